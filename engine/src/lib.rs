@@ -1,1 +1,25 @@
-//! Weir.
+//! The dataflow runtime.
+//!
+//! Rows flow in Arrow batches through a graph of operators, split over parallel subtasks; barriers flow among them and cut
+//! the stream into checkpoints. This room knows batches, channels, barriers, state, checkpoints and time. It knows no
+//! cluster, no connector and no SQL.
+//!
+//! The life of a record: a [`Source`](operator::Source) makes a [`Batch`](element::Batch) → the chain of
+//! [`Operator`](operator::Operator)s fused with it → a partitioner splits it by key group into channels → an input gate of
+//! another subtask → its chain → a [`Sink`](operator::Sink).
+//!
+//! Reading order: [`element`] (what flows), [`operator`] (the contracts), [`graph`] (what is connected to what),
+//! [`key_group`] and [`hash`] (who owns a key), [`state`] (what is kept).
+
+pub mod element;
+pub mod env;
+pub mod error;
+pub mod graph;
+pub mod hash;
+pub mod ids;
+pub mod key_group;
+pub mod operator;
+pub mod state;
+pub mod testing;
+
+pub use error::{EngineError, ErrorKind, Result};

@@ -1,0 +1,57 @@
+//! What flows on an edge: a batch of rows, or one of four signals.
+
+mod batch;
+
+pub use batch::{Batch, KeyHashes};
+
+use crate::ids::CheckpointId;
+
+/// Smallest watermark: nothing is known yet.
+pub const WATERMARK_MIN: i64 = i64::MIN;
+/// Largest watermark: no event will come any more.
+pub const WATERMARK_MAX: i64 = i64::MAX;
+
+/// What flows on an edge between two subtasks.
+#[derive(Clone, Debug)]
+pub enum StreamElement {
+    /// Rows.
+    Batch(Batch),
+    /// No event with a smaller event time (milliseconds) will come, but for those that are late.
+    Watermark(i64),
+    /// This channel has nothing to say about time until its next batch or watermark.
+    Idle,
+    /// Everything before belongs to checkpoint *n*, everything after does not.
+    Barrier(Barrier),
+    /// The only regular end of a channel.
+    EndOfInput,
+}
+
+/// The element that carries a checkpoint's number through the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// Which checkpoint.
+    pub checkpoint: CheckpointId,
+}
+
+/// An output of an operator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Port {
+    /// Results.
+    Main,
+    /// Events that came too late to be counted.
+    Late,
+    /// Records that could not be read, with the reason.
+    DeadLetters,
+}
+
+impl Port {
+    /// As written behind a node's name in a definition.
+    pub fn name(self) -> &'static str {
+        match self {
+            Port::Main => "main",
+            Port::Late => "late",
+            Port::DeadLetters => "dead_letters",
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The only door to time, chance and staged crashes.
+//!
+//! Everything that waits, reads a clock or throws dice takes an [`Env`]. Under a paused or simulated tokio runtime the
+//! clock is virtual and the dice are seeded, so that a run can be repeated. No result of a job depends on either.
+#![allow(clippy::disallowed_methods, reason = "this is the door")]
+
+use crate::error::{EngineError, ErrorKind, Result};
+use rand::{SeedableRng, rngs::StdRng};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// A moment on the monotonic clock.
+pub type Moment = tokio::time::Instant;
+
+/// Time, chance and crash points of one run. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Env {
+    seed: u64,
+    crash_points: Option<Arc<CrashPlan>>,
+}
+
+impl Default for Env {
+    fn default() -> Self {
+        Env::seeded(0)
+    }
+}
+
+impl Env {
+    /// An environment whose dice follow from `seed`.
+    pub fn seeded(seed: u64) -> Self {
+        Env { seed, crash_points: None }
+    }
+
+    /// The same, with crashes planned at named points.
+    pub fn with_crash_plan(mut self, plan: Arc<CrashPlan>) -> Self {
+        self.crash_points = Some(plan);
+        self
+    }
+
+    /// Now, on the monotonic clock. Never decides what a result is.
+    pub fn now(&self) -> Moment {
+        Moment::now()
+    }
+
+    /// Milliseconds since the epoch on the wall clock: for people to read, and for nothing else.
+    pub fn wall_clock_ms(&self) -> i64 {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
+
+    /// Waits.
+    pub async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
+    }
+
+    /// Waits until a moment.
+    pub async fn sleep_until(&self, moment: Moment) {
+        tokio::time::sleep_until(moment).await;
+    }
+
+    /// Dice for one purpose; the same seed and purpose give the same numbers.
+    pub fn rng(&self, purpose: &str) -> StdRng {
+        StdRng::seed_from_u64(self.seed ^ xxhash_rust::xxh3::xxh3_64(purpose.as_bytes()))
+    }
+
+    /// A named point between two steps, at which a test may end the run as a crash would.
+    ///
+    /// The error must be passed up without any cleaning up on the way.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Crash`] when the plan says so, and from then on at every further point of the same run.
+    pub fn crash_point(&self, name: &'static str) -> Result<()> {
+        match &self.crash_points {
+            None => Ok(()),
+            Some(plan) => plan.hit(name),
+        }
+    }
+}
+
+/// Which named point ends the run, at which visit. Counts the visits of all points on the way, so that a test can learn
+/// which points there are.
+#[derive(Debug, Default)]
+pub struct CrashPlan {
+    target: Option<(String, u64)>,
+    abort: bool,
+    visits: Mutex<BTreeMap<&'static str, u64>>,
+    crashed: AtomicBool,
+}
+
+impl CrashPlan {
+    /// Crashes nowhere, only counts.
+    pub fn observe() -> Arc<Self> {
+        Arc::default()
+    }
+
+    /// Crashes at the `visit`-th visit (from 1) of the point `name`.
+    pub fn crash_at(name: impl Into<String>, visit: u64) -> Arc<Self> {
+        Arc::new(CrashPlan { target: Some((name.into(), visit)), ..CrashPlan::default() })
+    }
+
+    /// The same, ending the whole process at once, as `kill -9` does. From `NAME` or `NAME:VISIT`.
+    ///
+    /// # Errors
+    /// When the visit is not a number.
+    pub fn abort_at(text: &str) -> Result<Arc<Self>> {
+        let (name, visit) = match text.rsplit_once(':') {
+            Some((name, visit)) => (
+                name,
+                visit.parse().map_err(|_| {
+                    EngineError::definition(format!("crash point '{text}': '{visit}' is not a visit number"))
+                })?,
+            ),
+            None => (text, 1),
+        };
+        Ok(Arc::new(CrashPlan { target: Some((name.into(), visit)), abort: true, ..CrashPlan::default() }))
+    }
+
+    /// How often each point was visited so far.
+    pub fn visits(&self) -> BTreeMap<&'static str, u64> {
+        self.visits.lock().map(|visits| visits.clone()).unwrap_or_default()
+    }
+
+    /// Whether the crash happened.
+    pub fn crashed(&self) -> bool {
+        self.crashed.load(Ordering::SeqCst)
+    }
+
+    fn hit(&self, name: &'static str) -> Result<()> {
+        let crash = || EngineError { kind: ErrorKind::Crash, message: format!("crash asked for at '{name}'") };
+        if self.crashed() {
+            return Err(crash());
+        }
+        let visit = {
+            let mut visits = self.visits.lock().map_err(|_| EngineError::internal("crash plan poisoned"))?;
+            let visit = visits.entry(name).or_default();
+            *visit += 1;
+            *visit
+        };
+        match &self.target {
+            Some((target, at)) if target == name && *at == visit => {
+                if self.abort {
+                    std::process::abort();
+                }
+                self.crashed.store(true, Ordering::SeqCst);
+                Err(crash())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_happens_once_at_its_visit_and_then_everywhere() {
+        let plan = CrashPlan::crash_at("b", 2);
+        let env = Env::seeded(1).with_crash_plan(plan.clone());
+        env.crash_point("a").unwrap();
+        env.crash_point("b").unwrap();
+        env.crash_point("a").unwrap();
+        assert_eq!(env.crash_point("b").unwrap_err().kind, ErrorKind::Crash);
+        assert!(env.crash_point("a").is_err(), "the dead do nothing any more");
+        assert_eq!(plan.visits()["b"], 2);
+    }
+
+    #[test]
+    fn dice_follow_from_seed_and_purpose() {
+        use rand::RngExt;
+        let roll = |seed, purpose| Env::seeded(seed).rng(purpose).random::<u64>();
+        assert_eq!(roll(1, "x"), roll(1, "x"));
+        assert_ne!(roll(1, "x"), roll(2, "x"));
+        assert_ne!(roll(1, "x"), roll(1, "y"));
+    }
+}

@@ -1,0 +1,91 @@
+//! The one error type of the runtime: whose fault it is, and what can be done about it.
+
+use std::fmt;
+
+/// Who has to act.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// The definition or a setting is wrong; starting again changes nothing.
+    Definition,
+    /// Input, output or storage refused (missing file, full disk, no permission, network). Starting again may help.
+    Io,
+    /// Stored state is damaged or does not fit; refused rather than guessed.
+    Corrupt,
+    /// Another owner took the job over; this one must stop.
+    Fenced,
+    /// A broken invariant of ours.
+    Internal,
+    /// A crash that a test asked for at a named point.
+    Crash,
+}
+
+/// What failed, with which input, where, and what would be right.
+#[derive(Clone, Debug)]
+pub struct EngineError {
+    /// Who has to act.
+    pub kind: ErrorKind,
+    /// The whole sentence, causes included.
+    pub message: String,
+}
+
+/// Result of anything in the runtime.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;
+
+impl EngineError {
+    /// The definition or a setting is wrong.
+    pub fn definition(message: impl Into<String>) -> Self {
+        EngineError { kind: ErrorKind::Definition, message: message.into() }
+    }
+
+    /// Input, output or storage refused.
+    pub fn io(message: impl Into<String>) -> Self {
+        EngineError { kind: ErrorKind::Io, message: message.into() }
+    }
+
+    /// Stored state is damaged.
+    pub fn corrupt(message: impl Into<String>) -> Self {
+        EngineError { kind: ErrorKind::Corrupt, message: message.into() }
+    }
+
+    /// Another owner took over.
+    pub fn fenced(message: impl Into<String>) -> Self {
+        EngineError { kind: ErrorKind::Fenced, message: message.into() }
+    }
+
+    /// A broken invariant of ours.
+    pub fn internal(message: impl Into<String>) -> Self {
+        EngineError { kind: ErrorKind::Internal, message: message.into() }
+    }
+
+    /// The same error, with what was being done in front.
+    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+        self.message = format!("{doing}: {}", self.message);
+        self
+    }
+}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for EngineError {}
+
+impl From<arrow::error::ArrowError> for EngineError {
+    fn from(error: arrow::error::ArrowError) -> Self {
+        EngineError::internal(format!("column kernel: {error}"))
+    }
+}
+
+impl From<object_store::Error> for EngineError {
+    fn from(error: object_store::Error) -> Self {
+        EngineError::io(error.to_string())
+    }
+}
+
+impl From<std::io::Error> for EngineError {
+    fn from(error: std::io::Error) -> Self {
+        EngineError::io(error.to_string())
+    }
+}

@@ -1,0 +1,190 @@
+//! The execution graph: nodes fused into tasks, tasks expanded to subtasks.
+//!
+//! Rule of chaining: a forward edge to a node that has no other input is fused; everything else becomes channels. So a task is
+//! a tree of nodes with one head.
+
+use super::{Edge, JobGraph, Node, NodeRole, Partitioner};
+use crate::{element::Port, error::Result};
+
+/// A job graph cut into tasks.
+#[derive(Clone, Debug)]
+pub struct ExecutionGraph {
+    /// The graph it was made from.
+    pub job: JobGraph,
+    /// The tasks, producers before consumers.
+    pub tasks: Vec<Task>,
+}
+
+/// Nodes that run fused in one subtask.
+#[derive(Clone, Debug)]
+pub struct Task {
+    /// The fused nodes; the first is the head, each stands behind the one that feeds it.
+    pub chain: Vec<ChainLink>,
+    /// Number of subtasks.
+    pub parallelism: usize,
+    /// The edges into the head, as indices into the job graph's edges. None for a source.
+    pub inputs: Vec<usize>,
+    /// The edges that leave the task.
+    pub outputs: Vec<OutputEdge>,
+}
+
+/// A node in its place in a chain.
+#[derive(Clone, Debug)]
+pub struct ChainLink {
+    /// Index of the node in the job graph.
+    pub node: usize,
+    /// Where each port's rows go.
+    pub targets: Vec<(Port, ChainTarget)>,
+}
+
+/// Where rows go from a chain link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainTarget {
+    /// Into another link of the same chain.
+    Link(usize),
+    /// Out of the task, into its output of that index.
+    Output(usize),
+}
+
+/// An edge out of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutputEdge {
+    /// Index of the edge in the job graph.
+    pub edge: usize,
+    /// The task at its other end.
+    pub to_task: usize,
+}
+
+impl ExecutionGraph {
+    /// Fuses what can be fused.
+    ///
+    /// # Errors
+    /// When the graph breaks a rule of [`JobGraph::validate`].
+    pub fn new(job: JobGraph) -> Result<Self> {
+        job.validate()?;
+        let mut task_of = vec![0; job.nodes.len()];
+        let mut tasks: Vec<Task> = Vec::new();
+        for node in 0..job.nodes.len() {
+            let incoming: Vec<usize> = edges_into(&job, node).map(|(index, _)| index).collect();
+            let fused = match incoming.as_slice() {
+                [one] if job.edges[*one].partitioner == Partitioner::Forward => Some(job.edges[*one].from),
+                _ => None,
+            };
+            let link = ChainLink { node, targets: Vec::new() };
+            task_of[node] = match fused {
+                Some(producer) => {
+                    tasks[task_of[producer]].chain.push(link);
+                    task_of[producer]
+                }
+                None => {
+                    tasks.push(Task {
+                        chain: vec![link],
+                        parallelism: job.nodes[node].parallelism,
+                        inputs: incoming,
+                        outputs: Vec::new(),
+                    });
+                    tasks.len() - 1
+                }
+            };
+        }
+        for (index, edge) in job.edges.iter().enumerate() {
+            connect(&mut tasks, &task_of, index, edge);
+        }
+        Ok(ExecutionGraph { job, tasks })
+    }
+
+    /// The node of a chain link.
+    pub fn node(&self, task: usize, link: usize) -> &Node {
+        &self.job.nodes[self.tasks[task].chain[link].node]
+    }
+
+    /// The task that an edge starts from.
+    pub fn task_producing(&self, edge: usize) -> usize {
+        let from = self.job.edges[edge].from;
+        let holds = |task: &Task| task.chain.iter().any(|link| link.node == from);
+        self.tasks.iter().position(holds).expect("every node is in a task")
+    }
+
+    /// Tasks whose head is a source.
+    pub fn source_tasks(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.tasks.len()).filter(|task| self.node(*task, 0).role == NodeRole::Source)
+    }
+
+    /// Number of subtasks in all.
+    pub fn subtasks(&self) -> usize {
+        self.tasks.iter().map(|task| task.parallelism).sum()
+    }
+}
+
+fn edges_into(job: &JobGraph, node: usize) -> impl Iterator<Item = (usize, &Edge)> {
+    job.edges.iter().enumerate().filter(move |(_, edge)| edge.to == node)
+}
+
+fn connect(tasks: &mut [Task], task_of: &[usize], index: usize, edge: &Edge) {
+    let (from, to) = (task_of[edge.from], task_of[edge.to]);
+    let link_of = |task: &Task, node: usize| {
+        task.chain.iter().position(|link| link.node == node).expect("task_of names the task that holds the node")
+    };
+    let target = if from == to {
+        ChainTarget::Link(link_of(&tasks[to], edge.to))
+    } else {
+        tasks[from].outputs.push(OutputEdge { edge: index, to_task: to });
+        ChainTarget::Output(tasks[from].outputs.len() - 1)
+    };
+    let link = link_of(&tasks[from], edge.from);
+    tasks[from].chain[link].targets.push((edge.port, target));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, role: NodeRole, parallelism: usize) -> Node {
+        Node { id: id.into(), kind: "test".into(), role, parallelism, config: serde_json::Value::Null }
+    }
+
+    /// source -> map -> (raw sink), map -> hash -> count -> (sink), count -> rebalance -> top(1)
+    fn job() -> JobGraph {
+        let mut job = JobGraph::new("test");
+        let source = job.add_node(node("source", NodeRole::Source, 2));
+        let map = job.add_node(node("map", NodeRole::Operator, 2));
+        let raw = job.add_node(node("raw", NodeRole::Sink, 2));
+        let count = job.add_node(node("count", NodeRole::Operator, 2));
+        let sink = job.add_node(node("sink", NodeRole::Sink, 2));
+        let top = job.add_node(node("top", NodeRole::Sink, 1));
+        job.add_edge(source, Port::Main, map, Partitioner::Forward);
+        job.add_edge(map, Port::Main, raw, Partitioner::Forward);
+        job.add_edge(map, Port::Main, count, Partitioner::Hash { key: vec!["k".into()] });
+        job.add_edge(count, Port::Main, sink, Partitioner::Forward);
+        job.add_edge(count, Port::Main, top, Partitioner::Rebalance);
+        job
+    }
+
+    #[test]
+    fn forward_edges_are_fused_and_others_become_outputs() {
+        let graph = ExecutionGraph::new(job()).unwrap();
+        let chains: Vec<Vec<&str>> = (0..graph.tasks.len())
+            .map(|task| (0..graph.tasks[task].chain.len()).map(|link| graph.node(task, link).id.as_str()).collect())
+            .collect();
+        assert_eq!(chains, [vec!["source", "map", "raw"], vec!["count", "sink"], vec!["top"]]);
+        assert_eq!(
+            graph.tasks[0].chain[1].targets,
+            [(Port::Main, ChainTarget::Link(2)), (Port::Main, ChainTarget::Output(0))]
+        );
+        assert_eq!(graph.tasks[1].outputs, [OutputEdge { edge: 4, to_task: 2 }]);
+        assert_eq!(graph.tasks[1].inputs, [2]);
+        assert_eq!(graph.source_tasks().collect::<Vec<_>>(), [0]);
+        assert_eq!(graph.subtasks(), 5);
+    }
+
+    #[test]
+    fn broken_graphs_are_refused() {
+        let mut forward = job();
+        forward.nodes[5].parallelism = 2;
+        forward.nodes[3].parallelism = 1;
+        assert!(ExecutionGraph::new(forward).unwrap_err().message.contains("differ in parallelism"));
+        let mut twice = job();
+        twice.nodes[1].id = "source".into();
+        assert!(ExecutionGraph::new(twice).unwrap_err().message.contains("two nodes are called 'source'"));
+    }
+}

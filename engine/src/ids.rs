@@ -1,0 +1,50 @@
+//! The identities that everything else refers to. Newtypes, so that a checkpoint is never taken for an attempt.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+macro_rules! number {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    };
+}
+
+number!(
+    /// The number of a checkpoint of a job: 1, 2, 3 … without gaps, whatever attempt took it.
+    CheckpointId
+);
+number!(
+    /// The number of a job's current incarnation, raised at every (re)start. Everything that an attempt writes bears it.
+    Attempt
+);
+
+impl CheckpointId {
+    /// The one after.
+    pub fn next(self) -> Self {
+        CheckpointId(self.0 + 1)
+    }
+}
+
+/// One parallel instance of a task, or of an operator within it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SubtaskId {
+    /// Index of the task in the execution graph.
+    pub task: usize,
+    /// Index of the instance, from 0.
+    pub index: usize,
+}
+
+impl fmt::Display for SubtaskId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.task, self.index)
+    }
+}

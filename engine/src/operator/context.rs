@@ -1,0 +1,96 @@
+//! What an operator is told about where it runs, and the counters it keeps.
+
+use crate::{env::Env, ids::Attempt, key_group::KeyGroupRange};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// Where an instance of an operator runs.
+#[derive(Clone, Debug)]
+pub struct OperatorContext {
+    /// The job's name: part of record ids, so the same live and in a replay.
+    pub job: String,
+    /// The node's id, such as `dedup.unique`.
+    pub operator: String,
+    /// Index of this instance.
+    pub subtask: usize,
+    /// Number of instances.
+    pub parallelism: usize,
+    /// Number of key groups of the job.
+    pub max_parallelism: u16,
+    /// The key groups that this instance owns.
+    pub key_groups: KeyGroupRange,
+    /// The current attempt.
+    pub attempt: Attempt,
+    /// Time and chance.
+    pub env: Env,
+    /// Counters of this instance; they are part of every checkpoint and continue after a restore.
+    pub counters: Counters,
+}
+
+impl OperatorContext {
+    /// For a single instance of an operator, as tests want it.
+    pub fn single(job: &str, operator: &str) -> Self {
+        let max_parallelism = crate::key_group::DEFAULT_MAX_PARALLELISM;
+        OperatorContext {
+            job: job.into(),
+            operator: operator.into(),
+            subtask: 0,
+            parallelism: 1,
+            max_parallelism,
+            key_groups: KeyGroupRange::all(max_parallelism),
+            attempt: Attempt(1),
+            env: Env::default(),
+            counters: Counters::default(),
+        }
+    }
+}
+
+/// Named counters, exactly once: a checkpoint holds their values as of its barrier. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Counters(Arc<Mutex<BTreeMap<&'static str, Counter>>>);
+
+/// One counter. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct Counter(Arc<AtomicU64>);
+
+impl Counter {
+    /// Counts `n` more.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// The value now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    /// The counter of that name, made at its first use.
+    pub fn counter(&self, name: &'static str) -> Counter {
+        let mut all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        all.entry(name).or_default().clone()
+    }
+
+    /// All values now.
+    pub fn values(&self) -> BTreeMap<String, u64> {
+        let all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        all.iter().map(|(name, counter)| ((*name).to_string(), counter.get())).collect()
+    }
+
+    /// Adds restored values to counters of the same names; a name that no operator has made is left out.
+    pub fn restore(&self, values: &BTreeMap<String, u64>) {
+        let all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        for (name, counter) in all.iter() {
+            if let Some(value) = values.get(*name) {
+                counter.add(*value);
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! The contracts of what runs in the engine: [`Operator`], [`Source`] and [`Sink`], and who builds them ([`Factory`]).
+//!
+//! An operator is synchronous and deterministic: batch in, batches out, no clock, no I/O. Sources and sinks do the
+//! waiting, and are asynchronous. One subtask drives one chain of them and calls every method from one place, never two at
+//! a time.
+
+mod context;
+mod sink;
+mod source;
+
+pub use context::{Counter, Counters, OperatorContext};
+pub use sink::{CommitOutcome, Committable, Committer, Sink, SweepScope};
+pub use source::{Source, SourceEvent, SplitState};
+
+use crate::{
+    element::{Batch, Port},
+    error::Result,
+    graph::Node,
+    ids::CheckpointId,
+    state::Snapshot,
+};
+use arrow::record_batch::RecordBatch;
+use std::sync::Arc;
+
+/// Where an operator puts what it makes.
+#[derive(Debug, Default)]
+pub struct Collector {
+    outputs: Vec<(Port, Batch)>,
+}
+
+impl Collector {
+    /// Emits rows on a port. Empty batches are dropped.
+    pub fn emit(&mut self, port: Port, batch: Batch) {
+        if !batch.is_empty() {
+            self.outputs.push((port, batch));
+        }
+    }
+
+    /// Takes all that was emitted, in order.
+    pub fn drain(&mut self) -> Vec<(Port, Batch)> {
+        std::mem::take(&mut self.outputs)
+    }
+}
+
+/// One step of the dataflow, in one subtask.
+///
+/// What is called when: `restore` (any number of times) before anything else; then `process` and `watermark` in the order
+/// in which elements come; `prepare_snapshot` and at once after it `snapshot` when a barrier has been aligned; `end` once,
+/// when all inputs have ended, after which nothing is called but `prepare_snapshot` and `snapshot`. An error ends the
+/// attempt.
+///
+/// The same calls must give the same outputs: no clock, no chance, no iteration in the order of a random hash.
+pub trait Operator: Send {
+    /// Rows came in.
+    ///
+    /// # Errors
+    /// Any error ends the attempt; bad rows go to a port instead.
+    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()>;
+
+    /// The operator's event time, the minimum over its inputs, has risen to `watermark`. What is emitted here reaches the
+    /// next operator before the watermark does.
+    ///
+    /// # Errors
+    /// Any error ends the attempt.
+    fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
+        let _ = (watermark, out);
+        Ok(())
+    }
+
+    /// A barrier is about to pass: emit what must be on this side of it and is not state.
+    ///
+    /// # Errors
+    /// Any error ends the attempt.
+    fn prepare_snapshot(&mut self, out: &mut Collector) -> Result<()> {
+        let _ = out;
+        Ok(())
+    }
+
+    /// What this subtask holds now. Cheap: hands over arrays, encodes nothing.
+    ///
+    /// # Errors
+    /// Any error ends the attempt.
+    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<Snapshot> {
+        let _ = checkpoint;
+        Ok(Snapshot::default())
+    }
+
+    /// Rows of one segment of a snapshot that some subtask of this operator took, at whatever parallelism. Rows of key
+    /// groups outside [`OperatorContext::key_groups`] are another subtask's: skip them. Called once a batch.
+    ///
+    /// # Errors
+    /// When the rows do not fit.
+    fn restore(&mut self, segment: &str, rows: &RecordBatch) -> Result<()> {
+        let _ = rows;
+        Err(crate::error::EngineError::corrupt(format!("there is state '{segment}' for an operator that keeps none")))
+    }
+
+    /// No input will come any more.
+    ///
+    /// # Errors
+    /// Any error ends the attempt.
+    fn end(&mut self, out: &mut Collector) -> Result<()> {
+        let _ = out;
+        Ok(())
+    }
+}
+
+/// Builds what a node of the graph names, from its configuration.
+pub trait Factory: Send + Sync {
+    /// A source's instance for one subtask.
+    ///
+    /// # Errors
+    /// When the configuration does not fit or what it names cannot be opened.
+    fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>>;
+
+    /// An operator's instance for one subtask.
+    ///
+    /// # Errors
+    /// When the configuration does not fit.
+    fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>>;
+
+    /// A sink's instance for one subtask.
+    ///
+    /// # Errors
+    /// When the configuration does not fit or the target cannot be opened.
+    fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>>;
+
+    /// What commits a sink's committables, from anywhere.
+    ///
+    /// # Errors
+    /// When the configuration does not fit or the target cannot be opened.
+    fn committer(&self, node: &Node, job: &str) -> Result<Arc<dyn Committer>>;
+}

@@ -1,0 +1,75 @@
+//! The contract of a sink: two phases, with the checkpoint between them.
+
+use crate::{
+    element::Batch,
+    error::Result,
+    ids::{Attempt, CheckpointId},
+};
+use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
+
+/// Where rows go out, in one subtask.
+pub trait Sink: Send {
+    /// Takes rows. Waits where the target is slower than the job (that is the back-pressure).
+    ///
+    /// # Errors
+    /// When the target refuses: the attempt ends, and goes on from the last checkpoint.
+    fn write(&mut self, batch: Batch) -> BoxFuture<'_, Result<()>>;
+
+    /// A barrier passed: everything since the previous one belongs to `checkpoint`. Returns at once; the future, which runs
+    /// beside further `write`s, resolves when all of it is durable, and still invisible.
+    ///
+    /// # Errors
+    /// The future fails when it could not be made durable.
+    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>>;
+}
+
+/// What a sink has made durable but not yet visible. Goes into the manifest; belongs to no subtask any more.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Committable {
+    /// The sink's node id.
+    pub sink: String,
+    /// The checkpoint whose completion decides that it is committed.
+    pub checkpoint: CheckpointId,
+    /// What the committer needs, opaque to the engine.
+    pub payload: serde_json::Value,
+}
+
+/// What a commit did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitOutcome {
+    /// Visible now.
+    Done,
+    /// It was visible before: a commit is repeated after every failure.
+    AlreadyDone,
+}
+
+/// Makes staged results visible. Executes decisions that are final, so anyone may, at any time, again and again.
+pub trait Committer: Send + Sync {
+    /// Makes one committable visible.
+    ///
+    /// # Errors
+    /// When the target refuses, or what was staged is gone without being visible.
+    fn commit<'a>(&'a self, committable: &'a Committable) -> BoxFuture<'a, Result<CommitOutcome>>;
+
+    /// Removes what attempts before `scope.attempt` have staged and no checkpoint will commit.
+    ///
+    /// # Errors
+    /// When the target refuses.
+    fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>>;
+
+    /// Removes everything that this job's sink has ever made visible or staged: the user asked for a fresh start.
+    ///
+    /// # Errors
+    /// When the target refuses.
+    fn reset(&self) -> BoxFuture<'_, Result<u64>>;
+}
+
+/// What a sweep may remove: leftovers of attempts older than `attempt` that are not in `keep`.
+#[derive(Clone, Debug)]
+pub struct SweepScope {
+    /// The current attempt; its own files stay.
+    pub attempt: Attempt,
+    /// Committables of completed checkpoints, committed or not.
+    pub keep: Vec<Committable>,
+}

@@ -1,0 +1,101 @@
+//! Drives one operator as a subtask would, and shows what came out.
+
+use crate::{
+    element::{Batch, Port},
+    error::Result,
+    ids::CheckpointId,
+    operator::{Collector, Operator},
+    state::Change,
+};
+use arrow::record_batch::RecordBatch;
+use std::collections::BTreeMap;
+
+/// An operator, fed by hand. Keeps its snapshots as the engine would: a list of row batches per segment.
+pub struct OperatorHarness {
+    operator: Box<dyn Operator>,
+    checkpoint: CheckpointId,
+    segments: BTreeMap<String, Vec<RecordBatch>>,
+}
+
+impl OperatorHarness {
+    /// Around a fresh operator.
+    pub fn new(operator: Box<dyn Operator>) -> Self {
+        OperatorHarness { operator, checkpoint: CheckpointId(0), segments: BTreeMap::new() }
+    }
+
+    /// Around a fresh operator that is given the snapshots of former instances, as after a restart or a rescale.
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn restored(mut operator: Box<dyn Operator>, former: &[BTreeMap<String, Vec<RecordBatch>>]) -> Result<Self> {
+        for (segment, rows) in former.iter().flatten() {
+            for batch in rows {
+                operator.restore(segment, batch)?;
+            }
+        }
+        Ok(OperatorHarness::new(operator))
+    }
+
+    /// Rows in, rows out.
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn process(&mut self, batch: Batch) -> Result<Vec<(Port, Batch)>> {
+        let mut out = Collector::default();
+        self.operator.process(batch, &mut out)?;
+        Ok(out.drain())
+    }
+
+    /// A watermark in, rows out.
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn watermark(&mut self, watermark: i64) -> Result<Vec<(Port, Batch)>> {
+        let mut out = Collector::default();
+        self.operator.watermark(watermark, &mut out)?;
+        Ok(out.drain())
+    }
+
+    /// The end of input, rows out.
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn end(&mut self) -> Result<Vec<(Port, Batch)>> {
+        let mut out = Collector::default();
+        self.operator.end(&mut out)?;
+        Ok(out.drain())
+    }
+
+    /// A barrier: what is flushed before it. The snapshot is kept, see [`OperatorHarness::segments`].
+    ///
+    /// # Errors
+    /// The operator's own, or a snapshot that breaks the contract (an `Unchanged` segment that was never written).
+    pub fn barrier(&mut self) -> Result<Vec<(Port, Batch)>> {
+        let mut out = Collector::default();
+        self.operator.prepare_snapshot(&mut out)?;
+        self.checkpoint = self.checkpoint.next();
+        let snapshot = self.operator.snapshot(self.checkpoint)?;
+        let mut before = std::mem::take(&mut self.segments);
+        for segment in snapshot.segments {
+            let former = before.remove(&segment.id);
+            let rows = match segment.change {
+                Change::Unchanged => former.ok_or_else(|| {
+                    crate::error::EngineError::internal(format!("segment '{}' is unchanged but unknown", segment.id))
+                })?,
+                Change::Append(rows) => {
+                    let mut all = former.unwrap_or_default();
+                    all.extend(rows.into_batches()?);
+                    all
+                }
+                Change::Replace(rows) => rows.into_batches()?,
+            };
+            self.segments.insert(segment.id, rows);
+        }
+        Ok(out.drain())
+    }
+
+    /// What the last barrier would have stored.
+    pub fn segments(&self) -> &BTreeMap<String, Vec<RecordBatch>> {
+        &self.segments
+    }
+}
