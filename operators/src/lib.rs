@@ -1,1 +1,2 @@
 //! Weir.
+pub mod table;

@@ -1,0 +1,31 @@
+//! The hash tables of the keyed operators: sets and groupings of 128-bit key hashes, built for batches of thousands of rows.
+//!
+//! Invariant shared by all of them: entries live in arrays in the order of their arrival, and only the index beside the
+//! arrays is hashed. Iteration is therefore deterministic, growing never moves an entry, and what a checkpoint hands over
+//! is a piece of an array. A hash is trusted as the identity of its key (128 bits: below 10⁻¹⁸ for a collision among ten
+//! billion keys), so a key is compared once, by its hash.
+//!
+//! Slots are chosen by the upper half of a hash, key groups by `hash % max_parallelism`, that is by the lowest bits: a
+//! subtask that owns a few key groups still fills its tables evenly.
+
+mod group_table;
+mod id_log;
+mod prefetch;
+mod row_mask;
+mod tag_index;
+#[cfg(test)]
+mod tests;
+
+pub use group_table::GroupTable;
+pub use id_log::IdLog;
+pub use row_mask::RowMask;
+
+/// A table has reached its 2³² - 2 entries; a batch that might exceed them is refused as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a state table of one subtask is full ({entries} entries): raise the parallelism so that each subtask holds fewer keys"
+)]
+pub struct TableFull {
+    /// Entries held when the batch was refused.
+    pub entries: usize,
+}
