@@ -1,2 +1,2 @@
-//! Weir.
+//! What runs in the engine: operators, and the tables and expressions that they are made of.
 pub mod table;

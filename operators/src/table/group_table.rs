@@ -53,10 +53,7 @@ impl GroupTable {
     /// The group of a key, if it has one.
     #[inline]
     pub fn find(&self, hash: u128) -> Option<u32> {
-        match self
-            .index
-            .probe(hash, |group| self.hashes[group as usize] == hash)
-        {
+        match self.index.probe(hash, |group| self.hashes[group as usize] == hash) {
             Probe::Found(group) => Some(group),
             Probe::Vacant(_) => None,
         }
@@ -64,24 +61,14 @@ impl GroupTable {
 
     /// Puts the group of every row into `groups` (cleared first). The rows that opened a group are put into `opened`
     /// (cleared first), in order: the n-th of them opened group `len() before + n`.
-    pub fn assign(
-        &mut self,
-        hashes: &[u128],
-        groups: &mut Vec<u32>,
-        opened: &mut Vec<u32>,
-    ) -> Result<(), TableFull> {
+    pub fn assign(&mut self, hashes: &[u128], groups: &mut Vec<u32>, opened: &mut Vec<u32>) -> Result<(), TableFull> {
         groups.clear();
         opened.clear();
         if self.len() + hashes.len() > MAX_ENTRIES {
-            return Err(TableFull {
-                entries: self.len(),
-            });
+            return Err(TableFull { entries: self.len() });
         }
         groups.reserve(hashes.len());
-        let mut adding = Adding {
-            index: &mut self.index,
-            hashes: &mut self.hashes,
-        };
+        let mut adding = Adding { index: &mut self.index, hashes: &mut self.hashes };
         for (row, hash) in hashes.iter().enumerate() {
             adding.look_ahead(hashes, row);
             let (group, is_new) = adding.find_or_add(*hash);
@@ -96,15 +83,9 @@ impl GroupTable {
     /// The group of one key, and whether it was opened by this call.
     pub fn find_or_add(&mut self, hash: u128) -> Result<(u32, bool), TableFull> {
         if self.len() >= MAX_ENTRIES {
-            return Err(TableFull {
-                entries: self.len(),
-            });
+            return Err(TableFull { entries: self.len() });
         }
-        Ok(Adding {
-            index: &mut self.index,
-            hashes: &mut self.hashes,
-        }
-        .find_or_add(hash))
+        Ok(Adding { index: &mut self.index, hashes: &mut self.hashes }.find_or_add(hash))
     }
 
     /// Empties the table for reuse, with room for `expected` groups.

@@ -74,12 +74,7 @@ impl IdLog {
     }
 
     /// As `insert_all`, for some rows of a batch.
-    pub fn insert_rows(
-        &mut self,
-        hashes: &[u128],
-        rows: &[u32],
-        kept: &mut RowMask,
-    ) -> Result<(), TableFull> {
+    pub fn insert_rows(&mut self, hashes: &[u128], rows: &[u32], kept: &mut RowMask) -> Result<(), TableFull> {
         self.check_room(rows.len())?;
         for (at, row) in rows.iter().enumerate() {
             if self.index.is_large()
@@ -112,9 +107,7 @@ impl IdLog {
     #[inline(always)]
     fn at(&self, position: u32) -> u128 {
         let (chunk, offset) = ((position >> CHUNK_BITS) as usize, position as usize % CHUNK);
-        self.sealed
-            .get(chunk)
-            .map_or_else(|| self.open[offset], |ids| ids[offset])
+        self.sealed.get(chunk).map_or_else(|| self.open[offset], |ids| ids[offset])
     }
 
     #[inline(always)]
@@ -132,19 +125,13 @@ impl IdLog {
 
     #[cold]
     fn seal(&mut self) {
-        let next = self
-            .spare
-            .pop()
-            .unwrap_or_else(|| Vec::with_capacity(CHUNK));
-        self.sealed
-            .push(std::mem::replace(&mut self.open, next).into());
+        let next = self.spare.pop().unwrap_or_else(|| Vec::with_capacity(CHUNK));
+        self.sealed.push(std::mem::replace(&mut self.open, next).into());
     }
 
     fn check_room(&self, more: usize) -> Result<(), TableFull> {
         if self.len() + more > MAX_ENTRIES {
-            return Err(TableFull {
-                entries: self.len(),
-            });
+            return Err(TableFull { entries: self.len() });
         }
         Ok(())
     }

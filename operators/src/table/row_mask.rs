@@ -12,10 +12,7 @@ pub struct RowMask {
 impl RowMask {
     /// No row of a batch of `rows` rows.
     pub fn none(rows: usize) -> Self {
-        Self {
-            words: vec![0; rows.div_ceil(64)],
-            rows,
-        }
+        Self { words: vec![0; rows.div_ceil(64)], rows }
     }
 
     /// Adds a row.
@@ -37,10 +34,7 @@ impl RowMask {
 
     /// Number of rows in the set.
     pub fn count(&self) -> usize {
-        self.words
-            .iter()
-            .map(|word| word.count_ones() as usize)
-            .sum()
+        self.words.iter().map(|word| word.count_ones() as usize).sum()
     }
 
     /// Number of rows of the batch.

@@ -33,11 +33,7 @@ impl TagIndex {
     /// An index that holds `entries` without growing.
     pub(super) fn with_capacity(entries: usize) -> Self {
         let slots = slots_for(entries);
-        Self {
-            slots: vec![0; slots],
-            shift: 64 - slots.trailing_zeros(),
-            entries: 0,
-        }
+        Self { slots: vec![0; slots], shift: 64 - slots.trailing_zeros(), entries: 0 }
     }
 
     pub(super) fn entries(&self) -> usize {
@@ -129,7 +125,5 @@ impl TagIndex {
 }
 
 fn slots_for(entries: usize) -> usize {
-    (entries.min(MAX_ENTRIES) * 8 / 5 + 1)
-        .next_power_of_two()
-        .max(SMALLEST)
+    (entries.min(MAX_ENTRIES) * 8 / 5 + 1).next_power_of_two().max(SMALLEST)
 }

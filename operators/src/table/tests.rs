@@ -7,8 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 /// A key hash with few distinct values, whose slots and tags collide far more often than a real hash's would.
 fn colliding_hash() -> impl Strategy<Value = u128> {
-    (0u128..4, 0u128..3, 0u128..200)
-        .prop_map(|(slot, middle, rest)| slot << 118 | middle << 96 | rest)
+    (0u128..4, 0u128..3, 0u128..200).prop_map(|(slot, middle, rest)| slot << 118 | middle << 96 | rest)
 }
 
 fn spread_hash() -> impl Strategy<Value = u128> {
@@ -17,10 +16,7 @@ fn spread_hash() -> impl Strategy<Value = u128> {
 
 fn batches() -> impl Strategy<Value = Vec<Vec<u128>>> {
     prop::collection::vec(
-        prop_oneof![
-            prop::collection::vec(colliding_hash(), 0..200),
-            prop::collection::vec(spread_hash(), 0..500),
-        ],
+        prop_oneof![prop::collection::vec(colliding_hash(), 0..200), prop::collection::vec(spread_hash(), 0..500),],
         0..8,
     )
 }
