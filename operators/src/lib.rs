@@ -1,2 +1,3 @@
 //! What runs in the engine: operators, and the tables and expressions that they are made of.
+pub mod source;
 pub mod table;

@@ -1,0 +1,3 @@
+//! Where records come from, one folder a connector.
+
+pub mod generator;
