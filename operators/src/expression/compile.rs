@@ -1,0 +1,120 @@
+//! Syntax tree to something that runs over columns, through DataFusion's planner and physical expressions.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Schema};
+use datafusion_common::{DFSchema, DataFusionError, ScalarValue, SchemaError};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion_expr::simplify::SimplifyContext;
+use datafusion_expr::{ColumnarValue, Expr, ExprSchemable};
+use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
+use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
+
+use super::error::ExpressionError;
+use super::functions::FUNCTIONS;
+
+/// An expression compiled for columns of certain physical types.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    physical: Arc<dyn PhysicalExpr>,
+    /// The value, when it is the same for every row.
+    constant: Option<ScalarValue>,
+    /// The type of what comes out, before any cast to the declared one.
+    pub(super) data_type: DataType,
+    /// Whether nulls can come out.
+    pub(super) nullable: bool,
+}
+
+impl Compiled {
+    /// Plans, type-checks and simplifies the expression against exactly these fields.
+    pub(super) fn new(expression: &SqlExpr, schema: &Schema) -> Result<Self, ExpressionError> {
+        Self::plan(expression, schema).map_err(explain)
+    }
+
+    fn plan(expression: &SqlExpr, schema: &Schema) -> Result<Self, DataFusionError> {
+        let schema = Arc::new(DFSchema::try_from(schema.clone())?);
+        // Names are taken as written: columns of files that others wrote are often in mixed case.
+        let options =
+            ParserOptions::new().with_enable_ident_normalization(false).with_map_string_types_to_utf8view(false);
+        let planner = SqlToRel::new_with_options(&*FUNCTIONS, options);
+        let logical = planner.sql_to_expr(expression.clone(), &schema, &mut PlannerContext::new())?;
+        let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::clone(&schema)).build());
+        let typed = simplifier.simplify(simplifier.coerce(logical, &schema)?)?;
+        let physical = create_physical_expr(
+            &typed,
+            &schema,
+            &ExecutionProps::new(),
+            &PhysicalPlanningContext::default(),
+        )?;
+        let constant = match &typed {
+            Expr::Literal(value, _) => Some(value.clone()),
+            _ => None,
+        };
+        Ok(Self { physical, constant, data_type: typed.get_type(&schema)?, nullable: typed.nullable(schema.as_ref())? })
+    }
+
+    /// The value, when it is the same for every row.
+    pub(super) fn constant(&self) -> Option<&ScalarValue> {
+        self.constant.as_ref()
+    }
+
+    /// Evaluates over all rows of a batch that has exactly the columns that this was compiled for.
+    pub(super) fn evaluate(&self, batch: &RecordBatch, declared: &DataType) -> Result<ArrayRef, DataFusionError> {
+        let array = match self.physical.evaluate(batch)? {
+            ColumnarValue::Array(array) => array,
+            ColumnarValue::Scalar(value) => value.to_array_of_size(batch.num_rows())?,
+        };
+        if array.data_type() == declared || (is_text(array.data_type()) && is_text(declared)) {
+            return Ok(array);
+        }
+        Ok(cast(&array, declared)?)
+    }
+}
+
+/// The physical types that all mean the declared type Utf8.
+pub(super) fn is_text(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, value) => is_text(value),
+        _ => false,
+    }
+}
+
+/// The type that a definition speaks of: every kind of text is Utf8.
+pub(super) fn declared_type(data_type: &DataType) -> DataType {
+    if is_text(data_type) { DataType::Utf8 } else { data_type.clone() }
+}
+
+/// The planner's complaint in our words: without its prefixes, and sorted by what the user can do about it.
+fn explain(error: DataFusionError) -> ExpressionError {
+    let what = message_of(&error);
+    match error.find_root() {
+        DataFusionError::SchemaError(problem, _) => match problem.as_ref() {
+            SchemaError::FieldNotFound { field, valid_fields } => ExpressionError::UnknownColumn {
+                name: field.name.clone(),
+                known: valid_fields.iter().map(|column| column.name.clone()).collect(),
+                position: None,
+            },
+            _ => ExpressionError::Type { message: what },
+        },
+        DataFusionError::NotImplemented(_) => ExpressionError::Unsupported { what, position: None },
+        _ => ExpressionError::Type { message: what },
+    }
+}
+
+/// The innermost message, on one line and without a backtrace.
+pub(super) fn message_of(error: &DataFusionError) -> String {
+    let root = error.find_root();
+    let message = match root {
+        DataFusionError::ArrowError(inner, _) => inner.to_string(),
+        other => other.message().into_owned(),
+    };
+    let message = message.split("\n\nbacktrace:").next().unwrap_or_default();
+    let message = message.split(" No function matches the given name").next().unwrap_or_default();
+    message.lines().next().unwrap_or_default().trim().to_owned()
+}

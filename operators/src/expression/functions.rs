@@ -1,0 +1,123 @@
+//! The functions that an expression can call, and the context that the SQL planner asks for them.
+//!
+//! Only functions whose result depends on nothing but their arguments are known: an expression must give the same
+//! for the same row in every attempt and in every replay.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{Result, TableReference, plan_err};
+use datafusion_expr::planner::{ContextProvider, ExprPlanner};
+use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
+
+/// The scalar functions by name and alias, built once.
+pub(super) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
+
+/// Aggregates of common SQL dialects, named so that a user who writes one here is told what to do instead.
+const AGGREGATES: [&str; 16] = [
+    "any_value",
+    "approx_count_distinct",
+    "approx_distinct",
+    "array_agg",
+    "avg",
+    "bool_and",
+    "bool_or",
+    "count",
+    "first_value",
+    "last_value",
+    "max",
+    "mean",
+    "median",
+    "min",
+    "string_agg",
+    "sum",
+];
+
+/// What the planner knows: scalar functions and nothing else.
+pub(super) struct Functions {
+    options: ConfigOptions,
+    scalar: BTreeMap<String, Arc<ScalarUDF>>,
+    volatile: Vec<String>,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+impl Functions {
+    fn new() -> Self {
+        let mut scalar = BTreeMap::new();
+        let mut volatile = Vec::new();
+        for function in datafusion_functions::all_default_functions() {
+            let names = function.aliases().iter().cloned().chain([function.name().to_owned()]);
+            if function.signature().volatility == Volatility::Immutable {
+                scalar.extend(names.map(|name| (name, Arc::clone(&function))));
+            } else {
+                volatile.extend(names);
+            }
+        }
+        let planners: Vec<Arc<dyn ExprPlanner>> = vec![
+            Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
+            Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
+            Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
+        ];
+        Self { options: ConfigOptions::default(), scalar, volatile, planners }
+    }
+
+    /// Whether a scalar function of this name (in lower case) exists.
+    pub(super) fn contains(&self, name: &str) -> bool {
+        self.scalar.contains_key(name)
+    }
+
+    /// Whether the name is that of a function which reads a clock or throws dice.
+    pub(super) fn is_volatile(&self, name: &str) -> bool {
+        self.volatile.iter().any(|volatile| volatile == name)
+    }
+
+    /// Whether the name is that of an aggregate function.
+    pub(super) fn is_aggregate(name: &str) -> bool {
+        AGGREGATES.contains(&name)
+    }
+
+    /// The names of all scalar functions, sorted.
+    pub(super) fn names(&self) -> Vec<String> {
+        self.scalar.keys().cloned().collect()
+    }
+}
+
+impl ContextProvider for Functions {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        plan_err!("an expression reads no tables, and so not {name}")
+    }
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planners
+    }
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        self.scalar.get(name).cloned()
+    }
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+    fn get_aggregate_meta(&self, _name: &str) -> Option<Arc<AggregateUDF>> {
+        None
+    }
+    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
+        None
+    }
+    fn get_variable_type(&self, _names: &[String]) -> Option<arrow::datatypes::DataType> {
+        None
+    }
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+    fn udf_names(&self) -> Vec<String> {
+        self.names()
+    }
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn udaf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
