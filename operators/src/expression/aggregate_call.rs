@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::error::ExpressionError;
 use super::parse::{parse_expression, position_of};
+use super::stack::on_planner_stack;
 
 /// An aggregate function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -71,6 +72,10 @@ impl AggregateCall {
     ///
     /// When the text is anything but one call of a known aggregate with one argument.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
+        on_planner_stack(|| Self::read(text))
+    }
+
+    fn read(text: &str) -> Result<Self, ExpressionError> {
         let expression = parse_expression(text)?;
         let SqlExpr::Function(call) = &expression else {
             let example = "`count(*)` or `sum(cost)`; what is computed from it goes into a map after it";

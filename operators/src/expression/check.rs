@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::Schema;
 use datafusion_sql::sqlparser::ast::{
-    Expr as SqlExpr, Function, Ident, ObjectNamePart, Query, Spanned, Visit, Visitor, Value,
+    Expr as SqlExpr, Function, Ident, ObjectNamePart, Query, Spanned, Value, Visit, Visitor,
 };
 
 use super::error::{ExpressionError, Position};

@@ -45,12 +45,8 @@ impl Compiled {
         let logical = planner.sql_to_expr(expression.clone(), &schema, &mut PlannerContext::new())?;
         let simplifier = ExprSimplifier::new(SimplifyContext::builder().with_schema(Arc::clone(&schema)).build());
         let typed = simplifier.simplify(simplifier.coerce(logical, &schema)?)?;
-        let physical = create_physical_expr(
-            &typed,
-            &schema,
-            &ExecutionProps::new(),
-            &PhysicalPlanningContext::default(),
-        )?;
+        let physical =
+            create_physical_expr(&typed, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
         let constant = match &typed {
             Expr::Literal(value, _) => Some(value.clone()),
             _ => None,

@@ -13,6 +13,7 @@ mod compile;
 mod error;
 mod functions;
 mod parse;
+mod stack;
 #[cfg(test)]
 mod tests;
 
@@ -29,6 +30,7 @@ pub use error::{EvaluationError, ExpressionError, Position};
 pub use parse::parse_select_item;
 
 use compile::{Compiled, declared_type, is_text};
+use stack::on_planner_stack;
 
 /// One SQL scalar expression, ready to be evaluated on batches.
 #[derive(Debug)]
@@ -59,6 +61,10 @@ impl Expression {
     /// Whatever is wrong with the expression; nothing about it is left to be found when it runs, but for values that
     /// a function or a cast does not take.
     pub fn new(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
+        on_planner_stack(|| Self::compile(text, schema))
+    }
+
+    fn compile(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
         let syntax = parse::parse_expression(text)?;
         let columns = check::columns_read(&syntax, schema)?;
         let fields: Vec<Field> = columns.iter().map(|index| schema.field(*index).clone()).collect();
@@ -200,7 +206,7 @@ impl Expression {
         let types: Vec<DataType> = columns.iter().map(|column| column.data_type().clone()).collect();
         let fields: Vec<Field> =
             self.fields.iter().zip(&types).map(|(field, t)| field.clone().with_data_type(t.clone())).collect();
-        let compiled = Compiled::new(&self.syntax, &Schema::new(fields))
+        let compiled = on_planner_stack(|| Compiled::new(&self.syntax, &Schema::new(fields)))
             .map_err(|error| self.failed(format!("can't be applied to these columns: {error}")))?;
         let compiled = Arc::new(compiled);
         variants.push(Variant { types, compiled: Arc::clone(&compiled) });

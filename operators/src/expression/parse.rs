@@ -7,17 +7,19 @@ use datafusion_sql::sqlparser::parser::{Parser, ParserError};
 use datafusion_sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
 use super::error::{ExpressionError, Position};
+use super::stack::on_planner_stack;
 
 /// Deeper nesting than any person writes, and shallow enough for a test thread's stack.
-const MAX_NESTING: usize = 64;
+const MAX_NESTING: usize = 48;
 
-/// The planner walks chains such as `a or b or c` by recursion, so that their length is bounded too.
+/// Bounds the time that planning takes.
 const MAX_TOKENS: usize = 4_000;
 
-/// Longest chain of binary operators outside of parentheses and lists.
-const MAX_OPERATORS: usize = 400;
+/// The planner walks chains such as `a or b or c` by recursion, so that their length is bounded too: see
+/// [`super::stack`] for the stack that this needs.
+const MAX_OPERATORS: usize = 200;
 
-/// Parses one scalar expression; anything left over after it is a mistake.
+/// Parses one scalar expression (on the stack of [`on_planner_stack`]); anything left over after it is a mistake.
 pub(super) fn parse_expression(text: &str) -> Result<SqlExpr, ExpressionError> {
     let (expression, alias) = parse(text)?;
     match alias {
@@ -37,6 +39,10 @@ pub(super) fn parse_expression(text: &str) -> Result<SqlExpr, ExpressionError> {
 ///
 /// [`ExpressionError::Syntax`] when the text is neither.
 pub fn parse_select_item(text: &str) -> Result<(String, Option<String>), ExpressionError> {
+    on_planner_stack(|| select_item(text))
+}
+
+fn select_item(text: &str) -> Result<(String, Option<String>), ExpressionError> {
     let (expression, alias) = parse(text)?;
     let name = match (&expression, alias) {
         (_, Some(alias)) => Some(alias.value),

@@ -1,8 +1,6 @@
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
-};
+use arrow::array::{Array, ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
 use arrow::util::display::array_value_to_string;
@@ -86,7 +84,7 @@ fn every_text_representation_gives_the_same_result() {
                 let got: Vec<String> = (0..4).map(|i| array_value_to_string(&array, i).unwrap()).collect();
                 assert_eq!(got, expected, "{text} over {ad_id} and {country}");
                 let declared = expression.data_type();
-                assert_eq!(&compile::declared_type(array.data_type()), declared, "{text} over {ad_id} and {country}");
+                assert_eq!(&declared_type(array.data_type()), declared, "{text} over {ad_id} and {country}");
             }
         }
     }
@@ -153,12 +151,12 @@ fn columns_are_those_that_are_read_in_the_order_declared() {
 }
 
 fn refusal(text: &str) -> ExpressionError {
-    Expression::predicate(text, &schema()).unwrap_err()
+    Expression::predicate(text, &schema()).expect_err(text)
 }
 
 #[test]
 fn mistakes_are_placed_and_named() {
-    let ExpressionError::Syntax { message, position } = refusal("country = 'USA' and and true") else {
+    let ExpressionError::Syntax { message, position } = refusal("country = 'USA' and = true") else {
         panic!("not a syntax error")
     };
     assert_eq!((position.line, position.column), (1, 21), "{message}");
@@ -170,16 +168,23 @@ fn mistakes_are_placed_and_named() {
     assert!(known.contains(&"country".to_owned()));
 
     let error = refusal("lowr(country) = 'usa'");
-    assert!(matches!(&error, ExpressionError::UnknownFunction { name, known, position: Some(Position { line: 1, column: 1 }) }
-        if name == "lowr" && known.contains(&"lower".to_owned())));
+    assert!(
+        matches!(&error, ExpressionError::UnknownFunction { name, known, position: Some(Position { line: 1, column: 1 }) }
+        if name == "lowr" && known.contains(&"lower".to_owned()))
+    );
     assert_eq!(error.render("lowr(country) = 'usa'"), "there is no function `lowr`\n  lowr(country) = 'usa'\n  ^");
 }
 
 #[test]
 fn type_errors_are_found_when_compiling() {
-    for text in ["country", "cost + 1", "click_timestamp and true", "date_trunc('minute', country) = country",
-        "ad_id + true", "length(cost, cost) = 1", "not country = click_timestamp + 1"]
-    {
+    for text in [
+        "country",
+        "cost + 1",
+        "click_timestamp and true",
+        "ad_id + true",
+        "length(cost, cost) = 1",
+        "not country = click_timestamp + 1",
+    ] {
         let error = refusal(text);
         assert!(matches!(&error, ExpressionError::Type { message } if !message.is_empty()), "{text}: {error:?}");
         assert!(!error.to_string().contains("internal error"), "{error}");
@@ -188,9 +193,18 @@ fn type_errors_are_found_when_compiling() {
 
 #[test]
 fn what_has_no_meaning_for_a_row_is_refused() {
-    for text in ["count(*) > 1", "exists (select 1)", "cost in (select 1)", "(select true)", "row_number() over () > 1",
-        "now() > click_timestamp", "random() < 0.5", "current_timestamp > click_timestamp", "clicks.cost > 1", "cost = $1"]
-    {
+    for text in [
+        "count(*) > 1",
+        "exists (select 1)",
+        "cost in (select 1)",
+        "(select true)",
+        "row_number() over () > 1",
+        "now() > click_timestamp",
+        "random() < 0.5",
+        "current_timestamp > click_timestamp",
+        "clicks.cost > 1",
+        "cost = $1",
+    ] {
         let error = refusal(text);
         assert!(matches!(error, ExpressionError::Unsupported { .. }), "{text}: {error:?}");
     }
@@ -198,7 +212,9 @@ fn what_has_no_meaning_for_a_row_is_refused() {
 
 #[test]
 fn syntax_errors_are_refused() {
-    for text in ["", "   ", "cost >", "cost = 'a", "(cost > 1", "cost > 1; drop table x", "cost > 1 as big", "select 1", "*"] {
+    for text in
+        ["", "   ", "cost >", "cost = 'a", "(cost > 1", "cost > 1; drop table x", "cost > 1 as big", "select 1", "*"]
+    {
         let error = refusal(text);
         assert!(!matches!(error, ExpressionError::UnknownColumn { .. }), "{text}: {error:?}");
     }
@@ -213,8 +229,11 @@ fn what_is_too_long_or_too_deep_is_refused_before_it_exhausts_the_stack() {
     refusal(&long);
     let nots = format!("{} true", "not ".repeat(5_000));
     refusal(&nots);
-    let longest = vec!["ad_id"; 199].join(" = 'a' or ") + " = 'a'";
-    Expression::predicate(&longest, &schema()).unwrap();
+    let longest = vec!["ad_id"; 100].join(" = 'a' or ") + " = 'a'";
+    let longest = Expression::predicate(&longest, &schema()).unwrap();
+    assert_eq!(longest.evaluate_predicate(&plain()).unwrap().true_count(), 0);
+    let deepest = format!("{}ad_id{} = 'a'", "upper(".repeat(20), ")".repeat(20));
+    Expression::predicate(&deepest, &schema()).unwrap();
     let list: Vec<String> = (0..1_000).map(|i| format!("'c{i}'")).collect();
     Expression::predicate(&format!("country in ({})", list.join(", ")), &schema()).unwrap();
 }
@@ -268,9 +287,19 @@ fn aggregate_calls() {
     assert_eq!(call("COUNT()").argument, None);
     assert_eq!(call("sum(cost * 2)").argument.as_deref(), Some("cost * 2"));
     assert_eq!(call("approx_distinct(user_id)").function, AggregateFunction::ApproxDistinct);
-    for text in ["count(distinct a)", "sum(*)", "sum()", "sum(a, b)", "median(a)", "sum(a) / 2", "a", "count(*) over ()",
-        "count(*) filter (where a)", "sum(a) as b", ""]
-    {
+    for text in [
+        "count(distinct a)",
+        "sum(*)",
+        "sum()",
+        "sum(a, b)",
+        "median(a)",
+        "sum(a) / 2",
+        "a",
+        "count(*) over ()",
+        "count(*) filter (where a)",
+        "sum(a) as b",
+        "",
+    ] {
         assert!(AggregateCall::parse(text).is_err(), "{text}");
     }
     assert!(AggregateCall::parse("smu(a)").unwrap_err().candidates().unwrap().1.contains(&"sum".to_owned()));
