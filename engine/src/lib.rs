@@ -9,7 +9,8 @@
 //! another subtask → its chain → a [`Sink`](operator::Sink).
 //!
 //! Reading order: [`element`] (what flows), [`operator`] (the contracts), [`graph`] (what is connected to what),
-//! [`key_group`] and [`hash`] (who owns a key), [`state`] (what is kept).
+//! [`key_group`] and [`hash`] (who owns a key), [`state`] (what is kept),
+//! [`parquet_pages`] (how rows become files without an encoder).
 
 pub mod element;
 pub mod env;
@@ -19,6 +20,7 @@ pub mod hash;
 pub mod ids;
 pub mod key_group;
 pub mod operator;
+pub mod parquet_pages;
 pub mod state;
 pub mod testing;
 
