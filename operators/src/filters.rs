@@ -150,8 +150,11 @@ mod tests {
         }
     }
 
-    /// What came out: filter id, rows, watermarks; and the count of rows without a filter.
-    fn run(filters: &[(&str, &str)]) -> (Vec<(String, Vec<i64>, Vec<i64>)>, u64) {
+    /// A batch that came out: filter id, rows, watermarks.
+    type Output = (String, Vec<i64>, Vec<i64>);
+
+    /// What came out, and the count of rows without a filter.
+    fn run(filters: &[(&str, &str)]) -> (Vec<Output>, u64) {
         let context = OperatorContext::single("job", "filters");
         let mut harness = OperatorHarness::new(Box::new(Filters::new(&config(filters), &context).unwrap()));
         let rows = |(_, batch): (Port, Batch)| {
