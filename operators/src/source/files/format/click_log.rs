@@ -60,7 +60,7 @@ impl LineDecoder for ClickLogDecoder {
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let field_of_column = &self.field_of_column;
         let limits = Limits { line_bytes: self.max_line_bytes, lines: max_lines };
-        decode_lines(&mut self.rows, chunk, chunk_offset, self.max_line_bytes, |rows, line| {
+        decode_lines(&mut self.rows, chunk, chunk_offset, limits, |rows, line| {
             let fields = split(line)?;
             for (column, &field) in rows.columns.iter_mut().zip(field_of_column) {
                 let text = fields[field];

@@ -88,7 +88,7 @@ impl ColumnBuilder {
     }
 
     /// Values so far.
-    pub fn len(&self) -> usize {
+    pub fn value_count(&self) -> usize {
         use arrow::array::ArrayBuilder;
         each!(self, builder => builder.len())
     }

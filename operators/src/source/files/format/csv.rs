@@ -83,6 +83,7 @@ impl LineDecoder for CsvDecoder {
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let Self { rows, column_of_field, requested, delimiter, max_line_bytes } = self;
+        let limits = Limits { line_bytes: *max_line_bytes, lines: max_lines };
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| {
             decode_record(rows, line, column_of_field, requested, *delimiter)
         })
@@ -100,10 +101,10 @@ fn decode_record(
     let mut fields = Fields::new(line, delimiter);
     let mut count = 0;
     while let Some(field) = fields.next_field()? {
-        if let Some(column) = column_of_field.get(count).copied().flatten() {
-            if let Err(reason) = append(rows, column, &field, requested) {
-                return Err(count_first(fields, count + 1, column_of_field.len(), reason));
-            }
+        if let Some(column) = column_of_field.get(count).copied().flatten()
+            && let Err(reason) = append(rows, column, &field, requested)
+        {
+            return Err(count_first(fields, count + 1, column_of_field.len(), reason));
         }
         count += 1;
     }

@@ -39,13 +39,14 @@ impl LineDecoder for JsonDecoder {
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let Self { rows, requested, max_line_bytes } = self;
+        let limits = Limits { line_bytes: *max_line_bytes, lines: max_lines };
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, &requested.columns))
     }
 }
 
 #[inline]
 fn decode_object(rows: &mut Rows, line: &str, requested: &[DeclaredColumn]) -> Result<(), String> {
-    let row = rows.len();
+    let row = rows.ended();
     let mut scanner = Scanner::new(line);
     scanner.begin_object()?;
     // Objects mostly have their keys in the same order, so the column after the last one is tried first.
@@ -56,7 +57,7 @@ fn decode_object(rows: &mut Rows, line: &str, requested: &[DeclaredColumn]) -> R
             Some(column) => {
                 let declared = &requested[column];
                 let builder = &mut rows.columns[column];
-                if builder.len() > row {
+                if builder.value_count() > row {
                     return Err(format!("the key {:?} occurs twice", declared.name));
                 }
                 let token = scanner.value()?;

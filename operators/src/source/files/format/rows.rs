@@ -46,14 +46,14 @@ impl Rows {
 
     /// Rows ended so far: a column longer than this has a value for the row under construction.
     #[inline]
-    pub fn len(&self) -> usize {
+    pub fn ended(&self) -> usize {
         self.len
     }
 
     /// The columns that the row under construction has no value for yet are null.
     pub fn pad_row(&mut self) {
         for column in &mut self.columns {
-            if column.len() == self.len {
+            if column.value_count() == self.len {
                 column.append_null();
             }
         }
@@ -61,7 +61,7 @@ impl Rows {
 
     fn reject(&mut self, bad_line: BadLine) {
         self.bad_lines.push(bad_line);
-        if self.columns.iter().any(|column| column.len() > self.len) {
+        if self.columns.iter().any(|column| column.value_count() > self.len) {
             self.pad_row();
             self.rejected.push(self.len);
             self.len += 1;
@@ -80,7 +80,7 @@ impl Rows {
             records = filter_record_batch(&records, &BooleanArray::from(keep))?;
         }
         self.len = 0;
-        Ok(DecodedLines { records, bad_lines: std::mem::take(&mut self.bad_lines) })
+        Ok(DecodedLines { records, bad_lines: std::mem::take(&mut self.bad_lines), bytes })
     }
 }
 
