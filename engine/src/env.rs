@@ -10,7 +10,7 @@ use std::{
     collections::BTreeMap,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -23,6 +23,7 @@ pub type Moment = tokio::time::Instant;
 pub struct Env {
     seed: u64,
     crash_points: Option<Arc<CrashPlan>>,
+    nonces: Arc<AtomicU64>,
 }
 
 impl Default for Env {
@@ -34,7 +35,13 @@ impl Default for Env {
 impl Env {
     /// An environment whose dice follow from `seed`.
     pub fn seeded(seed: u64) -> Self {
-        Env { seed, crash_points: None }
+        Env { seed, crash_points: None, nonces: Arc::default() }
+    }
+
+    /// An environment whose dice differ from run to run: for real processes.
+    pub fn from_entropy() -> Self {
+        use std::hash::BuildHasher;
+        Env::seeded(std::hash::RandomState::new().hash_one(std::process::id()))
     }
 
     /// The same, with crashes planned at named points.
@@ -66,6 +73,26 @@ impl Env {
     /// Dice for one purpose; the same seed and purpose give the same numbers.
     pub fn rng(&self, purpose: &str) -> StdRng {
         StdRng::seed_from_u64(self.seed ^ xxhash_rust::xxh3::xxh3_64(purpose.as_bytes()))
+    }
+
+    /// A number that this environment gives only once.
+    pub fn nonce(&self) -> u64 {
+        let count = self.nonces.fetch_add(1, Ordering::Relaxed);
+        xxhash_rust::xxh3::xxh3_64_with_seed(&count.to_le_bytes(), self.seed)
+    }
+
+    /// Runs work that blocks a thread (encoding, writing to disk) where it holds nothing up.
+    ///
+    /// # Errors
+    /// Its own, or that it panicked.
+    pub async fn run_blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        match tokio::task::spawn_blocking(work).await {
+            Ok(result) => result,
+            Err(error) => Err(EngineError::internal(format!("work beside the processing failed: {error}"))),
+        }
     }
 
     /// A named point between two steps, at which a test may end the run as a crash would.

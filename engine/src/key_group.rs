@@ -29,9 +29,10 @@ impl KeyGroupRange {
         self.start <= group && group < self.end
     }
 
-    /// Whether the two share a key group.
-    pub fn overlaps(self, other: Self) -> bool {
-        self.start < other.end && other.start < self.end
+    /// The key groups that are in both, if any.
+    pub fn intersection(self, other: Self) -> Option<Self> {
+        let both = KeyGroupRange { start: self.start.max(other.start), end: self.end.min(other.end) };
+        (both.start < both.end).then_some(both)
     }
 }
 

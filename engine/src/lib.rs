@@ -12,6 +12,9 @@
 //! [`key_group`] and [`hash`] (who owns a key), [`state`] (what is kept),
 //! [`parquet_pages`] (how rows become files without an encoder).
 
+pub mod align;
+pub mod channel;
+pub mod checkpoint;
 pub mod element;
 pub mod env;
 pub mod error;

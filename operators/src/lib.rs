@@ -1,7 +1,4 @@
 //! What runs in the engine: operators, and the tables and expressions that they are made of.
 pub mod expression;
-pub mod filters;
-pub mod map;
-pub mod schema;
 pub mod source;
 pub mod table;

@@ -17,6 +17,7 @@ use crate::{
     error::Result,
     graph::Node,
     ids::CheckpointId,
+    key_group::KeyGroupRange,
     state::Snapshot,
 };
 use arrow::record_batch::RecordBatch;
@@ -45,9 +46,9 @@ impl Collector {
 /// One step of the dataflow, in one subtask.
 ///
 /// What is called when: `restore` (any number of times) before anything else; then `process` and `watermark` in the order
-/// in which elements come; `prepare_snapshot` and at once after it `snapshot` when a barrier has been aligned; `end` once,
-/// when all inputs have ended, after which nothing is called but `prepare_snapshot` and `snapshot`. An error ends the
-/// attempt.
+/// in which elements come; `prepare_snapshot` and at once after it `snapshot` when a barrier has been aligned. The watermark
+/// [`WATERMARK_MAX`](crate::element::WATERMARK_MAX) says that no input will come any more; the last barrier follows it, and
+/// after that nothing. An error ends the attempt.
 ///
 /// The same calls must give the same outputs: no clock, no chance, no iteration in the order of a random hash.
 pub trait Operator: Send {
@@ -85,23 +86,17 @@ pub trait Operator: Send {
         Ok(Snapshot::default())
     }
 
-    /// Rows of one segment of a snapshot that some subtask of this operator took, at whatever parallelism. Rows of key
-    /// groups outside [`OperatorContext::key_groups`] are another subtask's: skip them. Called once a batch.
+    /// Rows of one segment of a snapshot that some subtask of this operator took, at whatever parallelism. Called once a batch.
+    ///
+    /// Only rows whose key group is in `key_groups` count: the others are another subtask's, or stale. Afterwards the segment
+    /// is known to the engine: [`Change::Unchanged`](crate::state::Change::Unchanged) and
+    /// [`Change::Append`](crate::state::Change::Append) continue it.
     ///
     /// # Errors
     /// When the rows do not fit.
-    fn restore(&mut self, segment: &str, rows: &RecordBatch) -> Result<()> {
-        let _ = rows;
+    fn restore(&mut self, segment: &str, rows: &RecordBatch, key_groups: KeyGroupRange) -> Result<()> {
+        let _ = (rows, key_groups);
         Err(crate::error::EngineError::corrupt(format!("there is state '{segment}' for an operator that keeps none")))
-    }
-
-    /// No input will come any more.
-    ///
-    /// # Errors
-    /// Any error ends the attempt.
-    fn end(&mut self, out: &mut Collector) -> Result<()> {
-        let _ = out;
-        Ok(())
     }
 }
 

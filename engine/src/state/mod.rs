@@ -24,8 +24,7 @@ pub struct Segment {
     pub change: Change,
 }
 
-/// What changed in a segment since the last snapshot of this attempt. After a restore, a segment that was restored counts as
-/// new: the operator says `Replace`.
+/// What changed in a segment since the last snapshot, or since it was restored.
 #[derive(Debug)]
 pub enum Change {
     /// Nothing.

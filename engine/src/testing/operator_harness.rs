@@ -4,6 +4,7 @@ use crate::{
     element::{Batch, Port},
     error::Result,
     ids::CheckpointId,
+    key_group::KeyGroupRange,
     operator::{Collector, Operator},
     state::Change,
 };
@@ -23,17 +24,27 @@ impl OperatorHarness {
         OperatorHarness { operator, checkpoint: CheckpointId(0), segments: BTreeMap::new() }
     }
 
-    /// Around a fresh operator that is given the snapshots of former instances, as after a restart or a rescale.
+    /// Around a fresh operator that is given the snapshots of former instances, as after a restart or a rescale: of each former
+    /// instance its segments and the key groups that it owned. `key_groups` are those of the new instance.
     ///
     /// # Errors
     /// The operator's own.
-    pub fn restored(mut operator: Box<dyn Operator>, former: &[BTreeMap<String, Vec<RecordBatch>>]) -> Result<Self> {
-        for (segment, rows) in former.iter().flatten() {
-            for batch in rows {
-                operator.restore(segment, batch)?;
+    pub fn restored(
+        mut operator: Box<dyn Operator>,
+        key_groups: KeyGroupRange,
+        former: &[(KeyGroupRange, BTreeMap<String, Vec<RecordBatch>>)],
+    ) -> Result<Self> {
+        let mut segments: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
+        for (owned, former) in former {
+            let Some(shared) = owned.intersection(key_groups) else { continue };
+            for (segment, rows) in former {
+                for batch in rows {
+                    operator.restore(segment, batch, shared)?;
+                }
+                segments.entry(segment.clone()).or_default().extend(rows.iter().cloned());
             }
         }
-        Ok(OperatorHarness::new(operator))
+        Ok(OperatorHarness { operator, checkpoint: CheckpointId(0), segments })
     }
 
     /// Rows in, rows out.
@@ -53,16 +64,6 @@ impl OperatorHarness {
     pub fn watermark(&mut self, watermark: i64) -> Result<Vec<(Port, Batch)>> {
         let mut out = Collector::default();
         self.operator.watermark(watermark, &mut out)?;
-        Ok(out.drain())
-    }
-
-    /// The end of input, rows out.
-    ///
-    /// # Errors
-    /// The operator's own.
-    pub fn end(&mut self) -> Result<Vec<(Port, Batch)>> {
-        let mut out = Collector::default();
-        self.operator.end(&mut out)?;
         Ok(out.drain())
     }
 

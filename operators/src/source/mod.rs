@@ -1,5 +1,3 @@
-//! Where records come from, one folder a connector, and what they share.
+//! Where records come from, one folder a connector.
 
-pub mod column_type;
-pub mod files;
 pub mod generator;

@@ -1,0 +1,7 @@
+//! What a subtask with several inputs decides: when a barrier is complete, and what time it is. Pure.
+
+mod barrier_aligner;
+mod watermark_merger;
+
+pub use barrier_aligner::{Alignment, BarrierAligner};
+pub use watermark_merger::{MergedTime, WatermarkMerger};

@@ -1,0 +1,241 @@
+//! The manifest: everything that a checkpoint consists of, as JSON.
+//!
+//! A checkpoint exists when its manifest exists; what no manifest names does not exist. The last member is a checksum of the
+//! text before it, so that a damaged manifest is recognised.
+
+use crate::{
+    error::{EngineError, Result},
+    ids::{Attempt, CheckpointId},
+    key_group::KeyGroupRange,
+    operator::{Committable, SplitState},
+};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// Version of the format that this program writes; it reads this and all older ones.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// A completed checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// Version of this format.
+    pub format_version: u32,
+    /// Version of the program that wrote it.
+    pub weir_version: String,
+    /// Name of the job.
+    pub job: String,
+    /// Fingerprint of the definition, without parallelism and paths of this run.
+    pub definition: String,
+    /// Which checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Who took it.
+    pub attempt: Attempt,
+    /// When it was completed, milliseconds since the epoch; for people.
+    pub completed_at_ms: i64,
+    /// From trigger to completion, in milliseconds; for people.
+    pub duration_ms: u64,
+    /// Whether all input had ended before it: the job is finished.
+    pub last: bool,
+    /// Number of key groups.
+    pub max_parallelism: u16,
+    /// One entry per node of the job.
+    pub operators: Vec<OperatorState>,
+    /// What sinks staged for this checkpoint.
+    pub committables: Vec<Committable>,
+    /// What sinks staged for earlier checkpoints and was not known to be committed yet, in order.
+    pub uncommitted: Vec<Committable>,
+}
+
+/// A node's state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OperatorState {
+    /// The node's id.
+    pub operator: String,
+    /// One entry per subtask.
+    pub subtasks: Vec<SubtaskState>,
+}
+
+/// The state of one subtask of a node.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct SubtaskState {
+    /// Index of the subtask.
+    pub subtask: usize,
+    /// The key groups that it owned.
+    pub key_groups: Option<KeyGroupRange>,
+    /// Counters as of the barrier.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub counters: BTreeMap<String, u64>,
+    /// Positions of a source's splits.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<SplitState>,
+    /// Keyed state, by segment.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub segments: Vec<SegmentState>,
+}
+
+/// One segment of keyed state: the rows of these parts, in this order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SegmentState {
+    /// The segment's name.
+    pub id: String,
+    /// Where its rows lie.
+    pub parts: Vec<FilePart>,
+}
+
+/// Row groups of a file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FilePart {
+    /// The file.
+    #[serde(flatten)]
+    pub file: FileRef,
+    /// First row group of the segment.
+    pub first_row_group: usize,
+    /// Number of row groups.
+    pub row_groups: usize,
+}
+
+/// A file of the checkpoint store.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct FileRef {
+    /// Path within the store.
+    pub path: String,
+    /// Length in bytes.
+    pub bytes: u64,
+    /// XXH3-128 of the content, as 32 hex digits.
+    pub checksum: String,
+}
+
+impl Manifest {
+    /// As stored.
+    ///
+    /// # Errors
+    /// When it cannot be written as JSON.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut text = serde_json::to_string_pretty(self)
+            .map_err(|error| EngineError::internal(format!("manifest {}: {error}", self.checkpoint)))?;
+        let end = text.rfind('\n').unwrap_or(text.len());
+        text.truncate(end);
+        let checksum = checksum(text.as_bytes());
+        text.push_str(&format!(",\n  \"checksum\": \"{checksum}\"\n}}\n"));
+        Ok(text.into_bytes())
+    }
+
+    /// From what was stored.
+    ///
+    /// # Errors
+    /// When it is damaged, or written by a newer program; `path` is named.
+    pub fn from_bytes(bytes: &[u8], path: &str) -> Result<Self> {
+        let damaged = |what: String| {
+            EngineError::corrupt(format!(
+                "checkpoint manifest '{path}' is damaged ({what}); it is refused rather than guessed. \
+                 Restore the object from a backup, or start afresh with --fresh"
+            ))
+        };
+        let text = std::str::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
+        let (body, tail) =
+            text.rsplit_once(",\n  \"checksum\": \"").ok_or_else(|| damaged("its checksum is missing".into()))?;
+        let stated = tail.strip_suffix("\"\n}\n").ok_or_else(|| damaged("it is cut off".into()))?;
+        let actual = checksum(body.as_bytes());
+        if stated != actual {
+            return Err(damaged(format!("checksum {actual} instead of {stated}")));
+        }
+        let value: serde_json::Value =
+            serde_json::from_str(&format!("{body}}}")).map_err(|error| damaged(error.to_string()))?;
+        let version = value.get("format_version").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if version > u64::from(FORMAT_VERSION) {
+            return Err(EngineError::corrupt(format!(
+                "checkpoint manifest '{path}' has format version {version}; this program reads up to {FORMAT_VERSION}: use a newer one"
+            )));
+        }
+        serde_json::from_value(value).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Every state file that it needs.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
+        subtasks.flat_map(|subtask| &subtask.segments).flat_map(|segment| &segment.parts).map(|part| &part.file)
+    }
+
+    /// What must be committed when this is the newest checkpoint, oldest first.
+    pub fn to_commit(&self) -> impl Iterator<Item = &Committable> {
+        self.uncommitted.iter().chain(&self.committables)
+    }
+
+    /// The state of a node.
+    pub fn operator(&self, id: &str) -> Option<&OperatorState> {
+        self.operators.iter().find(|operator| operator.operator == id)
+    }
+
+    /// Sum of a node's counters over its subtasks.
+    pub fn counters(&self, id: &str) -> BTreeMap<String, u64> {
+        let mut sums = BTreeMap::new();
+        for subtask in self.operator(id).into_iter().flat_map(|operator| &operator.subtasks) {
+            for (name, value) in &subtask.counters {
+                *sums.entry(name.clone()).or_default() += value;
+            }
+        }
+        sums
+    }
+}
+
+/// The checksum that manifests use for files and for themselves: XXH3-128 as 32 hex digits.
+pub fn checksum(bytes: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn manifest(checkpoint: u64, files: &[&str]) -> Manifest {
+        let file = |path: &&str| FileRef { path: (*path).into(), bytes: 1, checksum: checksum(b"x") };
+        let parts = files.iter().map(|path| FilePart { file: file(path), first_row_group: 0, row_groups: 1 }).collect();
+        let segments = vec![SegmentState { id: "s".into(), parts }];
+        let subtask = SubtaskState { segments, ..SubtaskState::default() };
+        Manifest {
+            format_version: FORMAT_VERSION,
+            weir_version: "0".into(),
+            job: "job".into(),
+            definition: "d".into(),
+            checkpoint: CheckpointId(checkpoint),
+            attempt: Attempt(1),
+            completed_at_ms: 0,
+            duration_ms: 0,
+            last: false,
+            max_parallelism: 128,
+            operators: vec![OperatorState { operator: "dedup".into(), subtasks: vec![subtask] }],
+            committables: vec![],
+            uncommitted: vec![],
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let written = manifest(3, &["a", "b"]);
+        let bytes = written.to_bytes().unwrap();
+        assert_eq!(Manifest::from_bytes(&bytes, "m").unwrap(), written);
+        serde_json::from_slice::<serde_json::Value>(&bytes).expect("it is plain JSON for everybody else");
+    }
+
+    #[test]
+    fn every_damage_is_recognised() {
+        let bytes = manifest(3, &["a"]).to_bytes().unwrap();
+        for end in 0..bytes.len() {
+            let error = Manifest::from_bytes(&bytes[..end], "m").unwrap_err();
+            assert_eq!(error.kind, crate::ErrorKind::Corrupt);
+        }
+        for position in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[position] ^= 1;
+            assert!(Manifest::from_bytes(&damaged, "m").is_err(), "bit flipped at {position}");
+        }
+    }
+
+    #[test]
+    fn a_newer_format_is_refused() {
+        let mut newer = manifest(1, &[]);
+        newer.format_version = FORMAT_VERSION + 1;
+        let error = Manifest::from_bytes(&newer.to_bytes().unwrap(), "m").unwrap_err();
+        assert!(error.message.contains("use a newer one"), "{error}");
+    }
+}

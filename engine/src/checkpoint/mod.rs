@@ -1,0 +1,16 @@
+//! Checkpoints in open format: where their objects lie, what a manifest says, how they are written, read and removed.
+//!
+//! The life of a checkpoint: a barrier passes a subtask → its snapshot is written as Parquet ([`state_file`]) beside the
+//! processing → the subtask acknowledges with its files → when all have ([`pending`]), the manifest ([`manifest`]) is created in
+//! the store ([`store`]): that is the commit point of a job that runs in one process → its committables are committed → older
+//! checkpoints are retired ([`retire`]).
+
+pub mod layout;
+pub mod manifest;
+pub mod pending;
+pub mod retire;
+pub mod state_file;
+pub mod store;
+
+pub use manifest::Manifest;
+pub use store::CheckpointStore;

@@ -1,0 +1,262 @@
+//! The checkpoint store: objects of one job in object storage, written so that what was acknowledged stays.
+//!
+//! Invariants: [`CheckpointStore::create`] makes an object or fails, never replaces one; when it returns, the object survives
+//! the death of the process and, on a local disk, of the machine (file and folder are synced).
+
+use super::{layout::Layout, manifest::Manifest};
+use crate::{
+    env::Env,
+    error::{EngineError, Result},
+    ids::{Attempt, CheckpointId},
+};
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+
+/// Objects of one job.
+#[derive(Clone, Debug)]
+pub struct CheckpointStore {
+    store: Arc<dyn ObjectStore>,
+    layout: Layout,
+    /// Folder of a local store.
+    local: Option<PathBuf>,
+    url: String,
+}
+
+impl CheckpointStore {
+    /// Opens `file://`, `s3://` or `memory://`. Settings of S3 come from the environment (`AWS_ENDPOINT`, `AWS_ACCESS_KEY_ID` …).
+    ///
+    /// # Errors
+    /// When the URL is not one of these or its folder cannot be made.
+    pub fn open(url: &str, job: &str) -> Result<Self> {
+        let parsed = url::Url::parse(url).map_err(|error| {
+            EngineError::definition(format!("'{url}' is not a storage URL ({error}); use file://, s3:// or memory://"))
+        })?;
+        let local = match parsed.scheme() {
+            "file" => Some(parsed.to_file_path().map_err(|()| {
+                EngineError::definition(format!("'{url}' is not a local path; write file:///absolute/path"))
+            })?),
+            "s3" | "memory" => None,
+            other => {
+                return Err(EngineError::definition(format!(
+                    "storage '{url}': there is no '{other}://'; use file://, s3:// or memory://"
+                )));
+            }
+        };
+        if let Some(folder) = &local {
+            std::fs::create_dir_all(folder)
+                .map_err(|error| EngineError::io(format!("cannot make the folder '{}': {error}", folder.display())))?;
+        }
+        let environment =
+            std::env::vars().filter(|(key, _)| key.starts_with("AWS_")).map(|(k, v)| (k.to_lowercase(), v));
+        let (store, root) = object_store::parse_url_opts(&parsed, environment)
+            .map_err(|error| EngineError::definition(format!("cannot open the storage '{url}': {error}")))?;
+        Ok(CheckpointStore { store: Arc::from(store), layout: Layout::new(&root, job), local, url: url.into() })
+    }
+
+    /// Over a store that is there already, as tests want it.
+    pub fn over(store: Arc<dyn ObjectStore>, job: &str) -> Self {
+        CheckpointStore { store, layout: Layout::new(&Path::default(), job), local: None, url: "given".into() }
+    }
+
+    /// The paths.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// As opened.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Makes an object that was not there. `false`: there is one already.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn create(&self, env: &Env, path: &Path, content: Bytes) -> Result<bool> {
+        if let Some(target) = self.local_path(path) {
+            return env.run_blocking(move || local::create(&target, &content)).await;
+        }
+        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(path, PutPayload::from_bytes(content.clone()), options).await {
+            Ok(_) => Ok(true),
+            // A retried request of our own may be what is there: compare before giving it up as another's.
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
+                Ok(self.read(path).await? == content)
+            }
+            Err(error) => Err(self.failed("write", path, &error)),
+        }
+    }
+
+    /// The content of an object.
+    ///
+    /// # Errors
+    /// When it is not there or cannot be read.
+    pub async fn read(&self, path: &Path) -> Result<Bytes> {
+        match self.store.get(path).await {
+            Ok(found) => found.bytes().await.map_err(|error| self.failed("read", path, &error)),
+            Err(error) => Err(self.failed("read", path, &error)),
+        }
+    }
+
+    /// Whether an object is there.
+    ///
+    /// # Errors
+    /// When the store does not say.
+    pub async fn exists(&self, path: &Path) -> Result<bool> {
+        match self.store.head(path).await {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(self.failed("look up", path, &error)),
+        }
+    }
+
+    /// All objects below a prefix, in the order of their paths.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn list(&self, prefix: &Path) -> Result<Vec<Path>> {
+        let listed = self.store.list(Some(prefix)).map_ok(|object| object.location).try_collect::<Vec<_>>().await;
+        let mut paths = listed.map_err(|error| self.failed("list", prefix, &error))?;
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Removes an object; one that is not there is no error.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn delete(&self, path: &Path) -> Result<()> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed("delete", path, &error)),
+        }
+    }
+
+    /// Takes the next attempt's number. Two processes never get the same one.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn claim_attempt(&self, env: &Env) -> Result<Attempt> {
+        loop {
+            let claimed = self.list(&self.layout.attempts()).await?;
+            let last = claimed.iter().filter_map(|path| self.layout.attempt_of(path)).max().unwrap_or(Attempt(0));
+            let next = Attempt(last.0 + 1);
+            // The text is this claim's own, so that a retried write is told from another's claim.
+            let claim = serde_json::json!({
+                "attempt": next,
+                "process": std::process::id(),
+                "claimed_at_ms": env.wall_clock_ms(),
+                "nonce": env.nonce(),
+            });
+            if self.create(env, &self.layout.attempt(next), Bytes::from(format!("{claim:#}\n"))).await? {
+                return Ok(next);
+            }
+        }
+    }
+
+    /// The newest attempt that was claimed.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn newest_attempt(&self) -> Result<Option<Attempt>> {
+        let claimed = self.list(&self.layout.attempts()).await?;
+        Ok(claimed.iter().filter_map(|path| self.layout.attempt_of(path)).max())
+    }
+
+    /// The numbers of all completed checkpoints that are still there, oldest first.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn checkpoints(&self) -> Result<Vec<CheckpointId>> {
+        let paths = self.list(&self.layout.checkpoints()).await?;
+        let manifests = paths.iter().filter(|path| path.filename() == Some("manifest.json"));
+        let numbers: BTreeSet<_> = manifests.filter_map(|path| self.layout.checkpoint_of(path)).collect();
+        Ok(numbers.into_iter().collect())
+    }
+
+    /// The manifest of a checkpoint.
+    ///
+    /// # Errors
+    /// When it is not there or damaged.
+    pub async fn manifest(&self, checkpoint: CheckpointId) -> Result<Manifest> {
+        let path = self.layout.manifest(checkpoint);
+        Manifest::from_bytes(&self.read(&path).await?, path.as_ref())
+    }
+
+    /// The newest completed checkpoint. A damaged one is an error, never skipped: what it committed may be visible already, and
+    /// an older one would commit it again.
+    ///
+    /// # Errors
+    /// When it is damaged or the store refuses.
+    pub async fn newest(&self) -> Result<Option<Manifest>> {
+        match self.checkpoints().await?.last() {
+            Some(newest) => Ok(Some(self.manifest(*newest).await?)),
+            None => Ok(None),
+        }
+    }
+
+    /// Removes every object of the job.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn remove_job(&self) -> Result<usize> {
+        let all = self.list(self.layout.job()).await?;
+        // Manifests last: a job that is half removed still names what it needs.
+        let (manifests, others): (Vec<_>, Vec<_>) =
+            all.iter().partition(|path| path.filename() == Some("manifest.json"));
+        for path in others.into_iter().chain(manifests) {
+            self.delete(path).await?;
+        }
+        Ok(all.len())
+    }
+
+    fn local_path(&self, path: &Path) -> Option<PathBuf> {
+        // object_store's local paths are absolute, without the leading slash.
+        self.local.as_ref().map(|_| PathBuf::from(format!("/{path}")))
+    }
+
+    fn failed(&self, what: &str, path: &Path, error: &object_store::Error) -> EngineError {
+        EngineError::io(format!("storage '{}': cannot {what} '{path}': {error}", self.url))
+    }
+}
+
+/// Writing to a local disk so that it lasts.
+mod local {
+    use super::*;
+    use std::{fs, io::Write};
+
+    /// Writes beside, syncs, then links under the final name: the link fails where there is one already.
+    pub(super) fn create(target: &std::path::Path, content: &[u8]) -> Result<bool> {
+        let failed = |error: std::io::Error| {
+            EngineError::io(format!("cannot write the checkpoint object '{}': {error}", target.display()))
+        };
+        let folder = target.parent().unwrap_or(std::path::Path::new("/"));
+        fs::create_dir_all(folder).map_err(failed)?;
+        if target.exists() {
+            return Ok(false);
+        }
+        let name = target.file_name().and_then(|name| name.to_str()).unwrap_or("object");
+        let beside = folder.join(format!(".{name}.{}", std::process::id()));
+        let written = (|| {
+            let mut file = fs::File::create(&beside)?;
+            file.write_all(content)?;
+            file.sync_all()?;
+            let made = match fs::hard_link(&beside, target) {
+                Ok(()) => true,
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
+                Err(error) => return Err(error),
+            };
+            fs::File::open(folder)?.sync_all()?;
+            Ok(made)
+        })();
+        let removed = fs::remove_file(&beside);
+        let made = written.map_err(failed)?;
+        removed.map_err(failed)?;
+        Ok(made)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! The same promises from every kind of store.
+
+use super::*;
+use crate::checkpoint::manifest::tests::manifest;
+
+async fn keeps_its_promises(store: CheckpointStore) {
+    let env = Env::default();
+    let path = store.layout().manifest(CheckpointId(1));
+    assert!(store.newest().await.unwrap().is_none());
+    assert!(!store.exists(&path).await.unwrap());
+    let first = manifest(1, &[]).to_bytes().unwrap();
+    assert!(store.create(&env, &path, first.into()).await.unwrap());
+    assert!(!store.create(&env, &path, Bytes::from_static(b"other")).await.unwrap(), "never replaced");
+    assert!(store.exists(&path).await.unwrap());
+    let second = manifest(2, &[]).to_bytes().unwrap();
+    store.create(&env, &store.layout().manifest(CheckpointId(2)), second.into()).await.unwrap();
+    assert_eq!(store.checkpoints().await.unwrap(), [CheckpointId(1), CheckpointId(2)]);
+    assert_eq!(store.newest().await.unwrap().unwrap(), manifest(2, &[]));
+    store.delete(&path).await.unwrap();
+    store.delete(&path).await.expect("deleting twice is fine");
+
+    let (one, two) = futures::join!(store.claim_attempt(&env), store.claim_attempt(&env));
+    let mut attempts = [one.unwrap().0, two.unwrap().0];
+    attempts.sort_unstable();
+    assert_eq!(attempts, [1, 2], "every claim is another attempt");
+    assert_eq!(store.newest_attempt().await.unwrap(), Some(Attempt(2)));
+    assert!(store.remove_job().await.unwrap() > 0);
+    assert!(store.checkpoints().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_local_folder_keeps_its_promises() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    keeps_its_promises(CheckpointStore::open(&url, "job").unwrap()).await;
+    let left: Vec<_> = walk(folder.path());
+    assert!(left.is_empty(), "nothing is left beside: {left:?}");
+}
+
+#[tokio::test]
+async fn memory_keeps_its_promises() {
+    keeps_its_promises(CheckpointStore::open("memory:///", "job").unwrap()).await;
+}
+
+#[tokio::test]
+async fn a_damaged_newest_checkpoint_is_refused_not_skipped() {
+    let env = Env::default();
+    let store = CheckpointStore::open("memory:///", "job").unwrap();
+    let good = manifest(1, &[]).to_bytes().unwrap();
+    store.create(&env, &store.layout().manifest(CheckpointId(1)), good.into()).await.unwrap();
+    store.create(&env, &store.layout().manifest(CheckpointId(2)), Bytes::from_static(b"{}")).await.unwrap();
+    let error = store.newest().await.unwrap_err();
+    assert_eq!(error.kind, crate::ErrorKind::Corrupt);
+    assert!(error.message.contains("0000000002/manifest.json"), "{error}");
+}
+
+#[test]
+fn a_wrong_url_says_what_would_be_right() {
+    for url in ["nonsense", "ftp://x/y", "file://host/x"] {
+        let error = CheckpointStore::open(url, "job").unwrap_err();
+        assert!(error.message.contains(url), "{error}");
+    }
+}
+
+fn walk(folder: &std::path::Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
+}
