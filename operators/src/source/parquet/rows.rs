@@ -1,0 +1,143 @@
+//! The rows of a split, in batches, from any row on.
+//!
+//! Invariant: the rows of a split and their order depend on the file alone; the position says how many of them came out.
+
+use super::{columns::RequestedColumns, file::ParquetFile, splits::ParquetSplit};
+use arrow::{array::RecordBatch, error::ArrowError};
+use parquet::{
+    arrow::arrow_reader::{
+        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+    },
+    errors::ParquetError,
+};
+use std::sync::Arc;
+use weir_engine::error::{EngineError, Result};
+
+/// Rows of a batch unless told otherwise.
+const DEFAULT_BATCH_ROWS: usize = 16_384;
+
+/// Reads a split. Text comes as Utf8View, or as Dictionary(Int32, Utf8) from row groups where the whole column is
+/// dictionary-encoded; a batch never spans two row groups, so all batches of a row group share one dictionary.
+pub struct ParquetRows {
+    file: Arc<ParquetFile>,
+    columns: RequestedColumns,
+    split: ParquetSplit,
+    batch_rows: usize,
+    /// Rows of the split that have come out.
+    position: u64,
+    /// The row group being read.
+    group: Option<OpenGroup>,
+}
+
+struct OpenGroup {
+    batches: ParquetRecordBatchReader,
+    /// Position in the split where the row group ends.
+    end: u64,
+}
+
+impl ParquetRows {
+    pub(super) fn new(file: Arc<ParquetFile>, columns: RequestedColumns, split: ParquetSplit, position: u64) -> Self {
+        ParquetRows { file, columns, split, batch_rows: DEFAULT_BATCH_ROWS, position, group: None }
+    }
+
+    /// Batches of at most `rows` rows (at least 1) instead of 16,384.
+    pub fn with_batch_rows(mut self, rows: usize) -> Self {
+        self.batch_rows = rows.max(1);
+        self
+    }
+
+    /// Rows of the split that have come out: where a restart goes on.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The split.
+    pub fn split(&self) -> &ParquetSplit {
+        &self.split
+    }
+
+    /// The next rows; none at the end. May be dropped while it waits, and called again.
+    ///
+    /// # Errors
+    /// When the file cannot be read or is damaged: names it and what is wrong. No call after that will do better.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        while self.position < self.split.rows {
+            if self.group.is_none() {
+                self.group = Some(self.open_group().await?);
+            }
+            if let Some(batch) = self.next_of_group()? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_of_group(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(group) = &mut self.group else { return Ok(None) };
+        let columns = &self.columns;
+        let decoded = self.file.decode(|| {
+            let Some(batch) = group.batches.next() else { return Ok(None) };
+            Ok(Some(columns.arrange(&batch.map_err(arrow_cause)?).map_err(arrow_cause)?))
+        });
+        let decoded = decoded.map_err(|error| error.context(format!("row {} of its split", self.position)))?;
+        match decoded {
+            Some(batch) => {
+                self.position += batch.num_rows() as u64;
+                Ok(Some(batch))
+            }
+            None if self.position == group.end => {
+                self.group = None;
+                Ok(None)
+            }
+            None => Err(EngineError::io(format!(
+                "{} is no whole Parquet file: a row group ends {} rows before it should",
+                self.file.name(),
+                group.end.saturating_sub(self.position)
+            ))),
+        }
+    }
+
+    /// Opens the row group that the position is in, at the position.
+    async fn open_group(&self) -> Result<OpenGroup> {
+        let metadata = self.file.metadata();
+        let mut end = 0;
+        let mut found = None;
+        for index in self.split.row_groups.clone() {
+            let begin = end;
+            end += metadata.row_group(index).num_rows().max(0) as u64;
+            if self.position < end {
+                found = Some((index, self.position - begin));
+                break;
+            }
+        }
+        let Some((index, skipped)) = found else {
+            return Err(EngineError::internal(format!(
+                "{}: row {} is in no row group",
+                self.file.name(),
+                self.position
+            )));
+        };
+        let group = metadata.row_group(index);
+        let schema = metadata.file_metadata().schema_descr();
+        let mask = self.columns.mask(schema);
+        let pages = self.file.pages(group, &mask).await?;
+        let held = self.columns.decoded_schema(self.file.stored_schema(), schema, group);
+        let batches = self.file.decode(|| {
+            let arrow = ArrowReaderMetadata::try_new(metadata.clone(), ArrowReaderOptions::new().with_schema(held))?;
+            ParquetRecordBatchReaderBuilder::new_with_metadata(pages, arrow)
+                .with_row_groups(vec![index])
+                .with_projection(mask)
+                .with_batch_size(self.batch_rows)
+                .with_offset(usize::try_from(skipped)?)
+                .build()
+        })?;
+        Ok(OpenGroup { batches, end })
+    }
+}
+
+fn arrow_cause(error: ArrowError) -> ParquetError {
+    match error {
+        ArrowError::ParquetError(message) => ParquetError::General(message),
+        other => ParquetError::ArrowError(other.to_string()),
+    }
+}

@@ -1,0 +1,141 @@
+//! How a file is cut into splits that can be read side by side.
+//!
+//! Invariant: lateness is a function of the file's content alone, however it is cut. A row is behind when its event time is
+//! below the largest one before it *in the file* less a delay; so a split that begins in the middle must know the largest
+//! event time before its first row. The statistics of row groups tell it. Where they don't, the file is not cut any
+//! further.
+
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+use parquet::file::{
+    metadata::{ParquetMetaData, RowGroupMetaData},
+    statistics::Statistics,
+};
+use serde::{Deserialize, Serialize};
+use std::ops::Range;
+
+/// Row groups are put together until a split has this many rows, so that small ones don't cost a split each.
+const LEAST_ROWS: u64 = 65_536;
+
+/// Consecutive row groups of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParquetSplit {
+    /// Which row groups.
+    pub row_groups: Range<usize>,
+    /// Their rows.
+    pub rows: u64,
+    /// The largest event time of the file before them, in milliseconds; none at the beginning.
+    pub newest_before_ms: Option<i64>,
+}
+
+/// Smallest and largest event time of some rows, in milliseconds.
+#[derive(Clone, Copy)]
+struct Span {
+    oldest: i64,
+    newest: i64,
+}
+
+/// Cuts a file. `event_time` is the column that lateness is judged by; with none, every row group may begin a split. An
+/// event time more than `max_jump_ms` ahead of the ones before it does not move the watermark; where the statistics cannot
+/// rule that out, the file is not cut any further.
+pub(super) fn plan(
+    metadata: &ParquetMetaData,
+    stored: &Schema,
+    event_time: Option<&str>,
+    max_jump_ms: Option<i64>,
+) -> Vec<ParquetSplit> {
+    let mut splits: Vec<ParquetSplit> = Vec::new();
+    let mut newest: Option<i64> = None;
+    let mut known = true;
+    for (index, group) in metadata.row_groups().iter().enumerate() {
+        let rows = group.num_rows().max(0) as u64;
+        match splits.last_mut() {
+            Some(split) if !known || split.rows < LEAST_ROWS => {
+                split.row_groups.end = index + 1;
+                split.rows += rows;
+            }
+            _ => splits.push(ParquetSplit { row_groups: index..index + 1, rows, newest_before_ms: newest }),
+        }
+        if let Some(event_time) = event_time.filter(|_| known && rows > 0) {
+            match newest_after(newest, group_span(group, metadata, stored, event_time), max_jump_ms) {
+                Ok(after) => newest = after,
+                Err(Unknown) => known = false,
+            }
+        }
+    }
+    splits
+}
+
+/// The watermark after a row group cannot be told from its statistics.
+struct Unknown;
+
+/// The largest event time after a row group, given the one before it and the group's span (none: no event time in it).
+fn newest_after(
+    before: Option<i64>,
+    span: Result<Option<Span>, Unknown>,
+    max_jump_ms: Option<i64>,
+) -> Result<Option<i64>, Unknown> {
+    let Some(span) = span? else { return Ok(before) };
+    // No row can be a jump when even the newest one is none from the lowest that the watermark can stand at.
+    let lowest = before.unwrap_or(span.oldest);
+    if max_jump_ms.is_some_and(|max_jump| span.newest.saturating_sub(lowest) > max_jump) {
+        return Err(Unknown);
+    }
+    Ok(Some(before.map_or(span.newest, |before| before.max(span.newest))))
+}
+
+/// Smallest and largest event time of a row group, converted as the rows are.
+fn group_span(
+    group: &RowGroupMetaData,
+    metadata: &ParquetMetaData,
+    stored: &Schema,
+    event_time: &str,
+) -> Result<Option<Span>, Unknown> {
+    let position = stored.index_of(event_time).map_err(|_| Unknown)?;
+    let DataType::Timestamp(unit, _) = stored.field(position).data_type() else { return Err(Unknown) };
+    let schema = metadata.file_metadata().schema_descr();
+    let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == position).ok_or(Unknown)?;
+    match group.column(leaf).statistics() {
+        Some(statistics) if statistics.null_count_opt() == u64::try_from(group.num_rows()).ok() => Ok(None),
+        // Old files have INT96 timestamps, of whose statistics nothing is sure.
+        Some(Statistics::Int64(values)) => match (values.min_opt(), values.max_opt()) {
+            (Some(oldest), Some(newest)) => {
+                Ok(Some(Span { oldest: milliseconds(*oldest, *unit)?, newest: milliseconds(*newest, *unit)? }))
+            }
+            _ => Err(Unknown),
+        },
+        _ => Err(Unknown),
+    }
+}
+
+/// As the cast of the rows does it: towards zero, and null where it does not fit.
+fn milliseconds(value: i64, unit: TimeUnit) -> Result<i64, Unknown> {
+    match unit {
+        TimeUnit::Second => value.checked_mul(1_000).ok_or(Unknown),
+        TimeUnit::Millisecond => Ok(value),
+        TimeUnit::Microsecond => Ok(value / 1_000),
+        TimeUnit::Nanosecond => Ok(value / 1_000_000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_event_time_is_carried_over_groups() {
+        let span = |oldest, newest| Ok(Some(Span { oldest, newest }));
+        assert!(matches!(newest_after(None, span(5, 9), None), Ok(Some(9))));
+        assert!(matches!(newest_after(Some(20), span(5, 9), None), Ok(Some(20))));
+        assert!(matches!(newest_after(Some(20), Ok(None), Some(1)), Ok(Some(20))));
+        assert!(newest_after(None, Err(Unknown), None).is_err());
+    }
+
+    #[test]
+    fn a_possible_jump_makes_the_watermark_unknown() {
+        let span = |oldest, newest| Ok(Some(Span { oldest, newest }));
+        assert!(newest_after(None, span(0, 101), Some(100)).is_err());
+        assert!(newest_after(None, span(1, 101), Some(100)).is_ok());
+        assert!(newest_after(Some(50), span(0, 151), Some(100)).is_err());
+        assert!(newest_after(Some(50), span(i64::MIN, 150), Some(100)).is_ok());
+    }
+}
