@@ -1,7 +1,8 @@
 //! A reproducible click stream: whatever a test, a benchmark or a first look needs, from a seed.
 //!
 //! Reading order: `config` (what can be asked for), `click` (the pure function from a place in the stream to a click),
-//! `batch` and `lines` (clicks as columns and as text), `write` (files of them), `parquet` (how they are encoded).
+//! `batch` and `lines` (clicks as columns and as text), `write` (files of them), `parquet` (how they are encoded), `reader` (a
+//! partition as the split of a source).
 //!
 //! Invariant: click `n` of a partition depends on the configuration, the partition and `n` alone, and is the same in every
 //! format. A partition can be made without the others, and from any place on.
@@ -12,6 +13,7 @@ mod config;
 mod lines;
 mod parquet;
 mod random;
+mod reader;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -21,6 +23,7 @@ mod zipf;
 pub use batch::click_schema;
 pub use config::ClickStreamConfig;
 pub use lines::LineFormat;
+pub use reader::GeneratorRows;
 pub use write::{ClickFormat, Destination, GenerateReport, generate};
 
 use arrow::array::RecordBatch;
