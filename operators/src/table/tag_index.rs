@@ -9,7 +9,7 @@ use super::prefetch::prefetch;
 /// More entries than this don't fit: a position plus one has 32 bits.
 pub(super) const MAX_ENTRIES: usize = u32::MAX as usize - 1;
 
-const SMALLEST: usize = 1024;
+const SMALLEST: usize = 64;
 /// Below this many slots (512 KiB) the index stays in the cache, and asking for slots ahead costs more than it gains.
 const PREFETCH_FROM: usize = 1 << 16;
 
