@@ -1,6 +1,12 @@
 //! The event time of a batch's rows.
 
-use arrow::{array::AsArray, array::Array, buffer::ScalarBuffer, datatypes::{DataType, TimeUnit, TimestampMillisecondType}, record_batch::RecordBatch};
+use arrow::{
+    array::Array,
+    array::AsArray,
+    buffer::ScalarBuffer,
+    datatypes::{DataType, TimeUnit, TimestampMillisecondType},
+    record_batch::RecordBatch,
+};
 use weir_engine::{EngineError, Result};
 
 /// The Arrow type of event-time and window columns: milliseconds since the epoch, UTC.

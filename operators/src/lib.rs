@@ -1,4 +1,11 @@
 //! What runs in the engine: operators, and the tables and expressions that they are made of.
+pub mod dedup;
+pub mod event_time;
 pub mod expression;
+pub mod late_gate;
+pub mod record_id;
 pub mod source;
 pub mod table;
+#[cfg(test)]
+mod testing;
+pub mod window;

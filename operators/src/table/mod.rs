@@ -12,6 +12,7 @@ mod group_table;
 mod id_log;
 mod prefetch;
 mod row_mask;
+mod rows_by_bucket;
 mod tag_index;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ mod tests;
 pub use group_table::GroupTable;
 pub use id_log::IdLog;
 pub use row_mask::RowMask;
+pub use rows_by_bucket::{Rows, RowsByBucket};
 
 /// A table has reached its 2³² - 2 entries; a batch that might exceed them is refused as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -67,6 +67,25 @@ proptest! {
     }
 
     #[test]
+    fn rows_are_parted_by_bucket_in_order(batches in prop::collection::vec(prop::collection::vec(-2000i64..2000, 0..100), 0..4), width in 1i64..3000) {
+        let mut parted = RowsByBucket::default();
+        for times in batches {
+            parted.part(&times, width);
+            let mut expected: Vec<(i64, Vec<usize>)> = Vec::new();
+            for (row, time) in times.iter().enumerate() {
+                let start = time.div_euclid(width) * width;
+                match expected.iter_mut().find(|bucket| bucket.0 == start) {
+                    Some(bucket) => bucket.1.push(row),
+                    None => expected.push((start, vec![row])),
+                }
+            }
+            let found: Vec<(i64, Vec<usize>)> =
+                parted.iter().map(|(start, rows)| (start, (0..rows.len()).map(|n| rows.row(n)).collect())).collect();
+            prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
     fn a_group_table_numbers_keys_in_order_of_arrival(batches in batches(), shared in any::<u16>(), rounds in 1usize..3) {
         let mut table = GroupTable::with_capacity(0);
         for _ in 0..rounds {

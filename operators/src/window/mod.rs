@@ -60,9 +60,9 @@ impl WindowSpec {
             WindowSpec::Tumbling { size_ms } if size_ms <= 0 => {
                 refuse(format!("a tumbling window of {size_ms} ms: its size must be positive"))
             }
-            WindowSpec::Hopping { size_ms, slide_ms } if size_ms <= 0 || slide_ms <= 0 => refuse(format!(
-                "a hopping window of {size_ms} ms every {slide_ms} ms: size and slide must be positive"
-            )),
+            WindowSpec::Hopping { size_ms, slide_ms } if size_ms <= 0 || slide_ms <= 0 => {
+                refuse(format!("a hopping window of {size_ms} ms every {slide_ms} ms: size and slide must be positive"))
+            }
             WindowSpec::Hopping { size_ms, slide_ms } if size_ms % slide_ms != 0 => refuse(format!(
                 "a hopping window of {size_ms} ms every {slide_ms} ms: the size must be a multiple of the slide, for example {} ms",
                 (size_ms / slide_ms + 1) * slide_ms

@@ -67,8 +67,9 @@ fn senseless_windows_are_refused_with_what_would_be_right() {
 
 #[test]
 fn configuration_reads_as_json() {
-    let rule: WindowRule =
-        serde_json::from_str(r#"{"window": {"hopping": {"size_ms": 300000, "slide_ms": 60000}}, "allowed_lateness_ms": 5}"#)
-            .unwrap();
+    let rule: WindowRule = serde_json::from_str(
+        r#"{"window": {"hopping": {"size_ms": 300000, "slide_ms": 60000}}, "allowed_lateness_ms": 5}"#,
+    )
+    .unwrap();
     assert_eq!(rule.window, WindowSpec::Hopping { size_ms: 300_000, slide_ms: 60_000 });
 }

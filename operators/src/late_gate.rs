@@ -1,0 +1,188 @@
+//! Takes the rows out that are too late to be counted, right behind the source.
+//!
+//! Whether a row is late is decided here and nowhere else, against the watermark of *its own split* just before the row. An
+//! operator's watermark further on is never ahead of that (but for splits that were idle), so every row that passes
+//! finds its windows open: what is counted is a function of each split's content and order alone. A late row goes to
+//! the late port as it is and never touches dedup state, so a late duplicate is late, not a duplicate.
+
+use crate::event_time::event_times;
+use crate::table::RowMask;
+use crate::window::WindowRule;
+use arrow::array::BooleanArray;
+use serde::{Deserialize, Serialize};
+use weir_engine::{
+    EngineError, Result,
+    element::{Batch, Port},
+    operator::{Collector, Counter, Operator, OperatorContext},
+};
+
+/// Settings of a late gate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LateGateConfig {
+    /// When a row is late.
+    pub rule: LateRule,
+    /// The event-time column.
+    pub time_column: String,
+}
+
+/// When a row is late.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LateRule {
+    /// All windows that it belongs to are past their lateness.
+    Window(WindowRule),
+    /// Dedup may have forgotten its id; for a dedup with no windows behind it.
+    Ttl {
+        /// How long dedup remembers an id, in event time.
+        ttl_ms: i64,
+    },
+}
+
+impl LateRule {
+    fn is_late(self, event_time: i64, watermark: i64) -> bool {
+        match self {
+            LateRule::Window(rule) => rule.is_late(event_time, watermark),
+            LateRule::Ttl { ttl_ms } => event_time.saturating_add(ttl_ms) <= watermark,
+        }
+    }
+
+    fn validate(self) -> Result<()> {
+        match self {
+            LateRule::Window(rule) => rule.validate(),
+            LateRule::Ttl { ttl_ms } if ttl_ms <= 0 => {
+                Err(EngineError::definition(format!("a ttl of {ttl_ms} ms: it must be positive")))
+            }
+            LateRule::Ttl { .. } => Ok(()),
+        }
+    }
+}
+
+/// The operator. Counts what it takes out as `late`.
+#[derive(Debug)]
+pub struct LateGate {
+    config: LateGateConfig,
+    late: Counter,
+}
+
+impl LateGate {
+    /// One instance.
+    ///
+    /// # Errors
+    /// When the rule makes no sense.
+    pub fn new(config: LateGateConfig, context: &OperatorContext) -> Result<Self> {
+        config.rule.validate()?;
+        Ok(LateGate { config, late: context.counters.counter("late") })
+    }
+}
+
+impl Operator for LateGate {
+    fn process(&mut self, mut batch: Batch, out: &mut Collector) -> Result<()> {
+        let Some(watermarks) = batch.split_watermarks.take() else {
+            out.emit(Port::Main, batch);
+            return Ok(());
+        };
+        let times = event_times(&batch.columns, &self.config.time_column)?;
+        if times.len() != watermarks.len() {
+            return Err(EngineError::internal(format!(
+                "{} rows, but {} split watermarks",
+                times.len(),
+                watermarks.len()
+            )));
+        }
+        let mut late = RowMask::none(times.len());
+        for (row, (time, watermark)) in times.iter().zip(watermarks.iter()).enumerate() {
+            // Most rows of such a batch are not even behind, and the rule divides.
+            late.insert_if(row, time < watermark && self.config.rule.is_late(*time, *watermark));
+        }
+        let late_rows = late.count();
+        if late_rows == 0 {
+            out.emit(Port::Main, batch);
+            return Ok(());
+        }
+        self.late.add(late_rows as u64);
+        let late = late.into_boolean_buffer();
+        out.emit(Port::Main, batch.filter(&BooleanArray::new(!&late, None))?);
+        out.emit(Port::Late, batch.filter(&BooleanArray::new(late, None))?);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::window::WindowSpec;
+    use arrow::{
+        array::{ArrayRef, AsArray, TimestampMillisecondArray},
+        datatypes::TimestampMillisecondType,
+        record_batch::RecordBatch,
+    };
+    use proptest::prelude::*;
+    use std::sync::Arc;
+    use weir_engine::testing::OperatorHarness;
+
+    fn gate(rule: LateRule, context: &OperatorContext) -> OperatorHarness {
+        let config = LateGateConfig { rule, time_column: "at".into() };
+        OperatorHarness::new(Box::new(LateGate::new(config, context).unwrap()))
+    }
+
+    fn batch(times: &[i64], watermarks: Option<Vec<i64>>) -> Batch {
+        let column: ArrayRef = Arc::new(TimestampMillisecondArray::from(times.to_vec()).with_timezone("UTC"));
+        let mut batch = Batch::new(RecordBatch::try_from_iter([("at", column)]).unwrap());
+        batch.split_watermarks = watermarks.map(Into::into);
+        batch
+    }
+
+    fn times(outputs: &[(Port, Batch)], port: Port) -> Vec<i64> {
+        let of_port = outputs.iter().filter(|output| output.0 == port);
+        of_port
+            .flat_map(|output| output.1.columns.column(0).as_primitive::<TimestampMillisecondType>().values().to_vec())
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn rows_are_parted_by_the_rule(rows in prop::collection::vec((-300i64..300, -300i64..300), 0..100), lateness in 0i64..50, size in 1i64..100) {
+            let rule = WindowRule { window: WindowSpec::Tumbling { size_ms: size }, allowed_lateness_ms: lateness };
+            let context = OperatorContext::single("job", "gate");
+            let (at, marks): (Vec<i64>, Vec<i64>) = rows.iter().copied().unzip();
+            let outputs = gate(LateRule::Window(rule), &context).process(batch(&at, Some(marks))).unwrap();
+            let is_late = |row: &&(i64, i64)| row.0.div_euclid(size) * size + size + lateness <= row.1;
+            let late: Vec<i64> = rows.iter().filter(is_late).map(|row| row.0).collect();
+            let on_time: Vec<i64> = rows.iter().filter(|row| !is_late(row)).map(|row| row.0).collect();
+            prop_assert_eq!(times(&outputs, Port::Late), late.clone());
+            prop_assert_eq!(times(&outputs, Port::Main), on_time);
+            prop_assert_eq!(context.counters.values()["late"], late.len() as u64);
+            prop_assert!(outputs.iter().all(|output| output.1.split_watermarks.is_none()));
+        }
+    }
+
+    #[test]
+    fn a_batch_with_nothing_behind_passes_untouched() {
+        let context = OperatorContext::single("job", "gate");
+        let outputs = gate(LateRule::Ttl { ttl_ms: 10 }, &context).process(batch(&[5, 1], None)).unwrap();
+        assert_eq!(times(&outputs, Port::Main), vec![5, 1]);
+        assert_eq!(context.counters.values()["late"], 0);
+    }
+
+    #[test]
+    fn without_windows_the_ttl_decides() {
+        let context = OperatorContext::single("job", "gate");
+        let rows = batch(&[0, 1, 100], Some(vec![10, 10, 10]));
+        let outputs = gate(LateRule::Ttl { ttl_ms: 10 }, &context).process(rows).unwrap();
+        assert_eq!(times(&outputs, Port::Late), vec![0]);
+        assert_eq!(times(&outputs, Port::Main), vec![1, 100]);
+    }
+
+    #[test]
+    fn a_missing_or_null_event_time_is_said_by_name() {
+        let context = OperatorContext::single("job", "gate");
+        let column: ArrayRef = Arc::new(TimestampMillisecondArray::from(vec![Some(1), None]));
+        let mut nulls = Batch::new(RecordBatch::try_from_iter([("at", column.clone())]).unwrap());
+        nulls.split_watermarks = Some(vec![9, 9].into());
+        let mut missing = Batch::new(RecordBatch::try_from_iter([("when", column)]).unwrap());
+        missing.split_watermarks = Some(vec![9, 9].into());
+        let mut gate = gate(LateRule::Ttl { ttl_ms: 10 }, &context);
+        assert!(gate.process(nulls).unwrap_err().message.contains("at is not null"));
+        assert!(gate.process(missing).unwrap_err().message.contains("'at' is not among the columns (when)"));
+    }
+}
