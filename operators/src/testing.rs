@@ -6,7 +6,7 @@ use weir_engine::{
     Result,
     element::{Batch, KeyHashes, Port},
     hash::KeyHasher,
-    key_group::{key_group_of, range_of, subtask_of},
+    key_group::{KeyGroupRange, key_group_of, range_of, subtask_of},
     operator::{Operator, OperatorContext},
     testing::OperatorHarness,
 };
@@ -80,10 +80,19 @@ impl Subtasks {
     /// A barrier, and then as many instances, restored from it. They learn the watermark as they would from their inputs.
     pub(crate) fn restart(&mut self, parallelism: usize) -> Result<Vec<(Port, Batch)>> {
         let mut out = self.barrier()?;
-        let state: Vec<BTreeMap<String, Vec<RecordBatch>>> =
-            self.harnesses.iter().map(|harness| harness.segments().clone()).collect();
+        let former = self.harnesses.len();
+        let max = self.context.max_parallelism;
+        let state: Vec<(KeyGroupRange, BTreeMap<String, Vec<RecordBatch>>)> = self
+            .harnesses
+            .iter()
+            .enumerate()
+            .map(|(at, harness)| (range_of(at, max, former), harness.segments().clone()))
+            .collect();
         let restored: Result<Vec<_>> = (0..parallelism)
-            .map(|at| OperatorHarness::restored((self.make)(&self.context_of(at, parallelism)), &state))
+            .map(|at| {
+                let operator = (self.make)(&self.context_of(at, parallelism));
+                OperatorHarness::restored(operator, range_of(at, max, parallelism), &state)
+            })
             .collect();
         self.harnesses = restored?;
         out.extend(self.watermark(self.watermark)?);

@@ -27,8 +27,8 @@ pub(super) struct Buckets {
 #[derive(Debug)]
 pub(super) struct Bucket {
     pub(super) ids: IdLog,
-    /// It came from a checkpoint and has not been part of one of this attempt.
-    pub(super) restored: bool,
+    /// It came from a checkpoint under another name, so appending to what is stored is not enough.
+    pub(super) rewrite: bool,
 }
 
 impl Buckets {
@@ -58,42 +58,51 @@ impl Buckets {
         start.saturating_add(self.width_ms).saturating_add(self.ttl_ms) <= self.watermark
     }
 
-    /// Inserts rows that all fall into one bucket, and adds those that no bucket in question knew to `kept`.
+    /// Inserts rows that all fall into one bucket, and adds those whose id it did not know to `kept`; to `late`, if the bucket
+    /// is gone.
     pub(super) fn insert(
         &mut self,
         start: i64,
         hashes: &[u128],
         rows: Rows<'_>,
         kept: &mut RowMask,
+        late: &mut RowMask,
     ) -> Result<(), TableFull> {
-        self.open(start);
-        if !self.same_event_time && self.buckets.len() > 1 {
-            return self.insert_unless_elsewhere(start, hashes, rows, kept);
+        if self.is_expired(start) {
+            (0..rows.len()).for_each(|n| late.insert(rows.row(n)));
+            return Ok(());
         }
-        let Some(bucket) = self.buckets.get_mut(&start) else { return Ok(()) };
+        let ids = &mut self.open(start).ids;
         match rows {
-            Rows::All(_) => bucket.ids.insert_all(hashes, kept),
-            Rows::Some(rows) => bucket.ids.insert_rows(hashes, rows, kept),
+            Rows::All(_) => ids.insert_all(hashes, kept),
+            Rows::Some(rows) => ids.insert_rows(hashes, rows, kept),
         }
     }
 
-    fn insert_unless_elsewhere(
+    /// Inserts a batch where an id may be in any bucket. Equal ids in different buckets may follow each other closely, so the
+    /// rows go in run by run, in the order in which they came.
+    pub(super) fn insert_in_order(
         &mut self,
-        start: i64,
+        times: &[i64],
         hashes: &[u128],
-        rows: Rows<'_>,
         kept: &mut RowMask,
+        late: &mut RowMask,
     ) -> Result<(), TableFull> {
-        let elsewhere: Vec<&IdLog> =
-            self.buckets.iter().filter(|(other, _)| **other != start).map(|(_, bucket)| &bucket.ids).collect();
-        let unknown: Vec<u32> = (0..rows.len())
-            .map(|n| rows.row(n) as u32)
-            .filter(|row| !elsewhere.iter().any(|ids| ids.contains(hashes[*row as usize])))
-            .collect();
-        match self.buckets.get_mut(&start) {
-            Some(bucket) => bucket.ids.insert_rows(hashes, &unknown, kept),
-            None => Ok(()),
+        let mut first = 0;
+        while let Some(time) = times.get(first) {
+            let start = floor(*time, self.width_ms);
+            let is_in_run = |time: &&i64| floor(**time, self.width_ms) == start;
+            let end = first + times[first..].iter().take_while(is_in_run).count();
+            let elsewhere: Vec<&IdLog> =
+                self.buckets.iter().filter(|(other, _)| **other != start).map(|(_, bucket)| &bucket.ids).collect();
+            let is_unknown = |row: &u32| !elsewhere.iter().any(|ids| ids.contains(hashes[*row as usize]));
+            let rows = first as u32..end as u32;
+            let rows: Vec<u32> =
+                if self.is_expired(start) { rows.collect() } else { rows.filter(is_unknown).collect() };
+            self.insert(start, hashes, Rows::Some(&rows), kept, late)?;
+            first = end;
         }
+        Ok(())
     }
 
     /// Refuses state in buckets of another width where it cannot be told into which bucket an id belongs.
@@ -107,32 +116,28 @@ impl Buckets {
         Ok(())
     }
 
-    /// Puts an id back that a checkpoint held in a bucket whose last millisecond was `last`. After a change of the ttl it is
-    /// held no shorter than before.
-    pub(super) fn restore(&mut self, last: i64, hash: u128) -> Result<(), TableFull> {
-        let start = floor(last, self.width_ms);
-        self.open(start);
-        if let Some(bucket) = self.buckets.get_mut(&start) {
-            bucket.restored = true;
-            bucket.ids.insert(hash)?;
-        }
+    /// Puts an id back that a checkpoint held in the bucket at `start` of that width. After a change of the ttl it is held no
+    /// shorter than before, and its bucket, which has another name now, is written anew.
+    pub(super) fn restore(&mut self, start: i64, width_ms: i64, hash: u128) -> Result<(), TableFull> {
+        let is_same = width_ms == self.width_ms;
+        let start = if is_same { start } else { floor(start.saturating_add(width_ms - 1), self.width_ms) };
+        let bucket = self.open(start);
+        bucket.ids.insert(hash)?;
+        bucket.ids.mark_handed_over();
+        bucket.rewrite |= !is_same;
         Ok(())
     }
 
-    fn open(&mut self, start: i64) {
-        if self.buckets.contains_key(&start) {
-            return;
-        }
+    fn open(&mut self, start: i64) -> &mut Bucket {
         let neighbour = self.buckets.range(..start).next_back().map_or(0, |(_, bucket)| bucket.ids.len());
         let expected = self.expected.max(neighbour);
-        let ids = match self.spare.pop() {
-            Some(mut ids) => {
+        self.buckets.entry(start).or_insert_with(|| {
+            let spare = self.spare.pop().map(|mut ids| {
                 ids.reset(expected);
                 ids
-            }
-            None => IdLog::with_capacity(expected),
-        };
-        self.buckets.insert(start, Bucket { ids, restored: false });
+            });
+            Bucket { ids: spare.unwrap_or_else(|| IdLog::with_capacity(expected)), rewrite: false }
+        })
     }
 
     /// Drops the buckets whose ids need not be held any more.

@@ -34,7 +34,7 @@ use weir_engine::{
     element::{Batch, Port},
     hash::KeyHasher,
     ids::CheckpointId,
-    key_group::key_group_of,
+    key_group::{KeyGroupRange, key_group_of},
     operator::{Collector, Counter, Operator, OperatorContext},
     state::{Change, Segment, Snapshot, StateRows},
 };
@@ -108,17 +108,16 @@ impl Operator for Dedup {
         // Whoever comes next has another key; filtering these along would be for nothing.
         batch.key_hashes = None;
         let times = event_times(&batch.columns, &self.config.time_column)?;
-        self.parted.part(&times, self.buckets.width());
         let (mut kept, mut late) = (RowMask::none(batch.len()), RowMask::none(batch.len()));
-        for (start, rows) in self.parted.iter() {
-            if self.buckets.is_expired(start) {
-                (0..rows.len()).for_each(|n| late.insert(rows.row(n)));
-            } else {
-                self.buckets
-                    .insert(start, &hashes, rows, &mut kept)
-                    .map_err(|full| EngineError::internal(format!("'{}': {full}", self.context.operator)))?;
-            }
-        }
+        let inserted = if self.config.same_event_time {
+            self.parted.part(&times, self.buckets.width());
+            self.parted
+                .iter()
+                .try_for_each(|(start, rows)| self.buckets.insert(start, &hashes, rows, &mut kept, &mut late))
+        } else {
+            self.buckets.insert_in_order(&times, &hashes, &mut kept, &mut late)
+        };
+        inserted.map_err(|full| EngineError::internal(format!("'{}': {full}", self.context.operator)))?;
         let late_rows = late.count();
         self.duplicates.add((batch.len() - kept.count() - late_rows) as u64);
         let kept = BooleanArray::new(kept.into_boolean_buffer(), None);
@@ -136,14 +135,16 @@ impl Operator for Dedup {
     }
 
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {
+        let width = self.buckets.width();
         let segments = self
             .buckets
             .iter_mut()
+            .filter(|(_, bucket)| !bucket.ids.is_empty())
             .map(|(start, bucket)| Segment { id: segment_id(start, width), change: bucket_change(start, bucket) });
         Ok(Snapshot { segments: segments.collect() })
     }
 
-    fn restore(&mut self, segment: &str, rows: &RecordBatch) -> Result<()> {
+    fn restore(&mut self, segment: &str, rows: &RecordBatch, key_groups: KeyGroupRange) -> Result<()> {
         let width = width_of(segment).ok_or_else(|| {
             EngineError::corrupt(format!("segment '{segment}': not a name that a dedup gives to its state"))
         })?;
@@ -156,9 +157,9 @@ impl Operator for Dedup {
                 .try_into()
                 .map_err(|_| EngineError::corrupt(format!("segment '{segment}': a key hash that is not 16 bytes")))?;
             let hash = u128::from_le_bytes(bytes);
-            if self.context.key_groups.contains(key_group_of(hash, self.context.max_parallelism)) {
+            if key_groups.contains(key_group_of(hash, self.context.max_parallelism)) {
                 self.buckets
-                    .restore(starts.value(row).saturating_add(width - 1), hash)
+                    .restore(starts.value(row), width, hash)
                     .map_err(|full| EngineError::internal(format!("'{}': {full}", self.context.operator)))?;
             }
         }
@@ -181,8 +182,7 @@ fn bucket_change(start: i64, bucket: &mut Bucket) -> Change {
     let rows = |ids: Vec<ScalarBuffer<u128>>| {
         StateRows::deferred(move || ids.into_iter().map(|ids| state_batch(start, ids)).collect())
     };
-    if std::mem::take(&mut bucket.restored) {
-        // A restored segment counts as new, so all of it is written once more.
+    if std::mem::take(&mut bucket.rewrite) {
         bucket.ids.mark_handed_over();
         return Change::Replace(rows(bucket.ids.ids()));
     }

@@ -160,15 +160,22 @@ fn a_checkpoint_appends_what_came_since_the_last() {
 }
 
 #[test]
-fn restored_buckets_are_written_whole_once() {
-    let mut subtasks = subtasks(true, 1_000_000);
-    subtasks.process(&rows(&[(1, 5), (2, 5)], 0), false).unwrap();
-    for _ in 0..3 {
-        subtasks.restart(1).unwrap();
+fn a_changed_ttl_keeps_the_ids() {
+    let context = OperatorContext::single("job", "dedup");
+    let mut before = Dedup::new(config(false, 100_000), &context).unwrap();
+    before.process(Batch::new(rows(&[(1, 5), (2, 150_000)], 0)), &mut Collector::default()).unwrap();
+    let mut after = Dedup::new(config(false, 130_000), &context).unwrap();
+    for segment in before.snapshot(CheckpointId(1)).unwrap().segments {
+        let Change::Append(new) = segment.change else { panic!("{segment:?}") };
+        for batch in new.into_batches().unwrap() {
+            after.restore(&segment.id, &batch, KeyGroupRange::all(128)).unwrap();
+        }
     }
-    subtasks.barrier().unwrap();
-    subtasks.restart(2).unwrap();
-    assert!(passed(&subtasks.process(&rows(&[(1, 5), (2, 5)], 0), false).unwrap(), Port::Main).is_empty());
+    let mut out = Collector::default();
+    after.process(Batch::new(rows(&[(1, 6), (2, 6), (3, 6)], 0)), &mut out).unwrap();
+    assert_eq!(passed(&out.drain(), Port::Main), vec![2]);
+    let changes = after.snapshot(CheckpointId(2)).unwrap().segments;
+    assert!(changes.iter().all(|segment| matches!(segment.change, Change::Replace(_))), "stored under new names");
 }
 
 #[test]
@@ -177,13 +184,19 @@ fn state_that_does_not_fit_is_refused() {
     let ids: ScalarBuffer<u128> = vec![1u128].into();
     let rows = state_batch(0, ids).unwrap();
     let mut narrow = Dedup::new(config(true, 100_000), &context).unwrap();
-    let refused = narrow.restore("bucket-0+100000", &rows).unwrap_err().message;
+    let refused = narrow.restore("bucket-0+100000", &rows, KeyGroupRange::all(128)).unwrap_err().message;
     assert!(refused.contains("dedup.unique") && refused.contains("same_event_time"), "{refused}");
-    assert!(narrow.restore("slice-7", &rows).unwrap_err().message.contains("slice-7"));
+    assert!(narrow.restore("slice-7", &rows, KeyGroupRange::all(128)).unwrap_err().message.contains("slice-7"));
     let other = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![1])) as ArrayRef)]).unwrap();
-    assert!(narrow.restore("bucket-0+64000", &other).unwrap_err().message.contains("not the columns"));
+    assert!(
+        narrow
+            .restore("bucket-0+64000", &other, KeyGroupRange::all(128))
+            .unwrap_err()
+            .message
+            .contains("not the columns")
+    );
     let mut wide = Dedup::new(config(false, 100_000), &context).unwrap();
-    wide.restore("bucket-0+64000", &rows).unwrap();
+    wide.restore("bucket-0+64000", &rows, KeyGroupRange::all(128)).unwrap();
 }
 
 #[test]
