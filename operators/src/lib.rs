@@ -2,8 +2,11 @@
 pub mod dedup;
 pub mod event_time;
 pub mod expression;
+pub mod filters;
 pub mod late_gate;
+pub mod map;
 pub mod record_id;
+pub mod schema;
 pub mod source;
 pub mod table;
 #[cfg(test)]

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use weir_engine::EngineError;
+
 /// A place in an expression's text; line and column count from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
@@ -76,6 +78,11 @@ impl ExpressionError {
         }
     }
 
+    /// As an error of the runtime, with the text of the expression.
+    pub fn at(&self, text: &str) -> EngineError {
+        EngineError::definition(self.render(text))
+    }
+
     /// The message, the text and, where the place is known, a caret under it.
     pub fn render(&self, text: &str) -> String {
         let mut out = format!("{self}\n  {}", text.lines().next().unwrap_or_default());
@@ -118,4 +125,12 @@ pub struct EvaluationError {
     pub expression: String,
     /// What happened, and what would avoid it.
     pub message: String,
+}
+
+impl From<EvaluationError> for EngineError {
+    /// A row that an expression does not take stays the same row at the next attempt: it is the definition that has to
+    /// change.
+    fn from(error: EvaluationError) -> Self {
+        EngineError::definition(error.to_string())
+    }
 }

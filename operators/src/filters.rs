@@ -1,0 +1,198 @@
+//! The star schema of filters: a click is counted once under every filter that it matches.
+//!
+//! For every filter the matching rows are emitted with the filter's id in one more column, `filter_id`. Rows that match
+//! no filter are counted in `filtered_out`. The filters' order is the order of the output.
+
+use crate::{expression::Expression, schema::ColumnSchema};
+use arrow::{
+    array::{Array, ArrayRef, BooleanArray, DictionaryArray, Int32Array, RecordBatch, StringArray},
+    compute::or,
+    datatypes::{DataType, Field, Int32Type, Schema},
+};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use weir_engine::{
+    EngineError, Result,
+    element::{Batch, Port},
+    operator::{Collector, Counter, Operator, OperatorContext},
+};
+
+/// The name of the added column.
+pub const FILTER_ID: &str = "filter_id";
+
+/// Which filters there are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FiltersConfig {
+    /// The columns that come in.
+    pub input: ColumnSchema,
+    /// The filters, in the order in which they are applied.
+    pub filters: Vec<FilterConfig>,
+}
+
+/// One filter.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilterConfig {
+    /// What stands in `filter_id`.
+    pub id: String,
+    /// The condition that a row must meet.
+    pub condition: String,
+}
+
+impl FiltersConfig {
+    /// The type of the column `filter_id`.
+    pub fn filter_id_type() -> DataType {
+        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
+    }
+}
+
+/// The filters operator.
+#[derive(Debug)]
+pub struct Filters {
+    conditions: Vec<Expression>,
+    /// All ids; one dictionary for all batches, so that whoever keeps something per entry can keep it.
+    ids: ArrayRef,
+    filtered_out: Counter,
+}
+
+impl Filters {
+    /// Compiles the conditions.
+    ///
+    /// # Errors
+    /// When a condition is wrong, or there is a column `filter_id` already.
+    pub fn new(config: &FiltersConfig, context: &OperatorContext) -> Result<Self> {
+        if config.input.column(FILTER_ID).is_some() {
+            return Err(EngineError::definition(format!("the input has a column `{FILTER_ID}` already")));
+        }
+        let input = config.input.to_arrow();
+        let compile = |filter: &FilterConfig| {
+            Expression::predicate(&filter.condition, &input)
+                .map_err(|error| error.at(&filter.condition).context(format!("filter \"{}\"", filter.id)))
+        };
+        let ids = StringArray::from_iter_values(config.filters.iter().map(|filter| &filter.id));
+        Ok(Filters {
+            conditions: config.filters.iter().map(compile).collect::<Result<_>>()?,
+            ids: Arc::new(ids),
+            filtered_out: context.counters.counter("filtered_out"),
+        })
+    }
+
+    fn with_id(&self, batch: &Batch, filter: usize) -> Result<Batch> {
+        let keys = Int32Array::new(vec![filter as i32; batch.len()].into(), None);
+        let id: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::try_new(keys, Arc::clone(&self.ids))?);
+        let schema = batch.columns.schema_ref();
+        let mut fields: Vec<Arc<Field>> = schema.fields().iter().cloned().collect();
+        fields.push(Arc::new(Field::new(FILTER_ID, id.data_type().clone(), false)));
+        let mut columns = batch.columns.columns().to_vec();
+        columns.push(id);
+        Ok(batch.with_columns(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?))
+    }
+}
+
+impl Operator for Filters {
+    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+        let mut matched: Option<BooleanArray> = None;
+        let mut all_matched = false;
+        for (filter, condition) in self.conditions.iter().enumerate() {
+            if condition.is_constant_true() {
+                all_matched = true;
+                out.emit(Port::Main, self.with_id(&batch, filter)?);
+                continue;
+            }
+            let keep = condition.evaluate_predicate(&batch.columns)?;
+            if keep.true_count() > 0 {
+                out.emit(Port::Main, self.with_id(&batch.filter(&keep)?, filter)?);
+            }
+            matched = match matched {
+                _ if all_matched => None,
+                Some(before) => Some(or(&before, &keep)?),
+                None => Some(keep),
+            };
+        }
+        if !all_matched {
+            let kept = matched.map_or(0, |matched| matched.true_count());
+            self.filtered_out.add((batch.len() - kept) as u64);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::{
+        array::{AsArray, Int64Array},
+        datatypes::Int64Type,
+    };
+    use weir_engine::testing::OperatorHarness;
+
+    fn config(filters: &[(&str, &str)]) -> FiltersConfig {
+        let input = ColumnSchema::from(&Schema::new(vec![
+            Field::new("country", DataType::Utf8, true),
+            Field::new("n", DataType::Int64, false),
+        ]));
+        let filter = |(id, condition): &(&str, &str)| FilterConfig {
+            id: (*id).to_string(),
+            condition: (*condition).to_string(),
+        };
+        FiltersConfig { input, filters: filters.iter().map(filter).collect() }
+    }
+
+    fn batch() -> Batch {
+        let countries: ArrayRef = Arc::new(StringArray::from(vec![Some("USA"), None, Some("DEU"), Some("USA")]));
+        let numbers: ArrayRef = Arc::new(Int64Array::from(vec![0, 1, 2, 3]));
+        Batch {
+            columns: RecordBatch::try_from_iter_with_nullable([("country", countries, true), ("n", numbers, false)])
+                .unwrap(),
+            split_watermarks: Some(vec![10, 11, 12, 13].into()),
+            key_hashes: None,
+        }
+    }
+
+    /// A batch that came out: filter id, rows, watermarks.
+    type Output = (String, Vec<i64>, Vec<i64>);
+
+    /// What came out, and the count of rows without a filter.
+    fn run(filters: &[(&str, &str)]) -> (Vec<Output>, u64) {
+        let context = OperatorContext::single("job", "filters");
+        let mut harness = OperatorHarness::new(Box::new(Filters::new(&config(filters), &context).unwrap()));
+        let rows = |(_, batch): (Port, Batch)| {
+            let ids = arrow::compute::cast(batch.columns.column_by_name(FILTER_ID).unwrap(), &DataType::Utf8).unwrap();
+            let ids: Vec<String> = ids.as_string::<i32>().iter().map(|id| id.unwrap().to_string()).collect();
+            assert!(ids.iter().all(|id| *id == ids[0]));
+            let numbers = batch.columns.column_by_name("n").unwrap().as_primitive::<Int64Type>().values().to_vec();
+            (ids[0].clone(), numbers, batch.split_watermarks.unwrap().to_vec())
+        };
+        let out = harness.process(batch()).unwrap().into_iter().map(rows).collect();
+        (out, context.counters.counter("filtered_out").get())
+    }
+
+    #[test]
+    fn a_row_goes_on_once_for_every_filter_that_it_matches() {
+        let (out, filtered) = run(&[("0000", "true"), ("0012", "country = 'USA'"), ("x", "false"), ("n", "n >= 2")]);
+        let expected = [
+            ("0000".to_string(), vec![0, 1, 2, 3], vec![10, 11, 12, 13]),
+            ("0012".to_string(), vec![0, 3], vec![10, 13]),
+            ("n".to_string(), vec![2, 3], vec![12, 13]),
+        ];
+        assert_eq!(out, expected);
+        assert_eq!(filtered, 0);
+    }
+
+    #[test]
+    fn rows_that_match_no_filter_are_counted_once() {
+        let (out, filtered) = run(&[("usa", "country = 'USA'"), ("zero", "n = 0")]);
+        assert_eq!(out.len(), 2);
+        assert_eq!(filtered, 2);
+        assert_eq!(run(&[("zero", "n = 0"), ("all", "true"), ("one", "n = 1")]).1, 0);
+        assert_eq!(run(&[]).1, 4);
+    }
+
+    #[test]
+    fn mistakes_name_the_filter() {
+        let context = OperatorContext::single("job", "filters");
+        let error = Filters::new(&config(&[("0012", "contry = 'USA'")]), &context).unwrap_err();
+        assert!(error.message.starts_with("filter \"0012\": there is no column `contry`"), "{error}");
+    }
+}

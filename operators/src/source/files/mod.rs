@@ -1,0 +1,3 @@
+//! The files source: line formats and how files are cut into splits, read whole or followed as they grow.
+
+pub mod format;
