@@ -25,6 +25,7 @@ pub mod key_group;
 pub mod operator;
 pub mod parquet_pages;
 pub mod state;
+pub mod task;
 pub mod testing;
 
 pub use error::{EngineError, ErrorKind, Result};

@@ -24,7 +24,7 @@ pub struct SegmentLedger {
 }
 
 /// A snapshot turned into the content of a file, before it has a place.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct EncodedSnapshot {
     /// The file; `None` when nothing changed.
     pub content: Option<Bytes>,

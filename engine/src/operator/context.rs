@@ -52,7 +52,7 @@ impl OperatorContext {
 
 /// Named counters, exactly once: a checkpoint holds their values as of its barrier. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct Counters(Arc<Mutex<BTreeMap<&'static str, Counter>>>);
+pub struct Counters(Arc<Mutex<BTreeMap<String, Counter>>>);
 
 /// One counter. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -73,24 +73,24 @@ impl Counter {
 
 impl Counters {
     /// The counter of that name, made at its first use.
-    pub fn counter(&self, name: &'static str) -> Counter {
+    pub fn counter(&self, name: &str) -> Counter {
         let mut all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        all.entry(name).or_default().clone()
+        match all.get(name) {
+            Some(counter) => counter.clone(),
+            None => all.entry(name.to_string()).or_default().clone(),
+        }
     }
 
     /// All values now.
     pub fn values(&self) -> BTreeMap<String, u64> {
         let all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        all.iter().map(|(name, counter)| ((*name).to_string(), counter.get())).collect()
+        all.iter().map(|(name, counter)| (name.clone(), counter.get())).collect()
     }
 
-    /// Adds restored values to counters of the same names; a name that no operator has made is left out.
+    /// Adds the values of a checkpoint.
     pub fn restore(&self, values: &BTreeMap<String, u64>) {
-        let all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        for (name, counter) in all.iter() {
-            if let Some(value) = values.get(*name) {
-                counter.add(*value);
-            }
+        for (name, value) in values {
+            self.counter(name).add(*value);
         }
     }
 }

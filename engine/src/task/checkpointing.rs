@@ -1,0 +1,145 @@
+//! What a subtask needs from its surroundings, and the upload of its snapshots beside the processing.
+
+use super::{chain::CapturedLink, observer::Observer};
+use crate::{
+    checkpoint::{
+        CheckpointStore,
+        manifest::SubtaskState,
+        pending::Acknowledgement,
+        state_file::{self, EncodedSnapshot},
+    },
+    env::{Env, Moment},
+    error::{EngineError, Result},
+    ids::{Attempt, CheckpointId, SubtaskId},
+    operator::{Committable, SplitState},
+};
+use futures::future::try_join_all;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// What a subtask tells the runner.
+#[derive(Debug)]
+pub(crate) enum Report {
+    /// Its part of a checkpoint is durable.
+    Acknowledged(Acknowledgement),
+    /// Its source has no more.
+    Exhausted(SubtaskId),
+    /// It failed, and with it the attempt.
+    Failed(SubtaskId, EngineError),
+}
+
+/// A subtask's surroundings. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct TaskServices {
+    pub(crate) env: Env,
+    pub(crate) store: CheckpointStore,
+    pub(crate) attempt: Attempt,
+    pub(crate) observer: Arc<Observer>,
+    pub(crate) reports: mpsc::UnboundedSender<Report>,
+}
+
+impl TaskServices {
+    pub(crate) fn report(&self, report: Report) {
+        // Nobody listens any more when the runner has given the attempt up.
+        let _ = self.reports.send(report);
+    }
+
+    pub(crate) fn report_exhausted(&self, subtask: SubtaskId) {
+        self.report(Report::Exhausted(subtask));
+    }
+
+    pub(crate) fn report_end(&self, subtask: SubtaskId, result: &Result<()>) {
+        if let Err(error) = result {
+            self.report(Report::Failed(subtask, error.clone()));
+        }
+    }
+
+    pub(crate) fn start_step(&self) -> Moment {
+        self.env.now()
+    }
+
+    pub(crate) fn end_step(&self, started: Moment) {
+        self.observer.saw_step(self.env.now() - started);
+    }
+}
+
+/// Makes a subtask's snapshot durable and acknowledges it.
+pub(crate) async fn upload(
+    services: TaskServices,
+    subtask: SubtaskId,
+    checkpoint: CheckpointId,
+    captured: Vec<CapturedLink>,
+    splits: Vec<SplitState>,
+) {
+    let done = try_upload(&services, subtask, checkpoint, captured, splits).await;
+    services.report(match done {
+        Ok(acknowledgement) => Report::Acknowledged(acknowledgement),
+        Err(error) => Report::Failed(subtask, error.context(format!("checkpoint {checkpoint}"))),
+    });
+}
+
+async fn try_upload(
+    services: &TaskServices,
+    subtask: SubtaskId,
+    checkpoint: CheckpointId,
+    mut captured: Vec<CapturedLink>,
+    mut splits: Vec<SplitState>,
+) -> Result<Acknowledgement> {
+    services.env.crash_point("upload.started")?;
+    let staging: Vec<_> = captured.iter_mut().filter_map(|link| link.staging.take()).collect();
+    let states = async {
+        let mut states = Vec::with_capacity(captured.len());
+        for (index, link) in captured.into_iter().enumerate() {
+            // Only the head of a chain can be a source.
+            let splits = if index == 0 { std::mem::take(&mut splits) } else { Vec::new() };
+            states.push(store_link(services, checkpoint, link, splits).await?);
+        }
+        Ok(states)
+    };
+    let staged = try_join_all(staging);
+    let (operators, committables): (_, Vec<Vec<Committable>>) = futures::try_join!(states, staged)?;
+    services.env.crash_point("upload.durable")?;
+    Ok(Acknowledgement { subtask, checkpoint, operators, committables: committables.into_iter().flatten().collect() })
+}
+
+async fn store_link(
+    services: &TaskServices,
+    checkpoint: CheckpointId,
+    link: CapturedLink,
+    splits: Vec<SplitState>,
+) -> Result<(String, SubtaskState)> {
+    let CapturedLink { node, subtask, key_groups, counters, snapshot, ledger, staging: _ } = link;
+    let segments = if snapshot.segments.is_empty() {
+        record(&ledger, &EncodedSnapshot::default(), None)?
+    } else {
+        let encoded = services.env.run_blocking(move || state_file::encode(snapshot)).await;
+        let mut encoded = encoded.map_err(|error| error.context(&node))?;
+        let file = match encoded.content.take() {
+            None => None,
+            Some(content) => {
+                let path = services.store.layout().state_file(services.attempt, checkpoint, &node, subtask);
+                let file = state_file::file_ref(path.to_string(), &content);
+                services.observer.saw_state_bytes(file.bytes);
+                if !services.store.create(&services.env, &path, content).await? {
+                    return Err(EngineError::fenced(format!(
+                        "state file '{path}' is there already: another process runs attempt {}",
+                        services.attempt
+                    )));
+                }
+                services.env.crash_point("upload.state_file")?;
+                Some(file)
+            }
+        };
+        record(&ledger, &encoded, file.as_ref())?
+    };
+    let state = SubtaskState { subtask, key_groups: Some(key_groups), counters, splits, segments };
+    Ok((node, state))
+}
+
+fn record(
+    ledger: &std::sync::Mutex<state_file::SegmentLedger>,
+    encoded: &EncodedSnapshot,
+    file: Option<&crate::checkpoint::manifest::FileRef>,
+) -> Result<Vec<crate::checkpoint::manifest::SegmentState>> {
+    ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).record(encoded, file)
+}

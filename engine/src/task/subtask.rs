@@ -1,0 +1,179 @@
+//! The loop of one subtask: takes elements from its source or gate, runs them through its chain, delivers what comes out.
+//!
+//! It is the only one to call its chain. It waits for input, for credit, and for sinks; never for an upload, which runs
+//! beside it.
+
+use super::{
+    chain::{Chain, Delivery},
+    checkpointing::{self, TaskServices},
+};
+use crate::{
+    channel::{GateEvent, InputGate, ResultPartition},
+    element::{Barrier, StreamElement, WATERMARK_MAX},
+    error::Result,
+    ids::{CheckpointId, SubtaskId},
+    operator::{Source, SourceEvent, SplitState},
+};
+use tokio::{sync::mpsc, task::JoinSet};
+
+/// One subtask, ready to run.
+pub(crate) struct Subtask {
+    pub(crate) id: SubtaskId,
+    pub(crate) head: Head,
+    pub(crate) body: Body,
+}
+
+/// Where a subtask's elements come from.
+pub(crate) enum Head {
+    Source { source: Box<dyn Source>, commands: mpsc::UnboundedReceiver<SourceCommand> },
+    Gate(InputGate),
+}
+
+/// What the runner tells a source's subtask.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum SourceCommand {
+    /// Let barrier *n* flow. After the last one nothing more is read.
+    Checkpoint { checkpoint: CheckpointId, last: bool },
+    /// The last checkpoint is complete: end the stream.
+    Finish,
+}
+
+/// A subtask without its head.
+pub(crate) struct Body {
+    pub(crate) id: SubtaskId,
+    pub(crate) chain: Chain,
+    pub(crate) outputs: Vec<ResultPartition>,
+    pub(crate) services: TaskServices,
+    /// Uploads of snapshots; they die with the subtask.
+    pub(crate) uploads: JoinSet<()>,
+    pub(crate) deliveries: Vec<Delivery>,
+}
+
+impl Subtask {
+    /// Runs until the input ends or something fails.
+    pub(crate) async fn run(self) -> Result<()> {
+        let Subtask { id, head, body } = self;
+        let services = body.services.clone();
+        let result = match head {
+            Head::Source { source, commands } => run_source(source, commands, body).await,
+            Head::Gate(gate) => run_behind_gate(gate, body).await,
+        };
+        services.report_end(id, &result);
+        result
+    }
+}
+
+async fn run_behind_gate(mut gate: InputGate, mut body: Body) -> Result<()> {
+    loop {
+        match gate.next().await? {
+            GateEvent::Batch(batch) => {
+                body.services.env.crash_point("subtask.batch")?;
+                let step = body.services.start_step();
+                body.chain.process(batch, &mut body.deliveries)?;
+                body.services.end_step(step);
+                body.deliver().await?;
+            }
+            GateEvent::Watermark(watermark) => body.watermark(watermark).await?,
+            GateEvent::Idle => body.signal(&StreamElement::Idle).await?,
+            GateEvent::Barrier(barrier) => body.barrier(barrier, Vec::new()).await?,
+            GateEvent::EndOfInput => return body.finish().await,
+        }
+    }
+}
+
+async fn run_source(
+    mut source: Box<dyn Source>,
+    mut commands: mpsc::UnboundedReceiver<SourceCommand>,
+    mut body: Body,
+) -> Result<()> {
+    let mut reading = true;
+    loop {
+        tokio::select! {
+            biased;
+            command = commands.recv() => match command {
+                Some(SourceCommand::Checkpoint { checkpoint, last }) => {
+                    reading &= !last;
+                    let splits = source.snapshot()?;
+                    body.barrier(Barrier { checkpoint }, splits).await?;
+                }
+                Some(SourceCommand::Finish) => return body.finish().await,
+                // The runner is gone, and with it whoever could complete a checkpoint.
+                None => return Ok(()),
+            },
+            event = source.next(), if reading => {
+                body.services.env.crash_point("source.batch")?;
+                reading &= body.source_event(event?).await?;
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+}
+
+impl Body {
+    /// `false`: the source has ended.
+    async fn source_event(&mut self, event: SourceEvent) -> Result<bool> {
+        match event {
+            SourceEvent::Rows(port, batch) => {
+                let step = self.services.start_step();
+                self.chain.emit_from_source(port, batch, &mut self.deliveries)?;
+                self.services.end_step(step);
+                self.deliver().await?;
+            }
+            SourceEvent::Watermark(watermark) => self.watermark(watermark).await?,
+            SourceEvent::Idle => self.signal(&StreamElement::Idle).await?,
+            SourceEvent::EndOfInput => {
+                self.watermark(WATERMARK_MAX).await?;
+                self.services.report_exhausted(self.id);
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    async fn watermark(&mut self, watermark: i64) -> Result<()> {
+        let step = self.services.start_step();
+        self.chain.watermark(watermark, &mut self.deliveries)?;
+        self.services.end_step(step);
+        self.deliver().await?;
+        self.signal(&StreamElement::Watermark(watermark)).await
+    }
+
+    async fn barrier(&mut self, barrier: Barrier, splits: Vec<SplitState>) -> Result<()> {
+        self.services.env.crash_point("subtask.barrier_arrived")?;
+        let step = self.services.start_step();
+        self.chain.prepare_snapshot(&mut self.deliveries)?;
+        self.services.end_step(step);
+        self.deliver().await?;
+        let step = self.services.start_step();
+        let captured = self.chain.capture(barrier.checkpoint)?;
+        self.services.end_step(step);
+        self.services.env.crash_point("subtask.captured")?;
+        self.signal(&StreamElement::Barrier(barrier)).await?;
+        self.services.env.crash_point("subtask.barrier_forwarded")?;
+        while self.uploads.try_join_next().is_some() {}
+        let upload = checkpointing::upload(self.services.clone(), self.id, barrier.checkpoint, captured, splits);
+        self.uploads.spawn(upload);
+        Ok(())
+    }
+
+    async fn finish(&mut self) -> Result<()> {
+        self.signal(&StreamElement::EndOfInput).await
+    }
+
+    async fn deliver(&mut self) -> Result<()> {
+        for delivery in self.deliveries.drain(..) {
+            match delivery {
+                Delivery::Output(output, batch) => self.outputs[output].emit(batch).await?,
+                Delivery::Sink(link, batch) => self.chain.sink(link)?.write(batch).await?,
+            }
+        }
+        Ok(())
+    }
+
+    async fn signal(&mut self, signal: &StreamElement) -> Result<()> {
+        for output in &mut self.outputs {
+            output.signal(signal).await?;
+        }
+        Ok(())
+    }
+}
