@@ -76,7 +76,8 @@ impl CheckpointStore {
     /// When the store refuses.
     pub async fn create(&self, env: &Env, path: &Path, content: Bytes) -> Result<bool> {
         if let Some(target) = self.local_path(path) {
-            return env.run_blocking(move || local::create(&target, &content)).await;
+            let nonce = env.nonce();
+            return env.run_blocking(move || local::create(&target, &content, nonce)).await;
         }
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(path, PutPayload::from_bytes(content.clone()), options).await {
@@ -228,7 +229,7 @@ mod local {
     use std::{fs, io::Write};
 
     /// Writes beside, syncs, then links under the final name: the link fails where there is one already.
-    pub(super) fn create(target: &std::path::Path, content: &[u8]) -> Result<bool> {
+    pub(super) fn create(target: &std::path::Path, content: &[u8], nonce: u64) -> Result<bool> {
         let failed = |error: std::io::Error| {
             EngineError::io(format!("cannot write the checkpoint object '{}': {error}", target.display()))
         };
@@ -238,7 +239,7 @@ mod local {
             return Ok(false);
         }
         let name = target.file_name().and_then(|name| name.to_str()).unwrap_or("object");
-        let beside = folder.join(format!(".{name}.{}", std::process::id()));
+        let beside = folder.join(format!(".{name}.{}-{nonce:x}", std::process::id()));
         let written = (|| {
             let mut file = fs::File::create(&beside)?;
             file.write_all(content)?;
