@@ -6,9 +6,12 @@ pub mod filters;
 pub mod late_gate;
 pub mod map;
 pub mod record_id;
+pub mod registry;
 pub mod schema;
 pub mod source;
 pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod window;
+
+pub use registry::Registry;

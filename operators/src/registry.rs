@@ -1,0 +1,51 @@
+//! Who builds what: from the kind and the configuration that a node of a graph bears to an operator that runs.
+//!
+//! A graph is data and can be stored or sent to another process; this is the place where it becomes code again. Every kind
+//! stands in one line below.
+
+use crate::{dedup, filters, late_gate, map};
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use weir_engine::{
+    EngineError, Result,
+    graph::Node,
+    operator::{Committer, Factory, Operator, OperatorContext, Sink, Source},
+};
+
+/// All operators, sources and sinks of this room.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Registry;
+
+impl Factory for Registry {
+    fn source(&self, node: &Node, _context: OperatorContext) -> Result<Box<dyn Source>> {
+        Err(unknown(node, "source"))
+    }
+
+    fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {
+        Ok(match node.kind.as_str() {
+            "map" => Box::new(map::Map::new(&config(node)?, &context)?),
+            "filters" => Box::new(filters::Filters::new(&config(node)?, &context)?),
+            "late_gate" => Box::new(late_gate::LateGate::new(config(node)?, &context)?),
+            "dedup" => Box::new(dedup::Dedup::new(config(node)?, &context)?),
+            _ => return Err(unknown(node, "operator")),
+        })
+    }
+
+    fn sink(&self, node: &Node, _context: OperatorContext) -> Result<Box<dyn Sink>> {
+        Err(unknown(node, "sink"))
+    }
+
+    fn committer(&self, node: &Node, _job: &str) -> Result<Arc<dyn Committer>> {
+        Err(unknown(node, "sink"))
+    }
+}
+
+fn config<T: DeserializeOwned>(node: &Node) -> Result<T> {
+    T::deserialize(&node.config).map_err(|error| {
+        EngineError::definition(format!("the configuration of '{}', a {}, does not fit: {error}", node.id, node.kind))
+    })
+}
+
+fn unknown(node: &Node, role: &str) -> EngineError {
+    EngineError::definition(format!("'{}' is of kind '{}', but there is no such {role}", node.id, node.kind))
+}
