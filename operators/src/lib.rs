@@ -8,6 +8,7 @@ pub mod map;
 pub mod record_id;
 pub mod registry;
 pub mod schema;
+pub mod sink;
 pub mod source;
 pub mod table;
 #[cfg(test)]

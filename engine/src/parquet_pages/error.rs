@@ -1,5 +1,6 @@
 //! What can go wrong while writing plain pages. Every message names the column and what would be right.
 
+use crate::error::EngineError;
 use arrow::datatypes::DataType;
 use arrow::error::ArrowError;
 use parquet::errors::ParquetError;
@@ -69,4 +70,15 @@ pub enum PageError {
     /// The footer could not be built.
     #[error("Parquet footer: {0}")]
     Footer(#[from] ParquetError),
+}
+
+impl From<PageError> for EngineError {
+    fn from(error: PageError) -> Self {
+        let message = format!("Parquet file: {error}");
+        match error {
+            PageError::Io(_) => EngineError::io(message),
+            PageError::UnsupportedType { .. } | PageError::Convert { .. } => EngineError::definition(message),
+            _ => EngineError::internal(message),
+        }
+    }
 }

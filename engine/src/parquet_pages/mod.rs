@@ -28,6 +28,7 @@ pub mod writer;
 mod tests;
 
 pub use error::PageError;
+pub use schema::parquet_schema;
 pub use writer::{FinishedFile, PlainParquetWriter};
 
 // PLAIN encoding is little-endian, and so must the buffers be that are written without conversion.

@@ -60,9 +60,22 @@ impl Column {
     }
 }
 
-/// The columns of a file and its Parquet schema.
-pub(super) fn plan(schema: &Schema) -> Result<(Vec<Column>, SchemaDescriptor, Schema), PageError> {
+/// The columns of a file, the Arrow schema as stored, and the Parquet schema.
+pub(super) fn plan(schema: &Schema) -> Result<(Vec<Column>, Schema, SchemaDescriptor), PageError> {
     let columns = schema.fields().iter().map(|field| Column::new(field)).collect::<Result<Vec<_>, _>>()?;
+    let (stored, descriptor) = parquet_schema(schema)?;
+    Ok((columns, stored, descriptor))
+}
+
+/// The schemas of a file of these columns: Arrow's as stored (seconds become milliseconds), and Parquet's, with UUIDs marked
+/// as such. For writers that take columns of more types than this one.
+///
+/// # Errors
+/// When a column has a type that has no plain form.
+pub fn parquet_schema(schema: &Schema) -> Result<(Schema, SchemaDescriptor), PageError> {
+    for field in schema.fields() {
+        Column::new(field)?;
+    }
     let stored = as_stored(schema);
     let converted = ArrowSchemaConverter::new().schema_root("schema").convert(&stored)?;
     let mut fields: Vec<TypePtr> = converted.root_schema().get_fields().to_vec();
@@ -72,7 +85,7 @@ pub(super) fn plan(schema: &Schema) -> Result<(Vec<Column>, SchemaDescriptor, Sc
         }
     }
     let root = Type::group_type_builder("schema").with_fields(fields).build()?;
-    Ok((columns, SchemaDescriptor::new(Arc::new(root)), stored))
+    Ok((stored, SchemaDescriptor::new(Arc::new(root))))
 }
 
 /// Parquet has no timestamps in seconds: they are kept as milliseconds.

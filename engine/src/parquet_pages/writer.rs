@@ -62,7 +62,7 @@ impl<W: Write> PlainParquetWriter<W> {
     /// # Errors
     /// When a column has a type that has no plain form.
     pub fn try_new(output: W, schema: SchemaRef) -> Result<Self, PageError> {
-        let (columns, descriptor, stored) = plan(&schema)?;
+        let (columns, stored, descriptor) = plan(&schema)?;
         Ok(Self {
             output: CountedOutput { output, written: 0 },
             columns,

@@ -1,0 +1,141 @@
+//! The second phase: staged files become results. Decided by what is there, never by what somebody remembers.
+
+use super::{
+    committable::{StagedFile, checksum_text},
+    naming::Naming,
+    storage::Storage,
+};
+use futures::{FutureExt, future::BoxFuture};
+use std::{collections::HashSet, sync::Arc};
+use weir_engine::{
+    error::{EngineError, Result},
+    operator::{CommitOutcome, Committable, Committer, SweepScope},
+};
+
+/// Commits the files of one sink of one job.
+#[derive(Debug)]
+pub struct FilesCommitter {
+    storage: Arc<dyn Storage>,
+    naming: Naming,
+}
+
+/// What a look at both names of a file has shown.
+#[derive(Debug, PartialEq, Eq)]
+enum Found {
+    /// Only the staged one, whole.
+    Staged,
+    /// The final one; whether the staged one is still there, too.
+    Committed { staged: bool },
+}
+
+impl FilesCommitter {
+    /// For the node `sink` of a job.
+    pub fn new(storage: Arc<dyn Storage>, job: &str, sink: &str) -> Self {
+        FilesCommitter { storage, naming: Naming::new(job, sink) }
+    }
+
+    async fn commit_file(&self, file: &StagedFile) -> Result<CommitOutcome> {
+        match self.look(file).await? {
+            Found::Committed { staged: false } => return Ok(CommitOutcome::AlreadyDone),
+            Found::Committed { staged: true } => {
+                self.storage.remove(&file.staged).await?;
+                return Ok(CommitOutcome::AlreadyDone);
+            }
+            Found::Staged => {}
+        }
+        let published = self.storage.publish(&file.staged, &file.path).await;
+        // A failed publish may have been done all the same, by this request or by another committer.
+        let outcome = match published {
+            Ok(()) => CommitOutcome::Done,
+            Err(error) => match self.look(file).await? {
+                Found::Committed { .. } => CommitOutcome::AlreadyDone,
+                Found::Staged => return Err(error),
+            },
+        };
+        self.storage.remove(&file.staged).await?;
+        Ok(outcome)
+    }
+
+    /// Looks at the staged name first: it goes only after the final one has come, so nothing is missed in between.
+    async fn look(&self, file: &StagedFile) -> Result<Found> {
+        let staged = self.storage.size(&file.staged).await?;
+        let committed = self.storage.size(&file.path).await?;
+        match (staged, committed) {
+            (Some(bytes), None) if bytes == file.bytes => Ok(Found::Staged),
+            (Some(bytes), None) => Err(EngineError::corrupt(format!(
+                "the staged file '{}' has {bytes} bytes, but was checkpointed with {}; it is not committed. \
+                 Something else has written to it",
+                self.storage.describe(&file.staged),
+                file.bytes
+            ))),
+            (None, None) => Err(EngineError::corrupt(format!(
+                "a completed checkpoint decided that '{}' becomes '{}', but neither is there: {} result rows are missing. \
+                 Somebody has removed them; put either file back, or start the job afresh",
+                self.storage.describe(&file.staged),
+                self.storage.describe(&file.path),
+                file.rows
+            ))),
+            (_, Some(bytes)) if bytes != file.bytes => Err(self.foreign(file)),
+            // Both are there: only after a crash between the two steps of a commit, or when the name was taken by another
+            // run of the job. Rare enough to read it.
+            (Some(_), Some(_)) => match checksum_text(self.storage.checksum(&file.path).await?) == file.checksum {
+                true => Ok(Found::Committed { staged: true }),
+                false => Err(self.foreign(file)),
+            },
+            (None, Some(_)) => Ok(Found::Committed { staged: false }),
+        }
+    }
+
+    fn foreign(&self, file: &StagedFile) -> EngineError {
+        EngineError::corrupt(format!(
+            "'{}' is there already with other content, so '{}' is not committed over it. It is probably the result of another \
+             run of this job, with another data directory: remove the old results or write elsewhere",
+            self.storage.describe(&file.path),
+            self.storage.describe(&file.staged)
+        ))
+    }
+
+    async fn sweep_older(&self, scope: &SweepScope) -> Result<u64> {
+        let keep: HashSet<String> = scope
+            .keep
+            .iter()
+            .map(|committable| StagedFile::from_committable(committable).map(|file| file.staged))
+            .collect::<Result<_>>()?;
+        let mut removed = 0;
+        for path in self.storage.list(&self.naming.staging()).await? {
+            let dead = self.naming.attempt_of(&path).is_some_and(|attempt| attempt < scope.attempt);
+            if dead && !keep.contains(&path) {
+                self.storage.remove(&path).await?;
+                removed += 1;
+            }
+        }
+        self.storage.prune(&self.naming.staging()).await?;
+        Ok(removed)
+    }
+
+    async fn remove_all(&self) -> Result<u64> {
+        let mut removed = 0;
+        for path in self.storage.list("").await? {
+            if self.naming.is_committed(&path) || self.naming.attempt_of(&path).is_some() {
+                self.storage.remove(&path).await?;
+                removed += 1;
+            }
+        }
+        self.storage.prune(&self.naming.staging()).await?;
+        Ok(removed)
+    }
+}
+
+impl Committer for FilesCommitter {
+    fn commit<'a>(&'a self, committable: &'a Committable) -> BoxFuture<'a, Result<CommitOutcome>> {
+        async move { self.commit_file(&StagedFile::from_committable(committable)?).await }.boxed()
+    }
+
+    fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {
+        self.sweep_older(scope).boxed()
+    }
+
+    fn reset(&self) -> BoxFuture<'_, Result<u64>> {
+        self.remove_all().boxed()
+    }
+}

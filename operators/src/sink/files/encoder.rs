@@ -1,0 +1,136 @@
+//! Rows into the bytes of a Parquet file, a row group at a time.
+
+use super::config::Compression;
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    compute::{CastOptions, cast_with_options},
+    datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
+};
+use bytes::Bytes;
+use parquet::{
+    arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
+    basic::{Compression as PageCompression, ZstdLevel},
+    file::properties::{EnabledStatistics, WriterProperties},
+    schema::types::ColumnPath,
+};
+use std::sync::Arc;
+use weir_engine::{
+    error::{EngineError, Result},
+    parquet_pages::{PageError, PlainParquetWriter, parquet_schema},
+};
+
+/// Encodes one file. The bytes are handed out as they arise.
+pub(super) enum Encoder {
+    /// Uncompressed pages, straight from the columns.
+    Plain(PlainParquetWriter<Vec<u8>>),
+    /// Everything else: compressed pages, and columns of types that have no plain pages.
+    General { writer: Box<ArrowWriter<Vec<u8>>>, schema: SchemaRef },
+}
+
+impl Encoder {
+    /// For rows of a schema that [`file_schema`] made.
+    pub fn new(schema: &SchemaRef, compression: Compression) -> Result<Self> {
+        let codec = match compression {
+            Compression::None => match PlainParquetWriter::try_new(Vec::new(), Arc::clone(schema)) {
+                Ok(writer) => return Ok(Encoder::Plain(writer)),
+                Err(PageError::UnsupportedType { .. }) => PageCompression::UNCOMPRESSED,
+                Err(error) => return Err(error.into()),
+            },
+            Compression::Snappy => PageCompression::SNAPPY,
+            Compression::Zstd => PageCompression::ZSTD(ZstdLevel::try_new(1).map_err(|error| failed(&error))?),
+        };
+        let mut options = ArrowWriterOptions::new().with_properties(properties(schema, codec));
+        let mut stored = Arc::clone(schema);
+        // Where it knows all types, our own schema is used: it marks UUIDs.
+        if let Ok((known, descriptor)) = parquet_schema(schema) {
+            stored = Arc::new(known);
+            options = options.with_parquet_schema(descriptor);
+        }
+        let writer = ArrowWriter::try_new_with_options(Vec::new(), Arc::clone(&stored), options);
+        Ok(Encoder::General { writer: Box::new(writer.map_err(|error| failed(&error))?), schema: stored })
+    }
+
+    /// Encodes some batches as one row group.
+    pub fn row_group(&mut self, rows: &[RecordBatch]) -> Result<Bytes> {
+        match self {
+            Encoder::Plain(writer) => {
+                writer.write_group(rows)?;
+                Ok(std::mem::take(writer.output_mut()).into())
+            }
+            Encoder::General { writer, schema } => {
+                for batch in rows {
+                    writer.write(&in_schema(batch, schema)?).map_err(|error| failed(&error))?;
+                }
+                writer.flush().map_err(|error| failed(&error))?;
+                writer.sync().map_err(|error| EngineError::internal(format!("Parquet file: {error}")))?;
+                Ok(std::mem::take(writer.inner_mut()).into())
+            }
+        }
+    }
+
+    /// The footer.
+    pub fn finish(self) -> Result<Bytes> {
+        match self {
+            Encoder::Plain(writer) => Ok(writer.finish()?.output.into()),
+            Encoder::General { writer, .. } => Ok(writer.into_inner().map_err(|error| failed(&error))?.into()),
+        }
+    }
+}
+
+/// The schema that files have for rows of a schema: strings are strings, in whatever form they flow.
+pub(super) fn file_schema(rows: &Schema) -> Schema {
+    let fields: Vec<FieldRef> = rows
+        .fields()
+        .iter()
+        .map(|field| match is_string(field.data_type()) {
+            true => Arc::new(Field::clone(field).with_data_type(DataType::Utf8)),
+            false => Arc::clone(field),
+        })
+        .collect();
+    // The metadata of the whole is of no concern to a file, and may differ from batch to batch.
+    Schema::new(fields)
+}
+
+fn is_string(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
+        DataType::Dictionary(_, values) => is_string(values),
+        _ => false,
+    }
+}
+
+fn in_schema(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = CastOptions { safe: false, ..CastOptions::default() };
+    let columns: Result<Vec<ArrayRef>, _> = rows
+        .columns()
+        .iter()
+        .zip(schema.fields())
+        .map(|(column, field)| cast_with_options(column, field.data_type(), &options))
+        .collect();
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns?)?)
+}
+
+/// Hashes are neither compressed by a dictionary nor looked for by range, and only timestamps are worth statistics.
+fn properties(schema: &Schema, codec: PageCompression) -> WriterProperties {
+    let mut properties = WriterProperties::builder()
+        .set_compression(codec)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_offset_index_disabled(true);
+    for field in schema.fields() {
+        let column = ColumnPath::new(vec![field.name().clone()]);
+        match field.data_type() {
+            DataType::FixedSizeBinary(_) => {
+                properties = properties.set_column_dictionary_enabled(column, false);
+            }
+            DataType::Timestamp(..) => {
+                properties = properties.set_column_statistics_enabled(column, EnabledStatistics::Chunk);
+            }
+            _ => {}
+        }
+    }
+    properties.build()
+}
+
+fn failed(error: &dyn std::fmt::Display) -> EngineError {
+    EngineError::internal(format!("Parquet file: {error}"))
+}

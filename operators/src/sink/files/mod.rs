@@ -1,0 +1,58 @@
+//! Parquet files, exactly once: written out of sight while rows arrive, made durable with the checkpoint, and moved under
+//! their final names once the checkpoint is complete.
+//!
+//! ```text
+//! <path>/_staging/<job>/<attempt>/<sink>/<subtask>-<k>.parquet.staged       durable, not yet results
+//! <path>/<job>-<sink>-<checkpoint>-<subtask>-<k>.parquet                    results
+//! <path>/hour=2022-03-04T00/<job>-<sink>-<checkpoint>-<subtask>-<k>.parquet the same, partitioned by hour
+//! ```
+//!
+//! Invariants: a file whose name ends in `.parquet` is whole, is committed, and never changes; a final name follows from
+//! job, sink, checkpoint and part alone, so a commit that is repeated, by whomever, meets its own work and leaves it; what
+//! is staged bears its attempt, so that a sweep removes only what the dead have left.
+//!
+//! Reading order: [`config`], `naming` (paths), `sink` (the first phase), `open_file` (one file, written beside the
+//! processing), [`committer`] (the second phase), [`storage`] (disk or object storage).
+
+mod committable;
+pub mod committer;
+pub mod config;
+mod encoder;
+mod naming;
+mod open_file;
+mod partition;
+mod sink;
+pub mod storage;
+
+#[cfg(test)]
+mod tests;
+
+pub use committer::FilesCommitter;
+pub use config::FilesSinkConfig;
+pub use sink::FilesSink;
+
+use std::sync::Arc;
+use weir_engine::{
+    error::Result,
+    operator::{Committer, OperatorContext, Sink},
+};
+
+/// A subtask's instance of a files sink, from the settings of its node.
+///
+/// # Errors
+/// When the settings don't fit or the target cannot be opened.
+pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Sink>> {
+    let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(&context.operator))?;
+    let storage = storage::open(&config.path).map_err(|error| error.context(&context.operator))?;
+    Ok(Box::new(FilesSink::new(config, storage, context)))
+}
+
+/// What commits the files of the sink `sink` (a node's id) of a job, from anywhere.
+///
+/// # Errors
+/// When the settings don't fit or the target cannot be opened.
+pub fn committer(config: &serde_json::Value, job: &str, sink: &str) -> Result<Arc<dyn Committer>> {
+    let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(sink))?;
+    let storage = storage::open(&config.path).map_err(|error| error.context(sink))?;
+    Ok(Arc::new(FilesCommitter::new(storage, job, sink)))
+}

@@ -1,0 +1,258 @@
+//! A folder of the local file system.
+//!
+//! A published file is a hard link that is made only where there is no file yet, followed by a sync of its folder: it
+//! appears whole or not at all, and stays through a power cut.
+
+use super::{NewFile, Storage};
+use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
+use std::{
+    fs::{self, File},
+    io::{self, ErrorKind, Read, Write},
+    path::{Path, PathBuf},
+};
+use weir_engine::error::{EngineError, Result};
+use xxhash_rust::xxh3::Xxh3;
+
+/// A local folder. Made when the first file is.
+#[derive(Clone, Debug)]
+pub struct LocalFolder {
+    root: PathBuf,
+}
+
+impl LocalFolder {
+    /// The folder at a path.
+    pub fn new(root: PathBuf) -> Self {
+        LocalFolder { root }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// Runs something that touches the disk where it holds nobody up.
+    fn run<T: Send + 'static>(
+        &self,
+        doing: String,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T>> {
+        async move { blocking(work).await?.map_err(|error| explain(&doing, &error)) }.boxed()
+    }
+}
+
+impl Storage for LocalFolder {
+    fn create<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Box<dyn NewFile>>> {
+        let path = self.at(path);
+        async move {
+            let doing = format!("cannot write '{}'", path.display());
+            let opened = {
+                let path = path.clone();
+                self.run(doing.clone(), move || create(&path))
+            };
+            let file = Some(opened.await?);
+            Ok(Box::new(LocalFile { path, file, doing }) as Box<dyn NewFile>)
+        }
+        .boxed()
+    }
+
+    fn size<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>>> {
+        let path = self.at(path);
+        self.run(format!("cannot look up '{}'", path.display()), move || match fs::metadata(&path) {
+            Ok(found) => Ok(Some(found.len())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        })
+    }
+
+    fn checksum<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<u64>> {
+        let path = self.at(path);
+        self.run(format!("cannot read '{}'", path.display()), move || {
+            let mut file = File::open(&path)?;
+            let mut hasher = Xxh3::new();
+            let mut buffer = vec![0; 1 << 20];
+            loop {
+                match file.read(&mut buffer)? {
+                    0 => return Ok(hasher.digest()),
+                    read => hasher.update(&buffer[..read]),
+                }
+            }
+        })
+    }
+
+    fn publish<'a>(&'a self, staged: &'a str, path: &'a str) -> BoxFuture<'a, Result<()>> {
+        let (staged, path) = (self.at(staged), self.at(path));
+        let doing = format!("cannot move '{}' to '{}'", staged.display(), path.display());
+        self.run(doing, move || {
+            make_folder(parent(&path))?;
+            match fs::hard_link(&staged, &path) {
+                Ok(()) => {}
+                Err(error) if !knows_links(&error) && !path.try_exists()? => fs::rename(&staged, &path)?,
+                Err(error) => return Err(error),
+            }
+            sync_folder(parent(&path))
+        })
+    }
+
+    fn remove<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<()>> {
+        let path = self.at(path);
+        self.run(format!("cannot remove '{}'", path.display()), move || match fs::remove_file(&path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+    }
+
+    fn list<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
+        let (root, folder) = (self.root.clone(), self.at(folder));
+        self.run(format!("cannot list '{}'", folder.display()), move || {
+            let mut files = Vec::new();
+            let mut folders = vec![folder];
+            while let Some(folder) = folders.pop() {
+                let entries = match fs::read_dir(&folder) {
+                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                    entries => entries?,
+                };
+                for entry in entries {
+                    let entry = entry?;
+                    match entry.file_type()?.is_dir() {
+                        true => folders.push(entry.path()),
+                        false => files.extend(relative(&root, &entry.path())),
+                    }
+                }
+            }
+            files.sort();
+            Ok(files)
+        })
+    }
+
+    fn prune<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<()>> {
+        let folder = self.at(folder);
+        self.run(format!("cannot tidy up '{}'", folder.display()), move || {
+            remove_empty(&folder);
+            Ok(())
+        })
+    }
+
+    fn describe(&self, path: &str) -> String {
+        self.at(path).display().to_string()
+    }
+}
+
+/// A local file that is being written.
+struct LocalFile {
+    path: PathBuf,
+    /// Away while a write is on its way.
+    file: Option<File>,
+    doing: String,
+}
+
+impl LocalFile {
+    fn file(&mut self) -> Result<File> {
+        self.file.take().ok_or_else(|| EngineError::io(format!("{}: an earlier write failed", self.doing)))
+    }
+}
+
+impl NewFile for LocalFile {
+    fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
+        async move {
+            let mut file = self.file()?;
+            let written = blocking(move || file.write_all(&bytes).map(|()| file)).await?;
+            self.file = Some(written.map_err(|error| explain(&self.doing, &error))?);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        async move {
+            let file = self.file()?;
+            let path = self.path;
+            let synced = blocking(move || {
+                file.sync_all()?;
+                sync_folder(parent(&path))
+            });
+            synced.await?.map_err(|error| explain(&self.doing, &error))
+        }
+        .boxed()
+    }
+
+    fn abort(self: Box<Self>) -> BoxFuture<'static, ()> {
+        async move {
+            // Best effort: what stays is swept with the attempt.
+            let _ = blocking(move || fs::remove_file(&self.path)).await;
+        }
+        .boxed()
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| EngineError::internal(format!("a file operation did not end: {error}")))
+}
+
+/// Makes a file and the folders above it. A sweep may take an empty folder away in between: then once more.
+fn create(path: &Path) -> io::Result<File> {
+    let mut tries = 3;
+    loop {
+        match make_folder(parent(path)).and_then(|()| File::create(path)) {
+            Err(error) if error.kind() == ErrorKind::NotFound && tries > 0 => tries -= 1,
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Removes what is empty; whatever is not, or cannot be, stays.
+fn remove_empty(folder: &Path) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(folder);
+}
+
+/// Makes a folder and those above it, so that they last.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    make_folder(parent(folder))?;
+    match fs::create_dir(folder) {
+        // Another subtask was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+        made => made?,
+    }
+    sync_folder(parent(folder))
+}
+
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)?.sync_all()
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+fn relative(root: &Path, path: &Path) -> Option<String> {
+    let parts: Option<Vec<&str>> = path.strip_prefix(root).ok()?.iter().map(|part| part.to_str()).collect();
+    Some(parts?.join("/"))
+}
+
+/// Whether a failed hard link failed for another reason than that the file system has none.
+fn knows_links(error: &io::Error) -> bool {
+    !matches!(error.kind(), ErrorKind::Unsupported | ErrorKind::PermissionDenied | ErrorKind::CrossesDevices)
+}
+
+/// The cause in words that say what to do about it.
+pub(in crate::sink::files) fn explain(doing: &str, error: &io::Error) -> EngineError {
+    let hint = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "; free some space and start the job again: it goes on exactly"
+        }
+        ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; the folder must be writable for this user",
+        ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "; every part of the path must be a folder",
+        _ => "",
+    };
+    EngineError::io(format!("{doing}: {error}{hint}"))
+}
