@@ -1,0 +1,100 @@
+//! The contract between the sources' common part ([`SourceReader`](super::reader::SourceReader)) and a connector.
+//!
+//! A connector knows which splits there are and reads them. It knows no event time, no watermark and no other split.
+
+use super::dead_letters::DeadLetter;
+use arrow::array::RecordBatch;
+use futures::future::BoxFuture;
+use weir_engine::error::Result;
+
+/// Reads one split: a file, a part of one, a partition.
+pub trait SplitReader: Send {
+    /// What comes next, at most `max_rows` records of it. Waits for storage, but not for records that do not exist yet.
+    ///
+    /// May be dropped while it waits and called again; nothing is lost or repeated by that.
+    ///
+    /// # Errors
+    /// When the split cannot be read any further: names it, the cause, and what can be done. Bad records are no error.
+    fn next_chunk(&mut self, max_rows: usize) -> BoxFuture<'_, Result<SplitEvent>>;
+
+    /// What continues right after the last chunk: only records that came out are counted in. Goes into checkpoints.
+    fn position(&self) -> serde_json::Value;
+
+    /// Where rows of the last chunk stand and what they looked like; `rows` is in rising order. The reason stays empty.
+    fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter>;
+}
+
+/// What a split has to say.
+#[derive(Debug)]
+pub enum SplitEvent {
+    /// Records, good and bad ones.
+    Records {
+        /// The good ones.
+        columns: RecordBatch,
+        /// The bad ones.
+        dead_letters: Vec<DeadLetter>,
+    },
+    /// There is nothing now; ask again later.
+    Pending,
+    /// There will never be more.
+    Finished,
+}
+
+/// A split, ready to be read.
+pub struct OpenedSplit {
+    /// Identity of the split, the same in every attempt.
+    pub id: String,
+    /// Its name for people, as dead letters show it.
+    pub name: String,
+    /// What reads it, from the restored position on if there was one.
+    pub reader: Box<dyn SplitReader>,
+    /// For a split that begins in the middle of something: the largest event time before it, in milliseconds.
+    pub newest_before_ms: Option<i64>,
+}
+
+/// A split as a checkpoint holds it, as far as it is the connector's business.
+#[derive(Clone, Debug)]
+pub struct RestoredSplit {
+    /// Identity of the split.
+    pub id: String,
+    /// What [`SplitReader::position`] gave.
+    pub position: serde_json::Value,
+    /// Whether it had been read to its end.
+    pub finished: bool,
+}
+
+/// Knows which splits there are and which of them are this subtask's.
+pub trait Connector: Send {
+    /// Opens this subtask's splits: on a fresh start (`restored` is empty) those that there are, otherwise those of a
+    /// checkpoint that are its own. One that had been read to its end is among them, and is not read any further: its
+    /// position must stay in the checkpoints, or a later restart would take it for new.
+    ///
+    /// # Errors
+    /// When they cannot be listed, or one of a checkpoint cannot be continued.
+    fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>>;
+
+    /// What came and went since. A split known before is opened again where there is more of it after its end. Called now
+    /// and then if [`is_followed`](Self::is_followed).
+    ///
+    /// May be dropped while it waits and called again.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
+        Box::pin(async { Ok(Discovery::default()) })
+    }
+
+    /// Whether new records and splits may come for ever, so that the source has no end.
+    fn is_followed(&self) -> bool {
+        false
+    }
+}
+
+/// What a connector has found.
+#[derive(Default)]
+pub struct Discovery {
+    /// Splits that are new, or go on after their end.
+    pub opened: Vec<OpenedSplit>,
+    /// Ids of splits that had been read to their end and do not exist any more: they are forgotten.
+    pub gone: Vec<String>,
+}
