@@ -3,7 +3,10 @@
 //! A graph is data and can be stored or sent to another process; this is the place where it becomes code again. Every kind
 //! stands in one line below.
 
-use crate::{dedup, filters, late_gate, map};
+use crate::{
+    dedup, filters, late_gate, map,
+    sink::{console, files},
+};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use weir_engine::{
@@ -31,12 +34,20 @@ impl Factory for Registry {
         })
     }
 
-    fn sink(&self, node: &Node, _context: OperatorContext) -> Result<Box<dyn Sink>> {
-        Err(unknown(node, "sink"))
+    fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
+        match node.kind.as_str() {
+            "files" => files::sink(&node.config, &context),
+            "console" => console::sink(&node.config, &context),
+            _ => Err(unknown(node, "sink")),
+        }
     }
 
-    fn committer(&self, node: &Node, _job: &str) -> Result<Arc<dyn Committer>> {
-        Err(unknown(node, "sink"))
+    fn committer(&self, node: &Node, job: &str) -> Result<Arc<dyn Committer>> {
+        match node.kind.as_str() {
+            "files" => files::committer(&node.config, job, &node.id),
+            "console" => Ok(console::committer(job, &node.id)),
+            _ => Err(unknown(node, "sink")),
+        }
     }
 }
 
