@@ -2,7 +2,7 @@
 //!
 //! Reading order: `config` (what can be asked for), `click` (the pure function from a place in the stream to a click),
 //! `batch` and `lines` (clicks as columns and as text), `write` (files of them), `parquet` (how they are encoded), `reader` (a
-//! partition as the split of a source).
+//! partition, paced or not), `connector` (the generator as a source).
 //!
 //! Invariant: click `n` of a partition depends on the configuration, the partition and `n` alone, and is the same in every
 //! format. A partition can be made without the others, and from any place on.
@@ -10,6 +10,7 @@
 mod batch;
 mod click;
 mod config;
+mod connector;
 mod lines;
 mod parquet;
 mod random;
@@ -22,8 +23,8 @@ mod zipf;
 
 pub use batch::click_schema;
 pub use config::ClickStreamConfig;
+pub use connector::{GeneratorConfig, GeneratorConnector};
 pub use lines::LineFormat;
-pub use reader::GeneratorRows;
 pub use write::{ClickFormat, Destination, GenerateReport, generate};
 
 use arrow::array::RecordBatch;

@@ -18,7 +18,6 @@ pub struct GeneratorRows {
     clicks: PartitionClicks,
     /// Positions of the requested columns in [`click_schema`].
     columns: Vec<usize>,
-    batch_rows: usize,
     pace: Option<Pace>,
 }
 
@@ -30,11 +29,11 @@ struct Pace {
 }
 
 impl GeneratorRows {
-    /// Reads `columns` of what `clicks` will give from its current position on, in batches of at most `batch_rows`.
+    /// Reads `columns` of what `clicks` will give from its current position on.
     ///
     /// # Errors
     /// When a column is none of a click's.
-    pub fn new(clicks: PartitionClicks, columns: &[String], batch_rows: usize) -> Result<Self> {
+    pub fn new(clicks: PartitionClicks, columns: &[String]) -> Result<Self> {
         let schema = click_schema();
         let find = |name: &String| {
             schema.index_of(name).map_err(|_| {
@@ -46,7 +45,7 @@ impl GeneratorRows {
             })
         };
         let columns = columns.iter().map(find).collect::<Result<_>>()?;
-        Ok(GeneratorRows { clicks, columns, batch_rows: batch_rows.max(1), pace: None })
+        Ok(GeneratorRows { clicks, columns, pace: None })
     }
 
     /// Gives this many clicks a second of real time (above 0), counted from the first call of `next`.
@@ -60,12 +59,12 @@ impl GeneratorRows {
         self.clicks.position()
     }
 
-    /// The next clicks; none at the end. May be dropped while it waits, and called again.
+    /// The next clicks, at most `max_rows` (at least 1); none at the end. May be dropped while it waits, and called again.
     ///
     /// # Errors
     /// When the columns do not fit together, which would be a mistake of ours.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let mut rows = self.batch_rows;
+    pub async fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>> {
+        let mut rows = max_rows.max(1);
         if let Some(pace) = &mut self.pace {
             rows = pace.wait_for_clicks(self.clicks.position()).await.min(rows);
         }
@@ -109,7 +108,7 @@ mod tests {
 
     async fn read_all(mut rows: GeneratorRows) -> RecordBatch {
         let mut batches = Vec::new();
-        while let Some(batch) = rows.next().await.unwrap() {
+        while let Some(batch) = rows.next(64).await.unwrap() {
             batches.push(batch);
         }
         concat_batches(&batches[0].schema(), &batches).unwrap()
@@ -120,12 +119,12 @@ mod tests {
         let columns = names(&["event_id", "ad_id"]);
         let all = partition(0).with_batch_rows(500).next().unwrap().project(&[5, 0]).unwrap();
         for position in [0, 1, 123, 499] {
-            let rows = GeneratorRows::new(partition(position), &columns, 100).unwrap();
+            let rows = GeneratorRows::new(partition(position), &columns).unwrap();
             assert_eq!(rows.position(), position);
             assert_eq!(read_all(rows).await, all.slice(position as usize, 500 - position as usize));
         }
-        let mut ended = GeneratorRows::new(partition(500), &columns, 100).unwrap();
-        assert_eq!(ended.next().await.unwrap(), None);
+        let mut ended = GeneratorRows::new(partition(500), &columns).unwrap();
+        assert_eq!(ended.next(64).await.unwrap(), None);
     }
 
     #[tokio::test]
@@ -133,16 +132,16 @@ mod tests {
         let env = Env::default();
         let columns = names(&["ad_id", "click_timestamp"]);
         let begin = env.now();
-        let paced = GeneratorRows::new(partition(200), &columns, 1_000).unwrap().paced(env.clone(), 2_000.0);
+        let paced = GeneratorRows::new(partition(200), &columns).unwrap().paced(env.clone(), 2_000.0);
         let clicks = read_all(paced).await;
         let took = (env.now() - begin).as_millis();
         assert!((150..5_000).contains(&took), "300 clicks at 2,000 a second took {took} ms");
-        assert_eq!(clicks, read_all(GeneratorRows::new(partition(200), &columns, 64).unwrap()).await);
+        assert_eq!(clicks, read_all(GeneratorRows::new(partition(200), &columns).unwrap()).await);
     }
 
     #[test]
     fn columns_that_a_click_does_not_have_are_refused() {
-        let error = GeneratorRows::new(partition(0), &names(&["ad"]), 10).err().unwrap();
+        let error = GeneratorRows::new(partition(0), &names(&["ad"])).err().unwrap();
         assert!(error.message.contains("no column 'ad'; the columns are: ad_id, click_timestamp"), "{error}");
     }
 }

@@ -114,9 +114,9 @@ impl ParquetFile {
 
     /// Cuts the file into splits of whole row groups, of at least 65,536 rows but for the last.
     ///
-    /// `event_time` names the column that lateness is judged by, if any. An event time more than `max_jump_ms` ahead of all
-    /// before it does not move the split's watermark (none: every one does).
-    pub fn splits(&self, event_time: Option<&str>, max_jump_ms: Option<i64>) -> Vec<ParquetSplit> {
+    /// `event_time` names the column that lateness is judged by, if any; an event time more than `max_jump_ms` ahead of all
+    /// before it is a jump, which a split's watermark does not follow at once.
+    pub fn splits(&self, event_time: Option<&str>, max_jump_ms: i64) -> Vec<ParquetSplit> {
         plan(&self.metadata, &self.stored, event_time, max_jump_ms)
     }
 
@@ -142,6 +142,12 @@ impl ParquetFile {
         }
         let columns = RequestedColumns::find(&self.name, &self.logical, requested)?;
         Ok(ParquetRows::new(self.clone(), columns, split, position))
+    }
+
+    /// Rows of the file before a split.
+    pub(super) fn rows_before(&self, split: &ParquetSplit) -> u64 {
+        let before = self.metadata.row_groups().iter().take(split.row_groups.start);
+        before.map(|group| group.num_rows().max(0) as u64).sum()
     }
 
     pub(super) fn metadata(&self) -> &Arc<ParquetMetaData> {

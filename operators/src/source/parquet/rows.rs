@@ -13,15 +13,13 @@ use parquet::{
 use std::sync::Arc;
 use weir_engine::error::{EngineError, Result};
 
-/// Rows of a batch unless told otherwise.
-const DEFAULT_BATCH_ROWS: usize = 16_384;
-
 /// Reads a split. Text comes as Utf8View, or as Dictionary(Int32, Utf8) from row groups where the whole column is
 /// dictionary-encoded; a batch never spans two row groups, so all batches of a row group share one dictionary.
 pub struct ParquetRows {
     file: Arc<ParquetFile>,
     columns: RequestedColumns,
     split: ParquetSplit,
+    /// Rows of a batch, as the row group being read was opened for.
     batch_rows: usize,
     /// Rows of the split that have come out.
     position: u64,
@@ -37,13 +35,7 @@ struct OpenGroup {
 
 impl ParquetRows {
     pub(super) fn new(file: Arc<ParquetFile>, columns: RequestedColumns, split: ParquetSplit, position: u64) -> Self {
-        ParquetRows { file, columns, split, batch_rows: DEFAULT_BATCH_ROWS, position, group: None }
-    }
-
-    /// Batches of at most `rows` rows (at least 1) instead of 16,384.
-    pub fn with_batch_rows(mut self, rows: usize) -> Self {
-        self.batch_rows = rows.max(1);
-        self
+        ParquetRows { file, columns, split, batch_rows: 0, position, group: None }
     }
 
     /// Rows of the split that have come out: where a restart goes on.
@@ -51,16 +43,25 @@ impl ParquetRows {
         self.position
     }
 
+    /// The file.
+    pub fn file(&self) -> &Arc<ParquetFile> {
+        &self.file
+    }
+
     /// The split.
     pub fn split(&self) -> &ParquetSplit {
         &self.split
     }
 
-    /// The next rows; none at the end. May be dropped while it waits, and called again.
+    /// The next rows, at most `max_rows` (at least 1); none at the end. Changing `max_rows` costs opening the row group anew.
+    /// May be dropped while it waits, and called again.
     ///
     /// # Errors
     /// When the file cannot be read or is damaged: names it and what is wrong. No call after that will do better.
-    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+    pub async fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>> {
+        if self.batch_rows != max_rows {
+            (self.batch_rows, self.group) = (max_rows.max(1), None);
+        }
         while self.position < self.split.rows {
             if self.group.is_none() {
                 self.group = Some(self.open_group().await?);
@@ -98,7 +99,7 @@ impl ParquetRows {
     }
 
     /// Opens the row group that the position is in, at the position.
-    async fn open_group(&self) -> Result<OpenGroup> {
+    async fn open_group(&mut self) -> Result<OpenGroup> {
         let metadata = self.file.metadata();
         let mut end = 0;
         let mut found = None;

@@ -2,9 +2,10 @@
 //!
 //! Invariant: lateness is a function of the file's content alone, however it is cut. A row is behind when its event time is
 //! below the largest one before it *in the file* less a delay; so a split that begins in the middle must know the largest
-//! event time before its first row. The statistics of row groups tell it. Where they don't, the file is not cut any
-//! further.
+//! event time before its first row. The statistics of row groups tell it, unless some event time among them might be one
+//! that does not move the watermark as it stands: a jump, or one that cannot be meant. From there on the file is not cut.
 
+use crate::source::PLAUSIBLE_EVENT_TIMES;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use parquet::file::{
     metadata::{ParquetMetaData, RowGroupMetaData},
@@ -27,21 +28,25 @@ pub struct ParquetSplit {
     pub newest_before_ms: Option<i64>,
 }
 
-/// Smallest and largest event time of some rows, in milliseconds.
+/// Event times of some rows, in milliseconds.
 #[derive(Clone, Copy)]
 struct Span {
     oldest: i64,
     newest: i64,
+    /// How many rows have one.
+    rows: u64,
 }
 
+/// So few event times may not have been enough for a split's watermark to begin.
+const ENOUGH_TO_BEGIN: u64 = 3;
+
 /// Cuts a file. `event_time` is the column that lateness is judged by; with none, every row group may begin a split. An
-/// event time more than `max_jump_ms` ahead of the ones before it does not move the watermark; where the statistics cannot
-/// rule that out, the file is not cut any further.
+/// event time more than `max_jump_ms` ahead of the ones before it is a jump.
 pub(super) fn plan(
     metadata: &ParquetMetaData,
     stored: &Schema,
     event_time: Option<&str>,
-    max_jump_ms: Option<i64>,
+    max_jump_ms: i64,
 ) -> Vec<ParquetSplit> {
     let mut splits: Vec<ParquetSplit> = Vec::new();
     let mut newest: Option<i64> = None;
@@ -72,15 +77,17 @@ struct Unknown;
 fn newest_after(
     before: Option<i64>,
     span: Result<Option<Span>, Unknown>,
-    max_jump_ms: Option<i64>,
+    max_jump_ms: i64,
 ) -> Result<Option<i64>, Unknown> {
     let Some(span) = span? else { return Ok(before) };
     // No row can be a jump when even the newest one is none from the lowest that the watermark can stand at.
     let lowest = before.unwrap_or(span.oldest);
-    if max_jump_ms.is_some_and(|max_jump| span.newest.saturating_sub(lowest) > max_jump) {
+    let begun = before.is_some() || span.rows >= ENOUGH_TO_BEGIN;
+    let meant = PLAUSIBLE_EVENT_TIMES.contains(&lowest) && PLAUSIBLE_EVENT_TIMES.contains(&span.newest);
+    if !begun || !meant || span.newest.saturating_sub(lowest) > max_jump_ms {
         return Err(Unknown);
     }
-    Ok(Some(before.map_or(span.newest, |before| before.max(span.newest))))
+    Ok(Some(lowest.max(span.newest)))
 }
 
 /// Smallest and largest event time of a row group, converted as the rows are.
@@ -94,17 +101,21 @@ fn group_span(
     let DataType::Timestamp(unit, _) = stored.field(position).data_type() else { return Err(Unknown) };
     let schema = metadata.file_metadata().schema_descr();
     let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == position).ok_or(Unknown)?;
-    match group.column(leaf).statistics() {
-        Some(statistics) if statistics.null_count_opt() == u64::try_from(group.num_rows()).ok() => Ok(None),
-        // Old files have INT96 timestamps, of whose statistics nothing is sure.
-        Some(Statistics::Int64(values)) => match (values.min_opt(), values.max_opt()) {
-            (Some(oldest), Some(newest)) => {
-                Ok(Some(Span { oldest: milliseconds(*oldest, *unit)?, newest: milliseconds(*newest, *unit)? }))
-            }
-            _ => Err(Unknown),
-        },
-        _ => Err(Unknown),
+    let statistics = group.column(leaf).statistics().ok_or(Unknown)?;
+    let nulls = match statistics.null_count_opt() {
+        Some(nulls) => nulls,
+        None if schema.column(leaf).max_def_level() == 0 => 0,
+        None => return Err(Unknown),
+    };
+    let rows = u64::try_from(group.num_rows()).ok().and_then(|rows| rows.checked_sub(nulls)).ok_or(Unknown)?;
+    if rows == 0 {
+        return Ok(None);
     }
+    // Old files have INT96 timestamps, of whose statistics nothing is sure.
+    let Statistics::Int64(values) = statistics else { return Err(Unknown) };
+    let oldest = milliseconds(*values.min_opt().ok_or(Unknown)?, *unit)?;
+    let newest = milliseconds(*values.max_opt().ok_or(Unknown)?, *unit)?;
+    Ok(Some(Span { oldest, newest, rows }))
 }
 
 /// As the cast of the rows does it: towards zero, and null where it does not fit.
@@ -121,21 +132,33 @@ fn milliseconds(value: i64, unit: TimeUnit) -> Result<i64, Unknown> {
 mod tests {
     use super::*;
 
+    fn span(oldest: i64, newest: i64) -> Result<Option<Span>, Unknown> {
+        Ok(Some(Span { oldest, newest, rows: 3 }))
+    }
+
     #[test]
     fn the_newest_event_time_is_carried_over_groups() {
-        let span = |oldest, newest| Ok(Some(Span { oldest, newest }));
-        assert!(matches!(newest_after(None, span(5, 9), None), Ok(Some(9))));
-        assert!(matches!(newest_after(Some(20), span(5, 9), None), Ok(Some(20))));
-        assert!(matches!(newest_after(Some(20), Ok(None), Some(1)), Ok(Some(20))));
-        assert!(newest_after(None, Err(Unknown), None).is_err());
+        let never = i64::MAX;
+        assert!(matches!(newest_after(None, span(5, 9), never), Ok(Some(9))));
+        assert!(matches!(newest_after(Some(20), span(5, 9), never), Ok(Some(20))));
+        assert!(matches!(newest_after(Some(20), Ok(None), 1), Ok(Some(20))));
+        assert!(newest_after(None, Err(Unknown), never).is_err());
     }
 
     #[test]
     fn a_possible_jump_makes_the_watermark_unknown() {
-        let span = |oldest, newest| Ok(Some(Span { oldest, newest }));
-        assert!(newest_after(None, span(0, 101), Some(100)).is_err());
-        assert!(newest_after(None, span(1, 101), Some(100)).is_ok());
-        assert!(newest_after(Some(50), span(0, 151), Some(100)).is_err());
-        assert!(newest_after(Some(50), span(i64::MIN, 150), Some(100)).is_ok());
+        assert!(newest_after(None, span(0, 101), 100).is_err());
+        assert!(newest_after(None, span(1, 101), 100).is_ok());
+        assert!(newest_after(Some(50), span(0, 151), 100).is_err());
+        assert!(newest_after(Some(50), span(i64::MIN, 150), 100).is_ok());
+    }
+
+    #[test]
+    fn so_do_too_few_rows_and_times_that_cannot_be_meant() {
+        let few = || Ok(Some(Span { oldest: 5, newest: 9, rows: 2 }));
+        assert!(newest_after(None, few(), i64::MAX).is_err());
+        assert!(newest_after(Some(5), few(), i64::MAX).is_ok());
+        assert!(newest_after(None, span(-1, 9), i64::MAX).is_err());
+        assert!(newest_after(Some(5), span(9, i64::MAX), i64::MAX).is_err());
     }
 }

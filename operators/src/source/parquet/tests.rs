@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::source::generator::{ClickFormat, ClickStream, ClickStreamConfig, Destination, click_schema, generate};
+use crate::source::split_reader::{SplitEvent, SplitReader};
 use ::parquet::{
     arrow::ArrowWriter,
     basic::Compression,
@@ -44,14 +45,18 @@ async fn open(path: &Path) -> Result<Arc<ParquetFile>> {
 }
 
 fn whole(file: &ParquetFile) -> ParquetSplit {
-    let splits = file.splits(None, None);
+    let splits = file.splits(None, i64::MAX);
     let groups = splits.last().map_or(0, |split| split.row_groups.end);
     ParquetSplit { row_groups: 0..groups, rows: file.rows(), newest_before_ms: None }
 }
 
-async fn read_all(mut rows: ParquetRows) -> Result<Vec<RecordBatch>> {
+async fn read_all(rows: ParquetRows) -> Result<Vec<RecordBatch>> {
+    read_all_by(rows, 1_024).await
+}
+
+async fn read_all_by(mut rows: ParquetRows, max_rows: usize) -> Result<Vec<RecordBatch>> {
     let mut batches = Vec::new();
-    while let Some(batch) = rows.next().await? {
+    while let Some(batch) = rows.next(max_rows).await? {
         batches.push(batch);
     }
     Ok(batches)
@@ -82,8 +87,8 @@ async fn generated_clicks_come_back_as_they_were() {
     let report = generate(&config, &destination, &Env::default(), Arc::new(|_| {})).await.unwrap();
     let file = open(&report.files[0]).await.unwrap();
     assert_eq!(*file.schema(), click_schema());
-    let rows = file.rows_of(whole(&file), &click_schema(), 0).unwrap().with_batch_rows(7_000);
-    let batches = read_all(rows).await.unwrap();
+    let rows = file.rows_of(whole(&file), &click_schema(), 0).unwrap();
+    let batches = read_all_by(rows, 7_000).await.unwrap();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).collect::<Vec<_>>(), [7_000, 7_000, 7_000, 7_000, 2_000]);
     assert_eq!(flat(&click_schema(), &batches), clicks(config));
 }
@@ -98,7 +103,7 @@ async fn an_object_store_gives_the_same_rows_as_a_local_file() {
     store.put(&object, fs::read(&path).unwrap().into()).await.unwrap();
     let local = open(&path).await.unwrap();
     let remote = ParquetFile::open(ParquetLocation::Object { store, path: object }).await.unwrap();
-    assert_eq!(local.splits(Some("click_timestamp"), None), remote.splits(Some("click_timestamp"), None));
+    assert_eq!(local.splits(Some("click_timestamp"), i64::MAX), remote.splits(Some("click_timestamp"), i64::MAX));
     let wanted = Arc::new(click_schema().project(&[5, 0]).unwrap());
     for position in [0, 1, 1_500, 4_999] {
         let from_local = read_all(local.rows_of(whole(&local), &wanted, position).unwrap()).await.unwrap();
@@ -135,7 +140,7 @@ async fn text_stays_a_dictionary_where_every_page_is_one() {
     write(&path, &clicks(ClickStreamConfig { ads: 100, ..one_partition(4_000) }), properties);
     let file = open(&path).await.unwrap();
     let wanted = Arc::new(click_schema().project(&[0, 5]).unwrap());
-    let batches = read_all(file.rows_of(whole(&file), &wanted, 0).unwrap().with_batch_rows(1_000)).await.unwrap();
+    let batches = read_all_by(file.rows_of(whole(&file), &wanted, 0).unwrap(), 1_000).await.unwrap();
     assert_eq!(batches.len(), 4);
     for pair in batches.chunks(2) {
         let [first, second] = [0, 1].map(|batch| pair[batch].column(0).as_dictionary::<Int32Type>().values().clone());
@@ -153,14 +158,14 @@ async fn a_restart_goes_on_at_exactly_the_next_row() {
     write(&path, &expected, row_groups_of(1_000).set_data_page_row_count_limit(300));
     let file = open(&path).await.unwrap();
     for position in (0..3_210).step_by(97).chain([999, 1_000, 1_001, 3_209, 3_210]) {
-        let rows = file.rows_of(whole(&file), &click_schema(), position).unwrap().with_batch_rows(256);
-        let batches = read_all(rows).await.unwrap();
+        let rows = file.rows_of(whole(&file), &click_schema(), position).unwrap();
+        let batches = read_all_by(rows, 256).await.unwrap();
         let rest = expected.slice(position as usize, 3_210 - position as usize);
         assert_eq!(flat(&click_schema(), &batches), rest, "from row {position}");
     }
-    let mut rows = file.rows_of(whole(&file), &click_schema(), 0).unwrap().with_batch_rows(700);
+    let mut rows = file.rows_of(whole(&file), &click_schema(), 0).unwrap();
     let mut positions = Vec::new();
-    while rows.next().await.unwrap().is_some() {
+    while rows.next(700).await.unwrap().is_some() {
         positions.push(rows.position());
     }
     assert_eq!(positions, [700, 1_000, 1_700, 2_000, 2_700, 3_000, 3_210]);
@@ -247,7 +252,7 @@ async fn splits_start_from_the_watermark_that_the_rows_before_them_leave() {
     for group_rows in [30_000, 65_536, 100_000] {
         write(&path, &expected, row_groups_of(group_rows));
         let file = open(&path).await.unwrap();
-        let splits = file.splits(Some("click_timestamp"), None);
+        let splits = file.splits(Some("click_timestamp"), i64::MAX);
         assert!(splits.len() >= 3 && splits[..splits.len() - 1].iter().all(|split| split.rows >= 65_536), "{splits:?}");
         let mut row = 0;
         for split in &splits {
@@ -267,14 +272,14 @@ async fn a_file_is_not_cut_where_statistics_do_not_tell_the_watermark() {
     let events = clicks(one_partition(140_000));
     write(&path, &events, row_groups_of(70_000).set_statistics_enabled(EnabledStatistics::None));
     let file = open(&path).await.unwrap();
-    assert_eq!(file.splits(Some("click_timestamp"), None), [whole(&file)]);
-    assert_eq!(file.splits(None, None).len(), 2, "without an event time nothing can be late");
-    assert_eq!(file.splits(Some("ad_id"), None), [whole(&file)], "no timestamp");
+    assert_eq!(file.splits(Some("click_timestamp"), i64::MAX), [whole(&file)]);
+    assert_eq!(file.splits(None, i64::MAX).len(), 2, "without an event time nothing can be late");
+    assert_eq!(file.splits(Some("ad_id"), i64::MAX), [whole(&file)], "no timestamp");
     write(&path, &events, row_groups_of(70_000));
     let file = open(&path).await.unwrap();
     // The first row group spans some 100 seconds.
-    assert_eq!(file.splits(Some("click_timestamp"), Some(3_600_000)).len(), 2);
-    assert_eq!(file.splits(Some("click_timestamp"), Some(20_000)), [whole(&file)]);
+    assert_eq!(file.splits(Some("click_timestamp"), 3_600_000).len(), 2);
+    assert_eq!(file.splits(Some("click_timestamp"), 20_000), [whole(&file)]);
 }
 
 #[tokio::test]
@@ -313,7 +318,7 @@ async fn a_file_without_rows_has_none() {
     let path = folder.path().join("empty.parquet");
     write(&path, &RecordBatch::new_empty(click_schema()), row_groups_of(10));
     let file = open(&path).await.unwrap();
-    assert_eq!((file.rows(), file.splits(Some("click_timestamp"), None).len()), (0, 0));
+    assert_eq!((file.rows(), file.splits(Some("click_timestamp"), i64::MAX).len()), (0, 0));
     assert!(read_all(file.rows_of(whole(&file), &click_schema(), 0).unwrap()).await.unwrap().is_empty());
 }
 
@@ -375,4 +380,43 @@ proptest! {
             prop_assert!(error.message.contains("damaged.parquet"), "{}", error);
         }
     }
+}
+
+#[tokio::test]
+async fn a_split_goes_on_from_its_stored_position() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clicks.parquet");
+    let expected = clicks(one_partition(140_000));
+    write(&path, &expected, row_groups_of(70_000));
+    let file = open(&path).await.unwrap();
+    let wanted = Arc::new(click_schema().project(&[0, 1]).unwrap());
+    let second = file.splits(Some("click_timestamp"), i64::MAX)[1].clone();
+    let mut reader = ParquetSplitReader::begin(&file, second, &wanted).unwrap();
+    let Ok(SplitEvent::Records { columns, .. }) = reader.next_chunk(1_000).await else { panic!("records are there") };
+    assert_eq!(flat(&wanted, &[columns]), expected.project(&[0, 1]).unwrap().slice(70_000, 1_000));
+    let located = reader.locate_rows(&[0, 999]);
+    assert_eq!(located.iter().map(|row| row.offset).collect::<Vec<_>>(), [70_000, 70_999]);
+    let ad = expected.column(0).as_string::<i32>().value(70_999);
+    assert!(
+        located[1].raw.starts_with(&format!("{{ad_id: {ad}, click_timestamp: 2022-03-04T00:0")),
+        "{}",
+        located[1].raw
+    );
+
+    let position = reader.position();
+    let mut resumed = ParquetSplitReader::resume(&file, position.clone(), &wanted).unwrap();
+    let mut rest = Vec::new();
+    while let SplitEvent::Records { columns, .. } = resumed.next_chunk(30_000).await.unwrap() {
+        rest.push(columns);
+    }
+    assert_eq!(flat(&wanted, &rest), expected.project(&[0, 1]).unwrap().slice(71_000, 69_000));
+    let ended = resumed.position();
+    let mut again = ParquetSplitReader::resume(&file, ended, &wanted).unwrap();
+    assert!(matches!(again.next_chunk(10).await, Ok(SplitEvent::Finished)));
+
+    write(&path, &clicks(one_partition(140_001)), row_groups_of(70_000));
+    let error = ParquetSplitReader::resume(&open(&path).await.unwrap(), position, &wanted).err().unwrap();
+    assert!(error.message.contains("the file has changed: it had "), "{error}");
+    let error = ParquetSplitReader::resume(&file, serde_json::json!(7), &wanted).err().unwrap();
+    assert!(error.message.contains("its position in the checkpoint cannot be read"), "{error}");
 }

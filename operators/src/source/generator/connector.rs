@@ -1,0 +1,185 @@
+//! The generator as a connector: its partitions are the splits, dealt out to the subtasks in turn.
+
+use super::{ClickStream, ClickStreamConfig, reader::GeneratorRows};
+use crate::source::{
+    dead_letters::DeadLetter,
+    split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+};
+use futures::{FutureExt, future::BoxFuture};
+use serde::{Deserialize, Serialize};
+use weir_engine::{
+    env::Env,
+    error::{EngineError, Result},
+    operator::OperatorContext,
+};
+
+/// Settings of a generator source.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GeneratorConfig {
+    /// What is generated.
+    #[serde(default)]
+    pub stream: ClickStreamConfig,
+    /// Clicks a second of real time, all partitions together; none: as fast as they are taken.
+    #[serde(default)]
+    pub clicks_per_second: Option<u64>,
+    /// The columns of [`click_schema`](super::click_schema) that are wanted, in order.
+    pub columns: Vec<String>,
+}
+
+/// Knows which partitions are one subtask's.
+pub struct GeneratorConnector {
+    config: GeneratorConfig,
+    stream: ClickStream,
+    env: Env,
+    subtask: usize,
+    parallelism: usize,
+}
+
+impl GeneratorConnector {
+    /// The generator in the subtask that `context` tells.
+    ///
+    /// # Errors
+    /// When the configuration makes no stream, or names a column that a click does not have.
+    pub fn new(config: GeneratorConfig, context: &OperatorContext) -> Result<Self> {
+        if config.clicks_per_second == Some(0) {
+            return Err(EngineError::definition(format!(
+                "{}: clicks_per_second = 0: must be at least 1",
+                context.operator
+            )));
+        }
+        let stream = ClickStream::new(config.stream.clone()).map_err(|error| error.context(&context.operator))?;
+        let (env, subtask, parallelism) = (context.env.clone(), context.subtask, context.parallelism.max(1));
+        Ok(GeneratorConnector { config, stream, env, subtask, parallelism })
+    }
+
+    fn open_partition(&self, partition: u32, restored: Option<&RestoredSplit>) -> Result<OpenedSplit> {
+        let id = split_id(partition);
+        let mut clicks = self.stream.partition(partition)?;
+        if let Some(restored) = restored {
+            let place = serde_json::from_value(restored.position.clone()).map_err(|error| {
+                EngineError::corrupt(format!("{id}: its position in the checkpoint cannot be read: {error}"))
+            })?;
+            clicks.seek(place);
+        }
+        let mut rows = GeneratorRows::new(clicks, &self.config.columns)?;
+        if let Some(clicks_per_second) = self.config.clicks_per_second {
+            rows = rows.paced(self.env.clone(), clicks_per_second as f64 / f64::from(self.config.stream.partitions));
+        }
+        Ok(OpenedSplit {
+            name: id.clone(),
+            id,
+            reader: Box::new(GeneratorSplit { rows, last: 0 }),
+            newest_before_ms: None,
+        })
+    }
+}
+
+fn split_id(partition: u32) -> String {
+    format!("generator-partition-{partition}")
+}
+
+impl Connector for GeneratorConnector {
+    fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
+        let own = (0..self.config.stream.partitions)
+            .filter(|partition| *partition as usize % self.parallelism == self.subtask);
+        let opened: Result<Vec<OpenedSplit>> = own
+            .map(|partition| {
+                let id = split_id(partition);
+                self.open_partition(partition, restored.iter().find(|restored| restored.id == id))
+            })
+            .collect();
+        async move { opened }.boxed()
+    }
+}
+
+/// One partition, read as a split. A paced one waits for its clicks: the wait may be dropped, and all splits have the same
+/// pace, so none holds another up.
+struct GeneratorSplit {
+    rows: GeneratorRows,
+    /// Place of the first of the last rows that came out.
+    last: u64,
+}
+
+impl SplitReader for GeneratorSplit {
+    fn next_chunk(&mut self, max_rows: usize) -> BoxFuture<'_, Result<SplitEvent>> {
+        async move {
+            self.last = self.rows.position();
+            Ok(match self.rows.next(max_rows).await? {
+                Some(columns) => SplitEvent::Records { columns, dead_letters: Vec::new() },
+                None => SplitEvent::Finished,
+            })
+        }
+        .boxed()
+    }
+
+    fn position(&self) -> serde_json::Value {
+        self.rows.position().into()
+    }
+
+    fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter> {
+        // Only configurations that start before 1970 or after 2199 come here.
+        let locate = |row: &usize| DeadLetter {
+            offset: i64::try_from(self.last + *row as u64).unwrap_or(i64::MAX),
+            reason: String::new(),
+            raw: "a generated click".into(),
+        };
+        rows.iter().map(locate).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context(subtask: usize, parallelism: usize) -> OperatorContext {
+        OperatorContext { subtask, parallelism, ..OperatorContext::single("test", "source.clicks") }
+    }
+
+    fn config(events: u64) -> GeneratorConfig {
+        GeneratorConfig {
+            stream: ClickStreamConfig { events: Some(events), partitions: 5, ..ClickStreamConfig::default() },
+            clicks_per_second: None,
+            columns: vec!["event_id".into()],
+        }
+    }
+
+    async fn read_rows(reader: &mut dyn SplitReader, max_rows: usize) -> usize {
+        match reader.next_chunk(max_rows).await.unwrap() {
+            SplitEvent::Records { columns, .. } => columns.num_rows(),
+            SplitEvent::Finished => 0,
+            SplitEvent::Pending => panic!("a generator always has something"),
+        }
+    }
+
+    #[tokio::test]
+    async fn every_partition_belongs_to_one_subtask_and_goes_on_where_it_was() {
+        let mut restored = Vec::new();
+        for subtask in 0..2 {
+            let mut connector = GeneratorConnector::new(config(100), &context(subtask, 2)).unwrap();
+            for mut split in connector.open(Vec::new()).await.unwrap() {
+                assert_eq!(read_rows(split.reader.as_mut(), 7).await, 7);
+                restored.push(RestoredSplit { id: split.id, position: split.reader.position(), finished: false });
+            }
+        }
+        assert_eq!(restored.len(), 5);
+        let mut rest = 0;
+        for subtask in 0..3 {
+            let mut connector = GeneratorConnector::new(config(100), &context(subtask, 3)).unwrap();
+            for mut split in connector.open(restored.clone()).await.unwrap() {
+                let rows = read_rows(split.reader.as_mut(), 1_000).await;
+                assert_eq!(split.reader.locate_rows(&[2]).iter().map(|at| at.offset).collect::<Vec<_>>(), [9]);
+                assert_eq!(read_rows(split.reader.as_mut(), 1_000).await, 0);
+                rest += rows;
+            }
+        }
+        assert_eq!(rest, 100 - 5 * 7);
+    }
+
+    #[test]
+    fn no_pace_at_all_is_refused() {
+        let config = GeneratorConfig { clicks_per_second: Some(0), ..config(1) };
+        let error = GeneratorConnector::new(config, &context(0, 1)).err().unwrap();
+        assert!(error.message.contains("source.clicks: clicks_per_second = 0"), "{error}");
+    }
+}
