@@ -160,6 +160,11 @@ impl DictionaryCache {
             hash_plain(values, &mut self.hashes)?;
         }
         let null = value(NULL, &[]);
+        if values.is_empty() {
+            // No value to refer to: every row is null.
+            out.extend(std::iter::repeat_n(null, column.len()));
+            return Ok(());
+        }
         let keys = dictionary.normalized_keys();
         match column.nulls() {
             None => out.extend(keys.iter().map(|key| self.hashes[*key])),
@@ -305,6 +310,14 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(hasher.hash(&one("k", dictionary.clone())).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_dictionary_of_nulls_alone_has_the_hash_of_nulls() {
+        let nulls: ArrayRef = Arc::new(vec![None::<&str>, None].into_iter().collect::<DictionaryArray<Int32Type>>());
+        let plain: ArrayRef = Arc::new(StringArray::from(vec![None::<&str>, None]));
+        let mut hasher = KeyHasher::new(vec!["k".into()]);
+        assert_eq!(hasher.hash(&one("k", nulls)).unwrap(), hasher.hash(&one("k", plain)).unwrap());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 
 mod group_table;
 mod id_log;
+mod key_columns;
 mod prefetch;
 mod row_mask;
 mod rows_by_bucket;
@@ -19,6 +20,7 @@ mod tests;
 
 pub use group_table::GroupTable;
 pub use id_log::IdLog;
+pub use key_columns::{KeyColumns, plain_key_type, plain_keys};
 pub use row_mask::RowMask;
 pub use rows_by_bucket::{Rows, RowsByBucket};
 

@@ -1,0 +1,480 @@
+//! The running states of one aggregate, one a group, in arrays.
+//!
+//! `update` takes rows, `merge` takes states that `states` gave out. States are plain Arrow columns: they are what goes over
+//! the exchange and what a checkpoint holds. For any partition of the rows, merging the parts gives what updating by all
+//! rows gives (of floats but for the last bits).
+
+use super::config::{AggregateCall, Function};
+use super::sketch::Sketch;
+use crate::table::Rows;
+use arrow::{
+    array::{
+        Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Decimal128Array, Float64Array, Int64Array,
+        PrimitiveArray, UInt64Array,
+    },
+    buffer::{NullBuffer, ScalarBuffer},
+    compute::cast,
+    datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, UInt64Type},
+};
+use std::sync::Arc;
+use weir_engine::{EngineError, Result, hash::KeyHasher};
+
+/// States of one aggregate by group number.
+#[derive(Debug, Clone)]
+pub(super) struct Accumulator {
+    name: String,
+    kind: Kind,
+}
+
+#[derive(Debug, Clone)]
+enum Kind {
+    Count(Vec<i64>),
+    /// Sum and number of values.
+    SumIntegers(Vec<i128>, Vec<i64>),
+    SumFloats(Vec<f64>, Vec<i64>),
+    AverageIntegers(Vec<i128>, Vec<i64>),
+    AverageFloats(Vec<f64>, Vec<i64>),
+    Extreme {
+        largest: bool,
+        data_type: DataType,
+        ranks: Vec<i64>,
+        seen: Vec<bool>,
+    },
+    Distinct(Vec<Sketch>),
+}
+
+/// The type in which exact sums are kept: what a sum of 2⁶⁴ integers of 64 bits needs.
+const SUM_TYPE: DataType = DataType::Decimal128(38, 0);
+
+impl Accumulator {
+    /// No group yet, for an argument of that type.
+    ///
+    /// # Errors
+    /// When the function is not defined for it.
+    pub(super) fn new(call: &AggregateCall, argument: Option<&DataType>) -> Result<Self> {
+        let refuse = |data_type: &DataType, right: &str| {
+            Err(EngineError::definition(format!(
+                "'{}': {:?} is not defined for a column of type {data_type}; {right}",
+                call.output, call.function
+            )))
+        };
+        let argument = match argument {
+            Some(DataType::Dictionary(_, values)) => Some(values.as_ref()),
+            other => other,
+        };
+        let kind = match (call.function, argument) {
+            (Function::Count, _) => Kind::Count(Vec::new()),
+            (Function::ApproxDistinct, _) => Kind::Distinct(Vec::new()),
+            (Function::Sum, Some(t)) if t.is_integer() => Kind::SumIntegers(Vec::new(), Vec::new()),
+            (Function::Sum, Some(t)) if t.is_floating() => Kind::SumFloats(Vec::new(), Vec::new()),
+            (Function::Avg, Some(t)) if t.is_integer() => Kind::AverageIntegers(Vec::new(), Vec::new()),
+            (Function::Avg, Some(t)) if t.is_floating() => Kind::AverageFloats(Vec::new(), Vec::new()),
+            (Function::Sum | Function::Avg, Some(t)) => {
+                return refuse(t, "cast it to BIGINT or DOUBLE in a map before");
+            }
+            (Function::Min | Function::Max, Some(t)) if is_ranked(t) => {
+                let largest = call.function == Function::Max;
+                Kind::Extreme { largest, data_type: t.clone(), ranks: Vec::new(), seen: Vec::new() }
+            }
+            (Function::Min | Function::Max, Some(t)) => {
+                return refuse(t, "it is for numbers, dates and timestamps");
+            }
+            (_, None) => return Err(EngineError::internal(format!("'{}' has no argument", call.output))),
+        };
+        Ok(Accumulator { name: call.output.clone(), kind })
+    }
+
+    /// No group yet, for states of these types: those that `state_fields` names.
+    ///
+    /// # Errors
+    /// When they are no states of that function.
+    pub(super) fn of_states(call: &AggregateCall, states: &[&DataType]) -> Result<Self> {
+        let argument = match (call.function, states) {
+            (Function::Sum | Function::Avg, [sum, ..]) if **sum == SUM_TYPE => DataType::Int64,
+            (_, [first, ..]) => (*first).clone(),
+            (_, []) => return Err(EngineError::corrupt(format!("'{}' has no state column", call.output))),
+        };
+        let accumulator = Accumulator::new(call, Some(&argument))?;
+        let expected = accumulator.state_fields();
+        if expected.len() != states.len()
+            || expected.iter().zip(states).any(|(field, found)| field.data_type() != *found)
+        {
+            return Err(EngineError::corrupt(format!("'{}': {states:?} are not the types of its state", call.output)));
+        }
+        Ok(accumulator)
+    }
+
+    /// The columns of its states.
+    pub(super) fn state_fields(&self) -> Vec<Field> {
+        let (name, count) = (self.name.clone(), format!("{}.count", self.name));
+        let sum_and_count = |sum| vec![Field::new(name.clone(), sum, true), Field::new(count, DataType::Int64, true)];
+        match &self.kind {
+            Kind::Count(_) => vec![Field::new(name, DataType::Int64, true)],
+            Kind::SumIntegers(..) | Kind::AverageIntegers(..) => sum_and_count(SUM_TYPE),
+            Kind::SumFloats(..) | Kind::AverageFloats(..) => sum_and_count(DataType::Float64),
+            Kind::Extreme { data_type, .. } => vec![Field::new(name, data_type.clone(), true)],
+            Kind::Distinct(_) => vec![Field::new(name, DataType::Binary, true)],
+        }
+    }
+
+    /// Number of state columns of a function.
+    pub(super) fn state_columns(function: Function) -> usize {
+        if matches!(function, Function::Sum | Function::Avg) { 2 } else { 1 }
+    }
+
+    /// The type of its results.
+    pub(super) fn output_type(&self) -> DataType {
+        match &self.kind {
+            Kind::Count(_) | Kind::SumIntegers(..) | Kind::Distinct(_) => DataType::Int64,
+            Kind::SumFloats(..) | Kind::AverageIntegers(..) | Kind::AverageFloats(..) => DataType::Float64,
+            Kind::Extreme { data_type, .. } => data_type.clone(),
+        }
+    }
+
+    /// Adds groups with nothing in them, up to that many.
+    pub(super) fn resize(&mut self, groups: usize) {
+        match &mut self.kind {
+            Kind::Count(counts) => counts.resize(groups, 0),
+            Kind::SumIntegers(sums, counts) | Kind::AverageIntegers(sums, counts) => {
+                sums.resize(groups, 0);
+                counts.resize(groups, 0);
+            }
+            Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
+                sums.resize(groups, 0.0);
+                counts.resize(groups, 0);
+            }
+            Kind::Extreme { ranks, seen, .. } => {
+                ranks.resize(groups, 0);
+                seen.resize(groups, false);
+            }
+            Kind::Distinct(sketches) => sketches.resize(groups, Sketch::default()),
+        }
+    }
+
+    /// Empties one group.
+    pub(super) fn clear_group(&mut self, group: usize) {
+        match &mut self.kind {
+            Kind::Count(counts) => counts[group] = 0,
+            Kind::SumIntegers(sums, counts) | Kind::AverageIntegers(sums, counts) => {
+                (sums[group], counts[group]) = (0, 0)
+            }
+            Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
+                (sums[group], counts[group]) = (0.0, 0)
+            }
+            Kind::Extreme { seen, .. } => seen[group] = false,
+            Kind::Distinct(sketches) => sketches[group] = Sketch::default(),
+        }
+    }
+
+    /// Adds rows: the n-th of `rows` to `groups[n]`. `argument` is the whole column.
+    pub(super) fn update(&mut self, groups: &[u32], rows: Rows<'_>, argument: Option<&ArrayRef>) -> Result<()> {
+        let Some(argument) = argument else {
+            if let Kind::Count(counts) = &mut self.kind {
+                groups.iter().for_each(|group| counts[*group as usize] += 1);
+            }
+            return Ok(());
+        };
+        let nulls = argument.logical_nulls();
+        let present = || present(groups, rows, nulls.as_ref());
+        match &mut self.kind {
+            Kind::Count(counts) => present().for_each(|(group, _)| counts[group] += 1),
+            Kind::SumIntegers(sums, counts) | Kind::AverageIntegers(sums, counts) => match integers(argument)? {
+                Integers::Signed(values) => add(present(), sums, counts, |row| i128::from(values[row])),
+                Integers::Unsigned(values) => add(present(), sums, counts, |row| i128::from(values[row])),
+            },
+            Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
+                let values = cast(argument, &DataType::Float64)?;
+                let values = values.as_primitive::<Float64Type>().values();
+                add(present(), sums, counts, |row| values[row]);
+            }
+            Kind::Extreme { largest, ranks, seen, .. } => {
+                let values = to_ranks(argument)?;
+                present().for_each(|(group, row)| keep_extreme(*largest, ranks, seen, group, values[row]));
+            }
+            Kind::Distinct(sketches) => {
+                let column = arrow::record_batch::RecordBatch::try_from_iter([("argument", Arc::clone(argument))])?;
+                let hashes = KeyHasher::new(vec!["argument".into()]).hash(&column)?;
+                present().for_each(|(group, row)| sketches[group].insert((hashes[row] >> 64) as u64));
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges states: the n-th of `rows` into `groups[n]`. `states` are whole columns.
+    pub(super) fn merge(&mut self, groups: &[u32], rows: Rows<'_>, states: &[ArrayRef]) -> Result<()> {
+        let wrong = || EngineError::internal(format!("'{}': states of another type than before", self.name));
+        let [first, rest @ ..] = states else { return Err(wrong()) };
+        let nulls = first.nulls();
+        let present = || present(groups, rows, nulls);
+        let counts_of = || rest.first().and_then(|counts| counts.as_primitive_opt::<Int64Type>()).ok_or_else(wrong);
+        match &mut self.kind {
+            Kind::Count(counts) => {
+                let values = first.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.values();
+                match (rows, nulls) {
+                    (Rows::All(_), None) => {
+                        groups.iter().zip(values.iter()).for_each(|(group, value)| counts[*group as usize] += value);
+                    }
+                    _ => present().for_each(|(group, row)| counts[group] += values[row]),
+                }
+            }
+            Kind::SumIntegers(sums, counts) | Kind::AverageIntegers(sums, counts) => {
+                let values = first.as_primitive_opt::<Decimal128Type>().ok_or_else(wrong)?.values();
+                let numbers = counts_of()?.values();
+                for (group, row) in present() {
+                    sums[group] += values[row];
+                    counts[group] += numbers[row];
+                }
+            }
+            Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
+                let values = first.as_primitive_opt::<Float64Type>().ok_or_else(wrong)?.values();
+                let numbers = counts_of()?.values();
+                for (group, row) in present() {
+                    sums[group] += values[row];
+                    counts[group] += numbers[row];
+                }
+            }
+            Kind::Extreme { largest, ranks, seen, data_type } => {
+                if first.data_type() != data_type {
+                    return Err(wrong());
+                }
+                let values = to_ranks(first)?;
+                present().for_each(|(group, row)| keep_extreme(*largest, ranks, seen, group, values[row]));
+            }
+            Kind::Distinct(sketches) => {
+                let values: &BinaryArray = first.as_binary_opt().ok_or_else(wrong)?;
+                for (group, row) in present() {
+                    sketches[group].merge_bytes(values.value(row))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Merges groups of another accumulator of the same kind: `from[n]` there into `into[n]` here.
+    pub(super) fn merge_groups(&mut self, other: &Accumulator, from: Rows<'_>, into: &[u32]) -> Result<()> {
+        let pairs = || into.iter().enumerate().map(|(n, group)| (*group as usize, from.row(n)));
+        match (&mut self.kind, &other.kind) {
+            (Kind::Count(counts), Kind::Count(others)) => pairs().for_each(|(to, from)| counts[to] += others[from]),
+            (Kind::SumIntegers(sums, counts), Kind::SumIntegers(other_sums, other_counts))
+            | (Kind::AverageIntegers(sums, counts), Kind::AverageIntegers(other_sums, other_counts)) => {
+                for (to, from) in pairs() {
+                    sums[to] += other_sums[from];
+                    counts[to] += other_counts[from];
+                }
+            }
+            (Kind::SumFloats(sums, counts), Kind::SumFloats(other_sums, other_counts))
+            | (Kind::AverageFloats(sums, counts), Kind::AverageFloats(other_sums, other_counts)) => {
+                for (to, from) in pairs() {
+                    sums[to] += other_sums[from];
+                    counts[to] += other_counts[from];
+                }
+            }
+            (Kind::Extreme { largest, ranks, seen, .. }, Kind::Extreme { ranks: others, seen: other_seen, .. }) => {
+                for (to, from) in pairs().filter(|(_, from)| other_seen[*from]) {
+                    keep_extreme(*largest, ranks, seen, to, others[from]);
+                }
+            }
+            (Kind::Distinct(sketches), Kind::Distinct(others)) => {
+                pairs().for_each(|(to, from)| sketches[to].merge(&others[from]));
+            }
+            _ => return Err(EngineError::internal(format!("'{}': merged with another aggregate", self.name))),
+        }
+        Ok(())
+    }
+
+    /// Merges one group into another of the same accumulator and empties it.
+    pub(super) fn move_group(&mut self, from: usize, to: usize) {
+        match &mut self.kind {
+            Kind::Count(counts) => counts[to] += counts[from],
+            Kind::SumIntegers(sums, counts) | Kind::AverageIntegers(sums, counts) => {
+                sums[to] += sums[from];
+                counts[to] += counts[from];
+            }
+            Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
+                sums[to] += sums[from];
+                counts[to] += counts[from];
+            }
+            Kind::Extreme { largest, ranks, seen, .. } => {
+                if seen[from] {
+                    let rank = ranks[from];
+                    keep_extreme(*largest, ranks, seen, to, rank);
+                }
+            }
+            Kind::Distinct(sketches) => {
+                let moved = std::mem::take(&mut sketches[from]);
+                sketches[to].merge(&moved);
+            }
+        }
+        self.clear_group(from);
+    }
+
+    /// The states of these groups, as `state_fields` names them.
+    pub(super) fn states(&self, groups: Rows<'_>) -> Result<Vec<ArrayRef>> {
+        Ok(match &self.kind {
+            Kind::Count(counts) => vec![int64(counts, groups, None)],
+            Kind::SumIntegers(sums, counts) | Kind::AverageIntegers(sums, counts) => {
+                let sums = Decimal128Array::new(chosen(sums, groups), None).with_precision_and_scale(38, 0)?;
+                vec![Arc::new(sums), int64(counts, groups, None)]
+            }
+            Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
+                vec![Arc::new(Float64Array::new(chosen(sums, groups), None)), int64(counts, groups, None)]
+            }
+            Kind::Extreme { .. } => vec![self.output(groups)?],
+            Kind::Distinct(sketches) => {
+                let (mut builder, mut bytes) = (BinaryBuilder::new(), Vec::new());
+                for n in 0..groups.len() {
+                    bytes.clear();
+                    sketches[groups.row(n)].write(&mut bytes);
+                    builder.append_value(&bytes);
+                }
+                vec![Arc::new(builder.finish())]
+            }
+        })
+    }
+
+    /// The results of these groups.
+    ///
+    /// # Errors
+    /// When a sum of integers does not fit 64 bits.
+    pub(super) fn output(&self, groups: Rows<'_>) -> Result<ArrayRef> {
+        let rows = || (0..groups.len()).map(|n| groups.row(n));
+        Ok(match &self.kind {
+            Kind::Count(counts) => int64(counts, groups, None),
+            Kind::SumIntegers(sums, counts) => {
+                let fit: Result<Vec<i64>> = rows().map(|group| self.fitting(sums[group])).collect();
+                let nulls: NullBuffer = rows().map(|group| counts[group] > 0).collect();
+                Arc::new(Int64Array::new(fit?.into(), Some(nulls)))
+            }
+            Kind::SumFloats(sums, counts) => {
+                Arc::new(Float64Array::from_iter(rows().map(|group| (counts[group] > 0).then_some(sums[group]))))
+            }
+            Kind::AverageIntegers(sums, counts) => Arc::new(Float64Array::from_iter(
+                rows().map(|group| (counts[group] > 0).then(|| sums[group] as f64 / counts[group] as f64)),
+            )),
+            Kind::AverageFloats(sums, counts) => Arc::new(Float64Array::from_iter(
+                rows().map(|group| (counts[group] > 0).then(|| sums[group] / counts[group] as f64)),
+            )),
+            Kind::Extreme { data_type, ranks, seen, .. } => {
+                let nulls: NullBuffer = rows().map(|group| seen[group]).collect();
+                from_ranks(chosen(ranks, groups), nulls, data_type)?
+            }
+            Kind::Distinct(sketches) => {
+                Arc::new(Int64Array::from_iter_values(rows().map(|group| sketches[group].estimate())))
+            }
+        })
+    }
+
+    fn fitting(&self, sum: i128) -> Result<i64> {
+        i64::try_from(sum).map_err(|_| {
+            EngineError::definition(format!(
+                "the sum '{}' is {sum} in one window, more than 64 bits hold: cast its argument to DOUBLE in a map before",
+                self.name
+            ))
+        })
+    }
+}
+
+/// Group and row of every row that is not null.
+#[inline(always)]
+fn present<'a>(
+    groups: &'a [u32],
+    rows: Rows<'a>,
+    nulls: Option<&'a NullBuffer>,
+) -> impl Iterator<Item = (usize, usize)> + 'a {
+    let pairs = groups.iter().enumerate().map(move |(n, group)| (*group as usize, rows.row(n)));
+    pairs.filter(move |(_, row)| nulls.is_none_or(|nulls| nulls.is_valid(*row)))
+}
+
+fn add<T: std::ops::AddAssign>(
+    rows: impl Iterator<Item = (usize, usize)>,
+    sums: &mut [T],
+    counts: &mut [i64],
+    value: impl Fn(usize) -> T,
+) {
+    for (group, row) in rows {
+        sums[group] += value(row);
+        counts[group] += 1;
+    }
+}
+
+#[inline(always)]
+fn keep_extreme(largest: bool, ranks: &mut [i64], seen: &mut [bool], group: usize, rank: i64) {
+    if !seen[group] || (rank > ranks[group]) == largest {
+        ranks[group] = rank;
+        seen[group] = true;
+    }
+}
+
+fn chosen<T: Copy + arrow::datatypes::ArrowNativeType>(values: &[T], groups: Rows<'_>) -> ScalarBuffer<T> {
+    match groups {
+        Rows::All(count) => values[..count].to_vec().into(),
+        Rows::Some(groups) => groups.iter().map(|group| values[*group as usize]).collect(),
+    }
+}
+
+fn int64(values: &[i64], groups: Rows<'_>, nulls: Option<NullBuffer>) -> ArrayRef {
+    Arc::new(Int64Array::new(chosen(values, groups), nulls))
+}
+
+enum Integers {
+    Signed(ScalarBuffer<i64>),
+    Unsigned(ScalarBuffer<u64>),
+}
+
+fn integers(array: &ArrayRef) -> Result<Integers> {
+    if *array.data_type() == DataType::UInt64 {
+        return Ok(Integers::Unsigned(array.as_primitive::<UInt64Type>().values().clone()));
+    }
+    let wide = cast(array, &DataType::Int64)?;
+    Ok(Integers::Signed(wide.as_primitive::<Int64Type>().values().clone()))
+}
+
+/// Whether values of a type can be compared by a rank of 64 bits.
+fn is_ranked(data_type: &DataType) -> bool {
+    data_type.is_integer()
+        || matches!(
+            data_type,
+            DataType::Float32 | DataType::Float64 | DataType::Date32 | DataType::Date64 | DataType::Timestamp(..)
+        )
+}
+
+/// Numbers in the order of the values: integers themselves, unsigned ones and floats with their bits rearranged.
+fn to_ranks(array: &ArrayRef) -> Result<ScalarBuffer<i64>> {
+    let array = match array.data_type() {
+        DataType::Dictionary(_, values) => &cast(array, values)?,
+        _ => array,
+    };
+    Ok(match array.data_type() {
+        DataType::UInt64 => array.as_primitive::<UInt64Type>().values().iter().map(|v| (v ^ 1 << 63) as i64).collect(),
+        DataType::Float32 | DataType::Float64 => {
+            let wide = cast(array, &DataType::Float64)?;
+            wide.as_primitive::<Float64Type>().values().iter().map(|v| flip(v.to_bits() as i64)).collect()
+        }
+        DataType::Date32 => {
+            let days = cast(array, &DataType::Int32)?;
+            cast(&days, &DataType::Int64)?.as_primitive::<Int64Type>().values().clone()
+        }
+        _ => cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().values().clone(),
+    })
+}
+
+/// The inverse of `to_ranks`.
+fn from_ranks(ranks: ScalarBuffer<i64>, nulls: NullBuffer, data_type: &DataType) -> Result<ArrayRef> {
+    let nulls = Some(nulls).filter(|nulls| nulls.null_count() > 0);
+    Ok(match data_type {
+        DataType::UInt64 => {
+            Arc::new(UInt64Array::new(ranks.iter().map(|rank| *rank as u64 ^ 1 << 63).collect(), nulls))
+        }
+        DataType::Float32 | DataType::Float64 => {
+            let values = ranks.iter().map(|rank| f64::from_bits(flip(*rank) as u64)).collect();
+            cast(&PrimitiveArray::<Float64Type>::new(values, nulls), data_type)?
+        }
+        DataType::Date32 => cast(&cast(&Int64Array::new(ranks, nulls), &DataType::Int32)?, data_type)?,
+        _ => cast(&Int64Array::new(ranks, nulls), data_type)?,
+    })
+}
+
+/// Orders the bits of floats as integers: of negative ones all but the sign are turned over. Its own inverse.
+fn flip(bits: i64) -> i64 {
+    bits ^ ((bits >> 63) as u64 >> 1) as i64
+}

@@ -1,0 +1,153 @@
+//! What an aggregate is told, and the columns that it makes of it.
+
+use super::accumulator::Accumulator;
+use crate::event_time::event_time_type;
+use crate::table::plain_key_type;
+use crate::window::WindowRule;
+use arrow::datatypes::{DataType, Field, Schema};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
+use weir_engine::{EngineError, Result};
+
+/// Settings of a local and a global aggregate: both are given the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AggregateConfig {
+    /// The key columns.
+    pub key: Vec<String>,
+    /// The windows and their lateness.
+    #[serde(flatten)]
+    pub windows: WindowRule,
+    /// The event-time column.
+    pub time_column: String,
+    /// What is computed, in the order of the output's columns.
+    pub aggregates: Vec<AggregateCall>,
+}
+
+/// One aggregate.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AggregateCall {
+    /// Which.
+    pub function: Function,
+    /// The column that it is computed of; `None` only for `count(*)`.
+    #[serde(default)]
+    pub argument: Option<String>,
+    /// The output column.
+    pub output: String,
+}
+
+/// What can be computed over a window.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Function {
+    /// Rows, or rows where the argument is not null. Int64.
+    Count,
+    /// Sum of numbers: Int64 (an error where it does not fit) or Float64. Null where there was no value.
+    Sum,
+    /// Smallest number, date or timestamp, of the argument's type.
+    Min,
+    /// Largest number, date or timestamp, of the argument's type.
+    Max,
+    /// Mean of numbers, Float64.
+    Avg,
+    /// About how many distinct values, within 1.6 %. Int64.
+    ApproxDistinct,
+}
+
+/// Column of a partial that says which slice it belongs to.
+pub(super) const SLICE_START: &str = "slice_start";
+/// Column of a partial that says how many rows it stands for.
+pub(super) const INPUT_ROWS: &str = "input_rows";
+/// Columns of every output.
+pub(super) const RECORD_ID: &str = "record_id";
+pub(super) const WINDOW_START: &str = "window_start";
+pub(super) const WINDOW_END: &str = "window_end";
+pub(super) const REVISION: &str = "revision";
+/// Names that partials, outputs or stored state need for themselves.
+const RESERVED: [&str; 11] = [
+    SLICE_START,
+    INPUT_ROWS,
+    RECORD_ID,
+    WINDOW_START,
+    WINDOW_END,
+    REVISION,
+    "key_group",
+    "key_hash",
+    "emitted",
+    "changed",
+    "emitted_until",
+];
+
+impl AggregateConfig {
+    /// Refuses settings that make no sense.
+    ///
+    /// # Errors
+    /// With what was found and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        self.windows.validate()?;
+        let mut names = BTreeSet::new();
+        for name in self.key.iter().chain(self.aggregates.iter().map(|call| &call.output)) {
+            if RESERVED.contains(&name.as_str()) {
+                return Err(EngineError::definition(format!(
+                    "'{name}' is a column that every aggregate has: choose another name"
+                )));
+            }
+            if !names.insert(name) {
+                return Err(EngineError::definition(format!("two columns of the aggregate are called '{name}'")));
+            }
+        }
+        if self.aggregates.is_empty() {
+            return Err(EngineError::definition(
+                "an aggregate computes nothing: select at least one, such as count(*)",
+            ));
+        }
+        for call in &self.aggregates {
+            if call.argument.is_none() && call.function != Function::Count {
+                return Err(EngineError::definition(format!(
+                    "'{}' needs an argument; only count(*) has none",
+                    call.output
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// The aggregate that counts all rows, if there is one: partials then need no column of their own for that.
+    pub(super) fn row_count(&self) -> Option<usize> {
+        self.aggregates.iter().position(|call| call.function == Function::Count && call.argument.is_none())
+    }
+}
+
+/// What a partial counts its rows with when the settings have no `count(*)`.
+pub(super) fn row_count_call() -> AggregateCall {
+    AggregateCall { function: Function::Count, argument: None, output: INPUT_ROWS.into() }
+}
+
+/// The columns of an aggregate's results, from those of its input.
+///
+/// # Errors
+/// When a column is missing, or of a type that the function is not defined for.
+pub fn output_schema(input: &Schema, config: &AggregateConfig) -> Result<Schema> {
+    config.validate()?;
+    let column = |name: &str| {
+        input.field_with_name(name).map_err(|_| {
+            let found: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
+            EngineError::definition(format!("there is no column '{name}'; the input has {}", found.join(", ")))
+        })
+    };
+    let mut fields = vec![Field::new(RECORD_ID, DataType::FixedSizeBinary(16), false)];
+    for name in &config.key {
+        let key = column(name)?;
+        fields.push(Field::new(name, plain_key_type(key.data_type()), key.is_nullable()));
+    }
+    fields.push(Field::new(WINDOW_START, event_time_type(), false));
+    fields.push(Field::new(WINDOW_END, event_time_type(), false));
+    for call in &config.aggregates {
+        let argument = call.argument.as_deref().map(column).transpose()?;
+        let accumulator = Accumulator::new(call, argument.map(Field::data_type))?;
+        let nullable = !matches!(call.function, Function::ApproxDistinct | Function::Count)
+            || config.windows.window.slice_ms().is_none();
+        fields.push(Field::new(&call.output, accumulator.output_type(), nullable));
+    }
+    fields.push(Field::new(REVISION, DataType::Int32, false));
+    Ok(Schema::new(fields))
+}

@@ -1,0 +1,149 @@
+//! Builds the rows of results, column by column, straight from a window's groups.
+
+use super::config::{AggregateConfig, RECORD_ID, REVISION, WINDOW_END, WINDOW_START};
+use super::groups::{GroupColumns, Groups};
+use crate::event_time::event_time_type;
+use crate::record_id::RecordIds;
+use crate::table::Rows;
+use arrow::{
+    array::{ArrayRef, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray},
+    buffer::Buffer,
+    datatypes::{DataType, Field, Schema, SchemaRef},
+    record_batch::RecordBatch,
+};
+use std::sync::Arc;
+use weir_engine::{
+    Result,
+    element::{Batch, KeyHashes, Port},
+    operator::{Collector, OperatorContext},
+};
+
+/// Rows of a batch that goes out.
+const MOST_ROWS: usize = 1 << 14;
+
+/// Makes the results of one aggregate.
+#[derive(Debug)]
+pub(super) struct Emission {
+    ids: RecordIds,
+    key: Arc<[String]>,
+    schema: SchemaRef,
+}
+
+/// Results of one or several windows, in columns.
+pub(super) struct Results {
+    pub(super) hashes: Vec<u128>,
+    pub(super) keys: Vec<ArrayRef>,
+    pub(super) window_starts: Vec<i64>,
+    pub(super) window_ends: Vec<i64>,
+    pub(super) aggregates: Vec<ArrayRef>,
+    pub(super) revisions: Vec<i32>,
+}
+
+impl Emission {
+    pub(super) fn new(config: &AggregateConfig, context: &OperatorContext, prototype: &GroupColumns) -> Self {
+        let keys = config.key.iter().zip(prototype.keys.types()).map(|(name, t)| Field::new(name, t.clone(), true));
+        let aggregates = config.aggregates.iter().zip(&prototype.accumulators);
+        let aggregates =
+            aggregates.map(|(call, accumulator)| Field::new(&call.output, accumulator.output_type(), true));
+        let mut fields = vec![Field::new(RECORD_ID, DataType::FixedSizeBinary(16), false)];
+        fields.extend(keys);
+        fields.push(Field::new(WINDOW_START, event_time_type(), false));
+        fields.push(Field::new(WINDOW_END, event_time_type(), false));
+        fields.extend(aggregates);
+        fields.push(Field::new(REVISION, DataType::Int32, false));
+        Emission {
+            ids: RecordIds::new(&context.job, &context.operator),
+            key: config.key.clone().into(),
+            schema: Arc::new(Schema::new(fields)),
+        }
+    }
+
+    /// Emits some groups of one window; `revisions` in the same order.
+    pub(super) fn window(
+        &self,
+        (start, end): (i64, i64),
+        groups: &Groups,
+        chosen: Rows<'_>,
+        revisions: Vec<i32>,
+        out: &mut Collector,
+    ) -> Result<()> {
+        let columns = groups.columns();
+        let aggregates: Result<Vec<_>> =
+            columns.accumulators.iter().map(|accumulator| accumulator.output(chosen)).collect();
+        let results = Results {
+            hashes: match chosen {
+                Rows::All(_) => groups.hashes().to_vec(),
+                Rows::Some(chosen) => chosen.iter().map(|group| groups.hashes()[*group as usize]).collect(),
+            },
+            keys: columns.keys.arrays(chosen)?,
+            window_starts: vec![start; chosen.len()],
+            window_ends: vec![end; chosen.len()],
+            aggregates: aggregates?,
+            revisions,
+        };
+        self.emit(results, out)
+    }
+
+    /// Emits results, in batches of a bounded size.
+    pub(super) fn emit(&self, results: Results, out: &mut Collector) -> Result<()> {
+        let bounds = results.window_starts.iter().zip(&results.window_ends);
+        let keyed = results.hashes.iter().zip(bounds);
+        let ids: Vec<u8> = keyed.flat_map(|(hash, (start, end))| self.ids.id(*hash, *start, *end)).collect();
+        let mut columns: Vec<ArrayRef> =
+            vec![Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(ids), None)?)];
+        columns.extend(results.keys);
+        columns.push(Arc::new(TimestampMillisecondArray::from(results.window_starts).with_timezone("UTC")));
+        columns.push(Arc::new(TimestampMillisecondArray::from(results.window_ends).with_timezone("UTC")));
+        columns.extend(results.aggregates);
+        columns.push(Arc::new(Int32Array::from(results.revisions)));
+        let columns = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        for first in (0..columns.num_rows()).step_by(MOST_ROWS) {
+            let rows = MOST_ROWS.min(columns.num_rows() - first);
+            let mut batch = Batch::new(columns.slice(first, rows));
+            let hashes = Arc::new(results.hashes[first..first + rows].to_vec());
+            batch.key_hashes = Some(KeyHashes { columns: Arc::clone(&self.key), hashes });
+            out.emit(Port::Main, batch);
+        }
+        Ok(())
+    }
+}
+
+/// A partial batch taken apart by position: keys, slice starts, the states of each aggregate, rows represented.
+pub(super) struct Partials {
+    pub(super) keys: Vec<ArrayRef>,
+    pub(super) starts: arrow::buffer::ScalarBuffer<i64>,
+    pub(super) states: Vec<Vec<ArrayRef>>,
+    pub(super) input_rows: arrow::buffer::ScalarBuffer<i64>,
+}
+
+impl Partials {
+    pub(super) fn of(config: &AggregateConfig, batch: &RecordBatch) -> Result<Self> {
+        use super::accumulator::Accumulator;
+        use arrow::{array::AsArray, datatypes::Int64Type};
+        let wrong = || {
+            weir_engine::EngineError::internal(format!("not the partials of this aggregate: {}", batch.schema_ref()))
+        };
+        let mut columns = batch.columns().iter().cloned();
+        let keys: Vec<ArrayRef> = columns.by_ref().take(config.key.len()).collect();
+        let starts = crate::event_time::event_times(batch, super::config::SLICE_START)?;
+        columns.next().ok_or_else(wrong)?;
+        let states: Vec<Vec<ArrayRef>> = config
+            .aggregates
+            .iter()
+            .map(|call| columns.by_ref().take(Accumulator::state_columns(call.function)).collect())
+            .collect();
+        let input_rows = match config.row_count() {
+            Some(count) => states.get(count).and_then(|states| states.first()).cloned(),
+            None => columns.next(),
+        };
+        let input_rows = input_rows.ok_or_else(wrong)?;
+        let input_rows = input_rows.as_primitive_opt::<Int64Type>().ok_or_else(wrong)?.values().clone();
+        Ok(Partials { keys, starts, states, input_rows })
+    }
+
+    /// How many rows of the input some of the partials stand for.
+    pub(super) fn rows_represented(&self, rows: Rows<'_>) -> u64 {
+        let counts = (0..rows.len()).map(|n| self.input_rows[rows.row(n)]);
+        counts.sum::<i64>().unsigned_abs()
+    }
+}

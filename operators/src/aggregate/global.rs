@@ -1,0 +1,329 @@
+//! Merges partials into keyed state, emits windows when they close, and corrects them within their lateness.
+//!
+//! State is kept by slice of event time, a table each; a window is one slice or several. At a watermark the windows that it
+//! closes are emitted with revision 0, and of windows emitted before, the keys that have changed since, each with its
+//! next revision. Rows for windows whose time is over, which only happens after a split was idle, go to the late port as
+//! partials and count as `late`.
+//!
+//! Why a revision is never given twice: a key counts as emitted in a window if one of the window's slices held it when
+//! the watermark passed the window's end, or at a later watermark. `emitted` says so for each key of a slice, and
+//! `emitted_until` which windows are meant; both are in every checkpoint, with the revisions of corrected keys.
+
+use super::config::AggregateConfig;
+use super::emission::{Emission, Partials};
+use super::groups::{GroupColumns, Groups, Scratch};
+use super::slice::{Corrections, Slice};
+use super::state::{StateLayout, misfit, restored_progress, restored_rows, time_in};
+use crate::table::{Rows, RowsByBucket};
+use arrow::{
+    array::{Array, UInt32Array},
+    record_batch::RecordBatch,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use weir_engine::{
+    EngineError, Result,
+    element::{Batch, Port, WATERMARK_MIN},
+    hash::KeyHasher,
+    ids::CheckpointId,
+    key_group::KeyGroupRange,
+    operator::{Collector, Counter, Operator, OperatorContext},
+    state::{Change, Segment, Snapshot, StateRows},
+};
+
+const PROGRESS: &str = "progress";
+
+/// The operator. Counts `events_counted`, `late`, `windows`, `groups_emitted` and `corrections` (rows of results for windows
+/// that had been emitted).
+#[derive(Debug)]
+pub struct GlobalAggregate {
+    config: AggregateConfig,
+    context: OperatorContext,
+    slice_ms: i64,
+    hasher: KeyHasher,
+    /// Made at the first batch or at the restore, which know the types.
+    layout: Option<Layout>,
+    slices: BTreeMap<i64, Slice>,
+    corrections: BTreeMap<i64, Corrections>,
+    /// Windows that end here or before have been emitted.
+    emitted_until: i64,
+    stored_progress: Option<i64>,
+    parted: RowsByBucket,
+    scratch: Scratch,
+    events_counted: Counter,
+    late: Counter,
+    windows: Counter,
+    groups_emitted: Counter,
+    corrected: Counter,
+}
+
+#[derive(Debug)]
+struct Layout {
+    prototype: GroupColumns,
+    emission: Emission,
+    state: StateLayout,
+}
+
+impl GlobalAggregate {
+    /// One instance.
+    ///
+    /// # Errors
+    /// When the settings make no sense, or ask for sessions, which are [`SessionAggregate`](super::SessionAggregate)'s.
+    pub fn new(config: AggregateConfig, context: &OperatorContext) -> Result<Self> {
+        config.validate().map_err(|error| error.context(&context.operator))?;
+        let Some(slice_ms) = config.windows.window.slice_ms() else {
+            return Err(EngineError::internal(format!("'{}': sessions have no slices", context.operator)));
+        };
+        let counter = |name| context.counters.counter(name);
+        Ok(GlobalAggregate {
+            context: context.clone(),
+            slice_ms,
+            hasher: KeyHasher::new(config.key.clone()),
+            layout: None,
+            slices: BTreeMap::new(),
+            corrections: BTreeMap::new(),
+            emitted_until: WATERMARK_MIN,
+            stored_progress: None,
+            parted: RowsByBucket::default(),
+            scratch: Scratch::default(),
+            events_counted: counter("events_counted"),
+            late: counter("late"),
+            windows: counter("windows"),
+            groups_emitted: counter("groups_emitted"),
+            corrected: counter("corrections"),
+            config,
+        })
+    }
+
+    fn slice_end(&self, start: i64) -> i64 {
+        start.saturating_add(self.slice_ms)
+    }
+
+    /// The slices of the window that ends at `end`.
+    fn slices_of(&self, end: i64) -> impl Iterator<Item = (&i64, &Slice)> {
+        self.slices.range(end.saturating_sub(self.config.windows.window.size_ms())..end)
+    }
+
+    /// The ends of all windows that a slice is part of.
+    fn windows_of(&self, start: i64) -> impl Iterator<Item = i64> + use<> {
+        let (first, slide) = (self.slice_end(start), self.slice_ms);
+        (0..self.config.windows.window.slices_per_window()).map(move |n| first.saturating_add(n * slide))
+    }
+
+    fn window(&self, end: i64) -> (i64, i64) {
+        (end.saturating_sub(self.config.windows.window.size_ms()), end)
+    }
+
+    /// Emits a window for the first time.
+    fn emit_window(&mut self, end: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
+        let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
+        let window = self.window(end);
+        let emitted = match slices.as_slice() {
+            [] => 0,
+            [only] => only.emit(window, &layout.emission, out)?,
+            several => {
+                let expected = several.iter().map(|slice| slice.groups.len()).max().unwrap_or(0);
+                let mut merged = Groups::new(&layout.prototype, expected);
+                let mut scratch = Scratch::default();
+                for slice in several {
+                    merged.merge_groups(&slice.groups, slice.all(), &mut scratch)?;
+                }
+                Slice::of(merged).emit(window, &layout.emission, out)?
+            }
+        };
+        if emitted > 0 {
+            self.windows.add(1);
+            self.groups_emitted.add(emitted as u64);
+        }
+        Ok(())
+    }
+
+    /// Emits the keys of an emitted window that have changed since.
+    fn correct_window(&mut self, end: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
+        let mut corrections = self.corrections.remove(&end).unwrap_or_default();
+        let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
+        let window = self.window(end);
+        let mut keys: Vec<u128> = Vec::new();
+        let mut known = hashbrown::HashSet::new();
+        for slice in &slices {
+            keys.extend(slice.changed_keys().filter(|hash| known.insert(*hash)));
+        }
+        let before = |hash: u128| slices.iter().any(|slice| slice.is_emitted(hash));
+        let revisions: Vec<i32> = keys.iter().map(|hash| corrections.next_revision(*hash, before(*hash))).collect();
+        let mut merged = Groups::new(&layout.prototype, keys.len());
+        let mut scratch = Scratch::default();
+        // The first merge must open the groups in the order of `keys`, which the revisions are in.
+        let order: Vec<u32> = order_of(&keys, &slices, &mut merged, &mut scratch)?;
+        let revisions = order.iter().map(|at| revisions[*at as usize]).collect();
+        layout.emission.window(window, &merged, Rows::All(merged.len()), revisions, out)?;
+        self.corrected.add(keys.len() as u64);
+        self.groups_emitted.add(keys.len() as u64);
+        if !corrections.is_empty() {
+            self.corrections.insert(end, corrections);
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self, watermark: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
+        let changed = self.slices.iter().filter(|(_, slice)| slice.has_changes()).map(|(start, _)| *start);
+        let to_correct: BTreeSet<i64> =
+            changed.flat_map(|start| self.windows_of(start)).filter(|end| *end <= self.emitted_until).collect();
+        for end in to_correct {
+            self.correct_window(end, layout, out)?;
+        }
+        let closed = |end: &i64| self.emitted_until < *end && *end <= watermark;
+        // A slice that ends after the watermark is in no window that it closes.
+        let closing: BTreeSet<i64> = self
+            .slices
+            .keys()
+            .take_while(|start| self.slice_end(**start) <= watermark)
+            .flat_map(|start| self.windows_of(*start))
+            .filter(closed)
+            .collect();
+        for end in closing {
+            self.emit_window(end, layout, out)?;
+        }
+        Ok(())
+    }
+
+    /// Marks what is out, and drops what no accepted event can change any more.
+    fn settle(&mut self, watermark: i64) {
+        self.emitted_until = watermark;
+        let (rule, slice_ms) = (self.config.windows, self.slice_ms);
+        for (_, slice) in self.slices.iter_mut().take_while(|(start, _)| start.saturating_add(slice_ms) <= watermark) {
+            slice.settle();
+        }
+        self.slices.retain(|start, _| rule.expiry(rule.window.last_window_end(*start)) > watermark);
+        self.corrections.retain(|end, _| rule.expiry(*end) > watermark);
+    }
+
+    fn lay_out(&self, prototype: GroupColumns) -> Layout {
+        Layout {
+            emission: Emission::new(&self.config, &self.context, &prototype),
+            state: StateLayout::new(&self.config, &prototype, self.context.max_parallelism),
+            prototype,
+        }
+    }
+}
+
+/// Merges the given keys from all slices; the n-th group of `merged` is the key at the n-th of the returned positions.
+fn order_of(keys: &[u128], slices: &[&Slice], merged: &mut Groups, scratch: &mut Scratch) -> Result<Vec<u32>> {
+    let mut order = Vec::with_capacity(keys.len());
+    for slice in slices {
+        let found: Vec<(u32, u32)> = keys
+            .iter()
+            .enumerate()
+            .filter_map(|(at, hash)| slice.groups.find(*hash).map(|group| (at as u32, group)))
+            .collect();
+        let opened = found.iter().filter(|(at, _)| merged.find(keys[*at as usize]).is_none()).map(|(at, _)| *at);
+        order.extend(opened);
+        let groups: Vec<u32> = found.iter().map(|(_, group)| *group).collect();
+        merged.merge_groups(&slice.groups, Rows::Some(&groups), scratch)?;
+    }
+    Ok(order)
+}
+
+impl Operator for GlobalAggregate {
+    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let partials =
+            Partials::of(&self.config, &batch.columns).map_err(|error| error.context(&self.context.operator))?;
+        let hashes = match batch.key_hashes_of(&self.config.key) {
+            Some(hashes) => Arc::clone(hashes),
+            None => Arc::new(self.hasher.hash(&batch.columns)?),
+        };
+        let layout = match self.layout.take() {
+            Some(layout) => layout,
+            None => self.lay_out(GroupColumns::for_states(&self.config, &partials.keys, &partials.states)?),
+        };
+        self.parted.part_exactly(&partials.starts);
+        for (start, rows) in self.parted.iter() {
+            let represented = partials.rows_represented(rows);
+            if self.config.windows.is_late(start, self.emitted_until) {
+                self.late.add(represented);
+                let rows = UInt32Array::from_iter_values((0..rows.len()).map(|n| rows.row(n) as u32));
+                out.emit(Port::Late, batch.take(&rows)?);
+                continue;
+            }
+            if !self.slices.contains_key(&start) {
+                let neighbour = self.slices.range(..start).next_back().map_or(0, |(_, slice)| slice.groups.len());
+                self.slices.insert(start, Slice::of(Groups::new(&layout.prototype, neighbour)));
+            }
+            let is_closed = start.saturating_add(self.slice_ms) <= self.emitted_until;
+            if let Some(slice) = self.slices.get_mut(&start) {
+                slice.merge(&hashes, &partials, rows, is_closed, &mut self.scratch)?;
+            }
+            self.events_counted.add(represented);
+        }
+        self.layout = Some(layout);
+        Ok(())
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
+        if watermark <= self.emitted_until {
+            return Ok(());
+        }
+        // Without a layout there has been no row.
+        if let Some(layout) = self.layout.take() {
+            self.advance(watermark, &layout, out)?;
+            self.layout = Some(layout);
+        }
+        self.settle(watermark);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {
+        let Some(layout) = &self.layout else { return Ok(Snapshot::default()) };
+        let mut segments = Vec::with_capacity(self.slices.len() + 1);
+        for (start, slice) in &mut self.slices {
+            segments.push(Segment { id: format!("slice-{start}"), change: slice.change(*start, &layout.state) });
+        }
+        for (end, corrections) in &mut self.corrections {
+            let change = corrections.change(*end, &layout.state);
+            segments.push(Segment { id: format!("corrections-{end}"), change });
+        }
+        if !segments.is_empty() && self.emitted_until != WATERMARK_MIN {
+            let (state, until) = (layout.state.clone(), self.emitted_until);
+            let is_stored = self.stored_progress == Some(until);
+            let rows = StateRows::deferred(move || state.progress(until));
+            let change = if is_stored { Change::Unchanged } else { Change::Replace(rows) };
+            segments.push(Segment { id: PROGRESS.into(), change });
+            self.stored_progress = Some(until);
+        } else {
+            self.stored_progress = None;
+        }
+        Ok(Snapshot { segments })
+    }
+
+    fn restore(&mut self, segment: &str, rows: &RecordBatch, key_groups: KeyGroupRange) -> Result<()> {
+        if segment == PROGRESS {
+            self.emitted_until = self.emitted_until.max(restored_progress(segment, rows)?);
+            return Ok(());
+        }
+        let restored = restored_rows(&self.config, segment, rows, key_groups, &self.context)
+            .map_err(|error| error.context(&self.context.operator))?;
+        if restored.rows.is_empty() {
+            return Ok(());
+        }
+        if self.layout.is_none() {
+            let prototype = GroupColumns::for_states(&self.config, &restored.keys, &restored.states)?;
+            self.layout = Some(self.lay_out(prototype));
+        }
+        let Some(layout) = &self.layout else { return Ok(()) };
+        if let Some(start) = time_in(segment, "slice") {
+            let slice = self.slices.entry(start).or_insert_with(|| Slice::of(Groups::new(&layout.prototype, 0)));
+            return slice.restore(&restored, &mut self.scratch);
+        }
+        let end = time_in(segment, "corrections").ok_or_else(|| misfit(segment))?;
+        let corrections = self.corrections.entry(end).or_default();
+        for row in restored.rows.iter().map(|row| *row as usize).filter(|row| restored.revisions.is_valid(*row)) {
+            corrections.restore(restored.hashes[row], restored.revisions.value(row));
+        }
+        corrections.mark_unsaved(restored.is_partial);
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! Aggregates rows to partials before the exchange, in a table that fits the cache.
+//!
+//! It keeps nothing over a barrier: partials are given out when the table is full, before a barrier, before a watermark that
+//! closes their slice, and at the end. So it changes the cost of a job and never its results. Where keys hardly repeat
+//! it would only cost: it then passes rows on as partials of one row each, and tries again after a while.
+
+use super::accumulator::Accumulator;
+use super::config::{AggregateConfig, SLICE_START, row_count_call};
+use super::groups::{GroupColumns, Groups, Scratch};
+use crate::event_time::{event_time_type, event_times};
+use crate::table::{Rows, RowsByBucket, plain_keys};
+use crate::window::floor;
+use arrow::{
+    array::{ArrayRef, TimestampMillisecondArray},
+    datatypes::{Field, Schema, SchemaRef},
+    record_batch::RecordBatch,
+};
+use std::{collections::BTreeMap, sync::Arc};
+use weir_engine::{
+    EngineError, Result,
+    element::{Batch, KeyHashes, Port},
+    hash::KeyHasher,
+    operator::{Collector, Operator, OperatorContext},
+};
+
+/// Groups that are held before they are given out: a table of this size stays in the second-level cache, nearly.
+const MOST_GROUPS: usize = 1 << 16;
+/// Rows between two judgements whether aggregating pays.
+const JUDGED_ROWS: usize = 1 << 15;
+/// Rows that are passed on before aggregating is tried again.
+const PASSED_ROWS: usize = 1 << 20;
+
+/// Emptied tables that wait for reuse.
+const SPARE: usize = 4;
+
+/// The operator.
+#[derive(Debug)]
+pub struct LocalAggregate {
+    config: AggregateConfig,
+    name: String,
+    key: Arc<[String]>,
+    hasher: KeyHasher,
+    /// Made at the first batch, which knows the types.
+    prototype: Option<GroupColumns>,
+    schema: Option<SchemaRef>,
+    slices: BTreeMap<i64, Groups>,
+    /// Emptied tables, and how many groups the last one held: what the next is sized for.
+    spare: Vec<Groups>,
+    expected: usize,
+    parted: RowsByBucket,
+    scratch: Scratch,
+    /// Rows in and partials out since the last judgement.
+    rows: usize,
+    partials: usize,
+    /// Rows still to be passed on as they are.
+    passing: usize,
+}
+
+/// One batch, taken apart.
+struct Input {
+    hashes: Arc<Vec<u128>>,
+    keys: Vec<ArrayRef>,
+    arguments: Vec<Option<ArrayRef>>,
+    times: arrow::buffer::ScalarBuffer<i64>,
+}
+
+impl LocalAggregate {
+    /// One instance.
+    ///
+    /// # Errors
+    /// When the settings make no sense.
+    pub fn new(mut config: AggregateConfig, context: &OperatorContext) -> Result<Self> {
+        config.validate().map_err(|error| error.context(&context.operator))?;
+        if config.row_count().is_none() {
+            config.aggregates.push(row_count_call());
+        }
+        Ok(LocalAggregate {
+            name: context.operator.clone(),
+            key: config.key.clone().into(),
+            hasher: KeyHasher::new(config.key.clone()),
+            prototype: None,
+            schema: None,
+            slices: BTreeMap::new(),
+            spare: Vec::new(),
+            expected: 0,
+            parted: RowsByBucket::default(),
+            scratch: Scratch::default(),
+            rows: 0,
+            partials: 0,
+            passing: 0,
+            config,
+        })
+    }
+
+    /// Passes rows on as they are, as it would where keys hardly repeat.
+    #[cfg(test)]
+    pub(super) fn pass_rows_on(&mut self) {
+        self.passing = usize::MAX;
+    }
+
+    fn take_apart(&mut self, batch: &Batch) -> Result<Input> {
+        let column = |name: &String| {
+            let found = batch.columns.column_by_name(name).cloned();
+            found.ok_or_else(|| EngineError::internal(format!("'{}': the input has no column '{name}'", self.name)))
+        };
+        let keys: Result<Vec<_>> = self.config.key.iter().map(column).collect();
+        let arguments: Result<Vec<_>> =
+            self.config.aggregates.iter().map(|call| call.argument.as_ref().map(column).transpose()).collect();
+        let (keys, arguments) = (keys?, arguments?);
+        let hashes = match batch.key_hashes_of(&self.config.key) {
+            Some(hashes) => Arc::clone(hashes),
+            None => Arc::new(self.hasher.hash(&batch.columns)?),
+        };
+        if self.prototype.is_none() {
+            let prototype = GroupColumns::for_rows(&self.config, &keys, &arguments)?;
+            self.schema = Some(partial_schema(&self.config, &prototype));
+            self.prototype = Some(prototype);
+        }
+        Ok(Input { hashes, keys, arguments, times: event_times(&batch.columns, &self.config.time_column)? })
+    }
+
+    fn aggregate(&mut self, input: &Input, slice_ms: i64, prototype: &GroupColumns) -> Result<()> {
+        self.parted.part(&input.times, slice_ms);
+        for (start, rows) in self.parted.iter() {
+            let groups = self
+                .slices
+                .entry(start)
+                .or_insert_with(|| self.spare.pop().unwrap_or_else(|| Groups::new(prototype, self.expected)));
+            groups.assign(&input.hashes, &input.keys, rows, &mut self.scratch)?;
+            groups.update(&self.scratch.groups, rows, &input.arguments)?;
+        }
+        Ok(())
+    }
+
+    /// Every row as a partial of its own.
+    fn pass_on(&mut self, input: &Input, prototype: &GroupColumns, out: &mut Collector) -> Result<()> {
+        let rows = input.times.len();
+        let own_group: Vec<u32> = (0..rows as u32).collect();
+        let mut states = Vec::new();
+        for (accumulator, argument) in prototype.accumulators.iter().zip(&input.arguments) {
+            let mut accumulator: Accumulator = accumulator.clone();
+            accumulator.resize(rows);
+            accumulator.update(&own_group, Rows::All(rows), argument.as_ref())?;
+            states.extend(accumulator.states(Rows::All(rows))?);
+        }
+        let starts = match self.config.windows.window.slice_ms() {
+            Some(slice) => input.times.iter().map(|time| floor(*time, slice)).collect(),
+            None => input.times.clone(),
+        };
+        self.emit(plain_keys(&input.keys)?, TimestampMillisecondArray::new(starts, None), states, &input.hashes, out)
+    }
+
+    fn emit(
+        &self,
+        keys: Vec<ArrayRef>,
+        slice_starts: TimestampMillisecondArray,
+        states: Vec<ArrayRef>,
+        hashes: &Arc<Vec<u128>>,
+        out: &mut Collector,
+    ) -> Result<()> {
+        let Some(schema) = &self.schema else { return Ok(()) };
+        let starts: ArrayRef = Arc::new(slice_starts.with_timezone("UTC"));
+        let columns = keys.into_iter().chain([starts]).chain(states).collect();
+        let mut batch = Batch::new(RecordBatch::try_new(Arc::clone(schema), columns)?);
+        batch.key_hashes = Some(KeyHashes { columns: Arc::clone(&self.key), hashes: Arc::clone(hashes) });
+        out.emit(Port::Main, batch);
+        Ok(())
+    }
+
+    /// Gives out the partials of the slices that end at `watermark` or before.
+    fn flush(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
+        let Some(slice_ms) = self.config.windows.window.slice_ms() else { return Ok(()) };
+        while let Some((start, _)) = self.slices.first_key_value() {
+            if start.saturating_add(slice_ms) > watermark {
+                break;
+            }
+            let Some((start, mut groups)) = self.slices.pop_first() else { break };
+            let all = Rows::All(groups.len());
+            let keys = groups.columns().keys.arrays(all)?;
+            let starts = TimestampMillisecondArray::from_value(start, groups.len());
+            self.emit(keys, starts, groups.columns().states(all)?, &groups.shared_hashes(), out)?;
+            self.partials += groups.len();
+            self.expected = groups.len();
+            if self.spare.len() < SPARE {
+                groups.reset(self.expected);
+                self.spare.push(groups);
+            }
+        }
+        self.judge();
+        Ok(())
+    }
+
+    /// Whether aggregating has paid: it has, if it saved at least one row in five.
+    fn judge(&mut self) {
+        if self.rows >= JUDGED_ROWS && self.slices.is_empty() {
+            if self.partials * 5 > self.rows * 4 {
+                self.passing = PASSED_ROWS;
+            }
+            (self.rows, self.partials) = (0, 0);
+        }
+    }
+}
+
+impl Operator for LocalAggregate {
+    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let input = self.take_apart(&batch)?;
+        let Some(prototype) = self.prototype.take() else { return Ok(()) };
+        let done = match self.config.windows.window.slice_ms() {
+            Some(slice_ms) if self.passing == 0 => {
+                self.rows += batch.len();
+                self.aggregate(&input, slice_ms, &prototype)
+            }
+            _ => {
+                self.passing = self.passing.saturating_sub(batch.len());
+                self.pass_on(&input, &prototype, out)
+            }
+        };
+        self.prototype = Some(prototype);
+        done?;
+        if self.slices.values().map(Groups::len).sum::<usize>() >= MOST_GROUPS {
+            self.flush(i64::MAX, out)?;
+        }
+        Ok(())
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
+        self.flush(watermark, out)
+    }
+
+    fn prepare_snapshot(&mut self, out: &mut Collector) -> Result<()> {
+        self.flush(i64::MAX, out)
+    }
+}
+
+/// The columns of partials.
+fn partial_schema(config: &AggregateConfig, prototype: &GroupColumns) -> SchemaRef {
+    let keys = config.key.iter().zip(prototype.keys.types()).map(|(name, t)| Field::new(name, t.clone(), true));
+    let start = Field::new(SLICE_START, event_time_type(), false);
+    let states = prototype.accumulators.iter().flat_map(Accumulator::state_fields);
+    let fields: Vec<Field> = keys.chain([start]).chain(states).collect();
+    Arc::new(Schema::new(fields))
+}

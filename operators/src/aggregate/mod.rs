@@ -1,0 +1,35 @@
+//! Counting and its kin over windows, in two steps.
+//!
+//! [`LocalAggregate`] stands before the exchange and makes *partials*: one row per key and slice of event time, with the
+//! state of every aggregate. It is what spreads a key with half of all events over all mappers. [`GlobalAggregate`]
+//! stands behind it, merges partials into keyed state and emits when windows close; [`SessionAggregate`] does so for
+//! sessions, whose bounds depend on the data.
+//!
+//! A partial has the key columns, `slice_start` (of a session: the event time), the states of the aggregates, and
+//! `input_rows` unless a `count(*)` says the same. An output row has `record_id`, the key columns, `window_start`,
+//! `window_end`, the aggregates and `revision`.
+//!
+//! Integers are summed exactly (in 128 bits). Sums and averages of floats depend, in their last bits, on the order in which
+//! rows come.
+
+mod accumulator;
+mod config;
+mod emission;
+mod global;
+mod groups;
+mod local;
+
+mod session;
+mod session_state;
+mod session_store;
+mod sketch;
+mod slice;
+mod state;
+
+pub use config::{AggregateCall, AggregateConfig, Function, output_schema};
+pub use global::GlobalAggregate;
+pub use local::LocalAggregate;
+pub use session::SessionAggregate;
+
+#[cfg(test)]
+mod tests;
