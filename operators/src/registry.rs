@@ -6,6 +6,7 @@
 use crate::{
     dedup, filters, late_gate, map,
     sink::{console, files},
+    source::generator,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -20,8 +21,11 @@ use weir_engine::{
 pub struct Registry;
 
 impl Factory for Registry {
-    fn source(&self, node: &Node, _context: OperatorContext) -> Result<Box<dyn Source>> {
-        Err(unknown(node, "source"))
+    fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
+        match node.kind.as_str() {
+            "generator" => generator::source(&node.config, &context),
+            _ => Err(unknown(node, "source")),
+        }
     }
 
     fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {

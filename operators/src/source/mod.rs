@@ -11,6 +11,7 @@ pub mod files;
 pub mod generator;
 pub mod parquet;
 pub mod reader;
+pub mod settings;
 pub mod split_reader;
 pub mod split_watermark;
 

@@ -3,6 +3,8 @@
 use super::{ClickStream, ClickStreamConfig, reader::GeneratorRows};
 use crate::source::{
     dead_letters::DeadLetter,
+    reader::SourceReader,
+    settings::SourceSettings,
     split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -10,12 +12,11 @@ use serde::{Deserialize, Serialize};
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
-    operator::OperatorContext,
+    operator::{OperatorContext, Source},
 };
 
-/// Settings of a generator source.
+/// A generator source as a node of a graph configures it; [`SourceSettings`] are beside these in the same object.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct GeneratorConfig {
     /// What is generated.
     #[serde(default)]
@@ -23,13 +24,29 @@ pub struct GeneratorConfig {
     /// Clicks a second of real time, all partitions together; none: as fast as they are taken.
     #[serde(default)]
     pub clicks_per_second: Option<u64>,
-    /// The columns of [`click_schema`](super::click_schema) that are wanted, in order.
-    pub columns: Vec<String>,
+}
+
+/// The source that a node's configuration asks for.
+///
+/// # Errors
+/// When the configuration does not fit, or makes no stream.
+pub fn source(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Source>> {
+    let settings = SourceSettings::read(config, context)?;
+    let generator = GeneratorConfig::deserialize(config).map_err(|error| {
+        EngineError::definition(format!(
+            "the configuration of '{}', a generator, does not fit: {error}",
+            context.operator
+        ))
+    })?;
+    let connector = GeneratorConnector::new(generator, settings.columns.clone(), context)?;
+    Ok(Box::new(SourceReader::new(settings.reader_settings(), Box::new(connector), context)))
 }
 
 /// Knows which partitions are one subtask's.
 pub struct GeneratorConnector {
     config: GeneratorConfig,
+    /// The columns of [`click_schema`](super::click_schema) that are wanted, in order.
+    columns: Vec<String>,
     stream: ClickStream,
     env: Env,
     subtask: usize,
@@ -41,7 +58,7 @@ impl GeneratorConnector {
     ///
     /// # Errors
     /// When the configuration makes no stream, or names a column that a click does not have.
-    pub fn new(config: GeneratorConfig, context: &OperatorContext) -> Result<Self> {
+    pub fn new(config: GeneratorConfig, columns: Vec<String>, context: &OperatorContext) -> Result<Self> {
         if config.clicks_per_second == Some(0) {
             return Err(EngineError::definition(format!(
                 "{}: clicks_per_second = 0: must be at least 1",
@@ -50,7 +67,7 @@ impl GeneratorConnector {
         }
         let stream = ClickStream::new(config.stream.clone()).map_err(|error| error.context(&context.operator))?;
         let (env, subtask, parallelism) = (context.env.clone(), context.subtask, context.parallelism.max(1));
-        Ok(GeneratorConnector { config, stream, env, subtask, parallelism })
+        Ok(GeneratorConnector { config, columns, stream, env, subtask, parallelism })
     }
 
     fn open_partition(&self, partition: u32, restored: Option<&RestoredSplit>) -> Result<OpenedSplit> {
@@ -62,7 +79,7 @@ impl GeneratorConnector {
             })?;
             clicks.seek(place);
         }
-        let mut rows = GeneratorRows::new(clicks, &self.config.columns)?;
+        let mut rows = GeneratorRows::new(clicks, &self.columns)?;
         if let Some(clicks_per_second) = self.config.clicks_per_second {
             rows = rows.paced(self.env.clone(), clicks_per_second as f64 / f64::from(self.config.stream.partitions));
         }
@@ -131,6 +148,7 @@ impl SplitReader for GeneratorSplit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_engine::operator::SourceEvent;
 
     fn context(subtask: usize, parallelism: usize) -> OperatorContext {
         OperatorContext { subtask, parallelism, ..OperatorContext::single("test", "source.clicks") }
@@ -140,8 +158,11 @@ mod tests {
         GeneratorConfig {
             stream: ClickStreamConfig { events: Some(events), partitions: 5, ..ClickStreamConfig::default() },
             clicks_per_second: None,
-            columns: vec!["event_id".into()],
         }
+    }
+
+    fn event_id() -> Vec<String> {
+        vec!["event_id".into()]
     }
 
     async fn read_rows(reader: &mut dyn SplitReader, max_rows: usize) -> usize {
@@ -156,7 +177,7 @@ mod tests {
     async fn every_partition_belongs_to_one_subtask_and_goes_on_where_it_was() {
         let mut restored = Vec::new();
         for subtask in 0..2 {
-            let mut connector = GeneratorConnector::new(config(100), &context(subtask, 2)).unwrap();
+            let mut connector = GeneratorConnector::new(config(100), event_id(), &context(subtask, 2)).unwrap();
             for mut split in connector.open(Vec::new()).await.unwrap() {
                 assert_eq!(read_rows(split.reader.as_mut(), 7).await, 7);
                 restored.push(RestoredSplit { id: split.id, position: split.reader.position(), finished: false });
@@ -165,7 +186,7 @@ mod tests {
         assert_eq!(restored.len(), 5);
         let mut rest = 0;
         for subtask in 0..3 {
-            let mut connector = GeneratorConnector::new(config(100), &context(subtask, 3)).unwrap();
+            let mut connector = GeneratorConnector::new(config(100), event_id(), &context(subtask, 3)).unwrap();
             for mut split in connector.open(restored.clone()).await.unwrap() {
                 let rows = read_rows(split.reader.as_mut(), 1_000).await;
                 assert_eq!(split.reader.locate_rows(&[2]).iter().map(|at| at.offset).collect::<Vec<_>>(), [9]);
@@ -176,10 +197,35 @@ mod tests {
         assert_eq!(rest, 100 - 5 * 7);
     }
 
+    #[tokio::test]
+    async fn a_node_configuration_becomes_a_source_with_event_time() {
+        let config = serde_json::json!({
+            "stream": config(1_000).stream,
+            "columns": ["event_id", "click_timestamp"],
+            "event_time": "click_timestamp",
+            "watermark": { "delay_ms": 10_000, "idle_after_ms": null, "max_jump_ms": null },
+        });
+        let mut source = source(&config, &context(0, 2)).unwrap();
+        source.restore(Vec::new()).await.unwrap();
+        let (mut rows, mut watermark) = (0, i64::MIN);
+        loop {
+            match source.next().await.unwrap() {
+                SourceEvent::Rows(_, batch) => rows += batch.len(),
+                SourceEvent::Watermark(risen) => watermark = risen,
+                SourceEvent::Idle => panic!("a generator is never idle"),
+                SourceEvent::EndOfInput => break,
+            }
+        }
+        assert_eq!(rows, 600, "partitions 0, 2 and 4");
+        assert!(watermark > ClickStreamConfig::default().start_ms - 10_000, "{watermark}");
+        let error = super::source(&serde_json::json!({ "stream": { "sed": 1 }, "columns": [] }), &context(0, 1)).err();
+        assert!(error.is_some_and(|error| error.message.contains("'source.clicks', a generator, does not fit")));
+    }
+
     #[test]
     fn no_pace_at_all_is_refused() {
         let config = GeneratorConfig { clicks_per_second: Some(0), ..config(1) };
-        let error = GeneratorConnector::new(config, &context(0, 1)).err().unwrap();
+        let error = GeneratorConnector::new(config, event_id(), &context(0, 1)).err().unwrap();
         assert!(error.message.contains("source.clicks: clicks_per_second = 0"), "{error}");
     }
 }

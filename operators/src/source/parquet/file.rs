@@ -117,7 +117,7 @@ impl ParquetFile {
     /// `event_time` names the column that lateness is judged by, if any; an event time more than `max_jump_ms` ahead of all
     /// before it is a jump, which a split's watermark does not follow at once.
     pub fn splits(&self, event_time: Option<&str>, max_jump_ms: i64) -> Vec<ParquetSplit> {
-        plan(&self.metadata, &self.stored, event_time, max_jump_ms)
+        plan(&self.metadata, self.bytes, &self.stored, event_time, max_jump_ms)
     }
 
     /// The rows of a split, from its row `position` on. `requested` names the columns, in the order wanted, with their
@@ -129,25 +129,21 @@ impl ParquetFile {
     pub fn rows_of(self: &Arc<Self>, split: ParquetSplit, requested: &Schema, position: u64) -> Result<ParquetRows> {
         let groups = self.metadata.row_groups().get(split.row_groups.clone());
         let rows = groups.map(|groups| groups.iter().map(|group| group.num_rows().max(0) as u64).sum::<u64>());
-        if rows != Some(split.rows) || position > split.rows {
+        if split.file_bytes != self.bytes || rows != Some(split.rows) || position > split.rows {
             return Err(EngineError::corrupt(format!(
-                "{}: row {position} of row groups {:?} ({} rows) is to be read on from, but the file has changed: it now \
-                 has {} row groups with {} rows",
+                "{}: row {position} of row groups {:?} ({} rows) is to be read on from, but the file has changed: it had {} \
+                 bytes, and now has {} bytes and {} row groups with {} rows",
                 self.name,
                 split.row_groups,
                 split.rows,
+                split.file_bytes,
+                self.bytes,
                 self.metadata.num_row_groups(),
                 self.rows()
             )));
         }
         let columns = RequestedColumns::find(&self.name, &self.logical, requested)?;
         Ok(ParquetRows::new(self.clone(), columns, split, position))
-    }
-
-    /// Rows of the file before a split.
-    pub(super) fn rows_before(&self, split: &ParquetSplit) -> u64 {
-        let before = self.metadata.row_groups().iter().take(split.row_groups.start);
-        before.map(|group| group.num_rows().max(0) as u64).sum()
     }
 
     pub(super) fn metadata(&self) -> &Arc<ParquetMetaData> {

@@ -24,6 +24,8 @@ pub struct ParquetSplit {
     pub row_groups: Range<usize>,
     /// Their rows.
     pub rows: u64,
+    /// Size of the file: one that was replaced is recognised by it.
+    pub file_bytes: u64,
     /// The largest event time of the file before them, in milliseconds; none at the beginning.
     pub newest_before_ms: Option<i64>,
 }
@@ -44,6 +46,7 @@ const ENOUGH_TO_BEGIN: u64 = 3;
 /// event time more than `max_jump_ms` ahead of the ones before it is a jump.
 pub(super) fn plan(
     metadata: &ParquetMetaData,
+    file_bytes: u64,
     stored: &Schema,
     event_time: Option<&str>,
     max_jump_ms: i64,
@@ -58,7 +61,7 @@ pub(super) fn plan(
                 split.row_groups.end = index + 1;
                 split.rows += rows;
             }
-            _ => splits.push(ParquetSplit { row_groups: index..index + 1, rows, newest_before_ms: newest }),
+            _ => splits.push(ParquetSplit { row_groups: index..index + 1, rows, file_bytes, newest_before_ms: newest }),
         }
         if let Some(event_time) = event_time.filter(|_| known && rows > 0) {
             match newest_after(newest, group_span(group, metadata, stored, event_time), max_jump_ms) {

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::source::generator::{ClickFormat, ClickStream, ClickStreamConfig, Destination, click_schema, generate};
-use crate::source::split_reader::{SplitEvent, SplitReader};
 use ::parquet::{
     arrow::ArrowWriter,
     basic::Compression,
@@ -47,7 +46,7 @@ async fn open(path: &Path) -> Result<Arc<ParquetFile>> {
 fn whole(file: &ParquetFile) -> ParquetSplit {
     let splits = file.splits(None, i64::MAX);
     let groups = splits.last().map_or(0, |split| split.row_groups.end);
-    ParquetSplit { row_groups: 0..groups, rows: file.rows(), newest_before_ms: None }
+    ParquetSplit { row_groups: 0..groups, rows: file.rows(), file_bytes: file.bytes(), newest_before_ms: None }
 }
 
 async fn read_all(rows: ParquetRows) -> Result<Vec<RecordBatch>> {
@@ -290,7 +289,7 @@ async fn a_file_that_changed_since_the_checkpoint_is_refused() {
     let split = whole(&open(&path).await.unwrap());
     write(&path, &clicks(one_partition(2_000)), row_groups_of(1_000));
     let error = open(&path).await.unwrap().rows_of(split, &click_schema(), 500).err().unwrap();
-    assert!(error.message.contains("the file has changed: it now has 2 row groups with 2000 rows"), "{error}");
+    assert!(error.message.contains(" and 2 row groups with 2000 rows"), "{error}");
 }
 
 #[tokio::test]
@@ -380,43 +379,4 @@ proptest! {
             prop_assert!(error.message.contains("damaged.parquet"), "{}", error);
         }
     }
-}
-
-#[tokio::test]
-async fn a_split_goes_on_from_its_stored_position() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("clicks.parquet");
-    let expected = clicks(one_partition(140_000));
-    write(&path, &expected, row_groups_of(70_000));
-    let file = open(&path).await.unwrap();
-    let wanted = Arc::new(click_schema().project(&[0, 1]).unwrap());
-    let second = file.splits(Some("click_timestamp"), i64::MAX)[1].clone();
-    let mut reader = ParquetSplitReader::begin(&file, second, &wanted).unwrap();
-    let Ok(SplitEvent::Records { columns, .. }) = reader.next_chunk(1_000).await else { panic!("records are there") };
-    assert_eq!(flat(&wanted, &[columns]), expected.project(&[0, 1]).unwrap().slice(70_000, 1_000));
-    let located = reader.locate_rows(&[0, 999]);
-    assert_eq!(located.iter().map(|row| row.offset).collect::<Vec<_>>(), [70_000, 70_999]);
-    let ad = expected.column(0).as_string::<i32>().value(70_999);
-    assert!(
-        located[1].raw.starts_with(&format!("{{ad_id: {ad}, click_timestamp: 2022-03-04T00:0")),
-        "{}",
-        located[1].raw
-    );
-
-    let position = reader.position();
-    let mut resumed = ParquetSplitReader::resume(&file, position.clone(), &wanted).unwrap();
-    let mut rest = Vec::new();
-    while let SplitEvent::Records { columns, .. } = resumed.next_chunk(30_000).await.unwrap() {
-        rest.push(columns);
-    }
-    assert_eq!(flat(&wanted, &rest), expected.project(&[0, 1]).unwrap().slice(71_000, 69_000));
-    let ended = resumed.position();
-    let mut again = ParquetSplitReader::resume(&file, ended, &wanted).unwrap();
-    assert!(matches!(again.next_chunk(10).await, Ok(SplitEvent::Finished)));
-
-    write(&path, &clicks(one_partition(140_001)), row_groups_of(70_000));
-    let error = ParquetSplitReader::resume(&open(&path).await.unwrap(), position, &wanted).err().unwrap();
-    assert!(error.message.contains("the file has changed: it had "), "{error}");
-    let error = ParquetSplitReader::resume(&file, serde_json::json!(7), &wanted).err().unwrap();
-    assert!(error.message.contains("its position in the checkpoint cannot be read"), "{error}");
 }

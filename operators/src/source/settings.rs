@@ -1,0 +1,76 @@
+//! What every source is configured with, whatever its connector.
+
+use super::{
+    reader::ReaderSettings,
+    split_watermark::{DEFAULT_MAX_JUMP_MS, WatermarkRule},
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use weir_engine::{
+    error::{EngineError, Result},
+    operator::OperatorContext,
+};
+
+/// Records of a batch at most: enough for a column's fixed costs not to show, few enough for a batch to stay in the cache.
+const BATCH_ROWS: usize = 16_384;
+/// How often a followed source asks for new records.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How often a followed source looks for new splits.
+const DISCOVER_INTERVAL: Duration = Duration::from_millis(500);
+
+/// The part of a source node's configuration that is the same for all connectors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceSettings {
+    /// The columns that are wanted, in order.
+    pub columns: Vec<String>,
+    /// The column that is the event time; none: the source has no watermark until its end.
+    #[serde(default)]
+    pub event_time: Option<String>,
+    /// How the watermark follows the event time.
+    #[serde(default)]
+    pub watermark: WatermarkSettings,
+}
+
+/// How a source's watermark follows its event time, in milliseconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WatermarkSettings {
+    /// How far it stays behind the largest event time.
+    pub delay_ms: i64,
+    /// After so long without records a followed split no longer holds it back; none: never.
+    pub idle_after_ms: Option<u64>,
+    /// How far the event time may jump ahead without being confirmed; none: a day.
+    pub max_jump_ms: Option<i64>,
+}
+
+impl SourceSettings {
+    /// From a node's configuration.
+    ///
+    /// # Errors
+    /// Names the node and what does not fit.
+    pub fn read(config: &serde_json::Value, context: &OperatorContext) -> Result<Self> {
+        SourceSettings::deserialize(config).map_err(|error| {
+            EngineError::definition(format!("the configuration of '{}' does not fit: {error}", context.operator))
+        })
+    }
+
+    /// The rule of the splits' watermarks.
+    pub fn rule(&self) -> WatermarkRule {
+        WatermarkRule {
+            delay_ms: self.watermark.delay_ms,
+            max_jump_ms: self.watermark.max_jump_ms.unwrap_or(DEFAULT_MAX_JUMP_MS),
+        }
+    }
+
+    /// What the sources' common part needs of them.
+    pub fn reader_settings(&self) -> ReaderSettings {
+        ReaderSettings {
+            event_time: self.event_time.clone(),
+            rule: self.rule(),
+            idle_after: self.watermark.idle_after_ms.map(Duration::from_millis),
+            batch_rows: BATCH_ROWS,
+            poll_interval: POLL_INTERVAL,
+            discover_interval: DISCOVER_INTERVAL,
+        }
+    }
+}
