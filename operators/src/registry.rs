@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use weir_engine::{
     EngineError, Result,
+    env::Env,
     graph::Node,
     operator::{Committer, Factory, Operator, OperatorContext, Sink, Source},
 };
@@ -46,9 +47,9 @@ impl Factory for Registry {
         }
     }
 
-    fn committer(&self, node: &Node, job: &str) -> Result<Arc<dyn Committer>> {
+    fn committer(&self, node: &Node, job: &str, env: &Env) -> Result<Arc<dyn Committer>> {
         match node.kind.as_str() {
-            "files" => files::committer(&node.config, job, &node.id),
+            "files" => files::committer(&node.config, job, &node.id, env),
             "console" => Ok(console::committer(job, &node.id)),
             _ => Err(unknown(node, "sink")),
         }

@@ -14,6 +14,7 @@ pub use source::{Source, SourceEvent, SplitState};
 
 use crate::{
     element::{Batch, Port},
+    env::Env,
     error::Result,
     graph::Node,
     ids::CheckpointId,
@@ -124,5 +125,5 @@ pub trait Factory: Send + Sync {
     ///
     /// # Errors
     /// When the configuration does not fit or the target cannot be opened.
-    fn committer(&self, node: &Node, job: &str) -> Result<Arc<dyn Committer>>;
+    fn committer(&self, node: &Node, job: &str, env: &Env) -> Result<Arc<dyn Committer>>;
 }

@@ -115,7 +115,7 @@ pub async fn run(
     if let Some(manifest) = &newest {
         recovery::check(manifest, &graph.job, &definition)?;
     }
-    let committers = recovery::committers(&graph.job, factory.as_ref())?;
+    let committers = recovery::committers(&graph.job, factory.as_ref(), &env)?;
     recovery::recover(&store, &env, &committers, newest.as_ref(), attempt, graph.job.checkpoint.retain).await?;
     observer.update(|run| run.restored = newest.as_ref().map(|manifest| manifest.checkpoint));
     if let Some(manifest) = newest.clone().filter(|manifest| manifest.last) {

@@ -20,11 +20,11 @@ pub type Committers = BTreeMap<String, Arc<dyn Committer>>;
 ///
 /// # Errors
 /// When a sink's configuration does not fit or its target cannot be opened.
-pub fn committers(graph: &JobGraph, factory: &dyn Factory) -> Result<Committers> {
+pub fn committers(graph: &JobGraph, factory: &dyn Factory, env: &Env) -> Result<Committers> {
     let sinks = graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
     sinks
         .map(|node| {
-            let committer = factory.committer(node, &graph.name).map_err(|error| error.context(&node.id))?;
+            let committer = factory.committer(node, &graph.name, env).map_err(|error| error.context(&node.id))?;
             Ok((node.id.clone(), committer))
         })
         .collect()

@@ -84,7 +84,7 @@ impl Factory for TestFactory {
         Ok(Box::new(TestSink { sink: node.id.clone(), context, sinks: self.0.clone(), rows: Vec::new() }))
     }
 
-    fn committer(&self, node: &Node, _: &str) -> Result<Arc<dyn Committer>> {
+    fn committer(&self, node: &Node, _: &str, _: &Env) -> Result<Arc<dyn Committer>> {
         Ok(Arc::new(TestCommitter { sink: node.id.clone(), sinks: self.0.clone() }))
     }
 }

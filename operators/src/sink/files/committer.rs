@@ -8,6 +8,7 @@ use super::{
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::HashSet, sync::Arc};
 use weir_engine::{
+    env::Env,
     error::{EngineError, Result},
     operator::{CommitOutcome, Committable, Committer, SweepScope},
 };
@@ -17,6 +18,7 @@ use weir_engine::{
 pub struct FilesCommitter {
     storage: Arc<dyn Storage>,
     naming: Naming,
+    env: Env,
 }
 
 /// What a look at both names of a file has shown.
@@ -30,8 +32,8 @@ enum Found {
 
 impl FilesCommitter {
     /// For the node `sink` of a job.
-    pub fn new(storage: Arc<dyn Storage>, job: &str, sink: &str) -> Self {
-        FilesCommitter { storage, naming: Naming::new(job, sink) }
+    pub fn new(storage: Arc<dyn Storage>, job: &str, sink: &str, env: &Env) -> Self {
+        FilesCommitter { storage, naming: Naming::new(job, sink), env: env.clone() }
     }
 
     async fn commit_file(&self, file: &StagedFile) -> Result<CommitOutcome> {
@@ -52,6 +54,7 @@ impl FilesCommitter {
                 Found::Staged => return Err(error),
             },
         };
+        self.env.crash_point("files_sink.published")?;
         self.storage.remove(&file.staged).await?;
         Ok(outcome)
     }

@@ -33,6 +33,7 @@ pub use sink::FilesSink;
 
 use std::sync::Arc;
 use weir_engine::{
+    env::Env,
     error::Result,
     operator::{Committer, OperatorContext, Sink},
 };
@@ -51,8 +52,8 @@ pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box
 ///
 /// # Errors
 /// When the settings don't fit or the target cannot be opened.
-pub fn committer(config: &serde_json::Value, job: &str, sink: &str) -> Result<Arc<dyn Committer>> {
+pub fn committer(config: &serde_json::Value, job: &str, sink: &str, env: &Env) -> Result<Arc<dyn Committer>> {
     let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(sink))?;
     let storage = storage::open(&config.path).map_err(|error| error.context(sink))?;
-    Ok(Arc::new(FilesCommitter::new(storage, job, sink)))
+    Ok(Arc::new(FilesCommitter::new(storage, job, sink, env)))
 }

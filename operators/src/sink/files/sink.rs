@@ -21,6 +21,7 @@ use futures::{
 use std::{collections::VecDeque, sync::Arc};
 use weir_engine::{
     element::Batch,
+    env::Env,
     error::Result,
     ids::{Attempt, CheckpointId},
     operator::{Committable, OperatorContext, Sink},
@@ -46,6 +47,7 @@ pub struct FilesSink {
     sink: String,
     subtask: usize,
     attempt: Attempt,
+    env: Env,
     /// Number of the next staged file of this attempt.
     next: u64,
     /// By folder and columns; the one written last is last.
@@ -73,6 +75,7 @@ impl FilesSink {
             sink: context.operator.clone(),
             subtask: context.subtask,
             attempt: context.attempt,
+            env: context.env.clone(),
             next: 0,
             open: Vec::new(),
             closing: VecDeque::new(),
@@ -164,12 +167,15 @@ impl Sink for FilesSink {
         let (mut written, closing) = (std::mem::take(&mut self.written), std::mem::take(&mut self.closing));
         let open = std::mem::take(&mut self.open);
         let (naming, sink, subtask) = (self.naming.clone(), self.sink.clone(), self.subtask);
+        let env = self.env.clone();
         async move {
+            env.crash_point("files_sink.staging")?;
             let closing = closing.into_iter().map(|file| file.finish().boxed());
             let open = open
                 .into_iter()
                 .map(|(target, file)| async { file.close(target.folder).await?.finish().await }.boxed());
             written.extend(try_join_all(closing.chain(open)).await?);
+            env.crash_point("files_sink.staged")?;
             let named = written.into_iter().enumerate().map(|(k, file)| {
                 let path = naming.committed(file.folder.as_deref(), checkpoint, subtask, k);
                 file.into_staged(path).into_committable(&sink, checkpoint)

@@ -154,7 +154,7 @@ struct Run {
 impl Run {
     async fn attempt(&mut self) -> Result<()> {
         self.attempt += 1;
-        let committer = FilesCommitter::new(Arc::clone(&self.storage), JOB, SINK);
+        let committer = FilesCommitter::new(Arc::clone(&self.storage), JOB, SINK, &weir_engine::env::Env::default());
         let keep = self.completed.concat();
         for committable in &keep {
             committer.commit(committable).await?;

@@ -79,7 +79,7 @@ impl SinkUnderTest for Target {
     }
 
     fn committer(&self, job: &str, sink: &str) -> Arc<dyn Committer> {
-        Arc::new(FilesCommitter::new(Arc::clone(&self.storage), job, sink))
+        Arc::new(FilesCommitter::new(Arc::clone(&self.storage), job, sink, &weir_engine::env::Env::default()))
     }
 
     fn visible(&self) -> BoxFuture<'_, Vec<i64>> {
