@@ -165,31 +165,36 @@ async fn write_file(
     mut messages: Receiver<Message>,
     written: Arc<AtomicU64>,
 ) -> Result<WrittenFile> {
-    let mut encoder = Encoder::new(&parameters.schema, parameters.compression)?;
+    let encoder = Encoder::new(&parameters.schema, parameters.compression)?;
     let mut file =
         HashedFile { file: parameters.storage.create(&parameters.path).await?, hasher: Xxh3::new(), written };
-    let mut rows = 0;
-    loop {
-        let outcome = match messages.recv().await {
-            Some(Message::RowGroup(group, _share)) => {
-                rows += group.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-                match encoder.row_group(&group) {
-                    Ok(bytes) => file.write(bytes).await,
-                    Err(error) => Err(error),
-                }
-            }
-            Some(Message::Finish) => break,
-            None => Err(EngineError::internal("the attempt ended before its checkpoint")),
-        };
-        if let Err(error) = outcome {
+    let rows = match write_rows(&mut file, encoder, &mut messages).await {
+        Ok(rows) => rows,
+        Err(error) => {
             file.file.abort().await;
             return Err(error);
         }
-    }
-    file.write(encoder.finish()?).await?;
+    };
     let (bytes, checksum) = (file.written.load(Ordering::Relaxed), file.hasher.digest());
     file.file.finish().await?;
     Ok(WrittenFile { folder: None, staged: parameters.path, bytes, checksum, rows })
+}
+
+/// Writes what the messages bring, and the footer. Returns the number of rows.
+async fn write_rows(file: &mut HashedFile, mut encoder: Encoder, messages: &mut Receiver<Message>) -> Result<u64> {
+    let mut rows = 0;
+    loop {
+        match messages.recv().await {
+            Some(Message::RowGroup(group, _share)) => {
+                rows += group.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
+                file.write(encoder.row_group(&group)?).await?;
+            }
+            Some(Message::Finish) => break,
+            None => return Err(EngineError::internal("the attempt ended before its checkpoint")),
+        }
+    }
+    file.write(encoder.finish()?).await?;
+    Ok(rows)
 }
 
 /// A file whose bytes are counted and hashed on their way.
