@@ -16,7 +16,7 @@
 
 use crate::error::{EngineError, Result};
 use arrow::{
-    array::{Array, ArrayRef, AsArray, PrimitiveArray},
+    array::{Array, ArrayRef, AsArray, DictionaryArray, PrimitiveArray},
     datatypes::*,
     record_batch::RecordBatch,
 };
@@ -163,6 +163,13 @@ impl DictionaryCache {
         if values.is_empty() {
             // No value to refer to: every row is null.
             out.extend(std::iter::repeat_n(null, column.len()));
+            return Ok(());
+        }
+        // The layout that our own sources give: the keys are read where they lie.
+        if let Some(plain) = column.as_any().downcast_ref::<DictionaryArray<Int32Type>>()
+            && plain.keys().null_count() == 0
+        {
+            out.extend(plain.keys().values().iter().map(|key| self.hashes[*key as usize]));
             return Ok(());
         }
         let keys = dictionary.normalized_keys();
