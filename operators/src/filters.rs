@@ -3,7 +3,10 @@
 //! For every filter the matching rows are emitted with the filter's id in one more column, `filter_id`. Rows that match
 //! no filter are counted in `filtered_out`. The filters' order is the order of the output.
 
-use crate::{expression::Expression, schema::ColumnSchema};
+use crate::{
+    expression::Expression,
+    schema::{ColumnSchema, project},
+};
 use arrow::{
     array::{Array, ArrayRef, BooleanArray, DictionaryArray, Int32Array, RecordBatch, StringArray},
     compute::or,
@@ -28,6 +31,9 @@ pub struct FiltersConfig {
     pub input: ColumnSchema,
     /// The filters, in the order in which they are applied.
     pub filters: Vec<FilterConfig>,
+    /// The columns that go on beside `filter_id`, in order; none: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Vec<String>>,
 }
 
 /// One filter.
@@ -51,6 +57,7 @@ impl FiltersConfig {
 #[derive(Debug)]
 pub struct Filters {
     conditions: Vec<Expression>,
+    output: Option<Vec<String>>,
     /// All ids; one dictionary for all batches, so that whoever keeps something per entry can keep it.
     ids: ArrayRef,
     filtered_out: Counter,
@@ -73,6 +80,7 @@ impl Filters {
         let ids = StringArray::from_iter_values(config.filters.iter().map(|filter| &filter.id));
         Ok(Filters {
             conditions: config.filters.iter().map(compile).collect::<Result<_>>()?,
+            output: config.output.clone(),
             ids: Arc::new(ids),
             filtered_out: context.counters.counter("filtered_out"),
         })
@@ -92,17 +100,22 @@ impl Filters {
 
 impl Operator for Filters {
     fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+        // Columns that only conditions read are dropped before rows are copied.
+        let kept = match &self.output {
+            Some(names) => batch.with_columns(project(&batch.columns, names)?),
+            None => batch.clone(),
+        };
         let mut matched: Option<BooleanArray> = None;
         let mut all_matched = false;
         for (filter, condition) in self.conditions.iter().enumerate() {
             if condition.is_constant_true() {
                 all_matched = true;
-                out.emit(Port::Main, self.with_id(&batch, filter)?);
+                out.emit(Port::Main, self.with_id(&kept, filter)?);
                 continue;
             }
             let keep = condition.evaluate_predicate(&batch.columns)?;
             if keep.true_count() > 0 {
-                out.emit(Port::Main, self.with_id(&batch.filter(&keep)?, filter)?);
+                out.emit(Port::Main, self.with_id(&kept.filter(&keep)?, filter)?);
             }
             matched = match matched {
                 _ if all_matched => None,
@@ -136,7 +149,7 @@ mod tests {
             id: (*id).to_string(),
             condition: (*condition).to_string(),
         };
-        FiltersConfig { input, filters: filters.iter().map(filter).collect() }
+        FiltersConfig { input, filters: filters.iter().map(filter).collect(), output: None }
     }
 
     fn batch() -> Batch {
@@ -187,6 +200,19 @@ mod tests {
         assert_eq!(filtered, 2);
         assert_eq!(run(&[("zero", "n = 0"), ("all", "true"), ("one", "n = 1")]).1, 0);
         assert_eq!(run(&[]).1, 4);
+    }
+
+    #[test]
+    fn columns_that_only_conditions_read_can_be_left_out() {
+        let mut config = config(&[("all", "true"), ("usa", "country = 'USA'")]);
+        config.output = Some(vec!["n".to_string()]);
+        let context = OperatorContext::single("job", "filters");
+        let mut harness = OperatorHarness::new(Box::new(Filters::new(&config, &context).unwrap()));
+        for (_, batch) in harness.process(batch()).unwrap() {
+            let schema = batch.columns.schema();
+            let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            assert_eq!(names, ["n", FILTER_ID]);
+        }
     }
 
     #[test]

@@ -3,7 +3,10 @@
 //! Rows keep their order and what travels beside them, but for key hashes: a computed column may bear the name of a
 //! key column and hold something else.
 
-use crate::{expression::Expression, schema::ColumnSchema};
+use crate::{
+    expression::Expression,
+    schema::{ColumnSchema, project},
+};
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     datatypes::{Field, Schema},
@@ -87,7 +90,7 @@ impl Operator for Map {
         };
         // What only the condition needed is dropped before rows are copied.
         let batch = match &self.select {
-            Some(select) => batch.with_columns(select.project(&batch.columns)?),
+            Some(select) => batch.with_columns(project(&batch.columns, &select.reads)?),
             None => batch,
         };
         let batch = match keep {
@@ -121,13 +124,6 @@ impl Selection {
         let read = |name: &str| expressions.iter().any(|expression| expression.columns().any(|column| column == name));
         let reads = input.fields().iter().map(|field| field.name().clone()).filter(|name| read(name)).collect();
         Ok(Selection { names: items.iter().map(|item| item.name.clone()).collect(), expressions, reads })
-    }
-
-    /// The columns that are needed; those that are missing are left for the expression to complain about.
-    fn project(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let schema = batch.schema_ref();
-        let indices: Vec<usize> = self.reads.iter().filter_map(|name| schema.index_of(name).ok()).collect();
-        Ok(batch.project(&indices)?)
     }
 
     fn compute(&self, batch: &RecordBatch) -> Result<RecordBatch> {

@@ -1,7 +1,9 @@
 //! Columns as configuration: a list of name, Arrow type and nullability that survives JSON.
 
 use arrow::datatypes::{DataType, Field, Schema};
+use arrow::record_batch::RecordBatch;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use weir_engine::{EngineError, Result as EngineResult};
 
 /// The columns that an operator is given, in order.
 ///
@@ -55,6 +57,22 @@ impl From<&Schema> for ColumnSchema {
         };
         ColumnSchema { columns: schema.fields().iter().map(column).collect() }
     }
+}
+
+/// The named columns of a batch, in that order.
+///
+/// # Errors
+/// When one is not there.
+pub fn project(batch: &RecordBatch, names: &[String]) -> EngineResult<RecordBatch> {
+    let schema = batch.schema_ref();
+    let position = |name: &String| {
+        schema.index_of(name).map_err(|_| {
+            let found: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            EngineError::internal(format!("there is no column '{name}' among {}", found.join(", ")))
+        })
+    };
+    let positions: Vec<usize> = names.iter().map(position).collect::<EngineResult<_>>()?;
+    Ok(batch.project(&positions)?)
 }
 
 fn yes() -> bool {

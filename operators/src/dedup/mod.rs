@@ -19,6 +19,7 @@ mod buckets;
 mod tests;
 
 use crate::event_time::{event_time_type, event_times};
+use crate::schema::project;
 use crate::table::{RowMask, RowsByBucket};
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, TimestampMillisecondArray},
@@ -51,6 +52,9 @@ pub struct DedupConfig {
     /// Equal events bear the same event time: because it is in the key, or because the user says so.
     #[serde(default)]
     pub same_event_time: bool,
+    /// The columns that go on, in order; none: all. Those that only the key needs are then not copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Vec<String>>,
 }
 
 /// The operator. Counts what it drops as `duplicates`.
@@ -108,6 +112,9 @@ impl Operator for Dedup {
         // Whoever comes next has another key; filtering these along would be for nothing.
         batch.key_hashes = None;
         let times = event_times(&batch.columns, &self.config.time_column)?;
+        if let Some(output) = &self.config.output {
+            batch = batch.with_columns(project(&batch.columns, output)?);
+        }
         let (mut kept, mut late) = (RowMask::none(batch.len()), RowMask::none(batch.len()));
         let inserted = if self.config.same_event_time {
             self.parted.part(&times, self.buckets.width());

@@ -12,7 +12,7 @@ use std::collections::HashSet;
 fn config(same_event_time: bool, ttl_ms: i64) -> DedupConfig {
     let key: &[&str] = if same_event_time { &["id", "at"] } else { &["id"] };
     let key = key.iter().map(ToString::to_string).collect();
-    DedupConfig { key, ttl_ms, time_column: "at".into(), same_event_time }
+    DedupConfig { key, ttl_ms, time_column: "at".into(), same_event_time, output: None }
 }
 
 fn subtasks(same_event_time: bool, ttl_ms: i64) -> Subtasks {
