@@ -1,1 +1,26 @@
-//! Weir.
+//! The definition language: what a user writes, checked and compiled to the engine's job graph.
+//!
+//! Reading order: [`spec`] (what a job is made of), [`JobBuilder`] (how one is put together), `toml` (how a file becomes
+//! calls of the builder), `compile` (names → types → plan → graph), [`diagnose`] (how mistakes are told), [`explain`]
+//! (how a graph is shown).
+//!
+//! Invariant: whatever is in a file, [`load`] gives a job that can run or a list of mistakes with their places, and never
+//! panics.
+
+mod builder;
+mod compile;
+pub mod diagnose;
+pub mod duration;
+pub mod explain;
+mod job;
+mod key_path;
+mod load;
+pub mod spec;
+mod toml;
+
+pub use builder::JobBuilder;
+pub use diagnose::{Diagnostic, Refusal, Severity};
+pub use job::{CompileOptions, Job, NodeNote};
+pub use key_path::{KeyPath, Segment};
+pub use load::{load, parse};
+pub use spec::{Aggregate, Checkpoint, Compression, Dedup, Format, Map, Reduce, Sink, Source, Window};

@@ -1,0 +1,143 @@
+//! The public way to make a job in Rust. The TOML front end uses it too.
+
+use weir_engine::key_group::DEFAULT_MAX_PARALLELISM;
+
+use crate::compile::compile;
+use crate::diagnose::{Refusal, Severity, without_file};
+use crate::job::{CompileOptions, Job};
+use crate::spec::{Aggregate, Checkpoint, Dedup, JobSpec, Map, NodeBody, NodeSpec, Reduce, Sink, Source};
+
+/// Collects the nodes of a job, then checks and compiles them.
+///
+/// ```
+/// use std::time::Duration;
+/// use weir_jobs::{Aggregate, CompileOptions, Dedup, JobBuilder, Map, Reduce, Sink, Source, Window};
+///
+/// let minute = Duration::from_secs(60);
+/// let clicks = Source::files("jobs/data/clicks")
+///     .event_time("click_timestamp")
+///     .watermark_delay(Duration::from_secs(15));
+/// let job = JobBuilder::new("ad-click")
+///     .source("clicks", clicks)
+///     .map("valid", Map::over("clicks").keep_where("ad_id <> '' and country is not null"))
+///     .dedup("unique", Dedup::over("valid", ["ad_id", "click_timestamp", "user_id", "ip"], 60 * minute))
+///     .filter("0000", "true")
+///     .filter("0012", "country = 'USA'")
+///     .aggregate(
+///         "clicks_per_minute",
+///         Aggregate::over("unique", ["ad_id", "filter_id"], Window::Tumbling { size: minute })
+///             .allowed_lateness(10 * minute)
+///             .select("count", "count(*)"),
+///     )
+///     .reduce("top_ads", Reduce::top("clicks_per_minute", 100, "count").per(["filter_id"]))
+///     .sink("top", Sink::console("top_ads"))
+///     .build(&CompileOptions { parallelism: Some(2), ..CompileOptions::default() })?;
+/// assert_eq!(job.graph.name, "ad-click");
+/// assert!(job.graph.nodes.iter().any(|node| node.id == "dedup.unique"));
+/// # Ok::<(), weir_jobs::Refusal>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct JobBuilder {
+    pub(crate) spec: JobSpec,
+}
+
+impl JobBuilder {
+    /// A job without nodes. Its name is part of paths and of the ids of results.
+    pub fn new(name: impl Into<String>) -> Self {
+        JobBuilder {
+            spec: JobSpec {
+                name: name.into(),
+                checkpoint: Checkpoint::default(),
+                parallelism: None,
+                max_parallelism: DEFAULT_MAX_PARALLELISM,
+                nodes: Vec::new(),
+                filters: Vec::new(),
+            },
+        }
+    }
+
+    /// When checkpoints are taken and where they go.
+    #[must_use]
+    pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Self {
+        self.spec.checkpoint = checkpoint;
+        self
+    }
+
+    /// Number of subtasks of every node; [`CompileOptions::parallelism`] goes before it.
+    #[must_use]
+    pub fn parallelism(mut self, parallelism: usize) -> Self {
+        self.spec.parallelism = Some(parallelism);
+        self
+    }
+
+    /// Number of key groups: the most subtasks that the job's state can ever be spread over. Part of stored state.
+    #[must_use]
+    pub fn max_parallelism(mut self, max_parallelism: u16) -> Self {
+        self.spec.max_parallelism = max_parallelism;
+        self
+    }
+
+    /// Adds a source.
+    #[must_use]
+    pub fn source(self, name: impl Into<String>, source: Source) -> Self {
+        self.node(name, NodeBody::Source(source))
+    }
+
+    /// Adds a map.
+    #[must_use]
+    pub fn map(self, name: impl Into<String>, map: Map) -> Self {
+        self.node(name, NodeBody::Map(map))
+    }
+
+    /// Adds a dedup.
+    #[must_use]
+    pub fn dedup(self, name: impl Into<String>, dedup: Dedup) -> Self {
+        self.node(name, NodeBody::Dedup(dedup))
+    }
+
+    /// Adds a filter: rows are counted once under every filter that they match, by aggregates that have `filter_id` in
+    /// their key.
+    #[must_use]
+    pub fn filter(mut self, id: impl Into<String>, condition: impl Into<String>) -> Self {
+        self.spec.filters.push((id.into(), condition.into()));
+        self
+    }
+
+    /// Adds an aggregate.
+    #[must_use]
+    pub fn aggregate(self, name: impl Into<String>, aggregate: Aggregate) -> Self {
+        self.node(name, NodeBody::Aggregate(aggregate))
+    }
+
+    /// Adds a reduce.
+    #[must_use]
+    pub fn reduce(self, name: impl Into<String>, reduce: Reduce) -> Self {
+        self.node(name, NodeBody::Reduce(reduce))
+    }
+
+    /// Adds a sink.
+    #[must_use]
+    pub fn sink(self, name: impl Into<String>, sink: Sink) -> Self {
+        self.node(name, NodeBody::Sink(sink))
+    }
+
+    pub(crate) fn node(mut self, name: impl Into<String>, body: NodeBody) -> Self {
+        self.spec.nodes.push(NodeSpec { name: name.into(), body });
+        self
+    }
+
+    /// Checks everything and compiles the job to a graph.
+    ///
+    /// # Errors
+    /// With every mistake that was found, not just the first.
+    pub fn build(&self, options: &CompileOptions) -> Result<Job, Refusal> {
+        let (job, mistakes) = compile(&self.spec, options);
+        match job {
+            Some(mut job) if mistakes.iter().all(|mistake| mistake.severity == Severity::Warning) => {
+                job.warnings = without_file(mistakes);
+                Ok(job)
+            }
+            _ => Err(Refusal { diagnostics: without_file(mistakes) }),
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The plan → the engine's job graph: kinds and configurations that the operators' factory understands, edges with
+//! partitioners, and a note on every node for people.
+
+use serde_json::{Value, json};
+use weir_engine::graph::{CheckpointSettings, Edge, JobGraph, Node, NodeRole, Partitioner};
+use weir_operators::dedup::DedupConfig;
+use weir_operators::filters::{FilterConfig, FiltersConfig};
+use weir_operators::late_gate::{LateGateConfig, LateRule};
+use weir_operators::map::{MapConfig, SelectItem};
+use weir_operators::window::WindowRule;
+
+use super::gates::{window_rule, window_spec};
+use super::plan::{AggregateStep, Operator, ReduceStep, Step};
+use super::prune::StepColumns;
+use super::types::partition_column;
+use crate::duration::{millis, show};
+use crate::job::NodeNote;
+use crate::spec::{Dedup, Format, JobSpec, Sink, SinkConnector, Source, SourceConnector, Window};
+
+/// Makes the graph and the notes of its nodes.
+pub(super) fn graph(
+    spec: &JobSpec,
+    steps: &[Step<'_>],
+    columns: &[StepColumns],
+    parallelism: usize,
+) -> (JobGraph, Vec<NodeNote>) {
+    let mut graph = JobGraph::new(&spec.name);
+    graph.max_parallelism = spec.max_parallelism;
+    graph.checkpoint = CheckpointSettings {
+        interval_ms: u64::try_from(spec.checkpoint.interval.as_millis()).unwrap_or(u64::MAX),
+        retain: spec.checkpoint.retain,
+    };
+    let mut notes = Vec::with_capacity(steps.len());
+    for (step, columns) in steps.iter().zip(columns) {
+        let (role, kind, config) = configuration(&step.operator, columns);
+        let to = graph.add_node(Node { id: step.id.clone(), kind: kind.into(), role, parallelism, config });
+        notes.push(note(&step.operator, columns));
+        if let Some(input) = &step.input {
+            let partitioner = match &input.hash {
+                None => Partitioner::Forward,
+                Some(key) => Partitioner::Hash { key: key.clone() },
+            };
+            graph.edges.push(Edge {
+                from: input.from,
+                port: input.port,
+                to,
+                partitioner,
+                columns: columns.carried.clone(),
+            });
+        }
+    }
+    (graph, notes)
+}
+
+/// Role, kind and configuration of a node.
+fn configuration(operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &'static str, Value) {
+    let input = || columns.input.clone();
+    match operator {
+        Operator::Source { source, .. } => source_configuration(source, columns),
+        Operator::Map { condition, .. } => {
+            let config =
+                MapConfig { input: input(), condition: condition.map(str::to_owned), select: columns.select.clone() };
+            (NodeRole::Operator, "map", json!(config))
+        }
+        Operator::LateGate { rule, time } => {
+            let config = LateGateConfig { rule: *rule, time_column: time.clone() };
+            (NodeRole::Operator, "late_gate", json!(config))
+        }
+        Operator::Dedup { dedup, time } => {
+            let config = DedupConfig {
+                key: dedup.key.clone(),
+                ttl_ms: millis(dedup.ttl),
+                time_column: time.clone(),
+                same_event_time: dedup.same_event_time || dedup.key.contains(time),
+                output: columns.kept.clone(),
+            };
+            (NodeRole::Operator, "dedup", json!(config))
+        }
+        Operator::Filters(filters) => {
+            let filter =
+                |(id, condition): &(String, String)| FilterConfig { id: id.clone(), condition: condition.clone() };
+            let config = FiltersConfig {
+                input: input(),
+                filters: filters.iter().map(filter).collect(),
+                output: columns.kept.clone(),
+            };
+            (NodeRole::Operator, "filters", json!(config))
+        }
+        Operator::LocalAggregate(step) => (NodeRole::Operator, "local_aggregate", aggregate_configuration(step)),
+        Operator::GlobalAggregate(step) => {
+            let session = matches!(step.aggregate.window, Window::Session { .. });
+            let kind = if session { "session_aggregate" } else { "global_aggregate" };
+            (NodeRole::Operator, kind, aggregate_configuration(step))
+        }
+        Operator::LocalTop(step) => (NodeRole::Operator, "local_top", reduce_configuration(*step)),
+        Operator::GlobalTop(step) => (NodeRole::Operator, "global_top", reduce_configuration(*step)),
+        Operator::Sink { sink, written } => sink_configuration(sink, written),
+    }
+}
+
+fn source_configuration(source: &Source, columns: &StepColumns) -> (NodeRole, &'static str, Value) {
+    let (kind, mut config) = match &source.connector {
+        SourceConnector::Generator { stream, clicks_per_second } => {
+            ("generator", json!({ "stream": stream, "clicks_per_second": clicks_per_second }))
+        }
+        SourceConnector::Files(files) => {
+            let mut config = json!({ "path": files.path, "follow": files.follow });
+            let optional = [
+                ("max_line_bytes", files.max_line_bytes),
+                ("batch_rows", files.batch_rows),
+                ("poll_ms", files.poll.map(unsigned_millis)),
+                ("discover_ms", files.discover.map(unsigned_millis)),
+                ("rotation_grace_ms", files.rotation_grace.map(unsigned_millis)),
+            ];
+            for (key, value) in optional.into_iter().filter_map(|(key, value)| Some((key, value?))) {
+                config[key] = value.into();
+            }
+            match &files.format {
+                Format::ClickLog => config["format"] = "click_log".into(),
+                Format::Csv { schema, delimiter } => {
+                    config["format"] = "csv".into();
+                    config["schema"] = json!(schema);
+                    config["delimiter"] = json!(delimiter);
+                }
+                Format::Json { schema } => {
+                    config["format"] = "json".into();
+                    config["schema"] = json!(schema);
+                }
+                Format::Parquet { .. } => config["format"] = "parquet".into(),
+            }
+            ("files", config)
+        }
+    };
+    config["columns"] = json!(columns.output);
+    config["event_time"] = json!(source.event_time);
+    let milliseconds = |duration: Option<std::time::Duration>| duration.map(millis);
+    config["watermark"] = json!({
+        "delay_ms": millis(source.delay),
+        "idle_after_ms": milliseconds(source.idle_after),
+        "max_jump_ms": milliseconds(source.max_jump),
+    });
+    (NodeRole::Source, kind, config)
+}
+
+fn unsigned_millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn aggregate_configuration(step: &AggregateStep<'_>) -> Value {
+    let call = |(output, call): &(String, weir_operators::expression::AggregateCall)| json!({ "function": call.function, "argument": call.argument, "output": output });
+    let mut config = json!(window_rule(step.aggregate));
+    config["key"] = json!(step.aggregate.key);
+    config["time_column"] = json!(step.time);
+    config["aggregates"] = step.calls.iter().map(call).collect();
+    config
+}
+
+fn reduce_configuration(step: ReduceStep<'_>) -> Value {
+    let slice = window_rule(step.aggregate);
+    let window = step.reduce.window.map_or(slice.window, window_spec);
+    let mut config = json!(WindowRule { window, ..slice });
+    config["n"] = json!(step.reduce.n);
+    config["by"] = json!(step.reduce.by);
+    config["key"] = json!(step.aggregate.key);
+    config["per"] = json!(step.reduce.per);
+    config["slice_ms"] = json!(slice.window.size_ms());
+    config
+}
+
+fn sink_configuration(sink: &Sink, written: &super::types::Types) -> (NodeRole, &'static str, Value) {
+    match &sink.connector {
+        SinkConnector::Console => (NodeRole::Sink, "console", json!({})),
+        SinkConnector::Files(files) => {
+            let mut config = json!({ "path": files.path, "format": "parquet", "compression": files.compression });
+            if files.hourly {
+                let column = files.partition_column.as_deref().or_else(|| partition_column(written));
+                config["partition_by"] = "hour".into();
+                config["partition_column"] = json!(column);
+            }
+            (NodeRole::Sink, "files", config)
+        }
+    }
+}
+
+/// What a node does, in the words of the definition.
+fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
+    let (does, state) = match operator {
+        Operator::Source { source, .. } => (source_note(source), None),
+        Operator::Map { condition, select } => (map_note(*condition, select.is_some(), columns), None),
+        Operator::LateGate { rule, .. } => (gate_note(*rule), None),
+        Operator::Dedup { dedup, time } => dedup_note(dedup, time),
+        Operator::Filters(filters) => (format!("{} filters: {}", filters.len(), ids(filters)), None),
+        Operator::LocalAggregate(step) => (format!("partial {}", calls(step)), None),
+        Operator::GlobalAggregate(step) => {
+            let aggregate = step.aggregate;
+            let lateness = show(aggregate.allowed_lateness);
+            let does = format!(
+                "{} per {}, {}, allowed lateness {lateness}",
+                calls(step),
+                list(&aggregate.key),
+                window_note(aggregate.window)
+            );
+            let kept = match aggregate.window {
+                Window::Session { .. } => "open sessions",
+                _ => "open slices of windows",
+            };
+            (does, Some(format!("{kept} per key, until {lateness} after their end")))
+        }
+        Operator::LocalTop(step) => {
+            (format!("own top {} by {}", step.reduce.n, step.reduce.by), Some("open windows".into()))
+        }
+        Operator::GlobalTop(step) => (top_note(*step), Some("the best of open windows".into())),
+        Operator::Sink { sink, .. } => (sink_note(sink), None),
+    };
+    // The columns of partial results are the operators' own affair.
+    let partial = matches!(operator, Operator::LocalAggregate(_) | Operator::LocalTop(_));
+    let shown = columns.output.names().filter(|_| !partial);
+    NodeNote { does, state, columns: shown.map(str::to_owned).collect() }
+}
+
+fn source_note(source: &Source) -> String {
+    let what = match &source.connector {
+        SourceConnector::Generator { .. } => "generated clicks".to_owned(),
+        SourceConnector::Files(files) => {
+            let format = match &files.format {
+                Format::ClickLog => "click logs",
+                Format::Csv { .. } => "CSV files",
+                Format::Json { .. } => "JSON lines",
+                Format::Parquet { .. } => "Parquet files",
+            };
+            let follow = if files.follow { ", followed" } else { "" };
+            format!("{format} at {}{follow}", files.path)
+        }
+    };
+    match &source.event_time {
+        Some(column) => format!("{what}, event time {column}, watermark {} behind", show(source.delay)),
+        None => what,
+    }
+}
+
+fn map_note(condition: Option<&str>, selects: bool, columns: &StepColumns) -> String {
+    let mut parts: Vec<String> = condition.iter().map(|condition| format!("where {condition}")).collect();
+    if let (true, Some(items)) = (selects, &columns.select) {
+        let item = |item: &SelectItem| {
+            let plain = item.expression.trim_matches('"') == item.name;
+            if plain { item.name.clone() } else { format!("{} as {}", item.expression, item.name) }
+        };
+        parts.push(format!("select {}", items.iter().map(item).collect::<Vec<_>>().join(", ")));
+    }
+    parts.join("; ")
+}
+
+fn gate_note(rule: LateRule) -> String {
+    let span = |ms: i64| show(std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+    match rule {
+        LateRule::Window(rule) => {
+            format!("late: {} or more behind the end of its last window", span(rule.allowed_lateness_ms))
+        }
+        LateRule::Ttl { ttl_ms } => format!("late: {} or more behind", span(ttl_ms)),
+    }
+}
+
+fn dedup_note(dedup: &Dedup, time: &str) -> (String, Option<String>) {
+    let by_time = dedup.same_event_time || dedup.key.iter().any(|column| column == time);
+    let tables = if by_time { "a table per bucket of event time" } else { "one table" };
+    let does = format!("drops repeated {}, remembered for {}", list(&dedup.key), show(dedup.ttl));
+    (does, Some(format!("a 128-bit hash per id, {tables}")))
+}
+
+fn top_note(step: ReduceStep<'_>) -> String {
+    let per = if step.reduce.per.is_empty() { String::new() } else { format!(" per {}", list(&step.reduce.per)) };
+    let window = step.reduce.window.unwrap_or(step.aggregate.window);
+    format!("top {} by {}{per}, {}", step.reduce.n, step.reduce.by, window_note(window))
+}
+
+fn sink_note(sink: &Sink) -> String {
+    match &sink.connector {
+        SinkConnector::Console => "lines on standard output".into(),
+        SinkConnector::Files(files) => {
+            let hourly = if files.hourly { ", a folder an hour" } else { "" };
+            format!("Parquet files at {}{hourly}", files.path)
+        }
+    }
+}
+
+fn window_note(window: Window) -> String {
+    match window {
+        Window::Tumbling { size } => format!("tumbling {}", show(size)),
+        Window::Hopping { size, slide } => format!("hopping {} by {}", show(size), show(slide)),
+        Window::Session { gap } => format!("sessions with a gap of {}", show(gap)),
+    }
+}
+
+fn calls(step: &AggregateStep<'_>) -> String {
+    step.aggregate.select.iter().map(|(name, call)| format!("{name} = {call}")).collect::<Vec<_>>().join(", ")
+}
+
+fn ids(filters: &[(String, String)]) -> String {
+    filters.iter().map(|(id, _)| id.as_str()).collect::<Vec<_>>().join(", ")
+}
+
+fn list(names: &[String]) -> String {
+    names.join(", ")
+}

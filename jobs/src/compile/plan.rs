@@ -1,0 +1,263 @@
+//! The plan: the operators that the spec's nodes become, in the order in which data flows.
+//!
+//! One node of a definition is one to four operators; what stands between them (gates, filters, exchanges) is put in
+//! here. Columns are not pruned yet: see [`super::prune`].
+
+use std::collections::BTreeMap;
+
+use weir_engine::element::Port;
+use weir_operators::expression::AggregateCall;
+use weir_operators::late_gate::LateRule;
+use weir_operators::map::SelectItem;
+use weir_operators::schema::ColumnSchema;
+
+use super::gates::Gates;
+use super::resolve::Resolved;
+use super::types::{AllTypes, Types, WINDOW_END, WINDOW_START, adds_filters};
+use crate::spec::{Aggregate, Dedup, NodeBody, Reduce, Sink, Source};
+
+/// An operator of the plan.
+#[derive(Debug)]
+pub(super) struct Step<'a> {
+    /// Identity in the graph.
+    pub(super) id: String,
+    /// Where its rows come from; none for sources.
+    pub(super) input: Option<StepInput>,
+    /// What it does.
+    pub(super) operator: Operator<'a>,
+}
+
+/// An edge of the plan.
+#[derive(Debug, Clone)]
+pub(super) struct StepInput {
+    /// The producing step.
+    pub(super) from: usize,
+    /// Which of its outputs.
+    pub(super) port: Port,
+    /// The columns that rows are spread by; none: they stay where they are.
+    pub(super) hash: Option<Vec<String>>,
+}
+
+/// What a step does.
+#[derive(Debug)]
+pub(super) enum Operator<'a> {
+    /// A source, and the columns that it can give.
+    Source {
+        source: &'a Source,
+        columns: ColumnSchema,
+    },
+    Map {
+        condition: Option<&'a str>,
+        select: Option<Vec<SelectItem>>,
+    },
+    LateGate {
+        rule: LateRule,
+        time: String,
+    },
+    Dedup {
+        dedup: &'a Dedup,
+        time: String,
+    },
+    Filters(&'a [(String, String)]),
+    LocalAggregate(AggregateStep<'a>),
+    GlobalAggregate(AggregateStep<'a>),
+    LocalTop(ReduceStep<'a>),
+    GlobalTop(ReduceStep<'a>),
+    /// A sink, and the columns and the partition column of what it writes.
+    Sink {
+        sink: &'a Sink,
+        written: Types,
+    },
+}
+
+/// An aggregate, with its arguments as columns.
+#[derive(Debug, Clone)]
+pub(super) struct AggregateStep<'a> {
+    pub(super) aggregate: &'a Aggregate,
+    pub(super) time: String,
+    /// Output column, function, argument column.
+    pub(super) calls: Vec<(String, AggregateCall)>,
+}
+
+/// A reduce, and the aggregate that it ranks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ReduceStep<'a> {
+    pub(super) reduce: &'a Reduce,
+    pub(super) aggregate: &'a Aggregate,
+}
+
+/// Plans a spec without mistakes.
+pub(super) fn plan<'a>(resolved: &Resolved<'a>, gates: &Gates, types: &AllTypes) -> Vec<Step<'a>> {
+    let mut planner = Planner { resolved, gates, types, steps: Vec::new(), outputs: BTreeMap::new() };
+    for &index in &resolved.order {
+        planner.node(index);
+    }
+    planner.steps
+}
+
+struct Planner<'p, 'a> {
+    resolved: &'p Resolved<'a>,
+    gates: &'p Gates,
+    types: &'p AllTypes,
+    steps: Vec<Step<'a>>,
+    /// The step and port that an output of a node has become.
+    outputs: BTreeMap<(usize, Port), (usize, Port)>,
+}
+
+impl<'a> Planner<'_, 'a> {
+    fn node(&mut self, index: usize) {
+        let node = self.resolved.node(index);
+        let id = format!("{}.{}", node.body.kind(), node.name);
+        let Some(input) = self.resolved.inputs[index] else {
+            if let NodeBody::Source(source) = &node.body {
+                let Some(types) = &self.types.0[index] else { return };
+                let step = self.push(id, None, Operator::Source { source, columns: types.main.clone() });
+                self.outputs.insert((index, Port::Main), (step, Port::Main));
+                self.outputs.insert((index, Port::DeadLetters), (step, Port::DeadLetters));
+            }
+            return;
+        };
+        let Some(&output) = self.outputs.get(&(input.node, input.port)) else { return };
+        let Some(given) = self.types.of_output(self.resolved, self.gates, input.node, input.port) else { return };
+        let from = self.gate(index, &node.name, output, &given);
+        let step = match &node.body {
+            NodeBody::Source(_) => return,
+            NodeBody::Map(map) => {
+                let select = self.types.0[index].as_ref().and_then(|types| types.select.clone());
+                self.forward(id, from, Operator::Map { condition: map.condition.as_deref(), select })
+            }
+            NodeBody::Dedup(dedup) => {
+                let time = given.event_time.unwrap_or_default();
+                self.hashed(id, from, dedup.key.clone(), Operator::Dedup { dedup, time })
+            }
+            NodeBody::Aggregate(aggregate) => self.aggregate(&id, &node.name, from, aggregate, &given),
+            NodeBody::Reduce(reduce) => match &self.resolved.node(input.node).body {
+                NodeBody::Aggregate(aggregate) => self.reduce(&id, from, ReduceStep { reduce, aggregate }),
+                _ => return,
+            },
+            NodeBody::Sink(sink) => self.sink(index, id, from, sink),
+        };
+        self.outputs.insert((index, Port::Main), (step, Port::Main));
+    }
+
+    fn push(&mut self, id: String, input: Option<StepInput>, operator: Operator<'a>) -> usize {
+        self.steps.push(Step { id, input, operator });
+        self.steps.len() - 1
+    }
+
+    fn forward(&mut self, id: String, (from, port): (usize, Port), operator: Operator<'a>) -> usize {
+        self.push(id, Some(StepInput { from, port, hash: None }), operator)
+    }
+
+    fn hashed(&mut self, id: String, (from, port): (usize, Port), key: Vec<String>, operator: Operator<'a>) -> usize {
+        self.push(id, Some(StepInput { from, port, hash: Some(key) }), operator)
+    }
+
+    /// Puts the gate in that belongs before a node, and returns where the node's rows come from then.
+    fn gate(&mut self, index: usize, name: &str, output: (usize, Port), given: &Types) -> (usize, Port) {
+        let (Some(point), Some(time)) = (self.gates.before(index), &given.event_time) else { return output };
+        let operator = Operator::LateGate { rule: point.rule, time: time.clone() };
+        let gate = self.forward(format!("late_gate.{name}"), output, operator);
+        for fed in self.gates.fed_by(index) {
+            self.outputs.insert((fed, Port::Late), (gate, Port::Late));
+        }
+        (gate, Port::Main)
+    }
+
+    fn aggregate(
+        &mut self,
+        id: &str,
+        name: &str,
+        mut from: (usize, Port),
+        aggregate: &'a Aggregate,
+        given: &Types,
+    ) -> usize {
+        if adds_filters(self.resolved.spec, aggregate) {
+            let operator = Operator::Filters(&self.resolved.spec.filters);
+            from = (self.forward(format!("filters.{name}"), from, operator), Port::Main);
+        }
+        let time = given.event_time.clone().unwrap_or_default();
+        let step = AggregateStep { aggregate, time, calls: calls(aggregate) };
+        if let Some(select) = argument_columns(&step, given) {
+            let operator = Operator::Map { condition: None, select: Some(select) };
+            from = (self.forward(format!("map.{name}.arguments"), from, operator), Port::Main);
+        }
+        let step = step.with_argument_columns(given);
+        let local = self.forward(format!("{id}.local"), from, Operator::LocalAggregate(step.clone()));
+        self.hashed(id.to_owned(), (local, Port::Main), aggregate.key.clone(), Operator::GlobalAggregate(step))
+    }
+
+    fn reduce(&mut self, id: &str, from: (usize, Port), step: ReduceStep<'a>) -> usize {
+        let local = self.forward(format!("{id}.local"), from, Operator::LocalTop(step));
+        // A list is merged where all its parts are: per window and group.
+        let key =
+            [WINDOW_START, WINDOW_END].into_iter().map(str::to_owned).chain(step.reduce.per.iter().cloned()).collect();
+        self.hashed(id.to_owned(), (local, Port::Main), key, Operator::GlobalTop(step))
+    }
+
+    fn sink(&mut self, index: usize, id: String, mut from: (usize, Port), sink: &'a Sink) -> usize {
+        let Some(written) = self.types.0[index].clone() else { return from.0 };
+        if let Some(select) = &written.select {
+            let operator = Operator::Map { condition: None, select: Some(select.clone()) };
+            from = (self.forward(format!("{id}.select"), from, operator), Port::Main);
+        }
+        self.forward(id, from, Operator::Sink { sink, written })
+    }
+}
+
+fn calls(aggregate: &Aggregate) -> Vec<(String, AggregateCall)> {
+    let parse = |(name, call): &(String, String)| Some((name.clone(), AggregateCall::parse(call).ok()?));
+    aggregate.select.iter().filter_map(parse).collect()
+}
+
+/// The columns that an aggregate needs, with those of its arguments that are no columns computed; none where all are.
+fn argument_columns(step: &AggregateStep<'_>, given: &Types) -> Option<Vec<SelectItem>> {
+    let column = |name: &String| SelectItem { name: name.clone(), expression: quoted(name) };
+    let mut items: Vec<SelectItem> = Vec::new();
+    let mut computed = false;
+    let plain = step.aggregate.key.iter().chain([&step.time]).map(column);
+    let arguments = step.calls.iter().filter_map(|(name, call)| {
+        let argument = call.argument.as_ref()?;
+        Some(match as_column(argument, given) {
+            Some(name) => column(&name),
+            None => SelectItem { name: argument_name(name), expression: argument.clone() },
+        })
+    });
+    for item in plain.chain(arguments) {
+        computed |= item.name.ends_with(ARGUMENT);
+        if !items.contains(&item) {
+            items.push(item);
+        }
+    }
+    computed.then_some(items)
+}
+
+impl AggregateStep<'_> {
+    /// Replaces computed arguments by the names of the columns that hold them.
+    fn with_argument_columns(mut self, given: &Types) -> Self {
+        for (name, call) in &mut self.calls {
+            if let Some(argument) = &call.argument {
+                call.argument = Some(as_column(argument, given).unwrap_or_else(|| argument_name(name)));
+            }
+        }
+        self
+    }
+}
+
+/// What stands behind the name of a column that holds an argument; no definition can name such a column by chance.
+const ARGUMENT: &str = "/argument";
+
+fn argument_name(output: &str) -> String {
+    format!("{output}{ARGUMENT}")
+}
+
+/// The column that an expression is, if it is one and nothing else.
+fn as_column(expression: &str, given: &Types) -> Option<String> {
+    let name = expression.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(expression);
+    given.main.column(name).map(|column| column.name.clone())
+}
+
+/// A column's name as an SQL expression.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,370 @@
+//! Mistakes in a definition: what was found, where, what would be right, and what was probably meant.
+//!
+//! Whoever finds a mistake knows the key, not the line. [`locate`] adds file, line and column from the tree that the
+//! definition was read into, and the line itself with a caret.
+
+use std::fmt;
+use std::ops::Range;
+
+use weir_operators::expression::{ExpressionError, Position};
+
+use crate::key_path::KeyPath;
+use crate::toml::tree::{Kind, Origin, Value};
+
+/// Whether a job can run all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// It can't.
+    Error,
+    /// It can, but probably something else was meant.
+    Warning,
+}
+
+/// A mistake at a key of a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Whether the job is refused for it.
+    pub severity: Severity,
+    /// The key.
+    pub path: KeyPath,
+    /// What is wrong, in a sentence without a full stop.
+    pub message: String,
+    /// What stands there.
+    pub found: Option<String>,
+    /// What would be right.
+    pub expected: Option<String>,
+    /// The name that was probably meant.
+    pub suggestion: Option<String>,
+    /// Whether the key itself is wrong rather than its value.
+    pub(crate) on_key: bool,
+    /// Where in the text that is the key's value.
+    pub(crate) position: Option<Position>,
+    /// Where in the file, when there is no key to go by.
+    pub(crate) bytes: Option<Range<usize>>,
+    /// In which `--set`, when it can't be applied at all.
+    pub(crate) setting: Option<usize>,
+}
+
+impl Mistake {
+    /// A mistake in the value of a key.
+    pub(crate) fn new(path: KeyPath, message: impl Into<String>) -> Self {
+        Mistake {
+            severity: Severity::Error,
+            path,
+            message: message.into(),
+            found: None,
+            expected: None,
+            suggestion: None,
+            on_key: false,
+            position: None,
+            bytes: None,
+            setting: None,
+        }
+    }
+
+    /// A mistake in the key itself, or something that it lacks.
+    pub(crate) fn on_key(path: KeyPath, message: impl Into<String>) -> Self {
+        Mistake { on_key: true, ..Mistake::new(path, message) }
+    }
+
+    /// Something that is probably not meant.
+    pub(crate) fn warning(path: KeyPath, message: impl Into<String>) -> Self {
+        Mistake { severity: Severity::Warning, ..Mistake::on_key(path, message) }
+    }
+
+    /// A mistake in an SQL expression.
+    pub(crate) fn in_expression(path: KeyPath, error: &ExpressionError) -> Self {
+        let mut mistake = match error {
+            ExpressionError::UnknownColumn { name, known, .. } => {
+                Mistake::new(path, format!("there is no column `{name}`")).one_of("columns", known).meant(name, known)
+            }
+            ExpressionError::UnknownFunction { name, known, .. } => {
+                let mistake = Mistake::new(path, format!("there is no function `{name}`")).meant(name, known);
+                if known.len() > 20 { mistake } else { mistake.one_of("functions", known) }
+            }
+            other => Mistake::new(path, other.to_string()),
+        };
+        mistake.position = error.position();
+        mistake
+    }
+
+    /// Adds what stands there.
+    #[must_use]
+    pub(crate) fn found(mut self, found: impl Into<String>) -> Self {
+        self.found = Some(found.into());
+        self
+    }
+
+    /// Adds what would be right.
+    #[must_use]
+    pub(crate) fn expected(mut self, expected: impl Into<String>) -> Self {
+        self.expected = Some(expected.into());
+        self
+    }
+
+    /// Adds the names that there are.
+    #[must_use]
+    pub(crate) fn one_of<S: AsRef<str>>(mut self, what: &str, names: &[S]) -> Self {
+        let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+        self.expected = Some(match names.as_slice() {
+            [] => format!("there are no {what}"),
+            [one] => (*one).to_owned(),
+            many => format!("one of {}", many.join(", ")),
+        });
+        self
+    }
+
+    /// Adds the nearest of the names, if one is near.
+    #[must_use]
+    pub(crate) fn meant<S: AsRef<str>>(mut self, name: &str, names: &[S]) -> Self {
+        self.suggestion = did_you_mean(name, names.iter().map(AsRef::as_ref));
+        self
+    }
+}
+
+/// The candidate that `name` is probably a misspelling of.
+pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
+    let wanted = name.to_lowercase();
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase());
+    let (best, distance) = candidates
+        .into_iter()
+        .filter(|candidate| *candidate != name)
+        .map(|candidate| (candidate, distance(candidate)))
+        .min_by_key(|(candidate, distance)| (*distance, *candidate))?;
+    let longest = wanted.chars().count().max(best.chars().count());
+    (distance <= 1 + longest / 4 && distance < longest).then(|| best.to_owned())
+}
+
+/// A mistake and its place, ready to be shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Diagnostic {
+    /// Whether the job is refused for it.
+    pub severity: Severity,
+    /// The file, or the override, that it stands in; none for a job built in Rust.
+    pub source: Option<String>,
+    /// Line and column in that file, counted from 1, the column in characters.
+    pub place: Option<(usize, usize)>,
+    /// The key.
+    pub key: String,
+    /// What is wrong.
+    pub message: String,
+    /// What stands there.
+    pub found: Option<String>,
+    /// What would be right.
+    pub expected: Option<String>,
+    /// What was probably meant.
+    pub suggestion: Option<String>,
+    /// The line of the file.
+    pub line: Option<String>,
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.severity {
+            Severity::Error => f.write_str("error")?,
+            Severity::Warning => f.write_str("warning")?,
+        }
+        if let Some(source) = &self.source {
+            write!(f, ": {source}")?;
+        }
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.message)?;
+        if let (Some(text), Some((line, column))) = (&self.line, self.place) {
+            let number = line.to_string();
+            let margin = " ".repeat(number.len());
+            let indent: String = text.chars().take(column - 1).map(|c| if c == '\t' { '\t' } else { ' ' }).collect();
+            write!(f, "\n  {number} | {}\n  {margin} | {indent}^", text.trim_end())?;
+        }
+        if let Some(found) = &self.found {
+            write!(f, "\n  found: {found}")?;
+        }
+        if let Some(expected) = &self.expected {
+            write!(f, "\n  expected: {expected}")?;
+        }
+        if let Some(suggestion) = &self.suggestion {
+            write!(f, "\n  did you mean `{suggestion}`?")?;
+        }
+        Ok(())
+    }
+}
+
+/// A definition that was refused, with everything that is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Errors and warnings, in the order of the file.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for diagnostic in &self.diagnostics {
+            writeln!(f, "{diagnostic}\n")?;
+        }
+        match self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count() {
+            1 => f.write_str("1 mistake; nothing was started"),
+            count => write!(f, "{count} mistakes; nothing was started"),
+        }
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// The text of a definition, and where it came from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Origins<'a> {
+    /// Name of the file, as the user gave it.
+    pub(crate) file: &'a str,
+    /// Its text.
+    pub(crate) text: &'a str,
+    /// The overrides.
+    pub(crate) settings: &'a [String],
+    /// What it was read into, overrides applied.
+    pub(crate) tree: Option<&'a Value>,
+}
+
+/// Adds the places, and sorts by them: first the file from top to bottom, then the overrides.
+pub(crate) fn locate(mistakes: Vec<Mistake>, origins: Origins<'_>) -> Vec<Diagnostic> {
+    let mut located: Vec<(Origin, Diagnostic)> = mistakes
+        .into_iter()
+        .map(|mistake| {
+            let origin = origin_of(&mistake, origins);
+            (origin, diagnostic(mistake, origin, origins))
+        })
+        .collect();
+    located.sort_by_key(|(origin, _)| match origin {
+        Origin::File { start, .. } => (0, *start),
+        Origin::Setting(number) => (1, *number),
+        Origin::Unknown => (2, 0),
+    });
+    let mut diagnostics: Vec<Diagnostic> = located.into_iter().map(|(_, diagnostic)| diagnostic).collect();
+    diagnostics.dedup();
+    diagnostics
+}
+
+/// The mistakes of a job that was built in Rust: there is no file to point at.
+pub(crate) fn without_file(mistakes: Vec<Mistake>) -> Vec<Diagnostic> {
+    mistakes.into_iter().map(unplaced).collect()
+}
+
+fn unplaced(mistake: Mistake) -> Diagnostic {
+    Diagnostic {
+        severity: mistake.severity,
+        source: None,
+        place: None,
+        key: mistake.path.to_string(),
+        message: mistake.message,
+        found: mistake.found,
+        expected: mistake.expected,
+        suggestion: mistake.suggestion,
+        line: None,
+    }
+}
+
+fn origin_of(mistake: &Mistake, origins: Origins<'_>) -> Origin {
+    if let Some(number) = mistake.setting {
+        return Origin::Setting(number);
+    }
+    if let Some(bytes) = &mistake.bytes {
+        return Origin::File { start: bytes.start, end: bytes.end };
+    }
+    let Some(tree) = origins.tree else {
+        return Origin::Unknown;
+    };
+    let located = tree.locate(&mistake.path);
+    if mistake.on_key || !located.whole {
+        return located.key;
+    }
+    match (mistake.position, &located.value.kind, located.value.origin) {
+        (Some(position), Kind::Text(value), Origin::File { start, end }) => {
+            let inside = position_in_text(origins.text.get(start..end).unwrap_or_default(), value, position);
+            Origin::File { start: start + inside, end }
+        }
+        _ => located.value.origin,
+    }
+}
+
+/// The byte within a written TOML text at which a position of its value stands; 0 where escapes make that unclear.
+fn position_in_text(written: &str, value: &str, position: Position) -> usize {
+    let mut begin =
+        ["\"\"\"", "'''", "\"", "'"].iter().find(|quote| written.starts_with(**quote)).map_or(0, |q| q.len());
+    if begin == 3 {
+        begin += written[3..].starts_with('\n') as usize + 2 * (written[3..].starts_with("\r\n") as usize);
+    }
+    let content = &written[begin..];
+    if !content.starts_with(value) {
+        return 0;
+    }
+    let mut offset = 0;
+    for line in value.split_inclusive('\n').take(position.line.saturating_sub(1) as usize) {
+        offset += line.len();
+    }
+    let column = position.column.saturating_sub(1) as usize;
+    let within: usize = value[offset..].chars().take(column).map(char::len_utf8).sum();
+    begin + offset + within
+}
+
+fn diagnostic(mistake: Mistake, origin: Origin, origins: Origins<'_>) -> Diagnostic {
+    let mut diagnostic = unplaced(mistake);
+    match origin {
+        Origin::File { start, .. } => {
+            let (line, column, text) = line_of(origins.text, start);
+            diagnostic.place = Some((line, column));
+            diagnostic.line = Some(text.to_owned());
+            diagnostic.source = Some(origins.file.to_owned());
+        }
+        Origin::Setting(number) => {
+            let setting = origins.settings.get(number).map_or("", String::as_str);
+            diagnostic.source = Some(format!("--set {setting}"));
+        }
+        Origin::Unknown => diagnostic.source = Some(origins.file.to_owned()),
+    }
+    diagnostic
+}
+
+/// Line and column, from 1, of a byte, and the line's text.
+fn line_of(text: &str, byte: usize) -> (usize, usize, &str) {
+    let byte = (0..=byte.min(text.len())).rev().find(|byte| text.is_char_boundary(*byte)).unwrap_or(0);
+    let before = &text[..byte];
+    let begin = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = text[begin..byte].chars().count() + 1;
+    (line, column, text[begin..].lines().next().unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn near_names_are_suggested_and_far_ones_are_not() {
+        let names = ["clicks", "valid", "unique", "clicks_per_minute", "country"];
+        let meant = |name: &str| did_you_mean(name, names);
+        assert_eq!(meant("uniqe").as_deref(), Some("unique"));
+        assert_eq!(meant("contry").as_deref(), Some("country"));
+        assert_eq!(meant("Clicks").as_deref(), Some("clicks"));
+        assert_eq!(meant("click_per_minutes").as_deref(), Some("clicks_per_minute"));
+        assert_eq!(meant("banana"), None);
+        assert_eq!(meant("x"), None);
+    }
+
+    #[test]
+    fn a_position_in_an_expression_becomes_one_in_the_file() {
+        let position = |line, column| Position { line, column };
+        assert_eq!(position_in_text("\"a = b\"", "a = b", position(1, 5)), 5);
+        assert_eq!(position_in_text("'é = b'", "é = b", position(1, 5)), 6);
+        assert_eq!(position_in_text("\"\"\"\na\nbc\"\"\"", "a\nbc", position(2, 2)), 7);
+        assert_eq!(position_in_text("\"a\\tb\"", "a\tb", position(1, 3)), 0);
+    }
+
+    #[test]
+    fn lines_and_columns_count_characters() {
+        assert_eq!(line_of("ab\ncé = 1\n", 8), (2, 5, "cé = 1"));
+        assert_eq!(line_of("ab", 99), (1, 3, "ab"));
+        assert_eq!(line_of("", 0), (1, 1, ""));
+    }
+}

@@ -1,0 +1,38 @@
+//! A job that passed all checks.
+
+use weir_engine::graph::JobGraph;
+
+use crate::diagnose::Diagnostic;
+
+/// What is decided outside of the definition.
+#[derive(Debug, Clone, Default)]
+pub struct CompileOptions {
+    /// Number of subtasks of every node, whatever the definition says.
+    pub parallelism: Option<usize>,
+    /// Number of subtasks when neither this nor the definition says one; none: 1.
+    pub default_parallelism: Option<usize>,
+}
+
+/// A checked job: the graph that the engine runs, and what a person wants to know about it.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// The graph.
+    pub graph: JobGraph,
+    /// Where checkpoints go, when the definition says so: a folder or a URL.
+    pub checkpoint_storage: Option<String>,
+    /// For every node of the graph, in its order: what it does.
+    pub notes: Vec<NodeNote>,
+    /// What is probably not meant, though the job can run.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What a node of the graph does, for people.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NodeNote {
+    /// In few words, such as `where country = 'USA'`.
+    pub does: String,
+    /// What it remembers between records; none: nothing.
+    pub state: Option<String>,
+    /// The columns that it puts out, in order; none for sinks.
+    pub columns: Vec<String>,
+}

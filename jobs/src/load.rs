@@ -1,0 +1,60 @@
+//! A definition file → a checked job.
+
+use std::path::Path;
+
+use crate::compile::compile;
+use crate::diagnose::{Diagnostic, Mistake, Origins, Refusal, Severity, locate};
+use crate::job::{CompileOptions, Job};
+use crate::key_path::KeyPath;
+use crate::toml::tree::Value;
+use crate::toml::{apply_overrides, read_job};
+
+/// Reads a definition file, applies the overrides (`KEY=VALUE`), checks everything and compiles it.
+///
+/// # Errors
+/// When the file can't be read, and with every mistake that is in it.
+pub fn load(path: &Path, settings: &[String], options: &CompileOptions) -> Result<Job, Refusal> {
+    let name = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&name, &text, settings, options),
+        Err(error) => {
+            let origins = Origins { file: &name, text: "", settings: &[], tree: None };
+            let mistake = Mistake::new(KeyPath::default(), format!("the file can't be read: {error}"));
+            Err(Refusal { diagnostics: locate(vec![mistake], origins) })
+        }
+    }
+}
+
+/// Like [`load`], for a text that is already there; `name` stands for the file in messages.
+///
+/// # Errors
+/// With every mistake that is in it.
+pub fn parse(name: &str, text: &str, settings: &[String], options: &CompileOptions) -> Result<Job, Refusal> {
+    let origins = Origins { file: name, text, settings, tree: None };
+    let mut tree = match Value::parse(text) {
+        Ok(tree) => tree,
+        Err(mistake) => return Err(Refusal { diagnostics: locate(vec![*mistake], origins) }),
+    };
+    let mut mistakes = apply_overrides(&mut tree, settings);
+    let (builder, unread) = read_job(&tree);
+    mistakes.extend(unread);
+    let (job, wrong) = compile(&builder.spec, options);
+    // A value that could not be read is missing for the compiler too, which would say so once more.
+    let echo = |mistake: &Mistake| mistakes.iter().any(|known| is_echo(known, mistake));
+    let news: Vec<Mistake> = wrong.into_iter().filter(|mistake| !echo(mistake)).collect();
+    mistakes.extend(news);
+    let refused = mistakes.iter().any(|mistake| mistake.severity == Severity::Error);
+    let diagnostics: Vec<Diagnostic> = locate(mistakes, Origins { tree: Some(&tree), ..origins });
+    match job {
+        Some(mut job) if !refused => {
+            job.warnings = diagnostics;
+            Ok(job)
+        }
+        _ => Err(Refusal { diagnostics }),
+    }
+}
+
+/// Whether `later` is about the same key as `earlier`, or about one inside it.
+fn is_echo(earlier: &Mistake, later: &Mistake) -> bool {
+    !earlier.path.0.is_empty() && later.path.0.starts_with(&earlier.path.0)
+}

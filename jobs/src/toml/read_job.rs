@@ -1,0 +1,383 @@
+//! The definition's tree → the builder. Knows the sections and their keys; what the values mean is checked when the
+//! builder compiles.
+
+use std::time::Duration;
+
+use serde_json::Map as JsonMap;
+use weir_operators::source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema};
+use weir_operators::source::generator::ClickStreamConfig;
+
+use super::reader::{Mistakes, Reader};
+use super::tree::{Kind, Value};
+use crate::builder::JobBuilder;
+use crate::diagnose::Mistake;
+use crate::key_path::KeyPath;
+use crate::spec::{
+    Aggregate, Checkpoint, Compression, Dedup, FilesSink, FilesSource, Format, Map, NodeBody, Reduce, Sink,
+    SinkConnector, Source, SourceConnector, Window,
+};
+
+/// Reads all sections. The builder holds whatever could be read; it is to be built only if there are no mistakes.
+pub(crate) fn read_job(tree: &Value) -> (JobBuilder, Vec<Mistake>) {
+    let mistakes = Mistakes::default();
+    let root = Reader::new(tree, KeyPath::default(), &mistakes);
+    let mut builder = read_job_section(&root);
+    for (kind, read) in SECTIONS {
+        let Some(section) = root.table(kind) else { continue };
+        for (name, node) in section.children() {
+            check_name(name, &node, &mistakes);
+            builder = builder.node(name, read(node));
+        }
+    }
+    if let Some(filters) = root.table("filters") {
+        for id in filters.keys() {
+            if let Some(condition) = filters.text(id) {
+                builder = builder.filter(id, condition);
+            }
+        }
+    }
+    root.finish();
+    (builder, mistakes.into_vec())
+}
+
+type ReadNode = fn(Reader<'_>) -> NodeBody;
+
+/// The sections with nodes in them.
+const SECTIONS: [(&str, ReadNode); 6] = [
+    ("source", |node| NodeBody::Source(read_source(node))),
+    ("map", |node| NodeBody::Map(read_map(node))),
+    ("dedup", |node| NodeBody::Dedup(read_dedup(node))),
+    ("aggregate", |node| NodeBody::Aggregate(read_aggregate(node))),
+    ("reduce", |node| NodeBody::Reduce(read_reduce(node))),
+    ("sink", |node| NodeBody::Sink(read_sink(node))),
+];
+
+fn check_name(name: &str, node: &Reader<'_>, mistakes: &Mistakes) {
+    let right = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.is_empty() || !name.chars().all(right) {
+        let mistake = Mistake::on_key(node.path.clone(), format!("`{name}` can't be the name of a node"));
+        mistakes.add(mistake.expected("letters, digits, `_` and `-`"));
+    }
+}
+
+fn read_job_section(root: &Reader<'_>) -> JobBuilder {
+    let Some(job) = root.table("job") else {
+        root.missing("job", "{ name = \"ad-click\" }");
+        return JobBuilder::new("");
+    };
+    let mut builder = JobBuilder::new(job.required_text("name", "\"ad-click\""));
+    if let Some(section) = job.table("checkpoint") {
+        let standard = Checkpoint::default();
+        let retain = section.integer("retain", 1..=1_000_000).and_then(|retain| usize::try_from(retain).ok());
+        builder = builder.checkpoint(Checkpoint {
+            interval: section.positive_duration("interval").unwrap_or(standard.interval),
+            storage: section.text("storage"),
+            retain: retain.unwrap_or(standard.retain),
+        });
+        section.finish();
+    }
+    if let Some(parallelism) = job.integer("parallelism", 1..=i64::from(u16::MAX)) {
+        builder = builder.parallelism(usize::try_from(parallelism).unwrap_or(1));
+    }
+    if let Some(groups) = job.integer("max_parallelism", 1..=i64::from(u16::MAX)) {
+        builder = builder.max_parallelism(u16::try_from(groups).unwrap_or(u16::MAX));
+    }
+    job.finish();
+    builder
+}
+
+fn read_source(node: Reader<'_>) -> Source {
+    if node.value("connector").is_none() {
+        node.missing("connector", "\"files\" or \"generator\"");
+    }
+    let connector = match node.choice("connector", &[("files", true), ("generator", false)]) {
+        Some(false) => SourceConnector::Generator {
+            stream: Box::new(read_generator(&node)),
+            clicks_per_second: positive(&node, "clicks_per_second"),
+        },
+        _ => SourceConnector::Files(read_files_source(&node)),
+    };
+    let mut source = Source::new(connector);
+    source.event_time = node.text("event_time");
+    if let Some(watermark) = node.table("watermark") {
+        source.delay = watermark.duration("delay").unwrap_or_default();
+        source.idle_after = watermark.positive_duration("idle_after");
+        source.max_jump = watermark.positive_duration("max_jump");
+        watermark.finish();
+    }
+    node.finish();
+    source
+}
+
+fn read_files_source(node: &Reader<'_>) -> FilesSource {
+    let schema = read_schema(node);
+    let delimiter = read_delimiter(node);
+    let formats = [("click_log", 0), ("csv", 1), ("json", 2), ("parquet", 3)];
+    if node.value("format").is_none() {
+        node.missing("format", "\"click_log\", \"csv\", \"json\" or \"parquet\"");
+    }
+    let format = match node.choice("format", &formats) {
+        Some(1) => Format::Csv { schema: declared(node, schema), delimiter: delimiter.unwrap_or(',') },
+        Some(2) => Format::Json { schema: declared(node, schema) },
+        Some(3) => Format::Parquet { schema },
+        _ => {
+            if schema.is_some() && node.text("format").as_deref() == Some("click_log") {
+                node.refuse("schema", "a click log has its columns already", "no `schema`, or another format");
+            }
+            Format::ClickLog
+        }
+    };
+    if delimiter.is_some() && !matches!(format, Format::Csv { .. }) {
+        node.refuse("delimiter", "only csv has a delimiter", "no `delimiter`, or `format = \"csv\"`");
+    }
+    FilesSource {
+        path: node.required_text("path", "\"jobs/data/clicks\""),
+        format,
+        follow: node.flag("follow").unwrap_or(false),
+        max_line_bytes: positive(node, "max_line_bytes"),
+        batch_rows: positive(node, "batch_rows"),
+        poll: node.positive_duration("poll"),
+        discover: node.positive_duration("discover"),
+        rotation_grace: node.duration("rotation_grace"),
+    }
+}
+
+/// A whole number from 1 to 2^30.
+fn positive(node: &Reader<'_>, key: &str) -> Option<u64> {
+    node.integer(key, 1..=1 << 30).and_then(|number| u64::try_from(number).ok())
+}
+
+fn declared(node: &Reader<'_>, schema: Option<DeclaredSchema>) -> DeclaredSchema {
+    if node.value("schema").is_none() {
+        node.missing("schema", "{ ad_id = \"string\", click_timestamp = \"timestamp\" }");
+    }
+    schema.unwrap_or_default()
+}
+
+fn read_schema(node: &Reader<'_>) -> Option<DeclaredSchema> {
+    let columns = node.named_texts("schema")?;
+    let mut schema = DeclaredSchema::default();
+    for (name, written) in columns {
+        match COLUMN_TYPES.into_iter().find(|column_type| column_type.name() == written) {
+            Some(column_type) => schema.columns.push(DeclaredColumn { name, column_type }),
+            None => {
+                let names = COLUMN_TYPES.map(ColumnType::name);
+                let mistake = Mistake::new(node.path.key("schema").key(&name), format!("there is no type `{written}`"));
+                node.note(mistake.one_of("types", &names).meant(&written, &names));
+            }
+        }
+    }
+    Some(schema)
+}
+
+const COLUMN_TYPES: [ColumnType; 6] = [
+    ColumnType::String,
+    ColumnType::Integer,
+    ColumnType::Float,
+    ColumnType::Boolean,
+    ColumnType::Timestamp,
+    ColumnType::Date,
+];
+
+fn read_delimiter(node: &Reader<'_>) -> Option<char> {
+    let text = node.text("delimiter")?;
+    match text.as_bytes() {
+        [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Some(char::from(*byte)),
+        _ => {
+            node.refuse("delimiter", "this can't stand between two values", "one ASCII character, as in \";\"");
+            None
+        }
+    }
+}
+
+/// The generator's settings are those of `weir generate`, under the same names.
+fn read_generator(node: &Reader<'_>) -> ClickStreamConfig {
+    let standard = ClickStreamConfig::default();
+    let mut config = standard.clone();
+    let Ok(serde_json::Value::Object(known)) = serde_json::to_value(&standard) else {
+        return standard;
+    };
+    for key in known.keys() {
+        let Some(value) = node.value(key) else { continue };
+        let mut settings = known.clone();
+        settings.insert(key.clone(), to_json(value));
+        match serde_json::from_value::<ClickStreamConfig>(serde_json::Value::Object(settings)) {
+            Ok(_) => config = with_setting(&config, key, value),
+            Err(error) => {
+                let mistake = Mistake::new(node.path.key(key), error.to_string());
+                node.note(mistake.found(value.kind.show()));
+            }
+        }
+    }
+    config
+}
+
+fn with_setting(config: &ClickStreamConfig, key: &str, value: &Value) -> ClickStreamConfig {
+    let Ok(serde_json::Value::Object(mut settings)) = serde_json::to_value(config) else {
+        return config.clone();
+    };
+    settings.insert(key.to_owned(), to_json(value));
+    serde_json::from_value(serde_json::Value::Object(settings)).unwrap_or_else(|_| config.clone())
+}
+
+fn to_json(value: &Value) -> serde_json::Value {
+    match &value.kind {
+        Kind::Table(entries) => {
+            let entries = entries.iter().map(|entry| (entry.key.clone(), to_json(&entry.value)));
+            serde_json::Value::Object(entries.collect::<JsonMap<_, _>>())
+        }
+        Kind::Array(values) => values.iter().map(to_json).collect(),
+        Kind::Text(text) | Kind::Datetime(text) => text.clone().into(),
+        Kind::Integer(number) => (*number).into(),
+        Kind::Float(number) => (*number).into(),
+        Kind::Boolean(value) => (*value).into(),
+    }
+}
+
+fn read_map(node: Reader<'_>) -> Map {
+    let input = node.required_text("input", "the name of a node, in quotes");
+    let map = Map { input, condition: node.text("where"), select: node.named_texts("select") };
+    if map.condition.is_none()
+        && map.select.is_none()
+        && node.value("where").is_none()
+        && node.value("select").is_none()
+    {
+        node.missing(
+            "where",
+            "\"a condition\", or select = { name = \"an expression\" }: without both it does nothing",
+        );
+    }
+    node.finish();
+    map
+}
+
+fn read_dedup(node: Reader<'_>) -> Dedup {
+    let input = node.required_text("input", "the name of a node, in quotes");
+    if node.value("key").is_none() {
+        node.missing("key", "[\"event_id\"]");
+    }
+    if node.value("ttl").is_none() {
+        node.missing("ttl", "\"1h\"");
+    }
+    let dedup = Dedup {
+        input,
+        key: node.texts("key").unwrap_or_default(),
+        ttl: node.positive_duration("ttl").unwrap_or_default(),
+        same_event_time: node.flag("same_event_time").unwrap_or(false),
+    };
+    node.finish();
+    dedup
+}
+
+fn read_aggregate(node: Reader<'_>) -> Aggregate {
+    let input = node.required_text("input", "the name of a node, in quotes");
+    if node.value("key").is_none() {
+        node.missing("key", "[\"ad_id\"]");
+    }
+    if node.value("window").is_none() {
+        node.missing("window", "{ tumbling = \"1m\" }");
+    }
+    if node.value("select").is_none() {
+        node.missing("select", "{ count = \"count(*)\" }");
+    }
+    let (window, allowed_lateness) = match node.table("window") {
+        Some(window) => {
+            let lateness = window.duration("allowed_lateness").unwrap_or_default();
+            (read_window(window, true), lateness)
+        }
+        None => (None, Duration::ZERO),
+    };
+    let aggregate = Aggregate {
+        input,
+        key: node.texts("key").unwrap_or_default(),
+        window: window.unwrap_or(Window::Tumbling { size: Duration::from_secs(60) }),
+        allowed_lateness,
+        select: node.named_texts("select").unwrap_or_default(),
+    };
+    node.finish();
+    aggregate
+}
+
+/// Exactly one of `tumbling`, `hopping` with `slide`, and `session`.
+fn read_window(window: Reader<'_>, sessions: bool) -> Option<Window> {
+    let expected = if sessions {
+        "one of { tumbling = \"1m\" }, { hopping = \"5m\", slide = \"1m\" } and { session = \"30m\" }"
+    } else {
+        "one of { tumbling = \"1m\" } and { hopping = \"5m\", slide = \"1m\" }"
+    };
+    let tumbling = window.positive_duration("tumbling");
+    let hopping = window.positive_duration("hopping");
+    let slide = window.positive_duration("slide");
+    let session = if sessions { window.positive_duration("session") } else { None };
+    let written = ["tumbling", "hopping", "session"].iter().filter(|key| window.has(key)).count();
+    let read = match (tumbling, hopping, session) {
+        _ if written != 1 => {
+            let message =
+                if written == 0 { "this says no kind of window" } else { "this says several kinds of windows" };
+            window.note(Mistake::new(window.path.clone(), message).expected(expected));
+            None
+        }
+        (Some(size), None, None) => Some(Window::Tumbling { size }),
+        (None, Some(size), None) => match slide {
+            Some(slide) => Some(Window::Hopping { size, slide }),
+            None => {
+                if !window.has("slide") {
+                    window.missing("slide", "\"1m\"");
+                }
+                None
+            }
+        },
+        (None, None, Some(gap)) => Some(Window::Session { gap }),
+        _ => None,
+    };
+    if window.has("slide") && !window.has("hopping") && written == 1 {
+        window.refuse("slide", "only a hopping window slides", expected);
+    }
+    window.finish();
+    read
+}
+
+fn read_reduce(node: Reader<'_>) -> Reduce {
+    let mut reduce = Reduce::top(node.required_text("input", "the name of an aggregate, in quotes"), 0, "");
+    match node.table("top") {
+        Some(top) => {
+            if top.value("n").is_none() {
+                top.missing("n", "100");
+            }
+            reduce.n = top.integer("n", 1..=1_000_000).and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
+            reduce.by = top.required_text("by", "\"count\"");
+            reduce.per = top.texts("per").unwrap_or_default();
+            top.finish();
+        }
+        None => node.missing("top", "{ n = 100, by = \"count\" }"),
+    }
+    reduce.window = node.table("window").and_then(|window| read_window(window, false));
+    node.finish();
+    reduce
+}
+
+fn read_sink(node: Reader<'_>) -> Sink {
+    let input = node.required_text("input", "the name of a node, in quotes");
+    if node.value("connector").is_none() {
+        node.missing("connector", "\"files\" or \"console\"");
+    }
+    let connector = match node.choice("connector", &[("files", true), ("console", false)]) {
+        Some(false) => SinkConnector::Console,
+        _ => SinkConnector::Files(read_files_sink(&node)),
+    };
+    let sink = Sink { input, connector, select: node.texts("select") };
+    node.finish();
+    sink
+}
+
+fn read_files_sink(node: &Reader<'_>) -> FilesSink {
+    // There is one format so far; it is written out in definitions so that they stay right when there are more.
+    node.choice("format", &[("parquet", ())]);
+    let compressions = [Compression::None, Compression::Snappy, Compression::Zstd].map(|one| (one.name(), one));
+    FilesSink {
+        path: node.required_text("path", "\"out/counts\""),
+        compression: node.choice("compression", &compressions).unwrap_or(Compression::None).name(),
+        hourly: node.choice("partition_by", &[("hour", true), ("none", false)]).unwrap_or(false),
+        partition_column: node.text("partition_column"),
+    }
+}

@@ -1,0 +1,212 @@
+//! Reads the keys of one table, and remembers which were asked for: all others are mistakes.
+
+use std::cell::RefCell;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::tree::{Entry, Kind, Value};
+use crate::diagnose::Mistake;
+use crate::duration;
+use crate::key_path::KeyPath;
+
+/// What has been found wrong so far.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+
+impl Mistakes {
+    pub(super) fn add(&self, mistake: Mistake) {
+        self.0.borrow_mut().push(mistake);
+    }
+
+    pub(super) fn into_vec(self) -> Vec<Mistake> {
+        self.0.into_inner()
+    }
+}
+
+/// One table being read. Every getter notes its key as known; wrong types are noted as mistakes and read as absent.
+pub(super) struct Reader<'a> {
+    entries: &'a [Entry],
+    pub(super) path: KeyPath,
+    mistakes: &'a Mistakes,
+    known: RefCell<Vec<String>>,
+}
+
+impl<'a> Reader<'a> {
+    /// A reader of a value that should be a table.
+    pub(super) fn new(value: &'a Value, path: KeyPath, mistakes: &'a Mistakes) -> Self {
+        let entries = match &value.kind {
+            Kind::Table(entries) => entries.as_slice(),
+            other => {
+                mistakes.add(Mistake::new(path.clone(), "this should be a table").found(other.show()));
+                &[]
+            }
+        };
+        Reader { entries, path, mistakes, known: RefCell::default() }
+    }
+
+    /// Notes something that is wrong with the value of a key.
+    pub(super) fn refuse(&self, key: &str, message: impl Into<String>, expected: &str) {
+        let mut mistake = Mistake::new(self.path.key(key), message).expected(expected);
+        mistake.found = self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.kind.show());
+        self.mistakes.add(mistake);
+    }
+
+    /// Notes that a key is missing.
+    pub(super) fn missing(&self, key: &str, expected: &str) {
+        let message = format!("the key `{key}` is missing");
+        self.mistakes.add(Mistake::on_key(self.path.clone(), message).expected(format!("{key} = {expected}")));
+    }
+
+    /// Notes a mistake anywhere.
+    pub(super) fn note(&self, mistake: Mistake) {
+        self.mistakes.add(mistake);
+    }
+
+    /// Whether a key is there.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.entries.iter().any(|entry| entry.key == key)
+    }
+
+    /// The raw value of a key.
+    pub(super) fn value(&self, key: &str) -> Option<&'a Value> {
+        if !self.known.borrow().iter().any(|known| known == key) {
+            self.known.borrow_mut().push(key.to_owned());
+        }
+        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+    }
+
+    fn typed<T>(&self, key: &str, expected: &str, read: impl Fn(&'a Kind) -> Option<T>) -> Option<T> {
+        let value = self.value(key)?;
+        let read = read(&value.kind);
+        if read.is_none() {
+            self.refuse(key, format!("`{key}` is {}", value.kind.name()), expected);
+        }
+        read
+    }
+
+    /// A text.
+    pub(super) fn text(&self, key: &str) -> Option<String> {
+        self.typed(key, "a text in quotes", |kind| match kind {
+            Kind::Text(text) => Some(text.clone()),
+            _ => None,
+        })
+    }
+
+    /// A text that has to be there.
+    pub(super) fn required_text(&self, key: &str, example: &str) -> String {
+        if self.value(key).is_none() {
+            self.missing(key, example);
+        }
+        self.text(key).unwrap_or_default()
+    }
+
+    /// True or false.
+    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+        self.typed(key, "true or false", |kind| match kind {
+            Kind::Boolean(value) => Some(*value),
+            _ => None,
+        })
+    }
+
+    /// A whole number in a range.
+    pub(super) fn integer(&self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
+        let expected = format!("a whole number from {} to {}", range.start(), range.end());
+        self.typed(key, &expected, |kind| match kind {
+            Kind::Integer(number) if range.contains(number) => Some(*number),
+            _ => None,
+        })
+    }
+
+    /// A duration.
+    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+        self.typed(key, duration::EXAMPLES, |kind| match kind {
+            Kind::Text(text) => duration::parse(text),
+            _ => None,
+        })
+    }
+
+    /// A duration that is longer than nothing.
+    pub(super) fn positive_duration(&self, key: &str) -> Option<Duration> {
+        let duration = self.duration(key)?;
+        if duration.is_zero() {
+            self.refuse(key, format!("`{key}` is nothing"), "a duration longer than nothing");
+            return None;
+        }
+        Some(duration)
+    }
+
+    /// A list of texts.
+    pub(super) fn texts(&self, key: &str) -> Option<Vec<String>> {
+        self.typed(key, "a list of texts, as in [\"ad_id\", \"user_id\"]", |kind| match kind {
+            Kind::Array(values) => values
+                .iter()
+                .map(|value| match &value.kind {
+                    Kind::Text(text) => Some(text.clone()),
+                    _ => None,
+                })
+                .collect(),
+            _ => None,
+        })
+    }
+
+    /// Named texts in the order written, as in `{ count = "count(*)" }`.
+    pub(super) fn named_texts(&self, key: &str) -> Option<Vec<(String, String)>> {
+        let expected = "names and texts, as in { name = \"...\" }";
+        let entries = self.typed(key, expected, |kind| match kind {
+            Kind::Table(entries) => Some(entries),
+            _ => None,
+        })?;
+        let mut named = Vec::with_capacity(entries.len());
+        for entry in entries {
+            match &entry.value.kind {
+                Kind::Text(text) => named.push((entry.key.clone(), text.clone())),
+                other => self.mistakes.add(
+                    Mistake::new(self.path.key(key).key(&entry.key), format!("this is {}", other.name()))
+                        .found(other.show())
+                        .expected("a text in quotes"),
+                ),
+            }
+        }
+        Some(named)
+    }
+
+    /// One of a few words.
+    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let text = self.text(key)?;
+        let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let names: Vec<&str> = choices.iter().map(|(name, _)| *name).collect();
+            let message = format!("there is no {key} called `{text}`");
+            let mistake = Mistake::new(self.path.key(key), message);
+            self.mistakes.add(mistake.one_of(key, &names).meant(&text, &names));
+        }
+        found
+    }
+
+    /// A table inside.
+    pub(super) fn table(&self, key: &str) -> Option<Reader<'a>> {
+        let value = self.value(key)?;
+        Some(Reader::new(value, self.path.key(key), self.mistakes))
+    }
+
+    /// The tables inside, whatever their names, as in `[map.valid]` and `[map.other]`.
+    pub(super) fn children(&self) -> impl Iterator<Item = (&'a str, Reader<'a>)> {
+        self.entries
+            .iter()
+            .map(|entry| (entry.key.as_str(), Reader::new(&entry.value, self.path.key(&entry.key), self.mistakes)))
+    }
+
+    /// The keys, in the order written.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
+        self.entries.iter().map(|entry| entry.key.as_str())
+    }
+
+    /// Notes every key that was not asked for as a mistake.
+    pub(super) fn finish(self) {
+        let known = self.known.into_inner();
+        for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key)) {
+            let mistake = Mistake::on_key(self.path.key(&entry.key), format!("the key `{}` is unknown", entry.key));
+            self.mistakes.add(mistake.one_of("keys", &known).meant(&entry.key, &known));
+        }
+    }
+}
