@@ -48,6 +48,33 @@ async fn a_stopped_job_goes_on_where_it_was_at_another_parallelism() {
     sinks.check(20_000);
 }
 
+/// State that rests is only referred to by later checkpoints; however often its key groups change hands, a row counts once, and
+/// a row that has been replaced by its new owner counts no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn state_at_rest_survives_any_sequence_of_parallelisms() {
+    let (store, sinks) = (store(), Sinks::default());
+    for (step, parallelism) in [1, 2, 1, 1, 3, 2, 2, 1, 1].into_iter().enumerate() {
+        let mut job = job(parallelism, 20_000);
+        let stop = StopSignal::default();
+        // Every third run reads a little; the others only pass on what they were given.
+        let reads = step % 3 == 0;
+        if !reads {
+            job.nodes[0].config["rest_ms"] = 60_000.into();
+            stop.stop();
+        }
+        let stopper = stop.clone();
+        let stopping = async move {
+            Env::default().sleep(std::time::Duration::from_millis(50)).await;
+            stopper.stop();
+        };
+        let env = Env::seeded(step as u64);
+        let (outcome, ()) = tokio::join!(run_once(job, &store, &sinks, env, &stop), stopping);
+        outcome.unwrap();
+    }
+    run_to_end(job(2, 20_000), &store, &sinks, Env::default()).await;
+    sinks.check(20_000);
+}
+
 /// Every named point, at its first and at a later visit; then every point after every other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_point_changes_nothing() {

@@ -92,6 +92,8 @@ pub struct FilePart {
     pub first_row_group: usize,
     /// Number of row groups.
     pub row_groups: usize,
+    /// The key groups whose rows count. Rows of others are another subtask's, which may have replaced them since.
+    pub key_groups: KeyGroupRange,
 }
 
 /// A file of the checkpoint store.
@@ -188,8 +190,10 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn manifest(checkpoint: u64, files: &[&str]) -> Manifest {
+        let key_groups = KeyGroupRange::all(128);
+        let part = |file| FilePart { file, first_row_group: 0, row_groups: 1, key_groups };
         let file = |path: &&str| FileRef { path: (*path).into(), bytes: 1, checksum: checksum(b"x") };
-        let parts = files.iter().map(|path| FilePart { file: file(path), first_row_group: 0, row_groups: 1 }).collect();
+        let parts = files.iter().map(|path| part(file(path))).collect();
         let segments = vec![SegmentState { id: "s".into(), parts }];
         let subtask = SubtaskState { segments, ..SubtaskState::default() };
         Manifest {

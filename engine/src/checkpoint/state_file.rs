@@ -6,6 +6,7 @@
 use super::manifest::{FilePart, FileRef, SegmentState, checksum};
 use crate::{
     error::{EngineError, Result},
+    key_group::KeyGroupRange,
     parquet_pages::writer::PlainParquetWriter,
     state::{Change, Snapshot, StateRows},
 };
@@ -18,8 +19,13 @@ use std::collections::BTreeMap;
 const READ_BATCH: usize = 65_536;
 
 /// The segments of one operator in one subtask, and where their rows lie.
-#[derive(Debug, Default)]
+///
+/// Invariant: a row counts in the parts of one subtask only. What is taken over from a checkpoint is narrowed to the subtask's
+/// own key groups, so that files that several subtasks go on with are neither counted twice nor stale when the key groups
+/// change hands again.
+#[derive(Debug)]
 pub struct SegmentLedger {
+    key_groups: KeyGroupRange,
     segments: BTreeMap<String, Vec<FilePart>>,
 }
 
@@ -89,10 +95,19 @@ pub fn file_ref(path: String, content: &Bytes) -> FileRef {
 }
 
 impl SegmentLedger {
-    /// Continues segments of a checkpoint.
+    /// For a subtask that owns these key groups.
+    pub fn new(key_groups: KeyGroupRange) -> Self {
+        SegmentLedger { key_groups, segments: BTreeMap::new() }
+    }
+
+    /// Continues segments of a checkpoint, as far as they are this subtask's.
     pub fn restore(&mut self, segments: &[SegmentState]) {
         for segment in segments {
-            self.segments.entry(segment.id.clone()).or_default().extend(segment.parts.iter().cloned());
+            let own = segment.parts.iter().filter_map(|part| {
+                let key_groups = part.key_groups.intersection(self.key_groups)?;
+                Some(FilePart { key_groups, ..part.clone() })
+            });
+            self.segments.entry(segment.id.clone()).or_default().extend(own);
         }
     }
 
@@ -119,6 +134,7 @@ impl SegmentLedger {
                     file: file.clone(),
                     first_row_group: segment.first_row_group,
                     row_groups: segment.row_groups,
+                    key_groups: self.key_groups,
                 });
             }
             self.segments.insert(segment.id.clone(), parts);
@@ -184,7 +200,7 @@ mod tests {
 
     #[test]
     fn segments_grow_rest_and_go() {
-        let mut ledger = SegmentLedger::default();
+        let mut ledger = SegmentLedger::new(KeyGroupRange::all(128));
         let (_, first) = take(
             &mut ledger,
             "1",
@@ -205,9 +221,26 @@ mod tests {
     }
 
     #[test]
+    fn what_is_taken_over_is_narrowed_to_the_own_key_groups() {
+        let range = |start, end| KeyGroupRange { start, end };
+        let mut whole = SegmentLedger::new(range(0, 8));
+        let (states, _) = take(&mut whole, "1", vec![segment("a", Change::Replace(rows(&[1, 2])))]);
+        let halves = [range(0, 4), range(4, 8)].map(|half| {
+            let mut ledger = SegmentLedger::new(half);
+            ledger.restore(&states);
+            take(&mut ledger, "2", vec![segment("a", Change::Unchanged)]).0
+        });
+        let mut again = SegmentLedger::new(range(0, 8));
+        halves.iter().for_each(|half| again.restore(half));
+        let (states, _) = take(&mut again, "3", vec![segment("a", Change::Unchanged)]);
+        let ranges: Vec<KeyGroupRange> = states[0].parts.iter().map(|part| part.key_groups).collect();
+        assert_eq!(ranges, [range(0, 4), range(4, 8)], "one file in two parts, and every row once");
+    }
+
+    #[test]
     fn an_unchanged_segment_must_be_known() {
         let encoded = encode(Snapshot { segments: vec![segment("a", Change::Unchanged)] }).unwrap();
-        assert!(SegmentLedger::default().record(&encoded, None).is_err());
+        assert!(SegmentLedger::new(KeyGroupRange::all(128)).record(&encoded, None).is_err());
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Link {
         counters: Counters,
     ) -> Self {
         let (rows_in, rows_out) = (counters.counter("rows_in"), counters.counter("rows_out"));
-        let ledger = Arc::default();
+        let ledger = Arc::new(Mutex::new(SegmentLedger::new(key_groups)));
         Link { node, body, targets, subtask, key_groups, counters, rows_in, rows_out, ledger }
     }
 }

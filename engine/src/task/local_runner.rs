@@ -111,12 +111,9 @@ pub async fn run(
     let attempt = store.claim_attempt(&env).await?;
     observer.update(|run| run.attempt = Some(attempt));
     env.crash_point("attempt.claimed")?;
-    let newest = store.newest().await?;
-    if let Some(manifest) = &newest {
-        recovery::check(manifest, &graph.job, &definition)?;
-    }
     let committers = recovery::committers(&graph.job, factory.as_ref(), &env)?;
-    recovery::recover(&store, &env, &committers, newest.as_ref(), attempt, graph.job.checkpoint.retain).await?;
+    let newest = recovery::take_over(&store, &env, &committers, &graph.job, &definition, attempt).await?;
+    recovery::sweep(&store, &env, &committers, newest.as_ref(), attempt, graph.job.checkpoint.retain).await?;
     observer.update(|run| run.restored = newest.as_ref().map(|manifest| manifest.checkpoint));
     if let Some(manifest) = newest.clone().filter(|manifest| manifest.last) {
         return Ok(RunOutcome { manifest, was_finished: true });

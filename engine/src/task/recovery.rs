@@ -1,6 +1,9 @@
 //! What a new attempt owes to the one before: its decided commits first, then its leftovers swept away.
 //!
-//! Invariant: nothing of a new attempt runs before every committable of the newest completed checkpoint is visible.
+//! Invariants: nothing of a new attempt runs before every committable of the newest completed checkpoint is visible; nothing
+//! is swept away before no former attempt can complete a checkpoint any more. An attempt that is frozen just before it creates
+//! its manifest may go on at any time: so the new one first takes that number itself, with a checkpoint that changes nothing
+//! ([`take_over`]).
 
 use crate::{
     checkpoint::{CheckpointStore, Manifest, manifest::FORMAT_VERSION, retire},
@@ -53,7 +56,8 @@ pub fn check(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<
             manifest.max_parallelism, graph.max_parallelism
         ));
     }
-    if manifest.definition != definition {
+    // Nothing has been read yet under a definition that a checkpoint without state names.
+    if manifest.definition != definition && !manifest.operators.is_empty() {
         return refuse("was taken by another version of the definition".into());
     }
     Ok(())
@@ -94,11 +98,66 @@ pub async fn commit(
     env.crash_point("commit.marked")
 }
 
-/// Finishes what the newest checkpoint decided, and removes what dead attempts have left behind.
+/// Finishes what the newest checkpoint decided, and takes the number after it, so that no former attempt can complete a
+/// checkpoint any more. Returns what to go on from; nothing when there is nothing to go on from and nobody was before.
+///
+/// # Errors
+/// When the newest checkpoint cannot be continued, or storage or a sink refuses.
+pub async fn take_over(
+    store: &CheckpointStore,
+    env: &Env,
+    committers: &Committers,
+    graph: &JobGraph,
+    definition: &str,
+    attempt: Attempt,
+) -> Result<Option<Manifest>> {
+    loop {
+        let newest = store.newest().await?;
+        if let Some(manifest) = &newest {
+            check(manifest, graph, definition)?;
+            let decided: Vec<Committable> = manifest.to_commit().cloned().collect();
+            commit(store, env, committers, manifest.checkpoint, &decided).await?;
+        }
+        env.crash_point("recovery.committed")?;
+        let is_first = newest.is_none() && attempt == Attempt(1);
+        if is_first || newest.as_ref().is_some_and(|manifest| manifest.last) {
+            return Ok(newest);
+        }
+        let same = unchanged(newest, env, graph, definition, attempt);
+        if store.create(env, &store.layout().manifest(same.checkpoint), same.to_bytes()?.into()).await? {
+            env.crash_point("recovery.taken_over")?;
+            return Ok(Some(same));
+        }
+        // A former attempt was faster: its checkpoint is the newest now.
+        tracing::info!(checkpoint = %same.checkpoint, "a former attempt has completed one more checkpoint");
+    }
+}
+
+/// The checkpoint after `newest` if nothing happens in between.
+fn unchanged(newest: Option<Manifest>, env: &Env, graph: &JobGraph, definition: &str, attempt: Attempt) -> Manifest {
+    let checkpoint = newest.as_ref().map_or(CheckpointId(1), |manifest| manifest.checkpoint.next());
+    Manifest {
+        format_version: FORMAT_VERSION,
+        weir_version: env!("CARGO_PKG_VERSION").into(),
+        job: graph.name.clone(),
+        definition: definition.into(),
+        checkpoint,
+        attempt,
+        completed_at_ms: env.wall_clock_ms(),
+        duration_ms: 0,
+        last: false,
+        max_parallelism: graph.max_parallelism,
+        operators: newest.map(|manifest| manifest.operators).unwrap_or_default(),
+        committables: Vec::new(),
+        uncommitted: Vec::new(),
+    }
+}
+
+/// Removes what dead attempts have left behind. None of them can complete a checkpoint any more: see [`take_over`].
 ///
 /// # Errors
 /// When storage or a sink refuses.
-pub async fn recover(
+pub async fn sweep(
     store: &CheckpointStore,
     env: &Env,
     committers: &Committers,
@@ -107,10 +166,6 @@ pub async fn recover(
     retain: usize,
 ) -> Result<()> {
     let keep: Vec<Committable> = newest.into_iter().flat_map(Manifest::to_commit).cloned().collect();
-    if let Some(manifest) = newest {
-        commit(store, env, committers, manifest.checkpoint, &keep).await?;
-    }
-    env.crash_point("recovery.committed")?;
     let scope = SweepScope { attempt, keep };
     for (sink, committer) in committers {
         let swept = committer.sweep(&scope).await.map_err(|error| error.context(format!("sweeping '{sink}'")))?;

@@ -39,10 +39,8 @@ impl<'a> Restorer<'a> {
             link.counters.restore(&self.manifest.counters(&link.node));
         }
         for former in self.subtasks(&link.node) {
-            let Some(shared) = former.key_groups.and_then(|owned| owned.intersection(link.key_groups)) else {
-                continue;
-            };
-            if former.segments.is_empty() {
+            let is_ours = former.key_groups.is_some_and(|owned| owned.intersection(link.key_groups).is_some());
+            if !is_ours || former.segments.is_empty() {
                 continue;
             }
             let LinkBody::Operator(operator) = &mut link.body else {
@@ -53,6 +51,7 @@ impl<'a> Restorer<'a> {
             };
             for segment in &former.segments {
                 for part in &segment.parts {
+                    let Some(shared) = part.key_groups.intersection(link.key_groups) else { continue };
                     let content = self.content(&part.file).await?;
                     for batch in state_file::read_part(part, content)? {
                         operator

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 use weir_engine::{
     Result,
@@ -73,11 +74,15 @@ struct TestFactory(Sinks);
 impl Factory for TestFactory {
     fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
         let end = node.config["numbers"].as_i64().unwrap();
-        Ok(Box::new(Numbers { end, context, splits: BTreeMap::new(), turn: 0 }))
+        let pause = match node.config["rest_ms"].as_u64() {
+            Some(milliseconds) => Duration::from_millis(milliseconds),
+            None => Duration::from_micros(200),
+        };
+        Ok(Box::new(Numbers { end, context, pause, splits: BTreeMap::new(), turn: 0 }))
     }
 
     fn operator(&self, node: &Node, _: OperatorContext) -> Result<Box<dyn Operator>> {
-        Ok(Box::new(Sum { sums: BTreeMap::new(), fail_at: node.config["fail_at"].as_i64() }))
+        Ok(Box::new(Sum { sums: BTreeMap::new(), unsaved: false, fail_at: node.config["fail_at"].as_i64() }))
     }
 
     fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
@@ -93,6 +98,8 @@ impl Factory for TestFactory {
 struct Numbers {
     end: i64,
     context: OperatorContext,
+    /// Before each batch.
+    pause: Duration,
     splits: BTreeMap<i64, i64>,
     turn: usize,
 }
@@ -110,7 +117,7 @@ impl Source for Numbers {
 
     fn next(&mut self) -> BoxFuture<'_, Result<SourceEvent>> {
         Box::pin(async {
-            self.context.env.sleep(std::time::Duration::from_micros(200)).await;
+            self.context.env.sleep(self.pause).await;
             let end = self.end;
             let mut open: Vec<&mut i64> = self.splits.values_mut().filter(|next| **next < end).collect();
             if open.is_empty() {
@@ -135,6 +142,7 @@ impl Source for Numbers {
 
 struct Sum {
     sums: BTreeMap<i64, i64>,
+    unsaved: bool,
     fail_at: Option<i64>,
 }
 
@@ -145,6 +153,7 @@ impl Operator for Sum {
                 return Err(EngineError::internal(format!("asked to fail at {number}")));
             }
             *self.sums.entry(key).or_default() += number;
+            self.unsaved = true;
         }
         Ok(())
     }
@@ -157,8 +166,14 @@ impl Operator for Sum {
     }
 
     fn snapshot(&mut self, _: CheckpointId) -> Result<Snapshot> {
+        if self.sums.is_empty() {
+            return Ok(Snapshot::default());
+        }
         let batch = rows(self.sums.iter().map(|(key, sum)| (*key, *sum)));
-        let change = Change::Replace(StateRows::ready(vec![batch.columns]));
+        let change = match std::mem::take(&mut self.unsaved) {
+            true => Change::Replace(StateRows::ready(vec![batch.columns])),
+            false => Change::Unchanged,
+        };
         Ok(Snapshot { segments: vec![Segment { id: "sums".into(), change }] })
     }
 
