@@ -6,7 +6,7 @@
 use crate::{
     dedup, filters, late_gate, map,
     sink::{console, files},
-    source::generator,
+    source,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -24,7 +24,8 @@ pub struct Registry;
 impl Factory for Registry {
     fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
         match node.kind.as_str() {
-            "generator" => generator::source(&node.config, &context),
+            "files" => source::files::source(&node.config, &context),
+            "generator" => source::generator::source(&node.config, &context),
             _ => Err(unknown(node, "source")),
         }
     }

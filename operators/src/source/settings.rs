@@ -4,6 +4,7 @@ use super::{
     reader::ReaderSettings,
     split_watermark::{DEFAULT_MAX_JUMP_MS, WatermarkRule},
 };
+use crate::schema::ColumnSchema;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use weir_engine::{
@@ -22,7 +23,7 @@ const DISCOVER_INTERVAL: Duration = Duration::from_millis(500);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceSettings {
     /// The columns that are wanted, in order.
-    pub columns: Vec<String>,
+    pub columns: ColumnSchema,
     /// The column that is the event time; none: the source has no watermark until its end.
     #[serde(default)]
     pub event_time: Option<String>,
@@ -44,6 +45,11 @@ pub struct WatermarkSettings {
 }
 
 impl SourceSettings {
+    /// The names of the wanted columns, in order.
+    pub fn column_names(&self) -> Vec<String> {
+        self.columns.names().map(str::to_owned).collect()
+    }
+
     /// From a node's configuration.
     ///
     /// # Errors

@@ -1,3 +1,19 @@
-//! The files source: line formats and how files are cut into splits, read whole or followed as they grow.
+//! The files source: files of lines or Parquet, on a local disk or in object storage, read once or followed as they grow.
+//!
+//! Reading order: `config` (what can be said about a source), `listing` (which files there are), `bounded` and `followed`
+//! (what the splits are and how they are read), `lines` and `line_buffer` (from bytes to records), `format` (what a line
+//! means), `parquet_split`.
 
+mod bounded;
+mod config;
+mod followed;
 pub mod format;
+mod glob;
+mod line_buffer;
+mod lines;
+mod listing;
+mod parquet_split;
+#[cfg(test)]
+mod tests;
+
+pub use config::{FilesConfig, source};

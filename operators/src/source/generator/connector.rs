@@ -38,7 +38,7 @@ pub fn source(config: &serde_json::Value, context: &OperatorContext) -> Result<B
             context.operator
         ))
     })?;
-    let connector = GeneratorConnector::new(generator, settings.columns.clone(), context)?;
+    let connector = GeneratorConnector::new(generator, settings.column_names(), context)?;
     Ok(Box::new(SourceReader::new(settings.reader_settings(), Box::new(connector), context)))
 }
 
@@ -201,7 +201,10 @@ mod tests {
     async fn a_node_configuration_becomes_a_source_with_event_time() {
         let config = serde_json::json!({
             "stream": config(1_000).stream,
-            "columns": ["event_id", "click_timestamp"],
+            "columns": [
+                { "name": "event_id", "type": "Utf8" },
+                { "name": "click_timestamp", "type": "Timestamp(ms, \"UTC\")" },
+            ],
             "event_time": "click_timestamp",
             "watermark": { "delay_ms": 10_000, "idle_after_ms": null, "max_jump_ms": null },
         });

@@ -1,0 +1,190 @@
+//! The configuration of a files source, as a node of a graph bears it, and the source that is made from it.
+
+use super::{
+    bounded::{BoundedFiles, RecordSettings},
+    followed::FollowedFiles,
+    format::{DEFAULT_MAX_LINE_BYTES, LineFormat},
+    lines::LineSettings,
+    listing::Location,
+    parquet_split::ParquetSettings,
+};
+use crate::source::{
+    column_type::DeclaredSchema,
+    reader::{ReaderSettings, SourceReader},
+    settings::SourceSettings,
+    split_reader::Connector,
+};
+use serde::{Deserialize, Serialize};
+use std::{sync::Arc, time::Duration};
+use weir_engine::{
+    error::{EngineError, Result},
+    operator::{OperatorContext, Source},
+};
+
+/// How long a rotated file may still be written to without having anything to say, in milliseconds.
+const DEFAULT_ROTATION_GRACE_MS: u64 = 5_000;
+
+/// A files source as a node of a graph configures it; [`SourceSettings`] are beside these in the same object.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FilesConfig {
+    /// A file, a folder, a pattern, or a URL of an object store.
+    pub path: String,
+    /// `click_log`, `csv`, `json` or `parquet`.
+    pub format: String,
+    /// The declared columns of `csv` and `json`.
+    #[serde(default)]
+    pub schema: Option<DeclaredSchema>,
+    /// What stands between the fields of `csv`; a comma unless told otherwise.
+    #[serde(default)]
+    pub delimiter: Option<char>,
+    /// Whether the files are followed as they grow.
+    #[serde(default)]
+    pub follow: bool,
+    /// The longest line that is accepted, in bytes.
+    #[serde(default)]
+    pub max_line_bytes: Option<usize>,
+    /// Rows of a batch at most.
+    #[serde(default)]
+    pub batch_rows: Option<usize>,
+    /// How often a followed file is asked for more.
+    #[serde(default)]
+    pub poll_ms: Option<u64>,
+    /// How often new files are looked for.
+    #[serde(default)]
+    pub discover_ms: Option<u64>,
+    /// How long a rotated file may still be written to.
+    #[serde(default)]
+    pub rotation_grace_ms: Option<u64>,
+}
+
+/// The source that a node's configuration asks for: [`FilesConfig`] and [`SourceSettings`], both in the same object.
+///
+/// # Errors
+/// When the configuration does not fit or contradicts itself, or the storage that it names cannot be opened.
+pub fn source(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Source>> {
+    let settings = SourceSettings::read(config, context)?;
+    let files = FilesConfig::deserialize(config).map_err(|error| {
+        EngineError::definition(format!("the configuration of '{}', files, does not fit: {error}", context.operator))
+    })?;
+    Ok(Box::new(files.build(&settings, context)?))
+}
+
+impl FilesConfig {
+    /// The source of one subtask. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// When the configuration contradicts itself, or the storage that it names cannot be opened.
+    pub fn build(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<SourceReader> {
+        let location = Location::parse(&self.path)?;
+        let connector: Box<dyn Connector> = if self.follow {
+            Box::new(self.followed(&location, settings, context)?)
+        } else {
+            let (subtask, parallelism) = (context.subtask, context.parallelism);
+            let path = self.path.clone();
+            Box::new(BoundedFiles { location, path, records: self.records(settings)?, subtask, parallelism })
+        };
+        Ok(SourceReader::new(self.reader_settings(settings), connector, context))
+    }
+
+    fn reader_settings(&self, settings: &SourceSettings) -> ReaderSettings {
+        let common = settings.reader_settings();
+        ReaderSettings {
+            batch_rows: self.batch_rows.unwrap_or(common.batch_rows).max(1),
+            poll_interval: self.poll_ms.map_or(common.poll_interval, Duration::from_millis),
+            discover_interval: self.discover_ms.map_or(common.discover_interval, Duration::from_millis),
+            ..common
+        }
+    }
+
+    fn followed(
+        &self,
+        location: &Location,
+        settings: &SourceSettings,
+        context: &OperatorContext,
+    ) -> Result<FollowedFiles> {
+        let Location::Local(path) = location else {
+            return Err(self.refuse("follow = true: only local files can be followed, not objects of a store"));
+        };
+        let RecordSettings::Lines(lines) = self.records(settings)? else {
+            return Err(self.refuse("follow = true: only files of lines can be followed, a Parquet file does not grow"));
+        };
+        let grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
+        let OperatorContext { env, subtask, parallelism, .. } = context;
+        Ok(FollowedFiles::new(path.clone(), lines, grace, env.clone(), *subtask, *parallelism))
+    }
+
+    pub(super) fn records(&self, settings: &SourceSettings) -> Result<RecordSettings> {
+        let schema = || self.schema.clone().filter(|schema| !schema.columns.is_empty());
+        let declared =
+            || schema().ok_or_else(|| self.refuse("the columns and their types must be declared: schema = { … }"));
+        let format = match self.format.as_str() {
+            "click_log" => LineFormat::ClickLog,
+            "csv" => LineFormat::Csv { schema: declared()?, delimiter: self.delimiter.unwrap_or(',') },
+            "json" => LineFormat::Json { schema: declared()? },
+            "parquet" => return Ok(RecordSettings::Parquet(Arc::new(parquet(settings)))),
+            other => {
+                let right = "click_log, csv, json or parquet is expected";
+                return Err(self.refuse(&format!("there is no format '{other}': {right}")));
+            }
+        };
+        let max_line_bytes = self.max_line_bytes.unwrap_or(DEFAULT_MAX_LINE_BYTES);
+        Ok(RecordSettings::Lines(Arc::new(LineSettings { format, columns: settings.column_names(), max_line_bytes })))
+    }
+
+    fn refuse(&self, problem: &str) -> EngineError {
+        EngineError::definition(format!("files source with path = \"{}\": {problem}", self.path))
+    }
+}
+
+fn parquet(settings: &SourceSettings) -> ParquetSettings {
+    ParquetSettings {
+        columns: settings.columns.to_arrow(),
+        event_time: settings.event_time.clone(),
+        max_jump_ms: settings.rule().max_jump_ms,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn build(config: serde_json::Value) -> Result<Box<dyn Source>> {
+        source(&config, &OperatorContext::single("job", "source.clicks"))
+    }
+
+    fn refused(mut config: serde_json::Value) -> String {
+        config["columns"] = json!([]);
+        build(config).err().expect("refused").message
+    }
+
+    #[test]
+    fn a_configuration_becomes_a_source() {
+        let config = json!({
+            "path": "a", "format": "csv", "schema": {"a": "int"}, "delimiter": ";", "follow": false,
+            "columns": [{"name": "a", "type": "Int64"}], "event_time": null,
+            "watermark": {"delay_ms": 15000, "idle_after_ms": null, "max_jump_ms": null}
+        });
+        assert!(build(config.clone()).is_ok());
+        let context = OperatorContext::single("job", "source.clicks");
+        let settings = SourceSettings::read(&config, &context).expect("settings");
+        let files = FilesConfig::deserialize(&config).expect("files");
+        let RecordSettings::Lines(lines) = files.records(&settings).expect("valid") else { panic!("csv is lines") };
+        assert_eq!((lines.columns.clone(), lines.max_line_bytes), (vec!["a".to_owned()], 1 << 20));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        assert!(refused(json!({"path": "a", "format": "tsv"})).contains("click_log, csv, json or parquet"));
+        assert!(refused(json!({"path": "a", "format": "csv"})).contains("must be declared"));
+        assert!(refused(json!({"path": "", "format": "click_log"})).contains("must name a file"));
+        assert!(refused(json!({"path": "ftp://x/y", "format": "click_log"})).contains("there is no 'ftp://'"));
+        let object = json!({"path": "memory:///a", "format": "click_log", "follow": true});
+        assert!(refused(object).contains("only local files"));
+        assert!(refused(json!({"path": "a", "format": "parquet", "follow": true})).contains("does not grow"));
+        assert!(
+            refused(json!({"format": "parquet"}))
+                .starts_with("the configuration of 'source.clicks', files, does not fit")
+        );
+    }
+}

@@ -1,0 +1,316 @@
+//! Tests of followed files: whatever is done to log files, every line is read once, and what is lost is said.
+
+use crate::source::files::{
+    source,
+    tests::{Seen, click, config, context},
+};
+use serde_json::Value;
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::PathBuf,
+    time::Duration,
+};
+use weir_engine::operator::{Source, SourceEvent, SplitState};
+
+/// Long enough for anything to be noticed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Long enough for something that should not happen to be noticed mostly.
+const A_WHILE: Duration = Duration::from_millis(120);
+
+struct Follower {
+    folder: tempfile::TempDir,
+    config: Value,
+    sources: Vec<Box<dyn Source>>,
+    seen: Seen,
+}
+
+impl Follower {
+    fn new(parallelism: usize) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut config = config(folder.path());
+        for (key, value) in [("poll_ms", 2), ("discover_ms", 5), ("rotation_grace_ms", 30)] {
+            config[key] = value.into();
+        }
+        config["follow"] = true.into();
+        let sources = open(&config, parallelism);
+        Follower { folder, config, sources, seen: Seen::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn append(&self, name: &str, text: &str) {
+        let file = OpenOptions::new().create(true).append(true).open(self.path(name));
+        file.expect("opened").write_all(text.as_bytes()).expect("written");
+    }
+
+    fn rename(&self, from: &str, to: &str) {
+        fs::rename(self.path(from), self.path(to)).expect("renamed");
+    }
+
+    async fn start(&mut self) {
+        self.restore(Vec::new()).await;
+    }
+
+    async fn restore(&mut self, states: Vec<SplitState>) {
+        for source in &mut self.sources {
+            source.restore(states.clone()).await.expect("opened");
+        }
+    }
+
+    /// Ends all sources between two events and begins new ones from their state, at another parallelism.
+    async fn restart(&mut self, parallelism: usize) {
+        let states = self.stop();
+        self.sources = open(&self.config, parallelism);
+        self.restore(states).await;
+    }
+
+    fn stop(&mut self) -> Vec<SplitState> {
+        let snapshots = self.sources.iter_mut().flat_map(|source| source.snapshot().expect("a snapshot"));
+        let text = serde_json::to_string(&snapshots.collect::<Vec<_>>()).expect("serialisable");
+        self.sources.clear();
+        serde_json::from_str(&text).expect("the same")
+    }
+
+    async fn read_for(&mut self, time: Duration) {
+        for source in &mut self.sources {
+            let seen = &mut self.seen;
+            let read = async {
+                loop {
+                    match source.next().await.expect("an event") {
+                        SourceEvent::EndOfInput => panic!("a followed source has no end"),
+                        event => seen.take(&event),
+                    }
+                }
+            };
+            let _elapsed = tokio::time::timeout(time, read).await;
+        }
+    }
+
+    /// Reads until so many ads and dead letters have come, and looks whether more do.
+    async fn expect(&mut self, ads: &[&str], dead: &[&str]) {
+        let tries = PATIENCE.as_millis() / 10;
+        for _ in 0..tries {
+            if self.seen.ads.len() >= ads.len() && self.seen.dead.len() >= dead.len() {
+                break;
+            }
+            self.read_for(Duration::from_millis(10)).await;
+        }
+        self.read_for(A_WHILE / self.sources.len() as u32).await;
+        let mut expected: Vec<&str> = ads.to_vec();
+        expected.sort_unstable();
+        self.seen.ads.sort();
+        assert_eq!(self.seen.ads, expected, "{:?}", self.seen.dead);
+        assert_eq!(self.seen.dead.len(), dead.len(), "{:?}", self.seen.dead);
+        for (found, expected) in self.seen.dead.iter().zip(dead) {
+            assert!(found.contains(expected), "{found} should contain {expected}");
+        }
+    }
+}
+
+fn open(config: &Value, parallelism: usize) -> Vec<Box<dyn Source>> {
+    (0..parallelism).map(|subtask| source(config, &context(subtask, parallelism)).expect("valid")).collect()
+}
+
+#[tokio::test]
+async fn growing_and_new_files_are_read_as_they_come() {
+    let mut follower = Follower::new(2);
+    follower.append("a.log", &click("a1", 1));
+    follower.start().await;
+    follower.expect(&["a1"], &[]).await;
+    follower.append("a.log", &click("a2", 2));
+    follower.append("b.log", "");
+    follower.expect(&["a1", "a2"], &[]).await;
+    let third = click("a3", 3);
+    follower.append("a.log", &third[..20]);
+    follower.append("b.log", &click("b1", 1));
+    follower.expect(&["a1", "a2", "b1"], &[]).await;
+    follower.append("a.log", &third[20..]);
+    follower.append("a.log", "garbage\n");
+    follower.expect(&["a1", "a2", "b1", "a3"], &["a.log@183: the line does not begin"]).await;
+}
+
+#[tokio::test]
+async fn rotated_files_are_read_to_their_end_and_the_new_ones_from_their_beginning() {
+    let mut follower = Follower::new(1);
+    follower.append("clicks.log", &click("a1", 1));
+    follower.start().await;
+    follower.expect(&["a1"], &[]).await;
+    follower.append("clicks.log", &click("a2", 2));
+    follower.rename("clicks.log", "clicks.log.1");
+    follower.append("clicks.log.1", click("a3", 3).trim_end());
+    follower.append("clicks.log", &click("b1", 4));
+    // The last line of the rotated file has no end, and counts as soon as nothing more seems to come.
+    follower.expect(&["a1", "a2", "a3", "b1"], &[]).await;
+    follower.rename("clicks.log.1", "clicks.log.2");
+    follower.rename("clicks.log", "clicks.log.1");
+    follower.append("clicks.log", &click("c1", 5));
+    follower.append("clicks.log.1", &click("b2", 5));
+    follower.expect(&["a1", "a2", "a3", "b1", "b2", "c1"], &[]).await;
+    // Somebody still has the old file open.
+    follower.append("clicks.log.2", &("\n".to_owned() + &click("a4", 6)));
+    follower.expect(&["a1", "a2", "a3", "b1", "b2", "c1", "a4"], &["the line is empty"]).await;
+    fs::remove_file(follower.path("clicks.log.2")).expect("removed");
+    follower.read_for(A_WHILE).await;
+    follower.restart(2).await;
+    follower.append("clicks.log", &click("c2", 7));
+    follower.expect(&["a1", "a2", "a3", "b1", "b2", "c1", "a4", "c2"], &["the line is empty"]).await;
+}
+
+#[tokio::test]
+async fn rotation_while_nobody_looks_is_caught_up_with() {
+    let mut follower = Follower::new(2);
+    follower.append("clicks.log", &click("a1", 1));
+    follower.start().await;
+    follower.expect(&["a1"], &[]).await;
+    let states = follower.stop();
+    follower.append("clicks.log", &click("a2", 2));
+    follower.rename("clicks.log", "clicks.log.1");
+    follower.append("clicks.log", &click("b1", 3));
+    follower.sources = open(&follower.config, 3);
+    follower.restore(states).await;
+    follower.expect(&["a1", "a2", "b1"], &[]).await;
+}
+
+#[tokio::test]
+async fn an_unlinked_file_is_read_to_its_end() {
+    let mut follower = Follower::new(1);
+    follower.append("a.log", &click("a1", 1));
+    follower.start().await;
+    follower.expect(&["a1"], &[]).await;
+    follower.append("a.log", &click("a2", 2));
+    fs::remove_file(follower.path("a.log")).expect("removed");
+    follower.expect(&["a1", "a2"], &[]).await;
+}
+
+#[tokio::test]
+async fn a_copied_and_truncated_file_is_read_on_in_the_copy() {
+    let mut follower = Follower::new(2);
+    follower.append("clicks.log", &(click("a1", 1) + &click("a2", 2)));
+    follower.start().await;
+    follower.expect(&["a1", "a2"], &[]).await;
+    let states = follower.stop();
+    follower.append("clicks.log", &click("a3", 3));
+    fs::copy(follower.path("clicks.log"), follower.path("clicks.log.1")).expect("copied");
+    follower.sources = open(&follower.config, 2);
+    follower.restore(states).await;
+    // As long as both are there, the copy is nothing new.
+    follower.expect(&["a1", "a2", "a3"], &[]).await;
+    let states = follower.stop();
+    follower.append("clicks.log", &click("a4", 4));
+    fs::copy(follower.path("clicks.log"), follower.path("clicks.log.1")).expect("copied");
+    fs::write(follower.path("clicks.log"), "").expect("truncated");
+    follower.append("clicks.log", &click("b1", 5));
+    follower.sources = open(&follower.config, 1);
+    follower.restore(states).await;
+    follower.expect(&["a1", "a2", "a3", "a4", "b1"], &[]).await;
+    follower.append("clicks.log", &click("b2", 6));
+    follower.restart(2).await;
+    follower.expect(&["a1", "a2", "a3", "a4", "b1", "b2"], &[]).await;
+}
+
+#[tokio::test]
+async fn a_truncated_file_without_a_copy_begins_anew() {
+    let mut follower = Follower::new(1);
+    follower.append("a.log", &click("a1", 1));
+    follower.start().await;
+    follower.expect(&["a1"], &[]).await;
+    fs::write(follower.path("a.log"), "").expect("truncated");
+    follower.read_for(A_WHILE).await;
+    // Even with the same first line it is another file now.
+    follower.append("a.log", &(click("a1", 1) + &click("b2", 2)));
+    follower.expect(&["a1", "a1", "b2"], &[]).await;
+    // Written anew between two looks, and longer than before.
+    fs::write(follower.path("a.log"), click("c1", 1) + &click("c2", 1) + &click("c3", 1)).expect("written");
+    follower.expect(&["a1", "a1", "b2", "c1", "c2", "c3"], &[]).await;
+    follower.restart(1).await;
+    follower.append("a.log", &click("c4", 2));
+    follower.expect(&["a1", "a1", "b2", "c1", "c2", "c3", "c4"], &[]).await;
+}
+
+#[tokio::test]
+async fn what_a_shrinking_file_loses_is_a_dead_letter() {
+    let mut follower = Follower::new(1);
+    let one = click("a1", 1);
+    follower.append("a.log", &(one.clone() + &click("a2", 2)));
+    follower.start().await;
+    follower.expect(&["a1", "a2"], &[]).await;
+    // Cut off in the middle: what is left has been read.
+    let file = OpenOptions::new().write(true).open(follower.path("a.log")).expect("opened");
+    file.set_len(one.len() as u64).expect("cut off");
+    let first = "a.log@61: it shrank from 122 to 61 bytes while it was followed; it was read to byte 122. Nothing of it is \
+                 read again: reading goes on at byte 61";
+    follower.expect(&["a1", "a2"], &[first]).await;
+    follower.append("a.log", &click("a3", 3));
+    follower.expect(&["a1", "a2", "a3"], &[first]).await;
+    // Emptied with a half line that was held back.
+    follower.append("a.log", "[AdClickEvent] half");
+    follower.read_for(A_WHILE).await;
+    file.set_len(0).expect("emptied");
+    let second = "a.log@122: it shrank from 141 to 0 bytes while it was followed, or was written anew: what it had after \
+                  byte 122, to which it was read, is lost";
+    follower.expect(&["a1", "a2", "a3"], &[first, second]).await;
+    follower.append("a.log", &click("b1", 4));
+    follower.restart(1).await;
+    follower.expect(&["a1", "a2", "a3", "b1"], &[first, second]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_at_a_restart_is_a_dead_letter() {
+    let mut follower = Follower::new(2);
+    follower.append("a.log", &click("a1", 1));
+    follower.append("b.log", &click("b1", 1));
+    follower.start().await;
+    follower.expect(&["a1", "b1"], &[]).await;
+    let states = follower.stop();
+    fs::remove_file(follower.path("a.log")).expect("removed");
+    follower.sources = open(&follower.config, 1);
+    follower.restore(states).await;
+    let lost = "a.log@61: it was gone when the job was restarted: what was written to it after byte 61, to which it was read, is lost";
+    follower.expect(&["a1", "b1"], &[lost]).await;
+    follower.restart(2).await;
+    follower.append("b.log", &click("b2", 2));
+    follower.expect(&["a1", "b1", "b2"], &[lost]).await;
+}
+
+#[tokio::test]
+async fn files_that_begin_alike_are_all_read_once_they_differ() {
+    let mut follower = Follower::new(2);
+    follower.append("a.log", &(click("same", 1) + &click("a1", 2)));
+    follower.append("b.log", &(click("same", 1) + &click("b1", 2)));
+    follower.start().await;
+    follower.expect(&["same", "same", "a1", "b1"], &[]).await;
+    follower.append("c.log", &click("same", 1));
+    follower.expect(&["same", "same", "a1", "b1"], &[]).await;
+    follower.append("c.log", &click("c1", 3));
+    follower.expect(&["same", "same", "same", "a1", "b1", "c1"], &[]).await;
+}
+
+#[tokio::test]
+async fn a_header_is_read_once_and_never_a_record() {
+    let mut follower = Follower::new(1);
+    follower.config["format"] = "csv".into();
+    follower.config["schema"] = serde_json::json!({"ad_id": "string", "click_timestamp": "timestamp"});
+    follower.sources = open(&follower.config, 1);
+    follower.append("a.csv", "click_timestamp,ad_id\n");
+    follower.append("b.csv", "ad_id,click_timestamp\nb1,2022-03-04 00:00:01\n");
+    follower.start().await;
+    follower.expect(&["b1"], &[]).await;
+    follower.append("a.csv", "2022-03-04 00:00:01,a1\n");
+    follower.expect(&["a1", "b1"], &[]).await;
+    follower.restart(2).await;
+    follower.append("a.csv", "2022-03-04 00:00:02,a2\n");
+    follower.append("b.csv", "b2,2022-03-04 00:00:02\n");
+    follower.expect(&["a1", "a2", "b1", "b2"], &[]).await;
+}
+
+#[tokio::test]
+async fn a_folder_that_cannot_be_read_is_an_error() {
+    let mut follower = Follower::new(1);
+    follower.config["path"] = follower.path("nowhere").display().to_string().into();
+    follower.sources = open(&follower.config, 1);
+    let error = follower.sources[0].restore(Vec::new()).await.expect_err("no such folder");
+    assert!(error.message.contains("is the path right"), "{error}");
+}

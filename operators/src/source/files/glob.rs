@@ -1,0 +1,119 @@
+//! Patterns for paths: `*` and `?` within a name, `[a-z]` and `[!a-z]` for one character, `**` for any folders.
+
+/// Whether a path is a pattern.
+pub(super) fn is_pattern(path: &str) -> bool {
+    path.contains(['*', '?', '['])
+}
+
+/// Whether a path, with `/` between its names, fits a pattern.
+pub(super) fn matches(pattern: &str, path: &str) -> bool {
+    let pattern: Vec<&str> = pattern.split('/').filter(|name| !name.is_empty()).collect();
+    let path: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
+    names_match(&pattern, &path)
+}
+
+fn names_match(pattern: &[&str], path: &[&str]) -> bool {
+    match pattern.split_first() {
+        None => path.is_empty(),
+        Some((&"**", rest)) => (0..=path.len()).any(|skipped| names_match(rest, &path[skipped..])),
+        Some((name, rest)) => path.split_first().is_some_and(|(first, path)| {
+            let (pattern, name): (Vec<char>, Vec<char>) = (name.chars().collect(), first.chars().collect());
+            name_matches(&pattern, &name) && names_match(rest, path)
+        }),
+    }
+}
+
+/// Goes back to the last `*` only: a longer match of an earlier one can never help.
+fn name_matches(pattern: &[char], name: &[char]) -> bool {
+    let (mut at, mut place) = (0, 0);
+    let mut star: Option<(usize, usize)> = None;
+    while place < name.len() {
+        if pattern.get(at) == Some(&'*') {
+            star = Some((at, place));
+            at += 1;
+        } else if let Some(length) = character_matches(&pattern[at..], name[place]) {
+            at += length;
+            place += 1;
+        } else if let Some((star_at, star_place)) = star {
+            star = Some((star_at, star_place + 1));
+            (at, place) = (star_at + 1, star_place + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[at..].iter().all(|character| *character == '*')
+}
+
+/// How long the part of the pattern is that fits one character.
+fn character_matches(pattern: &[char], character: char) -> Option<usize> {
+    match pattern.split_first()? {
+        ('?', _) => Some(1),
+        ('[', class) => {
+            let negated = class.first() == Some(&'!');
+            let members = &class[usize::from(negated)..];
+            // A closing bracket that comes first is a member.
+            let close = members.iter().skip(1).position(|member| *member == ']')? + 1;
+            let members = &members[..close];
+            let mut found = false;
+            let mut index = 0;
+            while let Some(first) = members.get(index) {
+                match members.get(index + 1..index + 3) {
+                    Some(['-', last]) => {
+                        found |= (*first..=*last).contains(&character);
+                        index += 3;
+                    }
+                    _ => {
+                        found |= *first == character;
+                        index += 1;
+                    }
+                }
+            }
+            (found != negated).then_some(close + 2 + usize::from(negated))
+        }
+        (other, _) => (*other == character).then_some(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn patterns_fit_paths() {
+        for (pattern, path) in [
+            ("*.log", "a.log"),
+            ("a*b*c", "abbbc"),
+            ("a*b*c", "abcbc"),
+            ("server-?/clicks*", "server-1/clicks.log.1"),
+            ("**/*.log", "a.log"),
+            ("**/*.log", "x/y/a.log"),
+            ("x/**/a", "x/a"),
+            ("[a-c]1[!0-9]", "b1x"),
+            ("[]]", "]"),
+            ("é*", "éa"),
+        ] {
+            assert!(matches(pattern, path), "{pattern} fits {path}");
+        }
+        for (pattern, path) in [
+            ("*.log", "a.log.1"),
+            ("*", "a/b"),
+            ("a*b*c", "abcb"),
+            ("[a-c]1[!0-9]", "b12"),
+            ("[a", "[a"),
+            ("a", "a/b"),
+            ("a/b", "a"),
+            ("?", ""),
+        ] {
+            assert!(!matches(pattern, path), "{pattern} does not fit {path}");
+        }
+        assert!(is_pattern("a/*.log") && !is_pattern("a/b.log"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_pattern_is_taken(pattern in "[a\\[\\]!*?/-]{0,12}", path in "[a\\]/-]{0,12}") {
+            matches(&pattern, &path);
+        }
+    }
+}
