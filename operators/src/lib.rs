@@ -7,6 +7,7 @@ pub mod filters;
 pub mod late_gate;
 pub mod map;
 pub mod record_id;
+pub mod reduce;
 pub mod registry;
 pub mod schema;
 pub mod sink;

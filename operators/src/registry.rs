@@ -4,7 +4,7 @@
 //! stands in one line below.
 
 use crate::{
-    dedup, filters, late_gate, map,
+    aggregate, dedup, filters, late_gate, map, reduce,
     sink::{console, files},
     source,
 };
@@ -36,6 +36,10 @@ impl Factory for Registry {
             "filters" => Box::new(filters::Filters::new(&config(node)?, &context)?),
             "late_gate" => Box::new(late_gate::LateGate::new(config(node)?, &context)?),
             "dedup" => Box::new(dedup::Dedup::new(config(node)?, &context)?),
+            "local_aggregate" => Box::new(aggregate::LocalAggregate::new(config(node)?, &context)?),
+            "global_aggregate" => aggregate::global(config(node)?, &context)?,
+            "local_top" => Box::new(reduce::LocalTop::new(config(node)?, &context)?),
+            "global_top" => Box::new(reduce::GlobalTop::new(config(node)?, &context)?),
             _ => return Err(unknown(node, "operator")),
         })
     }

@@ -16,7 +16,7 @@ use std::{
 };
 use weir_engine::{
     element::{Batch, Port},
-    operator::OperatorContext,
+    operator::Collector,
     testing::OperatorHarness,
 };
 
@@ -506,8 +506,8 @@ fn keys_without_sessions_are_forgotten() {
         ];
         let rows = RecordBatch::try_from_iter(columns).unwrap();
         let mut local = LocalAggregate::new(config.clone(), &OperatorContext::single("job", "l")).unwrap();
-        let mut partials = weir_engine::operator::Collector::default();
-        weir_engine::operator::Operator::process(&mut local, Batch::new(rows), &mut partials).unwrap();
+        let mut partials = Collector::default();
+        Operator::process(&mut local, Batch::new(rows), &mut partials).unwrap();
         for (_, partial) in partials.drain() {
             pipeline.global.process(&partial.columns, false).unwrap();
         }

@@ -13,7 +13,7 @@ use arrow::{
         LargeUtf8Type, StringViewType, Utf8Type,
     },
 };
-use std::sync::Arc;
+use std::{cmp::Ordering, sync::Arc};
 use weir_engine::{EngineError, Result};
 
 /// Key columns of groups, by group number.
@@ -120,6 +120,15 @@ impl KeyColumns {
     /// Never for columns that `new` has made.
     pub fn empty(&self) -> Result<Self> {
         KeyColumns::new(self.types())
+    }
+
+    /// Orders a group's key before or after one of `other`, by some of the columns: ascending, nulls last, floats with NaN last.
+    pub fn compare(&self, group: u32, other: &KeyColumns, other_group: u32, columns: &[usize]) -> Ordering {
+        let order = |column: &usize| {
+            let (left, right) = (&self.columns[*column], &other.columns[*column]);
+            left.compare(group as usize, right, other_group as usize)
+        };
+        columns.iter().map(order).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
     /// Removes all groups and keeps the memory.
@@ -285,6 +294,17 @@ impl KeyColumn {
         Ok(make_array(data))
     }
 
+    fn is_valid(&self, group: usize) -> bool {
+        self.valid.as_ref().is_none_or(|valid| valid[group])
+    }
+
+    fn compare(&self, group: usize, other: &KeyColumn, other_group: usize) -> Ordering {
+        match (self.is_valid(group), other.is_valid(other_group)) {
+            (true, true) => self.values.compare(group, &other.values, other_group, &self.data_type),
+            (left, right) => right.cmp(&left),
+        }
+    }
+
     fn clear(&mut self) {
         self.valid = None;
         match &mut self.values {
@@ -299,6 +319,39 @@ impl KeyColumn {
             Values::Four(values) => values.clear(),
             Values::Eight(values) => values.clear(),
             Values::Sixteen(values) => values.clear(),
+        }
+    }
+}
+
+impl Values {
+    fn compare(&self, at: usize, other: &Values, other_at: usize, data_type: &DataType) -> Ordering {
+        let unsigned = data_type.is_unsigned_integer();
+        match (self, other) {
+            (Values::Bytes { offsets, data }, Values::Bytes { offsets: other_offsets, data: others }) => {
+                let left = &data[offsets[at] as usize..offsets[at + 1] as usize];
+                left.cmp(&others[other_offsets[other_at] as usize..other_offsets[other_at + 1] as usize])
+            }
+            (Values::FixedBytes { width, data }, Values::FixedBytes { data: others, .. }) => {
+                data[at * width..(at + 1) * width].cmp(&others[other_at * width..(other_at + 1) * width])
+            }
+            (Values::Boolean(values), Values::Boolean(others)) => values[at].cmp(&others[other_at]),
+            (Values::One(values), Values::One(others)) if unsigned => values[at].cmp(&others[other_at]),
+            (Values::One(values), Values::One(others)) => (values[at] as i8).cmp(&(others[other_at] as i8)),
+            (Values::Two(values), Values::Two(others)) if unsigned => values[at].cmp(&others[other_at]),
+            (Values::Two(values), Values::Two(others)) => (values[at] as i16).cmp(&(others[other_at] as i16)),
+            (Values::Four(values), Values::Four(others)) if unsigned => values[at].cmp(&others[other_at]),
+            (Values::Four(values), Values::Four(others)) if *data_type == DataType::Float32 => {
+                f32::from_bits(values[at]).total_cmp(&f32::from_bits(others[other_at]))
+            }
+            (Values::Four(values), Values::Four(others)) => (values[at] as i32).cmp(&(others[other_at] as i32)),
+            (Values::Eight(values), Values::Eight(others)) if unsigned => values[at].cmp(&others[other_at]),
+            (Values::Eight(values), Values::Eight(others)) if *data_type == DataType::Float64 => {
+                f64::from_bits(values[at]).total_cmp(&f64::from_bits(others[other_at]))
+            }
+            (Values::Eight(values), Values::Eight(others)) => (values[at] as i64).cmp(&(others[other_at] as i64)),
+            (Values::Sixteen(values), Values::Sixteen(others)) => (values[at] as i128).cmp(&(others[other_at] as i128)),
+            // Columns of one operator are of one type: `append` refuses others.
+            _ => Ordering::Equal,
         }
     }
 }

@@ -1,0 +1,477 @@
+//! Keeps the counts of one subtask's keys by slice, and gives out the largest of each window.
+
+use super::ranking::{Candidate, Counted, Known, Lists, Selection};
+use super::state::{PROGRESS, StoredRows, TopState, misfit, restored_progress, restored_rows, time_in};
+use super::{TopConfig, WINDOW_END, WINDOW_START, not_rankable};
+use crate::event_time::{event_time_type, event_times};
+use crate::table::{GroupTable, KeyColumns, Rows, RowsByBucket};
+use arrow::{
+    array::{Array, ArrayRef, AsArray, Int64Array, TimestampMillisecondArray},
+    datatypes::{DataType, Field, Int64Type, Schema},
+    record_batch::RecordBatch,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use weir_engine::{
+    EngineError, Result,
+    element::{Batch, Port, WATERMARK_MIN},
+    hash::KeyHasher,
+    ids::CheckpointId,
+    key_group::KeyGroupRange,
+    operator::{Collector, Operator, OperatorContext},
+    state::{Change, Segment, Snapshot, StateRows},
+};
+
+/// The operator.
+#[derive(Debug)]
+pub struct LocalTop {
+    config: TopConfig,
+    items: Vec<usize>,
+    context: OperatorContext,
+    hasher: KeyHasher,
+    lists: Lists,
+    /// Key columns without a key, and the columns of state; made at the first batch or at the restore.
+    layout: Option<(KeyColumns, TopState)>,
+    slices: BTreeMap<i64, Slice>,
+    /// What has been given out of windows that are out, by their end.
+    given: BTreeMap<i64, Given>,
+    emitted_until: i64,
+    /// After a restore: keys may have moved here from several subtasks, so that not all of the largest have been given out.
+    reconcile: bool,
+    parted: RowsByBucket,
+    scratch: Scratch,
+}
+
+#[derive(Debug, Default)]
+struct Scratch {
+    hashes: Vec<u128>,
+    groups: Vec<u32>,
+    opened: Vec<u32>,
+}
+
+/// Counts of one window of the aggregate.
+#[derive(Debug)]
+struct Slice {
+    table: GroupTable,
+    /// Shared with a snapshot that is being written; copied if it changes meanwhile.
+    counted: Arc<Counted>,
+    /// Keys that have changed since the last watermark, once a window of this slice is out.
+    changed: Vec<u32>,
+    unsaved: bool,
+}
+
+/// What has been given out of one window.
+#[derive(Debug)]
+struct Given {
+    known: Known,
+    /// The N-th largest of each list when it was last looked at: who is behind it need not be given out.
+    floor: Vec<Option<Candidate>>,
+    looked_at: usize,
+    unsaved: bool,
+}
+
+impl Given {
+    fn new(prototype: &KeyColumns) -> Result<Self> {
+        Ok(Given { known: Known::new(prototype)?, floor: Vec::new(), looked_at: 0, unsaved: true })
+    }
+
+    /// Looks for the N-th largest again if much has come to be known since. A floor that is too low is no mistake.
+    fn raise_floor(&mut self, n: usize, items: &[usize]) {
+        if self.looked_at == 0 || self.known.counted.counts.len() > self.looked_at + n {
+            self.looked_at = self.known.counted.counts.len();
+            self.floor = self.known.best(n, items).iter().map(|best| best.get(n - 1).copied()).collect();
+        }
+    }
+
+    fn is_behind(&self, list: u32, count: i64, keys: &KeyColumns, key: u32, items: &[usize]) -> bool {
+        let Some(Some(floor)) = self.floor.get(list as usize) else { return false };
+        let known = &self.known.counted.keys;
+        count < floor.count || (count == floor.count && keys.compare(key, known, floor.key, items).is_gt())
+    }
+}
+
+impl LocalTop {
+    /// One instance.
+    ///
+    /// # Errors
+    /// When the settings make no sense.
+    pub fn new(config: TopConfig, context: &OperatorContext) -> Result<Self> {
+        config.validate().map_err(|error| error.context(&context.operator))?;
+        Ok(LocalTop {
+            items: config.items(),
+            context: context.clone(),
+            hasher: KeyHasher::new(config.key.clone()),
+            lists: Lists::new(&config),
+            layout: None,
+            slices: BTreeMap::new(),
+            given: BTreeMap::new(),
+            emitted_until: WATERMARK_MIN,
+            reconcile: false,
+            parted: RowsByBucket::default(),
+            scratch: Scratch::default(),
+            config,
+        })
+    }
+
+    fn lay_out(&mut self, keys: &[ArrayRef]) -> Result<(KeyColumns, TopState)> {
+        match self.layout.take() {
+            Some(layout) => Ok(layout),
+            None => {
+                let prototype = KeyColumns::new(keys.iter().map(|key| key.data_type()))?;
+                let state = TopState::new(&self.config, &prototype, self.config.key.clone(), &self.context);
+                Ok((prototype, state))
+            }
+        }
+    }
+
+    /// Sets the counts of some rows of a slice.
+    fn set_counts(&mut self, start: i64, input: &Input<'_>, rows: Rows<'_>, prototype: &KeyColumns) -> Result<()> {
+        let is_out = self.config.windows_of(start).next().is_some_and(|end| end <= self.emitted_until);
+        let neighbour = self.slices.range(..start).next_back().map_or(0, |(_, slice)| slice.table.len());
+        let slice = match self.slices.entry(start) {
+            std::collections::btree_map::Entry::Occupied(slice) => slice.into_mut(),
+            std::collections::btree_map::Entry::Vacant(free) => free.insert(Slice {
+                table: GroupTable::with_capacity(neighbour),
+                counted: Arc::new(Counted::new(prototype)?),
+                changed: Vec::new(),
+                unsaved: false,
+            }),
+        };
+        let scratch = &mut self.scratch;
+        scratch.hashes.clear();
+        scratch.hashes.extend((0..rows.len()).map(|n| input.hashes[rows.row(n)]));
+        let assigned = slice.table.assign(&scratch.hashes, &mut scratch.groups, &mut scratch.opened);
+        assigned.map_err(|full| EngineError::internal(format!("'{}': {full}", self.context.operator)))?;
+        scratch.opened.iter_mut().for_each(|opened| *opened = rows.row(*opened as usize) as u32);
+        let counted = Arc::make_mut(&mut slice.counted);
+        counted.append(&input.keys, &input.lists, Rows::Some(&scratch.opened))?;
+        for (n, group) in scratch.groups.iter().enumerate() {
+            let row = rows.row(n);
+            counted.counts[*group as usize] = if input.counts.is_valid(row) { input.counts.value(row) } else { 0 };
+        }
+        slice.unsaved = true;
+        if is_out {
+            slice.changed.extend_from_slice(&scratch.groups);
+        }
+        Ok(())
+    }
+
+    /// Whether a window that ends at `end` can still change.
+    fn is_held(&self, end: i64) -> bool {
+        self.config.expiry(end) > self.emitted_until
+    }
+
+    fn slices_of(&self, end: i64) -> impl Iterator<Item = (&i64, &Slice)> {
+        self.slices.range(self.config.window_start(end)..end)
+    }
+
+    /// The N largest of each list of a window, best first, with the slices that the candidates refer to.
+    fn select(&self, end: i64) -> Result<(Vec<&Slice>, Vec<Vec<Candidate>>)> {
+        let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
+        let sources: Vec<&KeyColumns> = slices.iter().map(|slice| &slice.counted.keys).collect();
+        let mut selection = Selection::new(self.config.n, &sources, &self.items);
+        if let [only] = slices.as_slice() {
+            let counted = &only.counted;
+            for (key, (list, count)) in counted.lists.iter().zip(&counted.counts).enumerate() {
+                selection.offer(*list, Candidate { count: *count, source: 0, key: key as u32 });
+            }
+            return Ok((slices, selection.finish()));
+        }
+        for (list, candidate) in sums(&slices)? {
+            selection.offer(list, candidate);
+        }
+        let best = selection.finish();
+        Ok((slices, best))
+    }
+
+    /// Gives out the largest of a window, those that have not been given out yet.
+    fn give_largest(&mut self, end: i64, prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
+        let mut given = match self.given.remove(&end) {
+            Some(given) => given,
+            None => Given::new(prototype)?,
+        };
+        let (slices, best) = self.select(end)?;
+        let mut fresh = Vec::new();
+        for (list, candidates) in best.iter().enumerate() {
+            for candidate in candidates {
+                let slice = slices[candidate.source as usize];
+                let hash = slice.table.hashes()[candidate.key as usize];
+                if given.known.find(hash).is_none() {
+                    let keys = slice.counted.keys.arrays(Rows::Some(&[candidate.key]))?;
+                    fresh.push(given.known.set(hash, &keys, 0, list as u32, candidate.count)?);
+                }
+            }
+        }
+        given.unsaved |= !fresh.is_empty();
+        given.looked_at = 0;
+        given.raise_floor(self.config.n, &self.items);
+        self.emit(end, &given.known.counted, &fresh, out)?;
+        if !given.known.table.is_empty() {
+            self.given.insert(end, given);
+        }
+        Ok(())
+    }
+
+    /// Gives out what has changed in a window that is out: keys that were given out before, or may be among the largest now.
+    fn correct(&mut self, end: i64, changed: &[u128], prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
+        let mut given = match self.given.remove(&end) {
+            Some(given) => given,
+            None => Given::new(prototype)?,
+        };
+        given.raise_floor(self.config.n, &self.items);
+        let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
+        let (mut touched, mut has_shrunk) = (Vec::new(), false);
+        for hash in changed {
+            let found: Vec<(&Slice, u32)> =
+                slices.iter().filter_map(|slice| slice.table.find(*hash).map(|key| (*slice, key))).collect();
+            let Some((slice, key)) = found.first().copied() else { continue };
+            let count = sum(found.iter().map(|(slice, key)| slice.counted.counts[*key as usize]));
+            let list = slice.counted.lists[key as usize];
+            let before = given.known.find(*hash).map(|known| given.known.counted.counts[known as usize]);
+            let is_out_of_question =
+                before.is_none() && given.is_behind(list, count, &slice.counted.keys, key, &self.items);
+            if before == Some(count) || is_out_of_question {
+                continue;
+            }
+            has_shrunk |= before.is_some_and(|before| count < before);
+            let keys = slice.counted.keys.arrays(Rows::Some(&[key]))?;
+            touched.push(given.known.set(*hash, &keys, 0, list, count)?);
+        }
+        given.unsaved |= !touched.is_empty();
+        self.emit(end, &given.known.counted, &touched, out)?;
+        if !given.known.table.is_empty() {
+            self.given.insert(end, given);
+        }
+        if has_shrunk {
+            // Another key may have moved up without having changed itself.
+            self.give_largest(end, prototype, out)?;
+        }
+        Ok(())
+    }
+
+    fn emit(&self, end: i64, counted: &Counted, chosen: &[u32], out: &mut Collector) -> Result<()> {
+        if chosen.is_empty() {
+            return Ok(());
+        }
+        let times = |time| -> ArrayRef {
+            Arc::new(TimestampMillisecondArray::from_value(time, chosen.len()).with_timezone("UTC"))
+        };
+        let mut fields =
+            vec![Field::new(WINDOW_START, event_time_type(), false), Field::new(WINDOW_END, event_time_type(), false)];
+        let keys = self.config.key.iter().zip(counted.keys.types());
+        fields.extend(keys.map(|(name, data_type)| Field::new(name, data_type.clone(), true)));
+        fields.push(Field::new(&self.config.by, DataType::Int64, false));
+        let mut columns = vec![times(self.config.window_start(end)), times(end)];
+        columns.extend(counted.keys.arrays(Rows::Some(chosen))?);
+        let counts = chosen.iter().map(|key| counted.counts[*key as usize]);
+        columns.push(Arc::new(Int64Array::from_iter_values(counts)));
+        out.emit(Port::Main, Batch::new(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?));
+        Ok(())
+    }
+
+    /// The keys that have changed in windows that are out, by window.
+    fn take_changes(&mut self) -> BTreeMap<i64, Vec<u128>> {
+        let mut changes: BTreeMap<i64, Vec<u128>> = BTreeMap::new();
+        let mut known = hashbrown::HashSet::new();
+        for (start, slice) in &mut self.slices {
+            for group in std::mem::take(&mut slice.changed) {
+                let hash = slice.table.hashes()[group as usize];
+                for end in self.config.windows_of(*start).take_while(|end| *end <= self.emitted_until) {
+                    if known.insert((end, hash)) {
+                        changes.entry(end).or_default().push(hash);
+                    }
+                }
+            }
+        }
+        changes
+    }
+
+    fn advance(&mut self, watermark: i64, prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
+        for (end, changed) in self.take_changes() {
+            self.correct(end, &changed, prototype, out)?;
+        }
+        let reconcile = std::mem::take(&mut self.reconcile);
+        let ends = self.slices.keys().flat_map(|start| self.config.windows_of(*start));
+        let is_due = |end: &i64| *end <= watermark && (reconcile || *end > self.emitted_until) && self.is_held(*end);
+        let to_give: BTreeSet<i64> = ends.filter(is_due).collect();
+        for end in to_give {
+            if reconcile && let Some(given) = self.given.get(&end) {
+                let known = given.known.table.hashes().to_vec();
+                self.correct(end, &known, prototype, out)?;
+            }
+            self.give_largest(end, prototype, out)?;
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self, watermark: i64) {
+        self.emitted_until = watermark;
+        let config = &self.config;
+        let is_held = |end: &i64| config.expiry(*end) > watermark;
+        self.slices.retain(|start, _| config.windows_of(*start).last().is_some_and(|end| is_held(&end)));
+        self.given.retain(|end, _| is_held(end));
+    }
+}
+
+/// Sums of every key over several slices, with the first slice that holds it.
+fn sums(slices: &[&Slice]) -> Result<impl Iterator<Item = (u32, Candidate)> + use<>> {
+    let expected = slices.iter().map(|slice| slice.table.len()).max().unwrap_or(0);
+    let mut table = GroupTable::with_capacity(expected);
+    let (mut groups, mut opened) = (Vec::new(), Vec::new());
+    let mut candidates: Vec<(u32, Candidate)> = Vec::with_capacity(expected);
+    for (source, slice) in slices.iter().enumerate() {
+        let assigned = table.assign(slice.table.hashes(), &mut groups, &mut opened);
+        assigned.map_err(|full| EngineError::internal(full.to_string()))?;
+        let counted = &slice.counted;
+        candidates.extend(
+            opened
+                .iter()
+                .map(|key| (counted.lists[*key as usize], Candidate { count: 0, source: source as u32, key: *key })),
+        );
+        for (group, count) in groups.iter().zip(&counted.counts) {
+            let sum = &mut candidates[*group as usize].1.count;
+            *sum = sum.saturating_add(*count);
+        }
+    }
+    Ok(candidates.into_iter())
+}
+
+fn sum(counts: impl Iterator<Item = i64>) -> i64 {
+    counts.fold(0, i64::saturating_add)
+}
+
+/// A batch of the aggregate's results, taken apart.
+struct Input<'a> {
+    hashes: &'a [u128],
+    keys: Vec<ArrayRef>,
+    lists: Vec<u32>,
+    counts: &'a Int64Array,
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str, operator: &str) -> Result<&'a ArrayRef> {
+    let found = batch.column_by_name(name);
+    found.ok_or_else(|| EngineError::internal(format!("'{operator}': the input has no column '{name}'")))
+}
+
+impl Operator for LocalTop {
+    fn process(&mut self, batch: Batch, _out: &mut Collector) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let (columns, name) = (&batch.columns, &self.context.operator);
+        let starts = event_times(columns, WINDOW_START)?;
+        let by = column(columns, &self.config.by, name)?;
+        let keys: Result<Vec<ArrayRef>> =
+            self.config.key.iter().map(|key| column(columns, key, name).cloned()).collect();
+        let hashes = match batch.key_hashes_of(&self.config.key) {
+            Some(hashes) => Arc::clone(hashes),
+            None => Arc::new(self.hasher.hash(columns)?),
+        };
+        let input = Input {
+            hashes: &hashes,
+            keys: keys?,
+            lists: self.lists.of(columns)?,
+            counts: by.as_primitive_opt::<Int64Type>().ok_or_else(|| not_rankable(&self.config.by, by.data_type()))?,
+        };
+        let layout = self.lay_out(&input.keys)?;
+        let mut parted = std::mem::take(&mut self.parted);
+        parted.part_exactly(&starts);
+        for (start, rows) in parted.iter() {
+            self.set_counts(start, &input, rows, &layout.0)?;
+        }
+        self.parted = parted;
+        self.layout = Some(layout);
+        Ok(())
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
+        if watermark <= self.emitted_until {
+            return Ok(());
+        }
+        if let Some(layout) = self.layout.take() {
+            self.advance(watermark, &layout.0, out)?;
+            self.layout = Some(layout);
+        }
+        self.settle(watermark);
+        Ok(())
+    }
+
+    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {
+        let Some((_, state)) = &self.layout else { return Ok(Snapshot::default()) };
+        let mut segments = Vec::with_capacity(self.slices.len() + self.given.len() + 1);
+        for (start, slice) in &mut self.slices {
+            let bounds = (*start, start.saturating_add(self.config.slice_ms));
+            let counted = Arc::clone(&slice.counted);
+            let change = change(&mut slice.unsaved, state, bounds, move || counted);
+            segments.push(Segment { id: format!("slice-{start}"), change });
+        }
+        for (end, given) in &mut self.given {
+            let bounds = (self.config.window_start(*end), *end);
+            let counted = &given.known.counted;
+            let change = change(&mut given.unsaved, state, bounds, || Arc::new(counted.clone()));
+            segments.push(Segment { id: format!("given-{end}"), change });
+        }
+        if !segments.is_empty() && self.emitted_until != WATERMARK_MIN {
+            let (state, until) = (state.clone(), self.emitted_until);
+            let rows = StateRows::deferred(move || state.progress(until));
+            segments.push(Segment { id: PROGRESS.into(), change: Change::Replace(rows) });
+        }
+        Ok(Snapshot { segments })
+    }
+
+    fn restore(&mut self, segment: &str, rows: &RecordBatch, key_groups: KeyGroupRange) -> Result<()> {
+        if segment == PROGRESS {
+            self.emitted_until = self.emitted_until.max(restored_progress(rows)?);
+            return Ok(());
+        }
+        let restored = restored_rows(&self.config, segment, rows, key_groups, &self.context)
+            .map_err(|error| error.context(&self.context.operator))?;
+        self.reconcile = true;
+        if restored.counts.is_empty() {
+            return Ok(());
+        }
+        let layout = self.lay_out(&restored.keys)?;
+        let hashes = self.hasher.hash(&restored.batch)?;
+        let lists = self.lists.of(&restored.batch)?;
+        if let Some(start) = time_in(segment, "slice") {
+            let input = Input { hashes: &hashes, keys: restored.keys, lists, counts: &restored.counts };
+            self.set_counts(start, &input, Rows::All(hashes.len()), &layout.0)?;
+            if let Some(slice) = self.slices.get_mut(&start) {
+                slice.unsaved = restored.is_partial;
+            }
+        } else {
+            let end = time_in(segment, "given").ok_or_else(|| misfit(segment))?;
+            let given = match self.given.entry(end) {
+                std::collections::btree_map::Entry::Occupied(given) => given.into_mut(),
+                std::collections::btree_map::Entry::Vacant(free) => free.insert(Given::new(&layout.0)?),
+            };
+            for (row, hash) in hashes.iter().enumerate() {
+                given.known.set(*hash, &restored.keys, row as u32, lists[row], restored.counts.value(row))?;
+            }
+            given.unsaved = restored.is_partial;
+        }
+        self.layout = Some(layout);
+        Ok(())
+    }
+}
+
+/// What a checkpoint writes of a slice or of what was given out.
+fn change(unsaved: &mut bool, state: &TopState, bounds: (i64, i64), counted: impl FnOnce() -> Arc<Counted>) -> Change {
+    if !std::mem::take(unsaved) {
+        return Change::Unchanged;
+    }
+    let (state, counted) = (state.clone(), counted());
+    Change::Replace(StateRows::deferred(move || {
+        let stored = StoredRows {
+            bounds,
+            keys: &counted.keys,
+            chosen: Rows::All(counted.keys.len()),
+            counts: counted.counts.clone(),
+            ranks: Vec::new(),
+            revisions: Vec::new(),
+        };
+        Ok(vec![state.rows(stored)?])
+    }))
+}

@@ -1,0 +1,154 @@
+//! The N largest per window: a list in each subtask of the aggregate, merged by a second operator.
+//!
+//! [`LocalTop`] is chained behind a tumbling aggregate, whose windows are its *slices*. It keeps the latest count of each key
+//! and slice, sums over the slices of each of its own windows, and gives out its N largest per group when the window
+//! closes. [`GlobalTop`] merges the lists, behind an exchange by window and group. A key is in one subtask only, so its
+//! count there is its whole count, and every key of the overall N largest is among the N largest of its subtask.
+//!
+//! Corrections. Once given out, a key's count is given out again whenever it changes, and a key that comes to be among the
+//! N largest of its subtask is given out then. So at every watermark the global operator holds the exact count of every
+//! key that matters. It emits the ranks that have changed, with the next revision.
+//!
+//! Equal counts are ordered by the remaining key columns, ascending. Only counts and sums of integers can be ranked: they
+//! are what may be summed over slices. A null counts as 0.
+
+mod global_top;
+mod local_top;
+mod ranking;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use global_top::GlobalTop;
+pub use local_top::LocalTop;
+
+use crate::event_time::event_time_type;
+use crate::table::plain_key_type;
+use crate::window::{WindowRule, WindowSpec};
+use arrow::datatypes::{DataType, Field, Schema};
+use serde::{Deserialize, Serialize};
+use weir_engine::{EngineError, Result};
+
+const WINDOW_START: &str = "window_start";
+const WINDOW_END: &str = "window_end";
+const RECORD_ID: &str = "record_id";
+const RANK: &str = "rank";
+const REVISION: &str = "revision";
+
+/// Settings of a local and a global top: both are given the same.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopConfig {
+    /// How many ranks there are.
+    pub n: usize,
+    /// The column that is ranked by, largest first: a count or a sum of integers of the aggregate.
+    pub by: String,
+    /// The key columns of the aggregate, all of them, in its order.
+    pub key: Vec<String>,
+    /// Those of them that there is a list for each of. The others are what is ranked.
+    pub per: Vec<String>,
+    /// The windows of the lists, and the aggregate's allowed lateness.
+    #[serde(flatten)]
+    pub windows: WindowRule,
+    /// Size of the aggregate's (tumbling) windows.
+    pub slice_ms: i64,
+}
+
+impl TopConfig {
+    /// Refuses settings that make no sense.
+    ///
+    /// # Errors
+    /// With what was found and what would be right.
+    pub fn validate(&self) -> Result<()> {
+        self.windows.validate()?;
+        let refuse = |text: String| Err(EngineError::definition(text));
+        if self.n == 0 {
+            return refuse("a top list of 0 ranks: n must be at least 1".into());
+        }
+        if let Some(foreign) = self.per.iter().find(|column| !self.key.contains(column)) {
+            let keys = self.key.join(", ");
+            return refuse(format!("there is no list per '{foreign}', as it is not in the aggregate's key ({keys})"));
+        }
+        if self.items().is_empty() {
+            return refuse("nothing is left to be ranked: 'per' holds all key columns of the aggregate".into());
+        }
+        let (size, slide) = match self.windows.window {
+            WindowSpec::Tumbling { size_ms } => (size_ms, size_ms),
+            WindowSpec::Hopping { size_ms, slide_ms } => (size_ms, slide_ms),
+            WindowSpec::Session { .. } => return refuse("top lists are for tumbling and hopping windows".into()),
+        };
+        if self.slice_ms <= 0 || size % self.slice_ms != 0 || slide % self.slice_ms != 0 {
+            return refuse(format!(
+                "a top list over {size} ms every {slide} ms does not consist of whole windows of the aggregate: both must be \
+                 multiples of {} ms",
+                self.slice_ms
+            ));
+        }
+        Ok(())
+    }
+
+    /// The columns by which the lists are exchanged between the local and the global operator.
+    pub fn exchange_key(&self) -> Vec<String> {
+        [WINDOW_START, WINDOW_END].into_iter().map(Into::into).chain(self.per.iter().cloned()).collect()
+    }
+
+    /// The positions in the key of the columns that are ranked.
+    fn items(&self) -> Vec<usize> {
+        (0..self.key.len()).filter(|at| !self.per.contains(&self.key[*at])).collect()
+    }
+
+    /// The ends of the windows that a slice is part of.
+    fn windows_of(&self, slice_start: i64) -> impl Iterator<Item = i64> + use<> {
+        let slide = self.windows.window.slice_ms().unwrap_or(self.slice_ms);
+        let first = crate::window::floor(slice_start, slide).saturating_add(slide);
+        (0..self.windows.window.slices_per_window()).map(move |n| first.saturating_add(n * slide))
+    }
+
+    fn window_start(&self, end: i64) -> i64 {
+        end.saturating_sub(self.windows.window.size_ms())
+    }
+
+    /// The watermark from which on nothing changes in a window any more.
+    ///
+    /// The aggregate corrects a slice until its lateness is over, so the last slice of a window decides.
+    fn expiry(&self, window_end: i64) -> i64 {
+        window_end.saturating_add(self.windows.allowed_lateness_ms)
+    }
+}
+
+/// The columns of top lists, from those of the aggregate's results.
+///
+/// # Errors
+/// When a column is missing or cannot be ranked by.
+pub fn output_schema(input: &Schema, config: &TopConfig) -> Result<Schema> {
+    config.validate()?;
+    let column = |name: &String| {
+        input.field_with_name(name).map_err(|_| {
+            let found: Vec<&str> = input.fields().iter().map(|field| field.name().as_str()).collect();
+            EngineError::definition(format!("there is no column '{name}'; the aggregate gives {}", found.join(", ")))
+        })
+    };
+    let by = column(&config.by)?;
+    if *by.data_type() != DataType::Int64 {
+        return Err(not_rankable(&config.by, by.data_type()));
+    }
+    let key = |name: &String| Ok(Field::new(name, plain_key_type(column(name)?.data_type()), true));
+    let per: Result<Vec<Field>> = config.per.iter().map(key).collect();
+    let items: Result<Vec<Field>> = config.items().into_iter().map(|at| key(&config.key[at])).collect();
+    let mut fields = vec![
+        Field::new(RECORD_ID, DataType::FixedSizeBinary(16), false),
+        Field::new(WINDOW_START, event_time_type(), false),
+        Field::new(WINDOW_END, event_time_type(), false),
+    ];
+    fields.extend(per?);
+    fields.push(Field::new(RANK, DataType::Int32, false));
+    fields.extend(items?);
+    fields.push(Field::new(&config.by, DataType::Int64, false));
+    fields.push(Field::new(REVISION, DataType::Int32, false));
+    Ok(Schema::new(fields))
+}
+
+fn not_rankable(by: &str, data_type: &DataType) -> EngineError {
+    EngineError::definition(format!(
+        "'{by}' is of type {data_type} and cannot be ranked by: take a count or a sum of integers (BIGINT)"
+    ))
+}

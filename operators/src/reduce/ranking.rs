@@ -1,0 +1,160 @@
+//! Keys with their counts, and the N largest of them per group.
+
+use super::TopConfig;
+use crate::table::{GroupTable, KeyColumns, Rows};
+use arrow::{array::ArrayRef, record_batch::RecordBatch};
+use std::cmp::Ordering;
+use weir_engine::{EngineError, Result, hash::KeyHasher};
+
+/// Numbers the groups that there is a list for.
+#[derive(Debug)]
+pub(super) struct Lists {
+    hasher: KeyHasher,
+    table: GroupTable,
+}
+
+impl Lists {
+    pub(super) fn new(config: &TopConfig) -> Self {
+        Lists { hasher: KeyHasher::new(config.per.clone()), table: GroupTable::with_capacity(0) }
+    }
+
+    /// The list that each row belongs to.
+    pub(super) fn of(&mut self, rows: &RecordBatch) -> Result<Vec<u32>> {
+        let (mut lists, mut opened) = (Vec::new(), Vec::new());
+        if self.hasher.columns().is_empty() {
+            return Ok(vec![0; rows.num_rows()]);
+        }
+        let hashes = self.hasher.hash(rows)?;
+        self.table.assign(&hashes, &mut lists, &mut opened).map_err(|full| EngineError::internal(full.to_string()))?;
+        Ok(lists)
+    }
+
+    /// The hash of a list's group.
+    pub(super) fn hash(&self, list: u32) -> u128 {
+        self.table.hashes().get(list as usize).copied().unwrap_or_else(|| weir_engine::hash::combine(&[]))
+    }
+}
+
+/// Keys and counts, by number in the order of arrival.
+#[derive(Debug, Clone)]
+pub(super) struct Counted {
+    pub(super) keys: KeyColumns,
+    pub(super) counts: Vec<i64>,
+    pub(super) lists: Vec<u32>,
+}
+
+impl Counted {
+    pub(super) fn new(prototype: &KeyColumns) -> Result<Self> {
+        Ok(Counted { keys: prototype.empty()?, counts: Vec::new(), lists: Vec::new() })
+    }
+
+    /// Adds keys with a count of 0: some rows of these columns.
+    pub(super) fn append(&mut self, keys: &[ArrayRef], lists: &[u32], rows: Rows<'_>) -> Result<()> {
+        self.keys.append(keys, rows)?;
+        self.lists.extend((0..rows.len()).map(|n| lists[rows.row(n)]));
+        self.counts.resize(self.keys.len(), 0);
+        Ok(())
+    }
+}
+
+/// A key that may be among the largest: which of several `Counted` it is in, and where; and its count, which may be a sum.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Candidate {
+    pub(super) count: i64,
+    pub(super) source: u32,
+    pub(super) key: u32,
+}
+
+/// Picks the N largest of each list out of many candidates, looking closely only at few.
+pub(super) struct Selection<'a> {
+    n: usize,
+    sources: &'a [&'a KeyColumns],
+    items: &'a [usize],
+    pools: Vec<Vec<Candidate>>,
+    /// The N-th largest so far of each list: whoever is not before it is out.
+    last: Vec<Option<Candidate>>,
+}
+
+impl<'a> Selection<'a> {
+    pub(super) fn new(n: usize, sources: &'a [&'a KeyColumns], items: &'a [usize]) -> Self {
+        Selection { n, sources, items, pools: Vec::new(), last: Vec::new() }
+    }
+
+    fn compare(&self, one: &Candidate, other: &Candidate) -> Ordering {
+        other.count.cmp(&one.count).then_with(|| {
+            let (left, right) = (self.sources[one.source as usize], self.sources[other.source as usize]);
+            left.compare(one.key, right, other.key, self.items)
+        })
+    }
+
+    #[inline]
+    pub(super) fn offer(&mut self, list: u32, candidate: Candidate) {
+        let list = list as usize;
+        if list >= self.pools.len() {
+            self.pools.resize(list + 1, Vec::new());
+            self.last.resize(list + 1, None);
+        }
+        if let Some(last) = &self.last[list]
+            && (candidate.count < last.count || self.compare(&candidate, last).is_gt())
+        {
+            return;
+        }
+        self.pools[list].push(candidate);
+        if self.pools[list].len() >= 2 * self.n + 16 {
+            self.prune(list);
+        }
+    }
+
+    fn prune(&mut self, list: usize) {
+        let mut pool = std::mem::take(&mut self.pools[list]);
+        pool.sort_by(|one, other| self.compare(one, other));
+        pool.truncate(self.n);
+        self.last[list] = pool.get(self.n - 1).copied();
+        self.pools[list] = pool;
+    }
+
+    /// The N largest of each list, best first.
+    pub(super) fn finish(mut self) -> Vec<Vec<Candidate>> {
+        (0..self.pools.len()).for_each(|list| self.prune(list));
+        self.pools
+    }
+}
+
+/// The keys that are known of one window, with exact counts.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) table: GroupTable,
+    pub(super) counted: Counted,
+}
+
+impl Known {
+    pub(super) fn new(prototype: &KeyColumns) -> Result<Self> {
+        Ok(Known { table: GroupTable::with_capacity(0), counted: Counted::new(prototype)? })
+    }
+
+    pub(super) fn find(&self, hash: u128) -> Option<u32> {
+        self.table.find(hash)
+    }
+
+    /// Adds a key, one row of these columns, or finds it, and sets its count.
+    pub(super) fn set(&mut self, hash: u128, keys: &[ArrayRef], row: u32, list: u32, count: i64) -> Result<u32> {
+        let added = self.table.find_or_add(hash).map_err(|full| EngineError::internal(full.to_string()))?;
+        if added.1 {
+            self.counted.keys.append(keys, Rows::Some(&[row]))?;
+            self.counted.lists.push(list);
+            self.counted.counts.push(count);
+        }
+        self.counted.counts[added.0 as usize] = count;
+        Ok(added.0)
+    }
+
+    /// The N largest of each list, best first.
+    pub(super) fn best(&self, n: usize, items: &[usize]) -> Vec<Vec<Candidate>> {
+        let sources = [&self.counted.keys];
+        let mut selection = Selection::new(n, &sources, items);
+        for (key, (list, count)) in self.counted.lists.iter().zip(&self.counted.counts).enumerate() {
+            selection.offer(*list, Candidate { count: *count, source: 0, key: key as u32 });
+        }
+        selection.finish()
+    }
+}
