@@ -131,13 +131,12 @@ impl JobBuilder {
     /// # Errors
     /// With every mistake that was found, not just the first.
     pub fn build(&self, options: &CompileOptions) -> Result<Job, Refusal> {
-        let (job, mistakes) = compile(&self.spec, options);
-        match job {
-            Some(mut job) if mistakes.iter().all(|mistake| mistake.severity == Severity::Warning) => {
-                job.warnings = without_file(mistakes);
-                Ok(job)
-            }
-            _ => Err(Refusal { diagnostics: without_file(mistakes) }),
+        let (job, mut mistakes) = compile(&self.spec, options);
+        if let Some(mut job) = job {
+            job.warnings = without_file(mistakes);
+            return Ok(job);
         }
+        mistakes.retain(|mistake| mistake.severity == Severity::Error);
+        Err(Refusal { diagnostics: without_file(mistakes) })
     }
 }

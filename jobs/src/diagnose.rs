@@ -126,13 +126,17 @@ impl Mistake {
 pub fn did_you_mean<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
     let wanted = name.to_lowercase();
     let distance = |candidate: &str| strsim::damerau_levenshtein(&wanted, &candidate.to_lowercase());
-    let (best, distance) = candidates
-        .into_iter()
-        .filter(|candidate| *candidate != name)
-        .map(|candidate| (candidate, distance(candidate)))
-        .min_by_key(|(candidate, distance)| (*distance, *candidate))?;
-    let longest = wanted.chars().count().max(best.chars().count());
-    (distance <= 1 + longest / 4 && distance < longest).then(|| best.to_owned())
+    let begins = |candidate: &str| {
+        let candidate = candidate.to_lowercase();
+        wanted.chars().count() >= 3 && (candidate.starts_with(&wanted) || wanted.starts_with(&candidate))
+    };
+    let near = |candidate: &&str| {
+        let longest = wanted.chars().count().max(candidate.chars().count());
+        let distance = distance(candidate);
+        *candidate != name && ((distance <= 1 + longest / 4 && distance < longest) || begins(candidate))
+    };
+    let best = candidates.into_iter().filter(near).min_by_key(|candidate| (distance(candidate), *candidate))?;
+    Some(best.to_owned())
 }
 
 /// A mistake and its place, ready to be shown.
@@ -348,6 +352,7 @@ mod tests {
         assert_eq!(meant("contry").as_deref(), Some("country"));
         assert_eq!(meant("Clicks").as_deref(), Some("clicks"));
         assert_eq!(meant("click_per_minutes").as_deref(), Some("clicks_per_minute"));
+        assert_eq!(did_you_mean("user", ["ip", "user_id"]).as_deref(), Some("user_id"));
         assert_eq!(meant("banana"), None);
         assert_eq!(meant("x"), None);
     }

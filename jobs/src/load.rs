@@ -44,6 +44,10 @@ pub fn parse(name: &str, text: &str, settings: &[String], options: &CompileOptio
     let news: Vec<Mistake> = wrong.into_iter().filter(|mistake| !echo(mistake)).collect();
     mistakes.extend(news);
     let refused = mistakes.iter().any(|mistake| mistake.severity == Severity::Error);
+    if refused {
+        // Where a name is misspelt, much seems to be unused.
+        mistakes.retain(|mistake| mistake.severity == Severity::Error);
+    }
     let diagnostics: Vec<Diagnostic> = locate(mistakes, Origins { tree: Some(&tree), ..origins });
     match job {
         Some(mut job) if !refused => {
@@ -54,7 +58,10 @@ pub fn parse(name: &str, text: &str, settings: &[String], options: &CompileOptio
     }
 }
 
-/// Whether `later` is about the same key as `earlier`, or about one inside it.
+/// Whether `later` is about the same key as `earlier`, about one inside it, or about the value around it. Nodes are
+/// around their keys, but a node may have several mistakes.
 fn is_echo(earlier: &Mistake, later: &Mistake) -> bool {
-    !earlier.path.0.is_empty() && later.path.0.starts_with(&earlier.path.0)
+    let (earlier, later) = (&earlier.path.0, &later.path.0);
+    const NODE: usize = 2;
+    (!earlier.is_empty() && later.starts_with(earlier)) || (later.len() > NODE && earlier.starts_with(later))
 }

@@ -9,8 +9,9 @@ use weir_operators::late_gate::{LateGateConfig, LateRule};
 use weir_operators::map::{MapConfig, SelectItem};
 use weir_operators::window::WindowRule;
 
+use super::aggregate_step::AggregateStep;
 use super::gates::{window_rule, window_spec};
-use super::plan::{AggregateStep, Operator, ReduceStep, Step};
+use super::plan::{Operator, ReduceStep, Step};
 use super::prune::StepColumns;
 use super::types::partition_column;
 use crate::duration::{millis, show};
@@ -86,12 +87,8 @@ fn configuration(operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &
             };
             (NodeRole::Operator, "filters", json!(config))
         }
-        Operator::LocalAggregate(step) => (NodeRole::Operator, "local_aggregate", aggregate_configuration(step)),
-        Operator::GlobalAggregate(step) => {
-            let session = matches!(step.aggregate.window, Window::Session { .. });
-            let kind = if session { "session_aggregate" } else { "global_aggregate" };
-            (NodeRole::Operator, kind, aggregate_configuration(step))
-        }
+        Operator::LocalAggregate(step) => (NodeRole::Operator, "local_aggregate", json!(step.config())),
+        Operator::GlobalAggregate(step) => (NodeRole::Operator, "global_aggregate", json!(step.config())),
         Operator::LocalTop(step) => (NodeRole::Operator, "local_top", reduce_configuration(*step)),
         Operator::GlobalTop(step) => (NodeRole::Operator, "global_top", reduce_configuration(*step)),
         Operator::Sink { sink, written } => sink_configuration(sink, written),
@@ -144,15 +141,6 @@ fn source_configuration(source: &Source, columns: &StepColumns) -> (NodeRole, &'
 
 fn unsigned_millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn aggregate_configuration(step: &AggregateStep<'_>) -> Value {
-    let call = |(output, call): &(String, weir_operators::expression::AggregateCall)| json!({ "function": call.function, "argument": call.argument, "output": output });
-    let mut config = json!(window_rule(step.aggregate));
-    config["key"] = json!(step.aggregate.key);
-    config["time_column"] = json!(step.time);
-    config["aggregates"] = step.calls.iter().map(call).collect();
-    config
 }
 
 fn reduce_configuration(step: ReduceStep<'_>) -> Value {

@@ -1,6 +1,8 @@
 //! Spec → graph: names, gates, types, plan, pruning, in that order. Every step but the last two can find mistakes, and
 //! all of them are collected before the job is refused.
 
+mod aggregate_step;
+mod check;
 mod gates;
 mod graph;
 mod plan;

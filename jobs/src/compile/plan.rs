@@ -6,14 +6,15 @@
 use std::collections::BTreeMap;
 
 use weir_engine::element::Port;
-use weir_operators::expression::AggregateCall;
 use weir_operators::late_gate::LateRule;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 
+use super::aggregate_step::AggregateStep;
+use super::check::{WINDOW_END, WINDOW_START};
 use super::gates::Gates;
 use super::resolve::Resolved;
-use super::types::{AllTypes, Types, WINDOW_END, WINDOW_START, adds_filters};
+use super::types::{AllTypes, Types, adds_filters};
 use crate::spec::{Aggregate, Dedup, NodeBody, Reduce, Sink, Source};
 
 /// An operator of the plan.
@@ -68,15 +69,6 @@ pub(super) enum Operator<'a> {
         sink: &'a Sink,
         written: Types,
     },
-}
-
-/// An aggregate, with its arguments as columns.
-#[derive(Debug, Clone)]
-pub(super) struct AggregateStep<'a> {
-    pub(super) aggregate: &'a Aggregate,
-    pub(super) time: String,
-    /// Output column, function, argument column.
-    pub(super) calls: Vec<(String, AggregateCall)>,
 }
 
 /// A reduce, and the aggregate that it ranks.
@@ -176,13 +168,12 @@ impl<'a> Planner<'_, 'a> {
             let operator = Operator::Filters(&self.resolved.spec.filters);
             from = (self.forward(format!("filters.{name}"), from, operator), Port::Main);
         }
-        let time = given.event_time.clone().unwrap_or_default();
-        let step = AggregateStep { aggregate, time, calls: calls(aggregate) };
-        if let Some(select) = argument_columns(&step, given) {
+        let time = given.event_time.as_deref().unwrap_or_default();
+        let step = AggregateStep::new(aggregate, time, &given.main);
+        if let Some(select) = step.arguments.clone() {
             let operator = Operator::Map { condition: None, select: Some(select) };
             from = (self.forward(format!("map.{name}.arguments"), from, operator), Port::Main);
         }
-        let step = step.with_argument_columns(given);
         let local = self.forward(format!("{id}.local"), from, Operator::LocalAggregate(step.clone()));
         self.hashed(id.to_owned(), (local, Port::Main), aggregate.key.clone(), Operator::GlobalAggregate(step))
     }
@@ -203,58 +194,6 @@ impl<'a> Planner<'_, 'a> {
         }
         self.forward(id, from, Operator::Sink { sink, written })
     }
-}
-
-fn calls(aggregate: &Aggregate) -> Vec<(String, AggregateCall)> {
-    let parse = |(name, call): &(String, String)| Some((name.clone(), AggregateCall::parse(call).ok()?));
-    aggregate.select.iter().filter_map(parse).collect()
-}
-
-/// The columns that an aggregate needs, with those of its arguments that are no columns computed; none where all are.
-fn argument_columns(step: &AggregateStep<'_>, given: &Types) -> Option<Vec<SelectItem>> {
-    let column = |name: &String| SelectItem { name: name.clone(), expression: quoted(name) };
-    let mut items: Vec<SelectItem> = Vec::new();
-    let mut computed = false;
-    let plain = step.aggregate.key.iter().chain([&step.time]).map(column);
-    let arguments = step.calls.iter().filter_map(|(name, call)| {
-        let argument = call.argument.as_ref()?;
-        Some(match as_column(argument, given) {
-            Some(name) => column(&name),
-            None => SelectItem { name: argument_name(name), expression: argument.clone() },
-        })
-    });
-    for item in plain.chain(arguments) {
-        computed |= item.name.ends_with(ARGUMENT);
-        if !items.contains(&item) {
-            items.push(item);
-        }
-    }
-    computed.then_some(items)
-}
-
-impl AggregateStep<'_> {
-    /// Replaces computed arguments by the names of the columns that hold them.
-    fn with_argument_columns(mut self, given: &Types) -> Self {
-        for (name, call) in &mut self.calls {
-            if let Some(argument) = &call.argument {
-                call.argument = Some(as_column(argument, given).unwrap_or_else(|| argument_name(name)));
-            }
-        }
-        self
-    }
-}
-
-/// What stands behind the name of a column that holds an argument; no definition can name such a column by chance.
-const ARGUMENT: &str = "/argument";
-
-fn argument_name(output: &str) -> String {
-    format!("{output}{ARGUMENT}")
-}
-
-/// The column that an expression is, if it is one and nothing else.
-fn as_column(expression: &str, given: &Types) -> Option<String> {
-    let name = expression.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(expression);
-    given.main.column(name).map(|column| column.name.clone())
 }
 
 /// A column's name as an SQL expression.

@@ -11,7 +11,8 @@ use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::{Column, ColumnSchema};
 
-use super::plan::{AggregateStep, Operator, Step, quoted};
+use super::check::reduce_columns;
+use super::plan::{Operator, Step, quoted};
 use super::sources::dead_letter_schema;
 
 /// The columns around a step.
@@ -102,13 +103,8 @@ fn needed_input(step: &Step<'_>, output: &Names, given: &ColumnSchema) -> Names 
             needed.remove(FILTER_ID);
             with(needed, filters.iter().flat_map(|(_, condition)| read_by(condition, given)))
         }
-        Operator::LocalAggregate(step) => aggregate_input(step),
+        Operator::LocalAggregate(step) => step.reads().collect(),
     }
-}
-
-fn aggregate_input(step: &AggregateStep<'_>) -> Names {
-    let arguments = step.calls.iter().filter_map(|(_, call)| call.argument.clone());
-    step.aggregate.key.iter().cloned().chain([step.time.clone()]).chain(arguments).collect()
 }
 
 fn with(mut names: Names, more: impl IntoIterator<Item = String>) -> Names {
@@ -152,12 +148,13 @@ fn output_columns(operator: &Operator<'_>, given: &ColumnSchema) -> ColumnSchema
         }
         // Partials are the operators' own affair: the columns go on in what follows from the input.
         Operator::LocalAggregate(_) | Operator::LocalTop(_) => given.clone(),
-        Operator::GlobalAggregate(step) => super::types::aggregate_columns(step, given),
-        Operator::GlobalTop(step) => super::types::reduce_columns(step.reduce, step.aggregate, given),
+        // Checked when the types were inferred.
+        Operator::GlobalAggregate(step) => step.output(given).unwrap_or_default(),
+        Operator::GlobalTop(step) => reduce_columns(step.reduce, step.aggregate, given),
     }
 }
 
-fn selected(items: &[SelectItem], given: &ColumnSchema) -> ColumnSchema {
+pub(super) fn selected(items: &[SelectItem], given: &ColumnSchema) -> ColumnSchema {
     let arrow = given.to_arrow();
     let column = |item: &SelectItem| {
         let expression = Expression::new(&item.expression, &arrow).ok()?;

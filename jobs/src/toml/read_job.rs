@@ -91,11 +91,12 @@ fn read_source(node: Reader<'_>) -> Source {
         node.missing("connector", "\"files\" or \"generator\"");
     }
     let connector = match node.choice("connector", &[("files", true), ("generator", false)]) {
+        None => return unreadable(node),
         Some(false) => SourceConnector::Generator {
             stream: Box::new(read_generator(&node)),
             clicks_per_second: positive(&node, "clicks_per_second"),
         },
-        _ => SourceConnector::Files(read_files_source(&node)),
+        Some(true) => SourceConnector::Files(read_files_source(&node)),
     };
     let mut source = Source::new(connector);
     source.event_time = node.text("event_time");
@@ -107,6 +108,12 @@ fn read_source(node: Reader<'_>) -> Source {
     }
     node.finish();
     source
+}
+
+/// A source of which not even the connector is known: no other key can be judged, and no column.
+fn unreadable(node: Reader<'_>) -> Source {
+    node.ignore_others();
+    Source::files("")
 }
 
 fn read_files_source(node: &Reader<'_>) -> FilesSource {
@@ -157,17 +164,20 @@ fn declared(node: &Reader<'_>, schema: Option<DeclaredSchema>) -> DeclaredSchema
 fn read_schema(node: &Reader<'_>) -> Option<DeclaredSchema> {
     let columns = node.named_texts("schema")?;
     let mut schema = DeclaredSchema::default();
+    let mut wrong = false;
     for (name, written) in columns {
         match COLUMN_TYPES.into_iter().find(|column_type| column_type.name() == written) {
             Some(column_type) => schema.columns.push(DeclaredColumn { name, column_type }),
             None => {
+                wrong = true;
                 let names = COLUMN_TYPES.map(ColumnType::name);
                 let mistake = Mistake::new(node.path.key("schema").key(&name), format!("there is no type `{written}`"));
                 node.note(mistake.one_of("types", &names).meant(&written, &names));
             }
         }
     }
-    Some(schema)
+    // With a column missing, every expression that reads it would seem wrong too.
+    Some(if wrong { DeclaredSchema::default() } else { schema })
 }
 
 const COLUMN_TYPES: [ColumnType; 6] = [
@@ -362,8 +372,12 @@ fn read_sink(node: Reader<'_>) -> Sink {
         node.missing("connector", "\"files\" or \"console\"");
     }
     let connector = match node.choice("connector", &[("files", true), ("console", false)]) {
+        Some(true) => SinkConnector::Files(read_files_sink(&node)),
         Some(false) => SinkConnector::Console,
-        _ => SinkConnector::Files(read_files_sink(&node)),
+        None => {
+            node.ignore_others();
+            return Sink::console(input);
+        }
     };
     let sink = Sink { input, connector, select: node.texts("select") };
     node.finish();

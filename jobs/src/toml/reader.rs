@@ -54,7 +54,9 @@ impl<'a> Reader<'a> {
     /// Notes that a key is missing.
     pub(super) fn missing(&self, key: &str, expected: &str) {
         let message = format!("the key `{key}` is missing");
-        self.mistakes.add(Mistake::on_key(self.path.clone(), message).expected(format!("{key} = {expected}")));
+        // What a whole section lacks is told at the section; a missing section, under its own name.
+        let path = if self.path.0.is_empty() { self.path.key(key) } else { self.path.clone() };
+        self.mistakes.add(Mistake::on_key(path, message).expected(format!("{key} = {expected}")));
     }
 
     /// Notes a mistake anywhere.
@@ -75,18 +77,19 @@ impl<'a> Reader<'a> {
         self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
     }
 
-    fn typed<T>(&self, key: &str, expected: &str, read: impl Fn(&'a Kind) -> Option<T>) -> Option<T> {
+    /// A value of one kind: `what` it should be, and how that is written.
+    fn typed<T>(&self, key: &str, what: &str, expected: &str, read: impl Fn(&'a Kind) -> Option<T>) -> Option<T> {
         let value = self.value(key)?;
         let read = read(&value.kind);
         if read.is_none() {
-            self.refuse(key, format!("`{key}` is {}", value.kind.name()), expected);
+            self.refuse(key, format!("`{key}` is not {what}"), expected);
         }
         read
     }
 
     /// A text.
     pub(super) fn text(&self, key: &str) -> Option<String> {
-        self.typed(key, "a text in quotes", |kind| match kind {
+        self.typed(key, "a text", "a text in quotes", |kind| match kind {
             Kind::Text(text) => Some(text.clone()),
             _ => None,
         })
@@ -102,7 +105,7 @@ impl<'a> Reader<'a> {
 
     /// True or false.
     pub(super) fn flag(&self, key: &str) -> Option<bool> {
-        self.typed(key, "true or false", |kind| match kind {
+        self.typed(key, "true or false", "true or false, without quotes", |kind| match kind {
             Kind::Boolean(value) => Some(*value),
             _ => None,
         })
@@ -111,7 +114,7 @@ impl<'a> Reader<'a> {
     /// A whole number in a range.
     pub(super) fn integer(&self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
-        self.typed(key, &expected, |kind| match kind {
+        self.typed(key, &expected, &expected, |kind| match kind {
             Kind::Integer(number) if range.contains(number) => Some(*number),
             _ => None,
         })
@@ -119,7 +122,7 @@ impl<'a> Reader<'a> {
 
     /// A duration.
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
-        self.typed(key, duration::EXAMPLES, |kind| match kind {
+        self.typed(key, "a duration", duration::EXAMPLES, |kind| match kind {
             Kind::Text(text) => duration::parse(text),
             _ => None,
         })
@@ -129,7 +132,7 @@ impl<'a> Reader<'a> {
     pub(super) fn positive_duration(&self, key: &str) -> Option<Duration> {
         let duration = self.duration(key)?;
         if duration.is_zero() {
-            self.refuse(key, format!("`{key}` is nothing"), "a duration longer than nothing");
+            self.refuse(key, format!("`{key}` is no time at all"), "a duration longer than nothing");
             return None;
         }
         Some(duration)
@@ -137,22 +140,24 @@ impl<'a> Reader<'a> {
 
     /// A list of texts.
     pub(super) fn texts(&self, key: &str) -> Option<Vec<String>> {
-        self.typed(key, "a list of texts, as in [\"ad_id\", \"user_id\"]", |kind| match kind {
-            Kind::Array(values) => values
-                .iter()
-                .map(|value| match &value.kind {
-                    Kind::Text(text) => Some(text.clone()),
-                    _ => None,
-                })
-                .collect(),
-            _ => None,
+        self.typed(key, "a list of texts", "texts in quotes between brackets, as in [\"ad_id\", \"user_id\"]", |kind| {
+            match kind {
+                Kind::Array(values) => values
+                    .iter()
+                    .map(|value| match &value.kind {
+                        Kind::Text(text) => Some(text.clone()),
+                        _ => None,
+                    })
+                    .collect(),
+                _ => None,
+            }
         })
     }
 
     /// Named texts in the order written, as in `{ count = "count(*)" }`.
     pub(super) fn named_texts(&self, key: &str) -> Option<Vec<(String, String)>> {
         let expected = "names and texts, as in { name = \"...\" }";
-        let entries = self.typed(key, expected, |kind| match kind {
+        let entries = self.typed(key, "a table of texts", expected, |kind| match kind {
             Kind::Table(entries) => Some(entries),
             _ => None,
         })?;
@@ -199,6 +204,11 @@ impl<'a> Reader<'a> {
     /// The keys, in the order written.
     pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
         self.entries.iter().map(|entry| entry.key.as_str())
+    }
+
+    /// Leaves the other keys unjudged.
+    pub(super) fn ignore_others(self) {
+        drop(self);
     }
 
     /// Notes every key that was not asked for as a mistake.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Schema};
+use arrow::datatypes::{DataType, Schema, TimeUnit};
 use datafusion_common::{DFSchema, DataFusionError, ScalarValue, SchemaError};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
@@ -84,6 +84,19 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
 /// The type that a definition speaks of: every kind of text is Utf8.
 pub(super) fn declared_type(data_type: &DataType) -> DataType {
     if is_text(data_type) { DataType::Utf8 } else { data_type.clone() }
+}
+
+/// A type as definitions speak of it, with an article.
+pub fn type_name(data_type: &DataType) -> String {
+    match declared_type(data_type) {
+        DataType::Utf8 => "a string".into(),
+        DataType::Boolean => "a bool".into(),
+        DataType::Date32 => "a date".into(),
+        DataType::Timestamp(TimeUnit::Millisecond, Some(zone)) if &*zone == "UTC" => "a timestamp".into(),
+        DataType::Int64 => "an int".into(),
+        DataType::Float64 => "a float".into(),
+        other => format!("of type {other}"),
+    }
 }
 
 /// The planner's complaint in our words: without its prefixes, and sorted by what the user can do about it.

@@ -26,6 +26,7 @@ use datafusion_common::ScalarValue;
 use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 
 pub use aggregate_call::{AggregateCall, AggregateFunction};
+pub use compile::type_name;
 pub use error::{EvaluationError, ExpressionError, Position};
 pub use parse::parse_select_item;
 
@@ -91,7 +92,9 @@ impl Expression {
         match &expression.data_type {
             DataType::Boolean => Ok(expression),
             DataType::Null => Ok(Self { data_type: DataType::Boolean, ..expression }),
-            other => Err(ExpressionError::Type { message: format!("a condition is true or false, this is {other}") }),
+            other => Err(ExpressionError::Type {
+                message: format!("a condition is true or false, this is {}", type_name(other)),
+            }),
         }
     }
 

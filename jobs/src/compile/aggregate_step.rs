@@ -1,0 +1,104 @@
+//! An aggregate as its operators take it: its arguments are columns, computed by a map before it where they are not.
+
+use weir_engine::Result;
+use weir_operators::aggregate::{self, AggregateConfig, Function, output_schema};
+use weir_operators::expression::{AggregateCall, AggregateFunction};
+use weir_operators::map::SelectItem;
+use weir_operators::schema::ColumnSchema;
+
+use super::gates::window_rule;
+use super::plan::quoted;
+use crate::spec::Aggregate;
+
+/// What stands behind the name of a column that holds an argument; no definition can name such a column by chance.
+const ARGUMENT: &str = "/argument";
+
+/// An aggregate, with its arguments as columns.
+#[derive(Debug, Clone)]
+pub(super) struct AggregateStep<'a> {
+    pub(super) aggregate: &'a Aggregate,
+    /// The event-time column.
+    pub(super) time: String,
+    /// Output column and call; the argument is a column's name.
+    pub(super) calls: Vec<(String, AggregateCall)>,
+    /// What a map before it has to compute; none where all arguments are columns already.
+    pub(super) arguments: Option<Vec<SelectItem>>,
+}
+
+impl<'a> AggregateStep<'a> {
+    /// An aggregate over the columns `given`; its calls have been checked.
+    pub(super) fn new(aggregate: &'a Aggregate, time: &str, given: &ColumnSchema) -> Self {
+        let column = |name: &str| SelectItem { name: name.to_owned(), expression: quoted(name) };
+        let mut items: Vec<SelectItem> = aggregate.key.iter().map(|name| column(name)).chain([column(time)]).collect();
+        let mut calls = Vec::with_capacity(aggregate.select.len());
+        let mut computes = false;
+        for (output, text) in &aggregate.select {
+            let Ok(mut call) = AggregateCall::parse(text) else { continue };
+            if let Some(argument) = &call.argument {
+                let item = match as_column(argument, given) {
+                    Some(name) => column(&name),
+                    None => {
+                        computes = true;
+                        SelectItem { name: format!("{output}{ARGUMENT}"), expression: argument.clone() }
+                    }
+                };
+                call.argument = Some(item.name.clone());
+                items.push(item);
+            }
+            calls.push((output.clone(), call));
+        }
+        let mut unique: Vec<SelectItem> = Vec::with_capacity(items.len());
+        for item in items {
+            if !unique.contains(&item) {
+                unique.push(item);
+            }
+        }
+        AggregateStep { aggregate, time: time.to_owned(), calls, arguments: computes.then_some(unique) }
+    }
+
+    /// The settings of its operators.
+    pub(super) fn config(&self) -> AggregateConfig {
+        let call = |(output, call): &(String, AggregateCall)| aggregate::AggregateCall {
+            function: function(call.function),
+            argument: call.argument.clone(),
+            output: output.clone(),
+        };
+        AggregateConfig {
+            key: self.aggregate.key.clone(),
+            windows: window_rule(self.aggregate),
+            time_column: self.time.clone(),
+            aggregates: self.calls.iter().map(call).collect(),
+        }
+    }
+
+    /// The columns it needs.
+    pub(super) fn reads(&self) -> impl Iterator<Item = String> + '_ {
+        let arguments = self.calls.iter().filter_map(|(_, call)| call.argument.clone());
+        self.aggregate.key.iter().cloned().chain([self.time.clone()]).chain(arguments)
+    }
+
+    /// What it puts out, from what comes in with all arguments as columns.
+    ///
+    /// # Errors
+    /// The operators' own, when they refuse their settings.
+    pub(super) fn output(&self, input: &ColumnSchema) -> Result<ColumnSchema> {
+        Ok(ColumnSchema::from(&output_schema(&input.to_arrow(), &self.config())?))
+    }
+}
+
+/// The column that an expression is, if it is one and nothing else.
+fn as_column(expression: &str, given: &ColumnSchema) -> Option<String> {
+    let name = expression.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(expression);
+    given.column(name).map(|column| column.name.clone())
+}
+
+fn function(function: AggregateFunction) -> Function {
+    match function {
+        AggregateFunction::Count => Function::Count,
+        AggregateFunction::Sum => Function::Sum,
+        AggregateFunction::Min => Function::Min,
+        AggregateFunction::Max => Function::Max,
+        AggregateFunction::Avg => Function::Avg,
+        AggregateFunction::ApproxDistinct => Function::ApproxDistinct,
+    }
+}

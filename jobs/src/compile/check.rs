@@ -1,0 +1,366 @@
+//! The checks of one node: keys, expressions and windows against the columns that come in, and what goes out.
+
+use arrow::datatypes::DataType;
+use weir_engine::element::Port;
+use weir_operators::event_time::event_time_type;
+use weir_operators::expression::{AggregateCall, AggregateFunction, Expression, parse_select_item, type_name};
+use weir_operators::filters::FILTER_ID;
+use weir_operators::map::SelectItem;
+use weir_operators::schema::{Column, ColumnSchema};
+
+use super::aggregate_step::AggregateStep;
+use super::prune::selected;
+use super::types::{Types, adds_filters, partition_column, unknown_column};
+use crate::diagnose::Mistake;
+use crate::key_path::KeyPath;
+use crate::spec::{Aggregate, Dedup, JobSpec, Map, NodeBody, Reduce, Sink, SinkConnector, Window};
+
+/// Columns that every aggregate puts out beside its keys and aggregates.
+pub(super) const RECORD_ID: &str = "record_id";
+pub(super) const WINDOW_START: &str = "window_start";
+pub(super) const WINDOW_END: &str = "window_end";
+pub(super) const REVISION: &str = "revision";
+/// The place of a row in a reduce's output.
+pub(super) const RANK: &str = "rank";
+
+/// One node being checked.
+pub(super) struct Check<'a> {
+    pub(super) spec: &'a JobSpec,
+    pub(super) path: KeyPath,
+    /// What comes in.
+    pub(super) given: Types,
+    pub(super) mistakes: &'a mut Vec<Mistake>,
+}
+
+impl Check<'_> {
+    pub(super) fn map(&mut self, map: &Map) -> Option<Types> {
+        let input = self.given.main.to_arrow();
+        if let Some(condition) = &map.condition
+            && let Err(error) = Expression::predicate(condition, &input)
+        {
+            self.mistakes.push(Mistake::in_expression(self.path.key("where"), &error));
+        }
+        let Some(select) = &map.select else {
+            return Some(Types { select: None, ..self.given.clone() });
+        };
+        let place = self.path.key("select");
+        let items: Vec<(KeyPath, SelectItem)> = select
+            .iter()
+            .map(|(name, expression)| {
+                (place.key(name), SelectItem { name: name.clone(), expression: expression.clone() })
+            })
+            .collect();
+        self.select(items)
+    }
+
+    /// The output of a list of computed columns.
+    fn select(&mut self, items: Vec<(KeyPath, SelectItem)>) -> Option<Types> {
+        let input = self.given.main.to_arrow();
+        let mut columns: Vec<Column> = Vec::with_capacity(items.len());
+        let mut event_time = None;
+        for (place, item) in &items {
+            if columns.iter().any(|column| column.name == item.name) {
+                let message = format!("there are two columns `{}`", item.name);
+                self.mistakes.push(Mistake::on_key(place.clone(), message));
+                continue;
+            }
+            match Expression::new(&item.expression, &input) {
+                Ok(expression) => {
+                    if event_time.is_none() && expression.as_column() == self.given.event_time.as_deref() {
+                        event_time = Some(item.name.clone()).filter(|_| self.given.event_time.is_some());
+                    }
+                    let (data_type, nullable) = (expression.data_type().clone(), expression.nullable());
+                    columns.push(Column { name: item.name.clone(), data_type, nullable });
+                }
+                Err(error) => self.mistakes.push(Mistake::in_expression(place.clone(), &error)),
+            }
+        }
+        let select = Some(items.into_iter().map(|(_, item)| item).collect());
+        Some(Types { main: ColumnSchema { columns }, event_time, select, results: self.given.results })
+    }
+
+    pub(super) fn dedup(&mut self, dedup: &Dedup) -> Option<Types> {
+        self.key(&dedup.key, &self.given.main.clone());
+        self.needs_event_time();
+        Some(Types { select: None, ..self.given.clone() })
+    }
+
+    /// The columns of a key: there, each once, at least one, and of types that are alike in every representation.
+    fn key(&mut self, key: &[String], columns: &ColumnSchema) {
+        let place = self.path.key("key");
+        if key.is_empty() && self.mistakes.iter().all(|mistake| mistake.path != self.path) {
+            self.mistakes.push(Mistake::new(place.clone(), "the key is empty").expected("at least one column"));
+        }
+        for (position, name) in key.iter().enumerate() {
+            let place = place.index(position);
+            if key[..position].contains(name) {
+                self.mistakes.push(Mistake::new(place, format!("`{name}` is in the key twice")));
+                continue;
+            }
+            match columns.column(name) {
+                None if name == FILTER_ID => self.mistakes.push(
+                    Mistake::new(place, "there is no `filter_id`: no filters are defined")
+                        .expected("a section [filters], such as \"0000\" = \"true\", or a key without `filter_id`"),
+                ),
+                None => self.mistakes.push(unknown_column(place, name, columns)),
+                Some(column)
+                    if matches!(column.data_type, DataType::Float16 | DataType::Float32 | DataType::Float64) =>
+                {
+                    let mistake = Mistake::new(place, format!("`{name}` is a floating-point number"));
+                    self.mistakes.push(mistake.expected("a column whose values are equal or not, without rounding"));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    fn needs_event_time(&mut self) {
+        if self.given.results {
+            let message =
+                "its rows are results, which later revisions correct; they can't be counted or compared as events";
+            let expected = "the name of a source, a map or a dedup before any aggregate";
+            self.mistakes.push(Mistake::new(self.path.key("input"), message).expected(expected));
+        } else if self.given.event_time.is_none() {
+            let message = "its rows have no event time";
+            let expected =
+                "`event_time = \"a column\"` in the source, and that column in the `select` of every map between";
+            self.mistakes.push(Mistake::on_key(self.path.clone(), message).expected(expected));
+        }
+    }
+
+    pub(super) fn aggregate(&mut self, aggregate: &Aggregate) -> Option<Types> {
+        let before = self.mistakes.len();
+        let mut input = self.given.main.clone();
+        if adds_filters(self.spec, aggregate) {
+            if input.column(FILTER_ID).is_some() {
+                let message = "its input has a column `filter_id` already, and [filters] would add another";
+                self.mistakes.push(Mistake::on_key(self.path.clone(), message));
+                return None;
+            }
+            input.columns.push(Column { name: FILTER_ID.into(), data_type: DataType::Utf8, nullable: false });
+        }
+        self.key(&aggregate.key, &input);
+        self.needs_event_time();
+        self.window(aggregate.window);
+        for (name, call) in &aggregate.select {
+            self.call(name, call, &input);
+        }
+        self.unique(aggregate);
+        if self.mistakes.len() > before {
+            return None;
+        }
+        let time = self.given.event_time.clone()?;
+        let step = AggregateStep::new(aggregate, &time, &input);
+        let input = step.arguments.as_ref().map_or(input.clone(), |items| selected(items, &input));
+        match step.output(&input) {
+            Ok(main) => Some(Types { main, event_time: None, select: None, results: true }),
+            Err(error) => {
+                self.mistakes.push(Mistake::on_key(self.path.clone(), error.message));
+                None
+            }
+        }
+    }
+
+    /// One aggregate call: its function, its argument, and whether the two fit.
+    fn call(&mut self, name: &str, text: &str, input: &ColumnSchema) {
+        let place = self.path.key("select").key(name);
+        let call = match AggregateCall::parse(text) {
+            Ok(call) => call,
+            Err(error) => return self.mistakes.push(Mistake::in_expression(place, &error)),
+        };
+        let Some(argument) = &call.argument else { return };
+        match Expression::new(argument, &input.to_arrow()) {
+            Ok(expression) if !is_defined(call.function, expression.data_type()) => {
+                let message = format!("`{}` is not defined for {}", call.function, type_name(expression.data_type()));
+                self.mistakes.push(Mistake::new(place, message).found(text).expected(expected_of(call.function)));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // Positions within the argument are not positions within the call.
+                let mistake = Mistake { position: None, ..Mistake::in_expression(place, &error) };
+                self.mistakes.push(mistake);
+            }
+        }
+    }
+
+    fn window(&mut self, window: Window) {
+        if let Window::Hopping { size, slide } = window
+            && (slide.is_zero() || !size.as_millis().is_multiple_of(slide.as_millis()))
+        {
+            let found = format!("{} by {}", crate::duration::show(size), crate::duration::show(slide));
+            let mistake = Mistake::new(self.path.key("window"), "a window's size must be a multiple of its slide");
+            self.mistakes.push(mistake.found(found).expected("such as { hopping = \"5m\", slide = \"1m\" }"));
+        }
+    }
+
+    fn unique(&mut self, aggregate: &Aggregate) {
+        let own = [RECORD_ID, WINDOW_START, WINDOW_END, REVISION];
+        for (position, (name, _)) in aggregate.select.iter().enumerate() {
+            let twice = aggregate.select[..position].iter().any(|(other, _)| other == name);
+            if twice || aggregate.key.contains(name) || own.contains(&name.as_str()) {
+                let message = format!("two columns would be called `{name}`");
+                let mistake = Mistake::on_key(self.path.key("select").key(name), message);
+                let expected = format!("a name that is not in the key and none of {}", own.join(", "));
+                self.mistakes.push(mistake.expected(expected));
+            }
+        }
+    }
+
+    pub(super) fn reduce(&mut self, reduce: &Reduce, input: &NodeBody, port: Port) -> Option<Types> {
+        let NodeBody::Aggregate(aggregate) = input else {
+            return self.not_an_aggregate(input.kind());
+        };
+        if port != Port::Main {
+            return self.not_an_aggregate(&format!("`{}` output", port.name()));
+        }
+        let names: Vec<&str> = aggregate.select.iter().map(|(name, _)| name.as_str()).collect();
+        let top = self.path.key("top");
+        let by = self.given.main.column(&reduce.by).filter(|_| names.contains(&reduce.by.as_str())).cloned();
+        match &by {
+            None => {
+                let mistake = Mistake::new(top.key("by"), format!("the aggregate computes no `{}`", reduce.by));
+                self.mistakes.push(mistake.one_of("columns", &names).meant(&reduce.by, &names));
+            }
+            Some(column) if column.data_type != DataType::Int64 || !adds_up(aggregate, &reduce.by) => {
+                let message = format!("`{}` can't be added up over windows", reduce.by);
+                self.mistakes.push(Mistake::new(top.key("by"), message).expected("a count, or a sum of whole numbers"));
+            }
+            Some(_) => {}
+        }
+        for (position, name) in reduce.per.iter().enumerate() {
+            if !aggregate.key.contains(name) {
+                let mistake = Mistake::new(top.key("per").index(position), format!("the key has no `{name}`"));
+                self.mistakes.push(mistake.one_of("columns", &aggregate.key).meant(name, &aggregate.key));
+            }
+        }
+        if aggregate.key.iter().all(|name| reduce.per.contains(name)) {
+            let message = "nothing is left to be ranked: all key columns stand in `per`";
+            self.mistakes
+                .push(Mistake::new(top.key("per"), message).expected("not all columns of the aggregate's key"));
+        }
+        self.reduce_window(reduce, aggregate);
+        let columns = reduce_columns(reduce, aggregate, &self.given.main).columns;
+        Some(Types { main: ColumnSchema { columns }, event_time: None, select: None, results: true })
+    }
+
+    fn not_an_aggregate(&mut self, found: &str) -> Option<Types> {
+        let mistake = Mistake::new(self.path.key("input"), "a reduce ranks the groups of an aggregate");
+        self.mistakes.push(mistake.found(format!("a {found}")).expected("the name of an aggregate"));
+        None
+    }
+
+    /// The windows of an aggregate can be put together to longer ones if they lie side by side, and are pieces of those.
+    fn reduce_window(&mut self, reduce: &Reduce, aggregate: &Aggregate) {
+        let Window::Tumbling { size: piece } = aggregate.window else {
+            let message = "it ranks over the windows of its aggregate, and those are not tumbling";
+            let mistake = Mistake::new(self.path.key("input"), message);
+            self.mistakes.push(mistake.expected("an aggregate with { tumbling = ... }; its `window` can be hopping"));
+            return;
+        };
+        let Some(window) = reduce.window else { return };
+        self.window(window);
+        let (size, slide) = match window {
+            Window::Tumbling { size } => (size, size),
+            Window::Hopping { size, slide } => (size, slide),
+            Window::Session { .. } => {
+                let mistake = Mistake::new(self.path.key("window"), "sessions can't be put together of windows");
+                self.mistakes.push(mistake.expected("a tumbling or a hopping window"));
+                return;
+            }
+        };
+        let fits = |length: std::time::Duration| length.as_millis().is_multiple_of(piece.as_millis().max(1));
+        if !fits(size) || !fits(slide) {
+            let message = "its windows don't consist of whole windows of the aggregate";
+            let mistake = Mistake::new(self.path.key("window"), message);
+            self.mistakes.push(mistake.expected(format!("multiples of {}", crate::duration::show(piece))));
+        }
+    }
+
+    pub(super) fn sink(&mut self, sink: &Sink) -> Option<Types> {
+        let types = match &sink.select {
+            None => Types { select: None, ..self.given.clone() },
+            Some(items) => self.sink_select(items)?,
+        };
+        if let SinkConnector::Files(files) = &sink.connector {
+            let place = self.path.key("partition_column");
+            match &files.partition_column {
+                Some(name) if !files.hourly => {
+                    let mistake = Mistake::new(place, format!("`{name}` partitions nothing"));
+                    self.mistakes.push(mistake.expected("`partition_by = \"hour\"` beside it"));
+                }
+                Some(name) => match types.main.column(name) {
+                    None => self.mistakes.push(unknown_column(place, name, &types.main)),
+                    Some(column) if column.data_type != event_time_type() => {
+                        let message = format!("`{name}` is {}", type_name(&column.data_type));
+                        self.mistakes.push(Mistake::new(place, message).expected("a column of type timestamp"));
+                    }
+                    Some(_) => {}
+                },
+                None if files.hourly && partition_column(&types).is_none() => {
+                    let message = "it is not clear which column's hour is meant";
+                    let mistake = Mistake::new(self.path.key("partition_by"), message);
+                    self.mistakes.push(mistake.expected("`partition_column = \"a timestamp column\"` beside it"));
+                }
+                None => {}
+            }
+        }
+        Some(types)
+    }
+
+    fn sink_select(&mut self, items: &[String]) -> Option<Types> {
+        let place = self.path.key("select");
+        let mut named = Vec::with_capacity(items.len());
+        for (position, text) in items.iter().enumerate() {
+            let place = place.index(position);
+            match parse_select_item(text) {
+                Ok((expression, Some(name))) => named.push((place, SelectItem { name, expression })),
+                Ok((expression, None)) => {
+                    let mistake = Mistake::new(place, "this column has no name");
+                    self.mistakes.push(mistake.found(text).expected(format!("{expression} as a_name")));
+                }
+                Err(error) => self.mistakes.push(Mistake::in_expression(place, &error)),
+            }
+        }
+        if items.is_empty() {
+            self.mistakes.push(Mistake::new(place, "it writes no column").expected("at least one column"));
+        }
+        self.select(named)
+    }
+}
+
+/// What a reduce puts out, given what its aggregate does.
+pub(super) fn reduce_columns(reduce: &Reduce, aggregate: &Aggregate, given: &ColumnSchema) -> ColumnSchema {
+    let per = reduce.per.iter().filter(|name| aggregate.key.contains(name));
+    let rest = aggregate.key.iter().filter(|name| !reduce.per.contains(name));
+    let own = [RECORD_ID, WINDOW_START, WINDOW_END];
+    let column = |name: &str| given.column(name).cloned();
+    let mut columns: Vec<Column> =
+        own.into_iter().filter_map(column).chain(per.filter_map(|name| column(name))).collect();
+    columns.push(Column { name: RANK.into(), data_type: DataType::Int32, nullable: false });
+    columns.extend(rest.filter_map(|name| column(name)));
+    columns.extend(column(&reduce.by));
+    columns.extend(column(REVISION));
+    ColumnSchema { columns }
+}
+
+/// Whether an aggregate is defined for values of a type.
+fn is_defined(function: AggregateFunction, of: &DataType) -> bool {
+    match function {
+        AggregateFunction::Count | AggregateFunction::ApproxDistinct => true,
+        AggregateFunction::Sum | AggregateFunction::Avg => of.is_integer() || of.is_floating(),
+        AggregateFunction::Min | AggregateFunction::Max => of.is_numeric() || of.is_temporal(),
+    }
+}
+
+fn expected_of(function: AggregateFunction) -> &'static str {
+    match function {
+        AggregateFunction::Min | AggregateFunction::Max => "a number, a date or a timestamp",
+        _ => "a number",
+    }
+}
+
+/// Whether a value over a window is the sum of those over its pieces.
+fn adds_up(aggregate: &Aggregate, name: &str) -> bool {
+    let call = aggregate.select.iter().find(|(other, _)| other == name).map(|(_, call)| AggregateCall::parse(call));
+    matches!(call, Some(Ok(call)) if matches!(call.function, AggregateFunction::Count | AggregateFunction::Sum))
+}

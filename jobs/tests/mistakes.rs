@@ -1,0 +1,241 @@
+//! What a user is told about every kind of mistake: each is made in a definition that is right otherwise.
+
+use std::fmt::Write as _;
+
+use weir_jobs::{CompileOptions, Refusal, parse};
+
+/// A definition without mistakes.
+const RIGHT: &str = r#"[job]
+name = "clicks"
+
+[source.clicks]
+connector = "files"
+path = "in"
+format = "click_log"
+event_time = "click_timestamp"
+watermark = { delay = "15s" }
+
+[map.valid]
+input = "clicks"
+where = "ad_id <> ''"
+
+[dedup.unique]
+input = "valid"
+key = ["ad_id", "user_id", "click_timestamp"]
+ttl = "1h"
+
+[filters]
+all = "true"
+
+[aggregate.per_minute]
+input = "unique"
+key = ["ad_id", "filter_id"]
+window = { tumbling = "1m", allowed_lateness = "10m" }
+select = { count = "count(*)", users = "approx_distinct(user_id)" }
+
+[reduce.top]
+input = "per_minute"
+window = { hopping = "5m", slide = "1m" }
+top = { n = 3, by = "count", per = ["filter_id"] }
+
+[sink.counts]
+input = "per_minute"
+connector = "files"
+path = "out/counts"
+
+[sink.top]
+input = "top"
+connector = "console"
+"#;
+
+/// Name, what is replaced, by what.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("not TOML", "connector = \"console\"", "connector = console\""),
+    ("a key twice", "ttl = \"1h\"", "ttl = \"1h\"\nttl = \"2h\""),
+    ("no section [job]", "[job]\nname = \"clicks\"\n", ""),
+    ("no name", "name = \"clicks\"", ""),
+    ("a name that can't be a path", "name = \"clicks\"", "name = \"../clicks\""),
+    ("an unknown key", "ttl = \"1h\"", "ttl = \"1h\"\nsame_eventtime = true"),
+    ("an unknown section", "[filters]", "[filter]"),
+    ("a missing input", "input = \"unique\"\n", ""),
+    ("a misspelt node", "input = \"unique\"", "input = \"uniqe\""),
+    ("a node that reads from itself", "input = \"valid\"", "input = \"unique\""),
+    ("a circle", "input = \"clicks\"", "input = \"unique\""),
+    ("an input that is a sink", "input = \"top\"", "input = \"counts\""),
+    ("an unknown output", "input = \"top\"", "input = \"per_minute.lte\""),
+    ("an output of a node without it", "input = \"top\"", "input = \"valid.late\""),
+    ("a misspelt connector", "connector = \"console\"", "connector = \"consol\""),
+    ("a missing connector", "connector = \"console\"", ""),
+    ("a misspelt format", "format = \"click_log\"", "format = \"clicklog\""),
+    ("csv without a schema", "format = \"click_log\"", "format = \"csv\""),
+    (
+        "an unknown column type",
+        "format = \"click_log\"",
+        "format = \"csv\"\nschema = { click_timestamp = \"timestmp\", ad_id = \"string\", user_id = \"string\" }",
+    ),
+    ("a schema for a click log", "format = \"click_log\"", "format = \"click_log\"\nschema = { a = \"int\" }"),
+    ("a delimiter where there is none", "format = \"click_log\"", "format = \"click_log\"\ndelimiter = \";\""),
+    ("Parquet that is not there", "format = \"click_log\"", "format = \"parquet\""),
+    ("an event time that is no column", "event_time = \"click_timestamp\"", "event_time = \"click_time\""),
+    ("an event time that is no timestamp", "event_time = \"click_timestamp\"", "event_time = \"user_id\""),
+    ("no event time", "event_time = \"click_timestamp\"\n", ""),
+    ("a duration without a unit", "delay = \"15s\"", "delay = \"15\""),
+    ("a duration that is a number", "delay = \"15s\"", "delay = 15"),
+    ("a text that is a number", "path = \"in\"", "path = 7"),
+    ("a table that is a text", "watermark = { delay = \"15s\" }", "watermark = \"15s\""),
+    ("a condition with a syntax error", "where = \"ad_id <> ''\"", "where = \"ad_id <> '' and\""),
+    ("a condition with an open quote", "where = \"ad_id <> ''\"", "where = \"ad_id <> '\""),
+    ("a condition with a misspelt column", "where = \"ad_id <> ''\"", "where = \"ad_id <> '' and contry = 'USA'\""),
+    ("a condition with a misspelt function", "where = \"ad_id <> ''\"", "where = \"lowr(ad_id) <> ''\""),
+    ("a condition that is no condition", "where = \"ad_id <> ''\"", "where = \"ad_id\""),
+    ("a condition of types that don't fit", "where = \"ad_id <> ''\"", "where = \"click_timestamp + ad_id > 1\""),
+    ("a condition with an aggregate", "where = \"ad_id <> ''\"", "where = \"count(*) > 1\""),
+    ("a condition with a subquery", "where = \"ad_id <> ''\"", "where = \"ad_id in (select 1)\""),
+    ("a condition that reads a clock", "where = \"ad_id <> ''\"", "where = \"click_timestamp < now()\""),
+    ("a map that does nothing", "where = \"ad_id <> ''\"", ""),
+    (
+        "a map that loses the event time",
+        "where = \"ad_id <> ''\"",
+        "select = { ad_id = \"ad_id\", user_id = \"user_id\" }",
+    ),
+    ("a key column that is not there", "\"user_id\", \"click_timestamp\"]", "\"user\", \"click_timestamp\"]"),
+    ("a key column twice", "\"user_id\", \"click_timestamp\"]", "\"user_id\", \"user_id\"]"),
+    ("an empty key", "key = [\"ad_id\", \"user_id\", \"click_timestamp\"]", "key = []"),
+    ("a key that is a text", "key = [\"ad_id\", \"user_id\", \"click_timestamp\"]", "key = \"ad_id\""),
+    ("a ttl that is too short", "ttl = \"1h\"", "ttl = \"5m\""),
+    ("no ttl", "ttl = \"1h\"", ""),
+    ("filter_id without filters", "[filters]\nall = \"true\"\n", ""),
+    ("a filter with a misspelt column", "all = \"true\"", "all = \"true\"\nusa = \"contry = 'USA'\""),
+    ("filters that nobody uses", "key = [\"ad_id\", \"filter_id\"]", "key = [\"ad_id\"]"),
+    ("no window", "window = { tumbling = \"1m\", allowed_lateness = \"10m\" }", ""),
+    ("two kinds of windows", "tumbling = \"1m\", allowed", "tumbling = \"1m\", session = \"1m\", allowed"),
+    ("a misspelt kind of window", "tumbling = \"1m\", allowed", "tumbeling = \"1m\", allowed"),
+    ("a hopping window without a slide", "tumbling = \"1m\", allowed", "hopping = \"1m\", allowed"),
+    ("a slide that does not divide", "tumbling = \"1m\", allowed", "hopping = \"1m\", slide = \"25s\", allowed"),
+    ("a window of nothing", "tumbling = \"1m\", allowed", "tumbling = \"0s\", allowed"),
+    ("an unknown aggregate", "\"count(*)\"", "\"cuont(*)\""),
+    ("what is no aggregate", "\"count(*)\"", "\"ad_id\""),
+    ("an aggregate with a misspelt column", "approx_distinct(user_id)", "approx_distinct(userid)"),
+    ("an aggregate that is not defined for a type", "approx_distinct(user_id)", "sum(user_id)"),
+    ("a distinct count", "approx_distinct(user_id)", "count(distinct user_id)"),
+    ("an aggregate with the name of a key", "users = ", "ad_id = "),
+    ("an aggregate with a name of ours", "users = ", "revision = "),
+    ("an aggregate with a reserved name", "users = ", "key_hash = "),
+    (
+        "an aggregate of results",
+        "[reduce.top]",
+        "[aggregate.per_hour]\ninput = \"per_minute\"\nkey = [\"ad_id\"]\nwindow = { tumbling = \"1h\" }\nselect = { n = \"sum(count)\" }\n\n[reduce.top]",
+    ),
+    ("a reduce of what is no aggregate", "input = \"per_minute\"\nwindow", "input = \"unique\"\nwindow"),
+    ("a reduce by what is not computed", "by = \"count\"", "by = \"cuont\""),
+    ("a reduce by what can't be added up", "by = \"count\"", "by = \"users\""),
+    ("a reduce per what is not in the key", "per = [\"filter_id\"]", "per = [\"country\"]"),
+    ("a reduce per everything", "per = [\"filter_id\"]", "per = [\"filter_id\", \"ad_id\"]"),
+    ("a reduce of no ranks", "n = 3", "n = 0"),
+    ("a reduce over pieces of windows", "hopping = \"5m\", slide = \"1m\"", "hopping = \"5m\", slide = \"30s\""),
+    (
+        "a column that a sink selects",
+        "path = \"out/counts\"",
+        "path = \"out/counts\"\nselect = [\"ad_id\", \"counts\"]",
+    ),
+    ("a selected column without a name", "path = \"out/counts\"", "path = \"out/counts\"\nselect = [\"count * 2\"]"),
+    (
+        "a selected name twice",
+        "path = \"out/counts\"",
+        "path = \"out/counts\"\nselect = [\"ad_id\", \"count as ad_id\"]",
+    ),
+    ("a partition that is misspelt", "path = \"out/counts\"", "path = \"out/counts\"\npartition_by = \"hours\""),
+    (
+        "a partition by what is no timestamp",
+        "path = \"out/counts\"",
+        "path = \"out/counts\"\npartition_by = \"hour\"\npartition_column = \"count\"",
+    ),
+    ("two sinks in one folder", "connector = \"console\"", "connector = \"files\"\npath = \"./out//counts/\""),
+    ("a node of a taken name", "[map.valid]", "[map.clicks]"),
+    ("a sink of a taken name", "[sink.top]", "[sink.counts]"),
+    ("a name that can't be referred to", "[map.valid]", "[map.\"va.lid\"]"),
+    ("a node that nobody reads", "input = \"valid\"", "input = \"clicks\""),
+    ("no source", "[source.clicks]", "[source_.clicks]"),
+    ("too much parallelism", "name = \"clicks\"", "name = \"clicks\"\nparallelism = 9\nmax_parallelism = 8"),
+    ("a checkpoint interval of nothing", "name = \"clicks\"", "name = \"clicks\"\ncheckpoint = { interval = \"0s\" }"),
+    (
+        "aggregates that disagree on what is late",
+        "[reduce.top]",
+        "[aggregate.per_hour]\ninput = \"unique\"\nkey = [\"ad_id\"]\nwindow = { tumbling = \"1h\" }\nselect = { n = \"count(*)\" }\n\n[reduce.top]",
+    ),
+    (
+        "several mistakes at once",
+        "where = \"ad_id <> ''\"\n\n[dedup.unique]\ninput = \"valid\"",
+        "where = \"contry <> ''\"\n\n[dedup.unique]\ninput = \"vald\"\nfoo = 1",
+    ),
+];
+
+fn compile(text: &str, settings: &[&str]) -> Result<weir_jobs::Job, Refusal> {
+    let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+    parse("job.toml", text, &settings, &CompileOptions::default())
+}
+
+#[test]
+fn the_definition_is_right_without_them() {
+    let job = compile(RIGHT, &[]).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert!(job.warnings.is_empty(), "{:?}", job.warnings);
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let mut told = String::new();
+    for (name, right, wrong) in MISTAKES {
+        assert_eq!(RIGHT.matches(right).count(), 1, "{name}: {right:?} is not there exactly once");
+        let text = RIGHT.replace(right, wrong);
+        let _ = writeln!(told, "### {name}\n");
+        match compile(&text, &[]) {
+            Ok(job) => {
+                assert!(!job.warnings.is_empty(), "{name}: nobody noticed");
+                for warning in job.warnings {
+                    let _ = writeln!(told, "{warning}\n");
+                }
+            }
+            Err(refusal) => {
+                let _ = writeln!(told, "{refusal}\n");
+            }
+        }
+    }
+    insta::assert_snapshot!(told);
+}
+
+#[test]
+fn mistakes_in_overrides_name_the_override() {
+    let settings = [
+        "source.clicks.pth=/data",
+        "dedup.unique.key=[\"event_di\"]",
+        "nonsense",
+        "map.valid.where=contry = 'USA'",
+        "source.clicks.watermark.delay=soon",
+    ];
+    insta::assert_snapshot!(compile(RIGHT, &settings).unwrap_err());
+}
+
+#[test]
+fn overrides_change_and_add_keys() {
+    let settings = [
+        "source.clicks.path=/data/a=b",
+        "dedup.unique.key=[\"event_id\"]",
+        "job.parallelism=3",
+        "filters.usa=country = 'USA'",
+        "sink.raw={ input = \"valid\", connector = \"files\", path = \"out/raw\", partition_by = \"hour\" }",
+    ];
+    let job = compile(RIGHT, &settings).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let node = |id: &str| job.graph.nodes.iter().find(|node| node.id == id).unwrap();
+    assert_eq!(node("source.clicks").config["path"], "/data/a=b");
+    assert_eq!(node("dedup.unique").config["key"], serde_json::json!(["event_id"]));
+    assert_eq!(node("dedup.unique").config["same_event_time"], false);
+    assert_eq!(node("filters.per_minute").config["filters"][1]["id"], "usa");
+    assert_eq!(node("sink.raw").config["partition_column"], "click_timestamp");
+    assert!(job.graph.nodes.iter().all(|node| node.parallelism == 3));
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_named() {
+    let error = weir_jobs::load("no/such/job.toml".as_ref(), &[], &CompileOptions::default()).unwrap_err();
+    assert!(error.to_string().contains("no/such/job.toml"), "{error}");
+}
