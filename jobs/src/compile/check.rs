@@ -10,6 +10,7 @@ use weir_operators::schema::{Column, ColumnSchema};
 
 use super::aggregate_step::AggregateStep;
 use super::prune::selected;
+use super::reduce_step::ReduceStep;
 use super::types::{Types, adds_filters, partition_column, unknown_column};
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
@@ -20,8 +21,6 @@ pub(super) const RECORD_ID: &str = "record_id";
 pub(super) const WINDOW_START: &str = "window_start";
 pub(super) const WINDOW_END: &str = "window_end";
 pub(super) const REVISION: &str = "revision";
-/// The place of a row in a reduce's output.
-pub(super) const RANK: &str = "rank";
 
 /// One node being checked.
 pub(super) struct Check<'a> {
@@ -152,7 +151,12 @@ impl Check<'_> {
         let time = self.given.event_time.clone()?;
         let step = AggregateStep::new(aggregate, &time, &input);
         let input = step.arguments.as_ref().map_or(input.clone(), |items| selected(items, &input));
-        match step.output(&input) {
+        self.accepted(step.output(&input))
+    }
+
+    /// The results of an operator that has accepted its settings.
+    fn accepted(&mut self, output: weir_engine::Result<ColumnSchema>) -> Option<Types> {
+        match output {
             Ok(main) => Some(Types { main, event_time: None, select: None, results: true }),
             Err(error) => {
                 self.mistakes.push(Mistake::on_key(self.path.clone(), error.message));
@@ -207,6 +211,7 @@ impl Check<'_> {
     }
 
     pub(super) fn reduce(&mut self, reduce: &Reduce, input: &NodeBody, port: Port) -> Option<Types> {
+        let before = self.mistakes.len();
         let NodeBody::Aggregate(aggregate) = input else {
             return self.not_an_aggregate(input.kind());
         };
@@ -239,8 +244,11 @@ impl Check<'_> {
                 .push(Mistake::new(top.key("per"), message).expected("not all columns of the aggregate's key"));
         }
         self.reduce_window(reduce, aggregate);
-        let columns = reduce_columns(reduce, aggregate, &self.given.main).columns;
-        Some(Types { main: ColumnSchema { columns }, event_time: None, select: None, results: true })
+        if self.mistakes.len() > before {
+            return None;
+        }
+        let output = ReduceStep { reduce, aggregate }.output(&self.given.main);
+        self.accepted(output)
     }
 
     fn not_an_aggregate(&mut self, found: &str) -> Option<Types> {
@@ -326,21 +334,6 @@ impl Check<'_> {
         }
         self.select(named)
     }
-}
-
-/// What a reduce puts out, given what its aggregate does.
-pub(super) fn reduce_columns(reduce: &Reduce, aggregate: &Aggregate, given: &ColumnSchema) -> ColumnSchema {
-    let per = reduce.per.iter().filter(|name| aggregate.key.contains(name));
-    let rest = aggregate.key.iter().filter(|name| !reduce.per.contains(name));
-    let own = [RECORD_ID, WINDOW_START, WINDOW_END];
-    let column = |name: &str| given.column(name).cloned();
-    let mut columns: Vec<Column> =
-        own.into_iter().filter_map(column).chain(per.filter_map(|name| column(name))).collect();
-    columns.push(Column { name: RANK.into(), data_type: DataType::Int32, nullable: false });
-    columns.extend(rest.filter_map(|name| column(name)));
-    columns.extend(column(&reduce.by));
-    columns.extend(column(REVISION));
-    ColumnSchema { columns }
 }
 
 /// Whether an aggregate is defined for values of a type.

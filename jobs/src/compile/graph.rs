@@ -7,12 +7,11 @@ use weir_operators::dedup::DedupConfig;
 use weir_operators::filters::{FilterConfig, FiltersConfig};
 use weir_operators::late_gate::{LateGateConfig, LateRule};
 use weir_operators::map::{MapConfig, SelectItem};
-use weir_operators::window::WindowRule;
 
 use super::aggregate_step::AggregateStep;
-use super::gates::{window_rule, window_spec};
-use super::plan::{Operator, ReduceStep, Step};
+use super::plan::{Operator, Step};
 use super::prune::StepColumns;
+use super::reduce_step::ReduceStep;
 use super::types::partition_column;
 use crate::duration::{millis, show};
 use crate::job::NodeNote;
@@ -89,8 +88,8 @@ fn configuration(operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &
         }
         Operator::LocalAggregate(step) => (NodeRole::Operator, "local_aggregate", json!(step.config())),
         Operator::GlobalAggregate(step) => (NodeRole::Operator, "global_aggregate", json!(step.config())),
-        Operator::LocalTop(step) => (NodeRole::Operator, "local_top", reduce_configuration(*step)),
-        Operator::GlobalTop(step) => (NodeRole::Operator, "global_top", reduce_configuration(*step)),
+        Operator::LocalTop(step) => (NodeRole::Operator, "local_top", json!(step.config())),
+        Operator::GlobalTop(step) => (NodeRole::Operator, "global_top", json!(step.config())),
         Operator::Sink { sink, written } => sink_configuration(sink, written),
     }
 }
@@ -141,18 +140,6 @@ fn source_configuration(source: &Source, columns: &StepColumns) -> (NodeRole, &'
 
 fn unsigned_millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn reduce_configuration(step: ReduceStep<'_>) -> Value {
-    let slice = window_rule(step.aggregate);
-    let window = step.reduce.window.map_or(slice.window, window_spec);
-    let mut config = json!(WindowRule { window, ..slice });
-    config["n"] = json!(step.reduce.n);
-    config["by"] = json!(step.reduce.by);
-    config["key"] = json!(step.aggregate.key);
-    config["per"] = json!(step.reduce.per);
-    config["slice_ms"] = json!(slice.window.size_ms());
-    config
 }
 
 fn sink_configuration(sink: &Sink, written: &super::types::Types) -> (NodeRole, &'static str, Value) {

@@ -7,6 +7,7 @@ mod gates;
 mod graph;
 mod plan;
 mod prune;
+mod reduce_step;
 mod resolve;
 mod sources;
 mod types;

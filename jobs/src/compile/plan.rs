@@ -11,11 +11,11 @@ use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 
 use super::aggregate_step::AggregateStep;
-use super::check::{WINDOW_END, WINDOW_START};
 use super::gates::Gates;
+use super::reduce_step::ReduceStep;
 use super::resolve::Resolved;
 use super::types::{AllTypes, Types, adds_filters};
-use crate::spec::{Aggregate, Dedup, NodeBody, Reduce, Sink, Source};
+use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source};
 
 /// An operator of the plan.
 #[derive(Debug)]
@@ -69,13 +69,6 @@ pub(super) enum Operator<'a> {
         sink: &'a Sink,
         written: Types,
     },
-}
-
-/// A reduce, and the aggregate that it ranks.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct ReduceStep<'a> {
-    pub(super) reduce: &'a Reduce,
-    pub(super) aggregate: &'a Aggregate,
 }
 
 /// Plans a spec without mistakes.
@@ -180,9 +173,7 @@ impl<'a> Planner<'_, 'a> {
 
     fn reduce(&mut self, id: &str, from: (usize, Port), step: ReduceStep<'a>) -> usize {
         let local = self.forward(format!("{id}.local"), from, Operator::LocalTop(step));
-        // A list is merged where all its parts are: per window and group.
-        let key =
-            [WINDOW_START, WINDOW_END].into_iter().map(str::to_owned).chain(step.reduce.per.iter().cloned()).collect();
+        let key = step.config().exchange_key();
         self.hashed(id.to_owned(), (local, Port::Main), key, Operator::GlobalTop(step))
     }
 

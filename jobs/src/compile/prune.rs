@@ -11,7 +11,6 @@ use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::{Column, ColumnSchema};
 
-use super::check::reduce_columns;
 use super::plan::{Operator, Step, quoted};
 use super::sources::dead_letter_schema;
 
@@ -150,7 +149,7 @@ fn output_columns(operator: &Operator<'_>, given: &ColumnSchema) -> ColumnSchema
         Operator::LocalAggregate(_) | Operator::LocalTop(_) => given.clone(),
         // Checked when the types were inferred.
         Operator::GlobalAggregate(step) => step.output(given).unwrap_or_default(),
-        Operator::GlobalTop(step) => reduce_columns(step.reduce, step.aggregate, given),
+        Operator::GlobalTop(step) => step.output(given).unwrap_or_default(),
     }
 }
 

@@ -1,21 +1,16 @@
 //! The columns of sources and of their dead letters.
 
-use std::path::{Path, PathBuf};
-
 use arrow::datatypes::Schema;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::source::column_type::DeclaredSchema;
 use weir_operators::source::dead_letters;
 use weir_operators::source::files::format::click_log;
+use weir_operators::source::files::parquet_schema;
 use weir_operators::source::generator::click_schema;
-use weir_operators::source::parquet::{ParquetFile, ParquetLocation};
 
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
 use crate::spec::{FilesSource, Format, Source, SourceConnector};
-
-/// Folders deeper than this are not looked into for a Parquet file to take the schema from.
-const DEEPEST_FOLDER: usize = 8;
 
 /// The columns that a source can give.
 pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<ColumnSchema> {
@@ -67,29 +62,12 @@ pub(super) fn dead_letter_schema() -> ColumnSchema {
 
 /// The columns of the first Parquet file, by name, that the source would read.
 fn schema_of_files(files: &FilesSource) -> Result<Schema, String> {
-    let path = files.path.strip_prefix("file://").unwrap_or(&files.path);
-    if path.contains("://") {
-        return Err("the columns of files in an object store have to be declared".into());
-    }
-    let Some(file) = first_parquet_file(Path::new(path), 0) else {
-        return Err("there is no Parquet file to take the columns from".into());
+    let look_up = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| format!("the files can't be looked at: {error}"))?;
+        runtime.block_on(parquet_schema(&files.path)).map_err(|error| error.message)
     };
-    let opened = futures::executor::block_on(ParquetFile::open(ParquetLocation::Local(file)));
-    opened.map(|file| file.schema().as_ref().clone()).map_err(|error| error.message)
-}
-
-fn first_parquet_file(path: &Path, depth: usize) -> Option<PathBuf> {
-    if path.is_file() {
-        return Some(path.to_owned());
-    }
-    if depth > DEEPEST_FOLDER {
-        return None;
-    }
-    let mut entries: Vec<PathBuf> = path.read_dir().ok()?.filter_map(|entry| Some(entry.ok()?.path())).collect();
-    entries.sort();
-    let is_parquet = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "parquet");
-    let file = entries.iter().find(|entry| entry.is_file() && is_parquet(entry)).cloned();
-    file.or_else(|| {
-        entries.iter().filter(|entry| entry.is_dir()).find_map(|entry| first_parquet_file(entry, depth + 1))
-    })
+    // On a thread of its own: the caller may be inside of a runtime already.
+    let schema = std::thread::scope(|scope| scope.spawn(look_up).join());
+    Ok(schema.map_err(|_| "looking at the files failed".to_owned())??.as_ref().clone())
 }

@@ -13,7 +13,9 @@ mod line_buffer;
 mod lines;
 mod listing;
 mod parquet_split;
+mod schema;
 #[cfg(test)]
 mod tests;
 
 pub use config::{FilesConfig, source};
+pub use schema::parquet_schema;

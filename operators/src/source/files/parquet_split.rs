@@ -62,7 +62,7 @@ impl ParquetSettings {
     }
 }
 
-async fn open(file: &FoundFile) -> Result<Arc<ParquetFile>> {
+pub(super) async fn open(file: &FoundFile) -> Result<Arc<ParquetFile>> {
     ParquetFile::open(match &file.place {
         Place::Local(path) => ParquetLocation::Local(path.clone()),
         Place::Object { store, path, .. } => ParquetLocation::Object { store: store.clone(), path: path.clone() },

@@ -1,0 +1,269 @@
+//! What definitions become: where gates stand, which columns flow, which operators are made.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_engine::element::Port;
+use weir_engine::graph::{Edge, Node, Partitioner};
+use weir_jobs::{Aggregate, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Reduce, Sink, Source, Window};
+use weir_operators::source::column_type::{ColumnType, DeclaredSchema};
+use weir_operators::source::generator::ClickStreamConfig;
+
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+fn clicks() -> Source {
+    Source::files("in").event_time("click_timestamp").watermark_delay(Duration::from_secs(15))
+}
+
+fn per_minute(input: &str) -> Aggregate {
+    Aggregate::over(input, ["ad_id"], Window::Tumbling { size: MINUTE })
+        .allowed_lateness(10 * MINUTE)
+        .select("count", "count(*)")
+}
+
+fn build(builder: JobBuilder) -> Job {
+    let options = CompileOptions { parallelism: Some(2), ..CompileOptions::default() };
+    builder.build(&options).unwrap_or_else(|refusal| panic!("{refusal}"))
+}
+
+fn node<'a>(job: &'a Job, id: &str) -> &'a Node {
+    let ids: Vec<&str> = job.graph.nodes.iter().map(|node| node.id.as_str()).collect();
+    job.graph.nodes.iter().find(|node| node.id == id).unwrap_or_else(|| panic!("no {id} among {ids:?}"))
+}
+
+fn edge_into<'a>(job: &'a Job, id: &str) -> &'a Edge {
+    let to = job.graph.nodes.iter().position(|node| node.id == id).expect("the node is there");
+    job.graph.edges.iter().find(|edge| edge.to == to).expect("it has an input")
+}
+
+/// The producer of a node's input, with the port if it is not the main one.
+fn input_of(job: &Job, id: &str) -> String {
+    let edge = edge_into(job, id);
+    let from = &job.graph.nodes[edge.from].id;
+    if edge.port == Port::Main { from.clone() } else { format!("{from}.{}", edge.port.name()) }
+}
+
+fn names(columns: &Value) -> Vec<&str> {
+    columns.as_array().expect("columns").iter().map(|column| column["name"].as_str().expect("a name")).collect()
+}
+
+fn gates(job: &Job) -> Vec<&str> {
+    job.graph.nodes.iter().filter(|node| node.kind == "late_gate").map(|node| node.id.as_str()).collect()
+}
+
+#[test]
+fn a_source_reads_what_is_needed_and_no_more() {
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .aggregate("counts", per_minute("clicks"))
+            .sink("out", Sink::console("counts")),
+    );
+    assert_eq!(names(&node(&job, "source.clicks").config["columns"]), ["ad_id", "click_timestamp"]);
+}
+
+#[test]
+fn an_exchange_carries_what_is_needed_and_a_dedup_copies_what_is_needed() {
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .map("valid", Map::over("clicks").keep_where("country <> ''"))
+            .dedup("unique", Dedup::over("valid", ["user_id", "ip"], HOUR))
+            .aggregate("counts", per_minute("unique"))
+            .sink("out", Sink::console("counts")),
+    );
+    let read = ["ad_id", "click_timestamp", "user_id", "ip", "country"];
+    assert_eq!(names(&node(&job, "source.clicks").config["columns"]), read);
+    // Nobody needs the country behind the condition.
+    let select = &node(&job, "map.valid").config["select"];
+    assert_eq!(names(select), ["ad_id", "click_timestamp", "user_id", "ip"]);
+    let edge = edge_into(&job, "dedup.unique");
+    assert_eq!(edge.partitioner, Partitioner::Hash { key: vec!["user_id".into(), "ip".into()] });
+    assert_eq!(edge.columns, None, "all four that come are needed");
+    assert_eq!(node(&job, "dedup.unique").config["output"], json!(["ad_id", "click_timestamp"]));
+    assert_eq!(node(&job, "dedup.unique").config["same_event_time"], false);
+}
+
+#[test]
+fn a_sink_of_all_columns_makes_its_producers_keep_them() {
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .aggregate("counts", per_minute("clicks"))
+            .sink("out", Sink::console("counts"))
+            .sink("late", Sink::console("counts.late")),
+    );
+    assert_eq!(names(&node(&job, "source.clicks").config["columns"]).len(), 6);
+    assert_eq!(input_of(&job, "sink.late"), "late_gate.counts.late");
+}
+
+#[test]
+fn unread_columns_of_a_map_are_not_computed() {
+    let map = Map::over("clicks")
+        .select("ad", "ad_id")
+        .select("at", "click_timestamp")
+        .select("never", "upper(user_id)")
+        .select("shout", "upper(country)");
+    let aggregate =
+        Aggregate::over("renamed", ["ad"], Window::Session { gap: MINUTE }).select("longest", "max(length(shout))");
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .map("renamed", map)
+            .aggregate("sessions", aggregate)
+            .sink("out", Sink::console("sessions")),
+    );
+    assert_eq!(names(&node(&job, "map.renamed").config["select"]), ["ad", "at", "shout"]);
+    assert_eq!(names(&node(&job, "source.clicks").config["columns"]), ["ad_id", "click_timestamp", "country"]);
+    // The event time goes by another name behind the map, and the argument is a column.
+    let config = &node(&job, "aggregate.sessions").config;
+    assert_eq!(config["time_column"], "at");
+    assert_eq!(config["window"], json!({ "session": { "gap_ms": 60_000 } }));
+    let argument = config["aggregates"][0]["argument"].as_str().unwrap();
+    assert!(names(&node(&job, "map.sessions.arguments").config["select"]).contains(&argument));
+}
+
+#[test]
+fn one_gate_stands_above_the_first_dedup_for_all_aggregates_behind_it() {
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .dedup("first", Dedup::over("clicks", ["user_id"], HOUR))
+            .map("between", Map::over("first").keep_where("ad_id <> ''"))
+            .dedup("second", Dedup::over("between", ["ip"], HOUR))
+            .aggregate("a", per_minute("second"))
+            .aggregate("b", per_minute("first"))
+            .sink("out_a", Sink::console("a"))
+            .sink("out_b", Sink::console("b"))
+            .sink("late_a", Sink::console("a.late"))
+            .sink("late_b", Sink::console("b.late"))
+            .sink("late_dedup", Sink::console("second.late")),
+    );
+    assert_eq!(gates(&job), ["late_gate.first"]);
+    for sink in ["sink.late_a", "sink.late_b", "sink.late_dedup"] {
+        assert_eq!(input_of(&job, sink), "late_gate.first.late");
+    }
+    let rule = &node(&job, "late_gate.first").config["rule"];
+    assert_eq!(rule["window"]["allowed_lateness_ms"], 600_000);
+}
+
+#[test]
+fn without_a_dedup_every_aggregate_has_a_gate_of_its_own() {
+    let hourly = Aggregate::over("clicks", ["ad_id"], Window::Tumbling { size: HOUR }).select("n", "count(*)");
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .aggregate("minutes", per_minute("clicks"))
+            .aggregate("hours", hourly)
+            .sink("a", Sink::console("minutes"))
+            .sink("b", Sink::console("hours")),
+    );
+    assert_eq!(gates(&job), ["late_gate.minutes", "late_gate.hours"]);
+}
+
+#[test]
+fn a_dedup_without_aggregates_is_guarded_by_what_it_remembers() {
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .dedup("long", Dedup::over("clicks", ["user_id"], 2 * HOUR))
+            .dedup("short", Dedup::over("long", ["ip"], HOUR))
+            .sink("out", Sink::console("short"))
+            .sink("late", Sink::console("long.late")),
+    );
+    assert_eq!(gates(&job), ["late_gate.long"]);
+    assert_eq!(node(&job, "late_gate.long").config["rule"], json!({ "ttl": { "ttl_ms": 3_600_000 } }));
+    assert_eq!(input_of(&job, "sink.late"), "late_gate.long.late");
+}
+
+#[test]
+fn filters_stand_before_every_aggregate_that_asks_for_them() {
+    let filtered = Aggregate::over("clicks", ["filter_id"], Window::Tumbling { size: MINUTE }).select("n", "count(*)");
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .filter("0000", "true")
+            .filter("0012", "country = 'USA'")
+            .aggregate("with", filtered)
+            .aggregate("without", per_minute("clicks"))
+            .reduce("top", Reduce::top("without", 3, "count"))
+            .sink("a", Sink::console("with"))
+            .sink("b", Sink::console("top")),
+    );
+    let filters: Vec<&Node> = job.graph.nodes.iter().filter(|node| node.kind == "filters").collect();
+    assert_eq!(filters.len(), 1);
+    assert_eq!(filters[0].config["output"], json!(["click_timestamp"]), "the country is for the condition only");
+    assert_eq!(input_of(&job, "aggregate.with.local"), "filters.with");
+    assert_eq!(input_of(&job, "aggregate.without.local"), "late_gate.without");
+}
+
+#[test]
+fn sinks_of_the_same_node_share_it_and_hourly_ones_know_their_column() {
+    let raw = Sink::files("clicks", "out/raw").partition_by_hour(None);
+    let counts = Sink::files("counts", "out/counts").partition_by_hour(None).select([
+        "ad_id",
+        "window_start as minute",
+        "count",
+    ]);
+    let job = build(
+        JobBuilder::new("job")
+            .source("clicks", clicks())
+            .aggregate("counts", per_minute("clicks"))
+            .sink("raw", raw)
+            .sink("counts", counts)
+            .sink("shown", Sink::console("counts")),
+    );
+    assert_eq!(node(&job, "sink.raw").config["partition_column"], "click_timestamp");
+    assert_eq!(node(&job, "sink.counts").config["partition_column"], "minute");
+    assert_eq!(input_of(&job, "sink.shown"), "aggregate.counts");
+    assert_eq!(input_of(&job, "sink.counts"), "sink.counts.select");
+}
+
+#[test]
+fn declared_columns_and_generated_ones() {
+    let schema =
+        DeclaredSchema::new([("at", ColumnType::Timestamp), ("who", ColumnType::String), ("n", ColumnType::Integer)]);
+    let csv = Source::files("in").format(Format::Csv { schema, delimiter: ';' }).event_time("at").follow(true);
+    let stream = ClickStreamConfig { seed: 7, ..ClickStreamConfig::default() };
+    let job = build(
+        JobBuilder::new("job")
+            .source("csv", csv)
+            .source("made", Source::generator(stream, Some(1_000)))
+            .sink("a", Sink::console("csv"))
+            .sink("b", Sink::console("made")),
+    );
+    let config = &node(&job, "source.csv").config;
+    assert_eq!((config["delimiter"].as_str(), config["follow"].as_bool()), (Some(";"), Some(true)));
+    assert_eq!(names(&config["columns"]), ["at", "who", "n"]);
+    let config = &node(&job, "source.made").config;
+    assert_eq!((config["stream"]["seed"].as_u64(), config["clicks_per_second"].as_u64()), (Some(7), Some(1_000)));
+}
+
+#[test]
+fn parallelism_of_the_command_line_goes_before_that_of_the_definition() {
+    let builder = || JobBuilder::new("job").source("clicks", clicks()).sink("out", Sink::console("clicks"));
+    let of = |builder: JobBuilder, options: CompileOptions| builder.build(&options).unwrap().graph.nodes[0].parallelism;
+    let standard = CompileOptions { parallelism: None, default_parallelism: Some(4) };
+    assert_eq!(of(builder(), standard.clone()), 4);
+    assert_eq!(of(builder().parallelism(3), standard), 3);
+    assert_eq!(of(builder().parallelism(3), CompileOptions { parallelism: Some(5), default_parallelism: Some(4) }), 5);
+    assert_eq!(of(builder(), CompileOptions::default()), 1);
+    // A machine with more processors than key groups.
+    let many = CompileOptions { parallelism: None, default_parallelism: Some(64) };
+    assert_eq!(of(builder().max_parallelism(8), many), 8);
+}
+
+#[test]
+fn mistakes_of_a_built_job_name_the_key() {
+    let job = JobBuilder::new("job").source("clicks", clicks()).map("valid", Map::over("click").keep_where("true"));
+    let refusal = job.build(&CompileOptions::default()).unwrap_err();
+    let told = refusal.to_string();
+    assert!(told.starts_with("error: map.valid.input: there is no node `click`"), "{told}");
+    assert!(told.contains("did you mean `clicks`?"), "{told}");
+    let twice =
+        JobBuilder::new("job").source("a", clicks()).sink("x", Sink::console("a")).sink("x", Sink::console("a"));
+    assert!(
+        twice.build(&CompileOptions::default()).unwrap_err().to_string().contains("the name `x` is taken by `sink.x`")
+    );
+}
