@@ -1,12 +1,12 @@
 //! Several subtasks of one operator, fed as an exchange would feed them, restarted and rescaled: for the tests of this crate.
 
 use arrow::{array::UInt32Array, record_batch::RecordBatch};
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 use weir_engine::{
     Result,
     element::{Batch, KeyHashes, Port},
     hash::KeyHasher,
-    key_group::{KeyGroupRange, key_group_of, range_of, subtask_of},
+    key_group::{key_group_of, range_of, subtask_of},
     operator::{Operator, OperatorContext},
     testing::OperatorHarness,
 };
@@ -80,14 +80,8 @@ impl Subtasks {
     /// A barrier, and then as many instances, restored from it. They learn the watermark as they would from their inputs.
     pub(crate) fn restart(&mut self, parallelism: usize) -> Result<Vec<(Port, Batch)>> {
         let mut out = self.barrier()?;
-        let former = self.harnesses.len();
         let max = self.context.max_parallelism;
-        let state: Vec<(KeyGroupRange, BTreeMap<String, Vec<RecordBatch>>)> = self
-            .harnesses
-            .iter()
-            .enumerate()
-            .map(|(at, harness)| (range_of(at, max, former), harness.segments().clone()))
-            .collect();
+        let state: Vec<_> = self.harnesses.iter().map(|harness| harness.segments().clone()).collect();
         let restored: Result<Vec<_>> = (0..parallelism)
             .map(|at| {
                 let operator = (self.make)(&self.context_of(at, parallelism));

@@ -2,4 +2,4 @@
 
 mod operator_harness;
 
-pub use operator_harness::OperatorHarness;
+pub use operator_harness::{OperatorHarness, StoredRows};

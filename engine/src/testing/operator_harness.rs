@@ -4,47 +4,51 @@ use crate::{
     element::{Batch, Port},
     error::Result,
     ids::CheckpointId,
-    key_group::KeyGroupRange,
+    key_group::{DEFAULT_MAX_PARALLELISM, KeyGroupRange},
     operator::{Collector, Operator},
     state::Change,
 };
 use arrow::record_batch::RecordBatch;
 use std::collections::BTreeMap;
 
+/// State rows as a checkpoint refers to them: those of other key groups are another subtask's. A rescale refers to the same
+/// rows from several subtasks, so that without the range every rescale would multiply them.
+pub type StoredRows = (KeyGroupRange, RecordBatch);
+
 /// An operator, fed by hand. Keeps its snapshots as the engine would: a list of row batches per segment.
 pub struct OperatorHarness {
     operator: Box<dyn Operator>,
     checkpoint: CheckpointId,
-    segments: BTreeMap<String, Vec<RecordBatch>>,
+    key_groups: KeyGroupRange,
+    segments: BTreeMap<String, Vec<StoredRows>>,
 }
 
 impl OperatorHarness {
-    /// Around a fresh operator.
+    /// Around a fresh operator that owns all key groups.
     pub fn new(operator: Box<dyn Operator>) -> Self {
-        OperatorHarness { operator, checkpoint: CheckpointId(0), segments: BTreeMap::new() }
+        let key_groups = KeyGroupRange::all(DEFAULT_MAX_PARALLELISM);
+        OperatorHarness { operator, checkpoint: CheckpointId(0), key_groups, segments: BTreeMap::new() }
     }
 
-    /// Around a fresh operator that is given the snapshots of former instances, as after a restart or a rescale: of each former
-    /// instance its segments and the key groups that it owned. `key_groups` are those of the new instance.
+    /// Around a fresh operator that is given the segments of former instances, as after a restart or a rescale.
+    /// `key_groups` are those of the new instance.
     ///
     /// # Errors
     /// The operator's own.
     pub fn restored(
         mut operator: Box<dyn Operator>,
         key_groups: KeyGroupRange,
-        former: &[(KeyGroupRange, BTreeMap<String, Vec<RecordBatch>>)],
+        former: &[BTreeMap<String, Vec<StoredRows>>],
     ) -> Result<Self> {
-        let mut segments: BTreeMap<String, Vec<RecordBatch>> = BTreeMap::new();
-        for (owned, former) in former {
-            let Some(shared) = owned.intersection(key_groups) else { continue };
-            for (segment, rows) in former {
-                for batch in rows {
-                    operator.restore(segment, batch, shared)?;
-                }
-                segments.entry(segment.clone()).or_default().extend(rows.iter().cloned());
+        let mut segments: BTreeMap<String, Vec<StoredRows>> = BTreeMap::new();
+        for (segment, stored) in former.iter().flatten() {
+            for (owned, rows) in stored {
+                let Some(shared) = owned.intersection(key_groups) else { continue };
+                operator.restore(segment, rows, shared)?;
+                segments.entry(segment.clone()).or_default().push((shared, rows.clone()));
             }
         }
-        Ok(OperatorHarness { operator, checkpoint: CheckpointId(0), segments })
+        Ok(OperatorHarness { operator, checkpoint: CheckpointId(0), key_groups, segments })
     }
 
     /// Rows in, rows out.
@@ -77,6 +81,8 @@ impl OperatorHarness {
         self.checkpoint = self.checkpoint.next();
         let snapshot = self.operator.snapshot(self.checkpoint)?;
         let mut before = std::mem::take(&mut self.segments);
+        let key_groups = self.key_groups;
+        let own = |rows: RecordBatch| (key_groups, rows);
         for segment in snapshot.segments {
             let former = before.remove(&segment.id);
             let rows = match segment.change {
@@ -85,10 +91,10 @@ impl OperatorHarness {
                 })?,
                 Change::Append(rows) => {
                     let mut all = former.unwrap_or_default();
-                    all.extend(rows.into_batches()?);
+                    all.extend(rows.into_batches()?.into_iter().map(own));
                     all
                 }
-                Change::Replace(rows) => rows.into_batches()?,
+                Change::Replace(rows) => rows.into_batches()?.into_iter().map(own).collect(),
             };
             self.segments.insert(segment.id, rows);
         }
@@ -96,7 +102,7 @@ impl OperatorHarness {
     }
 
     /// What the last barrier would have stored.
-    pub fn segments(&self) -> &BTreeMap<String, Vec<RecordBatch>> {
+    pub fn segments(&self) -> &BTreeMap<String, Vec<StoredRows>> {
         &self.segments
     }
 }
