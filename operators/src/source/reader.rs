@@ -62,6 +62,7 @@ pub struct SourceReader {
     next_discovery: Moment,
     events_in: Counter,
     dead_letters: Counter,
+    bytes_in: Counter,
 }
 
 /// Something to send.
@@ -88,6 +89,8 @@ struct Split {
     pending_since: Option<Moment>,
     /// Silent for long enough not to hold the watermark back.
     silent: bool,
+    /// As far as it is counted in `bytes_in`.
+    bytes_behind: u64,
 }
 
 /// A split's state in a checkpoint.
@@ -115,6 +118,7 @@ impl SourceReader {
             next_discovery: context.env.now(),
             events_in: context.counters.counter("events_in"),
             dead_letters: context.counters.counter("dead_letters"),
+            bytes_in: context.counters.counter("bytes_in"),
         }
     }
 
@@ -217,6 +221,9 @@ impl SourceReader {
     async fn read(&mut self, index: usize) -> Result<()> {
         let split = &mut self.splits[index];
         let event = split.reader.next_chunk(self.settings.batch_rows).await?;
+        let bytes_behind = split.reader.bytes_behind();
+        self.bytes_in.add(bytes_behind.saturating_sub(split.bytes_behind));
+        split.bytes_behind = bytes_behind;
         match event {
             SplitEvent::Records { columns, dead_letters } => self.take_records(index, columns, dead_letters),
             SplitEvent::Finished => {
@@ -295,7 +302,18 @@ impl Split {
             Some(stored) => (stored.watermark, stored.finished, stored.undelivered),
             None => (SplitWatermark::beginning_after(newest_before_ms), false, Vec::new()),
         };
-        Split { id, name, reader, watermark, finished, undelivered, ask_at: None, pending_since: None, silent: false }
+        Split {
+            id,
+            name,
+            watermark,
+            finished,
+            undelivered,
+            ask_at: None,
+            pending_since: None,
+            silent: false,
+            bytes_behind: reader.bytes_behind(),
+            reader,
+        }
     }
 
     fn state(&self) -> Result<SplitState> {

@@ -22,6 +22,11 @@ pub trait SplitReader: Send {
 
     /// Where rows of the last chunk stand and what they looked like; `rows` is in rising order. The reason stays empty.
     fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter>;
+
+    /// How many bytes of the split lie before its position; for people who watch. 0 where that cannot be told.
+    fn bytes_behind(&self) -> u64 {
+        0
+    }
 }
 
 /// What a split has to say.

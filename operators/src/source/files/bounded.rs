@@ -273,4 +273,8 @@ impl SplitReader for FileReader {
     fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter> {
         self.lines.locate_rows(rows)
     }
+
+    fn bytes_behind(&self) -> u64 {
+        self.lines.position().offset
+    }
 }
