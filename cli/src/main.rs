@@ -1,2 +1,88 @@
-//! Weir.
-fn main() {}
+//! `weir`: exactly-once dataflow, one binary.
+//!
+//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`generate`],
+//! [`checkpoint`]), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`failure`] (what
+//! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
+//!
+//! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
+//! error.
+
+mod checkpoint;
+mod data_dir;
+mod definition;
+mod explain;
+mod failure;
+mod generate;
+mod logs;
+mod progress;
+mod results;
+mod run;
+mod signals;
+mod summary;
+mod text;
+
+use clap::{Parser, Subcommand};
+use failure::Failure;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Exactly-once dataflow: reads streams of events, counts them in windows of event time, and survives being killed.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, propagate_version = true)]
+#[command(
+    after_help = "Exit codes: 0 done, 1 failed, 2 wrong definition or arguments, 3 replaced by another process, \
+                        130 aborted by a second Ctrl-C."
+)]
+struct Arguments {
+    #[command(flatten)]
+    logs: logs::LogArguments,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a job in this process, from its newest checkpoint if there is one
+    Run(run::RunArguments),
+    /// Check a job definition and show the graph it becomes
+    Explain(explain::ExplainArguments),
+    /// Write a reproducible stream of clicks
+    Generate(generate::GenerateArguments),
+    /// Look at the checkpoints of jobs
+    #[command(subcommand)]
+    Checkpoint(checkpoint::CheckpointCommand),
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let done = arguments.logs.start().and_then(|()| match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Generate(arguments) => generate::generate(&arguments),
+        Command::Checkpoint(command) => checkpoint::checkpoint(&command),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.show();
+            failure.exit_code()
+        }
+    }
+}
+
+/// A runtime as wide as the machine.
+fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(processors())
+        .thread_name("weir")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
+}
+
+/// Processors of this machine.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}

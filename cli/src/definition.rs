@@ -1,0 +1,79 @@
+//! A definition file → a checked job, and the fingerprint by which a checkpoint knows it again.
+
+use crate::{failure::Failure, processors};
+use clap::Args;
+use std::path::PathBuf;
+use weir_engine::graph::JobGraph;
+use weir_jobs::{CompileOptions, Job};
+
+/// Which job, with what changed.
+#[derive(Debug, Args)]
+pub struct DefinitionArguments {
+    /// The job definition, a TOML file
+    #[arg(value_name = "JOB")]
+    file: PathBuf,
+    /// Override or add a key of the definition, as in `source.clicks.path=/data/clicks`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+    /// Subtasks of every operator [default: what the definition says, or the number of processors]
+    #[arg(long, value_name = "N")]
+    parallelism: Option<usize>,
+}
+
+impl DefinitionArguments {
+    /// Reads, checks and compiles the definition. Warnings are shown.
+    pub fn load(&self) -> Result<Job, Failure> {
+        let options = CompileOptions { parallelism: self.parallelism, default_parallelism: Some(processors()) };
+        let job = weir_jobs::load(&self.file, &self.settings, &options)?;
+        for warning in &job.warnings {
+            eprintln!("{warning}\n");
+        }
+        Ok(job)
+    }
+
+    /// The file, as the user wrote it.
+    pub fn file(&self) -> String {
+        self.file.display().to_string()
+    }
+}
+
+/// What must be the same for a checkpoint to be continued: everything but how wide the job runs and when it is checkpointed.
+pub fn fingerprint(graph: &JobGraph) -> String {
+    let mut graph = graph.clone();
+    graph.checkpoint = Default::default();
+    for node in &mut graph.nodes {
+        node.parallelism = 1;
+    }
+    // A graph is plain data, made of maps in the order of their keys: equal graphs have equal texts.
+    let text = serde_json::to_string(&graph).unwrap_or_default();
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_engine::graph::{Node, NodeRole};
+
+    fn graph(parallelism: usize, path: &str) -> JobGraph {
+        let mut graph = JobGraph::new("job");
+        let config = serde_json::json!({ "path": path });
+        graph.add_node(Node {
+            id: "source.a".into(),
+            kind: "files".into(),
+            role: NodeRole::Source,
+            parallelism,
+            config,
+        });
+        graph
+    }
+
+    #[test]
+    fn a_checkpoint_may_go_on_wider_but_not_on_other_input() {
+        let one = fingerprint(&graph(1, "a"));
+        assert_eq!(one, fingerprint(&graph(8, "a")));
+        assert_ne!(one, fingerprint(&graph(1, "b")));
+        let mut often = graph(1, "a");
+        often.checkpoint.interval_ms = 20;
+        assert_eq!(one, fingerprint(&often));
+    }
+}

@@ -1,0 +1,34 @@
+//! `weir explain`: checks a definition and shows the graph it becomes.
+
+use crate::{definition::DefinitionArguments, failure::Failure, text};
+use clap::{Args, ValueEnum};
+use weir_jobs::explain::ExplainFormat;
+
+/// Arguments of `weir explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArguments {
+    #[command(flatten)]
+    definition: DefinitionArguments,
+    /// For people, as a Mermaid flowchart, or for programs
+    #[arg(long, value_enum, default_value = "text")]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Text,
+    Mermaid,
+    Json,
+}
+
+/// Shows the graph of a job.
+pub fn explain(arguments: &ExplainArguments) -> Result<(), Failure> {
+    let job = arguments.definition.load()?;
+    let shown = job.explain(match arguments.format {
+        Format::Text => ExplainFormat::Text,
+        Format::Mermaid => ExplainFormat::Mermaid,
+        Format::Json => ExplainFormat::Json,
+    })?;
+    text::print(&format!("{}\n", shown.trim_end()));
+    Ok(())
+}

@@ -1,0 +1,69 @@
+//! What goes wrong, and the exit code it becomes. The only copy of the table of exit codes.
+
+use std::process::ExitCode;
+use weir_engine::{EngineError, ErrorKind};
+use weir_jobs::Refusal;
+
+/// Why a command did not do what was asked.
+#[derive(Debug)]
+pub enum Failure {
+    /// The definition or an argument is wrong; the text says all of it.
+    Refused(String),
+    /// It was tried and failed.
+    Failed(String),
+    /// Another process took the job over.
+    Replaced(String),
+}
+
+/// `weir` was told twice to stop: nothing was finished, nothing is lost.
+pub const EXIT_ABORTED: i32 = 130;
+
+impl Failure {
+    /// An argument is wrong.
+    pub fn refused(message: impl Into<String>) -> Self {
+        Failure::Refused(message.into())
+    }
+
+    /// It was tried and failed.
+    pub fn failed(message: impl Into<String>) -> Self {
+        Failure::Failed(message.into())
+    }
+
+    /// Tells the user.
+    pub fn show(&self) {
+        match self {
+            // A refused definition says "error" at each mistake itself.
+            Failure::Refused(message) if message.starts_with("error") || message.starts_with("warning") => {
+                eprintln!("{message}");
+            }
+            Failure::Refused(message) | Failure::Failed(message) => eprintln!("error: {message}"),
+            Failure::Replaced(message) => eprintln!("error: replaced by another process: {message}"),
+        }
+    }
+
+    /// 1 failed, 2 wrong definition or arguments, 3 replaced by another process.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(match self {
+            Failure::Failed(_) => 1,
+            Failure::Refused(_) => 2,
+            Failure::Replaced(_) => 3,
+        })
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        match error.kind {
+            ErrorKind::Definition => Failure::Refused(error.message),
+            ErrorKind::Fenced => Failure::Replaced(error.message),
+            ErrorKind::Internal => Failure::Failed(format!("a bug in weir, not in your job: {}", error.message)),
+            ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Crash => Failure::Failed(error.message),
+        }
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Failure::Refused(refusal.to_string())
+    }
+}

@@ -1,0 +1,231 @@
+//! What a running job shows: a line that moves on a terminal, a log line now and then elsewhere. On standard error.
+
+use crate::text;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use parquet::file::reader::{FileReader, SerializedFileReader};
+use std::{
+    fs::File,
+    io::IsTerminal,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use weir_engine::{
+    env::{Env, Moment},
+    graph::{JobGraph, NodeRole},
+    task::Observer,
+};
+
+/// How often the line moves.
+const REDRAW: Duration = Duration::from_millis(125);
+/// How often a log line comes where there is no terminal.
+const LOG_EVERY: Duration = Duration::from_secs(5);
+
+/// Whether and how progress is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Not at all.
+    None,
+    /// One line that moves.
+    Bar,
+    /// Lines that stay.
+    Lines,
+}
+
+impl Style {
+    /// A bar where standard error is a terminal that nothing else is printed to.
+    pub fn fitting(quiet: bool, prints_rows: bool) -> Self {
+        let shares_terminal = prints_rows && std::io::stdout().is_terminal();
+        match quiet {
+            true => Style::None,
+            false if std::io::stderr().is_terminal() && !shares_terminal => Style::Bar,
+            false => Style::Lines,
+        }
+    }
+}
+
+/// What there is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Total {
+    /// No end, or nobody knows.
+    Unknown,
+    /// So many events.
+    Events(u64),
+    /// So many bytes.
+    Bytes(u64),
+}
+
+/// Shows a run until it is dropped.
+pub struct Progress {
+    job: String,
+    style: Style,
+    observer: Arc<Observer>,
+    env: Env,
+    total: Total,
+    bar: ProgressBar,
+    started: Moment,
+    told_start: bool,
+    last: (Moment, u64),
+    rate: f64,
+    next_log: Moment,
+}
+
+impl Progress {
+    /// For a run that begins now.
+    pub fn new(graph: &JobGraph, style: Style, observer: Arc<Observer>, env: Env) -> Self {
+        let total = total(graph);
+        let target = if style == Style::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let length = match total {
+            Total::Unknown => None,
+            Total::Events(length) | Total::Bytes(length) => Some(length),
+        };
+        let bar = ProgressBar::with_draw_target(length, target);
+        let template = if length.is_some() { "{bar:24} {percent:>3} %  {msg}" } else { "{spinner} {msg}" };
+        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
+        let now = env.now();
+        Progress {
+            job: graph.name.clone(),
+            style,
+            observer,
+            env,
+            total,
+            bar,
+            started: now,
+            told_start: false,
+            last: (now, 0),
+            rate: 0.0,
+            next_log: now + LOG_EVERY,
+        }
+    }
+
+    /// Shows until the future is dropped.
+    pub async fn show(mut self) -> std::convert::Infallible {
+        loop {
+            self.env.sleep(REDRAW).await;
+            if self.style != Style::None {
+                self.step();
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        let counters = self.observer.counters();
+        if counters.is_empty() {
+            // Not deployed yet: what it was restored from is not known either.
+            return;
+        }
+        let sum = |name: &str| counters.values().filter_map(|values| values.get(name)).sum::<u64>();
+        let events = sum("events_in");
+        let now = self.env.now();
+        if !self.told_start {
+            self.told_start = true;
+            self.last = (now, events);
+            self.tell_start();
+        }
+        let passed = (now - self.last.0).as_secs_f64();
+        if passed > 0.0 {
+            let current = events.saturating_sub(self.last.1) as f64 / passed;
+            // Smoothed over about two seconds.
+            self.rate += (current - self.rate) * (passed / 2.0).min(1.0);
+            self.last = (now, events);
+        }
+        let message = self.message(events, sum("bytes_in"));
+        match self.style {
+            Style::Bar => {
+                match self.total {
+                    Total::Unknown => {}
+                    Total::Events(_) => self.bar.set_position(events),
+                    Total::Bytes(_) => self.bar.set_position(sum("bytes_in")),
+                }
+                self.bar.set_message(message);
+                self.bar.tick();
+            }
+            Style::Lines if now >= self.next_log => {
+                eprintln!("{}: {message}", self.job);
+                self.next_log = now + LOG_EVERY;
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_start(&self) {
+        if let Some(checkpoint) = self.observer.status().restored {
+            let line = format!("{}: going on from checkpoint {checkpoint}", self.job);
+            match self.style {
+                Style::Bar => self.bar.println(line),
+                Style::Lines => eprintln!("{line}"),
+                Style::None => {}
+            }
+        }
+    }
+
+    fn message(&self, events: u64, bytes: u64) -> String {
+        let status = self.observer.status();
+        let mut message = format!("{} events, {} events/s", text::number(events), text::number(self.rate as u64));
+        if let Total::Bytes(total) = self.total {
+            message.push_str(&format!(", {} of {}", text::bytes(bytes.min(total)), text::bytes(total)));
+        }
+        if let Some(checkpoint) = status.committed {
+            message.push_str(&format!(", checkpoint {checkpoint} committed"));
+        }
+        message.push_str(&format!(", {}", text::span(self.env.now() - self.started)));
+        message
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// The sum over the sources, if all have an end that is known.
+fn total(graph: &JobGraph) -> Total {
+    let mut total = Total::Unknown;
+    for source in graph.nodes.iter().filter(|node| node.role == NodeRole::Source) {
+        let text = |key: &str| source.config.get(key).and_then(serde_json::Value::as_str);
+        let of_this = match source.kind.as_str() {
+            "generator" => {
+                source.config.pointer("/stream/events").and_then(serde_json::Value::as_u64).map(Total::Events)
+            }
+            _ if source.config.get("follow").and_then(serde_json::Value::as_bool) == Some(true) => None,
+            _ => {
+                let path = text("path").map(|path| PathBuf::from(path.strip_prefix("file://").unwrap_or(path)));
+                match text("format") {
+                    Some("parquet") => path.and_then(|path| sum_below(&path, &rows_of)).map(Total::Events),
+                    _ => path.and_then(|path| sum_below(&path, &bytes_of)).map(Total::Bytes),
+                }
+            }
+        };
+        total = match (total, of_this) {
+            (Total::Unknown, Some(first)) => first,
+            (Total::Events(sum), Some(Total::Events(more))) => Total::Events(sum + more),
+            (Total::Bytes(sum), Some(Total::Bytes(more))) => Total::Bytes(sum + more),
+            _ => return Total::Unknown,
+        };
+    }
+    total
+}
+
+/// Sum over a file, or over all visible files below a folder; none when they are not on this machine.
+fn sum_below(path: &Path, of_file: &dyn Fn(&Path) -> Option<u64>) -> Option<u64> {
+    if std::fs::metadata(path).ok()?.is_file() {
+        return of_file(path);
+    }
+    let mut sum = 0;
+    for entry in std::fs::read_dir(path).ok()?.flatten() {
+        if !entry.file_name().to_string_lossy().starts_with(['.', '_']) {
+            sum += sum_below(&entry.path(), of_file)?;
+        }
+    }
+    Some(sum)
+}
+
+fn bytes_of(file: &Path) -> Option<u64> {
+    std::fs::metadata(file).ok().map(|metadata| metadata.len())
+}
+
+fn rows_of(file: &Path) -> Option<u64> {
+    let reader = SerializedFileReader::new(File::open(file).ok()?).ok()?;
+    u64::try_from(reader.metadata().file_metadata().num_rows()).ok()
+}

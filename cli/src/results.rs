@@ -1,0 +1,231 @@
+//! The last window of a job's results, read back from its committed files: what a run shows at its end.
+//!
+//! Shown is the first files sink behind a `reduce`, else the first behind an `aggregate`, when its files are on this machine
+//! and not too many. Of several revisions of a record the highest counts.
+
+use crate::failure::Failure;
+use arrow::{
+    array::{Array, AsArray, RecordBatch, UInt32Array},
+    compute::{concat_batches, take_record_batch},
+    datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType},
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use serde::Serialize;
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+};
+use weir_engine::graph::{JobGraph, Node, NodeRole};
+
+/// Files beyond this size are not read back: the end of a run is no place to wait.
+const MOST_BYTES: u64 = 64 << 20;
+/// Rows shown.
+const MOST_ROWS: usize = 10;
+
+/// Rows of the last window.
+#[derive(Clone, Debug, Serialize)]
+pub struct LastResults {
+    /// The sink that they were read back from.
+    pub sink: String,
+    /// The window's time, as its rows bear it.
+    pub window: String,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+    /// The rows, best first.
+    pub rows: Vec<Vec<String>>,
+    /// Rows of that window (and filter) in all.
+    pub of: usize,
+}
+
+impl LastResults {
+    /// What the rows are.
+    pub fn title(&self) -> String {
+        let first = if self.rows.len() < self.of {
+            format!(", the first {} of {}", self.rows.len(), self.of)
+        } else {
+            String::new()
+        };
+        format!("{} of the last window, {}{first}", self.sink.replace('_', " "), self.window)
+    }
+
+    /// As a table for people.
+    pub fn as_text(&self) -> String {
+        let mut table = comfy_table::Table::new();
+        table.load_preset(comfy_table::presets::NOTHING);
+        table.set_header(&self.columns);
+        for row in &self.rows {
+            table.add_row(row);
+        }
+        for (index, column) in table.column_iter_mut().enumerate() {
+            let numeric = self.rows.iter().all(|row| row[index].parse::<f64>().is_ok());
+            let leading_zero = self.rows.iter().any(|row| row[index].len() > 1 && row[index].starts_with('0'));
+            if numeric && !leading_zero {
+                column.set_cell_alignment(comfy_table::CellAlignment::Right);
+            }
+        }
+        table.lines().map(|line| format!(" {}\n", line.trim_end())).collect::<String>().trim_end().to_string()
+    }
+}
+
+/// Reads the last window back; none when there is nothing to show.
+pub fn last_results(graph: &JobGraph) -> Result<Option<LastResults>, Failure> {
+    let Some((sink, folder)) = shown_sink(graph) else { return Ok(None) };
+    let name = sink.id.strip_prefix("sink.").unwrap_or(&sink.id);
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::failed(format!(
+            "the results are committed, but cannot be read back from '{}': {error}",
+            folder.display()
+        ))
+    };
+    let files = committed(&folder, &format!("{}-{name}-", graph.name)).map_err(|error| failed(&error))?;
+    let size: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|meta| meta.len()).sum();
+    if files.is_empty() || size > MOST_BYTES {
+        return Ok(None);
+    }
+    let mut batches = Vec::new();
+    for file in &files {
+        let reader = File::open(file).map_err(|error| failed(&error))?;
+        let reader = ParquetRecordBatchReaderBuilder::try_new(reader).and_then(|builder| builder.build());
+        for batch in reader.map_err(|error| failed(&error))? {
+            batches.push(batch.map_err(|error| failed(&error))?);
+        }
+    }
+    let Some(first) = batches.first() else { return Ok(None) };
+    let all = concat_batches(&first.schema(), &batches).map_err(|error| failed(&error))?;
+    last_window(name, &all).map_err(|error| failed(&error))
+}
+
+/// The sink whose rows are worth showing, and its folder on this machine.
+fn shown_sink(graph: &JobGraph) -> Option<(&Node, PathBuf)> {
+    let producer = |index: usize| graph.edges.iter().find(|edge| edge.to == index).map(|edge| (edge.from, edge.port));
+    let behind = |index: usize, prefix: &str| {
+        let (mut from, mut port) = producer(index)?;
+        if graph.nodes[from].id.ends_with(".select") {
+            (from, port) = producer(from)?;
+        }
+        (port == weir_engine::element::Port::Main && graph.nodes[from].id.starts_with(prefix)).then_some(())
+    };
+    ["reduce.", "aggregate."].into_iter().find_map(|prefix| {
+        graph.nodes.iter().enumerate().find_map(|(index, node)| {
+            let path = node.config.get("path").and_then(serde_json::Value::as_str)?;
+            let local = match path.strip_prefix("file://") {
+                Some(path) => Some(PathBuf::from(path)),
+                None => (!path.contains("://")).then(|| PathBuf::from(path)),
+            };
+            (node.role == NodeRole::Sink && behind(index, prefix).is_some()).then_some((node, local?))
+        })
+    })
+}
+
+/// Committed files of a sink, in its folder or one below it.
+fn committed(folder: &Path, prefix: &str) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    if !folder.exists() {
+        return Ok(files);
+    }
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.file_type()?.is_dir() && name != "_staging" {
+            files.extend(committed(&entry.path(), prefix)?);
+        } else if name.starts_with(prefix) && name.ends_with(".parquet") {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The rows of the latest window, newest revisions only, best first, of the first filter.
+fn last_window(sink: &str, rows: &RecordBatch) -> arrow::error::Result<Option<LastResults>> {
+    let is_time =
+        |data_type: &DataType| matches!(data_type, DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _));
+    let times: Vec<usize> = (0..rows.num_columns()).filter(|index| is_time(rows.column(*index).data_type())).collect();
+    let Some(&time) = times.first() else { return Ok(None) };
+    let starts = rows.column(time).as_primitive::<TimestampMillisecondType>();
+    let Some(latest) = arrow::compute::max(starts) else { return Ok(None) };
+    let mut kept = newest_revisions(rows, &|row| starts.is_valid(row) && starts.value(row) == latest);
+    let options = FormatOptions::default()
+        .with_null("")
+        .with_timestamp_format(Some("%Y-%m-%d %H:%M"))
+        .with_timestamp_tz_format(Some("%Y-%m-%d %H:%M"));
+    let cell = |column: usize, row: u32| -> arrow::error::Result<String> {
+        Ok(ArrayFormatter::try_new(rows.column(column), &options)?.value(row as usize).to_string())
+    };
+    let filter = rows.schema().index_of("filter_id").ok();
+    if let Some(filter) = filter {
+        let mut ids = kept.iter().map(|row| cell(filter, *row)).collect::<arrow::error::Result<Vec<_>>>()?;
+        ids.sort();
+        if let Some(first) = ids.first() {
+            let matches = kept
+                .iter()
+                .map(|row| Ok(cell(filter, *row)? == *first))
+                .collect::<arrow::error::Result<Vec<bool>>>()?;
+            kept = kept.into_iter().zip(matches).filter_map(|(row, same)| same.then_some(row)).collect();
+        }
+    }
+    sort(rows, &mut kept);
+    let of = kept.len();
+    kept.truncate(MOST_ROWS);
+    let shown = take_record_batch(rows, &UInt32Array::from(kept))?;
+    let window: Vec<String> = times
+        .iter()
+        .map(|column| Ok(ArrayFormatter::try_new(shown.column(*column), &options)?.value(0).to_string()))
+        .collect::<arrow::error::Result<_>>()?;
+    let columns: Vec<usize> = (0..shown.num_columns())
+        .filter(|index| {
+            !times.contains(index) && !["record_id", "revision"].contains(&shown.schema().field(*index).name().as_str())
+        })
+        .collect();
+    let formatters: Vec<ArrayFormatter<'_>> = columns
+        .iter()
+        .map(|index| ArrayFormatter::try_new(shown.column(*index), &options))
+        .collect::<arrow::error::Result<_>>()?;
+    Ok(Some(LastResults {
+        sink: sink.into(),
+        window: format!("{} UTC", window.join(" to ")),
+        columns: columns.iter().map(|index| shown.schema().field(*index).name().clone()).collect(),
+        rows: (0..shown.num_rows())
+            .map(|row| formatters.iter().map(|cell| cell.value(row).to_string()).collect())
+            .collect(),
+        of,
+    }))
+}
+
+/// Indices of the rows that `wanted` keeps, each record's highest revision only.
+fn newest_revisions(rows: &RecordBatch, wanted: &dyn Fn(usize) -> bool) -> Vec<u32> {
+    let ids = rows.column_by_name("record_id").and_then(|column| column.as_fixed_size_binary_opt());
+    let revisions = rows.column_by_name("revision").and_then(|column| column.as_primitive_opt::<Int32Type>());
+    let wanted_rows = (0..rows.num_rows()).filter(|row| wanted(*row));
+    let (Some(ids), Some(revisions)) = (ids, revisions) else { return wanted_rows.map(|row| row as u32).collect() };
+    let mut newest: HashMap<&[u8], usize> = HashMap::new();
+    for row in wanted_rows {
+        let held = newest.entry(ids.value(row)).or_insert(row);
+        if revisions.value(row) > revisions.value(*held) {
+            *held = row;
+        }
+    }
+    let mut kept: Vec<u32> = newest.into_values().map(|row| row as u32).collect();
+    kept.sort_unstable();
+    kept
+}
+
+/// By rank where there is one, else by the first whole number, largest first.
+fn sort(rows: &RecordBatch, kept: &mut [u32]) {
+    let integers = |column: &dyn Array| -> Option<Vec<i64>> {
+        let column = arrow::compute::cast(column, &DataType::Int64).ok()?;
+        Some(column.as_primitive::<Int64Type>().iter().map(Option::unwrap_or_default).collect())
+    };
+    if let Some(ranks) = rows.column_by_name("rank").and_then(|column| integers(column)) {
+        kept.sort_by_key(|row| ranks[*row as usize]);
+        return;
+    }
+    let schema = rows.schema();
+    let mut fields = schema.fields().iter().enumerate();
+    let by = fields.find(|(_, field)| field.data_type().is_integer() && field.name() != "revision");
+    if let Some(values) = by.and_then(|(index, _)| integers(rows.column(index))) {
+        kept.sort_by_key(|row| std::cmp::Reverse(values[*row as usize]));
+    }
+}

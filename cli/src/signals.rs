@@ -1,0 +1,39 @@
+//! Ctrl-C and SIGTERM: the first asks the job to stop with a last checkpoint, the second ends the process at once.
+
+use crate::failure::{EXIT_ABORTED, Failure};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use weir_engine::task::StopSignal;
+
+/// Both signals that ask a process to end.
+#[derive(Debug)]
+pub struct EndSignals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl EndSignals {
+    /// Catches them from now on. Call it within a runtime.
+    pub fn catch() -> Result<Self, Failure> {
+        let catch = |kind| signal(kind).map_err(|error| Failure::failed(format!("cannot catch signals: {error}")));
+        Ok(EndSignals { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Stops the job at the first signal, the process at the second. Never returns.
+    pub async fn stop_then_abort(mut self, stop: StopSignal, quiet: bool) -> std::convert::Infallible {
+        self.next().await;
+        stop.stop();
+        if !quiet {
+            eprintln!("\nstopping with a last checkpoint; once more to abort at once (nothing is lost either way)");
+        }
+        self.next().await;
+        std::process::exit(EXIT_ABORTED)
+    }
+}

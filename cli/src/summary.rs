@@ -1,0 +1,288 @@
+//! What a run has done, in numbers: from the counters in the last manifest, so exactly once over any number of restarts.
+//!
+//! Every event that came in is in exactly one class: counted, duplicate, late, filtered out, dead letter. What concerns this
+//! process alone (speed, pauses) comes from the observer, and is left out when the job was finished before.
+
+use crate::{results::LastResults, text};
+use serde::Serialize;
+use std::{collections::BTreeMap, time::Duration};
+use weir_engine::{
+    checkpoint::Manifest,
+    graph::{JobGraph, NodeRole},
+    ids::CheckpointId,
+    task::{Observer, RunOutcome},
+};
+
+/// A run in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The job's name.
+    pub job: String,
+    /// How it ended.
+    pub status: Status,
+    /// The attempt that took the last checkpoint.
+    pub attempt: u64,
+    /// The checkpoint that this run went on from.
+    pub restored_from: Option<u64>,
+    /// Records read, dead letters included.
+    pub events_in: u64,
+    /// Records that could not be read.
+    pub dead_letters: u64,
+    /// Records whose key was seen before.
+    pub duplicates: u64,
+    /// Records that came after their windows had been put away.
+    pub late: u64,
+    /// Records that a `where` or all filters turned down.
+    pub filtered_out: u64,
+    /// What each aggregate has counted.
+    pub aggregates: Vec<AggregateSummary>,
+    /// Where results are.
+    pub outputs: Vec<Output>,
+    /// The last checkpoint.
+    pub checkpoint: u64,
+    /// What this process did; none when the job was finished before.
+    pub this_run: Option<ThisRun>,
+    /// The last window of what is shown first.
+    pub last_results: Option<LastResults>,
+    /// Every counter of every operator.
+    pub operators: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// All input was read and all results are committed.
+    Finished,
+    /// Asked to stop; it goes on from there.
+    Stopped,
+    /// An earlier run had finished it and was killed before its last results were visible. Now they are.
+    Recovered,
+    /// An earlier run had finished it, and nothing was done.
+    FinishedBefore,
+}
+
+/// An aggregate in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct AggregateSummary {
+    /// Its name in the definition.
+    pub name: String,
+    /// Events that are in its windows.
+    pub counted: u64,
+    /// Windows that were closed, by the subtask that closed the most: each closes those that it has rows of.
+    pub windows: u64,
+    /// Results that a late event replaced by a new revision.
+    pub corrections: u64,
+}
+
+/// Where a sink's results are.
+#[derive(Clone, Debug, Serialize)]
+pub struct Output {
+    /// Its name in the definition.
+    pub sink: String,
+    /// Folder or URL; none for a console.
+    pub path: Option<String>,
+    /// Rows written.
+    pub rows: u64,
+}
+
+/// What one process did.
+#[derive(Clone, Debug, Serialize)]
+pub struct ThisRun {
+    /// Milliseconds from the start to the last commit.
+    pub elapsed_ms: u64,
+    /// Events read by this run.
+    pub events: u64,
+    /// Of them, per second.
+    pub events_per_second: u64,
+    /// Checkpoints completed.
+    pub checkpoints: u64,
+    /// The longest from trigger to completion, in milliseconds.
+    pub longest_checkpoint_ms: f64,
+    /// The longest that one step held up its input, in milliseconds.
+    pub longest_pause_ms: f64,
+    /// State written to checkpoints, in bytes.
+    pub state_bytes: u64,
+}
+
+impl Summary {
+    /// Gathers the numbers. `before` is the checkpoint that the run began with, `was_visible` whether its results had all been
+    /// committed.
+    pub fn new(
+        graph: &JobGraph,
+        outcome: &RunOutcome,
+        before: Option<&Manifest>,
+        was_visible: bool,
+        observer: &Observer,
+        elapsed: Duration,
+    ) -> Self {
+        let manifest = &outcome.manifest;
+        let sum = |name: &str| sum_of(manifest, name);
+        let status = match (outcome.was_finished, manifest.last) {
+            (true, _) if was_visible => Status::FinishedBefore,
+            (true, _) => Status::Recovered,
+            (false, true) => Status::Finished,
+            (false, false) => Status::Stopped,
+        };
+        let this_run = (!outcome.was_finished).then(|| {
+            let events = sum("events_in") - before.map_or(0, |before| sum_of(before, "events_in"));
+            this_run(observer, events, elapsed)
+        });
+        Summary {
+            job: manifest.job.clone(),
+            status,
+            attempt: manifest.attempt.0,
+            restored_from: before.map(|before| before.checkpoint).map(|CheckpointId(number)| number),
+            events_in: sum("events_in"),
+            dead_letters: sum("dead_letters"),
+            duplicates: sum("duplicates"),
+            late: sum("late"),
+            filtered_out: sum("filtered_out"),
+            aggregates: aggregates(graph, manifest),
+            outputs: outputs(graph, manifest),
+            checkpoint: manifest.checkpoint.0,
+            this_run,
+            last_results: None,
+            operators: graph.nodes.iter().map(|node| (node.id.clone(), manifest.counters(&node.id))).collect(),
+        }
+    }
+
+    /// As a table for people.
+    pub fn as_text(&self, definition: &str) -> String {
+        let mut out = format!("{}\n\n", self.headline(definition));
+        out.push_str(&text::pairs(&self.classes()));
+        if let Some(results) = &self.last_results {
+            out.push_str(&format!("\n{}\n{}\n", results.title(), results.as_text()));
+        }
+        let outputs: Vec<(String, String)> = self.outputs.iter().map(Output::as_pair).collect();
+        if !outputs.is_empty() {
+            out.push_str(&format!("\nresults\n{}", text::pairs(&outputs)));
+        }
+        if let Some(run) = &self.this_run {
+            out.push_str(&format!("\n{}\n", run.as_text()));
+        }
+        out
+    }
+
+    fn headline(&self, definition: &str) -> String {
+        let job = &self.job;
+        let since = self.restored_from.map(|n| format!(", after going on from checkpoint {n}")).unwrap_or_default();
+        match self.status {
+            Status::Finished => format!("{job}: finished{since}"),
+            Status::Stopped => format!(
+                "{job}: stopped at checkpoint {}{since}; `weir run {definition}` goes on from there",
+                self.checkpoint
+            ),
+            Status::Recovered => format!(
+                "{job}: finished; it was killed before the results of its last checkpoint were visible, and now they are"
+            ),
+            Status::FinishedBefore => format!(
+                "{job}: was finished before, so there was nothing to do; `weir run {definition} --fresh` starts over"
+            ),
+        }
+    }
+
+    fn classes(&self) -> Vec<(String, String)> {
+        let mut rows = vec![("events in".to_string(), text::number(self.events_in))];
+        let several = self.aggregates.len() > 1;
+        for aggregate in &self.aggregates {
+            let name = if several { format!("counted by {}", aggregate.name) } else { "counted".into() };
+            rows.push((name, text::number(aggregate.counted)));
+        }
+        for (name, value) in [
+            ("duplicates", self.duplicates),
+            ("late", self.late),
+            ("filtered out", self.filtered_out),
+            ("dead letters", self.dead_letters),
+        ] {
+            rows.push((name.into(), text::number(value)));
+        }
+        for aggregate in &self.aggregates {
+            let of = if several { format!(" of {}", aggregate.name) } else { String::new() };
+            rows.push((format!("windows{of}"), text::number(aggregate.windows)));
+            rows.push((format!("corrections{of}"), text::number(aggregate.corrections)));
+        }
+        rows
+    }
+}
+
+impl Output {
+    fn as_pair(&self) -> (String, String) {
+        let path = self.path.as_deref().unwrap_or("printed");
+        (self.sink.clone(), format!("{path} ({})", text::count_of(self.rows, "row")))
+    }
+}
+
+impl ThisRun {
+    fn as_text(&self) -> String {
+        let span = |ms: f64| text::span(Duration::from_secs_f64(ms / 1000.0));
+        format!(
+            "{} in {}, {} events/s; {}, the longest {}; longest pause {}",
+            text::count_of(self.events, "event"),
+            span(self.elapsed_ms as f64),
+            text::number(self.events_per_second),
+            text::count_of(self.checkpoints, "checkpoint"),
+            span(self.longest_checkpoint_ms),
+            span(self.longest_pause_ms),
+        )
+    }
+}
+
+fn sum_of(manifest: &Manifest, counter: &str) -> u64 {
+    let subtasks = manifest.operators.iter().flat_map(|operator| &operator.subtasks);
+    subtasks.filter_map(|subtask| subtask.counters.get(counter)).sum()
+}
+
+/// The largest value of a counter over the subtasks of an operator.
+fn most_of(manifest: &Manifest, operator: &str, counter: &str) -> u64 {
+    let subtasks = manifest.operator(operator).into_iter().flat_map(|operator| &operator.subtasks);
+    subtasks.filter_map(|subtask| subtask.counters.get(counter).copied()).max().unwrap_or(0)
+}
+
+fn this_run(observer: &Observer, events: u64, elapsed: Duration) -> ThisRun {
+    let status = observer.status();
+    ThisRun {
+        elapsed_ms: elapsed.as_millis() as u64,
+        events,
+        events_per_second: (events as f64 / elapsed.as_secs_f64().max(1e-3)) as u64,
+        checkpoints: status.checkpoints,
+        longest_checkpoint_ms: status.longest_checkpoint.as_secs_f64() * 1000.0,
+        longest_pause_ms: observer.longest_step().as_secs_f64() * 1000.0,
+        state_bytes: observer.state_bytes(),
+    }
+}
+
+/// The aggregates of a definition: the nodes `aggregate.NAME`. Behind filters a click is counted once for every filter that
+/// it matches, so there the events are taken from what went into the filters.
+fn aggregates(graph: &JobGraph, manifest: &Manifest) -> Vec<AggregateSummary> {
+    let is_local = |id: &str| id.ends_with(".local");
+    let names = graph.nodes.iter().filter_map(|node| node.id.strip_prefix("aggregate.")).filter(|id| !is_local(id));
+    names
+        .map(|name| {
+            let counters = manifest.counters(&format!("aggregate.{name}"));
+            let filters = manifest.counters(&format!("filters.{name}"));
+            let of = |counters: &BTreeMap<String, u64>, key: &str| counters.get(key).copied().unwrap_or(0);
+            let counted = match filters.get("rows_in") {
+                Some(rows_in) => rows_in - of(&filters, "filtered_out"),
+                None => of(&counters, "events_counted"),
+            };
+            AggregateSummary {
+                name: name.into(),
+                counted,
+                windows: most_of(manifest, &format!("aggregate.{name}"), "windows"),
+                corrections: of(&counters, "corrections"),
+            }
+        })
+        .collect()
+}
+
+fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
+    let sinks = graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
+    sinks
+        .map(|node| Output {
+            sink: node.id.strip_prefix("sink.").unwrap_or(&node.id).into(),
+            path: node.config.get("path").and_then(serde_json::Value::as_str).map(Into::into),
+            rows: manifest.counters(&node.id).get("rows_in").copied().unwrap_or(0),
+        })
+        .collect()
+}

@@ -1,0 +1,96 @@
+//! Numbers, sizes, spans and moments as people read them; and standard output, which may close before we do.
+
+use std::{io::Write, time::Duration};
+
+/// `12,345,678`
+pub fn number(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1.4 MB`, in powers of ten.
+pub fn bytes(bytes: u64) -> String {
+    let mut size = bytes as f64;
+    for unit in ["B", "kB", "MB", "GB"] {
+        if size < 1000.0 {
+            return if unit == "B" { format!("{bytes} B") } else { format!("{size:.1} {unit}") };
+        }
+        size /= 1000.0;
+    }
+    format!("{size:.1} TB")
+}
+
+/// `0.7 ms`, `12 ms`, `3.4 s`, `2 min 5 s`
+pub fn span(span: Duration) -> String {
+    let milliseconds = span.as_secs_f64() * 1000.0;
+    match milliseconds {
+        ms if ms < 10.0 => format!("{ms:.1} ms"),
+        ms if ms < 1000.0 => format!("{ms:.0} ms"),
+        ms if ms < 60_000.0 => format!("{:.1} s", ms / 1000.0),
+        ms => format!("{} min {} s", (ms / 60_000.0) as u64, (ms / 1000.0) as u64 % 60),
+    }
+}
+
+/// `2022-03-04 00:00:01 UTC`
+pub fn moment(milliseconds: i64) -> String {
+    arrow::temporal_conversions::timestamp_ms_to_datetime(milliseconds).map_or_else(
+        || format!("{milliseconds} ms since 1970"),
+        |time| format!("{} UTC", time.format("%Y-%m-%d %H:%M:%S")),
+    )
+}
+
+/// `1 event`, `2 events`
+pub fn count_of(count: u64, one: &str) -> String {
+    format!("{} {one}{}", number(count), if count == 1 { "" } else { "s" })
+}
+
+/// Writes to standard output. A reader that has had enough (`weir explain JOB | head`) is no failure.
+pub fn print(text: &str) {
+    let mut output = std::io::stdout().lock();
+    // There is nobody left to tell when this fails.
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+}
+
+/// Two columns: names to the left, values right-aligned where they are numbers.
+pub fn pairs(rows: &[(String, String)]) -> String {
+    let wide = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let numeric = |value: &str| value.starts_with(|c: char| c.is_ascii_digit()) && !value.contains(' ');
+    let right = rows.iter().filter(|(_, value)| numeric(value)).map(|(_, value)| value.len()).max().unwrap_or(0);
+    let mut text = String::new();
+    for (name, value) in rows {
+        let value = if numeric(value) { format!("{value:>right$}") } else { value.clone() };
+        text.push_str(&format!("  {name:<wide$}  {value}\n"));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped_by_thousands() {
+        let numbers = [0, 999, 1_000, 12_345, 123_456, 1_234_567];
+        assert_eq!(numbers.map(number), ["0", "999", "1,000", "12,345", "123,456", "1,234,567"]);
+    }
+
+    #[test]
+    fn sizes_and_spans_have_a_fitting_unit() {
+        assert_eq!([999, 1_000, 1_440_000].map(bytes), ["999 B", "1.0 kB", "1.4 MB"]);
+        let spans = [700, 12_000, 3_400_000, 125_000_000].map(Duration::from_micros);
+        assert_eq!(spans.map(span), ["0.7 ms", "12 ms", "3.4 s", "2 min 5 s"]);
+    }
+
+    #[test]
+    fn moments_are_in_utc() {
+        assert_eq!(moment(1_646_352_001_000), "2022-03-04 00:00:01 UTC");
+        assert_eq!(moment(i64::MAX), format!("{} ms since 1970", i64::MAX));
+    }
+}
