@@ -1,0 +1,274 @@
+//! `weir run` as a user runs it: what it prints, what it refuses, and that kills and stops change no result.
+
+mod support;
+
+use serde_json::Value;
+use std::{fs, process::Stdio, time::Duration};
+use support::{Workplace, ad_click, borrowed, complaint, pause, signal, wait_until};
+
+/// The class of every event: together they are all of them.
+fn assert_balanced(summary: &Value) {
+    let number = |key: &str| summary[key].as_u64().unwrap_or_else(|| panic!("{key} in {summary}"));
+    let counted = summary["aggregates"][0]["counted"].as_u64().unwrap();
+    let classes = counted + ["duplicates", "late", "filtered_out", "dead_letters"].map(number).iter().sum::<u64>();
+    assert_eq!(number("events_in"), classes, "an event in no class or in two: {summary}");
+}
+
+#[test]
+fn the_shipped_job_counts_the_shipped_clicks() {
+    let place = Workplace::new();
+    let printed = place.done(&["run", "jobs/ad_click.toml"]);
+    for word in
+        ["ad-click: finished", "events in", "counted", "duplicates", "late", "dead letters", "top ads", "out/counts"]
+    {
+        assert!(printed.contains(word), "'{word}' is missing in:\n{printed}");
+    }
+    let again = place.json(&["run", "jobs/ad_click.toml"]);
+    assert_eq!(again["status"], "finished_before");
+    assert_balanced(&again);
+    // As bytes: some of the broken lines are no text.
+    let lines: usize = fs::read_dir(place.path("jobs/data/clicks"))
+        .unwrap()
+        .map(|file| fs::read(file.unwrap().path()).unwrap().split(|byte| *byte == b'\n').count() - 1)
+        .sum();
+    assert_eq!(again["events_in"], lines, "every line is an event");
+    for class in ["duplicates", "late", "dead_letters"] {
+        assert!(again[class].as_u64() > Some(0), "the sample shows every class: {again}");
+    }
+    assert!(!again["last_results"]["rows"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn a_finished_job_runs_again_only_afresh() {
+    let place = Workplace::new();
+    let arguments = ad_click("jobs/data/clicks", "out", "data", &[]);
+    let first = place.json(&borrowed(&arguments));
+    assert_eq!(first["status"], "finished");
+    let counts = place.counts("out/counts");
+
+    let second = place.json(&borrowed(&arguments));
+    assert_eq!(second["status"], "finished_before");
+    assert_eq!(second["aggregates"], first["aggregates"], "the same table");
+    assert!(second["this_run"].is_null());
+
+    // Results of others in the same folder are not this job's to remove.
+    fs::write(place.path("out/counts/of-another.parquet"), "not ours").unwrap();
+    let mut fresh = borrowed(&arguments);
+    fresh.push("--fresh");
+    let third = place.json(&fresh);
+    assert_eq!(third["status"], "finished");
+    assert_eq!(third["this_run"]["events"], first["events_in"], "it read everything again");
+    assert_eq!(fs::read_to_string(place.path("out/counts/of-another.parquet")).unwrap(), "not ours");
+    fs::remove_file(place.path("out/counts/of-another.parquet")).unwrap();
+    assert_eq!(place.counts("out/counts"), counts);
+}
+
+#[test]
+fn a_start_over_that_was_cut_short_is_done_by_the_next_run() {
+    let place = Workplace::new();
+    let arguments = ad_click("jobs/data/clicks", "out", "data", &[]);
+    place.json(&borrowed(&arguments));
+    let counts = place.counts("out/counts");
+    fs::write(place.path("data/ad-click/starting-over"), "").unwrap();
+    let summary = place.json(&borrowed(&arguments));
+    assert_eq!(summary["status"], "finished");
+    assert!(!place.path("data/ad-click/starting-over").exists());
+    assert_eq!(place.counts("out/counts"), counts);
+}
+
+#[test]
+fn results_that_were_decided_become_visible_after_the_kill() {
+    let place = Workplace::new();
+    let arguments = ad_click("jobs/data/clicks", "out", "data", &["job.checkpoint.interval=1h"]);
+    place.weir(&borrowed(&arguments)).env("WEIR_CRASH_AT", "manifest.created").output().unwrap();
+    assert!(support::rows(&place.path("out/counts")).is_empty(), "nothing is visible before the commit");
+    let summary = place.json(&borrowed(&arguments));
+    assert_eq!(summary["status"], "recovered");
+    assert!(!place.counts("out/counts").0.is_empty());
+    assert_eq!(place.json(&borrowed(&arguments))["status"], "finished_before");
+}
+
+#[test]
+fn a_kill_at_a_named_point_changes_nothing() {
+    let place = Workplace::new();
+    let often = ["job.checkpoint.interval=20ms"];
+    place.json(&borrowed(&ad_click("jobs/data/clicks", "calm", "calm-data", &often)));
+    let truth = place.counts("calm/counts");
+    let points = [
+        "attempt.claimed",
+        "source.batch:2",
+        "checkpoint.triggered:1",
+        "subtask.captured:2",
+        "upload.state_file:1",
+        "upload.durable:2",
+        "manifest.before:1",
+        "manifest.created:1",
+        "commit.started:1",
+        "commit.one_done:1",
+        "commit.one_done:2",
+        "commit.marked:1",
+        "run.committed:1",
+    ];
+    for (number, point) in points.into_iter().enumerate() {
+        let (out, data) = (format!("out{number}"), format!("data{number}"));
+        let arguments = ad_click("jobs/data/clicks", &out, &data, &often);
+        let crashed = place.weir(&borrowed(&arguments)).env("WEIR_CRASH_AT", point).output().unwrap();
+        assert_eq!(crashed.status.code(), None, "{point}: it must die, not end: {}", complaint(&crashed));
+        let summary = place.json(&borrowed(&arguments));
+        assert_balanced(&summary);
+        assert_eq!(place.counts(&format!("{out}/counts")), truth, "{point}");
+    }
+}
+
+#[test]
+fn kills_at_any_moment_change_nothing() {
+    let place = Workplace::new();
+    place.done(&["generate", "clicks", "--events", "40000", "--ads", "300", "--broken-share", "0.001", "--quiet"]);
+    let often = ["job.checkpoint.interval=25ms"];
+    let calm = place.json(&borrowed(&ad_click("clicks", "calm", "calm-data", &often)));
+    let truth = place.counts("calm/counts");
+
+    let arguments = ad_click("clicks", "out", "data", &often);
+    let mut kills = 0;
+    // Later and later, so that every part of the run is met and every run gets further.
+    for moment in (1..=12).map(|step| Duration::from_millis(step * 35)) {
+        let mut child = place.start(&borrowed(&arguments));
+        pause(moment);
+        child.kill().unwrap();
+        kills += usize::from(child.wait().unwrap().code().is_none());
+    }
+    assert!(kills > 0, "it was always done before it was killed");
+    let summary = place.json(&borrowed(&arguments));
+    assert_balanced(&summary);
+    for class in ["events_in", "duplicates", "late", "filtered_out", "dead_letters"] {
+        assert_eq!(summary[class], calm[class], "{class}, after {kills} kills");
+    }
+    assert_eq!(place.counts("out/counts"), truth, "after {kills} kills");
+}
+
+#[test]
+fn a_followed_job_stops_and_goes_on() {
+    let place = Workplace::new();
+    place.done(&["generate", "all", "--events", "6000", "--partitions", "1", "--ads", "50", "--quiet"]);
+    let lines = fs::read_to_string(place.path("all/part-0000.log")).unwrap();
+    let half = lines.lines().take(3000).map(|line| format!("{line}\n")).collect::<String>();
+    fs::create_dir(place.path("clicks")).unwrap();
+    fs::write(place.path("clicks/server.log"), &half).unwrap();
+
+    let follow = ["source.clicks.follow=true", "job.checkpoint.interval=50ms"];
+    let mut arguments = ad_click("clicks", "out", "data", &follow);
+    arguments.push("--json".into());
+    let child = place.start(&borrowed(&arguments));
+    place.wait_for_events("data", 3000);
+    signal(&child, "INT");
+    let stopped = child.wait_with_output().unwrap();
+    assert_eq!(stopped.status.code(), Some(0), "{}", complaint(&stopped));
+    let summary: Value = serde_json::from_slice(&stopped.stdout).unwrap();
+    assert_eq!((&summary["status"], &summary["events_in"]), (&"stopped".into(), &3000.into()));
+    assert_balanced(&summary);
+
+    // The log grows while nobody looks, and on.
+    fs::write(place.path("clicks/server.log"), &lines).unwrap();
+    let child = place.start(&borrowed(&arguments));
+    place.wait_for_events("data", 6000);
+    signal(&child, "TERM");
+    let stopped = child.wait_with_output().unwrap();
+    assert_eq!(stopped.status.code(), Some(0), "{}", complaint(&stopped));
+    let summary: Value = serde_json::from_slice(&stopped.stdout).unwrap();
+    assert_eq!(summary["events_in"], 6000);
+    assert_eq!(summary["this_run"]["events"], 3000, "what was read before is not read again");
+    assert!(summary["restored_from"].is_u64());
+    assert_balanced(&summary);
+}
+
+#[test]
+fn one_job_is_run_by_one_process() {
+    let place = Workplace::new();
+    let follow = ["source.clicks.follow=true", "job.checkpoint.interval=50ms"];
+    let arguments = ad_click("jobs/data/clicks", "out", "data", &follow);
+    let mut first = place.start(&borrowed(&arguments));
+    place.wait_for_events("data", 1);
+    let told = place.refused(&borrowed(&arguments), 1);
+    assert!(told.contains(&format!("process {}", first.id())), "{told}");
+
+    // The same storage from another data dir: no lock in common. The newer one takes over, and the older one sees it.
+    let mut elsewhere = ad_click("jobs/data/clicks", "out", "elsewhere", &follow);
+    elsewhere.extend(["--storage".into(), place.path("data/storage").display().to_string()]);
+    let second = place.start(&borrowed(&elsewhere));
+    let mut code = None;
+    wait_until("the first process to give way", || {
+        code = first.try_wait().unwrap();
+        code.is_some()
+    });
+    assert_eq!(code.unwrap().code(), Some(3));
+    signal(&second, "INT");
+    let second = second.wait_with_output().unwrap();
+    assert_eq!(second.status.code(), Some(0), "{}", complaint(&second));
+}
+
+#[test]
+fn a_second_ctrl_c_ends_it_at_once() {
+    let place = Workplace::new();
+    place.done(&["generate", "clicks", "--events", "20000", "--quiet"]);
+    // Printed to a pipe that nobody reads: the commit waits for ever.
+    let printing = "
+        [job]
+        name = 'ad-click'
+        checkpoint = { interval = '50ms' }
+        [source.clicks]
+        connector = 'files'
+        path = 'clicks'
+        format = 'click_log'
+        event_time = 'click_timestamp'
+        [sink.all]
+        input = 'clicks'
+        connector = 'console'";
+    fs::write(place.path("printing.toml"), printing).unwrap();
+    let mut command = place.weir(&["run", "printing.toml", "--data-dir", "data"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    place.wait_for_events("data", 1);
+    signal(&child, "INT");
+    pause(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none(), "it ended, though its output is stuck");
+    signal(&child, "INT");
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+}
+
+#[test]
+fn mistakes_are_told_with_their_place_before_anything_starts() {
+    let place = Workplace::new();
+    let definition = fs::read_to_string(place.path("jobs/ad_click.toml")).unwrap();
+    let wrong = definition.replace("input = \"unique\"", "input = \"uniqe\"");
+    fs::write(place.path("wrong.toml"), &wrong).unwrap();
+    let line = 1 + wrong.lines().position(|line| line.contains("uniqe")).unwrap();
+    let told = place.refused(&["run", "wrong.toml"], 2);
+    assert!(told.contains(&format!("wrong.toml:{line}:")) && told.contains("did you mean `unique`"), "{told}");
+    assert!(!place.path(".weir").exists() && !place.path("out").exists(), "nothing was started");
+
+    let told = place.refused(&["explain", "jobs/ad_click.toml", "--set", "source.clicks.formt=csv"], 2);
+    assert!(told.contains("formt") && told.contains("format"), "{told}");
+    assert!(place.refused(&["run", "nowhere.toml"], 2).contains("nowhere.toml"));
+    place.refused(&["run"], 2);
+    place.refused(&["run", "jobs/ad_click.toml", "--log", "a=b=c"], 2);
+}
+
+#[test]
+fn a_changed_definition_is_refused_by_its_checkpoints() {
+    let place = Workplace::new();
+    place.json(&borrowed(&ad_click("jobs/data/clicks", "out", "data", &[])));
+    let changed = ad_click("jobs/data/clicks", "out", "data", &["dedup.unique.ttl=2h"]);
+    let told = place.refused(&borrowed(&changed), 2);
+    assert!(told.contains("--fresh"), "it says what can be done: {told}");
+    // Wider is not another job.
+    let mut wider = ad_click("jobs/data/clicks", "out", "data", &[]);
+    wider.extend(["--parallelism".into(), "3".into()]);
+    assert_eq!(place.json(&borrowed(&wider))["status"], "finished_before");
+}
+
+#[test]
+fn input_that_is_not_there_is_a_failure_with_its_name() {
+    let place = Workplace::new();
+    let output = place.output(&borrowed(&ad_click("no/such/folder", "out", "data", &[])));
+    assert!(matches!(output.status.code(), Some(1 | 2)), "{}", complaint(&output));
+    assert!(complaint(&output).contains("no/such/folder"), "{}", complaint(&output));
+}
