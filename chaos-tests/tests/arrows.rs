@@ -1,0 +1,111 @@
+//! The arrows between the rooms point down only, and every dependency is declared in one place.
+//!
+//! `cli → {coordinator, worker, query} → jobs → operators → engine → proto`; `chaos-tests` and `benches` look at everything,
+//! and nothing looks at them. Rooms that are not built yet are in the table, so that their arrows are kept from the first day.
+
+use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
+
+/// Height of each room: one may look at lower ones only.
+const HEIGHTS: [(&str, u32); 10] = [
+    ("proto", 0),
+    ("engine", 1),
+    ("operators", 2),
+    ("jobs", 3),
+    ("coordinator", 4),
+    ("worker", 4),
+    ("query", 4),
+    ("cli", 5),
+    ("chaos-tests", 6),
+    ("benches", 6),
+];
+
+fn metadata() -> Metadata {
+    let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
+    MetadataCommand::new().manifest_path(manifest).no_deps().exec().expect("cargo metadata of this workspace")
+}
+
+/// The folder that a package lives in.
+fn room(package: &Package) -> &str {
+    package.manifest_path.parent().and_then(|folder| folder.file_name()).expect("a package has a folder")
+}
+
+fn height(room: &str) -> u32 {
+    let known = HEIGHTS.iter().find(|(name, _)| *name == room);
+    known.unwrap_or_else(|| panic!("the room '{room}' is not in the table of heights: give it its place")).1
+}
+
+/// Arrows between rooms, as (from, to); a dev-dependency counts too.
+fn arrows(metadata: &Metadata) -> Vec<(String, String)> {
+    let packages = metadata.workspace_packages();
+    let mut arrows = Vec::new();
+    for package in &packages {
+        for dependency in &package.dependencies {
+            let target = packages.iter().find(|other| other.name.as_str() == dependency.name);
+            if let Some(target) = target {
+                arrows.push((room(package).to_string(), room(target).to_string()));
+            }
+        }
+    }
+    arrows
+}
+
+#[test]
+fn arrows_point_down_only() {
+    let arrows = arrows(&metadata());
+    assert!(arrows.contains(&("operators".into(), "engine".into())), "the test sees no arrows at all: {arrows:?}");
+    let upward: Vec<String> = arrows
+        .iter()
+        .filter(|(from, to)| height(from) <= height(to))
+        .map(|(from, to)| format!("{from} -> {to}"))
+        .collect();
+    assert!(upward.is_empty(), "these arrows do not point down: {upward:?}");
+}
+
+#[test]
+fn an_upward_arrow_would_be_seen() {
+    assert!(height("engine") < height("operators") && height("operators") < height("jobs"));
+    assert!(height("jobs") < height("cli") && height("cli") < height("chaos-tests"));
+    assert_eq!(height("worker"), height("coordinator"), "neither may look at the other");
+}
+
+/// The engine knows no connector and no SQL, and no room below the command line knows how a terminal works.
+#[test]
+fn rooms_do_not_reach_for_what_is_not_theirs() {
+    let foreign: [(&str, &[&str]); 3] = [
+        ("engine", &["datafusion", "sqlparser", "toml", "clap", "indicatif"]),
+        ("operators", &["toml", "clap", "indicatif", "comfy-table"]),
+        ("jobs", &["clap", "indicatif", "comfy-table", "tokio", "object_store"]),
+    ];
+    let metadata = metadata();
+    for package in metadata.workspace_packages() {
+        let Some((name, foreign)) = foreign.iter().find(|(name, _)| *name == room(package)) else { continue };
+        for dependency in package.dependencies.iter().filter(|one| one.kind == DependencyKind::Normal) {
+            let reached = foreign.iter().find(|prefix| dependency.name.starts_with(**prefix));
+            assert!(reached.is_none(), "the room '{name}' depends on '{}'", dependency.name);
+        }
+    }
+}
+
+/// Versions are chosen in the workspace's manifest and nowhere else.
+#[test]
+fn every_dependency_is_the_workspaces() {
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+    for package in metadata().workspace_packages() {
+        let manifest = std::fs::read_to_string(&package.manifest_path).expect("the manifest of a package");
+        let mut in_dependencies = false;
+        for (number, line) in manifest.lines().enumerate() {
+            if line.starts_with('[') {
+                in_dependencies = line.ends_with("dependencies]");
+            } else if in_dependencies && line.contains('=') {
+                let of_workspace = line.contains("workspace = true") || line.contains(".workspace=true");
+                assert!(
+                    of_workspace,
+                    "{}:{}: '{line}' chooses a version of its own",
+                    package.manifest_path,
+                    number + 1
+                );
+            }
+        }
+    }
+    assert!(std::path::Path::new(root).join("Cargo.lock").exists(), "the lock file is part of the repository");
+}
