@@ -74,7 +74,7 @@ fn rooms_do_not_reach_for_what_is_not_theirs() {
     let foreign: [(&str, &[&str]); 3] = [
         ("engine", &["datafusion", "sqlparser", "toml", "clap", "indicatif"]),
         ("operators", &["toml", "clap", "indicatif", "comfy-table"]),
-        ("jobs", &["clap", "indicatif", "comfy-table", "tokio", "object_store"]),
+        ("jobs", &["clap", "indicatif", "comfy-table"]),
     ];
     let metadata = metadata();
     for package in metadata.workspace_packages() {

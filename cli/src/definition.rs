@@ -30,11 +30,6 @@ impl DefinitionArguments {
         }
         Ok(job)
     }
-
-    /// The file, as the user wrote it.
-    pub fn file(&self) -> String {
-        self.file.display().to_string()
-    }
 }
 
 /// What must be the same for a checkpoint to be continued: everything but how wide the job runs and when it is checkpointed.

@@ -65,6 +65,7 @@ pub struct Progress {
     bar: ProgressBar,
     started: Moment,
     told_start: bool,
+    first: Moment,
     last: (Moment, u64),
     rate: f64,
     next_log: Moment,
@@ -80,7 +81,7 @@ impl Progress {
             Total::Events(length) | Total::Bytes(length) => Some(length),
         };
         let bar = ProgressBar::with_draw_target(length, target);
-        let template = if length.is_some() { "{bar:24} {percent:>3} %  {msg}" } else { "{spinner} {msg}" };
+        let template = if length.is_some() { "{bar:24} {percent:>3} %  {wide_msg}" } else { "{spinner} {wide_msg}" };
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
         let now = env.now();
         Progress {
@@ -92,6 +93,7 @@ impl Progress {
             bar,
             started: now,
             told_start: false,
+            first: now,
             last: (now, 0),
             rate: 0.0,
             next_log: now + LOG_EVERY,
@@ -119,14 +121,15 @@ impl Progress {
         let now = self.env.now();
         if !self.told_start {
             self.told_start = true;
-            self.last = (now, events);
+            (self.first, self.last) = (now, (now, events));
             self.tell_start();
         }
         let passed = (now - self.last.0).as_secs_f64();
         if passed > 0.0 {
             let current = events.saturating_sub(self.last.1) as f64 / passed;
-            // Smoothed over about two seconds.
-            self.rate += (current - self.rate) * (passed / 2.0).min(1.0);
+            // Smoothed over about two seconds; over what there is, before.
+            let shown = (now - self.first).as_secs_f64().min(2.0).max(passed);
+            self.rate += (current - self.rate) * (passed / shown).min(1.0);
             self.last = (now, events);
         }
         let message = self.message(events, sum("bytes_in"));
@@ -168,7 +171,7 @@ impl Progress {
         if let Some(checkpoint) = status.committed {
             message.push_str(&format!(", checkpoint {checkpoint} committed"));
         }
-        message.push_str(&format!(", {}", text::span(self.env.now() - self.started)));
+        message.push_str(&format!(", {} s", (self.env.now() - self.started).as_secs()));
         message
     }
 }

@@ -122,7 +122,7 @@ fn show(arguments: &RunArguments, job: &Job, summary: &Summary) -> Result<(), Fa
             .map_err(|error| Failure::failed(format!("the summary cannot be written as JSON: {error}")))?;
         text::print(&format!("{line}\n"));
     } else {
-        text::print(&summary.as_text(&arguments.definition.file()));
+        text::print(&summary.as_text());
     }
     Ok(())
 }

@@ -148,8 +148,8 @@ impl Summary {
     }
 
     /// As a table for people.
-    pub fn as_text(&self, definition: &str) -> String {
-        let mut out = format!("{}\n\n", self.headline(definition));
+    pub fn as_text(&self) -> String {
+        let mut out = format!("{}\n\n", self.headline());
         out.push_str(&text::pairs(&self.classes()));
         if let Some(results) = &self.last_results {
             out.push_str(&format!("\n{}\n{}\n", results.title(), results.as_text()));
@@ -164,20 +164,19 @@ impl Summary {
         out
     }
 
-    fn headline(&self, definition: &str) -> String {
+    fn headline(&self) -> String {
         let job = &self.job;
         let since = self.restored_from.map(|n| format!(", after going on from checkpoint {n}")).unwrap_or_default();
         match self.status {
             Status::Finished => format!("{job}: finished{since}"),
-            Status::Stopped => format!(
-                "{job}: stopped at checkpoint {}{since}; `weir run {definition}` goes on from there",
-                self.checkpoint
-            ),
+            Status::Stopped => {
+                format!("{job}: stopped at checkpoint {}{since}; the same command goes on from there", self.checkpoint)
+            }
             Status::Recovered => format!(
                 "{job}: finished; it was killed before the results of its last checkpoint were visible, and now they are"
             ),
             Status::FinishedBefore => format!(
-                "{job}: was finished before, so there was nothing to do; `weir run {definition} --fresh` starts over"
+                "{job}: was finished before, so there was nothing to do; the same command with --fresh starts over"
             ),
         }
     }
