@@ -1,0 +1,78 @@
+//! Compares what was committed with what must have been. Every difference is named with a few examples.
+
+use crate::{oracle::Expected, results::Results};
+use std::{collections::BTreeMap, fmt::Debug};
+use weir_engine::checkpoint::Manifest;
+
+/// Differences between results and recount; empty: they agree.
+pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
+    let mut found = Vec::new();
+    compare_maps("counts", &expected.counts, &results.counts, &mut found);
+    compare_maps("top ads", &expected.top_ads, &results.top_ads, &mut found);
+    compare_rows("late rows", &expected.late, &results.late, &mut found);
+    compare_rows("dead letters", &expected.dead_letters, &results.dead_letters, &mut found);
+    compare_rows("rows of the raw archive", &expected.valid, &results.raw, &mut found);
+    found
+}
+
+/// Differences between the counters in the last manifest and the recount: every line in one class, and as many of each.
+pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<String> {
+    let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for operator in &manifest.operators {
+        let kind = operator.operator.split('.').next().unwrap_or_default();
+        // What an aggregate does before the exchange is counted again behind it.
+        if operator.operator.ends_with(".local") {
+            continue;
+        }
+        for counters in operator.subtasks.iter().map(|subtask| &subtask.counters) {
+            counters.iter().for_each(|(name, value)| *sums.entry((kind, name)).or_default() += value);
+        }
+    }
+    let of = |kind: &str, name: &str| sums.get(&(kind, name)).copied().unwrap_or(0);
+    let matches: i64 = expected.counts.values().sum();
+    let lines = (expected.valid.len() + expected.dead_letters.len()) as u64;
+    let classes = [
+        ("lines read", lines, of("source", "events_in")),
+        ("dead letters", expected.dead_letters.len() as u64, of("source", "dead_letters")),
+        ("refused by where", expected.refused_by_where, of("map", "rows_in") - of("map", "rows_out")),
+        ("late", expected.late.len() as u64, of("late_gate", "late") + of("dedup", "late")),
+        ("duplicates", expected.duplicates, of("dedup", "duplicates")),
+        ("matched by no filter", expected.matched_by_no_filter, of("filters", "filtered_out")),
+        ("counted", expected.counted, of("filters", "rows_in") - of("filters", "filtered_out")),
+        ("counted per filter", matches as u64, of("aggregate", "events_counted")),
+    ];
+    let wrong = classes.into_iter().filter(|(_, expected, found)| expected != found);
+    wrong.map(|(class, expected, found)| format!("{class}: the recount says {expected}, the counters {found}")).collect()
+}
+
+const EXAMPLES: usize = 4;
+
+fn compare_maps<K: Ord + Debug, V: PartialEq + Debug>(
+    what: &str,
+    expected: &BTreeMap<K, V>,
+    found: &BTreeMap<K, V>,
+    differences: &mut Vec<String>,
+) {
+    let missing = expected.iter().filter(|(key, value)| found.get(key) != Some(value));
+    let examples = missing.map(|(key, value)| format!("{key:?} is {:?} instead of {value:?}", found.get(key)));
+    let surplus = found.iter().filter(|(key, _)| !expected.contains_key(key));
+    let surplus = surplus.map(|(key, value)| format!("{key:?} is {value:?}, which nobody clicked"));
+    let all: Vec<String> = examples.chain(surplus).collect();
+    if !all.is_empty() {
+        differences.push(format!("{} {what} are wrong: {}", all.len(), all[..all.len().min(EXAMPLES)].join("; ")));
+    }
+}
+
+/// Both sorted.
+fn compare_rows<T: Ord + Debug>(what: &str, expected: &[T], found: &[T], differences: &mut Vec<String>) {
+    if expected == found {
+        return;
+    }
+    let mut balance: BTreeMap<&T, i64> = BTreeMap::new();
+    expected.iter().for_each(|row| *balance.entry(row).or_default() -= 1);
+    found.iter().for_each(|row| *balance.entry(row).or_default() += 1);
+    let wrong: Vec<String> =
+        balance.into_iter().filter(|(_, n)| *n != 0).map(|(row, n)| format!("{n:+} of {row:?}")).collect();
+    let examples = wrong[..wrong.len().min(EXAMPLES)].join("; ");
+    differences.push(format!("{} {what} instead of {}: {examples}", found.len(), expected.len()));
+}

@@ -1,0 +1,174 @@
+//! What the results must be: a single-threaded recount of the input files, line by line, with hash maps and nothing else.
+//!
+//! It shares no code with the engine, the operators or the definitions: own line parsers, own watermark, own window
+//! arithmetic. Where it disagrees with the job, one of the two is wrong, and it is the shorter.
+
+mod parse;
+mod split_time;
+
+pub use parse::{Parsed, parse_lines, parse_parquet};
+pub use split_time::SplitTime;
+
+use crate::workload::{Click, InputFormat};
+use anyhow::Result;
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::Path,
+};
+
+/// What the job is told, as far as its results depend on it. All times in milliseconds.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// How the files are written.
+    pub format: InputFormat,
+    /// The longest line that is read, in bytes.
+    pub max_line_bytes: usize,
+    /// How far a split's watermark stays behind.
+    pub delay_ms: i64,
+    /// A jump ahead of more than this must be confirmed by three rows.
+    pub max_jump_ms: i64,
+    /// How long a minute is corrected after its end.
+    pub allowed_lateness_ms: i64,
+    /// The filters: id and condition.
+    pub filters: Vec<(&'static str, Filter)>,
+    /// Minutes of a window of the top ads.
+    pub top_minutes: i64,
+    /// Ads of a list of top ads.
+    pub top_n: usize,
+}
+
+/// The condition of a filter, in Rust.
+pub type Filter = fn(&Click) -> bool;
+
+/// A counted group: ad, start of the minute, filter.
+pub type CountKey = (String, i64, String);
+
+/// A place in a list of top ads: end of the window, filter, rank from 1.
+pub type RankKey = (i64, String, i64);
+
+/// Everything that a job must have put out at its end.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expected {
+    /// Clicks per ad, minute and filter.
+    pub counts: BTreeMap<CountKey, i64>,
+    /// Ad and clicks by place.
+    pub top_ads: BTreeMap<RankKey, (String, i64)>,
+    /// Rows too late to be counted, sorted.
+    pub late: Vec<Click>,
+    /// File name and offset of every record that cannot be read, sorted.
+    pub dead_letters: Vec<(String, i64)>,
+    /// Every click that was read, sorted.
+    pub valid: Vec<Click>,
+    /// Clicks dropped because they are repeated.
+    pub duplicates: u64,
+    /// Clicks without an ad or a country.
+    pub refused_by_where: u64,
+    /// Clicks that no filter matches.
+    pub matched_by_no_filter: u64,
+    /// Clicks counted at least once.
+    pub counted: u64,
+}
+
+const MINUTE_MS: i64 = 60_000;
+
+/// Recounts all files in a folder.
+///
+/// # Errors
+/// When a file cannot be read at all.
+pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
+    let mut files: Vec<_> = std::fs::read_dir(folder)?.collect::<std::io::Result<_>>()?;
+    files.sort_by_key(|entry| entry.file_name());
+    let mut expected = Expected::default();
+    let mut on_time: Vec<Click> = Vec::new();
+    for entry in files {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let parsed = match rules.format {
+            InputFormat::Parquet => parse_parquet(&entry.path())?,
+            format => parse_lines(&std::fs::read(entry.path())?, format, rules.max_line_bytes),
+        };
+        recount_split(&name, parsed, rules, &mut expected, &mut on_time);
+    }
+    count(on_time, rules, &mut expected);
+    expected.late.sort();
+    expected.valid.sort();
+    expected.dead_letters.sort();
+    Ok(expected)
+}
+
+/// One file from its first line to its last: what is late follows from the lines before it in the same file.
+fn recount_split(name: &str, parsed: Vec<Parsed>, rules: &Rules, expected: &mut Expected, on_time: &mut Vec<Click>) {
+    let mut time = SplitTime::default();
+    for record in parsed {
+        let click = match record {
+            Parsed::DeadLetter { offset } => {
+                expected.dead_letters.push((name.to_owned(), offset));
+                continue;
+            }
+            Parsed::Click(click) => click,
+        };
+        let watermark = time.watermark(rules.delay_ms);
+        time.see(click.click_timestamp, rules.max_jump_ms);
+        expected.valid.push(click.clone());
+        if click.ad_id.is_empty() || click.country.is_none() {
+            expected.refused_by_where += 1;
+            continue;
+        }
+        let window_end = minute_of(&click) + MINUTE_MS;
+        match watermark {
+            Some(watermark) if window_end + rules.allowed_lateness_ms <= watermark => expected.late.push(click),
+            _ => on_time.push(click),
+        }
+    }
+}
+
+/// Drops what is repeated and counts the rest.
+fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
+    let mut seen = HashSet::new();
+    for click in on_time {
+        let id = (click.ad_id.clone(), click.click_timestamp, click.user_id.clone(), click.ip.clone());
+        if !seen.insert(id) {
+            expected.duplicates += 1;
+            continue;
+        }
+        let mut matched = false;
+        for (filter, matches) in &rules.filters {
+            if matches(&click) {
+                matched = true;
+                *expected.counts.entry((click.ad_id.clone(), minute_of(&click), (*filter).into())).or_default() += 1;
+            }
+        }
+        if matched {
+            expected.counted += 1;
+        } else {
+            expected.matched_by_no_filter += 1;
+        }
+    }
+    expected.top_ads = top_ads(&expected.counts, rules);
+}
+
+/// The most clicked ads of every window of some minutes that begins with each minute; ties by ad.
+fn top_ads(counts: &BTreeMap<CountKey, i64>, rules: &Rules) -> BTreeMap<RankKey, (String, i64)> {
+    let mut windows: BTreeMap<(i64, &str), BTreeMap<&str, i64>> = BTreeMap::new();
+    for ((ad, minute, filter), clicks) in counts {
+        for later in 1..=rules.top_minutes {
+            let window = windows.entry((minute + later * MINUTE_MS, filter)).or_default();
+            *window.entry(ad).or_default() += clicks;
+        }
+    }
+    let mut top = BTreeMap::new();
+    for ((end, filter), ads) in windows {
+        let mut ads: Vec<(&str, i64)> = ads.into_iter().collect();
+        ads.sort_by(|left, right| right.1.cmp(&left.1).then(left.0.cmp(right.0)));
+        for (place, (ad, clicks)) in ads.into_iter().take(rules.top_n).enumerate() {
+            top.insert((end, filter.to_owned(), place as i64 + 1), (ad.to_owned(), clicks));
+        }
+    }
+    top
+}
+
+fn minute_of(click: &Click) -> i64 {
+    click.click_timestamp.div_euclid(MINUTE_MS) * MINUTE_MS
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+use super::*;
+use crate::workload::{Workload, WorkloadConfig};
+
+fn rules() -> Rules {
+    Rules {
+        format: InputFormat::ClickLog,
+        max_line_bytes: 1_000,
+        delay_ms: 10_000,
+        max_jump_ms: 86_400_000,
+        allowed_lateness_ms: 60_000,
+        filters: vec![("all", |_| true), ("usa", |click| click.country.as_deref() == Some("USA"))],
+        top_minutes: 2,
+        top_n: 1,
+    }
+}
+
+fn recount_text(text: &str) -> Expected {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.log"), text).unwrap();
+    recount(folder.path(), &rules()).unwrap()
+}
+
+/// A day by hand: every class once.
+#[test]
+fn a_log_counted_by_hand() {
+    let expected = recount_text(
+        "[AdClickEvent] ad1, 1970-01-01 00:10:00, u1, i, USA\n\
+         [AdClickEvent] ad1, 1970-01-01 00:10:01, u1, i, USA\n\
+         [AdClickEvent] ad1, 1970-01-01 00:10:02, u1, i, Japan\n\
+         [AdClickEvent] ad1, 1970-01-01 00:10:02, u1, i, Japan\n\
+         rubbish\n\
+         [AdClickEvent] , 1970-01-01 00:10:02, u1, i, Japan\n\
+         [AdClickEvent] ad2, 1970-01-01 00:13:10, u1, i, Japan\n\
+         [AdClickEvent] ad3, 1970-01-01 00:11:00, u1, i, Japan\n\
+         [AdClickEvent] ad4, 1970-01-01 00:10:59, u1, i, Japan\n",
+    );
+    let minute = |minute: i64| minute * 60_000;
+    let key = |ad: &str, at, filter: &str| (ad.to_owned(), minute(at), filter.to_owned());
+    let counts = [
+        (key("ad1", 10, "all"), 3),
+        (key("ad1", 10, "usa"), 2),
+        (key("ad2", 13, "all"), 1),
+        (key("ad3", 11, "all"), 1),
+    ];
+    assert_eq!(expected.counts, counts.into());
+    assert_eq!((expected.duplicates, expected.refused_by_where, expected.counted), (1, 1, 5));
+    assert_eq!(expected.late.len(), 1, "13:10 less 10 s is 13:00, and the minute of 10:59 ends at 11:00, plus one");
+    assert_eq!(expected.dead_letters.len(), 1);
+    assert_eq!(expected.valid.len(), 8);
+    assert_eq!(expected.top_ads[&(minute(12), "all".into(), 1)], ("ad1".into(), 3));
+    assert_eq!(expected.top_ads[&(minute(13), "all".into(), 1)], ("ad3".into(), 1));
+}
+
+#[test]
+fn every_line_has_one_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let workload = Workload::generate(&WorkloadConfig::default());
+    workload.write(folder.path(), InputFormat::ClickLog).unwrap();
+    let expected = recount(folder.path(), &rules()).unwrap();
+    let classes = expected.dead_letters.len() as u64
+        + expected.late.len() as u64
+        + expected.duplicates
+        + expected.refused_by_where
+        + expected.matched_by_no_filter
+        + expected.counted;
+    assert_eq!(classes, workload.line_count() as u64);
+    let least = [expected.dead_letters.len() as u64, expected.late.len() as u64, expected.duplicates];
+    assert!(least.iter().all(|class| *class > 5), "no class is missing in the workload: {least:?}");
+}
+
+/// The same clicks give the same counts however they are written.
+#[test]
+fn formats_agree() {
+    let config = WorkloadConfig { one_broken_in: 0, ..WorkloadConfig::default() };
+    let workload = Workload::generate(&config);
+    let recounted: Vec<Expected> = InputFormat::ALL
+        .into_iter()
+        .map(|format| {
+            let folder = tempfile::tempdir().unwrap();
+            workload.write(folder.path(), format).unwrap();
+            recount(folder.path(), &Rules { format, ..rules() }).unwrap()
+        })
+        .collect();
+    assert_eq!(recounted[0], recounted[1]);
+    assert_eq!(recounted[0], recounted[2]);
+}
+
+#[test]
+fn an_absurd_date_is_no_time_until_three_agree() {
+    let mut time = SplitTime::default();
+    let mut watermarks = Vec::new();
+    for event_time in [5, 9, 7, 1_000, 8, 1_000, 1_001, 1_500] {
+        time.see(event_time, 100);
+        watermarks.push(time.watermark(1));
+    }
+    assert_eq!(watermarks, [None, None, Some(8), Some(8), Some(8), Some(8), Some(8), Some(1_000)]);
+}

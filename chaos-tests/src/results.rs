@@ -1,0 +1,245 @@
+//! What a job has committed, read as any consumer would: every `.parquet` file below the sinks' folders, nothing else.
+//!
+//! Here are the rules that consumers rely on: `(record_id, revision)` is never there twice, a record id means one thing, and
+//! the highest revision of it is the truth. Breaking one is an error, before anything is compared.
+
+use crate::{
+    oracle::{CountKey, RankKey},
+    workload::Click,
+};
+use anyhow::{Context, Result, bail, ensure};
+use arrow::{
+    array::{Array, ArrayRef, AsArray, RecordBatch},
+    compute::cast,
+    datatypes::{DataType, Int64Type, TimestampMillisecondType},
+};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    fmt::Debug,
+    fs::File,
+    hash::Hash,
+    path::{Path, PathBuf},
+};
+
+/// Everything that the sinks of the ad-click job have made visible.
+#[derive(Clone, Debug, Default)]
+pub struct Results {
+    /// The newest revision of every count.
+    pub counts: BTreeMap<CountKey, i64>,
+    /// The newest revision of every place in a list of top ads.
+    pub top_ads: BTreeMap<RankKey, (String, i64)>,
+    /// The late output, sorted.
+    pub late: Vec<Click>,
+    /// File name and offset of every dead letter, sorted.
+    pub dead_letters: Vec<(String, i64)>,
+    /// The raw archive, sorted.
+    pub raw: Vec<Click>,
+    /// Rows of counts, all revisions.
+    pub count_rows: usize,
+    /// The highest revision of a count.
+    pub highest_revision: i64,
+}
+
+/// Reads the folders `counts`, `top_ads`, `late`, `dead_letters` and `raw` below `folder`; one that is missing is empty.
+///
+/// # Errors
+/// When a file cannot be read, and when a consumer could not trust what is there.
+pub fn read_results(folder: &Path) -> Result<Results> {
+    let mut results = Results::default();
+    let mut records = Records::default();
+    for batch in read_folder(&folder.join("counts"))? {
+        let columns = Columns(&batch);
+        let (ads, minutes, filters) = (columns.texts("ad_id")?, columns.times("click_minute")?, columns.texts("filter_id")?);
+        let counts = columns.integers("count")?;
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            let key = (known(&ads[row])?, minutes[row], known(&filters[row])?);
+            records.add(record, key, counts[row])?;
+        }
+    }
+    (results.count_rows, results.highest_revision) = (records.seen.len(), records.highest_revision());
+    results.counts = records.newest()?;
+    let mut places = Records::default();
+    for batch in read_folder(&folder.join("top_ads"))? {
+        let columns = Columns(&batch);
+        let (starts, ends) = (columns.times("window_start")?, columns.times("window_end")?);
+        let (filters, ranks) = (columns.texts("filter_id")?, columns.integers("rank")?);
+        let (ads, counts) = (columns.texts("ad_id")?, columns.integers("count")?);
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            ensure!(starts[row] < ends[row], "a window of top ads from {} to {}", starts[row], ends[row]);
+            let place = (ends[row], known(&filters[row])?, ranks[row]);
+            places.add(record, place, (known(&ads[row])?, counts[row]))?;
+        }
+    }
+    results.top_ads = places.newest()?;
+    for batch in read_folder(&folder.join("dead_letters"))? {
+        let columns = Columns(&batch);
+        let (files, offsets, reasons) = (columns.texts("file")?, columns.integers("offset")?, columns.texts("reason")?);
+        for row in 0..batch.num_rows() {
+            ensure!(reasons[row].as_ref().is_some_and(|reason| !reason.is_empty()), "a dead letter without a reason");
+            let file = known(&files[row])?;
+            let name = Path::new(&file).file_name().context("a dead letter without a file")?;
+            results.dead_letters.push((name.to_string_lossy().into_owned(), offsets[row]));
+        }
+    }
+    results.dead_letters.sort();
+    results.late = read_clicks(&folder.join("late"))?;
+    results.raw = read_clicks(&folder.join("raw"))?;
+    Ok(results)
+}
+
+fn known(text: &Option<String>) -> Result<String> {
+    text.clone().context("a result with a null where none may be")
+}
+
+/// All clicks in a folder, sorted.
+fn read_clicks(folder: &Path) -> Result<Vec<Click>> {
+    let mut clicks = Vec::new();
+    for batch in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let [ads, users, ips, countries, ids] =
+            ["ad_id", "user_id", "ip", "country", "event_id"].map(|name| columns.texts(name));
+        let (ads, users, ips, countries, ids) = (ads?, users?, ips?, countries?, ids?);
+        let times = columns.times("click_timestamp")?;
+        clicks.extend((0..batch.num_rows()).map(|row| Click {
+            ad_id: ads[row].clone().unwrap_or_default(),
+            click_timestamp: times[row],
+            user_id: users[row].clone().unwrap_or_default(),
+            ip: ips[row].clone().unwrap_or_default(),
+            country: countries[row].clone(),
+            event_id: ids[row].clone(),
+        }));
+    }
+    clicks.sort();
+    Ok(clicks)
+}
+
+/// Identity and revision of a record.
+type RecordVersion = (Vec<u8>, i64);
+
+/// Versioned records: what consumers may rely on is checked at every row.
+struct Records<K, V> {
+    seen: HashSet<RecordVersion>,
+    key_of_id: HashMap<Vec<u8>, K>,
+    id_of_key: HashMap<K, Vec<u8>>,
+    newest: HashMap<K, (i64, V)>,
+}
+
+impl<K, V> Default for Records<K, V> {
+    fn default() -> Self {
+        Records {
+            seen: HashSet::new(),
+            key_of_id: HashMap::new(),
+            id_of_key: HashMap::new(),
+            newest: HashMap::new(),
+        }
+    }
+}
+
+impl<K: Clone + Debug + Eq + Hash + Ord, V> Records<K, V> {
+    fn add(&mut self, (id, revision): RecordVersion, key: K, value: V) -> Result<()> {
+        if !self.seen.insert((id.clone(), revision)) {
+            bail!("record {} revision {revision} of {key:?} is there twice", hex(&id));
+        }
+        let known = self.key_of_id.entry(id.clone()).or_insert_with(|| key.clone());
+        ensure!(*known == key, "record {} is both {known:?} and {key:?}", hex(&id));
+        let named = self.id_of_key.entry(key.clone()).or_insert_with(|| id.clone());
+        ensure!(*named == id, "{key:?} is both record {} and record {}", hex(named), hex(&id));
+        let newest = self.newest.get(&key).map(|(newest, _)| *newest);
+        if newest.is_none_or(|newest| newest < revision) {
+            self.newest.insert(key, (revision, value));
+        }
+        Ok(())
+    }
+
+    fn highest_revision(&self) -> i64 {
+        self.seen.iter().map(|(_, revision)| *revision).max().unwrap_or(0)
+    }
+
+    /// The newest values; revisions must have no gaps.
+    fn newest(self) -> Result<BTreeMap<K, V>> {
+        let mut versions: HashMap<&[u8], i64> = HashMap::new();
+        self.seen.iter().for_each(|(id, _)| *versions.entry(id).or_default() += 1);
+        for (key, (newest, _)) in &self.newest {
+            let there = versions.get(self.id_of_key[key].as_slice()).copied().unwrap_or(0);
+            ensure!(there == newest + 1, "{key:?} has {there} revisions, the newest is {newest}: one is missing");
+        }
+        Ok(self.newest.into_iter().map(|(key, (_, value))| (key, value)).collect())
+    }
+}
+
+fn hex(id: &[u8]) -> String {
+    id.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The rows of every visible Parquet file below a folder.
+fn read_folder(folder: &Path) -> Result<Vec<RecordBatch>> {
+    let mut batches = Vec::new();
+    for path in visible_files(folder)? {
+        let open = || -> Result<Vec<RecordBatch>> {
+            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.build()?;
+            Ok(reader.collect::<Result<_, _>>()?)
+        };
+        batches.extend(open().with_context(|| format!("a committed file cannot be read: {}", path.display()))?);
+    }
+    Ok(batches)
+}
+
+/// The files that a consumer's pattern `**/*.parquet` meets, without folders that begin with an underscore.
+///
+/// # Errors
+/// When a folder cannot be listed.
+pub fn visible_files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let Ok(entries) = folder.read_dir() else { return Ok(files) };
+    for entry in entries {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['_', '.']));
+        if path.is_dir() && !hidden {
+            files.extend(visible_files(&path)?);
+        } else if path.extension().is_some_and(|extension| extension == "parquet") && !hidden {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Columns by name, whatever their encoding.
+struct Columns<'a>(&'a RecordBatch);
+
+impl Columns<'_> {
+    fn as_type(&self, name: &str, data_type: &DataType) -> Result<ArrayRef> {
+        let column = self.0.column_by_name(name).with_context(|| {
+            let schema = self.0.schema();
+            let found: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+            format!("the results have no column {name}, but {}", found.join(", "))
+        })?;
+        Ok(cast(column, data_type)?)
+    }
+
+    fn texts(&self, name: &str) -> Result<Vec<Option<String>>> {
+        let column = self.as_type(name, &DataType::Utf8)?;
+        Ok(column.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect())
+    }
+
+    fn integers(&self, name: &str) -> Result<Vec<i64>> {
+        let column = self.as_type(name, &DataType::Int64)?;
+        ensure!(column.null_count() == 0, "{name} is null somewhere");
+        Ok(column.as_primitive::<Int64Type>().values().to_vec())
+    }
+
+    fn times(&self, name: &str) -> Result<Vec<i64>> {
+        let milliseconds = DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, Some("UTC".into()));
+        let column = self.as_type(name, &milliseconds)?;
+        ensure!(column.null_count() == 0, "{name} is null somewhere");
+        Ok(column.as_primitive::<TimestampMillisecondType>().values().to_vec())
+    }
+
+    fn records(&self) -> Result<Vec<RecordVersion>> {
+        let ids = self.as_type("record_id", &DataType::FixedSizeBinary(16))?;
+        let revisions = self.integers("revision")?;
+        let ids = ids.as_fixed_size_binary();
+        Ok((0..ids.len()).map(|row| (ids.value(row).to_vec(), revisions[row])).collect())
+    }
+}
