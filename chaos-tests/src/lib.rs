@@ -1,1 +1,7 @@
-//! Weir.
+//! Faults, and the oracle that checks what they leave behind.
+
+pub mod check;
+pub mod job;
+pub mod oracle;
+pub mod results;
+pub mod workload;

@@ -31,7 +31,7 @@ fn a_log_counted_by_hand() {
          rubbish\n\
          [AdClickEvent] , 1970-01-01 00:10:02, u1, i, Japan\n\
          [AdClickEvent] ad2, 1970-01-01 00:13:10, u1, i, Japan\n\
-         [AdClickEvent] ad3, 1970-01-01 00:11:00, u1, i, Japan\n\
+         [AdClickEvent] ad3, 1970-01-01 00:12:00, u1, i, Japan\n\
          [AdClickEvent] ad4, 1970-01-01 00:10:59, u1, i, Japan\n",
     );
     let minute = |minute: i64| minute * 60_000;
@@ -40,7 +40,7 @@ fn a_log_counted_by_hand() {
         (key("ad1", 10, "all"), 3),
         (key("ad1", 10, "usa"), 2),
         (key("ad2", 13, "all"), 1),
-        (key("ad3", 11, "all"), 1),
+        (key("ad3", 12, "all"), 1),
     ];
     assert_eq!(expected.counts, counts.into());
     assert_eq!((expected.duplicates, expected.refused_by_where, expected.counted), (1, 1, 5));

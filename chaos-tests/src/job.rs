@@ -1,0 +1,297 @@
+//! The ad-click job as the tests run it: its definition, the same rules for the recount, and one run of it.
+
+use crate::{
+    check,
+    oracle::{self, Expected, Rules},
+    results,
+    workload::InputFormat,
+};
+use anyhow::{Context, Result, anyhow, ensure};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+use weir_engine::{
+    checkpoint::CheckpointStore,
+    env::Env,
+    graph::JobGraph,
+    operator::Factory,
+    task::{RunOutcome, RunSettings, StopSignal, run},
+};
+
+/// Name of the job: part of paths.
+pub const JOB: &str = "ad-click";
+
+/// What varies from run to run.
+#[derive(Clone, Debug)]
+pub struct JobConfig {
+    /// How the input is written.
+    pub format: InputFormat,
+    /// Subtasks of every operator.
+    pub parallelism: usize,
+    /// From one checkpoint to the next.
+    pub checkpoint_interval_ms: u64,
+    /// Rows of a source's batch at most.
+    pub batch_rows: usize,
+    /// Credit of a channel, in bytes.
+    pub channel_bytes: usize,
+    /// Whether one of the filters matches every click.
+    pub count_all: bool,
+    /// Whether files are followed until the run is stopped.
+    pub follow: bool,
+    /// How long minutes are corrected.
+    pub allowed_lateness_minutes: i64,
+}
+
+impl Default for JobConfig {
+    fn default() -> Self {
+        JobConfig {
+            format: InputFormat::ClickLog,
+            parallelism: 2,
+            checkpoint_interval_ms: 20,
+            batch_rows: 32,
+            channel_bytes: 1 << 20,
+            count_all: true,
+            follow: false,
+            allowed_lateness_minutes: 2,
+        }
+    }
+}
+
+const MAX_LINE_BYTES: usize = 4_000;
+const DELAY_SECONDS: i64 = 15;
+const TOP_MINUTES: i64 = 5;
+const TOP_N: usize = 3;
+
+impl JobConfig {
+    /// What the recount has to know of it.
+    pub fn rules(&self) -> Rules {
+        let mut filters: Vec<(&'static str, oracle::Filter)> = vec![
+            ("usa", |click| click.country.as_deref() == Some("USA")),
+            ("first", |click| click.ip.ends_with(".1") || click.user_id == "user 3"),
+        ];
+        if self.count_all {
+            filters.push(("all", |_| true));
+        }
+        Rules {
+            format: self.format,
+            max_line_bytes: MAX_LINE_BYTES,
+            delay_ms: DELAY_SECONDS * 1_000,
+            max_jump_ms: 86_400_000,
+            allowed_lateness_ms: self.allowed_lateness_minutes * 60_000,
+            filters,
+            top_minutes: TOP_MINUTES,
+            top_n: TOP_N,
+        }
+    }
+
+    /// The definition.
+    fn definition(&self, input: &Path, output: &Path) -> String {
+        let all = if self.count_all { "all = \"true\"" } else { "" };
+        let (format, follow, lateness) = (self.format.name(), self.follow, self.allowed_lateness_minutes);
+        let schema = match self.format {
+            InputFormat::ClickLog => String::new(),
+            _ => "schema = { ad_id = \"string\", click_timestamp = \"timestamp\", user_id = \"string\", ip = \"string\", \
+                  country = \"string\", event_id = \"string\" }"
+                .to_owned(),
+        };
+        let line_bytes = match self.format {
+            InputFormat::Parquet => String::new(),
+            _ => format!("max_line_bytes = {MAX_LINE_BYTES}"),
+        };
+        let sink = |name: &str, input: &str, select: &str| {
+            let path = toml_text(&output.join(name));
+            format!(
+                "[sink.{name}]\ninput = \"{input}\"\nconnector = \"files\"\nformat = \"parquet\"\npath = {path}\n{select}\n"
+            )
+        };
+        let sinks = [
+            sink(
+                "counts",
+                "clicks_per_minute",
+                "select = [\"record_id\", \"ad_id\", \"window_start as click_minute\", \"filter_id\", \"count\", \"revision\"]",
+            ),
+            sink("top_ads", "top_ads", ""),
+            sink("late", "clicks_per_minute.late", ""),
+            sink("dead_letters", "clicks.dead_letters", ""),
+            sink("raw", "clicks", ""),
+        ]
+        .concat();
+        format!(
+            r#"
+[job]
+name = "{JOB}"
+checkpoint = {{ interval = "{interval}ms" }}
+
+[source.clicks]
+connector = "files"
+path = {input}
+format = "{format}"
+follow = {follow}
+event_time = "click_timestamp"
+watermark = {{ delay = "{DELAY_SECONDS}s" }}
+{schema}
+{line_bytes}
+
+[map.valid]
+input = "clicks"
+where = "ad_id <> '' and country is not null"
+
+[dedup.unique]
+input = "valid"
+key = ["ad_id", "click_timestamp", "user_id", "ip"]
+ttl = "2h"
+
+[filters]
+usa = "country = 'USA'"
+first = "ip like '%.1' or user_id = 'user 3'"
+{all}
+
+[aggregate.clicks_per_minute]
+input = "unique"
+key = ["ad_id", "filter_id"]
+window = {{ tumbling = "1m", allowed_lateness = "{lateness}m" }}
+select = {{ count = "count(*)" }}
+
+[reduce.top_ads]
+input = "clicks_per_minute"
+window = {{ hopping = "{TOP_MINUTES}m", slide = "1m" }}
+top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
+
+{sinks}
+"#,
+            interval = self.checkpoint_interval_ms,
+            input = toml_text(input),
+        )
+    }
+
+    /// The graph that the engine runs.
+    ///
+    /// # Errors
+    /// When the definition is refused.
+    pub fn graph(&self, input: &Path, output: &Path) -> Result<JobGraph> {
+        let text = self.definition(input, output);
+        let options = weir_jobs::CompileOptions { parallelism: Some(self.parallelism), ..Default::default() };
+        let job = weir_jobs::parse("ad_click.toml", &text, &[], &options)
+            .map_err(|refusal| anyhow!("the definition is refused: {refusal}\n{text}"))?;
+        let mut graph = job.graph;
+        let source = graph.nodes.iter_mut().find(|node| node.id == "source.clicks").context("no source")?;
+        source.config["batch_rows"] = self.batch_rows.into();
+        if self.follow {
+            source.config["poll_interval_ms"] = 5.into();
+            source.config["discover_interval_ms"] = 20.into();
+        }
+        Ok(graph)
+    }
+}
+
+fn toml_text(path: &Path) -> String {
+    format!("{:?}", path.display().to_string())
+}
+
+/// A place for one job's input, output and checkpoints. Removed when dropped.
+#[derive(Debug)]
+pub struct Bench {
+    folder: tempfile::TempDir,
+    /// Where checkpoints lie: in memory, since they are synced to disk one by one otherwise.
+    pub store: CheckpointStore,
+}
+
+impl Bench {
+    /// An empty one, in memory where the machine has a file system there.
+    ///
+    /// # Errors
+    /// When no folder can be made.
+    pub fn new() -> Result<Self> {
+        Bench::with_store(CheckpointStore::over(Arc::new(object_store::memory::InMemory::new()), JOB))
+    }
+
+    /// One with that store.
+    ///
+    /// # Errors
+    /// When no folder can be made.
+    pub fn with_store(store: CheckpointStore) -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
+        let bench = Bench { folder: folder?, store };
+        std::fs::create_dir_all(bench.input())?;
+        Ok(bench)
+    }
+
+    /// The folder of the input files.
+    pub fn input(&self) -> PathBuf {
+        self.folder.path().join("input")
+    }
+
+    /// The folder of the sinks' folders.
+    pub fn output(&self) -> PathBuf {
+        self.folder.path().join("output")
+    }
+
+    /// Runs the job once, until it ends, fails or is stopped.
+    ///
+    /// # Errors
+    /// Whatever ends it.
+    pub async fn run(
+        &self,
+        config: &JobConfig,
+        factory: Arc<dyn Factory>,
+        env: Env,
+        stop: StopSignal,
+    ) -> weir_engine::Result<RunOutcome> {
+        self.run_on(self.store.clone(), config, factory, env, stop).await
+    }
+
+    /// The same on another store, a faulty one over the same objects, say.
+    ///
+    /// # Errors
+    /// Whatever ends it.
+    pub async fn run_on(
+        &self,
+        store: CheckpointStore,
+        config: &JobConfig,
+        factory: Arc<dyn Factory>,
+        env: Env,
+        stop: StopSignal,
+    ) -> weir_engine::Result<RunOutcome> {
+        let graph = config
+            .graph(&self.input(), &self.output())
+            .map_err(|error| weir_engine::EngineError::definition(format!("{error:#}")))?;
+        let settings = RunSettings { channel_bytes: config.channel_bytes, ..RunSettings::new(store, "test", env) };
+        run(graph, factory, settings, stop).await
+    }
+
+    /// Runs until all input is counted, without any fault.
+    ///
+    /// # Errors
+    /// When the job fails, or ends before its input does.
+    pub async fn run_to_end(&self, config: &JobConfig, factory: Arc<dyn Factory>, seed: u64) -> Result<RunOutcome> {
+        let outcome = self.run(config, factory, Env::seeded(seed), StopSignal::default()).await;
+        let outcome = outcome.map_err(|error| anyhow!("{:?}: {error}", error.kind))?;
+        ensure!(outcome.manifest.last, "the run ended before its input");
+        Ok(outcome)
+    }
+
+    /// What the recount says.
+    ///
+    /// # Errors
+    /// When the input cannot be read.
+    pub fn expected(&self, config: &JobConfig) -> Result<Expected> {
+        oracle::recount(&self.input(), &config.rules())
+    }
+
+    /// Compares what is committed, and the counters, with the recount.
+    ///
+    /// # Errors
+    /// With every difference.
+    pub fn check(&self, config: &JobConfig, outcome: &RunOutcome) -> Result<()> {
+        let expected = self.expected(config)?;
+        let mut differences = match results::read_results(&self.output()) {
+            Ok(results) => check::differences(&expected, &results),
+            Err(error) => vec![format!("{error:#}")],
+        };
+        differences.extend(check::counter_differences(&expected, &outcome.manifest));
+        ensure!(differences.is_empty(), "{}", differences.join("\n"));
+        Ok(())
+    }
+}
