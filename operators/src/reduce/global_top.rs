@@ -281,7 +281,8 @@ impl Operator for GlobalTop {
             let bounds = (self.config.window_start(*end), *end);
             segments.push(Segment { id: format!("window-{end}"), change: window.change(bounds, state) });
         }
-        if !segments.is_empty() && self.emitted_until != WATERMARK_MIN {
+        // Also when no window is held: those that were dropped must not start anew.
+        if self.emitted_until != WATERMARK_MIN {
             let (state, until) = (state.clone(), self.emitted_until);
             let rows = StateRows::deferred(move || state.progress(until));
             segments.push(Segment { id: PROGRESS.into(), change: Change::Replace(rows) });

@@ -278,7 +278,11 @@ impl LocalTop {
         for (start, slice) in &mut self.slices {
             for group in std::mem::take(&mut slice.changed) {
                 let hash = slice.table.hashes()[group as usize];
-                for end in self.config.windows_of(*start).take_while(|end| *end <= self.emitted_until) {
+                let config = &self.config;
+                let is_out = |end: &i64| *end <= self.emitted_until;
+                // After a restore every key counts as changed, also in windows that nobody holds any more.
+                let is_held = |end: &i64| config.expiry(*end) > self.emitted_until;
+                for end in config.windows_of(*start).take_while(is_out).filter(is_held) {
                     if known.insert((end, hash)) {
                         changes.entry(end).or_default().push(hash);
                     }
