@@ -42,7 +42,9 @@ pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<Stri
         ("counted per filter", matches as u64, of("aggregate", "events_counted")),
     ];
     let wrong = classes.into_iter().filter(|(_, expected, found)| expected != found);
-    wrong.map(|(class, expected, found)| format!("{class}: the recount says {expected}, the counters {found}")).collect()
+    wrong
+        .map(|(class, expected, found)| format!("{class}: the recount says {expected}, the counters {found}"))
+        .collect()
 }
 
 const EXAMPLES: usize = 4;

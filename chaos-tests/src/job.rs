@@ -178,8 +178,8 @@ top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
         let source = graph.nodes.iter_mut().find(|node| node.id == "source.clicks").context("no source")?;
         source.config["batch_rows"] = self.batch_rows.into();
         if self.follow {
-            source.config["poll_interval_ms"] = 5.into();
-            source.config["discover_interval_ms"] = 20.into();
+            source.config["poll_ms"] = 5.into();
+            source.config["discover_ms"] = 20.into();
         }
         Ok(graph)
     }

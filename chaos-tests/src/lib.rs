@@ -1,6 +1,7 @@
 //! Faults, and the oracle that checks what they leave behind.
 
 pub mod check;
+pub mod crash;
 pub mod job;
 pub mod oracle;
 pub mod results;

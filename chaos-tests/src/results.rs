@@ -15,7 +15,7 @@ use arrow::{
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     fmt::Debug,
     fs::File,
     hash::Hash,
@@ -48,19 +48,20 @@ pub struct Results {
 pub fn read_results(folder: &Path) -> Result<Results> {
     let mut results = Results::default();
     let mut records = Records::default();
-    for batch in read_folder(&folder.join("counts"))? {
+    for (file, batch) in read_folder(&folder.join("counts"))? {
         let columns = Columns(&batch);
-        let (ads, minutes, filters) = (columns.texts("ad_id")?, columns.times("click_minute")?, columns.texts("filter_id")?);
+        let (ads, minutes, filters) =
+            (columns.texts("ad_id")?, columns.times("click_minute")?, columns.texts("filter_id")?);
         let counts = columns.integers("count")?;
         for (row, record) in columns.records()?.into_iter().enumerate() {
             let key = (known(&ads[row])?, minutes[row], known(&filters[row])?);
-            records.add(record, key, counts[row])?;
+            records.add(&file, record, key, counts[row])?;
         }
     }
     (results.count_rows, results.highest_revision) = (records.seen.len(), records.highest_revision());
     results.counts = records.newest()?;
     let mut places = Records::default();
-    for batch in read_folder(&folder.join("top_ads"))? {
+    for (file, batch) in read_folder(&folder.join("top_ads"))? {
         let columns = Columns(&batch);
         let (starts, ends) = (columns.times("window_start")?, columns.times("window_end")?);
         let (filters, ranks) = (columns.texts("filter_id")?, columns.integers("rank")?);
@@ -68,11 +69,11 @@ pub fn read_results(folder: &Path) -> Result<Results> {
         for (row, record) in columns.records()?.into_iter().enumerate() {
             ensure!(starts[row] < ends[row], "a window of top ads from {} to {}", starts[row], ends[row]);
             let place = (ends[row], known(&filters[row])?, ranks[row]);
-            places.add(record, place, (known(&ads[row])?, counts[row]))?;
+            places.add(&file, record, place, (known(&ads[row])?, counts[row]))?;
         }
     }
     results.top_ads = places.newest()?;
-    for batch in read_folder(&folder.join("dead_letters"))? {
+    for (_, batch) in read_folder(&folder.join("dead_letters"))? {
         let columns = Columns(&batch);
         let (files, offsets, reasons) = (columns.texts("file")?, columns.integers("offset")?, columns.texts("reason")?);
         for row in 0..batch.num_rows() {
@@ -95,7 +96,7 @@ fn known(text: &Option<String>) -> Result<String> {
 /// All clicks in a folder, sorted.
 fn read_clicks(folder: &Path) -> Result<Vec<Click>> {
     let mut clicks = Vec::new();
-    for batch in read_folder(folder)? {
+    for (_, batch) in read_folder(folder)? {
         let columns = Columns(&batch);
         let [ads, users, ips, countries, ids] =
             ["ad_id", "user_id", "ip", "country", "event_id"].map(|name| columns.texts(name));
@@ -119,7 +120,8 @@ type RecordVersion = (Vec<u8>, i64);
 
 /// Versioned records: what consumers may rely on is checked at every row.
 struct Records<K, V> {
-    seen: HashSet<RecordVersion>,
+    /// With the file that it is in.
+    seen: HashMap<RecordVersion, String>,
     key_of_id: HashMap<Vec<u8>, K>,
     id_of_key: HashMap<K, Vec<u8>>,
     newest: HashMap<K, (i64, V)>,
@@ -127,19 +129,17 @@ struct Records<K, V> {
 
 impl<K, V> Default for Records<K, V> {
     fn default() -> Self {
-        Records {
-            seen: HashSet::new(),
-            key_of_id: HashMap::new(),
-            id_of_key: HashMap::new(),
-            newest: HashMap::new(),
-        }
+        Records { seen: HashMap::new(), key_of_id: HashMap::new(), id_of_key: HashMap::new(), newest: HashMap::new() }
     }
 }
 
-impl<K: Clone + Debug + Eq + Hash + Ord, V> Records<K, V> {
-    fn add(&mut self, (id, revision): RecordVersion, key: K, value: V) -> Result<()> {
-        if !self.seen.insert((id.clone(), revision)) {
-            bail!("record {} revision {revision} of {key:?} is there twice", hex(&id));
+impl<K: Clone + Debug + Eq + Hash + Ord, V: Debug> Records<K, V> {
+    fn add(&mut self, file: &str, (id, revision): RecordVersion, key: K, value: V) -> Result<()> {
+        if let Some(other) = self.seen.insert((id.clone(), revision), file.to_owned()) {
+            bail!(
+                "record {} revision {revision} of {key:?} is there twice, in {other} and, as {value:?}, in {file}",
+                hex(&id)
+            );
         }
         let known = self.key_of_id.entry(id.clone()).or_insert_with(|| key.clone());
         ensure!(*known == key, "record {} is both {known:?} and {key:?}", hex(&id));
@@ -153,13 +153,13 @@ impl<K: Clone + Debug + Eq + Hash + Ord, V> Records<K, V> {
     }
 
     fn highest_revision(&self) -> i64 {
-        self.seen.iter().map(|(_, revision)| *revision).max().unwrap_or(0)
+        self.seen.keys().map(|(_, revision)| *revision).max().unwrap_or(0)
     }
 
     /// The newest values; revisions must have no gaps.
     fn newest(self) -> Result<BTreeMap<K, V>> {
         let mut versions: HashMap<&[u8], i64> = HashMap::new();
-        self.seen.iter().for_each(|(id, _)| *versions.entry(id).or_default() += 1);
+        self.seen.keys().for_each(|(id, _)| *versions.entry(id).or_default() += 1);
         for (key, (newest, _)) in &self.newest {
             let there = versions.get(self.id_of_key[key].as_slice()).copied().unwrap_or(0);
             ensure!(there == newest + 1, "{key:?} has {there} revisions, the newest is {newest}: one is missing");
@@ -172,15 +172,17 @@ fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The rows of every visible Parquet file below a folder.
-fn read_folder(folder: &Path) -> Result<Vec<RecordBatch>> {
+/// The rows of every visible Parquet file below a folder, with the file's name.
+fn read_folder(folder: &Path) -> Result<Vec<(String, RecordBatch)>> {
     let mut batches = Vec::new();
     for path in visible_files(folder)? {
         let open = || -> Result<Vec<RecordBatch>> {
             let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.build()?;
             Ok(reader.collect::<Result<_, _>>()?)
         };
-        batches.extend(open().with_context(|| format!("a committed file cannot be read: {}", path.display()))?);
+        let rows = open().with_context(|| format!("a committed file cannot be read: {}", path.display()))?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        batches.extend(rows.into_iter().map(|batch| (name.to_string(), batch)));
     }
     Ok(batches)
 }

@@ -94,9 +94,10 @@ fn parse_time(text: &str) -> Option<i64> {
     let numbers = |text: &str, by: char, widths: [usize; 3]| -> Option<[i64; 3]> {
         let parts: Vec<&str> = text.split(by).collect();
         let right = parts.len() == 3
-            && parts.iter().zip(widths).all(|(part, width)| {
-                part.len() == width && part.bytes().all(|byte| byte.is_ascii_digit())
-            });
+            && parts
+                .iter()
+                .zip(widths)
+                .all(|(part, width)| part.len() == width && part.bytes().all(|byte| byte.is_ascii_digit()));
         if !right {
             return None;
         }
@@ -121,11 +122,8 @@ fn days_since_1970(year: i64, month: i64, day: i64) -> Option<i64> {
     if day < 1 || day > length {
         return None;
     }
-    let years: i64 = if year >= 1970 {
-        (1970..year).map(days_in_year).sum()
-    } else {
-        -(year..1970).map(days_in_year).sum::<i64>()
-    };
+    let years: i64 =
+        if year >= 1970 { (1970..year).map(days_in_year).sum() } else { -(year..1970).map(days_in_year).sum::<i64>() };
     Some(years + lengths[..month as usize - 1].iter().sum::<i64>() + day - 1)
 }
 
