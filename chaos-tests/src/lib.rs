@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod crash;
+pub mod faults;
 pub mod job;
 pub mod oracle;
 pub mod results;

@@ -1,0 +1,4 @@
+//! What can go wrong around a job: its storage, and its own parts built wrong on purpose.
+
+pub mod mutants;
+pub mod store;

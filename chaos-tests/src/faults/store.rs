@@ -1,0 +1,250 @@
+//! An object store that fails, fails after having done the work, is slow, or stands still, as a plan says.
+
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt, stream::BoxStream};
+use object_store::{
+    CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
+    PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
+};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::{
+    fmt,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use tokio::sync::Semaphore;
+use weir_engine::env::Env;
+
+/// What an operation does to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verb {
+    /// Makes it.
+    Put,
+    /// Reads it, or asks whether it is there.
+    Get,
+    /// Lists what is below it.
+    List,
+    /// Removes it.
+    Delete,
+}
+
+/// What happens to an operation.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// It fails and nothing is done.
+    Refuse,
+    /// It is done, and then reported as failed.
+    LoseAnswer,
+    /// It takes its time.
+    Delay(Duration),
+    /// It stands still until it is released, before it is done.
+    FreezeBefore(Arc<Gate>),
+    /// It stands still until it is released, after it was done.
+    FreezeAfter(Arc<Gate>),
+}
+
+/// Decides what happens to an operation, in the order in which they come.
+pub trait FaultPlan: Send + Sync {
+    /// Nothing, or a fault.
+    fn fault(&self, verb: Verb, path: &str) -> Option<Fault>;
+}
+
+/// Where somebody stands still.
+#[derive(Debug)]
+pub struct Gate {
+    reached: Semaphore,
+    released: Semaphore,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Gate { reached: Semaphore::new(0), released: Semaphore::new(0) }
+    }
+}
+
+impl Gate {
+    /// Returns when somebody has come.
+    pub async fn reached(&self) {
+        let _ = self.reached.acquire().await;
+    }
+
+    /// Lets everybody pass from now on.
+    pub fn release(&self) {
+        self.released.add_permits(1 << 20);
+    }
+
+    async fn pass(&self) {
+        self.reached.add_permits(1);
+        if let Ok(permit) = self.released.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+/// One fault, at the n-th operation of a kind.
+#[derive(Debug)]
+pub struct Once {
+    verb: Verb,
+    part_of_path: &'static str,
+    nth: u64,
+    fault: Fault,
+    seen: AtomicU64,
+}
+
+impl Once {
+    /// At the `nth` operation, from 1, on a path that contains this.
+    pub fn new(verb: Verb, part_of_path: &'static str, nth: u64, fault: Fault) -> Self {
+        Once { verb, part_of_path, nth, fault, seen: AtomicU64::new(0) }
+    }
+}
+
+impl FaultPlan for Once {
+    fn fault(&self, verb: Verb, path: &str) -> Option<Fault> {
+        if verb != self.verb || !path.contains(self.part_of_path) {
+            return None;
+        }
+        (self.seen.fetch_add(1, Ordering::SeqCst) + 1 == self.nth).then(|| self.fault.clone())
+    }
+}
+
+/// Faults by chance: one in so many operations.
+#[derive(Debug)]
+pub struct Flaky {
+    dice: Mutex<StdRng>,
+    one_in: u32,
+}
+
+impl Flaky {
+    /// The dice follow from the seed.
+    pub fn new(seed: u64, one_in: u32) -> Self {
+        Flaky { dice: Mutex::new(StdRng::seed_from_u64(seed)), one_in }
+    }
+}
+
+impl FaultPlan for Flaky {
+    fn fault(&self, _: Verb, _: &str) -> Option<Fault> {
+        let mut dice = self.dice.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if dice.random_range(0..self.one_in) > 0 {
+            return None;
+        }
+        Some(match dice.random_range(0..3) {
+            0 => Fault::Refuse,
+            1 => Fault::LoseAnswer,
+            _ => Fault::Delay(Duration::from_millis(dice.random_range(1..20))),
+        })
+    }
+}
+
+/// A store with a plan.
+pub struct FaultyStore {
+    inner: Arc<dyn ObjectStore>,
+    plan: Arc<dyn FaultPlan>,
+}
+
+impl FaultyStore {
+    /// Over a store that works.
+    pub fn new(inner: Arc<dyn ObjectStore>, plan: impl FaultPlan + 'static) -> Arc<Self> {
+        Arc::new(FaultyStore { inner, plan: Arc::new(plan) })
+    }
+
+    async fn perform<T>(&self, verb: Verb, path: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
+        perform(self.plan.as_ref(), verb, path, work).await
+    }
+}
+
+async fn perform<T>(
+    plan: &dyn FaultPlan,
+    verb: Verb,
+    path: &Path,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match plan.fault(verb, path.as_ref()) {
+        None => work.await,
+        Some(Fault::Refuse) => Err(refused(verb, path)),
+        Some(Fault::LoseAnswer) => {
+            work.await?;
+            Err(refused(verb, path))
+        }
+        Some(Fault::Delay(pause)) => {
+            Env::default().sleep(pause).await;
+            work.await
+        }
+        Some(Fault::FreezeBefore(gate)) => {
+            gate.pass().await;
+            work.await
+        }
+        Some(Fault::FreezeAfter(gate)) => {
+            let done = work.await;
+            gate.pass().await;
+            done
+        }
+    }
+}
+
+fn refused(verb: Verb, path: &Path) -> Error {
+    Error::Generic { store: "faulty", source: format!("503 slow down ({verb:?} {path})").into() }
+}
+
+impl fmt::Debug for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FaultyStore({:?})", self.inner)
+    }
+}
+
+impl fmt::Display for FaultyStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+#[async_trait]
+impl ObjectStore for FaultyStore {
+    async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
+        self.perform(Verb::Put, path, self.inner.put_opts(path, payload, options)).await
+    }
+
+    async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
+        self.perform(Verb::Put, path, self.inner.put_multipart_opts(path, options)).await
+    }
+
+    async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
+        self.perform(Verb::Get, path, self.inner.get_opts(path, options)).await
+    }
+
+    fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
+        let (inner, plan) = (self.inner.clone(), self.plan.clone());
+        let delete = move |path: Result<Path>| {
+            let (inner, plan) = (inner.clone(), plan.clone());
+            async move {
+                let path = path?;
+                perform(plan.as_ref(), Verb::Delete, &path, inner.delete(&path)).await?;
+                Ok(path)
+            }
+        };
+        paths.then(delete).boxed()
+    }
+
+    fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
+        let (inner, plan, prefix) = (self.inner.clone(), self.plan.clone(), prefix.cloned().unwrap_or_default());
+        let listed = async move {
+            let work = async { Ok(inner.list(Some(&prefix)).collect::<Vec<_>>().await) };
+            match perform(plan.as_ref(), Verb::List, &prefix, work).await {
+                Ok(objects) => objects,
+                Err(error) => vec![Err(error)],
+            }
+        };
+        listed.map(futures::stream::iter).flatten_stream().boxed()
+    }
+
+    async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let path = prefix.cloned().unwrap_or_default();
+        self.perform(Verb::List, &path, self.inner.list_with_delimiter(prefix)).await
+    }
+
+    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
+        self.perform(Verb::Put, to, self.inner.copy_opts(from, to, options)).await
+    }
+}

@@ -1,0 +1,111 @@
+//! Two runs of one job over one storage: the older is frozen at a step of its own, replaced, and thawed. It must find out
+//! that it was replaced, and whatever it still does must not be seen.
+
+use object_store::memory::InMemory;
+use std::sync::Arc;
+use tokio::runtime::{Builder, Runtime};
+use weir_chaos_tests::{
+    crash::{small_job, small_workload},
+    faults::store::{Fault, FaultyStore, Gate, Once, Verb},
+    job::{Bench, JOB, JobConfig},
+    workload::Workload,
+};
+use weir_engine::{
+    ErrorKind,
+    checkpoint::CheckpointStore,
+    env::{CrashPlan, Env},
+    task::StopSignal,
+};
+use weir_operators::Registry;
+
+/// One thread, so that nothing moves while nobody blocks on it: frozen like a stopped process.
+fn frozen_world() -> Runtime {
+    Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+/// Freezes a run at an operation on its storage, lets another one replace it, thaws it.
+fn replace_while_frozen(verb: Verb, path: &'static str, nth: u64, before: bool, successor_crashes_at: Option<&str>) {
+    let scenario = format!("frozen {} {verb:?} {nth} of '{path}'", if before { "before" } else { "after" });
+    let objects = Arc::new(InMemory::new());
+    let bench = Bench::with_store(CheckpointStore::over(objects.clone(), JOB)).unwrap();
+    let config = small_job();
+    Workload::generate(&small_workload(nth)).write(&bench.input(), config.format).unwrap();
+    let gate = Arc::new(Gate::default());
+    let fault = if before { Fault::FreezeBefore(gate.clone()) } else { Fault::FreezeAfter(gate.clone()) };
+    let faulty = FaultyStore::new(objects, Once::new(verb, path, nth, fault));
+    let older = CheckpointStore::over(faulty, JOB);
+    let (old_world, new_world) = (frozen_world(), frozen_world());
+    let run = bench.run_on(older, &config, Arc::new(Registry), Env::seeded(1), StopSignal::default());
+    let mut run = Box::pin(run);
+    let ended = old_world.block_on(async {
+        tokio::select! {
+            biased;
+            () = gate.reached() => None,
+            ended = &mut run => Some(ended),
+        }
+    });
+    if let Some(ended) = ended {
+        panic!("{scenario}: never came there: {:?}", ended.map(|outcome| outcome.manifest.checkpoint));
+    }
+    if let Some(point) = successor_crashes_at {
+        let plan = CrashPlan::crash_at(point, 1);
+        let env = Env::seeded(2).with_crash_plan(plan);
+        let crashed = new_world.block_on(bench.run(&config, Arc::new(Registry), env, StopSignal::default()));
+        assert_eq!(crashed.unwrap_err().kind, ErrorKind::Crash);
+        gate.release();
+        end_of_a_zombie(old_world.block_on(run), &scenario);
+        finish_and_check(&bench, &config, &new_world, &scenario);
+    } else {
+        finish_and_check(&bench, &config, &new_world, &scenario);
+        gate.release();
+        end_of_a_zombie(old_world.block_on(run), &scenario);
+        finish_and_check(&bench, &config, &new_world, &scenario);
+    }
+}
+
+fn end_of_a_zombie(ended: weir_engine::Result<weir_engine::task::RunOutcome>, scenario: &str) {
+    match ended {
+        Ok(outcome) => panic!("{scenario}: the replaced run went on to checkpoint {}", outcome.manifest.checkpoint),
+        // Its files may be swept away under its hands before it notices.
+        Err(error) => assert!(matches!(error.kind, ErrorKind::Fenced | ErrorKind::Io), "{scenario}: {error}"),
+    }
+}
+
+fn finish_and_check(bench: &Bench, config: &JobConfig, world: &Runtime, scenario: &str) {
+    let config = JobConfig { parallelism: 3, ..config.clone() };
+    let outcome = world.block_on(bench.run_to_end(&config, Arc::new(Registry), 3));
+    let outcome = outcome.unwrap_or_else(|error| panic!("{scenario}: {error:#}"));
+    if let Err(error) = bench.check(&config, &outcome) {
+        panic!("{scenario}:\n{error}");
+    }
+}
+
+#[test]
+fn frozen_at_the_commit_point_and_replaced() {
+    for nth in [1, 2, 4] {
+        for before in [true, false] {
+            for successor_crashes_at in [None, Some("recovery.swept"), Some("manifest.created")] {
+                replace_while_frozen(Verb::Put, "manifest.json", nth, before, successor_crashes_at);
+            }
+        }
+    }
+}
+
+#[test]
+fn frozen_anywhere_else_and_replaced() {
+    for (verb, path, most) in [
+        (Verb::Put, "committed", 2),
+        (Verb::Put, "/state/", 9),
+        (Verb::List, "attempts", 3),
+        (Verb::List, "checkpoints", 2),
+        (Verb::Get, "committed", 2),
+        (Verb::Delete, "manifest.json", 1),
+        (Verb::Delete, "/state/", 1),
+    ] {
+        for before in [true, false] {
+            for successor_crashes_at in [None, Some("recovery.done")] {
+                replace_while_frozen(verb, path, most, before, successor_crashes_at);
+            }
+        }
+    }
+}
