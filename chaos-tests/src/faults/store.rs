@@ -155,12 +155,7 @@ impl FaultyStore {
     }
 }
 
-async fn perform<T>(
-    plan: &dyn FaultPlan,
-    verb: Verb,
-    path: &Path,
-    work: impl Future<Output = Result<T>>,
-) -> Result<T> {
+async fn perform<T>(plan: &dyn FaultPlan, verb: Verb, path: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
     match plan.fault(verb, path.as_ref()) {
         None => work.await,
         Some(Fault::Refuse) => Err(refused(verb, path)),
