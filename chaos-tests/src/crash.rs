@@ -5,7 +5,7 @@
 
 use crate::{
     job::{Bench, JobConfig},
-    workload::{Workload, WorkloadConfig},
+    workload::{InputFormat, Workload, WorkloadConfig},
 };
 use anyhow::{Context, Result, bail};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -73,27 +73,27 @@ impl Scenario {
         }
     }
 
-    /// Everything random, from one seed: the job, the crash points among `points`, the parallelisms.
-    pub fn random(seed: u64, points: &BTreeMap<&'static str, u64>) -> Self {
+    /// Everything random, from one seed: the format, the job, the crash points among `points`, the parallelisms.
+    pub fn random(seed: u64, points: &[&str]) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
-        let points: Vec<(&str, u64)> = points.iter().map(|(point, visits)| (*point, *visits)).collect();
         let ending = |dice: &mut StdRng| {
             if dice.random_range(0..6) == 0 {
                 return Ending::Stop(dice.random_range(0..60));
             }
-            let (point, visits) = points[dice.random_range(0..points.len())];
-            Ending::Crash(point.into(), dice.random_range(1..=visits.clamp(1, 60)))
+            let most = [1, 3, 40][dice.random_range(0..3)];
+            Ending::Crash(points[dice.random_range(0..points.len())].into(), dice.random_range(1..=most))
         };
         let job = JobConfig {
+            format: InputFormat::ALL[dice.random_range(0..3)],
             batch_rows: dice.random_range(1..40),
             checkpoint_interval_ms: dice.random_range(1..30),
             channel_bytes: [500, 1 << 20][dice.random_range(0..2)],
             count_all: dice.random_range(0..2) == 0,
-            allowed_lateness_minutes: dice.random_range(0..4),
+            allowed_lateness_minutes: dice.random_range(0..8),
             ..JobConfig::default()
         };
         let runs = (0..dice.random_range(1..5)).map(|_| (dice.random_range(1..5), ending(&mut dice))).collect();
-        let last_parallelism = dice.random_range(1..5);
+        let last_parallelism = dice.random_range(1..9);
         Scenario { seed, workload: small_workload(seed), job, runs, last_parallelism }
     }
 

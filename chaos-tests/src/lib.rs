@@ -1,4 +1,32 @@
 //! Faults, and the oracle that checks what they leave behind.
+//!
+//! A [`workload`] is written as click logs, JSON lines or Parquet; the ad-click [`job`] counts it, whole and in one process,
+//! while it is crashed ([`crash`]), its storage fails, or it is frozen and replaced ([`faults`]). At the end what its sinks
+//! have made visible ([`results`]) is compared ([`check`]) with a recount of the same files by code that shares nothing
+//! with it ([`oracle`]).
+//!
+//! | Property | Pitfall | Test |
+//! |---|---|---|
+//! | A replaced run cannot complete a checkpoint, and what it still does is not seen | zombies; garbage collection against restore | `tests/zombies.rs` |
+//! | A commit that is repeated, half done or whose answer is lost changes nothing | re-commit on restore; commit notification lost; 412 after one's own success | `tests/crashes.rs`, `tests/storage.rs` |
+//! | A crash between any two steps of the run, the checkpoint, the commit and the recovery changes nothing | coordinator dies after the manifest, before the commit, before the mark | `tests/crashes.rs` |
+//! | State and uncommitted results survive any rescale | rescale with open intents | `tests/crashes.rs` (every run has its own parallelism) |
+//! | The last rows of bounded input are committed | bounded sources, last data | every test: the recount is of all input |
+//! | What is late does not depend on restarts, parallelism or batches | watermark after restore | `tests/whole_jobs.rs`, `tests/crashes.rs` |
+//! | A record has one id in every attempt, and no revision twice | non-deterministic replay | [`results`], in every test |
+//! | Duplicates are dropped exactly, across files and crashes | upstream duplicates | every test: a tenth of all clicks are duplicates |
+//! | Broken lines are dead letters, once each, and spoil nothing | poison records | every test, `tests/bad_input.rs` |
+//! | Damaged state is refused by name, and nothing is guessed | silent state corruption | `tests/storage.rs` |
+//! | A followed file may grow, be rotated, shrink or vanish | (log watcher) | `tests/follow.rs`, `tests/bad_input.rs` |
+//! | The tests notice what is wrong | | `tests/mutants.rs` |
+//!
+//! The long run, until it is stopped or the time is over, prints the seeds that fail; `--replay` runs one of them again:
+//!
+//! ```text
+//! cargo run --release -p weir-chaos-tests --bin soak -- --seconds 3600 --seed 1
+//! cargo run --release -p weir-chaos-tests --bin soak -- --replay 4711
+//! WEIR_CHAOS_ALL=1 cargo test --release -p weir-chaos-tests --test crashes      # all pairs of crash points
+//! ```
 
 pub mod check;
 pub mod crash;

@@ -218,7 +218,7 @@ fn broken_line(dice: &mut StdRng) -> Vec<u8> {
         b"[AdClickEvent] ad001, 2022-03-04 00:00:01, user 1",
         b"[AdClickEvent] ad001, 2022-03-04 00:00:01, user 1, 207.148.22.22, USA, a, b",
         b"{\"ad_id\": \"ad001\", \"click_timestamp\":",
-        b"[AdClickEvent] ad\0001, 2022-03-04 00:00:01, user 1, 207.148.22.22, USA",
+        b"[AdClickEvent] ad\x00001, 2022-03-04 00:00:01, user 1, 207.148.22.22, USA",
         b"[AdClickEvent] ad\xff\xfe, 2022-03-04 00:00:01, user 1, 207.148.22.22, USA",
         b"[AdClickEvent] ad001, , user 1, 207.148.22.22, USA",
     ];

@@ -52,7 +52,7 @@ async fn pairs_of_points() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_sequences_of_crashes_and_stops() {
-    let points = crash_points(Arc::new(Registry)).await.unwrap();
+    let points: Vec<&str> = crash_points(Arc::new(Registry)).await.unwrap().into_keys().collect();
     let seeds = if all() { 0..2_000 } else { 0..20 };
     for seed in seeds {
         run(Scenario::random(seed, &points)).await;

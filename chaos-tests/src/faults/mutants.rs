@@ -1,1 +1,339 @@
-//! x
+//! Parts built wrong on purpose, each as an engine has had it wrong before: what the oracle does not notice here, it would not
+//! notice anywhere.
+//!
+//! A mutant wraps the parts that another factory builds. Everything else is the real job.
+
+use arrow::{
+    array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch},
+    buffer::Buffer,
+};
+use futures::{FutureExt, future::BoxFuture};
+use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use weir_engine::{
+    Result,
+    element::{Batch, Port},
+    env::Env,
+    graph::Node,
+    ids::{Attempt, CheckpointId},
+    key_group::KeyGroupRange,
+    operator::{
+        Collector, CommitOutcome, Committable, Committer, Factory, Operator, OperatorContext, Sink, Source,
+        SourceEvent, SplitState, SweepScope,
+    },
+    state::{Change, Snapshot},
+};
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// A source begins at the beginning after a restore.
+    SourceForgetsPositions,
+    /// A source forgets how far the time of its splits had come.
+    SourceForgetsWatermarks,
+    /// A source's positions in a checkpoint are those of the one before.
+    SourceSnapshotsBehind,
+    /// Dead letters that were read and not sent are lost by a restore.
+    SourceForgetsUndelivered,
+    /// Dedup starts empty after a restore.
+    DedupForgets,
+    /// Counts start at nothing after a restore.
+    AggregateForgetsCounts,
+    /// Revisions start anew after a restore.
+    AggregateForgetsRevisions,
+    /// What was emitted is not known after a restore: top lists start anew.
+    TopForgets,
+    /// Rows of key groups of other subtasks are restored, too.
+    RestoresForeignKeys,
+    /// State that has changed is left as an earlier checkpoint has it.
+    SnapshotSaysUnchanged,
+    /// Late rows are counted as long as a window is open by chance.
+    LateRowsPass,
+    /// A checkpoint has the staged files of the one before.
+    SinkStagesOneBehind,
+    /// A sink keeps a batch back over the barrier.
+    SinkKeepsABatchBack,
+    /// What is staged becomes visible before the checkpoint is complete.
+    SinkCommitsEarly,
+    /// Record ids depend on the attempt, as random ones would.
+    RecordIdsOfTheAttempt,
+    /// A commit names its files anew each time.
+    CommitsUnderFreshNames,
+    /// A commit is done twice, under two names.
+    CommitsTwice,
+    /// After a restart it is believed that the commits before were done.
+    SkipsRepeatedCommits,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Mutant; 18] = [
+        Mutant::SourceForgetsPositions,
+        Mutant::SourceForgetsWatermarks,
+        Mutant::SourceSnapshotsBehind,
+        Mutant::SourceForgetsUndelivered,
+        Mutant::DedupForgets,
+        Mutant::AggregateForgetsCounts,
+        Mutant::AggregateForgetsRevisions,
+        Mutant::TopForgets,
+        Mutant::RestoresForeignKeys,
+        Mutant::SnapshotSaysUnchanged,
+        Mutant::LateRowsPass,
+        Mutant::SinkStagesOneBehind,
+        Mutant::SinkKeepsABatchBack,
+        Mutant::SinkCommitsEarly,
+        Mutant::RecordIdsOfTheAttempt,
+        Mutant::CommitsUnderFreshNames,
+        Mutant::CommitsTwice,
+        Mutant::SkipsRepeatedCommits,
+    ];
+}
+
+/// Builds the parts of another factory, one kind of them wrong.
+pub struct MutantFactory {
+    inner: Arc<dyn Factory>,
+    mutant: Mutant,
+}
+
+impl MutantFactory {
+    /// Over a factory that is right.
+    pub fn new(inner: Arc<dyn Factory>, mutant: Mutant) -> Arc<Self> {
+        Arc::new(MutantFactory { inner, mutant })
+    }
+}
+
+impl Factory for MutantFactory {
+    fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
+        let inner = self.inner.source(node, context)?;
+        Ok(Box::new(MutantSource { inner, mutant: self.mutant, before: Vec::new() }))
+    }
+
+    fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {
+        let inner = self.inner.operator(node, context)?;
+        Ok(Box::new(MutantOperator { inner, mutant: self.mutant, kind: node.kind.clone(), known: HashSet::new() }))
+    }
+
+    fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
+        let committer = self.inner.committer(node, &context.job, &context.env)?;
+        let (attempt, mutant) = (context.attempt, self.mutant);
+        let inner = self.inner.sink(node, context)?;
+        Ok(Box::new(MutantSink { inner, committer, mutant, attempt, behind: Arc::default(), kept: None }))
+    }
+
+    fn committer(&self, node: &Node, job: &str, env: &Env) -> Result<Arc<dyn Committer>> {
+        let inner = self.inner.committer(node, job, env)?;
+        let folder = PathBuf::from(node.config["path"].as_str().unwrap_or_default());
+        Ok(Arc::new(MutantCommitter {
+            inner,
+            mutant: self.mutant,
+            folder,
+            env: env.clone(),
+            commits: Default::default(),
+        }))
+    }
+}
+
+struct MutantSource {
+    inner: Box<dyn Source>,
+    mutant: Mutant,
+    before: Vec<SplitState>,
+}
+
+impl Source for MutantSource {
+    fn restore(&mut self, mut splits: Vec<SplitState>) -> BoxFuture<'_, Result<()>> {
+        for split in &mut splits {
+            match self.mutant {
+                Mutant::SourceForgetsWatermarks => split.state["watermark"] = serde_json::json!({ "confirmed": null }),
+                Mutant::SourceForgetsUndelivered => split.state["undelivered"] = serde_json::json!([]),
+                _ => {}
+            }
+        }
+        if self.mutant == Mutant::SourceForgetsPositions {
+            splits.clear();
+        }
+        self.before = splits.clone();
+        self.inner.restore(splits)
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, Result<SourceEvent>> {
+        self.inner.next()
+    }
+
+    fn snapshot(&mut self) -> Result<Vec<SplitState>> {
+        let now = self.inner.snapshot()?;
+        let before = std::mem::replace(&mut self.before, now.clone());
+        Ok(if self.mutant == Mutant::SourceSnapshotsBehind && !before.is_empty() { before } else { now })
+    }
+}
+
+struct MutantOperator {
+    inner: Box<dyn Operator>,
+    mutant: Mutant,
+    kind: String,
+    known: HashSet<String>,
+}
+
+impl MutantOperator {
+    fn forgets(&self, segment: &str) -> bool {
+        match self.mutant {
+            Mutant::DedupForgets => self.kind == "dedup",
+            Mutant::AggregateForgetsCounts => self.kind == "global_aggregate" && segment.starts_with("slice-"),
+            Mutant::AggregateForgetsRevisions => self.kind == "global_aggregate" && segment.starts_with("corrections-"),
+            Mutant::TopForgets => self.kind == "global_top",
+            _ => false,
+        }
+    }
+}
+
+impl Operator for MutantOperator {
+    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+        if self.mutant != Mutant::LateRowsPass || self.kind != "late_gate" {
+            return self.inner.process(batch, out);
+        }
+        let mut inside = Collector::default();
+        self.inner.process(batch, &mut inside)?;
+        inside.drain().into_iter().for_each(|(_, batch)| out.emit(Port::Main, batch));
+        Ok(())
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
+        self.inner.watermark(watermark, out)
+    }
+
+    fn prepare_snapshot(&mut self, out: &mut Collector) -> Result<()> {
+        self.inner.prepare_snapshot(out)
+    }
+
+    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<Snapshot> {
+        let mut snapshot = self.inner.snapshot(checkpoint)?;
+        for segment in &mut snapshot.segments {
+            let first = self.known.insert(segment.id.clone());
+            if self.mutant == Mutant::SnapshotSaysUnchanged && !first {
+                segment.change = Change::Unchanged;
+            }
+        }
+        Ok(snapshot)
+    }
+
+    fn restore(&mut self, segment: &str, rows: &RecordBatch, key_groups: KeyGroupRange) -> Result<()> {
+        if self.forgets(segment) {
+            return Ok(());
+        }
+        self.known.insert(segment.into());
+        match self.mutant {
+            Mutant::RestoresForeignKeys => self.inner.restore(segment, rows, KeyGroupRange::all(u16::MAX)),
+            _ => self.inner.restore(segment, rows, key_groups),
+        }
+    }
+}
+
+struct MutantSink {
+    inner: Box<dyn Sink>,
+    committer: Arc<dyn Committer>,
+    mutant: Mutant,
+    attempt: Attempt,
+    behind: Arc<std::sync::Mutex<Vec<Committable>>>,
+    kept: Option<Batch>,
+}
+
+impl Sink for MutantSink {
+    fn write(&mut self, mut batch: Batch) -> BoxFuture<'_, Result<()>> {
+        match self.mutant {
+            Mutant::RecordIdsOfTheAttempt => batch.columns = with_other_ids(&batch.columns, self.attempt),
+            Mutant::SinkKeepsABatchBack => match self.kept.replace(batch) {
+                Some(earlier) => batch = earlier,
+                None => return async { Ok(()) }.boxed(),
+            },
+            _ => {}
+        }
+        self.inner.write(batch)
+    }
+
+    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>> {
+        let staging = self.inner.stage(checkpoint);
+        let (mutant, behind, committer) = (self.mutant, self.behind.clone(), self.committer.clone());
+        async move {
+            let mut staged = staging.await?;
+            match mutant {
+                Mutant::SinkStagesOneBehind => {
+                    let mut behind = behind.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    std::mem::swap(&mut *behind, &mut staged);
+                }
+                Mutant::SinkCommitsEarly => {
+                    for one in &staged {
+                        committer.commit(one).await?;
+                    }
+                }
+                _ => {}
+            }
+            Ok(staged)
+        }
+        .boxed()
+    }
+}
+
+/// The same rows with ids that differ from attempt to attempt.
+fn with_other_ids(rows: &RecordBatch, attempt: Attempt) -> RecordBatch {
+    let Some((at, _)) = rows.schema_ref().column_with_name("record_id") else { return rows.clone() };
+    let Some(ids) = rows.column(at).as_fixed_size_binary_opt() else { return rows.clone() };
+    let bytes: Vec<u8> = (0..ids.len())
+        .flat_map(|row| {
+            let mut id = ids.value(row).to_vec();
+            id[0] ^= attempt.0 as u8;
+            id
+        })
+        .collect();
+    let mut columns = rows.columns().to_vec();
+    if let Ok(other) = FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), None) {
+        columns[at] = Arc::new(other);
+    }
+    RecordBatch::try_new(rows.schema(), columns).unwrap_or_else(|_| rows.clone())
+}
+
+struct MutantCommitter {
+    inner: Arc<dyn Committer>,
+    mutant: Mutant,
+    folder: PathBuf,
+    env: Env,
+    commits: std::sync::atomic::AtomicU64,
+}
+
+impl Committer for MutantCommitter {
+    fn commit<'a>(&'a self, committable: &'a Committable) -> BoxFuture<'a, Result<CommitOutcome>> {
+        async move {
+            let path = committable.payload["path"].as_str().unwrap_or_default().to_owned();
+            let fresh = format!("again-{:x}-{path}", self.env.nonce());
+            match self.mutant {
+                Mutant::SkipsRepeatedCommits => {
+                    let commits = self.commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                    let attempt = committable.payload["staged"].as_str().and_then(|staged| staged.split('/').nth(2));
+                    if commits == 0 && attempt != Some("1") {
+                        return Ok(CommitOutcome::AlreadyDone);
+                    }
+                    self.inner.commit(committable).await
+                }
+                Mutant::CommitsUnderFreshNames => {
+                    let mut renamed = committable.clone();
+                    renamed.payload["path"] = fresh.into();
+                    self.inner.commit(&renamed).await
+                }
+                Mutant::CommitsTwice => {
+                    let outcome = self.inner.commit(committable).await?;
+                    if outcome == CommitOutcome::AlreadyDone {
+                        std::fs::copy(self.folder.join(&path), self.folder.join(fresh))?;
+                    }
+                    Ok(outcome)
+                }
+                _ => self.inner.commit(committable).await,
+            }
+        }
+        .boxed()
+    }
+
+    fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {
+        self.inner.sweep(scope)
+    }
+
+    fn reset(&self) -> BoxFuture<'_, Result<u64>> {
+        self.inner.reset()
+    }
+}
