@@ -138,6 +138,8 @@ impl SourceReader {
         let undelivered = self.splits.iter().enumerate().filter(|(_, split)| !split.undelivered.is_empty());
         self.queue = undelivered.map(|(index, _)| Queued::DeadLetters(index)).collect();
         self.next_discovery = self.env.now() + self.settings.discover_interval;
+        // A subtask without splits must not hold the others' time back until it first looks for some.
+        self.queue_time();
         Ok(())
     }
 
@@ -254,6 +256,10 @@ impl SourceReader {
                 let refused = times.refused();
                 let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
                 let located = split.reader.locate_rows(&rows);
+                if located.len() != rows.len() {
+                    let found = format!("{} of {} refused rows were found again", located.len(), rows.len());
+                    return Err(EngineError::internal(format!("{}: {found}", split.name)));
+                }
                 let reasons = refused.into_iter().map(|(_, reason)| reason);
                 split
                     .undelivered

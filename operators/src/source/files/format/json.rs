@@ -21,14 +21,27 @@ use crate::source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema};
 #[derive(Debug)]
 pub struct JsonDecoder {
     rows: Rows,
-    requested: DeclaredSchema,
+    requested: Vec<RequestedKey>,
     max_line_bytes: usize,
+}
+
+/// The key of a requested column.
+#[derive(Debug)]
+struct RequestedKey {
+    name: String,
+    /// The key as it mostly stands in a line: `"name":`.
+    pattern: String,
 }
 
 impl JsonDecoder {
     /// A decoder of the requested columns.
     pub fn new(requested: &DeclaredSchema, max_line_bytes: usize) -> Self {
-        Self { rows: Rows::new(requested), requested: requested.clone(), max_line_bytes }
+        let key = |column: &DeclaredColumn| RequestedKey {
+            name: column.name.clone(),
+            pattern: format!("{}:", serde_json::Value::from(column.name.as_str())),
+        };
+        let keys = requested.columns.iter().map(key).collect();
+        Self { rows: Rows::new(requested), requested: keys, max_line_bytes }
     }
 }
 
@@ -40,31 +53,37 @@ impl LineDecoder for JsonDecoder {
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let Self { rows, requested, max_line_bytes } = self;
         let limits = Limits { line_bytes: *max_line_bytes, lines: max_lines };
-        decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, &requested.columns))
+        decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, requested))
     }
 }
 
 #[inline]
-fn decode_object(rows: &mut Rows, line: &str, requested: &[DeclaredColumn]) -> Result<(), String> {
+fn decode_object(rows: &mut Rows, line: &str, requested: &[RequestedKey]) -> Result<(), String> {
     let row = rows.ended();
     let mut scanner = Scanner::new(line);
     scanner.begin_object()?;
     // Objects mostly have their keys in the same order, so the column after the last one is tried first.
     let mut expected = 0;
-    while let Some(key) = scanner.next_key()? {
-        match column_of(&key, requested, expected) {
-            None => scanner.skip_value()?,
-            Some(column) => {
-                let declared = &requested[column];
-                let builder = &mut rows.columns[column];
-                if builder.value_count() > row {
-                    return Err(format!("the key {:?} occurs twice", declared.name));
-                }
-                let token = scanner.value()?;
-                append(builder, &token).map_err(|error| format!("{} {} {error}", declared.name, token.for_people()))?;
-                expected = column + 1;
-            }
+    loop {
+        let column = match requested.get(expected) {
+            Some(key) if scanner.pass_key(&key.pattern) => Some(expected),
+            _ => match scanner.next_key()? {
+                Some(key) => column_of(&key, requested),
+                None => break,
+            },
+        };
+        let Some(column) = column else {
+            scanner.skip_value()?;
+            continue;
+        };
+        let name = &requested[column].name;
+        let builder = &mut rows.columns[column];
+        if builder.value_count() > row {
+            return Err(format!("the key {name:?} occurs twice"));
         }
+        let token = scanner.value()?;
+        append(builder, &token).map_err(|error| format!("{name} {} {error}", token.for_people()))?;
+        expected = column + 1;
     }
     scanner.end_line()?;
     rows.pad_row();
@@ -72,12 +91,9 @@ fn decode_object(rows: &mut Rows, line: &str, requested: &[DeclaredColumn]) -> R
 }
 
 #[inline]
-fn column_of(key: &Text<'_>, requested: &[DeclaredColumn], expected: usize) -> Option<usize> {
+fn column_of(key: &Text<'_>, requested: &[RequestedKey]) -> Option<usize> {
     let key = key.unescaped();
-    match requested.get(expected) {
-        Some(column) if column.name == *key => Some(expected),
-        _ => requested.iter().position(|column| column.name == *key),
-    }
+    requested.iter().position(|requested| requested.name == *key)
 }
 
 #[inline]

@@ -5,7 +5,7 @@
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use memchr::{memchr, memrchr};
+use memchr::{memchr, memchr_iter, memrchr};
 
 use super::column_builder::ColumnBuilder;
 use super::{BadLine, DecodedLines, FormatError};
@@ -108,6 +108,7 @@ pub fn decode_lines(
     if chunk.len() > MAX_CHUNK_BYTES {
         return Err(FormatError::ChunkTooLarge { offset: chunk_offset, bytes: chunk.len() });
     }
+    let chunk = first_lines(chunk, limits.lines);
     // Both are checked for the whole chunk first, since that is many times faster than line by line.
     let whole_text = std::str::from_utf8(chunk).ok();
     let has_nul = memchr(0, chunk).is_some();
@@ -138,6 +139,16 @@ pub fn decode_lines(
         index += 1;
     }
     rows.finish(start.min(chunk.len()))
+}
+
+/// The chunk without what is certainly not decoded now, so that little is looked at for a few lines.
+fn first_lines(chunk: &[u8], lines: usize) -> &[u8] {
+    const FEW: usize = 1024;
+    if lines > FEW {
+        return chunk;
+    }
+    let end = lines.checked_sub(1).and_then(|last| memchr_iter(b'\n', chunk).nth(last));
+    end.map_or(chunk, |end| &chunk[..=end])
 }
 
 /// Why a line of so many bytes is refused.
