@@ -3,7 +3,7 @@
 use super::schema::Shape;
 use arrow::array::{Array, AsArray, GenericByteArray};
 use arrow::buffer::{Buffer, ScalarBuffer};
-use arrow::datatypes::{ArrowNativeType, ByteArrayType, DataType, Int32Type, UInt32Type};
+use arrow::datatypes::{ArrowNativeType, ByteArrayType, DataType, Decimal128Type, Int32Type, UInt32Type};
 
 /// Strings up to this length are copied as this many bytes at once, which needs no call.
 const SHORT: usize = 16;
@@ -70,8 +70,11 @@ pub(super) fn average_bytes(shape: Shape, values: &dyn Array) -> usize {
     }
 }
 
-/// The buffer of values of fixed width, as far as the array uses it.
+/// The buffer of values of fixed width, as far as the array uses it. Parquet's decimals begin with the highest byte.
 fn fixed_width(values: &dyn Array, width: usize) -> Buffer {
+    if let Some(decimals) = values.as_primitive_opt::<Decimal128Type>() {
+        return Buffer::from_iter(decimals.values().iter().map(|value| value.to_be()));
+    }
     let data = values.to_data();
     data.buffers()[0].slice_with_length(data.offset() * width, data.len() * width)
 }

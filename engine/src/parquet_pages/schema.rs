@@ -16,7 +16,7 @@ const UUID_EXTENSION: &str = "arrow.uuid";
 pub(super) enum Shape {
     /// One bit a value.
     Boolean,
-    /// So many bytes a value, as in the Arrow buffer.
+    /// So many bytes a value, as in the Arrow buffer (of decimals, in the opposite order).
     Fixed(usize),
     /// A length in four bytes, then the bytes.
     Variable,
@@ -116,6 +116,8 @@ fn shape(stored: &DataType) -> Option<Shape> {
         DataType::Int32 | DataType::UInt32 | DataType::Float32 | DataType::Date32 => Some(Shape::Fixed(4)),
         DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Timestamp(..) => Some(Shape::Fixed(8)),
         DataType::FixedSizeBinary(width) => usize::try_from(*width).ok().filter(|width| *width > 0).map(Shape::Fixed),
+        // Parquet cuts decimals to the bytes that their precision needs: of these two precisions, all sixteen.
+        DataType::Decimal128(37 | 38, _) => Some(Shape::Fixed(16)),
         DataType::Binary => Some(Shape::Variable),
         string if is_string(string) => Some(Shape::Variable),
         _ => None,

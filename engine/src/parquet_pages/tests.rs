@@ -40,6 +40,8 @@ fn types() -> Vec<DataType> {
         Binary,
         FixedSizeBinary(16),
         FixedSizeBinary(3),
+        Decimal128(38, 0),
+        Decimal128(37, 5),
         dictionary(Int32),
         dictionary(UInt32),
     ]
@@ -66,6 +68,12 @@ fn array(data_type: &DataType, values: &[Option<u64>]) -> ArrayRef {
             let rows =
                 values.iter().map(|value| value.map(|value| value.to_le_bytes().repeat(2)[..*width as usize].to_vec()));
             Arc::new(FixedSizeBinaryArray::try_from_sparse_iter_with_size(rows, *width).unwrap())
+        }
+        DataType::Decimal128(precision, scale) => {
+            // Of both signs, and beyond 64 bits.
+            let wide = |value: u64| (i128::from(value) - (1 << 62)) * 1_000_003;
+            let decimals = Decimal128Array::from_iter(values.iter().map(|value| value.map(wide)));
+            Arc::new(decimals.with_precision_and_scale(*precision, *scale).unwrap())
         }
         DataType::Binary => {
             Arc::new(BinaryArray::from_iter(values.iter().map(|value| value.map(|value| value.to_be_bytes()))))
