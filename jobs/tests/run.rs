@@ -1,0 +1,148 @@
+//! Definitions are not only graphs: they run, with checkpoints of all their state, to results that add up.
+
+mod support;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::{Float64Type, Int64Type};
+use support::{execute, rows};
+use weir_jobs::{CompileOptions, parse};
+
+const EVENTS: i64 = 3_000;
+
+/// Every aggregate over every kind of window, from generated clicks that are all in time and all different.
+const EVERYTHING: &str = r#"
+[job]
+name = "everything"
+checkpoint = { interval = "20ms" }
+
+[source.clicks]
+connector = "generator"
+events = 3000
+ads = 40
+users = 60
+rate = 5
+late_share = 0.0
+duplicate_share = 0.0
+event_time = "click_timestamp"
+watermark = { delay = "10s" }
+clicks_per_second = 6000
+
+[map.priced]
+input = "clicks"
+[map.priced.select]
+ad_id = "ad_id"
+user_id = "user_id"
+country = "country"
+click_timestamp = "click_timestamp"
+cost = "length(ip) - 10"
+price = "cast(length(ip) as double) / 4"
+
+[filters]
+all = "true"
+short = "cost < 2"
+
+[aggregate.minutes]
+input = "priced"
+key = ["ad_id", "filter_id"]
+window = { tumbling = "1m", allowed_lateness = "1m" }
+[aggregate.minutes.select]
+count = "count(*)"
+counted = "count(country)"
+cost = "sum(cost)"
+price = "sum(price * 2)"
+least = "min(cost)"
+first = "min(click_timestamp)"
+most = "max(price)"
+mean = "avg(cost)"
+users = "approx_distinct(user_id)"
+
+[aggregate.hopping]
+input = "priced"
+key = ["country"]
+window = { hopping = "10m", slide = "2m" }
+select = { count = "count(*)", cost = "sum(cost)" }
+
+[aggregate.sessions]
+input = "priced"
+key = ["user_id"]
+window = { session = "2m" }
+select = { count = "count(*)", cost = "sum(cost)", ads = "approx_distinct(ad_id)" }
+
+[reduce.top]
+input = "minutes"
+window = { hopping = "5m", slide = "1m" }
+top = { n = 3, by = "cost", per = ["filter_id"] }
+
+[sink.minutes]
+input = "minutes"
+connector = "files"
+path = "OUT/minutes"
+
+[sink.hopping]
+input = "hopping"
+connector = "files"
+path = "OUT/hopping"
+compression = "zstd"
+
+[sink.sessions]
+input = "sessions"
+connector = "files"
+path = "OUT/sessions"
+select = ["user_id", "window_start as began", "count", "revision"]
+partition_by = "hour"
+
+[sink.top]
+input = "top"
+connector = "files"
+path = "OUT/top"
+"#;
+
+/// Sums of a column over the first revisions, where there are no others.
+fn sum(batches: &[RecordBatch], column: &str, filter: Option<&str>) -> i64 {
+    let mut total = 0;
+    for batch in batches {
+        let values = batch.column_by_name(column).unwrap().as_primitive::<Int64Type>();
+        let ids = batch.column_by_name("filter_id").map(|ids| ids.as_string::<i32>());
+        for row in 0..batch.num_rows() {
+            if filter.is_none_or(|filter| ids.is_some_and(|ids| ids.value(row) == filter)) {
+                total += values.value(row);
+            }
+        }
+    }
+    total
+}
+
+#[test]
+fn every_aggregate_over_every_window_adds_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = EVERYTHING.replace("OUT", folder.path().to_str().unwrap());
+    let options = CompileOptions { parallelism: Some(2), ..CompileOptions::default() };
+    let job = parse("everything.toml", &text, &[], &options).unwrap_or_else(|refusal| panic!("{refusal}"));
+    execute(job, &folder.path().join("checkpoints"));
+
+    let minutes = rows(&folder.path().join("minutes"));
+    assert_eq!(sum(&minutes, "count", Some("all")), EVENTS);
+    assert_eq!(sum(&minutes, "counted", Some("all")), EVENTS);
+    let short = sum(&minutes, "count", Some("short"));
+    assert!(0 < short && short < EVENTS, "{short}");
+    let cost = sum(&minutes, "cost", Some("all"));
+    let prices = minutes.iter().flat_map(|batch| {
+        let ids = batch.column_by_name("filter_id").unwrap().as_string::<i32>();
+        let prices = batch.column_by_name("price").unwrap().as_primitive::<Float64Type>();
+        ids.iter().zip(prices.iter()).filter(|(id, _)| *id == Some("all")).filter_map(|(_, price)| price)
+    });
+    // cost = length - 10 and price = length / 4, twice.
+    assert_eq!(prices.sum::<f64>() * 2.0, (cost + 10 * EVENTS) as f64);
+
+    // Every click is in five windows of ten minutes that start two minutes apart.
+    let hopping = rows(&folder.path().join("hopping"));
+    assert_eq!((sum(&hopping, "count", None), sum(&hopping, "cost", None)), (5 * EVENTS, 5 * cost));
+
+    let sessions = rows(&folder.path().join("sessions"));
+    assert_eq!(sum(&sessions, "count", None), EVENTS);
+    let names: Vec<&String> = sessions[0].schema_ref().fields().iter().map(|field| field.name()).collect();
+    assert_eq!(names, ["user_id", "began", "count", "revision"]);
+
+    let top = rows(&folder.path().join("top"));
+    assert!(top.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
+}

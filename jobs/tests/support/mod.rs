@@ -1,0 +1,39 @@
+//! Runs a compiled job in this process, and reads what its sinks wrote.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use weir_engine::checkpoint::CheckpointStore;
+use weir_engine::env::Env;
+use weir_engine::task::{RunSettings, StopSignal, run};
+use weir_jobs::Job;
+use weir_operators::Registry;
+
+/// Runs a bounded job to its end.
+pub fn execute(job: Job, checkpoints: &Path) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let url = format!("file://{}", checkpoints.display());
+    let store = CheckpointStore::open(&url, &job.graph.name).unwrap();
+    let settings = RunSettings::new(store, "test", Env::default());
+    let outcome = runtime.block_on(run(job.graph, Arc::new(Registry), settings, StopSignal::default()));
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// All rows that were committed below a folder.
+pub fn rows(folder: &Path) -> Vec<RecordBatch> {
+    let mut batches = Vec::new();
+    for entry in folder.read_dir().unwrap() {
+        let path = entry.unwrap().path();
+        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['.', '_']));
+        if path.is_dir() && !hidden {
+            batches.extend(rows(&path));
+        } else if path.extension().is_some_and(|extension| extension == "parquet") {
+            let file = std::fs::File::open(path).unwrap();
+            let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap().build().unwrap();
+            batches.extend(reader.map(|batch| batch.unwrap()));
+        }
+    }
+    batches
+}
