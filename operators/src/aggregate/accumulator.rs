@@ -10,7 +10,7 @@ use crate::table::Rows;
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Decimal128Array, Float64Array, Int64Array,
-        PrimitiveArray, UInt64Array,
+        PrimitiveArray, UInt64Array, make_array,
     },
     buffer::{NullBuffer, ScalarBuffer},
     compute::cast,
@@ -432,10 +432,8 @@ fn integers(array: &ArrayRef) -> Result<Integers> {
 /// Whether values of a type can be compared by a rank of 64 bits.
 fn is_ranked(data_type: &DataType) -> bool {
     data_type.is_integer()
-        || matches!(
-            data_type,
-            DataType::Float32 | DataType::Float64 | DataType::Date32 | DataType::Date64 | DataType::Timestamp(..)
-        )
+        || matches!(data_type, DataType::Float32 | DataType::Float64)
+        || data_type.is_temporal() && data_type.primitive_width().is_some()
 }
 
 /// Numbers in the order of the values: integers themselves, unsigned ones and floats with their bits rearranged.
@@ -450,9 +448,9 @@ fn to_ranks(array: &ArrayRef) -> Result<ScalarBuffer<i64>> {
             let wide = cast(array, &DataType::Float64)?;
             wide.as_primitive::<Float64Type>().values().iter().map(|v| flip(v.to_bits() as i64)).collect()
         }
-        DataType::Date32 => {
-            let days = cast(array, &DataType::Int32)?;
-            cast(&days, &DataType::Int64)?.as_primitive::<Int64Type>().values().clone()
+        temporal if temporal.is_temporal() => {
+            let numbers = reinterpret(array, &number_type(temporal))?;
+            cast(&numbers, &DataType::Int64)?.as_primitive::<Int64Type>().values().clone()
         }
         _ => cast(array, &DataType::Int64)?.as_primitive::<Int64Type>().values().clone(),
     })
@@ -469,9 +467,21 @@ fn from_ranks(ranks: ScalarBuffer<i64>, nulls: NullBuffer, data_type: &DataType)
             let values = ranks.iter().map(|rank| f64::from_bits(flip(*rank) as u64)).collect();
             cast(&PrimitiveArray::<Float64Type>::new(values, nulls), data_type)?
         }
-        DataType::Date32 => cast(&cast(&Int64Array::new(ranks, nulls), &DataType::Int32)?, data_type)?,
+        temporal if temporal.is_temporal() => {
+            reinterpret(&cast(&Int64Array::new(ranks, nulls), &number_type(temporal))?, temporal)?
+        }
         _ => cast(&Int64Array::new(ranks, nulls), data_type)?,
     })
+}
+
+/// The integers that values of a temporal type are stored as.
+fn number_type(temporal: &DataType) -> DataType {
+    if temporal.primitive_width() == Some(4) { DataType::Int32 } else { DataType::Int64 }
+}
+
+/// The same bits under another type of the same width.
+fn reinterpret(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
+    Ok(make_array(array.to_data().into_builder().data_type(data_type.clone()).build()?))
 }
 
 /// Orders the bits of floats as integers: of negative ones all but the sign are turned over. Its own inverse.

@@ -31,21 +31,5 @@ pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
 pub use session::SessionAggregate;
 
-use weir_engine::{
-    Result,
-    operator::{Operator, OperatorContext},
-};
-
-/// The operator behind the exchange that the settings ask for.
-///
-/// # Errors
-/// When the settings make no sense.
-pub fn global(config: AggregateConfig, context: &OperatorContext) -> Result<Box<dyn Operator>> {
-    Ok(match config.windows.window.slice_ms() {
-        Some(_) => Box::new(GlobalAggregate::new(config, context)?),
-        None => Box::new(SessionAggregate::new(config, context)?),
-    })
-}
-
 #[cfg(test)]
 mod tests;
