@@ -89,6 +89,18 @@ impl Follower {
         }
     }
 
+    /// Reads until the position of some split is as expected.
+    async fn until(&mut self, expected: impl Fn(&Value) -> bool) {
+        for _ in 0..PATIENCE.as_millis() / 10 {
+            let mut states = self.sources.iter_mut().flat_map(|source| source.snapshot().expect("a snapshot"));
+            if states.any(|split| expected(&split.state["position"])) {
+                return;
+            }
+            self.read_for(Duration::from_millis(10)).await;
+        }
+        panic!("no split came as far as expected");
+    }
+
     /// Reads until so many ads and dead letters have come, and looks whether more do.
     async fn expect(&mut self, ads: &[&str], dead: &[&str]) {
         let tries = PATIENCE.as_millis() / 10;
@@ -153,7 +165,9 @@ async fn rotated_files_are_read_to_their_end_and_the_new_ones_from_their_beginni
     follower.append("clicks.log.2", &("\n".to_owned() + &click("a4", 6)));
     follower.expect(&["a1", "a2", "a3", "b1", "b2", "c1", "a4"], &["the line is empty"]).await;
     fs::remove_file(follower.path("clicks.log.2")).expect("removed");
-    follower.read_for(A_WHILE).await;
+    follower
+        .until(|split| split["ended"] == true && split["path"].as_str().is_some_and(|path| path.ends_with(".2")))
+        .await;
     follower.restart(2).await;
     follower.append("clicks.log", &click("c2", 7));
     follower.expect(&["a1", "a2", "a3", "b1", "b2", "c1", "a4", "c2"], &["the line is empty"]).await;
@@ -218,7 +232,7 @@ async fn a_truncated_file_without_a_copy_begins_anew() {
     follower.start().await;
     follower.expect(&["a1"], &[]).await;
     fs::write(follower.path("a.log"), "").expect("truncated");
-    follower.read_for(A_WHILE).await;
+    follower.until(|split| split["began_anew"] == true).await;
     // Even with the same first line it is another file now.
     follower.append("a.log", &(click("a1", 1) + &click("b2", 2)));
     follower.expect(&["a1", "a1", "b2"], &[]).await;
@@ -247,7 +261,7 @@ async fn what_a_shrinking_file_loses_is_a_dead_letter() {
     follower.expect(&["a1", "a2", "a3"], &[first]).await;
     // Emptied with a half line that was held back.
     follower.append("a.log", "[AdClickEvent] half");
-    follower.read_for(A_WHILE).await;
+    follower.until(|split| split["seen"] == 141).await;
     file.set_len(0).expect("emptied");
     let second = "a.log@122: it shrank from 141 to 0 bytes while it was followed, or was written anew: what it had after \
                   byte 122, to which it was read, is lost";
