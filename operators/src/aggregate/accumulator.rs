@@ -193,7 +193,8 @@ impl Accumulator {
             }
             Kind::Distinct(sketches) => {
                 let column = arrow::record_batch::RecordBatch::try_from_iter([("argument", Arc::clone(argument))])?;
-                let hashes = KeyHasher::new(vec!["argument".into()]).hash(&column)?;
+                let hashes = KeyHasher::new(vec!["argument".into()]).hash(&column);
+                let hashes = hashes.map_err(|error| error.context(format!("approx_distinct '{}'", self.name)))?;
                 present().for_each(|(group, row)| sketches[group].insert((hashes[row] >> 64) as u64));
             }
         }

@@ -57,6 +57,9 @@ struct Slice {
     table: GroupTable,
     /// Shared with a snapshot that is being written; copied if it changes meanwhile.
     counted: Arc<Counted>,
+    /// The N largest of each list in this slice alone, as of when it was last ranked.
+    largest: Vec<Vec<Candidate>>,
+    is_ranked: bool,
     /// Keys that have changed since the last watermark, once a window of this slice is out.
     changed: Vec<u32>,
     unsaved: bool,
@@ -135,6 +138,8 @@ impl LocalTop {
             std::collections::btree_map::Entry::Vacant(free) => free.insert(Slice {
                 table: GroupTable::with_capacity(neighbour),
                 counted: Arc::new(Counted::new(prototype)?),
+                largest: Vec::new(),
+                is_ranked: false,
                 changed: Vec::new(),
                 unsaved: false,
             }),
@@ -151,7 +156,7 @@ impl LocalTop {
             let row = rows.row(n);
             counted.counts[*group as usize] = if input.counts.is_valid(row) { input.counts.value(row) } else { 0 };
         }
-        slice.unsaved = true;
+        (slice.unsaved, slice.is_ranked) = (true, false);
         if is_out {
             slice.changed.extend_from_slice(&scratch.groups);
         }
@@ -170,20 +175,62 @@ impl LocalTop {
     /// The N largest of each list of a window, best first, with the slices that the candidates refer to.
     fn select(&self, end: i64) -> Result<(Vec<&Slice>, Vec<Vec<Candidate>>)> {
         let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
+        let best = match slices.as_slice() {
+            [only] => only.largest.clone(),
+            _ => self.largest_sums(&slices)?,
+        };
+        Ok((slices, best))
+    }
+
+    /// The N largest sums over several slices, without adding up all keys where few stand out.
+    ///
+    /// The N-th best among the sums of the keys that lead a single slice is a bound: whoever is among the N largest over all k
+    /// slices reaches it, so it has at least a k-th of it in one of them. Only such keys are added up.
+    fn largest_sums(&self, slices: &[&Slice]) -> Result<Vec<Vec<Candidate>>> {
+        let leaders = slices
+            .iter()
+            .enumerate()
+            .flat_map(|(source, slice)| slice.largest.iter().flatten().map(move |leader| (source as u32, leader.key)));
+        let sums_of_leaders = sums_of(slices, leaders);
+        let bounds: Option<Vec<i64>> =
+            self.best(slices, sums_of_leaders).iter().map(|best| bound(best, self.config.n, slices.len())).collect();
+        let Some(bounds) = bounds else { return Ok(self.best(slices, sums(slices)?)) };
+        let mut standing_out: Vec<(u32, u32)> = Vec::new();
+        for (source, slice) in slices.iter().enumerate() {
+            let counted = &slice.counted;
+            for (key, (list, count)) in counted.lists.iter().zip(&counted.counts).enumerate() {
+                if *count >= bounds[*list as usize] {
+                    standing_out.push((source as u32, key as u32));
+                }
+            }
+        }
+        let keys: usize = slices.iter().map(|slice| slice.table.len()).sum();
+        if standing_out.len() * 4 > keys {
+            return Ok(self.best(slices, sums(slices)?));
+        }
+        Ok(self.best(slices, sums_of(slices, standing_out.into_iter())))
+    }
+
+    fn best(&self, slices: &[&Slice], candidates: impl IntoIterator<Item = (u32, Candidate)>) -> Vec<Vec<Candidate>> {
         let sources: Vec<&KeyColumns> = slices.iter().map(|slice| &slice.counted.keys).collect();
         let mut selection = Selection::new(self.config.n, &sources, &self.items);
-        if let [only] = slices.as_slice() {
-            let counted = &only.counted;
+        candidates.into_iter().for_each(|(list, candidate)| selection.offer(list, candidate));
+        selection.finish()
+    }
+
+    /// Finds the N largest of each list in the slices of a window, where they have changed.
+    fn rank_slices(&mut self, end: i64) {
+        let (n, start) = (self.config.n, self.config.window_start(end));
+        for (_, slice) in self.slices.range_mut(start..end).filter(|(_, slice)| !slice.is_ranked) {
+            let counted = &slice.counted;
+            let sources = [&counted.keys];
+            let mut selection = Selection::new(n, &sources, &self.items);
             for (key, (list, count)) in counted.lists.iter().zip(&counted.counts).enumerate() {
                 selection.offer(*list, Candidate { count: *count, source: 0, key: key as u32 });
             }
-            return Ok((slices, selection.finish()));
+            slice.largest = selection.finish();
+            slice.is_ranked = true;
         }
-        for (list, candidate) in sums(&slices)? {
-            selection.offer(list, candidate);
-        }
-        let best = selection.finish();
-        Ok((slices, best))
     }
 
     /// Gives out the largest of a window, those that have not been given out yet.
@@ -192,6 +239,7 @@ impl LocalTop {
             Some(given) => given,
             None => Given::new(prototype)?,
         };
+        self.rank_slices(end);
         let (slices, best) = self.select(end)?;
         let mut fresh = Vec::new();
         for (list, candidates) in best.iter().enumerate() {
@@ -319,8 +367,34 @@ impl LocalTop {
     }
 }
 
+/// What a key among the N largest sums over `slices` slices must have in one of them, given the best of the leaders' sums.
+/// None where that says nothing, as sums are not positive.
+fn bound(best: &[Candidate], n: usize, slices: usize) -> Option<i64> {
+    let Some(last) = best.get(n - 1) else {
+        // Not even N keys lead in any slice, so all keys of the list do: none but them is left to be found.
+        return Some(i64::MIN);
+    };
+    let slices = slices as i64;
+    (last.count > 0).then(|| (last.count - 1) / slices + 1)
+}
+
+/// Sums of some keys over several slices: of each key once, as the first of `(slice, key)` that names it.
+fn sums_of(slices: &[&Slice], chosen: impl Iterator<Item = (u32, u32)>) -> Vec<(u32, Candidate)> {
+    let mut known = hashbrown::HashSet::new();
+    let mut candidates = Vec::new();
+    for (source, key) in chosen {
+        let slice = slices[source as usize];
+        let hash = slice.table.hashes()[key as usize];
+        if known.insert(hash) {
+            let found = slices.iter().filter_map(|slice| Some(slice.counted.counts[slice.table.find(hash)? as usize]));
+            candidates.push((slice.counted.lists[key as usize], Candidate { count: sum(found), source, key }));
+        }
+    }
+    candidates
+}
+
 /// Sums of every key over several slices, with the first slice that holds it.
-fn sums(slices: &[&Slice]) -> Result<impl Iterator<Item = (u32, Candidate)> + use<>> {
+fn sums(slices: &[&Slice]) -> Result<Vec<(u32, Candidate)>> {
     let expected = slices.iter().map(|slice| slice.table.len()).max().unwrap_or(0);
     let mut table = GroupTable::with_capacity(expected);
     let (mut groups, mut opened) = (Vec::new(), Vec::new());
@@ -339,7 +413,7 @@ fn sums(slices: &[&Slice]) -> Result<impl Iterator<Item = (u32, Candidate)> + us
             *sum = sum.saturating_add(*count);
         }
     }
-    Ok(candidates.into_iter())
+    Ok(candidates)
 }
 
 fn sum(counts: impl Iterator<Item = i64>) -> i64 {

@@ -119,7 +119,9 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let count = (0u8..14, 0i64..2, 0i64..5, -2i64..12);
+    // A few keys stand out, as clicks do.
+    let clicks = prop_oneof![4 => -2i64..12, 1 => 20i64..60];
+    let count = (0u8..40, 0i64..2, 0i64..5, clicks);
     let step = prop_oneof![
         5 => prop::collection::vec(count, 0..25).prop_map(Step::Counts),
         4 => (0i64..3).prop_map(Step::Watermark),
