@@ -2,6 +2,10 @@
 
 mod support;
 
+use parquet::{
+    basic::LogicalType,
+    file::reader::{FileReader, SerializedFileReader},
+};
 use serde_json::Value;
 use std::{fs, process::Stdio, time::Duration};
 use support::{Workplace, ad_click, borrowed, complaint, pause, signal, wait_until};
@@ -36,6 +40,19 @@ fn the_shipped_job_counts_the_shipped_clicks() {
         assert!(again[class].as_u64() > Some(0), "the sample shows every class: {again}");
     }
     assert!(!again["last_results"]["rows"].as_array().unwrap().is_empty());
+}
+
+#[test]
+fn record_ids_are_uuids_to_every_reader() {
+    let place = Workplace::new();
+    place.done(&["run", "jobs/ad_click.toml", "--quiet"]);
+    for folder in ["out/counts", "out/top_ads"] {
+        let files = fs::read_dir(place.path(folder)).unwrap().map(|entry| entry.unwrap().path());
+        let file = files.filter(|path| path.is_file()).min().expect("a committed file");
+        let reader = SerializedFileReader::new(fs::File::open(file).unwrap()).unwrap();
+        let column = reader.metadata().file_metadata().schema_descr().column(0);
+        assert_eq!((column.name(), column.logical_type_ref()), ("record_id", Some(&LogicalType::Uuid)), "{folder}");
+    }
 }
 
 #[test]

@@ -13,11 +13,14 @@ use parquet::{
     file::properties::{EnabledStatistics, WriterProperties},
     schema::types::ColumnPath,
 };
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 use weir_engine::{
     error::{EngineError, Result},
     parquet_pages::{PageError, PlainParquetWriter, parquet_schema},
 };
+
+/// The column that results are known by. See [`crate::record_id`].
+const RECORD_ID: &str = "record_id";
 
 /// Encodes one file. The bytes are handed out as they arise.
 pub(super) enum Encoder {
@@ -77,18 +80,27 @@ impl Encoder {
     }
 }
 
-/// The schema that files have for rows of a schema: strings are strings, in whatever form they flow.
+/// The schema that files have for rows of a schema: strings are strings, in whatever form they flow, and record ids are
+/// UUIDs. That is said here, and not where rows are made, since no operator on the way has to pass it on then.
 pub(super) fn file_schema(rows: &Schema) -> Schema {
     let fields: Vec<FieldRef> = rows
         .fields()
         .iter()
-        .map(|field| match is_string(field.data_type()) {
-            true => Arc::new(Field::clone(field).with_data_type(DataType::Utf8)),
-            false => Arc::clone(field),
+        .map(|field| match field.data_type() {
+            strings if is_string(strings) => Arc::new(Field::clone(field).with_data_type(DataType::Utf8)),
+            DataType::FixedSizeBinary(16) if field.name() == RECORD_ID => {
+                Arc::new(Field::clone(field).with_metadata(HashMap::from([uuid_extension()])))
+            }
+            _ => Arc::clone(field),
         })
         .collect();
     // The metadata of the whole is of no concern to a file, and may differ from batch to batch.
     Schema::new(fields)
+}
+
+/// How Arrow says that sixteen bytes are a UUID.
+fn uuid_extension() -> (String, String) {
+    ("ARROW:extension:name".into(), "arrow.uuid".into())
 }
 
 fn is_string(data_type: &DataType) -> bool {
