@@ -1,10 +1,13 @@
 //! Aggregates rows to partials before the exchange, in a table that fits the cache.
 //!
+//! Keys from a dictionary that stays for many batches are grouped by their codes, without being hashed ([`Codes`]).
+//!
 //! It keeps nothing over a barrier: partials are given out when the table is full, before a barrier, before a watermark that
 //! closes their slice, and at the end. So it changes the cost of a job and never its results. Where keys hardly repeat
 //! it would only cost: it then passes rows on as partials of one row each, and tries again after a while.
 
 use super::accumulator::Accumulator;
+use super::codes::{Codes, GroupsByCode};
 use super::config::{AggregateConfig, SLICE_START, row_count_call};
 use super::groups::{GroupColumns, Groups, Scratch};
 use crate::event_time::{event_time_type, event_times};
@@ -43,11 +46,12 @@ pub struct LocalAggregate {
     /// Made at the first batch, which knows the types.
     prototype: Option<GroupColumns>,
     schema: Option<SchemaRef>,
-    slices: BTreeMap<i64, Groups>,
+    slices: BTreeMap<i64, LocalSlice>,
     /// Emptied tables, and how many groups the last one held: what the next is sized for.
-    spare: Vec<Groups>,
+    spare: Vec<LocalSlice>,
     expected: usize,
     parted: RowsByBucket,
+    codes: Codes,
     scratch: Scratch,
     /// Rows in and partials out since the last judgement.
     rows: usize,
@@ -56,9 +60,17 @@ pub struct LocalAggregate {
     passing: usize,
 }
 
+/// Groups of one slice.
+#[derive(Debug)]
+struct LocalSlice {
+    groups: Groups,
+    by_code: GroupsByCode,
+}
+
 /// One batch, taken apart.
 struct Input {
-    hashes: Arc<Vec<u128>>,
+    /// Those that came along, if any did.
+    hashes: Option<Arc<Vec<u128>>>,
     keys: Vec<ArrayRef>,
     arguments: Vec<Option<ArrayRef>>,
     times: arrow::buffer::ScalarBuffer<i64>,
@@ -84,6 +96,7 @@ impl LocalAggregate {
             spare: Vec::new(),
             expected: 0,
             parted: RowsByBucket::default(),
+            codes: Codes::default(),
             scratch: Scratch::default(),
             rows: 0,
             partials: 0,
@@ -107,33 +120,46 @@ impl LocalAggregate {
         let arguments: Result<Vec<_>> =
             self.config.aggregates.iter().map(|call| call.argument.as_ref().map(column).transpose()).collect();
         let (keys, arguments) = (keys?, arguments?);
-        let hashes = match batch.key_hashes_of(&self.config.key) {
-            Some(hashes) => Arc::clone(hashes),
-            None => Arc::new(self.hasher.hash(&batch.columns)?),
-        };
         if self.prototype.is_none() {
             let prototype = GroupColumns::for_rows(&self.config, &keys, &arguments)?;
             self.schema = Some(partial_schema(&self.config, &prototype));
             self.prototype = Some(prototype);
         }
+        let hashes = batch.key_hashes_of(&self.config.key).cloned();
         Ok(Input { hashes, keys, arguments, times: event_times(&batch.columns, &self.config.time_column)? })
     }
 
-    fn aggregate(&mut self, input: &Input, slice_ms: i64, prototype: &GroupColumns) -> Result<()> {
+    fn hashes(&mut self, batch: &Batch, input: &Input) -> Result<Arc<Vec<u128>>> {
+        match &input.hashes {
+            Some(hashes) => Ok(Arc::clone(hashes)),
+            None => Ok(Arc::new(self.hasher.hash(&batch.columns)?)),
+        }
+    }
+
+    fn aggregate(&mut self, batch: &Batch, input: &Input, slice_ms: i64, prototype: &GroupColumns) -> Result<()> {
         self.parted.part(&input.times, slice_ms);
+        let slices = self.slices.len().max(self.parted.iter().count());
+        let has_codes = self.codes.read(&input.keys, slices);
+        let hashes = if has_codes { None } else { Some(self.hashes(batch, input)?) };
         for (start, rows) in self.parted.iter() {
-            let groups = self
-                .slices
-                .entry(start)
-                .or_insert_with(|| self.spare.pop().unwrap_or_else(|| Groups::new(prototype, self.expected)));
-            groups.assign(&input.hashes, &input.keys, rows, &mut self.scratch)?;
-            groups.update(&self.scratch.groups, rows, &input.arguments)?;
+            let fresh =
+                || LocalSlice { groups: Groups::new(prototype, self.expected), by_code: GroupsByCode::default() };
+            let slice = self.slices.entry(start).or_insert_with(|| self.spare.pop().unwrap_or_else(fresh));
+            match &hashes {
+                Some(hashes) => slice.groups.assign(hashes, &input.keys, rows, &mut self.scratch)?,
+                None => {
+                    let into = (&mut slice.groups, &mut self.hasher, &mut self.scratch);
+                    slice.by_code.assign(&self.codes, &input.keys, rows, into)?;
+                }
+            }
+            slice.groups.update(&self.scratch.groups, rows, &input.arguments)?;
         }
         Ok(())
     }
 
     /// Every row as a partial of its own.
-    fn pass_on(&mut self, input: &Input, prototype: &GroupColumns, out: &mut Collector) -> Result<()> {
+    fn pass_on(&mut self, batch: &Batch, input: &Input, prototype: &GroupColumns, out: &mut Collector) -> Result<()> {
+        let hashes = self.hashes(batch, input)?;
         let rows = input.times.len();
         let own_group: Vec<u32> = (0..rows as u32).collect();
         let mut states = Vec::new();
@@ -147,7 +173,7 @@ impl LocalAggregate {
             Some(slice) => input.times.iter().map(|time| floor(*time, slice)).collect(),
             None => input.times.clone(),
         };
-        self.emit(plain_keys(&input.keys)?, TimestampMillisecondArray::new(starts, None), states, &input.hashes, out)
+        self.emit(plain_keys(&input.keys)?, TimestampMillisecondArray::new(starts, None), states, &hashes, out)
     }
 
     fn emit(
@@ -174,7 +200,8 @@ impl LocalAggregate {
             if start.saturating_add(slice_ms) > watermark {
                 break;
             }
-            let Some((start, mut groups)) = self.slices.pop_first() else { break };
+            let Some((start, mut slice)) = self.slices.pop_first() else { break };
+            let groups = &mut slice.groups;
             let all = Rows::All(groups.len());
             let keys = groups.columns().keys.arrays(all)?;
             let starts = TimestampMillisecondArray::from_value(start, groups.len());
@@ -183,7 +210,8 @@ impl LocalAggregate {
             self.expected = groups.len();
             if self.spare.len() < SPARE {
                 groups.reset(self.expected);
-                self.spare.push(groups);
+                slice.by_code.clear();
+                self.spare.push(slice);
             }
         }
         self.judge();
@@ -211,16 +239,16 @@ impl Operator for LocalAggregate {
         let done = match self.config.windows.window.slice_ms() {
             Some(slice_ms) if self.passing == 0 => {
                 self.rows += batch.len();
-                self.aggregate(&input, slice_ms, &prototype)
+                self.aggregate(&batch, &input, slice_ms, &prototype)
             }
             _ => {
                 self.passing = self.passing.saturating_sub(batch.len());
-                self.pass_on(&input, &prototype, out)
+                self.pass_on(&batch, &input, &prototype, out)
             }
         };
         self.prototype = Some(prototype);
         done?;
-        if self.slices.values().map(Groups::len).sum::<usize>() >= MOST_GROUPS {
+        if self.slices.values().map(|slice| slice.groups.len()).sum::<usize>() >= MOST_GROUPS {
             self.flush(i64::MAX, out)?;
         }
         Ok(())

@@ -13,6 +13,7 @@
 //! rows come.
 
 mod accumulator;
+mod codes;
 mod config;
 mod emission;
 mod global;
