@@ -1,2 +1,55 @@
-//! Weir.
-fn main() {}
+//! `weir-bench`: measurements that anyone can run again, peers included. What is measured and how to read it: README.md.
+//!
+//! Reading order: [`case`] (what is counted), [`replay`] (who counts it, in which order, and who must agree), [`weir`],
+//! [`duckdb`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it).
+//!
+//! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
+
+mod case;
+mod child;
+mod duckdb;
+mod input;
+mod replay;
+mod report;
+mod weir;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Measures Weir beside its peers, as whole processes.
+#[derive(Debug, Parser)]
+#[command(name = "weir-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Replay generated clicks from files: count, dedup and count, the ad-click job, JSON lines
+    Replay(replay::ReplayArguments),
+}
+
+fn main() -> ExitCode {
+    let Command::Replay(arguments) = Arguments::parse().command;
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("weir-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// True: all results agree.
+fn run(arguments: &replay::ReplayArguments) -> Result<bool> {
+    let report = replay::replay(arguments)?;
+    if arguments.json {
+        println!("{}", report.as_json());
+    } else {
+        println!("{}", report.as_text());
+    }
+    Ok(report.disagreements.is_empty())
+}

@@ -1,0 +1,139 @@
+//! Who counts what, in which order, and who must agree.
+//!
+//! Within a round the contestants run one after the other, and the rounds follow each other (A B A B), so that a phase in
+//! which the machine is slow hits all of them; ratios are taken within a round.
+
+use crate::{
+    case::{self, Case},
+    child::Usage,
+    duckdb::DuckDb,
+    input,
+    report::{Contestant, Report, Run},
+    weir,
+};
+use anyhow::{Context, Result};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Arguments of `weir-bench replay`.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// Clicks of the Parquet input, duplicates included
+    #[arg(long, value_name = "N", default_value_t = 20_000_000)]
+    events: u64,
+    /// Clicks of the JSON lines
+    #[arg(long, value_name = "N", default_value_t = 4_000_000)]
+    json_events: u64,
+    /// How often each contestant runs each case
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..))]
+    rounds: u64,
+    /// The cases to measure
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Case::Counting, Case::Dedup, Case::AdClick, Case::Json])]
+    only: Vec<Case>,
+    /// Subtasks of Weir and threads of DuckDB
+    #[arg(long, value_name = "N", default_value_t = 2)]
+    parallelism: usize,
+    /// Where inputs are kept and results are written [default: target/bench-data]
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
+    #[arg(long, value_name = "FILE")]
+    weir: Option<PathBuf>,
+    /// A Python with the packages of the peers
+    #[arg(long, value_name = "FILE", default_value = "python3")]
+    python: PathBuf,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Measures all cases that are asked for.
+pub fn replay(arguments: &ReplayArguments) -> Result<Report> {
+    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
+    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make '{}'", cache.display()))?;
+    let cache = cache.canonicalize().with_context(|| format!("cannot find '{}'", cache.display()))?;
+    let work = cache.join("work");
+    let measurement = Measurement {
+        arguments,
+        weir: weir::binary(arguments.weir.as_deref())?,
+        duckdb: DuckDb::find(&arguments.python, arguments.parallelism, &work.join("duckdb")),
+        cache,
+        work,
+    };
+    let mut report = Report::default();
+    match &measurement.duckdb {
+        Some(duckdb) => report.duckdb = Some(duckdb.version.clone()),
+        None => report.skipped.push(format!(
+            "DuckDB: '{}' cannot import duckdb, so there are no ratios and results are not compared",
+            arguments.python.display()
+        )),
+    }
+    for case in &arguments.only {
+        measurement.case(*case, &mut report)?;
+    }
+    input::empty_folder(&measurement.work)?;
+    Ok(report)
+}
+
+struct Measurement<'a> {
+    arguments: &'a ReplayArguments,
+    weir: PathBuf,
+    duckdb: Option<DuckDb>,
+    cache: PathBuf,
+    work: PathBuf,
+}
+
+impl Measurement<'_> {
+    fn case(&self, case: Case, report: &mut Report) -> Result<()> {
+        let events = match case.format() {
+            case::InputFormat::Parquet => self.arguments.events,
+            case::InputFormat::Json => self.arguments.json_events,
+        };
+        let input = input::folder(&self.cache, &self.weir, case.format(), events)?;
+        input::read_through(&input)?;
+        let counts = case.counts_in_sql(&input);
+        let truth = self.digest(&counts)?;
+        for round in 0..self.arguments.rounds {
+            let done = |who: Contestant, usage: &Usage| {
+                let seconds = usage.wall.as_secs_f64();
+                eprintln!("{}, round {}: {} took {seconds:.2} s", case.name(), round + 1, who.name());
+            };
+            let (usage, account) = weir::run(&self.weir, case, &input, &self.work, events, self.arguments.parallelism)?;
+            done(Contestant::Weir, &usage);
+            let found = self.digest(&case.results_in_sql(&self.work.join("out")))?;
+            self.compare(case, round, truth.as_deref(), found.as_deref(), report);
+            input::empty_folder(&self.work)?;
+            let mut run = Run::new(case, Contestant::Weir, round, events, &usage);
+            run.account = Some(account);
+            report.runs.push(run);
+            if let Some(duckdb) = &self.duckdb {
+                let (usage, answer) = duckdb.ask(&case::totals_of(&counts))?;
+                done(Contestant::DuckDb, &usage);
+                self.compare(case, round, truth.as_deref().and_then(|row| row.get(..2)), Some(&answer.row), report);
+                let mut run = Run::new(case, Contestant::DuckDb, round, events, &usage);
+                run.seconds = answer.seconds;
+                report.runs.push(run);
+            }
+        }
+        Ok(())
+    }
+
+    /// What DuckDB makes of some counts; none without DuckDB.
+    fn digest(&self, counts: &str) -> Result<Option<Vec<String>>> {
+        let Some(duckdb) = &self.duckdb else { return Ok(None) };
+        Ok(Some(duckdb.ask(&case::digest_of(counts))?.1.row))
+    }
+
+    fn compare(&self, case: Case, round: u64, truth: Option<&[String]>, found: Option<&[String]>, report: &mut Report) {
+        if truth != found {
+            let shown = |row: Option<&[String]>| row.map_or("nothing".into(), |row| row.join(", "));
+            report.disagreements.push(format!(
+                "{}, round {}: groups, sum of counts and hash should be {}, and are {}",
+                case.name(),
+                round + 1,
+                shown(truth),
+                shown(found)
+            ));
+        }
+    }
+}
