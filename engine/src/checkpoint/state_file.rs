@@ -13,7 +13,7 @@ use crate::{
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, io::Write};
 
 /// Rows per batch when reading back.
 const READ_BATCH: usize = 65_536;
@@ -29,11 +29,9 @@ pub struct SegmentLedger {
     segments: BTreeMap<String, Vec<FilePart>>,
 }
 
-/// A snapshot turned into the content of a file, before it has a place.
+/// What was written of a snapshot.
 #[derive(Debug, Default)]
 pub struct EncodedSnapshot {
-    /// The file; `None` when nothing changed.
-    pub content: Option<Bytes>,
     /// Every segment that exists, with what was written of it.
     segments: Vec<EncodedSegment>,
 }
@@ -47,12 +45,14 @@ struct EncodedSegment {
     row_groups: usize,
 }
 
-/// Makes the rows of a snapshot and packs them. Takes a while: not for the processing path.
+/// Makes the rows of a snapshot and writes them as one Parquet file; nothing at all where nothing changed. Takes a while: not for
+/// the processing path.
 ///
 /// # Errors
 /// When rows cannot be made or written.
-pub fn encode(snapshot: Snapshot) -> Result<EncodedSnapshot> {
-    let mut writer: Option<PlainParquetWriter<Vec<u8>>> = None;
+pub fn encode(snapshot: Snapshot, output: &mut impl Write) -> Result<EncodedSnapshot> {
+    let mut output = Some(output);
+    let mut writer: Option<PlainParquetWriter<_>> = None;
     let mut segments = Vec::with_capacity(snapshot.segments.len());
     let mut written = 0;
     for segment in snapshot.segments {
@@ -65,12 +65,13 @@ pub fn encode(snapshot: Snapshot) -> Result<EncodedSnapshot> {
         let batches: Vec<RecordBatch> = rows.into_batches()?.into_iter().filter(|batch| batch.num_rows() > 0).collect();
         if let Some(first) = batches.first() {
             let failed = |error| EngineError::internal(format!("state segment '{}': {error}", segment.id));
-            let writer = match &mut writer {
-                Some(writer) => writer,
-                None => writer.insert(PlainParquetWriter::try_new(Vec::new(), first.schema()).map_err(failed)?),
-            };
-            writer.write_group(&batches).map_err(failed)?;
-            written += 1;
+            if let Some(output) = output.take() {
+                writer = Some(PlainParquetWriter::try_new(output, first.schema()).map_err(failed)?);
+            }
+            if let Some(writer) = &mut writer {
+                writer.write_group(&batches).map_err(failed)?;
+                written += 1;
+            }
         }
         segments.push(EncodedSegment {
             id: segment.id,
@@ -79,19 +80,10 @@ pub fn encode(snapshot: Snapshot) -> Result<EncodedSnapshot> {
             row_groups: written - first_row_group,
         });
     }
-    let content = match writer {
-        None => None,
-        Some(writer) => {
-            let finished = writer.finish().map_err(|error| EngineError::internal(format!("state file: {error}")))?;
-            Some(Bytes::from(finished.output))
-        }
-    };
-    Ok(EncodedSnapshot { content, segments })
-}
-
-/// The reference to a file of that content.
-pub fn file_ref(path: String, content: &Bytes) -> FileRef {
-    FileRef { path, bytes: content.len() as u64, checksum: checksum(content) }
+    if let Some(writer) = writer {
+        writer.finish().map_err(|error| EngineError::internal(format!("state file: {error}")))?;
+    }
+    Ok(EncodedSnapshot { segments })
 }
 
 impl SegmentLedger {
@@ -192,10 +184,16 @@ mod tests {
         Segment { id: id.into(), change }
     }
 
+    fn file_ref(path: String, content: &Bytes) -> FileRef {
+        FileRef { path, bytes: content.len() as u64, checksum: checksum(content) }
+    }
+
     fn take(ledger: &mut SegmentLedger, name: &str, segments: Vec<Segment>) -> (Vec<SegmentState>, Option<Bytes>) {
-        let encoded = encode(Snapshot { segments }).unwrap();
-        let file = encoded.content.as_ref().map(|content| file_ref(name.into(), content));
-        (ledger.record(&encoded, file.as_ref()).unwrap(), encoded.content)
+        let mut content = Vec::new();
+        let encoded = encode(Snapshot { segments }, &mut content).unwrap();
+        let content = Some(Bytes::from(content)).filter(|content| !content.is_empty());
+        let file = content.as_ref().map(|content| file_ref(name.into(), content));
+        (ledger.record(&encoded, file.as_ref()).unwrap(), content)
     }
 
     #[test]
@@ -239,7 +237,7 @@ mod tests {
 
     #[test]
     fn an_unchanged_segment_must_be_known() {
-        let encoded = encode(Snapshot { segments: vec![segment("a", Change::Unchanged)] }).unwrap();
+        let encoded = encode(Snapshot { segments: vec![segment("a", Change::Unchanged)] }, &mut Vec::new()).unwrap();
         assert!(SegmentLedger::new(KeyGroupRange::all(128)).record(&encoded, None).is_err());
     }
 

@@ -3,7 +3,7 @@
 //! Invariants: [`CheckpointStore::create`] makes an object or fails, never replaces one; when it returns, the object survives
 //! the death of the process and, on a local disk, of the machine (file and folder are synced).
 
-use super::{layout::Layout, manifest::Manifest};
+use super::{draft::Draft, layout::Layout, manifest::Manifest};
 use crate::{
     env::Env,
     error::{EngineError, Result},
@@ -12,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, io::Write, path::PathBuf, sync::Arc};
 
 /// Objects of one job.
 #[derive(Clone, Debug)]
@@ -75,9 +75,14 @@ impl CheckpointStore {
     /// # Errors
     /// When the store refuses.
     pub async fn create(&self, env: &Env, path: &Path, content: Bytes) -> Result<bool> {
-        if let Some(target) = self.local_path(path) {
-            let nonce = env.nonce();
-            return env.run_blocking(move || local::create(&target, &content, nonce)).await;
+        if self.local.is_some() {
+            let mut draft = self.draft(env, path);
+            return env
+                .run_blocking(move || {
+                    draft.write_all(&content)?;
+                    draft.publish_local()
+                })
+                .await;
         }
         let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
         match self.store.put_opts(path, PutPayload::from_bytes(content.clone()), options).await {
@@ -87,6 +92,25 @@ impl CheckpointStore {
                 Ok(self.read(path).await? == content)
             }
             Err(error) => Err(self.failed("write", path, &error)),
+        }
+    }
+
+    /// Begins an object that is written piece by piece; [`CheckpointStore::publish`] makes it appear.
+    pub fn draft(&self, env: &Env, path: &Path) -> Draft {
+        match self.local_path(path) {
+            Some(path) => Draft::beside(path, env.nonce()),
+            None => Draft::in_memory(),
+        }
+    }
+
+    /// Makes a drafted object that was not there. `false`: there is one already.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn publish(&self, env: &Env, path: &Path, mut draft: Draft) -> Result<bool> {
+        match draft.take_memory() {
+            Some(content) => self.create(env, path, content.into()).await,
+            None => env.run_blocking(move || draft.publish_local()).await,
         }
     }
 
@@ -220,42 +244,6 @@ impl CheckpointStore {
 
     fn failed(&self, what: &str, path: &Path, error: &object_store::Error) -> EngineError {
         EngineError::io(format!("storage '{}': cannot {what} '{path}': {error}", self.url))
-    }
-}
-
-/// Writing to a local disk so that it lasts.
-mod local {
-    use super::*;
-    use std::{fs, io::Write};
-
-    /// Writes beside, syncs, then links under the final name: the link fails where there is one already.
-    pub(super) fn create(target: &std::path::Path, content: &[u8], nonce: u64) -> Result<bool> {
-        let failed = |error: std::io::Error| {
-            EngineError::io(format!("cannot write the checkpoint object '{}': {error}", target.display()))
-        };
-        let folder = target.parent().unwrap_or(std::path::Path::new("/"));
-        fs::create_dir_all(folder).map_err(failed)?;
-        if target.exists() {
-            return Ok(false);
-        }
-        let name = target.file_name().and_then(|name| name.to_str()).unwrap_or("object");
-        let beside = folder.join(format!(".{name}.{}-{nonce:x}", std::process::id()));
-        let written = (|| {
-            let mut file = fs::File::create(&beside)?;
-            file.write_all(content)?;
-            file.sync_all()?;
-            let made = match fs::hard_link(&beside, target) {
-                Ok(()) => true,
-                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => false,
-                Err(error) => return Err(error),
-            };
-            fs::File::open(folder)?.sync_all()?;
-            Ok(made)
-        })();
-        let removed = fs::remove_file(&beside);
-        let made = written.map_err(failed)?;
-        removed.map_err(failed)?;
-        Ok(made)
     }
 }
 

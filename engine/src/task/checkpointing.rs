@@ -4,7 +4,7 @@ use super::{chain::CapturedLink, observer::Observer};
 use crate::{
     checkpoint::{
         CheckpointStore,
-        manifest::SubtaskState,
+        manifest::{FileRef, SubtaskState},
         pending::Acknowledgement,
         state_file::{self, EncodedSnapshot},
     },
@@ -112,15 +112,16 @@ async fn store_link(
     let segments = if snapshot.segments.is_empty() {
         record(&ledger, &EncodedSnapshot::default(), None)?
     } else {
-        let encoded = services.env.run_blocking(move || state_file::encode(snapshot)).await;
-        let mut encoded = encoded.map_err(|error| error.context(&node))?;
-        let file = match encoded.content.take() {
-            None => None,
-            Some(content) => {
-                let path = services.store.layout().state_file(services.attempt, checkpoint, &node, subtask);
-                let file = state_file::file_ref(path.to_string(), &content);
-                services.observer.saw_state_bytes(file.bytes);
-                if !services.store.create(&services.env, &path, content).await? {
+        let path = services.store.layout().state_file(services.attempt, checkpoint, &node, subtask);
+        let mut draft = services.store.draft(&services.env, &path);
+        let writing = services.env.run_blocking(move || Ok((state_file::encode(snapshot, &mut draft)?, draft))).await;
+        let (encoded, draft) = writing.map_err(|error| error.context(&node))?;
+        let file = match draft.bytes() {
+            0 => None,
+            bytes => {
+                let file = FileRef { path: path.to_string(), bytes, checksum: draft.checksum() };
+                services.observer.saw_state_bytes(bytes);
+                if !services.store.publish(&services.env, &path, draft).await? {
                     return Err(EngineError::fenced(format!(
                         "state file '{path}' is there already: another process runs attempt {}",
                         services.attempt
@@ -139,7 +140,7 @@ async fn store_link(
 fn record(
     ledger: &std::sync::Mutex<state_file::SegmentLedger>,
     encoded: &EncodedSnapshot,
-    file: Option<&crate::checkpoint::manifest::FileRef>,
+    file: Option<&FileRef>,
 ) -> Result<Vec<crate::checkpoint::manifest::SegmentState>> {
     ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).record(encoded, file)
 }

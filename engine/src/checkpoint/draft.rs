@@ -1,0 +1,162 @@
+//! An object in the making: written beside its place, and there only when it is whole.
+//!
+//! On a local disk it is a hidden file that is synced and then linked under its name, which fails where there is one
+//! already; for other stores it is kept in memory and sent in one request. Length and checksum are taken on the way.
+
+use crate::error::{EngineError, Result};
+use std::{
+    fs::{self, File},
+    io::{self, BufWriter, ErrorKind, Write},
+    path::{Path, PathBuf},
+};
+use xxhash_rust::xxh3::Xxh3;
+
+/// Smaller writes are put together; pages of a file are larger and go straight through.
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// An object that nobody can see yet. Dropped, it leaves nothing behind.
+pub struct Draft {
+    target: Target,
+    hasher: Xxh3,
+    bytes: u64,
+}
+
+enum Target {
+    Memory(Vec<u8>),
+    Local(LocalFile),
+}
+
+/// A file beside its final place. Made with the first byte.
+struct LocalFile {
+    path: PathBuf,
+    beside: PathBuf,
+    file: Option<BufWriter<File>>,
+}
+
+impl Draft {
+    /// In memory, for a store that takes objects whole.
+    pub(super) fn in_memory() -> Self {
+        Draft { target: Target::Memory(Vec::new()), hasher: Xxh3::new(), bytes: 0 }
+    }
+
+    /// Beside `path` on a local disk. `nonce` is given only once within the process.
+    pub(super) fn beside(path: PathBuf, nonce: u64) -> Self {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("object");
+        let beside = folder(&path).join(format!(".{name}.{}-{nonce:x}", std::process::id()));
+        Draft { target: Target::Local(LocalFile { path, beside, file: None }), hasher: Xxh3::new(), bytes: 0 }
+    }
+
+    /// Bytes written so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The checksum of what was written so far, as manifests state it.
+    pub fn checksum(&self) -> String {
+        format!("{:032x}", self.hasher.digest128())
+    }
+
+    /// What was written, where it is kept in memory.
+    pub(super) fn take_memory(&mut self) -> Option<Vec<u8>> {
+        match &mut self.target {
+            Target::Memory(content) => Some(std::mem::take(content)),
+            Target::Local(_) => None,
+        }
+    }
+
+    /// Puts a local file under its name, durably. `false`: there is one already.
+    pub(super) fn publish_local(&mut self) -> Result<bool> {
+        match &mut self.target {
+            Target::Memory(_) => Err(EngineError::internal("an object in memory has no place on a disk")),
+            Target::Local(local) => local.publish().map_err(|error| {
+                EngineError::io(format!("cannot write the checkpoint object '{}': {error}", local.path.display()))
+            }),
+        }
+    }
+}
+
+impl Write for Draft {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut self.target {
+            Target::Memory(content) => content.extend_from_slice(bytes),
+            Target::Local(local) => local.open()?.write_all(bytes)?,
+        }
+        self.hasher.update(bytes);
+        self.bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl LocalFile {
+    fn open(&mut self) -> io::Result<&mut BufWriter<File>> {
+        if self.file.is_none() {
+            fs::create_dir_all(folder(&self.path))?;
+            self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, File::create(&self.beside)?));
+        }
+        self.file.as_mut().ok_or_else(|| io::Error::other("the file was just opened"))
+    }
+
+    fn publish(&mut self) -> io::Result<bool> {
+        self.open()?.flush()?;
+        self.open()?.get_ref().sync_all()?;
+        let made = match fs::hard_link(&self.beside, &self.path) {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+            Err(error) => return Err(error),
+        };
+        fs::remove_file(&self.beside)?;
+        self.file = None;
+        File::open(folder(&self.path))?.sync_all()?;
+        Ok(made)
+    }
+}
+
+impl Drop for LocalFile {
+    fn drop(&mut self) {
+        if self.file.take().is_some() {
+            // Nobody looks at hidden files; one that stays is only untidy.
+            let _ = fs::remove_file(&self.beside);
+        }
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::manifest::checksum;
+
+    #[test]
+    fn it_is_seen_when_it_is_whole_and_never_replaces() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("a/b");
+        let mut draft = Draft::beside(path.clone(), 1);
+        draft.write_all(b"con").unwrap();
+        draft.write_all(b"tent").unwrap();
+        assert!(!path.exists());
+        assert_eq!((draft.bytes(), draft.checksum()), (7, checksum(b"content")));
+        assert!(draft.publish_local().unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        let mut second = Draft::beside(path.clone(), 2);
+        second.write_all(b"other").unwrap();
+        assert!(!second.publish_local().unwrap());
+        assert_eq!(fs::read(&path).unwrap(), b"content");
+        assert_eq!(fs::read_dir(root.path().join("a")).unwrap().count(), 1, "nothing is left beside");
+    }
+
+    #[test]
+    fn one_that_is_given_up_leaves_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let mut draft = Draft::beside(root.path().join("x"), 1);
+        draft.write_all(&[0; 1 << 20]).unwrap();
+        drop(draft);
+        assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
+    }
+}
