@@ -1,6 +1,7 @@
 //! Keeps the counts of one subtask's keys by slice, and gives out the largest of each window.
 
-use super::ranking::{Candidate, Counted, Known, Lists, Selection};
+use super::ranking::{Candidate, Counted, Lists, Selection};
+use super::slices::{Given, Slice, bound, sum, sums, sums_of};
 use super::state::{PROGRESS, StoredRows, TopState, misfit, restored_progress, restored_rows, time_in};
 use super::{TopConfig, WINDOW_END, WINDOW_START, not_rankable};
 use crate::event_time::{event_time_type, event_times};
@@ -49,50 +50,6 @@ struct Scratch {
     hashes: Vec<u128>,
     groups: Vec<u32>,
     opened: Vec<u32>,
-}
-
-/// Counts of one window of the aggregate.
-#[derive(Debug)]
-struct Slice {
-    table: GroupTable,
-    /// Shared with a snapshot that is being written; copied if it changes meanwhile.
-    counted: Arc<Counted>,
-    /// The N largest of each list in this slice alone, as of when it was last ranked.
-    largest: Vec<Vec<Candidate>>,
-    is_ranked: bool,
-    /// Keys that have changed since the last watermark, once a window of this slice is out.
-    changed: Vec<u32>,
-    unsaved: bool,
-}
-
-/// What has been given out of one window.
-#[derive(Debug)]
-struct Given {
-    known: Known,
-    /// The N-th largest of each list when it was last looked at: who is behind it need not be given out.
-    floor: Vec<Option<Candidate>>,
-    looked_at: usize,
-    unsaved: bool,
-}
-
-impl Given {
-    fn new(prototype: &KeyColumns) -> Result<Self> {
-        Ok(Given { known: Known::new(prototype)?, floor: Vec::new(), looked_at: 0, unsaved: true })
-    }
-
-    /// Looks for the N-th largest again if much has come to be known since. A floor that is too low is no mistake.
-    fn raise_floor(&mut self, n: usize, items: &[usize]) {
-        if self.looked_at == 0 || self.known.counted.counts.len() > self.looked_at + n {
-            self.looked_at = self.known.counted.counts.len();
-            self.floor = self.known.best(n, items).iter().map(|best| best.get(n - 1).copied()).collect();
-        }
-    }
-
-    fn is_behind(&self, list: u32, count: i64, keys: &KeyColumns, key: u32, items: &[usize]) -> bool {
-        let Some(Some(floor)) = self.floor.get(list as usize) else { return false };
-        let known = &self.known.counted.keys;
-        count < floor.count || (count == floor.count && keys.compare(key, known, floor.key, items).is_gt())
-    }
 }
 
 impl LocalTop {
@@ -365,59 +322,6 @@ impl LocalTop {
         self.slices.retain(|start, _| config.windows_of(*start).last().is_some_and(|end| is_held(&end)));
         self.given.retain(|end, _| is_held(end));
     }
-}
-
-/// What a key among the N largest sums over `slices` slices must have in one of them, given the best of the leaders' sums.
-/// None where that says nothing, as sums are not positive.
-fn bound(best: &[Candidate], n: usize, slices: usize) -> Option<i64> {
-    let Some(last) = best.get(n - 1) else {
-        // Not even N keys lead in any slice, so all keys of the list do: none but them is left to be found.
-        return Some(i64::MIN);
-    };
-    let slices = slices as i64;
-    (last.count > 0).then(|| (last.count - 1) / slices + 1)
-}
-
-/// Sums of some keys over several slices: of each key once, as the first of `(slice, key)` that names it.
-fn sums_of(slices: &[&Slice], chosen: impl Iterator<Item = (u32, u32)>) -> Vec<(u32, Candidate)> {
-    let mut known = hashbrown::HashSet::new();
-    let mut candidates = Vec::new();
-    for (source, key) in chosen {
-        let slice = slices[source as usize];
-        let hash = slice.table.hashes()[key as usize];
-        if known.insert(hash) {
-            let found = slices.iter().filter_map(|slice| Some(slice.counted.counts[slice.table.find(hash)? as usize]));
-            candidates.push((slice.counted.lists[key as usize], Candidate { count: sum(found), source, key }));
-        }
-    }
-    candidates
-}
-
-/// Sums of every key over several slices, with the first slice that holds it.
-fn sums(slices: &[&Slice]) -> Result<Vec<(u32, Candidate)>> {
-    let expected = slices.iter().map(|slice| slice.table.len()).max().unwrap_or(0);
-    let mut table = GroupTable::with_capacity(expected);
-    let (mut groups, mut opened) = (Vec::new(), Vec::new());
-    let mut candidates: Vec<(u32, Candidate)> = Vec::with_capacity(expected);
-    for (source, slice) in slices.iter().enumerate() {
-        let assigned = table.assign(slice.table.hashes(), &mut groups, &mut opened);
-        assigned.map_err(|full| EngineError::internal(full.to_string()))?;
-        let counted = &slice.counted;
-        candidates.extend(
-            opened
-                .iter()
-                .map(|key| (counted.lists[*key as usize], Candidate { count: 0, source: source as u32, key: *key })),
-        );
-        for (group, count) in groups.iter().zip(&counted.counts) {
-            let sum = &mut candidates[*group as usize].1.count;
-            *sum = sum.saturating_add(*count);
-        }
-    }
-    Ok(candidates)
-}
-
-fn sum(counts: impl Iterator<Item = i64>) -> i64 {
-    counts.fold(0, i64::saturating_add)
 }
 
 /// A batch of the aggregate's results, taken apart.

@@ -15,6 +15,7 @@
 mod global_top;
 mod local_top;
 mod ranking;
+mod slices;
 mod state;
 #[cfg(test)]
 mod tests;
