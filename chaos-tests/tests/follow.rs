@@ -1,0 +1,185 @@
+//! Followed files: they grow in pieces that end anywhere, are rotated, and new ones come, while the job is stopped, crashes
+//! and is started again. In the end it reads what is left as bounded input, and the recount of all files decides.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::Write,
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use weir_chaos_tests::{
+    crash::small_workload,
+    job::{Bench, JobConfig},
+    workload::{InputFormat, Workload, WorkloadConfig, line_bytes},
+};
+use weir_engine::{
+    ErrorKind,
+    env::{CrashPlan, Env},
+    task::StopSignal,
+};
+use weir_operators::Registry;
+
+/// Nothing is late enough to be refused here: a file that joins late begins at the time of the others.
+fn config() -> JobConfig {
+    JobConfig { follow: true, allowed_lateness_minutes: 60, checkpoint_interval_ms: 10, ..JobConfig::default() }
+}
+
+/// A server that appends to its log, a few bytes at a time.
+struct Server {
+    path: PathBuf,
+    rest: Vec<u8>,
+}
+
+impl Server {
+    fn new(folder: &Path, name: &str, content: Vec<u8>) -> Self {
+        Server { path: folder.join(name), rest: content }
+    }
+
+    /// Completes the line that it has begun, as a server does before it opens another log.
+    fn end_line(&mut self) {
+        let ends = fs::read(&self.path).is_ok_and(|written| written.is_empty() || written.ends_with(b"\n"));
+        if let (false, Some(end)) = (ends, self.rest.iter().position(|byte| *byte == b'\n')) {
+            self.append(end + 1);
+        }
+    }
+
+    /// Appends some bytes, which may end in the middle of a line. `false`: there is nothing left.
+    fn append(&mut self, bytes: usize) -> bool {
+        let piece: Vec<u8> = self.rest.drain(..bytes.min(self.rest.len())).collect();
+        let mut file = OpenOptions::new().create(true).append(true).open(&self.path).unwrap();
+        file.write_all(&piece).unwrap();
+        !self.rest.is_empty()
+    }
+}
+
+fn servers(bench: &Bench, seed: u64) -> Vec<Server> {
+    let workload = Workload::generate(&WorkloadConfig { one_late_in: 0, ..small_workload(seed) });
+    let content = |lines: &[_]| lines.iter().flat_map(|line| line_bytes(line, InputFormat::ClickLog)).collect();
+    workload
+        .files
+        .iter()
+        .map(|(name, lines)| Server::new(&bench.input(), &format!("{name}.log"), content(lines)))
+        .collect()
+}
+
+/// Appends to all logs until nothing is left, while the job runs, is stopped, or crashes.
+async fn write_all(mut servers: Vec<Server>, rotate: bool, done: Arc<AtomicBool>) {
+    let env = Env::default();
+    let (mut open, mut round) = (true, 0);
+    while open {
+        open = false;
+        for server in &mut servers {
+            open |= server.append(331);
+        }
+        round += 1;
+        if rotate && round % 6 == 0 {
+            // As logrotate does it: the log gets another name, and the server opens a new one.
+            for server in &mut servers {
+                server.end_line();
+                let name = server.path.file_name().unwrap().to_string_lossy().into_owned();
+                fs::rename(&server.path, server.path.with_file_name(format!("{round}-{name}"))).unwrap();
+            }
+        }
+        env.sleep(Duration::from_millis(15)).await;
+    }
+    done.store(true, Ordering::SeqCst);
+}
+
+/// Runs again and again, ended in turn by a stop and by a crash, until everything is written and read.
+async fn follow(seed: u64, rotate: bool) {
+    let bench = Bench::new().unwrap();
+    let config = config();
+    let done = Arc::new(AtomicBool::new(false));
+    let servers = servers(&bench, seed);
+    // The files are there when the first run begins, if empty: none joins late.
+    servers.iter().for_each(|server| fs::write(&server.path, "").unwrap());
+    let writing = tokio::spawn(write_all(servers, rotate, done.clone()));
+    let points = ["manifest.before", "commit.started", "source.batch", "upload.durable", "manifest.created"];
+    let mut run = 0;
+    while !done.load(Ordering::SeqCst) {
+        let env = Env::seeded(seed * 1_000 + run);
+        let stop = StopSignal::default();
+        let config = JobConfig { parallelism: 1 + run as usize % 3, ..config.clone() };
+        if run % 2 == 0 {
+            let point = points[run as usize / 2 % points.len()];
+            let plan = CrashPlan::crash_at(point, 4);
+            let error = bench.run(&config, Arc::new(Registry), env.with_crash_plan(plan), stop).await.unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Crash, "{error}");
+        } else {
+            let (waiting, stopper) = (env.clone(), stop.clone());
+            let stopping = async move {
+                waiting.sleep(Duration::from_millis(80)).await;
+                stopper.stop();
+            };
+            let (stopped, ()) = tokio::join!(bench.run(&config, Arc::new(Registry), env, stop), stopping);
+            let stopped = stopped.unwrap_or_else(|error| panic!("seed {seed}, run {run}: {error}"));
+            assert!(!stopped.manifest.last, "a followed source has no end");
+        }
+        run += 1;
+    }
+    writing.await.unwrap();
+    read_the_rest(&bench, &config, seed).await;
+}
+
+/// A dead letter names its file as it was called when the line was read, which may have been before or after a rotation.
+fn forget_rotations(dead_letters: &mut [(String, i64)]) {
+    for (file, _) in dead_letters.iter_mut() {
+        let original = file.trim_start_matches(|c: char| c.is_ascii_digit() || c == '-').to_owned();
+        *file = original;
+    }
+    dead_letters.sort();
+}
+
+/// Follows until the raw archive has every valid line, then stops: windows that are still open are not compared.
+async fn read_the_rest(bench: &Bench, config: &JobConfig, seed: u64) {
+    let mut expected = bench.expected(config).unwrap();
+    forget_rotations(&mut expected.dead_letters);
+    let valid = expected.valid.len();
+    let stop = StopSignal::default();
+    let (stopper, output) = (stop.clone(), bench.output());
+    let waiting = async move {
+        let env = Env::default();
+        for _ in 0..400 {
+            env.sleep(Duration::from_millis(50)).await;
+            let read = weir_chaos_tests::results::read_results(&output).map_or(0, |results| results.raw.len());
+            if read >= valid {
+                break;
+            }
+        }
+        stopper.stop();
+    };
+    let (outcome, ()) = tokio::join!(bench.run(config, Arc::new(Registry), Env::seeded(seed + 77), stop), waiting);
+    let outcome = outcome.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+    let mut results = weir_chaos_tests::results::read_results(&bench.output()).unwrap();
+    forget_rotations(&mut results.dead_letters);
+    let mut differences = weir_chaos_tests::check::differences(&expected, &results);
+    // The minutes that are still open, and corrections for which time has not moved on, come with the next clicks.
+    differences.retain(|difference| !difference.contains("counts are wrong") && !difference.contains("top ads are wrong"));
+    // The counters know of them already.
+    differences.extend(weir_chaos_tests::check::counter_differences(&expected, &outcome.manifest));
+    for (key, count) in &results.counts {
+        if expected.counts.get(key).is_none_or(|expected| expected < count) {
+            differences.push(format!("{key:?} was counted {count} times instead of {:?}", expected.counts.get(key)));
+        }
+    }
+    assert!(differences.is_empty(), "seed {seed}:\n{}", differences.join("\n"));
+    assert!(!results.counts.is_empty(), "seed {seed}: no minute was closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn growing_files_are_counted_once_over_stops_and_crashes() {
+    for seed in 1..4 {
+        follow(seed, false).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotated_files_are_counted_once_over_stops_and_crashes() {
+    for seed in 11..13 {
+        follow(seed, true).await;
+    }
+}
