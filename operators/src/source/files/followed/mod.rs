@@ -49,6 +49,9 @@ use weir_engine::{
 /// A file that is not listed for so long is forgotten. A listing may miss a file that is being renamed, so one is not enough.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 
+/// So often a folder is listed before a file is said to be gone.
+const LOOKS: usize = 5;
+
 /// What the readers of a subtask and its search for new files share.
 struct Watch {
     path: LocalPath,
@@ -129,6 +132,19 @@ impl Watch {
         }
     }
 
+    /// Where a file is now, whatever it is called. A file that is renamed while its folder is listed may be missing in the list,
+    /// so it is looked for several times before it is said to be gone.
+    fn find(&self, is_it: impl Fn(&Listed) -> Result<bool>) -> Result<Option<PathBuf>> {
+        for _ in 0..LOOKS {
+            for listed in self.list()? {
+                if is_it(&listed)? {
+                    return Ok(Some(listed.path));
+                }
+            }
+        }
+        Ok(None)
+    }
+
     /// A file that has what `split` had not read yet: another one that begins with the same bytes and reaches as far.
     fn find_copy(&self, split: &Followed) -> Result<Option<Listed>> {
         let taken: HashSet<u64> =
@@ -169,15 +185,14 @@ impl FollowedFiles {
                 splits.push((split.id, followed));
             }
         }
-        let listed = self.watch.list()?;
         let mut opened = Vec::new();
         for (id, mut split) in splits {
             let mut found = split.ended;
-            for file in listed.iter().filter(|file| !split.ended && file.inode == split.inode) {
-                if Watch::fits(file, &split.fingerprint)? {
-                    split.path = file.path.clone();
+            if !split.ended {
+                let is_it = |file: &Listed| Ok(file.inode == split.inode && Watch::fits(file, &split.fingerprint)?);
+                if let Some(path) = self.watch.find(is_it)? {
+                    split.path = path;
                     found = true;
-                    break;
                 }
             }
             opened.push(self.opened(id, split, found));

@@ -100,20 +100,18 @@ impl FollowedReader {
             ))?;
             return Ok(None);
         }
-        let Some(file) = Watch::open(&self.split.path)? else {
-            self.found = false;
-            return Ok(None);
-        };
-        // Between the listing and now the name may have passed to another file.
-        let inode = file.metadata().map_err(|error| self.cannot_read(&error))?.ino();
-        if inode != self.split.inode {
-            match self.watch.list()?.into_iter().find(|listed| listed.inode == self.split.inode) {
-                Some(listed) => self.split.path = listed.path,
-                None => self.found = false,
+        // Between the listing and now the file may have been renamed, and the name have passed to another one.
+        if let Some(file) = Watch::open(&self.split.path)? {
+            let inode = file.metadata().map_err(|error| self.cannot_read(&error))?.ino();
+            if inode == self.split.inode {
+                return Ok(Some(file));
             }
-            return Ok(None);
         }
-        Ok(Some(file))
+        match self.watch.find(|listed| Ok(listed.inode == self.split.inode))? {
+            Some(path) => self.split.path = path,
+            None => self.found = false,
+        }
+        Ok(None)
     }
 
     fn read_from(&mut self, file: &File) -> Result<Read> {
