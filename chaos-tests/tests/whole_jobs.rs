@@ -1,25 +1,95 @@
 //! Whole ad-click jobs without faults: whatever the format, the parallelism, the batch size and the checkpoint interval, what
 //! is committed at the end is what the recount says.
 
-use std::sync::Arc;
+use proptest::prelude::*;
+use std::{collections::HashMap, sync::Arc};
 use weir_chaos_tests::{
     job::{Bench, JobConfig},
+    results::{Results, read_results},
     workload::{InputFormat, Workload, WorkloadConfig},
 };
 use weir_operators::Registry;
 
+async fn run(workload: &Workload, config: &JobConfig) -> Results {
+    let bench = Bench::new().unwrap();
+    workload.write(&bench.input(), config.format).unwrap();
+    let outcome = bench.run_to_end(config, Arc::new(Registry), 1).await.unwrap();
+    if let Err(error) = bench.check(config, &outcome) {
+        panic!("{config:?}:\n{error}");
+    }
+    read_results(&bench.output()).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_format_at_every_parallelism() {
+async fn every_format_gives_the_same_at_every_parallelism() {
     let workload = Workload::generate(&WorkloadConfig::default());
-    for format in InputFormat::ALL {
-        for parallelism in [1, 3] {
-            let config = JobConfig { format, parallelism, ..JobConfig::default() };
-            let bench = Bench::new().unwrap();
-            workload.write(&bench.input(), format).unwrap();
-            let outcome = bench.run_to_end(&config, Arc::new(Registry), 1).await.unwrap();
-            if let Err(error) = bench.check(&config, &outcome) {
-                panic!("{config:?}:\n{error}");
-            }
-        }
+    let mut first: HashMap<&str, Results> = HashMap::new();
+    for (turn, format) in InputFormat::ALL.into_iter().cycle().take(9).enumerate() {
+        // Eight subtasks are as many as there are ads with clicks, and more.
+        let parallelism = [1, 8, 3][turn / 3];
+        let results = run(&workload, &JobConfig { format, parallelism, ..JobConfig::default() }).await;
+        let of = first.entry("all formats").or_insert_with(|| results.clone());
+        assert_eq!((&of.counts, &of.top_ads, &of.raw), (&results.counts, &results.top_ads, &results.raw), "{format:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_row_a_batch_and_more_subtasks_than_ads() {
+    let workload = Workload::generate(&WorkloadConfig { ads: 2, files: 5, lines_per_file: 40, ..Default::default() });
+    run(&workload, &JobConfig { batch_rows: 1, parallelism: 8, ..JobConfig::default() }).await;
+}
+
+/// Windows are corrected again and again: the highest revision is the truth.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn corrections_have_revisions_without_gaps() {
+    let workload = Workload::generate(&WorkloadConfig { files: 1, one_late_in: 3, ..WorkloadConfig::default() });
+    let config = JobConfig { allowed_lateness_minutes: 9, batch_rows: 4, parallelism: 1, ..JobConfig::default() };
+    let results = run(&workload, &config).await;
+    assert!(results.highest_revision >= 2, "the highest revision is {}", results.highest_revision);
+    assert!(results.count_rows > results.counts.len() + 10);
+}
+
+#[test]
+fn an_empty_folder_of_empty_files_ends_at_once() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let workload = Workload { files: vec![("a".into(), Vec::new()), ("b".into(), Vec::new())] };
+    let results = runtime.block_on(run(&workload, &JobConfig::default()));
+    assert!(results.counts.is_empty() && results.raw.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, max_shrink_iters: 12, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_combination_is_right(
+        seed in 0u64..1_000_000,
+        format in prop::sample::select(InputFormat::ALL.to_vec()),
+        parallelism in 1usize..9,
+        checkpoint_interval_ms in prop_oneof![Just(20), 20u64..1_000],
+        batch_rows in prop_oneof![Just(1), 1usize..200],
+        channel_bytes in prop_oneof![Just(300), Just(1usize << 20)],
+        count_all in any::<bool>(),
+        allowed_lateness_minutes in 0i64..10,
+        files in 1usize..6,
+        lines_per_file in 0usize..120,
+        ads in 1usize..30,
+        minutes in 1i64..90,
+        one_late_in in 2usize..40,
+        one_broken_in in 0usize..20,
+    ) {
+        let workload = WorkloadConfig { seed, files, lines_per_file, ads, minutes, one_late_in, one_broken_in };
+        let config = JobConfig {
+            format,
+            parallelism,
+            checkpoint_interval_ms,
+            batch_rows,
+            channel_bytes,
+            count_all,
+            follow: false,
+            allowed_lateness_minutes,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let workload = Workload::generate(&workload);
+        runtime.block_on(run(&workload, &config));
     }
 }
