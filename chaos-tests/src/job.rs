@@ -193,17 +193,28 @@ fn toml_text(path: &Path) -> String {
 #[derive(Debug)]
 pub struct Bench {
     folder: tempfile::TempDir,
-    /// Where checkpoints lie: in memory, since they are synced to disk one by one otherwise.
+    /// Where checkpoints lie.
     pub store: CheckpointStore,
 }
 
 impl Bench {
-    /// An empty one, in memory where the machine has a file system there.
+    /// An empty one with checkpoints in memory: on a disk they are synced one by one.
     ///
     /// # Errors
     /// When no folder can be made.
     pub fn new() -> Result<Self> {
         Bench::with_store(CheckpointStore::over(Arc::new(object_store::memory::InMemory::new()), JOB))
+    }
+
+    /// An empty one with checkpoints in files, which are written another way.
+    ///
+    /// # Errors
+    /// When no folder can be made.
+    pub fn with_files() -> Result<Self> {
+        let mut bench = Bench::new()?;
+        let url = format!("file://{}", bench.folder.path().join("checkpoints").display());
+        bench.store = CheckpointStore::open(&url, JOB).map_err(|error| anyhow!("{error}"))?;
+        Ok(bench)
     }
 
     /// One with that store.
