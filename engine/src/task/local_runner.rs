@@ -327,6 +327,8 @@ impl Runner {
             )));
         }
         env.crash_point("manifest.created")?;
+        // A successor that has come far may have forgotten its own checkpoint of this number, so that creating it proves nothing.
+        refuse_if_replaced(&store, attempt).await?;
         tracing::debug!(checkpoint = %id, took_ms = manifest.duration_ms, last, "checkpoint complete");
         observer.completed(&manifest);
         self.uncommitted.push_back((id, manifest.committables.clone()));
