@@ -106,7 +106,7 @@ impl Scenario {
     }
 
     async fn try_run(&self, factory: Arc<dyn Factory>) -> Result<usize> {
-        let bench = if self.seed % 2 == 0 { Bench::with_files()? } else { Bench::new()? };
+        let bench = if self.seed.is_multiple_of(2) { Bench::with_files()? } else { Bench::new()? };
         Workload::generate(&self.workload).write(&bench.input(), self.job.format)?;
         let mut crashes = 0;
         for (run, (parallelism, ending)) in self.runs.iter().enumerate() {
