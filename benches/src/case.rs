@@ -144,6 +144,7 @@ pub fn digest_of(counts: &str) -> String {
     )
 }
 
-fn quoted(text: &str) -> String {
+/// A string in SQL.
+pub fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "''"))
 }

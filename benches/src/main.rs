@@ -1,13 +1,14 @@
 //! `weir-bench`: measurements that anyone can run again, peers included. What is measured and how to read it: README.md.
 //!
 //! Reading order: [`case`] (what is counted), [`replay`] (who counts it, in which order, and who must agree), [`weir`],
-//! [`duckdb`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it).
+//! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it).
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
 mod case;
 mod child;
 mod duckdb;
+mod flink;
 mod input;
 mod replay;
 mod report;

@@ -5,15 +5,15 @@
 
 use crate::{
     case::{self, Case},
-    child::Usage,
     duckdb::DuckDb,
+    flink::Flink,
     input,
     report::{Contestant, Report, Run},
     weir,
 };
 use anyhow::{Context, Result};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Arguments of `weir-bench replay`.
 #[derive(Debug, Args)]
@@ -57,6 +57,7 @@ pub fn replay(arguments: &ReplayArguments) -> Result<Report> {
         arguments,
         weir: weir::binary(arguments.weir.as_deref())?,
         duckdb: DuckDb::find(&arguments.python, arguments.parallelism, &work.join("duckdb")),
+        flink: Flink::find(&arguments.python, arguments.parallelism),
         cache,
         work,
     };
@@ -67,6 +68,12 @@ pub fn replay(arguments: &ReplayArguments) -> Result<Report> {
             "DuckDB: '{}' cannot import duckdb, so there are no ratios and results are not compared",
             arguments.python.display()
         )),
+    }
+    match &measurement.flink {
+        Some(flink) => report.flink = Some(flink.version.clone()),
+        None => report
+            .skipped
+            .push(format!("Flink: '{}' cannot import pyflink, or there is no java", arguments.python.display())),
     }
     for case in &arguments.only {
         measurement.case(*case, &mut report)?;
@@ -79,8 +86,18 @@ struct Measurement<'a> {
     arguments: &'a ReplayArguments,
     weir: PathBuf,
     duckdb: Option<DuckDb>,
+    flink: Option<Flink>,
     cache: PathBuf,
     work: PathBuf,
+}
+
+/// One round of one case.
+#[derive(Clone, Copy)]
+struct Heat<'a> {
+    case: Case,
+    round: u64,
+    events: u64,
+    input: &'a Path,
 }
 
 impl Measurement<'_> {
@@ -93,28 +110,44 @@ impl Measurement<'_> {
         input::read_through(&input)?;
         let counts = case.counts_in_sql(&input);
         let truth = self.digest(&counts)?;
+        let truth = truth.as_deref();
         for round in 0..self.arguments.rounds {
-            let done = |who: Contestant, usage: &Usage| {
-                let seconds = usage.wall.as_secs_f64();
-                eprintln!("{}, round {}: {} took {seconds:.2} s", case.name(), round + 1, who.name());
-            };
-            let (usage, account) = weir::run(&self.weir, case, &input, &self.work, events, self.arguments.parallelism)?;
-            done(Contestant::Weir, &usage);
-            let found = self.digest(&case.results_in_sql(&self.work.join("out")))?;
-            self.compare(case, round, truth.as_deref(), found.as_deref(), report);
-            input::empty_folder(&self.work)?;
-            let mut run = Run::new(case, Contestant::Weir, round, events, &usage);
-            run.account = Some(account);
-            report.runs.push(run);
-            if let Some(duckdb) = &self.duckdb {
-                let (usage, answer) = duckdb.ask(&case::totals_of(&counts))?;
-                done(Contestant::DuckDb, &usage);
-                self.compare(case, round, truth.as_deref().and_then(|row| row.get(..2)), Some(&answer.row), report);
-                let mut run = Run::new(case, Contestant::DuckDb, round, events, &usage);
-                run.seconds = answer.seconds;
-                report.runs.push(run);
-            }
+            let heat = Heat { case, round, events, input: &input };
+            self.weir(&heat, truth, report)?;
+            self.duckdb(&heat, &counts, truth, report)?;
+            self.flink(&heat, truth, report)?;
         }
+        Ok(())
+    }
+
+    fn weir(&self, heat: &Heat<'_>, truth: Option<&[String]>, report: &mut Report) -> Result<()> {
+        let Heat { case, round, events, input } = *heat;
+        let (usage, account) = weir::run(&self.weir, case, input, &self.work, events, self.arguments.parallelism)?;
+        let found = self.digest(&case.results_in_sql(&self.work.join("out")))?;
+        input::empty_folder(&self.work)?;
+        let mut run = Run::new(case, Contestant::Weir, round, events, &usage);
+        run.account = Some(account);
+        report.add(run, truth, found.as_deref());
+        Ok(())
+    }
+
+    fn duckdb(&self, heat: &Heat<'_>, counts: &str, truth: Option<&[String]>, report: &mut Report) -> Result<()> {
+        let Some(duckdb) = &self.duckdb else { return Ok(()) };
+        let (usage, answer) = duckdb.ask(&case::totals_of(counts))?;
+        let mut run = Run::new(heat.case, Contestant::DuckDb, heat.round, heat.events, &usage);
+        run.seconds = answer.seconds;
+        report.add(run, truth.and_then(|row| row.get(..2)), Some(&answer.row));
+        Ok(())
+    }
+
+    fn flink(&self, heat: &Heat<'_>, truth: Option<&[String]>, report: &mut Report) -> Result<()> {
+        let Some(flink) = self.flink.as_ref().filter(|flink| flink.knows(heat.case)) else { return Ok(()) };
+        let (usage, seconds) = flink.run(heat.input, &self.work)?;
+        let found = self.digest(&flink.results_in_sql(&self.work.join("out")))?;
+        input::empty_folder(&self.work)?;
+        let mut run = Run::new(heat.case, Contestant::Flink, heat.round, heat.events, &usage);
+        run.seconds = seconds;
+        report.add(run, truth, found.as_deref());
         Ok(())
     }
 
@@ -122,18 +155,5 @@ impl Measurement<'_> {
     fn digest(&self, counts: &str) -> Result<Option<Vec<String>>> {
         let Some(duckdb) = &self.duckdb else { return Ok(None) };
         Ok(Some(duckdb.ask(&case::digest_of(counts))?.1.row))
-    }
-
-    fn compare(&self, case: Case, round: u64, truth: Option<&[String]>, found: Option<&[String]>, report: &mut Report) {
-        if truth != found {
-            let shown = |row: Option<&[String]>| row.map_or("nothing".into(), |row| row.join(", "));
-            report.disagreements.push(format!(
-                "{}, round {}: groups, sum of counts and hash should be {}, and are {}",
-                case.name(),
-                round + 1,
-                shown(truth),
-                shown(found)
-            ));
-        }
     }
 }

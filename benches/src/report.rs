@@ -11,6 +11,8 @@ pub enum Contestant {
     Weir,
     /// One query, nothing written.
     DuckDb,
+    /// A streaming job with checkpoints, results written.
+    Flink,
 }
 
 impl Contestant {
@@ -19,6 +21,7 @@ impl Contestant {
         match self {
             Contestant::Weir => "weir",
             Contestant::DuckDb => "duckdb",
+            Contestant::Flink => "flink",
         }
     }
 }
@@ -76,6 +79,8 @@ impl Run {
 pub struct Report {
     /// DuckDB's version.
     pub duckdb: Option<String>,
+    /// Flink's version.
+    pub flink: Option<String>,
     /// Every run, in the order in which they ran.
     pub runs: Vec<Run>,
     /// Who did not take part, and why.
@@ -104,6 +109,21 @@ impl Series<'_> {
 }
 
 impl Report {
+    /// Adds a run, and says so on standard error. `found` are its results, which should be `truth`.
+    pub fn add(&mut self, run: Run, truth: Option<&[String]>, found: Option<&[String]>) {
+        let what = format!("{}, round {}: {}", run.case.name(), run.round + 1, run.contestant.name());
+        eprintln!("{what} took {:.2} s", run.seconds);
+        if truth != found {
+            let shown = |row: Option<&[String]>| row.map_or("nothing".into(), |row| row.join(", "));
+            self.disagreements.push(format!(
+                "{what}: groups, sum of counts and hash should be {}, and are {}",
+                shown(truth),
+                shown(found)
+            ));
+        }
+        self.runs.push(run);
+    }
+
     fn series(&self, case: Case, contestant: Contestant) -> Option<Series<'_>> {
         let runs: Vec<&Run> = self.runs.iter().filter(|run| run.case == case && run.contestant == contestant).collect();
         (!runs.is_empty()).then_some(Series(runs))
@@ -119,9 +139,9 @@ impl Report {
         cases
     }
 
-    /// How many times as fast as DuckDB, in each round.
-    fn ratios(&self, case: Case, contestant: Contestant) -> Vec<f64> {
-        let (Some(own), Some(peer)) = (self.series(case, contestant), self.series(case, Contestant::DuckDb)) else {
+    /// How many times as fast as a peer, in each round.
+    fn ratios(&self, case: Case, contestant: Contestant, peer: Contestant) -> Vec<f64> {
+        let (Some(own), Some(peer)) = (self.series(case, contestant), self.series(case, peer)) else {
             return Vec::new();
         };
         own.0.iter().zip(&peer.0).map(|(own, peer)| peer.seconds / own.seconds).collect()
@@ -144,11 +164,14 @@ impl Report {
             "pause ms",
             "x DuckDB, rounds",
             "median",
+            "x Flink",
         ]);
         for case in self.cases() {
-            for contestant in [Contestant::Weir, Contestant::DuckDb] {
+            for contestant in [Contestant::Weir, Contestant::DuckDb, Contestant::Flink] {
                 if let Some(series) = self.series(case, contestant) {
-                    table.add_row(row(case, contestant, &series, &self.ratios(case, contestant)));
+                    let duckdb = self.ratios(case, contestant, Contestant::DuckDb);
+                    let flink = self.ratios(case, contestant, Contestant::Flink);
+                    table.add_row(row(case, contestant, &series, &duckdb, &flink));
                 }
             }
         }
@@ -170,22 +193,28 @@ impl Report {
     /// Every run, and the ratios.
     pub fn as_json(&self) -> Value {
         let ratios = self.cases().into_iter().map(|case| {
-            let rounds = self.ratios(case, Contestant::Weir);
-            let median = (!rounds.is_empty()).then(|| median(rounds.clone()));
-            json!({ "case": case.name(), "rounds": rounds, "median": median })
+            let to = |peer| {
+                let rounds = self.ratios(case, Contestant::Weir, peer);
+                let median = (!rounds.is_empty()).then(|| median(rounds.clone()));
+                json!({ "rounds": rounds, "median": median })
+            };
+            json!({ "case": case.name(), "duckdb": to(Contestant::DuckDb), "flink": to(Contestant::Flink) })
         });
         json!({
             "duckdb": self.duckdb,
+            "flink": self.flink,
             "runs": self.runs.iter().map(Run::as_json).collect::<Vec<_>>(),
-            "weir_to_duckdb": ratios.collect::<Vec<_>>(),
+            "times_as_fast_as": ratios.collect::<Vec<_>>(),
             "skipped": self.skipped,
             "disagreements": self.disagreements,
         })
     }
 }
 
-fn row(case: Case, contestant: Contestant, series: &Series<'_>, ratios: &[f64]) -> Vec<String> {
+fn row(case: Case, contestant: Contestant, series: &Series<'_>, duckdb: &[f64], flink: &[f64]) -> Vec<String> {
     let (most, least) = series.slowest_and_fastest();
+    let middle =
+        |ratios: &[f64]| if ratios.is_empty() { String::new() } else { format!("{:.2}", median(ratios.to_vec())) };
     let account = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.0}"));
     vec![
         case.name().into(),
@@ -198,8 +227,9 @@ fn row(case: Case, contestant: Contestant, series: &Series<'_>, ratios: &[f64]) 
         account(series.account(|account| account.longest_checkpoint_ms)),
         account(series.account(|account| account.state_bytes as f64 / 1e6)),
         account(series.account(|account| account.longest_pause_ms)),
-        ratios.iter().map(|ratio| format!("{ratio:.2}")).collect::<Vec<_>>().join(" "),
-        if ratios.is_empty() { String::new() } else { format!("{:.2}", median(ratios.to_vec())) },
+        duckdb.iter().map(|ratio| format!("{ratio:.2}")).collect::<Vec<_>>().join(" "),
+        middle(duckdb),
+        middle(flink),
     ]
 }
 
@@ -228,12 +258,24 @@ mod tests {
     fn ratios_are_taken_within_a_round() {
         let mut report = Report::default();
         for (round, (weir, duckdb)) in [(1.0, 2.0), (4.0, 2.0), (1.0, 3.0)].into_iter().enumerate() {
-            report.runs.push(run(Contestant::Weir, round as u64, weir));
-            report.runs.push(run(Contestant::DuckDb, round as u64, duckdb));
+            report.add(run(Contestant::Weir, round as u64, weir), None, None);
+            report.add(run(Contestant::DuckDb, round as u64, duckdb), None, None);
         }
-        assert_eq!(report.ratios(Case::Dedup, Contestant::Weir), [2.0, 0.5, 3.0]);
-        assert_eq!(report.as_json()["weir_to_duckdb"][0]["median"], 2.0);
+        assert_eq!(report.ratios(Case::Dedup, Contestant::Weir, Contestant::DuckDb), [2.0, 0.5, 3.0]);
+        assert_eq!(report.as_json()["times_as_fast_as"][0]["duckdb"]["median"], 2.0);
         assert!(report.as_text().contains("2.00 0.50 3.00"), "{}", report.as_text());
+    }
+
+    #[test]
+    fn other_results_are_told() {
+        let (truth, wrong) = (["1".to_string(), "2".to_string()], ["1".to_string(), "3".to_string()]);
+        let mut report = Report::default();
+        report.add(run(Contestant::Weir, 0, 1.0), Some(&truth), Some(&truth));
+        assert_eq!(report.disagreements, Vec::<String>::new());
+        report.add(run(Contestant::Weir, 1, 1.0), Some(&truth), Some(&wrong));
+        assert_eq!(report.disagreements.len(), 1);
+        let text = report.as_text();
+        assert!(text.contains("WRONG RESULTS\ndedup, round 2: weir: ") && text.contains("1, 3"), "{text}");
     }
 
     #[test]
