@@ -23,10 +23,10 @@ use crate::{
     ids::{Attempt, CheckpointId, SubtaskId},
     operator::{Committable, Factory},
 };
-use futures::FutureExt;
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{
     sync::{mpsc, watch},
@@ -35,6 +35,9 @@ use tokio::{
 
 /// Checkpoints whose commit may be outstanding before the next one has to wait.
 const MAX_UNCOMMITTED: usize = 8;
+
+/// How long a failure is waited for of which so far only the echo is known.
+const CAUSE_WAIT: Duration = Duration::from_secs(2);
 
 /// Settings and surroundings of a run.
 #[derive(Clone, Debug)]
@@ -201,7 +204,7 @@ impl Runner {
             tokio::select! {
                 biased;
                 Some(report) = reports.recv() => self.on_report(report).await?,
-                Some(ended) = self.subtasks.join_next() => self.on_subtask_end(ended)?,
+                Some(ended) = self.subtasks.join_next() => self.on_subtask_end(ended).await?,
                 Some(committed) = self.committing.join_next() => self.on_committed(committed)?,
                 () = stop.stopped(), if !self.stopping && !self.ended => self.stopping = true,
                 () = env.sleep_until(due), if waits => {}
@@ -218,7 +221,7 @@ impl Runner {
             let _ = source.send(SourceCommand::Finish);
         }
         while let Some(ended) = self.subtasks.join_next().await {
-            self.on_subtask_end(ended)?;
+            self.on_subtask_end(ended).await?;
         }
         let manifest = self.newest.ok_or_else(|| EngineError::internal("a run ended without a checkpoint"))?;
         Ok(RunOutcome { manifest, was_finished: false })
@@ -251,32 +254,37 @@ impl Runner {
             }
             Report::Failed(subtask, error) => {
                 tracing::debug!(%subtask, %error, "subtask failed");
-                Err(self.root_cause(error))
+                Err(self.root_cause(error).await)
             }
         }
     }
 
-    /// The failure that began it: a subtask whose neighbour died first only reports the silence.
-    fn root_cause(&mut self, reported: EngineError) -> EngineError {
+    /// The failure that began it. A subtask whose neighbour died first only reports the silence, and may be heard before the one
+    /// that died: then the others are waited for, a moment.
+    async fn root_cause(&mut self, reported: EngineError) -> EngineError {
         let mut cause = reported;
-        while let Some(ended) = self.subtasks.join_next().now_or_never().flatten() {
-            let other = match ended {
-                Ok(Ok(())) => continue,
-                Ok(Err(error)) => error,
-                Err(panic) => EngineError::internal(format!("a subtask panicked: {panic}")),
+        let env = self.services.env.clone();
+        let enough = env.now() + CAUSE_WAIT;
+        while is_echo(&cause) {
+            let ended = tokio::select! {
+                Some(ended) = self.subtasks.join_next() => ended,
+                Some(committed) = self.committing.join_next() => committed.map(|committed| committed.map(|_| ())),
+                () = env.sleep_until(enough) => break,
             };
-            if is_echo(&cause) && !is_echo(&other) {
-                cause = other;
+            match ended {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => cause = error,
+                Err(panic) => cause = EngineError::internal(format!("a subtask panicked: {panic}")),
             }
         }
         cause
     }
 
-    fn on_subtask_end(&mut self, ended: Result<Result<()>, JoinError>) -> Result<()> {
+    async fn on_subtask_end(&mut self, ended: Result<Result<()>, JoinError>) -> Result<()> {
         match ended {
             Ok(Ok(())) if self.ended => Ok(()),
             Ok(Ok(())) => Err(EngineError::internal("a subtask ended before the last checkpoint")),
-            Ok(Err(error)) => Err(self.root_cause(error)),
+            Ok(Err(error)) => Err(self.root_cause(error).await),
             Err(panic) => Err(EngineError::internal(format!("a subtask panicked: {panic}"))),
         }
     }
