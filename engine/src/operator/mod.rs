@@ -62,6 +62,9 @@ pub trait Operator: Send {
     /// The operator's event time, the minimum over its inputs, has risen to `watermark`. What is emitted here reaches the
     /// next operator before the watermark does.
     ///
+    /// After a restore time begins anew, and watermarks that were heard before the checkpoint are heard again: what has been
+    /// emitted must be part of the state, or it is emitted twice.
+    ///
     /// # Errors
     /// Any error ends the attempt.
     fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
