@@ -87,7 +87,11 @@ fn configuration(operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &
             (NodeRole::Operator, "filters", json!(config))
         }
         Operator::LocalAggregate(step) => (NodeRole::Operator, "local_aggregate", json!(step.config())),
-        Operator::GlobalAggregate(step) => (NodeRole::Operator, "global_aggregate", json!(step.config())),
+        Operator::GlobalAggregate(step) => {
+            let session = matches!(step.aggregate.window, Window::Session { .. });
+            let kind = if session { "session_aggregate" } else { "global_aggregate" };
+            (NodeRole::Operator, kind, json!(step.config()))
+        }
         Operator::LocalTop(step) => (NodeRole::Operator, "local_top", json!(step.config())),
         Operator::GlobalTop(step) => (NodeRole::Operator, "global_top", json!(step.config())),
         Operator::Sink { sink, written } => sink_configuration(sink, written),
