@@ -80,6 +80,8 @@ async fn start_over(job: &Job, folder: &JobDir, store: &CheckpointStore, env: &E
     let failed = |error: std::io::Error| Failure::failed(format!("cannot write '{}': {error}", mark.display()));
     let committers = recovery::committers(&job.graph, &Registry, env)?;
     std::fs::write(&mark, "").map_err(failed)?;
+    // Whoever else runs the job finds itself replaced before anything of it goes.
+    store.claim_attempt(env).await?;
     let objects = store.remove_job().await?;
     let mut files = 0;
     for (sink, committer) in &committers {

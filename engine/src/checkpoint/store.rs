@@ -222,12 +222,14 @@ impl CheckpointStore {
         }
     }
 
-    /// Removes every object of the job.
+    /// Removes the job's checkpoints and state. The claims of attempts stay: an attempt that is alive elsewhere must go on
+    /// finding that it was replaced, and numbers go on rising.
     ///
     /// # Errors
     /// When the store refuses.
     pub async fn remove_job(&self) -> Result<usize> {
-        let all = self.list(self.layout.job()).await?;
+        let mut all = self.list(self.layout.job()).await?;
+        all.retain(|path| self.layout.attempt_of(path).is_none());
         // Manifests last: a job that is half removed still names what it needs.
         let (manifests, others): (Vec<_>, Vec<_>) =
             all.iter().partition(|path| path.filename() == Some("manifest.json"));

@@ -282,11 +282,7 @@ impl Operator for GlobalTop {
             segments.push(Segment { id: format!("window-{end}"), change: window.change(bounds, state) });
         }
         // Also when no window is held: those that were dropped must not start anew.
-        if self.emitted_until != WATERMARK_MIN {
-            let (state, until) = (state.clone(), self.emitted_until);
-            let rows = StateRows::deferred(move || state.progress(until));
-            segments.push(Segment { id: PROGRESS.into(), change: Change::Replace(rows) });
-        }
+        segments.extend(state.progress_segment(self.emitted_until));
         Ok(Snapshot { segments })
     }
 

@@ -395,10 +395,8 @@ impl Operator for LocalTop {
             let change = change(&mut given.unsaved, state, bounds, || Arc::new(counted.clone()));
             segments.push(Segment { id: format!("given-{end}"), change });
         }
-        if !segments.is_empty() && self.emitted_until != WATERMARK_MIN {
-            let (state, until) = (state.clone(), self.emitted_until);
-            let rows = StateRows::deferred(move || state.progress(until));
-            segments.push(Segment { id: PROGRESS.into(), change: Change::Replace(rows) });
+        if !segments.is_empty() {
+            segments.extend(state.progress_segment(self.emitted_until));
         }
         Ok(Snapshot { segments })
     }

@@ -19,9 +19,11 @@ use arrow::{
 use std::sync::Arc;
 use weir_engine::{
     EngineError, Result,
+    element::WATERMARK_MIN,
     hash::KeyHasher,
     key_group::{KeyGroupRange, key_group_of},
     operator::OperatorContext,
+    state::{Change, Segment, StateRows},
 };
 
 pub(super) const PROGRESS: &str = "progress";
@@ -92,8 +94,15 @@ impl TopState {
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
+    /// How far windows have been emitted, as a segment; none before the first.
+    pub(super) fn progress_segment(&self, emitted_until: i64) -> Option<Segment> {
+        let state = self.clone();
+        let rows = StateRows::deferred(move || state.progress(emitted_until));
+        (emitted_until != WATERMARK_MIN).then(|| Segment { id: PROGRESS.into(), change: Change::Replace(rows) })
+    }
+
     /// The one row of `progress`.
-    pub(super) fn progress(&self, emitted_until: i64) -> Result<Vec<RecordBatch>> {
+    fn progress(&self, emitted_until: i64) -> Result<Vec<RecordBatch>> {
         let last = self.schema.fields().len() - 1;
         let fields = self.schema.fields().iter().take(last);
         let mut columns: Vec<ArrayRef> = fields.map(|field| new_null_array(field.data_type(), 1)).collect();

@@ -26,6 +26,8 @@ async fn keeps_its_promises(store: CheckpointStore) {
     assert_eq!(store.newest_attempt().await.unwrap(), Some(Attempt(2)));
     assert!(store.remove_job().await.unwrap() > 0);
     assert!(store.checkpoints().await.unwrap().is_empty());
+    let next = store.claim_attempt(&env).await.unwrap();
+    assert_eq!(next, Attempt(3), "a fresh start fences the attempts before it");
 }
 
 #[tokio::test]
@@ -33,8 +35,10 @@ async fn a_local_folder_keeps_its_promises() {
     let folder = tempfile::tempdir().unwrap();
     let url = format!("file://{}", folder.path().display());
     keeps_its_promises(CheckpointStore::open(&url, "job").unwrap()).await;
+    let claims = folder.path().join("jobs/job/attempts");
     let left: Vec<_> = walk(folder.path());
-    assert!(left.is_empty(), "nothing is left beside: {left:?}");
+    let is_claim = |path: &PathBuf| path.starts_with(&claims) && path.extension() == Some("json".as_ref());
+    assert_eq!((left.len(), left.iter().all(is_claim)), (3, true), "nothing but claims is left: {left:?}");
 }
 
 #[tokio::test]
