@@ -13,6 +13,8 @@ pub enum ErrorKind {
     Corrupt,
     /// Another owner took the job over; this one must stop.
     Fenced,
+    /// Somebody that this one depends on is gone: an echo, the cause is elsewhere.
+    Disconnected,
     /// A broken invariant of ours.
     Internal,
     /// A crash that a test asked for at a named point.
@@ -50,6 +52,11 @@ impl EngineError {
     /// Another owner took over.
     pub fn fenced(message: impl Into<String>) -> Self {
         EngineError { kind: ErrorKind::Fenced, message: message.into() }
+    }
+
+    /// Somebody that this one depends on is gone.
+    pub fn disconnected(message: impl Into<String>) -> Self {
+        EngineError { kind: ErrorKind::Disconnected, message: message.into() }
     }
 
     /// A broken invariant of ours.

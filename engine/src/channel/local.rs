@@ -36,10 +36,17 @@ struct Queue {
     blocked: bool,
     ended: bool,
     sender_gone: bool,
+    /// Why the sender is gone, where that is known.
+    failure: Option<EngineError>,
+    /// Told of bytes that were taken out, where the producer is elsewhere and keeps the credit itself.
+    on_taken: Option<TakenCallback>,
 }
 
+/// Told of bytes that a consumer has taken out of a channel.
+pub type TakenCallback = Arc<dyn Fn(usize) + Send + Sync>;
+
 /// The sending end of one channel.
-pub struct ChannelSender {
+pub struct LocalSender {
     shared: Arc<Shared>,
     channel: usize,
 }
@@ -50,7 +57,7 @@ pub struct ChannelReceiver {
 }
 
 /// Channels into one gate, each with a credit of `capacity` bytes.
-pub fn local_channels(count: usize, capacity: usize) -> (Vec<ChannelSender>, ChannelReceiver) {
+pub fn local_channels(count: usize, capacity: usize) -> (Vec<LocalSender>, ChannelReceiver) {
     let channels = (0..count).map(|_| Queue::default()).collect();
     let shared = Arc::new(Shared {
         state: Mutex::new(State { channels, next: 0, receiver_gone: false }),
@@ -58,7 +65,7 @@ pub fn local_channels(count: usize, capacity: usize) -> (Vec<ChannelSender>, Cha
         credit: (0..count).map(|_| Notify::new()).collect(),
         capacity,
     });
-    let senders = (0..count).map(|channel| ChannelSender { shared: shared.clone(), channel }).collect();
+    let senders = (0..count).map(|channel| LocalSender { shared: shared.clone(), channel }).collect();
     (senders, ChannelReceiver { shared })
 }
 
@@ -68,7 +75,7 @@ impl Shared {
     }
 }
 
-impl ChannelSender {
+impl LocalSender {
     /// Sends; a batch waits for credit.
     ///
     /// # Errors
@@ -84,7 +91,7 @@ impl ChannelSender {
             {
                 let mut state = self.shared.lock();
                 if state.receiver_gone {
-                    return Err(EngineError::internal("the consumer of a channel is gone"));
+                    return Err(consumer_gone());
                 }
                 let queue = &mut state.channels[self.channel];
                 if bytes == 0 || queue.bytes < self.shared.capacity {
@@ -102,9 +109,41 @@ impl ChannelSender {
             self.shared.credit[self.channel].notified().await;
         }
     }
+
+    /// Puts an element in without waiting: its producer, elsewhere, keeps the credit. `bytes` is what it counts.
+    ///
+    /// # Errors
+    /// When the receiver is gone.
+    pub fn deliver(&self, element: StreamElement, bytes: usize) -> Result<()> {
+        let mut state = self.shared.lock();
+        if state.receiver_gone {
+            return Err(consumer_gone());
+        }
+        let queue = &mut state.channels[self.channel];
+        queue.ended |= matches!(element, StreamElement::EndOfInput);
+        queue.bytes += bytes;
+        queue.elements.push_back((element, bytes));
+        drop(state);
+        self.shared.arrived.notify_one();
+        Ok(())
+    }
+
+    /// Has `callback` told of every element with bytes that the receiver takes out.
+    pub fn on_taken(&self, callback: TakenCallback) {
+        self.shared.lock().channels[self.channel].on_taken = Some(callback);
+    }
+
+    /// Closes the channel for a reason, which the receiver reports.
+    pub fn fail(self, error: EngineError) {
+        self.shared.lock().channels[self.channel].failure = Some(error);
+    }
 }
 
-impl Drop for ChannelSender {
+fn consumer_gone() -> EngineError {
+    EngineError::disconnected("the consumer of a channel is gone")
+}
+
+impl Drop for LocalSender {
     fn drop(&mut self) {
         self.shared.lock().channels[self.channel].sender_gone = true;
         self.shared.arrived.notify_one();
@@ -136,15 +175,21 @@ impl ChannelReceiver {
             }
             if let Some((element, bytes)) = queue.elements.pop_front() {
                 queue.bytes -= bytes;
+                let on_taken = if bytes > 0 { queue.on_taken.clone() } else { None };
                 state.next = (channel + 1) % count;
                 drop(state);
                 if bytes > 0 {
                     self.shared.credit[channel].notify_one();
                 }
+                if let Some(on_taken) = on_taken {
+                    on_taken(bytes);
+                }
                 return Ok(Some((channel, element)));
             }
             if queue.sender_gone && !queue.ended {
-                return Err(EngineError::internal(format!("channel {channel} closed without an end of input")));
+                return Err(queue.failure.clone().unwrap_or_else(|| {
+                    EngineError::disconnected(format!("channel {channel} closed without an end of input"))
+                }));
             }
         }
         Ok(None)
@@ -220,6 +265,23 @@ mod tests {
         assert!(receiver.receive().now_or_never().is_none(), "a proper end is no failure");
         senders.pop();
         assert!(receiver.receive().await.unwrap_err().message.contains("without an end"));
+    }
+
+    #[tokio::test]
+    async fn what_comes_from_elsewhere_never_waits_and_its_producer_hears_of_what_is_taken() {
+        let (mut senders, mut receiver) = local_channels(1, 1);
+        let taken = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+        let count = taken.clone();
+        senders[0].on_taken(Arc::new(move |bytes| {
+            count.fetch_add(bytes, std::sync::atomic::Ordering::SeqCst);
+        }));
+        senders[0].deliver(batch(1), 70).unwrap();
+        senders[0].deliver(batch(1), 30).unwrap();
+        receiver.receive().await.unwrap();
+        receiver.receive().await.unwrap();
+        assert_eq!(taken.load(std::sync::atomic::Ordering::SeqCst), 100);
+        senders.remove(0).fail(EngineError::disconnected("worker b is gone"));
+        assert!(receiver.receive().await.unwrap_err().message.contains("worker b"));
     }
 
     #[tokio::test]

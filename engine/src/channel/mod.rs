@@ -1,8 +1,9 @@
 //! Between subtasks: a result partition splits batches over channels, an input gate merges channels into one stream.
 //!
-//! Channels here are those of one process: bounded queues of batches that are handed over without a copy. Credit is counted
-//! in bytes and per channel; barriers and watermarks never wait for it. Only [`StreamElement::EndOfInput`] ends a channel:
-//! one whose sender is gone without it is a failure.
+//! Channels within a process are bounded queues of batches that are handed over without a copy; one to another process is a
+//! [`RemoteSender`] at the producer and, at the consumer, a queue that the network delivers to. Credit is counted in bytes and
+//! per channel; barriers and watermarks never wait for it. Only [`StreamElement::EndOfInput`] ends a channel: one whose
+//! sender is gone without it is a failure.
 //!
 //! [`StreamElement::EndOfInput`]: crate::element::StreamElement::EndOfInput
 
@@ -10,8 +11,10 @@ mod input_gate;
 mod local;
 mod partitioner;
 mod result_partition;
+mod sender;
 
 pub use input_gate::{GateEvent, InputGate};
-pub use local::{ChannelReceiver, ChannelSender, local_channels};
+pub use local::{ChannelReceiver, LocalSender, TakenCallback, local_channels};
 pub use partitioner::{RowPartitioner, Split};
 pub use result_partition::ResultPartition;
+pub use sender::{ChannelSender, RemoteSender};

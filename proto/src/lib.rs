@@ -1,0 +1,17 @@
+//! The wire: what coordinators, workers and commands say to each other, and the door through which they reach each other.
+//!
+//! [`v1`] is generated from `proto/weir/v1/*.proto`; nothing there has a meaning of its own, each room converts at its door.
+//! [`net`] is the network, real or simulated, and [`transport`] runs gRPC over it. Data between workers has frames of its
+//! own (the worker's data plane).
+
+pub mod net;
+pub mod transport;
+
+/// Version 1 of all services.
+pub mod v1 {
+    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated; the .proto files say what each part is")]
+    tonic::include_proto!("weir.v1");
+}
+
+/// The version that a worker and its coordinator must share.
+pub const PROTOCOL_VERSION: u32 = 1;
