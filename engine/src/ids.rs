@@ -48,3 +48,20 @@ impl fmt::Display for SubtaskId {
         write!(f, "{}/{}", self.task, self.index)
     }
 }
+
+/// The channel between two subtasks over one edge.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChannelId {
+    /// Index of the edge in the job graph.
+    pub edge: usize,
+    /// The producing subtask.
+    pub producer: SubtaskId,
+    /// The consuming subtask.
+    pub consumer: SubtaskId,
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} -> {} (edge {})", self.producer, self.consumer, self.edge)
+    }
+}

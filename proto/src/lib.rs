@@ -9,7 +9,12 @@ pub mod transport;
 
 /// Version 1 of all services.
 pub mod v1 {
-    #![allow(clippy::all, missing_docs, unused_qualifications, reason = "generated; the .proto files say what each part is")]
+    #![allow(
+        clippy::all,
+        missing_docs,
+        unused_qualifications,
+        reason = "generated; the .proto files say what each part is"
+    )]
     tonic::include_proto!("weir.v1");
 }
 

@@ -17,7 +17,8 @@ use tonic::transport::{Channel, Endpoint, server::Connected};
 /// # Errors
 /// When the address makes no sense, or nobody answers within `timeout`.
 pub async fn connect(network: SharedNetwork, address: &str, timeout: Duration) -> Result<Channel, tonic::Status> {
-    let refused = |error: &dyn std::error::Error| tonic::Status::unavailable(format!("cannot reach {address}: {error}"));
+    let refused =
+        |error: &dyn std::error::Error| tonic::Status::unavailable(format!("cannot reach {address}: {error}"));
     let endpoint = Endpoint::from_shared(format!("http://{address}"))
         .map_err(|error| tonic::Status::invalid_argument(format!("'{address}' is not HOST:PORT: {error}")))?;
     let dialled = address.to_string();
@@ -52,7 +53,11 @@ impl Connected for Accepted {
 }
 
 impl AsyncRead for Accepted {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_read(context, buffer)
     }
 }

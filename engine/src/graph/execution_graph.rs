@@ -4,7 +4,7 @@
 //! a tree of nodes with one head.
 
 use super::{Edge, JobGraph, Node, NodeRole, Partitioner};
-use crate::{element::Port, error::Result};
+use crate::{element::Port, error::Result, ids::SubtaskId};
 
 /// A job graph cut into tasks.
 #[derive(Clone, Debug)]
@@ -108,6 +108,14 @@ impl ExecutionGraph {
     /// Tasks whose head is a source.
     pub fn source_tasks(&self) -> impl Iterator<Item = usize> + '_ {
         (0..self.tasks.len()).filter(|task| self.node(*task, 0).role == NodeRole::Source)
+    }
+
+    /// Every subtask, in order.
+    pub fn subtask_ids(&self) -> impl Iterator<Item = SubtaskId> + '_ {
+        let of_task = |(task, definition): (usize, &Task)| {
+            (0..definition.parallelism).map(move |index| SubtaskId { task, index }).collect::<Vec<_>>()
+        };
+        self.tasks.iter().enumerate().flat_map(of_task)
     }
 
     /// Number of subtasks in all.

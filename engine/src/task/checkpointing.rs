@@ -17,25 +17,32 @@ use futures::future::try_join_all;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// What a subtask tells the runner.
+/// What a subtask tells whoever drives its attempt.
 #[derive(Debug)]
-pub(crate) enum Report {
+pub enum Report {
     /// Its part of a checkpoint is durable.
     Acknowledged(Acknowledgement),
     /// Its source has no more.
     Exhausted(SubtaskId),
+    /// It has ended, as it should.
+    Finished(SubtaskId),
     /// It failed, and with it the attempt.
     Failed(SubtaskId, EngineError),
 }
 
 /// A subtask's surroundings. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct TaskServices {
-    pub(crate) env: Env,
-    pub(crate) store: CheckpointStore,
-    pub(crate) attempt: Attempt,
-    pub(crate) observer: Arc<Observer>,
-    pub(crate) reports: mpsc::UnboundedSender<Report>,
+pub struct TaskServices {
+    /// Time, chance and planned crashes.
+    pub env: Env,
+    /// Where snapshots go.
+    pub store: CheckpointStore,
+    /// The attempt that the subtask belongs to.
+    pub attempt: Attempt,
+    /// Shows what happens.
+    pub observer: Arc<Observer>,
+    /// To whoever drives the attempt.
+    pub reports: mpsc::UnboundedSender<Report>,
 }
 
 impl TaskServices {
@@ -48,18 +55,15 @@ impl TaskServices {
         self.report(Report::Exhausted(subtask));
     }
 
-    pub(crate) fn report_end(&self, subtask: SubtaskId, result: &Result<()>) {
-        if let Err(error) = result {
-            self.report(Report::Failed(subtask, error.clone()));
-        }
+    pub(crate) fn report_end(&self, subtask: SubtaskId, result: Result<()>) {
+        self.report(match result {
+            Ok(()) => Report::Finished(subtask),
+            Err(error) => Report::Failed(subtask, error),
+        });
     }
 
     pub(crate) fn start_step(&self) -> Moment {
         self.env.now()
-    }
-
-    pub(crate) fn end_step(&self, started: Moment) {
-        self.observer.saw_step(self.env.now() - started);
     }
 }
 

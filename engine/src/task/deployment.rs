@@ -1,4 +1,4 @@
-//! Building every subtask of a graph in one process: its operators, its channels, its state.
+//! Building subtasks in this process, all of a job's or some: their operators, their channels, their state.
 
 use super::{
     chain::{Chain, Link, LinkBody},
@@ -7,59 +7,104 @@ use super::{
     subtask::{Body, Head, SourceCommand, Subtask},
 };
 use crate::{
-    channel::{ChannelReceiver, ChannelSender, InputGate, ResultPartition, RowPartitioner, local_channels},
+    channel::{
+        ChannelReceiver, ChannelSender, InputGate, LocalSender, ResultPartition, RowPartitioner, local_channels,
+    },
     checkpoint::Manifest,
     error::Result,
     graph::{ExecutionGraph, NodeRole, Partitioner},
-    ids::SubtaskId,
+    ids::{ChannelId, SubtaskId},
     key_group::range_of,
     operator::{Counters, Factory, OperatorContext, Source},
 };
-use std::collections::HashMap;
-use tokio::{sync::mpsc, task::JoinSet};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
 
-/// Every subtask of a job, ready to run, and the ends to command its sources by.
-pub(crate) struct Deployment {
-    pub(crate) subtasks: Vec<Subtask>,
-    pub(crate) sources: HashMap<SubtaskId, mpsc::UnboundedSender<SourceCommand>>,
+/// Subtasks, ready to run, and the ends to command their sources by.
+pub struct Deployment {
+    subtasks: Vec<Subtask>,
+    sources: SourceCommands,
 }
 
-/// Builds and restores all subtasks.
-pub(crate) async fn deploy(
+/// Subtasks that run. Dropped, they are aborted.
+pub struct RunningSubtasks {
+    tasks: JoinSet<()>,
+    sources: SourceCommands,
+}
+
+/// Commands the sources among some subtasks. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct SourceCommands(BTreeMap<SubtaskId, mpsc::UnboundedSender<SourceCommand>>);
+
+impl SourceCommands {
+    /// Tells every source. One that is gone has failed, which its own report says.
+    pub fn command(&self, command: SourceCommand) {
+        for source in self.0.values() {
+            let _ = source.send(command);
+        }
+    }
+}
+
+impl Deployment {
+    /// Starts every subtask, on the given runtime.
+    pub fn start(self, runtime: &Handle) -> RunningSubtasks {
+        let mut tasks = JoinSet::new();
+        for subtask in self.subtasks {
+            tasks.spawn_on(subtask.run(), runtime);
+        }
+        RunningSubtasks { tasks, sources: self.sources }
+    }
+}
+
+impl RunningSubtasks {
+    /// The sources among them.
+    pub fn sources(&self) -> SourceCommands {
+        self.sources.clone()
+    }
+
+    /// Ends them where they stand, as a crash would, and waits until none does anything any more.
+    pub async fn abort(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// Builds and restores `subtasks`, which are among those that `channels` were made for.
+///
+/// # Errors
+/// When an operator cannot be built or its state cannot be read back.
+pub async fn deploy(
     graph: &ExecutionGraph,
     factory: &dyn Factory,
     services: &TaskServices,
     manifest: Option<&Manifest>,
-    channel_bytes: usize,
+    mut channels: Channels,
+    subtasks: &BTreeSet<SubtaskId>,
 ) -> Result<Deployment> {
-    let mut channels = Channels::new(graph, channel_bytes);
     let mut restorer = manifest.map(|manifest| Restorer::new(&services.store, &services.env, manifest));
-    let mut deployment = Deployment { subtasks: Vec::new(), sources: HashMap::new() };
-    for (task, definition) in graph.tasks.iter().enumerate() {
-        for index in 0..definition.parallelism {
-            let id = SubtaskId { task, index };
-            let (mut chain, source) = build_chain(graph, factory, services, id)?;
-            if let Some(restorer) = &mut restorer {
-                for link in &mut chain.links {
-                    restorer.restore(link).await?;
-                }
+    let mut deployment = Deployment { subtasks: Vec::new(), sources: SourceCommands::default() };
+    for id in subtasks.iter().copied() {
+        let (mut chain, source) = build_chain(graph, factory, services, id)?;
+        if let Some(restorer) = &mut restorer {
+            for link in &mut chain.links {
+                restorer.restore(link).await?;
             }
-            let head = match source {
-                None => Head::Gate(InputGate::new(channels.receiver(id))),
-                Some(mut source) => {
-                    let node = &graph.node(task, 0).id;
-                    let splits = restorer.as_ref().map(|restorer| restorer.splits(node)).unwrap_or_default();
-                    source.restore(splits).await.map_err(|error| error.context(node))?;
-                    let (sender, commands) = mpsc::unbounded_channel();
-                    deployment.sources.insert(id, sender);
-                    Head::Source { source, commands }
-                }
-            };
-            let outputs = channels.outputs(graph, id);
-            let (uploads, deliveries) = (JoinSet::new(), Vec::new());
-            let body = Body { id, chain, outputs, services: services.clone(), uploads, deliveries };
-            deployment.subtasks.push(Subtask { id, head, body });
         }
+        let head = match source {
+            None => Head::Gate(InputGate::new(channels.receiver(id))),
+            Some(mut source) => {
+                let node = &graph.node(id.task, 0).id;
+                let splits = restorer.as_ref().map(|restorer| restorer.splits(node)).unwrap_or_default();
+                source.restore(splits).await.map_err(|error| error.context(node))?;
+                let (sender, commands) = mpsc::unbounded_channel();
+                deployment.sources.0.insert(id, sender);
+                Head::Source { source, commands }
+            }
+        };
+        let outputs = channels.outputs(graph, id);
+        let (uploads, deliveries) = (JoinSet::new(), Vec::new());
+        let gauges = services.observer.add_subtask(id);
+        let body = Body { id, chain, outputs, services: services.clone(), uploads, deliveries, gauges };
+        deployment.subtasks.push(Subtask { id, head, body });
     }
     Ok(deployment)
 }
@@ -98,34 +143,57 @@ fn build_chain(
             }
             NodeRole::Sink => LinkBody::Sink(factory.sink(node, context).map_err(|error| error.context(&node.id))?),
         };
-        services.observer.add_node(&node.id, counters.clone());
+        services.observer.add_node(id, &node.id, counters.clone());
         links.push(Link::new(node.id.clone(), body, link.targets.clone(), id.index, key_groups, counters));
     }
     Ok((Chain { links }, source))
 }
 
-/// All channels of a graph, waiting to be taken by their two ends.
-struct Channels {
-    receivers: HashMap<SubtaskId, ChannelReceiver>,
-    /// By edge, producing subtask and consuming subtask.
-    senders: HashMap<(usize, usize, usize), ChannelSender>,
+/// The channels of some subtasks of a graph: those among themselves, and the ends of those to and from others.
+pub struct Wiring {
+    /// For [`deploy`]. The network adds its [`Channels::connect`] for every outbound channel first.
+    pub channels: Channels,
+    /// Channels from subtasks elsewhere: where the network delivers to.
+    pub inbound: BTreeMap<ChannelId, LocalSender>,
+    /// Channels to subtasks elsewhere.
+    pub outbound: Vec<ChannelId>,
 }
 
-impl Channels {
-    fn new(graph: &ExecutionGraph, channel_bytes: usize) -> Self {
-        let mut channels = Channels { receivers: HashMap::new(), senders: HashMap::new() };
-        for (task, definition) in graph.tasks.iter().enumerate().filter(|(_, task)| !task.inputs.is_empty()) {
-            for index in 0..definition.parallelism {
-                let producers: Vec<(usize, usize)> =
-                    definition.inputs.iter().flat_map(|edge| producers(graph, *edge, index)).collect();
-                let (senders, receiver) = local_channels(producers.len(), channel_bytes);
-                channels.receivers.insert(SubtaskId { task, index }, receiver);
-                for ((edge, producer), sender) in producers.into_iter().zip(senders) {
-                    channels.senders.insert((edge, producer, index), sender);
+/// Channel ends, waiting to be taken by their subtasks.
+#[derive(Default)]
+pub struct Channels {
+    receivers: BTreeMap<SubtaskId, ChannelReceiver>,
+    senders: BTreeMap<ChannelId, ChannelSender>,
+}
+
+impl Wiring {
+    /// For the subtasks `here`; each channel has a credit of `channel_bytes`.
+    pub fn new(graph: &ExecutionGraph, here: &BTreeSet<SubtaskId>, channel_bytes: usize) -> Self {
+        let mut wiring = Wiring { channels: Channels::default(), inbound: BTreeMap::new(), outbound: Vec::new() };
+        for consumer in graph.subtask_ids().filter(|id| !graph.tasks[id.task].inputs.is_empty()) {
+            let channels = channels_into(graph, consumer);
+            if !here.contains(&consumer) {
+                wiring.outbound.extend(channels.into_iter().filter(|channel| here.contains(&channel.producer)));
+                continue;
+            }
+            let (senders, receiver) = local_channels(channels.len(), channel_bytes);
+            wiring.channels.receivers.insert(consumer, receiver);
+            for (channel, sender) in channels.into_iter().zip(senders) {
+                if here.contains(&channel.producer) {
+                    wiring.channels.senders.insert(channel, ChannelSender::Local(sender));
+                } else {
+                    wiring.inbound.insert(channel, sender);
                 }
             }
         }
-        channels
+        wiring
+    }
+}
+
+impl Channels {
+    /// The sending end of a channel to a subtask elsewhere.
+    pub fn connect(&mut self, channel: ChannelId, sender: ChannelSender) {
+        self.senders.insert(channel, sender);
     }
 
     fn receiver(&mut self, id: SubtaskId) -> ChannelReceiver {
@@ -138,8 +206,12 @@ impl Channels {
             .map(|output| {
                 let edge = &graph.job.edges[output.edge];
                 let parallelism = graph.tasks[output.to_task].parallelism;
-                let channels =
-                    (0..parallelism).map(|consumer| self.senders.remove(&(output.edge, id.index, consumer))).collect();
+                let to = |index| SubtaskId { task: output.to_task, index };
+                let channels = (0..parallelism)
+                    .map(|index| {
+                        self.senders.remove(&ChannelId { edge: output.edge, producer: id, consumer: to(index) })
+                    })
+                    .collect();
                 let partitioner =
                     RowPartitioner::new(&edge.partitioner, id.index, parallelism, graph.job.max_parallelism);
                 ResultPartition::new(partitioner, edge.columns.clone(), channels)
@@ -148,11 +220,17 @@ impl Channels {
     }
 }
 
-/// The producing subtasks with a channel over `edge` to the consumer's subtask `index`.
-fn producers(graph: &ExecutionGraph, edge: usize, index: usize) -> Vec<(usize, usize)> {
-    let parallelism = graph.tasks[graph.task_producing(edge)].parallelism;
-    match graph.job.edges[edge].partitioner {
-        Partitioner::Forward => vec![(edge, index)],
-        _ => (0..parallelism).map(|producer| (edge, producer)).collect(),
-    }
+/// The channels into a subtask's gate, in the order of the gate's inputs.
+fn channels_into(graph: &ExecutionGraph, consumer: SubtaskId) -> Vec<ChannelId> {
+    let edges = graph.tasks[consumer.task].inputs.iter().copied();
+    edges
+        .flat_map(|edge| {
+            let task = graph.task_producing(edge);
+            let indices = match graph.job.edges[edge].partitioner {
+                Partitioner::Forward => consumer.index..consumer.index + 1,
+                _ => 0..graph.tasks[task].parallelism,
+            };
+            indices.map(move |index| ChannelId { edge, producer: SubtaskId { task, index }, consumer })
+        })
+        .collect()
 }

@@ -1,17 +1,21 @@
-//! Running a graph: subtasks, each a loop around one chain of operators, and the runner that drives a whole job in one process.
+//! Running a graph: subtasks, each a loop around one chain of operators, and what drives them.
 //!
-//! [`local_runner::run`] claims an attempt, finishes what the last one had decided ([`recovery`]), builds every subtask
-//! (`deployment`), restores it, starts it, and then does what a coordinator does: triggers checkpoints, collects their
-//! acknowledgements, writes manifests, commits.
+//! [`deployment`] builds and restores subtasks (all of a job's, or those that a worker is given); [`attempt`] drives them:
+//! triggers checkpoints, collects acknowledgements, writes manifests, has them committed; [`recovery`] is what a new attempt
+//! does first. [`local_runner::run`] puts the three together in one process; a cluster puts a network between them.
 
+pub mod attempt;
 mod chain;
-mod checkpointing;
-mod deployment;
+pub mod checkpointing;
+pub mod deployment;
 pub mod local_runner;
 pub mod observer;
 pub mod recovery;
 mod restore;
 mod subtask;
 
-pub use local_runner::{RunOutcome, RunSettings, StopSignal, run};
+pub use attempt::{RunOutcome, StopSignal};
+pub use checkpointing::{Report, TaskServices};
+pub use local_runner::{RunSettings, run};
 pub use observer::Observer;
+pub use subtask::SourceCommand;

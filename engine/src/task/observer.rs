@@ -2,14 +2,15 @@
 
 use crate::{
     checkpoint::manifest::Manifest,
-    ids::{Attempt, CheckpointId},
+    element::WATERMARK_MIN,
+    ids::{Attempt, CheckpointId, SubtaskId},
     operator::Counters,
 };
 use std::{
     collections::BTreeMap,
     sync::{
-        Mutex,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex,
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -17,10 +18,58 @@ use std::{
 /// Shared between a run and whoever shows its progress.
 #[derive(Debug, Default)]
 pub struct Observer {
-    nodes: Mutex<Vec<(String, Counters)>>,
+    nodes: Mutex<Vec<(SubtaskId, String, Counters)>>,
+    subtasks: Mutex<Vec<(SubtaskId, Arc<SubtaskGauges>)>>,
     run: Mutex<RunStatus>,
     longest_step_us: AtomicU64,
     state_bytes: AtomicU64,
+}
+
+/// What one subtask shows of itself.
+#[derive(Debug)]
+pub struct SubtaskGauges {
+    busy_us: AtomicU64,
+    delivering_us: AtomicU64,
+    watermark: AtomicI64,
+}
+
+impl Default for SubtaskGauges {
+    fn default() -> Self {
+        SubtaskGauges {
+            busy_us: AtomicU64::new(0),
+            delivering_us: AtomicU64::new(0),
+            watermark: AtomicI64::new(WATERMARK_MIN),
+        }
+    }
+}
+
+impl SubtaskGauges {
+    pub(crate) fn busy(&self, took: Duration) {
+        self.busy_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn delivering(&self, took: Duration) {
+        self.delivering_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    pub(crate) fn watermark(&self, watermark: i64) {
+        self.watermark.store(watermark, Ordering::Relaxed);
+    }
+}
+
+/// One subtask at one moment.
+#[derive(Clone, Debug)]
+pub struct SubtaskView {
+    /// Which.
+    pub id: SubtaskId,
+    /// Time spent in operators.
+    pub busy: Duration,
+    /// Time spent handing results on: nearly all of it waiting where somebody downstream is slower.
+    pub delivering: Duration,
+    /// Its event time, once known; milliseconds since the epoch.
+    pub watermark: Option<i64>,
+    /// Every operator of its chain, head first, with its counters.
+    pub operators: Vec<(String, BTreeMap<String, u64>)>,
 }
 
 /// Where a run stands.
@@ -41,8 +90,14 @@ pub struct RunStatus {
 }
 
 impl Observer {
-    pub(crate) fn add_node(&self, id: &str, counters: Counters) {
-        self.nodes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((id.to_string(), counters));
+    pub(crate) fn add_node(&self, subtask: SubtaskId, id: &str, counters: Counters) {
+        self.nodes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((subtask, id.to_string(), counters));
+    }
+
+    pub(crate) fn add_subtask(&self, id: SubtaskId) -> Arc<SubtaskGauges> {
+        let gauges = Arc::new(SubtaskGauges::default());
+        self.subtasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((id, gauges.clone()));
+        gauges
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut RunStatus)) {
@@ -68,13 +123,33 @@ impl Observer {
     /// The counters of every node now, summed over its subtasks.
     pub fn counters(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
         let mut sums: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for (node, counters) in self.nodes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter() {
+        for (_, node, counters) in self.nodes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter() {
             let sums = sums.entry(node.clone()).or_default();
             for (name, value) in counters.values() {
                 *sums.entry(name).or_default() += value;
             }
         }
         sums
+    }
+
+    /// Every subtask now: its gauges, and the counters of each operator of its chain.
+    pub fn subtasks(&self) -> Vec<SubtaskView> {
+        let nodes = self.nodes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let subtasks = self.subtasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let operators = |id| {
+            let own = nodes.iter().filter(move |(subtask, ..)| *subtask == id);
+            own.map(|(_, node, counters)| (node.clone(), counters.values())).collect()
+        };
+        subtasks
+            .iter()
+            .map(|(id, gauges)| SubtaskView {
+                id: *id,
+                busy: Duration::from_micros(gauges.busy_us.load(Ordering::Relaxed)),
+                delivering: Duration::from_micros(gauges.delivering_us.load(Ordering::Relaxed)),
+                watermark: Some(gauges.watermark.load(Ordering::Relaxed)).filter(|time| *time != WATERMARK_MIN),
+                operators: operators(*id),
+            })
+            .collect()
     }
 
     /// Where the run stands.

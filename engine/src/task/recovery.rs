@@ -3,8 +3,9 @@
 //! Invariants: nothing of a new attempt runs before every committable of the newest completed checkpoint is visible; nothing
 //! is swept away before no former attempt can complete a checkpoint any more. An attempt that is frozen just before it creates
 //! its manifest may go on at any time: so the new one first takes that number itself, with a checkpoint that changes nothing
-//! ([`take_over`]).
+//! (in [`recover`]).
 
+use super::attempt::ControlPlane;
 use crate::{
     checkpoint::{CheckpointStore, Manifest, manifest::FORMAT_VERSION, retire},
     env::Env,
@@ -14,10 +15,37 @@ use crate::{
     operator::{CommitOutcome, Committable, Committer, Factory, SweepScope},
 };
 use bytes::Bytes;
+use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The committers of a job's sinks, by node id.
 pub type Committers = BTreeMap<String, Arc<dyn Committer>>;
+
+/// The record and the commits of a job that runs in one process: its manifests are the record.
+pub struct LocalControl {
+    /// Where checkpoints lie.
+    pub store: CheckpointStore,
+    /// Time, chance and planned crashes.
+    pub env: Env,
+    /// One for each sink.
+    pub committers: Arc<Committers>,
+}
+
+impl ControlPlane for LocalControl {
+    fn completed<'a>(&'a self, _manifest: &'a Manifest) -> BoxFuture<'a, Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn commit(&self, checkpoint: CheckpointId, committables: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+        let (store, env, committers) = (self.store.clone(), self.env.clone(), self.committers.clone());
+        async move { commit(&store, &env, &committers, checkpoint, &committables).await }.boxed()
+    }
+
+    fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
+        let committers = self.committers.clone();
+        async move { sweep(&committers, &scope).await.map(|_| ()) }.boxed()
+    }
+}
 
 /// Opens the committer of every sink of a job.
 ///
@@ -98,15 +126,37 @@ pub async fn commit(
     env.crash_point("commit.marked")
 }
 
-/// Finishes what the newest checkpoint decided, and takes the number after it, so that no former attempt can complete a
-/// checkpoint any more. Returns what to go on from; nothing when there is nothing to go on from and nobody was before.
+/// What a new attempt does before anything of it runs: finishes what the newest checkpoint decided, makes sure that no former
+/// attempt can complete another, sweeps away what they left. Returns what to go on from.
 ///
 /// # Errors
 /// When the newest checkpoint cannot be continued, or storage or a sink refuses.
-pub async fn take_over(
+pub async fn recover(
     store: &CheckpointStore,
     env: &Env,
-    committers: &Committers,
+    control: &dyn ControlPlane,
+    graph: &JobGraph,
+    definition: &str,
+    attempt: Attempt,
+) -> Result<Option<Manifest>> {
+    let newest = take_over(store, env, control, graph, definition, attempt).await?;
+    let keep: Vec<Committable> = newest.iter().flat_map(Manifest::to_commit).cloned().collect();
+    control.sweep(SweepScope { attempt, keep }).await?;
+    env.crash_point("recovery.swept")?;
+    let removed = retire::retire(store, env, graph.checkpoint.retain, attempt, true).await?;
+    if removed > 0 {
+        tracing::info!(removed, "removed state files of dead attempts");
+    }
+    env.crash_point("recovery.done")?;
+    Ok(newest)
+}
+
+/// Finishes what the newest checkpoint decided, and takes the number after it, so that no former attempt can complete a
+/// checkpoint any more. Returns what to go on from; nothing when there is nothing to go on from and nobody was before.
+async fn take_over(
+    store: &CheckpointStore,
+    env: &Env,
+    control: &dyn ControlPlane,
     graph: &JobGraph,
     definition: &str,
     attempt: Attempt,
@@ -115,8 +165,9 @@ pub async fn take_over(
         let newest = store.newest().await?;
         if let Some(manifest) = &newest {
             check(manifest, graph, definition)?;
-            let decided: Vec<Committable> = manifest.to_commit().cloned().collect();
-            commit(store, env, committers, manifest.checkpoint, &decided).await?;
+            // Its creator may have died before it could take it down.
+            control.completed(manifest).await?;
+            control.commit(manifest.checkpoint, manifest.to_commit().cloned().collect()).await?;
         }
         env.crash_point("recovery.committed")?;
         let is_first = newest.is_none() && attempt == Attempt(1);
@@ -126,6 +177,7 @@ pub async fn take_over(
         let same = unchanged(newest, env, graph, definition, attempt);
         if store.create(env, &store.layout().manifest(same.checkpoint), same.to_bytes()?.into()).await? {
             env.crash_point("recovery.taken_over")?;
+            control.completed(&same).await?;
             return Ok(Some(same));
         }
         // A former attempt was faster: its checkpoint is the newest now.
@@ -153,30 +205,18 @@ fn unchanged(newest: Option<Manifest>, env: &Env, graph: &JobGraph, definition: 
     }
 }
 
-/// Removes what dead attempts have left behind. None of them can complete a checkpoint any more: see [`take_over`].
+/// Removes what dead attempts have staged. None of them can complete a checkpoint any more: see [`recover`]. Returns how much.
 ///
 /// # Errors
-/// When storage or a sink refuses.
-pub async fn sweep(
-    store: &CheckpointStore,
-    env: &Env,
-    committers: &Committers,
-    newest: Option<&Manifest>,
-    attempt: Attempt,
-    retain: usize,
-) -> Result<()> {
-    let keep: Vec<Committable> = newest.into_iter().flat_map(Manifest::to_commit).cloned().collect();
-    let scope = SweepScope { attempt, keep };
+/// When a sink refuses.
+pub async fn sweep(committers: &Committers, scope: &SweepScope) -> Result<u64> {
+    let mut removed = 0;
     for (sink, committer) in committers {
-        let swept = committer.sweep(&scope).await.map_err(|error| error.context(format!("sweeping '{sink}'")))?;
+        let swept = committer.sweep(scope).await.map_err(|error| error.context(format!("sweeping '{sink}'")))?;
         if swept > 0 {
             tracing::info!(sink, swept, "removed what dead attempts had staged");
         }
+        removed += swept;
     }
-    env.crash_point("recovery.swept")?;
-    let removed = retire::retire(store, env, retain, attempt, true).await?;
-    if removed > 0 {
-        tracing::info!(removed, "removed state files of dead attempts");
-    }
-    env.crash_point("recovery.done")
+    Ok(removed)
 }

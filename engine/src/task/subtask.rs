@@ -6,14 +6,18 @@
 use super::{
     chain::{Chain, Delivery},
     checkpointing::{self, TaskServices},
+    observer::SubtaskGauges,
 };
 use crate::{
     channel::{GateEvent, InputGate, ResultPartition},
     element::{Barrier, StreamElement, WATERMARK_MAX},
-    error::Result,
+    env::Moment,
+    error::{EngineError, Result},
     ids::{CheckpointId, SubtaskId},
     operator::{Source, SourceEvent, SplitState},
 };
+use futures::FutureExt;
+use std::{panic::AssertUnwindSafe, sync::Arc};
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// One subtask, ready to run.
@@ -29,11 +33,18 @@ pub(crate) enum Head {
     Gate(InputGate),
 }
 
-/// What the runner tells a source's subtask.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum SourceCommand {
+/// What a source's subtask is told by whoever drives its attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceCommand {
     /// Let barrier *n* flow. After the last one nothing more is read.
-    Checkpoint { checkpoint: CheckpointId, last: bool },
+    Checkpoint {
+        /// Its number.
+        checkpoint: CheckpointId,
+        /// After it nothing more is read.
+        last: bool,
+    },
+    /// Read nothing more and let event time go to its end, as if the input had ended.
+    Drain,
     /// The last checkpoint is complete: end the stream.
     Finish,
 }
@@ -47,20 +58,30 @@ pub(crate) struct Body {
     /// Uploads of snapshots; they die with the subtask.
     pub(crate) uploads: JoinSet<()>,
     pub(crate) deliveries: Vec<Delivery>,
+    pub(crate) gauges: Arc<SubtaskGauges>,
 }
 
 impl Subtask {
-    /// Runs until the input ends or something fails.
-    pub(crate) async fn run(self) -> Result<()> {
+    /// Runs until the input ends or something fails, and reports which.
+    pub(crate) async fn run(self) {
         let Subtask { id, head, body } = self;
         let services = body.services.clone();
-        let result = match head {
-            Head::Source { source, commands } => run_source(source, commands, body).await,
-            Head::Gate(gate) => run_behind_gate(gate, body).await,
+        let running = async {
+            match head {
+                Head::Source { source, commands } => run_source(source, commands, body).await,
+                Head::Gate(gate) => run_behind_gate(gate, body).await,
+            }
         };
-        services.report_end(id, &result);
-        result
+        // A bug in one operator ends its attempt, with its words, and not the process.
+        let result = AssertUnwindSafe(running).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&panic)));
+        services.report_end(id, result);
     }
+}
+
+fn panicked(panic: &(dyn std::any::Any + Send)) -> EngineError {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
+    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into());
+    EngineError::internal(format!("a subtask panicked: {text}"))
 }
 
 async fn run_behind_gate(mut gate: InputGate, mut body: Body) -> Result<()> {
@@ -70,7 +91,7 @@ async fn run_behind_gate(mut gate: InputGate, mut body: Body) -> Result<()> {
                 body.services.env.crash_point("subtask.batch")?;
                 let step = body.services.start_step();
                 body.chain.process(batch, &mut body.deliveries)?;
-                body.services.end_step(step);
+                body.end_step(step);
                 body.deliver().await?;
             }
             GateEvent::Watermark(watermark) => body.watermark(watermark).await?,
@@ -96,9 +117,13 @@ async fn run_source(
                     let splits = source.snapshot()?;
                     body.barrier(Barrier { checkpoint }, splits).await?;
                 }
+                Some(SourceCommand::Drain) => {
+                    if reading {
+                        reading = body.source_event(SourceEvent::EndOfInput).await?;
+                    }
+                }
                 Some(SourceCommand::Finish) => return body.finish().await,
-                // The runner is gone, and with it whoever could complete a checkpoint.
-                None => return Ok(()),
+                None => return Err(EngineError::disconnected("nobody drives this attempt any more")),
             },
             event = source.next(), if reading => {
                 body.services.env.crash_point("source.batch")?;
@@ -116,7 +141,7 @@ impl Body {
             SourceEvent::Rows(port, batch) => {
                 let step = self.services.start_step();
                 self.chain.emit_from_source(port, batch, &mut self.deliveries)?;
-                self.services.end_step(step);
+                self.end_step(step);
                 self.deliver().await?;
             }
             SourceEvent::Watermark(watermark) => self.watermark(watermark).await?,
@@ -130,10 +155,17 @@ impl Body {
         Ok(true)
     }
 
+    fn end_step(&self, started: Moment) {
+        let took = self.services.env.now() - started;
+        self.services.observer.saw_step(took);
+        self.gauges.busy(took);
+    }
+
     async fn watermark(&mut self, watermark: i64) -> Result<()> {
+        self.gauges.watermark(watermark);
         let step = self.services.start_step();
         self.chain.watermark(watermark, &mut self.deliveries)?;
-        self.services.end_step(step);
+        self.end_step(step);
         self.deliver().await?;
         self.signal(&StreamElement::Watermark(watermark)).await
     }
@@ -142,11 +174,11 @@ impl Body {
         self.services.env.crash_point("subtask.barrier_arrived")?;
         let step = self.services.start_step();
         self.chain.prepare_snapshot(&mut self.deliveries)?;
-        self.services.end_step(step);
+        self.end_step(step);
         self.deliver().await?;
         let step = self.services.start_step();
         let captured = self.chain.capture(barrier.checkpoint)?;
-        self.services.end_step(step);
+        self.end_step(step);
         self.services.env.crash_point("subtask.captured")?;
         self.signal(&StreamElement::Barrier(barrier)).await?;
         self.services.env.crash_point("subtask.barrier_forwarded")?;
@@ -161,12 +193,17 @@ impl Body {
     }
 
     async fn deliver(&mut self) -> Result<()> {
+        if self.deliveries.is_empty() {
+            return Ok(());
+        }
+        let started = self.services.start_step();
         for delivery in self.deliveries.drain(..) {
             match delivery {
                 Delivery::Output(output, batch) => self.outputs[output].emit(batch).await?,
                 Delivery::Sink(link, batch) => self.chain.sink(link)?.write(batch).await?,
             }
         }
+        self.gauges.delivering(self.services.env.now() - started);
         Ok(())
     }
 

@@ -1,0 +1,409 @@
+//! Drives one attempt of a job: triggers checkpoints, collects their acknowledgements, writes manifests, commits.
+//!
+//! It knows neither where subtasks run nor who executes a commit: it hears [`Report`]s, gives [`SourceCommand`]s, and asks a
+//! [`ControlPlane`]. So one process and a cluster are driven by the same code.
+//!
+//! The commit point is the creation of a checkpoint's manifest: it fails where there is one already, and numbers have no
+//! gaps, so that of two processes that believe to own a job only one can go on.
+
+use super::{checkpointing::Report, observer::Observer, subtask::SourceCommand};
+use crate::{
+    checkpoint::{
+        CheckpointStore, Manifest,
+        manifest::FORMAT_VERSION,
+        pending::{Acknowledgement, PendingCheckpoint},
+        retire,
+    },
+    env::{Env, Moment},
+    error::{EngineError, ErrorKind, Result},
+    graph::ExecutionGraph,
+    ids::{Attempt, CheckpointId, SubtaskId},
+    operator::{Committable, SweepScope},
+};
+use futures::future::BoxFuture;
+use std::{
+    collections::{BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, watch},
+    task::{JoinError, JoinSet},
+};
+
+/// Checkpoints whose commit may be outstanding before the next one has to wait.
+const MAX_UNCOMMITTED: usize = 8;
+
+/// How long a failure is waited for of which so far only the echo is known.
+const CAUSE_WAIT: Duration = Duration::from_secs(2);
+
+/// Who keeps the record of a job and executes its commits: this process, or a cluster.
+pub trait ControlPlane: Send + Sync {
+    /// Takes down that a checkpoint is complete, durably. Nothing of it is committed before.
+    ///
+    /// # Errors
+    /// When it cannot be taken down, or another owner has the job.
+    fn completed<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<()>>;
+
+    /// Makes the committables of a completed checkpoint visible and marks that they are. Doing it again changes nothing.
+    ///
+    /// # Errors
+    /// When a sink or storage refuses.
+    fn commit(&self, checkpoint: CheckpointId, committables: Vec<Committable>) -> BoxFuture<'static, Result<()>>;
+
+    /// Removes what dead attempts have staged in the job's sinks.
+    ///
+    /// # Errors
+    /// When a sink refuses.
+    fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>>;
+}
+
+/// How a run ended, when it did not fail.
+#[derive(Clone, Debug)]
+pub struct RunOutcome {
+    /// The last checkpoint, all of it committed.
+    pub manifest: Manifest,
+    /// Whether it had been finished before this run began.
+    pub was_finished: bool,
+}
+
+/// What a run has been asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    /// To go on.
+    Nothing,
+    /// To stop with a last checkpoint and commit.
+    Stop,
+    /// To let event time go to its end first, as if the input had ended.
+    Drain,
+}
+
+/// Asks a run to stop with a last checkpoint and commit. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct StopSignal(watch::Sender<Asked>);
+
+impl Default for StopSignal {
+    fn default() -> Self {
+        StopSignal(watch::Sender::new(Asked::Nothing))
+    }
+}
+
+impl StopSignal {
+    /// Asks to stop: the job can go on later.
+    pub fn stop(&self) {
+        self.ask(Asked::Stop);
+    }
+
+    /// Asks to end the job as if its input had ended: all windows fire.
+    pub fn drain(&self) {
+        self.ask(Asked::Drain);
+    }
+
+    fn ask(&self, what: Asked) {
+        self.0.send_if_modified(|asked| {
+            let more = what > *asked;
+            *asked = what.max(*asked);
+            more
+        });
+    }
+
+    async fn asked_for_more_than(&self, known: Asked) -> Asked {
+        let mut watching = self.0.subscribe();
+        // The sender lives as long as self.
+        watching.wait_for(|asked| *asked > known).await.map_or(known, |asked| *asked)
+    }
+}
+
+/// What drives an attempt, and with which means.
+pub struct AttemptSettings {
+    /// The graph.
+    pub graph: Arc<ExecutionGraph>,
+    /// Fingerprint of the definition.
+    pub definition: String,
+    /// Where checkpoints lie.
+    pub store: CheckpointStore,
+    /// Time, chance and planned crashes.
+    pub env: Env,
+    /// The attempt's number, claimed.
+    pub attempt: Attempt,
+    /// Shows what happens.
+    pub observer: Arc<Observer>,
+    /// What the attempt was restored from.
+    pub restored: Option<Manifest>,
+    /// The record, and the commits.
+    pub control: Arc<dyn ControlPlane>,
+    /// Tells every source something; one that is gone has failed, which its own report says.
+    pub sources: Box<dyn Fn(SourceCommand) + Send + Sync>,
+    /// How long a checkpoint may take before the attempt is given up.
+    pub checkpoint_timeout: Duration,
+}
+
+/// Drives an attempt whose subtasks run, until its input ends or it is asked to stop.
+///
+/// # Errors
+/// Whatever ends the attempt: its root cause, not an echo of it.
+pub async fn drive(
+    settings: AttemptSettings,
+    reports: mpsc::UnboundedReceiver<Report>,
+    stop: StopSignal,
+) -> Result<RunOutcome> {
+    Driver::new(settings).drive(reports, stop).await
+}
+
+struct Driver {
+    settings: AttemptSettings,
+    /// Subtasks that have not ended.
+    running: BTreeSet<SubtaskId>,
+    /// Sources that have more.
+    reading: BTreeSet<SubtaskId>,
+    asked: Asked,
+    next: CheckpointId,
+    next_due: Moment,
+    pending: Option<InProgress>,
+    /// Completed checkpoints that are being committed, oldest first.
+    uncommitted: VecDeque<(CheckpointId, Vec<Committable>)>,
+    committing: JoinSet<Result<CheckpointId>>,
+    newest: Option<Manifest>,
+    /// The last checkpoint of this run is complete; what is left is to commit it.
+    ended: bool,
+}
+
+struct InProgress {
+    checkpoint: PendingCheckpoint,
+    triggered: Moment,
+    last: bool,
+}
+
+impl Driver {
+    fn new(settings: AttemptSettings) -> Self {
+        let newest = settings.restored.clone();
+        let next = newest.as_ref().map_or(CheckpointId(1), |manifest| manifest.checkpoint.next());
+        let sources: BTreeSet<usize> = settings.graph.source_tasks().collect();
+        let running: BTreeSet<SubtaskId> = settings.graph.subtask_ids().collect();
+        Driver {
+            reading: running.iter().filter(|id| sources.contains(&id.task)).copied().collect(),
+            running,
+            next_due: settings.env.now() + settings.graph.job.checkpoint.interval(),
+            settings,
+            asked: Asked::Nothing,
+            next,
+            pending: None,
+            uncommitted: VecDeque::new(),
+            committing: JoinSet::new(),
+            newest,
+            ended: false,
+        }
+    }
+
+    async fn drive(mut self, mut reports: mpsc::UnboundedReceiver<Report>, stop: StopSignal) -> Result<RunOutcome> {
+        loop {
+            self.trigger_if_due()?;
+            self.commit_next();
+            if self.ended && self.uncommitted.is_empty() {
+                break;
+            }
+            let (due, waits) = self.next_timer();
+            let env = self.settings.env.clone();
+            tokio::select! {
+                biased;
+                report = reports.recv() => {
+                    let report = report.ok_or_else(|| EngineError::internal("nobody reports any more"))?;
+                    self.on_report(report, &mut reports).await?;
+                }
+                Some(committed) = self.committing.join_next() => self.on_committed(committed)?,
+                asked = stop.asked_for_more_than(self.asked), if !self.ended => self.on_asked(asked),
+                () = env.sleep_until(due), if waits => self.check_time()?,
+            }
+        }
+        self.finish(reports).await
+    }
+
+    /// Ends the streams: everything is committed.
+    async fn finish(mut self, mut reports: mpsc::UnboundedReceiver<Report>) -> Result<RunOutcome> {
+        self.settings.env.crash_point("run.committed")?;
+        (self.settings.sources)(SourceCommand::Finish);
+        while !self.running.is_empty() {
+            let report = reports.recv().await.ok_or_else(|| EngineError::internal("nobody reports any more"))?;
+            self.on_report(report, &mut reports).await?;
+        }
+        let manifest = self.newest.ok_or_else(|| EngineError::internal("a run ended without a checkpoint"))?;
+        Ok(RunOutcome { manifest, was_finished: false })
+    }
+
+    fn on_asked(&mut self, asked: Asked) {
+        self.asked = asked;
+        if asked == Asked::Drain {
+            (self.settings.sources)(SourceCommand::Drain);
+        }
+    }
+
+    /// The moment to wake up at, if any: a checkpoint is due, or has taken too long.
+    fn next_timer(&self) -> (Moment, bool) {
+        match &self.pending {
+            Some(pending) => (pending.triggered + self.settings.checkpoint_timeout, true),
+            None => (self.next_due, !self.ended && self.uncommitted.len() < MAX_UNCOMMITTED),
+        }
+    }
+
+    fn check_time(&self) -> Result<()> {
+        match &self.pending {
+            Some(pending) if self.settings.env.now() >= pending.triggered + self.settings.checkpoint_timeout => {
+                let missing: Vec<String> = pending.checkpoint.missing().iter().map(SubtaskId::to_string).collect();
+                Err(EngineError::io(format!(
+                    "checkpoint {} was not acknowledged within {:?} by subtasks {}",
+                    pending.checkpoint.checkpoint(),
+                    self.settings.checkpoint_timeout,
+                    missing.join(", ")
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn trigger_if_due(&mut self) -> Result<()> {
+        let last = self.reading.is_empty() || self.asked == Asked::Stop;
+        let due = last || self.settings.env.now() >= self.next_due;
+        if !due || self.ended || self.pending.is_some() || self.uncommitted.len() >= MAX_UNCOMMITTED {
+            return Ok(());
+        }
+        let (checkpoint, triggered) = (self.next, self.settings.env.now());
+        self.next_due = triggered + self.settings.graph.job.checkpoint.interval();
+        self.settings.env.crash_point("checkpoint.triggered")?;
+        (self.settings.sources)(SourceCommand::Checkpoint { checkpoint, last });
+        let pending = PendingCheckpoint::new(checkpoint, &self.settings.graph);
+        self.pending = Some(InProgress { checkpoint: pending, triggered, last });
+        Ok(())
+    }
+
+    async fn on_report(&mut self, report: Report, reports: &mut mpsc::UnboundedReceiver<Report>) -> Result<()> {
+        match report {
+            Report::Acknowledged(acknowledgement) => self.on_acknowledged(acknowledgement).await,
+            Report::Exhausted(subtask) => {
+                self.reading.remove(&subtask);
+                Ok(())
+            }
+            Report::Finished(subtask) if self.ended => {
+                self.running.remove(&subtask);
+                Ok(())
+            }
+            Report::Finished(subtask) => {
+                Err(EngineError::internal(format!("subtask {subtask} ended before the last checkpoint")))
+            }
+            Report::Failed(subtask, error) => {
+                tracing::debug!(?subtask, %error, "failed");
+                Err(self.root_cause(error, reports).await)
+            }
+        }
+    }
+
+    /// The failure that began it. A subtask whose neighbour died first only reports the silence, and may be heard before the one
+    /// that died: then the others are waited for, a moment.
+    async fn root_cause(&self, reported: EngineError, reports: &mut mpsc::UnboundedReceiver<Report>) -> EngineError {
+        let mut cause = reported;
+        let env = self.settings.env.clone();
+        let enough = env.now() + CAUSE_WAIT;
+        while cause.kind == ErrorKind::Disconnected {
+            tokio::select! {
+                biased;
+                report = reports.recv() => match report {
+                    Some(Report::Failed(_, error)) => cause = error,
+                    Some(_) => {}
+                    None => break,
+                },
+                () = env.sleep_until(enough) => break,
+            }
+        }
+        cause
+    }
+
+    async fn on_acknowledged(&mut self, acknowledgement: Acknowledgement) -> Result<()> {
+        let Some(pending) = &mut self.pending else {
+            return Err(EngineError::internal(format!(
+                "subtask {} acknowledged checkpoint {}, which nobody waits for",
+                acknowledgement.subtask, acknowledgement.checkpoint
+            )));
+        };
+        if !pending.checkpoint.acknowledge(acknowledgement)? {
+            return Ok(());
+        }
+        match self.pending.take() {
+            Some(complete) => self.complete(complete).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Everything is durable: write the manifest. From its creation on the checkpoint's results will become visible.
+    async fn complete(&mut self, complete: InProgress) -> Result<()> {
+        let InProgress { checkpoint, triggered, last } = complete;
+        let id = checkpoint.checkpoint();
+        let acknowledged = checkpoint.into_acknowledged();
+        let AttemptSettings { env, store, attempt, observer, graph, definition, control, .. } = &self.settings;
+        let manifest = Manifest {
+            format_version: FORMAT_VERSION,
+            weir_version: env!("CARGO_PKG_VERSION").into(),
+            job: graph.job.name.clone(),
+            definition: definition.clone(),
+            checkpoint: id,
+            attempt: *attempt,
+            completed_at_ms: env.wall_clock_ms(),
+            duration_ms: (env.now() - triggered).as_millis() as u64,
+            last: last && self.reading.is_empty(),
+            max_parallelism: graph.job.max_parallelism,
+            operators: acknowledged.operators,
+            committables: acknowledged.committables,
+            uncommitted: self.uncommitted.iter().flat_map(|(_, committables)| committables.clone()).collect(),
+        };
+        env.crash_point("manifest.before")?;
+        refuse_if_replaced(store, *attempt).await?;
+        let bytes = manifest.to_bytes()?;
+        if !store.create(env, &store.layout().manifest(id), bytes.into()).await? {
+            return Err(EngineError::fenced(format!(
+                "checkpoint {id} was completed by another process: this one stops"
+            )));
+        }
+        env.crash_point("manifest.created")?;
+        // A successor that has come far may have forgotten its own checkpoint of this number, so that creating it proves nothing.
+        refuse_if_replaced(store, *attempt).await?;
+        control.completed(&manifest).await?;
+        env.crash_point("manifest.recorded")?;
+        tracing::debug!(checkpoint = %id, took_ms = manifest.duration_ms, last, "checkpoint complete");
+        observer.completed(&manifest);
+        self.uncommitted.push_back((id, manifest.committables.clone()));
+        self.newest = Some(manifest);
+        self.next = id.next();
+        self.ended = last;
+        Ok(())
+    }
+
+    /// Commits the oldest completed checkpoint, beside the processing; one at a time, so in order.
+    fn commit_next(&mut self) {
+        if !self.committing.is_empty() {
+            return;
+        }
+        let Some((checkpoint, committables)) = self.uncommitted.front().cloned() else { return };
+        let (control, store, env) =
+            (self.settings.control.clone(), self.settings.store.clone(), self.settings.env.clone());
+        let (retain, attempt) = (self.settings.graph.job.checkpoint.retain, self.settings.attempt);
+        self.committing.spawn(async move {
+            control.commit(checkpoint, committables).await?;
+            retire::retire(&store, &env, retain, attempt, false).await?;
+            Ok(checkpoint)
+        });
+    }
+
+    fn on_committed(&mut self, committed: Result<Result<CheckpointId>, JoinError>) -> Result<()> {
+        let committed = committed.map_err(|error| EngineError::internal(format!("committing failed: {error}")))??;
+        self.uncommitted.pop_front();
+        self.settings.observer.update(|run| run.committed = Some(committed));
+        Ok(())
+    }
+}
+
+async fn refuse_if_replaced(store: &CheckpointStore, attempt: Attempt) -> Result<()> {
+    match store.newest_attempt().await? {
+        Some(newest) if newest > attempt => Err(EngineError::fenced(format!(
+            "attempt {newest} has replaced attempt {attempt}: another process runs this job, this one stops"
+        ))),
+        _ => Ok(()),
+    }
+}
