@@ -27,5 +27,6 @@ pub mod parquet_pages;
 pub mod state;
 pub mod task;
 pub mod testing;
+pub mod wire;
 
 pub use error::{EngineError, ErrorKind, Result};

@@ -7,10 +7,11 @@ use crate::{
     ids::{CheckpointId, SubtaskId},
     operator::Committable,
 };
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// What one subtask has made durable for a checkpoint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Acknowledgement {
     /// Who.
     pub subtask: SubtaskId,

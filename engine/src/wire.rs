@@ -1,0 +1,240 @@
+//! Wire types ↔ ours, at the door. What comes from the wire is checked here and nowhere else.
+
+use crate::{
+    checkpoint::pending::Acknowledgement,
+    error::{EngineError, ErrorKind, Result},
+    ids::{Attempt, CheckpointId, SubtaskId},
+    task::{Report, SourceCommand},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use weir_proto::v1::{self as pb, coordinator_message, worker_message};
+
+/// One incarnation of a job.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptKey {
+    /// The job's name.
+    pub job: String,
+    /// The attempt's number.
+    pub attempt: Attempt,
+}
+
+impl std::fmt::Display for AttemptKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "attempt {} of job '{}'", self.attempt, self.job)
+    }
+}
+
+impl From<&AttemptKey> for pb::AttemptId {
+    fn from(key: &AttemptKey) -> Self {
+        pb::AttemptId { job: key.job.clone(), attempt: key.attempt.0 }
+    }
+}
+
+impl TryFrom<Option<pb::AttemptId>> for AttemptKey {
+    type Error = EngineError;
+
+    fn try_from(id: Option<pb::AttemptId>) -> Result<Self> {
+        let id = id.filter(|id| !id.job.is_empty() && id.attempt > 0).ok_or_else(|| malformed("no attempt is named"))?;
+        Ok(AttemptKey { job: id.job, attempt: Attempt(id.attempt) })
+    }
+}
+
+impl From<SubtaskId> for pb::SubtaskId {
+    fn from(id: SubtaskId) -> Self {
+        pb::SubtaskId { task: id.task as u32, index: id.index as u32 }
+    }
+}
+
+impl From<pb::SubtaskId> for SubtaskId {
+    fn from(id: pb::SubtaskId) -> Self {
+        SubtaskId { task: id.task as usize, index: id.index as usize }
+    }
+}
+
+impl From<&EngineError> for pb::Failure {
+    fn from(error: &EngineError) -> Self {
+        use pb::failure::Kind;
+        let kind = match error.kind {
+            ErrorKind::Definition => Kind::Definition,
+            ErrorKind::Io => Kind::Io,
+            ErrorKind::Corrupt => Kind::Corrupt,
+            ErrorKind::Fenced => Kind::Fenced,
+            ErrorKind::Disconnected => Kind::Disconnected,
+            ErrorKind::Internal => Kind::Internal,
+            ErrorKind::Crash => Kind::Crash,
+        };
+        pb::Failure { kind: kind.into(), message: error.message.clone() }
+    }
+}
+
+impl From<pb::Failure> for EngineError {
+    fn from(failure: pb::Failure) -> Self {
+        use pb::failure::Kind;
+        let kind = match failure.kind() {
+            Kind::Definition => ErrorKind::Definition,
+            Kind::Io => ErrorKind::Io,
+            Kind::Corrupt => ErrorKind::Corrupt,
+            Kind::Fenced => ErrorKind::Fenced,
+            Kind::Disconnected => ErrorKind::Disconnected,
+            Kind::Internal => ErrorKind::Internal,
+            Kind::Crash => ErrorKind::Crash,
+        };
+        EngineError { kind, message: failure.message }
+    }
+}
+
+/// What a subtask reports, as its worker says it.
+///
+/// # Errors
+/// When an acknowledgement cannot be written as JSON.
+pub fn report_to_wire(attempt: &AttemptKey, report: &Report) -> Result<worker_message::Kind> {
+    let event = |subtask: &SubtaskId| pb::SubtaskEvent { attempt: Some(attempt.into()), subtask: Some((*subtask).into()) };
+    Ok(match report {
+        Report::Acknowledged(acknowledgement) => worker_message::Kind::Acknowledged(pb::Acknowledged {
+            attempt: Some(attempt.into()),
+            acknowledgement: to_json(acknowledgement)?,
+        }),
+        Report::Exhausted(subtask) => worker_message::Kind::Exhausted(event(subtask)),
+        Report::Finished(subtask) => worker_message::Kind::Finished(event(subtask)),
+        Report::Failed(subtask, error) => worker_message::Kind::Failed(pb::SubtaskFailed {
+            attempt: Some(attempt.into()),
+            subtask: Some((*subtask).into()),
+            failure: Some(error.into()),
+        }),
+    })
+}
+
+/// The report in a worker's message, if it is one.
+///
+/// # Errors
+/// When it is malformed.
+pub fn report_from_wire(message: worker_message::Kind) -> Result<Option<(AttemptKey, Report)>> {
+    let of_event = |event: pb::SubtaskEvent| -> Result<(AttemptKey, SubtaskId)> {
+        Ok((event.attempt.try_into()?, subtask(event.subtask)?))
+    };
+    Ok(Some(match message {
+        worker_message::Kind::Acknowledged(acknowledged) => {
+            let acknowledgement: Acknowledgement = from_json(&acknowledged.acknowledgement, "an acknowledgement")?;
+            (acknowledged.attempt.try_into()?, Report::Acknowledged(acknowledgement))
+        }
+        worker_message::Kind::Exhausted(event) => {
+            let (attempt, subtask) = of_event(event)?;
+            (attempt, Report::Exhausted(subtask))
+        }
+        worker_message::Kind::Finished(event) => {
+            let (attempt, subtask) = of_event(event)?;
+            (attempt, Report::Finished(subtask))
+        }
+        worker_message::Kind::Failed(failed) => {
+            let failure = failed.failure.ok_or_else(|| malformed("a failure without a cause"))?;
+            (failed.attempt.try_into()?, Report::Failed(subtask(failed.subtask)?, failure.into()))
+        }
+        _ => return Ok(None),
+    }))
+}
+
+/// A command to the sources of an attempt, as the coordinator says it.
+pub fn command_to_wire(attempt: &AttemptKey, command: SourceCommand) -> coordinator_message::Kind {
+    use pb::source_command::Kind;
+    let kind = match command {
+        SourceCommand::Checkpoint { checkpoint, last } => {
+            Kind::Checkpoint(pb::Checkpoint { checkpoint: checkpoint.0, last })
+        }
+        SourceCommand::Drain => Kind::Drain(pb::Nothing {}),
+        SourceCommand::Finish => Kind::Finish(pb::Nothing {}),
+    };
+    coordinator_message::Kind::Command(pb::SourceCommand { attempt: Some(attempt.into()), kind: Some(kind) })
+}
+
+/// The command in a message.
+///
+/// # Errors
+/// When it is malformed.
+pub fn command_from_wire(command: pb::SourceCommand) -> Result<(AttemptKey, SourceCommand)> {
+    use pb::source_command::Kind;
+    let what = match command.kind.ok_or_else(|| malformed("an unknown command to a source"))? {
+        Kind::Checkpoint(checkpoint) => SourceCommand::Checkpoint {
+            checkpoint: CheckpointId(checkpoint.checkpoint),
+            last: checkpoint.last,
+        },
+        Kind::Drain(_) => SourceCommand::Drain,
+        Kind::Finish(_) => SourceCommand::Finish,
+    };
+    Ok((command.attempt.try_into()?, what))
+}
+
+/// As JSON.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn to_json<T: Serialize>(value: &T) -> Result<bytes::Bytes> {
+    let json = serde_json::to_vec(value).map_err(|error| EngineError::internal(format!("cannot be written: {error}")))?;
+    Ok(json.into())
+}
+
+/// From JSON; `what` it should be is named in the error.
+///
+/// # Errors
+/// When it is something else.
+pub fn from_json<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T> {
+    serde_json::from_slice(json).map_err(|error| malformed(format!("{what} cannot be read: {error}")))
+}
+
+fn subtask(id: Option<pb::SubtaskId>) -> Result<SubtaskId> {
+    id.map(SubtaskId::from).ok_or_else(|| malformed("no subtask is named"))
+}
+
+fn malformed(what: impl std::fmt::Display) -> EngineError {
+    EngineError::internal(format!("malformed message: {what}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::manifest::SubtaskState;
+
+    fn key() -> AttemptKey {
+        AttemptKey { job: "ad-click".into(), attempt: Attempt(3) }
+    }
+
+    #[test]
+    fn reports_come_back_as_they_were() {
+        let subtask = SubtaskId { task: 1, index: 2 };
+        let acknowledgement = Acknowledgement {
+            subtask,
+            checkpoint: CheckpointId(7),
+            operators: vec![("dedup.unique".into(), SubtaskState { subtask: 2, ..SubtaskState::default() })],
+            committables: vec![],
+        };
+        let reports = [
+            Report::Acknowledged(acknowledgement),
+            Report::Exhausted(subtask),
+            Report::Finished(subtask),
+            Report::Failed(subtask, EngineError::disconnected("gone")),
+        ];
+        for report in reports {
+            let wire = report_to_wire(&key(), &report).unwrap();
+            let (attempt, back) = report_from_wire(wire).unwrap().expect("it is a report");
+            assert_eq!(attempt, key());
+            assert_eq!(format!("{back:?}"), format!("{report:?}"));
+        }
+    }
+
+    #[test]
+    fn commands_come_back_as_they_were() {
+        let checkpoint = SourceCommand::Checkpoint { checkpoint: CheckpointId(4), last: true };
+        for command in [checkpoint, SourceCommand::Drain, SourceCommand::Finish] {
+            let coordinator_message::Kind::Command(wire) = command_to_wire(&key(), command) else { panic!() };
+            assert_eq!(command_from_wire(wire).unwrap(), (key(), command));
+        }
+    }
+
+    #[test]
+    fn what_names_no_attempt_is_refused() {
+        assert!(AttemptKey::try_from(None).is_err());
+        assert!(command_from_wire(pb::SourceCommand::default()).is_err());
+        assert!(report_from_wire(worker_message::Kind::Exhausted(pb::SubtaskEvent::default())).is_err());
+        let garbage = pb::Acknowledged { attempt: Some((&key()).into()), acknowledgement: "x".into() };
+        assert!(report_from_wire(worker_message::Kind::Acknowledged(garbage)).is_err());
+    }
+}
