@@ -34,7 +34,8 @@ impl TryFrom<Option<pb::AttemptId>> for AttemptKey {
     type Error = EngineError;
 
     fn try_from(id: Option<pb::AttemptId>) -> Result<Self> {
-        let id = id.filter(|id| !id.job.is_empty() && id.attempt > 0).ok_or_else(|| malformed("no attempt is named"))?;
+        let id =
+            id.filter(|id| !id.job.is_empty() && id.attempt > 0).ok_or_else(|| malformed("no attempt is named"))?;
         Ok(AttemptKey { job: id.job, attempt: Attempt(id.attempt) })
     }
 }
@@ -88,7 +89,8 @@ impl From<pb::Failure> for EngineError {
 /// # Errors
 /// When an acknowledgement cannot be written as JSON.
 pub fn report_to_wire(attempt: &AttemptKey, report: &Report) -> Result<worker_message::Kind> {
-    let event = |subtask: &SubtaskId| pb::SubtaskEvent { attempt: Some(attempt.into()), subtask: Some((*subtask).into()) };
+    let event =
+        |subtask: &SubtaskId| pb::SubtaskEvent { attempt: Some(attempt.into()), subtask: Some((*subtask).into()) };
     Ok(match report {
         Report::Acknowledged(acknowledgement) => worker_message::Kind::Acknowledged(pb::Acknowledged {
             attempt: Some(attempt.into()),
@@ -153,10 +155,9 @@ pub fn command_to_wire(attempt: &AttemptKey, command: SourceCommand) -> coordina
 pub fn command_from_wire(command: pb::SourceCommand) -> Result<(AttemptKey, SourceCommand)> {
     use pb::source_command::Kind;
     let what = match command.kind.ok_or_else(|| malformed("an unknown command to a source"))? {
-        Kind::Checkpoint(checkpoint) => SourceCommand::Checkpoint {
-            checkpoint: CheckpointId(checkpoint.checkpoint),
-            last: checkpoint.last,
-        },
+        Kind::Checkpoint(checkpoint) => {
+            SourceCommand::Checkpoint { checkpoint: CheckpointId(checkpoint.checkpoint), last: checkpoint.last }
+        }
         Kind::Drain(_) => SourceCommand::Drain,
         Kind::Finish(_) => SourceCommand::Finish,
     };
@@ -168,7 +169,8 @@ pub fn command_from_wire(command: pb::SourceCommand) -> Result<(AttemptKey, Sour
 /// # Errors
 /// When it cannot be written.
 pub fn to_json<T: Serialize>(value: &T) -> Result<bytes::Bytes> {
-    let json = serde_json::to_vec(value).map_err(|error| EngineError::internal(format!("cannot be written: {error}")))?;
+    let json =
+        serde_json::to_vec(value).map_err(|error| EngineError::internal(format!("cannot be written: {error}")))?;
     Ok(json.into())
 }
 
