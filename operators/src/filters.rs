@@ -1,15 +1,18 @@
 //! The star schema of filters: a click is counted once under every filter that it matches.
 //!
 //! For every filter the matching rows are emitted with the filter's id in one more column, `filter_id`. Rows that match
-//! no filter are counted in `filtered_out`. The filters' order is the order of the output.
+//! no filter are counted in `filtered_out`. A row that a filter's condition fails on is a dead letter and counted under no
+//! filter at all, not even one that it matches: it is repaired and counted as a whole, or not. The filters' order is the
+//! order of the output.
 
 use crate::{
-    expression::Expression,
+    dead_letters::RefusedRows,
+    expression::{Expression, evaluate_rows},
     schema::{ColumnSchema, project},
 };
 use arrow::{
-    array::{Array, ArrayRef, BooleanArray, DictionaryArray, Int32Array, RecordBatch, StringArray},
-    compute::or,
+    array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray},
+    buffer::BooleanBuffer,
     datatypes::{DataType, Field, Int32Type, Schema},
 };
 use serde::{Deserialize, Serialize};
@@ -61,6 +64,7 @@ pub struct Filters {
     /// All ids; one dictionary for all batches, so that whoever keeps something per entry can keep it.
     ids: ArrayRef,
     filtered_out: Counter,
+    refused: RefusedRows,
 }
 
 impl Filters {
@@ -83,6 +87,7 @@ impl Filters {
             output: config.output.clone(),
             ids: Arc::new(ids),
             filtered_out: context.counters.counter("filtered_out"),
+            refused: RefusedRows::new(context),
         })
     }
 
@@ -99,34 +104,34 @@ impl Filters {
 }
 
 impl Operator for Filters {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, mut batch: Batch, out: &mut Collector) -> Result<()> {
+        let (conditions, ids) = (&self.conditions, self.ids.as_string::<i32>());
+        let evaluated = evaluate_rows(&batch.columns, |rows| {
+            let masks = conditions.iter().enumerate().map(|(filter, condition)| {
+                let keep = condition.evaluate_predicate(rows);
+                keep.map_err(|error| error.at(format_args!("filter \"{}\"", ids.value(filter))))
+            });
+            masks.map(|keep| Ok(Arc::new(keep?) as ArrayRef)).collect()
+        })?;
+        if let Some(kept) = evaluated.kept(batch.len()) {
+            self.refused.emit(&batch.columns, &evaluated.refused, out)?;
+            batch = batch.filter(&kept)?;
+        }
+        let Some(masks) = evaluated.columns()? else { return Ok(()) };
         // Columns that only conditions read are dropped before rows are copied.
-        let kept = match &self.output {
+        let projected = match &self.output {
             Some(names) => batch.with_columns(project(&batch.columns, names)?),
-            None => batch.clone(),
+            None => batch,
         };
-        let mut matched: Option<BooleanArray> = None;
-        let mut all_matched = false;
-        for (filter, condition) in self.conditions.iter().enumerate() {
-            if condition.is_constant_true() {
-                all_matched = true;
-                out.emit(Port::Main, self.with_id(&kept, filter)?);
-                continue;
-            }
-            let keep = condition.evaluate_predicate(&batch.columns)?;
+        let mut matched = BooleanBuffer::new_unset(projected.len());
+        for (filter, keep) in masks.iter().enumerate() {
+            let keep = keep.as_boolean();
             if keep.true_count() > 0 {
-                out.emit(Port::Main, self.with_id(&kept.filter(&keep)?, filter)?);
+                out.emit(Port::Main, self.with_id(&projected.filter(keep)?, filter)?);
             }
-            matched = match matched {
-                _ if all_matched => None,
-                Some(before) => Some(or(&before, &keep)?),
-                None => Some(keep),
-            };
+            matched = &matched | keep.values();
         }
-        if !all_matched {
-            let kept = matched.map_or(0, |matched| matched.true_count());
-            self.filtered_out.add((batch.len() - kept) as u64);
-        }
+        self.filtered_out.add((projected.len() - matched.count_set_bits()) as u64);
         Ok(())
     }
 }
@@ -135,7 +140,7 @@ impl Operator for Filters {
 mod tests {
     use super::*;
     use arrow::{
-        array::{AsArray, Int64Array},
+        array::Int64Array,
         datatypes::Int64Type,
     };
     use weir_engine::testing::OperatorHarness;
@@ -213,6 +218,28 @@ mod tests {
             let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
             assert_eq!(names, ["n", FILTER_ID]);
         }
+    }
+
+    #[test]
+    fn a_row_that_a_condition_fails_on_is_a_dead_letter_and_counted_under_no_filter() {
+        let context = OperatorContext::single("job", "filters.clicks");
+        let filters = config(&[("all", "true"), ("usa", "country = 'USA'"), ("many", "6 / (n - 2) > 0")]);
+        let mut harness = OperatorHarness::new(Box::new(Filters::new(&filters, &context).unwrap()));
+        let out = harness.process(batch()).unwrap();
+        let dead: Vec<&Batch> =
+            out.iter().filter(|(port, _)| *port == Port::DeadLetters).map(|(_, batch)| batch).collect();
+        let [dead] = dead[..] else { panic!("{out:?}") };
+        let text = |column: usize| dead.columns.column(column).as_string::<i32>().value(0).to_owned();
+        assert_eq!((dead.len(), text(0), text(4)), (1, "filters.clicks".into(), r#"{"country":"DEU","n":2}"#.into()));
+        assert!(text(3).starts_with("filter \"many\": expression `6 / (n - 2) > 0`: Divide by zero"), "{}", text(3));
+        let counted: Vec<Vec<i64>> = out
+            .iter()
+            .filter(|(port, _)| *port == Port::Main)
+            .map(|(_, batch)| batch.columns.column(1).as_primitive::<Int64Type>().values().to_vec())
+            .collect();
+        assert_eq!(counted, [vec![0, 1, 3], vec![0, 3], vec![3]]);
+        assert_eq!(context.counters.counter("dead_letters").get(), 1);
+        assert_eq!(context.counters.counter("filtered_out").get(), 0);
     }
 
     #[test]

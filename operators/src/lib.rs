@@ -1,5 +1,6 @@
 //! What runs in the engine: operators, and the tables and expressions that they are made of.
 pub mod aggregate;
+pub mod dead_letters;
 pub mod dedup;
 pub mod event_time;
 pub mod expression;

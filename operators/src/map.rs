@@ -1,14 +1,16 @@
 //! The map: keeps the rows for which a condition is true, and computes the columns that go on.
 //!
-//! Rows keep their order and what travels beside them, but for key hashes: a computed column may bear the name of a
+//! A row that the condition, or an expression of a row that meets it, fails on is a dead letter: neither filtered out nor
+//! passed on. Rows keep their order and what travels beside them, but for key hashes: a computed column may bear the name of a
 //! key column and hold something else.
 
 use crate::{
-    expression::Expression,
+    dead_letters::RefusedRows,
+    expression::{EvaluationError, Expression, evaluate_rows},
     schema::{ColumnSchema, project},
 };
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
+    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions},
     datatypes::{Field, Schema},
 };
 use serde::{Deserialize, Serialize};
@@ -49,6 +51,7 @@ pub struct Map {
     condition: Option<Expression>,
     select: Option<Selection>,
     filtered_out: Counter,
+    refused: RefusedRows,
 }
 
 /// The computed columns, and which of the incoming ones they need.
@@ -78,41 +81,62 @@ impl Map {
             condition: condition.filter(|condition| !condition.is_constant_true()),
             select,
             filtered_out: context.counters.counter("filtered_out"),
+            refused: RefusedRows::new(context),
         })
     }
 }
 
 impl Operator for Map {
     fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
-        let keep = match &self.condition {
-            Some(condition) => Some(condition.evaluate_predicate(&batch.columns)?),
-            None => None,
+        let Some((batch, keep)) = self.evaluate_condition(batch, out)? else { return Ok(()) };
+        let Some(select) = &self.select else {
+            out.emit(Port::Main, keep.map_or(Ok(batch.clone()), |keep| batch.filter(&keep))?);
+            return Ok(());
         };
         // What only the condition needed is dropped before rows are copied.
-        let batch = match &self.select {
-            Some(select) => batch.with_columns(project(&batch.columns, &select.reads)?),
-            None => batch,
-        };
-        let batch = match keep {
-            Some(keep) => {
-                self.filtered_out.add((keep.len() - keep.true_count()) as u64);
-                batch.filter(&keep)?
-            }
-            None => batch,
-        };
-        if batch.is_empty() {
+        let read = batch.with_columns(project(&batch.columns, &select.reads)?);
+        let read = keep.as_ref().map_or(Ok(read.clone()), |keep| read.filter(keep))?;
+        if read.is_empty() {
             return Ok(());
         }
-        let batch = match &self.select {
-            Some(select) => {
-                let mut selected = batch.with_columns(select.compute(&batch.columns)?);
-                selected.key_hashes = None;
-                selected
+        let evaluated = evaluate_rows(&read.columns, |rows| select.evaluate(rows))?;
+        let read = match evaluated.kept(read.len()) {
+            Some(kept) => {
+                let whole = keep.as_ref().map_or(Ok(batch.clone()), |keep| batch.filter(keep))?;
+                self.refused.emit(&whole.columns, &evaluated.refused, out)?;
+                read.filter(&kept)?
             }
-            None => batch,
+            None => read,
         };
-        out.emit(Port::Main, batch);
+        let Some(columns) = evaluated.columns()? else { return Ok(()) };
+        let mut selected = read.with_columns(select.batch(columns, read.len())?);
+        selected.key_hashes = None;
+        out.emit(Port::Main, selected);
         Ok(())
+    }
+}
+
+impl Map {
+    /// The rows that the condition can be evaluated on, and for which of them it is true; without a condition, for all. None
+    /// where there is no row.
+    fn evaluate_condition(
+        &mut self,
+        mut batch: Batch,
+        out: &mut Collector,
+    ) -> Result<Option<(Batch, Option<BooleanArray>)>> {
+        let Some(condition) = &self.condition else { return Ok(Some((batch, None))) };
+        let evaluated = evaluate_rows(&batch.columns, |rows| {
+            let keep: ArrayRef = Arc::new(condition.evaluate_predicate(rows).map_err(|error| error.at("where"))?);
+            Ok(vec![keep])
+        })?;
+        if let Some(kept) = evaluated.kept(batch.len()) {
+            self.refused.emit(&batch.columns, &evaluated.refused, out)?;
+            batch = batch.filter(&kept)?;
+        }
+        let Some(keep) = evaluated.columns()?.and_then(|mut columns| columns.pop()) else { return Ok(None) };
+        let keep = keep.as_boolean().clone();
+        self.filtered_out.add((keep.len() - keep.true_count()) as u64);
+        Ok(Some((batch, Some(keep))))
     }
 }
 
@@ -126,11 +150,14 @@ impl Selection {
         Ok(Selection { names: items.iter().map(|item| item.name.clone()).collect(), expressions, reads })
     }
 
-    fn compute(&self, batch: &RecordBatch) -> Result<RecordBatch> {
-        let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.expressions.len());
-        for expression in &self.expressions {
-            columns.push(expression.evaluate(batch)?);
-        }
+    fn evaluate(&self, rows: &RecordBatch) -> std::result::Result<Vec<ArrayRef>, EvaluationError> {
+        let named = self.expressions.iter().zip(&self.names);
+        named
+            .map(|(expression, name)| expression.evaluate(rows).map_err(|error| error.at(format_args!("select.{name}"))))
+            .collect()
+    }
+
+    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
         let fields: Vec<Field> = self
             .names
             .iter()
@@ -141,7 +168,7 @@ impl Selection {
                 Field::new(name, column.data_type().clone(), nullable)
             })
             .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
     }
 }
@@ -150,7 +177,7 @@ impl Selection {
 mod tests {
     use super::*;
     use arrow::{
-        array::{Array, AsArray, DictionaryArray, Int64Array, StringArray},
+        array::{DictionaryArray, Int64Array, StringArray},
         datatypes::{DataType, Int32Type, Int64Type},
     };
     use weir_engine::{element::KeyHashes, testing::OperatorHarness};
@@ -236,9 +263,65 @@ mod tests {
         let context = OperatorContext::single("job", "map.valid");
         let error = Map::new(&config(Some("ad_di <> ''"), None), &context).unwrap_err();
         assert!(error.message.contains("there is no column `ad_di`"), "{error}");
-        let zero = config(None, Some(&[("x", "1 / (cost - 2)")]));
-        let mut harness = OperatorHarness::new(Box::new(Map::new(&zero, &context).unwrap()));
-        assert!(harness.process(batch()).unwrap_err().message.contains("Divide by zero"));
+    }
+
+    /// Dead letters as (reason, row), the rows of the main output, and the counters.
+    fn refused(config: &MapConfig, batch: Batch) -> (Vec<(String, String)>, Option<Batch>, u64, u64) {
+        let context = OperatorContext::single("job", "map.valid");
+        let map = Map::new(config, &context).unwrap();
+        let (mut letters, mut main) = (Vec::new(), None);
+        for (port, batch) in OperatorHarness::new(Box::new(map)).process(batch).unwrap() {
+            if port == Port::Main {
+                main = Some(batch);
+                continue;
+            }
+            assert_eq!(port, Port::DeadLetters);
+            assert_eq!(batch.columns.schema(), crate::dead_letters::dead_letter_schema());
+            let text = |column: usize, row| batch.columns.column(column).as_string::<i32>().value(row).to_owned();
+            letters.extend((0..batch.len()).map(|row| (text(3, row), text(4, row))));
+            assert!((0..batch.len()).all(|row| text(0, row) == "map.valid"));
+        }
+        let counter = |name: &str| context.counters.counter(name).get();
+        (letters, main, counter("dead_letters"), counter("filtered_out"))
+    }
+
+    #[test]
+    fn rows_that_an_expression_fails_on_are_dead_letters_and_the_others_go_on() {
+        // Of the row with cost 2 `where` is not known, of that with cost 3 the column, and that with cost 4 is left out.
+        let select = [("ad_id", "ad_id"), ("x", "12 / (cost - 3)")];
+        let (letters, main, dead, filtered) = refused(&config(Some("4 / (cost - 2) <> 2"), Some(&select)), batch());
+        let main = main.unwrap();
+        assert_eq!(main.columns.column(1).as_primitive::<Int64Type>().values(), &[-6]);
+        assert_eq!(&main.split_watermarks.as_ref().unwrap()[..], &[10]);
+        assert_eq!((dead, filtered), (2, 1));
+        assert!(letters[0].0.starts_with("where: expression `4 / (cost - 2) <> 2`: Divide by zero"), "{letters:?}");
+        assert!(letters[1].0.starts_with("select.x: expression `12 / (cost - 3)`: Divide by zero"), "{letters:?}");
+        assert_eq!(letters[0].1, r#"{"ad_id":null,"cost":2}"#);
+        assert_eq!(letters[1].1, r#"{"ad_id":"","cost":3}"#);
+    }
+
+    #[test]
+    fn bad_casts_and_overflows_are_dead_letters_too() {
+        let cast = config(None, Some(&[("n", "cast(ad_id as bigint)")]));
+        let (letters, main, dead, _) = refused(&cast, batch());
+        assert_eq!((main.unwrap().len(), dead), (1, 3), "only the null can be cast");
+        assert!(letters[0].0.contains("'a'"), "the value is named: {letters:?}");
+        for expression in ["cost * 3074457345618258603", "cost + 9223372036854775805", "-9223372036854775806 - cost"] {
+            let (letters, main, dead, _) = refused(&config(None, Some(&[("n", expression)])), batch());
+            assert_eq!((main.unwrap().len(), dead), (2, 2), "{expression}");
+            assert!(letters[0].0.contains("Overflow"), "{letters:?}");
+        }
+    }
+
+    #[test]
+    fn what_fails_on_no_row_at_all_ends_the_job() {
+        let context = OperatorContext::single("job", "map.valid");
+        let mut map = OperatorHarness::new(Box::new(
+            Map::new(&config(None, Some(&[("x", "cost + 1")])), &context).unwrap(),
+        ));
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
+        let other = Batch::new(RecordBatch::try_from_iter([("cost", texts)]).unwrap());
+        assert!(map.process(other).unwrap_err().message.contains("declared as Int64"));
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The columns of sources and of their dead letters.
 
 use arrow::datatypes::Schema;
+use weir_operators::dead_letters;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::source::column_type::DeclaredSchema;
-use weir_operators::source::dead_letters;
 use weir_operators::source::files::format::click_log;
 use weir_operators::source::files::parquet_schema;
 use weir_operators::source::generator::click_schema;

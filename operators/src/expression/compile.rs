@@ -5,12 +5,15 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow::error::ArrowError;
+use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion_common::{DFSchema, DataFusionError, ScalarValue, SchemaError};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::SimplifyContext;
-use datafusion_expr::{ColumnarValue, Expr, ExprSchemable};
+use datafusion_expr::{ColumnarValue, Expr, ExprSchemable, Operator};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use datafusion_physical_expr::expressions::BinaryExpr;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
@@ -47,6 +50,7 @@ impl Compiled {
         let typed = simplifier.simplify(simplifier.coerce(logical, &schema)?)?;
         let physical =
             create_physical_expr(&typed, &schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())?;
+        let physical = physical.transform_up(check_overflow).data()?;
         let constant = match &typed {
             Expr::Literal(value, _) => Some(value.clone()),
             _ => None,
@@ -69,6 +73,37 @@ impl Compiled {
             return Ok(array);
         }
         Ok(cast(&array, declared)?)
+    }
+}
+
+/// Arithmetic that does not fit its type fails instead of coming out as something else: the results are billed.
+fn check_overflow(expression: Arc<dyn PhysicalExpr>) -> Result<Transformed<Arc<dyn PhysicalExpr>>, DataFusionError> {
+    let Some(binary) = expression.downcast_ref::<BinaryExpr>() else { return Ok(Transformed::no(expression)) };
+    match binary.op() {
+        Operator::Plus | Operator::Minus | Operator::Multiply => {
+            Ok(Transformed::yes(Arc::new(binary.clone().with_fail_on_overflow(true))))
+        }
+        _ => Ok(Transformed::no(expression)),
+    }
+}
+
+/// Whether an evaluation failed because of the values that it was given, and would not on others.
+pub(super) fn is_of_values(error: &DataFusionError) -> bool {
+    match error.find_root() {
+        DataFusionError::Execution(_) | DataFusionError::External(_) => true,
+        DataFusionError::ArrowError(error, _) => matches!(
+            error.as_ref(),
+            ArrowError::DivideByZero
+                | ArrowError::ArithmeticOverflow(_)
+                | ArrowError::CastError(_)
+                | ArrowError::ParseError(_)
+                | ArrowError::ComputeError(_)
+                | ArrowError::InvalidArgumentError(_)
+                | ArrowError::ExternalError(_)
+                | ArrowError::DictionaryKeyOverflowError
+                | ArrowError::OffsetOverflowError(_)
+        ),
+        _ => false,
     }
 }
 

@@ -119,17 +119,28 @@ impl std::error::Error for ExpressionError {}
 
 /// Why an expression failed on rows that it was given.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expression `{expression}`: {message}")]
+#[error("{place}expression `{expression}`: {message}")]
 pub struct EvaluationError {
+    /// Which of a node's expressions it is, with a colon, such as `select.cost: `; may be empty.
+    pub place: String,
     /// The expression's text.
     pub expression: String,
     /// What happened, and what would avoid it.
     pub message: String,
+    /// Whether the values of some rows are to blame, so that others may do; else it would fail on any.
+    pub is_of_values: bool,
+}
+
+impl EvaluationError {
+    /// The same error, with the key that the expression stands under.
+    #[must_use]
+    pub fn at(self, place: impl fmt::Display) -> Self {
+        EvaluationError { place: format!("{place}: "), ..self }
+    }
 }
 
 impl From<EvaluationError> for EngineError {
-    /// A row that an expression does not take stays the same row at the next attempt: it is the definition that has to
-    /// change.
+    /// What an expression does not take stays the same at the next attempt: it is the definition that has to change.
     fn from(error: EvaluationError) -> Self {
         EngineError::definition(error.to_string())
     }

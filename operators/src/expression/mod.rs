@@ -13,6 +13,7 @@ mod compile;
 mod error;
 mod functions;
 mod parse;
+mod rows;
 mod stack;
 #[cfg(test)]
 mod tests;
@@ -29,6 +30,7 @@ pub use aggregate_call::{AggregateCall, AggregateFunction};
 pub use compile::type_name;
 pub use error::{EvaluationError, ExpressionError, Position};
 pub use parse::parse_select_item;
+pub use rows::{EvaluatedRows, RefusedRow, evaluate_rows};
 
 use compile::{Compiled, declared_type, is_text};
 use stack::on_planner_stack;
@@ -151,7 +153,10 @@ impl Expression {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
             .map_err(|error| self.failed(error.to_string()))?;
-        compiled.evaluate(&input, &self.data_type).map_err(|error| self.failed(advice(&compile::message_of(&error))))
+        compiled.evaluate(&input, &self.data_type).map_err(|error| EvaluationError {
+            is_of_values: compile::is_of_values(&error),
+            ..self.failed(advice(&compile::message_of(&error)))
+        })
     }
 
     /// True for the rows for which the expression is true; false where it is false or null. The result has no nulls.
@@ -217,7 +222,7 @@ impl Expression {
     }
 
     fn failed(&self, message: String) -> EvaluationError {
-        EvaluationError { expression: self.text.clone(), message }
+        EvaluationError { place: String::new(), expression: self.text.clone(), message, is_of_values: false }
     }
 }
 
@@ -225,6 +230,9 @@ impl Expression {
 fn advice(message: &str) -> String {
     if message.contains("Divide by zero") {
         return format!("{message}; `x / nullif(y, 0)` yields null instead");
+    }
+    if message.contains("Overflow") {
+        return format!("{message}; `cast(... as double)` has room, and rounds");
     }
     if message.contains("Cast error") || message.contains("parse") {
         return format!("{message}; `try_cast(... as ...)` yields null instead");

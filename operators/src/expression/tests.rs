@@ -317,6 +317,46 @@ fn select_items() {
     assert!(parse_select_item("a as b c").is_err());
 }
 
+#[test]
+fn a_row_is_refused_if_it_fails_alone_whatever_batch_it_is_in() {
+    let schema = Schema::new(vec![Field::new("x", DataType::Int64, true), Field::new("y", DataType::Int64, true)]);
+    let numbers = |of: fn(i64) -> Option<i64>| Arc::new((0..40).map(of).collect::<Int64Array>()) as ArrayRef;
+    let batch = RecordBatch::try_from_iter_with_nullable([
+        ("x", numbers(|row| (row % 7 > 0).then_some(row)), true),
+        ("y", numbers(|row| (row % 5 > 0).then_some(row % 3)), true),
+    ])
+    .unwrap();
+    for text in [
+        "x / y > 2",
+        "y <> 0 and x / y > 2",
+        "x < 30 and x / y > 2",
+        "x > 38 and x / y > 2",
+        "y = 0 or x / y > 2",
+        "case when y = 0 then x > 5 else x / y > 2 end",
+        "x * 9223372036854775807 > y",
+        "coalesce(y, x / (x - 9)) > 0",
+        "x > 0",
+    ] {
+        let expression = Expression::predicate(text, &schema).unwrap();
+        let evaluate = |rows: &RecordBatch| {
+            expression.evaluate_predicate(rows).map(|mask| vec![Arc::new(mask) as ArrayRef])
+        };
+        let evaluated = evaluate_rows(&batch, evaluate).unwrap();
+        let alone: Vec<_> = (0..batch.num_rows()).map(|row| evaluate(&batch.slice(row, 1))).collect();
+        let fails = |row: &usize| alone[*row].is_err();
+        let refused: Vec<usize> = evaluated.refused.iter().map(|refused| refused.row).collect();
+        assert_eq!(refused, (0..alone.len()).filter(fails).collect::<Vec<_>>(), "{text}");
+        let kept = evaluated.kept(alone.len()).map_or(alone.len(), |kept| kept.true_count());
+        let values = evaluated.columns().unwrap().unwrap()[0].as_boolean().iter().collect::<Vec<_>>();
+        let expected: Vec<Option<bool>> =
+            alone.iter().flatten().map(|mask| Some(mask[0].as_boolean().value(0))).collect();
+        assert_eq!((values, kept), (expected.clone(), expected.len()), "{text}");
+    }
+    let constant = Expression::new("x / 0", &schema).unwrap();
+    let all = evaluate_rows(&batch.slice(1, 3), |rows| constant.evaluate(rows)).unwrap();
+    assert_eq!((all.refused.len(), all.pieces.len()), (3, 0));
+}
+
 proptest! {
     /// Whatever the text: an expression or an error, never a panic; and what compiles has no bad effects when run.
     #[test]

@@ -1,11 +1,10 @@
 //! Where records come from, one folder a connector, and what they share.
 //!
 //! Reading order: `split_reader` (what a connector does), `reader` (what is common to all of them: splits become one stream
-//! with event time), `split_watermark` and `event_times` (who is behind, and which times cannot be meant), `dead_letters`
-//! (what could not be read), then the connectors.
+//! with event time), `split_watermark` and `event_times` (who is behind, and which times cannot be meant), then the
+//! connectors.
 
 pub mod column_type;
-pub mod dead_letters;
 mod event_times;
 pub mod files;
 pub mod generator;

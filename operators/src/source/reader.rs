@@ -10,11 +10,11 @@
 //! sent by then as its floor: its older rows are behind. There, and only there, who is late depends on when things happen.
 
 use super::{
-    dead_letters::{DeadLetter, dead_letter_batch},
     event_times::EventTimes,
     split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
     split_watermark::{SplitWatermark, WatermarkRule},
 };
+use crate::dead_letters::{DeadLetter, dead_letter_batch};
 use arrow::{array::RecordBatch, compute::filter_record_batch};
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};

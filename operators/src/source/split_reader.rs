@@ -2,7 +2,7 @@
 //!
 //! A connector knows which splits there are and reads them. It knows no event time, no watermark and no other split.
 
-use super::dead_letters::DeadLetter;
+use crate::dead_letters::DeadLetter;
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
 use weir_engine::error::Result;

@@ -8,8 +8,8 @@ use super::{
     listing::{FoundFile, Location, Place, cannot_read},
     parquet_split::{ParquetSettings, ParquetSplitReader, StoredParquetSplit},
 };
+use crate::dead_letters::DeadLetter;
 use crate::source::{
-    dead_letters::DeadLetter,
     split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
 };
 use futures::{FutureExt, future::BoxFuture};

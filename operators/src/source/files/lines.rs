@@ -7,7 +7,7 @@ use super::{
     format::{BadLine, FormatError, LineDecoder, LineFormat, rows::locate_rows},
     line_buffer::LineBuffer,
 };
-use crate::source::{dead_letters::DeadLetter, split_reader::SplitEvent};
+use crate::{dead_letters::DeadLetter, source::split_reader::SplitEvent};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};
 use std::{ops::Range, sync::Arc};

@@ -4,12 +4,12 @@
 //! identity.
 
 use super::listing::{FoundFile, Place};
+use crate::dead_letters::{DeadLetter, row_as_json};
 use crate::source::{
-    dead_letters::DeadLetter,
     parquet::{ParquetFile, ParquetLocation, ParquetRows, ParquetSplit},
     split_reader::{SplitEvent, SplitReader},
 };
-use arrow::{array::RecordBatch, datatypes::Schema, util::display::array_value_to_string};
+use arrow::{array::RecordBatch, datatypes::Schema};
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -121,19 +121,8 @@ impl SplitReader for ParquetSplitReader {
         let found = |row: &usize| DeadLetter {
             offset: i64::try_from(first + *row as u64).unwrap_or(i64::MAX),
             reason: String::new(),
-            raw: row_as_text(last, *row),
+            raw: row_as_json(last, *row),
         };
         rows.iter().map(found).collect()
     }
-}
-
-/// The columns of a row, for people.
-fn row_as_text(rows: &RecordBatch, row: usize) -> String {
-    let value = |index: usize| {
-        let column = rows.column(index);
-        let text = if column.is_null(row) { Ok("null".to_owned()) } else { array_value_to_string(column, row) };
-        let text = text.unwrap_or_else(|error| format!("({error})"));
-        format!("{} = {text}", rows.schema_ref().field(index).name())
-    };
-    (0..rows.num_columns()).map(value).collect::<Vec<_>>().join(", ")
 }

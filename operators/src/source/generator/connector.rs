@@ -1,8 +1,8 @@
 //! The generator as a connector: its partitions are the splits, dealt out to the subtasks in turn.
 
 use super::{ClickStream, ClickStreamConfig, reader::GeneratorRows};
+use crate::dead_letters::DeadLetter;
 use crate::source::{
-    dead_letters::DeadLetter,
     reader::SourceReader,
     settings::SourceSettings,
     split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},

@@ -4,8 +4,8 @@
 //! never goes on where something else ended.
 
 use super::{Followed, Watch};
+use crate::dead_letters::DeadLetter;
 use crate::source::{
-    dead_letters::DeadLetter,
     files::{bounded::read_at, lines::Lines, listing::cannot_read},
     split_reader::{SplitEvent, SplitReader},
 };

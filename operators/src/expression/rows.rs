@@ -1,0 +1,92 @@
+//! Evaluates expressions on a batch of which some rows may be impossible: a text that is no number, a division by zero.
+//!
+//! Invariant: a row is refused if and only if evaluating it alone fails, whatever batch it came in. Where a batch as a whole
+//! succeeds, every row would alone: an expression is evaluated on no fewer rows in a batch (`and`, `or` and `case` leave
+//! out what alone would be left out, too). Where it fails, it is cut in halves, down to single rows.
+
+use super::error::EvaluationError;
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::compute::concat;
+use weir_engine::Result as EngineResult;
+
+/// A row that an expression cannot be evaluated on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRow {
+    /// Which, from 0.
+    pub row: usize,
+    /// The expression, and what happened, for people.
+    pub reason: String,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub struct EvaluatedRows<T> {
+    /// The results, in order, of one or more pieces of the rows that are not refused.
+    pub pieces: Vec<T>,
+    /// The others, in order.
+    pub refused: Vec<RefusedRow>,
+}
+
+impl EvaluatedRows<Vec<ArrayRef>> {
+    /// The columns of the rows that are not refused; none: all are refused.
+    ///
+    /// # Errors
+    /// Only by a mistake of ours.
+    pub fn columns(mut self) -> EngineResult<Option<Vec<ArrayRef>>> {
+        if self.pieces.len() <= 1 {
+            return Ok(self.pieces.pop());
+        }
+        let columns = self.pieces.first().map_or(0, Vec::len);
+        let column = |index: usize| {
+            let pieces: Vec<&dyn Array> = self.pieces.iter().map(|piece| piece[index].as_ref()).collect();
+            Ok(concat(&pieces)?)
+        };
+        (0..columns).map(column).collect::<EngineResult<_>>().map(Some)
+    }
+}
+
+impl<T> EvaluatedRows<T> {
+    /// True for the rows that are not refused; none: that is all of them.
+    pub fn kept(&self, rows: usize) -> Option<BooleanArray> {
+        if self.refused.is_empty() {
+            return None;
+        }
+        let mut kept = vec![true; rows];
+        self.refused.iter().for_each(|refused| kept[refused.row] = false);
+        Some(kept.into())
+    }
+}
+
+/// Calls `evaluate` on the batch and, where that fails because of what is in the rows, on smaller and smaller pieces of it.
+///
+/// # Errors
+/// When it fails for another reason, or on no rows at all.
+pub fn evaluate_rows<T>(
+    batch: &RecordBatch,
+    mut evaluate: impl FnMut(&RecordBatch) -> Result<T, EvaluationError>,
+) -> Result<EvaluatedRows<T>, EvaluationError> {
+    let mut evaluated = EvaluatedRows { pieces: Vec::new(), refused: Vec::new() };
+    // Ranges still to be evaluated, the first of them last.
+    let mut ranges = vec![(0, batch.num_rows())];
+    while let Some((start, rows)) = ranges.pop() {
+        // The usual case needs no slice.
+        let result = if rows == batch.num_rows() { evaluate(batch) } else { evaluate(&batch.slice(start, rows)) };
+        match result {
+            Ok(piece) => evaluated.pieces.push(piece),
+            Err(error) if !error.is_of_values || rows == 0 => return Err(error),
+            Err(error) if rows == 1 => {
+                if evaluated.refused.is_empty() {
+                    // What fails on nothing is not to be blamed on a row.
+                    evaluate(&batch.slice(0, 0))?;
+                }
+                evaluated.refused.push(RefusedRow { row: start, reason: error.to_string() });
+            }
+            Err(_) => {
+                let half = rows / 2;
+                ranges.push((start + half, rows - half));
+                ranges.push((start, half));
+            }
+        }
+    }
+    Ok(evaluated)
+}
