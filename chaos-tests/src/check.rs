@@ -11,6 +11,7 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     compare_maps("top ads", &expected.top_ads, &results.top_ads, &mut found);
     compare_rows("late rows", &expected.late, &results.late, &mut found);
     compare_rows("dead letters", &expected.dead_letters, &results.dead_letters, &mut found);
+    compare_rows("clicks that an expression failed on", &expected.refused, &results.refused, &mut found);
     compare_rows("rows of the raw archive", &expected.valid, &results.raw, &mut found);
     found
 }
@@ -34,11 +35,24 @@ pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<Stri
     let classes = [
         ("lines read", lines, of("source", "events_in")),
         ("dead letters", expected.dead_letters.len() as u64, of("source", "dead_letters")),
-        ("refused by where", expected.refused_by_where, of("map", "rows_in") - of("map", "rows_out")),
+        (
+            "failed in expressions",
+            expected.refused.len() as u64,
+            of("map", "dead_letters") + of("filters", "dead_letters"),
+        ),
+        (
+            "refused by where",
+            expected.refused_by_where,
+            of("map", "rows_in") - of("map", "rows_out") - of("map", "dead_letters"),
+        ),
         ("late", expected.late.len() as u64, of("late_gate", "late") + of("dedup", "late")),
         ("duplicates", expected.duplicates, of("dedup", "duplicates")),
         ("matched by no filter", expected.matched_by_no_filter, of("filters", "filtered_out")),
-        ("counted", expected.counted, of("filters", "rows_in") - of("filters", "filtered_out")),
+        (
+            "counted",
+            expected.counted,
+            of("filters", "rows_in") - of("filters", "filtered_out") - of("filters", "dead_letters"),
+        ),
         ("counted per filter", matches as u64, of("aggregate", "events_counted")),
     ];
     let wrong = classes.into_iter().filter(|(_, expected, found)| expected != found);

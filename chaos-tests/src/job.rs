@@ -4,7 +4,7 @@ use crate::{
     check,
     oracle::{self, Expected, Rules},
     results,
-    workload::InputFormat,
+    workload::{Click, InputFormat},
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use std::{
@@ -58,6 +58,11 @@ impl Default for JobConfig {
     }
 }
 
+/// The number that a user's name ends with; none: another kind of user.
+fn user_number(click: &Click) -> Option<i64> {
+    click.user_id.chars().skip(5).collect::<String>().parse().ok()
+}
+
 const MAX_LINE_BYTES: usize = 4_000;
 const DELAY_SECONDS: i64 = 15;
 const TOP_MINUTES: i64 = 5;
@@ -79,6 +84,8 @@ impl JobConfig {
             delay_ms: DELAY_SECONDS * 1_000,
             max_jump_ms: 86_400_000,
             allowed_lateness_ms: self.allowed_lateness_minutes * 60_000,
+            fails_in_map: |click| matches!(user_number(click), None | Some(7)),
+            fails_in_filters: |click| click.country.as_deref() == Some("USA") && user_number(click) == Some(9),
             filters,
             top_minutes: TOP_MINUTES,
             top_n: TOP_N,
@@ -114,6 +121,8 @@ impl JobConfig {
             sink("top_ads", "top_ads", ""),
             sink("late", "clicks_per_minute.late", ""),
             sink("dead_letters", "clicks.dead_letters", ""),
+            sink("refused_by_map", "valid.dead_letters", ""),
+            sink("refused_by_filters", "clicks_per_minute.dead_letters", ""),
             sink("raw", "clicks", ""),
         ]
         .concat();
@@ -135,7 +144,9 @@ watermark = {{ delay = "{DELAY_SECONDS}s" }}
 
 [map.valid]
 input = "clicks"
-where = "ad_id <> '' and country is not null"
+# Fails on guests, who have no number, and divides by zero for user 7.
+where = """case when ad_id <> '' and country is not null
+    then 100 / (cast(substr(user_id, 6) as bigint) - 7) < 1000 else false end"""
 
 [dedup.unique]
 input = "valid"
@@ -143,7 +154,8 @@ key = ["ad_id", "click_timestamp", "user_id", "ip"]
 ttl = "2h"
 
 [filters]
-usa = "country = 'USA'"
+# Divides by zero for user 9.
+usa = "country = 'USA' and 1 / (cast(substr(user_id, 6) as bigint) - 9) >= -1"
 first = "ip like '%.1' or user_id = 'user 3'"
 {all}
 

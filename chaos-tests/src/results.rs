@@ -4,7 +4,7 @@
 //! the highest revision of it is the truth. Breaking one is an error, before anything is compared.
 
 use crate::{
-    oracle::{CountKey, RankKey},
+    oracle::{CountKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
     workload::Click,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -33,6 +33,8 @@ pub struct Results {
     pub late: Vec<Click>,
     /// File name and offset of every dead letter, sorted.
     pub dead_letters: Vec<(String, i64)>,
+    /// Clicks that an expression failed on, sorted.
+    pub refused: Vec<RefusedClick>,
     /// The raw archive, sorted.
     pub raw: Vec<Click>,
     /// Rows of counts, all revisions.
@@ -84,9 +86,37 @@ pub fn read_results(folder: &Path) -> Result<Results> {
         }
     }
     results.dead_letters.sort();
+    for (folder_name, operator) in [("refused_by_map", REFUSED_BY_MAP), ("refused_by_filters", REFUSED_BY_FILTERS)] {
+        results.refused.extend(read_refused(&folder.join(folder_name), operator)?);
+    }
+    results.refused.sort();
     results.late = read_clicks(&folder.join("late"))?;
     results.raw = read_clicks(&folder.join("raw"))?;
     Ok(results)
+}
+
+/// The dead letters of an operator: rows as JSON.
+fn read_refused(folder: &Path, operator: &'static str) -> Result<Vec<RefusedClick>> {
+    let mut refused = Vec::new();
+    for (_, batch) in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let (sources, files, reasons) = (columns.texts("source")?, columns.texts("file")?, columns.texts("reason")?);
+        for (row, raw) in columns.texts("raw")?.iter().enumerate() {
+            ensure!(sources[row].as_deref() == Some(operator), "{:?} is not {operator}", sources[row]);
+            ensure!(files[row].is_none(), "a row that has passed a map is in no file");
+            let reason = known(&reasons[row])?;
+            ensure!(
+                reason.contains("expression `") && reason.contains("user_id"),
+                "a reason that says little: {reason}"
+            );
+            let click: serde_json::Value = serde_json::from_str(&known(raw)?).context("a row that is no JSON")?;
+            let text =
+                |name: &str| click[name].as_str().map(str::to_owned).with_context(|| format!("no {name}: {click}"));
+            let (ad, user, ip, time) = (text("ad_id")?, text("user_id")?, text("ip")?, text("click_timestamp")?);
+            refused.push((operator, ad, time, user, ip));
+        }
+    }
+    Ok(refused)
 }
 
 fn known(text: &Option<String>) -> Result<String> {

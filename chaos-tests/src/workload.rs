@@ -1,5 +1,6 @@
 //! Clicks made for the tests: few ads, so that windows fill; duplicates, also in other files; late ones, just in time and too
-//! late; clicks without a country or an ad; broken lines. All of it follows from one seed.
+//! late; clicks without a country or an ad; users that the job's expressions fail on; broken lines. All of it follows from
+//! one seed.
 //!
 //! Invariant: rows that are equal in the dedup key are equal in every column, so that it does not matter which of them is
 //! taken for the original.
@@ -203,7 +204,7 @@ fn fresh_click(config: &WorkloadConfig, file: usize, place: usize, now: i64, dic
     Click {
         ad_id: if dice.random_range(0..50) == 0 { String::new() } else { format!("ad{ad:03}") },
         click_timestamp: (now - behind) / 250 * 250,
-        user_id: format!("user {user}"),
+        user_id: if user == 13 { "guest".into() } else { format!("user {user}") },
         ip: format!("207.148.{file}.{}", place % 250),
         country,
         event_id: Some(format!("event {file}-{place}")),

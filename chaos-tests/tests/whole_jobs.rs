@@ -5,10 +5,20 @@ use proptest::prelude::*;
 use std::{collections::HashMap, sync::Arc};
 use weir_chaos_tests::{
     job::{Bench, JobConfig},
+    oracle::{REFUSED_BY_FILTERS, REFUSED_BY_MAP},
     results::{Results, read_results},
     workload::{InputFormat, Workload, WorkloadConfig},
 };
 use weir_operators::Registry;
+
+/// The workload has what it is made for: clicks that expressions of the map and of the filters fail on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clicks_that_expressions_fail_on_are_dead_letters_once() {
+    let workload = Workload::generate(&WorkloadConfig { lines_per_file: 400, ..WorkloadConfig::default() });
+    let results = run(&workload, &JobConfig::default()).await;
+    let of = |operator: &str| results.refused.iter().filter(|refused| refused.0 == operator).count();
+    assert!(of(REFUSED_BY_MAP) > 40 && of(REFUSED_BY_FILTERS) > 10, "{:?}", results.refused);
+}
 
 async fn run(workload: &Workload, config: &JobConfig) -> Results {
     let bench = Bench::new().unwrap();

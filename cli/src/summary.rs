@@ -8,6 +8,7 @@ use serde::Serialize;
 use std::{collections::BTreeMap, time::Duration};
 use weir_engine::{
     checkpoint::Manifest,
+    element::Port,
     graph::{JobGraph, NodeRole},
     ids::CheckpointId,
     task::{Observer, RunOutcome},
@@ -26,8 +27,10 @@ pub struct Summary {
     pub restored_from: Option<u64>,
     /// Records read, dead letters included.
     pub events_in: u64,
-    /// Records that could not be read.
+    /// Records that could not be read, or that an expression failed on.
     pub dead_letters: u64,
+    /// Outputs of dead letters that no node reads, with the number of rows: they are counted and kept nowhere.
+    pub unread_dead_letters: BTreeMap<String, u64>,
     /// Records whose key was seen before.
     pub duplicates: u64,
     /// Records that came after their windows had been put away.
@@ -84,6 +87,8 @@ pub struct Output {
     pub path: Option<String>,
     /// Rows written.
     pub rows: u64,
+    /// Rows that were not, because an expression of the sink's `select` failed on them.
+    pub dead_letters: u64,
 }
 
 /// What one process did.
@@ -134,7 +139,8 @@ impl Summary {
             attempt: manifest.attempt.0,
             restored_from: before.map(|before| before.checkpoint).map(|CheckpointId(number)| number),
             events_in: sum("events_in"),
-            dead_letters: sum("dead_letters"),
+            dead_letters: dead_letters(graph, manifest),
+            unread_dead_letters: unread_dead_letters(graph, manifest),
             duplicates: sum("duplicates"),
             late: sum("late"),
             filtered_out: sum("filtered_out"),
@@ -151,6 +157,10 @@ impl Summary {
     pub fn as_text(&self) -> String {
         let mut out = format!("{}\n\n", self.headline());
         out.push_str(&text::pairs(&self.classes()));
+        for (output, rows) in &self.unread_dead_letters {
+            let rows = text::count_of(*rows, "dead letter");
+            out.push_str(&format!("\n{rows} kept nowhere: nothing reads `{output}`\n"));
+        }
         if let Some(results) = &self.last_results {
             out.push_str(&format!("\n{}\n{}\n", results.title(), results.as_text()));
         }
@@ -208,7 +218,11 @@ impl Summary {
 impl Output {
     fn as_pair(&self) -> (String, String) {
         let path = self.path.as_deref().unwrap_or("printed");
-        (self.sink.clone(), format!("{path} ({})", text::count_of(self.rows, "row")))
+        let dead_letters = match self.dead_letters {
+            0 => String::new(),
+            some => format!(", {}", text::count_of(some, "dead letter")),
+        };
+        (self.sink.clone(), format!("{path} ({}{dead_letters})", text::count_of(self.rows, "row")))
     }
 }
 
@@ -230,6 +244,29 @@ impl ThisRun {
 fn sum_of(manifest: &Manifest, counter: &str) -> u64 {
     let subtasks = manifest.operators.iter().flat_map(|operator| &operator.subtasks);
     subtasks.filter_map(|subtask| subtask.counters.get(counter)).sum()
+}
+
+/// Records that are dead letters. Those of a sink's `select` are rows that are somewhere else, too.
+fn dead_letters(graph: &JobGraph, manifest: &Manifest) -> u64 {
+    let ids = graph.nodes.iter().map(|node| &node.id).filter(|id| !id.starts_with("sink."));
+    ids.filter_map(|id| manifest.counters(id).get("dead_letters").copied()).sum()
+}
+
+/// By the name that a definition would read them under.
+fn unread_dead_letters(graph: &JobGraph, manifest: &Manifest) -> BTreeMap<String, u64> {
+    let mut unread: BTreeMap<String, u64> = BTreeMap::new();
+    for (index, node) in graph.nodes.iter().enumerate() {
+        let rows = manifest.counters(&node.id).get("dead_letters").copied().unwrap_or(0);
+        let is_read = graph.edges.iter().any(|edge| edge.from == index && edge.port == Port::DeadLetters);
+        if rows > 0 && !is_read {
+            let name = match node.id.strip_suffix(".select").filter(|id| id.starts_with("sink.")) {
+                Some(sink) => sink,
+                None => node.id.split('.').nth(1).unwrap_or(&node.id),
+            };
+            *unread.entry(format!("{name}.dead_letters")).or_default() += rows;
+        }
+    }
+    unread
 }
 
 /// The largest value of a counter over the subtasks of an operator.
@@ -262,7 +299,7 @@ fn aggregates(graph: &JobGraph, manifest: &Manifest) -> Vec<AggregateSummary> {
             let filters = manifest.counters(&format!("filters.{name}"));
             let of = |counters: &BTreeMap<String, u64>, key: &str| counters.get(key).copied().unwrap_or(0);
             let counted = match filters.get("rows_in") {
-                Some(rows_in) => rows_in - of(&filters, "filtered_out"),
+                Some(rows_in) => rows_in - of(&filters, "filtered_out") - of(&filters, "dead_letters"),
                 None => of(&counters, "events_counted"),
             };
             AggregateSummary {
@@ -282,6 +319,7 @@ fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
             sink: node.id.strip_prefix("sink.").unwrap_or(&node.id).into(),
             path: node.config.get("path").and_then(serde_json::Value::as_str).map(Into::into),
             rows: manifest.counters(&node.id).get("rows_in").copied().unwrap_or(0),
+            dead_letters: manifest.counters(&format!("{}.select", node.id)).get("dead_letters").copied().unwrap_or(0),
         })
         .collect()
 }

@@ -42,6 +42,28 @@ fn the_shipped_job_counts_the_shipped_clicks() {
     assert!(!again["last_results"]["rows"].as_array().unwrap().is_empty());
 }
 
+/// Ads by number, and one that the expression fails on: nobody is deceived about where its clicks are.
+#[test]
+fn clicks_that_an_expression_fails_on_are_counted_and_kept_where_the_definition_says() {
+    let place = Workplace::new();
+    let failing = "map.valid.where=1 / (cast(substr(ad_id, 3) as bigint) - 4) >= 0";
+    let more = ["filters.odd=10 / (length(ip) - 13) > 0", failing];
+    let unread = place.json(&borrowed(&ad_click("jobs/data/clicks", "unread", "unread-data", &more)));
+    assert_balanced(&unread);
+    let of = |name: &str| unread["unread_dead_letters"][name].as_u64().unwrap_or_default();
+    let (of_map, of_filters) = (of("valid.dead_letters"), of("clicks_per_minute.dead_letters"));
+    assert!(of_map > 0 && of_filters > 0, "{unread}");
+    let sink = "sink.refused={ input = \"valid.dead_letters\", connector = \"files\", path = \"read/refused\" }";
+    let arguments = ad_click("jobs/data/clicks", "read", "read-data", &[more[0], more[1], sink]);
+    let read = place.json(&borrowed(&arguments));
+    assert_eq!(read["unread_dead_letters"].as_object().unwrap().len(), 1, "{read}");
+    assert_eq!(read["dead_letters"], unread["dead_letters"]);
+    let kept: usize = support::rows(&place.path("read/refused")).iter().map(|batch| batch.num_rows()).sum();
+    assert_eq!(kept as u64, of_map);
+    let printed = place.done(&borrowed(&arguments));
+    assert!(printed.contains("kept nowhere: nothing reads `clicks_per_minute.dead_letters`"), "{printed}");
+}
+
 #[test]
 fn record_ids_are_uuids_to_every_reader() {
     let place = Workplace::new();

@@ -63,6 +63,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a circle", "input = \"clicks\"", "input = \"unique\""),
     ("an input that is a sink", "input = \"top\"", "input = \"counts\""),
     ("an unknown output", "input = \"top\"", "input = \"per_minute.lte\""),
+    ("dead letters of a sink that computes nothing", "input = \"top\"", "input = \"sink.counts.dead_letters\""),
+    ("an argument that reads the filter", "\"approx_distinct(user_id)\"", "\"count(nullif(filter_id, user_id))\""),
     ("an output of a node without it", "input = \"top\"", "input = \"valid.late\""),
     ("a misspelt connector", "connector = \"console\"", "connector = \"consol\""),
     ("a missing connector", "connector = \"console\"", ""),

@@ -146,3 +146,103 @@ fn every_aggregate_over_every_window_adds_up() {
     let top = rows(&folder.path().join("top"));
     assert!(top.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);
 }
+
+/// Expressions that fail on some rows, everywhere that a definition has expressions. `user_id` ends with a number.
+const FAILING: &str = r#"
+[job]
+name = "failing"
+checkpoint = { interval = "20ms" }
+
+[source.clicks]
+connector = "generator"
+events = 3000
+ads = 10
+users = 40
+late_share = 0.0
+duplicate_share = 0.0
+event_time = "click_timestamp"
+
+[map.numbered]
+input = "clicks"
+where = "12 / (length(user_id) - 6) > 0"
+select = { ad_id = "ad_id", user = "user_id", click_timestamp = "click_timestamp", n = "cast(substr(user_id, 6) as bigint)" }
+
+[filters]
+all = "true"
+odd = "6 / (n - 11) = 0 and n % 2 = 1"
+
+[aggregate.minutes]
+input = "numbered"
+key = ["ad_id", "filter_id"]
+window = { tumbling = "1m" }
+select = { count = "count(*)", share = "sum(100 / (n - 12))" }
+
+[sink.minutes]
+input = "minutes"
+connector = "files"
+path = "OUT/minutes"
+select = ["filter_id", "count", "10 / (cast(substr(ad_id, 3) as bigint) - 3) as tenth"]
+
+[sink.all_minutes]
+input = "minutes"
+connector = "files"
+path = "OUT/all_minutes"
+
+[sink.of_map]
+input = "numbered.dead_letters"
+connector = "files"
+path = "OUT/of_map"
+
+[sink.of_aggregate]
+input = "minutes.dead_letters"
+connector = "files"
+path = "OUT/of_aggregate"
+
+[sink.of_sink]
+input = "sink.minutes.dead_letters"
+connector = "files"
+path = "OUT/of_sink"
+"#;
+
+/// Rows of dead letters by the first words of their source and reason.
+fn letters(folder: &std::path::Path) -> std::collections::BTreeMap<(String, String), i64> {
+    let mut letters = std::collections::BTreeMap::new();
+    for batch in rows(folder) {
+        let text = |name: &str| batch.column_by_name(name).unwrap().as_string::<i32>().clone();
+        for (source, reason) in text("source").iter().zip(text("reason").iter()) {
+            let place = reason.unwrap().split(':').next().unwrap().to_owned();
+            *letters.entry((source.unwrap().to_owned(), place)).or_default() += 1;
+        }
+    }
+    letters
+}
+
+#[test]
+fn rows_that_an_expression_fails_on_are_dead_letters_once_and_counted_nowhere() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = FAILING.replace("OUT", folder.path().to_str().unwrap());
+    let options = CompileOptions { parallelism: Some(2), ..CompileOptions::default() };
+    let job = parse("failing.toml", &text, &[], &options).unwrap_or_else(|refusal| panic!("{refusal}"));
+    execute(job, &folder.path().join("checkpoints"));
+
+    let of_map = letters(&folder.path().join("of_map"));
+    let of_aggregate = letters(&folder.path().join("of_aggregate"));
+    let key = |source: &str, place: &str| (source.to_owned(), place.to_owned());
+    assert_eq!(of_map.keys().collect::<Vec<_>>(), [&key("map.numbered", "where")], "users with one digit: {of_map:?}");
+    let expected = [key("filters.minutes", "filter \"odd\""), key("map.minutes.arguments", "select.share/argument")];
+    assert_eq!(of_aggregate.keys().collect::<Vec<_>>(), expected.iter().collect::<Vec<_>>(), "{of_aggregate:?}");
+    let dead: i64 = of_map.values().chain(of_aggregate.values()).sum();
+
+    // Every click is under the filter `all` or a dead letter, and none is both.
+    let minutes = rows(&folder.path().join("all_minutes"));
+    assert_eq!(sum(&minutes, "count", Some("all")) + dead, EVENTS);
+    let odd = sum(&minutes, "count", Some("odd"));
+    assert!(0 < odd && odd < EVENTS / 2, "{odd}");
+
+    // What a sink's expression fails on is missing there and nowhere else.
+    let of_sink = letters(&folder.path().join("of_sink"));
+    assert_eq!(of_sink.keys().collect::<Vec<_>>(), [&key("sink.minutes.select", "select.tenth")]);
+    let written: usize = rows(&folder.path().join("minutes")).iter().map(RecordBatch::num_rows).sum();
+    let all: usize = minutes.iter().map(RecordBatch::num_rows).sum();
+    assert_eq!(written as i64 + of_sink.values().sum::<i64>(), all as i64);
+}

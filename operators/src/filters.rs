@@ -139,10 +139,7 @@ impl Operator for Filters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::{
-        array::Int64Array,
-        datatypes::Int64Type,
-    };
+    use arrow::{array::Int64Array, datatypes::Int64Type};
     use weir_engine::testing::OperatorHarness;
 
     fn config(filters: &[(&str, &str)]) -> FiltersConfig {

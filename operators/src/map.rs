@@ -153,7 +153,9 @@ impl Selection {
     fn evaluate(&self, rows: &RecordBatch) -> std::result::Result<Vec<ArrayRef>, EvaluationError> {
         let named = self.expressions.iter().zip(&self.names);
         named
-            .map(|(expression, name)| expression.evaluate(rows).map_err(|error| error.at(format_args!("select.{name}"))))
+            .map(|(expression, name)| {
+                expression.evaluate(rows).map_err(|error| error.at(format_args!("select.{name}")))
+            })
             .collect()
     }
 
@@ -316,9 +318,8 @@ mod tests {
     #[test]
     fn what_fails_on_no_row_at_all_ends_the_job() {
         let context = OperatorContext::single("job", "map.valid");
-        let mut map = OperatorHarness::new(Box::new(
-            Map::new(&config(None, Some(&[("x", "cost + 1")])), &context).unwrap(),
-        ));
+        let mut map =
+            OperatorHarness::new(Box::new(Map::new(&config(None, Some(&[("x", "cost + 1")])), &context).unwrap()));
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["1"]));
         let other = Batch::new(RecordBatch::try_from_iter([("cost", texts)]).unwrap());
         assert!(map.process(other).unwrap_err().message.contains("declared as Int64"));

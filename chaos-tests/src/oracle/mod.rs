@@ -9,7 +9,7 @@ mod split_time;
 pub use parse::{Parsed, parse_lines, parse_parquet};
 pub use split_time::SplitTime;
 
-use crate::workload::{Click, InputFormat};
+use crate::workload::{Click, InputFormat, timestamp_text};
 use anyhow::Result;
 use std::{
     collections::{BTreeMap, HashSet},
@@ -29,6 +29,10 @@ pub struct Rules {
     pub max_jump_ms: i64,
     /// How long a minute is corrected after its end.
     pub allowed_lateness_ms: i64,
+    /// Of clicks with an ad and a country, those that an expression of the map fails on.
+    pub fails_in_map: Filter,
+    /// Of clicks that are no duplicates, those that a filter's condition fails on.
+    pub fails_in_filters: Filter,
     /// The filters: id and condition.
     pub filters: Vec<(&'static str, Filter)>,
     /// Minutes of a window of the top ads.
@@ -42,6 +46,9 @@ pub type Filter = fn(&Click) -> bool;
 
 /// A counted group: ad, start of the minute, filter.
 pub type CountKey = (String, i64, String);
+
+/// Operator, ad, event time, user and ip of a click that an expression failed on.
+pub type RefusedClick = (&'static str, String, String, String, String);
 
 /// A place in a list of top ads: end of the window, filter, rank from 1.
 pub type RankKey = (i64, String, i64);
@@ -57,6 +64,8 @@ pub struct Expected {
     pub late: Vec<Click>,
     /// File name and offset of every record that cannot be read, sorted.
     pub dead_letters: Vec<(String, i64)>,
+    /// Clicks that an expression failed on, sorted.
+    pub refused: Vec<RefusedClick>,
     /// Every click that was read, sorted.
     pub valid: Vec<Click>,
     /// Clicks dropped because they are repeated.
@@ -92,6 +101,7 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
     expected.late.sort();
     expected.valid.sort();
     expected.dead_letters.sort();
+    expected.refused.sort();
     Ok(expected)
 }
 
@@ -113,6 +123,10 @@ fn recount_split(name: &str, parsed: Vec<Parsed>, rules: &Rules, expected: &mut 
             expected.refused_by_where += 1;
             continue;
         }
+        if (rules.fails_in_map)(&click) {
+            expected.refused.push(refused_click(REFUSED_BY_MAP, click));
+            continue;
+        }
         let window_end = minute_of(&click) + MINUTE_MS;
         match watermark {
             Some(watermark) if window_end + rules.allowed_lateness_ms <= watermark => expected.late.push(click),
@@ -130,6 +144,10 @@ fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
             expected.duplicates += 1;
             continue;
         }
+        if (rules.fails_in_filters)(&click) {
+            expected.refused.push(refused_click(REFUSED_BY_FILTERS, click));
+            continue;
+        }
         let mut matched = false;
         for (filter, matches) in &rules.filters {
             if matches(&click) {
@@ -144,6 +162,16 @@ fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
         }
     }
     expected.top_ads = top_ads(&expected.counts, rules);
+}
+
+/// The operator that calls itself the source of a dead letter of the map.
+pub const REFUSED_BY_MAP: &str = "map.valid";
+/// The same of the filters.
+pub const REFUSED_BY_FILTERS: &str = "filters.clicks_per_minute";
+
+fn refused_click(operator: &'static str, click: Click) -> RefusedClick {
+    let time = timestamp_text(click.click_timestamp).replace(' ', "T") + "Z";
+    (operator, click.ad_id, time, click.user_id, click.ip)
 }
 
 /// The most clicked ads of every window of some minutes that begins with each minute; ties by ad.

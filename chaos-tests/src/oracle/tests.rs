@@ -8,6 +8,8 @@ fn rules() -> Rules {
         delay_ms: 10_000,
         max_jump_ms: 86_400_000,
         allowed_lateness_ms: 60_000,
+        fails_in_map: |click| click.ip == "map",
+        fails_in_filters: |click| click.ip.ends_with("7"),
         filters: vec![("all", |_| true), ("usa", |click| click.country.as_deref() == Some("USA"))],
         top_minutes: 2,
         top_n: 1,
@@ -30,6 +32,10 @@ fn a_log_counted_by_hand() {
          [AdClickEvent] ad1, 1970-01-01 00:10:02, u1, i, Japan\n\
          rubbish\n\
          [AdClickEvent] , 1970-01-01 00:10:02, u1, i, Japan\n\
+         [AdClickEvent] ad2, 1970-01-01 00:10:03, u1, map, Japan\n\
+         [AdClickEvent] ad2, 1970-01-01 00:10:03, u1, map, Japan\n\
+         [AdClickEvent] ad2, 1970-01-01 00:10:03, u1, i7, Japan\n\
+         [AdClickEvent] ad2, 1970-01-01 00:10:03, u1, i7, Japan\n\
          [AdClickEvent] ad2, 1970-01-01 00:13:10, u1, i, Japan\n\
          [AdClickEvent] ad3, 1970-01-01 00:12:00, u1, i, Japan\n\
          [AdClickEvent] ad4, 1970-01-01 00:10:59, u1, i, Japan\n",
@@ -43,10 +49,12 @@ fn a_log_counted_by_hand() {
         (key("ad3", 12, "all"), 1),
     ];
     assert_eq!(expected.counts, counts.into());
-    assert_eq!((expected.duplicates, expected.refused_by_where, expected.counted), (1, 1, 5));
+    assert_eq!((expected.duplicates, expected.refused_by_where, expected.counted), (2, 1, 5));
+    let refused: Vec<&str> = expected.refused.iter().map(|(operator, ..)| *operator).collect();
+    assert_eq!(refused, [REFUSED_BY_FILTERS, REFUSED_BY_MAP, REFUSED_BY_MAP], "what is no map's row is no duplicate");
     assert_eq!(expected.late.len(), 1, "13:10 less 10 s is 13:00, and the minute of 10:59 ends at 11:00, plus one");
     assert_eq!(expected.dead_letters.len(), 1);
-    assert_eq!(expected.valid.len(), 8);
+    assert_eq!(expected.valid.len(), 12);
     assert_eq!(expected.top_ads[&(minute(12), "all".into(), 1)], ("ad1".into(), 3));
     assert_eq!(expected.top_ads[&(minute(13), "all".into(), 1)], ("ad3".into(), 1));
 }
@@ -58,6 +66,7 @@ fn every_line_has_one_class() {
     workload.write(folder.path(), InputFormat::ClickLog).unwrap();
     let expected = recount(folder.path(), &rules()).unwrap();
     let classes = expected.dead_letters.len() as u64
+        + expected.refused.len() as u64
         + expected.late.len() as u64
         + expected.duplicates
         + expected.refused_by_where

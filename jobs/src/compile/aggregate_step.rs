@@ -3,6 +3,7 @@
 use weir_engine::Result;
 use weir_operators::aggregate::{self, AggregateConfig, Function, output_schema};
 use weir_operators::expression::{AggregateCall, AggregateFunction};
+use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 
@@ -26,34 +27,25 @@ pub(super) struct AggregateStep<'a> {
 }
 
 impl<'a> AggregateStep<'a> {
-    /// An aggregate over the columns `given`; its calls have been checked.
+    /// An aggregate over the columns `given`; its calls have been checked. Its filters may be still to come.
     pub(super) fn new(aggregate: &'a Aggregate, time: &str, given: &ColumnSchema) -> Self {
         let column = |name: &str| SelectItem { name: name.to_owned(), expression: quoted(name) };
-        let mut items: Vec<SelectItem> = aggregate.key.iter().map(|name| column(name)).chain([column(time)]).collect();
+        let mut items: Vec<SelectItem> = given.names().map(column).collect();
         let mut calls = Vec::with_capacity(aggregate.select.len());
         let mut computes = false;
         for (output, text) in &aggregate.select {
             let Ok(mut call) = AggregateCall::parse(text) else { continue };
             if let Some(argument) = &call.argument {
-                let item = match as_column(argument, given) {
-                    Some(name) => column(&name),
-                    None => {
-                        computes = true;
-                        SelectItem { name: format!("{output}{ARGUMENT}"), expression: argument.clone() }
-                    }
-                };
-                call.argument = Some(item.name.clone());
-                items.push(item);
+                call.argument = Some(as_column(argument, given).unwrap_or_else(|| {
+                    computes = true;
+                    let name = format!("{output}{ARGUMENT}");
+                    items.push(SelectItem { name: name.clone(), expression: argument.clone() });
+                    name
+                }));
             }
             calls.push((output.clone(), call));
         }
-        let mut unique: Vec<SelectItem> = Vec::with_capacity(items.len());
-        for item in items {
-            if !unique.contains(&item) {
-                unique.push(item);
-            }
-        }
-        AggregateStep { aggregate, time: time.to_owned(), calls, arguments: computes.then_some(unique) }
+        AggregateStep { aggregate, time: time.to_owned(), calls, arguments: computes.then_some(items) }
     }
 
     /// The settings of its operators.
@@ -89,6 +81,9 @@ impl<'a> AggregateStep<'a> {
 /// The column that an expression is, if it is one and nothing else.
 fn as_column(expression: &str, given: &ColumnSchema) -> Option<String> {
     let name = expression.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(expression);
+    if name == FILTER_ID {
+        return Some(FILTER_ID.to_owned());
+    }
     given.column(name).map(|column| column.name.clone())
 }
 

@@ -142,7 +142,7 @@ impl Check<'_> {
         self.needs_event_time();
         self.window(aggregate.window);
         for (name, call) in &aggregate.select {
-            self.call(name, call, &input);
+            self.call(name, call, &input, adds_filters(self.spec, aggregate));
         }
         self.unique(aggregate);
         if self.mistakes.len() > before {
@@ -166,7 +166,7 @@ impl Check<'_> {
     }
 
     /// One aggregate call: its function, its argument, and whether the two fit.
-    fn call(&mut self, name: &str, text: &str, input: &ColumnSchema) {
+    fn call(&mut self, name: &str, text: &str, input: &ColumnSchema, adds_filters: bool) {
         let place = self.path.key("select").key(name);
         let call = match AggregateCall::parse(text) {
             Ok(call) => call,
@@ -174,6 +174,15 @@ impl Check<'_> {
         };
         let Some(argument) = &call.argument else { return };
         match Expression::new(argument, &input.to_arrow()) {
+            Ok(expression)
+                if adds_filters
+                    && expression.as_column().is_none()
+                    && expression.columns().any(|column| column == FILTER_ID) =>
+            {
+                let message = "an argument is computed before the filters, and can't read `filter_id`";
+                let expected = "the conditions of the filters instead: `filter_id` is in the key";
+                self.mistakes.push(Mistake::new(place, message).found(text).expected(expected));
+            }
             Ok(expression) if !is_defined(call.function, expression.data_type()) => {
                 let message = format!("`{}` is not defined for {}", call.function, type_name(expression.data_type()));
                 self.mistakes.push(Mistake::new(place, message).found(text).expected(expected_of(call.function)));

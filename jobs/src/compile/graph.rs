@@ -35,7 +35,7 @@ pub(super) fn graph(
         let (role, kind, config) = configuration(&step.operator, columns);
         let to = graph.add_node(Node { id: step.id.clone(), kind: kind.into(), role, parallelism, config });
         notes.push(note(&step.operator, columns));
-        if let Some(input) = &step.input {
+        for input in &step.inputs {
             let partitioner = match &input.hash {
                 None => Partitioner::Forward,
                 Some(key) => Partitioner::Hash { key: key.clone() },

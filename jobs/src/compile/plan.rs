@@ -22,8 +22,8 @@ use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source};
 pub(super) struct Step<'a> {
     /// Identity in the graph.
     pub(super) id: String,
-    /// Where its rows come from; none for sources.
-    pub(super) input: Option<StepInput>,
+    /// Where its rows come from, the same columns from each; none for sources.
+    pub(super) inputs: Vec<StepInput>,
     /// What it does.
     pub(super) operator: Operator<'a>,
 }
@@ -85,9 +85,12 @@ struct Planner<'p, 'a> {
     gates: &'p Gates,
     types: &'p AllTypes,
     steps: Vec<Step<'a>>,
-    /// The step and port that an output of a node has become.
-    outputs: BTreeMap<(usize, Port), (usize, Port)>,
+    /// The steps and ports that an output of a node has become.
+    outputs: BTreeMap<(usize, Port), Vec<StepOutput>>,
 }
+
+/// An output of a step.
+type StepOutput = (usize, Port);
 
 impl<'a> Planner<'_, 'a> {
     fn node(&mut self, index: usize) {
@@ -96,95 +99,128 @@ impl<'a> Planner<'_, 'a> {
         let Some(input) = self.resolved.inputs[index] else {
             if let NodeBody::Source(source) = &node.body {
                 let Some(types) = &self.types.0[index] else { return };
-                let step = self.push(id, None, Operator::Source { source, columns: types.main.clone() });
-                self.outputs.insert((index, Port::Main), (step, Port::Main));
-                self.outputs.insert((index, Port::DeadLetters), (step, Port::DeadLetters));
+                let step = self.push(id, Vec::new(), Operator::Source { source, columns: types.main.clone() });
+                self.outputs.insert((index, Port::Main), vec![(step, Port::Main)]);
+                self.outputs.insert((index, Port::DeadLetters), vec![(step, Port::DeadLetters)]);
             }
             return;
         };
-        let Some(&output) = self.outputs.get(&(input.node, input.port)) else { return };
+        let Some(output) = self.outputs.get(&(input.node, input.port)).cloned() else { return };
         let Some(given) = self.types.of_output(self.resolved, self.gates, input.node, input.port) else { return };
         let from = self.gate(index, &node.name, output, &given);
         let step = match &node.body {
             NodeBody::Source(_) => return,
             NodeBody::Map(map) => {
                 let select = self.types.0[index].as_ref().and_then(|types| types.select.clone());
-                self.forward(id, from, Operator::Map { condition: map.condition.as_deref(), select })
+                let step = self.forward(id, from, Operator::Map { condition: map.condition.as_deref(), select });
+                self.outputs.insert((index, Port::DeadLetters), vec![(step, Port::DeadLetters)]);
+                step
             }
             NodeBody::Dedup(dedup) => {
                 let time = given.event_time.unwrap_or_default();
                 self.hashed(id, from, dedup.key.clone(), Operator::Dedup { dedup, time })
             }
-            NodeBody::Aggregate(aggregate) => self.aggregate(&id, &node.name, from, aggregate, &given),
+            NodeBody::Aggregate(aggregate) => {
+                let at = Place { index, id: &id, name: &node.name };
+                self.aggregate(at, from, aggregate, &given)
+            }
             NodeBody::Reduce(reduce) => match &self.resolved.node(input.node).body {
                 NodeBody::Aggregate(aggregate) => self.reduce(&id, from, ReduceStep { reduce, aggregate }),
                 _ => return,
             },
-            NodeBody::Sink(sink) => self.sink(index, id, from, sink),
+            NodeBody::Sink(sink) => match self.sink(index, id, from, sink) {
+                Some(step) => step,
+                None => return,
+            },
         };
-        self.outputs.insert((index, Port::Main), (step, Port::Main));
+        self.outputs.insert((index, Port::Main), vec![(step, Port::Main)]);
     }
 
-    fn push(&mut self, id: String, input: Option<StepInput>, operator: Operator<'a>) -> usize {
-        self.steps.push(Step { id, input, operator });
+    fn push(&mut self, id: String, inputs: Vec<StepInput>, operator: Operator<'a>) -> usize {
+        self.steps.push(Step { id, inputs, operator });
         self.steps.len() - 1
     }
 
-    fn forward(&mut self, id: String, (from, port): (usize, Port), operator: Operator<'a>) -> usize {
-        self.push(id, Some(StepInput { from, port, hash: None }), operator)
+    fn forward(&mut self, id: String, from: Vec<StepOutput>, operator: Operator<'a>) -> usize {
+        let inputs = from.into_iter().map(|(from, port)| StepInput { from, port, hash: None });
+        self.push(id, inputs.collect(), operator)
     }
 
-    fn hashed(&mut self, id: String, (from, port): (usize, Port), key: Vec<String>, operator: Operator<'a>) -> usize {
-        self.push(id, Some(StepInput { from, port, hash: Some(key) }), operator)
+    fn hashed(&mut self, id: String, from: Vec<StepOutput>, key: Vec<String>, operator: Operator<'a>) -> usize {
+        let inputs = from.into_iter().map(|(from, port)| StepInput { from, port, hash: Some(key.clone()) });
+        self.push(id, inputs.collect(), operator)
     }
 
     /// Puts the gate in that belongs before a node, and returns where the node's rows come from then.
-    fn gate(&mut self, index: usize, name: &str, output: (usize, Port), given: &Types) -> (usize, Port) {
+    fn gate(&mut self, index: usize, name: &str, output: Vec<StepOutput>, given: &Types) -> Vec<StepOutput> {
         let (Some(point), Some(time)) = (self.gates.before(index), &given.event_time) else { return output };
         let operator = Operator::LateGate { rule: point.rule, time: time.clone() };
         let gate = self.forward(format!("late_gate.{name}"), output, operator);
         for fed in self.gates.fed_by(index) {
-            self.outputs.insert((fed, Port::Late), (gate, Port::Late));
+            self.outputs.insert((fed, Port::Late), vec![(gate, Port::Late)]);
         }
-        (gate, Port::Main)
+        vec![(gate, Port::Main)]
     }
 
+    /// Arguments are computed before the filters copy rows, so that a row that one fails on is a dead letter once, and counted
+    /// under no filter.
     fn aggregate(
         &mut self,
-        id: &str,
-        name: &str,
-        mut from: (usize, Port),
+        at: Place<'_>,
+        mut from: Vec<StepOutput>,
         aggregate: &'a Aggregate,
         given: &Types,
     ) -> usize {
-        if adds_filters(self.resolved.spec, aggregate) {
-            let operator = Operator::Filters(&self.resolved.spec.filters);
-            from = (self.forward(format!("filters.{name}"), from, operator), Port::Main);
-        }
+        let Place { index, id, name } = at;
+        let mut dead_letters = Vec::new();
         let time = given.event_time.as_deref().unwrap_or_default();
         let step = AggregateStep::new(aggregate, time, &given.main);
         if let Some(select) = step.arguments.clone() {
             let operator = Operator::Map { condition: None, select: Some(select) };
-            from = (self.forward(format!("map.{name}.arguments"), from, operator), Port::Main);
+            let map = self.forward(format!("map.{name}.arguments"), from, operator);
+            dead_letters.push((map, Port::DeadLetters));
+            from = vec![(map, Port::Main)];
+        }
+        if adds_filters(self.resolved.spec, aggregate) {
+            let operator = Operator::Filters(&self.resolved.spec.filters);
+            let filters = self.forward(format!("filters.{name}"), from, operator);
+            dead_letters.push((filters, Port::DeadLetters));
+            from = vec![(filters, Port::Main)];
         }
         let local = self.forward(format!("{id}.local"), from, Operator::LocalAggregate(step.clone()));
-        self.hashed(id.to_owned(), (local, Port::Main), aggregate.key.clone(), Operator::GlobalAggregate(step))
+        if dead_letters.is_empty() {
+            // Nothing can fail: an output where nothing ever comes.
+            dead_letters.push((local, Port::DeadLetters));
+        }
+        self.outputs.insert((index, Port::DeadLetters), dead_letters);
+        let from = vec![(local, Port::Main)];
+        self.hashed(id.to_owned(), from, aggregate.key.clone(), Operator::GlobalAggregate(step))
     }
 
-    fn reduce(&mut self, id: &str, from: (usize, Port), step: ReduceStep<'a>) -> usize {
+    fn reduce(&mut self, id: &str, from: Vec<StepOutput>, step: ReduceStep<'a>) -> usize {
         let local = self.forward(format!("{id}.local"), from, Operator::LocalTop(step));
         let key = step.config().exchange_key();
-        self.hashed(id.to_owned(), (local, Port::Main), key, Operator::GlobalTop(step))
+        self.hashed(id.to_owned(), vec![(local, Port::Main)], key, Operator::GlobalTop(step))
     }
 
-    fn sink(&mut self, index: usize, id: String, mut from: (usize, Port), sink: &'a Sink) -> usize {
-        let Some(written) = self.types.0[index].clone() else { return from.0 };
+    fn sink(&mut self, index: usize, id: String, mut from: Vec<StepOutput>, sink: &'a Sink) -> Option<usize> {
+        let written = self.types.0[index].clone()?;
         if let Some(select) = &written.select {
             let operator = Operator::Map { condition: None, select: Some(select.clone()) };
-            from = (self.forward(format!("{id}.select"), from, operator), Port::Main);
+            let select = self.forward(format!("{id}.select"), from, operator);
+            self.outputs.insert((index, Port::DeadLetters), vec![(select, Port::DeadLetters)]);
+            from = vec![(select, Port::Main)];
         }
-        self.forward(id, from, Operator::Sink { sink, written })
+        Some(self.forward(id, from, Operator::Sink { sink, written }))
     }
+}
+
+/// A node of the definition.
+struct Place<'i> {
+    index: usize,
+    /// Identity in the graph, such as `aggregate.clicks_per_minute`.
+    id: &'i str,
+    name: &'i str,
 }
 
 /// A column's name as an SQL expression.

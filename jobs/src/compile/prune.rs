@@ -56,7 +56,7 @@ fn needs(steps: &[Step<'_>], full: &[ColumnSchema]) -> Needs {
         let given = given_columns(step, full);
         let mut input = needed_input(step, &needs.output[index], &given);
         input.extend(late[index].iter().cloned());
-        if let Some(edge) = &step.input {
+        for edge in &step.inputs {
             match edge.port {
                 Port::Main => needs.output[edge.from].extend(input.iter().cloned()),
                 Port::Late => late[edge.from].extend(input.iter().cloned()),
@@ -70,7 +70,7 @@ fn needs(steps: &[Step<'_>], full: &[ColumnSchema]) -> Needs {
 
 /// The columns of a step's input before pruning.
 fn given_columns(step: &Step<'_>, full: &[ColumnSchema]) -> ColumnSchema {
-    match &step.input {
+    match step.inputs.first() {
         None => ColumnSchema::default(),
         Some(edge) if edge.port == Port::DeadLetters => dead_letter_schema(),
         // Late rows are rows of the gate's input, which a gate does not change.
@@ -173,7 +173,7 @@ fn columns_of(
     let only = |schema: &ColumnSchema, names: &Names| ColumnSchema {
         columns: schema.columns.iter().filter(|column| names.contains(&column.name)).cloned().collect(),
     };
-    let Some(edge) = &step.input else {
+    let Some(edge) = step.inputs.first() else {
         let mut needed = needs.output[index].clone();
         if let Operator::Source { source, .. } = &step.operator {
             needed.extend(source.event_time.clone());

@@ -112,6 +112,9 @@ fn resolve_input(
     if written.is_empty() {
         return None; // Missing, and said so where it was read.
     }
+    if let Some(input) = output_of_sink(spec, written) {
+        return Some(input);
+    }
     let path = path_of(node).key("input");
     let (name, port_name) = written.split_once('.').map_or((written, None), |(name, port)| (name, Some(port)));
     let Some(producer) = producers.get(name).copied() else {
@@ -140,12 +143,24 @@ fn resolve_input(
     Some(Input { node: producer, port })
 }
 
+/// `sink.NAME.dead_letters`: a sink may bear the name of another node, so that its output is called by its section, too.
+fn output_of_sink(spec: &JobSpec, written: &str) -> Option<Input> {
+    let (name, port) = written.strip_prefix("sink.")?.split_once('.')?;
+    let is_it = |node: &NodeSpec| matches!(node.body, NodeBody::Sink(_)) && node.name == name;
+    let node = spec.nodes.iter().position(is_it)?;
+    let port = ports(&spec.nodes[node].body).iter().copied().find(|known| known.name() == port)?;
+    Some(Input { node, port })
+}
+
 /// The outputs beside the main one.
 fn ports(body: &NodeBody) -> &'static [Port] {
     match body {
         NodeBody::Source(_) => &[Port::DeadLetters],
-        NodeBody::Dedup(_) | NodeBody::Aggregate(_) => &[Port::Late],
-        NodeBody::Map(_) | NodeBody::Reduce(_) | NodeBody::Sink(_) => &[],
+        NodeBody::Map(_) => &[Port::DeadLetters],
+        NodeBody::Dedup(_) => &[Port::Late],
+        NodeBody::Aggregate(_) => &[Port::Late, Port::DeadLetters],
+        NodeBody::Sink(sink) if sink.select.is_some() => &[Port::DeadLetters],
+        NodeBody::Reduce(_) | NodeBody::Sink(_) => &[],
     }
 }
 

@@ -338,9 +338,8 @@ fn a_row_is_refused_if_it_fails_alone_whatever_batch_it_is_in() {
         "x > 0",
     ] {
         let expression = Expression::predicate(text, &schema).unwrap();
-        let evaluate = |rows: &RecordBatch| {
-            expression.evaluate_predicate(rows).map(|mask| vec![Arc::new(mask) as ArrayRef])
-        };
+        let evaluate =
+            |rows: &RecordBatch| expression.evaluate_predicate(rows).map(|mask| vec![Arc::new(mask) as ArrayRef]);
         let evaluated = evaluate_rows(&batch, evaluate).unwrap();
         let alone: Vec<_> = (0..batch.num_rows()).map(|row| evaluate(&batch.slice(row, 1))).collect();
         let fails = |row: &usize| alone[*row].is_err();

@@ -9,9 +9,7 @@ use super::{
     parquet_split::{ParquetSettings, ParquetSplitReader, StoredParquetSplit},
 };
 use crate::dead_letters::DeadLetter;
-use crate::source::{
-    split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
-};
+use crate::source::split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader};
 use futures::{FutureExt, future::BoxFuture};
 use object_store::ObjectStoreExt;
 use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
