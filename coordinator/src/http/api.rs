@@ -1,0 +1,237 @@
+//! The REST interface, `/api/v1`, and its OpenAPI document, which is made from the handlers' own descriptions.
+
+use super::{Action, Doors, Problem, Refusal};
+use crate::status::{CheckpointTotals, CheckpointView, ClusterStatus, JobStatus, JobSummary, Snapshot, WorkerStatus};
+use axum::{
+    Json,
+    extract::{
+        Path, Query, State,
+        rejection::{PathRejection, QueryRejection},
+    },
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+/// So many known jobs are named when an unknown one was asked for.
+const NAMED_JOBS: usize = 20;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Weir",
+        description = "Jobs, workers and checkpoints of a cluster. Moments are milliseconds since the epoch. Errors are problem \
+                       details (RFC 9457). An action needs the header `X-Weir-Request: 1` or the content type \
+                       `application/json`, so that no foreign web page can ask for it."
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
+
+/// The routes, with their description.
+pub(super) fn routes() -> OpenApiRouter<Doors> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(cluster))
+        .routes(routes!(workers))
+        .routes(routes!(jobs))
+        .routes(routes!(job))
+        .routes(routes!(checkpoints))
+        .routes(routes!(cancel))
+        .routes(routes!(stop))
+}
+
+/// All workers.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct Workers {
+    /// By id.
+    workers: Vec<WorkerStatus>,
+}
+
+/// All jobs.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct Jobs {
+    /// By id.
+    jobs: Vec<JobSummary>,
+}
+
+/// The checkpoints of a job.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct Checkpoints {
+    /// The job's id.
+    job: String,
+    /// Its newest completed checkpoints, oldest first.
+    checkpoints: Vec<CheckpointView>,
+    /// What all of them have cost.
+    totals: CheckpointTotals,
+    /// The newest one whose results are visible.
+    committed: Option<u64>,
+}
+
+/// An action that was accepted. How far it is, the job's state says.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct Accepted {
+    /// The job's id.
+    job: String,
+    /// `cancel` or `stop`.
+    #[schema(example = "stop")]
+    action: String,
+}
+
+/// The cluster: coordinator, workers, and each job in one line.
+#[utoipa::path(get, path = "/api/v1/cluster", tag = "cluster", responses((status = 200, body = ClusterStatus)))]
+async fn cluster(State(doors): State<Doors>) -> Response {
+    Json(&doors.board.newest().cluster).into_response()
+}
+
+/// All workers that the coordinator knows.
+#[utoipa::path(get, path = "/api/v1/workers", tag = "cluster", responses((status = 200, body = Workers)))]
+async fn workers(State(doors): State<Doors>) -> Response {
+    Json(Workers { workers: doors.board.newest().cluster.workers.clone() }).into_response()
+}
+
+/// All jobs, each in one line.
+#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", responses((status = 200, body = Jobs)))]
+async fn jobs(State(doors): State<Doors>) -> Response {
+    Json(Jobs { jobs: doors.board.newest().cluster.jobs.clone() }).into_response()
+}
+
+/// Everything about a job.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{id}",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 200, body = JobStatus),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
+    )
+)]
+async fn job(State(doors): State<Doors>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let id = job_id(id)?;
+    let snapshot = doors.board.newest();
+    Ok(Json(find(&snapshot, &id)?).into_response())
+}
+
+/// The newest checkpoints of a job, with duration and size.
+#[utoipa::path(
+    get,
+    path = "/api/v1/jobs/{id}/checkpoints",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 200, body = Checkpoints),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
+    )
+)]
+async fn checkpoints(State(doors): State<Doors>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let id = job_id(id)?;
+    let snapshot = doors.board.newest();
+    let job = find(&snapshot, &id)?;
+    let shown = Checkpoints {
+        job: id,
+        checkpoints: job.checkpoints.clone(),
+        totals: job.checkpoint_totals,
+        committed: job.committed,
+    };
+    Ok(Json(shown).into_response())
+}
+
+/// Ends a job at once, as it stands: results after its last checkpoint are dropped.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/{id}/cancel",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job's id")),
+    responses(
+        (status = 202, body = Accepted, description = "It is being done"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "It might come from a foreign page"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Not in the job's state"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not by this coordinator, or not now"),
+    )
+)]
+async fn cancel(State(doors): State<Doors>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
+    let id = job_id(id)?;
+    let job = id.clone();
+    ask(&doors, id, "cancel", |reply| Action::Cancel { job, reply }).await
+}
+
+/// How a job is stopped.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StopParameters {
+    /// Let event time go to its end first: all open windows fire, and the job is finished. Without it the job can go on
+    /// later from its last checkpoint.
+    #[serde(default)]
+    #[param(required = false, default = false)]
+    drain: bool,
+}
+
+/// Ends a job with a last checkpoint, whose results become visible.
+#[utoipa::path(
+    post,
+    path = "/api/v1/jobs/{id}/stop",
+    tag = "jobs",
+    params(("id" = String, Path, description = "The job's id"), StopParameters),
+    responses(
+        (status = 202, body = Accepted, description = "It is being done"),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter makes no sense"),
+        (status = 403, body = Problem, content_type = "application/problem+json", description = "It might come from a foreign page"),
+        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "Not in the job's state"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not by this coordinator, or not now"),
+    )
+)]
+async fn stop(
+    State(doors): State<Doors>,
+    id: Result<Path<String>, PathRejection>,
+    parameters: Result<Query<StopParameters>, QueryRejection>,
+) -> Result<Response, Problem> {
+    let id = job_id(id)?;
+    let Query(StopParameters { drain }) = parameters
+        .map_err(|rejection| Problem::bad_request(format!("{}; `drain` is true or false", rejection.body_text())))?;
+    let job = id.clone();
+    ask(&doors, id, "stop", |reply| Action::Stop { job, drain, reply }).await
+}
+
+fn job_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    match id {
+        Ok(Path(id)) => Ok(id),
+        Err(rejection) => Err(Problem::bad_request(format!("the job's id is unreadable: {}", rejection.body_text()))),
+    }
+}
+
+fn find<'a>(snapshot: &'a Snapshot, id: &str) -> Result<&'a JobStatus, Problem> {
+    snapshot.jobs.get(id).ok_or_else(|| unknown_job(snapshot, id))
+}
+
+fn unknown_job(snapshot: &Snapshot, id: &str) -> Problem {
+    let known: Vec<&str> = snapshot.jobs.keys().map(String::as_str).take(NAMED_JOBS).collect();
+    let more = snapshot.jobs.len() - known.len();
+    Problem::not_found(match (known.is_empty(), more) {
+        (true, _) => format!("there is no job '{id}'; there are no jobs"),
+        (false, 0) => format!("there is no job '{id}'; there are: {}", known.join(", ")),
+        (false, more) => format!("there is no job '{id}'; there are: {} and {more} more", known.join(", ")),
+    })
+}
+
+/// Sends an action out and waits for its answer. Whether the job exists is decided there: the board may be a moment behind.
+async fn ask(
+    doors: &Doors,
+    job: String,
+    name: &str,
+    action: impl FnOnce(oneshot::Sender<Result<(), Refusal>>) -> Action,
+) -> Result<Response, Problem> {
+    let stopping = || Problem::unavailable("the coordinator is about to stop, or is not the leader; ask again");
+    let (reply, answer) = oneshot::channel();
+    doors.actions.send(action(reply)).await.map_err(|_| stopping())?;
+    match answer.await.map_err(|_| stopping())? {
+        Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted { job, action: name.into() })).into_response()),
+        Err(Refusal::UnknownJob) => Err(unknown_job(&doors.board.newest(), &job)),
+        Err(Refusal::Conflict(why)) => Err(Problem::conflict(why)),
+        Err(Refusal::Unavailable(why)) => Err(Problem::unavailable(why)),
+    }
+}

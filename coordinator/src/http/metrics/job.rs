@@ -1,0 +1,177 @@
+//! Metrics of jobs, their operators and their subtasks.
+
+use super::{
+    family::{Families, Sample},
+    seconds,
+};
+use crate::status::{CheckpointView, END_OF_TIME_MS, JobStatus, OperatorView, Snapshot, SubtaskView};
+use std::fmt;
+
+pub(super) fn jobs(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
+    state(families, snapshot)?;
+    checkpoints(families, snapshot)?;
+    operators(families, snapshot)?;
+    subtasks(families, snapshot)
+}
+
+fn label(job: &JobStatus) -> Vec<(&'static str, &str)> {
+    vec![("job", &job.id)]
+}
+
+fn state(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
+    let jobs = || snapshot.jobs.values();
+    families.gauge(
+        "weir_job_state",
+        "1 for the state that a job is in",
+        jobs().map(|job| Sample::new(vec![("job", job.id.as_str()), ("state", job.state.as_str())], 1.0)),
+    )?;
+    families.gauge(
+        "weir_job_waiting",
+        "Whether a job lacks something to go on, such as slots",
+        jobs().map(|job| Sample::new(label(job), f64::from(u8::from(job.waiting_for.is_some())))),
+    )?;
+    families.gauge(
+        "weir_job_attempt",
+        "Number of a job's newest attempt",
+        jobs().map(|job| Sample::new(label(job), job.attempt as f64)),
+    )?;
+    families.counter(
+        "weir_job_restarts",
+        "Restarts of a job after failures",
+        jobs().map(|job| Sample::new(label(job), job.restart_count)),
+    )
+}
+
+fn checkpoints(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
+    let jobs = || snapshot.jobs.values();
+    families.counter(
+        "weir_job_checkpoints",
+        "Checkpoints completed",
+        jobs().map(|job| Sample::new(label(job), job.checkpoint_totals.completed)),
+    )?;
+    families.counter(
+        "weir_job_checkpoint_duration_seconds",
+        "Seconds from trigger to completion of all checkpoints",
+        jobs().map(|job| Sample::new(label(job), job.checkpoint_totals.duration_ms as f64 / 1000.0)),
+    )?;
+    families.counter(
+        "weir_job_checkpoint_written_bytes",
+        "Bytes written by all checkpoints",
+        jobs().map(|job| Sample::new(label(job), job.checkpoint_totals.bytes)),
+    )?;
+    let last = |value: fn(&CheckpointView) -> f64| {
+        jobs().filter_map(move |job| Some(Sample::new(label(job), value(job.checkpoints.last()?))))
+    };
+    families.gauge(
+        "weir_job_last_checkpoint_number",
+        "Number of the newest completed checkpoint",
+        last(|checkpoint| checkpoint.id as f64),
+    )?;
+    families.gauge(
+        "weir_job_last_checkpoint_timestamp_seconds",
+        "When the newest checkpoint was complete, since the epoch",
+        last(|checkpoint| seconds(checkpoint.completed_at_ms)),
+    )?;
+    families.gauge(
+        "weir_job_last_checkpoint_duration_seconds",
+        "Seconds from trigger to completion of the newest checkpoint",
+        last(|checkpoint| checkpoint.duration_ms as f64 / 1000.0),
+    )?;
+    families.gauge(
+        "weir_job_last_checkpoint_size_bytes",
+        "Bytes written by the newest checkpoint",
+        last(|checkpoint| checkpoint.bytes as f64),
+    )?;
+    families.gauge(
+        "weir_job_committed_checkpoint_number",
+        "Number of the newest checkpoint whose results are visible",
+        jobs().filter_map(|job| Some(Sample::new(label(job), job.committed? as f64))),
+    )
+}
+
+fn operators(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
+    let all = || snapshot.jobs.values().flat_map(|job| job.graph.operators.iter().map(move |operator| (job, operator)));
+    fn labels<'a>(job: &'a JobStatus, operator: &'a OperatorView) -> Vec<(&'static str, &'a str)> {
+        vec![("job", &job.id), ("operator", &operator.id)]
+    }
+    families.counter(
+        "weir_operator_records_in",
+        "Records that an operator took in, or a source read",
+        all().map(|(job, operator)| Sample::new(labels(job, operator), operator.records_in)),
+    )?;
+    families.counter(
+        "weir_operator_records_out",
+        "Records that an operator gave out, or a sink wrote",
+        all().map(|(job, operator)| Sample::new(labels(job, operator), operator.records_out)),
+    )?;
+    families.gauge(
+        "weir_operator_backpressure_ratio",
+        "Share of time that an operator waits for somebody downstream",
+        all().map(|(job, operator)| Sample::new(labels(job, operator), operator.backpressure)),
+    )?;
+    families.gauge(
+        "weir_operator_busy_ratio",
+        "Share of time that an operator processes",
+        all().map(|(job, operator)| Sample::new(labels(job, operator), operator.busy)),
+    )?;
+    families.gauge(
+        "weir_operator_watermark_lag_seconds",
+        "Seconds that an operator's event time is behind the clock; absent before its first watermark and after its end",
+        all().filter_map(|(job, operator)| {
+            Some(Sample::new(labels(job, operator), lag(job.as_of_ms, operator.watermark_ms)?))
+        }),
+    )?;
+    families.counter(
+        "weir_operator_counted",
+        "What an operator counts besides, such as duplicates",
+        all().flat_map(|(job, operator)| {
+            operator.counters.iter().map(move |(name, value)| {
+                let mut labels = labels(job, operator);
+                labels.push(("counter", name));
+                Sample::new(labels, *value)
+            })
+        }),
+    )
+}
+
+fn subtasks(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
+    let all = || snapshot.jobs.values().flat_map(|job| job.subtasks.iter().map(move |subtask| (job, subtask)));
+    fn labels(job: &JobStatus, subtask: &SubtaskView) -> Vec<(&'static str, String)> {
+        let worker = subtask.worker.clone().unwrap_or_default();
+        let (task, index) = (subtask.task.to_string(), subtask.index.to_string());
+        vec![("job", job.id.clone()), ("task", task), ("subtask", index), ("worker", worker)]
+    }
+    families.counter(
+        "weir_subtask_records_in",
+        "Records that a subtask took in, or read",
+        all().map(|(job, subtask)| Sample::new(labels(job, subtask), subtask.records_in)),
+    )?;
+    families.counter(
+        "weir_subtask_records_out",
+        "Records that a subtask gave out",
+        all().map(|(job, subtask)| Sample::new(labels(job, subtask), subtask.records_out)),
+    )?;
+    families.gauge(
+        "weir_subtask_backpressure_ratio",
+        "Share of time that a subtask waits for somebody downstream",
+        all().map(|(job, subtask)| Sample::new(labels(job, subtask), subtask.backpressure)),
+    )?;
+    families.gauge(
+        "weir_subtask_busy_ratio",
+        "Share of time that a subtask processes",
+        all().map(|(job, subtask)| Sample::new(labels(job, subtask), subtask.busy)),
+    )?;
+    families.gauge(
+        "weir_subtask_watermark_lag_seconds",
+        "Seconds that a subtask's event time is behind the clock; absent before its first watermark and after its end",
+        all().filter_map(|(job, subtask)| {
+            Some(Sample::new(labels(job, subtask), lag(job.as_of_ms, subtask.watermark_ms)?))
+        }),
+    )
+}
+
+/// Seconds from a watermark to now.
+fn lag(now_ms: i64, watermark_ms: Option<i64>) -> Option<f64> {
+    let watermark_ms = watermark_ms.filter(|watermark_ms| *watermark_ms != END_OF_TIME_MS)?;
+    Some((now_ms as f64 - watermark_ms as f64) / 1000.0)
+}
