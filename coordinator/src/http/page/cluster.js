@@ -1,0 +1,105 @@
+// The views of the whole cluster: its jobs, its workers.
+
+import { sparkline } from "./charts.js";
+import { h } from "./dom.js";
+import { ago, bytes, coarse, compact, countOf, number, state } from "./format.js";
+
+/** A job's address within the page. */
+export const jobLink = (id) => `#/jobs/${encodeURIComponent(id)}`;
+
+const sum = (items, value) => items.reduce((total, item) => total + value(item), 0);
+
+/** A number with its name. */
+export function tile(name, value, detail, ...more) {
+  return h("div", { class: "tile" },
+    h("dt", null, name),
+    h("dd", null, h("span", { class: "value" }, value), detail && h("span", { class: "detail" }, detail), more));
+}
+
+function tiles(cluster, history) {
+  const usable = cluster.workers.filter((worker) => worker.state === "available");
+  const running = cluster.jobs.filter((job) => job.state === "RUNNING").length;
+  const slots = sum(usable, (worker) => worker.slots);
+  const free = sum(usable, (worker) => worker.slots_free);
+  const lost = cluster.workers.length - usable.length;
+  return h("dl", { class: "tiles" },
+    tile("Jobs running", number(running), `of ${number(cluster.jobs.length)}`),
+    tile("Records read", `${compact(sum(cluster.jobs, (job) => job.records_in_per_second))}/s`, null, sparkline(history)),
+    tile("Workers", number(usable.length), lost > 0 ? `${number(lost)} out of reach` : "all in reach"),
+    tile("Slots in use", number(slots - free), `of ${number(slots)}`));
+}
+
+/** All jobs. */
+export function jobsView({ cluster, history }) {
+  return [
+    h("h1", null, "Jobs"),
+    tiles(cluster, history),
+    cluster.jobs.length === 0
+      ? h("div", { class: "empty" }, h("p", null, "There are no jobs yet."), h("p", null, "Submit one: ", h("code", null, "weir submit jobs/ad_click.toml")))
+      : h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Jobs" }, jobsTable(cluster)),
+  ];
+}
+
+function jobsTable({ jobs, as_of_ms: now }) {
+  return h("table", null,
+    h("thead", null, h("tr", null,
+      h("th", { scope: "col" }, "Job"), h("th", { scope: "col" }, "State"),
+      h("th", { scope: "col", class: "number" }, "Read/s"), h("th", { scope: "col", class: "number" }, "Checkpoint"),
+      h("th", { scope: "col", class: "number" }, "Attempt"), h("th", { scope: "col", class: "number" }, "Restarts"),
+      h("th", { scope: "col", class: "number" }, "Submitted"))),
+    h("tbody", null, jobs.map((job) => h("tr", { "data-key": job.id },
+      h("th", { scope: "row" }, h("a", { href: jobLink(job.id) }, job.name),
+        job.name !== job.id && h("div", { class: "quiet" }, job.id)),
+      h("td", null, state(job.state), (job.waiting_for ?? job.cause) && h("div", { class: "why" }, job.waiting_for ?? job.cause)),
+      h("td", { class: "number" }, compact(job.records_in_per_second)),
+      h("td", { class: "number" }, job.last_checkpoint === null ? "none yet" : number(job.last_checkpoint)),
+      h("td", { class: "number" }, number(job.attempt)),
+      h("td", { class: "number" }, number(job.restart_count)),
+      h("td", { class: "number" }, ago(job.submitted_at_ms, now))))));
+}
+
+/** All workers. */
+export function workersView({ cluster, history }) {
+  return [
+    h("h1", null, "Workers"),
+    tiles(cluster, history),
+    cluster.workers.length === 0
+      ? h("div", { class: "empty" }, h("p", null, "No worker has come yet."), h("p", null, "Start one: ", h("code", null, "weir worker --coordinator ADDR")))
+      : h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Workers" }, workersTable(cluster)),
+  ];
+}
+
+function workersTable({ workers }) {
+  return h("table", null,
+    h("thead", null, h("tr", null,
+      h("th", { scope: "col" }, "Worker"), h("th", { scope: "col" }, "State"), h("th", { scope: "col" }, "Slots in use"),
+      h("th", { scope: "col", class: "number" }, "Heartbeat"), h("th", { scope: "col", class: "number" }, "Sent"),
+      h("th", { scope: "col", class: "number" }, "Received"), h("th", { scope: "col" }, "Runs"),
+      h("th", { scope: "col" }, "Version"))),
+    h("tbody", null, workers.map((worker) => h("tr", { "data-key": worker.id },
+      h("th", { scope: "row" }, worker.id, h("div", { class: "quiet" }, worker.data_address)),
+      h("td", null, state(worker.state)),
+      h("td", null, slots(worker)),
+      h("td", { class: "number" }, `${coarse(worker.last_heartbeat_ms_ago)} ago`),
+      h("td", { class: "number" }, bytes(worker.network_sent_bytes)),
+      h("td", { class: "number" }, bytes(worker.network_received_bytes)),
+      h("td", null, runs(worker)),
+      h("td", { class: "quiet" }, worker.version)))));
+}
+
+/** The slots of a worker, a square each while there are few. */
+function slots(worker) {
+  const used = worker.slots - worker.slots_free;
+  const squares = worker.slots <= 16
+    ? Array.from({ length: worker.slots }, (_, place) => h("i", { class: place < used ? "slot used" : "slot" }))
+    : [];
+  return h("span", { class: "slots" }, h("span", { "aria-hidden": "true" }, squares), `${number(used)} of ${number(worker.slots)}`);
+}
+
+/** How many subtasks of which jobs a worker runs. */
+function runs(worker) {
+  if (worker.subtasks.length === 0) return h("span", { class: "quiet" }, "nothing");
+  const byJob = new Map();
+  for (const subtask of worker.subtasks) byJob.set(subtask.job, (byJob.get(subtask.job) ?? 0) + 1);
+  return [...byJob].map(([job, count]) => h("div", null, h("a", { href: jobLink(job) }, job), `: ${countOf(count, "subtask")}`));
+}

@@ -1,0 +1,199 @@
+//! REST: what is shown, what can be asked for, and how it is refused.
+
+use super::{fixture, get, post, serve_snapshot};
+use crate::{
+    http::{Problem, Refusal, router},
+    status::{ClusterStatus, JobStatus, Snapshot, StatusBoard},
+};
+use axum::http::StatusCode;
+use std::sync::{Arc, Mutex};
+use tokio::sync::mpsc;
+
+const OURS: &[(&str, &str)] = &[("x-weir-request", "1")];
+
+fn problem(answer: &super::Answer) -> Problem {
+    assert_eq!(answer.header("content-type"), "application/problem+json");
+    let problem: Problem = serde_json::from_str(&answer.text).unwrap();
+    assert_eq!(problem.status, answer.status.as_u16());
+    assert_eq!(problem.kind, "about:blank");
+    problem
+}
+
+#[tokio::test]
+async fn what_is_published_is_served() {
+    let board = StatusBoard::default();
+    let (actions, _asked) = mpsc::channel(1);
+    let router = router(board.clone(), actions);
+    let empty: ClusterStatus = serde_json::from_str(&get(&router, "/api/v1/cluster").await.text).unwrap();
+    assert!(empty.jobs.is_empty());
+
+    board.publish(fixture::snapshot());
+    let snapshot = fixture::snapshot();
+    let cluster: ClusterStatus = serde_json::from_str(&get(&router, "/api/v1/cluster").await.text).unwrap();
+    assert_eq!(cluster, snapshot.cluster);
+    let job: JobStatus = serde_json::from_str(&get(&router, "/api/v1/jobs/ad-click").await.text).unwrap();
+    assert_eq!(job, snapshot.jobs["ad-click"]);
+
+    let jobs = get(&router, "/api/v1/jobs").await.json();
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 4);
+    assert_eq!(jobs["jobs"][3]["waiting_for"], "needs 4 slots, 0 free");
+    let workers = get(&router, "/api/v1/workers").await.json();
+    assert_eq!(workers["workers"][2]["state"], "lost");
+    let checkpoints = get(&router, "/api/v1/jobs/ad-click/checkpoints").await.json();
+    assert_eq!(checkpoints["checkpoints"].as_array().unwrap().len(), 60);
+    assert_eq!(checkpoints["committed"], 1839);
+    assert_eq!(get(&router, "/healthz").await.text, "ok\n");
+}
+
+#[tokio::test]
+async fn an_unknown_job_is_answered_with_the_known_ones() {
+    let router = serve_snapshot(fixture::snapshot(), |_, _| Err(Refusal::UnknownJob));
+    for path in ["/api/v1/jobs/ad-clik", "/api/v1/jobs/ad-clik/checkpoints"] {
+        let answer = get(&router, path).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND);
+        let detail = problem(&answer).detail;
+        assert_eq!(detail, "there is no job 'ad-clik'; there are: ad-click, backfill-2025-10, revenue, talkingdata");
+    }
+    let answer = post(&router, "/api/v1/jobs/ad-clik/cancel", OURS).await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert!(problem(&answer).detail.contains("ad-click, "));
+
+    let empty = serve_snapshot(Snapshot::default(), |_, _| Ok(()));
+    assert_eq!(problem(&get(&empty, "/api/v1/jobs/x").await).detail, "there is no job 'x'; there are no jobs");
+}
+
+#[tokio::test]
+async fn only_some_of_many_jobs_are_named() {
+    let jobs = (0..50).map(|n| JobStatus { id: format!("job-{n:02}"), ..JobStatus::default() });
+    let router = serve_snapshot(Snapshot::new(0, Default::default(), vec![], jobs), |_, _| Ok(()));
+    let detail = problem(&get(&router, "/api/v1/jobs/x").await).detail;
+    assert!(detail.ends_with("job-18, job-19 and 30 more"), "{detail}");
+}
+
+#[tokio::test]
+async fn an_id_that_needs_escaping_is_found_and_a_broken_one_refused() {
+    let router = serve_snapshot(fixture::hostile_snapshot(), |_, _| Ok(()));
+    let escaped: String = fixture::HOSTILE.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let answer = get(&router, &format!("/api/v1/jobs/{escaped}")).await;
+    assert_eq!(answer.json()["name"], fixture::HOSTILE);
+
+    let answer = get(&router, "/api/v1/jobs/%FF").await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(problem(&answer).detail.contains("unreadable"));
+}
+
+#[tokio::test]
+async fn wrong_paths_and_methods_are_problems() {
+    let router = serve_snapshot(fixture::snapshot(), |_, _| Ok(()));
+    let answer = get(&router, "/api/v2/jobs").await;
+    assert_eq!(answer.status, StatusCode::NOT_FOUND);
+    assert!(problem(&answer).detail.contains("/api/v2/jobs"));
+
+    let answer = post(&router, "/api/v1/jobs", OURS).await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(problem(&answer).detail, "'/api/v1/jobs' does not take POST");
+    assert!(answer.header("allow").contains("GET"), "{:?}", answer.headers);
+    let answer = get(&router, "/api/v1/jobs/ad-click/cancel").await;
+    assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
+    assert_eq!(answer.header("allow"), "POST");
+}
+
+#[tokio::test]
+async fn actions_go_out_and_their_answers_come_back() {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    let router = serve_snapshot(fixture::snapshot(), move |job, drain| {
+        log.lock().unwrap().push((job.to_string(), drain));
+        match job {
+            "revenue" => Err(Refusal::Conflict("job 'revenue' has FAILED; there is nothing to cancel".into())),
+            "talkingdata" => Err(Refusal::Unavailable("coordinator 2 leads".into())),
+            _ => Ok(()),
+        }
+    });
+    let answer = post(&router, "/api/v1/jobs/ad-click/cancel", OURS).await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    assert_eq!(answer.json(), serde_json::json!({"job": "ad-click", "action": "cancel"}));
+    for (query, drain) in [("", false), ("?drain=true", true), ("?drain=false", false)] {
+        let answer = post(&router, &format!("/api/v1/jobs/ad-click/stop{query}"), OURS).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        assert_eq!(asked.lock().unwrap().pop(), Some(("ad-click".into(), Some(drain))));
+    }
+    assert_eq!(asked.lock().unwrap().pop(), Some(("ad-click".into(), None)));
+
+    let answer = post(&router, "/api/v1/jobs/revenue/cancel", OURS).await;
+    assert_eq!(answer.status, StatusCode::CONFLICT);
+    assert_eq!(problem(&answer).detail, "job 'revenue' has FAILED; there is nothing to cancel");
+    let answer = post(&router, "/api/v1/jobs/talkingdata/stop", OURS).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+
+    let before = asked.lock().unwrap().len();
+    let answer = post(&router, "/api/v1/jobs/ad-click/stop?drain=maybe", OURS).await;
+    assert_eq!(answer.status, StatusCode::BAD_REQUEST);
+    assert!(problem(&answer).detail.contains("`drain` is true or false"), "{}", answer.text);
+    assert_eq!(asked.lock().unwrap().len(), before, "what makes no sense goes nowhere");
+}
+
+#[tokio::test]
+async fn nobody_to_act_is_said() {
+    let (actions, asked) = mpsc::channel(1);
+    drop(asked);
+    let router = router(StatusBoard::new(fixture::snapshot()), actions);
+    let answer = post(&router, "/api/v1/jobs/ad-click/cancel", OURS).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    problem(&answer);
+}
+
+#[tokio::test]
+async fn a_foreign_page_can_ask_for_nothing() {
+    let router = serve_snapshot(fixture::snapshot(), |job, _| panic!("somebody ended {job}"));
+    // What a browser sends for a form, or for a fetch that it does not ask about first.
+    let foreign: [&[(&str, &str)]; 5] = [
+        &[],
+        &[("content-type", "text/plain")],
+        &[("content-type", "application/x-www-form-urlencoded"), ("origin", "https://elsewhere.example")],
+        &[("content-type", "multipart/form-data; boundary=application/json")],
+        &[("x-weir-request", "1"), ("sec-fetch-site", "cross-site")],
+    ];
+    for headers in foreign {
+        let answer = post(&router, "/api/v1/jobs/ad-click/cancel", headers).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
+        assert!(problem(&answer).detail.contains("x-weir-request"));
+    }
+    let asks_first = axum::http::Request::builder()
+        .method("OPTIONS")
+        .uri("/api/v1/jobs/ad-click/cancel")
+        .header("origin", "https://elsewhere.example")
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "x-weir-request")
+        .body(axum::body::Body::empty())
+        .unwrap();
+    let answer = super::send(&router, asks_first).await;
+    assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")), "{:?}", answer.headers);
+}
+
+#[tokio::test]
+async fn each_of_our_marks_is_enough() {
+    let router = serve_snapshot(fixture::snapshot(), |_, _| Ok(()));
+    let ours: [&[(&str, &str)]; 4] = [
+        &[("x-weir-request", "1")],
+        &[("content-type", "application/json")],
+        &[("content-type", "Application/JSON; charset=utf-8")],
+        &[("x-weir-request", "1"), ("sec-fetch-site", "same-origin")],
+    ];
+    for headers in ours {
+        let answer = post(&router, "/api/v1/jobs/ad-click/cancel", headers).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED, "{headers:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_bears_the_headers_that_keep_strangers_out() {
+    let router = serve_snapshot(fixture::snapshot(), |_, _| Ok(()));
+    for path in ["/", "/page/main.js", "/api/v1/cluster", "/metrics", "/nothing"] {
+        let answer = get(&router, path).await;
+        assert!(answer.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+        assert_eq!(answer.header("cache-control"), "no-store");
+        assert!(!answer.headers.contains_key("access-control-allow-origin"));
+    }
+}
