@@ -280,7 +280,8 @@ impl JobStatus {
             attempt: self.attempt,
             restart_count: self.restart_count,
             last_checkpoint: self.last_checkpoint,
-            records_in_per_second: sources.map(|source| source.records_in_per_second).sum(),
+            // Not `sum`: that of nothing is -0.
+            records_in_per_second: sources.fold(0.0, |sum, source| sum + source.records_in_per_second),
         }
     }
 

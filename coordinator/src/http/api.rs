@@ -13,7 +13,7 @@ use axum::{
 };
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
-use utoipa::{IntoParams, OpenApi, ToSchema};
+use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// So many known jobs are named when an unknown one was asked for.
@@ -160,7 +160,7 @@ async fn cancel(State(doors): State<Doors>, id: Result<Path<String>, PathRejecti
 }
 
 /// How a job is stopped.
-#[derive(Debug, Deserialize, IntoParams)]
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct StopParameters {
     /// Let event time go to its end first: all open windows fire, and the job is finished. Without it the job can go on

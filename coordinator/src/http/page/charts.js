@@ -2,8 +2,8 @@
 
 import { s } from "./dom.js";
 
-const WIDTH = 420;
-const HEIGHT = 74;
+const WIDTH = 300;
+const HEIGHT = 60;
 const SLOTS = 60;
 
 /** Bars, oldest to the left, over a scale from 0; `describe` says what a bar means. */
@@ -19,9 +19,9 @@ export function bars(title, items, value, format, describe) {
     items.map((item, place) => {
       const height = Math.max(1, (value(item) / most) * (HEIGHT - 4));
       return s("rect", {
-        x: ((first + place) * step + 0.7).toFixed(1),
+        x: ((first + place) * step + 0.6).toFixed(1),
         y: (HEIGHT + 16 - height).toFixed(1),
-        width: (step - 1.4).toFixed(1),
+        width: (step - 1.2).toFixed(1),
         height: height.toFixed(1),
         rx: 1,
         class: item.last ? "bar last" : "bar",
@@ -31,7 +31,7 @@ export function bars(title, items, value, format, describe) {
 
 /** A line through the last values, without a scale: for a glance. */
 export function sparkline(values) {
-  if (values.length < 2) return null;
+  if (values.length < 5) return null;
   const most = Math.max(...values, 1);
   const x = (place) => ((place + SLOTS - values.length) / (SLOTS - 1)) * 100;
   const y = (value) => 23 - (value / most) * 21;

@@ -7,7 +7,7 @@ import { s } from "./dom.js";
 import { compact, earliest, percent, watermark } from "./format.js";
 
 const TASK_WIDTH = 252;
-const TASK_GAP_X = 128;
+const TASK_GAP_X = 112;
 const TASK_GAP_Y = 26;
 const HEADER = 58;
 const PADDING = 10;
@@ -16,14 +16,20 @@ const OPERATOR_GAP = 8;
 const INSET = 22;
 const SPINE = 9;
 const MARGIN = 8;
+/** Weighs more than any chain is long. */
+const LEADS_OUT = 1000;
+/** Below this share of its size the text of the graph is too small to read: then it is scrolled. */
+const LEAST_SCALE = 0.75;
 
-/** The graph of a job as an SVG element. */
-export function drawGraph(graph, nowMs) {
+/** The graph of a job as an SVG element, a little smaller than life where `available` pixels ask for it. */
+export function drawGraph(graph, nowMs, available) {
   const tasks = arrange(graph);
   const width = Math.max(...tasks.map((task) => task.x + TASK_WIDTH)) + MARGIN;
   const height = Math.max(...tasks.map((task) => task.y + task.height)) + MARGIN;
+  const scale = Math.min(1, Math.max(LEAST_SCALE, available / width));
+  const size = { width: Math.floor(width * scale), height: Math.floor(height * scale) };
   const label = `Graph of ${graph.operators.length} operators in ${tasks.length} tasks; the table of operators says the same`;
-  return s("svg", { class: "graph", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": label },
+  return s("svg", { class: "graph", viewBox: `0 0 ${width} ${height}`, ...size, role: "img", "aria-label": label },
     s("defs", null,
       s("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
         s("path", { d: "M0 0.5 L7.5 4 L0 7.5 Z", class: "arrow" }))),
@@ -75,15 +81,17 @@ function climb(id, inset, parent, tree) {
   tree.places.push(place);
   const children = tree.inner.filter((edge) => edge.from === id).map((edge) => edge.to);
   if (children.length === 0) return;
-  // The way on is the child that leads out of the task, else the longest; it stays on the spine, below the others.
-  const onward = children.reduce((best, child) => (weight(child, tree) > weight(best, tree) ? child : best));
+  // The way on is the child that leads out of the task, else the longest; it stays on the spine, below the others. Where this
+  // operator itself leads out, its children may all be side outputs.
+  const heaviest = children.reduce((best, child) => (weight(child, tree) > weight(best, tree) ? child : best));
+  const onward = tree.leads.has(id) && weight(heaviest, tree) < LEADS_OUT ? null : heaviest;
   for (const child of children) if (child !== onward) climb(child, inset + 1, place, tree);
-  climb(onward, inset, place, tree);
+  if (onward !== null) climb(onward, inset, place, tree);
 }
 
 function weight(id, tree) {
   const below = tree.inner.filter((edge) => edge.from === id).map((edge) => weight(edge.to, tree));
-  return (tree.leads.has(id) ? 1000 : 0) + 1 + Math.max(0, ...below);
+  return (tree.leads.has(id) ? LEADS_OUT : 0) + 1 + Math.max(0, ...below);
 }
 
 /** Tasks by their longest way from a source. Tasks are numbered producers first, so one pass is enough. */
@@ -142,8 +150,8 @@ function drawCrossing({ edge, from, to }) {
   return s("g", { class: "edge" },
     s("title", null, `${edge.from} → ${edge.to}: ${port}${label}`),
     s("path", { d: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, "marker-end": "url(#arrow)" }),
-    s("text", { x, y: y2 - 8, "text-anchor": "end" }, cut(port + edge.partitioner, 17)),
-    edge.key.length > 0 && s("text", { x, y: y2 + 15, "text-anchor": "end", class: "key" }, cut(edge.key.join(", "), 17)));
+    s("text", { x, y: y2 - 8, "text-anchor": "end" }, cut(port + edge.partitioner, 15)),
+    edge.key.length > 0 && s("text", { x, y: y2 + 15, "text-anchor": "end", class: "key" }, cut(edge.key.join(", "), 15)));
 }
 
 function drawTask(task, nowMs) {

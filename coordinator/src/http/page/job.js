@@ -62,11 +62,17 @@ function table(label, head, body) {
       body));
 }
 
+/** Pixels between the edges of the graph's frame. */
+function roomForGraph() {
+  const page = Math.min(document.documentElement.clientWidth, 1440);
+  return page - (page <= 600 ? 56 : 74);
+}
+
 function graphSection(job, now) {
   if (job.graph.operators.length === 0) return null;
   const legend = [["low", "below 10 %"], ["some", "10 to 50 %"], ["high", "50 % and more"]];
   return section("graph-title", "Graph",
-    h("div", { class: "scroll drawing", tabindex: 0, role: "region", "aria-label": "Graph" }, drawGraph(job.graph, now)),
+    h("div", { class: "scroll drawing", tabindex: 0, role: "region", "aria-label": "Graph" }, drawGraph(job.graph, now, roomForGraph())),
     h("p", { class: "legend" }, "Backpressure, the share of time spent waiting for those downstream: ",
       legend.map(([kind, text]) => h("span", { class: `key ${kind}` }, text))));
 }
@@ -83,9 +89,9 @@ function checkpointSection(job, now) {
       bars("Duration", job.checkpoints, (checkpoint) => checkpoint.duration_ms, span, describe),
       bars("Written", job.checkpoints, (checkpoint) => checkpoint.bytes, bytes, describe)),
     h("p", { class: "quiet" }, `${countOf(totals.completed, "checkpoint")}, ${bytes(totals.bytes)} in all, ${span(totals.duration_ms / Math.max(1, totals.completed))} on average`),
-    table("Checkpoints", [["Checkpoint", "number"], ["Attempt", "number"], ["Complete"], ["Duration", "number"], ["Written", "number"]],
+    table("Checkpoints", [["Checkpoint"], ["Attempt", "number"], ["Complete"], ["Duration", "number"], ["Written", "number"]],
       h("tbody", null, newest.map((checkpoint) => h("tr", { "data-key": checkpoint.id },
-        h("th", { scope: "row", class: "number" }, number(checkpoint.id), checkpoint.last && h("span", { class: "tag" }, "last")),
+        h("th", { scope: "row" }, number(checkpoint.id), checkpoint.last && h("span", { class: "tag" }, "last")),
         h("td", { class: "number" }, number(checkpoint.attempt)),
         h("td", null, clock(checkpoint.completed_at_ms, now)),
         h("td", { class: "number" }, span(checkpoint.duration_ms)),

@@ -178,6 +178,7 @@ fn running_graph() -> GraphView {
 }
 
 fn subtasks(graph: &GraphView) -> Vec<SubtaskView> {
+    let hundredths = |share: f64| (share * 100.0).round() / 100.0;
     let subtask = |task: usize, index: usize| {
         let fused: Vec<_> = graph.operators.iter().filter(|operator| operator.task == task).collect();
         SubtaskView {
@@ -188,8 +189,8 @@ fn subtasks(graph: &GraphView) -> Vec<SubtaskView> {
             state: "RUNNING".into(),
             records_in: fused[0].records_in / 2 + index as u64 * 1_311,
             records_out: fused[0].records_out / 2 + index as u64 * 1_298,
-            backpressure: (fused[0].backpressure - 0.04 * index as f64).max(0.0),
-            busy: fused[0].busy - 0.03 * index as f64,
+            backpressure: hundredths((fused[0].backpressure - 0.04 * index as f64).max(0.0)),
+            busy: hundredths(fused[0].busy - 0.03 * index as f64),
             watermark_ms: fused[0].watermark_ms.map(|watermark| watermark + 120 * index as i64),
         }
     };

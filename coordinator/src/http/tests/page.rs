@@ -87,7 +87,7 @@ async fn picture(program: &PathBuf, server: &Server, view: &str, name: &str) {
     let Some(folder) = std::env::var_os("WEIR_SCREENSHOTS") else { return };
     std::fs::create_dir_all(&folder).unwrap();
     for (looks, scheme) in [("light", 1), ("dark", 0)] {
-        for (width, height) in [(1440, 2300), (500, 1800)] {
+        for (width, height) in [(1440, 2600), (500, 1800)] {
             let file = PathBuf::from(&folder).join(format!("{name}-{looks}-{width}.png"));
             let arguments = [
                 format!("--screenshot={}", file.display()),
@@ -128,10 +128,7 @@ async fn the_views_show_jobs_graph_and_workers() {
     let server = start(serve_snapshot(fixture::snapshot(), |_, _| Ok(()))).await;
 
     let (page, console) = elements(&program, &server, "").await;
-    assert_shows(
-        &page,
-        &["ad-click", "talkingdata", "needs 4 slots, 0 free", "RUNNING", "FAILED", "412.4 k/s", "of 4"],
-    );
+    assert_shows(&page, &["ad-click", "talkingdata", "needs 4 slots, 0 free", "RUNNING", "FAILED", "412 k/s", "of 4"]);
     assert_eq!(console, Vec::<String>::new());
     picture(&program, &server, "", "jobs").await;
 
@@ -139,12 +136,12 @@ async fn the_views_show_jobs_graph_and_workers() {
     for operator in fixture::graph().job.nodes {
         assert_shows(&page, &[&format!("data-operator=\"{}\"", operator.id)]);
     }
-    assert_shows(&page, &["395.1 k in/s", "361.7 k out/s", "hash", "backpressure", "57 %", "15.2 s behind"]);
+    assert_shows(&page, &["395 k in/s", "362 k out/s", "hash", "backpressure", "57 %", "15.2 s behind"]);
     assert_shows(
         &page,
         &["worker w-b0d518: its connection broke", "duplicates 60,120,881", "1,840", "Drain and finish"],
     );
-    assert_eq!(page.matches("class=\"bar\"").count(), 120 + 16, "two charts of 60 bars, and the meters of 8 subtasks");
+    assert_eq!(page.matches("class=\"bar\"").count(), 120, "two charts of 60 bars");
     assert_eq!(console, Vec::<String>::new());
     picture(&program, &server, "#/jobs/ad-click", "job").await;
 
@@ -205,7 +202,6 @@ async fn the_page_outlives_its_coordinator() {
     let server = start(flaky(|request| request == 0)).await;
     let (page, _) = elements(&program, &server, "").await;
     assert_shows(&page, &["Coordinator out of reach since", "ad-click", "class=\"stale\""]);
-    picture(&program, &server, "", "out-of-reach").await;
 
     let server = start(flaky(|request| request > 0)).await;
     let (page, _) = elements(&program, &server, "").await;

@@ -23,7 +23,8 @@ pub(super) fn check(document: &Value, schema: &Value, value: &Value, path: &str)
         Value::Array(several) => several.iter().filter_map(Value::as_str).collect(),
         _ => return Err(format!("{path}: the schema names no type: {schema}")),
     };
-    if !types.contains(&type_of(value)) && !(types.contains(&"number") && value.is_number()) {
+    let fits = types.contains(&type_of(value)) || types.contains(&"number") && value.is_number();
+    if !fits {
         return Err(format!("{path}: {value} is not {types:?}"));
     }
     if schema["minimum"].as_i64().zip(value.as_i64()).is_some_and(|(least, value)| value < least) {
@@ -31,8 +32,8 @@ pub(super) fn check(document: &Value, schema: &Value, value: &Value, path: &str)
     }
     match value {
         Value::Array(items) => {
-            let each = items.iter().enumerate();
-            each.map(|(n, item)| check(document, &schema["items"], item, &format!("{path}[{n}]"))).collect()
+            let mut each = items.iter().enumerate();
+            each.try_for_each(|(n, item)| check(document, &schema["items"], item, &format!("{path}[{n}]")))
         }
         Value::Object(members) => members_fit(document, schema, members, path),
         _ => Ok(()),
