@@ -72,7 +72,7 @@ pub struct AggregateSummary {
     pub name: String,
     /// Events that are in its windows.
     pub counted: u64,
-    /// Windows that were closed, by the subtask that closed the most: each closes those that it has rows of.
+    /// Different windows that results were put out for; of sessions, one a key.
     pub windows: u64,
     /// Results that a late event replaced by a new revision.
     pub corrections: u64,
@@ -269,12 +269,6 @@ fn unread_dead_letters(graph: &JobGraph, manifest: &Manifest) -> BTreeMap<String
     unread
 }
 
-/// The largest value of a counter over the subtasks of an operator.
-fn most_of(manifest: &Manifest, operator: &str, counter: &str) -> u64 {
-    let subtasks = manifest.operator(operator).into_iter().flat_map(|operator| &operator.subtasks);
-    subtasks.filter_map(|subtask| subtask.counters.get(counter).copied()).max().unwrap_or(0)
-}
-
 fn this_run(observer: &Observer, events: u64, elapsed: Duration) -> ThisRun {
     let status = observer.status();
     ThisRun {
@@ -305,7 +299,8 @@ fn aggregates(graph: &JobGraph, manifest: &Manifest) -> Vec<AggregateSummary> {
             AggregateSummary {
                 name: name.into(),
                 counted,
-                windows: most_of(manifest, &format!("aggregate.{name}"), "windows"),
+                // Sessions are those of a key, so that the aggregate itself counts each once.
+                windows: of(&manifest.counters(&format!("windows.{name}")), "windows") + of(&counters, "windows"),
                 corrections: of(&counters, "corrections"),
             }
         })

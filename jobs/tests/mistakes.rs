@@ -233,7 +233,7 @@ fn overrides_change_and_add_keys() {
     assert_eq!(node("dedup.unique").config["same_event_time"], false);
     assert_eq!(node("filters.per_minute").config["filters"][1]["id"], "usa");
     assert_eq!(node("sink.raw").config["partition_column"], "click_timestamp");
-    assert!(job.graph.nodes.iter().all(|node| node.parallelism == 3));
+    assert!(job.graph.nodes.iter().all(|node| node.parallelism == 3 || node.kind == "window_count"));
 }
 
 #[test]

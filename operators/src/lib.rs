@@ -17,5 +17,6 @@ pub mod table;
 #[cfg(test)]
 mod testing;
 pub mod window;
+pub mod window_count;
 
 pub use registry::Registry;

@@ -6,7 +6,7 @@
 use crate::{
     aggregate, dedup, filters, late_gate, map, reduce,
     sink::{console, files},
-    source,
+    source, window_count,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ impl Factory for Registry {
             "local_aggregate" => Box::new(aggregate::LocalAggregate::new(config(node)?, &context)?),
             "global_aggregate" => Box::new(aggregate::GlobalAggregate::new(config(node)?, &context)?),
             "session_aggregate" => Box::new(aggregate::SessionAggregate::new(config(node)?, &context)?),
+            "window_marks" => Box::new(window_count::WindowMarks),
+            "window_count" => Box::new(window_count::WindowCount::new(&config(node)?, &context)?),
             "local_top" => Box::new(reduce::LocalTop::new(config(node)?, &context)?),
             "global_top" => Box::new(reduce::GlobalTop::new(config(node)?, &context)?),
             _ => return Err(unknown(node, "operator")),

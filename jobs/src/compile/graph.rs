@@ -7,6 +7,7 @@ use weir_operators::dedup::DedupConfig;
 use weir_operators::filters::{FilterConfig, FiltersConfig};
 use weir_operators::late_gate::{LateGateConfig, LateRule};
 use weir_operators::map::{MapConfig, SelectItem};
+use weir_operators::window_count::WindowCountConfig;
 
 use super::aggregate_step::AggregateStep;
 use super::plan::{Operator, Step};
@@ -33,6 +34,8 @@ pub(super) fn graph(
     let mut notes = Vec::with_capacity(steps.len());
     for (step, columns) in steps.iter().zip(columns) {
         let (role, kind, config) = configuration(&step.operator, columns);
+        // A window is a row there: one subtask has time for all of them.
+        let parallelism = if matches!(step.operator, Operator::WindowCount(_)) { 1 } else { parallelism };
         let to = graph.add_node(Node { id: step.id.clone(), kind: kind.into(), role, parallelism, config });
         notes.push(note(&step.operator, columns));
         for input in &step.inputs {
@@ -91,6 +94,10 @@ fn configuration(operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &
             let session = matches!(step.aggregate.window, Window::Session { .. });
             let kind = if session { "session_aggregate" } else { "global_aggregate" };
             (NodeRole::Operator, kind, json!(step.config()))
+        }
+        Operator::WindowMarks => (NodeRole::Operator, "window_marks", json!({})),
+        Operator::WindowCount(windows) => {
+            (NodeRole::Operator, "window_count", json!(WindowCountConfig { windows: *windows }))
         }
         Operator::LocalTop(step) => (NodeRole::Operator, "local_top", json!(step.config())),
         Operator::GlobalTop(step) => (NodeRole::Operator, "global_top", json!(step.config())),
@@ -185,6 +192,8 @@ fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
             };
             (does, Some(format!("{kept} per key, until {lateness} after their end")))
         }
+        Operator::WindowMarks => ("a row for each window of a batch".into(), None),
+        Operator::WindowCount(_) => ("counts windows for the closing table".into(), Some("open windows".into())),
         Operator::LocalTop(step) => {
             (format!("own top {} by {}", step.reduce.n, step.reduce.by), Some("open windows".into()))
         }

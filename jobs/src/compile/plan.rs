@@ -9,13 +9,15 @@ use weir_engine::element::Port;
 use weir_operators::late_gate::LateRule;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
+use weir_operators::window::WindowRule;
+use weir_operators::window_count::WINDOW_END;
 
 use super::aggregate_step::AggregateStep;
-use super::gates::Gates;
+use super::gates::{Gates, window_rule};
 use super::reduce_step::ReduceStep;
 use super::resolve::Resolved;
 use super::types::{AllTypes, Types, adds_filters};
-use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source};
+use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source, Window};
 
 /// An operator of the plan.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) enum Operator<'a> {
     Filters(&'a [(String, String)]),
     LocalAggregate(AggregateStep<'a>),
     GlobalAggregate(AggregateStep<'a>),
+    WindowMarks,
+    WindowCount(WindowRule),
     LocalTop(ReduceStep<'a>),
     GlobalTop(ReduceStep<'a>),
     /// A sink, and the columns and the partition column of what it writes.
@@ -194,7 +198,14 @@ impl<'a> Planner<'_, 'a> {
         }
         self.outputs.insert((index, Port::DeadLetters), dead_letters);
         let from = vec![(local, Port::Main)];
-        self.hashed(id.to_owned(), from, aggregate.key.clone(), Operator::GlobalAggregate(step))
+        let global = self.hashed(id.to_owned(), from, aggregate.key.clone(), Operator::GlobalAggregate(step));
+        if !matches!(aggregate.window, Window::Session { .. }) {
+            let marks =
+                self.forward(format!("windows.{name}.local"), vec![(global, Port::Main)], Operator::WindowMarks);
+            let (from, count) = (vec![(marks, Port::Main)], Operator::WindowCount(window_rule(aggregate)));
+            self.hashed(format!("windows.{name}"), from, vec![WINDOW_END.into()], count);
+        }
+        global
     }
 
     fn reduce(&mut self, id: &str, from: Vec<StepOutput>, step: ReduceStep<'a>) -> usize {

@@ -11,6 +11,7 @@ use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::{Column, ColumnSchema};
 
+use super::check::WINDOW_END;
 use super::plan::{Operator, Step, quoted};
 use super::sources::dead_letter_schema;
 
@@ -83,6 +84,7 @@ fn needed_input(step: &Step<'_>, output: &Names, given: &ColumnSchema) -> Names 
     match &step.operator {
         Operator::Source { .. } => Names::new(),
         Operator::Sink { .. } | Operator::GlobalAggregate(_) | Operator::LocalTop(_) | Operator::GlobalTop(_) => all(),
+        Operator::WindowMarks | Operator::WindowCount(_) => Names::from([WINDOW_END.to_owned()]),
         Operator::Map { condition, select } => {
             let mut needed = match select {
                 None => output.clone(),
@@ -133,7 +135,11 @@ fn full_outputs(steps: &[Step<'_>]) -> Vec<ColumnSchema> {
 fn output_columns(operator: &Operator<'_>, given: &ColumnSchema) -> ColumnSchema {
     match operator {
         Operator::Source { columns, .. } => columns.clone(),
-        Operator::Sink { .. } => ColumnSchema::default(),
+        Operator::WindowMarks => {
+            let ends = given.columns.iter().filter(|column| column.name == WINDOW_END);
+            ColumnSchema { columns: ends.cloned().collect() }
+        }
+        Operator::Sink { .. } | Operator::WindowCount(_) => ColumnSchema::default(),
         Operator::Map { select: Some(items), .. } => selected(items, given),
         Operator::Map { select: None, .. } | Operator::LateGate { .. } | Operator::Dedup { .. } => given.clone(),
         Operator::Filters(_) => {

@@ -35,7 +35,7 @@ use weir_engine::{
 
 const PROGRESS: &str = "progress";
 
-/// The operator. Counts `events_counted`, `late`, `windows`, `groups_emitted` and `corrections` (rows of results for windows
+/// The operator. Counts `events_counted`, `late`, `groups_emitted` and `corrections` (rows of results for windows
 /// that had been emitted).
 #[derive(Debug)]
 pub struct GlobalAggregate {
@@ -54,7 +54,6 @@ pub struct GlobalAggregate {
     scratch: Scratch,
     events_counted: Counter,
     late: Counter,
-    windows: Counter,
     groups_emitted: Counter,
     corrected: Counter,
 }
@@ -90,7 +89,6 @@ impl GlobalAggregate {
             scratch: Scratch::default(),
             events_counted: counter("events_counted"),
             late: counter("late"),
-            windows: counter("windows"),
             groups_emitted: counter("groups_emitted"),
             corrected: counter("corrections"),
             config,
@@ -134,7 +132,6 @@ impl GlobalAggregate {
             }
         };
         if emitted > 0 {
-            self.windows.add(1);
             self.groups_emitted.add(emitted as u64);
         }
         Ok(())

@@ -26,7 +26,7 @@ use weir_engine::{
 
 const SEGMENT: &str = "sessions";
 
-/// The operator. Counts as [`GlobalAggregate`](super::GlobalAggregate) does; `windows` are sessions, retractions are
+/// The operator. Counts as [`GlobalAggregate`](super::GlobalAggregate) does, and sessions as `windows`; retractions are
 /// corrections.
 #[derive(Debug)]
 pub struct SessionAggregate {
