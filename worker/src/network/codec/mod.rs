@@ -1,0 +1,36 @@
+//! Batches as bytes. An encoder and a decoder belong to one channel each, and keep its schema and dictionaries.
+//!
+//! The body of a batch, before compression:
+//!
+//! | bytes             | content                                                                                      |
+//! |-------------------|----------------------------------------------------------------------------------------------|
+//! | 0..4, 4..8, 8..12 | rows; length *n* of the columns; length of the key's column names (u32 each)                 |
+//! | 12..64            | 0                                                                                            |
+//! | 64..64+*n*        | the columns: messages of an Arrow IPC stream, padded to 64 bytes each                        |
+//! | 8 bytes           | 0                                                                                            |
+//! | 8 × rows          | split watermarks (i64), if the flag says so                                                  |
+//! | 16 × rows         | key hashes (u128), if the flag says so                                                       |
+//! | the rest          | with the hashes: names of the key columns, each with its length (u32) before it              |
+//!
+//! The schema goes with the first batch of a channel, and with the first after it has changed. A dictionary goes when it has
+//! changed, or only what was added to it; one that is much larger than the batches that use it is cut to the values in use.
+//! Only the rows of a slice are sent, and of view columns only the texts in use.
+//!
+//! Invariant: a decoder gives an error for anything that an encoder could not have written, and never panics. What it gives is
+//! validated: no offset or dictionary key out of range, no text that is not UTF-8.
+
+mod compact;
+mod decoder;
+mod encoder;
+
+pub use decoder::BatchDecoder;
+pub use encoder::{BatchEncoder, EncodedFrame};
+
+/// Length of the fixed part before the columns.
+const PREFIX_BYTES: usize = 64;
+/// Between the columns and what travels beside them. The IPC decoder recognises a message without a body, as that of a batch
+/// with no rows, only if something follows it.
+const GAP_BYTES: usize = 8;
+
+#[cfg(test)]
+mod tests;
