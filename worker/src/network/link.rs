@@ -203,11 +203,8 @@ pub(super) async fn keep_alive(
         if !life.said.swap(false, Ordering::Relaxed) {
             queue.push(frame(FrameKind::KeepAlive, attempt, 0, &[]));
         }
-        silent = if life.heard.swap(false, Ordering::Relaxed) {
-            Duration::ZERO
-        } else {
-            silent + settings.keepalive_period
-        };
+        silent =
+            if life.heard.swap(false, Ordering::Relaxed) { Duration::ZERO } else { silent + settings.keepalive_period };
         if silent >= settings.keepalive_timeout {
             return format!("no sign of life for {silent:?}");
         }

@@ -74,7 +74,9 @@ impl Outbound {
         let mut state = self.lock();
         if state.dialled || state.channels.iter().any(|channel| channel.id == id) {
             let peer = &self.peer;
-            return Err(EngineError::internal(format!("channel {id} to worker {peer} is asked for twice, or too late")));
+            return Err(EngineError::internal(format!(
+                "channel {id} to worker {peer} is asked for twice, or too late"
+            )));
         }
         let index = u32::try_from(state.channels.len()).map_err(|_| EngineError::internal("2^32 channels"))?;
         let credit_came = Arc::new(Notify::new());
@@ -234,9 +236,7 @@ impl RemoteSender for RemoteChannel {
         Box::pin(async move {
             match element {
                 StreamElement::Batch(batch) => self.send_batch(&batch).await,
-                StreamElement::Watermark(watermark) => {
-                    self.send_signal(FrameKind::Watermark, &watermark.to_le_bytes())
-                }
+                StreamElement::Watermark(watermark) => self.send_signal(FrameKind::Watermark, &watermark.to_le_bytes()),
                 StreamElement::Idle => self.send_signal(FrameKind::Idle, &[]),
                 StreamElement::Barrier(barrier) => {
                     self.send_signal(FrameKind::Barrier, &barrier.checkpoint.0.to_le_bytes())

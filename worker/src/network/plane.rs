@@ -112,8 +112,9 @@ impl DataPlane {
         // On that runtime, since a listener belongs to the one that it was made on.
         let listening = runtime.spawn(async move { listening_network.listen(&listen_on).await });
         let listener = listening.await.map_err(|error| EngineError::internal(format!("listening: {error}")))?;
-        let listener = listener
-            .map_err(|error| EngineError::io(format!("cannot listen for other workers on {}: {error}", settings.listen)))?;
+        let listener = listener.map_err(|error| {
+            EngineError::io(format!("cannot listen for other workers on {}: {error}", settings.listen))
+        })?;
         let address = listener.address();
         let plane = Arc::new(Plane {
             network,
@@ -290,7 +291,9 @@ impl Attempt {
         sorted.sort_unstable();
         if !sorted.iter().eq(expected.keys()) {
             let (found, wanted) = (list.len(), expected.len());
-            return Err(format!("{found} channels are named, and are not the {wanted} from worker {peer} in its graph"));
+            return Err(format!(
+                "{found} channels are named, and are not the {wanted} from worker {peer} in its graph"
+            ));
         }
         let mut expected = inbound.remove(peer).unwrap_or_default();
         Ok(list.iter().filter_map(|id| Some((*id, expected.remove(id)?))).collect())

@@ -73,7 +73,9 @@ impl NetworkSettings {
         }
         if self.keepalive_period.is_zero() || self.keepalive_timeout < self.keepalive_period * 2 {
             let (period, timeout) = (self.keepalive_period, self.keepalive_timeout);
-            return wrong(format!("a keepalive timeout of {timeout:?} must be at least twice the period of {period:?}"));
+            return wrong(format!(
+                "a keepalive timeout of {timeout:?} must be at least twice the period of {period:?}"
+            ));
         }
         Ok(())
     }

@@ -1,9 +1,7 @@
 //! Leaves out what a batch refers to and does not use: dictionary values, and texts behind views.
 
 use arrow::{
-    array::{
-        AnyDictionaryArray, Array, ArrayData, ArrayRef, AsArray, UInt32Array, make_array,
-    },
+    array::{AnyDictionaryArray, Array, ArrayData, ArrayRef, AsArray, UInt32Array, make_array},
     compute,
     datatypes::DataType,
     error::ArrowError,
@@ -12,7 +10,7 @@ use arrow::{
 use std::sync::Arc;
 
 /// Below this, unused texts behind views are not worth a copy.
-const SMALL_BYTES: usize = 4096;
+const SMALL_BYTES: usize = 512;
 
 /// Compacts the batches of one channel.
 #[derive(Debug, Default)]
@@ -38,11 +36,15 @@ impl Compactor {
                 DataType::Dictionary(..) => compact_dictionary(column, presented)?,
                 DataType::Utf8View => {
                     let views = column.as_string_view();
-                    compact_views(column, views.data_buffers(), views.total_buffer_bytes_used(), || Arc::new(views.gc()))
+                    compact_views(column, views.data_buffers(), views.total_buffer_bytes_used(), || {
+                        Arc::new(views.gc())
+                    })
                 }
                 DataType::BinaryView => {
                     let views = column.as_binary_view();
-                    compact_views(column, views.data_buffers(), views.total_buffer_bytes_used(), || Arc::new(views.gc()))
+                    compact_views(column, views.data_buffers(), views.total_buffer_bytes_used(), || {
+                        Arc::new(views.gc())
+                    })
                 }
                 _ => column.clone(),
             });

@@ -2,13 +2,10 @@
 
 use super::{
     super::frame::{Frame, Header, flags},
-    GAP_BYTES, PREFIX_BYTES,
+    PREFIX_BYTES,
+    messages::MessageStream,
 };
-use arrow::{
-    buffer::{Buffer, MutableBuffer},
-    ipc::reader::StreamDecoder,
-    record_batch::RecordBatch,
-};
+use arrow::buffer::{Buffer, MutableBuffer};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -25,7 +22,7 @@ type Result<T> = std::result::Result<T, DecodeError>;
 /// Decodes the batches of one channel, in order. After an error it must not be used any more.
 #[derive(Debug, Default)]
 pub struct BatchDecoder {
-    stream: StreamDecoder,
+    stream: MessageStream,
     /// The names of the key columns last read, as bytes and as such: they hardly ever change.
     names: Option<(Buffer, Arc<[String]>)>,
 }
@@ -56,18 +53,17 @@ impl BatchDecoder {
         let Frame { header, body } = frame;
         let body = if header.flags & flags::LZ4 != 0 { decompress(&header, &body)? } else { Buffer::from(body) };
         let prefix = Prefix::read(&body)?;
-        let (columns_end, beside) = (PREFIX_BYTES + prefix.columns, PREFIX_BYTES + prefix.columns + GAP_BYTES);
-        let per_row = [(flags::SPLIT_WATERMARKS, 8), (flags::KEY_HASHES, 16)].map(|(flag, width)| {
-            if header.flags & flag != 0 { width * prefix.rows } else { 0 }
-        });
+        let beside = PREFIX_BYTES + prefix.columns;
+        let per_row = [(flags::SPLIT_WATERMARKS, 8), (flags::KEY_HASHES, 16)]
+            .map(|(flag, width)| if header.flags & flag != 0 { width * prefix.rows } else { 0 });
         let [watermarks, hashes] = per_row;
         if body.len() != beside + watermarks + hashes + prefix.names {
             return wrong(format!("its {} bytes are not what it claims to consist of", body.len()));
         }
         if header.flags & flags::SCHEMA != 0 {
-            self.stream = StreamDecoder::new();
+            self.stream = MessageStream::default();
         }
-        let columns = self.columns(body.slice_with_length(PREFIX_BYTES, columns_end + GAP_BYTES - PREFIX_BYTES))?;
+        let columns = self.stream.read(body.slice_with_length(PREFIX_BYTES, prefix.columns)).map_err(DecodeError)?;
         if columns.num_rows() != prefix.rows {
             return wrong(format!("it has {} rows and claims {}", columns.num_rows(), prefix.rows));
         }
@@ -86,17 +82,6 @@ impl BatchDecoder {
         Ok(batch)
     }
 
-    /// The one record batch in the messages, behind which the gap must remain.
-    fn columns(&mut self, mut messages: Buffer) -> Result<RecordBatch> {
-        while !messages.is_empty() {
-            let decoded = self.stream.decode(&mut messages).map_err(|error| DecodeError(error.to_string()))?;
-            if let Some(batch) = decoded {
-                return if messages.len() == GAP_BYTES { Ok(batch) } else { wrong("more than one batch".into()) };
-            }
-        }
-        wrong("its columns are cut off".into())
-    }
-
     fn names(&mut self, bytes: Buffer) -> Result<Arc<[String]>> {
         if let Some((known, names)) = &self.names
             && *known == bytes
@@ -106,9 +91,9 @@ impl BatchDecoder {
         let mut names = Vec::new();
         let mut rest = bytes.as_slice();
         while !rest.is_empty() {
-            let name = rest.split_at_checked(4).and_then(|(length, rest)| {
-                rest.split_at_checked(u32::from_le_bytes(length.try_into().ok()?) as usize)
-            });
+            let name = rest
+                .split_at_checked(4)
+                .and_then(|(length, rest)| rest.split_at_checked(u32::from_le_bytes(length.try_into().ok()?) as usize));
             let Some((name, after)) = name else { return wrong("the names of its key columns are cut off".into()) };
             let Ok(name) = std::str::from_utf8(name) else { return wrong("a key column's name is not UTF-8".into()) };
             names.push(name.to_string());
@@ -125,7 +110,8 @@ impl Prefix {
     /// Where all of it, added up, is at most a few times the length of a u32.
     fn read(body: &[u8]) -> Result<Self> {
         let Some(prefix) = body.get(..PREFIX_BYTES) else { return wrong("its beginning is cut off".into()) };
-        let number = |at: usize| prefix[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
+        let number =
+            |at: usize| prefix[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
         if prefix[12..].iter().any(|byte| *byte != 0) {
             return wrong("there is something where 0 must be".into());
         }

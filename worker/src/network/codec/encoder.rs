@@ -2,11 +2,11 @@
 
 use super::{
     super::{
-        frame::{Header, FrameKind, flags},
+        frame::{FrameKind, Header, flags},
         rope::Rope,
         settings::{Compression, NetworkSettings},
     },
-    GAP_BYTES, PREFIX_BYTES,
+    PREFIX_BYTES,
     compact::Compactor,
 };
 use arrow::{
@@ -162,8 +162,8 @@ fn beside(batch: &Batch, flags: &mut u8) -> Vec<u8> {
     debug_assert!(hashes.is_empty() || hashes.len() == rows);
     *flags |= if batch.split_watermarks.is_some() { flags::SPLIT_WATERMARKS } else { 0 };
     *flags |= if batch.key_hashes.is_some() { flags::KEY_HASHES } else { 0 };
-    let mut bytes = vec![0; GAP_BYTES + watermarks.len() * 8 + hashes.len() * 16];
-    let (watermark_bytes, hash_bytes) = bytes[GAP_BYTES..].split_at_mut(watermarks.len() * 8);
+    let mut bytes = vec![0; watermarks.len() * 8 + hashes.len() * 16];
+    let (watermark_bytes, hash_bytes) = bytes.split_at_mut(watermarks.len() * 8);
     for (bytes, watermark) in watermark_bytes.chunks_exact_mut(8).zip(watermarks) {
         bytes.copy_from_slice(&watermark.to_le_bytes());
     }

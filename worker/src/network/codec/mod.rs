@@ -7,7 +7,6 @@
 //! | 0..4, 4..8, 8..12 | rows; length *n* of the columns; length of the key's column names (u32 each)                 |
 //! | 12..64            | 0                                                                                            |
 //! | 64..64+*n*        | the columns: messages of an Arrow IPC stream, padded to 64 bytes each                        |
-//! | 8 bytes           | 0                                                                                            |
 //! | 8 × rows          | split watermarks (i64), if the flag says so                                                  |
 //! | 16 × rows         | key hashes (u128), if the flag says so                                                       |
 //! | the rest          | with the hashes: names of the key columns, each with its length (u32) before it              |
@@ -22,15 +21,13 @@
 mod compact;
 mod decoder;
 mod encoder;
+mod messages;
 
 pub use decoder::BatchDecoder;
 pub use encoder::{BatchEncoder, EncodedFrame};
 
 /// Length of the fixed part before the columns.
 const PREFIX_BYTES: usize = 64;
-/// Between the columns and what travels beside them. The IPC decoder recognises a message without a body, as that of a batch
-/// with no rows, only if something follows it.
-const GAP_BYTES: usize = 8;
 
 #[cfg(test)]
 mod tests;

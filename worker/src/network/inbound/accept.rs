@@ -114,6 +114,9 @@ fn admit(plane: &Plane, hello: &Hello) -> Result<Arc<Attempt>, String> {
     // One answer for both, so that a stranger does not learn what runs here.
     let attempt = found.filter(|attempt| attempt.token.matches(&hello.token));
     attempt.ok_or_else(|| {
-        format!("attempt {} of job {:?} is not open on worker {}, or the token is wrong", hello.attempt, hello.job, plane.settings.worker)
+        format!(
+            "attempt {} of job {:?} is not open on worker {}, or the token is wrong",
+            hello.attempt, hello.job, plane.settings.worker
+        )
     })
 }
