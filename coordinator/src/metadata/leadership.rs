@@ -1,0 +1,103 @@
+//! Who leads, as one coordinator knows it.
+//!
+//! Invariant: a coordinator says that it leads only after an entry of its own term was applied here: then so is everything
+//! that was decided before, and [`catalog`](super::Metadata::catalog) is the truth to act on.
+
+use super::{command::Command, raft_types::Raft};
+use openraft::ServerState;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::watch;
+use weir_engine::env::Env;
+
+type Metrics = openraft::RaftMetrics<u64, openraft::BasicNode>;
+
+/// Whether this coordinator leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Leadership {
+    /// It does; everything decided before is applied. Left when another one is heard of, or most have not been heard for as
+    /// long as it takes to elect another one.
+    Leader {
+        /// The term that it leads in; it rises with every election.
+        term: u64,
+    },
+    /// It does not.
+    Follower {
+        /// Who does, and at which address, if anybody is known to.
+        leader: Option<(u64, String)>,
+    },
+    /// Its log has stopped: shut down, or its disk has failed. Final.
+    Stopped {
+        /// What the log said last.
+        reason: String,
+    },
+}
+
+impl Leadership {
+    /// Whether it leads.
+    pub fn is_leader(&self) -> bool {
+        matches!(self, Leadership::Leader { .. })
+    }
+}
+
+/// Follows the log's state and tells about it, until the log stops.
+///
+/// `patience`: a leader that has not heard most of the others for so long may have been replaced without knowing.
+pub(super) async fn follow(raft: Arc<Raft>, patience: Duration, env: Env, tell: watch::Sender<Leadership>) {
+    let mut metrics = raft.metrics();
+    loop {
+        let now = metrics.borrow_and_update().clone();
+        let leadership = match &now.running_state {
+            Err(reason) => {
+                tell.send_replace(Leadership::Stopped { reason: reason.to_string() });
+                return;
+            }
+            Ok(()) if leads(&now, patience) => match &*tell.borrow() {
+                Leadership::Leader { term } if *term == now.current_term => None,
+                _ => Some(Leadership::Leader { term: now.current_term }),
+            },
+            Ok(()) => Some(Leadership::Follower { leader: leader_of(&now) }),
+        };
+        match leadership {
+            Some(Leadership::Leader { term }) => {
+                let first = Command::LeaderElected { node: now.id, at_ms: env.wall_clock_ms() };
+                // Refused when leadership was lost meanwhile: the next state says so.
+                if raft.client_write(first).await.is_ok() && still_leads(&raft, term, patience) {
+                    tracing::info!(node = now.id, term, "coordinator leads");
+                    change(&tell, Leadership::Leader { term });
+                }
+            }
+            Some(other) => change(&tell, other),
+            None => {}
+        }
+        if metrics.changed().await.is_err() {
+            tell.send_replace(Leadership::Stopped { reason: "shut down".into() });
+            return;
+        }
+    }
+}
+
+fn leads(metrics: &Metrics, patience: Duration) -> bool {
+    let silence = Duration::from_millis(metrics.millis_since_quorum_ack.unwrap_or(0));
+    metrics.state == ServerState::Leader && silence <= patience
+}
+
+fn still_leads(raft: &Raft, term: u64, patience: Duration) -> bool {
+    let metrics = raft.metrics();
+    let now = metrics.borrow();
+    now.current_term == term && leads(&now, patience)
+}
+
+fn leader_of(metrics: &Metrics) -> Option<(u64, String)> {
+    // It may take itself for the leader still; see `leads`.
+    let leader = metrics.current_leader.filter(|leader| *leader != metrics.id)?;
+    let address = metrics.membership_config.membership().get_node(&leader).map_or(String::new(), |node| node.addr.clone());
+    Some((leader, address))
+}
+
+fn change(tell: &watch::Sender<Leadership>, to: Leadership) {
+    tell.send_if_modified(|now| {
+        let changed = *now != to;
+        *now = to;
+        changed
+    });
+}

@@ -1,0 +1,197 @@
+//! How coordinators reach each other: the Raft library's messages as JSON over gRPC, and the door where they arrive.
+//!
+//! A call that fails waits a little before it says so: the library tries again at once. (Its own way of waiting throws dice
+//! that cannot be seeded.)
+
+use super::raft_types::{Raft, TypeConfig};
+use openraft::{
+    AnyError, BasicNode, RaftNetwork, RaftNetworkFactory,
+    error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError},
+    network::RPCOption,
+    raft::{
+        AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest, InstallSnapshotResponse, VoteRequest,
+        VoteResponse,
+    },
+};
+use serde::{Serialize, de::DeserializeOwned};
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    sync::{Arc, Weak},
+};
+use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
+use weir_engine::env::Env;
+use weir_proto::{
+    net::SharedNetwork,
+    v1::{RaftMessage, raft_client::RaftClient, raft_server},
+};
+
+/// No message is larger; a snapshot travels in pieces.
+pub(super) const MESSAGE_BYTES: usize = 64 << 20;
+/// Header of every call: the cluster's shared secret.
+const SECRET: &str = "weir-secret-bin";
+
+/// Makes a client for every other coordinator.
+pub(super) struct Peers {
+    pub network: SharedNetwork,
+    pub env: Env,
+    /// Where they are by the settings of this one; they go before what the log says.
+    pub addresses: BTreeMap<u64, String>,
+    pub secret: String,
+}
+
+/// The way to one other coordinator.
+pub(super) struct Peer {
+    target: u64,
+    address: String,
+    network: SharedNetwork,
+    env: Env,
+    secret: String,
+    /// Open until a call fails.
+    client: Option<RaftClient<Channel>>,
+}
+
+impl RaftNetworkFactory<TypeConfig> for Peers {
+    type Network = Peer;
+
+    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
+        Peer {
+            target,
+            address: self.addresses.get(&target).unwrap_or(&node.addr).clone(),
+            network: self.network.clone(),
+            env: self.env.clone(),
+            secret: self.secret.clone(),
+            client: None,
+        }
+    }
+}
+
+/// An error that came back from the other side, or the way to it.
+type CallError<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
+
+impl Peer {
+    /// One call: a request as JSON, and the answer's JSON.
+    async fn call<Q, A, E, F>(
+        &mut self,
+        question: &Q,
+        option: &RPCOption,
+        send: impl FnOnce(RaftClient<Channel>, Request<RaftMessage>) -> F,
+    ) -> Result<A, CallError<E>>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+        E: std::error::Error + DeserializeOwned,
+        F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
+    {
+        let pause = option.soft_ttl();
+        match self.exchange(question, option, send).await {
+            Ok(answer) => answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error))),
+            Err(status) => {
+                self.client = None;
+                tracing::debug!(target = self.target, address = %self.address, %status, "coordinator not reached");
+                self.env.sleep(pause).await;
+                Err(RPCError::Network(NetworkError::new(&status)))
+            }
+        }
+    }
+
+    async fn exchange<Q, A, E, F>(
+        &mut self,
+        question: &Q,
+        option: &RPCOption,
+        send: impl FnOnce(RaftClient<Channel>, Request<RaftMessage>) -> F,
+    ) -> Result<Result<A, RaftError<u64, E>>, Status>
+    where
+        Q: Serialize,
+        A: DeserializeOwned,
+        E: std::error::Error + DeserializeOwned,
+        F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
+    {
+        let client = match &self.client {
+            Some(client) => client.clone(),
+            None => {
+                let channel =
+                    weir_proto::transport::connect(self.network.clone(), &self.address, option.soft_ttl()).await?;
+                let client = RaftClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
+                self.client.insert(client).clone()
+            }
+        };
+        let mut request = Request::new(RaftMessage { json: to_json(question)? });
+        request.metadata_mut().insert_bin(SECRET, MetadataValue::from_bytes(self.secret.as_bytes()));
+        from_json(&send(client, request).await?.into_inner().json)
+    }
+}
+
+impl RaftNetwork<TypeConfig> for Peer {
+    async fn append_entries(
+        &mut self,
+        rpc: AppendEntriesRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
+        self.call(&rpc, &option, |mut client, request| async move { client.append(request).await }).await
+    }
+
+    async fn install_snapshot(
+        &mut self,
+        rpc: InstallSnapshotRequest<TypeConfig>,
+        option: RPCOption,
+    ) -> Result<InstallSnapshotResponse<u64>, RPCError<u64, BasicNode, RaftError<u64, InstallSnapshotError>>> {
+        self.call(&rpc, &option, |mut client, request| async move { client.install_snapshot(request).await }).await
+    }
+
+    async fn vote(
+        &mut self,
+        rpc: VoteRequest<u64>,
+        option: RPCOption,
+    ) -> Result<VoteResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
+        self.call(&rpc, &option, |mut client, request| async move { client.vote(request).await }).await
+    }
+}
+
+/// Where the others' messages arrive. Does not keep the log running by itself.
+pub struct RaftService {
+    pub(super) raft: Weak<Raft>,
+    pub(super) secret: String,
+}
+
+impl RaftService {
+    /// The log, and what the message says.
+    fn admit<Q: DeserializeOwned>(&self, request: &Request<RaftMessage>) -> Result<(Arc<Raft>, Q), Status> {
+        let shown = request.metadata().get_bin(SECRET).and_then(|value| value.to_bytes().ok());
+        if shown.as_deref() != Some(self.secret.as_bytes()) {
+            return Err(Status::unauthenticated("the secret is not this cluster's"));
+        }
+        let raft = self.raft.upgrade().ok_or_else(|| Status::unavailable("this coordinator is going down"))?;
+        Ok((raft, from_json(&request.get_ref().json)?))
+    }
+}
+
+fn answer(answer: &impl Serialize) -> Result<tonic::Response<RaftMessage>, Status> {
+    Ok(tonic::Response::new(RaftMessage { json: to_json(answer)? }))
+}
+
+#[tonic::async_trait]
+impl raft_server::Raft for RaftService {
+    async fn append(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
+        let (raft, rpc) = self.admit(&request)?;
+        answer(&raft.append_entries(rpc).await)
+    }
+
+    async fn vote(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
+        let (raft, rpc) = self.admit(&request)?;
+        answer(&raft.vote(rpc).await)
+    }
+
+    async fn install_snapshot(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
+        let (raft, rpc) = self.admit(&request)?;
+        answer(&raft.install_snapshot(rpc).await)
+    }
+}
+
+fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Status> {
+    serde_json::to_vec(value).map_err(|error| Status::internal(format!("a Raft message has no JSON: {error}")))
+}
+
+fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Status> {
+    serde_json::from_slice(json).map_err(|error| Status::invalid_argument(format!("not a Raft message: {error}")))
+}

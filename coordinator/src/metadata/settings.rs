@@ -1,0 +1,85 @@
+//! Settings of the replicated metadata: plain values; disk, network and environment are handed in beside them.
+
+use openraft::{Config, SnapshotPolicy};
+use std::{collections::BTreeMap, time::Duration};
+use weir_engine::{EngineError, Result};
+
+/// Who belongs to the group, and how patient it is.
+#[derive(Clone, Debug)]
+pub struct MetadataSettings {
+    /// The number of this coordinator; it belongs to its data directory for good.
+    pub node_id: u64,
+    /// Where each coordinator of the group listens (`host:port`), this one included. The group is these from its first
+    /// start on.
+    pub peers: BTreeMap<u64, String>,
+    /// The cluster's shared secret: messages without it are refused.
+    pub secret: String,
+    /// How often a leader lets the others know that it is there.
+    pub heartbeat_interval: Duration,
+    /// Silence after which another one wants to lead: a random time from the first to the second.
+    pub election_timeout: (Duration, Duration),
+    /// Entries after which a snapshot is taken.
+    pub snapshot_every: u64,
+    /// Entries before a snapshot that are kept for those who lag behind.
+    pub keep_entries: u64,
+    /// How long a decision may take; after that its outcome is unknown to whoever asked.
+    pub decision_timeout: Duration,
+}
+
+impl MetadataSettings {
+    /// A group of these.
+    pub fn new(node_id: u64, peers: BTreeMap<u64, String>) -> Self {
+        MetadataSettings {
+            node_id,
+            peers,
+            secret: String::new(),
+            heartbeat_interval: Duration::from_millis(100),
+            election_timeout: (Duration::from_millis(500), Duration::from_millis(1000)),
+            snapshot_every: 1000,
+            keep_entries: 200,
+            decision_timeout: Duration::from_secs(10),
+        }
+    }
+
+    /// A group of one.
+    pub fn alone(node_id: u64, address: impl Into<String>) -> Self {
+        Self::new(node_id, BTreeMap::from([(node_id, address.into())]))
+    }
+
+    /// Whether there is nobody else.
+    pub fn is_alone(&self) -> bool {
+        self.peers.len() == 1
+    }
+
+    /// In the words of the Raft library.
+    pub(super) fn raft_config(&self) -> Result<Config> {
+        if !self.peers.contains_key(&self.node_id) {
+            return Err(EngineError::definition(format!(
+                "coordinator {} is not among its own peers ({}); name it there with its address",
+                self.node_id,
+                list(self.peers.keys())
+            )));
+        }
+        let milliseconds = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let config = Config {
+            cluster_name: "weir".into(),
+            heartbeat_interval: milliseconds(self.heartbeat_interval),
+            election_timeout_min: milliseconds(self.election_timeout.0),
+            election_timeout_max: milliseconds(self.election_timeout.1),
+            install_snapshot_timeout: 5_000,
+            snapshot_policy: SnapshotPolicy::LogsSinceLast(self.snapshot_every),
+            max_in_snapshot_log_to_keep: self.keep_entries,
+            // Beyond what is kept there is only the snapshot.
+            replication_lag_threshold: self.snapshot_every + self.keep_entries,
+            // JSON makes about four times as much of it.
+            snapshot_max_chunk_size: 1 << 20,
+            ..Config::default()
+        };
+        config.validate().map_err(|error| EngineError::definition(format!("time-outs of the coordinators: {error}")))
+    }
+}
+
+/// Numbers, for people.
+pub(super) fn list<'a>(nodes: impl Iterator<Item = &'a u64>) -> String {
+    nodes.map(u64::to_string).collect::<Vec<_>>().join(", ")
+}
