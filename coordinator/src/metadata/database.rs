@@ -168,6 +168,11 @@ fn check_format(transaction: &ReadTransaction) -> Result<()> {
     Ok(())
 }
 
+/// Whether an error of the disk says that what is there is not what was written.
+fn is_damage(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+}
+
 /// An error of the database, for people, by what was being done.
 pub(super) fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl Fn(E) -> EngineError {
     move |error| {
@@ -178,7 +183,7 @@ pub(super) fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl Fn(E) ->
                     "cannot {doing} the metadata: another coordinator has it open; stop it, or use another --data-dir"
                 ));
             }
-            redb::Error::Io(io) if io.kind() != std::io::ErrorKind::InvalidData => ErrorKind::Io,
+            redb::Error::Io(io) if !is_damage(io) => ErrorKind::Io,
             redb::Error::PreviousIo | redb::Error::Backend(_) => ErrorKind::Io,
             redb::Error::DatabaseClosed => ErrorKind::Disconnected,
             // Whatever else it may say of a file that only we write means that the file is not what we wrote.

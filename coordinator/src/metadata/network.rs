@@ -5,7 +5,7 @@
 
 use super::raft_types::{Raft, TypeConfig};
 use openraft::{
-    AnyError, BasicNode, RaftNetwork, RaftNetworkFactory,
+    BasicNode, RaftNetwork, RaftNetworkFactory,
     error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError},
     network::RPCOption,
     raft::{
@@ -116,7 +116,7 @@ impl Peer {
                 self.client.insert(client).clone()
             }
         };
-        let mut request = Request::new(RaftMessage { json: to_json(question)? });
+        let mut request = Request::new(RaftMessage { json: to_json(question)?.into() });
         request.metadata_mut().insert_bin(SECRET, MetadataValue::from_bytes(self.secret.as_bytes()));
         from_json(&send(client, request).await?.into_inner().json)
     }
@@ -167,7 +167,7 @@ impl RaftService {
 }
 
 fn answer(answer: &impl Serialize) -> Result<tonic::Response<RaftMessage>, Status> {
-    Ok(tonic::Response::new(RaftMessage { json: to_json(answer)? }))
+    Ok(tonic::Response::new(RaftMessage { json: to_json(answer)?.into() }))
 }
 
 #[tonic::async_trait]

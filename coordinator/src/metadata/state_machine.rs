@@ -11,6 +11,7 @@ use super::{
     record,
 };
 use openraft::{AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, storage::RaftStateMachine};
+use redb::ReadableTable;
 use std::{io::Cursor, sync::Arc};
 use tokio::sync::watch;
 use weir_engine::{EngineError, Result};

@@ -1,1 +1,7 @@
+//! The metadata as a whole, on disks in memory and in files, alone and in a group.
 
+mod determinism;
+mod durability;
+mod group;
+mod storage_suite;
+mod support;
