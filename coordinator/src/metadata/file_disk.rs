@@ -17,7 +17,8 @@ use weir_engine::{EngineError, Result};
 /// # Errors
 /// When it cannot be made or read. A damaged one shows when the metadata is opened over it.
 pub fn open_file(path: &Path) -> Result<FileBackend> {
-    let failed = |doing: &str, error: io::Error| EngineError::io(format!("cannot {doing} '{}': {error}", path.display()));
+    let failed =
+        |doing: &str, error: io::Error| EngineError::io(format!("cannot {doing} '{}': {error}", path.display()));
     match fs::exists(path) {
         Ok(true) => {}
         Ok(false) => make(path)?,
@@ -39,7 +40,8 @@ fn make(path: &Path) -> Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
     let file = File::options().read(true).write(true).create(true).truncate(true).open(&draft).map_err(failed)?;
-    let backend = FileBackend::new(file).map_err(|error| EngineError::io(format!("cannot make the metadata: {error}")))?;
+    let backend =
+        FileBackend::new(file).map_err(|error| EngineError::io(format!("cannot make the metadata: {error}")))?;
     let made = database::format(backend).and_then(|()| {
         File::open(&draft).and_then(|file| file.sync_all()).map_err(failed)?;
         match fs::hard_link(&draft, path) {

@@ -124,7 +124,10 @@ mod tests {
                 for end in [Finished, Failed, Canceled] {
                     assert!(reachable.contains(&end), "{status} can end {end}");
                 }
-                assert!(status.may_become(Stopping) || [Failing, Stopping].contains(&status), "{status} can be stopped");
+                assert!(
+                    status.may_become(Stopping) || [Failing, Stopping].contains(&status),
+                    "{status} can be stopped"
+                );
             }
         }
     }

@@ -90,7 +90,8 @@ fn still_leads(raft: &Raft, term: u64, patience: Duration) -> bool {
 fn leader_of(metrics: &Metrics) -> Option<(u64, String)> {
     // It may take itself for the leader still; see `leads`.
     let leader = metrics.current_leader.filter(|leader| *leader != metrics.id)?;
-    let address = metrics.membership_config.membership().get_node(&leader).map_or(String::new(), |node| node.addr.clone());
+    let address =
+        metrics.membership_config.membership().get_node(&leader).map_or(String::new(), |node| node.addr.clone());
     Some((leader, address))
 }
 

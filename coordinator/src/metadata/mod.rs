@@ -1,13 +1,11 @@
 //! What the coordinators have decided, replicated and durable.
 //!
 //! The life of a decision: a [`Command`] is [proposed](Metadata::propose) to the leader → it goes into the log on the disks of
-//! a majority ([`LogStore`]) → it is applied to every [`Catalog`] → its [`Response`] goes back, and everybody who
+//! a majority (`log_store`) → it is applied to every [`Catalog`] → its [`Response`] goes back, and everybody who
 //! [watches](Metadata::watch) sees the new catalog. A group of one takes the same path as a group of three.
 //!
 //! Reading order: [`job_status`] and [`command`] (what can be decided), [`job`] and [`catalog`] (what it means; pure),
 //! `database`, `log_store` and `state_machine` (what is on disk), `network`, `runtime` and `leadership` (the group).
-//!
-//! [`LogStore`]: log_store::LogStore
 
 pub mod catalog;
 pub mod command;
@@ -120,7 +118,9 @@ impl Metadata {
         match self.raft.initialize(members).await {
             Ok(()) => {}
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => self.check_group()?,
-            Err(RaftError::APIError(error)) => return Err(EngineError::internal(format!("cannot begin the group: {error}"))),
+            Err(RaftError::APIError(error)) => {
+                return Err(EngineError::internal(format!("cannot begin the group: {error}")));
+            }
             Err(RaftError::Fatal(error)) => return Err(stopped(&self.database, &error)),
         }
         if !self.settings.is_alone() {
@@ -134,9 +134,10 @@ impl Metadata {
         let decided = leadership.wait_for(|now| !matches!(now, Leadership::Follower { .. })).await;
         match decided.as_deref() {
             Ok(Leadership::Leader { .. }) => Ok(()),
-            Ok(other) => Err(self.database.failure().unwrap_or_else(|| {
-                EngineError::internal(format!("the only coordinator does not lead: {other:?}"))
-            })),
+            Ok(other) => Err(self
+                .database
+                .failure()
+                .unwrap_or_else(|| EngineError::internal(format!("the only coordinator does not lead: {other:?}")))),
             Err(_) => Err(EngineError::internal("nobody follows who leads")),
         }
     }

@@ -12,8 +12,8 @@ const HEADER: usize = 9;
 /// # Errors
 /// When it has none; nothing of ours hasn't.
 pub(super) fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>> {
-    let json =
-        serde_json::to_vec(value).map_err(|error| EngineError::internal(format!("{what} has no stored form: {error}")))?;
+    let json = serde_json::to_vec(value)
+        .map_err(|error| EngineError::internal(format!("{what} has no stored form: {error}")))?;
     Ok(frame(&json))
 }
 
@@ -22,7 +22,8 @@ pub(super) fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>> {
 /// # Errors
 /// When it is damaged, or of a format that this Weir does not know.
 pub(super) fn decode<T: DeserializeOwned>(what: &str, stored: &[u8]) -> Result<T> {
-    serde_json::from_slice(unframe(what, stored)?).map_err(|error| damaged(what, &format!("its content makes no sense: {error}")))
+    serde_json::from_slice(unframe(what, stored)?)
+        .map_err(|error| damaged(what, &format!("its content makes no sense: {error}")))
 }
 
 /// Bytes with their header.
@@ -43,7 +44,9 @@ pub(super) fn unframe<'a>(what: &str, stored: &'a [u8]) -> Result<&'a [u8]> {
         return Err(damaged(what, &format!("it has {} bytes, fewer than its header", stored.len())));
     };
     if *format != FORMAT {
-        return Err(EngineError::corrupt(format!("{what} has stored format {format}; this Weir reads format {FORMAT}")));
+        return Err(EngineError::corrupt(format!(
+            "{what} has stored format {format}; this Weir reads format {FORMAT}"
+        )));
     }
     if *checksum != xxh3_64(bytes).to_le_bytes() {
         return Err(damaged(what, "its checksum does not match"));

@@ -114,7 +114,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
-        let loaded = load(&self.database).await.map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
+        let loaded =
+            load(&self.database).await.map_err(|error| StorageIOError::read_snapshot(None, AnyError::new(&error)))?;
         Ok(loaded.map(|(meta, data)| Snapshot { meta, snapshot: Box::new(Cursor::new(data)) }))
     }
 }

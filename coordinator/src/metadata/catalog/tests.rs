@@ -106,7 +106,9 @@ impl History {
             Command::CheckpointCompleted { attempt, checkpoint, .. } => {
                 current(*attempt) && !over && !self.fresh_start_pending() && Some(*checkpoint) > self.checkpoint()
             }
-            Command::Committed { attempt, checkpoint, .. } => current(*attempt) && Some(*checkpoint) <= self.checkpoint(),
+            Command::Committed { attempt, checkpoint, .. } => {
+                current(*attempt) && Some(*checkpoint) <= self.checkpoint()
+            }
             Command::StatusChanged { attempt, status: next, .. } => {
                 *attempt == self.attempt() && status.may_become(*next)
             }
@@ -287,7 +289,13 @@ fn submit(catalog: &mut Catalog, fresh: bool, fingerprint: &str) -> Response {
 
 fn become_status(catalog: &mut Catalog, attempt: u64, status: JobStatus, cause: &str) -> Response {
     let attempt = Some(Attempt(attempt)).filter(|attempt| attempt.0 > 0);
-    catalog.apply(&Command::StatusChanged { job: "ad-click".into(), attempt, status, cause: cause.into(), at_ms: 1_001 })
+    catalog.apply(&Command::StatusChanged {
+        job: "ad-click".into(),
+        attempt,
+        status,
+        cause: cause.into(),
+        at_ms: 1_001,
+    })
 }
 
 fn apply_all(catalog: &mut Catalog, commands: impl IntoIterator<Item = Command>) {

@@ -26,7 +26,8 @@ async fn a_group_of_one_leads_at_once_and_is_there_again_after_a_restart() {
     let again = open_path(&path).await.unwrap();
     assert_eq!(jobs(&again), ["first"], "it leads, so everything decided is applied");
     assert_eq!(again.catalog().leader().unwrap().elections, 2);
-    let files: Vec<_> = std::fs::read_dir(path.parent().unwrap()).unwrap().map(|file| file.unwrap().file_name()).collect();
+    let files: Vec<_> =
+        std::fs::read_dir(path.parent().unwrap()).unwrap().map(|file| file.unwrap().file_name()).collect();
     assert_eq!(files, ["metadata.redb"], "no draft is left");
 }
 

@@ -2,7 +2,7 @@
 
 use super::support::{alone, tcp};
 use crate::metadata::{
-    Metadata, MemoryDisk,
+    MemoryDisk, Metadata,
     database::{Database, LOG},
     log_store::LogStore,
     open_file,
@@ -87,7 +87,8 @@ async fn a_missing_or_unreadable_entry_is_an_error_and_not_absent() {
 #[tokio::test]
 async fn a_follower_gets_large_entries_piece_by_piece() {
     let (mut log, _) = stores(MemoryDisk::new().backend()).await.unwrap();
-    let large = |index| Entry { payload: EntryPayload::Normal(super::support::submit(&"x".repeat(400_000))), ..entry(index) };
+    let large =
+        |index| Entry { payload: EntryPayload::Normal(super::support::submit(&"x".repeat(400_000))), ..entry(index) };
     log.blocking_append((0..5).map(large)).await.unwrap();
     let piece = log.limited_get_log_entries(0, 5).await.unwrap();
     assert!((1..5).contains(&piece.len()), "{} entries at once", piece.len());
@@ -102,7 +103,8 @@ async fn the_disk_of_another_coordinator_is_refused() {
     let Err(error) = Metadata::open(other, disk.backend(), tcp(), Env::seeded(1)).await else { panic!("it opened") };
     assert_eq!(error.kind, ErrorKind::Definition);
     assert!(error.message.contains("coordinator 1"), "{error}");
-    let three = crate::metadata::MetadataSettings::new(1, (1..4).map(|node| (node, format!("127.0.0.1:{node}"))).collect());
+    let three =
+        crate::metadata::MetadataSettings::new(1, (1..4).map(|node| (node, format!("127.0.0.1:{node}"))).collect());
     let Err(error) = Metadata::open(three, disk.backend(), tcp(), Env::seeded(1)).await else { panic!("it opened") };
     assert_eq!(error.kind, ErrorKind::Definition);
     assert!(error.message.contains("1, 2, 3"), "{error}");
