@@ -21,6 +21,14 @@ pub struct DefinitionArguments {
 }
 
 impl DefinitionArguments {
+    /// The definition as written, with what was set from outside.
+    pub fn text(&self) -> Result<String, Failure> {
+        let written = std::fs::read_to_string(&self.file)
+            .map_err(|error| Failure::refused(format!("cannot read '{}': {error}", self.file.display())))?;
+        let settings: String = self.settings.iter().map(|setting| format!("# --set {setting}\n")).collect();
+        Ok(settings + &written)
+    }
+
     /// Reads, checks and compiles the definition. Warnings are shown.
     pub fn load(&self) -> Result<Job, Failure> {
         let options = CompileOptions { parallelism: self.parallelism, default_parallelism: Some(processors()) };

@@ -1,13 +1,14 @@
 //! `weir`: exactly-once dataflow, one binary.
 //!
 //! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`generate`],
-//! [`checkpoint`]), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`failure`] (what
+//! [`checkpoint`], those of a [`cluster`]), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`failure`] (what
 //! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
 //! error.
 
 mod checkpoint;
+mod cluster;
 mod data_dir;
 mod definition;
 mod explain;
@@ -53,6 +54,20 @@ enum Command {
     /// Look at the checkpoints of jobs
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
+    /// Run a coordinator of a cluster: it keeps jobs, places them on workers, completes their checkpoints
+    Coordinator(cluster::coordinator::CoordinatorArguments),
+    /// Run a worker of a cluster
+    Worker(cluster::worker::WorkerArguments),
+    /// Hand a job in to a cluster; prints its id
+    Submit(cluster::submit::SubmitArguments),
+    /// List the jobs and workers of a cluster
+    List(cluster::jobs::ListArguments),
+    /// Show one job of a cluster
+    Status(cluster::jobs::StatusArguments),
+    /// End a job at once; what is committed stays
+    Cancel(cluster::jobs::CancelArguments),
+    /// End a job with a last checkpoint and commit
+    Stop(cluster::jobs::StopArguments),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +77,13 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Generate(arguments) => generate::generate(&arguments),
         Command::Checkpoint(command) => checkpoint::checkpoint(&command),
+        Command::Coordinator(arguments) => cluster::coordinator::coordinator(&arguments),
+        Command::Worker(arguments) => cluster::worker::worker(&arguments),
+        Command::Submit(arguments) => cluster::submit::submit(&arguments),
+        Command::List(arguments) => cluster::jobs::list(&arguments),
+        Command::Status(arguments) => cluster::jobs::status(&arguments),
+        Command::Cancel(arguments) => cluster::jobs::cancel(&arguments),
+        Command::Stop(arguments) => cluster::jobs::stop(&arguments),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

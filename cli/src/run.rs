@@ -65,7 +65,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
 }
 
 /// Time and chance of a real process. `WEIR_CRASH_AT=POINT[:VISIT]` ends the process at a named point, for tests.
-fn environment() -> Result<Env, Failure> {
+pub fn environment() -> Result<Env, Failure> {
     let env = Env::from_entropy();
     match std::env::var("WEIR_CRASH_AT") {
         Ok(point) => Ok(env.with_crash_plan(CrashPlan::abort_at(&point)?)),

@@ -37,3 +37,9 @@ impl EndSignals {
         std::process::exit(EXIT_ABORTED)
     }
 }
+
+/// Waits until the process is asked to end.
+pub async fn ended() -> Result<(), Failure> {
+    EndSignals::catch()?.next().await;
+    Ok(())
+}

@@ -1,7 +1,23 @@
-//! The control plane.
+//! The control plane: jobs, placement, checkpoints, the replicated metadata, REST and the web page.
 //!
-//! [`metadata`] holds what was decided, replicated and durable; [`status`] is what can be seen of it, and [`http`] shows it.
+//! What is decided for good goes through [`metadata`], a pure catalog behind Raft. What is only true now (which workers are
+//! there, who has acknowledged what) lives in [`workers`] and in the [`job`] supervisors of the coordinator that leads. It sees
+//! an operator as a name and a configuration: workers build it, and workers execute commits.
+//!
+//! The life of a submission: [`rpc`] takes it → the catalog records it → [`coordinator`] gives it a supervisor → the
+//! [`scheduler`] finds slots → an attempt is claimed, recovered, deployed and driven ([`job::attempt`]) → the catalog records
+//! each checkpoint, and the end. [`publish`] describes all this on the [`status`] board, which [`http`] shows.
 
+pub mod config;
+pub mod coordinator;
 pub mod http;
+pub mod job;
 pub mod metadata;
+pub mod publish;
+pub mod rpc;
+pub mod scheduler;
 pub mod status;
+pub mod workers;
+
+pub use config::{CoordinatorComponents, CoordinatorSettings, OpenStore, RestartPolicy};
+pub use coordinator::Coordinator;

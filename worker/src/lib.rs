@@ -1,3 +1,19 @@
-//! The data plane.
+//! The data plane's host: slots, subtasks, TCP channels.
+//!
+//! A worker opens one stream to a coordinator ([`control`]) and does as it is told: it builds and restores the subtasks that
+//! it is given, connects them to those on other workers ([`network`]) and runs them ([`attempt_host`]), and it commits what a
+//! completed checkpoint has decided ([`commits`]). It decides nothing itself, but for one thing: when it has not heard from
+//! its coordinator for the time of its lease, it stops its subtasks, before they can be taken for dead and replaced.
+//!
+//! Invariant: every effect of a subtask bears its attempt; a worker runs at most one attempt of a job, and none that is older
+//! than one it has been given.
 
+pub mod attempt_host;
+pub mod commits;
+pub mod config;
+pub mod control;
+pub mod hosted_attempts;
 pub mod network;
+
+pub use config::{OpenStore, WorkerComponents, WorkerSettings};
+pub use control::{ControlLink, run};

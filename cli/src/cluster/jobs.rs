@@ -1,0 +1,160 @@
+//! `weir list`, `status`, `cancel` and `stop`.
+
+use super::{
+    connection::{Connection, ConnectionArguments, refused},
+    render,
+};
+use crate::{failure::Failure, runtime, text};
+use clap::Args;
+use serde::{Serialize, de::DeserializeOwned};
+use std::{io::IsTerminal, time::Duration};
+use weir_coordinator::status::{ClusterStatus, JobStatus};
+use weir_engine::{env::Env, wire};
+use weir_proto::v1::{Description, JobRequest, ListRequest, StopRequest};
+
+/// How often a watched job is looked at.
+const WATCH_EVERY: Duration = Duration::from_secs(1);
+/// How often a job that is waited for is looked at.
+const WAIT_EVERY: Duration = Duration::from_millis(100);
+
+/// Arguments of `weir list`.
+#[derive(Debug, Args)]
+pub struct ListArguments {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Arguments of `weir status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// The job
+    #[arg(value_name = "ID")]
+    job: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Go on looking, once a second, until the job is over
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Arguments of `weir cancel`.
+#[derive(Debug, Args)]
+pub struct CancelArguments {
+    /// The job
+    #[arg(value_name = "ID")]
+    job: String,
+    /// Return at once, without waiting for the end
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Arguments of `weir stop`.
+#[derive(Debug, Args)]
+pub struct StopArguments {
+    /// The job
+    #[arg(value_name = "ID")]
+    job: String,
+    /// Let event time go to its end first: all open windows fire, and the job is finished
+    #[arg(long)]
+    drain: bool,
+    /// Return at once, without waiting for the end
+    #[arg(long)]
+    no_wait: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Lists jobs and workers.
+pub fn list(arguments: &ListArguments) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut connection = arguments.connection.open().await?;
+        let request = ListRequest { secret: connection.secret.clone() };
+        let cluster: ClusterStatus = read(connection.client.list(request).await)?;
+        show(&cluster, arguments.json, render::cluster)
+    })
+}
+
+/// Shows one job.
+pub fn status(arguments: &StatusArguments) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut connection = arguments.connection.open().await?;
+        let env = Env::default();
+        loop {
+            let job = look(&mut connection, &arguments.job).await?;
+            if arguments.watch && !arguments.json && std::io::stdout().is_terminal() {
+                // Home, and clear below: the page stays where it is.
+                text::print("\x1b[H\x1b[J");
+            }
+            show(&job, arguments.json, render::job)?;
+            if !arguments.watch || job.has_ended() {
+                return Ok(());
+            }
+            env.sleep(WATCH_EVERY).await;
+        }
+    })
+}
+
+/// Ends a job at once.
+pub fn cancel(arguments: &CancelArguments) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut connection = arguments.connection.open().await?;
+        let request = JobRequest { job: arguments.job.clone(), secret: connection.secret.clone() };
+        let asked: JobStatus = read(connection.client.cancel(request).await)?;
+        ended(&mut connection, asked, arguments.no_wait).await
+    })
+}
+
+/// Ends a job with a last checkpoint.
+pub fn stop(arguments: &StopArguments) -> Result<(), Failure> {
+    runtime()?.block_on(async {
+        let mut connection = arguments.connection.open().await?;
+        let (job, secret) = (arguments.job.clone(), connection.secret.clone());
+        let asked: JobStatus =
+            read(connection.client.stop(StopRequest { job, drain: arguments.drain, secret }).await)?;
+        ended(&mut connection, asked, arguments.no_wait).await
+    })
+}
+
+/// Waits until a job is over, and says how.
+async fn ended(connection: &mut Connection, asked: JobStatus, no_wait: bool) -> Result<(), Failure> {
+    let env = Env::default();
+    let mut job = asked;
+    while !no_wait && !job.has_ended() {
+        env.sleep(WAIT_EVERY).await;
+        job = look(connection, &job.id).await?;
+    }
+    text::print(&format!("{}\n", job.state));
+    match job.state.as_str() {
+        "FAILED" => Err(Failure::failed(format!("job '{}' failed: {}", job.id, job.cause.unwrap_or_default()))),
+        _ => Ok(()),
+    }
+}
+
+async fn look(connection: &mut Connection, job: &str) -> Result<JobStatus, Failure> {
+    let request = JobRequest { job: job.into(), secret: connection.secret.clone() };
+    read(connection.client.status(request).await)
+}
+
+fn read<T: DeserializeOwned>(reply: Result<tonic::Response<Description>, tonic::Status>) -> Result<T, Failure> {
+    let reply = reply.map_err(|status| refused(&status))?;
+    Ok(wire::from_json(&reply.into_inner().json, "the coordinator's answer")?)
+}
+
+fn show<T: Serialize>(what: &T, json: bool, as_text: impl Fn(&T) -> String) -> Result<(), Failure> {
+    if !json {
+        text::print(&as_text(what));
+        return Ok(());
+    }
+    let line = serde_json::to_string(what)
+        .map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
+    text::print(&format!("{line}\n"));
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! `weir submit`: a job for a cluster.
+
+use super::connection::{ConnectionArguments, refused};
+use crate::{
+    definition::{self, DefinitionArguments},
+    failure::Failure,
+    runtime, text,
+};
+use clap::Args;
+use weir_engine::wire;
+use weir_proto::v1::SubmitRequest;
+
+/// Arguments of `weir submit`.
+#[derive(Debug, Args)]
+pub struct SubmitArguments {
+    #[command(flatten)]
+    definition: DefinitionArguments,
+    /// Start over: first remove the job's checkpoints and everything that it has written
+    #[arg(long)]
+    fresh: bool,
+    #[command(flatten)]
+    connection: ConnectionArguments,
+}
+
+/// Checks and compiles a definition here, hands it in, and prints the job's id, alone.
+pub fn submit(arguments: &SubmitArguments) -> Result<(), Failure> {
+    let job = arguments.definition.load()?;
+    let request = SubmitRequest {
+        graph: wire::to_json(&job.graph)?,
+        fingerprint: definition::fingerprint(&job.graph),
+        definition: arguments.definition.text()?,
+        fresh: arguments.fresh,
+        secret: String::new(),
+    };
+    let reply = runtime()?.block_on(async {
+        let mut connection = arguments.connection.open().await?;
+        let request = SubmitRequest { secret: connection.secret.clone(), ..request };
+        connection.client.submit(request).await.map_err(|status| refused(&status))
+    })?;
+    text::print(&format!("{}\n", reply.into_inner().job));
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! `weir worker`: a worker's process.
+
+use super::{SecretArguments, connection::DEFAULT_COORDINATOR, open_store, warn_of_open_door};
+use crate::{failure::Failure, processors, run, runtime};
+use clap::{Args, ValueEnum};
+use std::{sync::Arc, time::Duration};
+use weir_operators::Registry;
+use weir_proto::net::TcpNetwork;
+use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
+
+/// Arguments of `weir worker`.
+#[derive(Debug, Args)]
+pub struct WorkerArguments {
+    /// The coordinators of the cluster, with commas between them
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_COORDINATOR, env = "WEIR_COORDINATOR", value_delimiter = ',')]
+    coordinator: Vec<String>,
+    /// Slots, each for one subtask of every task [default: the number of processors]
+    #[arg(long, value_name = "N")]
+    slots: Option<usize>,
+    /// Where other workers reach it; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
+    listen: String,
+    /// The host under which other workers reach it [default: the one that it listens on]
+    #[arg(long, value_name = "HOST")]
+    advertise: Option<String>,
+    /// Credit of each channel, in KiB: bounds the memory for data that is on its way
+    #[arg(long, value_name = "KIB", default_value_t = 1024)]
+    channel_kib: usize,
+    /// How batches are compressed on the network
+    #[arg(long, value_enum, default_value_t = CompressionArgument::None)]
+    compression: CompressionArgument,
+    #[command(flatten)]
+    secret: SecretArguments,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum CompressionArgument {
+    /// Not at all
+    None,
+    /// LZ4
+    Lz4,
+}
+
+/// Runs until it is ended.
+pub fn worker(arguments: &WorkerArguments) -> Result<(), Failure> {
+    let control = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("weir-control")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+    let data = runtime()?;
+    let done = control.block_on(async {
+        tokio::select! {
+            biased;
+            ended = crate::signals::ended() => ended,
+            served = serve(arguments, data.handle().clone()) => served,
+        }
+    });
+    data.shutdown_timeout(Duration::from_millis(200));
+    control.shutdown_timeout(Duration::from_millis(200));
+    done
+}
+
+async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle) -> Result<(), Failure> {
+    let env = run::environment()?;
+    let secret = arguments.secret.read()?;
+    warn_of_open_door(&arguments.listen, &secret);
+    let settings = WorkerSettings {
+        worker: format!("w-{}-{:06x}", std::process::id(), env.nonce() & 0xff_ffff),
+        coordinators: arguments.coordinator.clone(),
+        slots: arguments.slots.unwrap_or_else(processors).max(1),
+        listen: arguments.listen.clone(),
+        advertise: arguments.advertise.clone(),
+        secret,
+        reconnect_after: Duration::from_millis(200),
+        channel_bytes: arguments.channel_kib.max(1) << 10,
+        compression: match arguments.compression {
+            CompressionArgument::None => Compression::None,
+            CompressionArgument::Lz4 => Compression::Lz4,
+        },
+    };
+    let components = WorkerComponents {
+        factory: Arc::new(Registry),
+        open_store: open_store(),
+        network: Arc::new(TcpNetwork),
+        env,
+        data_runtime,
+    };
+    Ok(weir_worker::run(settings, components).await?)
+}

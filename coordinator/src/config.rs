@@ -1,0 +1,123 @@
+//! A coordinator's settings and surroundings.
+
+use std::{fmt, sync::Arc, time::Duration};
+use weir_engine::{checkpoint::CheckpointStore, env::Env, error::Result};
+use weir_proto::net::SharedNetwork;
+
+/// What an operator of a cluster sets.
+#[derive(Clone, Debug)]
+pub struct CoordinatorSettings {
+    /// Where the checkpoints of all jobs lie, as a URL.
+    pub storage: String,
+    /// The cluster's shared secret.
+    pub secret: String,
+    /// How often workers say that they live.
+    pub heartbeat_interval: Duration,
+    /// Silence after which a worker is taken for dead.
+    pub heartbeat_timeout: Duration,
+    /// How long a checkpoint may take before its attempt is given up.
+    pub checkpoint_timeout: Duration,
+    /// How long building and restoring all subtasks may take.
+    pub deploy_timeout: Duration,
+    /// How long a worker may take to end an attempt that is over.
+    pub cancel_timeout: Duration,
+    /// When to try again, and when not any more.
+    pub restart: RestartPolicy,
+}
+
+/// When a failed job is started again.
+#[derive(Clone, Copy, Debug)]
+pub struct RestartPolicy {
+    /// Failures one after another, without a completed checkpoint between them, after which the job is FAILED. Workers that
+    /// were lost do not count.
+    pub most_failures: u32,
+    /// The wait before the first restart; each further one doubles it.
+    pub first_backoff: Duration,
+    /// The longest wait.
+    pub longest_backoff: Duration,
+}
+
+impl Default for CoordinatorSettings {
+    fn default() -> Self {
+        CoordinatorSettings {
+            storage: "memory:///".into(),
+            secret: String::new(),
+            heartbeat_interval: Duration::from_millis(500),
+            heartbeat_timeout: Duration::from_secs(3),
+            checkpoint_timeout: Duration::from_secs(600),
+            deploy_timeout: Duration::from_secs(600),
+            cancel_timeout: Duration::from_secs(3),
+            restart: RestartPolicy::default(),
+        }
+    }
+}
+
+impl CoordinatorSettings {
+    /// The silence after which a worker stops its subtasks by itself: well before it is taken for dead.
+    pub fn lease(&self) -> Duration {
+        self.heartbeat_timeout * 2 / 3
+    }
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        RestartPolicy {
+            most_failures: 5,
+            first_backoff: Duration::from_millis(200),
+            longest_backoff: Duration::from_secs(10),
+        }
+    }
+}
+
+impl RestartPolicy {
+    /// The wait before the restart after the `failures`-th failure in a row; `None`: there have been too many.
+    pub fn backoff(&self, failures: u32) -> Option<Duration> {
+        if failures == 0 {
+            return Some(Duration::ZERO);
+        }
+        let doubled = self.first_backoff.saturating_mul(1 << (failures - 1).min(20));
+        (failures <= self.most_failures).then_some(doubled.min(self.longest_backoff))
+    }
+}
+
+/// Opens the checkpoint store of a job at a storage URL.
+pub type OpenStore = Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sync>;
+
+/// What a coordinator works with.
+#[derive(Clone)]
+pub struct CoordinatorComponents {
+    /// Opens checkpoint stores.
+    pub open_store: OpenStore,
+    /// The network.
+    pub network: SharedNetwork,
+    /// Time, chance and planned crashes.
+    pub env: Env,
+}
+
+impl fmt::Debug for CoordinatorComponents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CoordinatorComponents").field("network", &self.network).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_a_limit_and_end() {
+        let policy = RestartPolicy {
+            most_failures: 4,
+            first_backoff: Duration::from_millis(100),
+            longest_backoff: Duration::from_millis(300),
+        };
+        let waits: Vec<_> = (0..=5).map(|failures| policy.backoff(failures).map(|wait| wait.as_millis())).collect();
+        assert_eq!(waits, [Some(0), Some(100), Some(200), Some(300), Some(300), None]);
+    }
+
+    #[test]
+    fn a_worker_stops_before_it_is_taken_for_dead() {
+        let settings = CoordinatorSettings::default();
+        assert!(settings.lease() + settings.heartbeat_interval < settings.heartbeat_timeout);
+    }
+}

@@ -1,0 +1,183 @@
+//! A whole coordinator: its doors, and, while it leads, a supervisor for every job that is not over.
+
+use crate::{
+    config::{CoordinatorComponents, CoordinatorSettings},
+    http::{self, Action},
+    job::{JobContext, LiveJobs, supervisor::Supervisor},
+    metadata::{Command, Metadata},
+    publish::Publisher,
+    rpc::{ClientService, MAX_MESSAGE_BYTES, WorkerService},
+    status::StatusBoard,
+    workers::Workers,
+};
+use std::{collections::BTreeSet, sync::Arc};
+use tokio::{
+    sync::mpsc,
+    task::{Id, JoinSet},
+};
+use weir_engine::error::{EngineError, ErrorKind, Result};
+use weir_proto::{
+    net::Listener,
+    transport,
+    v1::{client_server::ClientServer, worker_control_server::WorkerControlServer},
+};
+
+/// Actions that wait to be served.
+const WAITING_ACTIONS: usize = 64;
+
+/// A coordinator, not running yet. Cheap to clone.
+#[derive(Clone)]
+pub struct Coordinator {
+    context: JobContext,
+    publisher: Publisher,
+    board: StatusBoard,
+}
+
+impl Coordinator {
+    /// Over its replicated catalog, as node `node`.
+    pub fn new(
+        settings: CoordinatorSettings,
+        components: CoordinatorComponents,
+        metadata: Arc<Metadata>,
+        node: u64,
+    ) -> Self {
+        let (env, live) = (components.env.clone(), LiveJobs::default());
+        let workers = Workers::new(env.clone());
+        let publisher = Publisher::new(metadata.clone(), workers.clone(), live.clone(), env, node);
+        let context = JobContext { settings: Arc::new(settings), components, metadata, workers, live };
+        Coordinator { context, publisher, board: StatusBoard::default() }
+    }
+
+    /// Where workers come in.
+    pub fn worker_service(&self) -> WorkerService {
+        WorkerService {
+            settings: self.context.settings.clone(),
+            metadata: self.context.metadata.clone(),
+            workers: self.context.workers.clone(),
+        }
+    }
+
+    /// Where users come in.
+    pub fn client_service(&self) -> ClientService {
+        ClientService {
+            settings: self.context.settings.clone(),
+            metadata: self.context.metadata.clone(),
+            publisher: self.publisher.clone(),
+            env: self.context.components.env.clone(),
+        }
+    }
+
+    /// Describes how things stand.
+    pub fn publisher(&self) -> Publisher {
+        self.publisher.clone()
+    }
+
+    /// Serves workers, users and other coordinators on `listener`, pages and REST on `http`, and drives jobs while it leads.
+    ///
+    /// # Errors
+    /// When it cannot go on: a door is closed, or the catalog cannot be written any more.
+    pub async fn run(self, listener: Box<dyn Listener>, http: Option<Box<dyn Listener>>) -> Result<()> {
+        let (actions, asked) = mpsc::channel(WAITING_ACTIONS);
+        let rpc = self.serve_rpc(listener);
+        let pages = self.serve_http(http, actions);
+        tokio::select! {
+            biased;
+            done = rpc => done,
+            done = pages => done,
+            done = self.lead() => done,
+            () = self.serve_actions(asked) => Err(EngineError::internal("nobody asks for actions any more")),
+            () = self.publisher.publish(&self.board) => Ok(()),
+            () = self.watch_silence() => Ok(()),
+        }
+    }
+
+    async fn serve_rpc(&self, listener: Box<dyn Listener>) -> Result<()> {
+        let limit = MAX_MESSAGE_BYTES;
+        let workers = WorkerControlServer::new(self.worker_service()).max_decoding_message_size(limit);
+        let clients = ClientServer::new(self.client_service()).max_decoding_message_size(limit);
+        let served = tonic::transport::Server::builder()
+            .add_service(workers.max_encoding_message_size(limit))
+            .add_service(clients.max_encoding_message_size(limit))
+            .add_service(self.context.metadata.raft_service())
+            .serve_with_incoming(transport::incoming(listener))
+            .await;
+        served.map_err(|error| EngineError::io(format!("the coordinator's port: {error}")))
+    }
+
+    async fn serve_http(&self, listener: Option<Box<dyn Listener>>, actions: mpsc::Sender<Action>) -> Result<()> {
+        let Some(listener) = listener else { return std::future::pending().await };
+        let router = http::router(self.board.clone(), actions);
+        let env = self.context.components.env.clone();
+        let served = http::serve(listener, router, env, std::future::pending()).await;
+        served.map_err(|error| EngineError::io(format!("the coordinator's HTTP port: {error}")))
+    }
+
+    async fn serve_actions(&self, mut asked: mpsc::Receiver<Action>) {
+        while let Some(action) = asked.recv().await {
+            let at_ms = self.context.components.env.wall_clock_ms();
+            let (command, reply) = match action {
+                Action::Cancel { job, reply } => (Command::CancelRequested { job, at_ms }, reply),
+                Action::Stop { job, drain, reply } => (Command::StopRequested { job, drain, at_ms }, reply),
+            };
+            let answer = match self.context.metadata.propose(command).await {
+                Ok(_) => Ok(()),
+                Err(error) if error.kind == ErrorKind::Definition => Err(http::Refusal::Conflict(error.message)),
+                Err(error) => Err(http::Refusal::Unavailable(error.message)),
+            };
+            // Whoever asked may be gone.
+            let _ = reply.send(answer);
+        }
+    }
+
+    async fn watch_silence(&self) {
+        let settings = &self.context.settings;
+        loop {
+            self.context.components.env.sleep(settings.heartbeat_interval).await;
+            self.context.workers.give_up_silent(settings);
+        }
+    }
+
+    /// While it leads: a supervisor for every job that is not over.
+    ///
+    /// # Errors
+    /// When a supervisor cannot go on.
+    pub async fn lead(&self) -> Result<()> {
+        let mut catalog = self.context.metadata.watch();
+        let mut leadership = self.context.metadata.leadership();
+        let mut supervisors: JoinSet<Result<()>> = JoinSet::new();
+        let mut supervised: Vec<(Id, String)> = Vec::new();
+        loop {
+            catalog.mark_unchanged();
+            leadership.mark_unchanged();
+            if leadership.borrow().is_leader() {
+                let running: BTreeSet<String> = supervised.iter().map(|(_, job)| job.clone()).collect();
+                for job in self.jobs_to_supervise().difference(&running) {
+                    let supervisor = Supervisor::new(self.context.clone(), job);
+                    supervised.push((supervisors.spawn(supervisor.run()).id(), job.clone()));
+                }
+            } else if !supervised.is_empty() {
+                supervisors.shutdown().await;
+                supervised.clear();
+                self.context.workers.clear();
+            }
+            tokio::select! {
+                biased;
+                Some(ended) = supervisors.join_next_with_id() => {
+                    let (id, result) = match ended {
+                        Ok((id, result)) => (id, result),
+                        Err(error) => (error.id(), Err(EngineError::internal(format!("a supervisor panicked: {error}")))),
+                    };
+                    supervised.retain(|(of, _)| *of != id);
+                    result?;
+                }
+                changed = catalog.changed() => changed.map_err(|_| EngineError::internal("the catalog is gone"))?,
+                changed = leadership.changed() => changed.map_err(|_| EngineError::internal("the catalog is gone"))?,
+            }
+        }
+    }
+
+    fn jobs_to_supervise(&self) -> BTreeSet<String> {
+        let catalog = self.context.metadata.catalog();
+        catalog.jobs().filter(|job| !job.status.is_terminal()).map(|job| job.name.clone()).collect()
+    }
+}

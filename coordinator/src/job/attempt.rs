@@ -1,0 +1,281 @@
+//! One attempt of a job: claimed, recovered, deployed, driven, cleared away.
+
+use super::{JobContext, control::ClusterControl};
+use crate::{
+    metadata::{Command, Job, JobStatus},
+    scheduler,
+    workers::AttemptEvent,
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::sync::mpsc;
+use weir_engine::{
+    checkpoint::{CheckpointStore, Manifest},
+    error::{EngineError, Result},
+    graph::ExecutionGraph,
+    ids::{CheckpointId, SubtaskId},
+    task::{
+        Observer, Report, SourceCommand, StopSignal,
+        attempt::{self, AttemptSettings, RunOutcome},
+        recovery,
+    },
+    wire::{self, AttemptKey},
+};
+use weir_proto::v1::{self as pb, coordinator_message::Kind};
+
+/// A placement, and the slots that it takes.
+pub type Placement = BTreeMap<SubtaskId, String>;
+
+/// How an attempt ended that was not canceled.
+#[derive(Debug)]
+pub struct AttemptEnd {
+    /// What came of it.
+    pub result: Result<RunOutcome>,
+    /// Whether it lost a worker, which is nobody's fault.
+    pub lost_worker: bool,
+    /// Whether it completed a checkpoint of its own.
+    pub made_progress: bool,
+}
+
+/// One attempt, claimed.
+pub struct JobAttempt {
+    context: JobContext,
+    key: AttemptKey,
+    graph: Arc<ExecutionGraph>,
+    graph_json: bytes::Bytes,
+    fingerprint: String,
+    store: CheckpointStore,
+    placement: Placement,
+    events: mpsc::UnboundedReceiver<AttemptEvent>,
+    observer: Arc<Observer>,
+    lost_worker: bool,
+}
+
+impl JobAttempt {
+    /// Claims the next attempt of a job for a placement. `None`: the slots are not free any more.
+    ///
+    /// # Errors
+    /// When storage or the catalog refuses.
+    pub async fn claim(context: &JobContext, job: &Job, graph: Arc<ExecutionGraph>, placement: Placement) -> Result<Option<Self>> {
+        let components = &context.components;
+        let store = (components.open_store)(&context.settings.storage, &job.name)?;
+        let attempt = store.claim_attempt(&components.env).await?;
+        let key = AttemptKey { job: job.name.clone(), attempt };
+        let Some(events) = context.workers.open_attempt(&key, scheduler::slots_taken(&placement)) else {
+            return Ok(None);
+        };
+        let claimed = JobAttempt {
+            context: context.clone(),
+            graph_json: wire::to_json(&graph.job)?,
+            graph,
+            fingerprint: job.fingerprint.clone(),
+            store,
+            placement,
+            events,
+            observer: Arc::new(Observer::default()),
+            lost_worker: false,
+            key,
+        };
+        components.env.crash_point("attempt.claimed")?;
+        let at_ms = components.env.wall_clock_ms();
+        let started = Command::AttemptStarted { job: job.name.clone(), attempt, at_ms };
+        context.metadata.propose(started).await?;
+        context.live.update(&job.name, |live| live.placement = claimed.placement.clone());
+        Ok(Some(claimed))
+    }
+
+    /// Which one.
+    pub fn key(&self) -> &AttemptKey {
+        &self.key
+    }
+
+    /// Runs it until it ends, whether well or not. Dropped, it must be [cleared away](JobAttempt::clear_away) nevertheless.
+    pub async fn run(&mut self, stop: StopSignal) -> AttemptEnd {
+        let result = self.try_run(stop).await;
+        let made_progress = self.observer.status().checkpoints > 0;
+        AttemptEnd { result, lost_worker: self.lost_worker, made_progress }
+    }
+
+    async fn try_run(&mut self, stop: StopSignal) -> Result<RunOutcome> {
+        let env = self.context.components.env.clone();
+        self.become_status(JobStatus::Restoring, format!("attempt {}", self.key.attempt)).await?;
+        let control = Arc::new(ClusterControl::new(self.context.clone(), self.key.clone(), self.graph_json.clone()));
+        self.start_afresh_if_asked(&control).await?;
+        let (graph, attempt) = (self.graph.clone(), self.key.attempt);
+        let restored =
+            recovery::recover(&self.store, &env, control.as_ref(), &graph.job, &self.fingerprint, attempt).await?;
+        if let Some(manifest) = restored.clone().filter(|manifest| manifest.last) {
+            return Ok(RunOutcome { manifest, was_finished: true });
+        }
+        self.deploy(restored.as_ref()).await?;
+        env.crash_point("attempt.deployed")?;
+        let from = restored.as_ref().map_or("the beginning".into(), |found| format!("checkpoint {}", found.checkpoint));
+        self.become_status(JobStatus::Running, format!("attempt {attempt} runs from {from}")).await?;
+        self.each_worker(|key| Kind::Start(key.into()));
+        let commander = self.commander();
+        let settings = AttemptSettings {
+            graph,
+            definition: self.fingerprint.clone(),
+            store: self.store.clone(),
+            env,
+            attempt,
+            observer: self.observer.clone(),
+            restored,
+            control,
+            sources: commander,
+            checkpoint_timeout: self.context.settings.checkpoint_timeout,
+        };
+        self.drive(settings, stop).await
+    }
+
+    /// Forgets what the job was before, when its user wants that. Its claimed attempt fences whoever still runs it.
+    async fn start_afresh_if_asked(&self, control: &ClusterControl) -> Result<()> {
+        let catalog = self.context.metadata.catalog();
+        if !catalog.job(&self.key.job).is_some_and(|job| job.fresh_start_pending) {
+            return Ok(());
+        }
+        let objects = self.store.remove_job().await?;
+        let outputs = control.reset().await?;
+        tracing::info!(attempt = %self.key, objects, outputs, "started over");
+        let (job, attempt) = (self.key.job.clone(), self.key.attempt);
+        self.context.metadata.propose(Command::FreshStartDone { job, attempt }).await?;
+        Ok(())
+    }
+
+    /// Has every worker build and restore its subtasks, and waits until all stand.
+    async fn deploy(&mut self, restored: Option<&Manifest>) -> Result<()> {
+        let deploy = self.deployment(restored.map(|manifest| manifest.checkpoint))?;
+        let mut waited_for = self.workers();
+        for worker in &waited_for {
+            if !self.context.workers.order(worker, Kind::Deploy(deploy.clone())) {
+                self.lost_worker = true;
+                return Err(EngineError::io(format!("worker {worker} was lost before it could be given its subtasks")));
+            }
+        }
+        let env = self.context.components.env.clone();
+        let enough = env.now() + self.context.settings.deploy_timeout;
+        while !waited_for.is_empty() {
+            let event = tokio::select! {
+                biased;
+                event = self.events.recv() => event,
+                () = env.sleep_until(enough) => {
+                    return Err(EngineError::io(format!("workers {waited_for:?} were not ready within {:?}", self.context.settings.deploy_timeout)));
+                }
+            };
+            match event {
+                Some(AttemptEvent::Deployed(worker, result)) => {
+                    result.map_err(|error| error.context(format!("worker {worker}")))?;
+                    waited_for.remove(&worker);
+                }
+                Some(AttemptEvent::Lost(worker, cause)) if self.workers().contains(&worker) => {
+                    self.lost_worker = true;
+                    return Err(EngineError::io(format!("worker {worker} was lost: {cause}")));
+                }
+                Some(_) => {}
+                None => return Err(EngineError::internal("an attempt's events ended")),
+            }
+        }
+        Ok(())
+    }
+
+    fn deployment(&self, checkpoint: Option<CheckpointId>) -> Result<pb::Deploy> {
+        use rand::RngExt;
+        let mut placements = Vec::new();
+        for worker in self.workers() {
+            let data_address = self.context.workers.data_address(&worker).unwrap_or_default();
+            let here = self.placement.iter().filter(|(_, at)| **at == worker);
+            let subtasks = here.map(|(id, _)| (*id).into()).collect();
+            placements.push(pb::Placement { worker, data_address, subtasks });
+        }
+        let purpose = format!("token of {} {}", self.key, self.context.components.env.nonce());
+        let token: [u8; 32] = self.context.components.env.rng(&purpose).random();
+        Ok(pb::Deploy {
+            attempt: Some((&self.key).into()),
+            graph: self.graph_json.clone(),
+            storage: self.context.settings.storage.clone(),
+            checkpoint: checkpoint.map_or(0, |checkpoint| checkpoint.0),
+            placements,
+            token: token.to_vec().into(),
+        })
+    }
+
+    async fn drive(&mut self, settings: AttemptSettings, stop: StopSignal) -> Result<RunOutcome> {
+        let (reports, from_subtasks) = mpsc::unbounded_channel();
+        let mut driving = std::pin::pin!(attempt::drive(settings, from_subtasks, stop));
+        loop {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => match event {
+                    Some(AttemptEvent::Report(report)) => {
+                        // The driver that does not listen any more has an answer, below.
+                        let _ = reports.send(report);
+                    }
+                    Some(AttemptEvent::Lost(worker, cause)) => {
+                        if let Some((id, _)) = self.placement.iter().find(|(_, at)| **at == worker) {
+                            self.lost_worker = true;
+                            let _ = reports.send(Report::Failed(*id, EngineError::io(format!("worker {worker} was lost: {cause}"))));
+                        }
+                    }
+                    Some(_) => {}
+                    None => return Err(EngineError::internal("an attempt's events ended")),
+                },
+                outcome = &mut driving => return outcome,
+            }
+        }
+    }
+
+    /// Ends what workers still run of it, waits until it is gone or they are, and gives its slots back. A worker that does not
+    /// answer in time is not waited for: whatever it still does bears an attempt that is over.
+    pub async fn clear_away(mut self) {
+        let mut waited_for = self.workers();
+        waited_for.retain(|worker| self.context.workers.order(worker, Kind::Cancel((&self.key).into())));
+        let env = self.context.components.env.clone();
+        let enough = env.now() + self.context.settings.cancel_timeout;
+        while !waited_for.is_empty() {
+            tokio::select! {
+                biased;
+                event = self.events.recv() => match event {
+                    Some(AttemptEvent::Canceled(worker) | AttemptEvent::Lost(worker, _)) => { waited_for.remove(&worker); }
+                    Some(_) => {}
+                    None => break,
+                },
+                () = env.sleep_until(enough) => {
+                    tracing::warn!(attempt = %self.key, workers = ?waited_for, "did not say in time that the attempt is gone");
+                    break;
+                }
+            }
+        }
+        self.context.workers.close_attempt(&self.key);
+        self.context.live.update(&self.key.job, |live| live.placement.clear());
+    }
+
+    fn workers(&self) -> BTreeSet<String> {
+        self.placement.values().cloned().collect()
+    }
+
+    fn each_worker(&self, order: impl Fn(&AttemptKey) -> Kind) {
+        for worker in self.workers() {
+            // One that is lost is heard of as an event.
+            self.context.workers.order(&worker, order(&self.key));
+        }
+    }
+
+    /// Commands the sources on whatever workers they are.
+    fn commander(&self) -> Box<dyn Fn(SourceCommand) + Send + Sync> {
+        let sources: BTreeSet<usize> = self.graph.source_tasks().collect();
+        let with_sources = self.placement.iter().filter(|(id, _)| sources.contains(&id.task));
+        let targets: BTreeSet<String> = with_sources.map(|(_, worker)| worker.clone()).collect();
+        let (workers, key) = (self.context.workers.clone(), self.key.clone());
+        Box::new(move |command| {
+            for worker in &targets {
+                workers.order(worker, wire::command_to_wire(&key, command));
+            }
+        })
+    }
+
+    async fn become_status(&self, status: JobStatus, cause: String) -> Result<()> {
+        self.context.become_status(&self.key.job, Some(self.key.attempt), status, cause).await
+    }
+}

@@ -1,0 +1,114 @@
+//! The hands of an attempt's driver in a cluster: decisions go into the replicated catalog, commits to any worker.
+
+use super::JobContext;
+use crate::metadata::{CheckpointStats, Command};
+use futures::{FutureExt, future::BoxFuture};
+use std::collections::BTreeSet;
+use weir_engine::{
+    checkpoint::Manifest,
+    error::Result,
+    ids::{Attempt, CheckpointId},
+    operator::{Committable, SweepScope},
+    task::attempt::ControlPlane,
+    wire::{self, AttemptKey},
+};
+use weir_proto::v1::{self as pb, coordinator_message::Kind};
+
+/// Of one attempt.
+#[derive(Clone)]
+pub struct ClusterControl {
+    context: JobContext,
+    key: AttemptKey,
+    /// The job graph, as JSON.
+    graph: bytes::Bytes,
+}
+
+impl ClusterControl {
+    /// For an attempt of the job with this graph.
+    pub fn new(context: JobContext, key: AttemptKey, graph: bytes::Bytes) -> Self {
+        ClusterControl { context, key, graph }
+    }
+
+    async fn record(&self, manifest: &Manifest) -> Result<()> {
+        let catalog = self.context.metadata.catalog();
+        let known = catalog.job(&self.key.job).and_then(|job| job.checkpoint);
+        if known.is_some_and(|known| known >= manifest.checkpoint) {
+            return Ok(());
+        }
+        let stats = CheckpointStats {
+            bytes: written(manifest, manifest.attempt, manifest.checkpoint),
+            duration_ms: manifest.duration_ms,
+            completed_at_ms: manifest.completed_at_ms,
+            last: manifest.last,
+        };
+        let (job, attempt, checkpoint) = (self.key.job.clone(), self.key.attempt, manifest.checkpoint);
+        self.context.metadata.propose(Command::CheckpointCompleted { job, attempt, checkpoint, stats }).await?;
+        Ok(())
+    }
+
+    /// Removes everything that the job's sinks have written. Returns how much.
+    ///
+    /// # Errors
+    /// When a sink refuses.
+    pub async fn reset(&self) -> Result<u64> {
+        let reset = |request| {
+            Kind::Reset(pb::Reset { request, attempt: Some((&self.key).into()), graph: self.graph.clone() })
+        };
+        self.context.workers.request(reset).await
+    }
+}
+
+impl ControlPlane for ClusterControl {
+    fn completed<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<()>> {
+        self.record(manifest).boxed()
+    }
+
+    fn commit(&self, checkpoint: CheckpointId, committables: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+        let control = self.clone();
+        async move {
+            let committables = wire::to_json(&committables)?;
+            let commit = |request| {
+                Kind::Commit(pb::Commit {
+                    request,
+                    attempt: Some((&control.key).into()),
+                    graph: control.graph.clone(),
+                    storage: control.context.settings.storage.clone(),
+                    checkpoint: checkpoint.0,
+                    committables: committables.clone(),
+                })
+            };
+            control.context.workers.request(commit).await?;
+            control.context.components.env.crash_point("commit.executed")?;
+            let (job, attempt) = (control.key.job.clone(), control.key.attempt);
+            control.context.metadata.propose(Command::Committed { job, attempt, checkpoint }).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
+        let control = self.clone();
+        async move {
+            let keep = wire::to_json(&scope.keep)?;
+            let sweep = |request| {
+                Kind::Sweep(pb::Sweep {
+                    request,
+                    attempt: Some((&control.key).into()),
+                    graph: control.graph.clone(),
+                    keep: keep.clone(),
+                })
+            };
+            control.context.workers.request(sweep).await?;
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+/// Bytes of the state files that a checkpoint wrote itself.
+fn written(manifest: &Manifest, attempt: Attempt, checkpoint: CheckpointId) -> u64 {
+    // The folder of an attempt's checkpoint, as the layout names it.
+    let folder = format!("/{:010}/{:010}/", attempt.0, checkpoint.0);
+    let own: BTreeSet<_> = manifest.files().filter(|file| file.path.contains(&folder)).collect();
+    own.iter().map(|file| file.bytes).sum()
+}

@@ -1,0 +1,77 @@
+//! Driving jobs: a supervisor for each, which schedules attempts until the job is over.
+//!
+//! [`supervisor`] decides what comes next, [`attempt`] runs one incarnation, [`control`] is its hands: the record in the
+//! replicated catalog, the commits on workers.
+
+pub mod attempt;
+pub mod control;
+pub mod supervisor;
+
+use crate::{
+    config::{CoordinatorComponents, CoordinatorSettings},
+    metadata::{Command, JobStatus, Metadata},
+    workers::Workers,
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+use weir_engine::{error::Result, ids::{Attempt, SubtaskId}};
+
+/// What every supervisor works with. Cheap to clone.
+#[derive(Clone)]
+pub struct JobContext {
+    /// Settings of this coordinator.
+    pub settings: Arc<CoordinatorSettings>,
+    /// Its surroundings.
+    pub components: CoordinatorComponents,
+    /// The replicated catalog.
+    pub metadata: Arc<Metadata>,
+    /// The workers that are there.
+    pub workers: Workers,
+    /// What supervisors show of their jobs.
+    pub live: LiveJobs,
+}
+
+impl JobContext {
+    /// Records that a job goes to another state, and why.
+    ///
+    /// # Errors
+    /// When the catalog forbids it, or cannot be reached.
+    pub async fn become_status(
+        &self,
+        job: &str,
+        attempt: Option<Attempt>,
+        status: JobStatus,
+        cause: impl Into<String>,
+    ) -> Result<()> {
+        let (job, cause, at_ms) = (job.to_string(), cause.into(), self.components.env.wall_clock_ms());
+        self.metadata.propose(Command::StatusChanged { job, attempt, status, cause, at_ms }).await?;
+        Ok(())
+    }
+}
+
+/// What is known of jobs beside the catalog: where their subtasks are, and what they wait for. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct LiveJobs(Arc<Mutex<BTreeMap<String, LiveJob>>>);
+
+/// One job's.
+#[derive(Clone, Debug, Default)]
+pub struct LiveJob {
+    /// The worker of every subtask of the running attempt.
+    pub placement: BTreeMap<SubtaskId, String>,
+    /// What it waits for.
+    pub waiting_for: Option<String>,
+}
+
+impl LiveJobs {
+    /// Changes what is known of a job.
+    pub fn update(&self, job: &str, change: impl FnOnce(&mut LiveJob)) {
+        change(self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(job.into()).or_default());
+    }
+
+    /// What is known of a job now.
+    pub fn of(&self, job: &str) -> LiveJob {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(job).cloned().unwrap_or_default()
+    }
+}

@@ -1,0 +1,264 @@
+//! Supervises one job from its submission to its end: waits for slots, runs attempts, decides after each what comes next.
+//!
+//! It holds nothing that the catalog does not: another coordinator that takes over goes on from there.
+
+use super::{
+    JobContext,
+    attempt::{AttemptEnd, JobAttempt, Placement},
+};
+use crate::{
+    metadata::{Job, JobStatus},
+    scheduler,
+};
+use std::sync::Arc;
+use weir_engine::{
+    error::{EngineError, ErrorKind, Result},
+    graph::{ExecutionGraph, JobGraph},
+    task::StopSignal,
+};
+
+/// What a user has asked of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Asked {
+    Nothing,
+    Stop,
+    Drain,
+    Cancel,
+}
+
+/// Why a job waits no more for its slots.
+enum Slots {
+    Found(Placement),
+    Asked(Asked),
+}
+
+/// Supervises one job.
+pub struct Supervisor {
+    context: JobContext,
+    name: String,
+    /// Failures one after another without progress; workers that were lost do not count.
+    failures: u32,
+}
+
+impl Supervisor {
+    /// Of the job of that name.
+    pub fn new(context: JobContext, name: &str) -> Self {
+        Supervisor { context, name: name.into(), failures: 0 }
+    }
+
+    /// Until the job is over.
+    ///
+    /// # Errors
+    /// When the catalog cannot be reached, or this coordinator is not the one to decide any more.
+    pub async fn run(mut self) -> Result<()> {
+        loop {
+            let job = self.job()?;
+            if job.status.is_terminal() {
+                self.context.live.update(&self.name, |live| *live = super::LiveJob::default());
+                return Ok(());
+            }
+            self.after_a_coordinator_that_died(&job).await?;
+            let graph = match parse(&job) {
+                Ok(graph) => Arc::new(graph),
+                Err(error) => {
+                    self.become_status(JobStatus::Failed, error.message).await?;
+                    continue;
+                }
+            };
+            match self.wait_for_slots(&graph).await? {
+                Slots::Asked(asked) => self.end_without_attempt(asked).await?,
+                Slots::Found(placement) => self.run_attempt(&job, graph, placement).await?,
+            }
+        }
+    }
+
+    /// A job whose attempt nobody drives any more has failed with its coordinator.
+    async fn after_a_coordinator_that_died(&self, job: &Job) -> Result<()> {
+        use JobStatus::*;
+        let cause = "its coordinator was started again";
+        match job.status {
+            Scheduled | Restoring | Running | Stopping => {
+                self.become_status(Failing, cause).await?;
+                self.become_status(Restarting, cause).await
+            }
+            Failing => self.become_status(Restarting, cause).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn wait_for_slots(&self, graph: &ExecutionGraph) -> Result<Slots> {
+        let (mut workers, mut catalog) = (self.context.workers.changes(), self.context.metadata.watch());
+        let needed = scheduler::slots_needed(graph);
+        loop {
+            workers.mark_unchanged();
+            catalog.mark_unchanged();
+            let asked = self.asked()?;
+            if matches!(asked, Asked::Cancel | Asked::Stop) {
+                return Ok(Slots::Asked(asked));
+            }
+            let free = self.context.workers.free();
+            if let Some(placement) = scheduler::assign(graph, &free) {
+                self.context.live.update(&self.name, |live| live.waiting_for = None);
+                return Ok(Slots::Found(placement));
+            }
+            let there: usize = free.values().sum();
+            let waiting = format!("needs {needed} slots, {there} free");
+            tracing::info!(job = self.name, waiting, "waits for slots");
+            self.context.live.update(&self.name, |live| live.waiting_for = Some(waiting));
+            tokio::select! {
+                biased;
+                changed = workers.changed() => changed.map_err(gone)?,
+                changed = catalog.changed() => changed.map_err(gone)?,
+            }
+        }
+    }
+
+    async fn end_without_attempt(&self, asked: Asked) -> Result<()> {
+        let checkpoint = self.job()?.checkpoint;
+        let cause = match (asked, checkpoint) {
+            (Asked::Stop, Some(checkpoint)) => format!("stopped; submitted again it goes on from checkpoint {checkpoint}"),
+            (Asked::Stop, None) => "stopped before it began".into(),
+            _ => "canceled by a user".into(),
+        };
+        self.become_status(JobStatus::Canceled, cause).await
+    }
+
+    async fn run_attempt(&mut self, job: &Job, graph: Arc<ExecutionGraph>, placement: Placement) -> Result<()> {
+        let slots = scheduler::slots_taken(&placement);
+        self.become_status(JobStatus::Scheduled, format!("slots: {slots:?}")).await?;
+        let claimed = JobAttempt::claim(&self.context, job, graph, placement).await;
+        let mut attempt = match claimed {
+            Ok(Some(attempt)) => attempt,
+            Ok(None) => return self.failed(EngineError::io("the slots were taken by another job"), true, false).await,
+            Err(error) => return self.failed(error, false, false).await,
+        };
+        let stop = StopSignal::default();
+        let end = tokio::select! {
+            biased;
+            asked = self.watch_for_cancel(&stop) => Err(asked?),
+            end = attempt.run(stop.clone()) => Ok(end),
+        };
+        match end {
+            Err(()) => {
+                self.become_status(JobStatus::Stopping, "canceled by a user").await?;
+                attempt.clear_away().await;
+                self.become_status(JobStatus::Canceled, "canceled by a user").await
+            }
+            Ok(AttemptEnd { result: Ok(outcome), .. }) => {
+                let checkpoint = outcome.manifest.checkpoint;
+                let (status, cause) = match outcome.manifest.last {
+                    true => (JobStatus::Finished, format!("all results are committed with checkpoint {checkpoint}")),
+                    false => (
+                        JobStatus::Canceled,
+                        format!("stopped; submitted again it goes on from checkpoint {checkpoint}"),
+                    ),
+                };
+                self.through_stopping(&cause).await?;
+                attempt.clear_away().await;
+                self.become_status(status, cause).await
+            }
+            Ok(AttemptEnd { result: Err(error), lost_worker, made_progress }) => {
+                if error.kind == ErrorKind::Crash {
+                    return Err(error);
+                }
+                let attempt_number = attempt.key().attempt;
+                tracing::warn!(job = self.name, attempt = %attempt_number, %error, "attempt failed");
+                self.become_status(JobStatus::Failing, &error.message).await?;
+                attempt.clear_away().await;
+                self.decide(error, lost_worker, made_progress).await
+            }
+        }
+    }
+
+    /// Waits until the user cancels the job; passes wishes to stop on.
+    async fn watch_for_cancel(&self, stop: &StopSignal) -> Result<()> {
+        let mut catalog = self.context.metadata.watch();
+        loop {
+            catalog.mark_unchanged();
+            let asked = self.asked()?;
+            match asked {
+                Asked::Cancel => return Ok(()),
+                Asked::Drain => stop.drain(),
+                Asked::Stop => stop.stop(),
+                Asked::Nothing => {}
+            }
+            if asked != Asked::Nothing && self.job()?.status == JobStatus::Running {
+                self.become_status(JobStatus::Stopping, "asked by a user").await?;
+            }
+            catalog.changed().await.map_err(gone)?;
+        }
+    }
+
+    /// The end of an attempt that nobody stopped goes straight to FINISHED; others pass through STOPPING.
+    async fn through_stopping(&self, cause: &str) -> Result<()> {
+        let status = self.job()?.status;
+        match status {
+            JobStatus::Running if self.asked()? == Asked::Nothing => Ok(()),
+            JobStatus::Running | JobStatus::Restoring => self.become_status(JobStatus::Stopping, cause).await,
+            _ => Ok(()),
+        }
+    }
+
+    async fn failed(&mut self, error: EngineError, lost_worker: bool, made_progress: bool) -> Result<()> {
+        if error.kind == ErrorKind::Crash {
+            return Err(error);
+        }
+        self.become_status(JobStatus::Failing, &error.message).await?;
+        self.decide(error, lost_worker, made_progress).await
+    }
+
+    /// After a failure: again, later, or never.
+    async fn decide(&mut self, error: EngineError, lost_worker: bool, made_progress: bool) -> Result<()> {
+        if made_progress {
+            self.failures = 0;
+        }
+        if matches!(error.kind, ErrorKind::Definition | ErrorKind::Corrupt | ErrorKind::Fenced) {
+            return self.become_status(JobStatus::Failed, error.message).await;
+        }
+        self.failures += u32::from(!lost_worker);
+        let wait = if lost_worker { Some(Default::default()) } else { self.context.settings.restart.backoff(self.failures) };
+        let Some(wait) = wait else {
+            let cause = format!("{} failures in a row, the last: {}", self.failures, error.message);
+            return self.become_status(JobStatus::Failed, cause).await;
+        };
+        self.become_status(JobStatus::Restarting, error.message).await?;
+        let env = self.context.components.env.clone();
+        let stop = StopSignal::default();
+        tokio::select! {
+            biased;
+            asked = self.watch_for_cancel(&stop) => asked,
+            () = env.sleep(wait) => Ok(()),
+        }
+    }
+
+    fn asked(&self) -> Result<Asked> {
+        let job = self.job()?;
+        Ok(match (job.cancel_requested, job.stop) {
+            (true, _) => Asked::Cancel,
+            (false, Some(stop)) if stop.drain => Asked::Drain,
+            (false, Some(_)) => Asked::Stop,
+            (false, None) => Asked::Nothing,
+        })
+    }
+
+    fn job(&self) -> Result<Job> {
+        let catalog = self.context.metadata.catalog();
+        let job = catalog.job(&self.name).cloned();
+        job.ok_or_else(|| EngineError::internal(format!("job '{}' is not in the catalog any more", self.name)))
+    }
+
+    async fn become_status(&self, status: JobStatus, cause: impl Into<String>) -> Result<()> {
+        let attempt = self.job()?.attempt;
+        self.context.become_status(&self.name, attempt, status, cause).await
+    }
+}
+
+fn parse(job: &Job) -> Result<ExecutionGraph> {
+    let graph: JobGraph = serde_json::from_value(job.graph.clone())
+        .map_err(|error| EngineError::definition(format!("the job graph cannot be read: {error}")))?;
+    ExecutionGraph::new(graph)
+}
+
+fn gone(_: tokio::sync::watch::error::RecvError) -> EngineError {
+    EngineError::internal("what is watched is gone")
+}

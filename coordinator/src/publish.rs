@@ -1,0 +1,279 @@
+//! Describes how things stand: puts together what the catalog, the workers' heartbeats and the supervisors know.
+
+use crate::{
+    job::LiveJobs,
+    metadata::{Job, JobStatus as Status, Leadership, Metadata},
+    status::{
+        CheckpointTotals, CheckpointView, CoordinatorStatus, GraphView, JobStatus, Restart, Snapshot, StatusBoard, SubtaskRef,
+        SubtaskView, Transition, WorkerState, WorkerStatus,
+    },
+    workers::{WorkerView, Workers},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+use weir_engine::{
+    env::{Env, Moment},
+    graph::{ExecutionGraph, JobGraph},
+    ids::SubtaskId,
+    wire::AttemptKey,
+};
+use weir_proto::v1 as pb;
+
+/// How often the board is renewed.
+const PERIOD: Duration = Duration::from_millis(500);
+
+/// Two looks at the same numbers, to tell how fast they rise.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rates {
+    records_in_per_second: f64,
+    records_out_per_second: f64,
+    busy: f64,
+    backpressure: f64,
+}
+
+struct Look {
+    at: Moment,
+    metrics: pb::SubtaskMetrics,
+    rates: Rates,
+}
+
+/// By attempt and subtask.
+type Looks = BTreeMap<(AttemptKey, SubtaskId), Look>;
+
+/// Describes the cluster. Cheap to clone.
+#[derive(Clone)]
+pub struct Publisher {
+    metadata: Arc<Metadata>,
+    workers: Workers,
+    live: LiveJobs,
+    env: Env,
+    node: u64,
+    started_at_ms: i64,
+    looks: Arc<Mutex<Looks>>,
+}
+
+impl Publisher {
+    /// Over these.
+    pub fn new(metadata: Arc<Metadata>, workers: Workers, live: LiveJobs, env: Env, node: u64) -> Self {
+        let started_at_ms = env.wall_clock_ms();
+        Publisher { metadata, workers, live, env, node, started_at_ms, looks: Arc::default() }
+    }
+
+    /// Renews the board for as long as it is polled.
+    pub async fn publish(&self, board: &StatusBoard) {
+        loop {
+            board.publish(self.snapshot());
+            self.env.sleep(PERIOD).await;
+        }
+    }
+
+    /// How things stand now.
+    pub fn snapshot(&self) -> Snapshot {
+        let (now, views, catalog) = (self.env.now(), self.workers.views(), self.metadata.catalog());
+        let mut looks = self.looks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        look(&mut looks, &views);
+        let coordinator = CoordinatorStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: self.node,
+            leader: self.leader(),
+            started_at_ms: self.started_at_ms,
+        };
+        let workers = views.iter().map(|view| worker_status(view, now)).collect();
+        let jobs = catalog.jobs().map(|job| self.job_status(job, &looks));
+        Snapshot::new(self.env.wall_clock_ms(), coordinator, workers, jobs)
+    }
+
+    fn leader(&self) -> Option<u64> {
+        match &*self.metadata.leadership().borrow() {
+            Leadership::Leader { .. } => Some(self.node),
+            Leadership::Follower { leader } => leader.as_ref().map(|(node, _)| *node),
+            Leadership::Stopped { .. } => None,
+        }
+    }
+
+    fn job_status(&self, job: &Job, looks: &Looks) -> JobStatus {
+        let live = self.live.of(&job.name);
+        let graph = serde_json::from_value::<JobGraph>(job.graph.clone()).ok().and_then(|graph| ExecutionGraph::new(graph).ok());
+        let last = job.transitions.back();
+        let checkpoints: Vec<CheckpointView> = job.checkpoints.iter().map(checkpoint_view).collect();
+        let mut status = JobStatus {
+            as_of_ms: self.env.wall_clock_ms(),
+            id: job.name.clone(),
+            name: job.name.clone(),
+            state: job.status.to_string(),
+            cause: last.map(|transition| transition.cause.clone()),
+            waiting_for: live.waiting_for.clone(),
+            submitted_at_ms: job.submitted_at_ms,
+            attempt: job.attempt.map_or(0, |attempt| attempt.0),
+            restart_count: job.restarts,
+            restarts: restarts(job),
+            transitions: transitions(job),
+            checkpoint_totals: CheckpointTotals {
+                completed: job.checkpoint.map_or(0, |checkpoint| checkpoint.0),
+                duration_ms: checkpoints.iter().map(|checkpoint| checkpoint.duration_ms).sum(),
+                bytes: checkpoints.iter().map(|checkpoint| checkpoint.bytes).sum(),
+            },
+            checkpoints,
+            last_checkpoint: job.checkpoint.map(|checkpoint| checkpoint.0),
+            committed: job.committed.map(|checkpoint| checkpoint.0),
+            definition: job.definition.clone(),
+            ..JobStatus::default()
+        };
+        if let Some(graph) = graph {
+            status.graph = GraphView::new(&graph);
+            for id in graph.subtask_ids() {
+                let key = job.attempt.map(|attempt| AttemptKey { job: job.name.clone(), attempt });
+                let found = key.and_then(|key| looks.get(&(key, id)));
+                add_subtask(&mut status, &graph, id, live.placement.get(&id), found, job.status);
+            }
+        }
+        status
+    }
+}
+
+/// Takes in the newest heartbeats. Attempts that nobody reports any more are forgotten.
+fn look(looks: &mut Looks, views: &[WorkerView]) {
+    let mut seen = Looks::new();
+    for view in views.iter().filter(|view| !view.lost) {
+        for metrics in &view.heartbeat.subtasks {
+            let (Ok(key), Some(id)) = (AttemptKey::try_from(metrics.attempt.clone()), metrics.subtask) else { continue };
+            let id = (key, SubtaskId::from(id));
+            let before = looks.remove(&id);
+            let rates = match &before {
+                Some(before) if before.at < view.heard => rates(before, metrics, view.heard),
+                Some(before) => before.rates,
+                None => Rates::default(),
+            };
+            let at = before.map_or(view.heard, |before| before.at.max(view.heard));
+            seen.insert(id, Look { at, metrics: metrics.clone(), rates });
+        }
+    }
+    *looks = seen;
+}
+
+fn rates(before: &Look, now: &pb::SubtaskMetrics, heard: Moment) -> Rates {
+    let seconds = (heard - before.at).as_secs_f64().max(0.001);
+    let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
+    let share = |now: u64, before: u64| (per_second(now, before) / 1e6).min(1.0);
+    Rates {
+        records_in_per_second: per_second(records_in(now), records_in(&before.metrics)),
+        records_out_per_second: per_second(now.records_out, before.metrics.records_out),
+        busy: share(now.busy_us, before.metrics.busy_us),
+        backpressure: share(now.backpressured_us, before.metrics.backpressured_us),
+    }
+}
+
+/// A source takes nothing in but what it reads.
+fn records_in(metrics: &pb::SubtaskMetrics) -> u64 {
+    let read = metrics.operators.first().and_then(|head| head.counters.get("rows_out")).copied().unwrap_or(0);
+    if metrics.records_in == 0 { read } else { metrics.records_in }
+}
+
+fn add_subtask(
+    status: &mut JobStatus,
+    graph: &ExecutionGraph,
+    id: SubtaskId,
+    worker: Option<&String>,
+    look: Option<&Look>,
+    job: Status,
+) {
+    let chain = &graph.tasks[id.task].chain;
+    let operators: Vec<String> = (0..chain.len()).map(|link| graph.node(id.task, link).id.clone()).collect();
+    let (rates, metrics) = look.map(|look| (look.rates, look.metrics.clone())).unwrap_or_default();
+    for operator in &metrics.operators {
+        let Some(shown) = status.graph.operators.iter_mut().find(|shown| shown.id == operator.operator) else { continue };
+        let counter = |name: &str| operator.counters.get(name).copied().unwrap_or(0);
+        let is_head = operators.first() == Some(&operator.operator);
+        shown.records_out += counter("rows_out");
+        shown.records_in += if shown.role == "source" { counter("rows_out") } else { counter("rows_in") };
+        if is_head {
+            shown.records_in_per_second += rates.records_in_per_second;
+        }
+        if operators.last() == Some(&operator.operator) {
+            shown.records_out_per_second += rates.records_out_per_second;
+        }
+        shown.backpressure = shown.backpressure.max(rates.backpressure);
+        shown.busy = shown.busy.max(rates.busy);
+        if let Some(watermark) = metrics.watermark_ms {
+            shown.watermark_ms = Some(shown.watermark_ms.map_or(watermark, |lowest| lowest.min(watermark)));
+        }
+        for (name, value) in operator.counters.iter().filter(|(name, _)| !matches!(name.as_str(), "rows_in" | "rows_out")) {
+            *shown.counters.entry(name.clone()).or_default() += value;
+        }
+    }
+    let state = match (job, look) {
+        (Status::Running | Status::Stopping, Some(_)) => "RUNNING",
+        (Status::Scheduled | Status::Restoring, _) => "DEPLOYING",
+        (Status::Finished, _) => "FINISHED",
+        (Status::Failed, _) => "FAILED",
+        (Status::Canceled, _) => "CANCELED",
+        (Status::Failing, _) => "CANCELING",
+        _ => "CREATED",
+    };
+    status.subtasks.push(SubtaskView {
+        task: id.task,
+        index: id.index,
+        worker: worker.cloned(),
+        operators,
+        state: state.into(),
+        records_in: records_in(&metrics),
+        records_out: metrics.records_out,
+        backpressure: rates.backpressure,
+        busy: rates.busy,
+        watermark_ms: metrics.watermark_ms,
+    });
+}
+
+fn worker_status(view: &WorkerView, now: Moment) -> WorkerStatus {
+    let subtask = |metrics: &pb::SubtaskMetrics| {
+        let (attempt, id) = (metrics.attempt.clone()?, metrics.subtask?);
+        Some(SubtaskRef { job: attempt.job, task: id.task as usize, index: id.index as usize })
+    };
+    WorkerStatus {
+        id: view.worker.clone(),
+        data_address: view.data_address.clone(),
+        state: if view.lost { WorkerState::Lost } else { WorkerState::Available },
+        slots: view.slots as u32,
+        slots_free: view.free as u32,
+        last_heartbeat_ms_ago: (now - view.heard).as_millis() as u64,
+        subtasks: if view.lost { Vec::new() } else { view.heartbeat.subtasks.iter().filter_map(subtask).collect() },
+        network_sent_bytes: view.heartbeat.network_sent_bytes,
+        network_received_bytes: view.heartbeat.network_received_bytes,
+        version: view.version.clone(),
+    }
+}
+
+fn checkpoint_view(completed: &crate::metadata::CompletedCheckpoint) -> CheckpointView {
+    CheckpointView {
+        id: completed.checkpoint.0,
+        attempt: completed.attempt.0,
+        completed_at_ms: completed.stats.completed_at_ms,
+        duration_ms: completed.stats.duration_ms,
+        bytes: completed.stats.bytes,
+        last: completed.stats.last,
+    }
+}
+
+fn restarts(job: &Job) -> Vec<Restart> {
+    let failures = job.transitions.iter().filter(|transition| transition.to == Status::Failing);
+    failures
+        .map(|transition| Restart {
+            at_ms: transition.at_ms,
+            attempt: transition.attempt.map_or(0, |attempt| attempt.0),
+            cause: transition.cause.clone(),
+        })
+        .collect()
+}
+
+fn transitions(job: &Job) -> Vec<Transition> {
+    let shown = job.transitions.iter().map(|transition| Transition {
+        at_ms: transition.at_ms,
+        from: transition.from.map(|from| from.to_string()),
+        to: transition.to.to_string(),
+        cause: transition.cause.clone(),
+    });
+    shown.collect()
+}

@@ -1,0 +1,102 @@
+//! Users come in here: submit, list, status, cancel, stop.
+
+use super::{is_secret, to_status};
+use crate::{
+    config::CoordinatorSettings,
+    metadata::{Command, Metadata},
+    publish::Publisher,
+};
+use serde::Serialize;
+use std::sync::Arc;
+use tonic::{Request, Response, Status};
+use weir_engine::{env::Env, graph::{ExecutionGraph, JobGraph}, wire};
+use weir_proto::v1::{self as pb, client_server::Client};
+
+/// The service of users' commands. Cheap to clone.
+#[derive(Clone)]
+pub struct ClientService {
+    /// Settings of this coordinator.
+    pub settings: Arc<CoordinatorSettings>,
+    /// Where decisions are taken down.
+    pub metadata: Arc<Metadata>,
+    /// Describes how things stand.
+    pub publisher: Publisher,
+    /// For the time that is shown to people.
+    pub env: Env,
+}
+
+#[tonic::async_trait]
+impl Client for ClientService {
+    async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitReply>, Status> {
+        let request = request.into_inner();
+        self.check(&request.secret)?;
+        let graph: JobGraph = wire::from_json(&request.graph, "the job graph").map_err(|error| Status::invalid_argument(error.message))?;
+        ExecutionGraph::new(graph.clone()).map_err(|error| to_status(&error))?;
+        let json = serde_json::to_value(&graph).map_err(|error| Status::internal(error.to_string()))?;
+        let submit = Command::Submit {
+            job: graph.name.clone(),
+            graph: json,
+            fingerprint: request.fingerprint,
+            definition: request.definition,
+            fresh: request.fresh,
+            at_ms: self.env.wall_clock_ms(),
+        };
+        self.propose(submit).await?;
+        Ok(Response::new(pb::SubmitReply { job: graph.name }))
+    }
+
+    async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::Description>, Status> {
+        self.check(&request.into_inner().secret)?;
+        describe(&self.publisher.snapshot().cluster)
+    }
+
+    async fn status(&self, request: Request<pb::JobRequest>) -> Result<Response<pb::Description>, Status> {
+        let request = request.into_inner();
+        self.check(&request.secret)?;
+        self.describe_job(&request.job)
+    }
+
+    async fn cancel(&self, request: Request<pb::JobRequest>) -> Result<Response<pb::Description>, Status> {
+        let request = request.into_inner();
+        self.check(&request.secret)?;
+        let (job, at_ms) = (request.job.clone(), self.env.wall_clock_ms());
+        self.propose(Command::CancelRequested { job, at_ms }).await?;
+        self.describe_job(&request.job)
+    }
+
+    async fn stop(&self, request: Request<pb::StopRequest>) -> Result<Response<pb::Description>, Status> {
+        let request = request.into_inner();
+        self.check(&request.secret)?;
+        let (job, at_ms) = (request.job.clone(), self.env.wall_clock_ms());
+        self.propose(Command::StopRequested { job, drain: request.drain, at_ms }).await?;
+        self.describe_job(&request.job)
+    }
+}
+
+impl ClientService {
+    fn check(&self, secret: &str) -> Result<(), Status> {
+        if !is_secret(secret, &self.settings.secret) {
+            return Err(Status::permission_denied("the shared secret is another one; see --secret-file"));
+        }
+        if !self.metadata.leadership().borrow().is_leader() {
+            return Err(Status::unavailable("this coordinator does not lead; ask another one"));
+        }
+        Ok(())
+    }
+
+    async fn propose(&self, command: Command) -> Result<(), Status> {
+        self.metadata.propose(command).await.map(|_| ()).map_err(|error| to_status(&error))
+    }
+
+    fn describe_job(&self, job: &str) -> Result<Response<pb::Description>, Status> {
+        match self.publisher.snapshot().jobs.get(job) {
+            Some(job) => describe(job),
+            None => Err(Status::not_found(format!("there is no job '{job}'; `weir list` shows those that are"))),
+        }
+    }
+}
+
+fn describe<T: Serialize>(what: &T) -> Result<Response<pb::Description>, Status> {
+    let json = wire::to_json(what).map_err(|error| to_status(&error))?;
+    Ok(Response::new(pb::Description { json }))
+}

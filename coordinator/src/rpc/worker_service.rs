@@ -1,0 +1,90 @@
+//! Workers come in here: one stream each.
+
+use super::is_secret;
+use crate::{config::CoordinatorSettings, metadata::Metadata, workers::Workers};
+use futures::{Stream, StreamExt, stream::BoxStream};
+use std::sync::Arc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+use weir_proto::{
+    PROTOCOL_VERSION,
+    v1::{self as pb, worker_control_server::WorkerControl, worker_message},
+};
+
+/// The service of the control stream. Cheap to clone.
+#[derive(Clone)]
+pub struct WorkerService {
+    /// Settings of this coordinator.
+    pub settings: Arc<CoordinatorSettings>,
+    /// Who leads.
+    pub metadata: Arc<Metadata>,
+    /// The workers that are there.
+    pub workers: Workers,
+}
+
+#[tonic::async_trait]
+impl WorkerControl for WorkerService {
+    type AttachStream = BoxStream<'static, Result<pb::CoordinatorMessage, Status>>;
+
+    async fn attach(
+        &self,
+        request: Request<Streaming<pb::WorkerMessage>>,
+    ) -> Result<Response<Self::AttachStream>, Status> {
+        if !self.metadata.leadership().borrow().is_leader() {
+            return Err(Status::unavailable("this coordinator does not lead; another one does, or soon will"));
+        }
+        let orders = self.attend(request.into_inner()).await?;
+        Ok(Response::new(orders.map(Ok).boxed()))
+    }
+}
+
+impl WorkerService {
+    /// Takes a worker in whose first message is its registration, and listens to it beside whatever else goes on. Returns what
+    /// it is told; that ends when the worker is given up.
+    ///
+    /// # Errors
+    /// When the registration is refused.
+    pub async fn attend(
+        &self,
+        mut messages: impl Stream<Item = Result<pb::WorkerMessage, Status>> + Send + Unpin + 'static,
+    ) -> Result<UnboundedReceiverStream<pb::CoordinatorMessage>, Status> {
+        let first = messages.next().await.ok_or_else(|| Status::invalid_argument("the stream ended at once"))??;
+        let Some(worker_message::Kind::Register(registration)) = first.kind else {
+            return Err(Status::invalid_argument("the first message must be a registration"));
+        };
+        self.check(&registration)?;
+        let (session, orders) = self.workers.register(registration, &self.settings);
+        let workers = self.workers.clone();
+        tokio::spawn(async move {
+            let cause = loop {
+                match messages.next().await {
+                    Some(Ok(message)) => {
+                        if let Err(error) = workers.on_message(&session, message) {
+                            break error.message;
+                        }
+                    }
+                    Some(Err(status)) => break format!("its connection broke ({})", status.message()),
+                    None => break "it closed its connection".into(),
+                }
+            };
+            workers.on_end(&session, &cause);
+        });
+        Ok(UnboundedReceiverStream::new(orders))
+    }
+
+    fn check(&self, registration: &pb::Register) -> Result<(), Status> {
+        if registration.protocol_version != PROTOCOL_VERSION {
+            return Err(Status::failed_precondition(format!(
+                "worker {} speaks version {} of the protocol, this coordinator version {PROTOCOL_VERSION}: use the same release",
+                registration.worker, registration.protocol_version
+            )));
+        }
+        if !is_secret(&registration.secret, &self.settings.secret) {
+            return Err(Status::permission_denied("the shared secret is another one; give both sides the same --secret-file"));
+        }
+        if registration.worker.is_empty() || registration.slots == 0 {
+            return Err(Status::invalid_argument("a worker needs a name and at least one slot"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,376 @@
+//! The workers that are there, what they run, and what is asked of them. Volatile: a new leader learns it anew.
+//!
+//! Invariant: whoever waits for a worker hears of its loss. A message of an attempt that nobody drives goes nowhere.
+
+use crate::config::CoordinatorSettings;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+};
+use tokio::sync::{mpsc, oneshot, watch};
+use weir_engine::{
+    env::{Env, Moment},
+    error::{EngineError, Result},
+    task::Report,
+    wire::{self, AttemptKey},
+};
+use weir_proto::v1::{self as pb, coordinator_message, worker_message};
+
+/// Orders to a worker.
+pub type Orders = mpsc::UnboundedSender<pb::CoordinatorMessage>;
+
+/// Workers that were lost and are still shown.
+const SHOWN_LOST: usize = 8;
+
+/// What concerns an attempt, for whoever drives it.
+#[derive(Debug)]
+pub enum AttemptEvent {
+    /// A worker has built and restored its subtasks, or could not.
+    Deployed(String, Result<()>),
+    /// A subtask reports.
+    Report(Report),
+    /// A worker has ended everything of the attempt.
+    Canceled(String),
+    /// A worker is lost, and why.
+    Lost(String, String),
+}
+
+/// A worker as the others see it.
+#[derive(Clone, Debug)]
+pub struct WorkerView {
+    /// Its name.
+    pub worker: String,
+    /// Where its data port is.
+    pub data_address: String,
+    /// Its slots.
+    pub slots: usize,
+    /// Those that no attempt has taken.
+    pub free: usize,
+    /// Its program's version.
+    pub version: String,
+    /// When it was heard last.
+    pub heard: Moment,
+    /// Its newest heartbeat.
+    pub heartbeat: pb::Heartbeat,
+    /// Whether it is lost.
+    pub lost: bool,
+}
+
+/// All workers. Cheap to clone.
+#[derive(Clone)]
+pub struct Workers(Arc<Shared>);
+
+struct Shared {
+    env: Env,
+    state: Mutex<State>,
+    /// Raised whenever slots or workers come or go.
+    changed: watch::Sender<u64>,
+}
+
+#[derive(Default)]
+struct State {
+    workers: BTreeMap<String, Worker>,
+    lost: Vec<WorkerView>,
+    sessions: u64,
+    requests: u64,
+    pending: BTreeMap<u64, Pending>,
+    attempts: BTreeMap<AttemptKey, Attempt>,
+}
+
+struct Worker {
+    session: u64,
+    registration: pb::Register,
+    orders: Orders,
+    heard: Moment,
+    heartbeat: pb::Heartbeat,
+}
+
+/// A request that a worker has not answered yet.
+struct Pending {
+    worker: String,
+    reply: oneshot::Sender<Result<u64>>,
+}
+
+struct Attempt {
+    events: mpsc::UnboundedSender<AttemptEvent>,
+    /// Slots taken on each worker.
+    slots: BTreeMap<String, usize>,
+}
+
+/// One stream of one worker.
+#[derive(Clone, Debug)]
+pub struct Session {
+    /// Whose.
+    pub worker: String,
+    number: u64,
+}
+
+impl Workers {
+    /// None yet.
+    pub fn new(env: Env) -> Self {
+        Workers(Arc::new(Shared { env, state: Mutex::default(), changed: watch::Sender::new(0) }))
+    }
+
+    /// A worker opened a stream and said who it is.
+    pub fn register(
+        &self,
+        registration: pb::Register,
+        settings: &CoordinatorSettings,
+    ) -> (Session, mpsc::UnboundedReceiver<pb::CoordinatorMessage>) {
+        let worker = registration.worker.clone();
+        let (orders, receiver) = mpsc::unbounded_channel();
+        let registered = pb::Registered {
+            heartbeat_interval_ms: settings.heartbeat_interval.as_millis() as u32,
+            lease_ms: settings.lease().as_millis() as u32,
+        };
+        give(&orders, coordinator_message::Kind::Registered(registered));
+        // The worker begins anew with every stream: what ran over an older one is over.
+        self.lose(&worker, None, "it opened a new connection");
+        let mut state = self.lock();
+        state.sessions += 1;
+        let number = state.sessions;
+        tracing::info!(worker, slots = registration.slots, address = registration.data_address, "worker registered");
+        let (heard, heartbeat) = (self.0.env.now(), pb::Heartbeat::default());
+        state.workers.insert(worker.clone(), Worker { session: number, registration, orders, heard, heartbeat });
+        drop(state);
+        self.change();
+        (Session { worker, number }, receiver)
+    }
+
+    /// A message came over a stream.
+    ///
+    /// # Errors
+    /// When it is malformed: the stream is to be closed.
+    pub fn on_message(&self, session: &Session, message: pb::WorkerMessage) -> Result<()> {
+        use worker_message::Kind;
+        let mut state = self.lock();
+        let current = state.workers.get_mut(&session.worker).filter(|worker| worker.session == session.number);
+        let Some(worker) = current else { return Err(EngineError::fenced("a newer stream of this worker took over")) };
+        worker.heard = self.0.env.now();
+        match message.kind {
+            Some(Kind::Heartbeat(heartbeat)) => {
+                let reply = pb::HeartbeatReply { sequence: heartbeat.sequence };
+                give(&worker.orders, coordinator_message::Kind::Heartbeat(reply));
+                worker.heartbeat = heartbeat;
+            }
+            Some(Kind::Done(done)) => {
+                if let Some(pending) = state.pending.remove(&done.request) {
+                    // Whoever asked may have given up.
+                    let _ = pending.reply.send(done.failure.map_or(Ok(done.removed), |failure| Err(failure.into())));
+                }
+            }
+            Some(Kind::Deployed(deployed)) => {
+                let key = AttemptKey::try_from(deployed.attempt)?;
+                let result = deployed.failure.map_or(Ok(()), |failure| Err(failure.into()));
+                state.tell(&key, AttemptEvent::Deployed(session.worker.clone(), result));
+            }
+            Some(Kind::Canceled(attempt)) => {
+                let key = AttemptKey::try_from(Some(attempt))?;
+                state.tell(&key, AttemptEvent::Canceled(session.worker.clone()));
+            }
+            Some(other) => {
+                if let Some((key, report)) = wire::report_from_wire(other)? {
+                    state.tell(&key, AttemptEvent::Report(report));
+                }
+            }
+            None => {}
+        }
+        Ok(())
+    }
+
+    /// A stream ended.
+    pub fn on_end(&self, session: &Session, cause: &str) {
+        self.lose(&session.worker, Some(session.number), cause);
+    }
+
+    /// Gives up workers that have not been heard for too long. A process that was frozen itself hears everybody first: it
+    /// does not call this before messages that wait have been read.
+    pub fn give_up_silent(&self, settings: &CoordinatorSettings) {
+        let now = self.0.env.now();
+        let is_silent = |worker: &&Worker| now - worker.heard > settings.heartbeat_timeout;
+        let silent: Vec<(String, u64)> = {
+            let state = self.lock();
+            let silent = state.workers.values().filter(is_silent);
+            silent.map(|worker| (worker.registration.worker.clone(), worker.session)).collect()
+        };
+        for (worker, session) in silent {
+            let cause = format!("it was not heard for {:?}", settings.heartbeat_timeout);
+            self.lose(&worker, Some(session), &cause);
+        }
+    }
+
+    fn lose(&self, worker: &str, session: Option<u64>, cause: &str) {
+        let mut state = self.lock();
+        if state.workers.get(worker).is_none_or(|there| session.is_some_and(|session| session != there.session)) {
+            return;
+        }
+        tracing::warn!(worker, cause, "worker lost");
+        let view = state.view(worker).map(|view| WorkerView { lost: true, free: 0, ..view });
+        state.lost.extend(view);
+        let forgotten = state.lost.len().saturating_sub(SHOWN_LOST);
+        state.lost.drain(..forgotten);
+        state.workers.remove(worker);
+        let unanswered: Vec<u64> = {
+            let of_worker = state.pending.iter().filter(|(_, pending)| pending.worker == worker);
+            of_worker.map(|(request, _)| *request).collect()
+        };
+        for request in unanswered {
+            if let Some(pending) = state.pending.remove(&request) {
+                let lost = EngineError::disconnected(format!("worker {worker} was lost: {cause}"));
+                let _ = pending.reply.send(Err(lost));
+            }
+        }
+        for attempt in state.attempts.values() {
+            let _ = attempt.events.send(AttemptEvent::Lost(worker.into(), cause.into()));
+        }
+        drop(state);
+        self.change();
+    }
+
+    /// Gives an order. `false`: the worker is not there.
+    pub fn order(&self, worker: &str, order: coordinator_message::Kind) -> bool {
+        match self.lock().workers.get(worker) {
+            Some(worker) => {
+                give(&worker.orders, order);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Asks any worker for something, and another one if that is lost before it answers. Waits while there is none.
+    ///
+    /// # Errors
+    /// The worker's own.
+    pub async fn request(&self, order: impl Fn(u64) -> coordinator_message::Kind) -> Result<u64> {
+        let mut changed = self.0.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            match self.ask(&order) {
+                None => {
+                    // The sender lives as long as self.
+                    let _ = changed.changed().await;
+                }
+                Some(answer) => match answer.await {
+                    Ok(Err(error)) if error.kind == weir_engine::ErrorKind::Disconnected => {}
+                    Ok(answer) => return answer,
+                    Err(_) => {}
+                },
+            }
+        }
+    }
+
+    fn ask(&self, order: impl Fn(u64) -> coordinator_message::Kind) -> Option<oneshot::Receiver<Result<u64>>> {
+        let mut state = self.lock();
+        let request = state.requests + 1;
+        let count = state.workers.len().max(1) as u64;
+        // In turn, so that one that is stuck is not asked again and again.
+        let worker = state.workers.keys().nth((request % count) as usize)?.clone();
+        let (reply, answer) = oneshot::channel();
+        give(&state.workers[&worker].orders, order(request));
+        state.requests = request;
+        state.pending.insert(request, Pending { worker, reply });
+        Some(answer)
+    }
+
+    /// Takes slots for an attempt, and listens for its events. `None`: they are not free any more.
+    pub fn open_attempt(
+        &self,
+        key: &AttemptKey,
+        slots: BTreeMap<String, usize>,
+    ) -> Option<mpsc::UnboundedReceiver<AttemptEvent>> {
+        let mut state = self.lock();
+        let free = state.free();
+        if slots.iter().any(|(worker, wanted)| free.get(worker).is_none_or(|free| free < wanted)) {
+            return None;
+        }
+        let (events, receiver) = mpsc::unbounded_channel();
+        state.attempts.insert(key.clone(), Attempt { events, slots });
+        drop(state);
+        self.change();
+        Some(receiver)
+    }
+
+    /// Gives an attempt's slots back.
+    pub fn close_attempt(&self, key: &AttemptKey) {
+        self.lock().attempts.remove(key);
+        self.change();
+    }
+
+    /// Free slots of each worker.
+    pub fn free(&self) -> BTreeMap<String, usize> {
+        self.lock().free()
+    }
+
+    /// The data address of a worker.
+    pub fn data_address(&self, worker: &str) -> Option<String> {
+        self.lock().workers.get(worker).map(|worker| worker.registration.data_address.clone())
+    }
+
+    /// Raised whenever slots or workers come or go.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.0.changed.subscribe()
+    }
+
+    /// All workers, and the last ones that were lost.
+    pub fn views(&self) -> Vec<WorkerView> {
+        let state = self.lock();
+        let there = state.workers.keys().filter_map(|worker| state.view(worker));
+        there.chain(state.lost.iter().filter(|lost| !state.workers.contains_key(&lost.worker)).cloned()).collect()
+    }
+
+    /// Forgets all workers: this coordinator leads no more.
+    pub fn clear(&self) {
+        let all: Vec<String> = self.lock().workers.keys().cloned().collect();
+        for worker in all {
+            self.lose(&worker, None, "this coordinator does not lead any more");
+        }
+    }
+
+    fn change(&self) {
+        self.0.changed.send_modify(|changes| *changes += 1);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl State {
+    fn tell(&self, key: &AttemptKey, event: AttemptEvent) {
+        match self.attempts.get(key) {
+            Some(attempt) => {
+                // Whoever drove it has given it up.
+                let _ = attempt.events.send(event);
+            }
+            None => tracing::debug!(attempt = %key, ?event, "nobody drives this attempt: ignored"),
+        }
+    }
+
+    fn free(&self) -> BTreeMap<String, usize> {
+        let free = self.workers.iter().map(|(name, worker)| {
+            let taken: usize = self.attempts.values().filter_map(|attempt| attempt.slots.get(name)).sum();
+            (name.clone(), (worker.registration.slots as usize).saturating_sub(taken))
+        });
+        free.collect()
+    }
+
+    fn view(&self, name: &str) -> Option<WorkerView> {
+        let worker = self.workers.get(name)?;
+        Some(WorkerView {
+            worker: name.into(),
+            data_address: worker.registration.data_address.clone(),
+            slots: worker.registration.slots as usize,
+            free: self.free().get(name).copied().unwrap_or(0),
+            version: worker.registration.weir_version.clone(),
+            heard: worker.heard,
+            heartbeat: worker.heartbeat.clone(),
+            lost: false,
+        })
+    }
+}
+
+fn give(orders: &Orders, order: coordinator_message::Kind) {
+    // A stream that is closed says so where it is read.
+    let _ = orders.send(pb::CoordinatorMessage { kind: Some(order) });
+}

@@ -1,0 +1,328 @@
+//! One attempt of a job on this worker: deployed, started, its reports passed on, until it is canceled.
+//!
+//! It lives on the data runtime. Whoever owns the [`AttemptHost`] talks to it by messages, and never waits for it but to be
+//! sure that it is gone.
+
+use crate::{
+    config::{WorkerComponents, WorkerSettings},
+    network::{AttemptNetwork, ConnectionFailure, DataPlane, Token},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::{sync::mpsc, task::JoinHandle};
+use weir_engine::{
+    channel::ChannelSender,
+    checkpoint::CheckpointStore,
+    error::{EngineError, Result},
+    graph::{ExecutionGraph, JobGraph},
+    ids::{Attempt, CheckpointId, SubtaskId},
+    task::{
+        Observer, Report, SourceCommand, TaskServices,
+        deployment::{self, Deployment, RunningSubtasks, Wiring},
+    },
+    wire::{self, AttemptKey},
+};
+use weir_proto::v1::{self as pb, worker_message::Kind};
+
+/// Messages to the coordinator.
+pub type Outbound = mpsc::UnboundedSender<pb::WorkerMessage>;
+
+/// What to deploy, checked.
+#[derive(Debug)]
+pub struct Assignment {
+    /// Which attempt.
+    pub key: AttemptKey,
+    /// The graph.
+    pub graph: ExecutionGraph,
+    /// Where checkpoints lie.
+    pub store: CheckpointStore,
+    /// The manifest to restore.
+    pub checkpoint: Option<CheckpointId>,
+    /// The worker of every subtask.
+    pub placement: BTreeMap<SubtaskId, String>,
+    /// The data address of every worker.
+    pub addresses: BTreeMap<String, String>,
+    /// What a data connection of this attempt must show.
+    pub token: Vec<u8>,
+}
+
+impl Assignment {
+    /// From the wire.
+    ///
+    /// # Errors
+    /// When it is malformed, or the store cannot be opened.
+    pub fn from_wire(deploy: pb::Deploy, components: &WorkerComponents) -> Result<Self> {
+        let key = AttemptKey::try_from(deploy.attempt)?;
+        let graph: JobGraph = wire::from_json(&deploy.graph, "a job graph")?;
+        let store = (components.open_store)(&deploy.storage, &graph.name)?;
+        let (mut placement, mut addresses) = (BTreeMap::new(), BTreeMap::new());
+        for entry in deploy.placements {
+            addresses.insert(entry.worker.clone(), entry.data_address);
+            placement.extend(entry.subtasks.into_iter().map(|id| (SubtaskId::from(id), entry.worker.clone())));
+        }
+        let graph = ExecutionGraph::new(graph)?;
+        if let Some(missing) = graph.subtask_ids().find(|id| !placement.contains_key(id)) {
+            return Err(EngineError::internal(format!("subtask {missing} of {key} is placed nowhere")));
+        }
+        Ok(Assignment {
+            key,
+            graph,
+            store,
+            checkpoint: Some(CheckpointId(deploy.checkpoint)).filter(|checkpoint| checkpoint.0 > 0),
+            placement,
+            addresses,
+            token: deploy.token.to_vec(),
+        })
+    }
+
+    fn subtasks_of(&self, worker: &str) -> BTreeSet<SubtaskId> {
+        self.placement.iter().filter(|(_, at)| *at == worker).map(|(id, _)| *id).collect()
+    }
+}
+
+enum Command {
+    Start,
+    Sources(SourceCommand),
+    Cancel,
+}
+
+/// An attempt that is hosted here.
+#[derive(Debug)]
+pub struct AttemptHost {
+    /// Its number.
+    pub attempt: Attempt,
+    /// What its subtasks show.
+    pub observer: Arc<Observer>,
+    commands: mpsc::UnboundedSender<Command>,
+    ended: JoinHandle<()>,
+}
+
+impl AttemptHost {
+    /// Deploys an attempt, as soon as `after`, an older one of the same job, is gone.
+    pub fn deploy(
+        assignment: Assignment,
+        settings: &WorkerSettings,
+        components: WorkerComponents,
+        data_plane: Arc<DataPlane>,
+        outbound: Outbound,
+        after: Option<AttemptHost>,
+    ) -> Self {
+        let (attempt, observer) = (assignment.key.attempt, Arc::new(Observer::default()));
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let host = Host {
+            worker: settings.worker.clone(),
+            channel_bytes: settings.channel_bytes,
+            key: assignment.key.clone(),
+            components: components.clone(),
+            data_plane,
+            outbound,
+            observer: observer.clone(),
+            inbox,
+        };
+        let ended = components.data_runtime.spawn(async move {
+            if let Some(older) = after {
+                older.cancel().await;
+            }
+            host.live(assignment).await;
+        });
+        AttemptHost { attempt, observer, commands, ended }
+    }
+
+    /// Connects its outputs and runs it.
+    pub fn start(&self) {
+        self.tell(Command::Start);
+    }
+
+    /// Commands its sources.
+    pub fn command(&self, command: SourceCommand) {
+        self.tell(Command::Sources(command));
+    }
+
+    /// Ends it as a crash would, and waits until nothing of it does anything any more.
+    pub async fn cancel(self) {
+        self.tell(Command::Cancel);
+        // A host that panicked is gone, too.
+        let _ = self.ended.await;
+    }
+
+    fn tell(&self, command: Command) {
+        // One that is gone has said why.
+        let _ = self.commands.send(command);
+    }
+}
+
+/// The side that lives on the data runtime.
+struct Host {
+    worker: String,
+    channel_bytes: usize,
+    key: AttemptKey,
+    components: WorkerComponents,
+    data_plane: Arc<DataPlane>,
+    outbound: Outbound,
+    observer: Arc<Observer>,
+    inbox: mpsc::UnboundedReceiver<Command>,
+}
+
+impl Host {
+    async fn live(mut self, assignment: Assignment) {
+        let (reports, mut from_subtasks) = mpsc::unbounded_channel();
+        // Read beside the deployment, which needs the rest of this.
+        let mut inbox = std::mem::replace(&mut self.inbox, mpsc::unbounded_channel().1);
+        let deployed = tokio::select! {
+            biased;
+            () = canceled(&mut inbox) => None,
+            deployed = self.deploy(&assignment, reports) => Some(deployed),
+        };
+        self.inbox = inbox;
+        match deployed {
+            None => {}
+            Some(Err(error)) => {
+                tracing::warn!(attempt = %self.key, %error, "cannot deploy");
+                self.say(Kind::Deployed(pb::Deployed {
+                    attempt: Some((&self.key).into()),
+                    failure: Some((&error).into()),
+                }));
+                canceled(&mut self.inbox).await;
+            }
+            Some(Ok((deployment, network))) => {
+                self.say(Kind::Deployed(pb::Deployed { attempt: Some((&self.key).into()), failure: None }));
+                self.run(deployment, network, &mut from_subtasks).await;
+            }
+        }
+        self.say(Kind::Canceled((&self.key).into()));
+    }
+
+    async fn deploy(
+        &self,
+        assignment: &Assignment,
+        reports: mpsc::UnboundedSender<Report>,
+    ) -> Result<(Deployment, AttemptNetwork)> {
+        let here = assignment.subtasks_of(&self.worker);
+        let mut wiring = Wiring::new(&assignment.graph, &here, self.channel_bytes);
+        let peer_of = |id: &SubtaskId| assignment.placement.get(id).cloned().unwrap_or_default();
+        let inbound = std::mem::take(&mut wiring.inbound);
+        let inbound = inbound.into_iter().map(|(channel, sender)| ((peer_of(&channel.producer), channel), sender));
+        // Channels say it themselves when their connection is lost.
+        let on_failure = Arc::new(|failure: ConnectionFailure| tracing::warn!(attempt = %failure.key, peer = failure.peer, error = %failure.error, "connection lost"));
+        let token = Token::new(assignment.token.clone());
+        let network = self.data_plane.open(self.key.clone(), token, inbound.collect(), on_failure)?;
+        for channel in std::mem::take(&mut wiring.outbound) {
+            let peer = peer_of(&channel.consumer);
+            let address = assignment.addresses.get(&peer).cloned().unwrap_or_default();
+            wiring.channels.connect(channel, ChannelSender::Remote(network.sender(&peer, &address, channel)?));
+        }
+        let manifest = match assignment.checkpoint {
+            Some(checkpoint) => Some(assignment.store.manifest(checkpoint).await?),
+            None => None,
+        };
+        let services = TaskServices {
+            env: self.components.env.clone(),
+            store: assignment.store.clone(),
+            attempt: self.key.attempt,
+            observer: self.observer.clone(),
+            reports,
+        };
+        let factory = self.components.factory.clone();
+        let deployment = deployment::deploy(
+            &assignment.graph,
+            factory.as_ref(),
+            &services,
+            manifest.as_ref(),
+            wiring.channels,
+            &here,
+        );
+        let deployment = deployment.await?;
+        self.components.env.crash_point("worker.deployed")?;
+        Ok((deployment, network))
+    }
+
+    async fn run(
+        &mut self,
+        deployment: Deployment,
+        network: AttemptNetwork,
+        from_subtasks: &mut mpsc::UnboundedReceiver<Report>,
+    ) {
+        if !self.told_to_start().await {
+            return;
+        }
+        let mut early = Vec::new();
+        let connected = tokio::select! {
+            biased;
+            () = canceled_but_for(&mut self.inbox, &mut early) => return,
+            connected = network.connect() => connected,
+        };
+        if let Err(error) = connected {
+            tracing::warn!(attempt = %self.key, %error, "cannot reach the other workers");
+            self.report(&Report::Failed(SubtaskId { task: 0, index: 0 }, error));
+            canceled(&mut self.inbox).await;
+            return;
+        }
+        let running = deployment.start(&self.components.data_runtime);
+        tracing::info!(attempt = %self.key, "running");
+        let sources = running.sources();
+        early.into_iter().for_each(|command| sources.command(command));
+        self.pass_reports_on(&running, from_subtasks).await;
+        running.abort().await;
+        network.close();
+    }
+
+    async fn pass_reports_on(
+        &mut self,
+        running: &RunningSubtasks,
+        from_subtasks: &mut mpsc::UnboundedReceiver<Report>,
+    ) {
+        let sources = running.sources();
+        loop {
+            tokio::select! {
+                biased;
+                command = self.inbox.recv() => match command {
+                    Some(Command::Sources(command)) => sources.command(command),
+                    Some(Command::Start) => {}
+                    Some(Command::Cancel) | None => return,
+                },
+                Some(report) = from_subtasks.recv() => self.report(&report),
+            }
+        }
+    }
+
+    async fn told_to_start(&mut self) -> bool {
+        loop {
+            match self.inbox.recv().await {
+                Some(Command::Start) => return true,
+                // Nobody commands sources that were not told to start.
+                Some(Command::Sources(_)) => {}
+                Some(Command::Cancel) | None => return false,
+            }
+        }
+    }
+
+    fn report(&self, report: &Report) {
+        match wire::report_to_wire(&self.key, report) {
+            Ok(kind) => self.say(kind),
+            Err(error) => tracing::error!(attempt = %self.key, %error, "a report cannot be sent"),
+        }
+    }
+
+    fn say(&self, kind: Kind) {
+        // Without a coordinator there is nobody to tell; the lease ends this attempt.
+        let _ = self.outbound.send(pb::WorkerMessage { kind: Some(kind) });
+    }
+}
+
+/// Waits for the end, and keeps what comes for the sources before.
+async fn canceled_but_for(inbox: &mut mpsc::UnboundedReceiver<Command>, early: &mut Vec<SourceCommand>) {
+    loop {
+        match inbox.recv().await {
+            Some(Command::Sources(command)) => early.push(command),
+            Some(Command::Start) => {}
+            Some(Command::Cancel) | None => return,
+        }
+    }
+}
+
+/// Waits for the end; commands that come before it are too early or too late to matter.
+async fn canceled(inbox: &mut mpsc::UnboundedReceiver<Command>) {
+    while !matches!(inbox.recv().await, Some(Command::Cancel) | None) {}
+}

@@ -1,0 +1,299 @@
+//! A worker's one stream to a coordinator: it registers, sends heartbeats, does as it is told, and stops in time when it hears
+//! nothing any more.
+//!
+//! Invariant of the lease: subtasks run only while, counted from when a heartbeat was *sent* that was answered, less than the
+//! lease has passed. The coordinator counts its longer time-out from when a heartbeat *came*. So no attempt is replaced whose
+//! subtasks still run, but for a process that was frozen: that one is fenced by its attempt.
+
+use crate::{
+    attempt_host::Assignment,
+    commits::{self, Request},
+    config::{WorkerComponents, WorkerSettings},
+    hosted_attempts::HostedAttempts,
+    network::{DataPlane, NetworkSettings},
+};
+use futures::{Stream, StreamExt, future::BoxFuture, stream::BoxStream};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::UnboundedReceiverStream;
+use weir_engine::{
+    env::{Env, Moment},
+    error::{EngineError, Result},
+    wire::{self, AttemptKey},
+};
+use weir_proto::{
+    PROTOCOL_VERSION,
+    net::SharedNetwork,
+    transport,
+    v1::{self as pb, coordinator_message, worker_control_client::WorkerControlClient, worker_message::Kind},
+};
+
+/// Largest message on the control stream: graphs and acknowledgements with many files.
+const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
+/// How long a coordinator may take to answer the call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Both directions of an open stream on which the worker has registered.
+pub struct ControlLink {
+    /// To the coordinator.
+    pub outbound: mpsc::UnboundedSender<pb::WorkerMessage>,
+    /// From it; ends when the stream does.
+    pub inbound: BoxStream<'static, Result<pb::CoordinatorMessage>>,
+}
+
+/// Opens a stream to a coordinator with a registration: over gRPC, or within the process.
+pub type OpenLink = Box<dyn Fn(pb::Register) -> BoxFuture<'static, Result<ControlLink>> + Send + Sync>;
+
+/// Runs a worker for as long as it is polled, and reconnects whenever it has to.
+///
+/// # Errors
+/// When its data port cannot be opened, or a coordinator refuses it for good.
+pub async fn run(settings: WorkerSettings, components: WorkerComponents) -> Result<()> {
+    let data_plane = start_data_plane(&settings, &components).await?;
+    let dial = dialler(&settings, &components);
+    run_with(settings, components, data_plane, dial).await
+}
+
+/// Opens the data port.
+///
+/// # Errors
+/// When its address is taken or not this machine's.
+pub async fn start_data_plane(settings: &WorkerSettings, components: &WorkerComponents) -> Result<Arc<DataPlane>> {
+    let network = NetworkSettings {
+        channel_bytes: settings.channel_bytes,
+        compression: settings.compression,
+        ..NetworkSettings::new(&settings.worker, &settings.listen)
+    };
+    let (env, runtime) = (components.env.clone(), components.data_runtime.clone());
+    DataPlane::start(components.network.clone(), env, network, runtime).await.map(Arc::new)
+}
+
+/// Like [`run`], over any kind of link.
+///
+/// # Errors
+/// When a coordinator refuses this worker for good.
+pub async fn run_with(
+    settings: WorkerSettings,
+    components: WorkerComponents,
+    data_plane: Arc<DataPlane>,
+    dial: OpenLink,
+) -> Result<()> {
+    let env = components.env.clone();
+    let hosted = HostedAttempts::new(&settings, components.clone(), data_plane.clone());
+    let mut worker = Worker { settings, components, data_plane, hosted, lease: Lease::none() };
+    loop {
+        match dial(worker.registration()).await {
+            Ok(link) => match worker.attend(link).await {
+                Err(error) if is_final(&error) => {
+                    worker.hosted.cancel_all().await;
+                    return Err(error);
+                }
+                Err(error) => tracing::warn!(%error, "lost the coordinator"),
+                Ok(()) => {}
+            },
+            Err(error) => tracing::debug!(%error, "no coordinator answers"),
+        }
+        worker.wait_to_reconnect(&env).await;
+    }
+}
+
+/// Whether trying again cannot help.
+fn is_final(error: &EngineError) -> bool {
+    matches!(error.kind, weir_engine::ErrorKind::Definition | weir_engine::ErrorKind::Crash)
+}
+
+/// Dials the coordinators in turn.
+fn dialler(settings: &WorkerSettings, components: &WorkerComponents) -> OpenLink {
+    let (coordinators, network) = (settings.coordinators.clone(), components.network.clone());
+    let turn = std::sync::atomic::AtomicUsize::new(0);
+    Box::new(move |registration| {
+        let index = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % coordinators.len().max(1);
+        let (address, network) = (coordinators.get(index).cloned().unwrap_or_default(), network.clone());
+        Box::pin(async move { open_link(network, &address, registration).await })
+    })
+}
+
+async fn open_link(network: SharedNetwork, address: &str, registration: pb::Register) -> Result<ControlLink> {
+    let channel = transport::connect(network, address, CONNECT_TIMEOUT).await.map_err(|status| from_status(&status))?;
+    let mut client = WorkerControlClient::new(channel)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+    let (outbound, messages) = mpsc::unbounded_channel();
+    // The coordinator answers the call when it has read it.
+    let first = pb::WorkerMessage { kind: Some(Kind::Register(registration)) };
+    outbound.send(first).map_err(|_| EngineError::internal("a new stream is closed"))?;
+    let reply = client.attach(UnboundedReceiverStream::new(messages)).await.map_err(|status| from_status(&status))?;
+    let inbound = reply.into_inner().map(|message| message.map_err(|status| from_status(&status))).boxed();
+    Ok(ControlLink { outbound, inbound })
+}
+
+fn from_status(status: &tonic::Status) -> EngineError {
+    match status.code() {
+        tonic::Code::InvalidArgument | tonic::Code::PermissionDenied | tonic::Code::FailedPrecondition => {
+            EngineError::definition(format!("the coordinator refuses this worker: {}", status.message()))
+        }
+        _ => EngineError::io(format!("coordinator: {}", status.message())),
+    }
+}
+
+struct Worker {
+    settings: WorkerSettings,
+    components: WorkerComponents,
+    data_plane: Arc<DataPlane>,
+    hosted: HostedAttempts,
+    lease: Lease,
+}
+
+/// Until when subtasks may run.
+struct Lease {
+    length: Duration,
+    ends: Option<Moment>,
+    /// When each heartbeat was sent that has not been answered yet.
+    sent: BTreeMap<u64, Moment>,
+}
+
+impl Lease {
+    fn none() -> Self {
+        Lease { length: Duration::ZERO, ends: None, sent: BTreeMap::new() }
+    }
+
+    fn answered(&mut self, sequence: u64) {
+        if let Some(sent) = self.sent.get(&sequence) {
+            self.ends = Some(*sent + self.length);
+            self.sent = self.sent.split_off(&(sequence + 1));
+        }
+    }
+}
+
+impl Worker {
+    /// Attends to one stream until it ends.
+    async fn attend(&mut self, link: ControlLink) -> Result<()> {
+        let ControlLink { outbound, mut inbound } = link;
+        let say = |kind: Kind| {
+            outbound
+                .send(pb::WorkerMessage { kind: Some(kind) })
+                .map_err(|_| EngineError::io("the stream to the coordinator is closed"))
+        };
+        let env = self.components.env.clone();
+        let registered = self.registered(&mut inbound, &env).await?;
+        // The coordinator that says so knows nothing of what ran under another one, or under this one before: it begins anew.
+        self.hosted.cancel_all().await;
+        let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1).into());
+        self.lease = Lease { length: Duration::from_millis(registered.lease_ms.into()), ..Lease::none() };
+        self.lease.ends = Some(env.now() + self.lease.length);
+        tracing::info!(worker = self.settings.worker, slots = self.settings.slots, "registered");
+        let (mut sequence, mut next) = (0, env.now());
+        loop {
+            let lease_ends = self.lease.ends.unwrap_or(next);
+            tokio::select! {
+                biased;
+                () = env.sleep_until(lease_ends) => {
+                    self.hosted.cancel_all().await;
+                    return Err(EngineError::io("heard nothing for the time of the lease: stopped all subtasks"));
+                }
+                () = env.sleep_until(next) => {
+                    sequence += 1;
+                    next = env.now() + interval;
+                    self.lease.sent.insert(sequence, env.now());
+                    say(Kind::Heartbeat(self.heartbeat(sequence)))?;
+                }
+                message = inbound.next() => {
+                    let message = message.ok_or_else(|| EngineError::io("the coordinator closed the stream"))??;
+                    self.obey(message, &outbound)?;
+                }
+            }
+        }
+    }
+
+    async fn registered(
+        &self,
+        inbound: &mut (impl Stream<Item = Result<pb::CoordinatorMessage>> + Unpin),
+        env: &Env,
+    ) -> Result<pb::Registered> {
+        let first = tokio::select! {
+            biased;
+            first = inbound.next() => first,
+            () = env.sleep(CONNECT_TIMEOUT) => return Err(EngineError::io("the coordinator does not answer")),
+        };
+        match first.ok_or_else(|| EngineError::io("the coordinator closed the stream"))??.kind {
+            Some(coordinator_message::Kind::Registered(registered)) => Ok(registered),
+            _ => Err(EngineError::io("the coordinator did not begin with its answer to the registration")),
+        }
+    }
+
+    fn obey(&mut self, message: pb::CoordinatorMessage, outbound: &mpsc::UnboundedSender<pb::WorkerMessage>) -> Result<()> {
+        use coordinator_message::Kind as Order;
+        match message.kind {
+            Some(Order::Heartbeat(reply)) => self.lease.answered(reply.sequence),
+            Some(Order::Deploy(deploy)) => self.deploy(deploy, outbound),
+            Some(Order::Start(attempt)) => self.hosted.start(&Some(attempt).try_into()?),
+            Some(Order::Command(command)) => {
+                let (attempt, command) = wire::command_from_wire(command)?;
+                self.hosted.command(&attempt, command);
+            }
+            Some(Order::Cancel(attempt)) => self.hosted.cancel(&AttemptKey::try_from(Some(attempt))?),
+            Some(Order::Commit(commit)) => self.serve(Request::Commit(commit), outbound),
+            Some(Order::Sweep(sweep)) => self.serve(Request::Sweep(sweep), outbound),
+            Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),
+            Some(Order::Registered(_)) | None => {}
+        }
+        Ok(())
+    }
+
+    fn deploy(&mut self, deploy: pb::Deploy, outbound: &mpsc::UnboundedSender<pb::WorkerMessage>) {
+        let attempt = deploy.attempt.clone();
+        match Assignment::from_wire(deploy, &self.components) {
+            Ok(assignment) => self.hosted.deploy(assignment, outbound.clone()),
+            Err(error) => {
+                let refused = Kind::Deployed(pb::Deployed { attempt, failure: Some((&error).into()) });
+                // Without a coordinator there is nobody to tell.
+                let _ = outbound.send(pb::WorkerMessage { kind: Some(refused) });
+            }
+        }
+    }
+
+    fn serve(&self, request: Request, outbound: &mpsc::UnboundedSender<pb::WorkerMessage>) {
+        let serving = commits::serve(request, self.components.clone(), outbound.clone());
+        self.components.data_runtime.spawn(serving);
+    }
+
+    /// Waits before the next call; what runs here goes on until the lease ends.
+    async fn wait_to_reconnect(&mut self, env: &Env) {
+        let retry = env.now() + self.settings.reconnect_after;
+        if let Some(ends) = self.lease.ends.filter(|ends| *ends <= retry)
+            && !self.hosted.is_empty()
+        {
+            env.sleep_until(ends).await;
+            tracing::warn!("no coordinator for the time of the lease: stopping all subtasks");
+            self.hosted.cancel_all().await;
+        }
+        env.sleep_until(retry).await;
+    }
+
+    fn registration(&self) -> pb::Register {
+        let address = self.data_plane.address();
+        let data_address = match (&self.settings.advertise, address.rsplit_once(':')) {
+            (Some(host), Some((_, port))) => format!("{host}:{port}"),
+            _ => address.to_string(),
+        };
+        pb::Register {
+            protocol_version: PROTOCOL_VERSION,
+            worker: self.settings.worker.clone(),
+            slots: self.settings.slots as u32,
+            data_address,
+            weir_version: env!("CARGO_PKG_VERSION").into(),
+            secret: self.settings.secret.clone(),
+        }
+    }
+
+    fn heartbeat(&self, sequence: u64) -> pb::Heartbeat {
+        let traffic = self.data_plane.traffic();
+        pb::Heartbeat {
+            sequence,
+            subtasks: self.hosted.metrics(),
+            network_sent_bytes: traffic.sent_bytes,
+            network_received_bytes: traffic.received_bytes,
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! The attempts on this worker: one a job, and never an older one than it has been given.
+
+use crate::{
+    attempt_host::{Assignment, AttemptHost, Outbound},
+    config::{WorkerComponents, WorkerSettings},
+    network::DataPlane,
+};
+use std::{collections::BTreeMap, sync::Arc};
+use weir_engine::{ids::Attempt, task::SourceCommand, wire::AttemptKey};
+use weir_proto::v1 as pb;
+
+/// All attempts that are hosted here.
+pub struct HostedAttempts {
+    settings: WorkerSettings,
+    components: WorkerComponents,
+    data_plane: Arc<DataPlane>,
+    /// By job.
+    hosts: BTreeMap<String, AttemptHost>,
+    /// The newest attempt of each job that this worker was given.
+    newest: BTreeMap<String, Attempt>,
+}
+
+impl HostedAttempts {
+    /// None yet.
+    pub fn new(settings: &WorkerSettings, components: WorkerComponents, data_plane: Arc<DataPlane>) -> Self {
+        HostedAttempts { settings: settings.clone(), components, data_plane, hosts: BTreeMap::new(), newest: BTreeMap::new() }
+    }
+
+    /// Deploys an attempt in the place of an older one. A stale order is ignored.
+    pub fn deploy(&mut self, assignment: Assignment, outbound: Outbound) {
+        let key = assignment.key.clone();
+        if self.newest.get(&key.job).is_some_and(|newest| *newest >= key.attempt) {
+            tracing::warn!(attempt = %key, "told to deploy an attempt that is not new: ignored");
+            return;
+        }
+        self.newest.insert(key.job.clone(), key.attempt);
+        let older = self.hosts.remove(&key.job);
+        let (components, data_plane) = (self.components.clone(), self.data_plane.clone());
+        let host = AttemptHost::deploy(assignment, &self.settings, components, data_plane, outbound, older);
+        self.hosts.insert(key.job, host);
+    }
+
+    /// Starts a deployed attempt.
+    pub fn start(&self, key: &AttemptKey) {
+        if let Some(host) = self.host(key) {
+            host.start();
+        }
+    }
+
+    /// Commands the sources of an attempt.
+    pub fn command(&self, key: &AttemptKey, command: SourceCommand) {
+        if let Some(host) = self.host(key) {
+            host.command(command);
+        }
+    }
+
+    /// Ends an attempt, beside whatever else goes on; it says itself when it is gone.
+    pub fn cancel(&mut self, key: &AttemptKey) {
+        if self.host(key).is_some()
+            && let Some(host) = self.hosts.remove(&key.job)
+        {
+            self.components.data_runtime.spawn(host.cancel());
+        }
+    }
+
+    /// Ends all attempts and waits until they are gone.
+    pub async fn cancel_all(&mut self) {
+        for (_, host) in std::mem::take(&mut self.hosts) {
+            host.cancel().await;
+        }
+    }
+
+    /// Whether nothing runs here.
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty()
+    }
+
+    /// What every subtask has done so far.
+    pub fn metrics(&self) -> Vec<pb::SubtaskMetrics> {
+        let of_host = |(job, host): (&String, &AttemptHost)| {
+            let key = AttemptKey { job: job.clone(), attempt: host.attempt };
+            let views = host.observer.subtasks();
+            views.into_iter().map(|view| metrics(&key, view)).collect::<Vec<_>>()
+        };
+        self.hosts.iter().flat_map(of_host).collect()
+    }
+
+    fn host(&self, key: &AttemptKey) -> Option<&AttemptHost> {
+        self.hosts.get(&key.job).filter(|host| host.attempt == key.attempt)
+    }
+}
+
+fn metrics(key: &AttemptKey, view: weir_engine::task::observer::SubtaskView) -> pb::SubtaskMetrics {
+    let counter = |operator: Option<&(String, BTreeMap<String, u64>)>, name: &str| {
+        operator.and_then(|(_, counters)| counters.get(name)).copied().unwrap_or(0)
+    };
+    let (head, tail) = (view.operators.first(), view.operators.last());
+    pb::SubtaskMetrics {
+        attempt: Some(key.into()),
+        subtask: Some(view.id.into()),
+        records_in: counter(head, "rows_in"),
+        records_out: counter(tail, "rows_out"),
+        busy_us: view.busy.as_micros() as u64,
+        backpressured_us: view.delivering.as_micros() as u64,
+        watermark_ms: view.watermark,
+        operators: view
+            .operators
+            .into_iter()
+            .map(|(operator, counters)| pb::OperatorMetrics { operator, counters: counters.into_iter().collect() })
+            .collect(),
+    }
+}
