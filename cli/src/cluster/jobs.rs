@@ -2,7 +2,9 @@
 
 use super::{
     connection::{Connection, ConnectionArguments, refused},
-    render,
+    list::render_cluster,
+    render::{render_frame, render_json},
+    status::render_job,
 };
 use crate::{failure::Failure, runtime, text};
 use clap::Args;
@@ -78,7 +80,7 @@ pub fn list(arguments: &ListArguments) -> Result<(), Failure> {
         let mut connection = arguments.connection.open().await?;
         let request = ListRequest { secret: connection.secret.clone() };
         let cluster: ClusterStatus = read(connection.client.list(request).await)?;
-        show(&cluster, arguments.json, render::cluster)
+        show(&cluster, arguments.json, render_cluster)
     })
 }
 
@@ -89,11 +91,8 @@ pub fn status(arguments: &StatusArguments) -> Result<(), Failure> {
         let env = Env::default();
         loop {
             let job = look(&mut connection, &arguments.job).await?;
-            if arguments.watch && !arguments.json && std::io::stdout().is_terminal() {
-                // Home, and clear below: the page stays where it is.
-                text::print("\x1b[H\x1b[J");
-            }
-            show(&job, arguments.json, render::job)?;
+            let moves = arguments.watch && std::io::stdout().is_terminal();
+            show(&job, arguments.json, |job| if moves { render_frame(&render_job(job)) } else { render_job(job) })?;
             if !arguments.watch || job.has_ended() {
                 return Ok(());
             }
@@ -153,8 +152,8 @@ fn show<T: Serialize>(what: &T, json: bool, as_text: impl Fn(&T) -> String) -> R
         text::print(&as_text(what));
         return Ok(());
     }
-    let line = serde_json::to_string(what)
+    let json = render_json(what)
         .map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
-    text::print(&format!("{line}\n"));
+    text::print(&json);
     Ok(())
 }

@@ -1,0 +1,54 @@
+//! The commands of a cluster: the processes it is made of ([`coordinator`], [`worker`]), and what a user asks of it
+//! ([`submit`], [`jobs`]), all over one kind of [`connection`]. What is printed of a description (`list`, `status`, `render`)
+//! are pure functions.
+
+pub mod connection;
+pub mod coordinator;
+pub mod jobs;
+mod list;
+mod render;
+mod status;
+pub mod submit;
+pub mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use crate::failure::Failure;
+use clap::Args;
+use std::{path::PathBuf, sync::Arc};
+use weir_engine::{checkpoint::CheckpointStore, error::Result};
+
+/// The shared secret of a cluster.
+#[derive(Clone, Debug, Args)]
+pub struct SecretArguments {
+    /// File with the secret that coordinators, workers and users of a cluster share [default: none, or WEIR_SECRET]
+    #[arg(long, value_name = "FILE")]
+    secret_file: Option<PathBuf>,
+}
+
+impl SecretArguments {
+    /// The secret; empty where there is none.
+    pub fn read(&self) -> Result<String, Failure> {
+        let Some(file) = &self.secret_file else { return Ok(std::env::var("WEIR_SECRET").unwrap_or_default()) };
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| Failure::refused(format!("--secret-file '{}': {error}", file.display())))?;
+        match text.trim() {
+            "" => Err(Failure::refused(format!("--secret-file '{}' is empty", file.display()))),
+            secret => Ok(secret.into()),
+        }
+    }
+}
+
+/// Opens checkpoint stores in storage of the URL's kind.
+fn open_store() -> Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sync> {
+    Arc::new(CheckpointStore::open)
+}
+
+/// Warns of a door that anybody can open.
+fn warn_of_open_door(address: &str, secret: &str) {
+    let is_local = ["127.", "localhost", "[::1]"].iter().any(|local| address.starts_with(local));
+    if secret.is_empty() && !is_local {
+        tracing::warn!(address, "listens beyond this machine without a secret: anybody who reaches it can run jobs; see --secret-file");
+    }
+}

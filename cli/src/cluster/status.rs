@@ -1,0 +1,119 @@
+//! `weir status ID`: everything about a job that fits on a screen or two.
+
+use super::render::{age, or_none, percent, plain, rate, table, watermark};
+use crate::text;
+use std::time::Duration;
+use weir_coordinator::status::{JobStatus, OperatorView, Restart, SubtaskView};
+
+/// So many restarts are shown, newest first; `--json` has more.
+const SHOWN_RESTARTS: usize = 10;
+const LONGEST_NAME: usize = 60;
+const LONGEST_CHAIN: usize = 100;
+const LONGEST_CAUSE: usize = 2000;
+
+/// A job as text, ending in a line break.
+pub fn render_job(job: &JobStatus) -> String {
+    let mut out = headline(job);
+    out.push('\n');
+    out.push_str(&text::pairs(&facts(job)));
+    for (title, table) in
+        [("operators", operators(job)), ("subtasks by worker", subtasks(job)), ("restarts", restarts(&job.restarts))]
+    {
+        if !table.is_empty() {
+            out.push_str(&format!("\n{title}\n{table}"));
+        }
+    }
+    out
+}
+
+fn headline(job: &JobStatus) -> String {
+    let mut out = format!("{}: {}", plain(&job.id, LONGEST_NAME), plain(&job.state, LONGEST_NAME));
+    if job.name != job.id {
+        out.push_str(&format!(" ({})", plain(&job.name, LONGEST_NAME)));
+    }
+    if job.attempt > 0 {
+        out.push_str(&format!(", attempt {}", job.attempt));
+    }
+    out.push_str(&format!(", submitted {} ago\n", age(job.as_of_ms - job.submitted_at_ms)));
+    if let Some(cause) = &job.cause {
+        out.push_str(&format!("cause: {}\n", plain(cause, LONGEST_CAUSE)));
+    }
+    if let Some(lack) = &job.waiting_for {
+        out.push_str(&format!("waiting: {}\n", plain(lack, LONGEST_CAUSE)));
+    }
+    out
+}
+
+fn facts(job: &JobStatus) -> Vec<(String, String)> {
+    let sources = || job.graph.operators.iter().filter(|operator| operator.role == "source");
+    let read: u64 = sources().map(|source| source.records_in).sum();
+    // Where one operator has no watermark yet, the job has none.
+    let watermarks: Option<Vec<i64>> = job.graph.operators.iter().map(|operator| operator.watermark_ms).collect();
+    let furthest_behind = watermarks.and_then(|watermarks| watermarks.into_iter().min());
+    let checkpoint = match job.checkpoints.last() {
+        None => or_none(job.last_checkpoint),
+        Some(last) => format!(
+            "{}, {} ago, took {}, wrote {}",
+            text::number(last.id),
+            age(job.as_of_ms - last.completed_at_ms),
+            text::span(Duration::from_millis(last.duration_ms)),
+            text::bytes(last.bytes),
+        ),
+    };
+    let records = format!("{}, {} a second", text::count_of(read, "record"), rate(job.summary().records_in_per_second));
+    [
+        ("read", records),
+        ("watermark", watermark(furthest_behind, job.as_of_ms)),
+        ("checkpoint", checkpoint),
+        ("committed", or_none(job.committed)),
+        ("restarts", text::number(job.restart_count)),
+    ]
+    .map(|(name, value)| (name.to_string(), value))
+    .into()
+}
+
+fn operators(job: &JobStatus) -> String {
+    let row = |operator: &OperatorView| {
+        vec![
+            plain(&operator.id, LONGEST_NAME),
+            operator.task.to_string(),
+            text::number(operator.records_in),
+            rate(operator.records_in_per_second),
+            text::number(operator.records_out),
+            rate(operator.records_out_per_second),
+            percent(operator.busy),
+            percent(operator.backpressure),
+            watermark(operator.watermark_ms, job.as_of_ms),
+        ]
+    };
+    let header = ["operator", "task", "in", "in/s", "out", "out/s", "busy", "backpressure", "watermark"];
+    table(&header, &[1, 2, 3, 4, 5, 6, 7], job.graph.operators.iter().map(row).collect())
+}
+
+fn subtasks(job: &JobStatus) -> String {
+    let mut subtasks: Vec<&SubtaskView> = job.subtasks.iter().collect();
+    subtasks.sort_by(|a, b| (&a.worker, a.task, a.index).cmp(&(&b.worker, b.task, b.index)));
+    let row = |subtask: &SubtaskView| {
+        vec![
+            plain(subtask.worker.as_deref().unwrap_or("not placed"), LONGEST_NAME),
+            format!("{}/{}", subtask.task, subtask.index),
+            plain(&subtask.state, LONGEST_NAME),
+            text::number(subtask.records_in),
+            text::number(subtask.records_out),
+            percent(subtask.busy),
+            percent(subtask.backpressure),
+            watermark(subtask.watermark_ms, job.as_of_ms),
+            plain(&subtask.operators.join(" → "), LONGEST_CHAIN),
+        ]
+    };
+    let header = ["worker", "subtask", "state", "in", "out", "busy", "backpressure", "watermark", "operators"];
+    table(&header, &[3, 4, 5, 6], subtasks.into_iter().map(row).collect())
+}
+
+fn restarts(restarts: &[Restart]) -> String {
+    let row = |restart: &Restart| {
+        let cause = plain(&restart.cause, LONGEST_CAUSE);
+        vec![text::moment(restart.at_ms), text::number(restart.attempt), cause]
+    };
+    table(&["at", "attempt", "cause"], &[1], restarts.iter().rev().take(SHOWN_RESTARTS).map(row).collect())
+}

@@ -1,0 +1,232 @@
+//! Golden texts.
+
+use super::{
+    list::render_cluster,
+    render::{render_frame, render_json},
+    status::render_job,
+};
+use weir_coordinator::status::{
+    CheckpointView, ClusterStatus, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, OperatorView, Restart,
+    Snapshot, SubtaskView, WorkerState, WorkerStatus,
+};
+
+const NOW_MS: i64 = 1_763_800_000_000;
+
+fn worker(id: &str, state: WorkerState, free: u32, ago: u64) -> WorkerStatus {
+    WorkerStatus {
+        id: id.into(),
+        data_address: "10.0.0.7:7071".into(),
+        state,
+        slots: 2,
+        slots_free: free,
+        last_heartbeat_ms_ago: ago,
+        subtasks: vec![],
+        network_sent_bytes: 4_213_551_004,
+        network_received_bytes: 910,
+        version: "0.1.0".into(),
+    }
+}
+
+fn operator(id: &str, role: &str, task: usize, read: u64) -> OperatorView {
+    OperatorView {
+        id: id.into(),
+        kind: role.into(),
+        role: role.into(),
+        task,
+        parallelism: 1,
+        records_in: read,
+        records_out: read / 2,
+        records_in_per_second: read as f64 / 100.0,
+        records_out_per_second: read as f64 / 200.0,
+        backpressure: 0.57,
+        busy: 0.051,
+        watermark_ms: Some(NOW_MS - 15_200),
+        ..OperatorView::default()
+    }
+}
+
+fn subtask(task: usize, worker: Option<&str>, operators: &[&str]) -> SubtaskView {
+    SubtaskView {
+        task,
+        index: 0,
+        worker: worker.map(Into::into),
+        operators: operators.iter().map(ToString::to_string).collect(),
+        state: "RUNNING".into(),
+        records_in: 1_234_567,
+        records_out: 617_283,
+        backpressure: 0.57,
+        busy: 0.051,
+        watermark_ms: Some(NOW_MS - 15_200),
+    }
+}
+
+fn running() -> JobStatus {
+    JobStatus {
+        as_of_ms: NOW_MS,
+        id: "ad-click".into(),
+        name: "ad-click".into(),
+        state: "RUNNING".into(),
+        submitted_at_ms: NOW_MS - 7_260_000,
+        attempt: 2,
+        restart_count: 1,
+        restarts: vec![Restart { at_ms: NOW_MS - 60_000, attempt: 1, cause: "worker w-3 was lost".into() }],
+        graph: GraphView {
+            operators: vec![
+                operator("source.clicks", "source", 0, 1_234_567),
+                operator("map.valid", "operator", 0, 1_234_567),
+                operator("sink.counts", "sink", 1, 812),
+            ],
+            edges: vec![],
+        },
+        subtasks: vec![
+            subtask(0, Some("w-2"), &["source.clicks", "map.valid"]),
+            subtask(1, Some("w-1"), &["sink.counts"]),
+        ],
+        checkpoints: vec![CheckpointView {
+            id: 1840,
+            attempt: 2,
+            completed_at_ms: NOW_MS - 1_240,
+            duration_ms: 92,
+            bytes: 17_200_000,
+            last: false,
+        }],
+        last_checkpoint: Some(1840),
+        committed: Some(1839),
+        ..JobStatus::default()
+    }
+}
+
+fn waiting() -> JobStatus {
+    JobStatus {
+        as_of_ms: NOW_MS,
+        id: "talkingdata".into(),
+        name: "talkingdata".into(),
+        state: "SCHEDULED".into(),
+        waiting_for: Some("needs 4 slots, 2 free".into()),
+        submitted_at_ms: NOW_MS - 48_000,
+        ..JobStatus::default()
+    }
+}
+
+fn coordinator() -> CoordinatorStatus {
+    CoordinatorStatus { version: "0.1.0".into(), node: 1, leader: Some(1), started_at_ms: NOW_MS - 190_000_000 }
+}
+
+fn cluster() -> ClusterStatus {
+    let workers = vec![worker("w-1", WorkerState::Available, 1, 180), worker("w-2", WorkerState::Lost, 2, 61_000)];
+    Snapshot::new(NOW_MS, coordinator(), workers, [running(), waiting()]).cluster
+}
+
+#[test]
+fn a_cluster_is_a_table_of_jobs_and_one_of_workers() {
+    let expected = "\
+coordinator 1 (leader), Weir 0.1.0, up 2 d 4 h; 1 worker, 1 of 2 slots in use
+
+ job          state      read/s  checkpoint  attempt  restarts  submitted
+ ad-click     RUNNING    12,346       1,840        2         1  2 h 1 min ago
+ talkingdata  SCHEDULED       0        none        0         0  48 s ago       needs 4 slots, 2 free
+
+ worker  state      slots in use  heartbeat      sent    received  data address
+ w-1     available  1 of 2        0 s ago        4.2 GB     910 B  10.0.0.7:7071
+ w-2     lost       0 of 2        1 min 1 s ago  4.2 GB     910 B  10.0.0.7:7071
+";
+    assert_eq!(render_cluster(&cluster()), expected);
+}
+
+#[test]
+fn an_empty_cluster_says_what_to_do() {
+    let mut coordinator = coordinator();
+    (coordinator.node, coordinator.leader) = (3, None);
+    let empty = ClusterStatus { as_of_ms: NOW_MS, coordinator, ..ClusterStatus::default() };
+    let expected = "\
+coordinator 3 (there is no leader), Weir 0.1.0, up 2 d 4 h; 0 workers, 0 of 0 slots in use
+
+no jobs; `weir submit JOB` brings one
+
+no workers; `weir worker --coordinator ADDR` brings one
+";
+    assert_eq!(render_cluster(&empty), expected);
+}
+
+#[test]
+fn a_job_is_its_facts_and_its_tables() {
+    let expected = "\
+ad-click: RUNNING, attempt 2, submitted 2 h 1 min ago
+
+  read        1,234,567 records, 12,346 a second
+  watermark   15.2 s behind
+  checkpoint  1,840, 1 s ago, took 92 ms, wrote 17.2 MB
+  committed   1,839
+  restarts        1
+
+operators
+ operator       task         in    in/s      out  out/s  busy  backpressure  watermark
+ source.clicks     0  1,234,567  12,346  617,283  6,173   5 %          57 %  15.2 s behind
+ map.valid         0  1,234,567  12,346  617,283  6,173   5 %          57 %  15.2 s behind
+ sink.counts       1        812     8.1      406    4.1   5 %          57 %  15.2 s behind
+
+subtasks by worker
+ worker  subtask  state           in      out  busy  backpressure  watermark      operators
+ w-1     1/0      RUNNING  1,234,567  617,283   5 %          57 %  15.2 s behind  sink.counts
+ w-2     0/0      RUNNING  1,234,567  617,283   5 %          57 %  15.2 s behind  source.clicks → map.valid
+
+restarts
+ at                       attempt  cause
+ 2025-11-22 08:25:40 UTC        1  worker w-3 was lost
+";
+    assert_eq!(render_job(&running()), expected);
+}
+
+#[test]
+fn a_job_that_waits_says_for_what() {
+    let expected = "\
+talkingdata: SCHEDULED, submitted 48 s ago
+waiting: needs 4 slots, 2 free
+
+  read        0 records, 0 a second
+  watermark   none
+  checkpoint  none
+  committed   none
+  restarts    0
+";
+    assert_eq!(render_job(&waiting()), expected);
+}
+
+#[test]
+fn watermarks_of_history_and_of_ended_inputs_are_no_lag() {
+    let mut job = running();
+    job.graph.operators[0].watermark_ms = Some(END_OF_TIME_MS);
+    job.graph.operators[1].watermark_ms = Some(1_646_352_001_000);
+    let text = render_job(&job);
+    assert!(text.contains("  watermark   2022-03-04 00:00:01 UTC\n"), "{text}");
+    assert!(text.contains("%  at its end\n"), "{text}");
+    job.graph.operators[2].watermark_ms = None;
+    assert!(render_job(&job).contains("  watermark   none\n"), "one has none, so the job has none");
+}
+
+#[test]
+fn a_hostile_name_moves_no_cursor() {
+    let mut job = running();
+    let hostile = "a\u{1b}[2J\r\n\u{202e}b".to_string();
+    (job.id, job.cause, job.state) = (hostile.clone(), Some(hostile.clone()), hostile.clone());
+    job.restarts[0].cause = hostile.clone();
+    job.graph.operators[0].id = hostile.clone();
+    job.subtasks[0].operators[0] = hostile;
+    let cluster = Snapshot::new(NOW_MS, coordinator(), vec![], [job.clone()]).cluster;
+    for text in [render_job(&job), render_cluster(&cluster)] {
+        assert!(text.contains("a\\u{1b}[2J\\r\\n\\u{202e}b"), "{text}");
+        assert!(!text.contains(['\u{1b}', '\r', '\u{202e}']), "{text:?}");
+    }
+}
+
+#[test]
+fn json_is_the_form_of_rest() {
+    let json = render_json(&running()).unwrap();
+    assert!(json.ends_with("}\n"));
+    assert_eq!(serde_json::from_str::<JobStatus>(&json).unwrap(), running());
+}
+
+#[test]
+fn a_frame_replaces_the_one_before() {
+    assert_eq!(render_frame("a\nb\n"), "\u{1b}[Ha\u{1b}[K\nb\u{1b}[K\n\u{1b}[J");
+}
