@@ -4,8 +4,8 @@ use crate::{
     job::LiveJobs,
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
-        CheckpointTotals, CheckpointView, CoordinatorStatus, GraphView, JobStatus, Restart, Snapshot, StatusBoard, SubtaskRef,
-        SubtaskView, Transition, WorkerState, WorkerStatus,
+        CheckpointTotals, CheckpointView, CoordinatorStatus, GraphView, JobStatus, Restart, Snapshot, StatusBoard,
+        SubtaskRef, SubtaskView, Transition, WorkerState, WorkerStatus,
     },
     workers::{WorkerView, Workers},
 };
@@ -96,7 +96,9 @@ impl Publisher {
 
     fn job_status(&self, job: &Job, looks: &Looks) -> JobStatus {
         let live = self.live.of(&job.name);
-        let graph = serde_json::from_value::<JobGraph>(job.graph.clone()).ok().and_then(|graph| ExecutionGraph::new(graph).ok());
+        let graph = serde_json::from_value::<JobGraph>(job.graph.clone())
+            .ok()
+            .and_then(|graph| ExecutionGraph::new(graph).ok());
         let last = job.transitions.back();
         let checkpoints: Vec<CheckpointView> = job.checkpoints.iter().map(checkpoint_view).collect();
         let mut status = JobStatus {
@@ -139,7 +141,9 @@ fn look(looks: &mut Looks, views: &[WorkerView]) {
     let mut seen = Looks::new();
     for view in views.iter().filter(|view| !view.lost) {
         for metrics in &view.heartbeat.subtasks {
-            let (Ok(key), Some(id)) = (AttemptKey::try_from(metrics.attempt.clone()), metrics.subtask) else { continue };
+            let (Ok(key), Some(id)) = (AttemptKey::try_from(metrics.attempt.clone()), metrics.subtask) else {
+                continue;
+            };
             let id = (key, SubtaskId::from(id));
             let before = looks.remove(&id);
             let rates = match &before {
@@ -184,7 +188,9 @@ fn add_subtask(
     let operators: Vec<String> = (0..chain.len()).map(|link| graph.node(id.task, link).id.clone()).collect();
     let (rates, metrics) = look.map(|look| (look.rates, look.metrics.clone())).unwrap_or_default();
     for operator in &metrics.operators {
-        let Some(shown) = status.graph.operators.iter_mut().find(|shown| shown.id == operator.operator) else { continue };
+        let Some(shown) = status.graph.operators.iter_mut().find(|shown| shown.id == operator.operator) else {
+            continue;
+        };
         let counter = |name: &str| operator.counters.get(name).copied().unwrap_or(0);
         let is_head = operators.first() == Some(&operator.operator);
         shown.records_out += counter("rows_out");
@@ -200,7 +206,9 @@ fn add_subtask(
         if let Some(watermark) = metrics.watermark_ms {
             shown.watermark_ms = Some(shown.watermark_ms.map_or(watermark, |lowest| lowest.min(watermark)));
         }
-        for (name, value) in operator.counters.iter().filter(|(name, _)| !matches!(name.as_str(), "rows_in" | "rows_out")) {
+        for (name, value) in
+            operator.counters.iter().filter(|(name, _)| !matches!(name.as_str(), "rows_in" | "rows_out"))
+        {
             *shown.counters.entry(name.clone()).or_default() += value;
         }
     }

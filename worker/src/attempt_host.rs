@@ -205,7 +205,9 @@ impl Host {
         let inbound = std::mem::take(&mut wiring.inbound);
         let inbound = inbound.into_iter().map(|(channel, sender)| ((peer_of(&channel.producer), channel), sender));
         // Channels say it themselves when their connection is lost.
-        let on_failure = Arc::new(|failure: ConnectionFailure| tracing::warn!(attempt = %failure.key, peer = failure.peer, error = %failure.error, "connection lost"));
+        let on_failure = Arc::new(
+            |failure: ConnectionFailure| tracing::warn!(attempt = %failure.key, peer = failure.peer, error = %failure.error, "connection lost"),
+        );
         let token = Token::new(assignment.token.clone());
         let network = self.data_plane.open(self.key.clone(), token, inbound.collect(), on_failure)?;
         for channel in std::mem::take(&mut wiring.outbound) {

@@ -60,7 +60,8 @@ async fn execute(request: Request, components: &WorkerComponents) -> Result<u64>
             let (_, committers) = open(&reset.graph, components)?;
             let mut removed = 0;
             for (sink, committer) in &committers {
-                removed += committer.reset().await.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
+                removed +=
+                    committer.reset().await.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
             }
             Ok(removed)
         }

@@ -222,7 +222,11 @@ impl Worker {
         }
     }
 
-    fn obey(&mut self, message: pb::CoordinatorMessage, outbound: &mpsc::UnboundedSender<pb::WorkerMessage>) -> Result<()> {
+    fn obey(
+        &mut self,
+        message: pb::CoordinatorMessage,
+        outbound: &mpsc::UnboundedSender<pb::WorkerMessage>,
+    ) -> Result<()> {
         use coordinator_message::Kind as Order;
         match message.kind {
             Some(Order::Heartbeat(reply)) => self.lease.answered(reply.sequence),

@@ -23,7 +23,13 @@ pub struct HostedAttempts {
 impl HostedAttempts {
     /// None yet.
     pub fn new(settings: &WorkerSettings, components: WorkerComponents, data_plane: Arc<DataPlane>) -> Self {
-        HostedAttempts { settings: settings.clone(), components, data_plane, hosts: BTreeMap::new(), newest: BTreeMap::new() }
+        HostedAttempts {
+            settings: settings.clone(),
+            components,
+            data_plane,
+            hosts: BTreeMap::new(),
+            newest: BTreeMap::new(),
+        }
     }
 
     /// Deploys an attempt in the place of an older one. A stale order is ignored.

@@ -92,7 +92,8 @@ fn peers(arguments: &CoordinatorArguments, own: &str) -> Result<BTreeMap<u64, St
         return Ok(BTreeMap::from([(arguments.node_id, own.to_string())]));
     }
     let parse = |peer: &String| {
-        let parts = peer.split_once('=').and_then(|(id, address)| Some((id.trim().parse().ok()?, address.trim().into())));
+        let parts =
+            peer.split_once('=').and_then(|(id, address)| Some((id.trim().parse().ok()?, address.trim().into())));
         parts.ok_or_else(|| Failure::refused(format!("--peers: '{peer}' is not N=HOST:PORT")))
     };
     arguments.peers.iter().map(parse).collect()

@@ -116,8 +116,7 @@ pub fn stop(arguments: &StopArguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut connection = arguments.connection.open().await?;
         let (job, secret) = (arguments.job.clone(), connection.secret.clone());
-        let asked: JobStatus =
-            read(connection.client.stop(StopRequest { job, drain: arguments.drain, secret }).await)?;
+        let asked: JobStatus = read(connection.client.stop(StopRequest { job, drain: arguments.drain, secret }).await)?;
         ended(&mut connection, asked, arguments.no_wait).await
     })
 }
@@ -152,8 +151,8 @@ fn show<T: Serialize>(what: &T, json: bool, as_text: impl Fn(&T) -> String) -> R
         text::print(&as_text(what));
         return Ok(());
     }
-    let json = render_json(what)
-        .map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
+    let json =
+        render_json(what).map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
     text::print(&json);
     Ok(())
 }

@@ -17,7 +17,7 @@ mod tests;
 use crate::failure::Failure;
 use clap::Args;
 use std::{path::PathBuf, sync::Arc};
-use weir_engine::{checkpoint::CheckpointStore, error::Result};
+use weir_engine::checkpoint::CheckpointStore;
 
 /// The shared secret of a cluster.
 #[derive(Clone, Debug, Args)]
@@ -41,7 +41,7 @@ impl SecretArguments {
 }
 
 /// Opens checkpoint stores in storage of the URL's kind.
-fn open_store() -> Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sync> {
+fn open_store() -> weir_worker::OpenStore {
     Arc::new(CheckpointStore::open)
 }
 
@@ -49,6 +49,9 @@ fn open_store() -> Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sy
 fn warn_of_open_door(address: &str, secret: &str) {
     let is_local = ["127.", "localhost", "[::1]"].iter().any(|local| address.starts_with(local));
     if secret.is_empty() && !is_local {
-        tracing::warn!(address, "listens beyond this machine without a secret: anybody who reaches it can run jobs; see --secret-file");
+        tracing::warn!(
+            address,
+            "listens beyond this machine without a secret: anybody who reaches it can run jobs; see --secret-file"
+        );
     }
 }

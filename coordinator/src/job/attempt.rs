@@ -58,7 +58,12 @@ impl JobAttempt {
     ///
     /// # Errors
     /// When storage or the catalog refuses.
-    pub async fn claim(context: &JobContext, job: &Job, graph: Arc<ExecutionGraph>, placement: Placement) -> Result<Option<Self>> {
+    pub async fn claim(
+        context: &JobContext,
+        job: &Job,
+        graph: Arc<ExecutionGraph>,
+        placement: Placement,
+    ) -> Result<Option<Self>> {
         let components = &context.components;
         let store = (components.open_store)(&context.settings.storage, &job.name)?;
         let attempt = store.claim_attempt(&components.env).await?;

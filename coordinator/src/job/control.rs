@@ -51,9 +51,8 @@ impl ClusterControl {
     /// # Errors
     /// When a sink refuses.
     pub async fn reset(&self) -> Result<u64> {
-        let reset = |request| {
-            Kind::Reset(pb::Reset { request, attempt: Some((&self.key).into()), graph: self.graph.clone() })
-        };
+        let reset =
+            |request| Kind::Reset(pb::Reset { request, attempt: Some((&self.key).into()), graph: self.graph.clone() });
         self.context.workers.request(reset).await
     }
 }

@@ -16,7 +16,10 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex},
 };
-use weir_engine::{error::Result, ids::{Attempt, SubtaskId}};
+use weir_engine::{
+    error::Result,
+    ids::{Attempt, SubtaskId},
+};
 
 /// What every supervisor works with. Cheap to clone.
 #[derive(Clone)]

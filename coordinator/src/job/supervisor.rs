@@ -116,7 +116,9 @@ impl Supervisor {
     async fn end_without_attempt(&self, asked: Asked) -> Result<()> {
         let checkpoint = self.job()?.checkpoint;
         let cause = match (asked, checkpoint) {
-            (Asked::Stop, Some(checkpoint)) => format!("stopped; submitted again it goes on from checkpoint {checkpoint}"),
+            (Asked::Stop, Some(checkpoint)) => {
+                format!("stopped; submitted again it goes on from checkpoint {checkpoint}")
+            }
             (Asked::Stop, None) => "stopped before it began".into(),
             _ => "canceled by a user".into(),
         };
@@ -216,7 +218,8 @@ impl Supervisor {
             return self.become_status(JobStatus::Failed, error.message).await;
         }
         self.failures += u32::from(!lost_worker);
-        let wait = if lost_worker { Some(Default::default()) } else { self.context.settings.restart.backoff(self.failures) };
+        let wait =
+            if lost_worker { Some(Default::default()) } else { self.context.settings.restart.backoff(self.failures) };
         let Some(wait) = wait else {
             let cause = format!("{} failures in a row, the last: {}", self.failures, error.message);
             return self.become_status(JobStatus::Failed, cause).await;

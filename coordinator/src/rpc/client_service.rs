@@ -9,7 +9,11 @@ use crate::{
 use serde::Serialize;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
-use weir_engine::{env::Env, graph::{ExecutionGraph, JobGraph}, wire};
+use weir_engine::{
+    env::Env,
+    graph::{ExecutionGraph, JobGraph},
+    wire,
+};
 use weir_proto::v1::{self as pb, client_server::Client};
 
 /// The service of users' commands. Cheap to clone.
@@ -30,7 +34,8 @@ impl Client for ClientService {
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitReply>, Status> {
         let request = request.into_inner();
         self.check(&request.secret)?;
-        let graph: JobGraph = wire::from_json(&request.graph, "the job graph").map_err(|error| Status::invalid_argument(error.message))?;
+        let graph: JobGraph = wire::from_json(&request.graph, "the job graph")
+            .map_err(|error| Status::invalid_argument(error.message))?;
         ExecutionGraph::new(graph.clone()).map_err(|error| to_status(&error))?;
         let json = serde_json::to_value(&graph).map_err(|error| Status::internal(error.to_string()))?;
         let submit = Command::Submit {

@@ -26,9 +26,10 @@ pub fn to_status(error: &EngineError) -> Status {
 /// Whether a secret is the right one, in a time that does not tell how much of it is.
 fn is_secret(shown: &str, right: &str) -> bool {
     let (shown, right) = (shown.as_bytes(), right.as_bytes());
-    let differences = right.iter().enumerate().fold(0, |differences, (index, byte)| {
-        differences | (byte ^ shown.get(index).copied().unwrap_or(!byte))
-    });
+    let differences = right
+        .iter()
+        .enumerate()
+        .fold(0, |differences, (index, byte)| differences | (byte ^ shown.get(index).copied().unwrap_or(!byte)));
     differences == 0 && shown.len() == right.len()
 }
 

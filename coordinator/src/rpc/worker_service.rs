@@ -80,7 +80,9 @@ impl WorkerService {
             )));
         }
         if !is_secret(&registration.secret, &self.settings.secret) {
-            return Err(Status::permission_denied("the shared secret is another one; give both sides the same --secret-file"));
+            return Err(Status::permission_denied(
+                "the shared secret is another one; give both sides the same --secret-file",
+            ));
         }
         if registration.worker.is_empty() || registration.slots == 0 {
             return Err(Status::invalid_argument("a worker needs a name and at least one slot"));

@@ -36,10 +36,11 @@ mod settings;
 mod traffic;
 
 pub use handshake::Token;
-pub use plane::{AttemptKey, AttemptNetwork, ConnectionFailure, DataPlane, FailureCallback};
+pub use plane::{AttemptNetwork, ConnectionFailure, DataPlane, FailureCallback};
 pub use rope::Rope;
 pub use settings::{Compression, NetworkSettings};
 pub use traffic::TrafficCounts;
+pub use weir_engine::wire::AttemptKey;
 
 #[cfg(test)]
 mod tests;

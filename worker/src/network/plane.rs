@@ -9,7 +9,6 @@ use super::{
 };
 use std::{
     collections::BTreeMap,
-    fmt,
     sync::{Arc, Mutex, MutexGuard},
 };
 use tokio::{runtime::Handle, sync::watch, task::JoinSet};
@@ -17,24 +16,10 @@ use weir_engine::{
     channel::{LocalSender, RemoteSender},
     env::Env,
     error::{EngineError, Result},
-    ids::{Attempt as AttemptNumber, ChannelId},
+    ids::ChannelId,
+    wire::AttemptKey,
 };
 use weir_proto::net::SharedNetwork;
-
-/// Which attempt of which job.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AttemptKey {
-    /// The job's id.
-    pub job: String,
-    /// Its attempt.
-    pub attempt: AttemptNumber,
-}
-
-impl fmt::Display for AttemptKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "attempt {} of job {}", self.attempt, self.job)
-    }
-}
 
 /// A connection that was lost.
 #[derive(Clone, Debug)]

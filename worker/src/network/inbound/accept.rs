@@ -2,10 +2,11 @@
 
 use super::{
     super::{
+        AttemptKey,
         frame::{Frame, FrameKind},
         handshake::{Channels, HELLO_BYTES, Hello, from_body},
         link::{FrameReader, refuse, split, within},
-        plane::{Attempt, AttemptKey, Plane},
+        plane::{Attempt, Plane},
     },
     Joined, carry,
 };
