@@ -78,11 +78,26 @@ pub struct KeyHasher {
     scratch: Vec<Vec<u128>>,
 }
 
-/// Value hashes of the dictionary that a column used last. The array is held, so that its address is not used again.
+/// A dictionary that no batch has used for so many batches is forgotten.
+const FORGOTTEN_AFTER: u64 = 64;
+
+/// Value hashes of the dictionaries that a column has used of late. Behind an exchange there are several in turn: one of
+/// each subtask that batches come from.
 #[derive(Debug, Default)]
 struct DictionaryCache {
-    seen: Option<ArrayRef>,
+    known: Vec<KnownDictionary>,
+    batches: u64,
+}
+
+/// One dictionary. The array is held, so that its address is not used again.
+#[derive(Debug)]
+struct KnownDictionary {
+    values: ArrayRef,
+    /// By entry; zero where it has not been computed yet. Empty until the dictionary is seen again.
     hashes: Vec<u128>,
+    /// All of them have been computed.
+    is_complete: bool,
+    used_at: u64,
 }
 
 impl KeyHasher {
@@ -146,44 +161,69 @@ impl DictionaryCache {
             return hash_plain(column, out);
         };
         let values = dictionary.values();
-        let known = self.seen.as_ref().is_some_and(|seen| same_array(seen, values));
-        if !known {
-            self.seen = Some(values.clone());
-            self.hashes.clear();
-            // A dictionary seen for the first time and larger than the batch: hash the rows, in case it is not seen again.
-            if values.len() > column.len() {
-                let plain = arrow::compute::cast(column, values.data_type())?;
-                return hash_plain(&plain, out);
-            }
-        }
-        if self.hashes.is_empty() && !values.is_empty() {
-            hash_plain(values, &mut self.hashes)?;
-        }
         let null = value(NULL, &[]);
         if values.is_empty() {
             // No value to refer to: every row is null.
             out.extend(std::iter::repeat_n(null, column.len()));
             return Ok(());
         }
-        // The layout that our own sources give: the keys are read where they lie.
-        if let Some(plain) = column.as_any().downcast_ref::<DictionaryArray<Int32Type>>()
-            && plain.keys().null_count() == 0
+        let (known, is_known) = self.look_up(values);
+        // A dictionary seen for the first time and larger than the batch: hash the rows, in case it is not seen again.
+        let by_rows = !is_known && values.len() > column.len();
+        // The layout that our own sources give: keys and texts are read where they lie.
+        if let Some(keys) = column.as_any().downcast_ref::<DictionaryArray<Int32Type>>().map(DictionaryArray::keys)
+            && let Some(texts) = values.as_string_opt::<i32>()
+            && keys.null_count() + texts.null_count() == 0
         {
-            out.extend(plain.keys().values().iter().map(|key| self.hashes[*key as usize]));
+            let keys = keys.values().iter().map(|key| *key as usize);
+            if by_rows {
+                out.extend(keys.map(|key| hash_text(texts.value(key))));
+            } else {
+                let hashes = &mut known.hashes;
+                hashes.resize(texts.len(), 0);
+                out.extend(keys.map(|key| {
+                    if hashes[key] == 0 {
+                        hashes[key] = hash_text(texts.value(key));
+                    }
+                    hashes[key]
+                }));
+            }
             return Ok(());
         }
+        if by_rows {
+            return hash_plain(&arrow::compute::cast(column, values.data_type())?, out);
+        }
+        if !known.is_complete {
+            known.hashes.clear();
+            hash_plain(values, &mut known.hashes)?;
+            known.is_complete = true;
+        }
+        let hashes = &known.hashes;
         let keys = dictionary.normalized_keys();
         match column.nulls() {
-            None => out.extend(keys.iter().map(|key| self.hashes[*key])),
+            None => out.extend(keys.iter().map(|key| hashes[*key])),
             Some(nulls) => {
-                out.extend(
-                    keys.iter()
-                        .enumerate()
-                        .map(|(row, key)| if nulls.is_valid(row) { self.hashes[*key] } else { null }),
-                );
+                let keys = keys.iter().enumerate();
+                out.extend(keys.map(|(row, key)| if nulls.is_valid(row) { hashes[*key] } else { null }));
             }
         }
         Ok(())
+    }
+
+    /// What is known of a dictionary, and whether it has been seen before.
+    fn look_up(&mut self, values: &ArrayRef) -> (&mut KnownDictionary, bool) {
+        self.batches += 1;
+        let now = self.batches;
+        let found = self.known.iter().position(|known| same_array(&known.values, values));
+        let at = found.unwrap_or_else(|| {
+            self.known.retain(|known| known.used_at + FORGOTTEN_AFTER > now);
+            let fresh =
+                KnownDictionary { values: values.clone(), hashes: Vec::new(), is_complete: false, used_at: now };
+            self.known.push(fresh);
+            self.known.len() - 1
+        });
+        self.known[at].used_at = now;
+        (&mut self.known[at], found.is_some())
     }
 }
 
@@ -317,6 +357,43 @@ mod tests {
         for _ in 0..3 {
             assert_eq!(hasher.hash(&one("k", dictionary.clone())).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn a_dictionary_of_which_some_entries_were_used_is_hashed_whole_for_a_batch_with_nulls() {
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values((0..4).map(|i| format!("ad{i}"))));
+        let array = |keys: Vec<Option<i32>>| -> ArrayRef {
+            Arc::new(DictionaryArray::<Int32Type>::new(Int32Array::from(keys), values.clone()))
+        };
+        let mut hasher = KeyHasher::new(vec!["k".into()]);
+        hasher.hash(&one("k", array(vec![Some(1); 5]))).unwrap();
+        let hashes = hasher.hash(&one("k", array(vec![Some(2), None, Some(3)]))).unwrap();
+        assert_eq!(hashes, [hash_text("ad2"), value(NULL, &[]), hash_text("ad3")]);
+    }
+
+    #[test]
+    fn dictionaries_in_turn_are_known_and_those_of_the_past_forgotten() {
+        let dictionary = |prefix: &str| -> ArrayRef {
+            let values = StringArray::from_iter_values((0..100).map(|i| format!("{prefix}{i}")));
+            Arc::new(DictionaryArray::new(Int32Array::from(vec![7, 99, 7]), Arc::new(values)))
+        };
+        let mut hasher = KeyHasher::new(vec!["k".into()]);
+        let (first, second) = (dictionary("a"), dictionary("b"));
+        for _ in 0..FORGOTTEN_AFTER {
+            for (array, prefix) in [(&first, "a"), (&second, "b")] {
+                let hashes = hasher.hash(&one("k", array.clone())).unwrap();
+                let expected = [7, 99, 7].map(|i| hash_text(&format!("{prefix}{i}")));
+                assert_eq!(hashes, expected);
+            }
+        }
+        assert_eq!(hasher.dictionaries[0].known.len(), 2);
+        for prefix in ["c", "d"] {
+            let array = dictionary(prefix);
+            for _ in 0..FORGOTTEN_AFTER {
+                hasher.hash(&one("k", array.clone())).unwrap();
+            }
+        }
+        assert_eq!(hasher.dictionaries[0].known.len(), 2, "what has not been used for long is forgotten");
     }
 
     #[test]

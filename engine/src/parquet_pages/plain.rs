@@ -1,12 +1,12 @@
 //! PLAIN encoding: for values of fixed width the Arrow buffer itself, for strings a length before each.
 
 use super::schema::Shape;
-use arrow::array::{Array, AsArray, GenericByteArray};
+use arrow::array::{Array, AsArray, ByteView, GenericByteArray, MAX_INLINE_VIEW_LEN, StringViewArray};
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::{ArrowNativeType, ByteArrayType, DataType, Decimal128Type, Int32Type, UInt32Type};
 
 /// Strings up to this length are copied as this many bytes at once, which needs no call.
-const SHORT: usize = 16;
+const SHORT: usize = 32;
 
 /// The PLAIN form of an array without nulls.
 pub(super) fn encode(shape: Shape, values: &dyn Array) -> Buffer {
@@ -84,47 +84,78 @@ fn variable(values: &dyn Array) -> Vec<u8> {
         DataType::Utf8 => length_prefixed(values.as_string::<i32>()),
         DataType::LargeUtf8 => length_prefixed(values.as_string::<i64>()),
         DataType::Binary => length_prefixed(values.as_binary::<i32>()),
-        DataType::Utf8View => {
-            let mut out = Vec::with_capacity(values.len() * average_bytes(Shape::Variable, values));
-            for string in values.as_string_view().iter().flatten() {
-                out.extend_from_slice(&(string.len() as u32).to_le_bytes());
-                out.extend_from_slice(string.as_bytes());
-            }
-            out
-        }
+        DataType::Utf8View => views_length_prefixed(values.as_string_view()),
         _ => {
             let entries = values.as_any_dictionary().values().as_string::<i32>();
-            let mut out = Vec::with_capacity(values.len() * average_bytes(Shape::Variable, values));
-            for key in dictionary_keys(values).iter() {
-                let string = entries.value(*key as usize);
-                out.extend_from_slice(&(string.len() as u32).to_le_bytes());
-                out.extend_from_slice(string.as_bytes());
-            }
-            out
+            let (offsets, data) = (entries.value_offsets(), entries.value_data());
+            let keys = dictionary_keys(values);
+            let bounds =
+                || keys.iter().map(|key| (offsets[*key as usize] as usize, offsets[*key as usize + 1] as usize));
+            let mut out = Prefixed::of(values.len(), bounds().map(|(start, end)| end - start).sum());
+            bounds().for_each(|(start, end)| out.push(data, start, end));
+            out.bytes
         }
     }
 }
 
 /// Strings or binary values, each behind its length. Lengths beyond four bytes cannot occur in a page that is accepted.
 pub(super) fn length_prefixed<T: ByteArrayType>(array: &GenericByteArray<T>) -> Vec<u8> {
-    let (offsets, data) = (array.value_offsets(), array.value_data());
-    let total = array.len() * 4 + value_bytes(array);
-    let mut out = vec![0u8; total];
-    let mut at = 0;
-    for pair in offsets.windows(2) {
-        let (start, end) = (pair[0].as_usize(), pair[1].as_usize());
-        let length = end - start;
-        out[at..at + 4].copy_from_slice(&(length as u32).to_le_bytes());
-        at += 4;
-        if length <= SHORT && at + SHORT <= total && start + SHORT <= data.len() {
-            // What is copied beyond the string is overwritten by the next one.
-            out[at..at + SHORT].copy_from_slice(&data[start..start + SHORT]);
-        } else {
-            out[at..at + length].copy_from_slice(&data[start..end]);
-        }
-        at += length;
+    let mut out = Prefixed::of(array.len(), value_bytes(array));
+    for pair in array.value_offsets().windows(2) {
+        out.push(array.value_data(), pair[0].as_usize(), pair[1].as_usize());
     }
-    out
+    out.bytes
+}
+
+fn views_length_prefixed(array: &StringViewArray) -> Vec<u8> {
+    let mut out = Prefixed::of(array.len(), array.lengths().map(|length| length as usize).sum());
+    for view in array.views() {
+        let short = *view as u32 <= MAX_INLINE_VIEW_LEN;
+        if short && let Some(place) = out.bytes.get_mut(out.at..out.at + 16) {
+            // A short view is what is to be written: the length, then the string.
+            place.copy_from_slice(&view.to_le_bytes());
+            out.at += 4 + *view as u32 as usize;
+        } else if short {
+            let bytes = view.to_le_bytes();
+            out.push(&bytes, 4, 4 + *view as u32 as usize);
+        } else {
+            let view = ByteView::from(*view);
+            let start = view.offset as usize;
+            out.push(&array.data_buffers()[view.buffer_index as usize], start, start + view.length as usize);
+        }
+    }
+    out.bytes
+}
+
+/// Values behind their lengths, in the making.
+struct Prefixed {
+    /// All of them, as long as they will be.
+    bytes: Vec<u8>,
+    at: usize,
+}
+
+impl Prefixed {
+    fn of(values: usize, value_bytes: usize) -> Self {
+        Prefixed { bytes: vec![0; values * 4 + value_bytes], at: 0 }
+    }
+
+    /// Appends `data[start..end]`.
+    #[inline(always)]
+    fn push(&mut self, data: &[u8], start: usize, end: usize) {
+        let length = end - start;
+        self.bytes[self.at..self.at + 4].copy_from_slice(&(length as u32).to_le_bytes());
+        self.at += 4;
+        // What is copied beyond the string is overwritten by the next one.
+        if length <= SHORT
+            && let (Some(from), Some(to)) =
+                (data.get(start..start + SHORT), self.bytes.get_mut(self.at..self.at + SHORT))
+        {
+            to.copy_from_slice(from);
+        } else {
+            self.bytes[self.at..self.at + length].copy_from_slice(&data[start..end]);
+        }
+        self.at += length;
+    }
 }
 
 fn value_bytes<T: ByteArrayType>(array: &GenericByteArray<T>) -> usize {

@@ -31,7 +31,7 @@ pub(super) struct Emission {
 
 /// Results of one or several windows, in columns.
 pub(super) struct Results {
-    pub(super) hashes: Vec<u128>,
+    pub(super) hashes: Arc<Vec<u128>>,
     pub(super) keys: Vec<ArrayRef>,
     pub(super) window_starts: Vec<i64>,
     pub(super) window_ends: Vec<i64>,
@@ -72,8 +72,8 @@ impl Emission {
             columns.accumulators.iter().map(|accumulator| accumulator.output(chosen)).collect();
         let results = Results {
             hashes: match chosen {
-                Rows::All(_) => groups.hashes().to_vec(),
-                Rows::Some(chosen) => chosen.iter().map(|group| groups.hashes()[*group as usize]).collect(),
+                Rows::All(_) => groups.shared_hashes(),
+                Rows::Some(chosen) => Arc::new(chosen.iter().map(|group| groups.hashes()[*group as usize]).collect()),
             },
             keys: columns.keys.arrays(chosen)?,
             window_starts: vec![start; chosen.len()],
@@ -88,9 +88,9 @@ impl Emission {
     pub(super) fn emit(&self, results: Results, out: &mut Collector) -> Result<()> {
         let bounds = results.window_starts.iter().zip(&results.window_ends);
         let keyed = results.hashes.iter().zip(bounds);
-        let ids: Vec<u8> = keyed.flat_map(|(hash, (start, end))| self.ids.id(*hash, *start, *end)).collect();
+        let ids: Vec<[u8; 16]> = keyed.map(|(hash, (start, end))| self.ids.id(*hash, *start, *end)).collect();
         let mut columns: Vec<ArrayRef> =
-            vec![Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(ids), None)?)];
+            vec![Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(ids.into_flattened()), None)?)];
         columns.extend(results.keys);
         columns.push(Arc::new(TimestampMillisecondArray::from(results.window_starts).with_timezone("UTC")));
         columns.push(Arc::new(TimestampMillisecondArray::from(results.window_ends).with_timezone("UTC")));

@@ -204,7 +204,7 @@ impl SessionAggregate {
             store.accumulators().iter().map(|accumulator| accumulator.output(Rows::Some(slots))).collect();
         layout.emission.emit(
             Results {
-                hashes: keys.iter().map(|key| self.keys.hashes()[*key as usize]).collect(),
+                hashes: Arc::new(keys.iter().map(|key| self.keys.hashes()[*key as usize]).collect()),
                 keys: store.keys().arrays(Rows::Some(&keys))?,
                 window_starts: sessions().map(|session| session.start).collect(),
                 window_ends: sessions().map(|session| session.end).collect(),

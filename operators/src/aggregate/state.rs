@@ -83,10 +83,10 @@ impl StateLayout {
     pub(super) fn rows(&self, columns: StateColumns) -> Result<Vec<RecordBatch>> {
         let rows = columns.hashes.len();
         let groups = columns.hashes.iter().map(|hash| key_group_of(*hash, self.max_parallelism));
-        let hashes: Vec<u8> = columns.hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(UInt16Array::from_iter_values(groups)),
-            Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(hashes), None)?),
+            // As they lie in memory: little-endian on every platform that Weir supports.
+            Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(columns.hashes), None)?),
             self.times(columns.slice_start, rows),
         ];
         arrays.extend(columns.keys);

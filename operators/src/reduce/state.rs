@@ -85,10 +85,10 @@ impl TopState {
         let unkeyed = RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?;
         let hashes = KeyHasher::new(self.distributed_by.clone()).hash(&unkeyed)?;
         let groups = hashes.iter().map(|hash| key_group_of(*hash, self.max_parallelism));
-        let bytes: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt16Array::from_iter_values(groups)),
-            Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), None)?),
+            // As they lie in memory: little-endian on every platform that Weir supports.
+            Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(hashes), None)?),
         ];
         columns.extend(unkeyed.columns().iter().cloned());
         Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)

@@ -68,9 +68,14 @@ impl GroupTable {
             return Err(TableFull { entries: self.len() });
         }
         groups.reserve(hashes.len());
-        let mut adding = Adding { index: &mut self.index, hashes: &mut self.hashes };
-        for (row, hash) in hashes.iter().enumerate() {
-            adding.look_ahead(hashes, row);
+        let shared = Arc::get_mut(&mut self.hashes).is_none();
+        let first = if shared { self.assign_known(hashes, groups) } else { 0 };
+        if first == hashes.len() {
+            return Ok(());
+        }
+        let mut adding = Adding { index: &mut self.index, hashes: Arc::make_mut(&mut self.hashes) };
+        for (row, hash) in hashes.iter().enumerate().skip(first) {
+            look_ahead(adding.index, adding.hashes, hashes, row);
             let (group, is_new) = adding.find_or_add(*hash);
             groups.push(group);
             if is_new {
@@ -80,12 +85,28 @@ impl GroupTable {
         Ok(())
     }
 
+    /// Finds the groups of rows up to the first that would open one, and says which row that is. Opening one copies the
+    /// hashes while a snapshot has them.
+    fn assign_known(&self, hashes: &[u128], groups: &mut Vec<u32>) -> usize {
+        for (row, hash) in hashes.iter().enumerate() {
+            look_ahead(&self.index, &self.hashes, hashes, row);
+            match self.find(*hash) {
+                Some(group) => groups.push(group),
+                None => return row,
+            }
+        }
+        hashes.len()
+    }
+
     /// The group of one key, and whether it was opened by this call.
     pub fn find_or_add(&mut self, hash: u128) -> Result<(u32, bool), TableFull> {
         if self.len() >= MAX_ENTRIES {
             return Err(TableFull { entries: self.len() });
         }
-        Ok(Adding { index: &mut self.index, hashes: &mut self.hashes }.find_or_add(hash))
+        if let Some(group) = self.find(hash) {
+            return Ok((group, false));
+        }
+        Ok(Adding { index: &mut self.index, hashes: Arc::make_mut(&mut self.hashes) }.find_or_add(hash))
     }
 
     /// Empties the table for reuse, with room for `expected` groups.
@@ -98,29 +119,29 @@ impl GroupTable {
     }
 }
 
-/// The table while a batch goes in. The `Arc` is opened only when a group is added, as that is what copies.
+/// Two steps, since most look-ups hit: first the slot, then the hash that it will be compared with.
+#[inline(always)]
+fn look_ahead(index: &TagIndex, held: &[u128], hashes: &[u128], row: usize) {
+    if !index.is_large() {
+        return;
+    }
+    if let Some(ahead) = hashes.get(row + 2 * ROWS_AHEAD) {
+        index.prefetch(*ahead);
+    }
+    if let Some(ahead) = hashes.get(row + ROWS_AHEAD)
+        && let Some(group) = index.likely_position(*ahead)
+    {
+        prefetch(held, group as usize);
+    }
+}
+
+/// The table while a batch goes in, its `Arc` opened once and not for each group.
 struct Adding<'a> {
     index: &'a mut TagIndex,
-    hashes: &'a mut Arc<Vec<u128>>,
+    hashes: &'a mut Vec<u128>,
 }
 
 impl Adding<'_> {
-    /// Two steps, since most look-ups hit: first the slot, then the hash that it will be compared with.
-    #[inline(always)]
-    fn look_ahead(&self, hashes: &[u128], row: usize) {
-        if !self.index.is_large() {
-            return;
-        }
-        if let Some(ahead) = hashes.get(row + 2 * ROWS_AHEAD) {
-            self.index.prefetch(*ahead);
-        }
-        if let Some(ahead) = hashes.get(row + ROWS_AHEAD)
-            && let Some(group) = self.index.likely_position(*ahead)
-        {
-            prefetch(self.hashes, group as usize);
-        }
-    }
-
     #[inline(always)]
     fn find_or_add(&mut self, hash: u128) -> (u32, bool) {
         let held: &[u128] = self.hashes;
@@ -128,8 +149,11 @@ impl Adding<'_> {
             Probe::Found(group) => (group, false),
             Probe::Vacant(slot) => {
                 let group = held.len() as u32;
-                self.index.occupy(slot, hash, group);
-                Arc::make_mut(self.hashes).push(hash);
+                let must_grow = self.index.occupy(slot, hash);
+                self.hashes.push(hash);
+                if must_grow {
+                    self.index.grow(self.hashes.iter().copied());
+                }
                 (group, true)
             }
         }

@@ -2,7 +2,7 @@
 //!
 //! The log lies in chunks of fixed size. A full chunk is sealed: it never moves or changes again, so the checkpoint's delta
 //! is the sealed chunks themselves, by reference, and a copy of at most one open chunk (256 KiB): the barrier
-//! costs nothing per id. The index is half the size of a table of ids and grows without touching them.
+//! costs nothing per id. The index is a fraction of the size of a table of ids.
 
 use super::prefetch::ROWS_AHEAD;
 use super::tag_index::{MAX_ENTRIES, Probe, TagIndex};
@@ -115,12 +115,21 @@ impl IdLog {
         let Probe::Vacant(slot) = self.probe(hash) else {
             return false;
         };
-        self.index.occupy(slot, hash, self.index.entries() as u32);
+        let must_grow = self.index.occupy(slot, hash);
         self.open.push(hash);
         if self.open.len() == CHUNK {
             self.seal();
         }
+        if must_grow {
+            self.grow();
+        }
         true
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        let sealed = self.sealed.iter().flat_map(|ids| ids.iter().copied());
+        self.index.grow(sealed.chain(self.open.iter().copied()));
     }
 
     #[cold]

@@ -5,11 +5,14 @@
 
 use super::Rows;
 use arrow::{
-    array::{Array, ArrayData, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, GenericByteArray, make_array},
+    array::{
+        Array, ArrayData, ArrayRef, AsArray, BooleanArray, DictionaryArray, FixedSizeBinaryArray, GenericByteArray,
+        make_array,
+    },
     buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer},
     compute::cast,
     datatypes::{
-        ArrowNativeType, BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, LargeBinaryType,
+        ArrowNativeType, BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, Int32Type, LargeBinaryType,
         LargeUtf8Type, StringViewType, Utf8Type,
     },
 };
@@ -168,8 +171,15 @@ impl KeyColumn {
                 if dictionary.values().is_empty() {
                     return self.append_nulls(rows.len(), groups);
                 }
-                let keys = dictionary.normalized_keys();
-                let chosen: Vec<u32> = (0..rows.len()).map(|n| keys[rows.row(n)] as u32).collect();
+                // Keys that are not null are read where they lie: few rows of a batch may be chosen.
+                let plain = array.as_dictionary_opt::<Int32Type>().map(DictionaryArray::keys);
+                let chosen: Vec<u32> = match plain.filter(|keys| keys.null_count() == 0) {
+                    Some(keys) => (0..rows.len()).map(|n| keys.value(rows.row(n)) as u32).collect(),
+                    None => {
+                        let keys = dictionary.normalized_keys();
+                        (0..rows.len()).map(|n| keys[rows.row(n)] as u32).collect()
+                    }
+                };
                 self.append(dictionary.values(), Rows::Some(&chosen), groups)?;
                 self.note_nulls(array.nulls(), rows, groups);
                 return Ok(());

@@ -24,7 +24,7 @@ pub use key_columns::{KeyColumns, plain_key_type, plain_keys};
 pub use row_mask::RowMask;
 pub use rows_by_bucket::{Rows, RowsByBucket};
 
-/// A table has reached its 2³² - 2 entries; a batch that might exceed them is refused as a whole.
+/// A table has reached its 1.3 billion entries (5/8 of 2³¹); a batch that might exceed them is refused as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "a state table of one subtask is full ({entries} entries): raise the parallelism so that each subtask holds fewer keys"

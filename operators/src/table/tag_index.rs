@@ -1,17 +1,20 @@
 //! The hashed half of a table: an open-addressing index from a key hash to a position in somebody else's array.
 //!
-//! A slot is eight bytes: 32 bits of the hash (the tag) and the position plus one; zero is an empty slot. The slot number
-//! is a prefix of the tag, so that growing needs the slots alone and never touches the keys. A tag that matches is
-//! only a hint: the owner of the array confirms it with the whole hash.
+//! A slot is four bytes, so that an index of hundreds of thousands of keys nearly stays in the cache. Of 2ᵇ slots each holds
+//! the position plus one in its lower b bits, and in the others the tag, as many bits of the hash; zero is an empty slot.
+//! A tag that matches is only a hint: the owner of the array confirms it with the whole hash. Slot number and tag are
+//! different bits of the hash's upper half. Growing reads the owner's hashes, one after the other.
 
 use super::prefetch::prefetch;
 
-/// More entries than this don't fit: a position plus one has 32 bits.
-pub(super) const MAX_ENTRIES: usize = u32::MAX as usize - 1;
+/// More slots than this would leave no tag.
+const MAX_SLOTS: usize = 1 << 31;
+/// More entries than this don't fit.
+pub(super) const MAX_ENTRIES: usize = MAX_SLOTS / 8 * 5;
 
 const SMALLEST: usize = 64;
 /// Below this many slots (512 KiB) the index stays in the cache, and asking for slots ahead costs more than it gains.
-const PREFETCH_FROM: usize = 1 << 16;
+const PREFETCH_FROM: usize = 1 << 17;
 
 /// What a look-up found.
 pub(super) enum Probe {
@@ -23,8 +26,9 @@ pub(super) enum Probe {
 
 #[derive(Debug)]
 pub(super) struct TagIndex {
-    slots: Vec<u64>,
-    /// `64 - log2(slots)`: the slot is the tag's uppermost bits.
+    /// A power of two of them.
+    slots: Vec<u32>,
+    /// `64 - log2(slots)`: the slot is the uppermost bits of the hash.
     shift: u32,
     entries: usize,
 }
@@ -42,7 +46,7 @@ impl TagIndex {
 
     /// Bytes held.
     pub(super) fn size_in_bytes(&self) -> usize {
-        self.slots.capacity() * size_of::<u64>()
+        self.slots.capacity() * size_of::<u32>()
     }
 
     /// True where asking ahead pays.
@@ -55,6 +59,17 @@ impl TagIndex {
         ((hash >> 64) as u64 >> self.shift) as usize
     }
 
+    /// Selects the position in a slot; it selects a slot's number, too.
+    #[inline(always)]
+    fn mask(&self) -> usize {
+        self.slots.len() - 1
+    }
+
+    #[inline(always)]
+    fn tag(&self, hash: u128) -> u32 {
+        (hash >> 64) as u32 & !(self.mask() as u32)
+    }
+
     /// Hints that `hash` will be looked up soon.
     #[inline(always)]
     pub(super) fn prefetch(&self, hash: u128) {
@@ -64,22 +79,21 @@ impl TagIndex {
     /// The position in the first slot that `hash` would be looked for in: a guess at what a look-up will compare with.
     #[inline(always)]
     pub(super) fn likely_position(&self, hash: u128) -> Option<u32> {
-        (self.slots[self.slot(hash)] as u32).checked_sub(1)
+        (self.slots[self.slot(hash)] & self.mask() as u32).checked_sub(1)
     }
 
     /// Looks `hash` up; `is_at` confirms a position by the whole hash.
     #[inline(always)]
     pub(super) fn probe(&self, hash: u128, is_at: impl Fn(u32) -> bool) -> Probe {
-        let mask = self.slots.len() - 1;
-        let tag = (hash >> 96) as u64;
+        let (mask, tag) = (self.mask(), self.tag(hash));
         let mut slot = self.slot(hash);
         loop {
             let entry = self.slots[slot & mask];
             if entry == 0 {
                 return Probe::Vacant(slot & mask);
             }
-            if entry >> 32 == tag {
-                let position = entry as u32 - 1;
+            if entry & !(mask as u32) == tag {
+                let position = (entry & mask as u32) - 1;
                 if is_at(position) {
                     return Probe::Found(position);
                 }
@@ -88,27 +102,30 @@ impl TagIndex {
         }
     }
 
-    /// Fills a slot that `probe` found vacant for this hash. Nothing may have been added in between.
+    /// Fills a slot that `probe` found vacant for this hash, with the next position: that of the number of entries. Nothing
+    /// may have been added in between. True when the index must grow before the next one.
     #[inline(always)]
-    pub(super) fn occupy(&mut self, slot: usize, hash: u128, position: u32) {
-        self.slots[slot] = ((hash >> 96) as u64) << 32 | (u64::from(position) + 1);
+    pub(super) fn occupy(&mut self, slot: usize, hash: u128) -> bool {
+        self.slots[slot] = self.tag(hash) | (self.entries as u32 + 1);
         self.entries += 1;
-        if self.entries * 8 > self.slots.len() * 5 {
-            self.grow();
-        }
+        self.entries * 8 > self.slots.len() * 5
     }
 
+    /// Doubles the slots. `hashes` are those of all entries, by position.
     #[cold]
-    fn grow(&mut self) {
-        let doubled = self.slots.len() * 2;
-        let old = std::mem::replace(&mut self.slots, vec![0; doubled]);
-        self.shift -= 1;
-        for entry in old.into_iter().filter(|entry| *entry != 0) {
-            let mut slot = ((entry >> 32 << 32) >> self.shift) as usize;
-            while self.slots[slot & (doubled - 1)] != 0 {
+    pub(super) fn grow(&mut self, hashes: impl Iterator<Item = u128>) {
+        let doubled = (self.slots.len() * 2).min(MAX_SLOTS);
+        // What was held is given back before the new slots are taken.
+        self.slots = Vec::new();
+        self.slots = vec![0; doubled];
+        self.shift = 64 - doubled.trailing_zeros();
+        let mask = self.mask();
+        for (position, hash) in hashes.enumerate() {
+            let mut slot = self.slot(hash);
+            while self.slots[slot & mask] != 0 {
                 slot += 1;
             }
-            self.slots[slot & (doubled - 1)] = entry;
+            self.slots[slot & mask] = self.tag(hash) | (position as u32 + 1);
         }
     }
 
@@ -125,5 +142,5 @@ impl TagIndex {
 }
 
 fn slots_for(entries: usize) -> usize {
-    (entries.min(MAX_ENTRIES) * 8 / 5 + 1).next_power_of_two().max(SMALLEST)
+    (entries.min(MAX_ENTRIES) * 8 / 5 + 1).next_power_of_two().clamp(SMALLEST, MAX_SLOTS)
 }

@@ -142,11 +142,12 @@ fn a_log_of_many_chunks_hands_over_each_id_once() {
 fn a_delta_survives_the_reset_of_its_log() {
     let mut log = IdLog::with_capacity(40_000);
     let mut kept = RowMask::none(40_000);
-    let first: Vec<u128> = (0..40_000u128).map(|n| n << 96 | n).collect();
+    let id = |n: u128| (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835);
+    let first: Vec<u128> = (0..40_000).map(id).collect();
     log.insert_all(&first, &mut kept).unwrap();
     let delta = log.take_delta();
     log.reset(40_000);
-    let second: Vec<u128> = (0..40_000u128).map(|n| n << 97 | 7).collect();
+    let second: Vec<u128> = (40_000..80_000).map(id).collect();
     log.insert_all(&second, &mut RowMask::none(40_000)).unwrap();
     assert_eq!(flatten(delta), first);
 }

@@ -1,6 +1,6 @@
 //! Rows into the bytes of a Parquet file, a row group at a time.
 
-use super::config::Compression;
+use super::{config::Compression, sink::ROW_GROUP_BYTES};
 use arrow::{
     array::{ArrayRef, RecordBatch},
     compute::{CastOptions, cast_with_options},
@@ -34,11 +34,13 @@ impl Encoder {
     /// For rows of a schema that [`file_schema`] made.
     pub fn new(schema: &SchemaRef, compression: Compression) -> Result<Self> {
         let codec = match compression {
-            Compression::None => match PlainParquetWriter::try_new(Vec::new(), Arc::clone(schema)) {
-                Ok(writer) => return Ok(Encoder::Plain(writer)),
-                Err(PageError::UnsupportedType { .. }) => PageCompression::UNCOMPRESSED,
-                Err(error) => return Err(error.into()),
-            },
+            Compression::None => {
+                match PlainParquetWriter::try_new(Vec::with_capacity(ROW_GROUP_BYTES), Arc::clone(schema)) {
+                    Ok(writer) => return Ok(Encoder::Plain(writer)),
+                    Err(PageError::UnsupportedType { .. }) => PageCompression::UNCOMPRESSED,
+                    Err(error) => return Err(error.into()),
+                }
+            }
             Compression::Snappy => PageCompression::SNAPPY,
             Compression::Zstd => PageCompression::ZSTD(ZstdLevel::try_new(1).map_err(|error| failed(&error))?),
         };
@@ -58,7 +60,9 @@ impl Encoder {
         match self {
             Encoder::Plain(writer) => {
                 writer.write_group(rows)?;
-                Ok(std::mem::take(writer.output_mut()).into())
+                // The next row group will be about as large: a buffer that grows is copied at every doubling.
+                let next = Vec::with_capacity(writer.output_mut().len() / 16 * 17);
+                Ok(std::mem::replace(writer.output_mut(), next).into())
             }
             Encoder::General { writer, schema } => {
                 for batch in rows {

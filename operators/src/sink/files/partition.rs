@@ -2,8 +2,8 @@
 
 use super::config::{FilesSinkConfig, PartitionBy};
 use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array},
-    compute::{cast, take_record_batch},
+    array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMillisecondArray, UInt32Array},
+    compute::{cast, max, min, take_record_batch},
     datatypes::{DataType, TimeUnit, TimestampMillisecondType},
 };
 use chrono::DateTime;
@@ -22,6 +22,9 @@ pub(super) fn split(config: &FilesSinkConfig, rows: RecordBatch) -> Result<Vec<(
     };
     let times = times(&rows, column)?;
     let times = times.as_primitive::<TimestampMillisecondType>();
+    if let Some(hour) = only_hour(times) {
+        return Ok(vec![(Some(folder(Some(hour))), rows)]);
+    }
     let hour = |row: usize| times.is_valid(row).then(|| times.value(row).div_euclid(HOUR_MS));
     let mut by_hour: BTreeMap<Option<i64>, Vec<u32>> = BTreeMap::new();
     let mut last: Option<(Option<i64>, &mut Vec<u32>)> = None;
@@ -37,13 +40,17 @@ pub(super) fn split(config: &FilesSinkConfig, rows: RecordBatch) -> Result<Vec<(
             }
         }
     }
-    if by_hour.len() == 1 {
-        return Ok(by_hour.into_keys().map(|hour| (Some(folder(hour)), rows.clone())).collect());
-    }
     by_hour
         .into_iter()
         .map(|(hour, members)| Ok((Some(folder(hour)), take_record_batch(&rows, &UInt32Array::from(members))?)))
         .collect()
+}
+
+/// The hour of all rows, where there is only one: so it is with most batches, and looking for the earliest and the latest
+/// time takes a tenth of parting the rows.
+fn only_hour(times: &TimestampMillisecondArray) -> Option<i64> {
+    let (first, last) = (min(times)?.div_euclid(HOUR_MS), max(times)?.div_euclid(HOUR_MS));
+    (first == last && times.null_count() == 0).then_some(first)
 }
 
 fn times(rows: &RecordBatch, column: &str) -> Result<ArrayRef> {
@@ -75,7 +82,7 @@ fn folder(hour: Option<i64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Int64Array, TimestampMillisecondArray};
+    use arrow::array::Int64Array;
     use std::sync::Arc;
 
     fn rows(times: Vec<Option<i64>>) -> RecordBatch {

@@ -28,7 +28,7 @@ use weir_engine::{
 };
 
 /// Rows of one file are written as a row group once they take so many bytes of memory.
-const ROW_GROUP_BYTES: usize = 4 << 20;
+pub(super) const ROW_GROUP_BYTES: usize = 4 << 20;
 
 /// Rows of all files that wait for their row group may take so much; then the largest go out.
 const PENDING_BYTES: usize = 32 << 20;
