@@ -217,7 +217,11 @@ impl Metadata {
 
     /// The door for the other coordinators, to be served where [`MetadataSettings::peers`] says.
     pub fn raft_service(&self) -> RaftServer<RaftService> {
-        let service = RaftService { raft: Arc::downgrade(&self.raft), secret: self.settings.secret.clone() };
+        let service = RaftService {
+            node: self.settings.node_id,
+            raft: Arc::downgrade(&self.raft),
+            secret: self.settings.secret.clone(),
+        };
         RaftServer::new(service).max_decoding_message_size(network::MESSAGE_BYTES)
     }
 

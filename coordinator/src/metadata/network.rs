@@ -1,7 +1,8 @@
 //! How coordinators reach each other: the Raft library's messages as JSON over gRPC, and the door where they arrive.
 //!
-//! A call that fails waits a little before it says so: the library tries again at once. (Its own way of waiting throws dice
-//! that cannot be seeded.)
+//! A call names the coordinator that it is meant for, so that an address that is another's by now, or was given to two by
+//! mistake, is not taken for a second voice. A call that fails waits a little before it says so: the library tries again at
+//! once. (Its own way of waiting throws dice that cannot be seeded.)
 
 use super::raft_types::{Raft, TypeConfig};
 use openraft::{
@@ -18,6 +19,7 @@ use std::{
     collections::BTreeMap,
     future::Future,
     sync::{Arc, Weak},
+    time::Duration,
 };
 use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
 use weir_engine::env::Env;
@@ -30,6 +32,10 @@ use weir_proto::{
 pub(super) const MESSAGE_BYTES: usize = 64 << 20;
 /// Header of every call: the cluster's shared secret.
 const SECRET: &str = "weir-secret-bin";
+/// Header of every call: the number of the coordinator that it is meant for.
+const TARGET: &str = "weir-coordinator";
+/// Before a failed call is tried again.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Makes a client for every other coordinator.
 pub(super) struct Peers {
@@ -83,13 +89,12 @@ impl Peer {
         E: std::error::Error + DeserializeOwned,
         F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
     {
-        let pause = option.soft_ttl();
         match self.exchange(question, option, send).await {
             Ok(answer) => answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error))),
             Err(status) => {
                 self.client = None;
                 tracing::debug!(target = self.target, address = %self.address, %status, "coordinator not reached");
-                self.env.sleep(pause).await;
+                self.env.sleep(option.soft_ttl().min(PAUSE)).await;
                 Err(RPCError::Network(NetworkError::new(&status)))
             }
         }
@@ -118,6 +123,7 @@ impl Peer {
         };
         let mut request = Request::new(RaftMessage { json: to_json(question)?.into() });
         request.metadata_mut().insert_bin(SECRET, MetadataValue::from_bytes(self.secret.as_bytes()));
+        request.metadata_mut().insert(TARGET, MetadataValue::from(self.target));
         from_json(&send(client, request).await?.into_inner().json)
     }
 }
@@ -150,6 +156,7 @@ impl RaftNetwork<TypeConfig> for Peer {
 
 /// Where the others' messages arrive. Does not keep the log running by itself.
 pub struct RaftService {
+    pub(super) node: u64,
     pub(super) raft: Weak<Raft>,
     pub(super) secret: String,
 }
@@ -160,6 +167,14 @@ impl RaftService {
         let shown = request.metadata().get_bin(SECRET).and_then(|value| value.to_bytes().ok());
         if shown.as_deref() != Some(self.secret.as_bytes()) {
             return Err(Status::unauthenticated("the secret is not this cluster's"));
+        }
+        let target = request.metadata().get(TARGET).and_then(|value| value.to_str().ok());
+        if target != Some(self.node.to_string().as_str()) {
+            return Err(Status::failed_precondition(format!(
+                "this is coordinator {}, the message is for {}; give each its own address in --peers",
+                self.node,
+                target.unwrap_or("nobody")
+            )));
         }
         let raft = self.raft.upgrade().ok_or_else(|| Status::unavailable("this coordinator is going down"))?;
         Ok((raft, from_json(&request.get_ref().json)?))

@@ -1,11 +1,11 @@
 //! Settings of the replicated metadata: plain values; disk, network and environment are handed in beside them.
 
 use openraft::{Config, SnapshotPolicy};
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, fmt, time::Duration};
 use weir_engine::{EngineError, Result};
 
 /// Who belongs to the group, and how patient it is.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct MetadataSettings {
     /// The number of this coordinator; it belongs to its data directory for good.
     pub node_id: u64,
@@ -76,6 +76,16 @@ impl MetadataSettings {
             ..Config::default()
         };
         config.validate().map_err(|error| EngineError::definition(format!("time-outs of the coordinators: {error}")))
+    }
+}
+
+impl fmt::Debug for MetadataSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the secret.
+        f.debug_struct("MetadataSettings")
+            .field("node_id", &self.node_id)
+            .field("peers", &self.peers)
+            .finish_non_exhaustive()
     }
 }
 

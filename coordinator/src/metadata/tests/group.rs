@@ -4,6 +4,7 @@ use super::support::{Pipes, jobs, submit};
 use crate::metadata::{Command, Leadership, MemoryDisk, Metadata, MetadataSettings};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
+use tonic::metadata::MetadataValue;
 use weir_engine::{ErrorKind, env::Env};
 use weir_proto::{
     net::{SharedNetwork, TcpNetwork},
@@ -183,7 +184,15 @@ async fn three_agree_over_tcp_and_a_stranger_is_refused() {
         wait_for_job(member, "over tcp").await;
     }
     let channel = transport::connect(network, &peers[&1], Duration::from_secs(1)).await.unwrap();
-    let mut stranger = weir_proto::v1::raft_client::RaftClient::new(channel);
-    let refused = stranger.vote(weir_proto::v1::RaftMessage { json: "{}".into() }).await.unwrap_err();
-    assert_eq!(refused.code(), tonic::Code::Unauthenticated);
+    let stranger = weir_proto::v1::raft_client::RaftClient::new(channel);
+    let message = |secret: &'static [u8], target: u64| {
+        let mut request = tonic::Request::new(weir_proto::v1::RaftMessage { json: "{}".into() });
+        request.metadata_mut().insert_bin("weir-secret-bin", MetadataValue::from_bytes(secret));
+        request.metadata_mut().insert("weir-coordinator", MetadataValue::from(target));
+        let mut stranger = stranger.clone();
+        async move { stranger.vote(request).await.unwrap_err().code() }
+    };
+    assert_eq!(message(b"theirs", 1).await, tonic::Code::Unauthenticated);
+    assert_eq!(message(b"ours", 2).await, tonic::Code::FailedPrecondition, "this is coordinator 1");
+    assert_eq!(message(b"ours", 1).await, tonic::Code::InvalidArgument, "that is no message");
 }
