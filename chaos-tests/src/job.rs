@@ -39,6 +39,10 @@ pub struct JobConfig {
     pub count_all: bool,
     /// Whether files are followed until the run is stopped.
     pub follow: bool,
+    /// After so long a followed file that is silent holds nobody up.
+    pub idle_after_ms: Option<u64>,
+    /// Whether duplicates are counted, so that the recount does not say what is right.
+    pub without_dedup: bool,
     /// How long minutes are corrected.
     pub allowed_lateness_minutes: i64,
 }
@@ -53,6 +57,8 @@ impl Default for JobConfig {
             channel_bytes: 1 << 20,
             count_all: true,
             follow: false,
+            idle_after_ms: None,
+            without_dedup: false,
             allowed_lateness_minutes: 2,
         }
     }
@@ -62,6 +68,13 @@ impl Default for JobConfig {
 fn user_number(click: &Click) -> Option<i64> {
     click.user_id.chars().skip(5).collect::<String>().parse().ok()
 }
+
+const DEDUP: &str = r#"
+[dedup.unique]
+input = "valid"
+key = ["ad_id", "click_timestamp", "user_id", "ip"]
+ttl = "2h"
+"#;
 
 const MAX_LINE_BYTES: usize = 4_000;
 const DELAY_SECONDS: i64 = 15;
@@ -96,6 +109,11 @@ impl JobConfig {
     fn definition(&self, input: &Path, output: &Path) -> String {
         let all = if self.count_all { "all = \"true\"" } else { "" };
         let (format, follow, lateness) = (self.format.name(), self.follow, self.allowed_lateness_minutes);
+        let (counted, dedup) = match self.without_dedup {
+            true => ("valid", String::new()),
+            false => ("unique", DEDUP.to_owned()),
+        };
+        let idle = self.idle_after_ms.map_or(String::new(), |after| format!(", idle_after = \"{after}ms\""));
         let schema = match self.format {
             InputFormat::ClickLog => String::new(),
             _ => "schema = { ad_id = \"string\", click_timestamp = \"timestamp\", user_id = \"string\", ip = \"string\", \
@@ -138,7 +156,7 @@ path = {input}
 format = "{format}"
 follow = {follow}
 event_time = "click_timestamp"
-watermark = {{ delay = "{DELAY_SECONDS}s" }}
+watermark = {{ delay = "{DELAY_SECONDS}s"{idle} }}
 {schema}
 {line_bytes}
 
@@ -148,11 +166,7 @@ input = "clicks"
 where = """case when ad_id <> '' and country is not null
     then 100 / (cast(substr(user_id, 6) as bigint) - 7) < 1000 else false end"""
 
-[dedup.unique]
-input = "valid"
-key = ["ad_id", "click_timestamp", "user_id", "ip"]
-ttl = "2h"
-
+{dedup}
 [filters]
 # Divides by zero for user 9.
 usa = "country = 'USA' and 1 / (cast(substr(user_id, 6) as bigint) - 9) >= -1"
@@ -160,7 +174,7 @@ first = "ip like '%.1' or user_id = 'user 3'"
 {all}
 
 [aggregate.clicks_per_minute]
-input = "unique"
+input = "{counted}"
 key = ["ad_id", "filter_id"]
 window = {{ tumbling = "1m", allowed_lateness = "{lateness}m" }}
 select = {{ count = "count(*)" }}

@@ -18,6 +18,7 @@
 //! | Broken lines are dead letters, once each, and spoil nothing | poison records | every test, `tests/bad_input.rs` |
 //! | A row that an expression fails on is a dead letter, once, and in no count | poison records | every test: some users are made for that |
 //! | Damaged state is refused by name, and nothing is guessed | silent state corruption | `tests/storage.rs` |
+//! | Clicks of files that were silent while windows closed are late, once, with all columns | (idle splits) | `tests/follow.rs` |
 //! | A followed file may grow, be rotated, shrink or vanish | (log watcher) | `tests/follow.rs`, `tests/bad_input.rs` |
 //! | The tests notice what is wrong | | `tests/mutants.rs` |
 //!

@@ -14,12 +14,13 @@ use std::{
 use weir_chaos_tests::{
     crash::small_workload,
     job::{Bench, JobConfig},
+    results::{Results, read_results},
     workload::{InputFormat, Workload, WorkloadConfig, line_bytes},
 };
 use weir_engine::{
     ErrorKind,
     env::{CrashPlan, Env},
-    task::StopSignal,
+    task::{RunOutcome, StopSignal},
 };
 use weir_operators::Registry;
 
@@ -145,7 +146,7 @@ async fn read_the_rest(bench: &Bench, config: &JobConfig, seed: u64) {
         let env = Env::default();
         for _ in 0..400 {
             env.sleep(Duration::from_millis(50)).await;
-            let read = weir_chaos_tests::results::read_results(&output).map_or(0, |results| results.raw.len());
+            let read = read_results(&output).map_or(0, |results| results.raw.len());
             if read >= valid {
                 break;
             }
@@ -154,7 +155,7 @@ async fn read_the_rest(bench: &Bench, config: &JobConfig, seed: u64) {
     };
     let (outcome, ()) = tokio::join!(bench.run(config, Arc::new(Registry), Env::seeded(seed + 77), stop), waiting);
     let outcome = outcome.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
-    let mut results = weir_chaos_tests::results::read_results(&bench.output()).unwrap();
+    let mut results = read_results(&bench.output()).unwrap();
     forget_rotations(&mut results.dead_letters);
     let mut differences = weir_chaos_tests::check::differences(&expected, &results);
     // The minutes that are still open, and corrections for which time has not moved on, come with the next clicks.
@@ -182,5 +183,151 @@ async fn growing_files_are_counted_once_over_stops_and_crashes() {
 async fn rotated_files_are_counted_once_over_stops_and_crashes() {
     for seed in 11..13 {
         follow(seed, true).await;
+    }
+}
+
+/// Files that fall silent and come back when their windows were closed without them, which may be after a stop or a crash.
+struct Silence {
+    bench: Bench,
+    config: JobConfig,
+    lines: usize,
+}
+
+/// What happens while the files are silent.
+#[derive(Clone, Copy, Debug)]
+enum Meanwhile {
+    Nothing,
+    Stop,
+    Crash,
+}
+
+impl Silence {
+    const FILES: usize = 5;
+
+    fn new(dedup: bool) -> Self {
+        let config = JobConfig {
+            idle_after_ms: Some(100),
+            allowed_lateness_minutes: 2,
+            parallelism: 3,
+            without_dedup: !dedup,
+            ..config()
+        };
+        Silence { bench: Bench::new().unwrap(), config, lines: 0 }
+    }
+
+    fn append(&mut self, file: &str, minute: usize, second: usize) {
+        let line = format!("[AdClickEvent] ad{file}, 2022-03-04 00:{minute:02}:{second:02}, user 1, 1.2.3.4, USA, e\n");
+        let path = self.bench.input().join(file);
+        OpenOptions::new().create(true).append(true).open(path).unwrap().write_all(line.as_bytes()).unwrap();
+        self.lines += 1;
+    }
+
+    /// Runs until `is_so` of what is committed, then stops.
+    async fn run_until(&self, seed: u64, is_so: impl Fn(&Results) -> bool) -> RunOutcome {
+        let stop = StopSignal::default();
+        let (stopper, output) = (stop.clone(), self.bench.output());
+        let waiting = async move {
+            let env = Env::default();
+            for _ in 0..400 {
+                env.sleep(Duration::from_millis(25)).await;
+                if read_results(&output).is_ok_and(|results| is_so(&results)) {
+                    break;
+                }
+            }
+            stopper.stop();
+        };
+        let running = self.bench.run(&self.config, Arc::new(Registry), Env::seeded(seed), stop);
+        let (outcome, ()) = tokio::join!(running, waiting);
+        outcome.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    async fn crash(&self) {
+        let env = Env::seeded(5).with_crash_plan(CrashPlan::crash_at("manifest.before", 6));
+        let ended = self.bench.run(&self.config, Arc::new(Registry), env, StopSignal::default()).await;
+        assert_eq!(ended.unwrap_err().kind, ErrorKind::Crash);
+    }
+}
+
+async fn come_back_late(dedup: bool, meanwhile: Meanwhile) {
+    let mut silence = Silence::new(dedup);
+    let files: Vec<String> = (0..Silence::FILES).map(|file| format!("silent-{file}.log")).collect();
+    for second in 0..10 {
+        files.iter().for_each(|file| silence.append(file, 0, second));
+    }
+    for tick in 0..180 {
+        silence.append("busy.log", tick / 6, tick % 6 * 10);
+    }
+    let minute = |minute: i64| 1_646_352_000_000 + minute * 60_000;
+    let closed = move |results: &Results| results.counts.keys().any(|(_, at, _)| *at >= minute(25));
+    if matches!(meanwhile, Meanwhile::Nothing) {
+        // Both in one run: the lines come when the windows are known to be closed.
+        let (bench, lines) = (silence.bench.output(), silence.lines);
+        let coming = async {
+            let env = Env::default();
+            while !read_results(&bench).is_ok_and(|results| closed(&results)) {
+                env.sleep(Duration::from_millis(25)).await;
+            }
+        };
+        let all = lines + 2 * files.len();
+        let appending = {
+            let files = files.clone();
+            let input = silence.bench.input();
+            async move {
+                coming.await;
+                for file in &files {
+                    let mut log = OpenOptions::new().append(true).open(input.join(file)).unwrap();
+                    log.write_all(&late_and_on_time(file)).unwrap();
+                }
+            }
+        };
+        let (outcome, ()) = tokio::join!(silence.run_until(1, move |results| results.raw.len() >= all), appending);
+        check_silence(&silence, &outcome, all, &files, "in one run");
+        return;
+    }
+    let first = silence.run_until(1, closed).await;
+    assert!(!first.manifest.last);
+    for file in &files {
+        let mut log = OpenOptions::new().append(true).open(silence.bench.input().join(file)).unwrap();
+        log.write_all(&late_and_on_time(file)).unwrap();
+    }
+    if matches!(meanwhile, Meanwhile::Crash) {
+        silence.crash().await;
+    }
+    let all = silence.lines + 2 * files.len();
+    let outcome = silence.run_until(2, move |results| results.raw.len() >= all).await;
+    check_silence(&silence, &outcome, all, &files, &format!("{meanwhile:?}"));
+}
+
+/// A click of a minute that was closed long ago, and one of a minute that is still open.
+fn late_and_on_time(file: &str) -> Vec<u8> {
+    let line = |ad: &str, time| format!("[AdClickEvent] {ad}-{file}, 2022-03-04 00:{time}, user 1, 1.2.3.4, USA, e\n");
+    (line("late", "01:30") + &line("on-time", "29:45")).into_bytes()
+}
+
+fn check_silence(silence: &Silence, outcome: &RunOutcome, lines: usize, files: &[String], scenario: &str) {
+    let results = read_results(&silence.bench.output()).unwrap();
+    let late: Vec<&str> = results.late.iter().map(|click| click.ad_id.as_str()).collect();
+    let expected: Vec<String> = files.iter().map(|file| format!("late-{file}")).collect();
+    assert_eq!(late, expected, "{scenario}: each once, and none that was on time");
+    for click in &results.late {
+        assert!(results.raw.contains(click), "{scenario}: with all its columns: {click:?}");
+    }
+    let sum = |prefix: &str, name: &str| -> u64 {
+        let operators = outcome.manifest.operators.iter().filter(|operator| operator.operator.starts_with(prefix));
+        let subtasks = operators.flat_map(|operator| &operator.subtasks);
+        subtasks.filter_map(|subtask| subtask.counters.get(name)).sum()
+    };
+    assert_eq!(sum("source", "events_in"), lines as u64, "{scenario}");
+    assert_eq!(sum("", "late"), files.len() as u64, "{scenario}");
+    let counted = sum("filters", "rows_in");
+    assert_eq!(counted + sum("", "late") + sum("", "duplicates"), lines as u64, "{scenario}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clicks_of_files_that_were_silent_are_late_with_all_their_columns() {
+    for dedup in [true, false] {
+        for meanwhile in [Meanwhile::Nothing, Meanwhile::Stop, Meanwhile::Crash] {
+            come_back_late(dedup, meanwhile).await;
+        }
     }
 }

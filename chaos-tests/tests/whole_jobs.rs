@@ -96,6 +96,8 @@ proptest! {
             channel_bytes,
             count_all,
             follow: false,
+            idle_after_ms: None,
+            without_dedup: false,
             allowed_lateness_minutes,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

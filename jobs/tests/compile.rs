@@ -52,6 +52,31 @@ fn gates(job: &Job) -> Vec<&str> {
     job.graph.nodes.iter().filter(|node| node.kind == "late_gate").map(|node| node.id.as_str()).collect()
 }
 
+/// Only where time can go on without a file is there a second gate, and both feed the late output.
+#[test]
+fn a_followed_source_has_a_gate_behind_the_exchange_too() {
+    let job = |source: Source| {
+        build(
+            JobBuilder::new("job")
+                .source("clicks", source)
+                .dedup("unique", Dedup::over("clicks", ["user_id"], HOUR))
+                .aggregate("counts", per_minute("unique"))
+                .sink("out", Sink::console("counts"))
+                .sink("late", Sink::console("counts.late")),
+        )
+    };
+    assert_eq!(gates(&job(clicks())), ["late_gate.unique"]);
+    let job = job(clicks().follow(true));
+    assert_eq!(node(&job, "late_gate.unique.merged").kind, "merged_late_gate");
+    let edge = edge_into(&job, "late_gate.unique.merged");
+    assert_eq!((&edge.partitioner, &edge.columns), (&Partitioner::Hash { key: vec!["user_id".into()] }, &None));
+    assert_eq!(edge_into(&job, "dedup.unique").partitioner, Partitioner::Forward);
+    let late = job.graph.nodes.iter().position(|node| node.id == "sink.late").expect("the sink");
+    let from = |edge: &Edge| (job.graph.nodes[edge.from].id.clone(), edge.port);
+    let inputs: Vec<_> = job.graph.edges.iter().filter(|edge| edge.to == late).map(from).collect();
+    assert_eq!(inputs, [("late_gate.unique".into(), Port::Late), ("late_gate.unique.merged".into(), Port::Late)]);
+}
+
 #[test]
 fn a_source_reads_what_is_needed_and_no_more() {
     let job = build(

@@ -13,7 +13,7 @@ use crate::{
 use arrow::{
     array::{Array, ArrayRef, AsArray, DictionaryArray, Int32Array, RecordBatch, StringArray},
     buffer::BooleanBuffer,
-    datatypes::{DataType, Field, Int32Type, Schema},
+    datatypes::{Field, Int32Type, Schema},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use weir_engine::{
     operator::{Collector, Counter, Operator, OperatorContext},
 };
 
-/// The name of the added column.
+/// The name of the added column. It is text: a dictionary in batches, as any text may be, and plain in results.
 pub const FILTER_ID: &str = "filter_id";
 
 /// Which filters there are.
@@ -47,13 +47,6 @@ pub struct FilterConfig {
     pub id: String,
     /// The condition that a row must meet.
     pub condition: String,
-}
-
-impl FiltersConfig {
-    /// The type of the column `filter_id`.
-    pub fn filter_id_type() -> DataType {
-        DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))
-    }
 }
 
 /// The filters operator.
@@ -139,7 +132,10 @@ impl Operator for Filters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::{array::Int64Array, datatypes::Int64Type};
+    use arrow::{
+        array::Int64Array,
+        datatypes::{DataType, Int64Type},
+    };
     use weir_engine::testing::OperatorHarness;
 
     fn config(filters: &[(&str, &str)]) -> FiltersConfig {

@@ -65,9 +65,10 @@ fn configuration(operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &
                 MapConfig { input: input(), condition: condition.map(str::to_owned), select: columns.select.clone() };
             (NodeRole::Operator, "map", json!(config))
         }
-        Operator::LateGate { rule, time } => {
+        Operator::LateGate { rule, time, merged } => {
             let config = LateGateConfig { rule: *rule, time_column: time.clone() };
-            (NodeRole::Operator, "late_gate", json!(config))
+            let kind = if *merged { "merged_late_gate" } else { "late_gate" };
+            (NodeRole::Operator, kind, json!(config))
         }
         Operator::Dedup { dedup, time } => {
             let config = DedupConfig {
@@ -173,7 +174,10 @@ fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
     let (does, state) = match operator {
         Operator::Source { source, .. } => (source_note(source), None),
         Operator::Map { condition, select } => (map_note(*condition, select.is_some(), columns), None),
-        Operator::LateGate { rule, .. } => (gate_note(*rule), None),
+        Operator::LateGate { rule, merged: false, .. } => (gate_note(*rule), None),
+        Operator::LateGate { rule, merged: true, .. } => {
+            (format!("{}, of files that were silent", gate_note(*rule)), Some("how far time has come".into()))
+        }
         Operator::Dedup { dedup, time } => dedup_note(dedup, time),
         Operator::Filters(filters) => (format!("{} filters: {}", filters.len(), ids(filters)), None),
         Operator::LocalAggregate(step) => (format!("partial {}", calls(step)), None),

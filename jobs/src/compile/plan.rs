@@ -17,7 +17,7 @@ use super::gates::{Gates, window_rule};
 use super::reduce_step::ReduceStep;
 use super::resolve::Resolved;
 use super::types::{AllTypes, Types, adds_filters};
-use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source, Window};
+use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source, SourceConnector, Window};
 
 /// An operator of the plan.
 #[derive(Debug)]
@@ -56,6 +56,8 @@ pub(super) enum Operator<'a> {
     LateGate {
         rule: LateRule,
         time: String,
+        /// Against the event time of all subtasks, not of the row's own split.
+        merged: bool,
     },
     Dedup {
         dedup: &'a Dedup,
@@ -111,7 +113,7 @@ impl<'a> Planner<'_, 'a> {
         };
         let Some(output) = self.outputs.get(&(input.node, input.port)).cloned() else { return };
         let Some(given) = self.types.of_output(self.resolved, self.gates, input.node, input.port) else { return };
-        let from = self.gate(index, &node.name, output, &given);
+        let (from, is_spread) = self.gate(index, output, &given);
         let step = match &node.body {
             NodeBody::Source(_) => return,
             NodeBody::Map(map) => {
@@ -121,8 +123,11 @@ impl<'a> Planner<'_, 'a> {
                 step
             }
             NodeBody::Dedup(dedup) => {
-                let time = given.event_time.unwrap_or_default();
-                self.hashed(id, from, dedup.key.clone(), Operator::Dedup { dedup, time })
+                let operator = Operator::Dedup { dedup, time: given.event_time.unwrap_or_default() };
+                match is_spread {
+                    true => self.forward(id, from, operator),
+                    false => self.hashed(id, from, dedup.key.clone(), operator),
+                }
             }
             NodeBody::Aggregate(aggregate) => {
                 let at = Place { index, id: &id, name: &node.name };
@@ -155,15 +160,43 @@ impl<'a> Planner<'_, 'a> {
         self.push(id, inputs.collect(), operator)
     }
 
-    /// Puts the gate in that belongs before a node, and returns where the node's rows come from then.
-    fn gate(&mut self, index: usize, name: &str, output: Vec<StepOutput>, given: &Types) -> Vec<StepOutput> {
-        let (Some(point), Some(time)) = (self.gates.before(index), &given.event_time) else { return output };
-        let operator = Operator::LateGate { rule: point.rule, time: time.clone() };
-        let gate = self.forward(format!("late_gate.{name}"), output, operator);
-        for fed in self.gates.fed_by(index) {
-            self.outputs.insert((fed, Port::Late), vec![(gate, Port::Late)]);
+    /// Puts the gates in that belong before a node. Returns where the node's rows come from then, and whether they have been
+    /// spread by its key already.
+    fn gate(&mut self, index: usize, output: Vec<StepOutput>, given: &Types) -> (Vec<StepOutput>, bool) {
+        let (Some(point), Some(time)) = (self.gates.before(index), &given.event_time) else { return (output, false) };
+        let node = self.resolved.node(index);
+        let operator = |merged| Operator::LateGate { rule: point.rule, time: time.clone(), merged };
+        let mut last = self.forward(format!("late_gate.{}", node.name), output, operator(false));
+        let mut late = vec![(last, Port::Late)];
+        let may_be_silent = self.may_be_silent(index);
+        if may_be_silent {
+            let key = match &node.body {
+                NodeBody::Dedup(dedup) => dedup.key.clone(),
+                // Evenly, however often one key comes: counts are spread by key later.
+                _ => vec![time.clone()],
+            };
+            let from = vec![(last, Port::Main)];
+            last = self.hashed(format!("late_gate.{}.merged", node.name), from, key, operator(true));
+            late.push((last, Port::Late));
         }
-        vec![(gate, Port::Main)]
+        for fed in self.gates.fed_by(index) {
+            self.outputs.insert((fed, Port::Late), late.clone());
+        }
+        (vec![(last, Port::Main)], may_be_silent)
+    }
+
+    /// Whether the source that a node's rows come from goes on without splits that are silent.
+    fn may_be_silent(&self, index: usize) -> bool {
+        let sources = self.resolved.upstream(index).filter_map(|node| match &self.resolved.node(node).body {
+            NodeBody::Source(source) => Some(source),
+            _ => None,
+        });
+        sources.into_iter().any(|source| match &source.connector {
+            SourceConnector::Files(files) => files.follow,
+            SourceConnector::Generator { clicks_per_second, .. } => {
+                clicks_per_second.is_some() && source.idle_after.is_some()
+            }
+        })
     }
 
     /// Arguments are computed before the filters copy rows, so that a row that one fails on is a dead letter once, and counted

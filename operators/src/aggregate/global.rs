@@ -2,8 +2,8 @@
 //!
 //! State is kept by slice of event time, a table each; a window is one slice or several. At a watermark the windows that it
 //! closes are emitted with revision 0, and of windows emitted before, the keys that have changed since, each with its
-//! next revision. Rows for windows whose time is over, which only happens after a split was idle, go to the late port as
-//! partials and count as `late`.
+//! next revision. Rows for windows whose time is over go to the late port as partials and count as `late`; the gates before let none
+//! come.
 //!
 //! Why a revision is never given twice: a key counts as emitted in a window if one of the window's slices held it when
 //! the watermark passed the window's end, or at a later watermark. `emitted` says so for each key of a slice, and

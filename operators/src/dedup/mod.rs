@@ -8,7 +8,7 @@
 //! event falls into the same bucket, of 64 seconds, and only that is looked into. Without it a bucket is as wide as the ttl,
 //! and the two or three that there are at a time are all looked into.
 //!
-//! A row whose bucket is gone, which only happens after a split was idle, goes to the late port and counts as `late`.
+//! A row whose bucket is gone goes to the late port and counts as `late`; the gates before let none come.
 //!
 //! State: a segment per bucket, to which a checkpoint appends the ids that came since the last one, as they lie in memory.
 //! Columns: `key_hash` (16 bytes, little-endian), `bucket_start`. The segment's name holds the bucket's width, so that state

@@ -1,9 +1,14 @@
 //! Takes the rows out that are too late to be counted, right behind the source.
 //!
-//! Whether a row is late is decided here and nowhere else, against the watermark of *its own split* just before the row. An
-//! operator's watermark further on is never ahead of that (but for splits that were idle), so every row that passes
-//! finds its windows open: what is counted is a function of each split's content and order alone. A late row goes to
-//! the late port as it is and never touches dedup state, so a late duplicate is late, not a duplicate.
+//! Whether a row is late is decided here, against the watermark of *its own split* just before the row. An operator's
+//! watermark further on is never ahead of that, so every row that passes finds its windows open: what is counted is a
+//! function of each split's content and order alone. Only splits that were silent are an exception, for which a followed
+//! source has a second gate ([`MergedLateGate`]). A late row goes to the late port as it is and never touches dedup state,
+//! so a late duplicate is late, not a duplicate.
+
+mod merged;
+
+pub use merged::MergedLateGate;
 
 use crate::event_time::event_times;
 use crate::table::RowMask;
@@ -94,17 +99,22 @@ impl Operator for LateGate {
             // Most rows of such a batch are not even behind, and the rule divides.
             late.insert_if(row, time < watermark && self.config.rule.is_late(*time, *watermark));
         }
-        let late_rows = late.count();
-        if late_rows == 0 {
-            out.emit(Port::Main, batch);
-            return Ok(());
-        }
-        self.late.add(late_rows as u64);
-        let late = late.into_boolean_buffer();
-        out.emit(Port::Main, batch.filter(&BooleanArray::new(!&late, None))?);
-        out.emit(Port::Late, batch.filter(&BooleanArray::new(late, None))?);
-        Ok(())
+        split_off(batch, late, &self.late, out)
     }
+}
+
+/// Sends the late rows of a batch to the late port and the others on.
+fn split_off(batch: Batch, late: RowMask, counter: &Counter, out: &mut Collector) -> Result<()> {
+    let late_rows = late.count();
+    if late_rows == 0 {
+        out.emit(Port::Main, batch);
+        return Ok(());
+    }
+    counter.add(late_rows as u64);
+    let late = late.into_boolean_buffer();
+    out.emit(Port::Main, batch.filter(&BooleanArray::new(!&late, None))?);
+    out.emit(Port::Late, batch.filter(&BooleanArray::new(late, None))?);
+    Ok(())
 }
 
 #[cfg(test)]
