@@ -11,8 +11,12 @@
 //! subtask takes batches out. A producer sends a batch while its channel has any credit left, so a channel has at most
 //! `channel_bytes` and one batch in flight, wherever those are: in the producer's queue, in the sockets, or in front of the
 //! consumer. Nothing on the way waits for a consumer, so a slow one holds up only its own channel, and what a connection
-//! queues is bounded by the sum of its channels' credits. Beside that, a channel keeps the last dictionary of each of its
-//! dictionary columns at both ends, and a stranger costs at most a few KiB ([`NetworkSettings::max_strangers`] of them).
+//! queues is bounded by the sum of its channels' credits.
+//!
+//! Beside that: signals, which wait for no credit, are a few dozen bytes each, and a connection that takes none is closed after
+//! the keepalive timeout. A batch that waits to be written shares its buffers with what it was cut from. The encoder of a
+//! channel keeps the last dictionary of each dictionary column, the decoder the frame that brought it. A stranger costs a few
+//! KiB and two buffers of 64 KiB, and there are at most [`NetworkSettings::max_strangers`] of them.
 //!
 //! # What fails, and how
 //!
@@ -23,6 +27,7 @@
 //! - A connection on which every channel has ended is closed by its producer and then by its consumer: no failure.
 //! - Who cannot name an open attempt, its token and exactly the channels that are expected of them gets a refusal, and nothing
 //!   of the attempt is touched.
+//! - A subtask that goes before its channel has ended fails that channel alone, at the other end too.
 
 pub mod codec;
 pub mod frame;
