@@ -36,10 +36,10 @@ async fn soon<T>(what: impl Future<Output = T>) -> T {
 fn settings(worker: &str) -> NetworkSettings {
     NetworkSettings {
         channel_bytes: 10_000,
-        handshake_timeout: Duration::from_millis(500),
+        handshake_timeout: Duration::from_secs(1),
         connect_timeout: Duration::from_secs(5),
         keepalive_period: Duration::from_millis(50),
-        keepalive_timeout: Duration::from_millis(500),
+        keepalive_timeout: Duration::from_millis(1500),
         max_strangers: 4,
         ..NetworkSettings::new(worker, "127.0.0.1:0")
     }
@@ -128,7 +128,7 @@ impl Producer {
     /// Sends batches on a channel until its credit is used up. How many.
     async fn fill(&self, channel: usize) -> i64 {
         let mut sent = 0;
-        while link::within(&Env::default(), Duration::from_millis(100), self.channels[channel].send(numbers(sent)))
+        while link::within(&Env::default(), Duration::from_millis(500), self.channels[channel].send(numbers(sent)))
             .await
             .map(Result::unwrap)
             .is_some()

@@ -35,15 +35,19 @@ impl Listener for SimulatedListener {
 }
 
 async fn simulated_plane(worker: &str) -> DataPlane {
-    let settings = NetworkSettings { listen: format!("0.0.0.0:{PORT}"), ..settings(worker) };
+    let settings = NetworkSettings {
+        listen: format!("0.0.0.0:{PORT}"),
+        keepalive_timeout: Duration::from_millis(500),
+        ..settings(worker)
+    };
     DataPlane::start(Arc::new(Simulated), Env::seeded(1), settings, Handle::current()).await.unwrap()
 }
 
 type Log = Arc<Mutex<Vec<String>>>;
 
 fn note(log: &Log, what: impl Into<String>) {
-    let millis = turmoil::sim_elapsed().unwrap_or_default().as_micros();
-    log.lock().unwrap().push(format!("{millis} {}", what.into()));
+    let micros = turmoil::sim_elapsed().unwrap_or_default().as_micros();
+    log.lock().unwrap().push(format!("{micros} {}", what.into()));
 }
 
 /// What happens when the network between two workers is cut while batches flow.
