@@ -4,8 +4,8 @@ use crate::{
     job::LiveJobs,
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
-        CheckpointTotals, CheckpointView, CoordinatorStatus, GraphView, JobStatus, Restart, Snapshot, StatusBoard,
-        SubtaskRef, SubtaskView, Transition, WorkerState, WorkerStatus,
+        CheckpointView, CoordinatorStatus, GraphView, JobStatus, Restart, Snapshot, StatusBoard, SubtaskRef,
+        SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
     },
     workers::{WorkerView, Workers},
 };
@@ -26,12 +26,12 @@ use weir_proto::v1 as pb;
 const PERIOD: Duration = Duration::from_millis(500);
 
 /// Two looks at the same numbers, to tell how fast they rise.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Rates {
-    records_in_per_second: f64,
-    records_out_per_second: f64,
     busy: f64,
     backpressure: f64,
+    /// Records in and out a second, by operator.
+    operators: BTreeMap<String, (f64, f64)>,
 }
 
 struct Look {
@@ -53,13 +53,14 @@ pub struct Publisher {
     node: u64,
     started_at_ms: i64,
     looks: Arc<Mutex<Looks>>,
+    totals: Arc<Mutex<TotalsSoFar>>,
 }
 
 impl Publisher {
     /// Over these.
     pub fn new(metadata: Arc<Metadata>, workers: Workers, live: LiveJobs, env: Env, node: u64) -> Self {
         let started_at_ms = env.wall_clock_ms();
-        Publisher { metadata, workers, live, env, node, started_at_ms, looks: Arc::default() }
+        Publisher { metadata, workers, live, env, node, started_at_ms, looks: Arc::default(), totals: Arc::default() }
     }
 
     /// Renews the board for as long as it is polled.
@@ -75,6 +76,8 @@ impl Publisher {
         let (now, views, catalog) = (self.env.now(), self.workers.views(), self.metadata.catalog());
         let mut looks = self.looks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         look(&mut looks, &views);
+        let mut totals = self.totals.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        totals.keep(&catalog.jobs().map(|job| job.name.as_str()).collect());
         let coordinator = CoordinatorStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             node: self.node,
@@ -82,7 +85,7 @@ impl Publisher {
             started_at_ms: self.started_at_ms,
         };
         let workers = views.iter().map(|view| worker_status(view, now)).collect();
-        let jobs = catalog.jobs().map(|job| self.job_status(job, &looks));
+        let jobs = catalog.jobs().map(|job| self.job_status(job, &looks, &mut totals));
         Snapshot::new(self.env.wall_clock_ms(), coordinator, workers, jobs)
     }
 
@@ -94,7 +97,7 @@ impl Publisher {
         }
     }
 
-    fn job_status(&self, job: &Job, looks: &Looks) -> JobStatus {
+    fn job_status(&self, job: &Job, looks: &Looks, totals: &mut TotalsSoFar) -> JobStatus {
         let live = self.live.of(&job.name);
         let graph = serde_json::from_value::<JobGraph>(job.graph.clone())
             .ok()
@@ -113,11 +116,7 @@ impl Publisher {
             restart_count: job.restarts,
             restarts: restarts(job),
             transitions: transitions(job),
-            checkpoint_totals: CheckpointTotals {
-                completed: job.checkpoint.map_or(0, |checkpoint| checkpoint.0),
-                duration_ms: checkpoints.iter().map(|checkpoint| checkpoint.duration_ms).sum(),
-                bytes: checkpoints.iter().map(|checkpoint| checkpoint.bytes).sum(),
-            },
+            checkpoint_totals: totals.add(&job.name, &checkpoints),
             checkpoints,
             last_checkpoint: job.checkpoint.map(|checkpoint| checkpoint.0),
             committed: job.committed.map(|checkpoint| checkpoint.0),
@@ -148,7 +147,7 @@ fn look(looks: &mut Looks, views: &[WorkerView]) {
             let before = looks.remove(&id);
             let rates = match &before {
                 Some(before) if before.at < view.heard => rates(before, metrics, view.heard),
-                Some(before) => before.rates,
+                Some(before) => before.rates.clone(),
                 None => Rates::default(),
             };
             let at = before.map_or(view.heard, |before| before.at.max(view.heard));
@@ -162,9 +161,16 @@ fn rates(before: &Look, now: &pb::SubtaskMetrics, heard: Moment) -> Rates {
     let seconds = (heard - before.at).as_secs_f64().max(0.001);
     let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
     let share = |now: u64, before: u64| (per_second(now, before) / 1e6).min(1.0);
+    let operators = now.operators.iter().map(|operator| {
+        let before = before.metrics.operators.iter().find(|before| before.operator == operator.operator);
+        let counted = |name: &str| {
+            let before = before.and_then(|before| before.counters.get(name)).copied().unwrap_or(0);
+            per_second(operator.counters.get(name).copied().unwrap_or(0), before)
+        };
+        (operator.operator.clone(), (counted("rows_in"), counted("rows_out")))
+    });
     Rates {
-        records_in_per_second: per_second(records_in(now), records_in(&before.metrics)),
-        records_out_per_second: per_second(now.records_out, before.metrics.records_out),
+        operators: operators.collect(),
         busy: share(now.busy_us, before.metrics.busy_us),
         backpressure: share(now.backpressured_us, before.metrics.backpressured_us),
     }
@@ -186,21 +192,18 @@ fn add_subtask(
 ) {
     let chain = &graph.tasks[id.task].chain;
     let operators: Vec<String> = (0..chain.len()).map(|link| graph.node(id.task, link).id.clone()).collect();
-    let (rates, metrics) = look.map(|look| (look.rates, look.metrics.clone())).unwrap_or_default();
+    let (rates, metrics) = look.map(|look| (look.rates.clone(), look.metrics.clone())).unwrap_or_default();
     for operator in &metrics.operators {
         let Some(shown) = status.graph.operators.iter_mut().find(|shown| shown.id == operator.operator) else {
             continue;
         };
         let counter = |name: &str| operator.counters.get(name).copied().unwrap_or(0);
-        let is_head = operators.first() == Some(&operator.operator);
+        let (taken, given) = rates.operators.get(&operator.operator).copied().unwrap_or_default();
+        // A source takes nothing in but what it reads.
+        shown.records_in_per_second += if shown.role == "source" { given } else { taken };
+        shown.records_out_per_second += given;
         shown.records_out += counter("rows_out");
         shown.records_in += if shown.role == "source" { counter("rows_out") } else { counter("rows_in") };
-        if is_head {
-            shown.records_in_per_second += rates.records_in_per_second;
-        }
-        if operators.last() == Some(&operator.operator) {
-            shown.records_out_per_second += rates.records_out_per_second;
-        }
         shown.backpressure = shown.backpressure.max(rates.backpressure);
         shown.busy = shown.busy.max(rates.busy);
         if let Some(watermark) = metrics.watermark_ms {

@@ -8,9 +8,11 @@
 
 mod board;
 mod graph;
+mod totals;
 
 pub use board::{Snapshot, StatusBoard};
 pub use graph::{EdgeView, GraphView, OperatorView};
+pub use totals::TotalsSoFar;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -125,7 +127,7 @@ pub struct JobSummary {
     /// CREATED, SCHEDULED, RESTORING, RUNNING, FAILING, RESTARTING, STOPPING, FINISHED, FAILED or CANCELED.
     #[schema(example = "RUNNING")]
     pub state: String,
-    /// Why it is in this state, when there is more to say than its name.
+    /// Why it is in this state.
     pub cause: Option<String>,
     /// What it lacks to go on.
     #[schema(example = "needs 4 slots, 2 free")]
@@ -156,7 +158,7 @@ pub struct JobStatus {
     /// CREATED, SCHEDULED, RESTORING, RUNNING, FAILING, RESTARTING, STOPPING, FINISHED, FAILED or CANCELED.
     #[schema(example = "RUNNING")]
     pub state: String,
-    /// Why it is in this state, when there is more to say than its name.
+    /// Why it is in this state.
     pub cause: Option<String>,
     /// What it lacks to go on.
     #[schema(example = "needs 4 slots, 2 free")]
@@ -255,7 +257,7 @@ pub struct CheckpointView {
     pub last: bool,
 }
 
-/// What a job's checkpoints have cost, since this coordinator knows of the job.
+/// What a job's checkpoints have cost, since the coordinator's process knows of the job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CheckpointTotals {
     /// Checkpoints completed.
@@ -295,6 +297,12 @@ impl JobSummary {
     /// Whether nothing will happen to it any more.
     pub fn has_ended(&self) -> bool {
         has_ended(&self.state)
+    }
+
+    /// What somebody who sees the job in its state will ask: what it waits for, or why it is not well.
+    pub fn trouble(&self) -> Option<&str> {
+        let not_well = matches!(self.state.as_str(), "FAILING" | "RESTARTING" | "FAILED");
+        self.waiting_for.as_deref().or(self.cause.as_deref().filter(|_| not_well))
     }
 }
 

@@ -55,7 +55,7 @@ fn jobs(cluster: &ClusterStatus) -> String {
             text::number(job.attempt),
             text::number(job.restart_count),
             format!("{} ago", age(cluster.as_of_ms - job.submitted_at_ms)),
-            plain(job.waiting_for.as_ref().or(job.cause.as_ref()).map_or("", |why| why), LONGEST_CAUSE),
+            plain(job.trouble().unwrap_or(""), LONGEST_CAUSE),
         ]
     };
     let header = ["job", "state", "read/s", "checkpoint", "attempt", "restarts", "submitted", ""];

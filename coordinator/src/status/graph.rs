@@ -32,7 +32,7 @@ pub struct OperatorView {
     pub parallelism: usize,
     /// Records taken in since the attempt began; by a source, records read.
     pub records_in: u64,
-    /// Records given out since the attempt began; by a sink, records written.
+    /// Records given out since the attempt began; by a sink, none.
     pub records_out: u64,
     /// Records taken in a second, lately.
     pub records_in_per_second: f64,

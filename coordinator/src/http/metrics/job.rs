@@ -96,12 +96,12 @@ fn operators(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     }
     families.counter(
         "weir_operator_records_in",
-        "Records that an operator took in, or a source read",
+        "Records that an operator took in, a source read, or a sink wrote",
         all().map(|(job, operator)| Sample::new(labels(job, operator), operator.records_in)),
     )?;
     families.counter(
         "weir_operator_records_out",
-        "Records that an operator gave out, or a sink wrote",
+        "Records that an operator gave out",
         all().map(|(job, operator)| Sample::new(labels(job, operator), operator.records_out)),
     )?;
     families.gauge(

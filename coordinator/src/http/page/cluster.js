@@ -7,6 +7,9 @@ import { ago, bytes, coarse, compact, countOf, number, state } from "./format.js
 /** A job's address within the page. */
 export const jobLink = (id) => `#/jobs/${encodeURIComponent(id)}`;
 
+/** States that want a reason. */
+export const NOT_WELL = new Set(["FAILING", "RESTARTING", "FAILED"]);
+
 const sum = (items, value) => items.reduce((total, item) => total + value(item), 0);
 
 /** A number with its name. */
@@ -27,6 +30,11 @@ function tiles(cluster, history) {
     tile("Records read", `${compact(sum(cluster.jobs, (job) => job.records_in_per_second))}/s`, null, sparkline(history)),
     tile("Workers", number(usable.length), lost > 0 ? `${number(lost)} out of reach` : "all in reach"),
     tile("Slots in use", number(slots - free), `of ${number(slots)}`));
+}
+
+/** What somebody who sees a job in its state will ask: what it waits for, or why it is not well. */
+function trouble(job) {
+  return job.waiting_for ?? (NOT_WELL.has(job.state) ? job.cause : null);
 }
 
 /** All jobs. */
@@ -50,7 +58,7 @@ function jobsTable({ jobs, as_of_ms: now }) {
     h("tbody", null, jobs.map((job) => h("tr", { "data-key": job.id },
       h("th", { scope: "row" }, h("a", { href: jobLink(job.id) }, job.name),
         job.name !== job.id && h("div", { class: "quiet" }, job.id)),
-      h("td", null, state(job.state), (job.waiting_for ?? job.cause) && h("div", { class: "why" }, job.waiting_for ?? job.cause)),
+      h("td", null, state(job.state), trouble(job) && h("div", { class: "why" }, trouble(job))),
       h("td", { class: "number" }, compact(job.records_in_per_second)),
       h("td", { class: "number" }, job.last_checkpoint === null ? "none yet" : number(job.last_checkpoint)),
       h("td", { class: "number" }, number(job.attempt)),

@@ -1,7 +1,7 @@
 // Draws a job's graph: a box for each task, its fused operators in it, and the streams between tasks with their partitioner.
 //
-// Layout: tasks in layers by their longest way from a source, each as high as the operators that feed it. Within a task the
-// operators form a tree: the way on stands below its producer, side outputs are set in.
+// Layout: tasks in layers by their longest way from a source, each as high as the operators that feed it; on a narrow screen
+// one below the other. Within a task the operators form a tree: the way on stands below its producer, side outputs are set in.
 
 import { s } from "./dom.js";
 import { compact, earliest, percent, watermark } from "./format.js";
@@ -9,6 +9,8 @@ import { compact, earliest, percent, watermark } from "./format.js";
 const TASK_WIDTH = 252;
 const TASK_GAP_X = 112;
 const TASK_GAP_Y = 26;
+const STACK_GAP = 46;
+const LANE = 22;
 const HEADER = 58;
 const PADDING = 10;
 const OPERATOR_HEIGHT = 42;
@@ -23,8 +25,9 @@ const LEAST_SCALE = 0.75;
 
 /** The graph of a job as an SVG element, a little smaller than life where `available` pixels ask for it. */
 export function drawGraph(graph, nowMs, available) {
-  const tasks = arrange(graph);
-  const width = Math.max(...tasks.map((task) => task.x + TASK_WIDTH)) + MARGIN;
+  const isNarrow = available < 2 * TASK_WIDTH + TASK_GAP_X;
+  const tasks = isNarrow ? stack(graph) : arrange(graph);
+  const width = Math.max(...tasks.map((task) => task.x + TASK_WIDTH)) + MARGIN + (isNarrow ? LANE : 0);
   const height = Math.max(...tasks.map((task) => task.y + task.height)) + MARGIN;
   const scale = Math.min(1, Math.max(LEAST_SCALE, available / width));
   const size = { width: Math.floor(width * scale), height: Math.floor(height * scale) };
@@ -33,7 +36,7 @@ export function drawGraph(graph, nowMs, available) {
     s("defs", null,
       s("marker", { id: "arrow", viewBox: "0 0 8 8", refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" },
         s("path", { d: "M0 0.5 L7.5 4 L0 7.5 Z", class: "arrow" }))),
-    crossings(graph, tasks).map(drawCrossing),
+    crossings(graph, tasks).map(isNarrow ? drawDescent : drawCrossing),
     tasks.map((task) => drawTask(task, nowMs)));
 }
 
@@ -54,6 +57,17 @@ function arrange(graph) {
   });
   const top = Math.min(...tasks.map((task) => task.y));
   for (const task of tasks) task.y += MARGIN - top;
+  return tasks;
+}
+
+/** One task below the other, producers first. */
+function stack(graph) {
+  const tasks = layer(graph, fuse(graph)).flat();
+  let free = MARGIN;
+  tasks.forEach((task, order) => {
+    Object.assign(task, { x: MARGIN, y: free, order });
+    free += task.height + STACK_GAP;
+  });
   return tasks;
 }
 
@@ -139,16 +153,37 @@ function crossings(graph, tasks) {
 
 // --- how they look --------------------------------------------------------------------------------------------------
 
+/** What an edge is, in full. */
+function explain(edge) {
+  const port = edge.port === "main" ? "" : `${edge.port.replace("_", " ")}, `;
+  return `${port}${edge.partitioner}${edge.key.length > 0 ? ` by ${edge.key.join(", ")}` : ""}`;
+}
+
+/** A stream between stacked tasks: straight down to the next one, or past the others on a lane beside them. */
+function drawDescent({ edge, from, to }) {
+  const title = s("title", null, `${edge.from} → ${edge.to}: ${explain(edge)}`);
+  if (to.task.order === from.task.order + 1) {
+    const x = MARGIN + PADDING + SPINE;
+    const y = to.task.y - STACK_GAP / 2;
+    return s("g", { class: "edge" }, title,
+      s("path", { d: `M${x} ${from.task.y + from.task.height} V${to.task.y}`, "marker-end": "url(#arrow)" }),
+      s("text", { x: x + 12, y: y + 4 }, cut(explain(edge), 34)));
+  }
+  const right = MARGIN + TASK_WIDTH;
+  const [y1, y2] = [from, to].map((end) => end.task.y + rowTop(end.place.row) + OPERATOR_HEIGHT / 2);
+  const path = `M${right - PADDING} ${y1} H${right + LANE / 2} V${y2} H${right - PADDING + 1}`;
+  return s("g", { class: "edge" }, title, s("path", { d: path, "marker-end": "url(#arrow)" }));
+}
+
 function drawCrossing({ edge, from, to }) {
   const middle = OPERATOR_HEIGHT / 2;
   const [x1, y1] = [from.task.x + TASK_WIDTH - PADDING, from.task.y + rowTop(from.place.row) + middle];
   const [x2, y2] = [to.task.x + PADDING - 1, to.task.y + rowTop(to.place.row) + middle];
   const bend = Math.max(40, (x2 - x1) / 2);
-  const label = edge.partitioner + (edge.key.length > 0 ? ` by ${edge.key.join(", ")}` : "");
   const port = edge.port === "main" ? "" : `${edge.port.replace("_", " ")}, `;
   const x = to.task.x - 12;
   return s("g", { class: "edge" },
-    s("title", null, `${edge.from} → ${edge.to}: ${port}${label}`),
+    s("title", null, `${edge.from} → ${edge.to}: ${explain(edge)}`),
     s("path", { d: `M${x1} ${y1} C${x1 + bend} ${y1} ${x2 - bend} ${y2} ${x2} ${y2}`, "marker-end": "url(#arrow)" }),
     s("text", { x, y: y2 - 8, "text-anchor": "end" }, cut(port + edge.partitioner, 15)),
     edge.key.length > 0 && s("text", { x, y: y2 + 15, "text-anchor": "end", class: "key" }, cut(edge.key.join(", "), 15)));

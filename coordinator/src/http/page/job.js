@@ -1,7 +1,7 @@
 // The view of one job: its graph, its subtasks, its checkpoints, its restarts and their causes.
 
 import { bars, sparkline } from "./charts.js";
-import { tile } from "./cluster.js";
+import { NOT_WELL, tile } from "./cluster.js";
 import { h } from "./dom.js";
 import { ago, bytes, clock, compact, countOf, earliest, meter, number, span, state, watermark } from "./format.js";
 import { drawGraph, level } from "./graph.js";
@@ -20,7 +20,7 @@ export function jobView({ job, history }) {
       job.name !== job.id && h("span", { class: "quiet" }, job.id),
       buttons(job)),
     job.waiting_for && h("p", { class: "notice" }, h("strong", null, "Waiting: "), job.waiting_for),
-    job.cause && h("p", { class: job.state === "FAILED" ? "notice bad" : "notice" }, h("strong", null, "Cause: "), job.cause),
+    NOT_WELL.has(job.state) && job.cause && h("p", { class: job.state === "FAILED" ? "notice bad" : "notice" }, h("strong", null, "Cause: "), job.cause),
     tiles(job, now, history),
     graphSection(job, now),
     h("div", { class: "columns" }, checkpointSection(job, now), restartSection(job, now)),

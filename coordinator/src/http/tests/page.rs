@@ -10,14 +10,16 @@ use crate::{
 use axum::{
     Router,
     extract::Request,
+    http::header::CONTENT_TYPE,
     middleware::{self, Next},
-    response::{IntoResponse, Response},
+    response::{Html, IntoResponse, Response},
+    routing::get as get_route,
 };
 use std::{
     path::PathBuf,
     process::Stdio,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -173,6 +175,50 @@ async fn hostile_names_stay_text() {
         // A resource or script that the policy had to stop would be told of here.
         assert_eq!(console.iter().filter(|line| !line.contains("404")).count(), 0, "{view}: {console:?}");
     }
+}
+
+/// A person in a hurry: presses a button of the job's view, and answers the question that comes.
+const PRESS: &str = r#"
+const answer = location.search.slice(1);
+const wait = setInterval(() => {
+  const button = document.querySelector("[data-action=drain]");
+  if (button === null) return;
+  clearInterval(wait);
+  button.click();
+  document.getElementById(answer).click();
+}, 50);
+"#;
+
+/// Jobs, and whether they are to be drained; absent when they are canceled.
+type Asked = Arc<Mutex<Vec<(String, Option<bool>)>>>;
+
+/// The page with that person in it, and what was asked for.
+fn pressed() -> (Router, Asked) {
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    let router = serve_snapshot(fixture::snapshot(), move |job, drain| {
+        log.lock().unwrap().push((job.to_string(), drain));
+        Ok(())
+    });
+    let html = FILES[0].2.replace("</head>", "<script type=\"module\" src=\"press.js\"></script></head>");
+    let press = get_route(|| async { ([(CONTENT_TYPE, "text/javascript")], PRESS) });
+    let page = get_route(move || async move { Html(html) });
+    (router.route("/press.js", press).route("/pressed", page), asked)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_action_is_asked_for_only_after_a_yes() {
+    let Some(program) = chromium() else { return };
+    let (router, asked) = pressed();
+    let server = start(router).await;
+    let (page, console) = elements(&program, &server, "pressed?confirm-no#/jobs/ad-click").await;
+    assert_eq!(*asked.lock().unwrap(), vec![], "{page}");
+    assert_eq!(console, Vec::<String>::new());
+
+    let (page, console) = elements(&program, &server, "pressed?confirm-yes#/jobs/ad-click").await;
+    assert_shows(&page, &["ad-click: asked for. Its state says how far it is."]);
+    assert_eq!(*asked.lock().unwrap(), vec![("ad-click".to_string(), Some(true))]);
+    assert_eq!(console, Vec::<String>::new());
 }
 
 /// Answers the cluster's description only for the requests whose number, from 0, is told to be good.
