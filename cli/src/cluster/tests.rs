@@ -126,7 +126,7 @@ coordinator 1 (leader), Weir 0.1.0, up 2 d 4 h; 1 worker, 1 of 2 slots in use
  ad-click     RUNNING    12,346       1,840        2         1  2 h 1 min ago
  talkingdata  SCHEDULED       0        none        0         0  48 s ago       needs 4 slots, 2 free
 
- worker  state      slots in use  heartbeat      sent    received  data address
+ worker  state      slots in use  heartbeat        sent  received  data address
  w-1     available  1 of 2        0 s ago        4.2 GB     910 B  10.0.0.7:7071
  w-2     lost       0 of 2        1 min 1 s ago  4.2 GB     910 B  10.0.0.7:7071
 ";

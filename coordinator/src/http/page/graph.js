@@ -177,9 +177,9 @@ function drawDescent({ edge, from, to }) {
 
 function drawCrossing({ edge, from, to }) {
   const middle = OPERATOR_HEIGHT / 2;
-  const [x1, y1] = [from.task.x + TASK_WIDTH - PADDING, from.task.y + rowTop(from.place.row) + middle];
-  const [x2, y2] = [to.task.x + PADDING - 1, to.task.y + rowTop(to.place.row) + middle];
-  const bend = Math.max(40, (x2 - x1) / 2);
+  const [x1, y1] = [from.task.x + TASK_WIDTH, from.task.y + rowTop(from.place.row) + middle];
+  const [x2, y2] = [to.task.x - 1, to.task.y + rowTop(to.place.row) + middle];
+  const bend = (x2 - x1) / 2;
   const port = edge.port === "main" ? "" : `${edge.port.replace("_", " ")}, `;
   const x = to.task.x - 12;
   return s("g", { class: "edge" },
@@ -224,7 +224,7 @@ function drawOperator(place, nowMs) {
     parent && connector(place),
     s("rect", { class: "box", x: left, y: top, width, height: OPERATOR_HEIGHT, rx: 6 }),
     s("rect", { class: "pressure", x: left, y: top + 6, width: 4, height: OPERATOR_HEIGHT - 12, rx: 2 }),
-    s("text", { class: "name", x: left + 12, y: top + 17 }, cut(operator.id, Math.floor((width - 18) / 6.9))),
+    s("text", { class: "name", x: left + 12, y: top + 17 }, cut(operator.id, Math.floor((width - 18) / 7.3))),
     s("text", { class: "rate", x: left + 12, y: top + 33 }, rates(operator)));
 }
 
