@@ -93,10 +93,10 @@ struct DictionaryCache {
 #[derive(Debug)]
 struct KnownDictionary {
     values: ArrayRef,
-    /// By entry; zero where it has not been computed yet. Empty until the dictionary is seen again.
+    /// By entry; empty as long as rows are hashed one by one.
     hashes: Vec<u128>,
-    /// All of them have been computed.
-    is_complete: bool,
+    /// Rows that have referred to it.
+    rows: usize,
     used_at: u64,
 }
 
@@ -133,6 +133,8 @@ impl KeyHasher {
             [] => Ok(vec![combine(&[]); batch.num_rows()]),
             [one] => Ok(std::mem::take(one)),
             [first, second] => Ok(first.iter().zip(second.iter()).map(|(a, b)| combine(&[*a, *b])).collect()),
+            [a, b, c] => Ok(combine_rows([a, b, c])),
+            [a, b, c, d] => Ok(combine_rows([a, b, c, d])),
             many => {
                 let width = many.len();
                 let mut bytes = vec![0u8; width * 16];
@@ -147,6 +149,17 @@ impl KeyHasher {
             }
         }
     }
+}
+
+/// As [`combine`], row by row. With a number of columns that the compiler knows nothing is copied in a loop.
+fn combine_rows<const COLUMNS: usize>(columns: [&mut Vec<u128>; COLUMNS]) -> Vec<u128> {
+    let rows = columns.iter().map(|column| column.len()).min().unwrap_or(0);
+    let columns = columns.each_ref().map(|column| &column[..rows]);
+    let row_hash = |row: usize| {
+        let value_hashes = columns.map(|column| column[row].to_le_bytes());
+        xxh3_128_with_seed(value_hashes.as_flattened(), SEED)
+    };
+    (0..rows).map(row_hash).collect()
 }
 
 fn names(batch: &RecordBatch) -> String {
@@ -167,38 +180,27 @@ impl DictionaryCache {
             out.extend(std::iter::repeat_n(null, column.len()));
             return Ok(());
         }
-        let (known, is_known) = self.look_up(values);
-        // A dictionary seen for the first time and larger than the batch: hash the rows, in case it is not seen again.
-        let by_rows = !is_known && values.len() > column.len();
-        // The layout that our own sources give: keys and texts are read where they lie.
-        if let Some(keys) = column.as_any().downcast_ref::<DictionaryArray<Int32Type>>().map(DictionaryArray::keys)
-            && let Some(texts) = values.as_string_opt::<i32>()
-            && keys.null_count() + texts.null_count() == 0
-        {
-            let keys = keys.values().iter().map(|key| *key as usize);
-            if by_rows {
-                out.extend(keys.map(|key| hash_text(texts.value(key))));
-            } else {
-                let hashes = &mut known.hashes;
-                hashes.resize(texts.len(), 0);
-                out.extend(keys.map(|key| {
-                    if hashes[key] == 0 {
-                        hashes[key] = hash_text(texts.value(key));
-                    }
-                    hashes[key]
-                }));
+        let known = self.look_up(values);
+        known.rows = known.rows.saturating_add(column.len());
+        // The layout that our own sources give: keys are read where they lie.
+        let plain_keys = column.as_any().downcast_ref::<DictionaryArray<Int32Type>>().map(DictionaryArray::keys);
+        let plain_keys = plain_keys.filter(|keys| keys.null_count() == 0).map(|keys| keys.values());
+        // All entries are hashed, one after the other, when rows have come for half of them: it may be the last batch.
+        if known.hashes.is_empty() && known.rows < values.len() / 2 {
+            match (plain_keys, values.as_string_opt::<i32>().filter(|texts| texts.null_count() == 0)) {
+                (Some(keys), Some(texts)) => out.extend(keys.iter().map(|key| hash_text(texts.value(*key as usize)))),
+                _ => hash_plain(&arrow::compute::cast(column, values.data_type())?, out)?,
             }
             return Ok(());
         }
-        if by_rows {
-            return hash_plain(&arrow::compute::cast(column, values.data_type())?, out);
-        }
-        if !known.is_complete {
-            known.hashes.clear();
+        if known.hashes.is_empty() {
             hash_plain(values, &mut known.hashes)?;
-            known.is_complete = true;
         }
         let hashes = &known.hashes;
+        if let Some(keys) = plain_keys {
+            out.extend(keys.iter().map(|key| hashes[*key as usize]));
+            return Ok(());
+        }
         let keys = dictionary.normalized_keys();
         match column.nulls() {
             None => out.extend(keys.iter().map(|key| hashes[*key])),
@@ -210,20 +212,18 @@ impl DictionaryCache {
         Ok(())
     }
 
-    /// What is known of a dictionary, and whether it has been seen before.
-    fn look_up(&mut self, values: &ArrayRef) -> (&mut KnownDictionary, bool) {
+    /// What is known of a dictionary, from now on if nothing has been.
+    fn look_up(&mut self, values: &ArrayRef) -> &mut KnownDictionary {
         self.batches += 1;
         let now = self.batches;
         let found = self.known.iter().position(|known| same_array(&known.values, values));
         let at = found.unwrap_or_else(|| {
             self.known.retain(|known| known.used_at + FORGOTTEN_AFTER > now);
-            let fresh =
-                KnownDictionary { values: values.clone(), hashes: Vec::new(), is_complete: false, used_at: now };
-            self.known.push(fresh);
+            self.known.push(KnownDictionary { values: values.clone(), hashes: Vec::new(), rows: 0, used_at: now });
             self.known.len() - 1
         });
         self.known[at].used_at = now;
-        (&mut self.known[at], found.is_some())
+        &mut self.known[at]
     }
 }
 
@@ -356,6 +356,18 @@ mod tests {
         let expected = KeyHasher::new(vec!["k".into()]).hash(&one("k", plain)).unwrap();
         for _ in 0..3 {
             assert_eq!(hasher.hash(&one("k", dictionary.clone())).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn keys_of_any_number_of_columns_are_combined_from_their_value_hashes() {
+        for width in 1..=6i64 {
+            let names: Vec<String> = (0..width).map(|n| format!("k{n}")).collect();
+            let column = |n: i64| -> ArrayRef { Arc::new(Int64Array::from(vec![n, n + 10])) };
+            let columns = names.iter().zip(0..).map(|(name, n)| (name.as_str(), column(n)));
+            let hashes = KeyHasher::new(names.clone()).hash(&RecordBatch::try_from_iter(columns).unwrap()).unwrap();
+            let row = |first: i64| (first..first + width).map(hash_integer).collect::<Vec<_>>();
+            assert_eq!(hashes, [combine(&row(0)), combine(&row(10))]);
         }
     }
 
