@@ -1,4 +1,4 @@
-//! Metrics of jobs, their operators and their subtasks.
+//! Metrics of jobs, their operators and their subtasks. Their label is `job_id`: `job` is what Prometheus calls its own target.
 
 use super::{
     family::{Families, Sample},
@@ -15,7 +15,7 @@ pub(super) fn jobs(families: &mut Families, snapshot: &Snapshot) -> fmt::Result 
 }
 
 fn label(job: &JobStatus) -> Vec<(&'static str, &str)> {
-    vec![("job", &job.id)]
+    vec![("job_id", &job.id)]
 }
 
 fn state(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
@@ -23,7 +23,7 @@ fn state(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     families.gauge(
         "weir_job_state",
         "1 for the state that a job is in",
-        jobs().map(|job| Sample::new(vec![("job", job.id.as_str()), ("state", job.state.as_str())], 1.0)),
+        jobs().map(|job| Sample::new(vec![("job_id", job.id.as_str()), ("state", job.state.as_str())], 1.0)),
     )?;
     families.gauge(
         "weir_job_waiting",
@@ -92,7 +92,7 @@ fn checkpoints(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
 fn operators(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     let all = || snapshot.jobs.values().flat_map(|job| job.graph.operators.iter().map(move |operator| (job, operator)));
     fn labels<'a>(job: &'a JobStatus, operator: &'a OperatorView) -> Vec<(&'static str, &'a str)> {
-        vec![("job", &job.id), ("operator", &operator.id)]
+        vec![("job_id", &job.id), ("operator", &operator.id)]
     }
     families.counter(
         "weir_operator_records_in",
@@ -139,7 +139,7 @@ fn subtasks(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     fn labels(job: &JobStatus, subtask: &SubtaskView) -> Vec<(&'static str, String)> {
         let worker = subtask.worker.clone().unwrap_or_default();
         let (task, index) = (subtask.task.to_string(), subtask.index.to_string());
-        vec![("job", job.id.clone()), ("task", task), ("subtask", index), ("worker", worker)]
+        vec![("job_id", job.id.clone()), ("task", task), ("subtask", index), ("worker", worker)]
     }
     families.counter(
         "weir_subtask_records_in",

@@ -105,14 +105,14 @@ async fn they_say_what_the_board_says() {
     let answer = get(&serve_snapshot(fixture::snapshot(), |_, _| Ok(())), "/metrics").await;
     assert_eq!(answer.header("content-type"), "application/openmetrics-text; version=1.0.0; charset=utf-8");
     let samples = parse(&answer.text).unwrap();
-    let job: &[(&str, &str)] = &[("job", "ad-click")];
+    let job: &[(&str, &str)] = &[("job_id", "ad-click")];
     for (name, labels, expected) in [
         ("weir_build_info", &[("version", "0.1.0")][..], 1.0),
         ("weir_coordinator_leader", &[], 1.0),
         ("weir_jobs", &[("state", "RUNNING")], 1.0),
         ("weir_jobs", &[("state", "RESTARTING")], 0.0),
-        ("weir_job_state", &[("job", "revenue"), ("state", "FAILED")], 1.0),
-        ("weir_job_waiting", &[("job", "talkingdata")], 1.0),
+        ("weir_job_state", &[("job_id", "revenue"), ("state", "FAILED")], 1.0),
+        ("weir_job_waiting", &[("job_id", "talkingdata")], 1.0),
         ("weir_job_restarts_total", job, 2.0),
         ("weir_job_attempt", job, 3.0),
         ("weir_job_checkpoints_total", job, 1840.0),
@@ -120,17 +120,17 @@ async fn they_say_what_the_board_says() {
         ("weir_job_checkpoint_written_bytes_total", job, 13_340_220_112.0),
         ("weir_job_last_checkpoint_number", job, 1840.0),
         ("weir_job_committed_checkpoint_number", job, 1839.0),
-        ("weir_operator_records_in_total", &[("job", "ad-click"), ("operator", "dedup.unique")], 711_180_000.0),
-        ("weir_operator_backpressure_ratio", &[("job", "ad-click"), ("operator", "source.clicks")], 0.57),
-        ("weir_operator_watermark_lag_seconds", &[("job", "ad-click"), ("operator", "source.clicks")], 15.2),
+        ("weir_operator_records_in_total", &[("job_id", "ad-click"), ("operator", "dedup.unique")], 711_180_000.0),
+        ("weir_operator_backpressure_ratio", &[("job_id", "ad-click"), ("operator", "source.clicks")], 0.57),
+        ("weir_operator_watermark_lag_seconds", &[("job_id", "ad-click"), ("operator", "source.clicks")], 15.2),
         (
             "weir_operator_counted_total",
-            &[("job", "ad-click"), ("operator", "dedup.unique"), ("counter", "duplicates")],
+            &[("job_id", "ad-click"), ("operator", "dedup.unique"), ("counter", "duplicates")],
             60_120_881.0,
         ),
         (
             "weir_subtask_busy_ratio",
-            &[("job", "ad-click"), ("task", "1"), ("subtask", "0"), ("worker", "w-1f3a90")],
+            &[("job_id", "ad-click"), ("task", "1"), ("subtask", "0"), ("worker", "w-1f3a90")],
             0.81,
         ),
         ("weir_worker_slots_free", &[("worker", "w-b0d518")], 4.0),
@@ -145,7 +145,7 @@ async fn they_say_what_the_board_says() {
 async fn a_watermark_that_is_not_there_or_at_its_end_has_no_lag() {
     let samples = parse(&as_text(Arc::new(fixture::snapshot())).unwrap()).unwrap();
     for job in ["talkingdata", "backfill-2025-10"] {
-        let labels = [("job", job), ("operator", "source.clicks")];
+        let labels = [("job_id", job), ("operator", "source.clicks")];
         assert_eq!(of(&samples, "weir_operator_watermark_lag_seconds", &labels), None, "{job}");
         assert_eq!(of(&samples, "weir_operator_records_in_total", &labels), Some(0.0), "{job}");
     }
@@ -154,7 +154,7 @@ async fn a_watermark_that_is_not_there_or_at_its_end_has_no_lag() {
 #[test]
 fn hostile_names_stay_within_their_quotes() {
     let samples = parse(&as_text(Arc::new(fixture::hostile_snapshot())).unwrap()).unwrap();
-    assert_eq!(of(&samples, "weir_job_restarts_total", &[("job", fixture::HOSTILE)]), Some(2.0));
+    assert_eq!(of(&samples, "weir_job_restarts_total", &[("job_id", fixture::HOSTILE)]), Some(2.0));
 }
 
 #[test]
