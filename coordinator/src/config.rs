@@ -62,7 +62,7 @@ impl CoordinatorSettings {
 impl Default for RestartPolicy {
     fn default() -> Self {
         RestartPolicy {
-            most_failures: 5,
+            most_failures: 10,
             first_backoff: Duration::from_millis(200),
             longest_backoff: Duration::from_secs(10),
         }

@@ -158,7 +158,7 @@ impl CrashPlan {
     }
 
     fn hit(&self, name: &'static str) -> Result<()> {
-        let crash = || EngineError { kind: ErrorKind::Crash, message: format!("crash asked for at '{name}'") };
+        let crash = || EngineError::of(ErrorKind::Crash, format!("crash asked for at '{name}'"));
         if self.crashed() {
             return Err(crash());
         }

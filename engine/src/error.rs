@@ -1,5 +1,6 @@
 //! The one error type of the runtime: whose fault it is, and what can be done about it.
 
+use crate::element::Origin;
 use std::fmt;
 
 /// Who has to act.
@@ -28,6 +29,8 @@ pub struct EngineError {
     pub kind: ErrorKind,
     /// The whole sentence, causes included.
     pub message: String,
+    /// The records that were being processed, where that is known.
+    pub origin: Option<Box<Origin>>,
 }
 
 /// Result of anything in the runtime.
@@ -36,32 +39,46 @@ pub type Result<T, E = EngineError> = std::result::Result<T, E>;
 impl EngineError {
     /// The definition or a setting is wrong.
     pub fn definition(message: impl Into<String>) -> Self {
-        EngineError { kind: ErrorKind::Definition, message: message.into() }
+        EngineError::of(ErrorKind::Definition, message)
     }
 
     /// Input, output or storage refused.
     pub fn io(message: impl Into<String>) -> Self {
-        EngineError { kind: ErrorKind::Io, message: message.into() }
+        EngineError::of(ErrorKind::Io, message)
     }
 
     /// Stored state is damaged.
     pub fn corrupt(message: impl Into<String>) -> Self {
-        EngineError { kind: ErrorKind::Corrupt, message: message.into() }
+        EngineError::of(ErrorKind::Corrupt, message)
     }
 
     /// Another owner took over.
     pub fn fenced(message: impl Into<String>) -> Self {
-        EngineError { kind: ErrorKind::Fenced, message: message.into() }
+        EngineError::of(ErrorKind::Fenced, message)
     }
 
     /// Somebody that this one depends on is gone.
     pub fn disconnected(message: impl Into<String>) -> Self {
-        EngineError { kind: ErrorKind::Disconnected, message: message.into() }
+        EngineError::of(ErrorKind::Disconnected, message)
     }
 
     /// A broken invariant of ours.
     pub fn internal(message: impl Into<String>) -> Self {
-        EngineError { kind: ErrorKind::Internal, message: message.into() }
+        EngineError::of(ErrorKind::Internal, message)
+    }
+
+    /// The same error, about these records.
+    pub fn with_origin(mut self, origin: &Origin) -> Self {
+        if self.origin.is_none() {
+            self.message = format!("{origin}: {}", self.message);
+            self.origin = Some(Box::new(origin.clone()));
+        }
+        self
+    }
+
+    /// An error of a kind.
+    pub fn of(kind: ErrorKind, message: impl Into<String>) -> Self {
+        EngineError { kind, message: message.into(), origin: None }
     }
 
     /// The same error, with what was being done in front.

@@ -2,6 +2,7 @@
 
 use crate::{
     checkpoint::pending::Acknowledgement,
+    element::Origin,
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, CheckpointId, SubtaskId},
     task::{Report, SourceCommand},
@@ -52,6 +53,24 @@ impl From<pb::SubtaskId> for SubtaskId {
     }
 }
 
+impl From<&Origin> for pb::Origin {
+    fn from(origin: &Origin) -> Self {
+        pb::Origin {
+            source: origin.source.clone(),
+            split: origin.split.clone(),
+            from: origin.from,
+            to: origin.to,
+            record: origin.record,
+        }
+    }
+}
+
+impl From<pb::Origin> for Origin {
+    fn from(origin: pb::Origin) -> Self {
+        Origin { source: origin.source, split: origin.split, from: origin.from, to: origin.to, record: origin.record }
+    }
+}
+
 impl From<&EngineError> for pb::Failure {
     fn from(error: &EngineError) -> Self {
         use pb::failure::Kind;
@@ -64,7 +83,11 @@ impl From<&EngineError> for pb::Failure {
             ErrorKind::Internal => Kind::Internal,
             ErrorKind::Crash => Kind::Crash,
         };
-        pb::Failure { kind: kind.into(), message: error.message.clone() }
+        pb::Failure {
+            kind: kind.into(),
+            message: error.message.clone(),
+            origin: error.origin.as_deref().map(Into::into),
+        }
     }
 }
 
@@ -80,7 +103,8 @@ impl From<pb::Failure> for EngineError {
             Kind::Internal => ErrorKind::Internal,
             Kind::Crash => ErrorKind::Crash,
         };
-        EngineError { kind, message: failure.message }
+        let origin = failure.origin.map(|origin| Box::new(origin.into()));
+        EngineError { kind, message: failure.message, origin }
     }
 }
 
@@ -212,7 +236,16 @@ mod tests {
             Report::Acknowledged(acknowledgement),
             Report::Exhausted(subtask),
             Report::Finished(subtask),
-            Report::Failed(subtask, EngineError::disconnected("gone")),
+            Report::Failed(
+                subtask,
+                EngineError::disconnected("gone").with_origin(&Origin {
+                    source: "source.clicks".into(),
+                    split: "a.log".into(),
+                    from: 1,
+                    to: 2,
+                    record: Some(1),
+                }),
+            ),
         ];
         for report in reports {
             let wire = report_to_wire(&key(), &report).unwrap();

@@ -158,6 +158,7 @@ mod tests {
                 .unwrap(),
             split_watermarks: Some(vec![10, 11, 12, 13].into()),
             key_hashes: None,
+            origin: None,
         }
     }
 

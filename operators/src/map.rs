@@ -207,6 +207,7 @@ mod tests {
             columns: RecordBatch::try_from_iter_with_nullable([("ad_id", ads, true), ("cost", costs, true)]).unwrap(),
             split_watermarks: Some(vec![10, 20, 30, 40].into()),
             key_hashes: Some(KeyHashes { columns: vec!["ad_id".into()].into(), hashes: Arc::new(vec![1, 2, 3, 4]) }),
+            origin: None,
         }
     }
 

@@ -143,5 +143,5 @@ fn clicks(rows: usize) -> Result<Batch> {
     let columns = [("time", time), ("ad", ad), ("user", user), ("ip", ip), ("country", country)];
     let hashes = Arc::new(numbers().map(|n| u128::from(n as u64) << 64 | n as u128).collect());
     let key_hashes = Some(KeyHashes { columns: vec!["ad".to_string()].into(), hashes });
-    Ok(Batch { columns: RecordBatch::try_from_iter(columns)?, split_watermarks: None, key_hashes })
+    Ok(Batch { key_hashes, ..Batch::new(RecordBatch::try_from_iter(columns)?) })
 }

@@ -15,6 +15,7 @@ use tokio::{sync::mpsc, task::JoinHandle};
 use weir_engine::{
     channel::ChannelSender,
     checkpoint::CheckpointStore,
+    element::Origin,
     error::{EngineError, Result},
     graph::{ExecutionGraph, JobGraph},
     ids::{Attempt, CheckpointId, SubtaskId},
@@ -46,6 +47,8 @@ pub struct Assignment {
     pub addresses: BTreeMap<String, String>,
     /// What a data connection of this attempt must show.
     pub token: Vec<u8>,
+    /// Records that the last attempt failed on.
+    pub suspect: Option<Origin>,
 }
 
 impl Assignment {
@@ -74,6 +77,7 @@ impl Assignment {
             placement,
             addresses,
             token: deploy.token.to_vec(),
+            suspect: deploy.suspect.map(Origin::from),
         })
     }
 
@@ -224,6 +228,7 @@ impl Host {
             store: assignment.store.clone(),
             attempt: self.key.attempt,
             observer: self.observer.clone(),
+            suspect: assignment.suspect.clone().map(Arc::new),
             reports,
         };
         let factory = self.components.factory.clone();

@@ -13,6 +13,7 @@ use std::{
 use tokio::sync::mpsc;
 use weir_engine::{
     checkpoint::{CheckpointStore, Manifest},
+    element::Origin,
     error::{EngineError, Result},
     graph::ExecutionGraph,
     ids::{CheckpointId, SubtaskId},
@@ -50,11 +51,13 @@ pub struct JobAttempt {
     placement: Placement,
     events: mpsc::UnboundedReceiver<AttemptEvent>,
     observer: Arc<Observer>,
+    /// Records that the attempt before failed on.
+    suspect: Option<Origin>,
     lost_worker: bool,
 }
 
 impl JobAttempt {
-    /// Claims the next attempt of a job for a placement. `None`: the slots are not free any more.
+    /// Claims the next attempt of a job for a placement. Records that the one before failed on are read one by one. `None`: the slots are not free any more.
     ///
     /// # Errors
     /// When storage or the catalog refuses.
@@ -63,6 +66,7 @@ impl JobAttempt {
         job: &Job,
         graph: Arc<ExecutionGraph>,
         placement: Placement,
+        suspect: Option<Origin>,
     ) -> Result<Option<Self>> {
         let components = &context.components;
         let store = (components.open_store)(&context.settings.storage, &job.name)?;
@@ -80,6 +84,7 @@ impl JobAttempt {
             placement,
             events,
             observer: Arc::new(Observer::default()),
+            suspect,
             lost_worker: false,
             key,
         };
@@ -96,7 +101,7 @@ impl JobAttempt {
         &self.key
     }
 
-    /// Runs it until it ends, whether well or not. Dropped, it must be [cleared away](JobAttempt::clear_away) nevertheless.
+    /// Runs it until it ends, whether well or not. It must be [cleared away](JobAttempt::clear_away) then.
     pub async fn run(&mut self, stop: StopSignal) -> AttemptEnd {
         let result = self.try_run(stop).await;
         let made_progress = self.observer.status().checkpoints > 0;
@@ -203,6 +208,7 @@ impl JobAttempt {
             checkpoint: checkpoint.map_or(0, |checkpoint| checkpoint.0),
             placements,
             token: token.to_vec().into(),
+            suspect: self.suspect.as_ref().map(Into::into),
         })
     }
 
@@ -252,7 +258,6 @@ impl JobAttempt {
                 }
             }
         }
-        self.context.workers.close_attempt(&self.key);
         self.context.live.update(&self.key.job, |live| live.placement.clear());
     }
 
@@ -282,5 +287,12 @@ impl JobAttempt {
 
     async fn become_status(&self, status: JobStatus, cause: String) -> Result<()> {
         self.context.become_status(&self.key.job, Some(self.key.attempt), status, cause).await
+    }
+}
+
+impl Drop for JobAttempt {
+    /// A coordinator that leads no more drops what it drove, without a word to workers: they hear it from its successor.
+    fn drop(&mut self) {
+        self.context.workers.close_attempt(&self.key);
     }
 }

@@ -12,6 +12,7 @@ use crate::{
 };
 use std::sync::Arc;
 use weir_engine::{
+    element::Origin,
     error::{EngineError, ErrorKind, Result},
     graph::{ExecutionGraph, JobGraph},
     task::StopSignal,
@@ -38,12 +39,16 @@ pub struct Supervisor {
     name: String,
     /// Failures one after another without progress; workers that were lost do not count.
     failures: u32,
+    /// Records among which one made an attempt fail.
+    suspect: Option<Origin>,
+    /// The record that made the last attempt fail.
+    poison: Option<Origin>,
 }
 
 impl Supervisor {
     /// Of the job of that name.
     pub fn new(context: JobContext, name: &str) -> Self {
-        Supervisor { context, name: name.into(), failures: 0 }
+        Supervisor { context, name: name.into(), failures: 0, suspect: None, poison: None }
     }
 
     /// Until the job is over.
@@ -128,7 +133,7 @@ impl Supervisor {
     async fn run_attempt(&mut self, job: &Job, graph: Arc<ExecutionGraph>, placement: Placement) -> Result<()> {
         let slots = scheduler::slots_taken(&placement);
         self.become_status(JobStatus::Scheduled, format!("slots: {slots:?}")).await?;
-        let claimed = JobAttempt::claim(&self.context, job, graph, placement).await;
+        let claimed = JobAttempt::claim(&self.context, job, graph, placement, self.suspect.clone()).await;
         let mut attempt = match claimed {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return self.failed(EngineError::io("the slots were taken by another job"), true, false).await,
@@ -214,8 +219,14 @@ impl Supervisor {
         if made_progress {
             self.failures = 0;
         }
-        if matches!(error.kind, ErrorKind::Definition | ErrorKind::Corrupt | ErrorKind::Fenced) {
+        // An operator's own complaint about some rows is looked into: it may be about one record.
+        let is_final = matches!(error.kind, ErrorKind::Definition | ErrorKind::Corrupt | ErrorKind::Fenced);
+        if is_final && error.origin.as_ref().is_none_or(|origin| origin.record.is_some()) {
             return self.become_status(JobStatus::Failed, error.message).await;
+        }
+        if !lost_worker && self.is_poison(&error) {
+            let cause = format!("it fails on the same record each time: {}", error.message);
+            return self.become_status(JobStatus::Failed, cause).await;
         }
         self.failures += u32::from(!lost_worker);
         let wait =
@@ -231,6 +242,21 @@ impl Supervisor {
             biased;
             asked = self.watch_for_cancel(&stop) => asked,
             () = env.sleep(wait) => Ok(()),
+        }
+    }
+
+    /// Whether a failure is about the very record that the one before was about. One about many records makes them suspects:
+    /// the next attempt reads them one by one.
+    fn is_poison(&mut self, error: &EngineError) -> bool {
+        match error.origin.as_deref() {
+            Some(record) if record.record.is_some() => {
+                let before = self.poison.replace(record.clone());
+                before.is_some_and(|before| before.is_record(record))
+            }
+            piece => {
+                (self.suspect, self.poison) = (piece.cloned(), None);
+                false
+            }
         }
     }
 

@@ -193,6 +193,6 @@ pub(super) fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl Fn(E) ->
             ErrorKind::Corrupt => "; it is damaged, restore it from a backup",
             _ => "",
         };
-        EngineError { kind, message: format!("cannot {doing} the metadata: {error}{remedy}") }
+        EngineError::of(kind, format!("cannot {doing} the metadata: {error}{remedy}"))
     }
 }

@@ -1,5 +1,6 @@
 //! A batch: columns, and what travels with each row beside them.
 
+use super::Origin;
 use crate::error::Result;
 use arrow::{
     array::{BooleanArray, UInt32Array},
@@ -21,6 +22,8 @@ pub struct Batch {
     pub split_watermarks: Option<ScalarBuffer<i64>>,
     /// Key hashes computed at an exchange, so that a key is hashed once.
     pub key_hashes: Option<KeyHashes>,
+    /// Where the rows were read, as far as they come straight from there.
+    pub origin: Option<Arc<Origin>>,
 }
 
 /// The key hash of every row, and of which columns.
@@ -35,7 +38,7 @@ pub struct KeyHashes {
 impl Batch {
     /// Rows with nothing beside them.
     pub fn new(columns: RecordBatch) -> Self {
-        Batch { columns, split_watermarks: None, key_hashes: None }
+        Batch { columns, split_watermarks: None, key_hashes: None, origin: None }
     }
 
     /// Number of rows.
@@ -57,7 +60,7 @@ impl Batch {
     #[must_use]
     pub fn with_columns(&self, columns: RecordBatch) -> Self {
         debug_assert_eq!(columns.num_rows(), self.len());
-        Batch { columns, split_watermarks: self.split_watermarks.clone(), key_hashes: self.key_hashes.clone() }
+        Batch { columns, ..self.clone() }
     }
 
     /// The rows where `keep` is true.
@@ -76,7 +79,7 @@ impl Batch {
             columns: key.columns.clone(),
             hashes: Arc::new(rows().map(|row| key.hashes[row]).collect()),
         });
-        Ok(Batch { columns, split_watermarks, key_hashes })
+        Ok(Batch { columns, split_watermarks, key_hashes, origin: self.origin.clone() })
     }
 
     /// The rows at `rows`, in that order.
@@ -91,7 +94,7 @@ impl Batch {
             columns: key.columns.clone(),
             hashes: Arc::new(at().map(|row| key.hashes[row]).collect()),
         });
-        Ok(Batch { columns, split_watermarks, key_hashes })
+        Ok(Batch { columns, split_watermarks, key_hashes, origin: self.origin.clone() })
     }
 
     /// A run of rows, without copying the columns.
@@ -104,6 +107,7 @@ impl Batch {
                 columns: key.columns.clone(),
                 hashes: Arc::new(key.hashes[offset..offset + length].to_vec()),
             }),
+            origin: self.origin.clone(),
         }
     }
 
@@ -142,6 +146,7 @@ mod tests {
             columns: RecordBatch::try_from_iter([("n", column)]).unwrap(),
             split_watermarks: Some(vec![0, 1, 2, 3].into()),
             key_hashes: Some(KeyHashes { columns: vec!["n".to_string()].into(), hashes: Arc::new(vec![5, 6, 7, 8]) }),
+            origin: None,
         }
     }
 

@@ -1,8 +1,10 @@
 //! What flows on an edge: a batch of rows, or one of four signals.
 
 mod batch;
+mod origin;
 
 pub use batch::{Batch, KeyHashes};
+pub use origin::Origin;
 
 use crate::ids::CheckpointId;
 

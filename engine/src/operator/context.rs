@@ -1,6 +1,6 @@
 //! What an operator is told about where it runs, and the counters it keeps.
 
-use crate::{env::Env, ids::Attempt, key_group::KeyGroupRange};
+use crate::{element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -30,6 +30,8 @@ pub struct OperatorContext {
     pub env: Env,
     /// Counters of this instance; they are part of every checkpoint and continue after a restore.
     pub counters: Counters,
+    /// Records that the last attempt failed on: a source gives them out one by one, so that the next failure names one.
+    pub suspect: Option<Arc<Origin>>,
 }
 
 impl OperatorContext {
@@ -46,6 +48,7 @@ impl OperatorContext {
             attempt: Attempt(1),
             env: Env::default(),
             counters: Counters::default(),
+            suspect: None,
         }
     }
 }

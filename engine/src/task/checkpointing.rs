@@ -8,6 +8,7 @@ use crate::{
         pending::Acknowledgement,
         state_file::{self, EncodedSnapshot},
     },
+    element::Origin,
     env::{Env, Moment},
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId, SubtaskId},
@@ -41,6 +42,8 @@ pub struct TaskServices {
     pub attempt: Attempt,
     /// Shows what happens.
     pub observer: Arc<Observer>,
+    /// Records that the last attempt failed on.
+    pub suspect: Option<Arc<Origin>>,
     /// To whoever drives the attempt.
     pub reports: mpsc::UnboundedSender<Report>,
 }

@@ -132,6 +132,7 @@ fn build_chain(
             attempt: services.attempt,
             env: services.env.clone(),
             counters: counters.clone(),
+            suspect: services.suspect.clone(),
         };
         let body = match node.role {
             NodeRole::Source => {

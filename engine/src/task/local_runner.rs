@@ -71,8 +71,14 @@ pub async fn run(
         return Ok(RunOutcome { manifest, was_finished: true });
     }
     let (reports, from_subtasks) = mpsc::unbounded_channel();
-    let services =
-        TaskServices { env: env.clone(), store: store.clone(), attempt, observer: observer.clone(), reports };
+    let services = TaskServices {
+        env: env.clone(),
+        store: store.clone(),
+        attempt,
+        observer: observer.clone(),
+        suspect: None,
+        reports,
+    };
     let all = graph.subtask_ids().collect();
     let wiring = deployment::Wiring::new(&graph, &all, channel_bytes);
     let deployed =

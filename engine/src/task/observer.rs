@@ -2,7 +2,8 @@
 
 use crate::{
     checkpoint::manifest::Manifest,
-    element::WATERMARK_MIN,
+    element::{Origin, WATERMARK_MIN},
+    error::{EngineError, ErrorKind},
     ids::{Attempt, CheckpointId, SubtaskId},
     operator::Counters,
 };
@@ -31,6 +32,7 @@ pub struct SubtaskGauges {
     busy_us: AtomicU64,
     delivering_us: AtomicU64,
     watermark: AtomicI64,
+    processing: Mutex<Option<Arc<Origin>>>,
 }
 
 impl Default for SubtaskGauges {
@@ -39,6 +41,7 @@ impl Default for SubtaskGauges {
             busy_us: AtomicU64::new(0),
             delivering_us: AtomicU64::new(0),
             watermark: AtomicI64::new(WATERMARK_MIN),
+            processing: Mutex::default(),
         }
     }
 }
@@ -50,6 +53,20 @@ impl SubtaskGauges {
 
     pub(crate) fn delivering(&self, took: Duration) {
         self.delivering_us.fetch_add(took.as_micros() as u64, Ordering::Relaxed);
+    }
+
+    /// The rows that go through the operators now.
+    pub(crate) fn processing(&self, rows: Option<&Arc<Origin>>) {
+        *self.processing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = rows.cloned();
+    }
+
+    /// An error that came up, about the rows that went through the operators then. What comes from outside is not their fault.
+    pub(crate) fn about(&self, error: EngineError) -> EngineError {
+        let processing = self.processing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        match (&*processing, error.kind) {
+            (Some(origin), ErrorKind::Internal | ErrorKind::Definition) => error.with_origin(origin),
+            _ => error,
+        }
     }
 
     pub(crate) fn watermark(&self, watermark: i64) {

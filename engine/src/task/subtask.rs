@@ -65,7 +65,7 @@ impl Subtask {
     /// Runs until the input ends or something fails, and reports which.
     pub(crate) async fn run(self) {
         let Subtask { id, head, body } = self;
-        let services = body.services.clone();
+        let (services, gauges) = (body.services.clone(), body.gauges.clone());
         let running = async {
             match head {
                 Head::Source { source, commands } => run_source(source, commands, body).await,
@@ -73,7 +73,9 @@ impl Subtask {
             }
         };
         // A bug in one operator ends its attempt, with its words, and not the process.
-        let result = AssertUnwindSafe(running).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(&panic)));
+        let result =
+            AssertUnwindSafe(running).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
+        let result = result.map_err(|error| gauges.about(error));
         services.report_end(id, result);
     }
 }
@@ -90,6 +92,7 @@ async fn run_behind_gate(mut gate: InputGate, mut body: Body) -> Result<()> {
             GateEvent::Batch(batch) => {
                 body.services.env.crash_point("subtask.batch")?;
                 let step = body.services.start_step();
+                body.gauges.processing(batch.origin.as_ref());
                 body.chain.process(batch, &mut body.deliveries)?;
                 body.end_step(step);
                 body.deliver().await?;
@@ -142,6 +145,7 @@ impl Body {
         match event {
             SourceEvent::Rows(port, batch) => {
                 let step = self.services.start_step();
+                self.gauges.processing(batch.origin.as_ref());
                 self.chain.emit_from_source(port, batch, &mut self.deliveries)?;
                 self.end_step(step);
                 self.deliver().await?;
@@ -165,6 +169,7 @@ impl Body {
 
     async fn watermark(&mut self, watermark: i64) -> Result<()> {
         self.gauges.watermark(watermark);
+        self.gauges.processing(None);
         let step = self.services.start_step();
         self.chain.watermark(watermark, &mut self.deliveries)?;
         self.end_step(step);
@@ -174,6 +179,7 @@ impl Body {
 
     async fn barrier(&mut self, barrier: Barrier, splits: Vec<SplitState>) -> Result<()> {
         self.services.env.crash_point("subtask.barrier_arrived")?;
+        self.gauges.processing(None);
         let step = self.services.start_step();
         self.chain.prepare_snapshot(&mut self.deliveries)?;
         self.end_step(step);

@@ -20,10 +20,11 @@ use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{HashMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 use weir_engine::{
-    element::{Batch, Port, WATERMARK_MIN},
+    element::{Batch, Origin, Port, WATERMARK_MIN},
     env::{Env, Moment},
     error::{EngineError, Result},
     operator::{Counter, OperatorContext, Source, SourceEvent, SplitState},
@@ -60,6 +61,8 @@ pub struct SourceReader {
     sent: i64,
     idle: bool,
     next_discovery: Moment,
+    /// Records that the last attempt failed on.
+    suspect: Option<Arc<Origin>>,
     events_in: Counter,
     dead_letters: Counter,
     bytes_in: Counter,
@@ -116,6 +119,7 @@ impl SourceReader {
             sent: WATERMARK_MIN,
             idle: false,
             next_discovery: context.env.now(),
+            suspect: context.suspect.clone(),
             events_in: context.counters.counter("events_in"),
             dead_letters: context.counters.counter("dead_letters"),
             bytes_in: context.counters.counter("bytes_in"),
@@ -222,12 +226,22 @@ impl SourceReader {
 
     async fn read(&mut self, index: usize) -> Result<()> {
         let split = &mut self.splits[index];
-        let event = split.reader.next_chunk(self.settings.batch_rows).await?;
-        let bytes_behind = split.reader.bytes_behind();
+        let is_suspect = |suspect: &Arc<Origin>| suspect.may_hold(&self.source, &split.name, split.bytes_behind);
+        let is_suspect = self.suspect.as_ref().is_some_and(is_suspect);
+        let event = split.reader.next_chunk(if is_suspect { 1 } else { self.settings.batch_rows }).await?;
+        let (from, bytes_behind) = (split.bytes_behind, split.reader.bytes_behind());
         self.bytes_in.add(bytes_behind.saturating_sub(split.bytes_behind));
         split.bytes_behind = bytes_behind;
         match event {
-            SplitEvent::Records { columns, dead_letters } => self.take_records(index, columns, dead_letters),
+            SplitEvent::Records { columns, dead_letters } => {
+                // Finding a record's own place costs something, so only where it may be asked for.
+                let located =
+                    if is_suspect && columns.num_rows() == 1 { split.reader.locate_rows(&[0]) } else { vec![] };
+                let record = located.first().and_then(|record| u64::try_from(record.offset).ok());
+                let (source, split) = (self.source.clone(), split.name.clone());
+                let origin = Origin { source, split, from, to: bytes_behind, record };
+                self.take_records(index, columns, dead_letters, origin)
+            }
             SplitEvent::Finished => {
                 split.finished = true;
                 Ok(())
@@ -242,14 +256,20 @@ impl SourceReader {
         }
     }
 
-    fn take_records(&mut self, index: usize, columns: RecordBatch, dead_letters: Vec<DeadLetter>) -> Result<()> {
+    fn take_records(
+        &mut self,
+        index: usize,
+        columns: RecordBatch,
+        dead_letters: Vec<DeadLetter>,
+        origin: Origin,
+    ) -> Result<()> {
         let split = &mut self.splits[index];
         if split.silent {
             split.watermark.raise_floor(self.sent);
         }
         (split.silent, split.pending_since, split.ask_at) = (false, None, None);
         split.undelivered.extend(dead_letters);
-        let mut batch = Batch::new(columns);
+        let mut batch = Batch { origin: Some(Arc::new(origin)), ..Batch::new(columns) };
         if let Some(event_time) = &self.settings.event_time {
             let times = EventTimes::of(&batch.columns, event_time).map_err(|error| error.context(&split.name))?;
             if let Some(plausible) = times.plausible() {

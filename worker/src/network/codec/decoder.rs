@@ -10,7 +10,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
-use weir_engine::element::{Batch, KeyHashes};
+use weir_engine::element::{Batch, KeyHashes, Origin};
 
 /// A body that no encoder wrote.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,6 +32,7 @@ struct Prefix {
     rows: usize,
     columns: usize,
     names: usize,
+    origin: usize,
 }
 
 impl BatchDecoder {
@@ -57,7 +58,7 @@ impl BatchDecoder {
         let per_row = [(flags::SPLIT_WATERMARKS, 8), (flags::KEY_HASHES, 16)]
             .map(|(flag, width)| if header.flags & flag != 0 { width * prefix.rows } else { 0 });
         let [watermarks, hashes] = per_row;
-        if body.len() != beside + watermarks + hashes + prefix.names {
+        if body.len() != beside + watermarks + hashes + prefix.names + prefix.origin {
             return wrong(format!("its {} bytes are not what it claims to consist of", body.len()));
         }
         if header.flags & flags::SCHEMA != 0 {
@@ -79,6 +80,7 @@ impl BatchDecoder {
         } else if prefix.names != 0 {
             return wrong("it names key columns and has no hashes".into());
         }
+        batch.origin = origin(&body[names_at + prefix.names..])?;
         Ok(batch)
     }
 
@@ -112,10 +114,20 @@ impl Prefix {
         let Some(prefix) = body.get(..PREFIX_BYTES) else { return wrong("its beginning is cut off".into()) };
         let number =
             |at: usize| prefix[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
-        if prefix[12..].iter().any(|byte| *byte != 0) {
+        if prefix[16..].iter().any(|byte| *byte != 0) {
             return wrong("there is something where 0 must be".into());
         }
-        Ok(Prefix { rows: number(0), columns: number(4), names: number(8) })
+        Ok(Prefix { rows: number(0), columns: number(4), names: number(8), origin: number(12) })
+    }
+}
+
+fn origin(json: &[u8]) -> Result<Option<Arc<Origin>>> {
+    if json.is_empty() {
+        return Ok(None);
+    }
+    match serde_json::from_slice(json) {
+        Ok(origin) => Ok(Some(Arc::new(origin))),
+        Err(error) => wrong(format!("where its rows were read cannot be read: {error}")),
     }
 }
 

@@ -99,10 +99,12 @@ impl BatchEncoder {
         let beside = beside(batch, &mut flags);
         let names = batch.key_hashes.as_ref().map(names).unwrap_or_default();
         let mut body = Rope::default();
-        body.push(prefix(batch.len(), columns_length, names.len())?);
+        let origin = origin(batch)?;
+        body.push(prefix(batch.len(), columns_length, names.len(), origin.len())?);
         columns.into_iter().for_each(|buffer| body.push(buffer));
         body.push(Buffer::from_vec(beside));
         body.push(Buffer::from_vec(names));
+        body.push(Buffer::from_vec(origin));
         Ok((body, flags))
     }
 
@@ -142,9 +144,9 @@ fn cannot_encode(error: arrow::error::ArrowError) -> EngineError {
     EngineError::internal(format!("a batch cannot be sent over the network: {error}"))
 }
 
-fn prefix(rows: usize, columns: usize, names: usize) -> Result<Buffer> {
+fn prefix(rows: usize, columns: usize, names: usize, origin: usize) -> Result<Buffer> {
     let mut prefix = Vec::with_capacity(PREFIX_BYTES);
-    for number in [rows, columns, names] {
+    for number in [rows, columns, names, origin] {
         let number = u32::try_from(number)
             .map_err(|_| EngineError::internal(format!("{number} rows or bytes in one batch: 2^32 are too many")))?;
         prefix.extend_from_slice(&number.to_le_bytes());
@@ -171,6 +173,13 @@ fn beside(batch: &Batch, flags: &mut u8) -> Vec<u8> {
         bytes.copy_from_slice(&hash.to_le_bytes());
     }
     bytes
+}
+
+/// Where the rows were read, as JSON; empty where that is not known.
+fn origin(batch: &Batch) -> Result<Vec<u8>> {
+    let Some(origin) = &batch.origin else { return Ok(Vec::new()) };
+    serde_json::to_vec(origin.as_ref())
+        .map_err(|error| EngineError::internal(format!("an origin has no JSON: {error}")))
 }
 
 fn names(key: &KeyHashes) -> Vec<u8> {

@@ -4,12 +4,14 @@
 //!
 //! | bytes             | content                                                                                      |
 //! |-------------------|----------------------------------------------------------------------------------------------|
-//! | 0..4, 4..8, 8..12 | rows; length *n* of the columns; length of the key's column names (u32 each)                 |
-//! | 12..64            | 0                                                                                            |
+//! | 0..4, 4..8        | rows; length *n* of the columns (u32 each)                                                   |
+//! | 8..12, 12..16     | lengths of the key's column names and of the origin (u32 each)                               |
+//! | 16..64            | 0                                                                                            |
 //! | 64..64+*n*        | the columns: messages of an Arrow IPC stream, padded to 64 bytes each                        |
 //! | 8 × rows          | split watermarks (i64), if the flag says so                                                  |
 //! | 16 × rows         | key hashes (u128), if the flag says so                                                       |
-//! | the rest          | with the hashes: names of the key columns, each with its length (u32) before it              |
+//! | as said           | with the hashes: names of the key columns, each with its length (u32) before it              |
+//! | as said           | the origin of the rows, as JSON                                                              |
 //!
 //! The schema goes with the first batch of a channel, and with the first after it has changed. A dictionary goes when it has
 //! changed, or only what was added to it; one that is much larger than the batches that use it is cut to the values in use.

@@ -5,7 +5,7 @@ use arrow::array::{DictionaryArray, StringArray};
 use arrow::datatypes::Int32Type;
 use futures::FutureExt;
 use weir_engine::{
-    element::{Barrier, KeyHashes},
+    element::{Barrier, KeyHashes, Origin},
     ids::CheckpointId,
 };
 
@@ -27,12 +27,17 @@ fn mixed(channel: usize, index: i64) -> Batch {
         split_watermarks: (index % 2 == 1).then(|| (first..first + ROWS).collect()),
         key_hashes: (index % 4 >= 2)
             .then(|| KeyHashes { columns: vec!["n".to_string()].into(), hashes: Arc::new(hashes()) }),
+        origin: (index % 3 == 0).then(|| {
+            let (source, split) = ("source.clicks".into(), format!("{channel}.log"));
+            Arc::new(Origin { source, split, from: first as u64, to: first as u64 + 9, record: None })
+        }),
         columns,
     }
 }
 
 fn check(found: &Batch, expected: &Batch) {
     assert_eq!(found.columns, expected.columns);
+    assert_eq!(found.origin, expected.origin);
     assert_eq!(found.split_watermarks.as_deref(), expected.split_watermarks.as_deref());
     let hashes = |batch: &Batch| batch.key_hashes.clone().map(|key| (key.columns.to_vec(), key.hashes.to_vec()));
     assert_eq!(hashes(found), hashes(expected));

@@ -1,0 +1,182 @@
+//! A record that kills its operator each time: the job ends in FAILED and names the record, where it is and what it does, after
+//! a few restarts; whatever the operator, on whatever worker.
+
+use std::{fmt::Write, path::Path, sync::Arc, time::Duration};
+use weir_coordinator::{
+    Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
+    metadata::{Command, Job, JobStatus, MemoryDisk, Metadata, MetadataSettings},
+};
+use weir_engine::{
+    Result,
+    checkpoint::CheckpointStore,
+    element::Batch,
+    env::Env,
+    graph::Node,
+    ids::CheckpointId,
+    key_group::KeyGroupRange,
+    operator::{Collector, Committer, Factory, Operator, OperatorContext, Sink, Source},
+    state::Snapshot,
+};
+use weir_jobs::{CompileOptions, load};
+use weir_operators::Registry;
+use weir_proto::net::{Network, TcpNetwork};
+use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
+
+/// Builds operators of one kind so that a certain user's click kills them.
+struct Poisoned {
+    kind: &'static str,
+    panics: bool,
+}
+
+struct Victim {
+    inner: Box<dyn Operator>,
+    panics: bool,
+}
+
+impl Operator for Victim {
+    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+        // Whatever the columns are by now: the user's name or the ad's is among them.
+        let rows =
+            arrow::util::pretty::pretty_format_batches(std::slice::from_ref(&batch.columns)).unwrap().to_string();
+        if rows.contains("poison") {
+            assert!(!self.panics, "a poisoned click");
+            return Err(weir_engine::EngineError::internal("a poisoned click"));
+        }
+        self.inner.process(batch, out)
+    }
+
+    fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
+        self.inner.watermark(watermark, out)
+    }
+
+    fn prepare_snapshot(&mut self, out: &mut Collector) -> Result<()> {
+        self.inner.prepare_snapshot(out)
+    }
+
+    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<Snapshot> {
+        self.inner.snapshot(checkpoint)
+    }
+
+    fn restore(&mut self, segment: &str, rows: &arrow::array::RecordBatch, key_groups: KeyGroupRange) -> Result<()> {
+        self.inner.restore(segment, rows, key_groups)
+    }
+}
+
+impl Factory for Poisoned {
+    fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
+        Registry.source(node, context)
+    }
+
+    fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {
+        let inner = Registry.operator(node, context)?;
+        Ok(if node.kind == self.kind { Box::new(Victim { inner, panics: self.panics }) } else { inner })
+    }
+
+    fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
+        Registry.sink(node, context)
+    }
+
+    fn committer(&self, node: &Node, job: &str, env: &Env) -> Result<Arc<dyn Committer>> {
+        Registry.committer(node, job, env)
+    }
+}
+
+/// Where the poisoned line begins.
+fn write_clicks(folder: &Path) -> usize {
+    let (mut lines, mut at) = (String::new(), 0);
+    for click in 0..5_000 {
+        if click == 3_456 {
+            at = lines.len();
+            lines.push_str("[AdClickEvent] ad-poison, 2022-03-04 00:00:07, user poison, 1.2.3.4, USA\n");
+        }
+        let (ad, second) = (click % 50, click / 100);
+        writeln!(lines, "[AdClickEvent] ad{ad:03}, 2022-03-04 00:00:{second:02}, user {click}, 1.2.3.4, USA").unwrap();
+    }
+    std::fs::write(folder.join("a.log"), lines).unwrap();
+    at
+}
+
+async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let clicks = folder.path().join("clicks");
+    std::fs::create_dir(&clicks).unwrap();
+    let at = write_clicks(&clicks);
+    let mut settings = vec![format!("source.clicks.path={}", clicks.display())];
+    for sink in ["counts", "top_ads", "late", "dead_letters", "raw"] {
+        settings.push(format!("sink.{sink}.path={}", folder.path().join(sink).display()));
+    }
+    let definition = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../jobs/ad_click.toml"));
+    let options = CompileOptions { parallelism: Some(2), default_parallelism: None };
+    let job = load(definition, &settings, &options).unwrap();
+
+    let (env, network) = (Env::seeded(1), Arc::new(TcpNetwork));
+    let storage = format!("file://{}", folder.path().join("storage").display());
+    let open_store: weir_worker::OpenStore = Arc::new(CheckpointStore::open);
+    let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
+    let address = listener.address();
+    let group = MetadataSettings::alone(1, &address);
+    let metadata = Metadata::open(group, MemoryDisk::new().backend(), network.clone(), env.clone()).await.unwrap();
+    let metadata = Arc::new(metadata);
+    let components =
+        CoordinatorComponents { open_store: open_store.clone(), network: network.clone(), env: env.clone() };
+    let restart = RestartPolicy { first_backoff: Duration::from_millis(10), ..RestartPolicy::default() };
+    let coordinator = CoordinatorSettings { storage, restart, ..CoordinatorSettings::default() };
+    let coordinator = Coordinator::new(coordinator, components, metadata.clone(), 1);
+    let mut cluster = tokio::task::JoinSet::new();
+    cluster.spawn(coordinator.run(listener, None));
+    for worker in ["a", "b"] {
+        let settings = WorkerSettings {
+            worker: worker.into(),
+            coordinators: vec![address.clone()],
+            slots: 1,
+            listen: "127.0.0.1:0".into(),
+            advertise: None,
+            secret: String::new(),
+            reconnect_after: Duration::from_millis(50),
+            channel_bytes: 1 << 16,
+            compression: Compression::None,
+        };
+        let components = WorkerComponents {
+            factory: Arc::new(Poisoned { kind, panics }),
+            open_store: open_store.clone(),
+            network: network.clone(),
+            env: env.clone(),
+            data_runtime: tokio::runtime::Handle::current(),
+        };
+        cluster.spawn(weir_worker::run(settings, components));
+    }
+    let submit = Command::Submit {
+        job: job.graph.name.clone(),
+        graph: serde_json::to_value(&job.graph).unwrap(),
+        fingerprint: "test".into(),
+        definition: String::new(),
+        fresh: false,
+        at_ms: 0,
+    };
+    metadata.propose(submit).await.unwrap();
+    let mut catalog = metadata.watch();
+    let ended = catalog.wait_for(|catalog| catalog.job(&job.graph.name).is_some_and(|job| job.status.is_terminal()));
+    let ended = tokio::time::timeout(Duration::from_secs(120), ended).await.expect("not in an endless loop").unwrap();
+    (ended.job(&job.graph.name).unwrap().clone(), at)
+}
+
+fn check(job: &Job, at: usize) {
+    let cause = &job.transitions.back().unwrap().cause;
+    assert_eq!(job.status, JobStatus::Failed, "{cause}");
+    assert!(cause.contains("the same record each time"), "{cause}");
+    assert!(cause.contains(&format!("offset {at} of")) && cause.contains("a.log"), "line at {at}: {cause}");
+    assert!(cause.contains("a poisoned click"), "{cause}");
+    assert!(job.restarts <= 3, "{} restarts", job.restarts);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_record_is_named_by_an_operator_beside_its_source() {
+    let (job, at) = run_poisoned("map", false).await;
+    check(&job, at);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_record_is_named_though_its_operator_panics_on_another_worker() {
+    let (job, at) = run_poisoned("dedup", true).await;
+    check(&job, at);
+}
