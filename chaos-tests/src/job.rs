@@ -106,7 +106,7 @@ impl JobConfig {
     }
 
     /// The definition.
-    fn definition(&self, input: &Path, output: &Path) -> String {
+    pub fn definition(&self, input: &Path, output: &Path) -> String {
         let all = if self.count_all { "all = \"true\"" } else { "" };
         let (format, follow, lateness) = (self.format.name(), self.follow, self.allowed_lateness_minutes);
         let (counted, dedup) = match self.without_dedup {

@@ -22,15 +22,24 @@
 //! | A followed file may grow, be rotated, shrink or vanish | (log watcher) | `tests/follow.rs`, `tests/bad_input.rs` |
 //! | The tests notice what is wrong | | `tests/mutants.rs` |
 //!
+//! The same on real processes ([`cluster`]), which are killed and frozen while input arrives:
+//!
+//! | Property | Pitfall | Test |
+//! |---|---|---|
+//! | Workers and coordinators killed at random moments, also while the job is drained, change nothing | | `tests/cluster/kills.rs` |
+//! | A process that thaws after it was replaced changes nothing | zombies | `tests/cluster/kills.rs` |
+//!
 //! The long run, until it is stopped or the time is over, prints the seeds that fail; `--replay` runs one of them again:
 //!
 //! ```text
 //! cargo run --release -p weir-chaos-tests --bin soak -- --seconds 3600 --seed 1
 //! cargo run --release -p weir-chaos-tests --bin soak -- --replay 4711
+//! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --seed 7    # real processes
 //! WEIR_CHAOS_ALL=1 cargo test --release -p weir-chaos-tests --test crashes      # all pairs of crash points
 //! ```
 
 pub mod check;
+pub mod cluster;
 pub mod crash;
 pub mod faults;
 pub mod job;

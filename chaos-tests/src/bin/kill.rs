@@ -1,0 +1,32 @@
+//! The long kill test: a cluster of real processes that are killed and frozen while input arrives, for as long as wanted.
+//! Prints every fault, and at the end what was compared with the recount; ends with an error when that differs.
+//!
+//! ```text
+//! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --seed 7
+//! ```
+
+use anyhow::{Context, Result, bail};
+use std::time::Duration;
+use weir_chaos_tests::cluster::kill_run::KillRun;
+
+fn main() -> Result<()> {
+    let mut run = KillRun { verbose: true, ..KillRun::short(1)? };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
+        let number: u64 = value.parse().with_context(|| format!("{name} {value}: not a number"))?;
+        match name.as_str() {
+            "--minutes" => run.at_least = Duration::from_secs(60 * number),
+            "--kills" => run.kills = number as usize,
+            "--seed" => run.seed = number,
+            "--workers" => run.workers = number as usize,
+            "--parallelism" => run.parallelism = number as usize,
+            "--longest-pause-ms" => run.longest_pause = Duration::from_millis(number.max(1)),
+            _ => bail!(
+                "there is no {name}; use --minutes N, --kills N, --seed N, --workers N, --parallelism N or --longest-pause-ms N"
+            ),
+        }
+    }
+    println!("{}", run.run()?);
+    Ok(())
+}

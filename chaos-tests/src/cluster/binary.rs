@@ -1,0 +1,54 @@
+//! Where the `weir` is that the tests run.
+
+use anyhow::{Context, Result, ensure};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    sync::OnceLock,
+};
+
+/// Names another `weir` than the one that is built beside this program.
+pub const VARIABLE: &str = "WEIR_BINARY";
+
+/// The `weir` binary: the one named by `WEIR_BINARY`, or the one beside this program, brought up to date first when cargo
+/// runs us. Asked again, it is the same.
+///
+/// # Errors
+/// When it does not build, or is not there.
+pub fn weir() -> Result<PathBuf> {
+    static FOUND: OnceLock<std::result::Result<PathBuf, String>> = OnceLock::new();
+    let found = FOUND.get_or_init(|| find().map_err(|error| format!("{error:#}")));
+    found.clone().map_err(anyhow::Error::msg)
+}
+
+fn find() -> Result<PathBuf> {
+    if let Some(named) = std::env::var_os(VARIABLE) {
+        let named = PathBuf::from(named);
+        ensure!(named.is_file(), "{VARIABLE} names '{}', which is no file", named.display());
+        return Ok(named);
+    }
+    let this = std::env::current_exe().context("where am I?")?;
+    let mut folder = this.parent().context("this program lies in no folder")?;
+    if folder.ends_with("deps") {
+        folder = folder.parent().context("'deps' lies in no folder")?;
+    }
+    if let Some(cargo) = std::env::var_os("CARGO") {
+        build(&cargo, folder)?;
+    }
+    let beside = folder.join("weir");
+    ensure!(beside.is_file(), "there is no '{}': build it with cargo, or name one in {VARIABLE}", beside.display());
+    Ok(beside)
+}
+
+/// With the features of the whole workspace, so that nothing is compiled twice.
+fn build(cargo: &std::ffi::OsStr, folder: &Path) -> Result<()> {
+    let profile = match folder.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(name) => name,
+    };
+    let mut build = Command::new(cargo);
+    build.args(["build", "--quiet", "--workspace", "--bin", "weir", "--profile", profile]);
+    let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().context("cannot start cargo to build weir")?;
+    ensure!(status.success(), "weir does not build");
+    Ok(())
+}

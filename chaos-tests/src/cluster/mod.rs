@@ -1,0 +1,15 @@
+//! A cluster of real processes on this machine, and what is done to it: killed, frozen, started again.
+//!
+//! [`binary`] finds the `weir` to run, [`processes`] starts, kills and freezes it, [`rest`] asks its HTTP port, [`clicks`]
+//! appends to click logs meanwhile, [`job`] is the job over them with its recount, and [`kill_run`] is the whole test: a seed
+//! picks whom and when, and at the end the recount decides.
+//!
+//! Invariant: whatever was started is ended when its [`processes::ClusterProcesses`] is dropped, frozen processes too.
+
+pub mod binary;
+pub mod clicks;
+pub mod job;
+pub mod kill_run;
+pub mod processes;
+pub mod rest;
+pub mod waiting;

@@ -1,0 +1,468 @@
+//! A coordinator and workers as processes of their own, on free ports of this machine: started, killed, frozen, thawed,
+//! started again, each by its process id.
+//!
+//! Every process writes to a log of its own. Invariant: all of them are ended when this is dropped, and then, if a test is
+//! failing, the ends of their logs are shown.
+
+use super::{
+    rest,
+    waiting::{PATIENCE, now, pause, wait_for},
+};
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use serde_json::Value;
+use std::{
+    fmt,
+    fs::File,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU16, Ordering},
+    time::Duration,
+};
+
+/// Lines of each log that a failing test shows.
+const SHOWN_LINES: usize = 25;
+
+/// A process of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Member {
+    /// The coordinator.
+    Coordinator,
+    /// A worker, by its number.
+    Worker(usize),
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Member::Coordinator => f.write_str("coordinator"),
+            Member::Worker(number) => write!(f, "worker-{number}"),
+        }
+    }
+}
+
+/// What the processes are told.
+#[derive(Clone, Debug)]
+pub struct ClusterSettings {
+    /// The binary.
+    pub weir: PathBuf,
+    /// Slots of a worker.
+    pub slots: usize,
+    /// Silence after which a worker is taken for dead.
+    pub heartbeat_timeout: Duration,
+    /// What else the coordinator is told.
+    pub coordinator_arguments: Vec<String>,
+    /// The secret; empty: none.
+    pub secret: String,
+}
+
+impl ClusterSettings {
+    /// As the tests want them: workers of two slots that are given up soon.
+    ///
+    /// # Errors
+    /// When there is no `weir` to run.
+    pub fn new() -> Result<Self> {
+        Ok(ClusterSettings {
+            weir: super::binary::weir()?,
+            slots: 2,
+            heartbeat_timeout: Duration::from_millis(1500),
+            coordinator_arguments: Vec::new(),
+            secret: String::new(),
+        })
+    }
+
+    /// How long a worker goes on without its coordinator. The same share as in the coordinator's settings.
+    pub fn lease(&self) -> Duration {
+        self.heartbeat_timeout * 2 / 3
+    }
+}
+
+/// A process.
+#[derive(Debug)]
+struct Process {
+    member: Member,
+    child: Child,
+    log: PathBuf,
+    output: PathBuf,
+    frozen: bool,
+}
+
+/// What a command said at its end.
+#[derive(Clone, Debug)]
+pub struct Said {
+    /// Exit code; none: a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output.
+    pub output: String,
+    /// Standard error.
+    pub complaint: String,
+}
+
+/// The cluster. Removed with all that it wrote when dropped.
+#[derive(Debug)]
+pub struct ClusterProcesses {
+    /// What its processes are told.
+    pub settings: ClusterSettings,
+    folder: tempfile::TempDir,
+    address: String,
+    http: String,
+    processes: Vec<Process>,
+    started: usize,
+}
+
+impl ClusterProcesses {
+    /// No process yet.
+    ///
+    /// # Errors
+    /// When no folder can be made or no port is free.
+    pub fn new(settings: ClusterSettings) -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
+        std::fs::create_dir(folder.path().join("logs"))?;
+        let (address, http) = (free_address()?, free_address()?);
+        Ok(ClusterProcesses { settings, folder, address, http, processes: Vec::new(), started: 0 })
+    }
+
+    /// A coordinator and so many workers, all registered.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn start(settings: ClusterSettings, workers: usize) -> Result<Self> {
+        let mut cluster = ClusterProcesses::new(settings)?;
+        cluster.start_member(Member::Coordinator)?;
+        for number in 0..workers {
+            cluster.start_member(Member::Worker(number))?;
+        }
+        cluster.wait_for_workers(workers)?;
+        Ok(cluster)
+    }
+
+    /// Where tests keep what belongs to this cluster.
+    pub fn path(&self, relative: &str) -> PathBuf {
+        self.folder.path().join(relative)
+    }
+
+    /// Where the coordinator is reached.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Where checkpoints lie.
+    pub fn storage(&self) -> String {
+        format!("file://{}", self.path("storage").display())
+    }
+
+    /// Starts a process, and waits until a coordinator listens.
+    ///
+    /// # Errors
+    /// When it does not start, or one of that name runs.
+    pub fn start_member(&mut self, member: Member) -> Result<()> {
+        self.start_member_to_crash(member, None)
+    }
+
+    /// The same, with a named point at which it ends as if it was killed.
+    ///
+    /// # Errors
+    /// When it does not start, or one of that name runs.
+    pub fn start_member_to_crash(&mut self, member: Member, crash_at: Option<&str>) -> Result<()> {
+        ensure!(!self.runs(member), "{member} runs already");
+        self.processes.retain(|process| process.member != member);
+        self.started += 1;
+        let stem = self.path("logs").join(format!("{:03}-{member}", self.started));
+        let (log, output) = (stem.with_extension("err"), stem.with_extension("out"));
+        let mut command = self.weir(&[]);
+        self.add_arguments(&mut command, member);
+        command.env("WEIR_LOG", "info").stdout(File::create(&output)?).stderr(File::create(&log)?);
+        if let Some(point) = crash_at {
+            command.env("WEIR_CRASH_AT", point);
+        }
+        let child = command.spawn().with_context(|| format!("cannot start {member}"))?;
+        self.processes.push(Process { member, child, log, output: output.clone(), frozen: false });
+        if member == Member::Coordinator {
+            let listens = format!("listening on {}", self.address);
+            wait_for("the coordinator to listen", || {
+                let says = std::fs::read_to_string(&output)?.contains(&listens);
+                // One that is to crash may have done so before it is looked at.
+                ensure!(
+                    says || crash_at.is_some() || self.runs(member),
+                    "the coordinator does not start: {}",
+                    self.tails()
+                );
+                Ok((says || !self.runs(member)).then_some(()))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn add_arguments(&self, command: &mut Command, member: Member) {
+        match member {
+            Member::Coordinator => {
+                let timeout = self.settings.heartbeat_timeout.as_millis().to_string();
+                command.args(["coordinator", "--listen", &self.address, "--http", &self.http, "--data-dir"]);
+                command.arg(self.path("coordinator")).args(["--storage", &self.storage()]);
+                command.args(["--heartbeat-timeout-ms", &timeout]).args(&self.settings.coordinator_arguments);
+            }
+            Member::Worker(_) => {
+                command.args(["worker", "--slots", &self.settings.slots.to_string()]);
+            }
+        }
+    }
+
+    /// `weir` with these arguments, as a user of this cluster runs it.
+    pub fn weir(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.settings.weir);
+        command.current_dir(self.folder.path()).args(arguments).stdin(Stdio::null());
+        command.env_remove("WEIR_LOG").env_remove("WEIR_CRASH_AT");
+        command.env("WEIR_COORDINATOR", &self.address).env("WEIR_SECRET", &self.settings.secret);
+        command
+    }
+
+    /// Runs a command to its end, which must come within [`PATIENCE`].
+    ///
+    /// # Errors
+    /// When it cannot be started, or does not end.
+    pub fn say(&self, mut command: Command) -> Result<Said> {
+        let (output, complaint) = (tempfile::NamedTempFile::new()?, tempfile::NamedTempFile::new()?);
+        let shown = format!("{command:?}");
+        command.stdout(output.reopen()?).stderr(complaint.reopen()?);
+        let mut child = command.spawn().with_context(|| format!("cannot start {shown}"))?;
+        let ended = wait_for(&shown, || Ok(child.try_wait()?));
+        if ended.is_err() {
+            child.kill()?;
+            child.wait()?;
+        }
+        let read = |file: &tempfile::NamedTempFile| {
+            std::fs::read(file.path()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        };
+        let said = Said { code: None, output: read(&output)?, complaint: read(&complaint)? };
+        match ended {
+            Ok(status) => Ok(Said { code: status.code(), ..said }),
+            Err(error) => Err(error.context(format!("{said:?}"))),
+        }
+    }
+
+    /// Runs `weir`, which must succeed, and takes what it printed.
+    ///
+    /// # Errors
+    /// When it does not succeed.
+    pub fn done(&self, arguments: &[&str]) -> Result<String> {
+        let said = self.say(self.weir(arguments))?;
+        ensure!(said.code == Some(0), "weir {arguments:?}: {said:?}");
+        Ok(said.output)
+    }
+
+    /// Kills a process, as `kill -9` does.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn kill(&mut self, member: Member) -> Result<()> {
+        let process = self.running(member)?;
+        process.child.kill().with_context(|| format!("cannot kill {member}"))?;
+        process.child.wait().with_context(|| format!("cannot wait for {member}"))?;
+        Ok(())
+    }
+
+    /// Freezes a process: it keeps all that it has, and does nothing.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn freeze(&mut self, member: Member) -> Result<()> {
+        let process = self.running(member)?;
+        signal(&process.child, "STOP")?;
+        process.frozen = true;
+        Ok(())
+    }
+
+    /// Has a frozen process go on.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn thaw(&mut self, member: Member) -> Result<()> {
+        let process = self.running(member)?;
+        signal(&process.child, "CONT")?;
+        process.frozen = false;
+        Ok(())
+    }
+
+    /// Waits until a process ends by itself.
+    ///
+    /// # Errors
+    /// When it goes on.
+    pub fn wait_for_end(&mut self, member: Member) -> Result<ExitStatus> {
+        let enough = now() + PATIENCE;
+        let process = self.process(member)?;
+        loop {
+            if let Some(status) = process.child.try_wait()? {
+                return Ok(status);
+            }
+            ensure!(now() < enough, "{member} does not end");
+            pause(Duration::from_millis(20));
+        }
+    }
+
+    /// Whether a process is there, frozen or not.
+    pub fn runs(&mut self, member: Member) -> bool {
+        self.running(member).is_ok()
+    }
+
+    /// Whether a process is there and answers.
+    pub fn is_awake(&mut self, member: Member) -> bool {
+        self.running(member).is_ok_and(|process| !process.frozen)
+    }
+
+    /// Its process id.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn pid(&mut self, member: Member) -> Result<u32> {
+        Ok(self.running(member)?.child.id())
+    }
+
+    /// What a process has logged.
+    ///
+    /// # Errors
+    /// When it was never started.
+    pub fn log(&mut self, member: Member) -> Result<String> {
+        Ok(String::from_utf8_lossy(&std::fs::read(&self.process(member)?.log)?).into_owned())
+    }
+
+    fn process(&mut self, member: Member) -> Result<&mut Process> {
+        let found = self.processes.iter_mut().find(|process| process.member == member);
+        found.with_context(|| format!("{member} was never started"))
+    }
+
+    fn running(&mut self, member: Member) -> Result<&mut Process> {
+        let process = self.process(member)?;
+        match process.child.try_wait()? {
+            None => Ok(process),
+            Some(status) => bail!("{member} has ended: {status}"),
+        }
+    }
+
+    /// What REST says at a path.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer.
+    pub fn rest(&self, path: &str) -> Result<Value> {
+        rest::json(&self.http, path)
+    }
+
+    /// Everything that is served over HTTP is there.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn probe(&self) -> Result<()> {
+        rest::probe(&self.http)
+    }
+
+    /// A job as REST shows it.
+    ///
+    /// # Errors
+    /// When the coordinator does not answer.
+    pub fn job(&self, job: &str) -> Result<Value> {
+        self.rest(&format!("/api/v1/jobs/{job}"))
+    }
+
+    /// Waits until so many workers are there.
+    ///
+    /// # Errors
+    /// When they are not, after [`PATIENCE`].
+    pub fn wait_for_workers(&self, workers: usize) -> Result<()> {
+        wait_for(&format!("{workers} workers"), || {
+            let cluster = self.rest("/api/v1/cluster")?;
+            let all = cluster["workers"].as_array().into_iter().flatten();
+            let there = all.filter(|worker| worker["state"] == "available").count();
+            Ok((there == workers).then_some(()))
+        })
+    }
+
+    /// Waits until a job is as it should be.
+    ///
+    /// # Errors
+    /// When it is not, after [`PATIENCE`]; with the job as it is then.
+    pub fn wait_for_job(&self, job: &str, what: &str, is_so: impl Fn(&Value) -> bool) -> Result<Value> {
+        let mut newest = Value::Null;
+        let waited = wait_for(&format!("job {job}: {what}"), || {
+            // It may be between two coordinators.
+            newest = self.job(job).unwrap_or_default();
+            Ok(is_so(&newest).then(|| newest.clone()))
+        });
+        waited.map_err(|error| error.context(brief(&newest)))
+    }
+
+    /// Waits until a job has a state.
+    ///
+    /// # Errors
+    /// When it has not, after [`PATIENCE`].
+    pub fn wait_for_state(&self, job: &str, state: &str) -> Result<Value> {
+        self.wait_for_job(job, state, |status| status["state"] == state)
+    }
+
+    /// The ends of all logs.
+    pub fn tails(&self) -> String {
+        let mut logs: Vec<PathBuf> = std::fs::read_dir(self.path("logs"))
+            .map(|entries| entries.flatten().map(|entry| entry.path()).collect())
+            .unwrap_or_default();
+        logs.sort();
+        let newest = self.processes.iter().flat_map(|process| [&process.log, &process.output]);
+        let newest: Vec<&PathBuf> = newest.collect();
+        let shown = logs.iter().filter(|log| newest.contains(log)).map(|log| tail(log));
+        shown.collect()
+    }
+}
+
+impl Drop for ClusterProcesses {
+    fn drop(&mut self) {
+        for process in &mut self.processes {
+            // One that has ended cannot be killed.
+            let _ = process.child.kill();
+            let _ = process.child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("{}", self.tails());
+        }
+    }
+}
+
+/// A job without its long parts.
+pub fn brief(job: &Value) -> String {
+    let of = |key: &str| job[key].clone();
+    format!(
+        "{}, cause {}, waits for {}, attempt {}, checkpoint {}, committed {}",
+        of("state"),
+        of("cause"),
+        of("waiting_for"),
+        of("attempt"),
+        of("last_checkpoint"),
+        of("committed"),
+    )
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    let name = log.file_name().unwrap_or_default().to_string_lossy();
+    format!("--- {name}\n{}\n", lines[lines.len().saturating_sub(SHOWN_LINES)..].join("\n"))
+}
+
+fn signal(child: &Child, name: &str) -> Result<()> {
+    let sent = Command::new("kill").args(["-s", name, &child.id().to_string()]).status()?;
+    if sent.success() { Ok(()) } else { Err(anyhow!("signal {name} cannot be sent to {}", child.id())) }
+}
+
+/// An address that nobody listens on, and below the ports that this machine gives to those who do not care, so that a
+/// coordinator can come back to it.
+fn free_address() -> Result<String> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    let offset = (std::process::id() % u32::from(COUNT)) as u16;
+    for _ in 0..COUNT {
+        let step = NEXT.fetch_add(1, Ordering::Relaxed);
+        let address = format!("127.0.0.1:{}", FIRST + offset.wrapping_add(step) % COUNT);
+        if TcpListener::bind(&address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port is free")
+}
