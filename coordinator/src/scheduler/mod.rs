@@ -11,15 +11,16 @@ pub fn slots_needed(graph: &ExecutionGraph) -> usize {
     graph.tasks.iter().map(|task| task.parallelism).max().unwrap_or(0)
 }
 
-/// Places a job's subtasks on workers with free slots, spread evenly: each slot goes to the worker with the most that are
-/// free, ties to the first by name. `None`: there are too few.
+/// Places a job's subtasks on workers with free slots, spread evenly: each slot goes to the worker that has got the fewest of
+/// this job so far; of those to the one with the most that are free, then to the first by name. `None`: there are too few.
 pub fn assign(graph: &ExecutionGraph, free: &BTreeMap<String, usize>) -> Option<BTreeMap<SubtaskId, String>> {
-    let mut free = free.clone();
+    let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
     let mut worker_of_slot = Vec::with_capacity(slots_needed(graph));
     for _ in 0..slots_needed(graph) {
-        // The last of equal ones, in reverse order: the first by name.
-        let (worker, left) = free.iter_mut().rev().max_by_key(|(_, left)| **left).filter(|(_, left)| **left > 0)?;
-        *left -= 1;
+        let got = |worker: &str| taken.get(worker).copied().unwrap_or(0);
+        let with_room = free.iter().filter(|(worker, free)| got(worker) < **free);
+        let (worker, _) = with_room.min_by_key(|(worker, free)| (got(worker), std::cmp::Reverse(**free)))?;
+        *taken.entry(worker).or_default() += 1;
         worker_of_slot.push(worker.clone());
     }
     Some(graph.subtask_ids().map(|id| (id, worker_of_slot[id.index].clone())).collect())
