@@ -46,8 +46,7 @@ pub(super) fn split(config: &FilesSinkConfig, rows: RecordBatch) -> Result<Vec<(
         .collect()
 }
 
-/// The hour of all rows, where there is only one: so it is with most batches, and looking for the earliest and the latest
-/// time takes a tenth of parting the rows.
+/// The hour of all rows, where there is only one, as with most batches: their rows then need not be parted.
 fn only_hour(times: &TimestampMillisecondArray) -> Option<i64> {
     let (first, last) = (min(times)?.div_euclid(HOUR_MS), max(times)?.div_euclid(HOUR_MS));
     (first == last && times.null_count() == 0).then_some(first)
