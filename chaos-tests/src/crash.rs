@@ -159,11 +159,22 @@ async fn end_early(
 /// # Errors
 /// When the job fails.
 pub async fn crash_points(factory: Arc<dyn Factory>) -> Result<BTreeMap<&'static str, u64>> {
+    crash_points_of(&small_job(), factory, [Some(40), None]).await
+}
+
+/// The same for any job: `runs` says after how many milliseconds each run is stopped, if it has no end of its own.
+///
+/// # Errors
+/// When the job fails.
+pub async fn crash_points_of(
+    config: &JobConfig,
+    factory: Arc<dyn Factory>,
+    runs: [Option<u64>; 2],
+) -> Result<BTreeMap<&'static str, u64>> {
     let bench = Bench::new()?;
-    let config = small_job();
     Workload::generate(&small_workload(1)).write(&bench.input(), config.format)?;
     let plan = CrashPlan::observe();
-    for (run, stop_after) in [Some(40), None].into_iter().enumerate() {
+    for (run, stop_after) in runs.into_iter().enumerate() {
         let env = Env::seeded(run as u64).with_crash_plan(plan.clone());
         let stop = StopSignal::default();
         let stopping = async {
@@ -172,7 +183,7 @@ pub async fn crash_points(factory: Arc<dyn Factory>) -> Result<BTreeMap<&'static
                 stop.stop();
             }
         };
-        let running = bench.run(&config, factory.clone(), env.clone(), stop.clone());
+        let running = bench.run(config, factory.clone(), env.clone(), stop.clone());
         let (ended, ()) = tokio::join!(running, stopping);
         ended.map_err(|error| anyhow::anyhow!("{error}"))?;
     }

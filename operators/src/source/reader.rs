@@ -137,7 +137,9 @@ impl SourceReader {
             restored.push(RestoredSplit { id: state.id.clone(), position, finished: split.finished });
             stored.insert(state.id, split);
         }
+        self.env.crash_point("source.opening")?;
         let opened = self.connector.open(restored).await?;
+        self.env.crash_point("source.opened")?;
         self.splits = opened.into_iter().map(|opened| Split::new(opened, &mut stored)).collect();
         let undelivered = self.splits.iter().enumerate().filter(|(_, split)| !split.undelivered.is_empty());
         self.queue = undelivered.map(|(index, _)| Queued::DeadLetters(index)).collect();
@@ -204,7 +206,9 @@ impl SourceReader {
     }
 
     async fn discover(&mut self) -> Result<()> {
+        self.env.crash_point("source.discovering")?;
         let Discovery { opened, gone } = self.connector.discover().await?;
+        self.env.crash_point("source.discovered")?;
         self.next_discovery = self.env.now() + self.settings.discover_interval;
         for opened in opened {
             let index = match self.splits.iter().position(|split| split.id == opened.id) {
@@ -228,7 +232,9 @@ impl SourceReader {
         let split = &mut self.splits[index];
         let is_suspect = |suspect: &Arc<Origin>| suspect.may_hold(&self.source, &split.name, split.bytes_behind);
         let is_suspect = self.suspect.as_ref().is_some_and(is_suspect);
+        self.env.crash_point("source.reading")?;
         let event = split.reader.next_chunk(if is_suspect { 1 } else { self.settings.batch_rows }).await?;
+        self.env.crash_point("source.read")?;
         let (from, bytes_behind) = (split.bytes_behind, split.reader.bytes_behind());
         self.bytes_in.add(bytes_behind.saturating_sub(split.bytes_behind));
         split.bytes_behind = bytes_behind;
@@ -366,7 +372,10 @@ impl Source for SourceReader {
     }
 
     fn snapshot(&mut self) -> Result<Vec<SplitState>> {
-        self.splits.iter().map(Split::state).collect()
+        self.env.crash_point("source.position")?;
+        let states = self.splits.iter().map(Split::state).collect::<Result<_>>()?;
+        self.env.crash_point("source.position_taken")?;
+        Ok(states)
     }
 }
 

@@ -13,7 +13,10 @@ use crate::source::split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEv
 use futures::{FutureExt, future::BoxFuture};
 use object_store::ObjectStoreExt;
 use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
-use weir_engine::error::{EngineError, Result};
+use weir_engine::{
+    env::Env,
+    error::{EngineError, Result},
+};
 
 /// Bytes read at once from a local file; less where a subtask reads many files side by side.
 const LOCAL_CHUNK_BYTES: usize = 512 << 10;
@@ -39,12 +42,14 @@ pub(super) struct BoundedFiles {
     pub(super) records: RecordSettings,
     pub(super) subtask: usize,
     pub(super) parallelism: usize,
+    pub(super) env: Env,
 }
 
 impl BoundedFiles {
     async fn open_all(&self, restored: Vec<RestoredSplit>) -> Result<Vec<OpenedSplit>> {
         let ending = matches!(self.records, RecordSettings::Parquet(_)).then_some("parquet");
         let files = self.location.list(ending).await?;
+        self.env.crash_point("files.listed")?;
         if restored.is_empty() && files.is_empty() {
             let what = ending.map_or("files", |_| "files that end in .parquet");
             return Err(EngineError::definition(format!("path = \"{}\": there are no {what} to read", self.path)));
@@ -82,7 +87,7 @@ impl BoundedFiles {
         let open = |(file, position): (FoundFile, LinePosition)| OpenedSplit {
             id: file.name.clone(),
             name: file.name.clone(),
-            reader: Box::new(FileReader::new(file, settings.clone(), position, share)),
+            reader: Box::new(FileReader::new(file, settings.clone(), position, share, self.env.clone())),
             newest_before_ms: None,
         };
         Ok(splits.into_iter().map(open).collect())
@@ -113,7 +118,7 @@ impl BoundedFiles {
             id: stored.id(),
             name: file.name.clone(),
             newest_before_ms: stored.newest_before_ms(),
-            reader: Box::new(ParquetSplitReader::new(file, settings.clone(), stored)),
+            reader: Box::new(ParquetSplitReader::new(file, settings.clone(), stored, self.env.clone())),
         };
         Ok(self.own(splits).into_iter().map(open).collect())
     }
@@ -163,16 +168,17 @@ struct FileReader {
     at_end: bool,
     open: Option<File>,
     checked: bool,
+    env: Env,
 }
 
 impl FileReader {
-    fn new(file: FoundFile, settings: Arc<LineSettings>, position: LinePosition, share: usize) -> Self {
+    fn new(file: FoundFile, settings: Arc<LineSettings>, position: LinePosition, share: usize, env: Env) -> Self {
         let most = match &file.place {
             Place::Local(_) => LOCAL_CHUNK_BYTES,
             Place::Object { .. } => OBJECT_CHUNK_BYTES,
         };
         let lines = Lines::new(&file.name, settings, position);
-        FileReader { file, lines, chunk_bytes: share.min(most), at_end: false, open: None, checked: false }
+        FileReader { file, lines, chunk_bytes: share.min(most), at_end: false, open: None, checked: false, env }
     }
 
     async fn next(&mut self, max_rows: usize) -> Result<SplitEvent> {
@@ -195,7 +201,12 @@ impl FileReader {
             Place::Local(path) => {
                 let file = match self.open.take() {
                     Some(file) => file,
-                    None => File::open(path).map_err(|error| cannot_read(path, &error))?,
+                    None => {
+                        self.env.crash_point("files.opening")?;
+                        let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
+                        self.env.crash_point("files.opened")?;
+                        file
+                    }
                 };
                 if !self.checked {
                     let bytes = file.metadata().map_err(|error| cannot_read(path, &error))?.len();

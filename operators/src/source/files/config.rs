@@ -81,7 +81,8 @@ impl FilesConfig {
         } else {
             let (subtask, parallelism) = (context.subtask, context.parallelism);
             let path = self.path.clone();
-            Box::new(BoundedFiles { location, path, records: self.records(settings)?, subtask, parallelism })
+            let (records, env) = (self.records(settings)?, context.env.clone());
+            Box::new(BoundedFiles { location, path, records, subtask, parallelism, env })
         };
         Ok(SourceReader::new(self.reader_settings(settings), connector, context))
     }

@@ -13,7 +13,7 @@ use arrow::{array::RecordBatch, datatypes::Schema};
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use weir_engine::error::Result;
+use weir_engine::{env::Env, error::Result};
 
 /// How Parquet files are read.
 #[derive(Clone, Debug)]
@@ -78,18 +78,21 @@ pub(super) struct ParquetSplitReader {
     rows: Option<ParquetRows>,
     /// The rows that came out last.
     last: Option<RecordBatch>,
+    env: Env,
 }
 
 impl ParquetSplitReader {
-    pub(super) fn new(file: FoundFile, settings: Arc<ParquetSettings>, stored: StoredParquetSplit) -> Self {
-        ParquetSplitReader { file, settings, stored, rows: None, last: None }
+    pub(super) fn new(file: FoundFile, settings: Arc<ParquetSettings>, stored: StoredParquetSplit, env: Env) -> Self {
+        ParquetSplitReader { file, settings, stored, rows: None, last: None, env }
     }
 
     async fn next(&mut self, max_rows: usize) -> Result<SplitEvent> {
         let rows = match &mut self.rows {
             Some(rows) => rows,
             None => {
+                self.env.crash_point("files.opening")?;
                 let file = open(&self.file).await?;
+                self.env.crash_point("files.opened")?;
                 let StoredParquetSplit { split, row, .. } = &self.stored;
                 let rows = file.rows_of(split.clone(), &self.settings.columns, *row)?;
                 self.rows.insert(rows)

@@ -232,7 +232,14 @@ async fn objects_of_a_store_are_read_like_files() {
         let columns = vec!["ad_id".to_owned()];
         let lines = LineSettings { format: LineFormat::ClickLog, columns, max_line_bytes: 1 << 20 };
         let records = RecordSettings::Lines(Arc::new(lines));
-        BoundedFiles { location, path: path.to_owned(), records, subtask: 0, parallelism: 1 }
+        BoundedFiles {
+            location,
+            path: path.to_owned(),
+            records,
+            subtask: 0,
+            parallelism: 1,
+            env: weir_engine::env::Env::default(),
+        }
     };
     for (path, ads, dead) in [("logs", 70_000, 1), ("logs/a.log", 70_000, 0), ("logs/*/*.log", 0, 1)] {
         let settings = SourceSettings::read(&json!({"columns": []}), &context(0, 1)).expect("settings");

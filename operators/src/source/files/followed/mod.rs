@@ -209,6 +209,7 @@ impl FollowedFiles {
     /// What has come, and what has been gone for long.
     fn look(&mut self) -> Result<Discovery> {
         let listed = self.watch.list()?;
+        self.watch.env.crash_point("files.listed")?;
         let mut opened = Vec::new();
         for file in listed.iter().filter(|file| file.bytes > 0) {
             opened.extend(self.judge(file, &listed)?);

@@ -77,10 +77,12 @@ impl FollowedReader {
     fn read(&mut self) -> Result<Read> {
         let file = match self.file.take() {
             Some(file) => file,
-            None => match self.open()? {
-                Some(file) => file,
-                None => return Ok(Read::Some),
-            },
+            None => {
+                self.watch.env.crash_point("files.opening")?;
+                let Some(file) = self.open()? else { return Ok(Read::Some) };
+                self.watch.env.crash_point("files.opened")?;
+                file
+            }
         };
         let outcome = self.read_from(&file);
         // A truncated file may have been exchanged for its copy.
