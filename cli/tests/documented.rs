@@ -110,6 +110,11 @@ fn operations() {
 }
 
 #[test]
+fn cluster() {
+    run_document("docs/cluster.md");
+}
+
+#[test]
 fn outputs() {
     run_document("docs/outputs.md");
 }
