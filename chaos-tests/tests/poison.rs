@@ -8,7 +8,7 @@ use weir_coordinator::{
 };
 use weir_engine::{
     Result,
-    checkpoint::CheckpointStore,
+    checkpoint::{CheckpointStore, OpenStore},
     element::Batch,
     env::Env,
     graph::Node,
@@ -111,7 +111,7 @@ async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
 
     let (env, network) = (Env::seeded(1), Arc::new(TcpNetwork));
     let storage = format!("file://{}", folder.path().join("storage").display());
-    let open_store: weir_worker::OpenStore = Arc::new(CheckpointStore::open);
+    let open_store: OpenStore = Arc::new(CheckpointStore::open);
     let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
     let address = listener.address();
     let group = MetadataSettings::alone(1, &address);

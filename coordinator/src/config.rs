@@ -1,7 +1,7 @@
 //! A coordinator's settings and surroundings.
 
-use std::{fmt, sync::Arc, time::Duration};
-use weir_engine::{checkpoint::CheckpointStore, env::Env, error::Result};
+use std::{fmt, time::Duration};
+use weir_engine::{checkpoint::OpenStore, env::Env};
 use weir_proto::net::SharedNetwork;
 
 /// What an operator of a cluster sets.
@@ -79,9 +79,6 @@ impl RestartPolicy {
         (failures <= self.most_failures).then_some(doubled.min(self.longest_backoff))
     }
 }
-
-/// Opens the checkpoint store of a job at a storage URL.
-pub type OpenStore = Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sync>;
 
 /// What a coordinator works with.
 #[derive(Clone)]

@@ -19,5 +19,6 @@ pub mod scheduler;
 pub mod status;
 pub mod workers;
 
-pub use config::{CoordinatorComponents, CoordinatorSettings, OpenStore, RestartPolicy};
+pub use config::{CoordinatorComponents, CoordinatorSettings, RestartPolicy};
 pub use coordinator::Coordinator;
+pub use weir_engine::checkpoint::OpenStore;

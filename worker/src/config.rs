@@ -3,7 +3,7 @@
 use crate::network::Compression;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
-use weir_engine::{checkpoint::CheckpointStore, env::Env, error::Result, operator::Factory};
+use weir_engine::{checkpoint::OpenStore, env::Env, operator::Factory};
 use weir_proto::net::SharedNetwork;
 
 /// What an operator of a cluster sets.
@@ -28,9 +28,6 @@ pub struct WorkerSettings {
     /// How batches are compressed on the network.
     pub compression: Compression,
 }
-
-/// Opens the checkpoint store of a job at a storage URL.
-pub type OpenStore = Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sync>;
 
 /// What a worker works with.
 #[derive(Clone)]

@@ -236,7 +236,12 @@ impl Worker {
                 let (attempt, command) = wire::command_from_wire(command)?;
                 self.hosted.command(&attempt, command);
             }
-            Some(Order::Cancel(attempt)) => self.hosted.cancel(&AttemptKey::try_from(Some(attempt))?),
+            Some(Order::Cancel(attempt)) => {
+                if !self.hosted.cancel(&AttemptKey::try_from(Some(attempt.clone()))?) {
+                    // Without a coordinator there is nobody to tell.
+                    let _ = outbound.send(pb::WorkerMessage { kind: Some(Kind::Canceled(attempt)) });
+                }
+            }
             Some(Order::Commit(commit)) => self.serve(Request::Commit(commit), outbound),
             Some(Order::Sweep(sweep)) => self.serve(Request::Sweep(sweep), outbound),
             Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),

@@ -60,13 +60,15 @@ impl HostedAttempts {
         }
     }
 
-    /// Ends an attempt, beside whatever else goes on; it says itself when it is gone.
-    pub fn cancel(&mut self, key: &AttemptKey) {
+    /// Ends an attempt, beside whatever else goes on; it says itself when it is gone. `false`: there is nothing of it here.
+    pub fn cancel(&mut self, key: &AttemptKey) -> bool {
         if self.host(key).is_some()
             && let Some(host) = self.hosts.remove(&key.job)
         {
             self.components.data_runtime.spawn(host.cancel());
+            return true;
         }
+        false
     }
 
     /// Ends all attempts and waits until they are gone.

@@ -15,5 +15,5 @@ pub mod control;
 pub mod hosted_attempts;
 pub mod network;
 
-pub use config::{OpenStore, WorkerComponents, WorkerSettings};
+pub use config::{WorkerComponents, WorkerSettings};
 pub use control::{ControlLink, run};

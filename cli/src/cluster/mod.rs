@@ -17,7 +17,7 @@ mod tests;
 use crate::failure::Failure;
 use clap::Args;
 use std::{path::PathBuf, sync::Arc};
-use weir_engine::checkpoint::CheckpointStore;
+use weir_engine::checkpoint::{CheckpointStore, OpenStore};
 
 /// The shared secret of a cluster.
 #[derive(Clone, Debug, Args)]
@@ -41,7 +41,7 @@ impl SecretArguments {
 }
 
 /// Opens checkpoint stores in storage of the URL's kind.
-fn open_store() -> weir_worker::OpenStore {
+fn open_store() -> OpenStore {
     Arc::new(CheckpointStore::open)
 }
 

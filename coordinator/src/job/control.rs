@@ -6,7 +6,7 @@ use futures::{FutureExt, future::BoxFuture};
 use std::collections::BTreeSet;
 use weir_engine::{
     checkpoint::Manifest,
-    error::Result,
+    error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
     operator::{Committable, SweepScope},
     task::attempt::ControlPlane,
@@ -46,6 +46,19 @@ impl ClusterControl {
         Ok(())
     }
 
+    /// Has a worker do something, for as long as a checkpoint may take: one that is stuck, and yet lives, must not hold the
+    /// job up for good.
+    async fn request(&self, order: impl Fn(u64) -> Kind) -> Result<u64> {
+        let (env, limit) = (&self.context.components.env, self.context.settings.checkpoint_timeout);
+        tokio::select! {
+            biased;
+            done = self.context.workers.request(order) => done,
+            () = env.sleep(limit) => {
+                Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)))
+            }
+        }
+    }
+
     /// Removes everything that the job's sinks have written. Returns how much.
     ///
     /// # Errors
@@ -53,7 +66,7 @@ impl ClusterControl {
     pub async fn reset(&self) -> Result<u64> {
         let reset =
             |request| Kind::Reset(pb::Reset { request, attempt: Some((&self.key).into()), graph: self.graph.clone() });
-        self.context.workers.request(reset).await
+        self.request(reset).await
     }
 }
 
@@ -76,7 +89,7 @@ impl ControlPlane for ClusterControl {
                     committables: committables.clone(),
                 })
             };
-            control.context.workers.request(commit).await?;
+            control.request(commit).await?;
             control.context.components.env.crash_point("commit.executed")?;
             let (job, attempt) = (control.key.job.clone(), control.key.attempt);
             control.context.metadata.propose(Command::Committed { job, attempt, checkpoint }).await?;
@@ -97,7 +110,7 @@ impl ControlPlane for ClusterControl {
                     keep: keep.clone(),
                 })
             };
-            control.context.workers.request(sweep).await?;
+            control.request(sweep).await?;
             Ok(())
         }
         .boxed()

@@ -14,4 +14,4 @@ pub mod state_file;
 pub mod store;
 
 pub use manifest::Manifest;
-pub use store::CheckpointStore;
+pub use store::{CheckpointStore, OpenStore};

@@ -14,6 +14,9 @@ use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 use std::{collections::BTreeSet, io::Write, path::PathBuf, sync::Arc};
 
+/// Opens the checkpoint store of a job: at a storage URL, for a job's name.
+pub type OpenStore = Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sync>;
+
 /// Objects of one job.
 #[derive(Clone, Debug)]
 pub struct CheckpointStore {
