@@ -34,6 +34,9 @@ const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// How long a coordinator may take to answer the call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long it may take to take the worker in: one that is frozen has its connections answered by its machine.
+const CALL_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Both directions of an open stream on which the worker has registered.
 pub struct ControlLink {
     /// To the coordinator.
@@ -83,7 +86,7 @@ pub async fn run_with(
     let hosted = HostedAttempts::new(&settings, components.clone(), data_plane.clone());
     let mut worker = Worker { settings, components, data_plane, hosted, lease: Lease::none() };
     loop {
-        match dial(worker.registration()).await {
+        match worker.call(&dial).await {
             Ok(link) => match worker.attend(link).await {
                 Err(error) if is_final(&error) => {
                     worker.hosted.cancel_all().await;
@@ -92,6 +95,10 @@ pub async fn run_with(
                 Err(error) => tracing::warn!(%error, "lost the coordinator"),
                 Ok(()) => {}
             },
+            Err(error) if is_final(&error) => {
+                worker.hosted.cancel_all().await;
+                return Err(error);
+            }
             Err(error) => tracing::debug!(%error, "no coordinator answers"),
         }
         worker.wait_to_reconnect(&env).await;
@@ -137,6 +144,22 @@ fn from_status(status: &tonic::Status) -> EngineError {
     }
 }
 
+/// The coordinator's answer to a registration.
+async fn registered(
+    inbound: &mut (impl Stream<Item = Result<pb::CoordinatorMessage>> + Unpin),
+    env: &Env,
+) -> Result<pb::Registered> {
+    let first = tokio::select! {
+        biased;
+        first = inbound.next() => first,
+        () = env.sleep(CONNECT_TIMEOUT) => return Err(EngineError::io("the coordinator does not answer")),
+    };
+    match first.ok_or_else(|| EngineError::io("the coordinator closed the stream"))??.kind {
+        Some(coordinator_message::Kind::Registered(registered)) => Ok(registered),
+        _ => Err(EngineError::io("the coordinator did not begin with its answer to the registration")),
+    }
+}
+
 struct Worker {
     settings: WorkerSettings,
     components: WorkerComponents,
@@ -167,6 +190,36 @@ impl Lease {
 }
 
 impl Worker {
+    /// Calls a coordinator.
+    async fn call(&mut self, dial: &OpenLink) -> Result<ControlLink> {
+        let env = self.components.env.clone();
+        let calling = dial(self.registration());
+        let answered = async move {
+            tokio::select! {
+                biased;
+                linked = calling => linked,
+                () = env.sleep(CALL_TIMEOUT) => Err(EngineError::io("the coordinator does not answer")),
+            }
+        };
+        self.within_lease(answered).await
+    }
+
+    /// Waits for something that a coordinator does. Meanwhile what runs here goes on until its lease ends.
+    async fn within_lease<T>(&mut self, waiting: impl Future<Output = T>) -> T {
+        let mut waiting = std::pin::pin!(waiting);
+        if let Some(ends) = self.lease.ends.filter(|_| !self.hosted.is_empty()) {
+            let env = self.components.env.clone();
+            tokio::select! {
+                biased;
+                done = &mut waiting => return done,
+                () = env.sleep_until(ends) => {}
+            }
+            tracing::warn!("no coordinator for the time of the lease: stopped all subtasks");
+            self.hosted.cancel_all().await;
+        }
+        waiting.await
+    }
+
     /// Attends to one stream until it ends.
     async fn attend(&mut self, link: ControlLink) -> Result<()> {
         let ControlLink { outbound, mut inbound } = link;
@@ -176,7 +229,7 @@ impl Worker {
                 .map_err(|_| EngineError::io("the stream to the coordinator is closed"))
         };
         let env = self.components.env.clone();
-        let registered = self.registered(&mut inbound, &env).await?;
+        let registered = self.within_lease(registered(&mut inbound, &env)).await?;
         // The coordinator that says so knows nothing of what ran under another one, or under this one before: it begins anew.
         self.hosted.cancel_all().await;
         let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1).into());
@@ -203,22 +256,6 @@ impl Worker {
                     self.obey(message, &outbound)?;
                 }
             }
-        }
-    }
-
-    async fn registered(
-        &self,
-        inbound: &mut (impl Stream<Item = Result<pb::CoordinatorMessage>> + Unpin),
-        env: &Env,
-    ) -> Result<pb::Registered> {
-        let first = tokio::select! {
-            biased;
-            first = inbound.next() => first,
-            () = env.sleep(CONNECT_TIMEOUT) => return Err(EngineError::io("the coordinator does not answer")),
-        };
-        match first.ok_or_else(|| EngineError::io("the coordinator closed the stream"))??.kind {
-            Some(coordinator_message::Kind::Registered(registered)) => Ok(registered),
-            _ => Err(EngineError::io("the coordinator did not begin with its answer to the registration")),
         }
     }
 
@@ -267,17 +304,9 @@ impl Worker {
         self.components.data_runtime.spawn(serving);
     }
 
-    /// Waits before the next call; what runs here goes on until the lease ends.
+    /// Waits before the next call.
     async fn wait_to_reconnect(&mut self, env: &Env) {
-        let retry = env.now() + self.settings.reconnect_after;
-        if let Some(ends) = self.lease.ends.filter(|ends| *ends <= retry)
-            && !self.hosted.is_empty()
-        {
-            env.sleep_until(ends).await;
-            tracing::warn!("no coordinator for the time of the lease: stopping all subtasks");
-            self.hosted.cancel_all().await;
-        }
-        env.sleep_until(retry).await;
+        self.within_lease(env.sleep(self.settings.reconnect_after)).await;
     }
 
     fn registration(&self) -> pb::Register {

@@ -239,16 +239,26 @@ impl JobAttempt {
 
     /// Ends what workers still run of it, waits until it is gone or they are, and gives its slots back. A worker that does not
     /// answer in time is not waited for: whatever it still does bears an attempt that is over.
-    pub async fn clear_away(mut self) {
+    ///
+    /// Returns the worker that turned out to be lost, if one did: its end may be known to those who talked with it before it
+    /// is known here.
+    pub async fn clear_away(mut self) -> Option<EngineError> {
         let mut waited_for = self.workers();
         waited_for.retain(|worker| self.context.workers.order(worker, Kind::Cancel((&self.key).into())));
+        let gone = self.workers().into_iter().find(|worker| !waited_for.contains(worker));
+        let mut lost = gone.map(|worker| EngineError::io(format!("worker {worker} was lost")));
         let env = self.context.components.env.clone();
         let enough = env.now() + self.context.settings.cancel_timeout;
         while !waited_for.is_empty() {
             tokio::select! {
                 biased;
                 event = self.events.recv() => match event {
-                    Some(AttemptEvent::Canceled(worker) | AttemptEvent::Lost(worker, _)) => { waited_for.remove(&worker); }
+                    Some(AttemptEvent::Canceled(worker)) => { waited_for.remove(&worker); }
+                    Some(AttemptEvent::Lost(worker, cause)) => {
+                        if waited_for.remove(&worker) {
+                            lost = Some(EngineError::io(format!("worker {worker} was lost: {cause}")));
+                        }
+                    }
                     Some(_) => {}
                     None => break,
                 },
@@ -259,6 +269,7 @@ impl JobAttempt {
             }
         }
         self.context.live.update(&self.key.job, |live| live.placement.clear());
+        lost
     }
 
     fn workers(&self) -> BTreeSet<String> {

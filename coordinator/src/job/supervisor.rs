@@ -171,7 +171,12 @@ impl Supervisor {
                 let attempt_number = attempt.key().attempt;
                 tracing::warn!(job = self.name, attempt = %attempt_number, %error, "attempt failed");
                 self.become_status(JobStatus::Failing, &error.message).await?;
-                attempt.clear_away().await;
+                let lost = attempt.clear_away().await;
+                let (error, lost_worker) = match lost {
+                    // Whoever was connected with it may have said so first.
+                    Some(lost) if error.kind == ErrorKind::Disconnected => (lost, true),
+                    _ => (error, lost_worker),
+                };
                 self.decide(error, lost_worker, made_progress).await
             }
         }

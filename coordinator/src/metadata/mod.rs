@@ -115,7 +115,11 @@ impl Metadata {
     async fn join_group(&self) -> Result<()> {
         let members: BTreeMap<u64, BasicNode> =
             self.settings.peers.iter().map(|(node, address)| (*node, BasicNode::new(address))).collect();
-        match self.raft.initialize(members).await {
+        // Asked to begin what has begun, the library logs an error.
+        let has_begun = self.raft.is_initialized().await.map_err(|error| stopped(&self.database, &error))?;
+        let begun = if has_begun { Ok(()) } else { self.raft.initialize(members).await };
+        match begun {
+            Ok(()) if has_begun => self.check_group()?,
             Ok(()) => {}
             Err(RaftError::APIError(InitializeError::NotAllowed(_))) => self.check_group()?,
             Err(RaftError::APIError(error)) => {
