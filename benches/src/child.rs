@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use std::{
     io::Read,
     process::{Command, Stdio},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 /// What a process used.
@@ -61,8 +61,35 @@ pub fn measure(command: &mut Command) -> Result<(Usage, String)> {
     clippy::disallowed_methods,
     reason = "no job runs in this process, so there is no result that time could decide"
 )]
-fn now() -> Instant {
+pub fn now() -> Instant {
     Instant::now()
+}
+
+/// Milliseconds since the epoch, as other processes on this machine count them.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no job runs in this process, so there is no result that time could decide"
+)]
+pub fn wall_clock_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+}
+
+/// Does nothing for a while.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no job runs in this process, so there is no result that time could decide"
+)]
+pub fn pause(duration: Duration) {
+    std::thread::sleep(duration);
+}
+
+/// Waits for a child that was started elsewhere and asked to end. Returns the processor time that it took, in seconds.
+///
+/// # Errors
+/// When it is no child of this process.
+pub fn processor_seconds(pid: u32) -> Result<f64> {
+    let (_, used) = wait(pid).with_context(|| format!("waiting for process {pid}"))?;
+    Ok((duration(used.ru_utime) + duration(used.ru_stime)).as_secs_f64())
 }
 
 /// Waits for one child and takes its usage, which `std` has no way to ask for.

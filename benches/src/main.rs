@@ -1,15 +1,19 @@
 //! `weir-bench`: measurements that anyone can run again, peers included. What is measured and how to read it: README.md.
 //!
 //! Reading order: [`case`] (what is counted), [`replay`] (who counts it, in which order, and who must agree), [`weir`],
-//! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it).
+//! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it). Beside
+//! it: [`cluster`] (one process against several) and [`recovery`] (how long a killed worker is missed), over [`processes`].
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
 mod case;
 mod child;
+mod cluster;
 mod duckdb;
 mod flink;
 mod input;
+mod processes;
+mod recovery;
 mod replay;
 mod report;
 mod weir;
@@ -30,11 +34,19 @@ struct Arguments {
 enum Command {
     /// Replay generated clicks from files: count, dedup and count, the ad-click job, JSON lines
     Replay(replay::ReplayArguments),
+    /// The same replay in one process and on a cluster of this machine
+    Cluster(cluster::ClusterArguments),
+    /// Kill workers of a running job, and measure how long it takes until there are new results
+    Recovery(recovery::RecoveryArguments),
 }
 
 fn main() -> ExitCode {
-    let Command::Replay(arguments) = Arguments::parse().command;
-    match run(&arguments) {
+    let done = match Arguments::parse().command {
+        Command::Replay(arguments) => run(&arguments),
+        Command::Cluster(arguments) => cluster::cluster(&arguments),
+        Command::Recovery(arguments) => recovery::recovery(&arguments).map(|()| true),
+    };
+    match done {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

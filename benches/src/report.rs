@@ -234,7 +234,8 @@ fn row(case: Case, contestant: Contestant, series: &Series<'_>, duckdb: &[f64], 
 }
 
 /// The middle one, or the mean of the two in the middle; NaN of nothing.
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one, or the mean of the two in the middle.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     let middle = values.len() / 2;
     match (values.get(middle), values.len() % 2) {
