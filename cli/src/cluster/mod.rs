@@ -2,6 +2,7 @@
 //! ([`submit`], [`jobs`]), all over one kind of [`connection`]. What is printed of a description (`list`, `status`, `render`)
 //! are pure functions.
 
+mod cache;
 pub mod connection;
 pub mod coordinator;
 pub mod jobs;

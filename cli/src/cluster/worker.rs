@@ -1,6 +1,6 @@
 //! `weir worker`: a worker's process.
 
-use super::{SecretArguments, connection::DEFAULT_COORDINATOR, open_store, warn_of_open_door};
+use super::{SecretArguments, cache::CacheArguments, connection::DEFAULT_COORDINATOR, warn_of_open_door};
 use crate::{failure::Failure, processors, run, runtime};
 use clap::{Args, ValueEnum};
 use std::{sync::Arc, time::Duration};
@@ -29,6 +29,8 @@ pub struct WorkerArguments {
     /// How batches are compressed on the network
     #[arg(long, value_enum, default_value_t = CompressionArgument::None)]
     compression: CompressionArgument,
+    #[command(flatten)]
+    cache: CacheArguments,
     #[command(flatten)]
     secret: SecretArguments,
 }
@@ -82,7 +84,7 @@ async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle
     };
     let components = WorkerComponents {
         factory: Arc::new(Registry),
-        open_store: open_store(),
+        open_store: arguments.cache.open_store(),
         network: Arc::new(TcpNetwork),
         env,
         data_runtime,

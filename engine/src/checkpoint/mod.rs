@@ -10,8 +10,10 @@ pub mod layout;
 pub mod manifest;
 pub mod pending;
 pub mod retire;
+pub mod state_cache;
 pub mod state_file;
 pub mod store;
 
 pub use manifest::Manifest;
+pub use state_cache::StateCache;
 pub use store::{CheckpointStore, OpenStore};

@@ -103,6 +103,11 @@ impl SegmentLedger {
         }
     }
 
+    /// The files that the segments lie in, with repetitions.
+    pub fn files(&self) -> impl Iterator<Item = &FileRef> {
+        self.segments.values().flatten().map(|part| &part.file)
+    }
+
     /// Notes what a snapshot wrote to `file`, and gives the segments as a manifest lists them. Segments that the snapshot did not
     /// mention are forgotten.
     ///

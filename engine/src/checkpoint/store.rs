@@ -3,7 +3,13 @@
 //! Invariants: [`CheckpointStore::create`] makes an object or fails, never replaces one; when it returns, the object survives
 //! the death of the process and, on a local disk, of the machine (file and folder are synced).
 
-use super::{draft::Draft, layout::Layout, manifest::Manifest};
+use super::{
+    draft::Draft,
+    layout::Layout,
+    manifest::{FileRef, Manifest},
+    state_cache::StateCache,
+    state_file::{self, SegmentLedger},
+};
 use crate::{
     env::Env,
     error::{EngineError, Result},
@@ -12,7 +18,12 @@ use crate::{
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
-use std::{collections::BTreeSet, io::Write, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    io::Write,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+};
 
 /// Opens the checkpoint store of a job: at a storage URL, for a job's name.
 pub type OpenStore = Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sync>;
@@ -25,6 +36,7 @@ pub struct CheckpointStore {
     /// Folder of a local store.
     local: Option<PathBuf>,
     url: String,
+    cache: Option<StateCache>,
 }
 
 impl CheckpointStore {
@@ -55,12 +67,30 @@ impl CheckpointStore {
             std::env::vars().filter(|(key, _)| key.starts_with("AWS_")).map(|(k, v)| (k.to_lowercase(), v));
         let (store, root) = object_store::parse_url_opts(&parsed, environment)
             .map_err(|error| EngineError::definition(format!("cannot open the storage '{url}': {error}")))?;
-        Ok(CheckpointStore { store: Arc::from(store), layout: Layout::new(&root, job), local, url: url.into() })
+        Ok(CheckpointStore {
+            store: Arc::from(store),
+            layout: Layout::new(&root, job),
+            local,
+            url: url.into(),
+            cache: None,
+        })
     }
 
     /// Over a store that is there already, as tests want it.
     pub fn over(store: Arc<dyn ObjectStore>, job: &str) -> Self {
-        CheckpointStore { store, layout: Layout::new(&Path::default(), job), local: None, url: "given".into() }
+        CheckpointStore {
+            store,
+            layout: Layout::new(&Path::default(), job),
+            local: None,
+            url: "given".into(),
+            cache: None,
+        }
+    }
+
+    /// The same, with recent state files on a local disk, too. A folder or memory as storage is near already and goes without.
+    pub fn with_cache(self, cache: StateCache) -> Self {
+        let is_near = self.local.is_some() || self.url.starts_with("memory:");
+        CheckpointStore { cache: Some(cache).filter(|_| !is_near), ..self }
     }
 
     /// The paths.
@@ -112,7 +142,11 @@ impl CheckpointStore {
     /// When the store refuses.
     pub async fn publish(&self, env: &Env, path: &Path, mut draft: Draft) -> Result<bool> {
         match draft.take_memory() {
-            Some(content) => self.create(env, path, content.into()).await,
+            Some(content) => {
+                let content = Bytes::from(content);
+                // At the same time: the one is about the disk, the other about the network.
+                futures::join!(self.create(env, path, content.clone()), self.keep(env, path, &content)).0
+            }
             None => env.run_blocking(move || draft.publish_local()).await,
         }
     }
@@ -125,6 +159,30 @@ impl CheckpointStore {
         match self.store.get(path).await {
             Ok(found) => found.bytes().await.map_err(|error| self.failed("read", path, &error)),
             Err(error) => Err(self.failed("read", path, &error)),
+        }
+    }
+
+    /// The content of a state file, as it was written: from the cache, or else from the storage.
+    ///
+    /// # Errors
+    /// When it is not there, cannot be read or is damaged.
+    pub async fn read_state(&self, env: &Env, file: &FileRef) -> Result<Bytes> {
+        if let Some(cache) = &self.cache
+            && let Some(content) = cache.find(env, &self.url, file).await
+        {
+            return Ok(content);
+        }
+        let path = Path::from(file.path.as_str());
+        let content = self.read(&path).await?;
+        state_file::verify(file, &content)?;
+        self.keep(env, &path, &content).await;
+        Ok(content)
+    }
+
+    /// Lets the cache know which files a subtask's state lies in, for as long as the subtask lives.
+    pub(crate) fn watch(&self, ledger: &Arc<Mutex<SegmentLedger>>) {
+        if let Some(cache) = &self.cache {
+            cache.watch(&self.url, ledger);
         }
     }
 
@@ -240,6 +298,13 @@ impl CheckpointStore {
             self.delete(path).await?;
         }
         Ok(all.len())
+    }
+
+    /// Puts a state file into the cache, and nothing else: manifests and marks must be read from where others write them.
+    async fn keep(&self, env: &Env, path: &Path, content: &Bytes) {
+        if let Some(cache) = self.cache.as_ref().filter(|_| path.prefix_matches(&self.layout.state())) {
+            cache.keep(env, &self.url, path.as_ref(), content.clone()).await;
+        }
     }
 
     fn local_path(&self, path: &Path) -> Option<PathBuf> {

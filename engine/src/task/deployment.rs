@@ -84,6 +84,7 @@ pub async fn deploy(
     let mut deployment = Deployment { subtasks: Vec::new(), sources: SourceCommands::default() };
     for id in subtasks.iter().copied() {
         let (mut chain, source) = build_chain(graph, factory, services, id)?;
+        chain.links.iter().for_each(|link| services.store.watch(&link.ledger));
         if let Some(restorer) = &mut restorer {
             for link in &mut chain.links {
                 restorer.restore(link).await?;

@@ -12,7 +12,6 @@ use crate::{
     operator::SplitState,
 };
 use bytes::Bytes;
-use object_store::path::Path;
 use std::collections::HashMap;
 
 /// A checkpoint being read back. Keeps files that several subtasks need.
@@ -75,8 +74,7 @@ impl<'a> Restorer<'a> {
         if let Some(content) = self.files.get(&file.path) {
             return Ok(content.clone());
         }
-        let content = self.store.read(&Path::from(file.path.as_str())).await?;
-        state_file::verify(file, &content)?;
+        let content = self.store.read_state(self.env, file).await?;
         self.files.insert(file.path.clone(), content.clone());
         Ok(content)
     }
