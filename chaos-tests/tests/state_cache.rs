@@ -13,7 +13,7 @@ use weir_chaos_tests::{
     crash::{small_job, small_workload},
     faults::store::{Fault, FaultPlan, FaultyStore, Verb},
     job::{Bench, JOB, JobConfig},
-    workload::Workload,
+    workload::{Workload, WorkloadConfig},
 };
 use weir_engine::{
     ErrorKind,
@@ -49,7 +49,9 @@ impl Far {
         let objects: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
         let bench = Bench::with_store(CheckpointStore::over(objects.clone(), JOB)).unwrap();
         let config = small_job();
-        Workload::generate(&small_workload(seed)).write(&bench.input(), config.format).unwrap();
+        // More than all runs get to read before they crash.
+        let workload = WorkloadConfig { lines_per_file: 2_000, ..small_workload(seed) };
+        Workload::generate(&workload).write(&bench.input(), config.format).unwrap();
         Far { bench, config, objects, fetches: Arc::default(), folder: tempfile::tempdir().unwrap() }
     }
 
@@ -64,12 +66,13 @@ impl Far {
         }
         let env = Env::seeded(seed).with_crash_plan(CrashPlan::crash_at("manifest.created", checkpoints));
         let ended = self.bench.run_on(store, &self.config, Arc::new(Registry), env, StopSignal::default()).await;
-        assert_eq!(ended.unwrap_err().kind, ErrorKind::Crash);
+        assert_eq!(ended.expect_err("the input goes on").kind, ErrorKind::Crash);
         self.fetches.load(Ordering::SeqCst)
     }
 
     async fn check(&self) {
-        let outcome = self.bench.run_to_end(&self.config, Arc::new(Registry), 99).await.unwrap();
+        let in_large_steps = JobConfig { batch_rows: 500, checkpoint_interval_ms: 100, ..self.config.clone() };
+        let outcome = self.bench.run_to_end(&in_large_steps, Arc::new(Registry), 99).await.unwrap();
         self.bench.check(&self.config, &outcome).unwrap();
     }
 
