@@ -141,10 +141,9 @@ impl Bench<'_> {
             submit.arg("--set").arg(setting);
         }
         let begun_ms = child::wall_clock_ms();
-        let (_, job) = child::measure(&mut submit)?;
-        let job = job.trim();
+        let job = cluster.submit(&mut submit)?;
         let finished = loop {
-            let status = cluster.job(job)?;
+            let status = cluster.job(&job)?;
             match status["state"].as_str() {
                 Some("FINISHED") => break status,
                 Some("FAILED" | "CANCELED") => anyhow::bail!("the job is {}: {}", status["state"], status["cause"]),

@@ -113,6 +113,15 @@ impl Cluster {
         serde_json::from_str(body).with_context(|| format!("{path} is no JSON: {body}"))
     }
 
+    /// Hands a job in. Returns its id, when it is known everywhere.
+    pub fn submit(&self, submit: &mut Command) -> Result<String> {
+        let (_, printed) = child::measure(submit)?;
+        let job = printed.trim().to_string();
+        // What REST shows may be a moment old.
+        wait_for("the job to be known", || Ok(self.job(&job).ok().map(drop)))?;
+        Ok(job)
+    }
+
     /// A job as REST shows it.
     pub fn job(&self, job: &str) -> Result<Value> {
         self.rest(&format!("/api/v1/jobs/{job}"))

@@ -116,7 +116,7 @@ fn submit(cluster: &Cluster, work: &Path, interval_ms: u64) -> Result<String> {
     for setting in settings {
         submit.arg("--set").arg(setting);
     }
-    Ok(child::measure(&mut submit)?.1.trim().to_string())
+    cluster.submit(&mut submit)
 }
 
 fn one_kill(cluster: &mut Cluster, job: &str, storage: &Path, raw: &Path) -> Result<Recovery> {

@@ -63,11 +63,17 @@ impl Publisher {
         Publisher { metadata, workers, live, env, node, started_at_ms, looks: Arc::default(), totals: Arc::default() }
     }
 
-    /// Renews the board for as long as it is polled.
+    /// Renews the board for as long as it is polled: whenever something was decided, and now and then.
     pub async fn publish(&self, board: &StatusBoard) {
+        let mut decisions = self.metadata.watch();
         loop {
+            decisions.mark_unchanged();
             board.publish(self.snapshot());
-            self.env.sleep(PERIOD).await;
+            tokio::select! {
+                biased;
+                Ok(()) = decisions.changed() => {}
+                () = self.env.sleep(PERIOD) => {}
+            }
         }
     }
 

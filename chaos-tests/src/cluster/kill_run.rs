@@ -168,6 +168,8 @@ impl Running<'_> {
         let compared = self.job.check()?;
         let Counts { worker_kills, coordinator_kills, worker_freezes, coordinator_freezes } = self.report;
         let status = self.cluster.job(JOB)?;
+        let strange = strange_causes(&status);
+        ensure!(strange.is_empty(), "restarts for other reasons than those who were killed or frozen: {strange:?}");
         let number = |key: &str| status[key].as_u64().unwrap_or_default();
         Ok(Report {
             worker_kills,
@@ -336,6 +338,14 @@ impl Running<'_> {
             println!("{:8.3} s  {what}", (now() - self.begun).as_secs_f64());
         }
     }
+}
+
+/// Causes of restarts that name nobody who was killed or frozen.
+fn strange_causes(job: &Value) -> Vec<String> {
+    let known = ["was lost", "its coordinator was started again", "the slots were taken"];
+    let restarts = job["restarts"].as_array().into_iter().flatten();
+    let causes = restarts.filter_map(|restart| restart["cause"].as_str().map(String::from));
+    causes.filter(|cause| !known.iter().any(|known| cause.contains(known))).collect()
 }
 
 /// Whether a job has subtasks on the worker with this process id, which is part of the worker's name.
