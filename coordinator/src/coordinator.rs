@@ -4,13 +4,13 @@ use crate::{
     config::{CoordinatorComponents, CoordinatorSettings},
     http::{self, Action},
     job::{JobContext, LiveJobs, supervisor::Supervisor},
-    metadata::{Command, Metadata},
+    metadata::{Command, Leadership, Metadata},
     publish::Publisher,
     rpc::{ClientService, MAX_MESSAGE_BYTES, WorkerService},
     status::StatusBoard,
     workers::Workers,
 };
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use tokio::{
     sync::mpsc,
     task::{Id, JoinSet},
@@ -24,6 +24,9 @@ use weir_proto::{
 
 /// Actions that wait to be served.
 const WAITING_ACTIONS: usize = 64;
+
+/// The wait before a supervisor that could not go on begins again.
+const SUPERVISOR_PAUSE: Duration = Duration::from_secs(1);
 
 /// A coordinator, not running yet. Cheap to clone.
 #[derive(Clone)]
@@ -115,12 +118,16 @@ impl Coordinator {
     async fn serve_actions(&self, mut asked: mpsc::Receiver<Action>) {
         while let Some(action) = asked.recv().await {
             let at_ms = self.context.components.env.wall_clock_ms();
-            let (command, reply) = match action {
-                Action::Cancel { job, reply } => (Command::CancelRequested { job, at_ms }, reply),
-                Action::Stop { job, drain, reply } => (Command::StopRequested { job, drain, at_ms }, reply),
+            let (name, command, reply) = match action {
+                Action::Cancel { job, reply } => (job.clone(), Command::CancelRequested { job, at_ms }, reply),
+                Action::Stop { job, drain, reply } => {
+                    (job.clone(), Command::StopRequested { job, drain, at_ms }, reply)
+                }
             };
+            let is_known = self.context.metadata.catalog().job(&name).is_some();
             let answer = match self.context.metadata.propose(command).await {
                 Ok(_) => Ok(()),
+                Err(_) if !is_known => Err(http::Refusal::UnknownJob),
                 Err(error) if error.kind == ErrorKind::Definition => Err(http::Refusal::Conflict(error.message)),
                 Err(error) => Err(http::Refusal::Unavailable(error.message)),
             };
@@ -152,10 +159,10 @@ impl Coordinator {
             if leadership.borrow().is_leader() {
                 let running: BTreeSet<String> = supervised.iter().map(|(_, job)| job.clone()).collect();
                 for job in self.jobs_to_supervise().difference(&running) {
-                    let supervisor = Supervisor::new(self.context.clone(), job);
-                    supervised.push((supervisors.spawn(supervisor.run()).id(), job.clone()));
+                    let supervisor = supervise(self.context.clone(), job.clone());
+                    supervised.push((supervisors.spawn(supervisor).id(), job.clone()));
                 }
-            } else if !supervised.is_empty() {
+            } else {
                 supervisors.shutdown().await;
                 supervised.clear();
                 self.context.workers.clear();
@@ -170,8 +177,13 @@ impl Coordinator {
                     supervised.retain(|(of, _)| *of != id);
                     result?;
                 }
+                changed = leadership.changed() => {
+                    changed.map_err(|_| EngineError::internal("the catalog is gone"))?;
+                    if let Leadership::Stopped { reason } = &*leadership.borrow() {
+                        return Err(EngineError::io(format!("the metadata's log has stopped: {reason}")));
+                    }
+                }
                 changed = catalog.changed() => changed.map_err(|_| EngineError::internal("the catalog is gone"))?,
-                changed = leadership.changed() => changed.map_err(|_| EngineError::internal("the catalog is gone"))?,
             }
         }
     }
@@ -179,5 +191,20 @@ impl Coordinator {
     fn jobs_to_supervise(&self) -> BTreeSet<String> {
         let catalog = self.context.metadata.catalog();
         catalog.jobs().filter(|job| !job.status.is_terminal()).map(|job| job.name.clone()).collect()
+    }
+}
+
+/// Supervises a job until it is over. One job's trouble (a decision that was not taken in time, say) is no other's: its
+/// supervisor begins again, from what the catalog says.
+async fn supervise(context: JobContext, job: String) -> Result<()> {
+    let env = context.components.env.clone();
+    loop {
+        match Supervisor::new(context.clone(), &job).run().await {
+            Err(error) if error.kind != ErrorKind::Crash => {
+                tracing::error!(job, %error, "the supervisor of a job could not go on; it begins again");
+                env.sleep(SUPERVISOR_PAUSE).await;
+            }
+            ended => return ended,
+        }
     }
 }

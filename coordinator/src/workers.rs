@@ -6,6 +6,7 @@ use crate::config::CoordinatorSettings;
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use weir_engine::{
@@ -88,7 +89,15 @@ struct Worker {
 /// A request that a worker has not answered yet.
 struct Pending {
     worker: String,
-    reply: oneshot::Sender<Result<u64>>,
+    reply: oneshot::Sender<Answer>,
+}
+
+/// What came of a request.
+enum Answer {
+    /// The worker has done it, or could not.
+    Done(Result<u64>),
+    /// The worker was lost before it answered.
+    Lost,
 }
 
 struct Attempt {
@@ -156,7 +165,8 @@ impl Workers {
             Some(Kind::Done(done)) => {
                 if let Some(pending) = state.pending.remove(&done.request) {
                     // Whoever asked may have given up.
-                    let _ = pending.reply.send(done.failure.map_or(Ok(done.removed), |failure| Err(failure.into())));
+                    let done = done.failure.map_or(Ok(done.removed), |failure| Err(failure.into()));
+                    let _ = pending.reply.send(Answer::Done(done));
                 }
             }
             Some(Kind::Deployed(deployed)) => {
@@ -216,8 +226,7 @@ impl Workers {
         };
         for request in unanswered {
             if let Some(pending) = state.pending.remove(&request) {
-                let lost = EngineError::disconnected(format!("worker {worker} was lost: {cause}"));
-                let _ = pending.reply.send(Err(lost));
+                let _ = pending.reply.send(Answer::Lost);
             }
         }
         for attempt in state.attempts.values() {
@@ -238,11 +247,12 @@ impl Workers {
         }
     }
 
-    /// Asks any worker for something, and another one if that is lost before it answers. Waits while there is none.
+    /// Asks any worker for something that may be done again and again, and another one if that is lost or does not answer
+    /// within `patience`. Waits while there is none.
     ///
     /// # Errors
     /// The worker's own.
-    pub async fn request(&self, order: impl Fn(u64) -> coordinator_message::Kind) -> Result<u64> {
+    pub async fn request(&self, patience: Duration, order: impl Fn(u64) -> coordinator_message::Kind) -> Result<u64> {
         let mut changed = self.0.changed.subscribe();
         loop {
             changed.mark_unchanged();
@@ -251,16 +261,18 @@ impl Workers {
                     // The sender lives as long as self.
                     let _ = changed.changed().await;
                 }
-                Some(answer) => match answer.await {
-                    Ok(Err(error)) if error.kind == weir_engine::ErrorKind::Disconnected => {}
-                    Ok(answer) => return answer,
-                    Err(_) => {}
+                Some(answer) => tokio::select! {
+                    biased;
+                    answer = answer => if let Ok(Answer::Done(done)) = answer {
+                        return done;
+                    },
+                    () = self.0.env.sleep(patience) => tracing::warn!("a worker does not answer a request: asking the next one"),
                 },
             }
         }
     }
 
-    fn ask(&self, order: impl Fn(u64) -> coordinator_message::Kind) -> Option<oneshot::Receiver<Result<u64>>> {
+    fn ask(&self, order: impl Fn(u64) -> coordinator_message::Kind) -> Option<oneshot::Receiver<Answer>> {
         let mut state = self.lock();
         let request = state.requests + 1;
         let count = state.workers.len().max(1) as u64;

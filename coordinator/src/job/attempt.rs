@@ -16,10 +16,10 @@ use weir_engine::{
     element::Origin,
     error::{EngineError, Result},
     graph::ExecutionGraph,
-    ids::{CheckpointId, SubtaskId},
+    ids::{Attempt, CheckpointId, SubtaskId},
     task::{
         Observer, Report, SourceCommand, StopSignal,
-        attempt::{self, AttemptSettings, RunOutcome},
+        attempt::{self, AttemptSettings, ControlPlane, RunOutcome},
         recovery,
     },
     wire::{self, AttemptKey},
@@ -70,7 +70,8 @@ impl JobAttempt {
     ) -> Result<Option<Self>> {
         let components = &context.components;
         let store = (components.open_store)(&context.settings.storage, &job.name)?;
-        let attempt = store.claim_attempt(&components.env).await?;
+        // Above what the catalog knows, too: the storage may be another one.
+        let attempt = store.claim_attempt_above(&components.env, job.attempt.unwrap_or(Attempt(0))).await?;
         let key = AttemptKey { job: job.name.clone(), attempt };
         let Some(events) = context.workers.open_attempt(&key, scheduler::slots_taken(&placement)) else {
             return Ok(None);
@@ -113,6 +114,7 @@ impl JobAttempt {
         self.become_status(JobStatus::Restoring, format!("attempt {}", self.key.attempt)).await?;
         let control = Arc::new(ClusterControl::new(self.context.clone(), self.key.clone(), self.graph_json.clone()));
         self.start_afresh_if_asked(&control).await?;
+        self.check_storage().await?;
         let (graph, attempt) = (self.graph.clone(), self.key.attempt);
         let restored =
             recovery::recover(&self.store, &env, control.as_ref(), &graph.job, &self.fingerprint, attempt).await?;
@@ -140,14 +142,33 @@ impl JobAttempt {
         self.drive(settings, stop).await
     }
 
+    /// What the catalog knows to be complete must be there: going on from less would count again what has been counted.
+    async fn check_storage(&self) -> Result<()> {
+        let Some(known) = self.context.metadata.catalog().job(&self.key.job).and_then(|job| job.checkpoint) else {
+            return Ok(());
+        };
+        let there = self.store.newest().await?.map(|manifest| manifest.checkpoint);
+        if there >= Some(known) {
+            return Ok(());
+        }
+        let there = there.map_or("none".into(), |there| format!("only checkpoint {there}"));
+        Err(EngineError::corrupt(format!(
+            "checkpoint {known} of job '{}' is complete, but the storage '{}' has {there}: give the coordinator the storage that \
+             has it, or submit the job with --fresh to forget it and start over",
+            self.key.job, self.context.settings.storage
+        )))
+    }
+
     /// Forgets what the job was before, when its user wants that. Its claimed attempt fences whoever still runs it.
     async fn start_afresh_if_asked(&self, control: &ClusterControl) -> Result<()> {
         let catalog = self.context.metadata.catalog();
-        if !catalog.job(&self.key.job).is_some_and(|job| job.fresh_start_pending) {
-            return Ok(());
-        }
+        let Some(job) = catalog.job(&self.key.job).filter(|job| job.fresh_start_pending) else { return Ok(()) };
         let objects = self.store.remove_job().await?;
-        let outputs = control.reset().await?;
+        let mut outputs = 0;
+        // The definition may have had other sinks then.
+        for graph in job.forgotten_graphs.iter().chain([&job.graph]) {
+            outputs += control.reset(wire::to_json(graph)?).await?;
+        }
         tracing::info!(attempt = %self.key, objects, outputs, "started over");
         let (job, attempt) = (self.key.job.clone(), self.key.attempt);
         self.context.metadata.propose(Command::FreshStartDone { job, attempt }).await?;
@@ -237,12 +258,32 @@ impl JobAttempt {
         }
     }
 
-    /// Ends what workers still run of it, waits until it is gone or they are, and gives its slots back. A worker that does not
+    /// Makes visible what completed checkpoints have decided, before the job ends: nobody may ever come to do it later. A
+    /// failure is told, and left to whoever submits the job again.
+    pub async fn commit_decided(&self) {
+        let env = self.context.components.env.clone();
+        let committing = async {
+            let Some(newest) = self.store.newest().await? else { return Ok(()) };
+            let control = ClusterControl::new(self.context.clone(), self.key.clone(), self.graph_json.clone());
+            control.completed(&newest).await?;
+            control.commit(newest.checkpoint, newest.to_commit().cloned().collect()).await
+        };
+        let done = tokio::select! {
+            biased;
+            done = committing => done,
+            () = env.sleep(self.context.settings.cancel_timeout * 10) => Err(EngineError::io("no worker has done it in time")),
+        };
+        if let Err(error) = done {
+            tracing::warn!(attempt = %self.key, %error, "the last checkpoint is not committed; the next submission commits it");
+        }
+    }
+
+    /// Ends what workers still run of it, and waits until it is gone or they are. Its slots are free when this is dropped. A worker that does not
     /// answer in time is not waited for: whatever it still does bears an attempt that is over.
     ///
     /// Returns the worker that turned out to be lost, if one did: its end may be known to those who talked with it before it
     /// is known here.
-    pub async fn clear_away(mut self) -> Option<EngineError> {
+    pub async fn clear_away(&mut self) -> Option<EngineError> {
         let mut waited_for = self.workers();
         waited_for.retain(|worker| self.context.workers.order(worker, Kind::Cancel((&self.key).into())));
         let gone = self.workers().into_iter().find(|worker| !waited_for.contains(worker));

@@ -3,7 +3,7 @@
 use super::JobContext;
 use crate::metadata::{CheckpointStats, Command};
 use futures::{FutureExt, future::BoxFuture};
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 use weir_engine::{
     checkpoint::Manifest,
     error::{EngineError, Result},
@@ -13,6 +13,9 @@ use weir_engine::{
     wire::{self, AttemptKey},
 };
 use weir_proto::v1::{self as pb, coordinator_message::Kind};
+
+/// How long one worker may take for a commit before another one is asked, too.
+const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Of one attempt.
 #[derive(Clone)]
@@ -52,20 +55,20 @@ impl ClusterControl {
         let (env, limit) = (&self.context.components.env, self.context.settings.checkpoint_timeout);
         tokio::select! {
             biased;
-            done = self.context.workers.request(order) => done,
+            done = self.context.workers.request(REQUEST_PATIENCE, order) => done,
             () = env.sleep(limit) => {
                 Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)))
             }
         }
     }
 
-    /// Removes everything that the job's sinks have written. Returns how much.
+    /// Removes everything that the sinks of a graph of this job have written. Returns how much.
     ///
     /// # Errors
     /// When a sink refuses.
-    pub async fn reset(&self) -> Result<u64> {
+    pub async fn reset(&self, graph: bytes::Bytes) -> Result<u64> {
         let reset =
-            |request| Kind::Reset(pb::Reset { request, attempt: Some((&self.key).into()), graph: self.graph.clone() });
+            |request| Kind::Reset(pb::Reset { request, attempt: Some((&self.key).into()), graph: graph.clone() });
         self.request(reset).await
     }
 }

@@ -1,11 +1,12 @@
 //! Driving jobs: a supervisor for each, which schedules attempts until the job is over.
 //!
-//! [`supervisor`] decides what comes next, [`attempt`] runs one incarnation, [`control`] is its hands: the record in the
+//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to; [`attempt`] runs one incarnation, [`control`] is its hands: the record in the
 //! replicated catalog, the commits on workers.
 
 pub mod attempt;
 pub mod control;
 pub mod supervisor;
+pub mod verdict;
 
 use crate::{
     config::{CoordinatorComponents, CoordinatorSettings},
@@ -17,7 +18,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use weir_engine::{
-    error::Result,
+    error::{ErrorKind, Result},
     ids::{Attempt, SubtaskId},
 };
 
@@ -48,9 +49,17 @@ impl JobContext {
         status: JobStatus,
         cause: impl Into<String>,
     ) -> Result<()> {
-        let (job, cause, at_ms) = (job.to_string(), cause.into(), self.components.env.wall_clock_ms());
-        self.metadata.propose(Command::StatusChanged { job, attempt, status, cause, at_ms }).await?;
-        Ok(())
+        let is_there = || self.metadata.catalog().job(job).is_some_and(|job| job.status == status);
+        // Where somebody else (a user's wish that was heard meanwhile) has brought it, it is.
+        if is_there() {
+            return Ok(());
+        }
+        let (name, cause, at_ms) = (job.to_string(), cause.into(), self.components.env.wall_clock_ms());
+        let proposed = self.metadata.propose(Command::StatusChanged { job: name, attempt, status, cause, at_ms }).await;
+        match proposed {
+            Err(error) if error.kind != ErrorKind::Fenced && is_there() => Ok(()),
+            proposed => proposed.map(|_| ()),
+        }
     }
 }
 

@@ -5,6 +5,7 @@
 use super::{
     JobContext,
     attempt::{AttemptEnd, JobAttempt, Placement},
+    verdict::{Failure, FailureRecord, Verdict},
 };
 use crate::{
     metadata::{Job, JobStatus},
@@ -12,7 +13,6 @@ use crate::{
 };
 use std::sync::Arc;
 use weir_engine::{
-    element::Origin,
     error::{EngineError, ErrorKind, Result},
     graph::{ExecutionGraph, JobGraph},
     task::StopSignal,
@@ -37,18 +37,13 @@ enum Slots {
 pub struct Supervisor {
     context: JobContext,
     name: String,
-    /// Failures one after another without progress; workers that were lost do not count.
-    failures: u32,
-    /// Records among which one made an attempt fail.
-    suspect: Option<Origin>,
-    /// The record that made the last attempt fail.
-    poison: Option<Origin>,
+    record: FailureRecord,
 }
 
 impl Supervisor {
     /// Of the job of that name.
     pub fn new(context: JobContext, name: &str) -> Self {
-        Supervisor { context, name: name.into(), failures: 0, suspect: None, poison: None }
+        Supervisor { context, name: name.into(), record: FailureRecord::default() }
     }
 
     /// Until the job is over.
@@ -98,7 +93,9 @@ impl Supervisor {
             workers.mark_unchanged();
             catalog.mark_unchanged();
             let asked = self.asked()?;
-            if matches!(asked, Asked::Cancel | Asked::Stop) {
+            // A stop asks for a last checkpoint, which takes an attempt; not where nothing has ever begun.
+            let has_begun = self.job()?.attempt.is_some();
+            if asked == Asked::Cancel || asked == Asked::Stop && !has_begun {
                 return Ok(Slots::Asked(asked));
             }
             let free = self.context.workers.free();
@@ -108,8 +105,10 @@ impl Supervisor {
             }
             let there: usize = free.values().sum();
             let waiting = format!("needs {needed} slots, {there} free");
-            tracing::info!(job = self.name, waiting, "waits for slots");
-            self.context.live.update(&self.name, |live| live.waiting_for = Some(waiting));
+            if self.context.live.of(&self.name).waiting_for.as_ref() != Some(&waiting) {
+                tracing::info!(job = self.name, waiting, "waits for slots");
+                self.context.live.update(&self.name, |live| live.waiting_for = Some(waiting));
+            }
             tokio::select! {
                 biased;
                 changed = workers.changed() => changed.map_err(gone)?,
@@ -119,25 +118,18 @@ impl Supervisor {
     }
 
     async fn end_without_attempt(&self, asked: Asked) -> Result<()> {
-        let checkpoint = self.job()?.checkpoint;
-        let cause = match (asked, checkpoint) {
-            (Asked::Stop, Some(checkpoint)) => {
-                format!("stopped; submitted again it goes on from checkpoint {checkpoint}")
-            }
-            (Asked::Stop, None) => "stopped before it began".into(),
-            _ => "canceled by a user".into(),
-        };
+        let cause = if asked == Asked::Stop { "stopped before it began" } else { "canceled by a user" };
         self.become_status(JobStatus::Canceled, cause).await
     }
 
     async fn run_attempt(&mut self, job: &Job, graph: Arc<ExecutionGraph>, placement: Placement) -> Result<()> {
         let slots = scheduler::slots_taken(&placement);
         self.become_status(JobStatus::Scheduled, format!("slots: {slots:?}")).await?;
-        let claimed = JobAttempt::claim(&self.context, job, graph, placement, self.suspect.clone()).await;
+        let claimed = JobAttempt::claim(&self.context, job, graph, placement, self.record.suspect()).await;
         let mut attempt = match claimed {
             Ok(Some(attempt)) => attempt,
-            Ok(None) => return self.failed(EngineError::io("the slots were taken by another job"), true, false).await,
-            Err(error) => return self.failed(error, false, false).await,
+            Ok(None) => return self.failed(EngineError::io("the slots were taken by another job"), true).await,
+            Err(error) => return self.failed(error, false).await,
         };
         let stop = StopSignal::default();
         let end = tokio::select! {
@@ -148,6 +140,7 @@ impl Supervisor {
         match end {
             Err(()) => {
                 self.become_status(JobStatus::Stopping, "canceled by a user").await?;
+                attempt.commit_decided().await;
                 attempt.clear_away().await;
                 self.become_status(JobStatus::Canceled, "canceled by a user").await
             }
@@ -171,13 +164,19 @@ impl Supervisor {
                 let attempt_number = attempt.key().attempt;
                 tracing::warn!(job = self.name, attempt = %attempt_number, %error, "attempt failed");
                 self.become_status(JobStatus::Failing, &error.message).await?;
-                let lost = attempt.clear_away().await;
-                let (error, lost_worker) = match lost {
+                let (error, lost_worker) = match attempt.clear_away().await {
                     // Whoever was connected with it may have said so first.
                     Some(lost) if error.kind == ErrorKind::Disconnected => (lost, true),
                     _ => (error, lost_worker),
                 };
-                self.decide(error, lost_worker, made_progress).await
+                let policy = self.context.settings.restart;
+                let verdict = self.record.judge(&policy, &Failure { error: &error, lost_worker, made_progress });
+                if matches!(verdict, Verdict::GiveUp(_)) {
+                    attempt.commit_decided().await;
+                }
+                // Its slots are free while the next one waits.
+                drop(attempt);
+                self.carry_out(verdict, error.message).await
             }
         }
     }
@@ -211,57 +210,29 @@ impl Supervisor {
         }
     }
 
-    async fn failed(&mut self, error: EngineError, lost_worker: bool, made_progress: bool) -> Result<()> {
+    /// An attempt that never ran.
+    async fn failed(&mut self, error: EngineError, lost_worker: bool) -> Result<()> {
         if error.kind == ErrorKind::Crash {
             return Err(error);
         }
         self.become_status(JobStatus::Failing, &error.message).await?;
-        self.decide(error, lost_worker, made_progress).await
+        let policy = self.context.settings.restart;
+        let verdict = self.record.judge(&policy, &Failure { error: &error, lost_worker, made_progress: false });
+        self.carry_out(verdict, error.message).await
     }
 
-    /// After a failure: again, later, or never.
-    async fn decide(&mut self, error: EngineError, lost_worker: bool, made_progress: bool) -> Result<()> {
-        if made_progress {
-            self.failures = 0;
-        }
-        // An operator's own complaint about some rows is looked into: it may be about one record.
-        let is_final = matches!(error.kind, ErrorKind::Definition | ErrorKind::Corrupt | ErrorKind::Fenced);
-        if is_final && error.origin.as_ref().is_none_or(|origin| origin.record.is_some()) {
-            return self.become_status(JobStatus::Failed, error.message).await;
-        }
-        if !lost_worker && self.is_poison(&error) {
-            let cause = format!("it fails on the same record each time: {}", error.message);
-            return self.become_status(JobStatus::Failed, cause).await;
-        }
-        self.failures += u32::from(!lost_worker);
-        let wait =
-            if lost_worker { Some(Default::default()) } else { self.context.settings.restart.backoff(self.failures) };
-        let Some(wait) = wait else {
-            let cause = format!("{} failures in a row, the last: {}", self.failures, error.message);
-            return self.become_status(JobStatus::Failed, cause).await;
+    async fn carry_out(&self, verdict: Verdict, cause: String) -> Result<()> {
+        let wait = match verdict {
+            Verdict::GiveUp(cause) => return self.become_status(JobStatus::Failed, cause).await,
+            Verdict::Restart(wait) => wait,
         };
-        self.become_status(JobStatus::Restarting, error.message).await?;
+        self.become_status(JobStatus::Restarting, cause).await?;
         let env = self.context.components.env.clone();
         let stop = StopSignal::default();
         tokio::select! {
             biased;
             asked = self.watch_for_cancel(&stop) => asked,
             () = env.sleep(wait) => Ok(()),
-        }
-    }
-
-    /// Whether a failure is about the very record that the one before was about. One about many records makes them suspects:
-    /// the next attempt reads them one by one.
-    fn is_poison(&mut self, error: &EngineError) -> bool {
-        match error.origin.as_deref() {
-            Some(record) if record.record.is_some() => {
-                let before = self.poison.replace(record.clone());
-                before.is_some_and(|before| before.is_record(record))
-            }
-            piece => {
-                (self.suspect, self.poison) = (piece.cloned(), None);
-                false
-            }
         }
     }
 

@@ -36,6 +36,9 @@ pub struct Job {
     pub submissions: u64,
     /// The user asked for a fresh start and it has not been made yet: checkpoints and output before it are to be removed.
     pub fresh_start_pending: bool,
+    /// The graphs of the submissions that it forgets: their sinks are to be emptied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forgotten_graphs: Vec<serde_json::Value>,
     /// Where it stands.
     pub status: JobStatus,
     /// The newest transitions, oldest first; never empty.
@@ -116,6 +119,7 @@ impl Job {
             submitted_at_ms: submission.at_ms,
             submissions: 1,
             fresh_start_pending: submission.fresh,
+            forgotten_graphs: Vec::new(),
             status: JobStatus::Created,
             transitions: VecDeque::new(),
             attempt: None,
@@ -137,7 +141,10 @@ impl Job {
         self.check_resubmission(submission)?;
         let from = self.status;
         let fresh = submission.fresh;
-        self.graph = submission.graph.clone();
+        let former = std::mem::replace(&mut self.graph, submission.graph.clone());
+        if fresh && former != self.graph && !self.forgotten_graphs.contains(&former) {
+            self.forgotten_graphs.push(former);
+        }
         self.fingerprint = submission.fingerprint.into();
         self.definition = submission.definition.into();
         self.submitted_at_ms = submission.at_ms;
@@ -211,6 +218,7 @@ impl Job {
     pub(super) fn fresh_start_done(&mut self, attempt: Attempt) -> Result<(), Refused> {
         self.check_attempt(Some(attempt), "a fresh start")?;
         self.fresh_start_pending = false;
+        self.forgotten_graphs.clear();
         Ok(())
     }
 

@@ -225,9 +225,18 @@ impl CheckpointStore {
     /// # Errors
     /// When the store refuses.
     pub async fn claim_attempt(&self, env: &Env) -> Result<Attempt> {
+        self.claim_attempt_above(env, Attempt(0)).await
+    }
+
+    /// The same, above a number that is known to have been taken.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn claim_attempt_above(&self, env: &Env, known: Attempt) -> Result<Attempt> {
         loop {
             let claimed = self.list(&self.layout.attempts()).await?;
-            let last = claimed.iter().filter_map(|path| self.layout.attempt_of(path)).max().unwrap_or(Attempt(0));
+            let last =
+                claimed.iter().filter_map(|path| self.layout.attempt_of(path)).max().unwrap_or(Attempt(0)).max(known);
             let next = Attempt(last.0 + 1);
             // The text is this claim's own, so that a retried write is told from another's claim.
             let claim = serde_json::json!({
