@@ -14,12 +14,16 @@
 //!
 //! Keys are identified by this hash: two different keys among ten billion share one with a probability below 10⁻¹⁸.
 
-use crate::error::{EngineError, Result};
+use crate::{
+    element::Batch,
+    error::{EngineError, Result},
+};
 use arrow::{
     array::{Array, ArrayRef, AsArray, DictionaryArray, PrimitiveArray},
     datatypes::*,
     record_batch::RecordBatch,
 };
+use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// Seed of every key hash.
@@ -111,6 +115,17 @@ impl KeyHasher {
     /// The key columns.
     pub fn columns(&self) -> &[String] {
         &self.columns
+    }
+
+    /// The key hash of every row, taken over where a batch carries them along.
+    ///
+    /// # Errors
+    /// When a key column is missing or of a type that cannot be a key.
+    pub fn hashes_of(&mut self, batch: &Batch) -> Result<Arc<Vec<u128>>> {
+        match batch.key_hashes_of(&self.columns) {
+            Some(hashes) => Ok(Arc::clone(hashes)),
+            None => Ok(Arc::new(self.hash(&batch.columns)?)),
+        }
     }
 
     /// The key hash of every row.
@@ -229,7 +244,7 @@ impl DictionaryCache {
 
 /// Whether two arrays are the same memory.
 fn same_array(left: &ArrayRef, right: &ArrayRef) -> bool {
-    std::sync::Arc::ptr_eq(left, right) || left.to_data().ptr_eq(&right.to_data())
+    Arc::ptr_eq(left, right) || left.to_data().ptr_eq(&right.to_data())
 }
 
 /// Appends the value hash of every row of an array that is not a dictionary.

@@ -87,9 +87,7 @@ fn read_job_section(root: &Reader<'_>) -> JobBuilder {
 }
 
 fn read_source(node: Reader<'_>) -> Source {
-    if node.value("connector").is_none() {
-        node.missing("connector", "\"files\" or \"generator\"");
-    }
+    node.require("connector", "\"files\" or \"generator\"");
     let connector = match node.choice("connector", &[("files", true), ("generator", false)]) {
         None => return unreadable(node),
         Some(false) => SourceConnector::Generator {
@@ -120,9 +118,7 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
     let schema = read_schema(node);
     let delimiter = read_delimiter(node);
     let formats = [("click_log", 0), ("csv", 1), ("json", 2), ("parquet", 3)];
-    if node.value("format").is_none() {
-        node.missing("format", "\"click_log\", \"csv\", \"json\" or \"parquet\"");
-    }
+    node.require("format", "\"click_log\", \"csv\", \"json\" or \"parquet\"");
     let format = match node.choice("format", &formats) {
         Some(1) => Format::Csv { schema: declared(node, schema), delimiter: delimiter.unwrap_or(',') },
         Some(2) => Format::Json { schema: declared(node, schema) },
@@ -155,9 +151,7 @@ fn positive(node: &Reader<'_>, key: &str) -> Option<u64> {
 }
 
 fn declared(node: &Reader<'_>, schema: Option<DeclaredSchema>) -> DeclaredSchema {
-    if node.value("schema").is_none() {
-        node.missing("schema", "{ ad_id = \"string\", click_timestamp = \"timestamp\" }");
-    }
+    node.require("schema", "{ ad_id = \"string\", click_timestamp = \"timestamp\" }");
     schema.unwrap_or_default()
 }
 
@@ -202,17 +196,14 @@ fn read_delimiter(node: &Reader<'_>) -> Option<char> {
 
 /// The generator's settings are those of `weir generate`, under the same names.
 fn read_generator(node: &Reader<'_>) -> ClickStreamConfig {
-    let standard = ClickStreamConfig::default();
-    let mut config = standard.clone();
-    let Ok(serde_json::Value::Object(known)) = serde_json::to_value(&standard) else {
-        return standard;
+    let mut config = ClickStreamConfig::default();
+    let Ok(serde_json::Value::Object(known)) = serde_json::to_value(&config) else {
+        return config;
     };
     for key in known.keys() {
         let Some(value) = node.value(key) else { continue };
-        let mut settings = known.clone();
-        settings.insert(key.clone(), to_json(value));
-        match serde_json::from_value::<ClickStreamConfig>(serde_json::Value::Object(settings)) {
-            Ok(_) => config = with_setting(&config, key, value),
+        match with_setting(&config, key, value) {
+            Ok(changed) => config = changed,
             Err(error) => {
                 let mistake = Mistake::new(node.path.key(key), error.to_string());
                 node.note(mistake.found(value.kind.show()));
@@ -222,12 +213,10 @@ fn read_generator(node: &Reader<'_>) -> ClickStreamConfig {
     config
 }
 
-fn with_setting(config: &ClickStreamConfig, key: &str, value: &Value) -> ClickStreamConfig {
-    let Ok(serde_json::Value::Object(mut settings)) = serde_json::to_value(config) else {
-        return config.clone();
-    };
-    settings.insert(key.to_owned(), to_json(value));
-    serde_json::from_value(serde_json::Value::Object(settings)).unwrap_or_else(|_| config.clone())
+fn with_setting(config: &ClickStreamConfig, key: &str, value: &Value) -> serde_json::Result<ClickStreamConfig> {
+    let mut settings = serde_json::to_value(config)?;
+    settings[key] = to_json(value);
+    serde_json::from_value(settings)
 }
 
 fn to_json(value: &Value) -> serde_json::Value {
@@ -263,12 +252,8 @@ fn read_map(node: Reader<'_>) -> Map {
 
 fn read_dedup(node: Reader<'_>) -> Dedup {
     let input = node.required_text("input", "the name of a node, in quotes");
-    if node.value("key").is_none() {
-        node.missing("key", "[\"event_id\"]");
-    }
-    if node.value("ttl").is_none() {
-        node.missing("ttl", "\"1h\"");
-    }
+    node.require("key", "[\"event_id\"]");
+    node.require("ttl", "\"1h\"");
     let dedup = Dedup {
         input,
         key: node.texts("key").unwrap_or_default(),
@@ -281,15 +266,9 @@ fn read_dedup(node: Reader<'_>) -> Dedup {
 
 fn read_aggregate(node: Reader<'_>) -> Aggregate {
     let input = node.required_text("input", "the name of a node, in quotes");
-    if node.value("key").is_none() {
-        node.missing("key", "[\"ad_id\"]");
-    }
-    if node.value("window").is_none() {
-        node.missing("window", "{ tumbling = \"1m\" }");
-    }
-    if node.value("select").is_none() {
-        node.missing("select", "{ count = \"count(*)\" }");
-    }
+    node.require("key", "[\"ad_id\"]");
+    node.require("window", "{ tumbling = \"1m\" }");
+    node.require("select", "{ count = \"count(*)\" }");
     let (window, allowed_lateness) = match node.table("window") {
         Some(window) => {
             let lateness = window.duration("allowed_lateness").unwrap_or_default();
@@ -351,9 +330,7 @@ fn read_reduce(node: Reader<'_>) -> Reduce {
     let mut reduce = Reduce::top(node.required_text("input", "the name of an aggregate, in quotes"), 0, "");
     match node.table("top") {
         Some(top) => {
-            if top.value("n").is_none() {
-                top.missing("n", "100");
-            }
+            top.require("n", "100");
             reduce.n = top.integer("n", 1..=1_000_000).and_then(|n| usize::try_from(n).ok()).unwrap_or(1);
             reduce.by = top.required_text("by", "\"count\"");
             reduce.per = top.texts("per").unwrap_or_default();
@@ -368,9 +345,7 @@ fn read_reduce(node: Reader<'_>) -> Reduce {
 
 fn read_sink(node: Reader<'_>) -> Sink {
     let input = node.required_text("input", "the name of a node, in quotes");
-    if node.value("connector").is_none() {
-        node.missing("connector", "\"files\" or \"console\"");
-    }
+    node.require("connector", "\"files\" or \"console\"");
     let connector = match node.choice("connector", &[("files", true), ("console", false)]) {
         Some(true) => SinkConnector::Files(read_files_sink(&node)),
         Some(false) => SinkConnector::Console,

@@ -59,6 +59,13 @@ impl<'a> Reader<'a> {
         self.mistakes.add(Mistake::on_key(path, message).expected(format!("{key} = {expected}")));
     }
 
+    /// Notes that a key is missing, if it is.
+    pub(super) fn require(&self, key: &str, expected: &str) {
+        if self.value(key).is_none() {
+            self.missing(key, expected);
+        }
+    }
+
     /// Notes a mistake anywhere.
     pub(super) fn note(&self, mistake: Mistake) {
         self.mistakes.add(mistake);
@@ -97,9 +104,7 @@ impl<'a> Reader<'a> {
 
     /// A text that has to be there.
     pub(super) fn required_text(&self, key: &str, example: &str) -> String {
-        if self.value(key).is_none() {
-            self.missing(key, example);
-        }
+        self.require(key, example);
         self.text(key).unwrap_or_default()
     }
 

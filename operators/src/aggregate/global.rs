@@ -19,10 +19,7 @@ use arrow::{
     array::{Array, UInt32Array},
     record_batch::RecordBatch,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, BTreeSet};
 use weir_engine::{
     EngineError, Result,
     element::{Batch, Port, WATERMARK_MIN},
@@ -229,10 +226,7 @@ impl Operator for GlobalAggregate {
         }
         let partials =
             Partials::of(&self.config, &batch.columns).map_err(|error| error.context(&self.context.operator))?;
-        let hashes = match batch.key_hashes_of(&self.config.key) {
-            Some(hashes) => Arc::clone(hashes),
-            None => Arc::new(self.hasher.hash(&batch.columns)?),
-        };
+        let hashes = self.hasher.hashes_of(&batch)?;
         let layout = match self.layout.take() {
             Some(layout) => layout,
             None => self.lay_out(GroupColumns::for_states(&self.config, &partials.keys, &partials.states)?),

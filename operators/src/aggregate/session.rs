@@ -266,10 +266,7 @@ impl Operator for SessionAggregate {
             out.emit(Port::Late, batch.take(&UInt32Array::from(late))?);
             return self.process(batch.take(&UInt32Array::from(on_time))?, out);
         }
-        let hashes = match batch.key_hashes_of(&self.config.key) {
-            Some(hashes) => Arc::clone(hashes),
-            None => Arc::new(self.hasher.hash(&batch.columns)?),
-        };
+        let hashes = self.hasher.hashes_of(&batch)?;
         if self.layout.is_none() {
             self.lay_out(GroupColumns::for_states(&self.config, &partials.keys, &partials.states)?)?;
         }

@@ -97,18 +97,11 @@ impl Dedup {
             config,
         })
     }
-
-    fn hashes(&mut self, batch: &Batch) -> Result<Arc<Vec<u128>>> {
-        match batch.key_hashes_of(&self.config.key) {
-            Some(hashes) => Ok(Arc::clone(hashes)),
-            None => Ok(Arc::new(self.hasher.hash(&batch.columns)?)),
-        }
-    }
 }
 
 impl Operator for Dedup {
     fn process(&mut self, mut batch: Batch, out: &mut Collector) -> Result<()> {
-        let hashes = self.hashes(&batch)?;
+        let hashes = self.hasher.hashes_of(&batch)?;
         // Whoever comes next has another key; filtering these along would be for nothing.
         batch.key_hashes = None;
         let times = event_times(&batch.columns, &self.config.time_column)?;

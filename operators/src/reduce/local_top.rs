@@ -347,10 +347,7 @@ impl Operator for LocalTop {
         let by = column(columns, &self.config.by, name)?;
         let keys: Result<Vec<ArrayRef>> =
             self.config.key.iter().map(|key| column(columns, key, name).cloned()).collect();
-        let hashes = match batch.key_hashes_of(&self.config.key) {
-            Some(hashes) => Arc::clone(hashes),
-            None => Arc::new(self.hasher.hash(columns)?),
-        };
+        let hashes = self.hasher.hashes_of(&batch)?;
         let input = Input {
             hashes: &hashes,
             keys: keys?,
