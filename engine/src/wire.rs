@@ -101,7 +101,8 @@ impl From<pb::Failure> for EngineError {
             Kind::Fenced => ErrorKind::Fenced,
             Kind::Disconnected => ErrorKind::Disconnected,
             Kind::Internal => ErrorKind::Internal,
-            Kind::Crash => ErrorKind::Crash,
+            // A planned crash is the end of the process that it was planned for. To all others, that process is gone.
+            Kind::Crash => ErrorKind::Disconnected,
         };
         let origin = failure.origin.map(|origin| Box::new(origin.into()));
         EngineError { kind, message: failure.message, origin }
@@ -253,6 +254,13 @@ mod tests {
             assert_eq!(attempt, key());
             assert_eq!(format!("{back:?}"), format!("{report:?}"));
         }
+    }
+
+    #[test]
+    fn the_planned_crash_of_another_process_is_only_its_silence() {
+        let crash = EngineError::of(ErrorKind::Crash, "crash asked for");
+        let heard = EngineError::from(pb::Failure::from(&crash));
+        assert_eq!((heard.kind, heard.message.as_str()), (ErrorKind::Disconnected, "crash asked for"));
     }
 
     #[test]

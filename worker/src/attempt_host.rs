@@ -144,9 +144,14 @@ impl AttemptHost {
         self.tell(Command::Sources(command));
     }
 
+    /// Tells it to end, without waiting for it.
+    pub fn tell_to_end(&self) {
+        self.tell(Command::Cancel);
+    }
+
     /// Ends it as a crash would, and waits until nothing of it does anything any more.
     pub async fn cancel(self) {
-        self.tell(Command::Cancel);
+        self.tell_to_end();
         // A host that panicked is gone, too.
         let _ = self.ended.await;
     }

@@ -230,8 +230,8 @@ impl Worker {
         };
         let env = self.components.env.clone();
         let registered = self.within_lease(registered(&mut inbound, &env)).await?;
-        // The coordinator that says so knows nothing of what ran under another one, or under this one before: it begins anew.
-        self.hosted.cancel_all().await;
+        // The coordinator that says so knows nothing of what ran under another one, or under this one before.
+        self.hosted.begin_anew().await;
         let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1).into());
         self.lease = Lease { length: Duration::from_millis(registered.lease_ms.into()), ..Lease::none() };
         self.lease.ends = Some(env.now() + self.lease.length);
@@ -335,3 +335,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

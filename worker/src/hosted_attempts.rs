@@ -1,4 +1,4 @@
-//! The attempts on this worker: one a job, and never an older one than it has been given.
+//! The attempts on this worker: one a job, and never an older one than it has been given since it registered.
 
 use crate::{
     attempt_host::{Assignment, AttemptHost, Outbound},
@@ -6,8 +6,8 @@ use crate::{
     network::DataPlane,
 };
 use std::{collections::BTreeMap, sync::Arc};
-use weir_engine::{ids::Attempt, task::SourceCommand, wire::AttemptKey};
-use weir_proto::v1 as pb;
+use weir_engine::{error::EngineError, ids::Attempt, task::SourceCommand, wire::AttemptKey};
+use weir_proto::v1::{self as pb, worker_message::Kind};
 
 /// All attempts that are hosted here.
 pub struct HostedAttempts {
@@ -16,7 +16,7 @@ pub struct HostedAttempts {
     data_plane: Arc<DataPlane>,
     /// By job.
     hosts: BTreeMap<String, AttemptHost>,
-    /// The newest attempt of each job that this worker was given.
+    /// The newest attempt of each job that this worker was given since it registered.
     newest: BTreeMap<String, Attempt>,
 }
 
@@ -32,11 +32,11 @@ impl HostedAttempts {
         }
     }
 
-    /// Deploys an attempt in the place of an older one. A stale order is ignored.
+    /// Deploys an attempt in the place of an older one. A stale order is refused.
     pub fn deploy(&mut self, assignment: Assignment, outbound: Outbound) {
         let key = assignment.key.clone();
-        if self.newest.get(&key.job).is_some_and(|newest| *newest >= key.attempt) {
-            tracing::warn!(attempt = %key, "told to deploy an attempt that is not new: ignored");
+        if let Some(newest) = self.newest.get(&key.job).filter(|newest| **newest >= key.attempt) {
+            refuse(&key, *newest, &outbound);
             return;
         }
         self.newest.insert(key.job.clone(), key.attempt);
@@ -71,11 +71,20 @@ impl HostedAttempts {
         false
     }
 
-    /// Ends all attempts and waits until they are gone.
+    /// Ends all attempts and waits until they are gone. Every one is told first, so that a slow one keeps none running.
     pub async fn cancel_all(&mut self) {
-        for (_, host) in std::mem::take(&mut self.hosts) {
+        let hosts = std::mem::take(&mut self.hosts);
+        hosts.values().for_each(AttemptHost::tell_to_end);
+        for (_, host) in hosts {
             host.cancel().await;
         }
+    }
+
+    /// Forgets everything, for a coordinator with which this worker has just registered. It may know nothing of what was before:
+    /// if its data was removed, it counts attempts from 1 again. Nothing stale comes over its stream, which is new.
+    pub async fn begin_anew(&mut self) {
+        self.cancel_all().await;
+        self.newest.clear();
     }
 
     /// Whether nothing runs here.
@@ -96,6 +105,15 @@ impl HostedAttempts {
     fn host(&self, key: &AttemptKey) -> Option<&AttemptHost> {
         self.hosts.get(&key.job).filter(|host| host.attempt == key.attempt)
     }
+}
+
+fn refuse(key: &AttemptKey, newest: Attempt, outbound: &Outbound) {
+    tracing::warn!(attempt = %key, %newest, "told to deploy an attempt that is not new: refused");
+    let stale =
+        EngineError::disconnected(format!("{key} is not deployed: this worker was given attempt {newest} of it"));
+    let refused = pb::Deployed { attempt: Some(key.into()), failure: Some((&stale).into()) };
+    // Without a coordinator there is nobody to tell.
+    let _ = outbound.send(pb::WorkerMessage { kind: Some(Kind::Deployed(refused)) });
 }
 
 fn metrics(key: &AttemptKey, view: weir_engine::task::observer::SubtaskView) -> pb::SubtaskMetrics {

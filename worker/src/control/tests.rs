@@ -1,0 +1,168 @@
+//! A worker whose coordinator is the test: what it does when nobody answers, and after it has registered anew.
+
+use super::*;
+use tokio::runtime::Handle;
+use weir_engine::{
+    checkpoint::CheckpointStore,
+    graph::{CheckpointSettings, JobGraph, Node, NodeRole},
+    operator::{Committer, Factory, Operator, OperatorContext, Sink, Source},
+};
+use weir_proto::net::TcpNetwork;
+
+/// Long enough that it passes only where something hangs.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Builds nothing: an attempt that it is asked for fails, and stays until it is canceled.
+struct Refuses;
+
+impl Factory for Refuses {
+    fn source(&self, _: &Node, _: OperatorContext) -> Result<Box<dyn Source>> {
+        Err(EngineError::definition("no source"))
+    }
+
+    fn operator(&self, _: &Node, _: OperatorContext) -> Result<Box<dyn Operator>> {
+        Err(EngineError::definition("no operator"))
+    }
+
+    fn sink(&self, _: &Node, _: OperatorContext) -> Result<Box<dyn Sink>> {
+        Err(EngineError::definition("no sink"))
+    }
+
+    fn committer(&self, _: &Node, _: &str, _: &Env) -> Result<Arc<dyn Committer>> {
+        Err(EngineError::definition("no committer"))
+    }
+}
+
+fn settings() -> WorkerSettings {
+    WorkerSettings {
+        worker: "w1".into(),
+        coordinators: vec!["nowhere:1".into()],
+        slots: 1,
+        listen: "127.0.0.1:0".into(),
+        advertise: None,
+        secret: String::new(),
+        reconnect_after: Duration::from_millis(10),
+        channel_bytes: 1000,
+        compression: crate::network::Compression::None,
+    }
+}
+
+fn components(factory: impl Factory + 'static) -> WorkerComponents {
+    WorkerComponents {
+        factory: Arc::new(factory),
+        open_store: Arc::new(|_, job| CheckpointStore::open("memory:///", job)),
+        network: Arc::new(TcpNetwork),
+        env: Env::default(),
+        data_runtime: Handle::current(),
+    }
+}
+
+/// The coordinator's side of a link.
+struct Coordinator {
+    orders: mpsc::UnboundedSender<Result<pb::CoordinatorMessage>>,
+    heard: mpsc::UnboundedReceiver<pb::WorkerMessage>,
+}
+
+impl Coordinator {
+    fn say(&self, kind: coordinator_message::Kind) {
+        self.orders.send(Ok(pb::CoordinatorMessage { kind: Some(kind) })).expect("the worker listens");
+    }
+
+    async fn hear(&mut self) -> Kind {
+        loop {
+            let said =
+                tokio::time::timeout(PATIENCE, self.heard.recv()).await.expect("the worker should say something");
+            match said.expect("the worker runs").kind.expect("a message says something") {
+                Kind::Heartbeat(_) => {}
+                kind => return kind,
+            }
+        }
+    }
+
+    async fn deploy(&mut self, attempt: u64) -> Option<String> {
+        self.say(deploy(attempt));
+        match self.hear().await {
+            Kind::Deployed(deployed) => deployed.failure.map(|failure| failure.message),
+            other => panic!("{other:?} instead of an answer"),
+        }
+    }
+}
+
+fn link() -> (Coordinator, ControlLink) {
+    let (outbound, heard) = mpsc::unbounded_channel();
+    let (orders, inbound) = mpsc::unbounded_channel();
+    let coordinator = Coordinator { orders, heard };
+    coordinator
+        .say(coordinator_message::Kind::Registered(pb::Registered { heartbeat_interval_ms: 100, lease_ms: 500 }));
+    (coordinator, ControlLink { outbound, inbound: UnboundedReceiverStream::new(inbound).boxed() })
+}
+
+/// Starts a worker that dials these links, one after the other (`None`: one that never answers), and then only such.
+async fn start(
+    factory: impl Factory + 'static,
+    links: Vec<Option<ControlLink>>,
+) -> tokio::task::JoinHandle<Result<()>> {
+    let (settings, components) = (settings(), components(factory));
+    let data_plane = start_data_plane(&settings, &components).await.unwrap();
+    let links = std::sync::Mutex::new(links.into_iter());
+    let dial: OpenLink = Box::new(move |_| match links.lock().unwrap().next().flatten() {
+        Some(link) => Box::pin(std::future::ready(Ok(link))),
+        None => Box::pin(std::future::pending()),
+    });
+    tokio::spawn(run_with(settings, components, data_plane, dial))
+}
+
+fn deploy(attempt: u64) -> coordinator_message::Kind {
+    let node = Node {
+        id: "source.clicks".into(),
+        kind: "any".into(),
+        role: NodeRole::Source,
+        parallelism: 1,
+        config: serde_json::Value::Null,
+    };
+    let graph = JobGraph {
+        name: "ad-click".into(),
+        nodes: vec![node],
+        edges: vec![],
+        max_parallelism: 1,
+        checkpoint: CheckpointSettings::default(),
+    };
+    let subtasks = vec![pb::SubtaskId { task: 0, index: 0 }];
+    coordinator_message::Kind::Deploy(pb::Deploy {
+        attempt: Some(pb::AttemptId { job: "ad-click".into(), attempt }),
+        graph: wire::to_json(&graph).unwrap(),
+        placements: vec![pb::Placement { worker: "w1".into(), subtasks, ..Default::default() }],
+        ..Default::default()
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_end_with_the_lease_while_a_coordinator_is_dialled() {
+    let (mut coordinator, link) = link();
+    let worker = start(Refuses, vec![Some(link)]).await;
+    assert!(coordinator.deploy(1).await.is_some());
+    let (unheard, _) = mpsc::unbounded_channel();
+    coordinator.orders = unheard;
+    assert!(matches!(coordinator.hear().await, Kind::Canceled(id) if id.attempt == 1));
+    worker.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_deployed_before_a_registration_does_not_make_an_attempt_stale() {
+    let ((mut first, first_link), (mut second, second_link)) = (link(), link());
+    let worker = start(Refuses, vec![Some(first_link), Some(second_link)]).await;
+    assert!(first.deploy(7).await.unwrap().contains("no source"));
+    assert!(first.deploy(6).await.unwrap().contains("attempt 7"), "a stale order is answered");
+    drop(first.orders);
+    // Attempts are counted from 1 again where a coordinator's data was removed.
+    assert!(second.deploy(1).await.unwrap().contains("no source"));
+    worker.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_that_takes_the_call_and_says_nothing_is_given_up() {
+    let (mut coordinator, link) = link();
+    let worker = start(Refuses, vec![None, Some(link)]).await;
+    assert!(coordinator.deploy(1).await.unwrap().contains("no source"));
+    worker.abort();
+}
