@@ -23,6 +23,7 @@ pub mod hash;
 pub mod ids;
 pub mod key_group;
 pub mod operator;
+pub mod panics;
 pub mod parquet_pages;
 pub mod state;
 pub mod task;

@@ -19,6 +19,7 @@ use weir_engine::{
     error::{EngineError, Result},
     graph::{ExecutionGraph, JobGraph},
     ids::{Attempt, CheckpointId, SubtaskId},
+    panics::caught,
     task::{
         Observer, Report, SourceCommand, TaskServices,
         deployment::{self, Deployment, RunningSubtasks, Wiring},
@@ -182,7 +183,7 @@ impl Host {
         let deployed = tokio::select! {
             biased;
             () = canceled(&mut inbox) => None,
-            deployed = self.deploy(&assignment, reports) => Some(deployed),
+            deployed = caught("building the subtasks", self.deploy(&assignment, reports)) => Some(deployed),
         };
         self.inbox = inbox;
         match deployed {

@@ -7,6 +7,7 @@ use weir_engine::{
     graph::JobGraph,
     ids::CheckpointId,
     operator::{Committable, SweepScope},
+    panics::caught,
     task::recovery::{self, Committers},
     wire::{self, AttemptKey},
 };
@@ -30,7 +31,7 @@ pub async fn serve(request: Request, components: WorkerComponents, outbound: Out
         Request::Sweep(sweep) => sweep.request,
         Request::Reset(reset) => reset.request,
     };
-    let done = execute(request, &components).await;
+    let done = caught("a sink's committer", execute(request, &components)).await;
     let (removed, failure) = match done {
         Ok(removed) => (removed, None),
         Err(error) => (0, Some((&error).into())),

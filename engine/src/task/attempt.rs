@@ -45,11 +45,17 @@ pub trait ControlPlane: Send + Sync {
     /// When it cannot be taken down, or another owner has the job.
     fn completed<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<()>>;
 
-    /// Makes the committables of a completed checkpoint visible and marks that they are. Doing it again changes nothing.
+    /// Makes the committables of a completed checkpoint, whose manifest `attempt` wrote, visible and marks that they are. Doing it
+    /// again changes nothing.
     ///
     /// # Errors
     /// When a sink or storage refuses.
-    fn commit(&self, checkpoint: CheckpointId, committables: Vec<Committable>) -> BoxFuture<'static, Result<()>>;
+    fn commit(
+        &self,
+        checkpoint: CheckpointId,
+        attempt: Attempt,
+        committables: Vec<Committable>,
+    ) -> BoxFuture<'static, Result<()>>;
 
     /// Removes what dead attempts have staged in the job's sinks.
     ///
@@ -327,8 +333,22 @@ impl Driver {
             return Ok(());
         }
         match self.pending.take() {
-            Some(complete) => self.complete(complete).await,
+            Some(complete) => self.complete_in_time(complete).await,
             None => Ok(()),
+        }
+    }
+
+    /// A manifest that storage or the record takes no notice of in time is given up with the attempt. It may appear later: so
+    /// may that of a frozen process, and the next attempt takes its number or adopts it.
+    async fn complete_in_time(&mut self, complete: InProgress) -> Result<()> {
+        let (env, limit) = (self.settings.env.clone(), self.settings.checkpoint_timeout);
+        let id = complete.checkpoint.checkpoint();
+        tokio::select! {
+            biased;
+            done = self.complete(complete) => done,
+            () = env.sleep(limit) => {
+                Err(EngineError::io(format!("checkpoint {id} was acknowledged, but not recorded within {limit:?}")))
+            }
         }
     }
 
@@ -385,7 +405,7 @@ impl Driver {
             (self.settings.control.clone(), self.settings.store.clone(), self.settings.env.clone());
         let (retain, attempt) = (self.settings.graph.job.checkpoint.retain, self.settings.attempt);
         self.committing.spawn(async move {
-            control.commit(checkpoint, committables).await?;
+            control.commit(checkpoint, attempt, committables).await?;
             retire::retire(&store, &env, retain, attempt, false).await?;
             Ok(checkpoint)
         });
@@ -405,5 +425,67 @@ async fn refuse_if_replaced(store: &CheckpointStore, attempt: Attempt) -> Result
             "attempt {newest} has replaced attempt {attempt}: another process runs this job, this one stops"
         ))),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        checkpoint::manifest::SubtaskState,
+        graph::{CheckpointSettings, JobGraph, Node, NodeRole},
+    };
+    use futures::FutureExt;
+
+    /// A record that never answers.
+    struct Stuck;
+
+    impl ControlPlane for Stuck {
+        fn completed<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<()>> {
+            std::future::pending().boxed()
+        }
+
+        fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+            std::future::pending().boxed()
+        }
+
+        fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {
+            std::future::pending().boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_that_is_not_recorded_in_time_ends_the_attempt() {
+        let config = serde_json::Value::Null;
+        let source = Node { id: "source".into(), kind: "any".into(), role: NodeRole::Source, parallelism: 1, config };
+        let graph = JobGraph {
+            name: "job".into(),
+            nodes: vec![source],
+            edges: vec![],
+            max_parallelism: 1,
+            checkpoint: CheckpointSettings { interval_ms: 1, retain: 1 },
+        };
+        let (reports, inbox) = mpsc::unbounded_channel();
+        let acknowledge = move |command| {
+            let SourceCommand::Checkpoint { checkpoint, .. } = command else { return };
+            let subtask = SubtaskId { task: 0, index: 0 };
+            let operators = vec![("source".into(), SubtaskState::default())];
+            let acknowledgement = Acknowledgement { subtask, checkpoint, operators, committables: vec![] };
+            reports.send(Report::Acknowledged(acknowledgement)).unwrap();
+        };
+        let settings = AttemptSettings {
+            graph: Arc::new(ExecutionGraph::new(graph).unwrap()),
+            definition: "d".into(),
+            store: CheckpointStore::open("memory:///", "job").unwrap(),
+            env: Env::default(),
+            attempt: Attempt(1),
+            observer: Arc::default(),
+            restored: None,
+            control: Arc::new(Stuck),
+            sources: Box::new(acknowledge),
+            checkpoint_timeout: Duration::from_millis(100),
+        };
+        let error = drive(settings, inbox, StopSignal::default()).await.unwrap_err();
+        assert!(error.message.contains("not recorded within 100ms"), "{error}");
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId, SubtaskId},
     operator::{Committable, SplitState},
+    panics::caught,
 };
 use futures::future::try_join_all;
 use std::sync::Arc;
@@ -78,7 +79,8 @@ pub(crate) async fn upload(
     captured: Vec<CapturedLink>,
     splits: Vec<SplitState>,
 ) {
-    let done = try_upload(&services, subtask, checkpoint, captured, splits).await;
+    let uploading = try_upload(&services, subtask, checkpoint, captured, splits);
+    let done = caught("making a snapshot durable", uploading).await;
     services.report(match done {
         Ok(acknowledgement) => Report::Acknowledged(acknowledgement),
         Err(error) => Report::Failed(subtask, error.context(format!("checkpoint {checkpoint}"))),

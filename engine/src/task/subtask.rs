@@ -15,9 +15,9 @@ use crate::{
     error::{EngineError, Result},
     ids::{CheckpointId, SubtaskId},
     operator::{Source, SourceEvent, SplitState},
+    panics::caught,
 };
-use futures::FutureExt;
-use std::{panic::AssertUnwindSafe, sync::Arc};
+use std::sync::Arc;
 use tokio::{sync::mpsc, task::JoinSet};
 
 /// One subtask, ready to run.
@@ -72,18 +72,9 @@ impl Subtask {
                 Head::Gate(gate) => run_behind_gate(gate, body).await,
             }
         };
-        // A bug in one operator ends its attempt, with its words, and not the process.
-        let result =
-            AssertUnwindSafe(running).catch_unwind().await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
-        let result = result.map_err(|error| gauges.about(error));
+        let result = caught("a subtask", running).await.map_err(|error| gauges.about(error));
         services.report_end(id, result);
     }
-}
-
-fn panicked(panic: &(dyn std::any::Any + Send)) -> EngineError {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_string());
-    let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into());
-    EngineError::internal(format!("a subtask panicked: {text}"))
 }
 
 async fn run_behind_gate(mut gate: InputGate, mut body: Body) -> Result<()> {

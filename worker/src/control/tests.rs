@@ -15,6 +15,27 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Builds nothing: an attempt that it is asked for fails, and stays until it is canceled.
 struct Refuses;
 
+/// Has a bug.
+struct Panics;
+
+impl Factory for Panics {
+    fn source(&self, _: &Node, _: OperatorContext) -> Result<Box<dyn Source>> {
+        panic!("a bug in a source")
+    }
+
+    fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {
+        Refuses.operator(node, context)
+    }
+
+    fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
+        Refuses.sink(node, context)
+    }
+
+    fn committer(&self, _: &Node, _: &str, _: &Env) -> Result<Arc<dyn Committer>> {
+        panic!("a bug in a committer")
+    }
+}
+
 impl Factory for Refuses {
     fn source(&self, _: &Node, _: OperatorContext) -> Result<Box<dyn Source>> {
         Err(EngineError::definition("no source"))
@@ -112,14 +133,9 @@ async fn start(
     tokio::spawn(run_with(settings, components, data_plane, dial))
 }
 
-fn deploy(attempt: u64) -> coordinator_message::Kind {
-    let node = Node {
-        id: "source.clicks".into(),
-        kind: "any".into(),
-        role: NodeRole::Source,
-        parallelism: 1,
-        config: serde_json::Value::Null,
-    };
+fn graph(role: NodeRole) -> bytes::Bytes {
+    let config = serde_json::Value::Null;
+    let node = Node { id: "clicks".into(), kind: "any".into(), role, parallelism: 1, config };
     let graph = JobGraph {
         name: "ad-click".into(),
         nodes: vec![node],
@@ -127,10 +143,14 @@ fn deploy(attempt: u64) -> coordinator_message::Kind {
         max_parallelism: 1,
         checkpoint: CheckpointSettings::default(),
     };
+    wire::to_json(&graph).unwrap()
+}
+
+fn deploy(attempt: u64) -> coordinator_message::Kind {
     let subtasks = vec![pb::SubtaskId { task: 0, index: 0 }];
     coordinator_message::Kind::Deploy(pb::Deploy {
         attempt: Some(pb::AttemptId { job: "ad-click".into(), attempt }),
-        graph: wire::to_json(&graph).unwrap(),
+        graph: graph(NodeRole::Source),
         placements: vec![pb::Placement { worker: "w1".into(), subtasks, ..Default::default() }],
         ..Default::default()
     })
@@ -164,5 +184,17 @@ async fn a_coordinator_that_takes_the_call_and_says_nothing_is_given_up() {
     let (mut coordinator, link) = link();
     let worker = start(Refuses, vec![None, Some(link)]).await;
     assert!(coordinator.deploy(1).await.unwrap().contains("no source"));
+    worker.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_outside_of_a_subtask_is_reported() {
+    let (mut coordinator, link) = link();
+    let worker = start(Panics, vec![Some(link)]).await;
+    assert!(coordinator.deploy(1).await.unwrap().contains("panicked: a bug in a source"));
+    let reset = pb::Reset { request: 5, graph: graph(NodeRole::Sink), ..Default::default() };
+    coordinator.say(coordinator_message::Kind::Reset(reset));
+    let Kind::Done(done) = coordinator.hear().await else { panic!("it should say how it went") };
+    assert!(done.failure.unwrap().message.contains("panicked: a bug in a committer"));
     worker.abort();
 }
