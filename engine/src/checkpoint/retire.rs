@@ -10,7 +10,7 @@ use crate::{
     ids::{Attempt, CheckpointId},
 };
 use object_store::path::Path;
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 /// The checkpoints to forget, all but the newest `retain`, oldest first. At least one is always kept.
 pub fn outdated(completed: &[CheckpointId], retain: usize) -> &[CheckpointId] {
@@ -26,7 +26,7 @@ pub fn garbage(
     forgotten: &[Manifest],
     attempt: Attempt,
 ) -> Vec<Path> {
-    let paths = |manifests: &[Manifest]| -> HashSet<String> {
+    let paths = |manifests: &[Manifest]| -> BTreeSet<String> {
         manifests.iter().flat_map(Manifest::files).map(|file| file.path.clone()).collect()
     };
     let (needed, released) = (paths(retained), paths(forgotten));
@@ -66,7 +66,7 @@ pub async fn retire(
     let files = match thorough {
         true => store.list(&store.layout().state()).await?,
         false => {
-            let named: HashSet<&str> =
+            let named: BTreeSet<&str> =
                 forgotten.iter().flat_map(Manifest::files).map(|file| file.path.as_str()).collect();
             named.into_iter().map(Path::from).collect()
         }
@@ -74,7 +74,11 @@ pub async fn retire(
     for checkpoint in outdated {
         env.crash_point("retire.before_manifest")?;
         store.delete(&store.layout().manifest(*checkpoint)).await?;
+        env.crash_point("retire.before_mark")?;
         store.delete(&store.layout().committed(*checkpoint)).await?;
+    }
+    if thorough {
+        remove_orphan_marks(store).await?;
     }
     let garbage = garbage(store.layout(), files, &retained, &forgotten, attempt);
     for path in &garbage {
@@ -82,6 +86,18 @@ pub async fn retire(
         store.delete(path).await?;
     }
     Ok(garbage.len())
+}
+
+/// Removes the marks of checkpoints that are not there: a crash came between the removals of the two.
+async fn remove_orphan_marks(store: &CheckpointStore) -> Result<()> {
+    let completed = store.checkpoints().await?;
+    for path in store.list(&store.layout().checkpoints()).await? {
+        let of = store.layout().checkpoint_of(&path);
+        if of.is_some_and(|of| path == store.layout().committed(of) && !completed.contains(&of)) {
+            store.delete(&path).await?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -112,7 +128,7 @@ mod tests {
     #[tokio::test]
     async fn retiring_again_after_a_crash_leaves_the_same() {
         use crate::env::CrashPlan;
-        for point in ["retire.before_manifest", "retire.before_file"] {
+        for point in ["retire.before_manifest", "retire.before_mark", "retire.before_file"] {
             let store = CheckpointStore::open("memory:///", "job").unwrap();
             let env = Env::default();
             let path = |n: u64| store.layout().state_file(Attempt(1), CheckpointId(n), "op", 0);
@@ -120,11 +136,14 @@ mod tests {
                 store.create(&env, &path(n), "x".into()).await.unwrap();
                 let bytes = manifest(n, &[path(n).as_ref(), path(3).as_ref()]).to_bytes().unwrap();
                 store.create(&env, &store.layout().manifest(CheckpointId(n)), bytes.into()).await.unwrap();
+                store.create(&env, &store.layout().committed(CheckpointId(n)), "x".into()).await.unwrap();
             }
             let crashing = Env::default().with_crash_plan(CrashPlan::crash_at(point, 1));
             retire(&store, &crashing, 1, Attempt(1), false).await.unwrap_err();
             retire(&store, &env, 1, Attempt(2), true).await.unwrap();
             assert_eq!(store.checkpoints().await.unwrap(), [CheckpointId(3)], "{point}");
+            let left = [store.layout().committed(CheckpointId(3)), store.layout().manifest(CheckpointId(3))];
+            assert_eq!(store.list(&store.layout().checkpoints()).await.unwrap(), left, "{point}");
             assert_eq!(store.list(&store.layout().state()).await.unwrap(), [path(3)], "{point}");
         }
     }
