@@ -120,6 +120,11 @@ impl Workers {
         Workers(Arc::new(Shared { env, state: Mutex::default(), changed: watch::Sender::new(0) }))
     }
 
+    /// Time, as the workers are measured by it.
+    pub fn env(&self) -> &Env {
+        &self.0.env
+    }
+
     /// A worker opened a stream and said who it is.
     pub fn register(
         &self,

@@ -35,12 +35,27 @@ pub async fn connect(network: SharedNetwork, address: &str, timeout: Duration) -
     })
 }
 
-/// The connections of a listener, for a gRPC server. Ends never; a failed accept is an item.
+/// The pause after a failed accept: what it lacks (a file descriptor, say) is not there again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The connections of a listener, for a gRPC server. Ends never; a failed accept is an item, and a pause follows it.
 pub fn incoming(listener: Box<dyn Listener>) -> impl Stream<Item = io::Result<Accepted>> {
-    futures::stream::unfold(listener, |mut listener| async move {
+    futures::stream::unfold((listener, false), |(mut listener, failed)| async move {
+        if failed {
+            pause().await;
+        }
         let accepted = listener.accept().await.map(Accepted);
-        Some((accepted, listener))
+        let failed = accepted.is_err();
+        Some((accepted, (listener, failed)))
     })
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the engine's door to time is above this crate; a simulation drives this one, too"
+)]
+async fn pause() {
+    tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
 /// A connection that a gRPC server took.
@@ -73,5 +88,33 @@ impl AsyncWrite for Accepted {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::StreamExt;
+
+    struct OutOfDescriptors;
+
+    #[async_trait::async_trait]
+    impl Listener for OutOfDescriptors {
+        async fn accept(&mut self) -> io::Result<BoxConnection> {
+            Err(io::Error::other("no descriptors left"))
+        }
+
+        fn address(&self) -> String {
+            "nowhere:1".into()
+        }
+    }
+
+    #[tokio::test]
+    async fn failed_accepts_do_not_keep_a_processor_busy() {
+        let accepted = incoming(Box::new(OutOfDescriptors)).take(3).count();
+        assert!(
+            tokio::time::timeout(Duration::from_millis(50), accepted).await.is_err(),
+            "two pauses lie between three"
+        );
     }
 }

@@ -3,13 +3,17 @@
 use super::is_secret;
 use crate::{config::CoordinatorSettings, metadata::Metadata, workers::Workers};
 use futures::{Stream, StreamExt, stream::BoxStream};
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
+use weir_engine::env::Env;
 use weir_proto::{
     PROTOCOL_VERSION,
     v1::{self as pb, worker_control_server::WorkerControl, worker_message},
 };
+
+/// How long a caller may take to say who it is.
+const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The service of the control stream. Cheap to clone.
 #[derive(Clone)]
@@ -48,7 +52,7 @@ impl WorkerService {
         &self,
         mut messages: impl Stream<Item = Result<pb::WorkerMessage, Status>> + Send + Unpin + 'static,
     ) -> Result<UnboundedReceiverStream<pb::CoordinatorMessage>, Status> {
-        let first = messages.next().await.ok_or_else(|| Status::invalid_argument("the stream ended at once"))??;
+        let first = first_message(&mut messages, self.workers.env(), FIRST_MESSAGE_TIMEOUT).await?;
         let Some(worker_message::Kind::Register(registration)) = first.kind else {
             return Err(Status::invalid_argument("the first message must be a registration"));
         };
@@ -88,5 +92,32 @@ impl WorkerService {
             return Err(Status::invalid_argument("a worker needs a name and at least one slot"));
         }
         Ok(())
+    }
+}
+
+/// What a caller says first. One that says nothing does not stay.
+async fn first_message(
+    messages: &mut (impl Stream<Item = Result<pb::WorkerMessage, Status>> + Unpin),
+    env: &Env,
+    limit: Duration,
+) -> Result<pb::WorkerMessage, Status> {
+    tokio::select! {
+        biased;
+        first = messages.next() => first.ok_or_else(|| Status::invalid_argument("the stream ended at once"))?,
+        () = env.sleep(limit) => {
+            Err(Status::deadline_exceeded(format!("no registration came within {limit:?}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_caller_that_says_nothing_is_sent_away() {
+        let (mut silent, limit) = (futures::stream::pending(), Duration::from_millis(10));
+        let refused = first_message(&mut silent, &Env::default(), limit).await.unwrap_err();
+        assert_eq!(refused.code(), tonic::Code::DeadlineExceeded);
     }
 }
