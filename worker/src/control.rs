@@ -85,21 +85,31 @@ pub async fn run_with(
     let env = components.env.clone();
     let hosted = HostedAttempts::new(&settings, components.clone(), data_plane.clone());
     let mut worker = Worker { settings, components, data_plane, hosted, lease: Lease::none() };
+    let mut calls_in_vain = 0_u64;
     loop {
         match worker.call(&dial).await {
-            Ok(link) => match worker.attend(link).await {
-                Err(error) if is_final(&error) => {
-                    worker.hosted.cancel_all().await;
-                    return Err(error);
+            Ok(link) => {
+                calls_in_vain = 0;
+                match worker.attend(link).await {
+                    Err(error) if is_final(&error) => {
+                        worker.hosted.cancel_all().await;
+                        return Err(error);
+                    }
+                    Err(error) => tracing::warn!(%error, "lost the coordinator"),
+                    Ok(()) => {}
                 }
-                Err(error) => tracing::warn!(%error, "lost the coordinator"),
-                Ok(()) => {}
-            },
+            }
             Err(error) if is_final(&error) => {
                 worker.hosted.cancel_all().await;
                 return Err(error);
             }
-            Err(error) => tracing::debug!(%error, "no coordinator answers"),
+            Err(error) => {
+                // Said once, since it may take long.
+                if calls_in_vain == 0 {
+                    tracing::warn!(%error, "no coordinator answers; calling on");
+                }
+                calls_in_vain += 1;
+            }
         }
         worker.wait_to_reconnect(&env).await;
     }
