@@ -45,4 +45,5 @@ pub mod faults;
 pub mod job;
 pub mod oracle;
 pub mod results;
+pub mod simulation;
 pub mod workload;

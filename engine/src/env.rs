@@ -8,6 +8,7 @@ use crate::error::{EngineError, ErrorKind, Result};
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     collections::BTreeMap,
+    fmt,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,12 +19,24 @@ use std::{
 /// A moment on the monotonic clock.
 pub type Moment = tokio::time::Instant;
 
+/// Reads a wall clock: milliseconds since the epoch.
+pub type WallClock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
 /// Time, chance and crash points of one run. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Env {
     seed: u64,
     crash_points: Option<Arc<CrashPlan>>,
     nonces: Arc<AtomicU64>,
+    /// In a simulation: the wall clock, and that everything happens on one thread.
+    simulated: Option<WallClock>,
+}
+
+impl fmt::Debug for Env {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let simulated = self.simulated.is_some();
+        f.debug_struct("Env").field("seed", &self.seed).field("simulated", &simulated).finish_non_exhaustive()
+    }
 }
 
 impl Default for Env {
@@ -35,7 +48,13 @@ impl Default for Env {
 impl Env {
     /// An environment whose dice follow from `seed`.
     pub fn seeded(seed: u64) -> Self {
-        Env { seed, crash_points: None, nonces: Arc::default() }
+        Env { seed, crash_points: None, nonces: Arc::default(), simulated: None }
+    }
+
+    /// An environment within a simulation on one thread: its dice follow from `seed`, its wall clock is the given one, and
+    /// work that blocks is done on the spot, so that nothing depends on how the system schedules threads.
+    pub fn simulated(seed: u64, wall_clock: WallClock) -> Self {
+        Env { simulated: Some(wall_clock), ..Env::seeded(seed) }
     }
 
     /// An environment whose dice differ from run to run: for real processes.
@@ -57,6 +76,9 @@ impl Env {
 
     /// Milliseconds since the epoch on the wall clock: for people to read, and for nothing else.
     pub fn wall_clock_ms(&self) -> i64 {
+        if let Some(wall_clock) = &self.simulated {
+            return wall_clock();
+        }
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
 
@@ -89,6 +111,9 @@ impl Env {
         &self,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        if self.simulated.is_some() {
+            return work();
+        }
         match tokio::task::spawn_blocking(work).await {
             Ok(result) => result,
             Err(error) => Err(EngineError::internal(format!("work beside the processing failed: {error}"))),
@@ -111,12 +136,19 @@ impl Env {
 
 /// Which named point ends the run, at which visit. Counts the visits of all points on the way, so that a test can learn
 /// which points there are.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct CrashPlan {
     target: Option<(String, u64)>,
-    abort: bool,
+    /// What ends whatever is to end, at once.
+    end: Option<Box<dyn Fn() + Send + Sync>>,
     visits: Mutex<BTreeMap<&'static str, u64>>,
     crashed: AtomicBool,
+}
+
+impl fmt::Debug for CrashPlan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CrashPlan").field("target", &self.target).finish_non_exhaustive()
+    }
 }
 
 impl CrashPlan {
@@ -144,7 +176,13 @@ impl CrashPlan {
             ),
             None => (text, 1),
         };
-        Ok(Arc::new(CrashPlan { target: Some((name.into(), visit)), abort: true, ..CrashPlan::default() }))
+        Ok(Self::end_at(name, visit, || std::process::abort()))
+    }
+
+    /// The same, ending by `end` what is to end: it is called at the point itself, before anybody else can do anything.
+    pub fn end_at(name: impl Into<String>, visit: u64, end: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        let (target, end) = (Some((name.into(), visit)), Some(Box::new(end) as Box<dyn Fn() + Send + Sync>));
+        Arc::new(CrashPlan { target, end, ..CrashPlan::default() })
     }
 
     /// How often each point was visited so far.
@@ -170,10 +208,10 @@ impl CrashPlan {
         };
         match &self.target {
             Some((target, at)) if target == name && *at == visit => {
-                if self.abort {
-                    std::process::abort();
-                }
                 self.crashed.store(true, Ordering::SeqCst);
+                if let Some(end) = &self.end {
+                    end();
+                }
                 Err(crash())
             }
             _ => Ok(()),
@@ -195,6 +233,26 @@ mod tests {
         assert_eq!(env.crash_point("b").unwrap_err().kind, ErrorKind::Crash);
         assert!(env.crash_point("a").is_err(), "the dead do nothing any more");
         assert_eq!(plan.visits()["b"], 2);
+    }
+
+    #[test]
+    fn whoever_is_to_end_is_told_at_the_point_and_once() {
+        let ends = Arc::new(AtomicU64::new(0));
+        let counted = ends.clone();
+        let plan = CrashPlan::end_at("a", 1, move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let env = Env::seeded(1).with_crash_plan(plan);
+        assert!(env.crash_point("a").is_err() && env.crash_point("a").is_err());
+        assert_eq!(ends.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_simulation_has_one_thread_and_its_own_clock() {
+        let env = Env::simulated(1, Arc::new(|| 42));
+        assert_eq!(env.wall_clock_ms(), 42);
+        let here = std::thread::current().id();
+        assert_eq!(env.run_blocking(|| Ok(std::thread::current().id())).await.unwrap(), here);
     }
 
     #[test]

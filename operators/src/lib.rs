@@ -7,6 +7,7 @@ pub mod expression;
 pub mod filters;
 pub mod late_gate;
 pub mod map;
+pub mod memory_stores;
 pub mod record_id;
 pub mod reduce;
 pub mod registry;

@@ -120,8 +120,8 @@ fn is_final(error: &EngineError) -> bool {
     matches!(error.kind, weir_engine::ErrorKind::Definition | weir_engine::ErrorKind::Crash)
 }
 
-/// Dials the coordinators in turn.
-fn dialler(settings: &WorkerSettings, components: &WorkerComponents) -> OpenLink {
+/// Dials the coordinators in turn, over gRPC.
+pub fn dialler(settings: &WorkerSettings, components: &WorkerComponents) -> OpenLink {
     let (coordinators, network) = (settings.coordinators.clone(), components.network.clone());
     let turn = std::sync::atomic::AtomicUsize::new(0);
     Box::new(move |registration| {

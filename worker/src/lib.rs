@@ -16,4 +16,4 @@ pub mod hosted_attempts;
 pub mod network;
 
 pub use config::{WorkerComponents, WorkerSettings};
-pub use control::{ControlLink, run};
+pub use control::{ControlLink, OpenLink, dialler, run, run_with, start_data_plane};

@@ -50,6 +50,11 @@ pub enum Fault {
 pub trait FaultPlan: Send + Sync {
     /// Nothing, or a fault.
     fn fault(&self, verb: Verb, path: &str) -> Option<Fault>;
+
+    /// Whether the process that asks has ended: then nothing is done any more, and nothing answered.
+    fn has_ended(&self) -> bool {
+        false
+    }
 }
 
 /// Where somebody stands still.
@@ -156,7 +161,14 @@ impl FaultyStore {
 }
 
 async fn perform<T>(plan: &dyn FaultPlan, verb: Verb, path: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
-    match plan.fault(verb, path.as_ref()) {
+    let fault = plan.fault(verb, path.as_ref());
+    let work = async {
+        if plan.has_ended() {
+            return std::future::pending().await;
+        }
+        work.await
+    };
+    match fault {
         None => work.await,
         Some(Fault::Refuse) => Err(refused(verb, path)),
         Some(Fault::LoseAnswer) => {

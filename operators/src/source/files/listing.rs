@@ -5,6 +5,7 @@
 //! whose names begin with `.` or `_` are not listed below a folder: they are what others are still working on.
 
 use super::glob;
+use crate::memory_stores::memory_store;
 use futures::TryStreamExt;
 use object_store::{ObjectStore, ObjectStoreExt};
 use std::{
@@ -70,7 +71,11 @@ impl Location {
         };
         match scheme {
             "file" => Ok(Location::Local(LocalPath::parse(rest))),
-            "s3" | "memory" => {
+            "memory" => {
+                let (name, key) = rest.split_once('/').unwrap_or((rest, ""));
+                Ok(Location::over(memory_store(name), &format!("memory://{name}/"), key))
+            }
+            "s3" => {
                 // A pattern is no part of a URL, so only the bucket is.
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
                 let root = format!("{scheme}://{bucket}/");

@@ -11,15 +11,11 @@ pub use local::LocalFolder;
 pub(super) use local::explain;
 pub use remote::ObjectFolder;
 
+use crate::memory_stores::memory_store;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use object_store::{ObjectStore, memory::InMemory};
-use std::{
-    collections::HashMap,
-    fmt::Debug,
-    path::PathBuf,
-    sync::{Arc, LazyLock, Mutex},
-};
+use object_store::ObjectStore;
+use std::{fmt::Debug, path::PathBuf, sync::Arc};
 use url::Url;
 use weir_engine::error::{EngineError, Result};
 
@@ -65,9 +61,6 @@ pub trait NewFile: Send {
     fn abort(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
-/// Stores of this process that live in memory, by the host of their URL.
-static MEMORY: LazyLock<Mutex<HashMap<String, Arc<InMemory>>>> = LazyLock::new(Mutex::default);
-
 /// Opens a local path, or a URL: `file://`, `s3://` (settings from the environment, `AWS_…`) or `memory://NAME/…` (lives as
 /// long as the process).
 ///
@@ -85,8 +78,7 @@ pub fn open(path: &str) -> Result<Arc<dyn Storage>> {
             Ok(Arc::new(LocalFolder::new(folder)))
         }
         "memory" => {
-            let mut stores = MEMORY.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-            let store = Arc::clone(stores.entry(url.host_str().unwrap_or_default().into()).or_default());
+            let store = memory_store(url.host_str().unwrap_or_default());
             Ok(Arc::new(ObjectFolder::new(store, url.path(), path)?))
         }
         "s3" => {

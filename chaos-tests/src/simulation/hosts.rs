@@ -1,0 +1,318 @@
+//! What runs on the simulated hosts: the same coordinator and worker as everywhere, and a user with a gRPC client.
+
+use super::{
+    network::SimulatedNetwork,
+    plan::{COORDINATOR, Ending, Plan, PointVisit, Role, worker},
+    power::{Power, Process},
+    trace::Trace,
+    wrong::WrongPart,
+};
+use crate::job::JOB;
+use anyhow::{Context, Result, bail};
+use object_store::ObjectStore;
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    future::pending,
+    sync::{Arc, Mutex, MutexGuard, Weak},
+    time::Duration,
+};
+use tokio::runtime::Handle;
+use weir_coordinator::{
+    Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
+    metadata::{MemoryDisk, Metadata, MetadataSettings},
+    status::JobStatus,
+};
+use weir_engine::{
+    checkpoint::CheckpointStore,
+    env::{CrashPlan, Env},
+    graph::JobGraph,
+    operator::Factory,
+    wire,
+};
+use weir_proto::{
+    net::SharedNetwork,
+    transport,
+    v1::{self as pb, client_client::ClientClient},
+};
+use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
+
+const CONTROL_PORT: u16 = 7070;
+const DATA_PORT: u16 = 7100;
+const SECRET: &str = "the cluster's";
+/// How long a user waits for an answer, and between two looks.
+const USER_PATIENCE: Duration = Duration::from_secs(2);
+const USER_PAUSE: Duration = Duration::from_millis(100);
+
+/// What the hosts of a simulation share, and what outlives their processes. Cheap to clone.
+#[derive(Clone)]
+pub struct World {
+    /// Settings of everything.
+    pub plan: Arc<Plan>,
+    /// Which processes run.
+    pub power: Power,
+    /// What happens.
+    pub trace: Trace,
+    /// Storage, as processes reach it.
+    pub storage: Arc<dyn ObjectStore>,
+    /// Builds operators.
+    pub factory: Arc<dyn Factory>,
+    /// The coordinator's disk.
+    pub disk: MemoryDisk,
+    /// What is built wrong, if anything.
+    pub wrong: Option<WrongPart>,
+    shared: Arc<Mutex<Shared>>,
+}
+
+#[derive(Default)]
+struct Shared {
+    metadata: Weak<Metadata>,
+    crash_points: BTreeMap<String, VecDeque<PointVisit>>,
+    passed: BTreeMap<Role, BTreeSet<String>>,
+}
+
+impl World {
+    /// A world before anything has started.
+    pub fn new(
+        plan: Plan,
+        power: Power,
+        trace: Trace,
+        storage: Arc<dyn ObjectStore>,
+        factory: Arc<dyn Factory>,
+        wrong: Option<WrongPart>,
+    ) -> Self {
+        let points = plan.crash_points.iter().map(|(host, points)| (host.clone(), points.iter().cloned().collect()));
+        let shared = Shared { crash_points: points.collect(), ..Shared::default() };
+        let shared = Arc::new(Mutex::new(shared));
+        World { plan: Arc::new(plan), power, trace, storage, factory, disk: MemoryDisk::new(), wrong, shared }
+    }
+
+    /// The metadata of the coordinator that runs.
+    pub fn metadata(&self) -> Option<Arc<Metadata>> {
+        self.shared().metadata.upgrade()
+    }
+
+    /// The crash points that processes of each kind have passed.
+    pub fn passed(&self) -> BTreeMap<Role, BTreeSet<String>> {
+        self.shared().passed.clone()
+    }
+
+    /// The name of every host with a process that may end.
+    pub fn hosts(&self) -> Vec<String> {
+        [COORDINATOR.to_owned()].into_iter().chain((1..=self.plan.slots.len()).map(worker)).collect()
+    }
+
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// Begins a process on a host, with the crash that is planned for it.
+    fn boot(&self, host: &str) -> (Process, Env, Arc<CrashPlan>) {
+        let disk = (host == COORDINATOR).then(|| self.disk.clone());
+        let process = self.power.boot(host, &self.trace, move || {
+            if let Some(disk) = &disk {
+                disk.crash();
+            }
+        });
+        let next = self.shared().crash_points.get_mut(host).and_then(VecDeque::pop_front);
+        let plan = match next {
+            None => CrashPlan::observe(),
+            Some((point, visit)) => {
+                let (ending, cause) = (process.clone(), format!("crash point {point}, visit {visit}"));
+                CrashPlan::end_at(point, visit, move || ending.end(&cause))
+            }
+        };
+        let wrong = self.plan.wrong_clocks.get(host).copied().unwrap_or(0);
+        // No two processes have the same dice.
+        let dice = Env::seeded(self.plan.seed).rng(&format!("{host}, process {}", process.number()));
+        let env = Env::simulated(seed_of(dice), self.trace.wall_clock(wrong)).with_crash_plan(plan.clone());
+        (process, env, plan)
+    }
+
+    /// Runs a process's software for as long as it wants to; then it stays ended until somebody clears it away.
+    async fn live(&self, process: Process, plan: Arc<CrashPlan>, software: impl Future<Output = Result<()>>) {
+        let passed = PassedPoints { world: self, role: Role::of(process.host()), plan };
+        let cause = match software.await {
+            Ok(()) => "it is done".into(),
+            Err(error) => format!("{error:#}"),
+        };
+        process.end(&cause);
+        drop(passed);
+        pending().await
+    }
+
+    fn open_store(&self) -> Arc<dyn Fn(&str, &str) -> weir_engine::Result<CheckpointStore> + Send + Sync> {
+        let storage = self.storage.clone();
+        Arc::new(move |_, job| Ok(CheckpointStore::over(storage.clone(), job)))
+    }
+}
+
+/// Takes down, at the end of a process of whatever kind, which crash points it passed.
+struct PassedPoints<'a> {
+    world: &'a World,
+    role: Role,
+    plan: Arc<CrashPlan>,
+}
+
+impl Drop for PassedPoints<'_> {
+    fn drop(&mut self) {
+        let visited = self.plan.visits().into_keys().map(str::to_owned);
+        self.world.shared().passed.entry(self.role).or_default().extend(visited);
+    }
+}
+
+fn seed_of(mut dice: impl rand::Rng) -> u64 {
+    rand::RngExt::random(&mut dice)
+}
+
+/// A coordinator's process.
+pub async fn coordinator(world: World) -> turmoil::Result {
+    let (process, env, plan) = world.boot(COORDINATOR);
+    let software = run_coordinator(&world, &process, env);
+    world.live(process.clone(), plan, software).await;
+    Ok(())
+}
+
+async fn run_coordinator(world: &World, process: &Process, env: Env) -> Result<()> {
+    let network: SharedNetwork = Arc::new(SimulatedNetwork::new(process.clone()));
+    let address = format!("{COORDINATOR}:{CONTROL_PORT}");
+    let settings = MetadataSettings { secret: SECRET.into(), ..MetadataSettings::alone(1, address) };
+    let metadata = Metadata::open(settings, world.disk.backend(), network.clone(), env.clone()).await;
+    let metadata = Arc::new(metadata.map_err(|error| anyhow::anyhow!("{error}"))?);
+    world.shared().metadata = Arc::downgrade(&metadata);
+    let settings = CoordinatorSettings {
+        secret: SECRET.into(),
+        heartbeat_interval: Duration::from_millis(100),
+        heartbeat_timeout: Duration::from_millis(600),
+        checkpoint_timeout: Duration::from_secs(5),
+        deploy_timeout: Duration::from_secs(5),
+        cancel_timeout: Duration::from_millis(600),
+        restart: RestartPolicy {
+            // Storage may fail for longer than a real user would wait.
+            most_failures: 10_000,
+            first_backoff: Duration::from_millis(50),
+            longest_backoff: Duration::from_millis(800),
+        },
+        ..CoordinatorSettings::default()
+    };
+    let listener = network.listen(&format!("0.0.0.0:{CONTROL_PORT}")).await?;
+    let components = CoordinatorComponents { open_store: world.open_store(), network, env };
+    let coordinator = Coordinator::new(settings, components, metadata, 1);
+    coordinator.run(listener, None).await.map_err(|error| anyhow::anyhow!("{error}"))
+}
+
+/// A worker's process.
+pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
+    let host = worker(number);
+    let (process, env, plan) = world.boot(&host);
+    let network: SharedNetwork = Arc::new(SimulatedNetwork::new(process.clone()));
+    let settings = WorkerSettings {
+        worker: format!("{host}.{}", process.number()),
+        coordinators: vec![format!("{COORDINATOR}:{CONTROL_PORT}")],
+        slots: world.plan.slots[number - 1],
+        listen: format!("0.0.0.0:{DATA_PORT}"),
+        advertise: Some(host),
+        secret: SECRET.into(),
+        reconnect_after: Duration::from_millis(50),
+        channel_bytes: world.plan.job.channel_bytes,
+        compression: Compression::Lz4,
+    };
+    let components = WorkerComponents {
+        factory: world.factory.clone(),
+        open_store: world.open_store(),
+        network,
+        env,
+        data_runtime: Handle::current(),
+    };
+    let software = async {
+        let run = async {
+            let data_plane = weir_worker::start_data_plane(&settings, &components).await?;
+            let dial = weir_worker::dialler(&settings, &components);
+            let dial = match world.wrong {
+                Some(wrong) => wrong.dial(dial),
+                None => dial,
+            };
+            weir_worker::run_with(settings, components, data_plane, dial).await
+        };
+        run.await.map_err(|error| anyhow::anyhow!("{error}"))
+    };
+    world.live(process, plan, software).await;
+    Ok(())
+}
+
+/// A user's process: submits the job, looks at it until it is over, and stops it if that is planned.
+///
+/// # Errors
+/// When the job ends otherwise than it should.
+pub async fn user(world: World, graph: JobGraph) -> turmoil::Result {
+    let process = world.power.boot("user", &world.trace, || {});
+    let env = Env::simulated(world.plan.seed, world.trace.wall_clock(0));
+    let user = User { network: Arc::new(SimulatedNetwork::new(process)), env, trace: world.trace.clone() };
+    Ok(user.follow(&graph, world.plan.ending).await.map_err(|error| format!("{error:#}"))?)
+}
+
+struct User {
+    network: SharedNetwork,
+    env: Env,
+    trace: Trace,
+}
+
+impl User {
+    async fn follow(&self, graph: &JobGraph, ending: Ending) -> Result<()> {
+        let submit = pb::SubmitRequest {
+            graph: wire::to_json(graph).map_err(|error| anyhow::anyhow!("{error}"))?,
+            fingerprint: "simulated".into(),
+            definition: String::new(),
+            fresh: false,
+            secret: SECRET.into(),
+        };
+        let (mut submitted, mut stopped, mut state) = (false, false, String::new());
+        loop {
+            self.env.sleep(USER_PAUSE).await;
+            let Ok(mut client) = self.connect().await else { continue };
+            if !submitted {
+                match self.within(client.submit(submit.clone())).await {
+                    Ok(_) => {
+                        submitted = true;
+                        self.trace.note("user: submitted");
+                    }
+                    // An earlier try may have been taken after all.
+                    Err(status) if status.code() == tonic::Code::InvalidArgument => submitted = true,
+                    Err(_) => continue,
+                }
+            }
+            if let Ending::Drain(at) = ending
+                && !stopped
+                && self.trace.elapsed() >= at
+            {
+                let stop = pb::StopRequest { job: JOB.into(), drain: true, secret: SECRET.into() };
+                stopped = self.within(client.stop(stop)).await.is_ok();
+                self.trace.note(format!("user: asks to drain: {stopped}"));
+            }
+            let asked = pb::JobRequest { job: JOB.into(), secret: SECRET.into() };
+            let Ok(described) = self.within(client.status(asked)).await else { continue };
+            let job: JobStatus = serde_json::from_slice(&described.into_inner().json).context("a job's status")?;
+            if job.state != state {
+                state = job.state;
+                self.trace.note(format!("user: sees {state}"));
+            }
+            match state.as_str() {
+                "FINISHED" => return Ok(()),
+                "FAILED" | "CANCELED" => bail!("the job is {state}: {}", job.cause.unwrap_or_default()),
+                _ => {}
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<ClientClient<tonic::transport::Channel>, tonic::Status> {
+        let address = format!("{COORDINATOR}:{CONTROL_PORT}");
+        self.within(transport::connect(self.network.clone(), &address, USER_PATIENCE)).await.map(ClientClient::new)
+    }
+
+    async fn within<T>(&self, call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, tonic::Status> {
+        tokio::select! {
+            biased;
+            answer = call => answer,
+            () = self.env.sleep(USER_PATIENCE) => Err(tonic::Status::deadline_exceeded("no answer")),
+        }
+    }
+}

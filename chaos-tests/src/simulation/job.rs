@@ -1,0 +1,219 @@
+//! The job that the simulated cluster runs: the ad-click job with the real operators, over files in the simulated storage.
+//!
+//! Computing takes no virtual time, so sources are slowed down: otherwise all would be over before anything could go wrong.
+
+use crate::{
+    job::JobConfig,
+    results,
+    workload::{Workload, WorkloadConfig},
+};
+use anyhow::{Context, Result, ensure};
+use futures::{FutureExt, StreamExt, future::BoxFuture};
+use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path as ObjectPath};
+use rand::{RngExt, rngs::StdRng};
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+use weir_engine::{
+    env::{Env, Moment},
+    graph::{JobGraph, Node},
+    operator::{
+        Committer, Factory, Operator, OperatorContext, Sink, Source, SourceEvent, SplitState,
+    },
+};
+use weir_operators::memory_stores::{Provided, provide};
+
+/// Input and output of one simulation.
+pub struct Files {
+    /// What `memory://NAME/` is called; as long as any other, so that no run differs by it.
+    name: String,
+    /// Everything that lasts: input, output, checkpoints.
+    pub objects: Arc<InMemory>,
+    /// The input, for the recount.
+    folder: tempfile::TempDir,
+    _provided: Provided,
+}
+
+impl Files {
+    /// With the input of a workload; the processes reach all of it through `store`, made over the real one.
+    ///
+    /// # Errors
+    /// When no folder can be made.
+    pub fn new(
+        workload: &WorkloadConfig,
+        config: &JobConfig,
+        over: impl FnOnce(Arc<InMemory>) -> Arc<dyn ObjectStore>,
+    ) -> Result<Self> {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let name = format!("simulation-{:012}", RUNS.fetch_add(1, Ordering::Relaxed));
+        let folder = tempfile::tempdir()?;
+        let objects = Arc::new(InMemory::new());
+        let input = Workload::generate(workload).write(&folder.path().join("input"), config.format)?;
+        for path in input {
+            let file = path.file_name().context("an input file has a name")?.to_string_lossy().into_owned();
+            let target = ObjectPath::from(format!("input/{file}"));
+            now(objects.put(&target, std::fs::read(&path)?.into()))??;
+        }
+        let _provided = provide(&name, over(objects.clone()));
+        Ok(Files { name, objects, folder, _provided })
+    }
+
+    /// The graph of the job over these files.
+    ///
+    /// # Errors
+    /// When the definition is refused.
+    pub fn graph(&self, config: &JobConfig) -> Result<JobGraph> {
+        let root = PathBuf::from(format!("memory://{}", self.name));
+        config.graph(&root.join("input"), &root.join("output"))
+    }
+
+    /// The folder with the input.
+    pub fn input(&self) -> PathBuf {
+        self.folder.path().join("input")
+    }
+
+    /// What is committed: object paths below `output/` that a consumer would read.
+    ///
+    /// # Errors
+    /// When the storage does not say.
+    pub fn committed(&self) -> Result<Vec<String>> {
+        let listed = now(self.objects.list(Some(&ObjectPath::from("output"))).collect::<Vec<_>>())?;
+        let mut paths = Vec::new();
+        for object in listed {
+            let path = object?.location.to_string();
+            if path.ends_with(".parquet") && !path.contains("/_") {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    }
+
+    /// Reads the results as any consumer would.
+    ///
+    /// # Errors
+    /// When they cannot be read, or break the rules that consumers rely on.
+    pub fn results(&self) -> Result<results::Results> {
+        let output = self.folder.path().join("output");
+        for path in self.committed()? {
+            let content = now(async { self.objects.get(&path.as_str().into()).await?.bytes().await })??;
+            let target = self.folder.path().join(&path);
+            std::fs::create_dir_all(target.parent().context("below the output")?)?;
+            std::fs::write(target, content)?;
+        }
+        results::read_results(&output)
+    }
+
+    /// Cuts the input off where a job that was stopped had read it to, so that the recount is of what it read.
+    ///
+    /// # Errors
+    /// When the positions are not those of these files.
+    pub fn cut_input(&self, positions: &[SplitState]) -> Result<()> {
+        for split in positions {
+            let name = split.id.rsplit('/').next().unwrap_or(&split.id);
+            let path = self.input().join(name);
+            let offset = split.state["position"]["offset"].as_u64();
+            let offset = offset.with_context(|| format!("split {} has no offset: {}", split.id, split.state))?;
+            let content = std::fs::read(&path).with_context(|| format!("split {}", split.id))?;
+            let offset = usize::try_from(offset)?;
+            ensure!(offset <= content.len(), "split {} was read to {offset} of {}", split.id, content.len());
+            std::fs::write(&path, &content[..offset])?;
+        }
+        Ok(())
+    }
+}
+
+/// The result of what need not wait, which storage in memory never does.
+///
+/// # Errors
+/// When it would wait after all.
+pub fn now<T>(work: impl Future<Output = T>) -> Result<T> {
+    work.now_or_never().context("storage in memory waits for something")
+}
+
+/// Builds the parts of another factory, with sources that take their time.
+pub struct SlowFactory {
+    inner: Arc<dyn Factory>,
+    slowest: Duration,
+}
+
+impl SlowFactory {
+    /// The longest pause between two events of a source is `slowest`.
+    pub fn new(inner: Arc<dyn Factory>, slowest: Duration) -> Arc<Self> {
+        Arc::new(SlowFactory { inner, slowest })
+    }
+}
+
+impl Factory for SlowFactory {
+    fn source(&self, node: &Node, context: OperatorContext) -> weir_engine::Result<Box<dyn Source>> {
+        let (env, dice) = (context.env.clone(), context.env.rng(&format!("pace of {} {}", node.id, context.subtask)));
+        let inner = self.inner.source(node, context)?;
+        Ok(Box::new(SlowSource { inner, env, dice, slowest: self.slowest, due: None }))
+    }
+
+    fn operator(&self, node: &Node, context: OperatorContext) -> weir_engine::Result<Box<dyn Operator>> {
+        self.inner.operator(node, context)
+    }
+
+    fn sink(&self, node: &Node, context: OperatorContext) -> weir_engine::Result<Box<dyn Sink>> {
+        self.inner.sink(node, context)
+    }
+
+    fn committer(&self, node: &Node, job: &str, env: &Env) -> weir_engine::Result<Arc<dyn Committer>> {
+        self.inner.committer(node, job, env)
+    }
+}
+
+struct SlowSource {
+    inner: Box<dyn Source>,
+    env: Env,
+    dice: StdRng,
+    slowest: Duration,
+    /// When the next event may come.
+    due: Option<Moment>,
+}
+
+impl Source for SlowSource {
+    fn restore(&mut self, splits: Vec<SplitState>) -> BoxFuture<'_, weir_engine::Result<()>> {
+        self.inner.restore(splits)
+    }
+
+    fn next(&mut self) -> BoxFuture<'_, weir_engine::Result<SourceEvent>> {
+        async move {
+            if let Some(due) = self.due {
+                self.env.sleep_until(due).await;
+            }
+            let event = self.inner.next().await?;
+            let pause = self.dice.random_range(0..=self.slowest.as_micros() as u64);
+            self.due = Some(self.env.now() + Duration::from_micros(pause));
+            Ok(event)
+        }
+        .boxed()
+    }
+
+    fn snapshot(&mut self) -> weir_engine::Result<Vec<SplitState>> {
+        self.inner.snapshot()
+    }
+}
+
+/// The checkpoint that a committed file belongs to, as its name says.
+pub fn checkpoint_of(path: &str) -> Option<u64> {
+    let name = Path::new(path).file_stem()?.to_str()?;
+    name.rsplit('-').nth(2)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_committed_file_names_its_checkpoint() {
+        assert_eq!(checkpoint_of("output/counts/ad-click-counts-00000012-1-0.parquet"), Some(12));
+        assert_eq!(checkpoint_of("output/counts/x.parquet"), None);
+    }
+}

@@ -1,0 +1,26 @@
+//! The whole cluster in one thread, under a simulated network, clock, disk and storage: the same coordinator, workers and data
+//! plane as everywhere, with the real operators, and whatever can go wrong.
+//!
+//! Everything follows from one number (a test runs it twice and compares the whole [`trace`]). A [`plan`] says what the
+//! cluster is made of and what befalls it; [`run`] runs it on [`hosts`]; meanwhile [`invariants`] must hold, and at the end
+//! [`verdict`] compares what is committed with a recount. After the last trouble is over the job must come to its end within
+//! a bound. [`wrong`] are parts that are built wrong, which must be noticed.
+//!
+//! Below: [`network`] (turmoil behind the door of `weir_proto::net`), [`storage`] (object storage with weather), [`power`] (the
+//! end of a process in the middle of what it does), [`job`] (input, graph, results).
+
+pub mod hosts;
+pub mod invariants;
+pub mod job;
+pub mod network;
+pub mod plan;
+pub mod power;
+pub mod run;
+pub mod storage;
+pub mod trace;
+pub mod verdict;
+pub mod wrong;
+
+pub use plan::{Plan, Points};
+pub use run::{Outcome, crash_points, run, run_with};
+pub use wrong::WrongPart;

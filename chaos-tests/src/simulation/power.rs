@@ -1,0 +1,105 @@
+//! Which process of the simulation runs, and its end: from one moment to the next, in the middle of whatever it does.
+//!
+//! Turmoil ends a host between two steps. A crash point wants more: once it is hit, nothing of that process may reach storage,
+//! disk or network any more, though its other tasks still run until the step is over. So everything that leads out of a
+//! process asks here first.
+
+use super::trace::Trace;
+use std::{
+    collections::{BTreeMap, HashMap},
+    future::pending,
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+use tokio::runtime::{Handle, Id};
+
+/// All processes of a simulation, past and present. Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Power(Arc<Mutex<Processes>>);
+
+#[derive(Default)]
+struct Processes {
+    /// Turmoil gives every process a runtime of its own.
+    by_runtime: HashMap<Id, Process>,
+    /// The newest of each host.
+    by_host: BTreeMap<String, Process>,
+}
+
+/// One run of a host's software. Cheap to clone.
+#[derive(Clone)]
+pub struct Process {
+    host: Arc<str>,
+    number: u64,
+    ended: Arc<AtomicBool>,
+    on_end: Arc<dyn Fn() + Send + Sync>,
+    trace: Trace,
+}
+
+impl Power {
+    /// The software of a host begins, in the runtime that this is called in. `on_end` is called when it ends in whatever way.
+    pub fn boot(&self, host: &str, trace: &Trace, on_end: impl Fn() + Send + Sync + 'static) -> Process {
+        let mut processes = self.lock();
+        let number = processes.by_host.get(host).map_or(1, |before| before.number + 1);
+        let process = Process {
+            host: host.into(),
+            number,
+            ended: Arc::default(),
+            on_end: Arc::new(on_end),
+            trace: trace.clone(),
+        };
+        processes.by_runtime.insert(Handle::current().id(), process.clone());
+        processes.by_host.insert(host.into(), process.clone());
+        drop(processes);
+        trace.note(format!("{host} starts (process {number})"));
+        process
+    }
+
+    /// The process that calls this; none outside of hosts.
+    pub fn here(&self) -> Option<Process> {
+        let runtime = Handle::try_current().ok()?.id();
+        self.lock().by_runtime.get(&runtime).cloned()
+    }
+
+    /// The newest process of a host.
+    pub fn of(&self, host: &str) -> Option<Process> {
+        self.lock().by_host.get(host).cloned()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Processes> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
+impl Process {
+    /// The how-manieth process of its host it is, from 1.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Its host.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Ends it: from here on it reaches nothing.
+    pub fn end(&self, cause: &str) {
+        if !self.ended.swap(true, Ordering::SeqCst) {
+            (self.on_end)();
+            self.trace.note(format!("{} ends (process {}): {cause}", self.host, self.number));
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst)
+    }
+
+    /// Goes on, or never, if it has ended.
+    pub async fn alive(&self) {
+        if self.has_ended() {
+            pending().await
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! Runs a plan step by step: the hosts, the troubles that befall them, and what must hold meanwhile.
+
+use super::{
+    hosts::{self, World},
+    invariants::Invariants,
+    job::{Files, SlowFactory},
+    plan::{COORDINATOR, Plan, Planned, Points, Role, Trouble, worker},
+    power::Power,
+    storage::{Conditions, Weather},
+    trace::Trace,
+    verdict,
+    wrong::{WrongDisk, WrongPart},
+};
+use crate::faults::{mutants::MutantFactory, store::FaultyStore};
+use anyhow::{Context, Result, anyhow};
+use object_store::ObjectStore;
+use rand::{SeedableRng, rngs::StdRng};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use weir_engine::operator::Factory;
+use weir_operators::Registry;
+
+/// After the last trouble is over, a job must be at its end within this.
+const MUST_END_WITHIN: Duration = Duration::from_secs(60);
+/// How long the system takes to notice that a process has ended, and to start it again.
+const RESTART_AFTER: Duration = Duration::from_millis(250);
+
+/// What came of a simulation.
+#[derive(Debug)]
+pub struct Outcome {
+    /// What was wrong, if anything.
+    pub verdict: Result<()>,
+    /// What happened, with all details.
+    pub details: Vec<String>,
+    /// The same for people.
+    pub story: Vec<String>,
+    /// The crash points that were passed.
+    pub passed: BTreeMap<Role, BTreeSet<String>>,
+    /// Processes that ended before the job did.
+    pub ended: usize,
+    /// Virtual time that it took.
+    pub took: Duration,
+}
+
+/// Runs a plan.
+pub fn run(plan: &Plan) -> Outcome {
+    run_with(plan, None)
+}
+
+/// Runs a plan with a part that is built wrong.
+pub fn run_with(plan: &Plan, wrong: Option<WrongPart>) -> Outcome {
+    let trace = Trace::default();
+    let mut passed = BTreeMap::new();
+    let mut ended = 0;
+    let verdict = simulate(plan, wrong, &trace, &mut passed, &mut ended);
+    if let Err(error) = &verdict {
+        trace.note(format!("wrong: {error:#}"));
+    }
+    Outcome {
+        verdict,
+        details: trace.story(true),
+        story: trace.story(false),
+        passed,
+        ended,
+        took: trace.elapsed(),
+    }
+}
+
+/// The crash points that there are: those that some runs pass in which both kinds of processes end.
+///
+/// # Errors
+/// When one of these runs fails.
+pub fn crash_points() -> Result<Points> {
+    let mut found: BTreeMap<Role, BTreeSet<String>> = BTreeMap::new();
+    for (seed, host) in [(1, COORDINATOR.to_owned()), (2, worker(1))] {
+        let mut plan = Plan::calm(seed);
+        let (at, lasts) = (Duration::from_millis(1_500), Duration::from_millis(100));
+        plan.troubles.push(Planned { at, lasts, trouble: Trouble::Crash(host) });
+        let outcome = run(&plan);
+        outcome.verdict.with_context(|| format!("looking for crash points: {plan}"))?;
+        outcome.passed.into_iter().for_each(|(role, points)| found.entry(role).or_default().extend(points));
+    }
+    let mut of = |role| found.remove(&role).unwrap_or_default().into_iter().collect();
+    Ok(Points { coordinator: of(Role::Coordinator), worker: of(Role::Worker) })
+}
+
+fn simulate(
+    plan: &Plan,
+    wrong: Option<WrongPart>,
+    trace: &Trace,
+    passed: &mut BTreeMap<Role, BTreeSet<String>>,
+    ended: &mut usize,
+) -> Result<()> {
+    let power = Power::default();
+    let weather = Weather::new(plan.seed, power.clone(), trace.clone());
+    let mut storage: Option<Arc<dyn ObjectStore>> = None;
+    let files = Files::new(&plan.workload, &plan.job, |objects| {
+        let faulty = FaultyStore::new(objects, weather.clone());
+        storage.insert(faulty).clone()
+    })?;
+    let storage = storage.context("the files were made over a store")?;
+    let graph = files.graph(&plan.job)?;
+    let registry: Arc<dyn Factory> = match wrong {
+        Some(WrongPart::Operators(mutant)) => MutantFactory::new(Arc::new(Registry), mutant),
+        _ => Arc::new(Registry),
+    };
+    let factory = SlowFactory::new(registry, plan.pace);
+    let world = World::new(plan.clone(), power, trace.clone(), storage, factory, wrong);
+    let mut builder = turmoil::Builder::new();
+    builder.rng_seed(plan.seed).simulation_duration(Duration::from_secs(100_000)).tcp_capacity(1024);
+    builder.min_message_latency(Duration::from_millis(1)).max_message_latency(plan.latency.max(Duration::from_millis(2)));
+    builder.enable_random_order();
+    let mut simulation = builder.build();
+    let of_coordinator = world.clone();
+    simulation.host(COORDINATOR, move || hosts::coordinator(of_coordinator.clone()));
+    for number in 1..=plan.slots.len() {
+        let of_worker = world.clone();
+        simulation.host(worker(number), move || hosts::run_worker(of_worker.clone(), number));
+    }
+    simulation.client("user", hosts::user(world.clone(), graph));
+    let mut driver = Driver::new(plan, &world, simulation, weather, &files);
+    let finished = driver.drive();
+    *ended = driver.ended;
+    // Whatever still runs ends with the simulation, and says what it passed.
+    drop(driver);
+    *passed = world.passed();
+    finished?;
+    verdict::check(plan, &files)
+}
+
+struct Driver<'a> {
+    plan: &'a Plan,
+    world: &'a World,
+    simulation: turmoil::Sim<'a>,
+    weather: Weather,
+    files: &'a Files,
+    invariants: Invariants,
+    dice: StdRng,
+    upcoming: Vec<Planned>,
+    /// Troubles that last, and when they are over.
+    lasting: Vec<(Duration, Trouble)>,
+    /// When hosts are started again.
+    restarts: BTreeMap<String, Duration>,
+    disk: WrongDisk,
+    ended: usize,
+    /// When something last went wrong.
+    healed_at: Duration,
+}
+
+impl<'a> Driver<'a> {
+    fn new(
+        plan: &'a Plan,
+        world: &'a World,
+        simulation: turmoil::Sim<'a>,
+        weather: Weather,
+        files: &'a Files,
+    ) -> Self {
+        let mut upcoming = plan.troubles.clone();
+        upcoming.reverse();
+        Driver {
+            plan,
+            world,
+            simulation,
+            weather,
+            files,
+            invariants: Invariants::default(),
+            dice: StdRng::seed_from_u64(plan.seed ^ 0xd15c),
+            upcoming,
+            lasting: Vec::new(),
+            restarts: BTreeMap::new(),
+            disk: WrongDisk::new(world.disk.clone(), world.wrong),
+            ended: 0,
+            healed_at: plan.heals_at(),
+        }
+    }
+
+    fn drive(&mut self) -> Result<()> {
+        let mut steps = 0u64;
+        loop {
+            let now = self.simulation.elapsed();
+            self.world.trace.set_time(now);
+            self.begin_troubles(now);
+            self.end_troubles(now);
+            self.clear_away_the_ended(now);
+            self.restart(now);
+            let finished = self.simulation.step().map_err(|error| anyhow!("{error}"))?;
+            self.disk.observe(now);
+            self.invariants.look(&self.world.trace, self.world.metadata().as_deref())?;
+            if steps.is_multiple_of(16) || finished {
+                self.invariants.check_committed(&self.files.committed()?)?;
+            }
+            if finished {
+                return Ok(());
+            }
+            if now > self.healed_at + MUST_END_WITHIN {
+                return Err(anyhow!(
+                    "nothing has gone wrong since {:?}, and {MUST_END_WITHIN:?} later the job is not at its end",
+                    self.healed_at
+                ));
+            }
+            steps += 1;
+        }
+    }
+
+    fn begin_troubles(&mut self, now: Duration) {
+        while self.upcoming.last().is_some_and(|next| next.at <= now) {
+            let Some(Planned { lasts, trouble, .. }) = self.upcoming.pop() else { return };
+            self.world.trace.note(format!("trouble for {lasts:?}: {trouble:?}"));
+            let simulation = &mut self.simulation;
+            match &trouble {
+                Trouble::Crash(host) => self.end_process(host, "it is killed", now + lasts),
+                Trouble::PowerCut(host) => {
+                    let others: Vec<String> = self.others(host);
+                    // Nobody hears the system close its connections.
+                    others.iter().for_each(|other| self.simulation.partition(host.as_str(), other.as_str()));
+                    if host == COORDINATOR {
+                        self.world.disk.crash_torn(&mut self.dice);
+                    }
+                    self.end_process(host, "its power is cut", now + lasts);
+                    self.simulation.crash(host.as_str());
+                    others.iter().for_each(|other| self.simulation.repair(host.as_str(), other.as_str()));
+                }
+                Trouble::Cut(a, b) => simulation.partition(a.as_str(), b.as_str()),
+                Trouble::OneWayCut(from, to) => simulation.partition_oneway(from.as_str(), to.as_str()),
+                Trouble::Hold(a, b) => simulation.hold(a.as_str(), b.as_str()),
+                Trouble::SlowLink(a, b, latency) => {
+                    simulation.set_link_max_message_latency(a.as_str(), b.as_str(), *latency);
+                }
+                Trouble::Storage(conditions) => self.weather.set(*conditions),
+            }
+            self.lasting.push((now + lasts, trouble));
+        }
+    }
+
+    fn end_troubles(&mut self, now: Duration) {
+        let (over, lasting) = std::mem::take(&mut self.lasting).into_iter().partition(|(until, _)| *until <= now);
+        self.lasting = lasting;
+        for (_, trouble) in over {
+            let simulation = &mut self.simulation;
+            match &trouble {
+                Trouble::Crash(_) | Trouble::PowerCut(_) => continue,
+                Trouble::Cut(a, b) => simulation.repair(a.as_str(), b.as_str()),
+                Trouble::OneWayCut(from, to) => simulation.repair_oneway(from.as_str(), to.as_str()),
+                Trouble::Hold(a, b) => simulation.release(a.as_str(), b.as_str()),
+                Trouble::SlowLink(a, b, _) => {
+                    let latency = self.plan.latency.max(Duration::from_millis(2));
+                    simulation.set_link_max_message_latency(a.as_str(), b.as_str(), latency);
+                }
+                Trouble::Storage(_) => self.weather.set(Conditions::default()),
+            }
+            self.world.trace.note(format!("over: {trouble:?}"));
+        }
+    }
+
+    fn others(&self, host: &str) -> Vec<String> {
+        let mut others = self.world.hosts();
+        others.push("user".into());
+        others.retain(|other| other != host);
+        others
+    }
+
+    fn end_process(&mut self, host: &str, cause: &str, restart_at: Duration) {
+        if let Some(process) = self.world.power.of(host) {
+            process.end(cause);
+        }
+        let restart = self.restarts.entry(host.into()).or_insert(restart_at);
+        *restart = restart_at.max(*restart);
+    }
+
+    /// The system clears away what an ended process has left, connections too.
+    fn clear_away_the_ended(&mut self, now: Duration) {
+        for host in self.world.hosts() {
+            let has_ended = self.world.power.of(&host).is_some_and(|process| process.has_ended());
+            if !has_ended || !self.simulation.is_host_running(host.as_str()) {
+                continue;
+            }
+            self.simulation.crash(host.as_str());
+            self.ended += 1;
+            let restart = *self.restarts.entry(host).or_insert(now + RESTART_AFTER);
+            self.healed_at = self.healed_at.max(restart);
+        }
+    }
+
+    fn restart(&mut self, now: Duration) {
+        let due: Vec<String> =
+            self.restarts.iter().filter(|(_, at)| **at <= now).map(|(host, _)| host.clone()).collect();
+        for host in due {
+            self.restarts.remove(&host);
+            if host == COORDINATOR {
+                self.disk.before_start();
+            }
+            self.simulation.bounce(host.as_str());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! Parts of the cluster that are built wrong on purpose: what a simulation does not notice here, it would not notice anywhere.
+//!
+//! They stand in for parts that a simulation hands in anyway (operators, the link to the coordinator, its disk), so that
+//! nothing in the cluster knows of them.
+
+use crate::faults::mutants::Mutant;
+use futures::{FutureExt, StreamExt};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+use tokio::sync::mpsc;
+use weir_coordinator::metadata::MemoryDisk;
+use weir_engine::{checkpoint::pending::Acknowledgement, error::Result, ids::CheckpointId, wire};
+use weir_proto::v1::{
+    self as pb, coordinator_message::Kind as Order, source_command, worker_message::Kind as Message,
+};
+use weir_worker::{ControlLink, OpenLink};
+
+/// What is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WrongPart {
+    /// An operator, source or sink.
+    Operators(Mutant),
+    /// A worker says that it has committed, and has not.
+    CommitsBelieved,
+    /// A worker acknowledges checkpoints with what an attempt before has stored.
+    AcknowledgesForAnOlderAttempt,
+    /// A worker acknowledges a checkpoint of one of its subtasks twice.
+    AcknowledgesWithoutCommittables,
+    /// The coordinator's disk forgets the last second, though it was synced.
+    DiskForgets,
+}
+
+impl WrongPart {
+    /// Some of each kind.
+    pub const ALL: [WrongPart; 12] = [
+        WrongPart::CommitsBelieved,
+        WrongPart::AcknowledgesForAnOlderAttempt,
+        WrongPart::AcknowledgesWithoutCommittables,
+        WrongPart::DiskForgets,
+        WrongPart::Operators(Mutant::SourceForgetsPositions),
+        WrongPart::Operators(Mutant::SourceSnapshotsBehind),
+        WrongPart::Operators(Mutant::DedupForgets),
+        WrongPart::Operators(Mutant::AggregateForgetsCounts),
+        WrongPart::Operators(Mutant::SinkStagesOneBehind),
+        WrongPart::Operators(Mutant::SinkCommitsEarly),
+        WrongPart::Operators(Mutant::RecordIdsOfTheAttempt),
+        WrongPart::Operators(Mutant::CommitsUnderFreshNames),
+    ];
+
+    /// A link that is wrong in this way, over a right one.
+    pub fn dial(self, right: OpenLink) -> OpenLink {
+        let memory = Arc::new(Mutex::new(Memory::default()));
+        Box::new(move |registration| {
+            let (opening, memory) = (right(registration), memory.clone());
+            async move { Ok(self.between(opening.await?, memory)) }.boxed()
+        })
+    }
+
+    /// Sits between a worker and its coordinator.
+    fn between(self, link: ControlLink, memory: Arc<Mutex<Memory>>) -> ControlLink {
+        let ControlLink { outbound, inbound } = link;
+        let (from_worker, mut messages) = mpsc::unbounded_channel::<pb::WorkerMessage>();
+        let (answers, of_messages) = (outbound.clone(), memory.clone());
+        tokio::spawn(async move {
+            while let Some(message) = messages.recv().await {
+                let Some(message) = lock(&of_messages).message(self, message) else { continue };
+                if outbound.send(message).is_err() {
+                    return;
+                }
+            }
+        });
+        let inbound = inbound.filter_map(move |order| {
+            let passed = lock(&memory).order(self, order, &answers);
+            std::future::ready(passed)
+        });
+        ControlLink { outbound: from_worker, inbound: inbound.boxed() }
+    }
+}
+
+fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
+    memory.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// What a wrong link remembers.
+#[derive(Default)]
+struct Memory {
+    attempt: Option<pb::AttemptId>,
+    /// By subtask: the newest acknowledgement of the attempt before, and of this one.
+    older: BTreeMap<(usize, usize), Acknowledgement>,
+    newer: BTreeMap<(usize, usize), Acknowledgement>,
+    /// What was acknowledged wrongly already.
+    told: Vec<((usize, usize), CheckpointId)>,
+}
+
+impl Memory {
+    fn order(
+        &mut self,
+        wrong: WrongPart,
+        order: Result<pb::CoordinatorMessage>,
+        answers: &mpsc::UnboundedSender<pb::WorkerMessage>,
+    ) -> Option<Result<pb::CoordinatorMessage>> {
+        match order.as_ref().ok().and_then(|order| order.kind.as_ref()) {
+            Some(Order::Commit(commit)) if wrong == WrongPart::CommitsBelieved => {
+                let done = Message::Done(pb::Done { request: commit.request, failure: None, removed: 0 });
+                let _ = answers.send(pb::WorkerMessage { kind: Some(done) });
+                return None;
+            }
+            Some(Order::Deploy(deploy)) => {
+                self.attempt = deploy.attempt.clone();
+                self.older = std::mem::take(&mut self.newer);
+                self.told.clear();
+            }
+            Some(Order::Command(command)) if wrong == WrongPart::AcknowledgesForAnOlderAttempt => {
+                if let Some(source_command::Kind::Checkpoint(checkpoint)) = &command.kind {
+                    self.acknowledge_again(CheckpointId(checkpoint.checkpoint), answers);
+                }
+            }
+            _ => {}
+        }
+        Some(order)
+    }
+
+    fn acknowledge_again(&mut self, checkpoint: CheckpointId, answers: &mpsc::UnboundedSender<pb::WorkerMessage>) {
+        for (subtask, mut acknowledgement) in std::mem::take(&mut self.older) {
+            acknowledgement.checkpoint = checkpoint;
+            self.told.push((subtask, checkpoint));
+            let Ok(acknowledgement) = wire::to_json(&acknowledgement) else { continue };
+            let said = Message::Acknowledged(pb::Acknowledged { attempt: self.attempt.clone(), acknowledgement });
+            let _ = answers.send(pb::WorkerMessage { kind: Some(said) });
+        }
+    }
+
+    fn message(&mut self, wrong: WrongPart, message: pb::WorkerMessage) -> Option<pb::WorkerMessage> {
+        let Some(Message::Acknowledged(acknowledged)) = &message.kind else { return Some(message) };
+        let Ok(mut said) = wire::from_json::<Acknowledgement>(&acknowledged.acknowledgement, "an acknowledgement")
+        else {
+            return Some(message);
+        };
+        let subtask = (said.subtask.task, said.subtask.index);
+        if self.told.contains(&(subtask, said.checkpoint)) {
+            return None;
+        }
+        self.newer.insert(subtask, said.clone());
+        if wrong != WrongPart::AcknowledgesWithoutCommittables || said.checkpoint.0 % 4 != 0 {
+            return Some(message);
+        }
+        said.committables.clear();
+        let acknowledgement = wire::to_json(&said).ok()?;
+        let said = Message::Acknowledged(pb::Acknowledged { acknowledgement, ..acknowledged.clone() });
+        Some(pb::WorkerMessage { kind: Some(said) })
+    }
+}
+
+/// The coordinator's disk, which forgets if it is wrong.
+pub struct WrongDisk {
+    disk: MemoryDisk,
+    is_wrong: bool,
+    before: VecDeque<(Duration, Vec<u8>)>,
+}
+
+/// How much of the past a wrong disk forgets.
+const FORGETS: Duration = Duration::from_secs(1);
+
+impl WrongDisk {
+    /// Over the real one.
+    pub fn new(disk: MemoryDisk, wrong: Option<WrongPart>) -> Self {
+        WrongDisk { disk, is_wrong: wrong == Some(WrongPart::DiskForgets), before: VecDeque::new() }
+    }
+
+    /// Sees what is synced now.
+    pub fn observe(&mut self, now: Duration) {
+        if !self.is_wrong || self.before.back().is_some_and(|(at, _)| now - *at < FORGETS / 4) {
+            return;
+        }
+        self.before.push_back((now, self.disk.synced_bytes()));
+        while self.before.front().is_some_and(|(at, _)| now - *at > FORGETS) {
+            self.before.pop_front();
+        }
+    }
+
+    /// The coordinator is about to read it again.
+    pub fn before_start(&mut self) {
+        if let Some((_, old)) = self.before.pop_front() {
+            self.disk.damage(|bytes| *bytes = old);
+        }
+    }
+}
