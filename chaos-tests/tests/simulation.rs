@@ -1,17 +1,89 @@
-//! The whole cluster, simulated.
+//! The whole cluster, simulated: a seed that fails is printed, and
+//! `cargo run --release -p weir-chaos-tests --bin simulate -- --seed SEED --verbose` runs it again, exactly.
 
-use weir_chaos_tests::simulation::{Outcome, Plan, run};
+use std::sync::LazyLock;
+use weir_chaos_tests::simulation::{
+    Outcome, Plan, Points, crash_points,
+    many::for_each,
+    plan::{Ending, Role},
+    run,
+};
 
-fn right(plan: &Plan) -> Outcome {
-    let outcome = run(plan);
-    if let Err(error) = &outcome.verdict {
-        panic!("{plan}\n{}\n{error:#}", outcome.story.join("\n"));
+static POINTS: LazyLock<Points> = LazyLock::new(|| crash_points().unwrap_or_else(|error| panic!("{error:#}")));
+
+/// Runs all plans, and fails with everything about the first that is wrong.
+fn all_right(plans: &[Plan]) -> Vec<Outcome> {
+    let outcomes = for_each(plans, run, |_, _| {});
+    let wrong: Vec<u64> = plans
+        .iter()
+        .zip(&outcomes)
+        .filter(|(_, outcome)| outcome.verdict.is_err())
+        .map(|(plan, _)| plan.seed)
+        .collect();
+    for (plan, outcome) in plans.iter().zip(&outcomes) {
+        if let Err(error) = &outcome.verdict {
+            let story = outcome.story.join("\n");
+            panic!(
+                "{plan}\n{story}\n{error:#}\n\nwrong seeds: {wrong:?}; again with\n  \
+                 cargo run --release -p weir-chaos-tests --bin simulate -- --seed {} --verbose",
+                plan.seed
+            );
+        }
     }
-    outcome
+    outcomes
 }
 
 #[test]
-fn a_calm_run_is_right() {
-    let outcome = right(&Plan::calm(1));
-    println!("{}\ntook {:?}", outcome.story.join("\n"), outcome.took);
+fn a_calm_run_is_right_and_so_is_one_that_is_drained() {
+    let mut drained = Plan::calm(2);
+    drained.ending = Ending::Drain(std::time::Duration::from_millis(1_500));
+    let outcomes = all_right(&[Plan::calm(1), drained]);
+    assert!(outcomes.iter().all(|outcome| outcome.ended == 0));
+}
+
+#[test]
+fn one_seed_gives_one_run() {
+    let plans: Vec<Plan> = (0..4).map(|seed| Plan::random(seed, &POINTS)).collect();
+    let twice = [plans.clone(), plans].concat();
+    let outcomes = all_right(&twice);
+    for (first, second) in outcomes.iter().zip(&outcomes[4..]) {
+        let parted = first.details.iter().zip(&second.details).position(|(first, second)| first != second);
+        if let Some(line) = parted {
+            let before = first.details[line.saturating_sub(30)..line].join("\n");
+            panic!("after {line} lines:\n{before}\n\n{}\n{}", first.details[line], second.details[line]);
+        }
+        assert_eq!(first.details.len(), second.details.len());
+    }
+    assert_ne!(outcomes[0].details, outcomes[1].details);
+}
+
+#[test]
+fn a_process_may_end_at_every_crash_point() {
+    let points = &*POINTS;
+    println!("{points:?}");
+    assert!(points.coordinator.len() >= 10 && points.worker.len() >= 10, "{points:?}");
+    let of = |role, names: &[String]| {
+        let plans = names.iter().flat_map(|point| {
+            [1, 3].map(|visit| (format!("{point} {visit}"), Plan::at_point(visit, role, point, visit)))
+        });
+        plans.collect::<Vec<_>>()
+    };
+    let plans = [of(Role::Coordinator, &points.coordinator), of(Role::Worker, &points.worker)].concat();
+    let (names, plans): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
+    let outcomes = all_right(&plans);
+    let unvisited: Vec<_> = names.iter().zip(&outcomes).filter(|(_, outcome)| outcome.ended < 2).collect();
+    let unvisited: Vec<_> = unvisited.into_iter().map(|(name, _)| name).collect();
+    println!("not come by: {unvisited:?}");
+    assert!(unvisited.len() * 4 < names.len(), "{unvisited:?}");
+}
+
+const SEEDS: u64 = 30;
+
+#[test]
+fn dozens_of_seeds_are_right() {
+    let plans: Vec<Plan> = (100..100 + SEEDS).map(|seed| Plan::random(seed, &POINTS)).collect();
+    let outcomes = all_right(&plans);
+    let ended: usize = outcomes.iter().map(|outcome| outcome.ended).sum();
+    println!("{} seeds, {ended} processes ended before their time", outcomes.len());
+    assert!(ended > outcomes.len());
 }

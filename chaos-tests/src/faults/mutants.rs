@@ -158,6 +158,10 @@ impl Source for MutantSource {
         self.inner.next()
     }
 
+    fn drain(&mut self) -> Result<Option<SourceEvent>> {
+        self.inner.drain()
+    }
+
     fn snapshot(&mut self) -> Result<Vec<SplitState>> {
         let now = self.inner.snapshot()?;
         let before = std::mem::replace(&mut self.before, now.clone());

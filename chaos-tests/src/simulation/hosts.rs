@@ -106,7 +106,7 @@ impl World {
     }
 
     /// Begins a process on a host, with the crash that is planned for it.
-    fn boot(&self, host: &str) -> (Process, Env, Arc<CrashPlan>) {
+    fn boot(&self, host: &str) -> Started {
         let disk = (host == COORDINATOR).then(|| self.disk.clone());
         let process = self.power.boot(host, &self.trace, move || {
             if let Some(disk) = &disk {
@@ -125,18 +125,28 @@ impl World {
         // No two processes have the same dice.
         let dice = Env::seeded(self.plan.seed).rng(&format!("{host}, process {}", process.number()));
         let env = Env::simulated(seed_of(dice), self.trace.wall_clock(wrong)).with_crash_plan(plan.clone());
-        (process, env, plan)
+        let network = SimulatedNetwork::new(process.clone());
+        Started { process, network, env, plan }
     }
 
-    /// Runs a process's software for as long as it wants to; then it stays ended until somebody clears it away.
-    async fn live(&self, process: Process, plan: Arc<CrashPlan>, software: impl Future<Output = Result<()>>) {
+    /// Runs a process's software until it ends or is ended. Then its connections are closed, and it stays as it is until
+    /// somebody clears it away.
+    async fn live(&self, started: Started, software: impl Future<Output = Result<()>>) {
+        let Started { process, network, plan, .. } = started;
         let passed = PassedPoints { world: self, role: Role::of(process.host()), plan };
-        let cause = match software.await {
-            Ok(()) => "it is done".into(),
-            Err(error) => format!("{error:#}"),
-        };
-        process.end(&cause);
+        let mut software = std::pin::pin!(software);
+        tokio::select! {
+            biased;
+            () = process.ended() => {}
+            done = &mut software => match done {
+                Ok(()) => process.end("it is done"),
+                Err(error) => process.end(&format!("{error:#}")),
+            },
+        }
+        network.close();
+        process.set_closed();
         drop(passed);
+        // What else it holds goes when it is cleared away.
         pending().await
     }
 
@@ -144,6 +154,14 @@ impl World {
         let storage = self.storage.clone();
         Arc::new(move |_, job| Ok(CheckpointStore::over(storage.clone(), job)))
     }
+}
+
+/// A process that begins.
+struct Started {
+    process: Process,
+    network: SimulatedNetwork,
+    env: Env,
+    plan: Arc<CrashPlan>,
 }
 
 /// Takes down, at the end of a process of whatever kind, which crash points it passed.
@@ -166,14 +184,13 @@ fn seed_of(mut dice: impl rand::Rng) -> u64 {
 
 /// A coordinator's process.
 pub async fn coordinator(world: World) -> turmoil::Result {
-    let (process, env, plan) = world.boot(COORDINATOR);
-    let software = run_coordinator(&world, &process, env);
-    world.live(process.clone(), plan, software).await;
+    let started = world.boot(COORDINATOR);
+    let software = run_coordinator(&world, Arc::new(started.network.clone()), started.env.clone());
+    world.live(started, software).await;
     Ok(())
 }
 
-async fn run_coordinator(world: &World, process: &Process, env: Env) -> Result<()> {
-    let network: SharedNetwork = Arc::new(SimulatedNetwork::new(process.clone()));
+async fn run_coordinator(world: &World, network: SharedNetwork, env: Env) -> Result<()> {
     let address = format!("{COORDINATOR}:{CONTROL_PORT}");
     let settings = MetadataSettings { secret: SECRET.into(), ..MetadataSettings::alone(1, address) };
     let metadata = Metadata::open(settings, world.disk.backend(), network.clone(), env.clone()).await;
@@ -203,10 +220,9 @@ async fn run_coordinator(world: &World, process: &Process, env: Env) -> Result<(
 /// A worker's process.
 pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
     let host = worker(number);
-    let (process, env, plan) = world.boot(&host);
-    let network: SharedNetwork = Arc::new(SimulatedNetwork::new(process.clone()));
+    let started = world.boot(&host);
     let settings = WorkerSettings {
-        worker: format!("{host}.{}", process.number()),
+        worker: format!("{host}.{}", started.process.number()),
         coordinators: vec![format!("{COORDINATOR}:{CONTROL_PORT}")],
         slots: world.plan.slots[number - 1],
         listen: format!("0.0.0.0:{DATA_PORT}"),
@@ -219,8 +235,8 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
     let components = WorkerComponents {
         factory: world.factory.clone(),
         open_store: world.open_store(),
-        network,
-        env,
+        network: Arc::new(started.network.clone()),
+        env: started.env.clone(),
         data_runtime: Handle::current(),
     };
     let software = async {
@@ -235,7 +251,7 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
         };
         run.await.map_err(|error| anyhow::anyhow!("{error}"))
     };
-    world.live(process, plan, software).await;
+    world.live(started, software).await;
     Ok(())
 }
 

@@ -88,12 +88,20 @@ fn tell(trace: &Trace, before: Option<&Job>, now: &Job) {
     let told = before.and_then(|job| job.transitions.back());
     let news = now.transitions.iter().rev().take_while(|transition| Some(*transition) != told);
     for transition in news.collect::<Vec<_>>().into_iter().rev() {
-        trace.note(format!("job {}, attempt {:?}: {}", transition.to, transition.attempt.map(|a| a.0), transition.cause));
+        trace.note(format!(
+            "job {}, attempt {:?}: {}",
+            transition.to,
+            transition.attempt.map(|a| a.0),
+            transition.cause
+        ));
     }
     if before.is_none_or(|before| before.checkpoint != now.checkpoint)
         && let Some(newest) = now.checkpoints.back()
     {
-        trace.note(format!("checkpoint {} of attempt {} is complete: {:?}", newest.checkpoint, newest.attempt, newest.stats));
+        trace.note(format!(
+            "checkpoint {} of attempt {} is complete: {:?}",
+            newest.checkpoint, newest.attempt, newest.stats
+        ));
     }
     if before.is_none_or(|before| before.committed != now.committed) {
         trace.note(format!("checkpoint {:?} is committed", now.committed.map(|checkpoint| checkpoint.0)));

@@ -22,16 +22,14 @@ use std::{
 use weir_engine::{
     env::{Env, Moment},
     graph::{JobGraph, Node},
-    operator::{
-        Committer, Factory, Operator, OperatorContext, Sink, Source, SourceEvent, SplitState,
-    },
+    operator::{Committer, Factory, Operator, OperatorContext, Sink, Source, SourceEvent, SplitState},
 };
 use weir_operators::memory_stores::{Provided, provide};
 
 /// Input and output of one simulation.
 pub struct Files {
     /// What `memory://NAME/` is called; as long as any other, so that no run differs by it.
-    name: String,
+    pub name: String,
     /// Everything that lasts: input, output, checkpoints.
     pub objects: Arc<InMemory>,
     /// The input, for the recount.
@@ -194,6 +192,10 @@ impl Source for SlowSource {
             Ok(event)
         }
         .boxed()
+    }
+
+    fn drain(&mut self) -> weir_engine::Result<Option<SourceEvent>> {
+        self.inner.drain()
     }
 
     fn snapshot(&mut self) -> weir_engine::Result<Vec<SplitState>> {

@@ -12,6 +12,7 @@
 pub mod hosts;
 pub mod invariants;
 pub mod job;
+pub mod many;
 pub mod network;
 pub mod plan;
 pub mod power;

@@ -1,64 +1,101 @@
 //! The simulated network behind the door that all of Weir goes through.
+//!
+//! A process that ends has its connections closed by its system, one after another in the order in which they were opened: in
+//! the order in which tasks happen to be dropped no run would be like another.
 
 use super::power::Process;
 use async_trait::async_trait;
 use std::{
+    collections::BTreeMap,
     fmt, io,
     pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
     task::{Context, Poll},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use turmoil::net::{TcpListener, TcpStream};
 use weir_proto::net::{BoxConnection, Listener, Network};
 
-/// The network as one process has it.
+/// The network as one process has it. Cheap to clone.
 #[derive(Clone)]
-pub struct SimulatedNetwork(Process);
-
-struct SimulatedListener {
-    listener: turmoil::net::TcpListener,
+pub struct SimulatedNetwork {
     process: Process,
+    open: Arc<Mutex<Open>>,
 }
 
-/// A connection that stands still once its process has ended; the system closes it when it clears the process away.
+/// The open connections of a process, in order.
+#[derive(Default)]
+struct Open {
+    opened: u64,
+    streams: BTreeMap<u64, TcpStream>,
+}
+
+struct SimulatedListener {
+    listener: TcpListener,
+    network: SimulatedNetwork,
+}
+
+/// A connection that stands still once its process has ended.
 struct SimulatedConnection {
-    stream: turmoil::net::TcpStream,
-    process: Process,
+    number: u64,
+    network: SimulatedNetwork,
 }
 
 impl SimulatedNetwork {
     /// For a process.
     pub fn new(process: Process) -> Self {
-        SimulatedNetwork(process)
+        SimulatedNetwork { process, open: Arc::default() }
+    }
+
+    /// Closes all connections, as the system does for a process that has ended.
+    pub fn close(&self) {
+        loop {
+            // Outside of the lock: closing a connection says something to the network.
+            let Some((_, stream)) = self.open().streams.pop_first() else { return };
+            drop(stream);
+        }
+    }
+
+    fn add(&self, stream: TcpStream) -> BoxConnection {
+        let mut open = self.open();
+        open.opened += 1;
+        let number = open.opened;
+        open.streams.insert(number, stream);
+        Box::new(SimulatedConnection { number, network: self.clone() })
+    }
+
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
 impl fmt::Debug for SimulatedNetwork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SimulatedNetwork({})", self.0.host())
+        write!(f, "SimulatedNetwork({})", self.process.host())
     }
 }
 
 #[async_trait]
 impl Network for SimulatedNetwork {
     async fn connect(&self, address: &str) -> io::Result<BoxConnection> {
-        self.0.alive().await;
-        let stream = turmoil::net::TcpStream::connect(address).await?;
-        Ok(Box::new(SimulatedConnection { stream, process: self.0.clone() }))
+        self.process.alive().await;
+        let stream = TcpStream::connect(address).await?;
+        Ok(self.add(stream))
     }
 
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
-        self.0.alive().await;
-        let listener = turmoil::net::TcpListener::bind(address).await?;
-        Ok(Box::new(SimulatedListener { listener, process: self.0.clone() }))
+        self.process.alive().await;
+        let listener = TcpListener::bind(address).await?;
+        Ok(Box::new(SimulatedListener { listener, network: self.clone() }))
     }
 }
 
 #[async_trait]
 impl Listener for SimulatedListener {
     async fn accept(&mut self) -> io::Result<BoxConnection> {
-        self.process.alive().await;
+        self.network.process.alive().await;
         let (stream, _) = self.listener.accept().await?;
-        Ok(Box::new(SimulatedConnection { stream, process: self.process.clone() }))
+        Ok(self.network.add(stream))
     }
 
     fn address(&self) -> String {
@@ -66,35 +103,43 @@ impl Listener for SimulatedListener {
     }
 }
 
-impl AsyncRead for SimulatedConnection {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.process.has_ended() {
+impl SimulatedConnection {
+    fn poll<T>(&self, poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<T>) -> Poll<T> {
+        if self.network.process.has_ended() {
             return Poll::Pending;
         }
-        Pin::new(&mut self.stream).poll_read(context, buffer)
+        match self.network.open().streams.get_mut(&self.number) {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Pending,
+        }
+    }
+}
+
+impl Drop for SimulatedConnection {
+    fn drop(&mut self) {
+        if !self.network.process.has_ended() {
+            let stream = self.network.open().streams.remove(&self.number);
+            drop(stream);
+        }
+    }
+}
+
+impl AsyncRead for SimulatedConnection {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_read(context, buffer))
     }
 }
 
 impl AsyncWrite for SimulatedConnection {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.process.has_ended() {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll(|stream| stream.poll_write(context, bytes))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_flush(context))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.process.has_ended() {
-            return Poll::Pending;
-        }
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll(|stream| stream.poll_shutdown(context))
     }
 }

@@ -88,7 +88,15 @@ impl Plan {
     pub fn calm(seed: u64) -> Self {
         Plan {
             seed,
-            workload: WorkloadConfig { seed, files: 3, lines_per_file: 50, ads: 4, minutes: 9, one_late_in: 10, one_broken_in: 20 },
+            workload: WorkloadConfig {
+                seed,
+                files: 3,
+                lines_per_file: 50,
+                ads: 4,
+                minutes: 9,
+                one_late_in: 10,
+                one_broken_in: 20,
+            },
             job: JobConfig { batch_rows: 6, checkpoint_interval_ms: 150, ..JobConfig::default() },
             slots: vec![1, 1],
             latency: Duration::from_millis(6),

@@ -13,7 +13,10 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
 };
-use tokio::runtime::{Handle, Id};
+use tokio::{
+    runtime::{Handle, Id},
+    sync::watch,
+};
 
 /// All processes of a simulation, past and present. Cheap to clone.
 #[derive(Clone, Default)]
@@ -32,7 +35,9 @@ struct Processes {
 pub struct Process {
     host: Arc<str>,
     number: u64,
-    ended: Arc<AtomicBool>,
+    ended: watch::Sender<bool>,
+    /// Whether its connections are closed.
+    closed: Arc<AtomicBool>,
     on_end: Arc<dyn Fn() + Send + Sync>,
     trace: Trace,
 }
@@ -45,7 +50,8 @@ impl Power {
         let process = Process {
             host: host.into(),
             number,
-            ended: Arc::default(),
+            ended: watch::Sender::new(false),
+            closed: Arc::default(),
             on_end: Arc::new(on_end),
             trace: trace.clone(),
         };
@@ -85,7 +91,7 @@ impl Process {
 
     /// Ends it: from here on it reaches nothing.
     pub fn end(&self, cause: &str) {
-        if !self.ended.swap(true, Ordering::SeqCst) {
+        if !self.ended.send_replace(true) {
             (self.on_end)();
             self.trace.note(format!("{} ends (process {}): {cause}", self.host, self.number));
         }
@@ -93,7 +99,23 @@ impl Process {
 
     /// Whether it has ended.
     pub fn has_ended(&self) -> bool {
-        self.ended.load(Ordering::SeqCst)
+        *self.ended.borrow()
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(&self) {
+        // The sender lives as long as self.
+        let _ = self.ended.subscribe().wait_for(|ended| *ended).await;
+    }
+
+    /// Its system has closed its connections.
+    pub fn set_closed(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether its connections are closed, so that nothing of it is left that somebody could notice.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
     }
 
     /// Goes on, or never, if it has ended.

@@ -59,14 +59,7 @@ pub fn run_with(plan: &Plan, wrong: Option<WrongPart>) -> Outcome {
     if let Err(error) = &verdict {
         trace.note(format!("wrong: {error:#}"));
     }
-    Outcome {
-        verdict,
-        details: trace.story(true),
-        story: trace.story(false),
-        passed,
-        ended,
-        took: trace.elapsed(),
-    }
+    Outcome { verdict, details: trace.story(true), story: trace.story(false), passed, ended, took: trace.elapsed() }
 }
 
 /// The crash points that there are: those that some runs pass in which both kinds of processes end.
@@ -101,6 +94,7 @@ fn simulate(
         let faulty = FaultyStore::new(objects, weather.clone());
         storage.insert(faulty).clone()
     })?;
+    trace.leave_out(&files.name);
     let storage = storage.context("the files were made over a store")?;
     let graph = files.graph(&plan.job)?;
     let registry: Arc<dyn Factory> = match wrong {
@@ -111,7 +105,9 @@ fn simulate(
     let world = World::new(plan.clone(), power, trace.clone(), storage, factory, wrong);
     let mut builder = turmoil::Builder::new();
     builder.rng_seed(plan.seed).simulation_duration(Duration::from_secs(100_000)).tcp_capacity(1024);
-    builder.min_message_latency(Duration::from_millis(1)).max_message_latency(plan.latency.max(Duration::from_millis(2)));
+    builder
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(plan.latency.max(Duration::from_millis(2)));
     builder.enable_random_order();
     let mut simulation = builder.build();
     let of_coordinator = world.clone();
@@ -145,19 +141,15 @@ struct Driver<'a> {
     /// When hosts are started again.
     restarts: BTreeMap<String, Duration>,
     disk: WrongDisk,
+    /// Hosts whose power was cut, and whose end nobody is to hear of.
+    without_power: BTreeSet<String>,
     ended: usize,
     /// When something last went wrong.
     healed_at: Duration,
 }
 
 impl<'a> Driver<'a> {
-    fn new(
-        plan: &'a Plan,
-        world: &'a World,
-        simulation: turmoil::Sim<'a>,
-        weather: Weather,
-        files: &'a Files,
-    ) -> Self {
+    fn new(plan: &'a Plan, world: &'a World, simulation: turmoil::Sim<'a>, weather: Weather, files: &'a Files) -> Self {
         let mut upcoming = plan.troubles.clone();
         upcoming.reverse();
         Driver {
@@ -172,6 +164,7 @@ impl<'a> Driver<'a> {
             lasting: Vec::new(),
             restarts: BTreeMap::new(),
             disk: WrongDisk::new(world.disk.clone(), world.wrong),
+            without_power: BTreeSet::new(),
             ended: 0,
             healed_at: plan.heals_at(),
         }
@@ -220,8 +213,7 @@ impl<'a> Driver<'a> {
                         self.world.disk.crash_torn(&mut self.dice);
                     }
                     self.end_process(host, "its power is cut", now + lasts);
-                    self.simulation.crash(host.as_str());
-                    others.iter().for_each(|other| self.simulation.repair(host.as_str(), other.as_str()));
+                    self.without_power.insert(host.clone());
                 }
                 Trouble::Cut(a, b) => simulation.partition(a.as_str(), b.as_str()),
                 Trouble::OneWayCut(from, to) => simulation.partition_oneway(from.as_str(), to.as_str()),
@@ -270,14 +262,18 @@ impl<'a> Driver<'a> {
         *restart = restart_at.max(*restart);
     }
 
-    /// The system clears away what an ended process has left, connections too.
+    /// What an ended process has left goes, once its connections are closed.
     fn clear_away_the_ended(&mut self, now: Duration) {
         for host in self.world.hosts() {
-            let has_ended = self.world.power.of(&host).is_some_and(|process| process.has_ended());
-            if !has_ended || !self.simulation.is_host_running(host.as_str()) {
+            let is_closed = self.world.power.of(&host).is_some_and(|process| process.is_closed());
+            if !is_closed || !self.simulation.is_host_running(host.as_str()) {
                 continue;
             }
             self.simulation.crash(host.as_str());
+            if self.without_power.remove(&host) {
+                let others = self.others(&host);
+                others.iter().for_each(|other| self.simulation.repair(host.as_str(), other.as_str()));
+            }
             self.ended += 1;
             let restart = *self.restarts.entry(host).or_insert(now + RESTART_AFTER);
             self.healed_at = self.healed_at.max(restart);

@@ -3,7 +3,7 @@
 use std::{
     fmt::Display,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +20,8 @@ pub struct Trace(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     now_us: AtomicU64,
+    /// What differs from run to run and is left out.
+    left_out: OnceLock<String>,
     lines: Mutex<Vec<Line>>,
 }
 
@@ -47,6 +49,12 @@ impl Trace {
         Arc::new(move || BEGINNING_MS + wrong_by_ms + clock.elapsed().as_millis() as i64)
     }
 
+    /// Leaves a name out that differs from run to run.
+    pub fn leave_out(&self, name: &str) {
+        // The first one counts; there is only one.
+        let _ = self.0.left_out.set(name.into());
+    }
+
     /// Takes down what somebody who reads a failure wants to know.
     pub fn note(&self, what: impl Display) {
         self.push(what, false);
@@ -58,7 +66,11 @@ impl Trace {
     }
 
     fn push(&self, what: impl Display, is_detail: bool) {
-        let line = Line { at: self.elapsed(), text: what.to_string(), is_detail };
+        let text = match self.0.left_out.get() {
+            Some(name) => what.to_string().replace(name, "…"),
+            None => what.to_string(),
+        };
+        let line = Line { at: self.elapsed(), text, is_detail };
         self.lines().push(line);
     }
 

@@ -14,7 +14,8 @@ use weir_engine::checkpoint::{CheckpointStore, Manifest};
 /// With every difference.
 pub fn check(plan: &Plan, files: &Files) -> Result<()> {
     let store = CheckpointStore::over(files.objects.clone(), JOB);
-    let manifest = now(store.newest())?.map_err(|error| anyhow::anyhow!("{error}"))?.context("no checkpoint is left")?;
+    let manifest =
+        now(store.newest())?.map_err(|error| anyhow::anyhow!("{error}"))?.context("no checkpoint is left")?;
     ensure!(manifest.last, "the job is finished, and checkpoint {} is not its last", manifest.checkpoint);
     if matches!(plan.ending, Ending::Drain(_)) {
         files.cut_input(&positions(&manifest))?;

@@ -13,9 +13,7 @@ use std::{
 use tokio::sync::mpsc;
 use weir_coordinator::metadata::MemoryDisk;
 use weir_engine::{checkpoint::pending::Acknowledgement, error::Result, ids::CheckpointId, wire};
-use weir_proto::v1::{
-    self as pb, coordinator_message::Kind as Order, source_command, worker_message::Kind as Message,
-};
+use weir_proto::v1::{self as pb, coordinator_message::Kind as Order, source_command, worker_message::Kind as Message};
 use weir_worker::{ControlLink, OpenLink};
 
 /// What is wrong.

@@ -27,6 +27,15 @@ pub trait Source: Send {
     /// Any error ends the attempt; unreadable records go to [`Port::DeadLetters`] instead.
     fn next(&mut self) -> BoxFuture<'_, Result<SourceEvent>>;
 
+    /// Gives, one after another, what has been read and not been given yet: the job is drained, and nothing more will be read.
+    /// A position may be behind such a record already, so that nobody would ever read it again.
+    ///
+    /// # Errors
+    /// Any error ends the attempt.
+    fn drain(&mut self) -> Result<Option<SourceEvent>> {
+        Ok(None)
+    }
+
     /// The position of every split of this subtask, right after the last event that `next` gave.
     ///
     /// # Errors

@@ -115,6 +115,9 @@ async fn run_source(
                 }
                 Some(SourceCommand::Drain) => {
                     if reading {
+                        while let Some(event) = source.drain()? {
+                            body.source_event(event).await?;
+                        }
                         reading = body.source_event(SourceEvent::EndOfInput).await?;
                     }
                 }

@@ -371,6 +371,17 @@ impl Source for SourceReader {
         async move { self.advance().await.map_err(|error| error.context(&self.source)) }.boxed()
     }
 
+    fn drain(&mut self) -> Result<Option<SourceEvent>> {
+        while let Some(queued) = self.queue.pop_front() {
+            match queued {
+                Queued::Rows(_) | Queued::DeadLetters(_) => return self.send(queued).map(Some),
+                // Time goes to its end.
+                Queued::Watermark(_) | Queued::Idle => {}
+            }
+        }
+        Ok(None)
+    }
+
     fn snapshot(&mut self) -> Result<Vec<SplitState>> {
         self.env.crash_point("source.position")?;
         let states = self.splits.iter().map(Split::state).collect::<Result<_>>()?;

@@ -1,0 +1,80 @@
+//! Simulations of the whole cluster, one seed after another on all processors. Prints the seeds that fail and what was wrong,
+//! and ends with an error if there was one. `--seed SEED` runs one again, with `--verbose` line by line.
+
+use anyhow::{Context, Result, bail};
+use std::sync::atomic::{AtomicU64, Ordering};
+use weir_chaos_tests::simulation::{Plan, crash_points, many::for_each, run};
+
+struct Settings {
+    seeds: u64,
+    from: u64,
+    seed: Option<u64>,
+    verbose: bool,
+}
+
+fn settings() -> Result<Settings> {
+    let mut settings = Settings { seeds: 100, from: 1, seed: None, verbose: false };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        if name == "--verbose" {
+            settings.verbose = true;
+            continue;
+        }
+        let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
+        let number = value.parse().with_context(|| format!("{name} {value}: not a number"))?;
+        match name.as_str() {
+            "--seeds" => settings.seeds = number,
+            "--from" => settings.from = number,
+            "--seed" => settings.seed = Some(number),
+            _ => bail!("there is no {name}; use --seeds N, --from N, --seed SEED or --verbose"),
+        }
+    }
+    Ok(settings)
+}
+
+fn main() -> Result<()> {
+    let settings = settings()?;
+    let points = crash_points()?;
+    if let Some(seed) = settings.seed {
+        if settings.verbose {
+            let filter = tracing_subscriber::EnvFilter::try_from_default_env();
+            let filter = filter.unwrap_or_else(|_| "info,turmoil=warn".into());
+            tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
+        }
+        let plan = Plan::random(seed, &points);
+        print!("{plan}");
+        let outcome = run(&plan);
+        let lines = if settings.verbose { &outcome.details } else { &outcome.story };
+        println!("{}", lines.join("\n"));
+        return outcome.verdict;
+    }
+    let plans: Vec<Plan> =
+        (settings.from..settings.from + settings.seeds).map(|seed| Plan::random(seed, &points)).collect();
+    let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+    let work = |plan: &Plan| {
+        let outcome = run(plan);
+        ended.fetch_add(outcome.ended as u64, Ordering::Relaxed);
+        outcome.verdict.err().map(|error| format!("{error:#}"))
+    };
+    let failures = for_each(&plans, work, |plan, wrong| {
+        let done = done.fetch_add(1, Ordering::Relaxed) + 1;
+        match wrong {
+            Some(wrong) => println!("seed {} fails: {wrong}\n", plan.seed),
+            None if done.is_multiple_of(100) => println!("{done} seeds done"),
+            None => {}
+        }
+    });
+    let failing: Vec<u64> =
+        plans.iter().zip(failures).filter(|(_, wrong)| wrong.is_some()).map(|(plan, _)| plan.seed).collect();
+    println!(
+        "{} seeds, {} processes ended before their time, {} failures",
+        plans.len(),
+        ended.into_inner(),
+        failing.len()
+    );
+    if failing.is_empty() {
+        Ok(())
+    } else {
+        bail!("failing seeds: {failing:?}; run one again with --seed SEED --verbose")
+    }
+}
