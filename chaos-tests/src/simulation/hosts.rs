@@ -150,7 +150,7 @@ impl World {
         pending().await
     }
 
-    fn open_store(&self) -> Arc<dyn Fn(&str, &str) -> weir_engine::Result<CheckpointStore> + Send + Sync> {
+    fn open_store(&self) -> weir_coordinator::OpenStore {
         let storage = self.storage.clone();
         Arc::new(move |_, job| Ok(CheckpointStore::over(storage.clone(), job)))
     }

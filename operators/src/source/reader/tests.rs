@@ -219,6 +219,16 @@ async fn event_times_that_cannot_be_meant_are_dead_letters() {
 }
 
 #[tokio::test]
+async fn what_was_read_before_a_drain_is_given_and_nothing_more_is_read() {
+    let a = script("a", &[Step::Rows(vec![Some(100), None]), rows(&[200])]);
+    let mut reader = opened(settings(), bounded(vec![a])).await;
+    assert_eq!(next(&mut reader).await, "rows [100]");
+    let drained = reader.drain().expect("a drain").expect("the dead letter whose position is behind");
+    assert!(short(&drained).starts_with("dead 1: the event time at is empty"), "{drained:?}");
+    assert!(reader.drain().expect("a drain").is_none());
+}
+
+#[tokio::test]
 async fn without_an_event_time_there_is_no_watermark() {
     let a = script("a", &[rows(&[100, 100, 100, 5]), Step::Bad]);
     let mut reader = opened(ReaderSettings { event_time: None, ..settings() }, bounded(vec![a])).await;
