@@ -60,6 +60,7 @@ impl SimulatedNetwork {
         let mut open = self.open();
         open.opened += 1;
         let number = open.opened;
+        self.process.tell(format_args!("connection {number}: {:?} to {:?}", stream.local_addr(), stream.peer_addr()));
         open.streams.insert(number, stream);
         Box::new(SimulatedConnection { number, network: self.clone() })
     }
@@ -119,6 +120,7 @@ impl Drop for SimulatedConnection {
     fn drop(&mut self) {
         if !self.network.process.has_ended() {
             let stream = self.network.open().streams.remove(&self.number);
+            self.network.process.tell(format_args!("connection {} is closed", self.number));
             drop(stream);
         }
     }
@@ -132,7 +134,11 @@ impl AsyncRead for SimulatedConnection {
 
 impl AsyncWrite for SimulatedConnection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll(|stream| stream.poll_write(context, bytes))
+        let written = self.poll(|stream| stream.poll_write(context, bytes));
+        if let Poll::Ready(written) = &written {
+            self.network.process.tell(format_args!("connection {} takes {written:?}", self.number));
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

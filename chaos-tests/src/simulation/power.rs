@@ -7,6 +7,7 @@
 use super::trace::Trace;
 use std::{
     collections::{BTreeMap, HashMap},
+    fmt,
     future::pending,
     sync::{
         Arc, Mutex, MutexGuard,
@@ -87,6 +88,11 @@ impl Process {
     /// Its host.
     pub fn host(&self) -> &str {
         &self.host
+    }
+
+    /// Takes down a detail of what it does.
+    pub fn tell(&self, what: impl fmt::Display) {
+        self.trace.detail(format_args!("{} {what}", self.host));
     }
 
     /// Ends it: from here on it reaches nothing.

@@ -202,9 +202,11 @@ impl<'a> Driver<'a> {
         while self.upcoming.last().is_some_and(|next| next.at <= now) {
             let Some(Planned { lasts, trouble, .. }) = self.upcoming.pop() else { return };
             self.world.trace.note(format!("trouble for {lasts:?}: {trouble:?}"));
-            let simulation = &mut self.simulation;
             match &trouble {
                 Trouble::Crash(host) => self.end_process(host, "it is killed", now + lasts),
+                Trouble::PowerCut(host) if self.has_ended(host) => {
+                    self.end_process(host, "its power is cut", now + lasts);
+                }
                 Trouble::PowerCut(host) => {
                     let others: Vec<String> = self.others(host);
                     // Nobody hears the system close its connections.
@@ -215,11 +217,11 @@ impl<'a> Driver<'a> {
                     self.end_process(host, "its power is cut", now + lasts);
                     self.without_power.insert(host.clone());
                 }
-                Trouble::Cut(a, b) => simulation.partition(a.as_str(), b.as_str()),
-                Trouble::OneWayCut(from, to) => simulation.partition_oneway(from.as_str(), to.as_str()),
-                Trouble::Hold(a, b) => simulation.hold(a.as_str(), b.as_str()),
+                Trouble::Cut(a, b) => self.simulation.partition(a.as_str(), b.as_str()),
+                Trouble::OneWayCut(from, to) => self.simulation.partition_oneway(from.as_str(), to.as_str()),
+                Trouble::Hold(a, b) => self.simulation.hold(a.as_str(), b.as_str()),
                 Trouble::SlowLink(a, b, latency) => {
-                    simulation.set_link_max_message_latency(a.as_str(), b.as_str(), *latency);
+                    self.simulation.set_link_max_message_latency(a.as_str(), b.as_str(), *latency);
                 }
                 Trouble::Storage(conditions) => self.weather.set(*conditions),
             }
@@ -245,6 +247,10 @@ impl<'a> Driver<'a> {
             }
             self.world.trace.note(format!("over: {trouble:?}"));
         }
+    }
+
+    fn has_ended(&self, host: &str) -> bool {
+        self.world.power.of(host).is_none_or(|process| process.has_ended())
     }
 
     fn others(&self, host: &str) -> Vec<String> {
