@@ -4,46 +4,52 @@
 
 use object_store::{ObjectStore, memory::InMemory};
 use std::{
+    cell::RefCell,
     collections::HashMap,
-    sync::{Arc, LazyLock, Mutex, MutexGuard},
+    marker::PhantomData,
+    sync::{Arc, LazyLock, Mutex},
 };
 
 type Stores = HashMap<String, Arc<dyn ObjectStore>>;
 
 static STORES: LazyLock<Mutex<Stores>> = LazyLock::new(Mutex::default);
 
-fn stores() -> MutexGuard<'static, Stores> {
-    STORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+thread_local! {
+    static PROVIDED: RefCell<Stores> = RefCell::default();
 }
 
 /// The store of a name.
 pub fn memory_store(name: &str) -> Arc<dyn ObjectStore> {
-    stores().entry(name.into()).or_insert_with(|| Arc::new(InMemory::new())).clone()
+    let provided = PROVIDED.with_borrow(|stores| stores.get(name).cloned());
+    provided.unwrap_or_else(|| {
+        let mut stores = STORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        stores.entry(name.into()).or_insert_with(|| Arc::new(InMemory::new())).clone()
+    })
 }
 
-/// Gives a name to a store, one that fails now and then, say.
+/// Gives a name to a store for all that runs on this thread, as a whole simulation does.
 pub fn provide(name: impl Into<String>, store: Arc<dyn ObjectStore>) -> Provided {
     let name = name.into();
-    stores().insert(name.clone(), store);
-    Provided { name }
+    PROVIDED.with_borrow_mut(|stores| stores.insert(name.clone(), store));
+    Provided { name, this_thread: PhantomData }
 }
 
 /// Dropped, it takes the name away again.
 #[derive(Debug)]
 pub struct Provided {
     name: String,
+    this_thread: PhantomData<*const ()>,
 }
 
 impl Drop for Provided {
     fn drop(&mut self) {
-        stores().remove(&self.name);
+        PROVIDED.with_borrow_mut(|stores| stores.remove(&self.name));
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::StreamExt;
     use object_store::{ObjectStoreExt, path::Path};
 
     #[tokio::test]
@@ -54,7 +60,9 @@ mod tests {
         assert!(memory_store("another").get(&path).await.is_err());
         let provided = provide("one", memory_store("another"));
         assert!(memory_store("one").get(&path).await.is_err());
+        let elsewhere = std::thread::spawn(|| memory_store("one")).join().unwrap();
+        assert!(elsewhere.get(&path).await.is_ok(), "other threads have nothing to do with it");
         drop(provided);
-        assert!(memory_store("one").list(None).collect::<Vec<_>>().await.is_empty(), "a name given back is free");
+        assert!(memory_store("one").get(&path).await.is_ok());
     }
 }

@@ -13,10 +13,7 @@ use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path as 
 use rand::{RngExt, rngs::StdRng};
 use std::{
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 use weir_engine::{
@@ -26,10 +23,11 @@ use weir_engine::{
 };
 use weir_operators::memory_stores::{Provided, provide};
 
+/// The host of the URLs of input and output: the same in every run, on whatever thread.
+const STORE: &str = "simulation";
+
 /// Input and output of one simulation.
 pub struct Files {
-    /// What `memory://NAME/` is called; as long as any other, so that no run differs by it.
-    pub name: String,
     /// Everything that lasts: input, output, checkpoints.
     pub objects: Arc<InMemory>,
     /// The input, for the recount.
@@ -47,8 +45,6 @@ impl Files {
         config: &JobConfig,
         over: impl FnOnce(Arc<InMemory>) -> Arc<dyn ObjectStore>,
     ) -> Result<Self> {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        let name = format!("simulation-{:012}", RUNS.fetch_add(1, Ordering::Relaxed));
         let folder = tempfile::tempdir()?;
         let objects = Arc::new(InMemory::new());
         let input = Workload::generate(workload).write(&folder.path().join("input"), config.format)?;
@@ -57,8 +53,8 @@ impl Files {
             let target = ObjectPath::from(format!("input/{file}"));
             now(objects.put(&target, std::fs::read(&path)?.into()))??;
         }
-        let _provided = provide(&name, over(objects.clone()));
-        Ok(Files { name, objects, folder, _provided })
+        let _provided = provide(STORE, over(objects.clone()));
+        Ok(Files { objects, folder, _provided })
     }
 
     /// The graph of the job over these files.
@@ -66,7 +62,7 @@ impl Files {
     /// # Errors
     /// When the definition is refused.
     pub fn graph(&self, config: &JobConfig) -> Result<JobGraph> {
-        let root = PathBuf::from(format!("memory://{}", self.name));
+        let root = PathBuf::from(format!("memory://{STORE}"));
         config.graph(&root.join("input"), &root.join("output"))
     }
 

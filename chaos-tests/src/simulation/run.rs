@@ -56,9 +56,6 @@ pub fn run_with(plan: &Plan, wrong: Option<WrongPart>) -> Outcome {
     let mut passed = BTreeMap::new();
     let mut ended = 0;
     let verdict = simulate(plan, wrong, &trace, &mut passed, &mut ended);
-    if let Err(error) = &verdict {
-        trace.note(format!("wrong: {error:#}"));
-    }
     Outcome { verdict, details: trace.story(true), story: trace.story(false), passed, ended, took: trace.elapsed() }
 }
 
@@ -94,7 +91,6 @@ fn simulate(
         let faulty = FaultyStore::new(objects, weather.clone());
         storage.insert(faulty).clone()
     })?;
-    trace.leave_out(&files.name);
     let storage = storage.context("the files were made over a store")?;
     let graph = files.graph(&plan.job)?;
     let registry: Arc<dyn Factory> = match wrong {
@@ -120,6 +116,10 @@ fn simulate(
     let mut driver = Driver::new(plan, &world, simulation, weather, &files);
     let finished = driver.drive();
     *ended = driver.ended;
+    if let Err(error) = &finished {
+        trace.note(format!("wrong: {error:#}"));
+    }
+    trace.seal();
     // Whatever still runs ends with the simulation, and says what it passed.
     drop(driver);
     *passed = world.passed();

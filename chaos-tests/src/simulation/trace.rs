@@ -3,8 +3,8 @@
 use std::{
     fmt::Display,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -20,8 +20,7 @@ pub struct Trace(Arc<Shared>);
 #[derive(Debug, Default)]
 struct Shared {
     now_us: AtomicU64,
-    /// What differs from run to run and is left out.
-    left_out: OnceLock<String>,
+    sealed: AtomicBool,
     lines: Mutex<Vec<Line>>,
 }
 
@@ -49,12 +48,6 @@ impl Trace {
         Arc::new(move || BEGINNING_MS + wrong_by_ms + clock.elapsed().as_millis() as i64)
     }
 
-    /// Leaves a name out that differs from run to run.
-    pub fn leave_out(&self, name: &str) {
-        // The first one counts; there is only one.
-        let _ = self.0.left_out.set(name.into());
-    }
-
     /// Takes down what somebody who reads a failure wants to know.
     pub fn note(&self, what: impl Display) {
         self.push(what, false);
@@ -65,12 +58,16 @@ impl Trace {
         self.push(what, true);
     }
 
+    /// Takes nothing down any more: the cluster is being cleared away, in whatever order.
+    pub fn seal(&self) {
+        self.0.sealed.store(true, Ordering::Relaxed);
+    }
+
     fn push(&self, what: impl Display, is_detail: bool) {
-        let text = match self.0.left_out.get() {
-            Some(name) => what.to_string().replace(name, "…"),
-            None => what.to_string(),
-        };
-        let line = Line { at: self.elapsed(), text, is_detail };
+        if self.0.sealed.load(Ordering::Relaxed) {
+            return;
+        }
+        let line = Line { at: self.elapsed(), text: what.to_string(), is_detail };
         self.lines().push(line);
     }
 

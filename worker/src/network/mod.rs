@@ -30,6 +30,7 @@
 //! - A subtask that goes before its channel has ended fails that channel alone, at the other end too.
 
 pub mod codec;
+mod flag;
 pub mod frame;
 mod handshake;
 mod inbound;

@@ -9,6 +9,7 @@ pub(super) use dial::dial;
 
 use super::{
     codec::{BatchEncoder, EncodedFrame},
+    flag::Flag,
     frame::{FrameKind, frame},
     link::WriteQueue,
     settings::NetworkSettings,
@@ -19,7 +20,7 @@ use std::sync::{
     Arc, Mutex, MutexGuard,
     atomic::{AtomicBool, Ordering},
 };
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use weir_engine::{
     channel::RemoteSender,
     element::{Batch, StreamElement},
@@ -37,7 +38,7 @@ pub(super) struct Outbound {
     queue: WriteQueue,
     state: Mutex<State>,
     /// Whether nothing will happen any more: all has ended, or the connection has failed.
-    over: watch::Sender<bool>,
+    over: Flag,
     pub(super) traffic: Arc<Traffic>,
 }
 
@@ -60,7 +61,7 @@ struct Channel {
 
 impl Outbound {
     pub(super) fn new(peer: String, address: String, attempt: u64, traffic: Arc<Traffic>) -> Arc<Self> {
-        let over = watch::Sender::new(false);
+        let over = Flag::default();
         let (queue, state) = (WriteQueue::default(), Mutex::default());
         Arc::new(Outbound { peer, address, attempt, queue, state, over, traffic })
     }
@@ -139,18 +140,17 @@ impl Outbound {
         state.channels.iter().for_each(|channel| channel.credit_came.notify_one());
         drop(state);
         self.queue.close();
-        self.over.send_replace(true);
+        self.over.set();
     }
 
     /// The connection was closed after all had ended.
     fn complete(&self) {
-        self.over.send_replace(true);
+        self.over.set();
     }
 
     /// Waits until all channels have ended and the consumer has closed the connection, or until it failed.
     pub(super) async fn over(&self) {
-        // The sender lives as long as this does.
-        let _ = self.over.subscribe().wait_for(|over| *over).await;
+        self.over.wait().await;
     }
 
     /// Whether every channel has ended.

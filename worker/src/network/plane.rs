@@ -1,6 +1,7 @@
 //! What a worker holds: one data plane, and in it the network of every attempt that it takes part in.
 
 use super::{
+    flag::Flag,
     handshake::{TOKEN_BYTES, Token},
     inbound::listen,
     outbound::{Outbound, dial},
@@ -11,7 +12,7 @@ use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
 };
-use tokio::{runtime::Handle, sync::watch, task::JoinSet};
+use tokio::{runtime::Handle, task::JoinSet};
 use weir_engine::{
     channel::{LocalSender, RemoteSender},
     env::Env,
@@ -49,7 +50,7 @@ pub(super) struct Plane {
     pub(super) traffic: Arc<Traffic>,
     runtime: Handle,
     attempts: Mutex<BTreeMap<AttemptKey, Arc<Attempt>>>,
-    closed: watch::Sender<bool>,
+    closed: Flag,
 }
 
 /// The network of one attempt. Dropped, it is closed.
@@ -67,17 +68,12 @@ pub(super) struct Attempt {
     inbound: Mutex<BTreeMap<String, BTreeMap<ChannelId, LocalSender>>>,
     /// By consuming worker.
     outbound: Mutex<BTreeMap<String, Arc<Outbound>>>,
-    closed: watch::Sender<bool>,
+    closed: Flag,
     on_failure: FailureCallback,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-}
-
-async fn set(flag: &watch::Sender<bool>) {
-    // The sender lives as long as this does.
-    let _ = flag.subscribe().wait_for(|set| *set).await;
 }
 
 impl DataPlane {
@@ -108,7 +104,7 @@ impl DataPlane {
             traffic: Arc::default(),
             runtime: runtime.clone(),
             attempts: Mutex::default(),
-            closed: watch::Sender::new(false),
+            closed: Flag::default(),
         });
         runtime.spawn(listen(plane.clone(), listener));
         Ok(DataPlane { plane, address })
@@ -151,7 +147,7 @@ impl DataPlane {
             traffic: Traffic::within(&self.plane.traffic),
             inbound: Mutex::new(by_peer),
             outbound: Mutex::default(),
-            closed: watch::Sender::new(false),
+            closed: Flag::default(),
             on_failure,
         });
         let mut attempts = lock(&self.plane.attempts);
@@ -165,7 +161,7 @@ impl DataPlane {
 
 impl Drop for DataPlane {
     fn drop(&mut self) {
-        self.plane.closed.send_replace(true);
+        self.plane.closed.set();
         let attempts = std::mem::take(&mut *lock(&self.plane.attempts));
         attempts.values().for_each(|attempt| attempt.close());
     }
@@ -178,7 +174,7 @@ impl Plane {
 
     /// Waits until the plane is closed.
     pub(super) async fn closed(&self) {
-        set(&self.closed).await;
+        self.closed.wait().await;
     }
 }
 
@@ -189,7 +185,7 @@ impl AttemptNetwork {
     /// # Errors
     /// When the channel was asked for before, or after connecting.
     pub fn sender(&self, peer: &str, address: &str, channel: ChannelId) -> Result<Box<dyn RemoteSender>> {
-        if *self.attempt.closed.borrow() {
+        if self.attempt.closed.is_set() {
             return Err(closed(&self.attempt.key));
         }
         let mut outbound = lock(&self.attempt.outbound);
@@ -292,11 +288,11 @@ impl Attempt {
 
     /// Waits until it is closed.
     pub(super) async fn closed(&self) {
-        set(&self.closed).await;
+        self.closed.wait().await;
     }
 
     fn close(&self) {
-        self.closed.send_replace(true);
+        self.closed.set();
         for (_, sender) in std::mem::take(&mut *lock(&self.inbound)).into_values().flatten() {
             sender.fail(closed(&self.key));
         }

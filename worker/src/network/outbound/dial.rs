@@ -103,7 +103,7 @@ struct FailOnDrop(Arc<Outbound>);
 
 impl Drop for FailOnDrop {
     fn drop(&mut self) {
-        if !*self.0.over.borrow() {
+        if !self.0.over.is_set() {
             self.0.fail(EngineError::disconnected("the data plane was stopped"));
         }
     }
