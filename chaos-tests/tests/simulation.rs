@@ -43,10 +43,10 @@ fn a_calm_run_is_right_and_so_is_one_that_is_drained() {
 
 #[test]
 fn one_seed_gives_one_run() {
-    let plans: Vec<Plan> = (0..12).map(|seed| Plan::random(seed, &POINTS)).collect();
+    let plans: Vec<Plan> = (0..6).map(|seed| Plan::random(seed, &POINTS)).collect();
     let twice = [plans.clone(), plans].concat();
     let outcomes = all_right(&twice);
-    for (first, second) in outcomes.iter().zip(&outcomes[12..]) {
+    for (first, second) in outcomes.iter().zip(&outcomes[6..]) {
         let parted = first.details.iter().zip(&second.details).position(|(first, second)| first != second);
         if let Some(line) = parted {
             let before = first.details[line.saturating_sub(30)..line].join("\n");
@@ -60,21 +60,22 @@ fn one_seed_gives_one_run() {
 #[test]
 fn a_process_may_end_at_every_crash_point() {
     let points = &*POINTS;
-    println!("{points:?}");
     assert!(points.coordinator.len() >= 10 && points.worker.len() >= 10, "{points:?}");
+    // Some are passed once an attempt.
+    let often = |point: &str| !["attempt.", "recovery.", "run.", "worker."].iter().any(|once| point.starts_with(once));
     let of = |role, names: &[String]| {
         let plans = names.iter().flat_map(|point| {
-            [1, 3].map(|visit| (format!("{point} {visit}"), Plan::at_point(visit, role, point, visit)))
+            let visits = if often(point) { &[1, 3][..] } else { &[1] };
+            visits.iter().map(|visit| (format!("{point} {visit}"), Plan::at_point(*visit, role, point, *visit)))
         });
         plans.collect::<Vec<_>>()
     };
     let plans = [of(Role::Coordinator, &points.coordinator), of(Role::Worker, &points.worker)].concat();
     let (names, plans): (Vec<_>, Vec<_>) = plans.into_iter().unzip();
     let outcomes = all_right(&plans);
-    let unvisited: Vec<_> = names.iter().zip(&outcomes).filter(|(_, outcome)| outcome.ended < 2).collect();
-    let unvisited: Vec<_> = unvisited.into_iter().map(|(name, _)| name).collect();
-    println!("not come by: {unvisited:?}");
-    assert!(unvisited.len() * 4 < names.len(), "{unvisited:?}");
+    let unvisited = names.iter().zip(&outcomes).filter(|(_, outcome)| outcome.ended < 2).map(|(name, _)| name);
+    let unvisited: Vec<_> = unvisited.collect();
+    assert!(unvisited.is_empty(), "not come by: {unvisited:?}");
 }
 
 const SEEDS: u64 = 30;

@@ -6,7 +6,7 @@ use crate::{
     job::{JobContext, LiveJobs, supervisor::Supervisor},
     metadata::{Command, Leadership, Metadata},
     publish::Publisher,
-    rpc::{ClientService, MAX_MESSAGE_BYTES, WorkerService},
+    rpc::{self, ClientService, MAX_MESSAGE_BYTES, WorkerService},
     status::StatusBoard,
     workers::Workers,
 };
@@ -98,7 +98,10 @@ impl Coordinator {
         let limit = MAX_MESSAGE_BYTES;
         let workers = WorkerControlServer::new(self.worker_service()).max_decoding_message_size(limit);
         let clients = ClientServer::new(self.client_service()).max_decoding_message_size(limit);
+        let env = self.context.components.env.clone();
+        let dated = tower::util::MapResponseLayer::new(move |response| rpc::date(&env, response));
         let served = tonic::transport::Server::builder()
+            .layer(dated)
             .add_service(workers.max_encoding_message_size(limit))
             .add_service(clients.max_encoding_message_size(limit))
             .add_service(self.context.metadata.raft_service())

@@ -1,9 +1,11 @@
 //! The doors: workers and users come in here, and wire types are converted here.
 
 mod client_service;
+mod date;
 mod worker_service;
 
 pub use client_service::ClientService;
+pub use date::date;
 pub use worker_service::WorkerService;
 
 use tonic::Status;
