@@ -20,7 +20,9 @@
 //! | Damaged state is refused by name, and nothing is guessed | silent state corruption | `tests/storage.rs` |
 //! | Clicks of files that were silent while windows closed are late, once, with all columns | (idle splits) | `tests/follow.rs` |
 //! | A followed file may grow, be rotated, shrink or vanish | (log watcher) | `tests/follow.rs`, `tests/bad_input.rs` |
-//! | The tests notice what is wrong | | `tests/mutants.rs` |
+//! | A cluster survives crashes, power cuts, cuts and delays of the network, failing storage and wrong clocks, and goes on when they are over | all of the above; connection loss mistaken for the end; clock skew | `tests/simulation.rs` |
+//! | One seed gives one run of the simulated cluster | | `tests/simulation.rs` |
+//! | The tests notice what is wrong | | `tests/mutants.rs`, `tests/simulation.rs` |
 //!
 //! The same on real processes ([`cluster`]), which are killed and frozen while input arrives:
 //!
@@ -35,6 +37,8 @@
 //! cargo run --release -p weir-chaos-tests --bin soak -- --seconds 3600 --seed 1
 //! cargo run --release -p weir-chaos-tests --bin soak -- --replay 4711
 //! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --seed 7    # real processes
+//! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 10000 --from 1        # the simulated cluster, on all cores
+//! cargo run --release -p weir-chaos-tests --bin simulate -- --seed 4711 --verbose          # one of them again, line by line
 //! WEIR_CHAOS_ALL=1 cargo test --release -p weir-chaos-tests --test crashes      # all pairs of crash points
 //! ```
 
