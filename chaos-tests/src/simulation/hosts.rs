@@ -206,6 +206,7 @@ async fn run_coordinator(world: &World, network: SharedNetwork, env: Env) -> Res
         restart: RestartPolicy {
             // Storage may fail for longer than a real user would wait.
             most_failures: 10_000,
+            most_losses: 10_000,
             first_backoff: Duration::from_millis(50),
             longest_backoff: Duration::from_millis(800),
         },
