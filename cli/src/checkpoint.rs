@@ -15,7 +15,7 @@ use std::{
 };
 use weir_engine::{
     checkpoint::{
-        CheckpointStore, Manifest,
+        CheckpointStore, Manifest, committed,
         manifest::{FileRef, OperatorState, SubtaskState, checksum},
     },
     ids::CheckpointId,
@@ -139,8 +139,9 @@ async fn list(arguments: &StoreArguments) -> Result<String, Failure> {
     for (name, store) in arguments.jobs().await? {
         let mut listed = Vec::new();
         for number in store.checkpoints().await? {
-            let committed = store.exists(&store.layout().committed(number)).await?;
-            listed.push(Listed { manifest: store.manifest(number).await?, committed });
+            let manifest = store.manifest(number).await?;
+            let committed = committed::is_marked(&store, number, manifest.attempt).await?;
+            listed.push(Listed { manifest, committed });
         }
         jobs.insert(name, listed);
     }

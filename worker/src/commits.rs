@@ -5,7 +5,7 @@ use crate::{attempt_host::Outbound, config::WorkerComponents};
 use weir_engine::{
     error::Result,
     graph::JobGraph,
-    ids::CheckpointId,
+    ids::{Attempt, CheckpointId},
     operator::{Committable, SweepScope},
     panics::caught,
     task::recovery::{self, Committers},
@@ -48,7 +48,8 @@ async fn execute(request: Request, components: &WorkerComponents) -> Result<u64>
             let store = (components.open_store)(&commit.storage, &graph.name)?;
             let committables: Vec<Committable> = wire::from_json(&commit.committables, "committables")?;
             let checkpoint = CheckpointId(commit.checkpoint);
-            recovery::commit(&store, &components.env, &committers, checkpoint, &committables).await?;
+            let attempt = Attempt(commit.manifest_attempt);
+            recovery::commit(&store, &components.env, &committers, checkpoint, attempt, &committables).await?;
             Ok(0)
         }
         Request::Sweep(sweep) => {

@@ -78,7 +78,12 @@ impl ControlPlane for ClusterControl {
         self.record(manifest).boxed()
     }
 
-    fn commit(&self, checkpoint: CheckpointId, committables: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+    fn commit(
+        &self,
+        checkpoint: CheckpointId,
+        attempt: Attempt,
+        committables: Vec<Committable>,
+    ) -> BoxFuture<'static, Result<()>> {
         let control = self.clone();
         async move {
             let committables = wire::to_json(&committables)?;
@@ -89,6 +94,7 @@ impl ControlPlane for ClusterControl {
                     graph: control.graph.clone(),
                     storage: control.context.settings.storage.clone(),
                     checkpoint: checkpoint.0,
+                    manifest_attempt: attempt.0,
                     committables: committables.clone(),
                 })
             };

@@ -3,7 +3,7 @@
 //! ```text
 //! jobs/<job>/attempts/<attempt>.json                      who claimed which attempt
 //! jobs/<job>/checkpoints/<n>/manifest.json                what checkpoint n consists of
-//! jobs/<job>/checkpoints/<n>/committed                    every committable of n is visible
+//! jobs/<job>/checkpoints/<n>/committed                    every committable of n is visible; of whose manifest
 //! jobs/<job>/state/<attempt>/<n>/<operator>-<k>.parquet   what subtask k of an operator wrote for checkpoint n
 //! ```
 

@@ -5,6 +5,7 @@
 //! the store ([`store`]): that is the commit point of a job that runs in one process → its committables are committed → older
 //! checkpoints are retired ([`retire`]).
 
+pub mod committed;
 pub mod draft;
 pub mod layout;
 pub mod manifest;

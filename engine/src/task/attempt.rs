@@ -45,11 +45,17 @@ pub trait ControlPlane: Send + Sync {
     /// When it cannot be taken down, or another owner has the job.
     fn completed<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<()>>;
 
-    /// Makes the committables of a completed checkpoint visible and marks that they are. Doing it again changes nothing.
+    /// Makes the committables of a completed checkpoint, whose manifest `attempt` wrote, visible and marks that they are. Doing it
+    /// again changes nothing.
     ///
     /// # Errors
     /// When a sink or storage refuses.
-    fn commit(&self, checkpoint: CheckpointId, committables: Vec<Committable>) -> BoxFuture<'static, Result<()>>;
+    fn commit(
+        &self,
+        checkpoint: CheckpointId,
+        attempt: Attempt,
+        committables: Vec<Committable>,
+    ) -> BoxFuture<'static, Result<()>>;
 
     /// Removes what dead attempts have staged in the job's sinks.
     ///
@@ -399,7 +405,7 @@ impl Driver {
             (self.settings.control.clone(), self.settings.store.clone(), self.settings.env.clone());
         let (retain, attempt) = (self.settings.graph.job.checkpoint.retain, self.settings.attempt);
         self.committing.spawn(async move {
-            control.commit(checkpoint, committables).await?;
+            control.commit(checkpoint, attempt, committables).await?;
             retire::retire(&store, &env, retain, attempt, false).await?;
             Ok(checkpoint)
         });
@@ -439,7 +445,7 @@ mod tests {
             std::future::pending().boxed()
         }
 
-        fn commit(&self, _: CheckpointId, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+        fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
             std::future::pending().boxed()
         }
 

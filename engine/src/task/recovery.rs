@@ -7,14 +7,13 @@
 
 use super::attempt::ControlPlane;
 use crate::{
-    checkpoint::{CheckpointStore, Manifest, manifest::FORMAT_VERSION, retire},
+    checkpoint::{CheckpointStore, Manifest, committed, manifest::FORMAT_VERSION, retire},
     env::Env,
     error::{EngineError, Result},
     graph::{JobGraph, NodeRole},
     ids::{Attempt, CheckpointId},
     operator::{CommitOutcome, Committable, Committer, Factory, SweepScope},
 };
-use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -36,9 +35,14 @@ impl ControlPlane for LocalControl {
         std::future::ready(Ok(())).boxed()
     }
 
-    fn commit(&self, checkpoint: CheckpointId, committables: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+    fn commit(
+        &self,
+        checkpoint: CheckpointId,
+        attempt: Attempt,
+        committables: Vec<Committable>,
+    ) -> BoxFuture<'static, Result<()>> {
         let (store, env, committers) = (self.store.clone(), self.env.clone(), self.committers.clone());
-        async move { commit(&store, &env, &committers, checkpoint, &committables).await }.boxed()
+        async move { commit(&store, &env, &committers, checkpoint, attempt, &committables).await }.boxed()
     }
 
     fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
@@ -91,19 +95,20 @@ pub fn check(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<
     Ok(())
 }
 
-/// Makes a checkpoint's committables visible, in order, and marks that they are. Doing it again changes nothing.
+/// Makes the committables visible, in order, that the manifest of `attempt` decided to, and marks that they are. Doing it again
+/// changes nothing.
 ///
 /// # Errors
-/// When a sink refuses.
+/// When a sink refuses, or the checkpoint was forgotten in a fresh start.
 pub async fn commit(
     store: &CheckpointStore,
     env: &Env,
     committers: &Committers,
     checkpoint: CheckpointId,
+    attempt: Attempt,
     committables: &[Committable],
 ) -> Result<()> {
-    let mark = store.layout().committed(checkpoint);
-    if store.exists(&mark).await? {
+    if committed::is_marked(store, checkpoint, attempt).await? {
         return Ok(());
     }
     env.crash_point("commit.started")?;
@@ -122,7 +127,7 @@ pub async fn commit(
         }
         env.crash_point("commit.one_done")?;
     }
-    store.create(env, &mark, Bytes::new()).await?;
+    committed::mark(store, env, checkpoint, attempt).await?;
     env.crash_point("commit.marked")
 }
 
@@ -167,7 +172,8 @@ async fn take_over(
             check(manifest, graph, definition)?;
             // Its creator may have died before it could take it down.
             control.completed(manifest).await?;
-            control.commit(manifest.checkpoint, manifest.to_commit().cloned().collect()).await?;
+            let committables = manifest.to_commit().cloned().collect();
+            control.commit(manifest.checkpoint, manifest.attempt, committables).await?;
         }
         env.crash_point("recovery.committed")?;
         let is_first = newest.is_none() && attempt == Attempt(1);
