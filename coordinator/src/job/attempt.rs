@@ -266,7 +266,8 @@ impl JobAttempt {
             let Some(newest) = self.store.newest().await? else { return Ok(()) };
             let control = ClusterControl::new(self.context.clone(), self.key.clone(), self.graph_json.clone());
             control.completed(&newest).await?;
-            control.commit(newest.checkpoint, newest.to_commit().cloned().collect()).await
+            let committables = newest.to_commit().cloned().collect();
+            control.commit(newest.checkpoint, newest.attempt, committables).await
         };
         let done = tokio::select! {
             biased;
