@@ -6,7 +6,7 @@ use crate::{
     job::{JobContext, LiveJobs, supervisor::Supervisor},
     metadata::{Command, Leadership, Metadata},
     publish::Publisher,
-    rpc::{self, ClientService, MAX_MESSAGE_BYTES, WorkerService},
+    rpc::{self, ClientService, WorkerService},
     status::StatusBoard,
     workers::Workers,
 };
@@ -95,7 +95,7 @@ impl Coordinator {
     }
 
     async fn serve_rpc(&self, listener: Box<dyn Listener>) -> Result<()> {
-        let limit = MAX_MESSAGE_BYTES;
+        let limit = transport::MAX_MESSAGE_BYTES;
         let workers = WorkerControlServer::new(self.worker_service()).max_decoding_message_size(limit);
         let clients = ClientServer::new(self.client_service()).max_decoding_message_size(limit);
         let env = self.context.components.env.clone();

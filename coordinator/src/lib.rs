@@ -16,6 +16,7 @@ pub mod metadata;
 pub mod publish;
 pub mod rpc;
 pub mod scheduler;
+mod secret;
 pub mod status;
 pub mod workers;
 

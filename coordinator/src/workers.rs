@@ -198,8 +198,8 @@ impl Workers {
         self.lose(&session.worker, Some(session.number), cause);
     }
 
-    /// Gives up workers that have not been heard for too long. A process that was frozen itself hears everybody first: it
-    /// does not call this before messages that wait have been read.
+    /// Gives up workers that have not been heard for too long. A coordinator that was frozen itself may give up workers whose
+    /// messages wait to be read: their jobs begin a new attempt, and nothing is lost.
     pub fn give_up_silent(&self, settings: &CoordinatorSettings) {
         let now = self.0.env.now();
         let is_silent = |worker: &&Worker| now - worker.heard > settings.heartbeat_timeout;

@@ -12,6 +12,9 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::{Channel, Endpoint, server::Connected};
 
+/// Largest message of any service, either way: graphs, acknowledgements with many files, pieces of snapshots.
+pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
+
 /// Opens a gRPC channel to `host:port`.
 ///
 /// # Errors

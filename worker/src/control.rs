@@ -28,9 +28,6 @@ use weir_proto::{
     v1::{self as pb, coordinator_message, worker_control_client::WorkerControlClient, worker_message::Kind},
 };
 
-/// Largest message on the control stream: graphs and acknowledgements with many files.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
-
 /// How long a coordinator may take to answer the call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -134,8 +131,8 @@ pub fn dialler(settings: &WorkerSettings, components: &WorkerComponents) -> Open
 async fn open_link(network: SharedNetwork, address: &str, registration: pb::Register) -> Result<ControlLink> {
     let channel = transport::connect(network, address, CONNECT_TIMEOUT).await.map_err(|status| from_status(&status))?;
     let mut client = WorkerControlClient::new(channel)
-        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+        .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
+        .max_encoding_message_size(transport::MAX_MESSAGE_BYTES);
     let (outbound, messages) = mpsc::unbounded_channel();
     // The coordinator answers the call when it has read it.
     let first = pb::WorkerMessage { kind: Some(Kind::Register(registration)) };

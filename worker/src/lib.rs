@@ -5,8 +5,9 @@
 //! completed checkpoint has decided ([`commits`]). It decides nothing itself, but for one thing: when it has not heard from
 //! its coordinator for the time of its lease, it stops its subtasks, before they can be taken for dead and replaced.
 //!
-//! Invariant: every effect of a subtask bears its attempt; a worker runs at most one attempt of a job, and none that is older
-//! than one it has been given.
+//! Invariant: every effect of a subtask bears its attempt; a worker takes on no attempt of a job that is older than one it has
+//! been given, and a new one waits for the one that it replaces (one that was canceled may
+//! still be ending).
 
 pub mod attempt_host;
 pub mod commits;

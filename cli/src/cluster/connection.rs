@@ -16,8 +16,6 @@ pub const DEFAULT_COORDINATOR: &str = "127.0.0.1:7070";
 
 /// How long a coordinator may take to answer the call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Largest message either way.
-const MAX_MESSAGE_BYTES: usize = 64 << 20;
 
 /// Which cluster.
 #[derive(Clone, Debug, Args)]
@@ -47,8 +45,8 @@ impl ConnectionArguments {
             match transport::connect(network.clone(), address, CONNECT_TIMEOUT).await {
                 Ok(channel) => {
                     let client = ClientClient::new(channel)
-                        .max_decoding_message_size(MAX_MESSAGE_BYTES)
-                        .max_encoding_message_size(MAX_MESSAGE_BYTES);
+                        .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
+                        .max_encoding_message_size(transport::MAX_MESSAGE_BYTES);
                     return Ok(Connection { client, secret });
                 }
                 Err(status) => refused.push(status.message().to_string()),

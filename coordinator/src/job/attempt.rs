@@ -112,7 +112,7 @@ impl JobAttempt {
     async fn try_run(&mut self, stop: StopSignal) -> Result<RunOutcome> {
         let env = self.context.components.env.clone();
         self.become_status(JobStatus::Restoring, format!("attempt {}", self.key.attempt)).await?;
-        let control = Arc::new(ClusterControl::new(self.context.clone(), self.key.clone(), self.graph_json.clone()));
+        let control = Arc::new(self.control());
         self.start_afresh_if_asked(&control).await?;
         self.check_storage().await?;
         let (graph, attempt) = (self.graph.clone(), self.key.attempt);
@@ -264,7 +264,7 @@ impl JobAttempt {
         let env = self.context.components.env.clone();
         let committing = async {
             let Some(newest) = self.store.newest().await? else { return Ok(()) };
-            let control = ClusterControl::new(self.context.clone(), self.key.clone(), self.graph_json.clone());
+            let control = self.control();
             control.completed(&newest).await?;
             let committables = newest.to_commit().cloned().collect();
             control.commit(newest.checkpoint, newest.attempt, committables).await
@@ -312,6 +312,12 @@ impl JobAttempt {
         }
         self.context.live.update(&self.key.job, |live| live.placement.clear());
         lost
+    }
+
+    /// Records and commits for this attempt.
+    fn control(&self) -> ClusterControl {
+        let (context, key) = (self.context.clone(), self.key.clone());
+        ClusterControl::new(context, key, self.graph_json.clone(), self.store.layout().clone())
     }
 
     fn workers(&self) -> BTreeSet<String> {

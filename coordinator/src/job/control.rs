@@ -5,7 +5,7 @@ use crate::metadata::{CheckpointStats, Command};
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeSet, time::Duration};
 use weir_engine::{
-    checkpoint::Manifest,
+    checkpoint::{Manifest, layout::Layout},
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
     operator::{Committable, SweepScope},
@@ -24,12 +24,13 @@ pub struct ClusterControl {
     key: AttemptKey,
     /// The job graph, as JSON.
     graph: bytes::Bytes,
+    layout: Layout,
 }
 
 impl ClusterControl {
     /// For an attempt of the job with this graph.
-    pub fn new(context: JobContext, key: AttemptKey, graph: bytes::Bytes) -> Self {
-        ClusterControl { context, key, graph }
+    pub fn new(context: JobContext, key: AttemptKey, graph: bytes::Bytes, layout: Layout) -> Self {
+        ClusterControl { context, key, graph, layout }
     }
 
     async fn record(&self, manifest: &Manifest) -> Result<()> {
@@ -39,7 +40,7 @@ impl ClusterControl {
             return Ok(());
         }
         let stats = CheckpointStats {
-            bytes: written(manifest, manifest.attempt, manifest.checkpoint),
+            bytes: written(manifest, &self.layout),
             duration_ms: manifest.duration_ms,
             completed_at_ms: manifest.completed_at_ms,
             last: manifest.last,
@@ -127,9 +128,8 @@ impl ControlPlane for ClusterControl {
 }
 
 /// Bytes of the state files that a checkpoint wrote itself.
-fn written(manifest: &Manifest, attempt: Attempt, checkpoint: CheckpointId) -> u64 {
-    // The folder of an attempt's checkpoint, as the layout names it.
-    let folder = format!("/{:010}/{:010}/", attempt.0, checkpoint.0);
-    let own: BTreeSet<_> = manifest.files().filter(|file| file.path.contains(&folder)).collect();
+fn written(manifest: &Manifest, layout: &Layout) -> u64 {
+    let folder = format!("{}/", layout.state_of(manifest.attempt, manifest.checkpoint));
+    let own: BTreeSet<_> = manifest.files().filter(|file| file.path.starts_with(&folder)).collect();
     own.iter().map(|file| file.bytes).sum()
 }

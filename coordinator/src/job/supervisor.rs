@@ -52,7 +52,7 @@ impl Supervisor {
     /// When the catalog cannot be reached, or this coordinator is not the one to decide any more.
     pub async fn run(mut self) -> Result<()> {
         loop {
-            let job = self.job()?;
+            let job = self.look(Job::clone)?;
             if job.status.is_terminal() {
                 self.context.live.update(&self.name, |live| *live = super::LiveJob::default());
                 return Ok(());
@@ -94,7 +94,7 @@ impl Supervisor {
             catalog.mark_unchanged();
             let asked = self.asked()?;
             // A stop asks for a last checkpoint, which takes an attempt; not where nothing has ever begun.
-            let has_begun = self.job()?.attempt.is_some();
+            let has_begun = self.look(|job| job.attempt.is_some())?;
             if asked == Asked::Cancel || asked == Asked::Stop && !has_begun {
                 return Ok(Slots::Asked(asked));
             }
@@ -193,7 +193,7 @@ impl Supervisor {
                 Asked::Stop => stop.stop(),
                 Asked::Nothing => {}
             }
-            if asked != Asked::Nothing && self.job()?.status == JobStatus::Running {
+            if asked != Asked::Nothing && self.status()? == JobStatus::Running {
                 self.become_status(JobStatus::Stopping, "asked by a user").await?;
             }
             catalog.changed().await.map_err(gone)?;
@@ -202,7 +202,7 @@ impl Supervisor {
 
     /// The end of an attempt that nobody stopped goes straight to FINISHED; others pass through STOPPING.
     async fn through_stopping(&self, cause: &str) -> Result<()> {
-        let status = self.job()?.status;
+        let status = self.status()?;
         match status {
             JobStatus::Running if self.asked()? == Asked::Nothing => Ok(()),
             JobStatus::Running | JobStatus::Restoring => self.become_status(JobStatus::Stopping, cause).await,
@@ -237,8 +237,7 @@ impl Supervisor {
     }
 
     fn asked(&self) -> Result<Asked> {
-        let job = self.job()?;
-        Ok(match (job.cancel_requested, job.stop) {
+        self.look(|job| match (job.cancel_requested, job.stop) {
             (true, _) => Asked::Cancel,
             (false, Some(stop)) if stop.drain => Asked::Drain,
             (false, Some(_)) => Asked::Stop,
@@ -246,14 +245,20 @@ impl Supervisor {
         })
     }
 
-    fn job(&self) -> Result<Job> {
+    fn status(&self) -> Result<JobStatus> {
+        self.look(|job| job.status)
+    }
+
+    /// Looks at the job as the catalog has it now, without a copy of its graph.
+    fn look<T>(&self, look: impl FnOnce(&Job) -> T) -> Result<T> {
         let catalog = self.context.metadata.catalog();
-        let job = catalog.job(&self.name).cloned();
-        job.ok_or_else(|| EngineError::internal(format!("job '{}' is not in the catalog any more", self.name)))
+        let job = catalog.job(&self.name);
+        job.map(look)
+            .ok_or_else(|| EngineError::internal(format!("job '{}' is not in the catalog any more", self.name)))
     }
 
     async fn become_status(&self, status: JobStatus, cause: impl Into<String>) -> Result<()> {
-        let attempt = self.job()?.attempt;
+        let attempt = self.look(|job| job.attempt)?;
         self.context.become_status(&self.name, attempt, status, cause).await
     }
 }

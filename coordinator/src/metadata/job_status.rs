@@ -17,9 +17,9 @@ use std::fmt;
 pub enum JobStatus {
     /// Submitted; it waits for its first slots. Left when they are there.
     Created,
-    /// Its slots are chosen, its subtasks are being deployed. Left when all of them stand.
+    /// Its slots are chosen, its next attempt is being claimed. Left when it is.
     Scheduled,
-    /// State is restored and what the restored checkpoint decided is committed. Left when that is done.
+    /// What the restored checkpoint decided is committed, subtasks are deployed, state is restored. Left when all of them stand.
     Restoring,
     /// It processes. Left when its input ends, a user stops it, or something fails.
     Running,

@@ -50,7 +50,7 @@ use redb::StorageBackend;
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::watch, task::JoinHandle};
 use weir_engine::{EngineError, Result, env::Env};
-use weir_proto::{net::SharedNetwork, v1::raft_server::RaftServer};
+use weir_proto::{net::SharedNetwork, transport, v1::raft_server::RaftServer};
 
 const NODE: &str = "node";
 /// No decision is larger.
@@ -226,7 +226,7 @@ impl Metadata {
             raft: Arc::downgrade(&self.raft),
             secret: self.settings.secret.clone(),
         };
-        RaftServer::new(service).max_decoding_message_size(network::MESSAGE_BYTES)
+        RaftServer::new(service).max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
     }
 
     /// Stops, and closes the disk: another one may open it when this returns.

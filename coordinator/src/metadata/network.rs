@@ -5,6 +5,7 @@
 //! once. (Its own way of waiting throws dice that cannot be seeded.)
 
 use super::raft_types::{Raft, TypeConfig};
+use crate::secret::is_secret;
 use openraft::{
     BasicNode, RaftNetwork, RaftNetworkFactory,
     error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError},
@@ -25,11 +26,9 @@ use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
 use weir_engine::env::Env;
 use weir_proto::{
     net::SharedNetwork,
+    transport,
     v1::{RaftMessage, raft_client::RaftClient, raft_server},
 };
-
-/// No message is larger; a snapshot travels in pieces.
-pub(super) const MESSAGE_BYTES: usize = 64 << 20;
 /// Header of every call: the cluster's shared secret.
 const SECRET: &str = "weir-secret-bin";
 /// Header of every call: the number of the coordinator that it is meant for.
@@ -115,9 +114,8 @@ impl Peer {
         let client = match &self.client {
             Some(client) => client.clone(),
             None => {
-                let channel =
-                    weir_proto::transport::connect(self.network.clone(), &self.address, option.soft_ttl()).await?;
-                let client = RaftClient::new(channel).max_decoding_message_size(MESSAGE_BYTES);
+                let channel = transport::connect(self.network.clone(), &self.address, option.soft_ttl()).await?;
+                let client = RaftClient::new(channel).max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
                 self.client.insert(client).clone()
             }
         };
@@ -165,7 +163,7 @@ impl RaftService {
     /// The log, and what the message says.
     fn admit<Q: DeserializeOwned>(&self, request: &Request<RaftMessage>) -> Result<(Arc<Raft>, Q), Status> {
         let shown = request.metadata().get_bin(SECRET).and_then(|value| value.to_bytes().ok());
-        if shown.as_deref() != Some(self.secret.as_bytes()) {
+        if !shown.is_some_and(|shown| is_secret(&shown, self.secret.as_bytes())) {
             return Err(Status::unauthenticated("the secret is not this cluster's"));
         }
         let target = request.metadata().get(TARGET).and_then(|value| value.to_str().ok());

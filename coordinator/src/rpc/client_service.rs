@@ -1,10 +1,11 @@
 //! Users come in here: submit, list, status, cancel, stop.
 
-use super::{is_secret, to_status};
+use super::to_status;
 use crate::{
     config::CoordinatorSettings,
     metadata::{Command, Metadata},
     publish::Publisher,
+    secret::is_secret,
 };
 use serde::Serialize;
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Client for ClientService {
 
 impl ClientService {
     fn check(&self, secret: &str) -> Result<(), Status> {
-        if !is_secret(secret, &self.settings.secret) {
+        if !is_secret(secret.as_bytes(), self.settings.secret.as_bytes()) {
             return Err(Status::permission_denied("the shared secret is another one; see --secret-file"));
         }
         if !self.metadata.leadership().borrow().is_leader() {

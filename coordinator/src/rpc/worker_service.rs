@@ -1,7 +1,6 @@
 //! Workers come in here: one stream each.
 
-use super::is_secret;
-use crate::{config::CoordinatorSettings, metadata::Metadata, workers::Workers};
+use crate::{config::CoordinatorSettings, metadata::Metadata, secret::is_secret, workers::Workers};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use std::{sync::Arc, time::Duration};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -83,7 +82,7 @@ impl WorkerService {
                 registration.worker, registration.protocol_version
             )));
         }
-        if !is_secret(&registration.secret, &self.settings.secret) {
+        if !is_secret(registration.secret.as_bytes(), self.settings.secret.as_bytes()) {
             return Err(Status::permission_denied(
                 "the shared secret is another one; give both sides the same --secret-file",
             ));

@@ -60,10 +60,14 @@ impl Layout {
         self.job.clone().join("state")
     }
 
+    /// All state files that an attempt wrote for a checkpoint.
+    pub fn state_of(&self, attempt: Attempt, checkpoint: CheckpointId) -> Path {
+        self.state().join(format!("{:0DIGITS$}", attempt.0)).join(number(checkpoint))
+    }
+
     /// The state file of one subtask of one operator.
     pub fn state_file(&self, attempt: Attempt, checkpoint: CheckpointId, operator: &str, subtask: usize) -> Path {
-        let attempt = format!("{:0DIGITS$}", attempt.0);
-        self.state().join(attempt).join(number(checkpoint)).join(format!("{operator}-{subtask}.parquet"))
+        self.state_of(attempt, checkpoint).join(format!("{operator}-{subtask}.parquet"))
     }
 
     /// The checkpoint that a path below [`Layout::checkpoints`] belongs to.

@@ -191,6 +191,7 @@ mod tests {
         forward.nodes[5].parallelism = 2;
         forward.nodes[3].parallelism = 1;
         assert!(ExecutionGraph::new(forward).unwrap_err().message.contains("differ in parallelism"));
+        assert!(ExecutionGraph::new(JobGraph::new("empty")).unwrap_err().message.contains("no nodes"));
         let mut twice = job();
         twice.nodes[1].id = "source".into();
         assert!(ExecutionGraph::new(twice).unwrap_err().message.contains("two nodes are called 'source'"));

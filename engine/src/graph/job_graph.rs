@@ -137,6 +137,9 @@ impl JobGraph {
         if self.max_parallelism == 0 {
             return refuse("max_parallelism must be at least 1".into());
         }
+        if self.nodes.is_empty() {
+            return refuse("it has no nodes: at least a source is needed".into());
+        }
         let mut ids = HashSet::new();
         for node in &self.nodes {
             if !ids.insert(&node.id) {

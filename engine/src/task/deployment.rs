@@ -62,7 +62,8 @@ impl RunningSubtasks {
         self.sources.clone()
     }
 
-    /// Ends them where they stand, as a crash would, and waits until none does anything any more.
+    /// Ends them where they stand, as a crash would, and waits until none processes any more. An upload that blocks a thread may
+    /// still write a file, which bears the attempt and is referred to by nobody.
     pub async fn abort(mut self) {
         self.tasks.shutdown().await;
     }

@@ -13,8 +13,8 @@
 //! consumer. Nothing on the way waits for a consumer, so a slow one holds up only its own channel, and what a connection
 //! queues is bounded by the sum of its channels' credits.
 //!
-//! Beside that: signals, which wait for no credit, are a few dozen bytes each, and a connection that takes none is closed after
-//! the keepalive timeout. A batch that waits to be written shares its buffers with what it was cut from. The encoder of a
+//! Beside that: signals, which wait for no credit, are a few dozen bytes each, and a connection from which nothing comes is
+//! closed after the keepalive timeout. A batch that waits to be written shares its buffers with what it was cut from. The encoder of a
 //! channel keeps the last dictionary of each dictionary column, the decoder the frame that brought it. A stranger costs a few
 //! KiB and two buffers of 64 KiB, and there are at most [`NetworkSettings::max_strangers`] of them.
 //!
