@@ -40,7 +40,9 @@ pub fn parse(name: &str, text: &str, settings: &[String], options: &CompileOptio
     mistakes.extend(unread);
     let (job, wrong) = compile(&builder.spec, options);
     // A value that could not be read is missing for the compiler too, which would say so once more.
-    let echo = |mistake: &Mistake| mistakes.iter().any(|known| is_echo(known, mistake));
+    // So are nodes, and what is said of the whole job then says nothing new.
+    let is_of_whole = |mistake: &Mistake| mistake.path == KeyPath::of(["job"]) && !mistakes.is_empty();
+    let echo = |mistake: &Mistake| is_of_whole(mistake) || mistakes.iter().any(|known| is_echo(known, mistake));
     let news: Vec<Mistake> = wrong.into_iter().filter(|mistake| !echo(mistake)).collect();
     mistakes.extend(news);
     let refused = mistakes.iter().any(|mistake| mistake.severity == Severity::Error);
