@@ -14,7 +14,7 @@ use weir_engine::{
     graph::Node,
     ids::CheckpointId,
     key_group::KeyGroupRange,
-    operator::{Collector, Committer, Factory, Operator, OperatorContext, Sink, Source},
+    operator::{Collector, Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
     state::Snapshot,
 };
 use weir_jobs::{CompileOptions, load};
@@ -76,8 +76,8 @@ impl Factory for Poisoned {
         Registry.sink(node, context)
     }
 
-    fn committer(&self, node: &Node, job: &str, env: &Env) -> Result<Arc<dyn Committer>> {
-        Registry.committer(node, job, env)
+    fn committer(&self, node: &Node, context: CommitterContext) -> Result<Arc<dyn Committer>> {
+        Registry.committer(node, context)
     }
 }
 

@@ -16,6 +16,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use weir_engine::{
     checkpoint::CheckpointStore,
     env::{CrashPlan, Env},
+    operator::Waits,
     task::{self, RunSettings, StopSignal, recovery},
 };
 use weir_jobs::Job;
@@ -78,14 +79,15 @@ pub fn environment() -> Result<Env, Failure> {
 async fn start_over(job: &Job, folder: &JobDir, store: &CheckpointStore, env: &Env) -> Result<(), Failure> {
     let mark = folder.starting_over();
     let failed = |error: std::io::Error| Failure::failed(format!("cannot write '{}': {error}", mark.display()));
-    let committers = recovery::committers(&job.graph, &Registry, env)?;
+    let committers = recovery::committers(&job.graph, &Registry, store, env, &Waits::default())?;
     std::fs::write(&mark, "").map_err(failed)?;
     // Whoever else runs the job finds itself replaced before anything of it goes.
-    store.claim_attempt(env).await?;
+    let attempt = store.claim_attempt(env).await?;
     let objects = store.remove_job().await?;
     let mut files = 0;
     for (sink, committer) in &committers {
-        files += committer.reset().await.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
+        let removed = committer.reset(attempt).await;
+        files += removed.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
     }
     tracing::info!(objects, files, "started over");
     std::fs::remove_file(&mark).map_err(failed)

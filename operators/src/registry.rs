@@ -12,9 +12,8 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use weir_engine::{
     EngineError, Result,
-    env::Env,
     graph::Node,
-    operator::{Committer, Factory, Operator, OperatorContext, Sink, Source},
+    operator::{Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
 };
 
 /// All operators, sources and sinks of this room.
@@ -56,10 +55,10 @@ impl Factory for Registry {
         }
     }
 
-    fn committer(&self, node: &Node, job: &str, env: &Env) -> Result<Arc<dyn Committer>> {
+    fn committer(&self, node: &Node, context: CommitterContext) -> Result<Arc<dyn Committer>> {
         match node.kind.as_str() {
-            "files" => files::committer(&node.config, job, &node.id, env),
-            "console" => Ok(console::committer(job, &node.id)),
+            "files" => files::committer(&node.config, &context),
+            "console" => Ok(console::committer(&context)),
             _ => Err(unknown(node, "sink")),
         }
     }

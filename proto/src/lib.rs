@@ -19,4 +19,4 @@ pub mod v1 {
 }
 
 /// The version that a worker and its coordinator must share.
-pub const PROTOCOL_VERSION: u32 = 1;
+pub const PROTOCOL_VERSION: u32 = 2;

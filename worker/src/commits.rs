@@ -3,10 +3,11 @@
 
 use crate::{attempt_host::Outbound, config::WorkerComponents};
 use weir_engine::{
+    checkpoint::CheckpointStore,
     error::Result,
     graph::JobGraph,
     ids::{Attempt, CheckpointId},
-    operator::{Committable, SweepScope},
+    operator::{Committable, SweepScope, Waits},
     panics::caught,
     task::recovery::{self, Committers},
     wire::{self, AttemptKey},
@@ -44,8 +45,7 @@ pub async fn serve(request: Request, components: WorkerComponents, outbound: Out
 async fn execute(request: Request, components: &WorkerComponents) -> Result<u64> {
     match request {
         Request::Commit(commit) => {
-            let (graph, committers) = open(&commit.graph, components)?;
-            let store = (components.open_store)(&commit.storage, &graph.name)?;
+            let (store, committers) = open(&commit.graph, &commit.storage, components)?;
             let committables: Vec<Committable> = wire::from_json(&commit.committables, "committables")?;
             let checkpoint = CheckpointId(commit.checkpoint);
             let attempt = Attempt(commit.manifest_attempt);
@@ -53,25 +53,28 @@ async fn execute(request: Request, components: &WorkerComponents) -> Result<u64>
             Ok(0)
         }
         Request::Sweep(sweep) => {
-            let (_, committers) = open(&sweep.graph, components)?;
+            let (_, committers) = open(&sweep.graph, &sweep.storage, components)?;
             let keep: Vec<Committable> = wire::from_json(&sweep.keep, "committables")?;
             let attempt = AttemptKey::try_from(sweep.attempt)?.attempt;
             recovery::sweep(&committers, &SweepScope { attempt, keep }).await
         }
         Request::Reset(reset) => {
-            let (_, committers) = open(&reset.graph, components)?;
+            let (_, committers) = open(&reset.graph, &reset.storage, components)?;
+            let attempt = AttemptKey::try_from(reset.attempt)?.attempt;
             let mut removed = 0;
             for (sink, committer) in &committers {
-                removed +=
-                    committer.reset().await.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
+                let reset = committer.reset(attempt).await;
+                removed += reset.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
             }
             Ok(removed)
         }
     }
 }
 
-fn open(graph: &[u8], components: &WorkerComponents) -> Result<(JobGraph, Committers)> {
+fn open(graph: &[u8], storage: &str, components: &WorkerComponents) -> Result<(CheckpointStore, Committers)> {
     let graph: JobGraph = wire::from_json(graph, "a job graph")?;
-    let committers = recovery::committers(&graph, components.factory.as_ref(), &components.env)?;
-    Ok((graph, committers))
+    let store = (components.open_store)(storage, &graph.name)?;
+    let waits = Waits::default();
+    let committers = recovery::committers(&graph, components.factory.as_ref(), &store, &components.env, &waits)?;
+    Ok((store, committers))
 }

@@ -17,8 +17,8 @@ use weir_engine::{
     ids::{Attempt, CheckpointId},
     key_group::KeyGroupRange,
     operator::{
-        Collector, CommitOutcome, Committable, Committer, Factory, Operator, OperatorContext, Sink, Source,
-        SourceEvent, SplitState, SweepScope,
+        Collector, CommitOutcome, Committable, Committer, CommitterContext, Factory, Operator, OperatorContext, Sink,
+        Source, SourceEvent, SplitState, SweepScope, Waits,
     },
     state::{Change, Snapshot},
 };
@@ -113,22 +113,26 @@ impl Factory for MutantFactory {
     }
 
     fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
-        let committer = self.inner.committer(node, &context.job, &context.env)?;
+        let committer = self.inner.committer(
+            node,
+            CommitterContext {
+                job: context.job.clone(),
+                sink: node.id.clone(),
+                env: context.env.clone(),
+                staging: context.staging.clone(),
+                waits: Waits::default(),
+            },
+        )?;
         let (attempt, mutant) = (context.attempt, self.mutant);
         let inner = self.inner.sink(node, context)?;
         Ok(Box::new(MutantSink { inner, committer, mutant, attempt, behind: Arc::default(), kept: None }))
     }
 
-    fn committer(&self, node: &Node, job: &str, env: &Env) -> Result<Arc<dyn Committer>> {
-        let inner = self.inner.committer(node, job, env)?;
+    fn committer(&self, node: &Node, context: CommitterContext) -> Result<Arc<dyn Committer>> {
+        let env = context.env.clone();
+        let inner = self.inner.committer(node, context)?;
         let folder = PathBuf::from(node.config["path"].as_str().unwrap_or_default());
-        Ok(Arc::new(MutantCommitter {
-            inner,
-            mutant: self.mutant,
-            folder,
-            env: env.clone(),
-            commits: Default::default(),
-        }))
+        Ok(Arc::new(MutantCommitter { inner, mutant: self.mutant, folder, env, commits: Default::default() }))
     }
 }
 
@@ -263,9 +267,7 @@ impl Sink for MutantSink {
                     std::mem::swap(&mut *behind, &mut staged);
                 }
                 Mutant::SinkCommitsEarly => {
-                    for one in &staged {
-                        committer.commit(one).await?;
-                    }
+                    committer.commit(checkpoint, &staged).await?;
                 }
                 _ => {}
             }
@@ -301,34 +303,50 @@ struct MutantCommitter {
     commits: std::sync::atomic::AtomicU64,
 }
 
-impl Committer for MutantCommitter {
-    fn commit<'a>(&'a self, committable: &'a Committable) -> BoxFuture<'a, Result<CommitOutcome>> {
-        async move {
-            let path = committable.payload["path"].as_str().unwrap_or_default().to_owned();
-            let fresh = format!("again-{:x}-{path}", self.env.nonce());
-            match self.mutant {
-                Mutant::SkipsRepeatedCommits => {
-                    let commits = self.commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-                    let attempt = committable.payload["staged"].as_str().and_then(|staged| staged.split('/').nth(2));
-                    if commits == 0 && attempt != Some("1") {
-                        return Ok(CommitOutcome::AlreadyDone);
-                    }
-                    self.inner.commit(committable).await
+impl MutantCommitter {
+    async fn commit_one(&self, checkpoint: CheckpointId, committable: &Committable) -> Result<CommitOutcome> {
+        let path = committable.payload["path"].as_str().unwrap_or_default().to_owned();
+        let fresh = format!("again-{:x}-{path}", self.env.nonce());
+        match self.mutant {
+            Mutant::SkipsRepeatedCommits => {
+                let commits = self.commits.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                let attempt = committable.payload["staged"].as_str().and_then(|staged| staged.split('/').nth(2));
+                if commits == 0 && attempt != Some("1") {
+                    return Ok(CommitOutcome::AlreadyDone);
                 }
-                Mutant::CommitsUnderFreshNames => {
-                    let mut renamed = committable.clone();
-                    renamed.payload["path"] = fresh.into();
-                    self.inner.commit(&renamed).await
-                }
-                Mutant::CommitsTwice => {
-                    let outcome = self.inner.commit(committable).await?;
-                    if outcome == CommitOutcome::AlreadyDone {
-                        std::fs::copy(self.folder.join(&path), self.folder.join(fresh))?;
-                    }
-                    Ok(outcome)
-                }
-                _ => self.inner.commit(committable).await,
+                self.inner.commit(checkpoint, std::slice::from_ref(committable)).await
             }
+            Mutant::CommitsUnderFreshNames => {
+                let mut renamed = committable.clone();
+                renamed.payload["path"] = fresh.into();
+                self.inner.commit(checkpoint, &[renamed]).await
+            }
+            Mutant::CommitsTwice => {
+                let outcome = self.inner.commit(checkpoint, std::slice::from_ref(committable)).await?;
+                if outcome == CommitOutcome::AlreadyDone {
+                    std::fs::copy(self.folder.join(&path), self.folder.join(fresh))?;
+                }
+                Ok(outcome)
+            }
+            _ => self.inner.commit(checkpoint, std::slice::from_ref(committable)).await,
+        }
+    }
+}
+
+impl Committer for MutantCommitter {
+    fn commit<'a>(
+        &'a self,
+        checkpoint: CheckpointId,
+        committables: &'a [Committable],
+    ) -> BoxFuture<'a, Result<CommitOutcome>> {
+        async move {
+            let mut outcome = CommitOutcome::AlreadyDone;
+            for committable in committables {
+                if self.commit_one(checkpoint, committable).await? == CommitOutcome::Done {
+                    outcome = CommitOutcome::Done;
+                }
+            }
+            Ok(outcome)
         }
         .boxed()
     }
@@ -337,7 +355,7 @@ impl Committer for MutantCommitter {
         self.inner.sweep(scope)
     }
 
-    fn reset(&self) -> BoxFuture<'_, Result<u64>> {
-        self.inner.reset()
+    fn reset(&self, attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
+        self.inner.reset(attempt)
     }
 }

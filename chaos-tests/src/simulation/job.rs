@@ -19,7 +19,9 @@ use std::{
 use weir_engine::{
     env::{Env, Moment},
     graph::{JobGraph, Node},
-    operator::{Committer, Factory, Operator, OperatorContext, Sink, Source, SourceEvent, SplitState},
+    operator::{
+        Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source, SourceEvent, SplitState,
+    },
 };
 use weir_operators::memory_stores::{Provided, provide};
 
@@ -158,8 +160,8 @@ impl Factory for SlowFactory {
         self.inner.sink(node, context)
     }
 
-    fn committer(&self, node: &Node, job: &str, env: &Env) -> weir_engine::Result<Arc<dyn Committer>> {
-        self.inner.committer(node, job, env)
+    fn committer(&self, node: &Node, context: CommitterContext) -> weir_engine::Result<Arc<dyn Committer>> {
+        self.inner.committer(node, context)
     }
 }
 

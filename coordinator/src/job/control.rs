@@ -68,8 +68,14 @@ impl ClusterControl {
     /// # Errors
     /// When a sink refuses.
     pub async fn reset(&self, graph: bytes::Bytes) -> Result<u64> {
-        let reset =
-            |request| Kind::Reset(pb::Reset { request, attempt: Some((&self.key).into()), graph: graph.clone() });
+        let reset = |request| {
+            Kind::Reset(pb::Reset {
+                request,
+                attempt: Some((&self.key).into()),
+                graph: graph.clone(),
+                storage: self.context.settings.storage.clone(),
+            })
+        };
         self.request(reset).await
     }
 }
@@ -118,6 +124,7 @@ impl ControlPlane for ClusterControl {
                     attempt: Some((&control.key).into()),
                     graph: control.graph.clone(),
                     keep: keep.clone(),
+                    storage: control.context.settings.storage.clone(),
                 })
             };
             control.request(sweep).await?;

@@ -5,6 +5,7 @@
 //! jobs/<job>/checkpoints/<n>/manifest.json                what checkpoint n consists of
 //! jobs/<job>/checkpoints/<n>/committed                    every committable of n is visible; of whose manifest
 //! jobs/<job>/state/<attempt>/<n>/<operator>-<k>.parquet   what subtask k of an operator wrote for checkpoint n
+//! jobs/<job>/staged/<attempt>/<sink>/<name>               rows that a sink staged and a commit will take away
 //! ```
 
 use crate::ids::{Attempt, CheckpointId};
@@ -70,6 +71,23 @@ impl Layout {
         self.state_of(attempt, checkpoint).join(format!("{operator}-{subtask}.parquet"))
     }
 
+    /// Everything that sinks have staged.
+    pub fn staging(&self) -> Path {
+        self.job.clone().join("staged")
+    }
+
+    /// What a sink staged under a name in an attempt.
+    pub fn staged(&self, attempt: Attempt, sink: &str, name: &str) -> Path {
+        self.staging().join(format!("{:0DIGITS$}", attempt.0)).join(sink).join(name)
+    }
+
+    /// The attempt and the sink that a path below [`Layout::staging`] belongs to.
+    pub fn staged_by(&self, path: &Path) -> Option<(Attempt, String)> {
+        let mut parts = path.prefix_match(&self.staging())?;
+        let attempt = parts.next()?.as_ref().parse().ok().map(Attempt)?;
+        Some((attempt, parts.next()?.as_ref().to_string()))
+    }
+
     /// The checkpoint that a path below [`Layout::checkpoints`] belongs to.
     pub fn checkpoint_of(&self, path: &Path) -> Option<CheckpointId> {
         let mut parts = path.prefix_match(&self.checkpoints())?;
@@ -108,5 +126,9 @@ mod tests {
         assert_eq!(layout.writer_of(&state), Some(Attempt(3)));
         assert_eq!(layout.attempt_of(&layout.attempt(Attempt(3))), Some(Attempt(3)));
         assert_eq!(layout.checkpoint_of(&state), None);
+        let staged = layout.staged(Attempt(3), "sink.store", "0-12-0.arrow");
+        assert_eq!(staged.as_ref(), "root/jobs/ad-click/staged/0000000003/sink.store/0-12-0.arrow");
+        assert_eq!(layout.staged_by(&staged), Some((Attempt(3), "sink.store".into())));
+        assert_eq!(layout.staged_by(&state), None);
     }
 }

@@ -11,10 +11,12 @@ pub mod layout;
 pub mod manifest;
 pub mod pending;
 pub mod retire;
+pub mod staging;
 pub mod state_cache;
 pub mod state_file;
 pub mod store;
 
 pub use manifest::Manifest;
+pub use staging::Staging;
 pub use state_cache::StateCache;
 pub use store::{CheckpointStore, OpenStore};

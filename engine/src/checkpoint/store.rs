@@ -6,7 +6,7 @@
 use super::{
     draft::Draft,
     layout::Layout,
-    manifest::{FileRef, Manifest},
+    manifest::{FileRef, Manifest, checksum},
     state_cache::StateCache,
     state_file::{self, SegmentLedger},
 };
@@ -87,6 +87,11 @@ impl CheckpointStore {
         }
     }
 
+    /// In memory, for a single job, as tests want it.
+    pub fn in_memory(job: &str) -> Self {
+        CheckpointStore::over(Arc::new(object_store::memory::InMemory::new()), job)
+    }
+
     /// The same, with recent state files on a local disk, too. A folder or memory as storage is near already and goes without.
     pub fn with_cache(self, cache: StateCache) -> Self {
         let is_near = self.local.is_some() || self.url.starts_with("memory:");
@@ -158,6 +163,18 @@ impl CheckpointStore {
     pub async fn read(&self, path: &Path) -> Result<Bytes> {
         match self.store.get(path).await {
             Ok(found) => found.bytes().await.map_err(|error| self.failed("read", path, &error)),
+            Err(error) => Err(self.failed("read", path, &error)),
+        }
+    }
+
+    /// The content of an object, if it is there.
+    ///
+    /// # Errors
+    /// When the store does not say.
+    pub async fn find(&self, path: &Path) -> Result<Option<Bytes>> {
+        match self.store.get(path).await {
+            Ok(found) => found.bytes().await.map(Some).map_err(|error| self.failed("read", path, &error)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed("read", path, &error)),
         }
     }
@@ -258,6 +275,19 @@ impl CheckpointStore {
     pub async fn newest_attempt(&self) -> Result<Option<Attempt>> {
         let claimed = self.list(&self.layout.attempts()).await?;
         Ok(claimed.iter().filter_map(|path| self.layout.attempt_of(path)).max())
+    }
+
+    /// What tells this job in this storage from the same job in any other: the checksum of the oldest claim, which is never
+    /// removed.
+    ///
+    /// # Errors
+    /// When the store refuses, or no attempt was ever claimed.
+    pub async fn identity(&self) -> Result<String> {
+        let claimed = self.list(&self.layout.attempts()).await?;
+        let oldest = claimed.iter().find(|path| self.layout.attempt_of(path).is_some()).ok_or_else(|| {
+            EngineError::internal(format!("storage '{}': no attempt of '{}' was claimed", self.url, self.layout.job()))
+        })?;
+        Ok(checksum(&self.read(oldest).await?))
     }
 
     /// The numbers of all completed checkpoints that are still there, oldest first.

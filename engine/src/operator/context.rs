@@ -1,6 +1,7 @@
 //! What an operator is told about where it runs, and the counters it keeps.
 
-use crate::{element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
+use super::waits::Waits;
+use crate::{checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
 use std::{
     collections::BTreeMap,
     sync::{
@@ -30,6 +31,8 @@ pub struct OperatorContext {
     pub env: Env,
     /// Counters of this instance; they are part of every checkpoint and continue after a restore.
     pub counters: Counters,
+    /// Where a sink stages what its target cannot hold unseen.
+    pub staging: Staging,
     /// Records that the last attempt failed on: a source gives them out one by one, so that the next failure names one.
     pub suspect: Option<Arc<Origin>>,
 }
@@ -48,7 +51,36 @@ impl OperatorContext {
             attempt: Attempt(1),
             env: Env::default(),
             counters: Counters::default(),
+            staging: Staging::in_memory(job, operator),
             suspect: None,
+        }
+    }
+}
+
+/// What a committer is told: it belongs to no subtask and no attempt.
+#[derive(Clone, Debug)]
+pub struct CommitterContext {
+    /// The job's name.
+    pub job: String,
+    /// The sink's node id, such as `sink.counts`.
+    pub sink: String,
+    /// Time and chance.
+    pub env: Env,
+    /// What the sink has staged.
+    pub staging: Staging,
+    /// Where the committer says that it waits for its target.
+    pub waits: Waits,
+}
+
+impl CommitterContext {
+    /// For a sink alone, as tests want it.
+    pub fn single(job: &str, sink: &str) -> Self {
+        CommitterContext {
+            job: job.into(),
+            sink: sink.into(),
+            env: Env::default(),
+            staging: Staging::in_memory(job, sink),
+            waits: Waits::default(),
         }
     }
 }

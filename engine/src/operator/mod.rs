@@ -7,14 +7,15 @@
 mod context;
 mod sink;
 mod source;
+mod waits;
 
-pub use context::{Counter, Counters, OperatorContext};
+pub use context::{CommitterContext, Counter, Counters, OperatorContext};
 pub use sink::{CommitOutcome, Committable, Committer, Sink, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};
+pub use waits::{Wait, Waits};
 
 use crate::{
     element::{Batch, Port},
-    env::Env,
     error::Result,
     graph::Node,
     ids::CheckpointId,
@@ -128,5 +129,5 @@ pub trait Factory: Send + Sync {
     ///
     /// # Errors
     /// When the configuration does not fit or the target cannot be opened.
-    fn committer(&self, node: &Node, job: &str, env: &Env) -> Result<Arc<dyn Committer>>;
+    fn committer(&self, node: &Node, context: CommitterContext) -> Result<Arc<dyn Committer>>;
 }

@@ -5,7 +5,7 @@ use crate::{
     error::Result,
     ids::{Attempt, CheckpointId},
 };
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 
 /// Where rows go out, in one subtask.
@@ -46,11 +46,27 @@ pub enum CommitOutcome {
 
 /// Makes staged results visible. Executes decisions that are final, so anyone may, at any time, again and again.
 pub trait Committer: Send + Sync {
-    /// Makes one committable visible.
+    /// Makes ready what the first commit needs, before anything of an attempt runs: a target that can never take the rows is
+    /// told of here, not hours later.
+    ///
+    /// # Errors
+    /// When the target refuses, or is not what the sink needs.
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    /// Makes visible what all subtasks of the sink have staged for one checkpoint; in one step, where the target knows such.
+    /// `committables` are all of them, at least one, and come in the same order each time.
+    ///
+    /// Waits where the target is down, for as long as it is.
     ///
     /// # Errors
     /// When the target refuses, or what was staged is gone without being visible.
-    fn commit<'a>(&'a self, committable: &'a Committable) -> BoxFuture<'a, Result<CommitOutcome>>;
+    fn commit<'a>(
+        &'a self,
+        checkpoint: CheckpointId,
+        committables: &'a [Committable],
+    ) -> BoxFuture<'a, Result<CommitOutcome>>;
 
     /// Removes what attempts before `scope.attempt` have staged and no checkpoint will commit.
     ///
@@ -58,11 +74,12 @@ pub trait Committer: Send + Sync {
     /// When the target refuses.
     fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>>;
 
-    /// Removes everything that this job's sink has ever made visible or staged: the user asked for a fresh start.
+    /// Removes everything that this job's sink has ever made visible or staged: the user asked for a fresh start, which
+    /// `attempt` makes. Where the target can tell, it refuses from now on what attempts before that one have staged.
     ///
     /// # Errors
     /// When the target refuses.
-    fn reset(&self) -> BoxFuture<'_, Result<u64>>;
+    fn reset(&self, attempt: Attempt) -> BoxFuture<'_, Result<u64>>;
 }
 
 /// What a sweep may remove: leftovers of attempts older than `attempt` that are not in `keep`.

@@ -10,7 +10,7 @@ use crate::{
     channel::{
         ChannelReceiver, ChannelSender, InputGate, LocalSender, ResultPartition, RowPartitioner, local_channels,
     },
-    checkpoint::Manifest,
+    checkpoint::{Manifest, Staging},
     error::Result,
     graph::{ExecutionGraph, NodeRole, Partitioner},
     ids::{ChannelId, SubtaskId},
@@ -134,6 +134,7 @@ fn build_chain(
             attempt: services.attempt,
             env: services.env.clone(),
             counters: counters.clone(),
+            staging: Staging::new(services.store.clone(), &node.id),
             suspect: services.suspect.clone(),
         };
         let body = match node.role {

@@ -63,7 +63,8 @@ pub async fn run(
     let attempt = store.claim_attempt(&env).await?;
     observer.update(|run| run.attempt = Some(attempt));
     env.crash_point("attempt.claimed")?;
-    let committers = Arc::new(recovery::committers(&graph.job, factory.as_ref(), &env)?);
+    let committers = recovery::committers(&graph.job, factory.as_ref(), &store, &env, observer.waits())?;
+    let committers = Arc::new(committers);
     let control: Arc<dyn ControlPlane> = Arc::new(LocalControl { store: store.clone(), env: env.clone(), committers });
     let newest = recovery::recover(&store, &env, control.as_ref(), &graph.job, &definition, attempt).await?;
     observer.update(|run| run.restored = newest.as_ref().map(|manifest| manifest.checkpoint));

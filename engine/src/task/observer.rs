@@ -5,7 +5,7 @@ use crate::{
     element::{Origin, WATERMARK_MIN},
     error::{EngineError, ErrorKind},
     ids::{Attempt, CheckpointId, SubtaskId},
-    operator::Counters,
+    operator::{Counters, Waits},
 };
 use std::{
     collections::BTreeMap,
@@ -24,6 +24,7 @@ pub struct Observer {
     run: Mutex<RunStatus>,
     longest_step_us: AtomicU64,
     state_bytes: AtomicU64,
+    waits: Waits,
 }
 
 /// What one subtask shows of itself.
@@ -167,6 +168,11 @@ impl Observer {
                 operators: operators(*id),
             })
             .collect()
+    }
+
+    /// Which sinks wait for their targets.
+    pub fn waits(&self) -> &Waits {
+        &self.waits
     }
 
     /// Where the run stands.

@@ -7,12 +7,12 @@
 
 use super::attempt::ControlPlane;
 use crate::{
-    checkpoint::{CheckpointStore, Manifest, committed, manifest::FORMAT_VERSION, retire},
+    checkpoint::{CheckpointStore, Manifest, Staging, committed, manifest::FORMAT_VERSION, retire},
     env::Env,
     error::{EngineError, Result},
     graph::{JobGraph, NodeRole},
     ids::{Attempt, CheckpointId},
-    operator::{CommitOutcome, Committable, Committer, Factory, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, Factory, SweepScope, Waits},
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeMap, sync::Arc};
@@ -55,11 +55,24 @@ impl ControlPlane for LocalControl {
 ///
 /// # Errors
 /// When a sink's configuration does not fit or its target cannot be opened.
-pub fn committers(graph: &JobGraph, factory: &dyn Factory, env: &Env) -> Result<Committers> {
+pub fn committers(
+    graph: &JobGraph,
+    factory: &dyn Factory,
+    store: &CheckpointStore,
+    env: &Env,
+    waits: &Waits,
+) -> Result<Committers> {
     let sinks = graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
     sinks
         .map(|node| {
-            let committer = factory.committer(node, &graph.name, env).map_err(|error| error.context(&node.id))?;
+            let context = CommitterContext {
+                job: graph.name.clone(),
+                sink: node.id.clone(),
+                env: env.clone(),
+                staging: Staging::new(store.clone(), &node.id),
+                waits: waits.clone(),
+            };
+            let committer = factory.committer(node, context).map_err(|error| error.context(&node.id))?;
             Ok((node.id.clone(), committer))
         })
         .collect()
@@ -112,23 +125,32 @@ pub async fn commit(
         return Ok(());
     }
     env.crash_point("commit.started")?;
-    for committable in committables {
-        let committer = committers.get(&committable.sink).ok_or_else(|| {
+    for ((checkpoint, sink), committables) in by_checkpoint_and_sink(committables) {
+        let committer = committers.get(sink).ok_or_else(|| {
             EngineError::definition(format!(
-                "checkpoint {checkpoint} holds results for the sink '{}', which the definition no longer has",
-                committable.sink
+                "checkpoint {checkpoint} holds results for the sink '{sink}', which the definition no longer has"
             ))
         })?;
-        let outcome = committer.commit(committable).await.map_err(|error| {
-            error.context(format!("committing checkpoint {} of '{}'", committable.checkpoint, committable.sink))
-        })?;
+        let committed = committer.commit(checkpoint, &committables).await;
+        let outcome =
+            committed.map_err(|error| error.context(format!("committing checkpoint {checkpoint} of '{sink}'")))?;
         if outcome == CommitOutcome::AlreadyDone {
-            tracing::debug!(sink = committable.sink, %checkpoint, "was committed before");
+            tracing::debug!(sink, %checkpoint, "was committed before");
         }
         env.crash_point("commit.one_done")?;
     }
     committed::mark(store, env, checkpoint, attempt).await?;
     env.crash_point("commit.marked")
+}
+
+/// What belongs to one commit, in the order of checkpoints.
+fn by_checkpoint_and_sink(committables: &[Committable]) -> BTreeMap<(CheckpointId, &str), Vec<Committable>> {
+    let mut groups: BTreeMap<_, Vec<Committable>> = BTreeMap::new();
+    for committable in committables {
+        let group = groups.entry((committable.checkpoint, committable.sink.as_str())).or_default();
+        group.push(committable.clone());
+    }
+    groups
 }
 
 /// What a new attempt does before anything of it runs: finishes what the newest checkpoint decided, makes sure that no former
@@ -211,13 +233,15 @@ fn unchanged(newest: Option<Manifest>, env: &Env, graph: &JobGraph, definition: 
     }
 }
 
-/// Removes what dead attempts have staged. None of them can complete a checkpoint any more: see [`recover`]. Returns how much.
+/// Makes every sink ready, and removes what dead attempts have staged. None of them can complete a checkpoint any more: see
+/// [`recover`]. Returns how much was removed.
 ///
 /// # Errors
 /// When a sink refuses.
 pub async fn sweep(committers: &Committers, scope: &SweepScope) -> Result<u64> {
     let mut removed = 0;
     for (sink, committer) in committers {
+        committer.prepare().await.map_err(|error| error.context(sink))?;
         let swept = committer.sweep(scope).await.map_err(|error| error.context(format!("sweeping '{sink}'")))?;
         if swept > 0 {
             tracing::info!(sink, swept, "removed what dead attempts had staged");

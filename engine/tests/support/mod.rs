@@ -18,7 +18,7 @@ use weir_engine::{
     error::EngineError,
     graph::{CheckpointSettings, JobGraph, Node, NodeRole, Partitioner},
     hash::hash_integer,
-    ids::CheckpointId,
+    ids::{Attempt, CheckpointId},
     key_group::{KeyGroupRange, key_group_of},
     operator::*,
     state::{Change, Segment, Snapshot, StateRows},
@@ -89,7 +89,7 @@ impl Factory for TestFactory {
         Ok(Box::new(TestSink { sink: node.id.clone(), context, sinks: self.0.clone(), rows: Vec::new() }))
     }
 
-    fn committer(&self, node: &Node, _: &str, _: &Env) -> Result<Arc<dyn Committer>> {
+    fn committer(&self, node: &Node, _: CommitterContext) -> Result<Arc<dyn Committer>> {
         Ok(Arc::new(TestCommitter { sink: node.id.clone(), sinks: self.0.clone() }))
     }
 }
@@ -198,6 +198,21 @@ struct Target {
     visible: BTreeMap<String, Vec<(i64, i64)>>,
 }
 
+impl Target {
+    /// `false`: it was visible already.
+    fn commit(&mut self, committable: &Committable) -> Result<bool> {
+        let text = |name: &str| committable.payload[name].as_str().unwrap().to_string();
+        match self.staged.remove(&text("staged")) {
+            Some(rows) => {
+                assert!(self.visible.insert(text("final"), rows).is_none(), "committed under a name that was taken");
+                Ok(true)
+            }
+            None if self.visible.contains_key(&text("final")) => Ok(false),
+            None => Err(EngineError::io(format!("{} is lost", text("staged")))),
+        }
+    }
+}
+
 impl Sinks {
     /// Every number is visible once, and every key's sum is right.
     pub fn check(&self, numbers: i64) {
@@ -257,21 +272,20 @@ struct TestCommitter {
 }
 
 impl Committer for TestCommitter {
-    fn commit<'a>(&'a self, committable: &'a Committable) -> BoxFuture<'a, Result<CommitOutcome>> {
-        let text = |name: &str| committable.payload[name].as_str().unwrap().to_string();
+    fn commit<'a>(
+        &'a self,
+        checkpoint: CheckpointId,
+        committables: &'a [Committable],
+    ) -> BoxFuture<'a, Result<CommitOutcome>> {
         Box::pin(async move {
-            let mut target = self.sinks.0.lock().unwrap();
-            match target.staged.remove(&text("staged")) {
-                Some(rows) => {
-                    assert!(
-                        target.visible.insert(text("final"), rows).is_none(),
-                        "committed under a name that was taken"
-                    );
-                    Ok(CommitOutcome::Done)
+            let mut outcome = CommitOutcome::AlreadyDone;
+            for committable in committables {
+                assert_eq!((committable.checkpoint, &committable.sink), (checkpoint, &self.sink));
+                if self.sinks.0.lock().unwrap().commit(committable)? {
+                    outcome = CommitOutcome::Done;
                 }
-                None if target.visible.contains_key(&text("final")) => Ok(CommitOutcome::AlreadyDone),
-                None => Err(EngineError::io(format!("{} is lost", text("staged")))),
             }
+            Ok(outcome)
         })
     }
 
@@ -289,7 +303,7 @@ impl Committer for TestCommitter {
         })
     }
 
-    fn reset(&self) -> BoxFuture<'_, Result<u64>> {
+    fn reset(&self, _: Attempt) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async { Ok(0) })
     }
 }

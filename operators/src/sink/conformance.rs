@@ -2,7 +2,7 @@
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMillisecondArray};
 use futures::future::BoxFuture;
-use std::{ops::Range, sync::Arc};
+use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use weir_engine::{
     element::Batch,
     ids::{Attempt, CheckpointId},
@@ -79,9 +79,15 @@ fn through_a_manifest(committables: &[Committable]) -> Vec<Committable> {
 }
 
 async fn commit(committer: &dyn Committer, committables: &[Committable], expected: CommitOutcome) {
-    for committable in committables {
-        assert_eq!(committer.commit(committable).await.unwrap(), expected);
+    for (checkpoint, committables) in by_checkpoint(committables) {
+        assert_eq!(committer.commit(checkpoint, &committables).await.unwrap(), expected);
     }
+}
+
+fn by_checkpoint(committables: &[Committable]) -> BTreeMap<CheckpointId, Vec<Committable>> {
+    let mut groups: BTreeMap<_, Vec<Committable>> = BTreeMap::new();
+    committables.iter().for_each(|one| groups.entry(one.checkpoint).or_default().push(one.clone()));
+    groups
 }
 
 async fn rows_are_seen_after_their_commit_and_once(target: &impl SinkUnderTest) {
@@ -105,11 +111,9 @@ async fn anyone_may_commit_at_the_same_time(target: &impl SinkUnderTest) {
     let mut sink = target.sink(&context(1, 0));
     let staged = stage(&mut sink, 0..10, 1).await;
     let committers: Vec<_> = (0..4).map(|_| target.committer(JOB, SINK)).collect();
-    for committable in &staged {
-        let outcomes =
-            futures::future::join_all(committers.iter().map(|committer| committer.commit(committable))).await;
-        assert!(outcomes.iter().all(|outcome| outcome.is_ok()), "{outcomes:?}");
-    }
+    let commits = committers.iter().map(|committer| committer.commit(CheckpointId(1), &staged));
+    let outcomes = futures::future::join_all(commits).await;
+    assert!(outcomes.iter().all(|outcome| outcome.is_ok()), "{outcomes:?}");
     assert_eq!(visible(target).await, numbers(0..10));
 }
 
@@ -208,12 +212,12 @@ async fn a_reset_starts_afresh(target: &impl SinkUnderTest) {
     let staged = stage(&mut sink, 0..10, 1).await;
     commit(&*committer, &staged, CommitOutcome::Done).await;
     stage(&mut sink, 10..20, 2).await;
-    committer.reset().await.unwrap();
+    committer.reset(Attempt(2)).await.unwrap();
     assert_eq!(target.leftovers().await, 0);
     let before = visible(target).await;
     assert!(before.is_empty() || !target.can_take_back(), "{before:?}");
-    // The same checkpoint of the same attempt, in another run.
-    let mut sink = target.sink(&context(1, 0));
+    // The same checkpoint, in the run that begins afresh.
+    let mut sink = target.sink(&context(3, 0));
     let staged = stage(&mut sink, 100..105, 1).await;
     commit(&*committer, &staged, CommitOutcome::Done).await;
     let expected = before.into_iter().chain(100..105).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use tokio::runtime::Handle;
 use weir_engine::{
     checkpoint::CheckpointStore,
     graph::{CheckpointSettings, JobGraph, Node, NodeRole},
-    operator::{Committer, Factory, Operator, OperatorContext, Sink, Source},
+    operator::{Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
 };
 use weir_proto::net::TcpNetwork;
 
@@ -31,7 +31,7 @@ impl Factory for Panics {
         Refuses.sink(node, context)
     }
 
-    fn committer(&self, _: &Node, _: &str, _: &Env) -> Result<Arc<dyn Committer>> {
+    fn committer(&self, _: &Node, _: CommitterContext) -> Result<Arc<dyn Committer>> {
         panic!("a bug in a committer")
     }
 }
@@ -49,7 +49,7 @@ impl Factory for Refuses {
         Err(EngineError::definition("no sink"))
     }
 
-    fn committer(&self, _: &Node, _: &str, _: &Env) -> Result<Arc<dyn Committer>> {
+    fn committer(&self, _: &Node, _: CommitterContext) -> Result<Arc<dyn Committer>> {
         Err(EngineError::definition("no committer"))
     }
 }

@@ -24,7 +24,7 @@ use weir_engine::{
     element::Batch,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
-    operator::{CommitOutcome, Committable, Committer, OperatorContext, Sink, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, OperatorContext, Sink, SweepScope},
 };
 
 /// What a subtask may print for one checkpoint, in bytes of text.
@@ -57,9 +57,9 @@ pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box
     Ok(Box::new(ConsoleSink::new(config, context)))
 }
 
-/// What prints the committed rows of the sink `sink` (a node's id) of a job, to standard output.
-pub fn committer(job: &str, sink: &str) -> Arc<dyn Committer> {
-    Arc::new(ConsoleCommitter::new(ConsoleOutput::standard(), job, sink))
+/// What prints the committed rows of a sink of a job, to standard output.
+pub fn committer(context: &CommitterContext) -> Arc<dyn Committer> {
+    Arc::new(ConsoleCommitter::new(ConsoleOutput::standard(), &context.job, &context.sink))
 }
 
 /// Renders rows, in one subtask.
@@ -135,6 +135,16 @@ impl ConsoleCommitter {
         ConsoleCommitter { output, identity: format!("{job}/{sink}") }
     }
 
+    fn print_all(&self, committables: &[Committable]) -> Result<CommitOutcome> {
+        let mut outcome = CommitOutcome::AlreadyDone;
+        for committable in committables {
+            if self.print(committable)? == CommitOutcome::Done {
+                outcome = CommitOutcome::Done;
+            }
+        }
+        Ok(outcome)
+    }
+
     fn print(&self, committable: &Committable) -> Result<CommitOutcome> {
         let printout = Printout::deserialize(&committable.payload).map_err(|error| {
             EngineError::corrupt(format!(
@@ -154,8 +164,12 @@ impl ConsoleCommitter {
 }
 
 impl Committer for ConsoleCommitter {
-    fn commit<'a>(&'a self, committable: &'a Committable) -> BoxFuture<'a, Result<CommitOutcome>> {
-        futures::future::ready(self.print(committable)).boxed()
+    fn commit<'a>(
+        &'a self,
+        _checkpoint: CheckpointId,
+        committables: &'a [Committable],
+    ) -> BoxFuture<'a, Result<CommitOutcome>> {
+        futures::future::ready(self.print_all(committables)).boxed()
     }
 
     fn sweep<'a>(&'a self, _scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {
@@ -163,7 +177,7 @@ impl Committer for ConsoleCommitter {
         futures::future::ready(Ok(0)).boxed()
     }
 
-    fn reset(&self) -> BoxFuture<'_, Result<u64>> {
+    fn reset(&self, _attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
         self.output.forget(&self.identity);
         futures::future::ready(Ok(0)).boxed()
     }

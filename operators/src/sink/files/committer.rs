@@ -10,6 +10,7 @@ use std::{collections::HashSet, sync::Arc};
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
+    ids::{Attempt, CheckpointId},
     operator::{CommitOutcome, Committable, Committer, SweepScope},
 };
 
@@ -34,6 +35,17 @@ impl FilesCommitter {
     /// For the node `sink` of a job.
     pub fn new(storage: Arc<dyn Storage>, job: &str, sink: &str, env: &Env) -> Self {
         FilesCommitter { storage, naming: Naming::new(job, sink), env: env.clone() }
+    }
+
+    async fn commit_files(&self, committables: &[Committable]) -> Result<CommitOutcome> {
+        let mut outcome = CommitOutcome::AlreadyDone;
+        for committable in committables {
+            if self.commit_file(&StagedFile::from_committable(committable)?).await? == CommitOutcome::Done {
+                outcome = CommitOutcome::Done;
+            }
+            self.env.crash_point("files_sink.committed")?;
+        }
+        Ok(outcome)
     }
 
     async fn commit_file(&self, file: &StagedFile) -> Result<CommitOutcome> {
@@ -130,15 +142,19 @@ impl FilesCommitter {
 }
 
 impl Committer for FilesCommitter {
-    fn commit<'a>(&'a self, committable: &'a Committable) -> BoxFuture<'a, Result<CommitOutcome>> {
-        async move { self.commit_file(&StagedFile::from_committable(committable)?).await }.boxed()
+    fn commit<'a>(
+        &'a self,
+        _checkpoint: CheckpointId,
+        committables: &'a [Committable],
+    ) -> BoxFuture<'a, Result<CommitOutcome>> {
+        self.commit_files(committables).boxed()
     }
 
     fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {
         self.sweep_older(scope).boxed()
     }
 
-    fn reset(&self) -> BoxFuture<'_, Result<u64>> {
+    fn reset(&self, _attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
         self.remove_all().boxed()
     }
 }

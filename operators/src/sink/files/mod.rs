@@ -33,9 +33,8 @@ pub use sink::FilesSink;
 
 use std::sync::Arc;
 use weir_engine::{
-    env::Env,
     error::Result,
-    operator::{Committer, OperatorContext, Sink},
+    operator::{Committer, CommitterContext, OperatorContext, Sink},
 };
 
 /// A subtask's instance of a files sink, from the settings of its node.
@@ -48,11 +47,12 @@ pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box
     Ok(Box::new(FilesSink::new(config, storage, context)))
 }
 
-/// What commits the files of the sink `sink` (a node's id) of a job, from anywhere.
+/// What commits the files of a sink of a job, from anywhere.
 ///
 /// # Errors
 /// When the settings don't fit or the target cannot be opened.
-pub fn committer(config: &serde_json::Value, job: &str, sink: &str, env: &Env) -> Result<Arc<dyn Committer>> {
+pub fn committer(config: &serde_json::Value, context: &CommitterContext) -> Result<Arc<dyn Committer>> {
+    let CommitterContext { job, sink, env, .. } = context;
     let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(sink))?;
     let storage = storage::open(&config.path).map_err(|error| error.context(sink))?;
     Ok(Arc::new(FilesCommitter::new(storage, job, sink, env)))

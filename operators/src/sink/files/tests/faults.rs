@@ -156,19 +156,18 @@ impl Run {
         self.attempt += 1;
         let committer = FilesCommitter::new(Arc::clone(&self.storage), JOB, SINK, &weir_engine::env::Env::default());
         let keep = self.completed.concat();
-        for committable in &keep {
-            committer.commit(committable).await?;
+        for (k, committables) in self.completed.iter().enumerate() {
+            committer.commit(CheckpointId(k as u64 + 1), committables).await?;
         }
         committer.sweep(&SweepScope { attempt: Attempt(self.attempt), keep }).await?;
         let mut sink = FilesSink::new(self.target.config.clone(), Arc::clone(&self.storage), &context(self.attempt, 0));
         while self.completed.len() < 2 {
             let from = self.completed.len() as i64 * 10;
             sink.write(rows(from..from + 10)).await?;
-            let staged = sink.stage(CheckpointId(self.completed.len() as u64 + 1)).await?;
+            let checkpoint = CheckpointId(self.completed.len() as u64 + 1);
+            let staged = sink.stage(checkpoint).await?;
             self.completed.push(staged.clone());
-            for committable in &staged {
-                committer.commit(committable).await?;
-            }
+            committer.commit(checkpoint, &staged).await?;
         }
         Ok(())
     }
@@ -231,7 +230,8 @@ async fn another_runs_results_are_not_replaced() {
             let mut file = target.storage.create(path).await.unwrap();
             file.write(other.clone().into()).await.unwrap();
             file.finish().await.unwrap();
-            let refused = target.committer(JOB, SINK).commit(&committable).await.unwrap_err();
+            let refused =
+                target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap_err();
             assert!(refused.message.contains(path) && refused.message.contains("another run"), "{refused}");
             assert_eq!(target.bytes(path).await, other);
         }
@@ -244,13 +244,13 @@ async fn what_has_vanished_is_missed_loudly() {
         let committable = staged(&target).await;
         let path = committable.payload["staged"].as_str().unwrap();
         target.storage.remove(path).await.unwrap();
-        let missed = target.committer(JOB, SINK).commit(&committable).await.unwrap_err();
+        let missed = target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap_err();
         let named = missed.message.contains(path) && missed.message.contains("00000001-0-0.parquet");
         assert!(named && missed.message.contains("10 result rows"), "{missed}");
         let mut file = target.storage.create(path).await.unwrap();
         file.write(Bytes::from_static(b"short")).await.unwrap();
         file.finish().await.unwrap();
-        let damaged = target.committer(JOB, SINK).commit(&committable).await.unwrap_err();
+        let damaged = target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap_err();
         assert!(damaged.message.contains("5 bytes"), "{damaged}");
         assert_eq!(target.results().await, [""; 0]);
     }
@@ -263,7 +263,7 @@ async fn a_commit_cut_between_its_steps_is_completed() {
         let (from, to) =
             (committable.payload["staged"].as_str().unwrap(), committable.payload["path"].as_str().unwrap());
         target.storage.publish(from, to).await.unwrap();
-        let outcome = target.committer(JOB, SINK).commit(&committable).await.unwrap();
+        let outcome = target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap();
         assert_eq!((outcome, target.leftovers().await), (CommitOutcome::AlreadyDone, 0));
         assert_eq!(visible(&target).await, numbers(0..10));
     }
@@ -280,7 +280,7 @@ async fn readers_see_no_file_that_grows() {
     assert!(target.leftovers().await > 0, "rows go out before the barrier");
     let staged = sink.stage(CheckpointId(1)).await.unwrap();
     assert_eq!(target.results().await, [""; 0]);
-    target.committer(JOB, SINK).commit(&staged[0]).await.unwrap();
+    target.committer(JOB, SINK).commit(CheckpointId(1), &staged).await.unwrap();
     assert_eq!(visible(&target).await.len(), 1_200_000);
 }
 
@@ -377,7 +377,7 @@ async fn a_folder_that_cannot_be_is_named() {
     let mut sink = target.sink(&context(2, 0));
     sink.write(rows(0..10)).await.unwrap();
     let staged = sink.stage(CheckpointId(1)).await.unwrap();
-    target.committer(JOB, SINK).commit(&staged[0]).await.unwrap();
+    target.committer(JOB, SINK).commit(CheckpointId(1), &staged).await.unwrap();
     assert_eq!(visible(&target).await, numbers(0..10));
 }
 

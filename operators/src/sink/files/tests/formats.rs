@@ -22,9 +22,8 @@ async fn write(target: &Target, batches: Vec<Batch>) {
         sink.write(batch).await.unwrap();
     }
     let committer = target.committer(JOB, SINK);
-    for committable in sink.stage(CheckpointId(1)).await.unwrap() {
-        committer.commit(&committable).await.unwrap();
-    }
+    let staged = sink.stage(CheckpointId(1)).await.unwrap();
+    committer.commit(CheckpointId(1), &staged).await.unwrap();
 }
 
 #[tokio::test]
