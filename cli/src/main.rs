@@ -1,7 +1,7 @@
 //! `weir`: exactly-once dataflow, one binary.
 //!
-//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`generate`],
-//! [`checkpoint`], those of a [`cluster`]), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`failure`] (what
+//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`],
+//! [`generate`], [`checkpoint`], those of a [`cluster`]), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`failure`] (what
 //! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
@@ -18,6 +18,7 @@ mod logs;
 mod progress;
 mod results;
 mod run;
+mod serve;
 mod signals;
 mod summary;
 mod text;
@@ -49,6 +50,8 @@ enum Command {
     Run(run::RunArguments),
     /// Check a job definition and show the graph it becomes
     Explain(explain::ExplainArguments),
+    /// Answer queries from a store that a job fills, and show its clicks on a page
+    Serve(serve::ServeArguments),
     /// Write a reproducible stream of clicks
     Generate(generate::GenerateArguments),
     /// Look at the checkpoints of jobs
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
     let done = arguments.logs.start().and_then(|()| match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Serve(arguments) => serve::serve(&arguments),
         Command::Generate(arguments) => generate::generate(&arguments),
         Command::Checkpoint(command) => checkpoint::checkpoint(&command),
         Command::Coordinator(arguments) => cluster::coordinator::coordinator(&arguments),

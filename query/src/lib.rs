@@ -1,2 +1,10 @@
-//! The query service: how often an ad was clicked, and which ads were clicked most, read from the store that the SQL sink
-//! fills.
+//! The query service: the two click queries over the aggregated store, and the page that shows them.
+//!
+//! Reading order: [`store`] (what is asked of the database, and how the most clicked ads are found exactly), then [`http`]
+//! (the API, its OpenAPI document, metrics and the page).
+//!
+//! Invariants: nothing here ever writes to a store, so there may be as many copies as one likes; each answer comes from one
+//! snapshot of the store, so it never shows half of a commit; each answer is exact.
+
+pub mod http;
+pub mod store;

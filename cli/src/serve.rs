@@ -1,0 +1,55 @@
+//! `weir serve`: the query service over a store, in a process of its own. It only reads, so there may be many.
+
+use crate::{failure::Failure, processors, runtime, signals::EndSignals, text};
+use clap::Args;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use weir_engine::env::Env;
+use weir_query::{http, store::Store};
+
+/// Arguments of `weir serve`.
+#[derive(Debug, Args)]
+pub struct ServeArguments {
+    /// The store that a job fills: sqlite:PATH or postgres://USER@HOST/DATABASE
+    #[arg(long, value_name = "URL", env = "WEIR_STORE", hide_env_values = true)]
+    store: String,
+    /// Where the API and the page are
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
+    listen: String,
+}
+
+/// Serves until it is ended.
+pub fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
+    let runtime = runtime()?;
+    let done = runtime.block_on(async {
+        let mut signals = EndSignals::catch()?;
+        let store = open_store(&arguments.store)?;
+        let listener = listen(&arguments.listen).await?;
+        text::print(&addresses(&listener)?);
+        let env = Env::from_entropy();
+        let ended = async move { signals.next().await };
+        let served = http::serve(listener, http::router(store, env.clone()), env, ended).await;
+        served.map_err(|error| Failure::failed(format!("cannot serve any more: {error}")))
+    });
+    runtime.shutdown_timeout(Duration::from_millis(200));
+    done
+}
+
+/// Opens a store for reading; it need not exist yet.
+pub fn open_store(url: &str) -> Result<Store, Failure> {
+    // More questions at once than that wait for each other on the processors anyway.
+    let connections = u32::try_from(processors() * 4).unwrap_or(4);
+    Store::open(url, connections).map_err(|error| Failure::refused(format!("--store: {error}")))
+}
+
+/// Takes the address of the API and the page.
+pub async fn listen(address: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
+}
+
+/// Where what is, for people.
+pub fn addresses(listener: &TcpListener) -> Result<String, Failure> {
+    let address =
+        listener.local_addr().map_err(|error| Failure::failed(format!("no address to listen on: {error}")))?;
+    Ok(format!("page at http://{address}/, API described at http://{address}/openapi.json\n"))
+}

@@ -1,0 +1,147 @@
+//! The answers, as they leave this room. Moments are Unix seconds.
+
+use crate::store::{Filter, Freshness, Range, TopAds};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// Clicks on one ad.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct AggregatedCount {
+    /// The ad.
+    #[schema(example = "ad001")]
+    pub ad_id: String,
+    /// Its clicks in the range; 0 for an ad that nobody clicked.
+    #[schema(minimum = 0, example = 7)]
+    pub count: i64,
+    /// The filter that they matched.
+    #[schema(example = "0000")]
+    pub filter: String,
+    /// The first second of the range.
+    #[schema(example = 1646352000)]
+    pub from: i64,
+    /// The first second behind the range.
+    #[schema(example = 1646352060)]
+    pub to: i64,
+}
+
+/// The most clicked ads of a window.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct PopularAds {
+    /// Most clicked first; of ads with the same number of clicks, the smaller id.
+    #[schema(example = json!(["ad001", "ad002"]))]
+    pub ad_ids: Vec<String>,
+    /// The clicks of each, in the same order.
+    #[schema(example = json!([7, 5]))]
+    pub counts: Vec<i64>,
+    /// The filter that they matched.
+    #[schema(example = "0000")]
+    pub filter: String,
+    /// The first second of the window.
+    #[schema(example = 1646352000)]
+    pub from: i64,
+    /// The first second behind the window.
+    #[schema(example = 1646352060)]
+    pub to: i64,
+}
+
+/// Clicks on one ad, minute by minute.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct CountsPerMinute {
+    /// The ad.
+    #[schema(example = "ad001")]
+    pub ad_id: String,
+    /// Its clicks in each minute of the range, 0 where there are none: the first is that of the minute which begins at `from`.
+    #[schema(example = json!([7, 0, 2]))]
+    pub counts: Vec<i64>,
+    /// The filter that they matched.
+    #[schema(example = "0000")]
+    pub filter: String,
+    /// The first second of the range.
+    #[schema(example = 1646352000)]
+    pub from: i64,
+    /// The first second behind the range.
+    #[schema(example = 1646352180)]
+    pub to: i64,
+}
+
+/// A filter.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct NamedFilter {
+    /// What it is asked for by.
+    #[schema(example = "0012")]
+    pub id: String,
+    /// Which clicks match it: a condition in SQL over the columns of a click.
+    #[schema(example = "country = 'USA'")]
+    pub predicate: String,
+}
+
+/// All filters.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct Filters {
+    /// By id.
+    pub filters: Vec<NamedFilter>,
+}
+
+/// How far the store has come.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct FreshnessAnswer {
+    /// Every click that the job had read by then is in the answers: Unix seconds, with milliseconds.
+    #[schema(example = 1646352061.25)]
+    pub read_until: f64,
+    /// Seconds since then. It grows when the job has ended or does not get on.
+    #[schema(minimum = 0, example = 0.42)]
+    pub behind_seconds: f64,
+    /// The start of the first minute that is counted by itself; absent while nothing was clicked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 1646352000)]
+    pub first_minute: Option<i64>,
+    /// The start of the last minute that has clicks; absent while nothing was clicked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = 1646352840)]
+    pub last_minute: Option<i64>,
+    /// The clock of this service: Unix seconds, with milliseconds.
+    #[schema(example = 1646352061.67)]
+    pub now: f64,
+    /// The job that made the newest commit.
+    #[schema(example = "ad-click")]
+    pub job: String,
+    /// The checkpoint that it committed.
+    #[schema(minimum = 0, example = 120)]
+    pub checkpoint: i64,
+}
+
+/// Both ends of a range in Unix seconds.
+pub(super) fn seconds(range: Range) -> (i64, i64) {
+    (range.from_ms() / 1000, range.to_ms() / 1000)
+}
+
+impl PopularAds {
+    pub(super) fn new(top: TopAds, filter: &str, range: Range) -> Self {
+        let (ad_ids, counts) = top.ads.into_iter().map(|ad| (ad.ad_id, ad.count)).unzip();
+        let (from, to) = seconds(range);
+        PopularAds { ad_ids, counts, filter: filter.into(), from, to }
+    }
+}
+
+impl From<Vec<Filter>> for Filters {
+    fn from(filters: Vec<Filter>) -> Self {
+        let named = |filter: Filter| NamedFilter { id: filter.id, predicate: filter.predicate };
+        Filters { filters: filters.into_iter().map(named).collect() }
+    }
+}
+
+impl FreshnessAnswer {
+    pub(super) fn new(freshness: Freshness, now_ms: i64) -> Self {
+        let minute = |ms: i64| ms / 1000;
+        FreshnessAnswer {
+            read_until: freshness.read_until_ms as f64 / 1000.0,
+            // Clocks of two machines differ by a little.
+            behind_seconds: (now_ms - freshness.read_until_ms).max(0) as f64 / 1000.0,
+            first_minute: freshness.minutes_ms.map(|(first, _)| minute(first)),
+            last_minute: freshness.minutes_ms.map(|(_, last)| minute(last)),
+            now: now_ms as f64 / 1000.0,
+            job: freshness.job,
+            checkpoint: freshness.checkpoint,
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The query API, `/v1`, and its OpenAPI document, which is made from the handlers' own descriptions.
+
+use super::{
+    Problem, Service,
+    answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, seconds},
+    parameters::{MOST_ADS, MOST_RANGE_MINUTES, MOST_WINDOW_MINUTES, Parameters, USUAL_ADS},
+};
+use axum::{
+    Json,
+    extract::{Path, RawQuery, State, rejection::PathRejection},
+};
+use utoipa::OpenApi;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Weir queries",
+        description = "Counts of clicks on ads. Moments are Unix seconds on minute boundaries, ranges are half-open: `from` is \
+                       in, `to` is not. Answers hold everything that is committed, running counts of the open minute too. \
+                       Errors are problem details (RFC 9457)."
+    ),
+    components(schemas(Problem))
+)]
+struct Document;
+
+/// The routes, with their description.
+pub(super) fn routes() -> OpenApiRouter<Service> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(aggregated_count))
+        .routes(routes!(popular_ads))
+        .routes(routes!(counts_per_minute))
+        .routes(routes!(filters))
+        .routes(routes!(freshness))
+}
+
+type Answer<T> = Result<Json<T>, Problem>;
+
+/// How often an ad was clicked in a range of time.
+#[utoipa::path(
+    get,
+    path = "/v1/ads/{ad_id}/aggregated_count",
+    tag = "clicks",
+    params(
+        ("ad_id" = String, Path, min_length = 1, description = "The ad", example = "ad000001"),
+        ("from" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
+            description = "The first second of the range [default: a minute before `to`]", example = 1646352000),
+        ("to" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
+            description = "The first second behind the range [default: the end of the current minute]", example = 1646352900),
+        ("filter" = Option<String>, Query, nullable = false,
+            description = "Count only clicks that match it [default: 0000, all clicks]", example = "0000"),
+    ),
+    responses(
+        (status = 200, body = AggregatedCount),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter makes no sense"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
+            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
+    )
+)]
+async fn aggregated_count(
+    State(service): State<Service>,
+    ad_id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Answer<AggregatedCount> {
+    let ad_id = read_ad_id(ad_id)?;
+    let parameters = Parameters::read(query.as_deref(), &["from", "to", "filter"])?;
+    let range = parameters.range(service.env.wall_clock_ms(), 1, MOST_RANGE_MINUTES)?;
+    let filter = parameters.filter();
+    let count = service.store.ad_count(&ad_id, filter, range).await?;
+    let (from, to) = seconds(range);
+    Ok(Json(AggregatedCount { ad_id, count, filter: filter.into(), from, to }))
+}
+
+/// The most clicked ads of a window of time.
+#[utoipa::path(
+    get,
+    path = "/v1/ads/popular_ads",
+    tag = "clicks",
+    params(
+        ("count" = Option<i64>, Query, nullable = false, minimum = 1, maximum = 1000,
+            description = "How many ads [default: 100]", example = 10),
+        ("window" = Option<i64>, Query, nullable = false, minimum = 1, maximum = 1440,
+            description = "The length of the window, in minutes [default: 1]", example = 5),
+        ("to" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
+            description = "The first second behind the window [default: the end of the current minute]", example = 1646352900),
+        ("filter" = Option<String>, Query, nullable = false,
+            description = "Count only clicks that match it [default: 0000, all clicks]", example = "0000"),
+    ),
+    responses(
+        (status = 200, body = PopularAds),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter makes no sense"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
+            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
+    )
+)]
+async fn popular_ads(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<PopularAds> {
+    let parameters = Parameters::read(query.as_deref(), &["count", "window", "to", "filter"])?;
+    let count = parameters.number("count", &(1..=MOST_ADS), USUAL_ADS)?;
+    let range = parameters.window(service.env.wall_clock_ms())?;
+    let count = usize::try_from(count).map_err(|_| Problem::bad_request("'count' is below 0"))?;
+    let top = service.store.top_ads(parameters.filter(), range, count).await?;
+    Ok(Json(PopularAds::new(top, parameters.filter(), range)))
+}
+
+/// How often an ad was clicked in each minute of a range of time.
+#[utoipa::path(
+    get,
+    path = "/v1/ads/{ad_id}/counts_per_minute",
+    tag = "clicks",
+    params(
+        ("ad_id" = String, Path, min_length = 1, description = "The ad", example = "ad000001"),
+        ("from" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
+            description = "The first second of the range, at most a day before `to` [default: an hour before it]", example = 1646352000),
+        ("to" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
+            description = "The first second behind the range [default: the end of the current minute]", example = 1646352900),
+        ("filter" = Option<String>, Query, nullable = false,
+            description = "Count only clicks that match it [default: 0000, all clicks]", example = "0000"),
+    ),
+    responses(
+        (status = 200, body = CountsPerMinute),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter makes no sense, or minutes of the range are kept as hours or days only"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
+            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
+    )
+)]
+async fn counts_per_minute(
+    State(service): State<Service>,
+    ad_id: Result<Path<String>, PathRejection>,
+    RawQuery(query): RawQuery,
+) -> Answer<CountsPerMinute> {
+    let ad_id = read_ad_id(ad_id)?;
+    let parameters = Parameters::read(query.as_deref(), &["from", "to", "filter"])?;
+    let range = parameters.range(service.env.wall_clock_ms(), 60, MOST_WINDOW_MINUTES)?;
+    let filter = parameters.filter();
+    let counts = service.store.minute_counts(&ad_id, filter, range).await?;
+    let (from, to) = seconds(range);
+    Ok(Json(CountsPerMinute { ad_id, counts, filter: filter.into(), from, to }))
+}
+
+/// The filters that clicks are counted under.
+#[utoipa::path(
+    get,
+    path = "/v1/filters",
+    tag = "store",
+    responses(
+        (status = 200, body = Filters),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "There are no parameters"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
+            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
+    )
+)]
+async fn filters(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<Filters> {
+    Parameters::read(query.as_deref(), &[])?;
+    Ok(Json(service.store.filters().await?.into()))
+}
+
+/// How far the store has come, and how long ago that was.
+#[utoipa::path(
+    get,
+    path = "/v1/freshness",
+    tag = "store",
+    responses(
+        (status = 200, body = FreshnessAnswer),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "There are no parameters"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
+            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
+    )
+)]
+async fn freshness(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<FreshnessAnswer> {
+    Parameters::read(query.as_deref(), &[])?;
+    let freshness = service.store.freshness().await?;
+    Ok(Json(FreshnessAnswer::new(freshness, service.env.wall_clock_ms())))
+}
+
+fn read_ad_id(ad_id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
+    match ad_id {
+        Ok(Path(ad_id)) if ad_id.is_empty() => Err(Problem::not_found("there is nothing at an ad without an id")),
+        Ok(Path(ad_id)) => Ok(ad_id),
+        Err(rejection) => Err(Problem::bad_request(format!("the ad's id is unreadable: {}", rejection.body_text()))),
+    }
+}

@@ -1,0 +1,41 @@
+// Numbers, spans and moments as people read them. Moments are Unix seconds, shown in UTC as the counts are kept.
+
+const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
+
+/** `12,345,678` */
+export const number = (value) => grouped.format(value);
+
+/** `2022-03-04 00:15` */
+export const minute = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
+
+/** `00:15` */
+export const timeOfDay = (seconds) => minute(seconds).slice(11);
+
+/** `2022-03-04 00:10 to 00:15` */
+export function range(from, to) {
+  const [start, end] = [minute(from), minute(to)];
+  return start.slice(0, 10) === end.slice(0, 10) ? `${start} to ${end.slice(11)}` : `${start} to ${end}`;
+}
+
+/** `0.4 s`, `12 s`, `5 min`, `3 h`, `4 years` */
+export function span(seconds) {
+  if (seconds < 9.95) return `${seconds.toFixed(1)} s`;
+  for (const [size, unit] of [[31_557_600, "year"], [86_400, "day"], [3600, "h"], [60, "min"]]) {
+    if (seconds >= size) {
+      const count = Math.floor(seconds / size);
+      return `${count} ${unit}${unit.length > 3 && count > 1 ? "s" : ""}`;
+    }
+  }
+  return `${Math.round(seconds)} s`;
+}
+
+/** `1 click`, `2 clicks` */
+export const clicks = (count) => `${number(count)} ${count === 1 ? "click" : "clicks"}`;
+
+/** `5 minutes`, `1 hour`, `1 day` */
+export function minutes(count) {
+  for (const [size, unit] of [[1440, "day"], [60, "hour"]]) {
+    if (count % size === 0) return `${count / size} ${unit}${count > size ? "s" : ""}`;
+  }
+  return `${count} minute${count > 1 ? "s" : ""}`;
+}

@@ -1,0 +1,59 @@
+//! The OpenAPI document: complete, whole in itself, explained. That answers are as it says, the fuzzer checks.
+
+use super::{at, clicks, get};
+use crate::store::tests::fixture::MARCH;
+use serde_json::Value;
+
+async fn document() -> Value {
+    let fixture = clicks().await;
+    get(&at(&fixture.store, MARCH), "/openapi.json").await.json()
+}
+
+#[tokio::test]
+async fn it_lists_every_question_and_explains_every_word() {
+    let document = document().await;
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    let mut routes: Vec<&str> = document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    routes.sort_unstable();
+    let expected = [
+        "/v1/ads/popular_ads",
+        "/v1/ads/{ad_id}/aggregated_count",
+        "/v1/ads/{ad_id}/counts_per_minute",
+        "/v1/filters",
+        "/v1/freshness",
+    ];
+    assert_eq!(routes, expected);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        let operation = &item["get"];
+        assert!(operation["summary"].is_string() && operation["operationId"].is_string(), "{path}");
+        for parameter in operation["parameters"].as_array().into_iter().flatten() {
+            assert!(parameter["description"].is_string(), "{path}: {parameter}");
+        }
+        for status in ["200", "400", "503"] {
+            assert!(operation["responses"][status]["content"].is_object(), "{path} {status}");
+        }
+    }
+    for (name, schema) in document["components"]["schemas"].as_object().unwrap() {
+        assert!(schema["description"].is_string(), "{name}");
+        for (field, schema) in schema["properties"].as_object().into_iter().flatten() {
+            assert!(schema["description"].is_string(), "{name}.{field}: {schema}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn its_references_lead_somewhere() {
+    fn check(document: &Value, value: &Value, found: &mut usize) {
+        if let Some(reference) = value["$ref"].as_str() {
+            let pointer = reference.strip_prefix('#').expect("within the document");
+            assert!(document.pointer(pointer).is_some(), "{reference}");
+            *found += 1;
+        }
+        let members = value.as_object().into_iter().flat_map(|members| members.values());
+        members.chain(value.as_array().into_iter().flatten()).for_each(|inner| check(document, inner, found));
+    }
+    let document = document().await;
+    let mut found = 0;
+    check(&document, &document, &mut found);
+    assert!(found > 10);
+}

@@ -1,0 +1,102 @@
+//! Why a question has no answer, and what whoever asked can do about it.
+
+use super::range::{DAY_MS, HOUR_MS};
+use std::fmt;
+
+/// Why a question has no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreError {
+    /// The address is not that of a store.
+    Address(String),
+    /// There is no store yet, or nothing in it; the text says how that was seen.
+    NothingYet(String),
+    /// The database is down, or too busy; another try may succeed.
+    Unavailable(String),
+    /// Clicks are not counted under this filter; there are these.
+    UnknownFilter {
+        /// The one that was asked for.
+        asked: String,
+        /// Ids of those that there are.
+        known: Vec<String>,
+    },
+    /// A boundary of the range lies within an hour or a day that is kept as one sum.
+    Cut {
+        /// The boundary, in milliseconds since the epoch.
+        at_ms: i64,
+        /// The width of the sum, an hour or a day.
+        unit_ms: i64,
+    },
+    /// Minutes were asked for of a time that is kept as hours or days only, up to here.
+    RolledUp {
+        /// The first millisecond from which there are minutes.
+        until_ms: i64,
+    },
+    /// More minutes would have to be looked at than one question may.
+    TooLong {
+        /// How many minutes it would be.
+        minutes: i64,
+        /// How many it may be.
+        most: i64,
+    },
+}
+
+impl StoreError {
+    /// The nearest boundaries around a cut, in milliseconds.
+    pub fn nearest(at_ms: i64, unit_ms: i64) -> (i64, i64) {
+        let before = at_ms - at_ms.rem_euclid(unit_ms);
+        (before, before + unit_ms)
+    }
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StoreError::Address(why) => write!(f, "this is not the address of a store: {why}"),
+            StoreError::NothingYet(why) => write!(f, "nothing has been committed yet: {why}"),
+            StoreError::Unavailable(why) => write!(f, "the store does not answer: {why}"),
+            StoreError::UnknownFilter { asked, known } => {
+                write!(f, "there is no filter '{asked}'; there are: {}", known.join(", "))
+            }
+            StoreError::Cut { at_ms, unit_ms } => {
+                let (before, after) = StoreError::nearest(*at_ms, *unit_ms);
+                let unit = if *unit_ms == DAY_MS { "day" } else { "hour" };
+                let (at, before, after) = (at_ms / 1000, before / 1000, after / 1000);
+                write!(
+                    f,
+                    "{at} cuts through a {unit} that is kept as one sum; the nearest boundaries are {before} and {after}"
+                )
+            }
+            StoreError::RolledUp { until_ms } => {
+                write!(f, "minutes before {} are kept as hours or days only; ask from there on", until_ms / 1000)
+            }
+            StoreError::TooLong { minutes, most } => {
+                write!(f, "the range spans {minutes} minutes that are counted one by one; at most {most} at once")
+            }
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::PoolTimedOut => {
+                StoreError::Unavailable("no connection to the database could be had in time".into())
+            }
+            sqlx::Error::Database(database) => match database.code().as_deref() {
+                // SQLite: the file cannot be opened. PostgreSQL: there is no such table.
+                Some("14") => StoreError::NothingYet("there is no database file".into()),
+                Some("42P01") => StoreError::NothingYet(database.message().into()),
+                Some("1") if database.message().starts_with("no such table") => {
+                    StoreError::NothingYet(database.message().into())
+                }
+                _ => StoreError::Unavailable(database.message().into()),
+            },
+            _ => StoreError::Unavailable(error.to_string()),
+        }
+    }
+}
+
+/// Of the units that sums are kept in, the table of each and its width.
+pub(super) const ROLL_UPS: [(&str, i64); 2] = [("ad_counts_hours", HOUR_MS), ("ad_counts_days", DAY_MS)];

@@ -1,0 +1,126 @@
+//! Reads the store that the SQL sink fills: SQLite or PostgreSQL, one code path.
+//!
+//! Invariant: each answer is read in one transaction that sees one state of the store. A store that does not exist yet, or
+//! whose database is down, is an error that says so; the next question finds out for itself whether that is over.
+
+mod catalog;
+mod counts;
+mod coverage;
+mod error;
+mod popular;
+mod range;
+mod snapshot;
+mod threshold;
+
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use catalog::{Filter, Freshness, Reconciliation};
+pub use error::StoreError;
+pub use popular::{AdCount, Source, TopAds};
+pub use range::{DAY_MS, HOUR_MS, MINUTE_MS, Range};
+
+use snapshot::{Flavour, Snapshot};
+use sqlx::{AnyPool, any::AnyPoolOptions};
+use std::{fmt, time::Duration};
+
+/// How long a question waits for a connection. A database that is down answers no sooner.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A file that was put in the place of another is seen by then; a server that moved, too.
+const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
+
+/// A store of aggregated clicks, opened for reading. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    pool: AnyPool,
+    flavour: Flavour,
+}
+
+impl fmt::Debug for Store {
+    /// Without the address, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("flavour", &self.flavour).finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    /// Opens `sqlite:PATH` or `postgres://…` for reading, with at most so many connections. Nothing is connected to before
+    /// the first question, so a store need not exist yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Address`] when the address is neither.
+    pub fn open(url: &str, most_connections: u32) -> Result<Self, StoreError> {
+        let (flavour, url) = Flavour::of(url)?;
+        sqlx::any::install_default_drivers();
+        let options = AnyPoolOptions::new()
+            .max_connections(most_connections.max(1))
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .max_lifetime(CONNECTION_LIFETIME)
+            .after_connect(move |connection, _| Box::pin(async move { flavour.prepare(connection).await }));
+        let pool = options.connect_lazy(&url).map_err(|error| StoreError::Address(error.to_string()))?;
+        Ok(Store { pool, flavour })
+    }
+
+    /// The filters that clicks are counted under, by id. Empty when the job that fills the store names none.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or nothing has been committed yet.
+    pub async fn filters(&self) -> Result<Vec<Filter>, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        catalog::filters(&mut snapshot).await
+    }
+
+    /// How far the store has come.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or nothing has been committed yet.
+    pub async fn freshness(&self) -> Result<Freshness, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        catalog::freshness(&mut snapshot).await
+    }
+
+    /// How many counts in the store are corrections (their revision is above 0); `None` where no index makes that cheap to
+    /// know.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or nothing has been committed yet.
+    pub async fn corrections(&self) -> Result<Option<i64>, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        catalog::corrections(&mut snapshot).await
+    }
+
+    /// Clicks on an ad in a range, under a filter. An ad that nobody clicked has 0.
+    ///
+    /// # Errors
+    /// When there is no such filter, the range cuts through an hour or a day that is kept as one sum, or the store cannot
+    /// be read.
+    pub async fn ad_count(&self, ad_id: &str, filter_id: &str, range: Range) -> Result<i64, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        catalog::check_filter(&mut snapshot, filter_id).await?;
+        counts::ad_count(&mut snapshot, ad_id, filter_id, range).await
+    }
+
+    /// Clicks on an ad in each minute of a range, under a filter.
+    ///
+    /// # Errors
+    /// As [`Store::ad_count`], and when minutes of the range are kept as hours or days only.
+    pub async fn minute_counts(&self, ad_id: &str, filter_id: &str, range: Range) -> Result<Vec<i64>, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        catalog::check_filter(&mut snapshot, filter_id).await?;
+        counts::minute_counts(&mut snapshot, ad_id, filter_id, range).await
+    }
+
+    /// The `n` most clicked ads of a range under a filter, most clicked first, ties by ad id, ascending. Exact.
+    ///
+    /// # Errors
+    /// As [`Store::ad_count`].
+    pub async fn top_ads(&self, filter_id: &str, range: Range, n: usize) -> Result<TopAds, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        catalog::check_filter(&mut snapshot, filter_id).await?;
+        popular::top_ads(&mut snapshot, filter_id, range, n).await
+    }
+
+    async fn snapshot(&self) -> Result<Snapshot, StoreError> {
+        Snapshot::begin(&self.pool, self.flavour).await
+    }
+}

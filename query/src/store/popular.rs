@@ -1,0 +1,214 @@
+//! The most clicked ads of a window: as the job has counted them in advance, or from the minute counts; exact either way.
+
+use super::{
+    StoreError,
+    counts::{starts_table, with_starts},
+    coverage::{Coverage, Part},
+    range::Range,
+    snapshot::{Snapshot, Value, integer, integer_or_null, text},
+    threshold::{Heads, LEAST_LISTED},
+};
+
+/// An ad and its clicks.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AdCount {
+    /// The ad.
+    pub ad_id: String,
+    /// Its clicks in the window.
+    pub count: i64,
+}
+
+/// How the most clicked ads were found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// The job had counted this very window.
+    Precomputed,
+    /// From the minutes' lists of large counts, which prove it.
+    Lists,
+    /// From all counts of the window.
+    AllCounts,
+}
+
+/// The most clicked ads of a window.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopAds {
+    /// Most clicked first, ties by ad id, ascending.
+    pub ads: Vec<AdCount>,
+    /// How they were found.
+    pub source: Source,
+}
+
+/// The `n` most clicked ads of a range.
+pub(super) async fn top_ads(
+    snapshot: &mut Snapshot,
+    filter_id: &str,
+    range: Range,
+    n: usize,
+) -> Result<TopAds, StoreError> {
+    if n == 0 {
+        return Ok(TopAds { ads: Vec::new(), source: Source::AllCounts });
+    }
+    if let Some(ads) = precomputed(snapshot, filter_id, range, n).await? {
+        return Ok(TopAds { ads, source: Source::Precomputed });
+    }
+    let coverage = Coverage::of(snapshot, range).await?;
+    let parts: Vec<Part> = coverage.minutes.iter().chain(&coverage.rolled_up).copied().collect();
+    match parts.as_slice() {
+        [] => Ok(TopAds { ads: Vec::new(), source: Source::AllCounts }),
+        [minutes] if coverage.rolled_up.is_empty() => of_minutes(snapshot, filter_id, minutes, n).await,
+        parts => all_counts(snapshot, filter_id, parts, n).await,
+    }
+}
+
+/// What the job has counted for this very window; `None` when it has not, or keeps fewer ads than are asked for.
+async fn precomputed(
+    snapshot: &mut Snapshot,
+    filter_id: &str,
+    range: Range,
+    n: usize,
+) -> Result<Option<Vec<AdCount>>, StoreError> {
+    if !snapshot.has("top_ads") {
+        return Ok(None);
+    }
+    let sql = "SELECT ad_id, count FROM top_ads WHERE window_end = $1 AND window_start = $2 AND filter_id = $3 \
+               ORDER BY rank LIMIT CAST($4 AS BIGINT)";
+    let (end, start) = (Value::Integer(range.to_ms()), Value::Integer(range.from_ms()));
+    let ads = ad_counts(snapshot, sql, &[end, start, Value::Text(filter_id), limit(n)]).await?;
+    Ok((ads.len() >= n).then_some(ads))
+}
+
+/// From the minutes' lists of large counts, as far as they prove it; else from all counts.
+async fn of_minutes(snapshot: &mut Snapshot, filter_id: &str, minutes: &Part, n: usize) -> Result<TopAds, StoreError> {
+    let (heads, first_level) = lists(snapshot, filter_id, minutes, n).await?;
+    // Where no minute alone lists so many ads, little was clicked, and all counts are soon read.
+    if let Some(level) = first_level {
+        let guess = candidates(snapshot, filter_id, minutes, n, Look { level, ..Look::default() }).await?;
+        let reached = if guess.len() < n { 0 } else { guess.last().map_or(0, |ad| ad.count) };
+        match heads.level_below(reached) {
+            Some(enough) if enough >= level => return Ok(TopAds { ads: guess, source: Source::Lists }),
+            Some(enough) => {
+                let look = Look { level: enough, most_unseen: heads.most_unseen(enough), wanted: reached };
+                let ads = candidates(snapshot, filter_id, minutes, n, look).await?;
+                return Ok(TopAds { ads, source: Source::Lists });
+            }
+            None => {}
+        }
+    }
+    all_counts(snapshot, filter_id, &[*minutes], n).await
+}
+
+/// The heads of the minutes' lists, and the largest count that is the n-th of its list: at that level at least `n` ads are
+/// seen.
+async fn lists(
+    snapshot: &mut Snapshot,
+    filter_id: &str,
+    minutes: &Part,
+    n: usize,
+) -> Result<(Heads, Option<i64>), StoreError> {
+    let list = format!(
+        "FROM {} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.count >= {LEAST_LISTED} \
+         ORDER BY c.count DESC LIMIT 1",
+        minutes.table
+    );
+    let sql = format!(
+        "{} SELECT (SELECT c.count {list}), (SELECT c.count {list} OFFSET CAST($4 AS BIGINT)) FROM starts \
+         WHERE EXISTS (SELECT 1 FROM {} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3)",
+        with_starts(minutes),
+        minutes.table
+    );
+    let [first, end] = bounds(minutes);
+    let rows = snapshot.rows(&sql, &[first, end, Value::Text(filter_id), limit(n - 1)]).await?;
+    let heads = rows.iter().map(|row| integer_or_null(row, 0)).collect::<Result<Vec<_>, _>>()?;
+    let nth = rows.iter().map(|row| integer_or_null(row, 1)).collect::<Result<Vec<_>, _>>()?;
+    Ok((Heads::new(heads), nth.into_iter().flatten().max()))
+}
+
+/// Which ads are looked at: those at `level` or above in some minute, and of these only those that can still reach `wanted`,
+/// given that each has at most `most_unseen` where it is below the level everywhere.
+#[derive(Clone, Copy, Debug, Default)]
+struct Look {
+    level: i64,
+    most_unseen: i64,
+    wanted: i64,
+}
+
+/// The totals over the window of the ads of a look, the best `n`.
+async fn candidates(
+    snapshot: &mut Snapshot,
+    filter_id: &str,
+    minutes: &Part,
+    n: usize,
+    look: Look,
+) -> Result<Vec<AdCount>, StoreError> {
+    let table = minutes.table;
+    // A minute in which an ad is seen adds its count to what the ad can have, and takes `level - 1` from it.
+    let sql = format!(
+        "{}, candidates(ad_id) AS (SELECT c.ad_id FROM starts CROSS JOIN {table} AS c \
+         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.count >= {LEAST_LISTED} AND c.count >= $4 \
+         GROUP BY c.ad_id HAVING CAST(sum(c.count) AS BIGINT) + $5 - count(*) * ($4 - 1) >= $6) \
+         SELECT c.ad_id, CAST(sum(c.count) AS BIGINT) AS total FROM candidates CROSS JOIN starts CROSS JOIN {table} AS c \
+         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = candidates.ad_id \
+         GROUP BY c.ad_id ORDER BY total DESC, {} LIMIT CAST($7 AS BIGINT)",
+        with_starts(minutes),
+        by_bytes(snapshot),
+    );
+    let [first, end] = bounds(minutes);
+    let Look { level, most_unseen, wanted } = look;
+    // Without a total to reach, everybody reaches it.
+    let most_unseen = if wanted == 0 { i64::MAX / 4 } else { most_unseen };
+    let values = [
+        first,
+        end,
+        Value::Text(filter_id),
+        Value::Integer(level),
+        Value::Integer(most_unseen),
+        Value::Integer(wanted),
+        limit(n),
+    ];
+    ad_counts(snapshot, &sql, &values).await
+}
+
+/// From all counts of the parts.
+async fn all_counts(snapshot: &mut Snapshot, filter_id: &str, parts: &[Part], n: usize) -> Result<TopAds, StoreError> {
+    let (mut tables, mut counts, mut values) = (Vec::new(), Vec::new(), vec![Value::Text(filter_id), limit(n)]);
+    for part in parts {
+        let starts = format!("starts_of_{}", part.table);
+        tables.push(starts_table(&starts, part, values.len() + 1));
+        counts.push(format!(
+            "SELECT c.ad_id AS ad_id, c.count AS clicks FROM {starts} CROSS JOIN {} AS c \
+             WHERE c.click_minute = {starts}.start AND c.filter_id = $1",
+            part.table
+        ));
+        values.extend(bounds(part));
+    }
+    let sql = format!(
+        "WITH RECURSIVE {} SELECT c.ad_id, CAST(sum(c.clicks) AS BIGINT) AS total FROM ({}) AS c \
+         GROUP BY c.ad_id ORDER BY total DESC, {} LIMIT CAST($2 AS BIGINT)",
+        tables.join(", "),
+        counts.join(" UNION ALL "),
+        by_bytes(snapshot),
+    );
+    let ads = ad_counts(snapshot, &sql, &values).await?;
+    Ok(TopAds { ads, source: Source::AllCounts })
+}
+
+/// Ad ids in the order of their bytes, whatever language the database speaks.
+fn by_bytes(snapshot: &Snapshot) -> &'static str {
+    match snapshot.flavour() {
+        super::Flavour::Sqlite => "c.ad_id",
+        super::Flavour::Postgres => "c.ad_id COLLATE \"C\"",
+    }
+}
+
+async fn ad_counts(snapshot: &mut Snapshot, sql: &str, values: &[Value<'_>]) -> Result<Vec<AdCount>, StoreError> {
+    let rows = snapshot.rows(sql, values).await?;
+    rows.iter().map(|row| Ok(AdCount { ad_id: text(row, 0)?, count: integer(row, 1)? })).collect()
+}
+
+fn bounds(part: &Part) -> [Value<'static>; 2] {
+    [Value::Integer(part.starts.first), Value::Integer(part.starts.end)]
+}
+
+fn limit(n: usize) -> Value<'static> {
+    Value::Integer(i64::try_from(n).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,53 @@
+//! Stores that are not there, not yet, or not any more.
+
+use super::fixture::{Fixture, MARCH, minutes};
+use crate::store::{MINUTE_MS, Store, StoreError};
+
+#[tokio::test]
+async fn a_store_is_found_when_it_comes() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.sqlite");
+    let store = Store::open(&format!("sqlite:{}", path.display()), 2).unwrap();
+    let missing = store.freshness().await.unwrap_err();
+    assert!(matches!(missing, StoreError::NothingYet(_)), "{missing:?}");
+    assert!(!path.exists(), "asking makes no store");
+
+    let fixture = Fixture::sqlite().await;
+    let nothing = fixture.store.freshness().await.unwrap_err();
+    assert_eq!(nothing.to_string(), "nothing has been committed yet: no job has committed clicks to the store");
+    fixture.execute("DROP TABLE ad_counts").await;
+    let nothing = fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap_err();
+    assert_eq!(nothing.to_string(), "nothing has been committed yet: the store has no table 'ad_counts'");
+}
+
+#[tokio::test]
+async fn a_reader_sees_each_commit_whole_and_never_writes() {
+    let fixture = Fixture::sqlite().await;
+    fixture.commit(1, 0).await;
+    fixture.insert(MINUTE_MS, &[(MARCH, "0000", "a".into(), 1, 0)]).await;
+    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 1);
+    let mut writing = fixture.writer.begin().await.unwrap();
+    sqlx::query("UPDATE ad_counts SET count = 2").execute(&mut *writing).await.unwrap();
+    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 1, "not committed, not waited for");
+    writing.commit().await.unwrap();
+    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 2);
+    let refused = sqlx::query("DELETE FROM ad_counts").execute(&fixture.store.pool).await.unwrap_err();
+    assert!(refused.to_string().contains("readonly"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_database_that_is_down_is_no_store_without_commits() {
+    // Nobody listens on port 1.
+    let store = Store::open("postgres://weir:secret@127.0.0.1:1/weir", 2).unwrap();
+    let error = store.freshness().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert!(!error.to_string().contains("secret") && !format!("{store:?}").contains("secret"), "{error}");
+}
+
+#[test]
+fn an_address_that_is_none_is_refused() {
+    for address in ["store.sqlite", "mysql://u:secret@h/d", ""] {
+        let error = Store::open(address, 1).unwrap_err().to_string();
+        assert!(error.contains("sqlite:PATH or postgres://") && !error.contains("secret"), "{error}");
+    }
+}
