@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use weir_operators::source::column_type::DeclaredSchema;
+use weir_operators::source::files::EventTimeRange;
 use weir_operators::source::generator::ClickStreamConfig;
 
 /// A whole job as written.
@@ -108,6 +109,9 @@ pub(crate) struct FilesSource {
     pub(crate) poll: Option<Duration>,
     pub(crate) discover: Option<Duration>,
     pub(crate) rotation_grace: Option<Duration>,
+    /// The folders say how old their rows can be, and time follows from that.
+    pub(crate) by_partition: bool,
+    pub(crate) range: Option<EventTimeRange>,
 }
 
 /// How the files of a source are written.
@@ -146,6 +150,8 @@ impl Source {
             poll: None,
             discover: None,
             rotation_grace: None,
+            by_partition: false,
+            range: None,
         }))
     }
 
@@ -172,6 +178,25 @@ impl Source {
     pub fn follow(mut self, follow: bool) -> Self {
         if let SourceConnector::Files(files) = &mut self.connector {
             files.follow = follow;
+        }
+        self
+    }
+
+    /// The files are an archive: Parquet in a folder for each hour, as [`Sink::partition_by_hour`] writes it. They are read in the
+    /// order of the hours, time follows the hours, and nothing is ever behind. Without effect on a generator.
+    #[must_use]
+    pub fn by_partition(mut self) -> Self {
+        if let SourceConnector::Files(files) = &mut self.connector {
+            files.by_partition = true;
+        }
+        self
+    }
+
+    /// Of an archive, only the events of this range. Without effect on a generator.
+    #[must_use]
+    pub fn range(mut self, range: EventTimeRange) -> Self {
+        if let SourceConnector::Files(files) = &mut self.connector {
+            files.range = Some(range);
         }
         self
     }

@@ -123,6 +123,12 @@ fn source_configuration(source: &Source, columns: &StepColumns) -> (NodeRole, &'
             for (key, value) in optional.into_iter().filter_map(|(key, value)| Some((key, value?))) {
                 config[key] = value.into();
             }
+            if files.by_partition {
+                config["by_partition"] = true.into();
+            }
+            if let Some(range) = &files.range {
+                config["range"] = json!(range);
+            }
             match &files.format {
                 Format::ClickLog => config["format"] = "click_log".into(),
                 Format::Csv { schema, delimiter } => {
@@ -221,10 +227,13 @@ fn source_note(source: &Source) -> String {
                 Format::Parquet { .. } => "Parquet files",
             };
             let follow = if files.follow { ", followed" } else { "" };
-            format!("{format} at {}{follow}", files.path)
+            let by_hour = if files.by_partition { ", an archive by hour" } else { "" };
+            format!("{format} at {}{follow}{by_hour}", files.path)
         }
     };
+    let by_partition = matches!(&source.connector, SourceConnector::Files(files) if files.by_partition);
     match &source.event_time {
+        Some(column) if by_partition => format!("{what}, event time {column}"),
         Some(column) => format!("{what}, event time {column}, watermark {} behind", show(source.delay)),
         None => what,
     }

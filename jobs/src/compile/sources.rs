@@ -29,6 +29,7 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
             mistakes.push(mistake("only local files can be followed"));
         }
     }
+    check_archive(source, files, path, mistakes);
     match &files.format {
         Format::ClickLog => Some(from_declared(&click_log::columns())),
         Format::Csv { schema, .. } | Format::Json { schema } => {
@@ -48,6 +49,30 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
                 None
             }
         },
+    }
+}
+
+/// Reading an archive by its folders contradicts whatever else says how time goes.
+fn check_archive(source: &Source, files: &FilesSource, path: &KeyPath, mistakes: &mut Vec<Mistake>) {
+    let by_partition = path.key("watermark").key("by_partition");
+    if !files.by_partition {
+        if files.range.is_some() {
+            let message = "only an archive by hour can be read in part";
+            mistakes.push(Mistake::on_key(path.key("range"), message).expected("watermark = { by_partition = true }"));
+        }
+        return;
+    }
+    let mut refuse = |message: &str, expected: &str| {
+        mistakes.push(Mistake::on_key(by_partition.clone(), message).expected(expected));
+    };
+    if !matches!(files.format, Format::Parquet { .. }) {
+        refuse("only Parquet files are read by their folders", "format = \"parquet\"");
+    }
+    if source.event_time.is_none() {
+        refuse("the folders say when events happened, but nothing says which column does", "event_time = \"...\"");
+    }
+    if !source.delay.is_zero() || source.idle_after.is_some() || source.max_jump.is_some() {
+        refuse("time follows the folders, whatever the rows say", "no `delay`, `idle_after` or `max_jump` beside it");
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Map as JsonMap;
 use weir_operators::source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema};
+use weir_operators::source::files::EventTimeRange;
 use weir_operators::source::generator::ClickStreamConfig;
 
 use super::reader::{Mistakes, Reader};
@@ -99,6 +100,9 @@ fn read_source(node: Reader<'_>) -> Source {
     let mut source = Source::new(connector);
     source.event_time = node.text("event_time");
     if let Some(watermark) = node.table("watermark") {
+        if let SourceConnector::Files(files) = &mut source.connector {
+            files.by_partition = watermark.flag("by_partition").unwrap_or(false);
+        }
         source.delay = watermark.duration("delay").unwrap_or_default();
         source.idle_after = watermark.positive_duration("idle_after");
         source.max_jump = watermark.positive_duration("max_jump");
@@ -142,7 +146,21 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
         poll: node.positive_duration("poll"),
         discover: node.positive_duration("discover"),
         rotation_grace: node.duration("rotation_grace"),
+        by_partition: false, // Said under `watermark`.
+        range: read_range(node),
     }
+}
+
+/// Event times between two moments; one that is not there leaves that side open.
+fn read_range(node: &Reader<'_>) -> Option<EventTimeRange> {
+    let range = node.table("range")?;
+    let from_ms = range.moment("from").unwrap_or(EventTimeRange::ALL.from_ms);
+    let to_ms = range.moment("to").unwrap_or(EventTimeRange::ALL.to_ms);
+    if from_ms >= to_ms {
+        range.refuse("to", "the range ends before it begins", "a time later than `from`");
+    }
+    range.finish();
+    Some(EventTimeRange { from_ms, to_ms })
 }
 
 /// A whole number from 1 to 2^30.

@@ -4,6 +4,8 @@ use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use weir_operators::moment;
+
 use super::tree::{Entry, Kind, Value};
 use crate::diagnose::Mistake;
 use crate::duration;
@@ -141,6 +143,15 @@ impl<'a> Reader<'a> {
             return None;
         }
         Some(duration)
+    }
+
+    /// A point in time, in milliseconds since 1970.
+    pub(super) fn moment(&self, key: &str) -> Option<i64> {
+        self.typed(key, "a point in time", moment::EXAMPLES, |kind| match kind {
+            Kind::Text(text) | Kind::Datetime(text) => moment::parse(text),
+            Kind::Integer(seconds) => seconds.checked_mul(1_000),
+            _ => None,
+        })
     }
 
     /// A list of texts.

@@ -83,6 +83,8 @@ struct Split {
     name: String,
     reader: Box<dyn SplitReader>,
     watermark: SplitWatermark,
+    /// Known beforehand, so that its rows do not move it.
+    watermark_is_fixed: bool,
     finished: bool,
     /// Decoded but not yet sent; a part of the state, since a barrier may fall in between.
     undelivered: Vec<DeadLetter>,
@@ -293,8 +295,10 @@ impl SourceReader {
                 split.undelivered.sort_by_key(|dead_letter| dead_letter.offset);
                 batch.columns = filter_record_batch(&batch.columns, &plausible)?;
             }
-            let times = EventTimes::of(&batch.columns, event_time)?;
-            batch.split_watermarks = split.watermark.observe(times.values(), self.settings.rule);
+            if !split.watermark_is_fixed {
+                let times = EventTimes::of(&batch.columns, event_time)?;
+                batch.split_watermarks = split.watermark.observe(times.values(), self.settings.rule);
+            }
         }
         if !batch.is_empty() {
             self.queue.push_back(Queued::Rows(batch));
@@ -328,16 +332,20 @@ impl SourceReader {
 
 impl Split {
     fn new(opened: OpenedSplit, stored: &mut HashMap<String, StoredSplit>) -> Self {
-        let OpenedSplit { id, name, reader, newest_before_ms } = opened;
+        let OpenedSplit { id, name, reader, newest_before_ms, oldest_ms } = opened;
         let stored = stored.remove(&id);
-        let (watermark, finished, undelivered) = match stored {
+        let (mut watermark, finished, undelivered) = match stored {
             Some(stored) => (stored.watermark, stored.finished, stored.undelivered),
             None => (SplitWatermark::beginning_after(newest_before_ms), false, Vec::new()),
         };
+        if let Some(oldest) = oldest_ms {
+            watermark.raise_floor(oldest);
+        }
         Split {
             id,
             name,
             watermark,
+            watermark_is_fixed: oldest_ms.is_some(),
             finished,
             undelivered,
             ask_at: None,

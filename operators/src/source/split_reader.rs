@@ -55,6 +55,9 @@ pub struct OpenedSplit {
     pub reader: Box<dyn SplitReader>,
     /// For a split that begins in the middle of something: the largest event time before it, in milliseconds.
     pub newest_before_ms: Option<i64>,
+    /// For a split of which is known beforehand that no event of it is older than this, in milliseconds: that is its watermark
+    /// from its beginning to its end, and none of its rows is ever behind.
+    pub oldest_ms: Option<i64>,
 }
 
 /// A split as a checkpoint holds it, as far as it is the connector's business.

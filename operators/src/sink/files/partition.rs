@@ -1,19 +1,14 @@
 //! Which folder a row belongs to.
 
 use super::config::{FilesSinkConfig, PartitionBy};
+use crate::hour_partition::{HOUR_MS, folder};
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMillisecondArray, UInt32Array},
     compute::{cast, max, min, take_record_batch},
     datatypes::{DataType, TimeUnit, TimestampMillisecondType},
 };
-use chrono::DateTime;
 use std::collections::BTreeMap;
 use weir_engine::error::{EngineError, Result};
-
-const HOUR_MS: i64 = 3_600_000;
-
-/// Folder of rows that have no time; the name that Hive gave it.
-const NO_HOUR: &str = "hour=__HIVE_DEFAULT_PARTITION__";
 
 /// The rows of a batch by folder; `None` is the sink's own folder. The order of rows within a folder stays.
 pub(super) fn split(config: &FilesSinkConfig, rows: RecordBatch) -> Result<Vec<(Option<String>, RecordBatch)>> {
@@ -68,16 +63,6 @@ fn times(rows: &RecordBatch, column: &str) -> Result<ArrayRef> {
     }
 }
 
-fn folder(hour: Option<i64>) -> String {
-    let time = hour.and_then(|hour| hour.checked_mul(HOUR_MS)).and_then(DateTime::from_timestamp_millis);
-    match (hour, time) {
-        (None, _) => NO_HOUR.into(),
-        (_, Some(time)) => format!("hour={}", time.format("%Y-%m-%dT%H")),
-        // Beyond the calendar: still a folder of its own.
-        (Some(hour), None) => format!("hour={hour}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +100,7 @@ mod tests {
             ("hour=2022-03-04T00", vec![0, 3]),
             ("hour=2022-03-04T01", vec![1]),
             ("hour=2562047788015", vec![5]),
-            (NO_HOUR, vec![2]),
+            ("hour=__HIVE_DEFAULT_PARTITION__", vec![2]),
         ];
         assert_eq!(found, expected.map(|(folder, rows)| (folder.to_string(), rows)).into());
     }

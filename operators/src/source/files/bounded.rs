@@ -89,6 +89,7 @@ impl BoundedFiles {
             name: file.name.clone(),
             reader: Box::new(FileReader::new(file, settings.clone(), position, share, self.env.clone())),
             newest_before_ms: None,
+            oldest_ms: None,
         };
         Ok(splits.into_iter().map(open).collect())
     }
@@ -118,6 +119,7 @@ impl BoundedFiles {
             id: stored.id(),
             name: file.name.clone(),
             newest_before_ms: stored.newest_before_ms(),
+            oldest_ms: None,
             reader: Box::new(ParquetSplitReader::new(file, settings.clone(), stored, self.env.clone())),
         };
         Ok(self.own(splits).into_iter().map(open).collect())
@@ -131,7 +133,7 @@ impl Connector for BoundedFiles {
 }
 
 /// The file of a split in a checkpoint. It may have gone only if it had been read to its end.
-fn find(files: &[FoundFile], name: &str, finished: bool) -> Result<FoundFile> {
+pub(super) fn find(files: &[FoundFile], name: &str, finished: bool) -> Result<FoundFile> {
     if let Ok(index) = files.binary_search_by(|file| file.name.as_str().cmp(name)) {
         return Ok(files[index].clone());
     }
@@ -144,7 +146,7 @@ fn find(files: &[FoundFile], name: &str, finished: bool) -> Result<FoundFile> {
     )))
 }
 
-fn read_position<T: serde::de::DeserializeOwned>(split: &RestoredSplit) -> Result<T> {
+pub(super) fn read_position<T: serde::de::DeserializeOwned>(split: &RestoredSplit) -> Result<T> {
     serde_json::from_value(split.position.clone())
         .map_err(|error| EngineError::corrupt(format!("the position of split '{}' cannot be read: {error}", split.id)))
 }

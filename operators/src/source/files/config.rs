@@ -1,6 +1,7 @@
 //! The configuration of a files source, as a node of a graph bears it, and the source that is made from it.
 
 use super::{
+    archive::{ArchiveFiles, EventTimeRange},
     bounded::{BoundedFiles, RecordSettings},
     followed::FollowedFiles,
     format::{DEFAULT_MAX_LINE_BYTES, LineFormat},
@@ -55,6 +56,12 @@ pub struct FilesConfig {
     /// How long a rotated file may still be written to.
     #[serde(default)]
     pub rotation_grace_ms: Option<u64>,
+    /// Whether the files lie in folders by hour, which say how old their rows can be: the watermark follows from that.
+    #[serde(default)]
+    pub by_partition: bool,
+    /// Only events of this range; for such files.
+    #[serde(default)]
+    pub range: Option<EventTimeRange>,
 }
 
 /// The source that a node's configuration asks for: [`FilesConfig`] and [`SourceSettings`], both in the same object.
@@ -78,6 +85,8 @@ impl FilesConfig {
         let location = Location::parse(&self.path)?;
         let connector: Box<dyn Connector> = if self.follow {
             Box::new(self.followed(&location, settings, context)?)
+        } else if self.by_partition {
+            Box::new(self.archive(location, settings, context)?)
         } else {
             let (subtask, parallelism) = (context.subtask, context.parallelism);
             let path = self.path.clone();
@@ -112,6 +121,28 @@ impl FilesConfig {
         let grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
         let OperatorContext { env, subtask, parallelism, .. } = context;
         Ok(FollowedFiles::new(path.clone(), lines, grace, env.clone(), *subtask, *parallelism))
+    }
+
+    fn archive(
+        &self,
+        location: Location,
+        settings: &SourceSettings,
+        context: &OperatorContext,
+    ) -> Result<ArchiveFiles> {
+        let (RecordSettings::Parquet(parquet), Some(event_time)) = (self.records(settings)?, &settings.event_time) else {
+            return Err(self.refuse("by_partition = true: that needs Parquet files and an event time"));
+        };
+        let OperatorContext { env, subtask, parallelism, .. } = context;
+        Ok(ArchiveFiles {
+            location,
+            path: self.path.clone(),
+            range: self.range.unwrap_or(EventTimeRange::ALL),
+            parquet,
+            event_time: event_time.clone(),
+            subtask: *subtask,
+            parallelism: *parallelism,
+            env: env.clone(),
+        })
     }
 
     pub(super) fn records(&self, settings: &SourceSettings) -> Result<RecordSettings> {

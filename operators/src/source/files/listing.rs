@@ -52,6 +52,16 @@ pub(super) struct FoundFile {
     pub(super) place: Place,
 }
 
+impl FoundFile {
+    /// Its size now.
+    pub(super) fn bytes(&self) -> Result<u64> {
+        match &self.place {
+            Place::Local(path) => Ok(fs::metadata(path).map_err(|error| cannot_read(path, &error))?.len()),
+            Place::Object { bytes, .. } => Ok(*bytes),
+        }
+    }
+}
+
 /// How to get at a file.
 #[derive(Clone, Debug)]
 pub(super) enum Place {

@@ -2,8 +2,9 @@
 //!
 //! Reading order: `config` (what can be said about a source), `listing` (which files there are), `bounded` and `followed`
 //! (what the splits are and how they are read), `lines` and `line_buffer` (from bytes to records), `format` (what a line
-//! means), `parquet_split`.
+//! means), `parquet_split`, `archive` (Parquet in a folder an hour, read in the order of event time).
 
+mod archive;
 mod bounded;
 mod config;
 mod followed;
@@ -17,5 +18,6 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
+pub use archive::EventTimeRange;
 pub use config::{FilesConfig, source};
 pub use schema::parquet_schema;

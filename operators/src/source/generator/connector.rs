@@ -88,6 +88,7 @@ impl GeneratorConnector {
             id,
             reader: Box::new(GeneratorSplit { rows, last: 0 }),
             newest_before_ms: None,
+            oldest_ms: None,
         })
     }
 }

@@ -120,6 +120,12 @@ impl ParquetFile {
         plan(&self.metadata, self.bytes, &self.stored, event_time, max_jump_ms)
     }
 
+    /// All row groups as one split.
+    pub fn whole(&self) -> ParquetSplit {
+        let row_groups = 0..self.metadata.num_row_groups();
+        ParquetSplit { row_groups, rows: self.rows(), file_bytes: self.bytes, newest_before_ms: None }
+    }
+
     /// The rows of a split, from its row `position` on. `requested` names the columns, in the order wanted, with their
     /// types as in [`ParquetFile::schema`].
     ///

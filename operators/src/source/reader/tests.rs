@@ -91,6 +91,7 @@ impl ScriptConnector {
             name: format!("{}.log", script.id),
             reader: Box::new(ScriptReader { script, step, ends: !self.followed }),
             newest_before_ms: None,
+            oldest_ms: None,
         }
     }
 }

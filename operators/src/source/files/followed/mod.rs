@@ -203,7 +203,7 @@ impl FollowedFiles {
     fn opened(&self, id: String, split: Followed, found: bool) -> OpenedSplit {
         let name = split.path.display().to_string();
         let reader = Box::new(FollowedReader::new(self.watch.clone(), id.clone(), split, found));
-        OpenedSplit { id, name, reader, newest_before_ms: None }
+        OpenedSplit { id, name, reader, newest_before_ms: None, oldest_ms: None }
     }
 
     /// What has come, and what has been gone for long.

@@ -1,0 +1,148 @@
+//! Some files of an hour, one after another.
+//!
+//! Invariant: the position is the file being read and the number of its rows that are behind, whether they came out or not.
+
+use super::{
+    EventTimeRange,
+    judge::{Verdict, judge},
+};
+use crate::dead_letters::{DeadLetter, row_as_json};
+use crate::source::{
+    files::{
+        listing::FoundFile,
+        parquet_split::{ParquetSettings, open},
+    },
+    parquet::ParquetRows,
+    split_reader::{SplitEvent, SplitReader},
+};
+use arrow::{array::RecordBatch, compute::filter_record_batch};
+use futures::{FutureExt, future::BoxFuture};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use weir_engine::{env::Env, error::Result};
+
+/// A split and how far it has been read.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct StoredArchiveSplit {
+    /// Identity: the name of the first file.
+    pub(super) id: String,
+    /// Start of the hour.
+    pub(super) hour_ms: i64,
+    /// The files that are not read to their end, in the order in which they are read.
+    pub(super) files: Vec<String>,
+    /// Rows of the first of them that are behind.
+    pub(super) row: u64,
+    /// Size of the first of them, once it has been opened: one that was replaced is recognised by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) file_bytes: Option<u64>,
+}
+
+impl StoredArchiveSplit {
+    /// Without files yet.
+    pub(super) fn of(hour_ms: i64, first_file: &str) -> Self {
+        StoredArchiveSplit { id: first_file.to_owned(), hour_ms, files: Vec::new(), row: 0, file_bytes: None }
+    }
+}
+
+pub(super) struct ArchiveSplitReader {
+    /// As in `stored.files`.
+    pub(super) files: Vec<FoundFile>,
+    pub(super) parquet: Arc<ParquetSettings>,
+    pub(super) event_time: String,
+    pub(super) range: EventTimeRange,
+    pub(super) stored: StoredArchiveSplit,
+    /// The first file, open.
+    pub(super) rows: Option<ParquetRows>,
+    /// The rows that came out last.
+    pub(super) last: Option<LastRows>,
+    pub(super) env: Env,
+}
+
+/// Rows that came out, and where they stand.
+pub(super) struct LastRows {
+    rows: RecordBatch,
+    /// Their places in the file.
+    places: Vec<u64>,
+}
+
+impl ArchiveSplitReader {
+    async fn next(&mut self, max_rows: usize) -> Result<SplitEvent> {
+        self.last = None;
+        loop {
+            let Some(file) = self.files.first() else { return Ok(SplitEvent::Finished) };
+            if self.rows.is_none() {
+                self.env.crash_point("files.opening")?;
+                let opened = open(file).await?;
+                self.env.crash_point("files.opened")?;
+                let mut whole = opened.whole();
+                whole.file_bytes = *self.stored.file_bytes.get_or_insert(whole.file_bytes);
+                self.rows = Some(opened.rows_of(whole, &self.parquet.columns, self.stored.row)?);
+            }
+            let Some(rows) = &mut self.rows else { continue };
+            match rows.next(max_rows).await? {
+                Some(columns) => {
+                    let first_row = self.stored.row;
+                    self.stored.row = rows.position();
+                    let event = self.sort_out(columns, first_row)?;
+                    if let SplitEvent::Records { columns, dead_letters } = &event
+                        && (columns.num_rows() > 0 || !dead_letters.is_empty())
+                    {
+                        return Ok(event);
+                    }
+                }
+                None => {
+                    self.files.remove(0);
+                    self.stored.files.remove(0);
+                    (self.rows, self.stored.row, self.stored.file_bytes) = (None, 0, None);
+                }
+            }
+        }
+    }
+
+    /// Takes out the rows that are not asked for, and those that should not be there.
+    fn sort_out(&mut self, columns: RecordBatch, first_row: u64) -> Result<SplitEvent> {
+        let judged = judge(&columns, &self.event_time, self.stored.hour_ms, self.range);
+        let name = self.files.first().map(|file| file.name.as_str()).unwrap_or_default();
+        let Verdict { wanted, misplaced } = judged.map_err(|error| error.context(name))?;
+        let place = |row: usize| first_row + row as u64;
+        let dead_letters = misplaced.into_iter().map(|(row, reason)| DeadLetter {
+            offset: offset(place(row)),
+            reason: format!("{name}: {reason}"),
+            raw: row_as_json(&columns, row),
+        });
+        let dead_letters = dead_letters.collect();
+        let (rows, places) = match wanted {
+            None => (columns.clone(), (0..columns.num_rows()).map(place).collect()),
+            Some(wanted) => {
+                let kept = (0..columns.num_rows()).filter(|row| wanted.value(*row));
+                (filter_record_batch(&columns, &wanted)?, kept.map(place).collect())
+            }
+        };
+        self.last = Some(LastRows { rows: rows.clone(), places });
+        Ok(SplitEvent::Records { columns: rows, dead_letters })
+    }
+}
+
+fn offset(place: u64) -> i64 {
+    i64::try_from(place).unwrap_or(i64::MAX)
+}
+
+impl SplitReader for ArchiveSplitReader {
+    fn next_chunk(&mut self, max_rows: usize) -> BoxFuture<'_, Result<SplitEvent>> {
+        self.next(max_rows).boxed()
+    }
+
+    fn position(&self) -> serde_json::Value {
+        serde_json::json!(self.stored)
+    }
+
+    /// The offset is the number of the row in its file, from 0.
+    fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter> {
+        let Some(last) = &self.last else { return Vec::new() };
+        let found = |row: &usize| {
+            let place = *last.places.get(*row)?;
+            Some(DeadLetter { offset: offset(place), reason: String::new(), raw: row_as_json(&last.rows, *row) })
+        };
+        rows.iter().filter_map(found).collect()
+    }
+}
