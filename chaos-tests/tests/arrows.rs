@@ -1,12 +1,12 @@
 //! The arrows between the rooms point down only, and every dependency is declared in one place.
 //!
-//! `cli → {coordinator, worker, query} → jobs → operators → engine → proto`; `chaos-tests` and `benches` look at everything,
+//! `cli → {coordinator, worker, query, recalculation} → jobs → operators → engine → proto`; `chaos-tests` and `benches` look at everything,
 //! and nothing looks at them. Rooms that are not built yet are in the table, so that their arrows are kept from the first day.
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Height of each room: one may look at lower ones only.
-const HEIGHTS: [(&str, u32); 10] = [
+const HEIGHTS: [(&str, u32); 11] = [
     ("proto", 0),
     ("engine", 1),
     ("operators", 2),
@@ -14,6 +14,7 @@ const HEIGHTS: [(&str, u32); 10] = [
     ("coordinator", 4),
     ("worker", 4),
     ("query", 4),
+    ("recalculation", 4),
     ("cli", 5),
     ("chaos-tests", 6),
     ("benches", 6),

@@ -15,6 +15,7 @@ pub mod explain;
 mod job;
 mod key_path;
 mod load;
+pub mod recalculation;
 pub mod spec;
 mod toml;
 

@@ -78,6 +78,22 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a schema for a click log", "format = \"click_log\"", "format = \"click_log\"\nschema = { a = \"int\" }"),
     ("a delimiter where there is none", "format = \"click_log\"", "format = \"click_log\"\ndelimiter = \";\""),
     ("Parquet that is not there", "format = \"click_log\"", "format = \"parquet\""),
+    (
+        "lines in folders by hour",
+        "watermark = { delay = \"15s\" }",
+        "watermark = { delay = \"15s\", by_partition = true }",
+    ),
+    (
+        "a range of what is no archive",
+        "format = \"click_log\"",
+        "format = \"click_log\"\nrange = { from = 1646352000 }",
+    ),
+    (
+        "a range that ends before it begins",
+        "format = \"click_log\"",
+        "format = \"click_log\"\nrange = { from = \"2022-03-04T01:00:00Z\", to = 2022-03-04T00:00:00Z }",
+    ),
+    ("a range that begins at no time", "format = \"click_log\"", "format = \"click_log\"\nrange = { from = \"noon\" }"),
     ("an event time that is no column", "event_time = \"click_timestamp\"", "event_time = \"click_time\""),
     ("an event time that is no timestamp", "event_time = \"click_timestamp\"", "event_time = \"user_id\""),
     ("no event time", "event_time = \"click_timestamp\"\n", ""),

@@ -42,7 +42,9 @@ mod tests {
             assert_eq!(hour_of(&format!("out/raw/{}/part-1.parquet", folder(Some(hour)))), Some(hour * HOUR_MS));
         }
         assert_eq!(hour_of("s3://b/hour=2022-03-04T00/hour=2022-03-04T05/a.parquet"), Some(1_646_370_000_000));
-        for file in ["a.parquet", "raw/a.parquet", "hour=2022-03-04/a", "hour=2562047788015/a", "raw/hour=2022-03-04T00"] {
+        for file in
+            ["a.parquet", "raw/a.parquet", "hour=2022-03-04/a", "hour=2562047788015/a", "raw/hour=2022-03-04T00"]
+        {
             assert_eq!(hour_of(file), None, "{file}");
         }
         assert_eq!(hour_of(&format!("{}/a.parquet", folder(None))), None);

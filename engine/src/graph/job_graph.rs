@@ -11,8 +11,11 @@ use std::{collections::HashSet, time::Duration};
 /// A checked job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct JobGraph {
-    /// Name of the job: part of paths and record ids.
+    /// Name of the job: part of paths.
     pub name: String,
+    /// What record ids are made from instead of the name: a replay gives the records of the job that it repeats.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// The operators, every producer before its consumers.
     pub nodes: Vec<Node>,
     /// The edges between them.
@@ -110,11 +113,17 @@ impl JobGraph {
     pub fn new(name: impl Into<String>) -> Self {
         JobGraph {
             name: name.into(),
+            identity: None,
             nodes: Vec::new(),
             edges: Vec::new(),
             max_parallelism: DEFAULT_MAX_PARALLELISM,
             checkpoint: CheckpointSettings::default(),
         }
+    }
+
+    /// What record ids are made from.
+    pub fn identity(&self) -> &str {
+        self.identity.as_deref().unwrap_or(&self.name)
     }
 
     /// Adds a node and returns its index.

@@ -13,8 +13,10 @@ use std::{
 /// Where an instance of an operator runs.
 #[derive(Clone, Debug)]
 pub struct OperatorContext {
-    /// The job's name: part of record ids, so the same live and in a replay.
+    /// The job's name: part of paths and of commit markers.
     pub job: String,
+    /// What record ids are made from: the same live and in a replay.
+    pub identity: String,
     /// The node's id, such as `dedup.unique`.
     pub operator: String,
     /// Index of this instance.
@@ -43,6 +45,7 @@ impl OperatorContext {
         let max_parallelism = crate::key_group::DEFAULT_MAX_PARALLELISM;
         OperatorContext {
             job: job.into(),
+            identity: job.into(),
             operator: operator.into(),
             subtask: 0,
             parallelism: 1,

@@ -460,6 +460,7 @@ mod tests {
         let source = Node { id: "source".into(), kind: "any".into(), role: NodeRole::Source, parallelism: 1, config };
         let graph = JobGraph {
             name: "job".into(),
+            identity: None,
             nodes: vec![source],
             edges: vec![],
             max_parallelism: 1,

@@ -126,6 +126,7 @@ fn build_chain(
         let counters = Counters::default();
         let context = OperatorContext {
             job: graph.job.name.clone(),
+            identity: graph.job.identity().to_owned(),
             operator: node.id.clone(),
             subtask: id.index,
             parallelism: task.parallelism,

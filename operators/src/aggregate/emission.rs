@@ -52,7 +52,7 @@ impl Emission {
         fields.extend(aggregates);
         fields.push(Field::new(REVISION, DataType::Int32, false));
         Emission {
-            ids: RecordIds::new(&context.job, &context.operator),
+            ids: RecordIds::new(&context.identity, &context.operator),
             key: config.key.clone().into(),
             schema: Arc::new(Schema::new(fields)),
         }

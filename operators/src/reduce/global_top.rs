@@ -150,7 +150,7 @@ impl GlobalTop {
             items: config.items(),
             hasher: KeyHasher::new(config.key.clone()),
             lists: Lists::new(&config),
-            ids: RecordIds::new(&context.job, &context.operator),
+            ids: RecordIds::new(&context.identity, &context.operator),
             layout: None,
             windows: BTreeMap::new(),
             emitted_until: WATERMARK_MIN,

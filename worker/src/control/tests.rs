@@ -138,6 +138,7 @@ fn graph(role: NodeRole) -> bytes::Bytes {
     let node = Node { id: "clicks".into(), kind: "any".into(), role, parallelism: 1, config };
     let graph = JobGraph {
         name: "ad-click".into(),
+        identity: None,
         nodes: vec![node],
         edges: vec![],
         max_parallelism: 1,

@@ -129,7 +129,8 @@ impl FilesConfig {
         settings: &SourceSettings,
         context: &OperatorContext,
     ) -> Result<ArchiveFiles> {
-        let (RecordSettings::Parquet(parquet), Some(event_time)) = (self.records(settings)?, &settings.event_time) else {
+        let (RecordSettings::Parquet(parquet), Some(event_time)) = (self.records(settings)?, &settings.event_time)
+        else {
             return Err(self.refuse("by_partition = true: that needs Parquet files and an event time"));
         };
         let OperatorContext { env, subtask, parallelism, .. } = context;

@@ -18,6 +18,6 @@ mod schema;
 #[cfg(test)]
 mod tests;
 
-pub use archive::EventTimeRange;
+pub use archive::{ArchivePart, EventTimeRange, archive_parts};
 pub use config::{FilesConfig, source};
 pub use schema::parquet_schema;

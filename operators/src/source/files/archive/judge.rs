@@ -39,7 +39,8 @@ pub(super) fn judge(rows: &RecordBatch, event_time: &str, hour_ms: i64, range: E
         Some(time) if hour.contains(time) => asked.contains(time),
         Some(time) => {
             let (time, hour) = (moment::show(time), moment::show(hour_ms));
-            misplaced.push((row, format!("the event time {event_time} is {time}, not in the hour of its folder, {hour}")));
+            misplaced
+                .push((row, format!("the event time {event_time} is {time}, not in the hour of its folder, {hour}")));
             false
         }
         None => {
@@ -81,7 +82,10 @@ mod tests {
             [
                 (4, "the event time at is 1970-01-01T01:00:00Z, not in the hour of its folder, 1970-01-01T00:00:00Z"),
                 (5, "the event time at is empty"),
-                (6, "the event time at is 1969-12-31T23:59:59.999Z, not in the hour of its folder, 1970-01-01T00:00:00Z"),
+                (
+                    6,
+                    "the event time at is 1969-12-31T23:59:59.999Z, not in the hour of its folder, 1970-01-01T00:00:00Z"
+                ),
             ]
         );
         assert!(judge(&given, "when", 0, range).unwrap_err().message.contains("'when'"));

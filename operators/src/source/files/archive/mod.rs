@@ -12,9 +12,12 @@
 //! same. Which files are read is then kept in the checkpoints.
 
 mod judge;
+mod parts;
 mod reader;
 #[cfg(test)]
 mod tests;
+
+pub use parts::{ArchivePart, archive_parts};
 
 use super::{
     bounded::{find, read_position},
