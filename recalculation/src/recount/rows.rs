@@ -26,7 +26,7 @@ pub(super) struct Compiled {
 
 #[derive(Debug)]
 enum Step {
-    Keep(Expression),
+    Keep(Box<Expression>),
     Compute(Vec<(String, Expression)>),
     Unique(Vec<String>),
 }
@@ -59,9 +59,9 @@ impl Compiled {
         let mut steps = Vec::with_capacity(counted.steps.len());
         for step in &counted.steps {
             steps.push(match step {
-                RecountStep::Keep(condition) => {
-                    Step::Keep(Expression::predicate(condition, &schema).map_err(|error| wrong(condition, &error))?)
-                }
+                RecountStep::Keep(condition) => Step::Keep(Box::new(
+                    Expression::predicate(condition, &schema).map_err(|error| wrong(condition, &error))?,
+                )),
                 RecountStep::Compute(items) => {
                     let compile = |(name, text): (&String, &String)| {
                         let compiled = Expression::new(text, &schema).map_err(|error| wrong(text, &error))?;
@@ -94,7 +94,7 @@ impl Compiled {
         for (step, seen) in self.steps.iter().zip(seen) {
             batch = match step {
                 Step::Keep(condition) => {
-                    let Some((batch, mask)) = evaluated(batch.clone(), &[condition])? else {
+                    let Some((batch, mask)) = evaluated(batch.clone(), &[condition.as_ref()])? else {
                         return Ok((batch.slice(0, 0), asked));
                     };
                     filter_record_batch(&batch, mask[0].as_boolean())?

@@ -48,8 +48,12 @@ pub(super) fn windows(one: &ShadowedTable, part: &Part) -> (Vec<String>, String)
         "INSERT INTO {into} ({columns}) SELECT {} FROM {shadow} WHERE {span} GROUP BY {group}",
         values.join(", ")
     );
-    // An event is in exactly one of the tables.
-    (vec![delete(Grain::Window), delete(part.grain)], insert)
+    // An event is in exactly one of the tables, and what is being added up is partly in finer ones.
+    let finer = match part.grain {
+        Grain::Day => vec![Grain::Window, Grain::Hour, Grain::Day],
+        _ => vec![Grain::Window, Grain::Hour],
+    };
+    (finer.into_iter().map(delete).collect(), insert)
 }
 
 /// For windows that overlap: what removes those that overlap `[$1, $2)`, and what inserts the new ones that end in

@@ -230,8 +230,11 @@ async fn another_runs_results_are_not_replaced() {
             let mut file = target.storage.create(path).await.unwrap();
             file.write(other.clone().into()).await.unwrap();
             file.finish().await.unwrap();
-            let refused =
-                target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap_err();
+            let refused = target
+                .committer(JOB, SINK)
+                .commit(CheckpointId(1), std::slice::from_ref(&committable))
+                .await
+                .unwrap_err();
             assert!(refused.message.contains(path) && refused.message.contains("another run"), "{refused}");
             assert_eq!(target.bytes(path).await, other);
         }
@@ -244,13 +247,15 @@ async fn what_has_vanished_is_missed_loudly() {
         let committable = staged(&target).await;
         let path = committable.payload["staged"].as_str().unwrap();
         target.storage.remove(path).await.unwrap();
-        let missed = target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap_err();
+        let missed =
+            target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap_err();
         let named = missed.message.contains(path) && missed.message.contains("00000001-0-0.parquet");
         assert!(named && missed.message.contains("10 result rows"), "{missed}");
         let mut file = target.storage.create(path).await.unwrap();
         file.write(Bytes::from_static(b"short")).await.unwrap();
         file.finish().await.unwrap();
-        let damaged = target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap_err();
+        let damaged =
+            target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap_err();
         assert!(damaged.message.contains("5 bytes"), "{damaged}");
         assert_eq!(target.results().await, [""; 0]);
     }
@@ -263,7 +268,8 @@ async fn a_commit_cut_between_its_steps_is_completed() {
         let (from, to) =
             (committable.payload["staged"].as_str().unwrap(), committable.payload["path"].as_str().unwrap());
         target.storage.publish(from, to).await.unwrap();
-        let outcome = target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap();
+        let outcome =
+            target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap();
         assert_eq!((outcome, target.leftovers().await), (CommitOutcome::AlreadyDone, 0));
         assert_eq!(visible(&target).await, numbers(0..10));
     }
