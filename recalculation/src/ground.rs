@@ -137,7 +137,7 @@ impl Ground {
             )));
         }
         let from_ms = asked.from_ms.unwrap_or(self.archive.from_ms);
-        let to_ms = asked.to_ms.unwrap_or(latest - latest.rem_euclid(self.window_ms));
+        let to_ms = asked.to_ms.unwrap_or(latest.saturating_sub(latest.rem_euclid(self.window_ms)));
         if from_ms >= to_ms {
             return Err(EngineError::definition(self.nothing(from_ms, latest)));
         }
