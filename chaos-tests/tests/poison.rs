@@ -9,7 +9,7 @@ use weir_coordinator::{
 use weir_engine::{
     Result,
     checkpoint::{CheckpointStore, OpenStore},
-    element::Batch,
+    element::{Barrier, Batch},
     env::Env,
     graph::Node,
     ids::CheckpointId,
@@ -49,8 +49,8 @@ impl Operator for Victim {
         self.inner.watermark(watermark, out)
     }
 
-    fn prepare_snapshot(&mut self, out: &mut Collector) -> Result<()> {
-        self.inner.prepare_snapshot(out)
+    fn prepare_snapshot(&mut self, barrier: Barrier, out: &mut Collector) -> Result<()> {
+        self.inner.prepare_snapshot(barrier, out)
     }
 
     fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<Snapshot> {

@@ -64,8 +64,9 @@ impl Job {
     fn link_as_text(&self, out: &mut String, node: usize, is_head: bool) {
         let note = &self.notes[node];
         let id = &self.graph.nodes[node].id;
-        let from = self.graph.edges.iter().find(|edge| edge.to == node && !is_head);
-        let from = from.map(|edge| format!("   ← {}", self.producer(edge))).unwrap_or_default();
+        let edges = self.graph.edges.iter().filter(|edge| edge.to == node && !is_head);
+        let from: Vec<String> = edges.map(|edge| self.producer(edge)).collect();
+        let from = if from.is_empty() { String::new() } else { format!("   ← {}", from.join(", ")) };
         let _ = writeln!(out, "  {id}{from}");
         if !note.does.is_empty() {
             let _ = writeln!(out, "      {}", note.does);

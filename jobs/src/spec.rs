@@ -313,6 +313,8 @@ pub struct Aggregate {
     pub(crate) window: Window,
     pub(crate) allowed_lateness: Duration,
     pub(crate) select: Vec<(String, String)>,
+    /// How often running counts of open windows are emitted.
+    pub(crate) emit: Option<Duration>,
 }
 
 impl Aggregate {
@@ -324,6 +326,7 @@ impl Aggregate {
             window,
             allowed_lateness: Duration::ZERO,
             select: Vec::new(),
+            emit: None,
         }
     }
 
@@ -331,6 +334,14 @@ impl Aggregate {
     #[must_use]
     pub fn allowed_lateness(mut self, lateness: Duration) -> Self {
         self.allowed_lateness = lateness;
+        self
+    }
+
+    /// Emits running counts of open windows as often as that, with a checkpoint, for sinks that take them
+    /// ([`Sink::running`]). Not for sessions.
+    #[must_use]
+    pub fn emit_every(mut self, every: Duration) -> Self {
+        self.emit = Some(every);
         self
     }
 
@@ -380,6 +391,9 @@ pub struct Sink {
     pub(crate) connector: SinkConnector,
     /// Items such as `ad_id` or `window_start as click_minute`.
     pub(crate) select: Option<Vec<String>>,
+    /// Whether it takes running counts, where that was said.
+    pub(crate) running: Option<bool>,
+    pub(crate) enabled: bool,
 }
 
 /// What a sink writes to.
@@ -429,12 +443,39 @@ impl Sink {
             hourly: false,
             partition_column: None,
         };
-        Sink { input: input.into(), connector: SinkConnector::Files(files), select: None }
+        Sink::new(input.into(), SinkConnector::Files(files))
     }
 
     /// Lines on standard output.
     pub fn console(input: impl Into<String>) -> Self {
-        Sink { input: input.into(), connector: SinkConnector::Console, select: None }
+        Sink::new(input.into(), SinkConnector::Console)
+    }
+
+    pub(crate) fn new(input: String, connector: SinkConnector) -> Self {
+        Sink { input, connector, select: None, running: None, enabled: true }
+    }
+
+    /// Whether it also takes the running counts of its aggregate's open windows ([`Aggregate::emit_every`]): rows with a
+    /// revision below zero, of which each replaces the one before. Files and consoles don't unless it is said here.
+    #[must_use]
+    pub fn running(mut self, running: bool) -> Self {
+        self.running = Some(running);
+        self
+    }
+
+    /// Whether it is a part of the job; if not, it is checked and then left out.
+    #[must_use]
+    pub fn enabled(mut self, enabled: bool) -> Self {
+        self.enabled = enabled;
+        self
+    }
+
+    /// Whether it takes running counts where there are any.
+    pub(crate) fn takes_running(&self) -> bool {
+        let standard = match self.connector {
+            SinkConnector::Files(_) | SinkConnector::Console => false,
+        };
+        self.enabled && self.running.unwrap_or(standard)
     }
 
     /// How the files are compressed. Without effect on a console.

@@ -6,6 +6,7 @@ use weir_engine::{
     Result,
     element::{Batch, KeyHashes, Port},
     hash::KeyHasher,
+    ids::CheckpointId,
     key_group::{key_group_of, range_of, subtask_of},
     operator::{Operator, OperatorContext},
     testing::OperatorHarness,
@@ -77,19 +78,38 @@ impl Subtasks {
         Ok(outputs?.into_iter().flatten().collect())
     }
 
-    /// A barrier, and then as many instances, restored from it. They learn the watermark as they would from their inputs.
+    /// A last barrier, and then as many instances, restored from it. They learn the watermark as they would from their inputs.
     pub(crate) fn restart(&mut self, parallelism: usize) -> Result<Vec<(Port, Batch)>> {
-        let mut out = self.barrier()?;
+        let outputs: Result<Vec<_>> = self.harnesses.iter_mut().map(OperatorHarness::last_barrier).collect();
+        let mut out: Vec<_> = outputs?.into_iter().flatten().collect();
+        self.restore(parallelism)?;
+        out.extend(self.watermark(self.watermark)?);
+        Ok(out)
+    }
+
+    /// As many instances, restored from the last barrier: whatever came after it is to come again.
+    pub(crate) fn crash(&mut self, parallelism: usize) -> Result<()> {
+        self.watermark = i64::MIN;
+        self.restore(parallelism)
+    }
+
+    fn restore(&mut self, parallelism: usize) -> Result<()> {
+        let checkpoint = self.checkpoint();
         let max = self.context.max_parallelism;
         let state: Vec<_> = self.harnesses.iter().map(|harness| harness.segments().clone()).collect();
         let restored: Result<Vec<_>> = (0..parallelism)
             .map(|at| {
                 let operator = (self.make)(&self.context_of(at, parallelism));
-                OperatorHarness::restored(operator, range_of(at, max, parallelism), &state)
+                let restored = OperatorHarness::restored(operator, range_of(at, max, parallelism), &state)?;
+                Ok(restored.after_checkpoint(checkpoint))
             })
             .collect();
         self.harnesses = restored?;
-        out.extend(self.watermark(self.watermark)?);
-        Ok(out)
+        Ok(())
+    }
+
+    /// The checkpoint of the last barrier.
+    pub(crate) fn checkpoint(&self) -> CheckpointId {
+        self.harnesses.first().map_or(CheckpointId(0), OperatorHarness::checkpoint)
     }
 }

@@ -11,7 +11,7 @@ use futures::{FutureExt, future::BoxFuture};
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
 use weir_engine::{
     Result,
-    element::{Batch, Port},
+    element::{Barrier, Batch, Port},
     env::Env,
     graph::Node,
     ids::{Attempt, CheckpointId},
@@ -207,8 +207,8 @@ impl Operator for MutantOperator {
         self.inner.watermark(watermark, out)
     }
 
-    fn prepare_snapshot(&mut self, out: &mut Collector) -> Result<()> {
-        self.inner.prepare_snapshot(out)
+    fn prepare_snapshot(&mut self, barrier: Barrier, out: &mut Collector) -> Result<()> {
+        self.inner.prepare_snapshot(barrier, out)
     }
 
     fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<Snapshot> {

@@ -98,7 +98,7 @@ mod tests {
     use Alignment::*;
 
     fn barrier(checkpoint: u64) -> Barrier {
-        Barrier { checkpoint: CheckpointId(checkpoint) }
+        Barrier { checkpoint: CheckpointId(checkpoint), last: false }
     }
 
     #[test]

@@ -113,7 +113,7 @@ mod tests {
     use futures::FutureExt;
 
     fn barrier(checkpoint: u64) -> StreamElement {
-        StreamElement::Barrier(Barrier { checkpoint: CheckpointId(checkpoint) })
+        StreamElement::Barrier(Barrier { checkpoint: CheckpointId(checkpoint), last: false })
     }
 
     #[tokio::test]

@@ -33,6 +33,8 @@ pub enum StreamElement {
 pub struct Barrier {
     /// Which checkpoint.
     pub checkpoint: CheckpointId,
+    /// The attempt ends with this checkpoint: nothing follows but the end of input.
+    pub last: bool,
 }
 
 /// An output of an operator.
@@ -41,6 +43,8 @@ pub struct Barrier {
 pub enum Port {
     /// Results.
     Main,
+    /// What results will be as far as is known by now: of windows that are still open.
+    Running,
     /// Events that came too late to be counted.
     Late,
     /// Records that could not be read, with the reason.
@@ -52,6 +56,7 @@ impl Port {
     pub fn name(self) -> &'static str {
         match self {
             Port::Main => "main",
+            Port::Running => "running",
             Port::Late => "late",
             Port::DeadLetters => "dead_letters",
         }

@@ -1,7 +1,7 @@
 //! The execution graph: nodes fused into tasks, tasks expanded to subtasks.
 //!
-//! Rule of chaining: a forward edge to a node that has no other input is fused; everything else becomes channels. So a task is
-//! a tree of nodes with one head.
+//! Rule of chaining: forward edges to a node whose inputs are all outputs of one other node are fused; everything else becomes
+//! channels. So a task is a tree of nodes with one head.
 
 use super::{Edge, JobGraph, Node, NodeRole, Partitioner};
 use crate::{element::Port, error::Result, ids::SubtaskId};
@@ -66,10 +66,7 @@ impl ExecutionGraph {
         let mut tasks: Vec<Task> = Vec::new();
         for node in 0..job.nodes.len() {
             let incoming: Vec<usize> = edges_into(&job, node).map(|(index, _)| index).collect();
-            let fused = match incoming.as_slice() {
-                [one] if job.edges[*one].partitioner == Partitioner::Forward => Some(job.edges[*one].from),
-                _ => None,
-            };
+            let fused = sole_producer(&job, &incoming);
             let link = ChainLink { node, targets: Vec::new() };
             task_of[node] = match fused {
                 Some(producer) => {
@@ -128,6 +125,13 @@ fn edges_into(job: &JobGraph, node: usize) -> impl Iterator<Item = (usize, &Edge
     job.edges.iter().enumerate().filter(move |(_, edge)| edge.to == node)
 }
 
+/// The node that all of these edges come from, if they come from one and go forward.
+fn sole_producer(job: &JobGraph, incoming: &[usize]) -> Option<usize> {
+    let from = job.edges[*incoming.first()?].from;
+    let is_its = |edge: &Edge| edge.from == from && edge.partitioner == Partitioner::Forward;
+    incoming.iter().all(|edge| is_its(&job.edges[*edge])).then_some(from)
+}
+
 fn connect(tasks: &mut [Task], task_of: &[usize], index: usize, edge: &Edge) {
     let (from, to) = (task_of[edge.from], task_of[edge.to]);
     let link_of = |task: &Task, node: usize| {
@@ -183,6 +187,20 @@ mod tests {
         assert_eq!(graph.tasks[1].inputs, [2]);
         assert_eq!(graph.source_tasks().collect::<Vec<_>>(), [0]);
         assert_eq!(graph.subtasks(), 5);
+    }
+
+    #[test]
+    fn two_outputs_of_one_node_are_fused_with_who_reads_both() {
+        let mut job = job();
+        job.add_edge(3, Port::Running, 4, Partitioner::Forward);
+        let graph = ExecutionGraph::new(job.clone()).unwrap();
+        assert_eq!(graph.tasks.len(), 3);
+        let both = [(Port::Main, ChainTarget::Link(1)), (Port::Main, ChainTarget::Output(0))];
+        assert_eq!(graph.tasks[1].chain[0].targets[..2], both);
+        assert_eq!(graph.tasks[1].chain[0].targets[2], (Port::Running, ChainTarget::Link(1)));
+        // Of two nodes: channels, which a gate aligns.
+        job.add_edge(1, Port::Late, 4, Partitioner::Forward);
+        assert_eq!(ExecutionGraph::new(job).unwrap().tasks.len(), 4);
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub use source::{Source, SourceEvent, SplitState};
 pub use waits::{Wait, Waits};
 
 use crate::{
-    element::{Batch, Port},
+    element::{Barrier, Batch, Port},
     error::Result,
     graph::Node,
     ids::CheckpointId,
@@ -73,12 +73,13 @@ pub trait Operator: Send {
         Ok(())
     }
 
-    /// A barrier is about to pass: emit what must be on this side of it and is not state.
+    /// A barrier is about to pass: emit what must be on this side of it and is not state. All rows before the barrier have
+    /// come by then, those too that the operators before this one emit in their own `prepare_snapshot`.
     ///
     /// # Errors
     /// Any error ends the attempt.
-    fn prepare_snapshot(&mut self, out: &mut Collector) -> Result<()> {
-        let _ = out;
+    fn prepare_snapshot(&mut self, barrier: Barrier, out: &mut Collector) -> Result<()> {
+        let _ = (barrier, out);
         Ok(())
     }
 

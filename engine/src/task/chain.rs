@@ -5,7 +5,7 @@
 
 use crate::{
     checkpoint::state_file::SegmentLedger,
-    element::{Batch, Port},
+    element::{Barrier, Batch, Port},
     error::{EngineError, Result},
     graph::ChainTarget,
     ids::CheckpointId,
@@ -93,8 +93,8 @@ impl Chain {
     }
 
     /// A barrier is about to pass.
-    pub(crate) fn prepare_snapshot(&mut self, out: &mut Vec<Delivery>) -> Result<()> {
-        self.each_operator(out, |operator, collector| operator.prepare_snapshot(collector))
+    pub(crate) fn prepare_snapshot(&mut self, barrier: Barrier, out: &mut Vec<Delivery>) -> Result<()> {
+        self.each_operator(out, |operator, collector| operator.prepare_snapshot(barrier, collector))
     }
 
     /// What every link holds now. All deliveries must have been made before.

@@ -111,7 +111,7 @@ async fn run_source(
                 Some(SourceCommand::Checkpoint { checkpoint, last }) => {
                     reading &= !last;
                     let splits = source.snapshot()?;
-                    body.barrier(Barrier { checkpoint }, splits).await?;
+                    body.barrier(Barrier { checkpoint, last }, splits).await?;
                 }
                 Some(SourceCommand::Drain) => {
                     if reading {
@@ -175,7 +175,7 @@ impl Body {
         self.services.env.crash_point("subtask.barrier_arrived")?;
         self.gauges.processing(None);
         let step = self.services.start_step();
-        self.chain.prepare_snapshot(&mut self.deliveries)?;
+        self.chain.prepare_snapshot(barrier, &mut self.deliveries)?;
         self.end_step(step);
         self.deliver().await?;
         let step = self.services.start_step();

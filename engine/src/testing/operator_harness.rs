@@ -1,7 +1,7 @@
 //! Drives one operator as a subtask would, and shows what came out.
 
 use crate::{
-    element::{Batch, Port},
+    element::{Barrier, Batch, Port},
     error::Result,
     ids::CheckpointId,
     key_group::{DEFAULT_MAX_PARALLELISM, KeyGroupRange},
@@ -51,6 +51,18 @@ impl OperatorHarness {
         Ok(OperatorHarness { operator, checkpoint: CheckpointId(0), key_groups, segments })
     }
 
+    /// Lets the next barrier be that of the checkpoint after this one, as after a restore.
+    #[must_use]
+    pub fn after_checkpoint(mut self, checkpoint: CheckpointId) -> Self {
+        self.checkpoint = checkpoint;
+        self
+    }
+
+    /// The checkpoint of the last barrier.
+    pub fn checkpoint(&self) -> CheckpointId {
+        self.checkpoint
+    }
+
     /// Rows in, rows out.
     ///
     /// # Errors
@@ -76,9 +88,21 @@ impl OperatorHarness {
     /// # Errors
     /// The operator's own, or a snapshot that breaks the contract (an `Unchanged` segment that was never written).
     pub fn barrier(&mut self) -> Result<Vec<(Port, Batch)>> {
+        self.pass_barrier(false)
+    }
+
+    /// The barrier that an attempt ends with; else as [`OperatorHarness::barrier`].
+    ///
+    /// # Errors
+    /// As [`OperatorHarness::barrier`].
+    pub fn last_barrier(&mut self) -> Result<Vec<(Port, Batch)>> {
+        self.pass_barrier(true)
+    }
+
+    fn pass_barrier(&mut self, last: bool) -> Result<Vec<(Port, Batch)>> {
         let mut out = Collector::default();
-        self.operator.prepare_snapshot(&mut out)?;
         self.checkpoint = self.checkpoint.next();
+        self.operator.prepare_snapshot(Barrier { checkpoint: self.checkpoint, last }, &mut out)?;
         let snapshot = self.operator.snapshot(self.checkpoint)?;
         let mut before = std::mem::take(&mut self.segments);
         let key_groups = self.key_groups;

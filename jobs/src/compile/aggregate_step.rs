@@ -1,7 +1,7 @@
 //! An aggregate as its operators take it: its arguments are columns, computed by a map before it where they are not.
 
 use weir_engine::Result;
-use weir_operators::aggregate::{self, AggregateConfig, Function, output_schema};
+use weir_operators::aggregate::{self, AggregateConfig, Function, RunningCounts, output_schema};
 use weir_operators::expression::{AggregateCall, AggregateFunction};
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
@@ -24,6 +24,8 @@ pub(super) struct AggregateStep<'a> {
     pub(super) calls: Vec<(String, AggregateCall)>,
     /// What a map before it has to compute; none where all arguments are columns already.
     pub(super) arguments: Option<Vec<SelectItem>>,
+    /// When it emits running counts; none: nobody reads them.
+    pub(super) running: Option<RunningCounts>,
 }
 
 impl<'a> AggregateStep<'a> {
@@ -45,7 +47,7 @@ impl<'a> AggregateStep<'a> {
             }
             calls.push((output.clone(), call));
         }
-        AggregateStep { aggregate, time: time.to_owned(), calls, arguments: computes.then_some(items) }
+        AggregateStep { aggregate, time: time.to_owned(), calls, arguments: computes.then_some(items), running: None }
     }
 
     /// The settings of its operators.
@@ -60,6 +62,7 @@ impl<'a> AggregateStep<'a> {
             windows: window_rule(self.aggregate),
             time_column: self.time.clone(),
             aggregates: self.calls.iter().map(call).collect(),
+            running: self.running,
         }
     }
 

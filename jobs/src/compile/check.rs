@@ -1,7 +1,6 @@
 //! The checks of one node: keys, expressions and windows against the columns that come in, and what goes out.
 
 use arrow::datatypes::DataType;
-use weir_engine::element::Port;
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::{AggregateCall, AggregateFunction, Expression, parse_select_item, type_name};
 use weir_operators::filters::FILTER_ID;
@@ -11,6 +10,7 @@ use weir_operators::schema::{Column, ColumnSchema};
 use super::aggregate_step::AggregateStep;
 use super::prune::selected;
 use super::reduce_step::ReduceStep;
+use super::resolve::Output;
 use super::types::{Types, adds_filters, partition_column, unknown_column};
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
@@ -219,13 +219,13 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn reduce(&mut self, reduce: &Reduce, input: &NodeBody, port: Port) -> Option<Types> {
+    pub(super) fn reduce(&mut self, reduce: &Reduce, input: &NodeBody, output: Output) -> Option<Types> {
         let before = self.mistakes.len();
         let NodeBody::Aggregate(aggregate) = input else {
             return self.not_an_aggregate(input.kind());
         };
-        if port != Port::Main {
-            return self.not_an_aggregate(&format!("`{}` output", port.name()));
+        if output != Output::Main {
+            return self.not_an_aggregate(&format!("`{}` output", output.name()));
         }
         let names: Vec<&str> = aggregate.select.iter().map(|(name, _)| name.as_str()).collect();
         let top = self.path.key("top");

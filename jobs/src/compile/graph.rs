@@ -190,12 +190,15 @@ fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
         Operator::GlobalAggregate(step) => {
             let aggregate = step.aggregate;
             let lateness = show(aggregate.allowed_lateness);
-            let does = format!(
+            let mut does = format!(
                 "{} per {}, {}, allowed lateness {lateness}",
                 calls(step),
                 list(&aggregate.key),
                 window_note(aggregate.window)
             );
+            if let (Some(_), Some(every)) = (step.running, aggregate.emit) {
+                does.push_str(&format!(", running counts every {}", show(every)));
+            }
             let kept = match aggregate.window {
                 Window::Session { .. } => "open sessions",
                 _ => "open slices of windows",

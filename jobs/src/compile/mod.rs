@@ -9,6 +9,7 @@ mod plan;
 mod prune;
 mod reduce_step;
 mod resolve;
+mod running;
 mod sources;
 mod types;
 
@@ -26,6 +27,7 @@ pub(crate) fn compile(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>,
     let resolved = Resolved::new(spec, &mut mistakes);
     let gates = Gates::new(&resolved, &mut mistakes);
     let types = types::infer(&resolved, &gates, &mut mistakes);
+    running::check(&resolved, &mut mistakes);
     check_paths(spec, &mut mistakes);
     let parallelism = parallelism(spec, options, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
@@ -45,7 +47,7 @@ pub(crate) fn compile(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>,
 /// Two sinks in one folder would sweep each other's files away.
 fn check_paths(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
     let path = |body: &NodeBody| match body {
-        NodeBody::Sink(sink) => match &sink.connector {
+        NodeBody::Sink(sink) if sink.enabled => match &sink.connector {
             SinkConnector::Files(files) => Some(folder(&files.path)),
             SinkConnector::Console => None,
         },

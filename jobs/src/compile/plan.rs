@@ -15,7 +15,8 @@ use weir_operators::window_count::WINDOW_END;
 use super::aggregate_step::AggregateStep;
 use super::gates::{Gates, window_rule};
 use super::reduce_step::ReduceStep;
-use super::resolve::Resolved;
+use super::resolve::{Output, Resolved};
+use super::running::{is_taker, running_counts};
 use super::types::{AllTypes, Types, adds_filters};
 use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source, SourceConnector, Window};
 
@@ -92,7 +93,7 @@ struct Planner<'p, 'a> {
     types: &'p AllTypes,
     steps: Vec<Step<'a>>,
     /// The steps and ports that an output of a node has become.
-    outputs: BTreeMap<(usize, Port), Vec<StepOutput>>,
+    outputs: BTreeMap<(usize, Output), Vec<StepOutput>>,
 }
 
 /// An output of a step.
@@ -106,20 +107,20 @@ impl<'a> Planner<'_, 'a> {
             if let NodeBody::Source(source) = &node.body {
                 let Some(types) = &self.types.0[index] else { return };
                 let step = self.push(id, Vec::new(), Operator::Source { source, columns: types.main.clone() });
-                self.outputs.insert((index, Port::Main), vec![(step, Port::Main)]);
-                self.outputs.insert((index, Port::DeadLetters), vec![(step, Port::DeadLetters)]);
+                self.outputs.insert((index, Output::Main), vec![(step, Port::Main)]);
+                self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
             }
             return;
         };
-        let Some(output) = self.outputs.get(&(input.node, input.port)).cloned() else { return };
-        let Some(given) = self.types.of_output(self.resolved, self.gates, input.node, input.port) else { return };
+        let Some(output) = self.outputs.get(&(input.node, input.output)).cloned() else { return };
+        let Some(given) = self.types.of_output(self.resolved, self.gates, input.node, input.output) else { return };
         let (from, is_spread) = self.gate(index, output, &given);
         let step = match &node.body {
             NodeBody::Source(_) => return,
             NodeBody::Map(map) => {
                 let select = self.types.0[index].as_ref().and_then(|types| types.select.clone());
                 let step = self.forward(id, from, Operator::Map { condition: map.condition.as_deref(), select });
-                self.outputs.insert((index, Port::DeadLetters), vec![(step, Port::DeadLetters)]);
+                self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
                 step
             }
             NodeBody::Dedup(dedup) => {
@@ -142,7 +143,7 @@ impl<'a> Planner<'_, 'a> {
                 None => return,
             },
         };
-        self.outputs.insert((index, Port::Main), vec![(step, Port::Main)]);
+        self.outputs.insert((index, Output::Main), vec![(step, Port::Main)]);
     }
 
     fn push(&mut self, id: String, inputs: Vec<StepInput>, operator: Operator<'a>) -> usize {
@@ -180,7 +181,8 @@ impl<'a> Planner<'_, 'a> {
             late.push((last, Port::Late));
         }
         for fed in self.gates.fed_by(index) {
-            self.outputs.insert((fed, Port::Late), late.clone());
+            self.outputs.insert((fed, Output::Late), late.clone());
+            self.outputs.insert((fed, Output::OnTime), vec![(last, Port::Main)]);
         }
         (vec![(last, Port::Main)], may_be_silent)
     }
@@ -211,7 +213,7 @@ impl<'a> Planner<'_, 'a> {
         let Place { index, id, name } = at;
         let mut dead_letters = Vec::new();
         let time = given.event_time.as_deref().unwrap_or_default();
-        let step = AggregateStep::new(aggregate, time, &given.main);
+        let mut step = AggregateStep::new(aggregate, time, &given.main);
         if let Some(select) = step.arguments.clone() {
             let operator = Operator::Map { condition: None, select: Some(select) };
             let map = self.forward(format!("map.{name}.arguments"), from, operator);
@@ -229,7 +231,8 @@ impl<'a> Planner<'_, 'a> {
             // Nothing can fail: an output where nothing ever comes.
             dead_letters.push((local, Port::DeadLetters));
         }
-        self.outputs.insert((index, Port::DeadLetters), dead_letters);
+        self.outputs.insert((index, Output::DeadLetters), dead_letters);
+        step.running = running_counts(self.resolved, index, aggregate);
         let from = vec![(local, Port::Main)];
         let global = self.hashed(id.to_owned(), from, aggregate.key.clone(), Operator::GlobalAggregate(step));
         if !matches!(aggregate.window, Window::Session { .. }) {
@@ -248,11 +251,15 @@ impl<'a> Planner<'_, 'a> {
     }
 
     fn sink(&mut self, index: usize, id: String, mut from: Vec<StepOutput>, sink: &'a Sink) -> Option<usize> {
-        let written = self.types.0[index].clone()?;
+        let written = self.types.0[index].clone().filter(|_| sink.enabled)?;
+        if is_taker(self.resolved, index) {
+            let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, Port::Running)).collect();
+            from.extend(running);
+        }
         if let Some(select) = &written.select {
             let operator = Operator::Map { condition: None, select: Some(select.clone()) };
             let select = self.forward(format!("{id}.select"), from, operator);
-            self.outputs.insert((index, Port::DeadLetters), vec![(select, Port::DeadLetters)]);
+            self.outputs.insert((index, Output::DeadLetters), vec![(select, Port::DeadLetters)]);
             from = vec![(select, Port::Main)];
         }
         Some(self.forward(id, from, Operator::Sink { sink, written }))

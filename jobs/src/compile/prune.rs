@@ -59,7 +59,7 @@ fn needs(steps: &[Step<'_>], full: &[ColumnSchema]) -> Needs {
         input.extend(late[index].iter().cloned());
         for edge in &step.inputs {
             match edge.port {
-                Port::Main => needs.output[edge.from].extend(input.iter().cloned()),
+                Port::Main | Port::Running => needs.output[edge.from].extend(input.iter().cloned()),
                 Port::Late => late[edge.from].extend(input.iter().cloned()),
                 Port::DeadLetters => {}
             }
@@ -189,7 +189,7 @@ fn columns_of(
     let arriving = match edge.port {
         Port::DeadLetters => dead_letter_schema(),
         Port::Late => before[edge.from].input.clone(),
-        Port::Main => before[edge.from].output.clone(),
+        Port::Main | Port::Running => before[edge.from].output.clone(),
     };
     let from_partials = matches!(step.operator, Operator::GlobalAggregate(_) | Operator::GlobalTop(_));
     let mut carried = None;

@@ -2,11 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use weir_engine::element::Port;
-
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
 use crate::spec::{JobSpec, NodeBody, NodeSpec};
+
+/// An output of a node, as definitions name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Output {
+    /// Results; with the node's name alone.
+    Main,
+    /// The rows that came to a gate in time: what is counted, and duplicates.
+    OnTime,
+    /// The rows that came too late.
+    Late,
+    /// What could not be read or computed.
+    DeadLetters,
+}
+
+impl Output {
+    /// As written behind a node's name.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Output::Main => "main",
+            Output::OnTime => "on_time",
+            Output::Late => "late",
+            Output::DeadLetters => "dead_letters",
+        }
+    }
+}
 
 /// Where a node's rows come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +37,7 @@ pub(super) struct Input {
     /// The producing node, as a position in the spec.
     pub(super) node: usize,
     /// Which of its outputs.
-    pub(super) port: Port,
+    pub(super) output: Output,
 }
 
 /// The spec with its names followed.
@@ -116,7 +139,7 @@ fn resolve_input(
         return Some(input);
     }
     let path = path_of(node).key("input");
-    let (name, port_name) = written.split_once('.').map_or((written, None), |(name, port)| (name, Some(port)));
+    let (name, written_output) = written.split_once('.').map_or((written, None), |(name, output)| (name, Some(output)));
     let Some(producer) = producers.get(name).copied() else {
         let names: Vec<&str> = producers.keys().copied().filter(|other| *other != node.name).collect();
         let message = match spec.nodes.iter().any(|other| other.name == name) {
@@ -126,40 +149,40 @@ fn resolve_input(
         mistakes.push(Mistake::new(path, message).one_of("nodes", &names).meant(name, &names));
         return None;
     };
-    let ports = ports(&spec.nodes[producer].body);
-    let port = match port_name {
-        None => Some(Port::Main),
-        Some(port_name) => ports.iter().copied().find(|port| port.name() == port_name),
+    let outputs = outputs(&spec.nodes[producer].body);
+    let output = match written_output {
+        None => Some(Output::Main),
+        Some(name) => outputs.iter().copied().find(|output| output.name() == name),
     };
-    let Some(port) = port else {
+    let Some(output) = output else {
         let names: Vec<String> = std::iter::once(name.to_owned())
-            .chain(ports.iter().map(|port| format!("{name}.{}", port.name())))
+            .chain(outputs.iter().map(|output| format!("{name}.{}", output.name())))
             .collect();
         let kind = spec.nodes[producer].body.kind();
-        let message = format!("the {kind} `{name}` has no output `{}`", port_name.unwrap_or_default());
+        let message = format!("the {kind} `{name}` has no output `{}`", written_output.unwrap_or_default());
         mistakes.push(Mistake::new(path, message).one_of("outputs", &names).meant(written, &names));
         return None;
     };
-    Some(Input { node: producer, port })
+    Some(Input { node: producer, output })
 }
 
 /// `sink.NAME.dead_letters`: a sink may bear the name of another node, so that its output is called by its section, too.
 fn output_of_sink(spec: &JobSpec, written: &str) -> Option<Input> {
-    let (name, port) = written.strip_prefix("sink.")?.split_once('.')?;
+    let (name, output) = written.strip_prefix("sink.")?.split_once('.')?;
     let is_it = |node: &NodeSpec| matches!(node.body, NodeBody::Sink(_)) && node.name == name;
     let node = spec.nodes.iter().position(is_it)?;
-    let port = ports(&spec.nodes[node].body).iter().copied().find(|known| known.name() == port)?;
-    Some(Input { node, port })
+    let output = outputs(&spec.nodes[node].body).iter().copied().find(|known| known.name() == output)?;
+    Some(Input { node, output })
 }
 
 /// The outputs beside the main one.
-fn ports(body: &NodeBody) -> &'static [Port] {
+fn outputs(body: &NodeBody) -> &'static [Output] {
     match body {
-        NodeBody::Source(_) => &[Port::DeadLetters],
-        NodeBody::Map(_) => &[Port::DeadLetters],
-        NodeBody::Dedup(_) => &[Port::Late],
-        NodeBody::Aggregate(_) => &[Port::Late, Port::DeadLetters],
-        NodeBody::Sink(sink) if sink.select.is_some() => &[Port::DeadLetters],
+        NodeBody::Source(_) => &[Output::DeadLetters],
+        NodeBody::Map(_) => &[Output::DeadLetters],
+        NodeBody::Dedup(_) => &[Output::OnTime, Output::Late],
+        NodeBody::Aggregate(_) => &[Output::OnTime, Output::Late, Output::DeadLetters],
+        NodeBody::Sink(sink) if sink.select.is_some() => &[Output::DeadLetters],
         NodeBody::Reduce(_) | NodeBody::Sink(_) => &[],
     }
 }
@@ -208,6 +231,13 @@ fn warn_of_unread(spec: &JobSpec, inputs: &[Option<Input>], mistakes: &mut Vec<M
         let read = inputs.iter().flatten().any(|input| input.node == index);
         if !read && !matches!(node.body, NodeBody::Sink(_)) {
             mistakes.push(Mistake::warning(path_of(node), format!("nothing reads from `{}`", node.name)));
+        }
+        if let (NodeBody::Sink(sink), true) = (&node.body, read)
+            && !sink.enabled
+        {
+            let message =
+                format!("nothing comes out of `{}`, which is not enabled: its readers are left out", node.name);
+            mistakes.push(Mistake::warning(path_of(node).key("enabled"), message));
         }
     }
 }

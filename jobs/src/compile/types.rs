@@ -3,7 +3,6 @@
 //! Every expression, key and column name is checked here. A node with a mistake has no types, and what stands behind it
 //! is not checked any further: its mistakes would be echoes.
 
-use weir_engine::element::Port;
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::{Expression, type_name};
 use weir_operators::filters::FILTER_ID;
@@ -12,7 +11,7 @@ use weir_operators::schema::ColumnSchema;
 
 use super::check::{Check, WINDOW_START};
 use super::gates::Gates;
-use super::resolve::{Resolved, path_of};
+use super::resolve::{Output, Resolved, path_of};
 use super::sources::source_schema;
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
@@ -36,15 +35,21 @@ pub(super) struct Types {
 pub(super) struct AllTypes(pub(super) Vec<Option<Types>>);
 
 impl AllTypes {
-    /// Types of an output, as its readers see them: the rows of a late output are those that came to the gate.
-    pub(super) fn of_output(&self, resolved: &Resolved<'_>, gates: &Gates, node: usize, port: Port) -> Option<Types> {
-        match port {
-            Port::Main => self.0[node].clone(),
-            Port::Late => {
+    /// Types of an output, as its readers see them: what is on time and what is late are rows as they came to the gate.
+    pub(super) fn of_output(
+        &self,
+        resolved: &Resolved<'_>,
+        gates: &Gates,
+        node: usize,
+        output: Output,
+    ) -> Option<Types> {
+        match output {
+            Output::Main => self.0[node].clone(),
+            Output::OnTime | Output::Late => {
                 let before = resolved.inputs[gates.of(node)?.before]?;
                 self.0[before.node].clone()
             }
-            Port::DeadLetters => Some(Types {
+            Output::DeadLetters => Some(Types {
                 main: super::sources::dead_letter_schema(),
                 event_time: None,
                 select: None,
@@ -64,13 +69,13 @@ pub(super) fn infer(resolved: &Resolved<'_>, gates: &Gates, mistakes: &mut Vec<M
         let inferred = match (&node.body, resolved.inputs[index]) {
             (NodeBody::Source(source), _) => infer_source(source, &path, mistakes),
             (body, Some(input)) => {
-                let Some(given) = types.of_output(resolved, gates, input.node, input.port) else { continue };
+                let Some(given) = types.of_output(resolved, gates, input.node, input.output) else { continue };
                 let mut check = Check { spec: resolved.spec, path, given, mistakes };
                 match body {
                     NodeBody::Map(map) => check.map(map),
                     NodeBody::Dedup(dedup) => check.dedup(dedup),
                     NodeBody::Aggregate(aggregate) => check.aggregate(aggregate),
-                    NodeBody::Reduce(reduce) => check.reduce(reduce, &resolved.node(input.node).body, input.port),
+                    NodeBody::Reduce(reduce) => check.reduce(reduce, &resolved.node(input.node).body, input.output),
                     NodeBody::Sink(sink) => check.sink(sink),
                     NodeBody::Source(_) => None,
                 }
@@ -127,7 +132,7 @@ fn check_filters(resolved: &Resolved<'_>, gates: &Gates, types: &AllTypes, mista
         }
         used = true;
         let Some(input) = resolved.inputs[index] else { continue };
-        let Some(given) = types.of_output(resolved, gates, input.node, input.port) else { continue };
+        let Some(given) = types.of_output(resolved, gates, input.node, input.output) else { continue };
         for (id, condition) in &resolved.spec.filters {
             if let Err(error) = Expression::predicate(condition, &given.main.to_arrow()) {
                 let mistake = Mistake::in_expression(KeyPath::of(["filters", id]), &error);

@@ -300,9 +300,18 @@ fn read_aggregate(node: Reader<'_>) -> Aggregate {
         window: window.unwrap_or(Window::Tumbling { size: Duration::from_secs(60) }),
         allowed_lateness,
         select: node.named_texts("select").unwrap_or_default(),
+        emit: read_emit(&node),
     };
     node.finish();
     aggregate
+}
+
+fn read_emit(node: &Reader<'_>) -> Option<Duration> {
+    let emit = node.table("emit")?;
+    emit.require("every", "\"500ms\"");
+    let every = emit.positive_duration("every");
+    emit.finish();
+    every
 }
 
 /// Exactly one of `tumbling`, `hopping` with `slide`, and `session`.
@@ -372,7 +381,12 @@ fn read_sink(node: Reader<'_>) -> Sink {
             return Sink::console(input);
         }
     };
-    let sink = Sink { input, connector, select: node.texts("select") };
+    let sink = Sink {
+        select: node.texts("select"),
+        running: node.flag("running"),
+        enabled: node.flag("enabled").unwrap_or(true),
+        ..Sink::new(input, connector)
+    };
     node.finish();
     sink
 }

@@ -21,6 +21,16 @@ pub struct AggregateConfig {
     pub time_column: String,
     /// What is computed, in the order of the output's columns.
     pub aggregates: Vec<AggregateCall>,
+    /// Running counts of open windows; none: nobody reads them. Only a global aggregate of slices emits any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<RunningCounts>,
+}
+
+/// When running counts of open windows are emitted: of what has changed since the last time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunningCounts {
+    /// At every checkpoint whose number is a multiple of this, and at the last one of an attempt.
+    pub every_checkpoints: u64,
 }
 
 /// One aggregate.
@@ -94,6 +104,9 @@ impl AggregateConfig {
             if !names.insert(name) {
                 return Err(EngineError::definition(format!("two columns of the aggregate are called '{name}'")));
             }
+        }
+        if self.running.is_some() && self.windows.window.slice_ms().is_none() {
+            return Err(EngineError::definition("sessions have no running counts: their bounds are not known yet"));
         }
         if self.aggregates.is_empty() {
             return Err(EngineError::definition(

@@ -61,31 +61,29 @@ impl Emission {
     /// Emits some groups of one window; `revisions` in the same order.
     pub(super) fn window(
         &self,
-        (start, end): (i64, i64),
+        bounds: (i64, i64),
         groups: &Groups,
         chosen: Rows<'_>,
         revisions: Vec<i32>,
         out: &mut Collector,
     ) -> Result<()> {
-        let columns = groups.columns();
-        let aggregates: Result<Vec<_>> =
-            columns.accumulators.iter().map(|accumulator| accumulator.output(chosen)).collect();
-        let results = Results {
-            hashes: match chosen {
-                Rows::All(_) => groups.shared_hashes(),
-                Rows::Some(chosen) => Arc::new(chosen.iter().map(|group| groups.hashes()[*group as usize]).collect()),
-            },
-            keys: columns.keys.arrays(chosen)?,
-            window_starts: vec![start; chosen.len()],
-            window_ends: vec![end; chosen.len()],
-            aggregates: aggregates?,
-            revisions,
-        };
-        self.emit(results, out)
+        self.emit(Port::Main, results(bounds, groups, chosen, revisions)?, out)
+    }
+
+    /// Emits running counts of some groups of an open window.
+    pub(super) fn running(
+        &self,
+        bounds: (i64, i64),
+        groups: &Groups,
+        chosen: Rows<'_>,
+        revision: i32,
+        out: &mut Collector,
+    ) -> Result<()> {
+        self.emit(Port::Running, results(bounds, groups, chosen, vec![revision; chosen.len()])?, out)
     }
 
     /// Emits results, in batches of a bounded size.
-    pub(super) fn emit(&self, results: Results, out: &mut Collector) -> Result<()> {
+    pub(super) fn emit(&self, port: Port, results: Results, out: &mut Collector) -> Result<()> {
         let bounds = results.window_starts.iter().zip(&results.window_ends);
         let keyed = results.hashes.iter().zip(bounds);
         let ids: Vec<[u8; 16]> = keyed.map(|(hash, (start, end))| self.ids.id(*hash, *start, *end)).collect();
@@ -102,10 +100,28 @@ impl Emission {
             let mut batch = Batch::new(columns.slice(first, rows));
             let hashes = Arc::new(results.hashes[first..first + rows].to_vec());
             batch.key_hashes = Some(KeyHashes { columns: Arc::clone(&self.key), hashes });
-            out.emit(Port::Main, batch);
+            out.emit(port, batch);
         }
         Ok(())
     }
+}
+
+/// The results of some groups of one window.
+fn results((start, end): (i64, i64), groups: &Groups, chosen: Rows<'_>, revisions: Vec<i32>) -> Result<Results> {
+    let columns = groups.columns();
+    let aggregates: Result<Vec<_>> =
+        columns.accumulators.iter().map(|accumulator| accumulator.output(chosen)).collect();
+    Ok(Results {
+        hashes: match chosen {
+            Rows::All(_) => groups.shared_hashes(),
+            Rows::Some(chosen) => Arc::new(chosen.iter().map(|group| groups.hashes()[*group as usize]).collect()),
+        },
+        keys: columns.keys.arrays(chosen)?,
+        window_starts: vec![start; chosen.len()],
+        window_ends: vec![end; chosen.len()],
+        aggregates: aggregates?,
+        revisions,
+    })
 }
 
 /// A partial batch taken apart by position: keys, slice starts, the states of each aggregate, rows represented.

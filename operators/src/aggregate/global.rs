@@ -8,10 +8,14 @@
 //! Why a revision is never given twice: a key counts as emitted in a window if one of the window's slices held it when
 //! the watermark passed the window's end, or at a later watermark. `emitted` says so for each key of a slice, and
 //! `emitted_until` which windows are meant; both are in every checkpoint, with the revisions of corrected keys.
+//!
+//! Running counts of open windows go out before barriers, where they are asked for. Their revision is that of the barrier,
+//! so that it is never given twice either, and no state: what a checkpoint holds, and when a window closes, are as without.
 
 use super::config::AggregateConfig;
 use super::emission::{Emission, Partials};
 use super::groups::{GroupColumns, Groups, Scratch};
+use super::running::RunningRule;
 use super::slice::{Corrections, Slice};
 use super::state::{StateLayout, misfit, restored_progress, restored_rows, time_in};
 use crate::table::{Rows, RowsByBucket};
@@ -22,7 +26,7 @@ use arrow::{
 use std::collections::{BTreeMap, BTreeSet};
 use weir_engine::{
     EngineError, Result,
-    element::{Batch, Port, WATERMARK_MIN},
+    element::{Barrier, Batch, Port, WATERMARK_MIN},
     hash::KeyHasher,
     ids::CheckpointId,
     key_group::KeyGroupRange,
@@ -33,7 +37,7 @@ use weir_engine::{
 const PROGRESS: &str = "progress";
 
 /// The operator. Counts `events_counted`, `late`, `groups_emitted` and `corrections` (rows of results for windows
-/// that had been emitted).
+/// that had been emitted); with running counts, `running_emitted`.
 #[derive(Debug)]
 pub struct GlobalAggregate {
     config: AggregateConfig,
@@ -49,6 +53,7 @@ pub struct GlobalAggregate {
     stored_progress: Option<i64>,
     parted: RowsByBucket,
     scratch: Scratch,
+    running: Option<RunningRule>,
     events_counted: Counter,
     late: Counter,
     groups_emitted: Counter,
@@ -84,6 +89,7 @@ impl GlobalAggregate {
             stored_progress: None,
             parted: RowsByBucket::default(),
             scratch: Scratch::default(),
+            running: config.running.map(|running| RunningRule::new(running, context)),
             events_counted: counter("events_counted"),
             late: counter("late"),
             groups_emitted: counter("groups_emitted"),
@@ -139,11 +145,7 @@ impl GlobalAggregate {
         let mut corrections = self.corrections.remove(&end).unwrap_or_default();
         let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
         let window = self.window(end);
-        let mut keys: Vec<u128> = Vec::new();
-        let mut known = hashbrown::HashSet::new();
-        for slice in &slices {
-            keys.extend(slice.changed_keys().filter(|hash| known.insert(*hash)));
-        }
+        let keys = distinct(slices.iter().flat_map(|slice| slice.changed_keys()));
         let before = |hash: u128| slices.iter().any(|slice| slice.is_emitted(hash));
         let revisions: Vec<i32> = keys.iter().map(|hash| corrections.next_revision(*hash, before(*hash))).collect();
         let mut merged = Groups::new(&layout.prototype, keys.len());
@@ -158,6 +160,38 @@ impl GlobalAggregate {
             self.corrections.insert(end, corrections);
         }
         Ok(())
+    }
+
+    /// Emits what has changed in open windows since the last time.
+    fn emit_running(&mut self, revision: i32, layout: &Layout, out: &mut Collector) -> Result<()> {
+        let changed = self.slices.iter().filter(|(_, slice)| !slice.running_groups().is_empty());
+        let open: BTreeSet<i64> =
+            changed.flat_map(|(start, _)| self.windows_of(*start)).filter(|end| *end > self.emitted_until).collect();
+        let mut emitted = 0;
+        for end in open {
+            emitted += self.emit_running_window(end, revision, layout, out)?;
+        }
+        self.slices.values_mut().for_each(Slice::settle_running);
+        if let Some(running) = &self.running {
+            running.emitted(emitted);
+        }
+        Ok(())
+    }
+
+    /// Says how many rows.
+    fn emit_running_window(&self, end: i64, revision: i32, layout: &Layout, out: &mut Collector) -> Result<usize> {
+        let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
+        let window = self.window(end);
+        if let [only] = slices.as_slice() {
+            let groups = only.running_groups();
+            layout.emission.running(window, &only.groups, Rows::Some(groups), revision, out)?;
+            return Ok(groups.len());
+        }
+        let keys = distinct(slices.iter().flat_map(|slice| slice.running_keys()));
+        let mut merged = Groups::new(&layout.prototype, keys.len());
+        order_of(&keys, &slices, &mut merged, &mut Scratch::default())?;
+        layout.emission.running(window, &merged, Rows::All(merged.len()), revision, out)?;
+        Ok(keys.len())
     }
 
     fn advance(&mut self, watermark: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
@@ -189,6 +223,11 @@ impl GlobalAggregate {
         for (_, slice) in self.slices.iter_mut().take_while(|(start, _)| start.saturating_add(slice_ms) <= watermark) {
             slice.settle();
         }
+        if self.running.is_some() {
+            let over = |start: &i64| rule.window.last_window_end(*start) <= watermark;
+            let over = self.slices.iter_mut().take_while(|(start, _)| over(start));
+            over.for_each(|(_, slice)| slice.settle_running());
+        }
         self.slices.retain(|start, _| rule.expiry(rule.window.last_window_end(*start)) > watermark);
         self.corrections.retain(|end, _| rule.expiry(*end) > watermark);
     }
@@ -200,6 +239,12 @@ impl GlobalAggregate {
             prototype,
         }
     }
+}
+
+/// Each key once, where it first comes.
+fn distinct(keys: impl Iterator<Item = u128>) -> Vec<u128> {
+    let mut known = hashbrown::HashSet::new();
+    keys.filter(|hash| known.insert(*hash)).collect()
 }
 
 /// Merges the given keys from all slices; the n-th group of `merged` is the key at the n-th of the returned positions.
@@ -242,7 +287,8 @@ impl Operator for GlobalAggregate {
             }
             if !self.slices.contains_key(&start) {
                 let neighbour = self.slices.range(..start).next_back().map_or(0, |(_, slice)| slice.groups.len());
-                self.slices.insert(start, Slice::of(Groups::new(&layout.prototype, neighbour)));
+                let slice = Slice::of(Groups::new(&layout.prototype, neighbour));
+                self.slices.insert(start, slice.noting_changes(self.running.is_some()));
             }
             let is_closed = start.saturating_add(self.slice_ms) <= self.emitted_until;
             if let Some(slice) = self.slices.get_mut(&start) {
@@ -264,6 +310,16 @@ impl Operator for GlobalAggregate {
             self.layout = Some(layout);
         }
         self.settle(watermark);
+        Ok(())
+    }
+
+    fn prepare_snapshot(&mut self, barrier: Barrier, out: &mut Collector) -> Result<()> {
+        let Some(revision) = self.running.as_ref().and_then(|running| running.due(barrier)) else { return Ok(()) };
+        // Without a layout there has been no row.
+        if let Some(layout) = self.layout.take() {
+            self.emit_running(revision, &layout, out)?;
+            self.layout = Some(layout);
+        }
         Ok(())
     }
 
@@ -306,7 +362,9 @@ impl Operator for GlobalAggregate {
         }
         let Some(layout) = &self.layout else { return Ok(()) };
         if let Some(start) = time_in(segment, "slice") {
-            let slice = self.slices.entry(start).or_insert_with(|| Slice::of(Groups::new(&layout.prototype, 0)));
+            let noting = self.running.is_some();
+            let fresh = || Slice::of(Groups::new(&layout.prototype, 0)).noting_changes(noting);
+            let slice = self.slices.entry(start).or_insert_with(fresh);
             return slice.restore(&restored, &mut self.scratch);
         }
         let end = time_in(segment, "corrections").ok_or_else(|| misfit(segment))?;

@@ -21,7 +21,7 @@ use arrow::{
 use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{
     EngineError, Result,
-    element::{Batch, KeyHashes, Port},
+    element::{Barrier, Batch, KeyHashes, Port},
     hash::KeyHasher,
     operator::{Collector, Operator, OperatorContext},
 };
@@ -258,7 +258,7 @@ impl Operator for LocalAggregate {
         self.flush(watermark, out)
     }
 
-    fn prepare_snapshot(&mut self, out: &mut Collector) -> Result<()> {
+    fn prepare_snapshot(&mut self, _barrier: Barrier, out: &mut Collector) -> Result<()> {
         self.flush(i64::MAX, out)
     }
 }

@@ -9,17 +9,21 @@
 //! `input_rows` unless a `count(*)` says the same. An output row has `record_id`, the key columns, `window_start`,
 //! `window_end`, the aggregates and `revision`.
 //!
+//! Of windows that are still open the global aggregate emits *running counts* where it is told to: in the same columns, on a
+//! port of their own, at barriers, with revisions below zero. They change nothing of what it emits when a window closes.
+//!
 //! Integers are summed exactly (in 128 bits). Sums and averages of floats depend, in their last bits, on the order in which
 //! rows come.
 
 mod accumulator;
+mod changed_groups;
 mod codes;
 mod config;
 mod emission;
 mod global;
 mod groups;
 mod local;
-
+mod running;
 mod session;
 mod session_state;
 mod session_store;
@@ -27,7 +31,7 @@ mod sketch;
 mod slice;
 mod state;
 
-pub use config::{AggregateCall, AggregateConfig, Function, output_schema};
+pub use config::{AggregateCall, AggregateConfig, Function, RunningCounts, output_schema};
 pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
 pub use session::SessionAggregate;

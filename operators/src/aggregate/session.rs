@@ -203,6 +203,7 @@ impl SessionAggregate {
         let aggregates: Result<Vec<_>> =
             store.accumulators().iter().map(|accumulator| accumulator.output(Rows::Some(slots))).collect();
         layout.emission.emit(
+            Port::Main,
             Results {
                 hashes: Arc::new(keys.iter().map(|key| self.keys.hashes()[*key as usize]).collect()),
                 keys: store.keys().arrays(Rows::Some(&keys))?,

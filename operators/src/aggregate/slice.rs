@@ -1,5 +1,6 @@
 //! One slice of event time: its groups, and what of them has been emitted; and the revisions of a window's corrections.
 
+use super::changed_groups::ChangedGroups;
 use super::emission::{Emission, Partials};
 use super::groups::{Groups, Scratch};
 use super::state::{RestoredRows, StateColumns, StateLayout, slice_columns};
@@ -19,9 +20,10 @@ pub(super) struct Slice {
     pub(super) groups: Groups,
     /// By group: an emitted window holds it.
     emitted: Vec<bool>,
-    /// By group: it has changed since the last emission. Only kept once a window of the slice has been emitted.
-    is_changed: Vec<bool>,
-    changed: Vec<u32>,
+    /// Since the last emission. Only kept once a window of the slice has been emitted.
+    changed: ChangedGroups,
+    /// Since the last running counts; none: nobody reads them.
+    running: Option<ChangedGroups>,
     /// All of it has been emitted, and nothing has come since.
     settled: bool,
     /// It differs from what the last checkpoint holds.
@@ -33,11 +35,18 @@ impl Slice {
         Slice {
             groups,
             emitted: Vec::new(),
-            is_changed: Vec::new(),
-            changed: Vec::new(),
+            changed: ChangedGroups::default(),
+            running: None,
             settled: false,
             unsaved: false,
         }
+    }
+
+    /// Notes from now on what changes, for running counts.
+    #[must_use]
+    pub(super) fn noting_changes(mut self, noting: bool) -> Self {
+        self.running = noting.then(ChangedGroups::default);
+        self
     }
 
     pub(super) fn all(&self) -> Rows<'static> {
@@ -50,7 +59,24 @@ impl Slice {
 
     /// The keys that have changed since the last emission, in the order in which they did.
     pub(super) fn changed_keys(&self) -> impl Iterator<Item = u128> {
-        self.changed.iter().map(|group| self.groups.hashes()[*group as usize])
+        self.changed.groups().iter().map(|group| self.groups.hashes()[*group as usize])
+    }
+
+    /// The groups that have changed since the last running counts, in the order in which they did.
+    pub(super) fn running_groups(&self) -> &[u32] {
+        self.running.as_ref().map_or(&[], ChangedGroups::groups)
+    }
+
+    /// Their keys.
+    pub(super) fn running_keys(&self) -> impl Iterator<Item = u128> {
+        self.running_groups().iter().map(|group| self.groups.hashes()[*group as usize])
+    }
+
+    /// Running counts of all of it are out, or are not wanted any more.
+    pub(super) fn settle_running(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.clear();
+        }
     }
 
     /// Whether an emitted window holds this key because of this slice.
@@ -71,16 +97,12 @@ impl Slice {
         self.groups.merge(&scratch.groups, rows, &partials.states)?;
         (self.settled, self.unsaved) = (false, true);
         if is_closed {
-            scratch.groups.iter().for_each(|group| self.note_change(*group));
+            self.changed.note(&scratch.groups, self.groups.len());
+        }
+        if let Some(running) = &mut self.running {
+            running.note(&scratch.groups, self.groups.len());
         }
         Ok(())
-    }
-
-    fn note_change(&mut self, group: u32) {
-        self.is_changed.resize(self.groups.len(), false);
-        if !std::mem::replace(&mut self.is_changed[group as usize], true) {
-            self.changed.push(group);
-        }
     }
 
     /// Emits all groups, as the first results of a window that consists of this slice, and says how many.
@@ -98,9 +120,7 @@ impl Slice {
         self.unsaved = true;
         self.emitted.clear();
         self.emitted.resize(self.groups.len(), true);
-        for group in self.changed.drain(..) {
-            self.is_changed[group as usize] = false;
-        }
+        self.changed.clear();
     }
 
     /// What a checkpoint writes of it: references, and a copy of the flags.
@@ -109,7 +129,7 @@ impl Slice {
             return Change::Unchanged;
         }
         let (hashes, columns) = (self.groups.shared_hashes(), Arc::clone(self.groups.columns()));
-        let (mut emitted, mut changed) = (self.emitted.clone(), self.is_changed.clone());
+        let (mut emitted, mut changed) = (self.emitted.clone(), self.changed.flags().to_vec());
         let layout = layout.clone();
         Change::Replace(StateRows::deferred(move || {
             emitted.resize(hashes.len(), false);
@@ -118,7 +138,8 @@ impl Slice {
         }))
     }
 
-    /// Takes rows back that a checkpoint held.
+    /// Takes rows back that a checkpoint held. Whether running counts of them were out by then is not known, nor whether
+    /// whoever reads those now did so then: all of them are to come.
     pub(super) fn restore(&mut self, restored: &RestoredRows, scratch: &mut Scratch) -> Result<()> {
         let rows = Rows::Some(&restored.rows);
         self.groups.assign(&restored.hashes, &restored.keys, rows, scratch)?;
@@ -128,8 +149,11 @@ impl Slice {
             let row = rows.row(n);
             self.emitted[*group as usize] = restored.emitted.is_valid(row) && restored.emitted.value(row);
             if restored.changed.is_valid(row) && restored.changed.value(row) {
-                self.note_change(*group);
+                self.changed.note(&[*group], self.groups.len());
             }
+        }
+        if let Some(running) = &mut self.running {
+            running.note(&scratch.groups, self.groups.len());
         }
         self.settled = self.changed.is_empty() && self.emitted.iter().all(|emitted| *emitted);
         self.unsaved |= restored.is_partial;

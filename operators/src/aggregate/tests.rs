@@ -44,6 +44,7 @@ pub(super) fn config(window: WindowSpec, allowed_lateness_ms: i64) -> AggregateC
             call(Function::Avg, Some("v"), "avg"),
             call(Function::ApproxDistinct, Some("v"), "distinct"),
         ],
+        running: None,
     }
 }
 
@@ -110,8 +111,12 @@ pub(super) struct Output {
 }
 
 pub(super) fn outputs(batches: &[(Port, Batch)]) -> Vec<Output> {
+    outputs_of(Port::Main, batches)
+}
+
+fn outputs_of(wanted: Port, batches: &[(Port, Batch)]) -> Vec<Output> {
     let mut rows = Vec::new();
-    for (_, batch) in batches.iter().filter(|(port, _)| *port == Port::Main) {
+    for (_, batch) in batches.iter().filter(|(port, _)| *port == wanted) {
         let columns = &batch.columns;
         let column = |name: &str| columns.column_by_name(name).unwrap();
         let integer = |name: &str, row: usize| {
@@ -168,6 +173,8 @@ pub(super) struct Pipeline {
     locals: Vec<OperatorHarness>,
     pub(super) global: Subtasks,
     pub(super) emitted: Vec<Output>,
+    /// Running counts, each with the number of results that had been emitted before it.
+    pub(super) running: Vec<(usize, Output)>,
 }
 
 impl Pipeline {
@@ -186,7 +193,7 @@ impl Pipeline {
             true => Box::new(SessionAggregate::new(global_config.clone(), context).unwrap()),
             false => Box::new(GlobalAggregate::new(global_config.clone(), context).unwrap()),
         });
-        Pipeline { locals: (0..2).map(local).collect(), global, emitted: Vec::new() }
+        Pipeline { locals: (0..2).map(local).collect(), global, emitted: Vec::new(), running: Vec::new() }
     }
 
     fn merge(&mut self, partials: Vec<(Port, Batch)>, carry: bool) {
@@ -220,7 +227,10 @@ impl Pipeline {
                     Step::Restart(parallelism) => self.global.restart(*parallelism),
                     _ => self.global.barrier(),
                 };
-                self.emitted.extend(outputs(&out.unwrap()));
+                let out = out.unwrap();
+                self.emitted.extend(outputs(&out));
+                let before = self.emitted.len();
+                self.running.extend(outputs_of(Port::Running, &out).into_iter().map(|output| (before, output)));
             }
         }
     }

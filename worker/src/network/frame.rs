@@ -12,7 +12,7 @@
 //! | 24..28 | length of the body before compression                                     |
 //! | 28..32 | 0                                                                         |
 //!
-//! Bodies: a watermark is an i64, a barrier the u64 of its checkpoint, a credit the u64 of the bytes given back; a batch is
+//! Bodies: a watermark is an i64, a barrier of either kind the u64 of its checkpoint, a credit the u64 of the bytes given back; a batch is
 //! described in [`codec`](super::codec); the handshake's are JSON, a refusal is text; the rest have none.
 //!
 //! Invariant of the decoder: whatever the bytes, it allocates no more than the longest body that it was allowed, and never
@@ -68,6 +68,8 @@ pub enum FrameKind {
     EndOfInput = 20,
     /// Either: the subtask at this end of the channel is gone before its end.
     Gone = 21,
+    /// Producer: the barrier of the checkpoint that the attempt ends with.
+    LastBarrier = 22,
     /// Consumer: bytes of a channel were taken out.
     Credit = 32,
     /// Either: I am alive.
@@ -75,7 +77,7 @@ pub enum FrameKind {
 }
 
 impl FrameKind {
-    const ALL: [FrameKind; 12] = [
+    const ALL: [FrameKind; 13] = [
         FrameKind::Hello,
         FrameKind::Channels,
         FrameKind::Welcome,
@@ -86,6 +88,7 @@ impl FrameKind {
         FrameKind::Barrier,
         FrameKind::EndOfInput,
         FrameKind::Gone,
+        FrameKind::LastBarrier,
         FrameKind::Credit,
         FrameKind::KeepAlive,
     ];
@@ -98,7 +101,7 @@ impl FrameKind {
     fn fixed_length(self) -> Option<usize> {
         match self {
             FrameKind::Hello | FrameKind::Channels | FrameKind::Welcome | FrameKind::Refused | FrameKind::Batch => None,
-            FrameKind::Watermark | FrameKind::Barrier | FrameKind::Credit => Some(8),
+            FrameKind::Watermark | FrameKind::Barrier | FrameKind::LastBarrier | FrameKind::Credit => Some(8),
             FrameKind::Idle | FrameKind::EndOfInput | FrameKind::Gone | FrameKind::KeepAlive => Some(0),
         }
     }
@@ -251,9 +254,9 @@ impl Frame {
         u64::from_le_bytes(bytes)
     }
 
-    /// The barrier of a frame of this kind.
+    /// The barrier of a frame of one of these kinds.
     pub fn barrier(&self) -> Barrier {
-        Barrier { checkpoint: CheckpointId(self.number()) }
+        Barrier { checkpoint: CheckpointId(self.number()), last: self.header.kind == FrameKind::LastBarrier }
     }
 }
 

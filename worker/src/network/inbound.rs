@@ -149,7 +149,7 @@ impl Channel {
             }
             FrameKind::Watermark => StreamElement::Watermark(frame.number() as i64),
             FrameKind::Idle => StreamElement::Idle,
-            FrameKind::Barrier => StreamElement::Barrier(frame.barrier()),
+            FrameKind::Barrier | FrameKind::LastBarrier => StreamElement::Barrier(frame.barrier()),
             FrameKind::EndOfInput => StreamElement::EndOfInput,
             FrameKind::Gone => {
                 self.ended = true;

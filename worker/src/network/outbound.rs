@@ -239,7 +239,8 @@ impl RemoteSender for RemoteChannel {
                 StreamElement::Watermark(watermark) => self.send_signal(FrameKind::Watermark, &watermark.to_le_bytes()),
                 StreamElement::Idle => self.send_signal(FrameKind::Idle, &[]),
                 StreamElement::Barrier(barrier) => {
-                    self.send_signal(FrameKind::Barrier, &barrier.checkpoint.0.to_le_bytes())
+                    let kind = if barrier.last { FrameKind::LastBarrier } else { FrameKind::Barrier };
+                    self.send_signal(kind, &barrier.checkpoint.0.to_le_bytes())
                 }
                 StreamElement::EndOfInput => {
                     self.ended.store(true, Ordering::Relaxed);

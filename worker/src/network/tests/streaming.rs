@@ -48,7 +48,10 @@ async fn produce(channel: usize, sender: Box<dyn RemoteSender>) {
         sender.send(StreamElement::Batch(mixed(channel, index))).await.unwrap();
         sender.send(StreamElement::Watermark(index)).await.unwrap();
         if index % 10 == 9 {
-            sender.send(StreamElement::Barrier(Barrier { checkpoint: CheckpointId(index as u64) })).await.unwrap();
+            sender
+                .send(StreamElement::Barrier(Barrier { checkpoint: CheckpointId(index as u64), last: false }))
+                .await
+                .unwrap();
             sender.send(StreamElement::Idle).await.unwrap();
         }
     }
@@ -149,8 +152,10 @@ async fn a_consumer_that_does_not_read_stops_its_own_producer_alone() {
 async fn a_barrier_waits_for_the_rows_before_it_but_not_for_credit() {
     let (producer, mut consumer) = connected(1).await;
     let filled = producer.fill(0).await;
-    let barrier = Barrier { checkpoint: CheckpointId(7) };
-    for signal in [StreamElement::Watermark(5), StreamElement::Idle, StreamElement::Barrier(barrier)] {
+    let barrier = Barrier { checkpoint: CheckpointId(7), last: false };
+    let last = Barrier { checkpoint: CheckpointId(8), last: true };
+    let barriers = [StreamElement::Barrier(barrier), StreamElement::Barrier(last)];
+    for signal in [StreamElement::Watermark(5), StreamElement::Idle].into_iter().chain(barriers) {
         producer.channels[0].send(signal).now_or_never().expect("signals do not wait").unwrap();
     }
     for number in 0..filled {
@@ -159,6 +164,7 @@ async fn a_barrier_waits_for_the_rows_before_it_but_not_for_credit() {
     assert!(matches!(consumer.next().await.1, StreamElement::Watermark(5)));
     assert!(matches!(consumer.next().await.1, StreamElement::Idle));
     assert!(matches!(consumer.next().await.1, StreamElement::Barrier(found) if found == barrier));
+    assert!(matches!(consumer.next().await.1, StreamElement::Barrier(found) if found == last));
 }
 
 #[tokio::test]
