@@ -13,11 +13,25 @@ use weir_operators::Registry;
 
 /// Runs a bounded job to its end.
 pub fn execute(job: Job, checkpoints: &Path) {
+    execute_until(job, checkpoints, |_| std::future::pending());
+}
+
+/// Runs a job until it ends, or until `asked` has asked it to stop.
+#[allow(dead_code, reason = "every test file takes what it needs of this one")]
+pub fn execute_until<F: Future<Output = ()>>(job: Job, checkpoints: &Path, asked: impl FnOnce(StopSignal) -> F) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let url = format!("file://{}", checkpoints.display());
     let store = CheckpointStore::open(&url, &job.graph.name).unwrap();
     let settings = RunSettings::new(store, "test", Env::default());
-    let outcome = runtime.block_on(run(job.graph, Arc::new(Registry), settings, StopSignal::default()));
+    let stop = StopSignal::default();
+    let running = run(job.graph, Arc::new(Registry), settings, stop.clone());
+    let outcome = runtime.block_on(async {
+        tokio::pin!(running);
+        tokio::select! {
+            outcome = &mut running => outcome,
+            () = asked(stop) => running.await,
+        }
+    });
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 

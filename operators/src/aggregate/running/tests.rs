@@ -55,6 +55,7 @@ struct Drill {
     pipeline: Pipeline,
     committed: (usize, usize, usize),
     watermark: i64,
+    /// Since the last running counts.
     restored: bool,
 }
 
@@ -91,7 +92,9 @@ impl Drill {
                 });
                 check(self, &rows.copied().collect::<Vec<Row>>(), matches!(step, Step::Restart(_)))?;
                 self.committed = (at, self.pipeline.emitted.len(), self.pipeline.running.len());
-                self.restored = matches!(step, Step::Restart(_));
+                let every = self.config.running.map_or(1, |running| running.every_checkpoints);
+                let is_out = self.pipeline.global.checkpoint().0.is_multiple_of(every);
+                self.restored = matches!(step, Step::Restart(_)) || (self.restored && !is_out);
             }
         }
         Ok(())
@@ -137,7 +140,6 @@ fn recount(
 
 fn check_barrier(drill: &Drill, window: WindowSpec, every: u64, rows: &[Row], last: bool) -> Result<(), TestCaseError> {
     let checkpoint = drill.pipeline.global.checkpoint().0;
-    // A restart has the subtasks hear the watermark again, but emits no running counts by that.
     let new: Vec<&Output> = drill.pipeline.running[drill.committed.2..].iter().map(|(_, output)| output).collect();
     if !last && checkpoint % every != 0 {
         prop_assert!(new.is_empty());
