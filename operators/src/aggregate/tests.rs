@@ -98,7 +98,7 @@ pub(super) fn expected(values: &[Option<i64>]) -> Result7 {
 }
 
 /// The values of each window and key.
-type Windows = BTreeMap<((i64, i64), Option<String>), Vec<Option<i64>>>;
+pub(super) type Windows = BTreeMap<((i64, i64), Option<String>), Vec<Option<i64>>>;
 
 /// One row of results.
 #[derive(Debug, Clone, PartialEq)]

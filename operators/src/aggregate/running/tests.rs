@@ -1,6 +1,6 @@
 //! Running counts against a recount of all rows at every barrier, over restarts, rescales and crashes.
 
-use super::super::tests::{Output, Pipeline, Row, Step, config, expected, latest, steps};
+use super::super::tests::{Output, Pipeline, Row, Step, Windows, config, expected, latest, steps};
 use super::*;
 use crate::window::{WindowSpec, floor};
 use proptest::prelude::*;
@@ -119,11 +119,7 @@ impl Drill {
 }
 
 /// Every open window and key with what a list of rows says of it.
-fn recount(
-    window: WindowSpec,
-    rows: &[Row],
-    watermark: i64,
-) -> BTreeMap<((i64, i64), Option<String>), Vec<Option<i64>>> {
+fn recount(window: WindowSpec, rows: &[Row], watermark: i64) -> Windows {
     let slide = window.slice_ms().unwrap();
     let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (time, key, value) in rows {
@@ -141,7 +137,7 @@ fn recount(
 fn check_barrier(drill: &Drill, window: WindowSpec, every: u64, rows: &[Row], last: bool) -> Result<(), TestCaseError> {
     let checkpoint = drill.pipeline.global.checkpoint().0;
     let new: Vec<&Output> = drill.pipeline.running[drill.committed.2..].iter().map(|(_, output)| output).collect();
-    if !last && checkpoint % every != 0 {
+    if !last && !checkpoint.is_multiple_of(every) {
         prop_assert!(new.is_empty());
         return Ok(());
     }
