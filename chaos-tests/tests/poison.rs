@@ -16,6 +16,7 @@ use weir_engine::{
     key_group::KeyGroupRange,
     operator::{Collector, Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
     state::Snapshot,
+    task::Observers,
 };
 use weir_jobs::{CompileOptions, load};
 use weir_operators::Registry;
@@ -117,8 +118,12 @@ async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
     let group = MetadataSettings::alone(1, &address);
     let metadata = Metadata::open(group, MemoryDisk::new().backend(), network.clone(), env.clone()).await.unwrap();
     let metadata = Arc::new(metadata);
-    let components =
-        CoordinatorComponents { open_store: open_store.clone(), network: network.clone(), env: env.clone() };
+    let components = CoordinatorComponents {
+        open_store: open_store.clone(),
+        network: network.clone(),
+        env: env.clone(),
+        observers: Observers::default(),
+    };
     let restart = RestartPolicy { first_backoff: Duration::from_millis(10), ..RestartPolicy::default() };
     let coordinator = CoordinatorSettings { storage, restart, ..CoordinatorSettings::default() };
     let coordinator = Coordinator::new(coordinator, components, metadata.clone(), 1);
@@ -141,6 +146,7 @@ async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
             open_store: open_store.clone(),
             network: network.clone(),
             env: env.clone(),
+            observers: Observers::default(),
             data_runtime: tokio::runtime::Handle::current(),
         };
         cluster.spawn(weir_worker::run(settings, components));

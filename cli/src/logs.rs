@@ -4,6 +4,9 @@ use crate::failure::Failure;
 use clap::Args;
 use tracing_subscriber::EnvFilter;
 
+/// What is logged unless somebody asks for more.
+pub const USUAL: &str = "warn";
+
 /// How much is logged, and how.
 #[derive(Debug, Args)]
 pub struct LogArguments {
@@ -16,9 +19,9 @@ pub struct LogArguments {
 }
 
 impl LogArguments {
-    /// Begins to log.
-    pub fn start(&self) -> Result<(), Failure> {
-        let given = self.filter.clone().or_else(|| std::env::var("WEIR_LOG").ok()).unwrap_or_else(|| "warn".into());
+    /// Begins to log: what is asked for, or what is `usual`.
+    pub fn start(&self, usual: &str) -> Result<(), Failure> {
+        let given = self.filter.clone().or_else(|| std::env::var("WEIR_LOG").ok()).unwrap_or_else(|| usual.into());
         let filter = EnvFilter::try_new(&given).map_err(|error| {
             Failure::refused(format!(
                 "'{given}' is not a filter for logs ({error}); write a level, as in 'info', or 'warn,weir_engine=debug'"

@@ -1,7 +1,8 @@
 //! `weir`: exactly-once dataflow, one binary.
 //!
-//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`],
-//! [`generate`], [`checkpoint`], those of a [`cluster`]), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`failure`] (what
+//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`generate`],
+//! [`checkpoint`], those of a [`cluster`]), [`one_process`] (what a run runs on), then what they share: [`data_dir`] (where a
+//! job keeps its things, and whose it is), [`failure`] (what
 //! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
@@ -15,6 +16,7 @@ mod explain;
 mod failure;
 mod generate;
 mod logs;
+mod one_process;
 mod progress;
 mod results;
 mod run;
@@ -75,7 +77,11 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let done = arguments.logs.start().and_then(|()| match arguments.command {
+    let usual_logs = match &arguments.command {
+        Command::Run(_) => run::USUAL_LOGS,
+        _ => logs::USUAL,
+    };
+    let done = arguments.logs.start(usual_logs).and_then(|()| match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
@@ -103,6 +109,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(processors())
         .thread_name("weir")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))
+}
+
+/// A runtime for those who decide, so that none of them waits behind a batch.
+fn control_runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("weir-control")
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))

@@ -7,13 +7,14 @@ use std::{
     fs::File,
     io::IsTerminal,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
+use tokio::sync::mpsc::UnboundedReceiver;
 use weir_engine::{
     env::{Env, Moment},
     graph::{JobGraph, NodeRole},
-    task::Observer,
+    ids::Attempt,
+    task::Observers,
 };
 
 /// How often the line moves.
@@ -59,21 +60,30 @@ enum Total {
 pub struct Progress {
     job: String,
     style: Style,
-    observer: Arc<Observer>,
+    observers: Observers,
     env: Env,
     total: Total,
     bar: ProgressBar,
     started: Moment,
-    told_start: bool,
+    /// The attempt whose beginning was told.
+    told: Option<Attempt>,
     first: Moment,
     last: (Moment, u64),
     rate: f64,
     next_log: Moment,
+    /// Lines of others, to be shown once.
+    notices: UnboundedReceiver<String>,
 }
 
 impl Progress {
-    /// For a run that begins now.
-    pub fn new(graph: &JobGraph, style: Style, observer: Arc<Observer>, env: Env) -> Self {
+    /// For a run that begins now. `notices` are told as they come.
+    pub fn new(
+        graph: &JobGraph,
+        style: Style,
+        observers: Observers,
+        notices: UnboundedReceiver<String>,
+        env: Env,
+    ) -> Self {
         let total = total(graph);
         let target = if style == Style::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let length = match total {
@@ -87,16 +97,17 @@ impl Progress {
         Progress {
             job: graph.name.clone(),
             style,
-            observer,
+            observers,
             env,
             total,
             bar,
             started: now,
-            told_start: false,
+            told: None,
             first: now,
             last: (now, 0),
             rate: 0.0,
             next_log: now + LOG_EVERY,
+            notices,
         }
     }
 
@@ -104,6 +115,9 @@ impl Progress {
     pub async fn show(mut self) -> std::convert::Infallible {
         loop {
             self.env.sleep(REDRAW).await;
+            while let Ok(notice) = self.notices.try_recv() {
+                self.tell(&format!("{}: {notice}", self.job));
+            }
             if self.style != Style::None {
                 self.step();
             }
@@ -111,7 +125,7 @@ impl Progress {
     }
 
     fn step(&mut self) {
-        let counters = self.observer.counters();
+        let counters = self.observers.counters();
         if counters.is_empty() {
             // Not deployed yet: what it was restored from is not known either.
             return;
@@ -119,10 +133,13 @@ impl Progress {
         let sum = |name: &str| counters.values().filter_map(|values| values.get(name)).sum::<u64>();
         let events = sum("events_in");
         let now = self.env.now();
-        if !self.told_start {
-            self.told_start = true;
+        let status = self.observers.status();
+        if self.told != status.attempt {
+            self.told = status.attempt;
             (self.first, self.last) = (now, (now, events));
-            self.tell_start();
+            if let Some(checkpoint) = status.restored {
+                self.tell(&format!("{}: going on from checkpoint {checkpoint}", self.job));
+            }
         }
         let passed = (now - self.last.0).as_secs_f64();
         if passed > 0.0 {
@@ -151,19 +168,16 @@ impl Progress {
         }
     }
 
-    fn tell_start(&self) {
-        if let Some(checkpoint) = self.observer.status().restored {
-            let line = format!("{}: going on from checkpoint {checkpoint}", self.job);
-            match self.style {
-                Style::Bar => self.bar.println(line),
-                Style::Lines => eprintln!("{line}"),
-                Style::None => {}
-            }
+    fn tell(&self, line: &str) {
+        match self.style {
+            Style::Bar => self.bar.println(line),
+            Style::Lines => eprintln!("{line}"),
+            Style::None => {}
         }
     }
 
     fn message(&self, events: u64, bytes: u64) -> String {
-        let status = self.observer.status();
+        let status = self.observers.status();
         let mut message = format!("{} events, {} events/s", text::number(events), text::number(self.rate as u64));
         if let Total::Bytes(total) = self.total {
             message.push_str(&format!(", {} of {}", text::bytes(bytes.min(total)), text::bytes(total)));

@@ -1,9 +1,11 @@
 //! `weir run`: a whole job in this process, from its newest checkpoint if there is one.
 
 use crate::{
+    control_runtime,
     data_dir::{self, JobDir},
     definition::{self, DefinitionArguments},
     failure::Failure,
+    one_process::{self, OneProcess, Submission},
     processors,
     progress::{Progress, Style},
     results, runtime,
@@ -12,15 +14,16 @@ use crate::{
     text,
 };
 use clap::Args;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use tokio::{runtime::Handle, sync::mpsc};
 use weir_engine::{
     checkpoint::CheckpointStore,
     env::{CrashPlan, Env},
-    operator::Waits,
-    task::{self, RunSettings, StopSignal, recovery},
 };
 use weir_jobs::Job;
-use weir_operators::Registry;
+
+/// What is logged unless somebody asks for more: what the coordinator and the workers warn of, the run tells itself.
+pub const USUAL_LOGS: &str = "warn,weir_coordinator=off,weir_worker=off";
 
 /// Arguments of `weir run`.
 #[derive(Debug, Args)]
@@ -36,6 +39,12 @@ pub struct RunArguments {
     /// Start over: first remove the job's checkpoints and everything that it has written
     #[arg(long)]
     fresh: bool,
+    /// Workers in this process that share the job's subtasks; data goes from one to another over this machine's loopback
+    #[arg(long, value_name = "N", default_value = "1")]
+    workers: NonZeroUsize,
+    /// Failures in a row, without progress between them, after which the job begins again from its newest checkpoint
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    restarts: u32,
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
@@ -52,15 +61,12 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let _lock = folder.lock(&env)?;
     let storage = arguments.storage.as_deref().or(job.checkpoint_storage.as_deref());
     let store = CheckpointStore::open(&data_dir::storage_url(storage, &arguments.data_dir)?, &job.graph.name)?;
-    let runtime = runtime()?;
-    let done = runtime.block_on(async {
-        if arguments.fresh || folder.starting_over().exists() {
-            start_over(&job, &folder, &store, &env).await?;
-        }
-        drive(arguments, &job, store, env).await
-    });
+    let (control, data) = (control_runtime()?, runtime()?);
+    let start_over = start_over(arguments, &folder)?;
+    let done = control.block_on(drive(arguments, &job, start_over, store, env, data.handle().clone()));
     // Threads that still write for a run that failed are not waited for: nothing that they write counts.
-    runtime.shutdown_timeout(Duration::from_millis(100));
+    data.shutdown_timeout(Duration::from_millis(100));
+    control.shutdown_timeout(Duration::from_millis(100));
     let summary = done?;
     show(arguments, &job, &summary)
 }
@@ -74,49 +80,56 @@ pub fn environment() -> Result<Env, Failure> {
     }
 }
 
-/// Forgets the job: its checkpoints, then what its sinks have written. A start-over that was cut short is begun again by the
-/// next run, whether that one is asked to or not, or results without their checkpoints would be taken for its own.
-async fn start_over(job: &Job, folder: &JobDir, store: &CheckpointStore, env: &Env) -> Result<(), Failure> {
+/// The mark of a start-over, if there is to be one. A start-over that was cut short is begun again by the next run, whether
+/// that one is asked to or not, or results without their checkpoints would be taken for its own.
+fn start_over(arguments: &RunArguments, folder: &JobDir) -> Result<Option<PathBuf>, Failure> {
     let mark = folder.starting_over();
-    let failed = |error: std::io::Error| Failure::failed(format!("cannot write '{}': {error}", mark.display()));
-    let committers = recovery::committers(&job.graph, &Registry, store, env, &Waits::default())?;
-    std::fs::write(&mark, "").map_err(failed)?;
-    // Whoever else runs the job finds itself replaced before anything of it goes.
-    let attempt = store.claim_attempt(env).await?;
-    let objects = store.remove_job().await?;
-    let mut files = 0;
-    for (sink, committer) in &committers {
-        let removed = committer.reset(attempt).await;
-        files += removed.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
+    if arguments.fresh {
+        std::fs::write(&mark, "")
+            .map_err(|error| Failure::failed(format!("cannot write '{}': {error}", mark.display())))?;
     }
-    tracing::info!(objects, files, "started over");
-    std::fs::remove_file(&mark).map_err(failed)
+    Ok(mark.exists().then_some(mark))
 }
 
-async fn drive(arguments: &RunArguments, job: &Job, store: CheckpointStore, env: Env) -> Result<Summary, Failure> {
-    let before = store.newest().await?;
+async fn drive(
+    arguments: &RunArguments,
+    job: &Job,
+    start_over: Option<PathBuf>,
+    store: CheckpointStore,
+    env: Env,
+    data_runtime: Handle,
+) -> Result<Summary, Failure> {
+    // Of what is forgotten nothing is gone on from.
+    let before = if start_over.is_some() { None } else { store.newest().await? };
     let was_visible = match &before {
         Some(manifest) => store.exists(&store.layout().committed(manifest.checkpoint)).await?,
         None => false,
     };
-    let settings = RunSettings::new(store, definition::fingerprint(&job.graph), env.clone());
-    let observer = settings.observer.clone();
+    let signals = EndSignals::catch()?;
+    tracing::info!(job = job.graph.name, processors = processors(), storage = store.url(), "starting");
+    let started = env.now();
+    let settings = one_process::Settings {
+        graph: job.graph.clone(),
+        store,
+        env: env.clone(),
+        workers: arguments.workers,
+        restarts: arguments.restarts,
+        data_runtime,
+    };
+    let process = OneProcess::start(settings).await?;
+    let (observers, stopper) = (process.observers(), process.stopper());
     let prints_rows = job.graph.nodes.iter().any(|node| node.kind == "console");
     let style = Style::fitting(arguments.quiet, prints_rows);
-    let progress = Progress::new(&job.graph, style, observer.clone(), env.clone());
-    let stop = StopSignal::default();
-    let signals = EndSignals::catch()?;
-    tracing::info!(job = job.graph.name, processors = processors(), storage = settings.store.url(), "starting");
-    let started = env.now();
-    // The run has its own task, so that it is not on the thread that draws.
-    let run = tokio::spawn(task::run(job.graph.clone(), Arc::new(Registry), settings, stop.clone()));
+    let (notices, told) = mpsc::unbounded_channel();
+    let progress = Progress::new(&job.graph, style, observers.clone(), told, env.clone());
+    let submission = Submission { fingerprint: definition::fingerprint(&job.graph), start_over, notices };
     let outcome = tokio::select! {
-        ended = run => ended.map_err(|error| Failure::failed(format!("a bug in weir: the run panicked: {error}")))?,
+        ended = process.run(submission, before.as_ref()) => ended?,
         never = progress.show() => match never {},
-        never = signals.stop_then_abort(stop, arguments.quiet) => match never {},
+        never = signals.stop_then_abort(stopper.stop(), arguments.quiet) => match never {},
     };
     let elapsed = env.now() - started;
-    Ok(Summary::new(&job.graph, &outcome?, before.as_ref(), was_visible, &observer, elapsed))
+    Ok(Summary::new(&job.graph, &outcome, before.as_ref(), was_visible, &observers, elapsed))
 }
 
 fn show(arguments: &RunArguments, job: &Job, summary: &Summary) -> Result<(), Failure> {

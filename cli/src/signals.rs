@@ -2,7 +2,6 @@
 
 use crate::failure::{EXIT_ABORTED, Failure};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use weir_engine::task::StopSignal;
 
 /// Both signals that ask a process to end.
 #[derive(Debug)]
@@ -26,15 +25,17 @@ impl EndSignals {
         }
     }
 
-    /// Stops the job at the first signal, the process at the second. Never returns.
-    pub async fn stop_then_abort(mut self, stop: StopSignal, quiet: bool) -> std::convert::Infallible {
+    /// Asks the job to `stop` at the first signal, ends the process at the second. Never returns.
+    pub async fn stop_then_abort(mut self, stop: impl Future<Output = ()>, quiet: bool) -> std::convert::Infallible {
         self.next().await;
-        stop.stop();
         if !quiet {
             eprintln!("\nstopping with a last checkpoint; once more to abort at once (nothing is lost either way)");
         }
-        self.next().await;
-        std::process::exit(EXIT_ABORTED)
+        let second = async {
+            self.next().await;
+            std::process::exit(EXIT_ABORTED)
+        };
+        tokio::join!(stop, second).1
     }
 }
 

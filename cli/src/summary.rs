@@ -11,7 +11,7 @@ use weir_engine::{
     element::Port,
     graph::{JobGraph, NodeRole},
     ids::CheckpointId,
-    task::{Observer, RunOutcome},
+    task::{Observers, RunOutcome},
 };
 
 /// A run in numbers.
@@ -100,6 +100,8 @@ pub struct ThisRun {
     pub events: u64,
     /// Of them, per second.
     pub events_per_second: u64,
+    /// How often it failed and began again.
+    pub restarts: u64,
     /// Checkpoints completed.
     pub checkpoints: u64,
     /// The longest from trigger to completion, in milliseconds.
@@ -108,6 +110,8 @@ pub struct ThisRun {
     pub longest_pause_ms: f64,
     /// State written to checkpoints, in bytes.
     pub state_bytes: u64,
+    /// Subtasks of the last attempt, by the worker that ran them.
+    pub subtasks: BTreeMap<String, usize>,
 }
 
 impl Summary {
@@ -118,7 +122,7 @@ impl Summary {
         outcome: &RunOutcome,
         before: Option<&Manifest>,
         was_visible: bool,
-        observer: &Observer,
+        observers: &Observers,
         elapsed: Duration,
     ) -> Self {
         let manifest = &outcome.manifest;
@@ -131,7 +135,7 @@ impl Summary {
         };
         let this_run = (!outcome.was_finished).then(|| {
             let events = sum("events_in") - before.map_or(0, |before| sum_of(before, "events_in"));
-            this_run(observer, events, elapsed)
+            this_run(observers, events, elapsed)
         });
         Summary {
             job: manifest.job.clone(),
@@ -229,8 +233,12 @@ impl Output {
 impl ThisRun {
     fn as_text(&self) -> String {
         let span = |ms: f64| text::span(Duration::from_secs_f64(ms / 1000.0));
+        let restarts = match self.restarts {
+            0 => String::new(),
+            some => format!("; {}", text::count_of(some, "restart")),
+        };
         format!(
-            "{} in {}, {} events/s; {}, the longest {}; longest pause {}",
+            "{} in {}, {} events/s; {}, the longest {}; longest pause {}{restarts}",
             text::count_of(self.events, "event"),
             span(self.elapsed_ms as f64),
             text::number(self.events_per_second),
@@ -269,16 +277,18 @@ fn unread_dead_letters(graph: &JobGraph, manifest: &Manifest) -> BTreeMap<String
     unread
 }
 
-fn this_run(observer: &Observer, events: u64, elapsed: Duration) -> ThisRun {
-    let status = observer.status();
+fn this_run(observers: &Observers, events: u64, elapsed: Duration) -> ThisRun {
+    let status = observers.status();
     ThisRun {
         elapsed_ms: elapsed.as_millis() as u64,
         events,
         events_per_second: (events as f64 / elapsed.as_secs_f64().max(1e-3)) as u64,
+        restarts: observers.attempts().saturating_sub(1),
         checkpoints: status.checkpoints,
         longest_checkpoint_ms: status.longest_checkpoint.as_secs_f64() * 1000.0,
-        longest_pause_ms: observer.longest_step().as_secs_f64() * 1000.0,
-        state_bytes: observer.state_bytes(),
+        longest_pause_ms: observers.longest_step().as_secs_f64() * 1000.0,
+        state_bytes: observers.state_bytes(),
+        subtasks: observers.subtasks(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A coordinator's settings and surroundings.
 
 use std::{fmt, time::Duration};
-use weir_engine::{checkpoint::OpenStore, env::Env};
+use weir_engine::{checkpoint::OpenStore, env::Env, task::Observers};
 use weir_proto::net::SharedNetwork;
 
 /// What an operator of a cluster sets.
@@ -17,6 +17,10 @@ pub struct CoordinatorSettings {
     pub heartbeat_timeout: Duration,
     /// How long a checkpoint may take before its attempt is given up.
     pub checkpoint_timeout: Duration,
+    /// How long a commit may take before its attempt is given up.
+    pub commit_timeout: Duration,
+    /// How long one worker may take for it before another one is asked, too.
+    pub commit_patience: Duration,
     /// How long building and restoring all subtasks may take.
     pub deploy_timeout: Duration,
     /// How long a worker may take to end an attempt that is over.
@@ -37,6 +41,9 @@ pub struct RestartPolicy {
     pub first_backoff: Duration,
     /// The longest wait.
     pub longest_backoff: Duration,
+    /// Whether a job is left to another process that has taken it over. A cluster has its jobs for itself: what took one over
+    /// was an attempt of its own.
+    pub yields: bool,
 }
 
 impl Default for CoordinatorSettings {
@@ -47,6 +54,8 @@ impl Default for CoordinatorSettings {
             heartbeat_interval: Duration::from_millis(500),
             heartbeat_timeout: Duration::from_secs(3),
             checkpoint_timeout: Duration::from_secs(600),
+            commit_timeout: Duration::from_secs(600),
+            commit_patience: Duration::from_secs(60),
             deploy_timeout: Duration::from_secs(600),
             cancel_timeout: Duration::from_secs(3),
             restart: RestartPolicy::default(),
@@ -68,6 +77,7 @@ impl Default for RestartPolicy {
             most_losses: 30,
             first_backoff: Duration::from_millis(200),
             longest_backoff: Duration::from_secs(10),
+            yields: false,
         }
     }
 }
@@ -91,6 +101,8 @@ pub struct CoordinatorComponents {
     pub network: SharedNetwork,
     /// Time, chance and planned crashes.
     pub env: Env,
+    /// Shows the attempts of a job, where somebody in this process looks.
+    pub observers: Observers,
 }
 
 impl fmt::Debug for CoordinatorComponents {

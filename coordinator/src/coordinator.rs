@@ -75,6 +75,12 @@ impl Coordinator {
         self.publisher.clone()
     }
 
+    /// How the last failed attempt of a job failed, for whoever needs more than the catalog's sentence. Known while this
+    /// coordinator runs.
+    pub fn failure(&self, job: &str) -> Option<EngineError> {
+        self.context.live.of(job).failure
+    }
+
     /// Serves workers, users and other coordinators on `listener`, pages and REST on `http`, and drives jobs while it leads.
     ///
     /// # Errors

@@ -114,7 +114,8 @@ impl AttemptHost {
         outbound: Outbound,
         after: Option<AttemptHost>,
     ) -> Self {
-        let (attempt, observer) = (assignment.key.attempt, Arc::new(Observer::default()));
+        let attempt = assignment.key.attempt;
+        let observer = components.observers.worker(attempt, &settings.worker);
         let (commands, inbox) = mpsc::unbounded_channel();
         let host = Host {
             worker: settings.worker.clone(),

@@ -3,7 +3,7 @@
 use crate::network::Compression;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
-use weir_engine::{checkpoint::OpenStore, env::Env, operator::Factory};
+use weir_engine::{checkpoint::OpenStore, env::Env, operator::Factory, task::Observers};
 use weir_proto::net::SharedNetwork;
 
 /// What an operator of a cluster sets.
@@ -40,6 +40,8 @@ pub struct WorkerComponents {
     pub network: SharedNetwork,
     /// Time, chance and planned crashes.
     pub env: Env,
+    /// Shows the attempts of a job, where somebody in this process looks.
+    pub observers: Observers,
     /// Where subtasks and the data plane run, so that no heartbeat waits behind a batch.
     pub data_runtime: Handle,
 }

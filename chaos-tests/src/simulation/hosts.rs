@@ -27,6 +27,7 @@ use weir_engine::{
     env::{CrashPlan, Env},
     graph::JobGraph,
     operator::Factory,
+    task::Observers,
     wire,
 };
 use weir_proto::{
@@ -201,6 +202,7 @@ async fn run_coordinator(world: &World, network: SharedNetwork, env: Env) -> Res
         heartbeat_interval: Duration::from_millis(100),
         heartbeat_timeout: Duration::from_millis(600),
         checkpoint_timeout: Duration::from_secs(5),
+        commit_timeout: Duration::from_secs(5),
         deploy_timeout: Duration::from_secs(5),
         cancel_timeout: Duration::from_millis(600),
         restart: RestartPolicy {
@@ -209,11 +211,13 @@ async fn run_coordinator(world: &World, network: SharedNetwork, env: Env) -> Res
             most_losses: 10_000,
             first_backoff: Duration::from_millis(50),
             longest_backoff: Duration::from_millis(800),
+            ..RestartPolicy::default()
         },
         ..CoordinatorSettings::default()
     };
     let listener = network.listen(&format!("0.0.0.0:{CONTROL_PORT}")).await?;
-    let components = CoordinatorComponents { open_store: world.open_store(), network, env };
+    let components =
+        CoordinatorComponents { open_store: world.open_store(), network, env, observers: Observers::default() };
     let coordinator = Coordinator::new(settings, components, metadata, 1);
     coordinator.run(listener, None).await.map_err(|error| anyhow::anyhow!("{error}"))
 }
@@ -238,6 +242,7 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
         open_store: world.open_store(),
         network: Arc::new(started.network.clone()),
         env: started.env.clone(),
+        observers: Observers::default(),
         data_runtime: Handle::current(),
     };
     let software = async {

@@ -8,6 +8,7 @@ use weir_coordinator::{
     Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
     metadata::{Metadata, MetadataSettings, open_file},
 };
+use weir_engine::task::Observers;
 use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
 
 /// Arguments of `weir coordinator`.
@@ -81,7 +82,7 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
         ..CoordinatorSettings::default()
     };
-    let components = CoordinatorComponents { open_store: open_store(), network, env };
+    let components = CoordinatorComponents { open_store: open_store(), network, env, observers: Observers::default() };
     text::print(&format!("listening on {}, page at http://{}/\n", listener.address(), http.address()));
     let coordinator = Coordinator::new(settings, components, Arc::new(metadata), arguments.node_id);
     Ok(coordinator.run(listener, Some(http)).await?)

@@ -1,9 +1,10 @@
 //! `weir worker`: a worker's process.
 
 use super::{SecretArguments, cache::CacheArguments, connection::DEFAULT_COORDINATOR, warn_of_open_door};
-use crate::{failure::Failure, processors, run, runtime};
+use crate::{control_runtime, failure::Failure, processors, run, runtime};
 use clap::{Args, ValueEnum};
 use std::{sync::Arc, time::Duration};
+use weir_engine::task::Observers;
 use weir_operators::Registry;
 use weir_proto::net::TcpNetwork;
 use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
@@ -45,12 +46,7 @@ enum CompressionArgument {
 
 /// Runs until it is ended.
 pub fn worker(arguments: &WorkerArguments) -> Result<(), Failure> {
-    let control = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("weir-control")
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+    let control = control_runtime()?;
     let data = runtime()?;
     let done = control.block_on(async {
         tokio::select! {
@@ -87,6 +83,7 @@ async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle
         open_store: arguments.cache.open_store(),
         network: Arc::new(TcpNetwork),
         env,
+        observers: Observers::default(),
         data_runtime,
     };
     Ok(weir_worker::run(settings, components).await?)

@@ -84,7 +84,7 @@ impl JobAttempt {
             store,
             placement,
             events,
-            observer: Arc::new(Observer::default()),
+            observer: components.observers.driver(attempt),
             suspect,
             lost_worker: false,
             key,
@@ -118,6 +118,7 @@ impl JobAttempt {
         let (graph, attempt) = (self.graph.clone(), self.key.attempt);
         let restored =
             recovery::recover(&self.store, &env, control.as_ref(), &graph.job, &self.fingerprint, attempt).await?;
+        self.observer.begins(attempt, restored.as_ref());
         if let Some(manifest) = restored.clone().filter(|manifest| manifest.last) {
             return Ok(RunOutcome { manifest, was_finished: true });
         }
@@ -197,7 +198,9 @@ impl JobAttempt {
             };
             match event {
                 Some(AttemptEvent::Deployed(worker, result)) => {
-                    result.map_err(|error| error.context(format!("worker {worker}")))?;
+                    // Which of several; where there is one, everything is about it.
+                    let is_alone = self.workers().len() == 1;
+                    result.map_err(|error| if is_alone { error } else { error.context(format!("worker {worker}")) })?;
                     waited_for.remove(&worker);
                 }
                 Some(AttemptEvent::Lost(worker, cause)) if self.workers().contains(&worker) => {
@@ -264,6 +267,8 @@ impl JobAttempt {
         let env = self.context.components.env.clone();
         let committing = async {
             let Some(newest) = self.store.newest().await? else { return Ok(()) };
+            // One that this job cannot go on from is not its to commit.
+            recovery::check(&newest, &self.graph.job, &self.fingerprint)?;
             let control = self.control();
             control.completed(&newest).await?;
             let committables = newest.to_commit().cloned().collect();

@@ -3,7 +3,7 @@
 use super::JobContext;
 use crate::metadata::{CheckpointStats, Command};
 use futures::{FutureExt, future::BoxFuture};
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 use weir_engine::{
     checkpoint::{Manifest, layout::Layout},
     error::{EngineError, Result},
@@ -13,9 +13,6 @@ use weir_engine::{
     wire::{self, AttemptKey},
 };
 use weir_proto::v1::{self as pb, coordinator_message::Kind};
-
-/// How long one worker may take for a commit before another one is asked, too.
-const REQUEST_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Of one attempt.
 #[derive(Clone)]
@@ -50,13 +47,14 @@ impl ClusterControl {
         Ok(())
     }
 
-    /// Has a worker do something, for as long as a checkpoint may take: one that is stuck, and yet lives, must not hold the
-    /// job up for good.
+    /// Has a worker do something, for as long as a commit may take: one that is stuck, and yet lives, must not hold the job up
+    /// for good.
     async fn request(&self, order: impl Fn(u64) -> Kind) -> Result<u64> {
-        let (env, limit) = (&self.context.components.env, self.context.settings.checkpoint_timeout);
+        let (env, settings) = (&self.context.components.env, &self.context.settings);
+        let limit = settings.commit_timeout;
         tokio::select! {
             biased;
-            done = self.context.workers.request(REQUEST_PATIENCE, order) => done,
+            done = self.context.workers.request(settings.commit_patience, order) => done,
             () = env.sleep(limit) => {
                 Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)))
             }

@@ -18,7 +18,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 use weir_engine::{
-    error::{ErrorKind, Result},
+    error::{EngineError, ErrorKind, Result},
     ids::{Attempt, SubtaskId},
 };
 
@@ -74,6 +74,8 @@ pub struct LiveJob {
     pub placement: BTreeMap<SubtaskId, String>,
     /// What it waits for.
     pub waiting_for: Option<String>,
+    /// How its last failed attempt failed.
+    pub failure: Option<EngineError>,
 }
 
 impl LiveJobs {

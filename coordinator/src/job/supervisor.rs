@@ -54,7 +54,9 @@ impl Supervisor {
         loop {
             let job = self.look(Job::clone)?;
             if job.status.is_terminal() {
-                self.context.live.update(&self.name, |live| *live = super::LiveJob::default());
+                self.context.live.update(&self.name, |live| {
+                    *live = super::LiveJob { failure: live.failure.take(), ..super::LiveJob::default() };
+                });
                 return Ok(());
             }
             self.after_a_coordinator_that_died(&job).await?;
@@ -169,9 +171,9 @@ impl Supervisor {
                     Some(lost) if error.kind == ErrorKind::Disconnected => (lost, true),
                     _ => (error, lost_worker),
                 };
-                let policy = self.context.settings.restart;
-                let verdict = self.record.judge(&policy, &Failure { error: &error, lost_worker, made_progress });
-                if matches!(verdict, Verdict::GiveUp(_)) {
+                let verdict = self.judge(&error, lost_worker, made_progress);
+                // Whoever has replaced this one commits it.
+                if matches!(verdict, Verdict::GiveUp(_)) && error.kind != ErrorKind::Fenced {
                     attempt.commit_decided().await;
                 }
                 // Its slots are free while the next one waits.
@@ -216,9 +218,14 @@ impl Supervisor {
             return Err(error);
         }
         self.become_status(JobStatus::Failing, &error.message).await?;
-        let policy = self.context.settings.restart;
-        let verdict = self.record.judge(&policy, &Failure { error: &error, lost_worker, made_progress: false });
+        let verdict = self.judge(&error, lost_worker, false);
         self.carry_out(verdict, error.message).await
+    }
+
+    fn judge(&mut self, error: &EngineError, lost_worker: bool, made_progress: bool) -> Verdict {
+        self.context.live.update(&self.name, |live| live.failure = Some(error.clone()));
+        let policy = self.context.settings.restart;
+        self.record.judge(&policy, &Failure { error, lost_worker, made_progress })
     }
 
     async fn carry_out(&self, verdict: Verdict, cause: String) -> Result<()> {

@@ -65,12 +65,18 @@ impl FailureRecord {
         if is_final && error.origin.as_ref().is_none_or(|origin| origin.record.is_some()) {
             return Verdict::GiveUp(error.message.clone());
         }
+        if policy.yields && error.kind == ErrorKind::Fenced {
+            return Verdict::GiveUp(error.message.clone());
+        }
         if self.is_poison(error) {
             return Verdict::GiveUp(format!("it fails on the same record each time: {}", error.message));
         }
         self.failures += 1;
         if self.failures > policy.most_failures {
-            return Verdict::GiveUp(format!("{} failures in a row, the last: {}", self.failures, error.message));
+            return Verdict::GiveUp(match self.failures {
+                1 => error.message.clone(),
+                several => format!("{several} failures in a row, the last: {}", error.message),
+            });
         }
         Verdict::Restart(policy.wait(self.failures))
     }
@@ -96,7 +102,13 @@ mod tests {
 
     fn policy() -> RestartPolicy {
         let wait = Duration::from_millis;
-        RestartPolicy { most_failures: 3, most_losses: 4, first_backoff: wait(100), longest_backoff: wait(300) }
+        RestartPolicy {
+            most_failures: 3,
+            most_losses: 4,
+            first_backoff: wait(100),
+            longest_backoff: wait(300),
+            yields: false,
+        }
     }
 
     fn origin(record: Option<u64>) -> Origin {
@@ -141,6 +153,25 @@ mod tests {
         assert!(matches!(judge(&mut record, &EngineError::definition("no"), false, false), Verdict::GiveUp(_)));
         assert!(matches!(judge(&mut record, &EngineError::corrupt("no"), false, false), Verdict::GiveUp(_)));
         assert!(matches!(judge(&mut record, &EngineError::fenced("no"), false, false), Verdict::Restart(_)));
+    }
+
+    #[test]
+    fn a_job_is_left_to_whoever_took_it_over_where_there_may_be_others() {
+        let policy = RestartPolicy { yields: true, ..policy() };
+        let replaced = EngineError::fenced("another one has it");
+        let failure = Failure { error: &replaced, lost_worker: false, made_progress: true };
+        assert_eq!(
+            FailureRecord::default().judge(&policy, &failure),
+            Verdict::GiveUp("another one has it".into()),
+            "starting again would take it back, and so on for ever"
+        );
+    }
+
+    #[test]
+    fn without_restarts_the_failure_is_the_cause() {
+        let policy = RestartPolicy { most_failures: 0, ..policy() };
+        let failure = Failure { error: &EngineError::io("disk"), lost_worker: false, made_progress: true };
+        assert_eq!(FailureRecord::default().judge(&policy, &failure), Verdict::GiveUp("disk".into()));
     }
 
     #[test]

@@ -1,4 +1,7 @@
-//! Runs a whole job in one process, from its newest checkpoint, until its input ends or it is asked to stop.
+//! Runs a whole job by itself, from its newest checkpoint, until its input ends or it is asked to stop: for the tests of the
+//! engine, its operators and the oracle, which look at a job without a control plane above it.
+//!
+//! Users' jobs are run by a coordinator and its workers, `weir run` included.
 
 use super::{
     attempt::{self, AttemptSettings, ControlPlane, RunOutcome, StopSignal},
@@ -61,13 +64,12 @@ pub async fn run(
     let RunSettings { store, definition, channel_bytes, env, observer } = settings;
     let graph = Arc::new(ExecutionGraph::new(graph)?);
     let attempt = store.claim_attempt(&env).await?;
-    observer.update(|run| run.attempt = Some(attempt));
     env.crash_point("attempt.claimed")?;
     let committers = recovery::committers(&graph.job, factory.as_ref(), &store, &env, observer.waits())?;
     let committers = Arc::new(committers);
     let control: Arc<dyn ControlPlane> = Arc::new(LocalControl { store: store.clone(), env: env.clone(), committers });
     let newest = recovery::recover(&store, &env, control.as_ref(), &graph.job, &definition, attempt).await?;
-    observer.update(|run| run.restored = newest.as_ref().map(|manifest| manifest.checkpoint));
+    observer.begins(attempt, newest.as_ref());
     if let Some(manifest) = newest.clone().filter(|manifest| manifest.last) {
         return Ok(RunOutcome { manifest, was_finished: true });
     }

@@ -2,7 +2,8 @@
 //!
 //! [`deployment`] builds and restores subtasks (all of a job's, or those that a worker is given); [`attempt`] drives them:
 //! triggers checkpoints, collects acknowledgements, writes manifests, has them committed; [`recovery`] is what a new attempt
-//! does first. [`local_runner::run`] puts the three together in one process; a cluster puts a network between them.
+//! does first. A coordinator and its workers put the three together, in several processes or in one; [`local_runner::run`] does it
+//! without them, for tests.
 
 pub mod attempt;
 mod chain;
@@ -10,6 +11,7 @@ pub mod checkpointing;
 pub mod deployment;
 pub mod local_runner;
 pub mod observer;
+pub mod observers;
 pub mod recovery;
 mod restore;
 mod subtask;
@@ -18,4 +20,5 @@ pub use attempt::{RunOutcome, StopSignal};
 pub use checkpointing::{Report, TaskServices};
 pub use local_runner::{RunSettings, run};
 pub use observer::Observer;
+pub use observers::Observers;
 pub use subtask::SourceCommand;

@@ -122,6 +122,14 @@ impl Observer {
         change(&mut self.run.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
     }
 
+    /// An attempt is about to run, from this checkpoint.
+    pub fn begins(&self, attempt: Attempt, restored: Option<&Manifest>) {
+        self.update(|run| {
+            run.attempt = Some(attempt);
+            run.restored = restored.map(|manifest| manifest.checkpoint);
+        });
+    }
+
     pub(crate) fn completed(&self, manifest: &Manifest) {
         self.update(|run| {
             run.completed = Some(manifest.checkpoint);

@@ -20,7 +20,7 @@ use std::{collections::BTreeMap, sync::Arc};
 /// The committers of a job's sinks, by node id.
 pub type Committers = BTreeMap<String, Arc<dyn Committer>>;
 
-/// The record and the commits of a job that runs in one process: its manifests are the record.
+/// The record and the commits of a job that has no coordinator: its manifests are the record.
 pub struct LocalControl {
     /// Where checkpoints lie.
     pub store: CheckpointStore,

@@ -6,6 +6,7 @@ use weir_engine::{
     checkpoint::CheckpointStore,
     graph::{CheckpointSettings, JobGraph, Node, NodeRole},
     operator::{Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
+    task::Observers,
 };
 use weir_proto::net::TcpNetwork;
 
@@ -74,6 +75,7 @@ fn components(factory: impl Factory + 'static) -> WorkerComponents {
         open_store: Arc::new(|_, job| CheckpointStore::open("memory:///", job)),
         network: Arc::new(TcpNetwork),
         env: Env::default(),
+        observers: Observers::default(),
         data_runtime: Handle::current(),
     }
 }
