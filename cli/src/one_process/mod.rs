@@ -150,6 +150,18 @@ impl OneProcess {
     /// # Errors
     /// The root cause of a failure.
     pub async fn run(mut self, submission: Submission, before: Option<&Manifest>) -> Result<RunOutcome, Failure> {
+        let done = match self.until_over(submission).await {
+            Ok(()) => self.outcome(before).await,
+            Err(failure) => Err(failure),
+        };
+        self.parts.shutdown().await;
+        if let Err(error) = self.metadata.shutdown().await {
+            tracing::info!(%error, "not shut down well; nothing of it is needed any more");
+        }
+        done
+    }
+
+    async fn until_over(&mut self, submission: Submission) -> Result<(), Failure> {
         let Submission { fingerprint, mut start_over, notices } = submission;
         let request = SubmitRequest {
             graph: wire::to_json(&self.job)?,
@@ -184,7 +196,7 @@ impl OneProcess {
                 Some(part) = self.parts.join_next() => return Err(ended(part)),
             }
         }
-        self.outcome(before).await
+        Ok(())
     }
 
     /// How the job ended.

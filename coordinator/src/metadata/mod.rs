@@ -130,8 +130,8 @@ impl Metadata {
         if !self.settings.is_alone() {
             return Ok(());
         }
-        // Nobody else could: no reason to wait for silence.
-        if !self.raft.metrics().borrow().state.is_leader() {
+        // Nobody else could: no reason to wait for silence. A group that begins has an election already.
+        if has_begun && !self.raft.metrics().borrow().state.is_leader() {
             self.raft.trigger().elect().await.map_err(|error| stopped(&self.database, &error))?;
         }
         let mut leadership = self.leadership.clone();
