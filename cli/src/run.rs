@@ -126,7 +126,7 @@ async fn drive(
     let outcome = tokio::select! {
         ended = process.run(submission, before.as_ref()) => ended?,
         never = progress.show() => match never {},
-        never = signals.stop_then_abort(stopper.stop(), arguments.quiet) => match never {},
+        never = signals.stop_then_abort(stopper.stop(), &env, arguments.quiet) => match never {},
     };
     let elapsed = env.now() - started;
     Ok(Summary::new(&job.graph, &outcome, before.as_ref(), was_visible, &observers, elapsed))

@@ -1,7 +1,12 @@
 //! Ctrl-C and SIGTERM: the first asks the job to stop with a last checkpoint, the second ends the process at once.
 
 use crate::failure::{EXIT_ABORTED, Failure};
+use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use weir_engine::env::Env;
+
+/// Signals so close to each other are one wish: `timeout` sends its signal to a process and then to its group, so twice.
+const ONE_WISH: Duration = Duration::from_millis(200);
 
 /// Both signals that ask a process to end.
 #[derive(Debug)]
@@ -26,12 +31,24 @@ impl EndSignals {
     }
 
     /// Asks the job to `stop` at the first signal, ends the process at the second. Never returns.
-    pub async fn stop_then_abort(mut self, stop: impl Future<Output = ()>, quiet: bool) -> std::convert::Infallible {
+    pub async fn stop_then_abort(
+        mut self,
+        stop: impl Future<Output = ()>,
+        env: &Env,
+        quiet: bool,
+    ) -> std::convert::Infallible {
         self.next().await;
         if !quiet {
             eprintln!("\nstopping with a last checkpoint; once more to abort at once (nothing is lost either way)");
         }
         let second = async {
+            let enough = env.now() + ONE_WISH;
+            loop {
+                tokio::select! {
+                    () = self.next() => {}
+                    () = env.sleep_until(enough) => break,
+                }
+            }
             self.next().await;
             std::process::exit(EXIT_ABORTED)
         };

@@ -266,8 +266,10 @@ fn a_second_ctrl_c_ends_it_at_once() {
     let mut command = place.weir(&["run", "printing.toml", "--data-dir", "data"]);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     place.wait_for_events("data", 1);
+    // Twice at once is one wish: that is how `timeout` sends it.
     signal(&child, "INT");
-    pause(Duration::from_millis(300));
+    signal(&child, "INT");
+    pause(Duration::from_millis(600));
     assert!(child.try_wait().unwrap().is_none(), "it ended, though its output is stuck");
     signal(&child, "INT");
     assert_eq!(child.wait().unwrap().code(), Some(130));
