@@ -1,6 +1,9 @@
 //! Compares what was committed with what must have been. Every difference is named with a few examples.
 
-use crate::{oracle::Expected, results::Results};
+use crate::{
+    oracle::{CountKey, Expected},
+    results::Results,
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
@@ -12,6 +15,8 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     let mut found = Vec::new();
     compare_maps("counts", &expected.counts, &results.counts, &mut found);
     compare_maps("top ads", &expected.top_ads, &results.top_ads, &mut found);
+    compare_live(expected, results, &mut found);
+    compare_rows("rows that were not late", &expected.on_time, &results.on_time, &mut found);
     compare_rows("late rows", &expected.late, &results.late, &mut found);
     compare_rows("dead letters", &expected.dead_letters, &results.dead_letters, &mut found);
     compare_rows("clicks that an expression failed on", &expected.refused, &results.refused, &mut found);
@@ -65,6 +70,28 @@ pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<Stri
     wrong
         .map(|(class, expected, found)| format!("{class}: the recount says {expected}, the counters {found}"))
         .collect()
+}
+
+/// A closed minute has its result in a sink with running counts too, and an open one what has been read so far. Of a minute
+/// that is closed, a correction may be still to come.
+fn compare_live(expected: &Expected, results: &Results, found: &mut Vec<String>) {
+    let closed = results.counts.keys().map(|(_, minute, _)| *minute).max();
+    let is_wrong = |key: &&CountKey| match (results.counts.get(*key), results.live.get(*key)) {
+        (Some(count), live) => live != Some(count),
+        (None, Some(live)) => expected.counts.get(*key) != Some(live),
+        (None, None) => closed.is_none_or(|closed| closed < key.1),
+    };
+    let keys: BTreeSet<&CountKey> =
+        expected.counts.keys().chain(results.live.keys()).chain(results.counts.keys()).collect();
+    let wrong: Vec<&CountKey> = keys.into_iter().filter(is_wrong).collect();
+    if let Some(first) = wrong.first() {
+        let (live, count) = (results.live.get(*first), results.counts.get(*first));
+        let expected = expected.counts.get(*first);
+        found.push(format!(
+            "{} live values are not what they should be: {first:?} is {live:?}, its result {count:?}, the recount says {expected:?}",
+            wrong.len()
+        ));
+    }
 }
 
 const EXAMPLES: usize = 4;

@@ -130,14 +130,13 @@ impl JobConfig {
                 "[sink.{name}]\ninput = \"{input}\"\nconnector = \"files\"\nformat = \"parquet\"\npath = {path}\n{select}\n"
             )
         };
+        let columns = "select = [\"record_id\", \"ad_id\", \"window_start as click_minute\", \"filter_id\", \"count\", \"revision\"]";
         let sinks = [
-            sink(
-                "counts",
-                "clicks_per_minute",
-                "select = [\"record_id\", \"ad_id\", \"window_start as click_minute\", \"filter_id\", \"count\", \"revision\"]",
-            ),
+            sink("counts", "clicks_per_minute", columns),
+            sink("live", "clicks_per_minute", &format!("{columns}\nrunning = true")),
             sink("top_ads", "top_ads", ""),
             sink("late", "clicks_per_minute.late", ""),
+            sink("on_time", "clicks_per_minute.on_time", ""),
             sink("dead_letters", "clicks.dead_letters", ""),
             sink("refused_by_map", "valid.dead_letters", ""),
             sink("refused_by_filters", "clicks_per_minute.dead_letters", ""),
@@ -178,6 +177,8 @@ input = "{counted}"
 key = ["ad_id", "filter_id"]
 window = {{ tumbling = "1m", allowed_lateness = "{lateness}m" }}
 select = {{ count = "count(*)" }}
+# With every other checkpoint.
+emit = {{ every = "{emit}ms" }}
 
 [reduce.top_ads]
 input = "clicks_per_minute"
@@ -187,6 +188,7 @@ top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
 {sinks}
 "#,
             interval = self.checkpoint_interval_ms,
+            emit = 2 * self.checkpoint_interval_ms,
             input = toml_text(input),
         )
     }

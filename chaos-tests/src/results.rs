@@ -29,8 +29,12 @@ pub struct Results {
     pub counts: BTreeMap<CountKey, i64>,
     /// The newest revision of every place in a list of top ads.
     pub top_ads: BTreeMap<RankKey, (String, i64)>,
+    /// What a sink that takes running counts says of each: the newest revision of the closed minutes, and of the open ones.
+    pub live: BTreeMap<CountKey, i64>,
     /// The late output, sorted.
     pub late: Vec<Click>,
+    /// The output of what was not late, sorted.
+    pub on_time: Vec<Click>,
     /// File name and offset of every dead letter, sorted.
     pub dead_letters: Vec<(String, i64)>,
     /// Clicks that an expression failed on, sorted.
@@ -43,25 +47,17 @@ pub struct Results {
     pub highest_revision: i64,
 }
 
-/// Reads the folders `counts`, `top_ads`, `late`, `dead_letters` and `raw` below `folder`; one that is missing is empty.
+/// Reads the folders `counts`, `live`, `top_ads`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
+/// missing is empty.
 ///
 /// # Errors
 /// When a file cannot be read, and when a consumer could not trust what is there.
 pub fn read_results(folder: &Path) -> Result<Results> {
     let mut results = Results::default();
-    let mut records = Records::default();
-    for (file, batch) in read_folder(&folder.join("counts"))? {
-        let columns = Columns(&batch);
-        let (ads, minutes, filters) =
-            (columns.texts("ad_id")?, columns.times("click_minute")?, columns.texts("filter_id")?);
-        let counts = columns.integers("count")?;
-        for (row, record) in columns.records()?.into_iter().enumerate() {
-            let key = (known(&ads[row])?, minutes[row], known(&filters[row])?);
-            records.add(&file, record, key, counts[row])?;
-        }
-    }
+    let records = read_counts(&folder.join("counts"))?;
     (results.count_rows, results.highest_revision) = (records.seen.len(), records.highest_revision());
     results.counts = records.newest()?;
+    results.live = read_counts(&folder.join("live"))?.newest_of_all();
     let mut places = Records::default();
     for (file, batch) in read_folder(&folder.join("top_ads"))? {
         let columns = Columns(&batch);
@@ -91,8 +87,25 @@ pub fn read_results(folder: &Path) -> Result<Results> {
     }
     results.refused.sort();
     results.late = read_clicks(&folder.join("late"))?;
+    results.on_time = read_clicks(&folder.join("on_time"))?;
     results.raw = read_clicks(&folder.join("raw"))?;
     Ok(results)
+}
+
+/// All revisions of all counts.
+fn read_counts(folder: &Path) -> Result<Records<CountKey, i64>> {
+    let mut records = Records::default();
+    for (file, batch) in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let (ads, minutes, filters) =
+            (columns.texts("ad_id")?, columns.times("click_minute")?, columns.texts("filter_id")?);
+        let counts = columns.integers("count")?;
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            let key = (known(&ads[row])?, minutes[row], known(&filters[row])?);
+            records.add(&file, record, key, counts[row])?;
+        }
+    }
+    Ok(records)
 }
 
 /// The dead letters of an operator: rows as JSON.
@@ -195,6 +208,13 @@ impl<K: Clone + Debug + Eq + Hash + Ord, V: Debug> Records<K, V> {
             ensure!(there == newest + 1, "{key:?} has {there} revisions, the newest is {newest}: one is missing");
         }
         Ok(self.newest.into_iter().map(|(key, (_, value))| (key, value)).collect())
+    }
+}
+
+impl<K: Ord, V> Records<K, V> {
+    /// The newest values, running counts too, which come as they come.
+    fn newest_of_all(self) -> BTreeMap<K, V> {
+        self.newest.into_iter().map(|(key, (_, value))| (key, value)).collect()
     }
 }
 

@@ -388,6 +388,9 @@ fn check_silence(silence: &Silence, outcome: &RunOutcome, files: &[String], scen
     for click in &results.late {
         assert!(results.raw.contains(click), "{scenario}: with all its columns: {click:?}");
     }
+    let mut valid = [results.late.as_slice(), &results.on_time].concat();
+    valid.sort();
+    assert_eq!(valid, results.raw, "{scenario}: each line is late or on time");
     let sum = |prefix: &str, name: &str| -> u64 {
         let operators = outcome.manifest.operators.iter().filter(|operator| operator.operator.starts_with(prefix));
         let subtasks = operators.flat_map(|operator| &operator.subtasks);

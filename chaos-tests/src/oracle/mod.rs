@@ -62,6 +62,8 @@ pub struct Expected {
     pub top_ads: BTreeMap<RankKey, (String, i64)>,
     /// Rows too late to be counted, sorted.
     pub late: Vec<Click>,
+    /// Those that were not, with all that are repeated, sorted.
+    pub on_time: Vec<Click>,
     /// File name and offset of every record that cannot be read, sorted.
     pub dead_letters: Vec<(String, i64)>,
     /// Clicks that an expression failed on, sorted.
@@ -97,6 +99,8 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
         };
         recount_split(&name, parsed, rules, &mut expected, &mut on_time);
     }
+    expected.on_time.clone_from(&on_time);
+    expected.on_time.sort();
     count(on_time, rules, &mut expected);
     expected.late.sort();
     expected.valid.sort();
