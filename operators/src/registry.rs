@@ -5,7 +5,7 @@
 
 use crate::{
     aggregate, dedup, filters, late_gate, map, reduce,
-    sink::{console, files},
+    sink::{console, files, sql},
     source, window_count,
 };
 use serde::de::DeserializeOwned;
@@ -51,6 +51,7 @@ impl Factory for Registry {
         match node.kind.as_str() {
             "files" => files::sink(&node.config, &context),
             "console" => console::sink(&node.config, &context),
+            "sql" => sql::sink(&node.config, &context),
             _ => Err(unknown(node, "sink")),
         }
     }
@@ -59,6 +60,7 @@ impl Factory for Registry {
         match node.kind.as_str() {
             "files" => files::committer(&node.config, &context),
             "console" => Ok(console::committer(&context)),
+            "sql" => sql::committer(&node.config, context),
             _ => Err(unknown(node, "sink")),
         }
     }

@@ -5,3 +5,4 @@
 mod conformance;
 pub mod console;
 pub mod files;
+pub mod sql;

@@ -1,0 +1,304 @@
+//! The checks of a sink that keeps a table, and its configuration: what the database would refuse after hours is told before
+//! the job starts.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use weir_operators::event_time::event_time_type;
+use weir_operators::expression::type_name;
+use weir_operators::sink::sql::{Dialect, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name, shown};
+
+use super::check::{Check, adds_up};
+use super::types::{Types, unknown_column};
+use crate::diagnose::Mistake;
+use crate::duration::{millis, show};
+use crate::key_path::KeyPath;
+use crate::spec::{Aggregate, JobSpec, NodeBody, Sink, SinkConnector, Window};
+use crate::sql_sink::{SqlSink, TableRetention};
+
+/// The column by which of two rows with the same key the higher one wins.
+const REVISION: &str = "revision";
+
+/// The key of results where none is named.
+const RECORD_ID: &str = "record_id";
+
+impl Check<'_> {
+    /// Checks a sink that writes these columns into a table.
+    pub(super) fn sql_sink(&mut self, sink: &Sink, sql: &SqlSink, written: &Types) {
+        if let Err(error) = Dialect::of(&sql.url) {
+            let (message, expected) = error.message.split_once("; ").unwrap_or((error.message.as_str(), ""));
+            let mistake = Mistake::new(self.path.key("url"), message).found(format!("{:?}", shown(&sql.url)));
+            self.mistakes.push(mistake.expected(expected));
+        }
+        self.table_name(sql);
+        self.table_columns(sink, written);
+        self.table_key(sql, written);
+        self.table_revision(written);
+        for (number, index) in sql.indexes.iter().enumerate() {
+            let place = self.path.key("indexes").index(number).key("columns");
+            self.known_columns(&place, &index.columns, written);
+        }
+        if let Some(retention) = &sql.retention {
+            self.retention(sink, sql, retention, written);
+        }
+    }
+
+    fn table_name(&mut self, sql: &SqlSink) {
+        // A name that is missing was told of before.
+        if sql.table.is_empty() {
+            return;
+        }
+        if check_name(&sql.table).is_err() {
+            let mistake = Mistake::new(self.path.key("table"), "this can't be the name of a table");
+            self.mistakes.push(mistake.found(format!("{:?}", sql.table)).expected(NAMES));
+        }
+        if sql.table.starts_with("weir_") {
+            let mistake = Mistake::new(self.path.key("table"), "names that begin with `weir_` are Weir's own");
+            self.mistakes.push(mistake.found(format!("{:?}", sql.table)).expected("another name"));
+        }
+    }
+
+    fn table_columns(&mut self, sink: &Sink, written: &Types) {
+        let place = self.path.key(if sink.select.is_some() { "select" } else { "input" });
+        for column in &written.main.columns {
+            if check_name(&column.name).is_err() {
+                let message = format!("`{}` can't be the name of a table's column", column.name);
+                self.mistakes.push(Mistake::new(place.clone(), message).expected(format!("a `select` with {NAMES}")));
+            }
+            if SqlType::of(&column.data_type).is_none() {
+                let message = format!("`{}` is {}, which no table holds", column.name, type_name(&column.data_type));
+                let expected = "a `select` with a number, a text, a timestamp or bytes in its place";
+                self.mistakes.push(Mistake::new(place.clone(), message).expected(expected));
+            }
+        }
+    }
+
+    fn table_key(&mut self, sql: &SqlSink, written: &Types) {
+        let place = self.path.key("key");
+        let Some(key) = &sql.key else {
+            if written.main.column(RECORD_ID).is_none() {
+                let mistake = Mistake::on_key(self.path.clone(), "its rows have no `record_id`, and no `key` is named");
+                self.mistakes.push(mistake.expected("key = [...], the columns that tell two rows apart"));
+            }
+            return;
+        };
+        if key.is_empty() {
+            let mistake = Mistake::new(place.clone(), "a table without a key would hold rows twice after a restart");
+            self.mistakes.push(mistake.expected("the columns that tell two rows apart"));
+        }
+        self.known_columns(&place, key, written);
+        for (number, name) in key.iter().enumerate() {
+            if key[..number].contains(name) {
+                let mistake = Mistake::new(place.index(number), format!("`{name}` stands there twice"));
+                self.mistakes.push(mistake.expected("each column once"));
+            }
+        }
+        if key.iter().any(|name| name == REVISION) && written.results {
+            let message = "with the revision in the key every correction would be a row beside the one that it corrects";
+            self.mistakes.push(Mistake::new(place, message).expected("the key without `revision`"));
+        }
+    }
+
+    /// Results are corrected later: the table must know which is newer.
+    fn table_revision(&mut self, written: &Types) {
+        if !written.results {
+            return;
+        }
+        let whole = |column: &weir_operators::schema::Column| column.data_type.is_integer();
+        if !written.main.column(REVISION).is_some_and(whole) {
+            let message = "it does not write `revision`, which tells a correction from what it corrects";
+            self.mistakes.push(Mistake::new(self.path.key("select"), message).expected("\"revision\" in the list"));
+        }
+    }
+
+    fn known_columns(&mut self, place: &KeyPath, names: &[String], written: &Types) {
+        for (number, name) in names.iter().enumerate() {
+            if written.main.column(name).is_none() {
+                self.mistakes.push(unknown_column(place.index(number), name, &written.main));
+            }
+        }
+    }
+
+    fn retention(&mut self, sink: &Sink, sql: &SqlSink, retention: &TableRetention, written: &Types) {
+        let place = self.path.key("retention");
+        match written.main.column(&retention.time) {
+            None => self.mistakes.push(unknown_column(place.key("time"), &retention.time, &written.main)),
+            Some(column) if column.data_type != event_time_type() => {
+                let message = format!("`{}` is {}", retention.time, type_name(&column.data_type));
+                self.mistakes.push(Mistake::new(place.key("time"), message).expected("a column of type timestamp"));
+            }
+            Some(_) if sql.key.as_ref().and_then(|key| key.first()) != Some(&retention.time) => {
+                let message = format!("`{}` is not the first column of the key, so old rows are not found", retention.time);
+                self.mistakes.push(Mistake::new(place.key("time"), message).expected("the first column of `key`"));
+            }
+            Some(_) => {}
+        }
+        self.sums(sink, sql, retention, written);
+        self.spans(sink, retention);
+    }
+
+    /// A column that is neither added up nor part of the key has no value for an hour.
+    fn sums(&mut self, sink: &Sink, sql: &SqlSink, retention: &TableRetention, written: &Types) {
+        let place = self.path.key("retention").key("sum");
+        self.known_columns(&place, &retention.sum, written);
+        let aggregate = aggregate_of(self.spec, &sink.input);
+        for (number, name) in retention.sum.iter().enumerate() {
+            let whole = written.main.column(name).is_none_or(|column| column.data_type.is_integer());
+            let sums = aggregate.is_none_or(|aggregate| adds_up(aggregate, computed_from(written, name)));
+            if !whole || !sums || sql.key.iter().flatten().any(|key| key == name) {
+                let mistake = Mistake::new(place.index(number), format!("`{name}` of an hour is not the sum of its minutes'"));
+                self.mistakes.push(mistake.expected("columns with a count or a sum of whole numbers"));
+            }
+        }
+        for column in &written.main.columns {
+            let name = &column.name;
+            let known = sql.key.iter().flatten().chain(&retention.sum).any(|other| other == name) || name == REVISION;
+            if !known {
+                let message = format!("it is not clear what `{name}` of an hour is: it is neither added up nor in the key");
+                self.mistakes.push(Mistake::new(place.clone(), message).expected("a `select` without it, or it in `sum`"));
+            }
+        }
+    }
+
+    /// Nothing may be put away that can still be corrected.
+    fn spans(&mut self, sink: &Sink, retention: &TableRetention) {
+        let place = self.path.key("retention");
+        if let Some(aggregate) = aggregate_of(self.spec, &sink.input) {
+            let open = aggregate.allowed_lateness + length(aggregate.window);
+            if retention.minutes < open {
+                let message = "windows would be put away that late events still correct";
+                let expected = format!("at least the window and its allowed lateness, {}", show(open));
+                let mistake = Mistake::new(place.key("minutes"), message).found(show(retention.minutes));
+                self.mistakes.push(mistake.expected(expected));
+            }
+        }
+        for (key, shorter, longer) in
+            [("hours", retention.minutes, retention.hours), ("days", retention.hours, retention.days)]
+        {
+            if longer < shorter {
+                let mistake = Mistake::new(place.key(key), "they would go before they have come");
+                self.mistakes.push(mistake.found(show(longer)).expected(format!("at least {}", show(shorter))));
+            }
+        }
+    }
+}
+
+const NAMES: &str = "letters, digits and `_`, no digit first, not longer than 48";
+
+/// The aggregate whose results an input has; none where its rows are still events.
+fn aggregate_of<'a>(spec: &'a JobSpec, input: &str) -> Option<&'a Aggregate> {
+    let find = |name: &str| spec.nodes.iter().find(|node| node.name == name).map(|node| &node.body);
+    match find(input)? {
+        NodeBody::Aggregate(aggregate) => Some(aggregate),
+        NodeBody::Reduce(reduce) => match find(&reduce.input)? {
+            NodeBody::Aggregate(aggregate) => Some(aggregate),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// The column of the input that a selected one is.
+fn computed_from<'a>(written: &'a Types, name: &'a str) -> &'a str {
+    let item = written.select.iter().flatten().find(|item| item.name == name);
+    item.map_or(name, |item| item.expression.trim_matches('"'))
+}
+
+fn length(window: Window) -> Duration {
+    match window {
+        Window::Tumbling { size } | Window::Hopping { size, .. } => size,
+        Window::Session { gap } => gap,
+    }
+}
+
+/// The settings of its node.
+pub(super) fn configuration(spec: &JobSpec, sink: &Sink, sql: &SqlSink, written: &Types) -> Value {
+    let column = |column: &weir_operators::schema::Column| {
+        Some(SqlColumn { name: column.name.clone(), sql_type: SqlType::of(&column.data_type)? })
+    };
+    let index = |index: &crate::sql_sink::TableIndex| SqlIndex {
+        columns: index.columns.clone(),
+        condition: index.condition.clone(),
+    };
+    let retention = sql.retention.as_ref().map(|retention| Retention {
+        time: retention.time.clone(),
+        sum: retention.sum.clone(),
+        minutes_ms: millis(retention.minutes),
+        hours_ms: millis(retention.hours),
+        days_ms: millis(retention.days),
+    });
+    let key = sql.key.clone().unwrap_or_else(|| vec![RECORD_ID.into()]);
+    let config = SqlSinkConfig {
+        url: sql.url.clone(),
+        table: sql.table.clone(),
+        columns: written.main.columns.iter().filter_map(column).collect(),
+        revision: written.results.then(|| REVISION.into()),
+        indexes: sql.indexes.iter().map(index).collect(),
+        description: description(spec, sink, &key, retention.as_ref(), written),
+        retention,
+        key,
+    };
+    json!(config)
+}
+
+/// What readers of the table should know of how it came to be.
+fn description(
+    spec: &JobSpec,
+    sink: &Sink,
+    key: &[String],
+    retention: Option<&Retention>,
+    written: &Types,
+) -> Value {
+    let aggregate = aggregate_of(spec, &sink.input);
+    let filters = spec.filters.iter().map(|(id, predicate)| json!({ "id": id, "predicate": predicate }));
+    let timestamp = |name: &&String| {
+        written.main.column(name).is_some_and(|column| column.data_type == event_time_type())
+    };
+    json!({
+        "filters": filters.collect::<Vec<_>>(),
+        "key": key,
+        "time": key.iter().find(timestamp),
+        "window_ms": aggregate.map(|aggregate| millis(length(aggregate.window))),
+        "allowed_lateness_ms": aggregate.map(|aggregate| millis(aggregate.allowed_lateness)),
+        "running": sink.takes_running() && aggregate.is_some_and(|aggregate| aggregate.emit.is_some()),
+        "retention": retention,
+    })
+}
+
+/// Two sinks with one table would take each other's rows for their own.
+pub(super) fn check_tables(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
+    let table = |body: &NodeBody| match body {
+        NodeBody::Sink(Sink { connector: SinkConnector::Sql(sql), enabled: true, .. }) => {
+            Some((sql.url.clone(), sql.table.to_lowercase(), sql.retention.is_some()))
+        }
+        _ => None,
+    };
+    for (index, node) in spec.nodes.iter().enumerate() {
+        let Some(own) = table(&node.body) else { continue };
+        let shares = |other: &&crate::spec::NodeSpec| table(&other.body).is_some_and(|other| meet(&own, &other));
+        if let Some(twin) = spec.nodes[..index].iter().find(shares) {
+            let message = format!("the sink `{}` writes there too", twin.name);
+            let mistake = Mistake::new(super::resolve::path_of(node).key("table"), message);
+            mistakes.push(mistake.found(own.1).expected("a table of its own"));
+        }
+    }
+}
+
+/// Whether two sinks have a table in common, those of hours and days included.
+fn meet(one: &(String, String, bool), other: &(String, String, bool)) -> bool {
+    let tables = |(_, table, retained): &(String, String, bool)| {
+        let endings: &[&str] = if *retained { &["", "_hours", "_days"] } else { &[""] };
+        endings.iter().map(|ending| format!("{table}{ending}")).collect::<Vec<_>>()
+    };
+    one.0 == other.0 && tables(one).iter().any(|table| tables(other).contains(table))
+}
+
+/// For people.
+pub(super) fn note(sql: &SqlSink) -> String {
+    let key = sql.key.as_ref().map_or(RECORD_ID.into(), |key| key.join(", "));
+    let retention = match &sql.retention {
+        None => String::new(),
+        Some(retention) => format!(", hours after {}", show(retention.minutes)),
+    };
+    format!("the table {} in {}, key {key}{retention}", sql.table, shown(&sql.url))
+}

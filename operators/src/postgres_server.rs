@@ -1,0 +1,168 @@
+//! A PostgreSQL server of a test's own: made, killed and started again, gone when it is dropped. For tests alone.
+//!
+//! It needs PostgreSQL's programs on this machine, and says so where they are missing. Started by root it runs as `nobody`,
+//! as PostgreSQL refuses to be root.
+#![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
+
+use std::{
+    fs,
+    io::{self, Write},
+    net::TcpListener,
+    os::unix::{
+        fs::{MetadataExt, chown},
+        process::CommandExt,
+    },
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+/// The user `nobody`, where root must become somebody else.
+const NOBODY: u32 = 65_534;
+
+/// Tries, a tenth of a second apart, until a server answers.
+const TRIES: u32 = 600;
+
+/// A server, on a port of its own, with a user `t` who needs no password.
+#[derive(Debug)]
+pub struct PostgresServer {
+    programs: PathBuf,
+    folder: PathBuf,
+    port: u16,
+    as_nobody: bool,
+    process: Option<Child>,
+    databases: AtomicU64,
+}
+
+impl PostgresServer {
+    /// Starts a new one. `None`: PostgreSQL is not installed here, which is said on standard error.
+    ///
+    /// # Errors
+    /// When it is, and does not start.
+    pub fn start() -> io::Result<Option<Self>> {
+        let Some(programs) = find_programs() else {
+            let _ = writeln!(io::stderr(), "PostgreSQL is not installed here: what needs it is not tested");
+            return Ok(None);
+        };
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("weir-postgres-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let as_nobody = fs::metadata(&folder)?.uid() == 0;
+        if as_nobody {
+            chown(&folder, Some(NOBODY), Some(NOBODY))?;
+        }
+        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let mut server =
+            PostgresServer { programs, folder, port, as_nobody, process: None, databases: AtomicU64::new(0) };
+        let data = server.data();
+        server.finish("initdb", &["-D", &data, "-A", "trust", "-U", "t", "--no-sync", "-E", "UTF8"])?;
+        server.restart()?;
+        Ok(Some(server))
+    }
+
+    /// The URL of a new database.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn new_database(&self) -> io::Result<String> {
+        let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.finish("createdb", &["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "t", &name])?;
+        Ok(self.url(&name))
+    }
+
+    /// The URL of a database, whether it is there or not.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://t@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Ends it at once, as a power failure would.
+    ///
+    /// # Errors
+    /// When it does not end.
+    pub fn kill(&mut self) -> io::Result<()> {
+        match self.process.take() {
+            Some(mut process) => {
+                process.kill()?;
+                process.wait().map(|_| ())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Starts it again, and waits until it answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub fn restart(&mut self) -> io::Result<()> {
+        self.kill()?;
+        let port = self.port.to_string();
+        for _ in 0..TRIES {
+            let running = match &mut self.process {
+                // What was killed may still hold its memory: then the new one gives up, and is started again.
+                Some(process) => process.try_wait()?.is_none(),
+                None => false,
+            };
+            if !running {
+                self.process = Some(self.spawn()?);
+            }
+            if self.command("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &port]).status()?.success() {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        Err(io::Error::other(format!("PostgreSQL does not answer on port {port}: {log}")))
+    }
+
+    fn spawn(&self) -> io::Result<Child> {
+        let log = fs::File::create(self.folder.join("log"))?;
+        let (data, port) = (self.data(), self.port.to_string());
+        let sockets = self.folder.to_string_lossy().into_owned();
+        let mut command = self.command("postgres");
+        command.args(["-D", &data, "-p", &port, "-h", "127.0.0.1", "-k", &sockets]);
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+    }
+
+    fn finish(&self, program: &str, arguments: &[&str]) -> io::Result<()> {
+        let done = self.command(program).args(arguments).output()?;
+        if done.status.success() {
+            return Ok(());
+        }
+        Err(io::Error::other(format!("{program}: {}", String::from_utf8_lossy(&done.stderr))))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(self.programs.join(program));
+        command.current_dir(&self.folder);
+        if self.as_nobody {
+            command.gid(NOBODY).uid(NOBODY);
+        }
+        command
+    }
+
+    fn data(&self) -> String {
+        self.folder.join("data").to_string_lossy().into_owned()
+    }
+}
+
+impl Drop for PostgresServer {
+    fn drop(&mut self) {
+        let _ = self.kill();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The newest of Debian's versions, or what the search path has.
+fn find_programs() -> Option<PathBuf> {
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let mut folders: Vec<PathBuf> = versions.map(|version| version.path().join("bin")).collect();
+    folders.sort();
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    candidates.append(&mut folders);
+    let has_all =
+        |folder: &Path| ["initdb", "postgres", "createdb", "pg_isready"].iter().all(|name| folder.join(name).is_file());
+    candidates.into_iter().rev().find(|folder| has_all(folder))
+}

@@ -1,0 +1,405 @@
+//! The second phase: staged rows go into the table in one transaction with the marker that says so. Decided by the marker,
+//! never by what somebody remembers.
+
+use super::{
+    committable::{StagedCheckpoint, StagedRows},
+    config::SqlSinkConfig,
+    connection::{Connection, Database},
+    fault::{Fault, Tried},
+    marker::{Markers, Verdict},
+    patience::Patience,
+    retention::{self, Keeper},
+    staged_rows, tables,
+    upsert::Upsert,
+};
+use arrow::array::RecordBatch;
+use futures::{FutureExt, future::BoxFuture};
+use std::{collections::HashSet, time::Duration};
+use tokio::sync::{Mutex, OnceCell};
+use weir_engine::{
+    checkpoint::manifest::FileRef,
+    error::{EngineError, ErrorKind, Result},
+    ids::{Attempt, CheckpointId},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
+};
+
+/// How long a database is waited for before a job starts: a host that is written wrong does not come back.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Rows are put into the order of their keys in groups that take so much, staged.
+const GROUP_BYTES: u64 = 16 << 20;
+
+/// Commits the rows of one sink of one job.
+#[derive(Debug)]
+pub struct SqlCommitter {
+    config: SqlSinkConfig,
+    context: CommitterContext,
+    database: Database,
+    markers: Markers,
+    upsert: Upsert,
+    keeper: Option<Keeper>,
+    /// The checkpoint storage that decides what is committed.
+    owner: OnceCell<String>,
+    /// The connection of the last piece of work, if that went well.
+    connection: Mutex<Option<Connection>>,
+}
+
+/// What a commit has done.
+struct Committed {
+    rows: u64,
+    /// The newest time among rows that are final.
+    newest: Option<i64>,
+}
+
+impl SqlCommitter {
+    /// For a sink of a job.
+    ///
+    /// # Errors
+    /// When the URL is of no database that is known.
+    pub fn new(config: SqlSinkConfig, context: CommitterContext) -> Result<Self> {
+        let database = Database::new(&config.url, &context.env)?;
+        Ok(SqlCommitter {
+            markers: Markers::new(&config, &context),
+            upsert: Upsert::new(database.dialect, &config),
+            keeper: Keeper::new(database.dialect, &config),
+            owner: OnceCell::new(),
+            connection: Mutex::default(),
+            config,
+            context,
+            database,
+        })
+    }
+
+    async fn owner(&self) -> Result<&str> {
+        self.owner.get_or_try_init(|| self.context.staging.identity()).await.map(String::as_str)
+    }
+
+    /// Makes the tables, and takes the sink's row or finds it.
+    async fn try_prepare(&self, connection: &mut Connection) -> Tried<()> {
+        self.open_tables(connection).await?;
+        let owner = self.owner().await?;
+        match self.markers.read(connection).await? {
+            Some(marker) => {
+                marker.check_owner(owner, &self.database.shown())?;
+                if marker.table != self.config.table {
+                    return Err(EngineError::definition(format!(
+                        "it has written to the table '{}' so far; start with --fresh to let it write to '{}'",
+                        marker.table, self.config.table
+                    ))
+                    .into());
+                }
+                self.markers.describe(connection).await?;
+            }
+            None => {
+                self.refuse_foreign_table(connection).await?;
+                self.markers.write(connection, owner, Attempt(0)).await?;
+            }
+        }
+        tables::make(connection, &self.config).await?;
+        connection.commit().await
+    }
+
+    /// Begins a transaction in which nobody else makes tables, and makes those of all sinks.
+    async fn open_tables(&self, connection: &mut Connection) -> Tried<()> {
+        connection.begin().await?;
+        if let Some(lock) = self.database.dialect.lock_tables() {
+            connection.query("lock the tables", lock, Default::default()).await?;
+        }
+        for statement in tables::bookkeeping(self.database.dialect) {
+            connection.run("make the tables of the sinks", statement).await?;
+        }
+        Ok(())
+    }
+
+    /// A table that this sink has not made must be nobody's, and empty.
+    async fn refuse_foreign_table(&self, connection: &mut Connection) -> Tried<()> {
+        let (table, shown) = (&self.config.table, self.database.shown());
+        if let Some(other) = self.markers.of_table(connection).await? {
+            return Err(EngineError::definition(format!(
+                "the table '{table}' in '{shown}' is written by '{}' of job '{}': each sink needs a table of its own",
+                other.sink, other.job
+            ))
+            .into());
+        }
+        if tables::holds_rows(connection, table).await? {
+            return Err(EngineError::definition(format!(
+                "the table '{table}' in '{shown}' has rows in it that Weir did not write: choose another 'table', or empty it"
+            ))
+            .into());
+        }
+        Ok(())
+    }
+
+    async fn try_commit(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
+        let owner = self.owner().await?;
+        if self.judge(connection, staged).await? == Verdict::Done {
+            return Ok(None);
+        }
+        // The first rows before the transaction begins: most have no others, and hold no lock while they are fetched.
+        let mut parts = staged.parts.as_slice();
+        let Some(mut rows) = self.next_rows(&mut parts).await? else { return self.missing(connection, staged).await };
+        self.context.env.crash_point("sql_sink.loaded")?;
+        connection.begin().await?;
+        let now_ms = self.context.env.wall_clock_ms();
+        if !self.markers.raise(connection, staged, owner, now_ms).await? {
+            connection.roll_back().await?;
+            return match self.judge(connection, staged).await? {
+                Verdict::Done => Ok(None),
+                Verdict::Commit => Err(Fault::Passing("the sink's row changes from moment to moment".into())),
+            };
+        }
+        self.context.env.crash_point("sql_sink.marked")?;
+        let mut committed = Committed { rows: 0, newest: None };
+        loop {
+            if let Some(rows) = staged_rows::merge(&self.config, &rows)? {
+                committed.rows += self.upsert.write(connection, &rows).await?;
+                committed.newest = committed.newest.max(retention::newest_final(&self.config, &rows));
+            }
+            self.context.env.crash_point("sql_sink.written")?;
+            if parts.is_empty() {
+                break;
+            }
+            rows = match self.next_rows(&mut parts).await? {
+                Some(rows) => rows,
+                None => return Err(self.lost(staged).into()),
+            };
+        }
+        self.markers.remember(connection, staged, now_ms).await?;
+        self.context.env.crash_point("sql_sink.remembered")?;
+        connection.commit().await?;
+        self.context.env.crash_point("sql_sink.committed")?;
+        Ok(Some(committed))
+    }
+
+    async fn judge(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Verdict> {
+        let shown = self.database.shown();
+        match self.markers.read(connection).await? {
+            Some(marker) => Ok(marker.judge(staged, self.owner().await?, &shown)?),
+            None => Err(EngineError::corrupt(format!(
+                "'{shown}' knows nothing of '{}' any more, which has written to '{}' there: {} rows of checkpoint {} are not \
+                 committed to what is left. Restore the database from a backup, or start afresh with --fresh",
+                self.context.sink, self.config.table, staged.rows, staged.checkpoint
+            ))
+            .into()),
+        }
+    }
+
+    /// The rows of the next files. `None`: a file is gone.
+    async fn next_rows(&self, parts: &mut &[FileRef]) -> Result<Option<Vec<RecordBatch>>> {
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        while let Some((part, rest)) = parts.split_first().filter(|_| bytes < GROUP_BYTES) {
+            let Some(content) = self.context.staging.get(part).await? else { return Ok(None) };
+            rows.extend(staged_rows::decode(&part.path, content)?);
+            bytes += part.bytes;
+            *parts = rest;
+        }
+        Ok(Some(rows))
+    }
+
+    /// A staged file is gone: somebody else was faster, or it is lost.
+    async fn missing(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
+        match self.judge(connection, staged).await? {
+            Verdict::Done => Ok(None),
+            Verdict::Commit => Err(self.lost(staged).into()),
+        }
+    }
+
+    fn lost(&self, staged: &StagedCheckpoint) -> EngineError {
+        let paths: Vec<_> = staged.parts.iter().map(|part| part.path.as_str()).collect();
+        EngineError::corrupt(format!(
+            "a completed checkpoint decided that {} rows go into '{}' in '{}', but they are not there any more, in '{}'. Somebody \
+             has removed them; put them back, or start the job afresh with --fresh",
+            staged.rows,
+            self.config.table,
+            self.database.shown(),
+            paths.join("', '")
+        ))
+    }
+
+    /// Removes what was committed from the staging area. Repeated it removes nothing.
+    async fn clear(&self, staged: &StagedCheckpoint) -> Result<()> {
+        for part in &staged.parts {
+            self.context.staging.remove(part).await?;
+        }
+        self.context.env.crash_point("sql_sink.cleared")
+    }
+
+    /// The connection that is there, or a new one. Whoever had an error does not give it back.
+    async fn connect(&self, held: &mut Option<Connection>) -> Tried<Connection> {
+        match held.take() {
+            Some(connection) => Ok(connection),
+            None => self.database.connect().await,
+        }
+    }
+
+    async fn prepare_once(&self, held: &mut Option<Connection>) -> Tried<()> {
+        let mut connection = self.connect(held).await?;
+        self.try_prepare(&mut connection).await?;
+        *held = Some(connection);
+        Ok(())
+    }
+
+    async fn reset_once(&self, held: &mut Option<Connection>, attempt: Attempt) -> Tried<u64> {
+        let mut connection = self.connect(held).await?;
+        let removed = self.try_reset(&mut connection, attempt).await?;
+        *held = Some(connection);
+        Ok(removed)
+    }
+
+    async fn commit_once(&self, held: &mut Option<Connection>, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
+        let mut connection = self.connect(held).await?;
+        let committed = self.try_commit(&mut connection, staged).await?;
+        *held = Some(connection);
+        Ok(committed)
+    }
+
+    async fn commit_patiently(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
+        let mut patience = Patience::new(&self.context, None);
+        let mut held = self.connection.lock().await;
+        let committed = loop {
+            match self.commit_once(&mut held, staged).await {
+                Ok(committed) => break committed,
+                Err(Fault::Lasting(error)) => return Err(error),
+                Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
+            }
+        };
+        patience.done();
+        self.clear(staged).await?;
+        let Some(committed) = committed else { return Ok(CommitOutcome::AlreadyDone) };
+        tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, staged = staged.rows, rows = committed.rows, "committed");
+        self.retain(&mut held, staged, &committed).await?;
+        Ok(CommitOutcome::Done)
+    }
+
+    /// Some steps of retention. What fails is done after the next commit.
+    async fn retain(
+        &self,
+        held: &mut Option<Connection>,
+        staged: &StagedCheckpoint,
+        committed: &Committed,
+    ) -> Result<()> {
+        let (Some(keeper), Some(newest)) = (&self.keeper, committed.newest) else { return Ok(()) };
+        for _ in 0..retention::steps(committed.rows) {
+            match self.retain_once(held, staged, keeper, newest).await {
+                Ok(true) => self.context.env.crash_point("sql_sink.retained")?,
+                Ok(false) => break,
+                Err(Fault::Lasting(error)) if error.kind == ErrorKind::Crash => return Err(error),
+                Err(Fault::Lasting(EngineError { message: cause, .. }) | Fault::Passing(cause)) => {
+                    tracing::warn!(
+                        sink = self.context.sink,
+                        cause,
+                        "old rows stay for now; the next commit goes on with them"
+                    );
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn retain_once(
+        &self,
+        held: &mut Option<Connection>,
+        staged: &StagedCheckpoint,
+        keeper: &Keeper,
+        newest: i64,
+    ) -> Tried<bool> {
+        let mut connection = self.connect(held).await?;
+        connection.begin().await?;
+        let owner = self.owner().await?;
+        let moved =
+            self.markers.hold(&mut connection, staged, owner).await? && keeper.step(&mut connection, newest).await?;
+        if moved {
+            self.context.env.crash_point("sql_sink.retaining")?;
+            connection.commit().await?;
+        } else {
+            connection.roll_back().await?;
+        }
+        *held = Some(connection);
+        Ok(moved)
+    }
+
+    /// Begins the tables anew, and lets nobody in who does not know.
+    async fn try_reset(&self, connection: &mut Connection, attempt: Attempt) -> Tried<u64> {
+        self.open_tables(connection).await?;
+        let owner = self.owner().await?;
+        let mut removed = 0;
+        let own = self.markers.read(connection).await?;
+        // A sink that bore another name in an earlier definition of the job.
+        let former = self.markers.of_table(connection).await?.filter(|marker| marker.job == self.context.job);
+        for marker in own.into_iter().chain(former) {
+            if marker.owner == owner && marker.fence > attempt {
+                return Err(EngineError::fenced(format!(
+                    "attempt {} has begun '{}' afresh: attempt {attempt} is too late for that",
+                    marker.fence, marker.table
+                ))
+                .into());
+            }
+            removed += tables::remove(connection, &marker.table).await?;
+            self.markers.forget(connection, &marker).await?;
+        }
+        self.refuse_foreign_table(connection).await?;
+        self.markers.write(connection, owner, attempt).await?;
+        tables::make(connection, &self.config).await?;
+        self.context.env.crash_point("sql_sink.resetting")?;
+        connection.commit().await?;
+        Ok(removed)
+    }
+
+    async fn reset_all(&self, attempt: Attempt) -> Result<u64> {
+        let mut patience = Patience::new(&self.context, Some(START_PATIENCE));
+        let mut held = self.connection.lock().await;
+        let removed = loop {
+            match self.reset_once(&mut held, attempt).await {
+                Ok(removed) => break removed,
+                Err(Fault::Lasting(error)) => return Err(error),
+                Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
+            }
+        };
+        patience.done();
+        Ok(removed + self.context.staging.sweep(Attempt(u64::MAX), &HashSet::new()).await?)
+    }
+
+    async fn prepare_patiently(&self) -> Result<()> {
+        let mut patience = Patience::new(&self.context, Some(START_PATIENCE));
+        let mut held = self.connection.lock().await;
+        loop {
+            match self.prepare_once(&mut held).await {
+                Ok(()) => break,
+                Err(Fault::Lasting(error)) => return Err(error),
+                Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
+            }
+        }
+        patience.done();
+        Ok(())
+    }
+
+    async fn sweep_older(&self, scope: &SweepScope) -> Result<u64> {
+        let own = scope.keep.iter().filter(|committable| committable.sink == self.context.sink);
+        let staged = own.map(StagedRows::from_committable).collect::<Result<Vec<_>>>()?;
+        let keep = staged.into_iter().flat_map(|one| one.parts).map(|part| part.path).collect();
+        self.context.staging.sweep(scope.attempt, &keep).await
+    }
+}
+
+impl Committer for SqlCommitter {
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        self.prepare_patiently().boxed()
+    }
+
+    fn commit<'a>(
+        &'a self,
+        checkpoint: CheckpointId,
+        committables: &'a [Committable],
+    ) -> BoxFuture<'a, Result<CommitOutcome>> {
+        async move { self.commit_patiently(&StagedCheckpoint::new(checkpoint, committables)?).await }.boxed()
+    }
+
+    fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {
+        self.sweep_older(scope).boxed()
+    }
+
+    fn reset(&self, attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
+        self.reset_all(attempt).boxed()
+    }
+}

@@ -1,0 +1,200 @@
+//! A connection to a database. Every answer is waited for so long and no longer, and every error becomes a [`Fault`].
+//!
+//! Invariant: a connection that had an error, or whose work was cut short, is not used again: the database ends its
+//! transaction.
+
+use super::{
+    dialect::{Dialect, shown},
+    fault::{Fault, Tried, fault},
+};
+use sqlx::{
+    AnyConnection, AssertSqlSafe, ConnectOptions, Connection as _,
+    any::{AnyArguments, AnyConnectOptions, AnyRow},
+};
+use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use weir_engine::{
+    env::Env,
+    error::{EngineError, Result},
+};
+
+/// How long one statement may take. Each touches a thousand rows or so.
+const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long a new connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A database, and how to reach it.
+#[derive(Clone, Debug)]
+pub(super) struct Database {
+    pub dialect: Dialect,
+    url: String,
+    env: Env,
+}
+
+/// A connection. Statements are waited for one by one.
+#[derive(Debug)]
+pub(super) struct Connection {
+    inner: AnyConnection,
+    pub dialect: Dialect,
+    url: String,
+    env: Env,
+}
+
+impl Database {
+    /// # Errors
+    /// When the URL is of no database that is known.
+    pub fn new(url: &str, env: &Env) -> Result<Self> {
+        Ok(Database { dialect: Dialect::of(url)?, url: url.into(), env: env.clone() })
+    }
+
+    /// For people.
+    pub fn shown(&self) -> String {
+        shown(&self.url)
+    }
+
+    pub async fn connect(&self) -> Tried<Connection> {
+        sqlx::any::install_default_drivers();
+        let url = match self.dialect {
+            Dialect::Sqlite => self.file()?,
+            Dialect::Postgres => self.url.clone(),
+        };
+        let wrong = |error| fault(self.dialect, &self.url, "read the URL", &error);
+        // The driver's own log would hold thousands of parameters.
+        let options = AnyConnectOptions::from_str(&url).map_err(wrong)?.disable_statement_logging();
+        let connecting = async { AnyConnection::connect_with(&options).await };
+        let connected = tokio::select! {
+            biased;
+            connected = connecting => connected.map_err(|error| fault(self.dialect, &self.url, "connect", &error)),
+            () = self.env.sleep(CONNECT_TIMEOUT) => Err(Fault::Passing(format!(
+                "{} at '{}' does not answer: no connection within {CONNECT_TIMEOUT:?}", self.dialect, self.shown()
+            ))),
+        };
+        let (dialect, url, env) = (self.dialect, self.url.clone(), self.env.clone());
+        let mut connection = Connection { inner: connected?, dialect, url, env };
+        for greeting in self.dialect.greeting() {
+            connection.query("set the connection up", *greeting, AnyArguments::default()).await?;
+        }
+        Ok(connection)
+    }
+
+    /// The URL of a file that is made if it is not there, its folder included.
+    fn file(&self) -> Result<String> {
+        let rest = self.url.trim_start_matches("sqlite:");
+        let path = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
+        if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            std::fs::create_dir_all(folder).map_err(|error| {
+                EngineError::definition(format!("cannot make the folder '{}' of '{path}': {error}", folder.display()))
+            })?;
+        }
+        Ok(match self.url.split_once('?') {
+            Some((_, options)) if options.split('&').any(|option| option.starts_with("mode=")) => self.url.clone(),
+            Some(_) => format!("{}&mode=rwc", self.url),
+            None => format!("{}?mode=rwc", self.url),
+        })
+    }
+}
+
+impl Connection {
+    /// Executes a statement. Returns how many rows it changed.
+    pub async fn execute(&mut self, doing: &str, sql: impl Into<Arc<str>>, arguments: AnyArguments) -> Tried<u64> {
+        let query = sqlx::query_with(AssertSqlSafe(sql.into()), arguments);
+        let executing = query.execute(&mut self.inner);
+        let (dialect, url) = (self.dialect, &self.url);
+        tokio::select! {
+            biased;
+            done = executing => match done {
+                Ok(result) => Ok(result.rows_affected()),
+                Err(error) => Err(fault(dialect, url, doing, &error)),
+            },
+            () = self.env.sleep(STATEMENT_TIMEOUT) => Err(late(dialect, url, doing)),
+        }
+    }
+
+    /// The rows of a query.
+    pub async fn query(
+        &mut self,
+        doing: &str,
+        sql: impl Into<Arc<str>>,
+        arguments: AnyArguments,
+    ) -> Tried<Vec<AnyRow>> {
+        let query = sqlx::query_with(AssertSqlSafe(sql.into()), arguments);
+        let fetching = query.fetch_all(&mut self.inner);
+        let (dialect, url) = (self.dialect, &self.url);
+        tokio::select! {
+            biased;
+            rows = fetching => rows.map_err(|error| fault(dialect, url, doing, &error)),
+            () = self.env.sleep(STATEMENT_TIMEOUT) => Err(late(dialect, url, doing)),
+        }
+    }
+
+    /// A statement without parameters.
+    pub async fn run(&mut self, doing: &str, sql: impl Into<Arc<str>>) -> Tried<u64> {
+        self.execute(doing, sql, AnyArguments::default()).await
+    }
+
+    /// Begins a transaction that will write.
+    pub async fn begin(&mut self) -> Tried<()> {
+        self.run("begin a transaction", self.dialect.begin()).await.map(|_| ())
+    }
+
+    /// Commits it. After a fault nobody knows whether it was done.
+    pub async fn commit(&mut self) -> Tried<()> {
+        self.run("commit", "COMMIT").await.map(|_| ())
+    }
+
+    /// Gives it up.
+    pub async fn roll_back(&mut self) -> Tried<()> {
+        self.run("roll back", "ROLLBACK").await.map(|_| ())
+    }
+
+    /// An error about a value that the database gave.
+    pub fn unreadable(&self, what: &str, error: &sqlx::Error) -> Fault {
+        Fault::Lasting(EngineError::corrupt(format!("{} at '{}': {what}: {error}", self.dialect, shown(&self.url))))
+    }
+
+    /// For people.
+    pub fn shown(&self) -> String {
+        shown(&self.url)
+    }
+}
+
+fn late(dialect: Dialect, url: &str, doing: &str) -> Fault {
+    Fault::Passing(format!("{dialect} at '{}' did not {doing} within {STATEMENT_TIMEOUT:?}", shown(url)))
+}
+
+/// Parameters of a statement, from values of few types.
+#[derive(Default)]
+pub(super) struct Parameters(AnyArguments);
+
+impl Parameters {
+    pub fn number(mut self, value: i64) -> Self {
+        self.push(value);
+        self
+    }
+
+    pub fn text(mut self, value: &str) -> Self {
+        self.push(value.to_string());
+        self
+    }
+
+    /// # Panics
+    /// Never: encoding a value for the driver of any database only moves it.
+    pub fn push<T>(&mut self, value: T)
+    where
+        T: sqlx::Encode<'static, sqlx::Any> + sqlx::Type<sqlx::Any>,
+    {
+        use sqlx::Arguments;
+        self.0.add(value).expect("a value is moved, which cannot fail");
+    }
+
+    pub fn reserve(&mut self, count: usize) {
+        use sqlx::Arguments;
+        self.0.reserve(count, 0);
+    }
+}
+
+impl From<Parameters> for AnyArguments {
+    fn from(parameters: Parameters) -> Self {
+        parameters.0
+    }
+}

@@ -1,0 +1,174 @@
+//! What the databases differ in. The only place that knows.
+
+use super::config::SqlType;
+use std::fmt;
+use weir_engine::error::{EngineError, Result};
+
+/// A kind of database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dialect {
+    /// A file on a local disk, written by one process at a time.
+    Sqlite,
+    /// PostgreSQL, or what speaks like it.
+    Postgres,
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Dialect::Sqlite => "SQLite",
+            Dialect::Postgres => "PostgreSQL",
+        })
+    }
+}
+
+impl Dialect {
+    /// The one that a URL means.
+    ///
+    /// # Errors
+    /// When it is none of those that are known.
+    pub fn of(url: &str) -> Result<Self> {
+        let refuse = |why: &str| {
+            Err(EngineError::definition(format!(
+                "{why}; a SQL sink writes to \"sqlite:path/of/file\" or \"postgres://user@host/database\""
+            )))
+        };
+        match url.split_once(':') {
+            Some(("sqlite", "" | "//" | ":memory:" | "//:memory:")) => refuse("the URL names no file"),
+            Some(("sqlite", _)) => Ok(Dialect::Sqlite),
+            Some(("postgres" | "postgresql", _)) => Ok(Dialect::Postgres),
+            Some((scheme, _)) => refuse(&format!("there is no database '{scheme}:'")),
+            None => refuse("the URL of a database begins with its kind"),
+        }
+    }
+
+    /// A name in a statement.
+    pub(super) fn quoted(self, name: &str) -> String {
+        format!("\"{}\"", name.replace('"', "\"\""))
+    }
+
+    /// The type of a column.
+    pub(super) fn type_name(self, sql_type: SqlType) -> &'static str {
+        match (sql_type, self) {
+            (SqlType::BigInt, _) => "BIGINT",
+            (SqlType::Double, _) => "DOUBLE PRECISION",
+            (SqlType::Text, _) => "TEXT",
+            (SqlType::Bytes, Dialect::Sqlite) => "BLOB",
+            (SqlType::Bytes, Dialect::Postgres) => "BYTEA",
+        }
+    }
+
+    /// What stands behind the columns of a table. A table whose key is most of it needs no second tree for its rows.
+    pub(super) fn table_options(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => " WITHOUT ROWID",
+            Dialect::Postgres => "",
+        }
+    }
+
+    /// The place of the `n`-th parameter, from 1. SQLite looks named ones up one by one, and so gets anonymous ones.
+    pub(super) fn parameter(self, n: usize) -> String {
+        match self {
+            Dialect::Sqlite => "?".into(),
+            Dialect::Postgres => format!("${n}"),
+        }
+    }
+
+    /// The same for a value of a type. The driver gives a number that is absent another type than one that is there, which
+    /// PostgreSQL takes amiss in a statement that it has seen before: there they travel as texts.
+    pub(super) fn value(self, n: usize, sql_type: SqlType) -> String {
+        match (self, sql_type) {
+            (Dialect::Postgres, SqlType::Double) => format!("CAST(${n}::text AS DOUBLE PRECISION)"),
+            _ => self.parameter(n),
+        }
+    }
+
+    /// Parameters that a statement may have.
+    pub(super) fn max_parameters(self) -> usize {
+        match self {
+            Dialect::Sqlite => 32_766,
+            Dialect::Postgres => 65_535,
+        }
+    }
+
+    /// Begins a transaction that will write. SQLite takes its one write lock at once: later it might have to be refused.
+    pub(super) fn begin(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            Dialect::Postgres => "BEGIN",
+        }
+    }
+
+    /// What a new connection is told first. A commit that is reported as done must survive a loss of power.
+    pub(super) fn greeting(self) -> &'static [&'static str] {
+        match self {
+            Dialect::Sqlite => &[
+                "PRAGMA busy_timeout = 5000",
+                "PRAGMA journal_mode = WAL",
+                "PRAGMA synchronous = FULL",
+                "PRAGMA cache_size = -65536",
+                "PRAGMA wal_autocheckpoint = 16384",
+            ],
+            Dialect::Postgres => &["SET client_min_messages = warning", "SET synchronous_commit = on"],
+        }
+    }
+
+    /// Makes sure that nobody else makes tables at the same time, until the end of the transaction.
+    pub(super) fn lock_tables(self) -> Option<&'static str> {
+        match self {
+            Dialect::Sqlite => None,
+            // The number is Weir's own: "weir" in ASCII.
+            Dialect::Postgres => Some("SELECT pg_advisory_xact_lock(2003134834)"),
+        }
+    }
+
+    /// Name, type and place in the primary key (from 1; else 0) of every column of the table whose name is the parameter.
+    pub(super) fn columns_of_table(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => {
+                "SELECT CAST(name AS TEXT), CAST(upper(type) AS TEXT), CAST(pk AS BIGINT) FROM pragma_table_info(?) ORDER BY cid"
+            }
+            Dialect::Postgres => {
+                "SELECT a.attname::text, upper(format_type(a.atttypid, NULL)), \
+                 COALESCE(array_position(i.indkey::int2[], a.attnum), -1)::bigint + 1 \
+                 FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary \
+                 WHERE a.attrelid = to_regclass(quote_ident($1)) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum"
+            }
+        }
+    }
+}
+
+/// A database as it may be shown: without its password.
+pub fn shown(url: &str) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) if parsed.password().is_some() => match parsed.set_password(Some("***")) {
+            Ok(()) => parsed.to_string(),
+            Err(()) => format!("{}:…", parsed.scheme()),
+        },
+        Ok(parsed) if parsed.query_pairs().any(|(key, _)| key == "password") => format!("{}:…", parsed.scheme()),
+        _ => url.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_says_which_database_it_is() {
+        assert_eq!(Dialect::of("sqlite:out/store.sqlite").unwrap(), Dialect::Sqlite);
+        assert_eq!(Dialect::of("sqlite:///tmp/store.sqlite").unwrap(), Dialect::Sqlite);
+        assert_eq!(Dialect::of("postgres://t@localhost/t").unwrap(), Dialect::Postgres);
+        for wrong in ["mysql://host/db", "out/store.sqlite", "sqlite:", "sqlite::memory:"] {
+            assert!(Dialect::of(wrong).unwrap_err().message.contains("sqlite:path/of/file"), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_shown() {
+        assert_eq!(shown("postgres://me:secret@host/db"), "postgres://me:***@host/db");
+        assert_eq!(shown("postgres://me@host/db"), "postgres://me@host/db");
+        assert!(!shown("postgres://host/db?password=secret").contains("secret"));
+        assert_eq!(shown("sqlite:out/store.sqlite"), "sqlite:out/store.sqlite");
+    }
+}

@@ -1,0 +1,64 @@
+//! A table of a SQL database, exactly once: rows are staged with the checkpoint, and applied in one transaction together with
+//! the row that says that this checkpoint is in.
+//!
+//! ```text
+//! jobs/<job>/staged/<attempt>/<sink>/<subtask>-<k>.arrow    in the checkpoint storage: rows that nobody sees yet
+//! <table>                                                   the rows; of a key, the one with the highest revision
+//! <table>_hours, <table>_days                               older ones, added up, if `retention` is set
+//! weir_sinks                                                a row a sink: which checkpoint is in, who may write
+//! weir_commits                                              its last commits
+//! ```
+//!
+//! Invariants: a transaction holds all rows of one checkpoint and the marker of it, or nothing; the marker only rises, so that
+//! a commit which is repeated changes nothing; a table is written by one sink of one job, whose checkpoints lie in one place;
+//! of rows with the same key the one with the highest revision stays, in whatever order they come.
+//!
+//! Reading order: [`config`], `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
+//! phase) with `marker` (who may commit what), `upsert` and `tables` (SQL), `connection` and `fault` (a database that is slow
+//! or down), `retention`. Where databases differ stands in [`dialect`] alone.
+
+mod committable;
+pub mod committer;
+pub mod config;
+mod connection;
+pub mod dialect;
+mod fault;
+mod marker;
+mod patience;
+mod retention;
+mod sink;
+mod staged_rows;
+mod tables;
+mod upsert;
+
+#[cfg(test)]
+mod tests;
+
+pub use committer::SqlCommitter;
+pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType};
+pub use dialect::Dialect;
+pub use sink::SqlSink;
+
+use std::sync::Arc;
+use weir_engine::{
+    error::Result,
+    operator::{Committer, CommitterContext, OperatorContext, Sink},
+};
+
+/// A subtask's instance of a SQL sink, from the settings of its node.
+///
+/// # Errors
+/// When the settings don't fit.
+pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Sink>> {
+    let config = SqlSinkConfig::from_json(config).map_err(|error| error.context(&context.operator))?;
+    Ok(Box::new(SqlSink::new(config, context)?))
+}
+
+/// What commits the rows of a SQL sink of a job, from anywhere. The database is not spoken to before the first need.
+///
+/// # Errors
+/// When the settings don't fit.
+pub fn committer(config: &serde_json::Value, context: CommitterContext) -> Result<Arc<dyn Committer>> {
+    let config = SqlSinkConfig::from_json(config).map_err(|error| error.context(&context.sink))?;
+    Ok(Arc::new(SqlCommitter::new(config, context)?))
+}

@@ -1,0 +1,124 @@
+//! The first phase: rows into the staging area of the checkpoint storage.
+//!
+//! Invariant: every row of a committable came between the same two barriers.
+
+use super::{
+    committable::StagedRows,
+    config::SqlSinkConfig,
+    dialect::Dialect,
+    staged_rows::{self, Normaliser},
+};
+use arrow::array::RecordBatch;
+use futures::{FutureExt, future::BoxFuture};
+use weir_engine::{
+    checkpoint::{Staging, manifest::FileRef},
+    element::Batch,
+    env::Env,
+    error::Result,
+    ids::{Attempt, CheckpointId},
+    operator::{Committable, OperatorContext, Sink},
+};
+
+/// Rows that take more memory than this are staged before the barrier comes.
+const PART_BYTES: usize = 16 << 20;
+
+/// Stages rows for a table, in one subtask.
+#[derive(Debug)]
+pub struct SqlSink {
+    normaliser: Normaliser,
+    staging: Staging,
+    sink: String,
+    subtask: usize,
+    attempt: Attempt,
+    env: Env,
+    /// Rows that wait for the barrier, and what they take.
+    pending: Vec<RecordBatch>,
+    pending_bytes: usize,
+    pending_rows: u64,
+    /// Files staged since the last barrier, and the rows in them.
+    parts: Vec<FileRef>,
+    rows: u64,
+    /// Number of the next file of this attempt.
+    next: u64,
+}
+
+impl SqlSink {
+    /// For one subtask.
+    ///
+    /// # Errors
+    /// When the URL is of no database that is known.
+    pub fn new(config: SqlSinkConfig, context: &OperatorContext) -> Result<Self> {
+        let replaces_zero = Dialect::of(&config.url)? == Dialect::Postgres;
+        Ok(SqlSink {
+            normaliser: Normaliser::new(config, replaces_zero),
+            staging: context.staging.clone(),
+            sink: context.operator.clone(),
+            subtask: context.subtask,
+            attempt: context.attempt,
+            env: context.env.clone(),
+            pending: Vec::new(),
+            pending_bytes: 0,
+            pending_rows: 0,
+            parts: Vec::new(),
+            rows: 0,
+            next: 0,
+        })
+    }
+
+    async fn take(&mut self, batch: Batch) -> Result<()> {
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let rows = self.normaliser.normalise(&batch.columns).map_err(|error| error.context(&self.sink))?;
+        self.pending_bytes += rows.get_array_memory_size();
+        self.pending_rows += rows.num_rows() as u64;
+        self.pending.push(rows);
+        if self.pending_bytes >= PART_BYTES {
+            let part = self.part();
+            self.parts.push(part.await?);
+        }
+        Ok(())
+    }
+
+    /// Stages what is pending as a file of its own.
+    fn part(&mut self) -> BoxFuture<'static, Result<FileRef>> {
+        let pending = std::mem::take(&mut self.pending);
+        self.rows += std::mem::take(&mut self.pending_rows);
+        self.pending_bytes = 0;
+        let name = format!("{}-{}.arrow", self.subtask, self.next);
+        self.next += 1;
+        let (staging, env, attempt) = (self.staging.clone(), self.env.clone(), self.attempt);
+        async move {
+            let content = env.run_blocking(move || staged_rows::encode(&pending)).await?;
+            staging.put(&env, attempt, &name, content).await
+        }
+        .boxed()
+    }
+}
+
+impl Sink for SqlSink {
+    fn write(&mut self, batch: Batch) -> BoxFuture<'_, Result<()>> {
+        self.take(batch).boxed()
+    }
+
+    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>> {
+        let last = (!self.pending.is_empty()).then(|| self.part());
+        let mut parts = std::mem::take(&mut self.parts);
+        let rows = std::mem::take(&mut self.rows);
+        let (env, sink, attempt) = (self.env.clone(), self.sink.clone(), self.attempt);
+        let staged_at_ms = env.wall_clock_ms();
+        async move {
+            env.crash_point("sql_sink.staging")?;
+            if let Some(last) = last {
+                parts.push(last.await?);
+            }
+            env.crash_point("sql_sink.staged")?;
+            if parts.is_empty() {
+                return Ok(Vec::new());
+            }
+            let staged = StagedRows { parts, rows, attempt, staged_at_ms };
+            Ok(vec![staged.into_committable(&sink, checkpoint)?])
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,163 @@
+//! The tables of a sink: made if they are not there, and looked at if they are.
+
+use super::{
+    config::{SqlIndex, SqlSinkConfig, SqlType},
+    connection::{Connection, Parameters},
+    dialect::Dialect,
+    fault::Tried,
+};
+use sqlx::Row;
+use weir_engine::error::EngineError;
+
+/// Ending of the table of hours.
+pub(super) const HOURS: &str = "_hours";
+
+/// Ending of the table of days.
+pub(super) const DAYS: &str = "_days";
+
+/// The names of all tables that a sink with this table may have.
+pub(super) fn names(table: &str) -> [String; 3] {
+    [table.to_string(), format!("{table}{HOURS}"), format!("{table}{DAYS}")]
+}
+
+/// Those that a sink has.
+fn own(config: &SqlSinkConfig) -> Vec<String> {
+    let kept = if config.retention.is_some() { 3 } else { 1 };
+    names(&config.table).into_iter().take(kept).collect()
+}
+
+/// Makes the tables and indexes that are missing, and checks those that are there. Within a transaction.
+pub(super) async fn make(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<()> {
+    for table in own(config) {
+        let found = columns(connection, &table).await?;
+        if found.is_empty() {
+            connection.run(&format!("make the table '{table}'"), create(connection.dialect, config, &table)).await?;
+        } else {
+            check(connection, config, &table, &found)?;
+        }
+        for (k, index) in config.indexes.iter().enumerate() {
+            let sql = create_index(connection.dialect, &table, k, index);
+            connection.run(&format!("make an index of '{table}'"), sql).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Removes all tables of a sink. Within a transaction.
+pub(super) async fn remove(connection: &mut Connection, table: &str) -> Tried<u64> {
+    let mut removed = 0;
+    for name in names(table) {
+        if !columns(connection, &name).await?.is_empty() {
+            let quoted = connection.dialect.quoted(&name);
+            connection.run(&format!("drop '{name}'"), format!("DROP TABLE {quoted}")).await?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether a table is there and has a row.
+pub(super) async fn holds_rows(connection: &mut Connection, table: &str) -> Tried<bool> {
+    if columns(connection, table).await?.is_empty() {
+        return Ok(false);
+    }
+    let sql = format!("SELECT 1 FROM {} LIMIT 1", connection.dialect.quoted(table));
+    let rows = connection.query(&format!("look into '{table}'"), sql, Parameters::default().into()).await?;
+    Ok(!rows.is_empty())
+}
+
+/// A column as the database describes it.
+#[derive(Debug)]
+struct Found {
+    name: String,
+    type_name: String,
+    /// Place in the primary key, from 1; 0: not part of it.
+    key: i64,
+}
+
+async fn columns(connection: &mut Connection, table: &str) -> Tried<Vec<Found>> {
+    let doing = format!("look at '{table}'");
+    let sql = connection.dialect.columns_of_table();
+    let rows = connection.query(&doing, sql, Parameters::default().text(table).into()).await?;
+    let read = |row: &sqlx::any::AnyRow| -> sqlx::Result<Found> {
+        Ok(Found { name: row.try_get(0)?, type_name: row.try_get(1)?, key: row.try_get(2)? })
+    };
+    rows.iter().map(read).collect::<sqlx::Result<_>>().map_err(|error| connection.unreadable(&doing, &error))
+}
+
+fn check(connection: &Connection, config: &SqlSinkConfig, table: &str, found: &[Found]) -> Result<(), EngineError> {
+    let dialect = connection.dialect;
+    let wanted = config.columns.iter().map(|column| (column.name.as_str(), dialect.type_name(column.sql_type)));
+    let mut wanted: Vec<_> = wanted.collect();
+    let mut there: Vec<_> = found.iter().map(|column| (column.name.as_str(), column.type_name.as_str())).collect();
+    wanted.sort_unstable();
+    there.sort_unstable();
+    let mut key: Vec<_> = found.iter().filter(|column| column.key > 0).collect();
+    key.sort_unstable_by_key(|column| column.key);
+    let key: Vec<_> = key.into_iter().map(|column| column.name.as_str()).collect();
+    if wanted == there && key == config.key {
+        return Ok(());
+    }
+    let list = |columns: &[(&str, &str)]| {
+        columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ")
+    };
+    Err(EngineError::definition(format!(
+        "the table '{table}' in '{}' is another one: it has the columns ({}) with the key ({}), and the sink writes ({}) with \
+         the key ({}). Choose another 'table', or drop this one",
+        connection.shown(),
+        list(&there),
+        key.join(", "),
+        list(&wanted),
+        config.key.join(", ")
+    )))
+}
+
+fn create(dialect: Dialect, config: &SqlSinkConfig, table: &str) -> String {
+    let column = |column: &super::config::SqlColumn| {
+        let needed = config.key.contains(&column.name) || config.revision.as_ref() == Some(&column.name);
+        let null = if needed { " NOT NULL" } else { "" };
+        format!("{} {}{null}", dialect.quoted(&column.name), dialect.type_name(column.sql_type))
+    };
+    let columns: Vec<_> = config.columns.iter().map(column).collect();
+    format!(
+        "CREATE TABLE {} ({}, PRIMARY KEY ({})){}",
+        dialect.quoted(table),
+        columns.join(", "),
+        quoted_list(dialect, &config.key),
+        dialect.table_options()
+    )
+}
+
+fn create_index(dialect: Dialect, table: &str, number: usize, index: &SqlIndex) -> String {
+    let condition = index.condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
+    format!(
+        "CREATE INDEX IF NOT EXISTS {} ON {} ({}){condition}",
+        dialect.quoted(&format!("{table}_index_{}", number + 1)),
+        dialect.quoted(table),
+        quoted_list(dialect, &index.columns)
+    )
+}
+
+/// Names with commas between them.
+pub(super) fn quoted_list(dialect: Dialect, names: &[String]) -> String {
+    names.iter().map(|name| dialect.quoted(name)).collect::<Vec<_>>().join(", ")
+}
+
+/// The statements that make the tables of the sinks themselves.
+pub(super) fn bookkeeping(dialect: Dialect) -> [String; 3] {
+    let (number, text) = (dialect.type_name(SqlType::BigInt), dialect.type_name(SqlType::Text));
+    [
+        format!(
+            "CREATE TABLE IF NOT EXISTS weir_sinks (job {text} NOT NULL, sink {text} NOT NULL, table_name {text} NOT NULL, \
+             description {text} NOT NULL, fence_attempt {number} NOT NULL, checkpoint {number} NOT NULL, \
+             staged_at_ms {number} NOT NULL, committed_at_ms {number} NOT NULL, owner {text} NOT NULL, \
+             PRIMARY KEY (job, sink))"
+        ),
+        "CREATE UNIQUE INDEX IF NOT EXISTS weir_sinks_table ON weir_sinks (table_name)".into(),
+        format!(
+            "CREATE TABLE IF NOT EXISTS weir_commits (job {text} NOT NULL, sink {text} NOT NULL, \
+             checkpoint {number} NOT NULL, attempt {number} NOT NULL, staged_at_ms {number} NOT NULL, \
+             committed_at_ms {number} NOT NULL, rows {number} NOT NULL, PRIMARY KEY (job, sink, checkpoint))"
+        ),
+    ]
+}

@@ -1,0 +1,157 @@
+//! Crashes between any two steps, zombies, damage, and a database that goes down.
+
+use super::*;
+use conformance::{numbers, visible};
+use futures::future::join;
+use weir_engine::{
+    ErrorKind,
+    env::CrashPlan,
+    operator::{CommitOutcome, SweepScope},
+};
+
+/// Everything that a commit passes.
+const POINTS: [&str; 7] = [
+    "sql_sink.staged",
+    "sql_sink.loaded",
+    "sql_sink.marked",
+    "sql_sink.written",
+    "sql_sink.remembered",
+    "sql_sink.committed",
+    "sql_sink.cleared",
+];
+
+#[tokio::test]
+async fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
+    for point in POINTS {
+        on_each_database(async |mut target: Target| {
+            target.prepared().await;
+            let first = target.staged(1, 0..10, 1).await;
+            target.prepared().await.commit(CheckpointId(1), &first).await.unwrap();
+            let second = target.staged(1, 10..20, 2).await;
+            target.env = Env::default().with_crash_plan(CrashPlan::crash_at(point, 1));
+            let crashed = match point {
+                "sql_sink.staged" => {
+                    let mut sink = target.sink(&context(1, 1));
+                    sink.write(conformance::rows(20..30)).await.unwrap();
+                    sink.stage(CheckpointId(3)).await.map(|_| ())
+                }
+                _ => target.new_committer(JOB, SINK).commit(CheckpointId(2), &second).await.map(|_| ()),
+            };
+            assert_eq!(crashed.unwrap_err().kind, ErrorKind::Crash, "{point}");
+            let seen = visible(&target).await;
+            assert!(seen == numbers(0..10) || seen == numbers(0..20), "{point}: {seen:?}");
+            // The next attempt commits what was decided, and sweeps.
+            target.env = Env::default();
+            let committer = target.new_committer(JOB, SINK);
+            committer.commit(CheckpointId(2), &second).await.unwrap();
+            committer.prepare().await.unwrap();
+            committer.sweep(&SweepScope { attempt: Attempt(2), keep: second.clone() }).await.unwrap();
+            assert_eq!((visible(&target).await, target.leftovers().await), (numbers(0..20), 0), "{point}");
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn who_was_begun_afresh_after_is_refused() {
+    on_each_database(async |target| {
+        let zombie = target.prepared().await;
+        zombie.commit(CheckpointId(1), &target.staged(1, 0..10, 1).await).await.unwrap();
+        let late = target.staged(1, 10..20, 2).await;
+        target.new_committer(JOB, SINK).reset(Attempt(2)).await.unwrap();
+        let late = [late, target.staged(1, 20..30, 2).await].concat();
+        let refused = zombie.commit(CheckpointId(2), &late).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Fenced, "{refused}");
+        assert_eq!(visible(&target).await, [0i64; 0]);
+        let living = target.prepared().await;
+        living.commit(CheckpointId(1), &target.staged(3, 100..105, 1).await).await.unwrap();
+        // A fresh start that was frozen half-way comes too late.
+        let refused = zombie.reset(Attempt(2)).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Fenced, "{refused}");
+        assert_eq!(visible(&target).await, numbers(100..105));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_damaged_or_lost_is_not_committed() {
+    on_each_database(async |target| {
+        let committer = target.prepared().await;
+        let staged = target.staged(1, 0..10, 1).await;
+        let mut damaged = staged.clone();
+        damaged[0].payload["parts"][0]["checksum"] = "00".into();
+        let error = committer.commit(CheckpointId(1), &damaged).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Corrupt && error.message.contains("is damaged"), "{error}");
+        for path in target.staging(SINK).list().await.unwrap() {
+            target.store.delete(&path.as_str().into()).await.unwrap();
+        }
+        let error = committer.commit(CheckpointId(1), &staged).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Corrupt && error.message.contains("10 rows"), "{error}");
+        assert_eq!(visible(&target).await, [0i64; 0]);
+        // The database was lost with what was in it.
+        target.execute("DELETE FROM weir_sinks").await;
+        let error = committer.commit(CheckpointId(1), &staged).await.unwrap_err();
+        assert!(error.kind == ErrorKind::Corrupt && error.message.contains("knows nothing"), "{error}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_locked_file_is_waited_for() {
+    let target = Target::sqlite();
+    let committer = target.prepared().await;
+    let staged = target.staged(1, 0..10, 1).await;
+    let mut other = sqlx::AnyConnection::connect(&target.config.url).await.unwrap();
+    sqlx::query("BEGIN EXCLUSIVE").execute(&mut other).await.unwrap();
+    let checkpoint = CheckpointId(1);
+    let committing = committer.commit(checkpoint, &staged);
+    let releasing = async {
+        until("the sink says that it waits", || target.waits.now().contains_key(SINK)).await;
+        assert!(target.waits.now()[SINK].cause.contains("database is locked"), "{:?}", target.waits.now());
+        sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    };
+    let (committed, ()) = join(committing, releasing).await;
+    assert_eq!(committed.unwrap(), CommitOutcome::Done);
+    assert_eq!((visible(&target).await, target.waits.now().len()), (numbers(0..10), 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_is_killed_and_started_again_has_every_row_once() {
+    let Some(mut server) = PostgresServer::start().unwrap() else { return };
+    let mut target = Target::postgres(&server);
+    // The same one goes on all the time: its connection breaks again and again.
+    let committer = target.prepared().await;
+    let mut decided = Vec::new();
+    for (k, point) in POINTS.into_iter().skip(1).enumerate() {
+        let (checkpoint, from) = (k as u64 + 1, k as i64 * 10);
+        let staged = target.staged(1, from..from + 10, checkpoint).await;
+        // Ends the server while the committer stands at the point.
+        let (reached, stands) = std::sync::mpsc::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let goes_on = std::sync::Mutex::new(goes_on);
+        let plan = CrashPlan::end_at(point, 1, move || {
+            reached.send(()).unwrap();
+            goes_on.lock().unwrap().recv().unwrap();
+        });
+        target.env = Env::default().with_crash_plan(plan);
+        let dying = target.new_committer(JOB, SINK);
+        let moved = staged.clone();
+        let task = tokio::spawn(async move { dying.commit(CheckpointId(checkpoint), &moved).await });
+        tokio::task::block_in_place(|| stands.recv().unwrap());
+        server.kill().unwrap();
+        go_on.send(()).unwrap();
+        assert!(task.await.unwrap().is_err());
+        target.env = Env::default();
+        let number = CheckpointId(checkpoint);
+        let (committed, server_back) = join(committer.commit(number, &staged), async {
+            until("the sink says that it waits", || target.waits.now().contains_key(SINK)).await;
+            tokio::task::block_in_place(|| server.restart())
+        })
+        .await;
+        server_back.unwrap();
+        committed.unwrap();
+        decided.extend(from..from + 10);
+        assert_eq!(visible(&target).await, decided, "{point}");
+    }
+    assert_eq!(committer.sweep(&SweepScope { attempt: Attempt(2), keep: vec![] }).await.unwrap(), 0);
+}
