@@ -91,7 +91,8 @@ impl Publisher {
             started_at_ms: self.started_at_ms,
         };
         let workers = views.iter().map(|view| worker_status(view, now)).collect();
-        let jobs = catalog.jobs().map(|job| self.job_status(job, &looks, &mut totals));
+        let waiting = waiting_sinks(&views);
+        let jobs = catalog.jobs().map(|job| self.job_status(job, &looks, &waiting, &mut totals));
         Snapshot::new(self.env.wall_clock_ms(), coordinator, workers, jobs)
     }
 
@@ -103,7 +104,13 @@ impl Publisher {
         }
     }
 
-    fn job_status(&self, job: &Job, looks: &Looks, totals: &mut TotalsSoFar) -> JobStatus {
+    fn job_status(
+        &self,
+        job: &Job,
+        looks: &Looks,
+        waiting: &BTreeMap<String, String>,
+        totals: &mut TotalsSoFar,
+    ) -> JobStatus {
         let live = self.live.of(&job.name);
         let graph = serde_json::from_value::<JobGraph>(job.graph.clone())
             .ok()
@@ -116,7 +123,7 @@ impl Publisher {
             name: job.name.clone(),
             state: job.status.to_string(),
             cause: last.map(|transition| transition.cause.clone()),
-            waiting_for: live.waiting_for.clone(),
+            waiting_for: live.waiting_for.clone().or_else(|| waiting.get(&job.name).cloned()),
             submitted_at_ms: job.submitted_at_ms,
             attempt: job.attempt.map_or(0, |attempt| attempt.0),
             restart_count: job.restarts,
@@ -139,6 +146,20 @@ impl Publisher {
         }
         status
     }
+}
+
+/// What sinks wait for, by job: the one that has waited the longest, told for people.
+fn waiting_sinks(views: &[WorkerView]) -> BTreeMap<String, String> {
+    let mut waiting: Vec<_> = views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.waiting).collect();
+    waiting.sort_by_key(|wait| wait.since_ms);
+    let mut told = BTreeMap::new();
+    for wait in waiting {
+        let since = chrono::DateTime::from_timestamp_millis(wait.since_ms).unwrap_or_default();
+        let since = since.format("%Y-%m-%d %H:%M:%S UTC");
+        let telling = || format!("'{}' waits for its target since {since}: {}", wait.sink, wait.cause);
+        told.entry(wait.job.clone()).or_insert_with(telling);
+    }
+    told
 }
 
 /// Takes in the newest heartbeats. Attempts that nobody reports any more are forgotten.

@@ -17,6 +17,7 @@ mod key_path;
 mod load;
 pub mod recalculation;
 pub mod spec;
+mod sql_sink;
 mod toml;
 
 pub use builder::JobBuilder;
@@ -25,3 +26,4 @@ pub use job::{CompileOptions, Job, NodeNote};
 pub use key_path::{KeyPath, Segment};
 pub use load::{load, parse};
 pub use spec::{Aggregate, Checkpoint, Compression, Dedup, Format, Map, Reduce, Sink, Source, Window};
+pub use sql_sink::{TableIndex, TableRetention};

@@ -401,6 +401,7 @@ pub struct Sink {
 pub(crate) enum SinkConnector {
     Console,
     Files(FilesSink),
+    Sql(crate::sql_sink::SqlSink),
 }
 
 /// Files in a folder.
@@ -474,6 +475,7 @@ impl Sink {
     pub(crate) fn takes_running(&self) -> bool {
         let standard = match self.connector {
             SinkConnector::Files(_) | SinkConnector::Console => false,
+            SinkConnector::Sql(_) => true,
         };
         self.enabled && self.running.unwrap_or(standard)
     }

@@ -2,6 +2,7 @@
 //! worker may, again and again.
 
 use crate::{attempt_host::Outbound, config::WorkerComponents};
+use std::sync::{Arc, Mutex, MutexGuard};
 use weir_engine::{
     checkpoint::CheckpointStore,
     error::Result,
@@ -25,56 +26,116 @@ pub enum Request {
     Reset(pb::Reset),
 }
 
-/// Executes a request and says how it went.
-pub async fn serve(request: Request, components: WorkerComponents, outbound: Outbound) {
-    let number = match &request {
-        Request::Commit(commit) => commit.request,
-        Request::Sweep(sweep) => sweep.request,
-        Request::Reset(reset) => reset.request,
-    };
-    let done = caught("a sink's committer", execute(request, &components)).await;
-    let (removed, failure) = match done {
-        Ok(removed) => (removed, None),
-        Err(error) => (0, Some((&error).into())),
-    };
-    let done = Kind::Done(pb::Done { request: number, failure, removed });
-    // A coordinator that is gone asks another worker.
-    let _ = outbound.send(pb::WorkerMessage { kind: Some(done) });
+/// The committers that this worker has opened, kept for the next request: a database is not connected to anew for every
+/// commit. Cheap to clone.
+#[derive(Clone)]
+pub struct Commits {
+    components: WorkerComponents,
+    /// The one used last is last.
+    opened: Arc<Mutex<Vec<Arc<Opened>>>>,
 }
 
-async fn execute(request: Request, components: &WorkerComponents) -> Result<u64> {
-    match request {
-        Request::Commit(commit) => {
-            let (store, committers) = open(&commit.graph, &commit.storage, components)?;
-            let committables: Vec<Committable> = wire::from_json(&commit.committables, "committables")?;
-            let checkpoint = CheckpointId(commit.checkpoint);
-            let attempt = Attempt(commit.manifest_attempt);
-            recovery::commit(&store, &components.env, &committers, checkpoint, attempt, &committables).await?;
-            Ok(0)
-        }
-        Request::Sweep(sweep) => {
-            let (_, committers) = open(&sweep.graph, &sweep.storage, components)?;
-            let keep: Vec<Committable> = wire::from_json(&sweep.keep, "committables")?;
-            let attempt = AttemptKey::try_from(sweep.attempt)?.attempt;
-            recovery::sweep(&committers, &SweepScope { attempt, keep }).await
-        }
-        Request::Reset(reset) => {
-            let (_, committers) = open(&reset.graph, &reset.storage, components)?;
-            let attempt = AttemptKey::try_from(reset.attempt)?.attempt;
-            let mut removed = 0;
-            for (sink, committer) in &committers {
-                let reset = committer.reset(attempt).await;
-                removed += reset.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
+/// Jobs whose committers are kept.
+const KEPT: usize = 8;
+
+/// The committers of a job.
+struct Opened {
+    /// The job's graph, as JSON, and its storage: what they were opened from.
+    graph: bytes::Bytes,
+    storage: String,
+    job: String,
+    store: CheckpointStore,
+    committers: Committers,
+    waits: Waits,
+}
+
+impl Commits {
+    /// Of a worker with these means.
+    pub fn new(components: WorkerComponents) -> Self {
+        Commits { components, opened: Arc::default() }
+    }
+
+    /// Executes a request and says how it went.
+    pub async fn serve(self, request: Request, outbound: Outbound) {
+        let number = match &request {
+            Request::Commit(commit) => commit.request,
+            Request::Sweep(sweep) => sweep.request,
+            Request::Reset(reset) => reset.request,
+        };
+        let done = caught("a sink's committer", self.execute(request)).await;
+        let (removed, failure) = match done {
+            Ok(removed) => (removed, None),
+            Err(error) => (0, Some((&error).into())),
+        };
+        let done = Kind::Done(pb::Done { request: number, failure, removed });
+        // A coordinator that is gone asks another worker.
+        let _ = outbound.send(pb::WorkerMessage { kind: Some(done) });
+    }
+
+    /// The sinks that wait for their targets here.
+    pub fn waiting(&self) -> Vec<pb::WaitingSink> {
+        let of_job = |opened: &Arc<Opened>| {
+            let job = opened.job.clone();
+            opened.waits.now().into_iter().map(move |(sink, wait)| pb::WaitingSink {
+                job: job.clone(),
+                sink,
+                since_ms: wait.since_ms,
+                cause: wait.cause,
+            })
+        };
+        self.lock().iter().flat_map(of_job).collect()
+    }
+
+    async fn execute(&self, request: Request) -> Result<u64> {
+        match request {
+            Request::Commit(commit) => {
+                let opened = self.open(&commit.graph, &commit.storage)?;
+                let committables: Vec<Committable> = wire::from_json(&commit.committables, "committables")?;
+                let (checkpoint, attempt) = (CheckpointId(commit.checkpoint), Attempt(commit.manifest_attempt));
+                let (store, env) = (&opened.store, &self.components.env);
+                recovery::commit(store, env, &opened.committers, checkpoint, attempt, &committables).await?;
+                Ok(0)
             }
-            Ok(removed)
+            Request::Sweep(sweep) => {
+                let opened = self.open(&sweep.graph, &sweep.storage)?;
+                let keep: Vec<Committable> = wire::from_json(&sweep.keep, "committables")?;
+                let attempt = AttemptKey::try_from(sweep.attempt)?.attempt;
+                recovery::sweep(&opened.committers, &SweepScope { attempt, keep }).await
+            }
+            Request::Reset(reset) => {
+                let opened = self.open(&reset.graph, &reset.storage)?;
+                let attempt = AttemptKey::try_from(reset.attempt)?.attempt;
+                let mut removed = 0;
+                for (sink, committer) in &opened.committers {
+                    let reset = committer.reset(attempt).await;
+                    removed += reset.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
+                }
+                Ok(removed)
+            }
         }
     }
-}
 
-fn open(graph: &[u8], storage: &str, components: &WorkerComponents) -> Result<(CheckpointStore, Committers)> {
-    let graph: JobGraph = wire::from_json(graph, "a job graph")?;
-    let store = (components.open_store)(storage, &graph.name)?;
-    let waits = Waits::default();
-    let committers = recovery::committers(&graph, components.factory.as_ref(), &store, &components.env, &waits)?;
-    Ok((store, committers))
+    fn open(&self, graph: &bytes::Bytes, storage: &str) -> Result<Arc<Opened>> {
+        let mut all = self.lock();
+        if let Some(at) = all.iter().position(|opened| opened.graph == *graph && opened.storage == storage) {
+            let found = all.remove(at);
+            all.push(Arc::clone(&found));
+            return Ok(found);
+        }
+        let (components, waits) = (&self.components, Waits::default());
+        let job: JobGraph = wire::from_json(graph, "a job graph")?;
+        let store = (components.open_store)(storage, &job.name)?;
+        let committers = recovery::committers(&job, components.factory.as_ref(), &store, &components.env, &waits)?;
+        let (graph, storage) = (graph.clone(), storage.to_owned());
+        let opened = Arc::new(Opened { graph, storage, job: job.name, store, committers, waits });
+        if all.len() >= KEPT {
+            all.remove(0);
+        }
+        all.push(Arc::clone(&opened));
+        Ok(opened)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Opened>>> {
+        self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
 }

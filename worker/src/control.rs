@@ -7,7 +7,7 @@
 
 use crate::{
     attempt_host::Assignment,
-    commits::{self, Request},
+    commits::{Commits, Request},
     config::{WorkerComponents, WorkerSettings},
     hosted_attempts::HostedAttempts,
     network::{DataPlane, NetworkSettings},
@@ -81,7 +81,8 @@ pub async fn run_with(
 ) -> Result<()> {
     let env = components.env.clone();
     let hosted = HostedAttempts::new(&settings, components.clone(), data_plane.clone());
-    let mut worker = Worker { settings, components, data_plane, hosted, lease: Lease::none() };
+    let commits = Commits::new(components.clone());
+    let mut worker = Worker { settings, components, data_plane, hosted, commits, lease: Lease::none() };
     let mut calls_in_vain = 0_u64;
     loop {
         match worker.call(&dial).await {
@@ -172,6 +173,7 @@ struct Worker {
     components: WorkerComponents,
     data_plane: Arc<DataPlane>,
     hosted: HostedAttempts,
+    commits: Commits,
     lease: Lease,
 }
 
@@ -307,7 +309,7 @@ impl Worker {
     }
 
     fn serve(&self, request: Request, outbound: &mpsc::UnboundedSender<pb::WorkerMessage>) {
-        let serving = commits::serve(request, self.components.clone(), outbound.clone());
+        let serving = self.commits.clone().serve(request, outbound.clone());
         self.components.data_runtime.spawn(serving);
     }
 
@@ -339,6 +341,7 @@ impl Worker {
             subtasks: self.hosted.metrics(),
             network_sent_bytes: traffic.sent_bytes,
             network_received_bytes: traffic.received_bytes,
+            waiting: self.commits.waiting(),
         }
     }
 }

@@ -298,6 +298,9 @@ impl Check<'_> {
             None => Types { select: None, ..self.given.clone() },
             Some(items) => self.sink_select(items)?,
         };
+        if let SinkConnector::Sql(sql) = &sink.connector {
+            self.sql_sink(sink, sql, &types);
+        }
         if let SinkConnector::Files(files) = &sink.connector {
             let place = self.path.key("partition_column");
             match &files.partition_column {
@@ -362,7 +365,7 @@ fn expected_of(function: AggregateFunction) -> &'static str {
 }
 
 /// Whether a value over a window is the sum of those over its pieces.
-fn adds_up(aggregate: &Aggregate, name: &str) -> bool {
+pub(super) fn adds_up(aggregate: &Aggregate, name: &str) -> bool {
     let call = aggregate.select.iter().find(|(other, _)| other == name).map(|(_, call)| AggregateCall::parse(call));
     matches!(call, Some(Ok(call)) if matches!(call.function, AggregateFunction::Count | AggregateFunction::Sum))
 }

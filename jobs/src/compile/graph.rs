@@ -33,7 +33,7 @@ pub(super) fn graph(
     };
     let mut notes = Vec::with_capacity(steps.len());
     for (step, columns) in steps.iter().zip(columns) {
-        let (role, kind, config) = configuration(&step.operator, columns);
+        let (role, kind, config) = configuration(spec, &step.operator, columns);
         // A window is a row there: one subtask has time for all of them.
         let parallelism = if matches!(step.operator, Operator::WindowCount(_)) { 1 } else { parallelism };
         let to = graph.add_node(Node { id: step.id.clone(), kind: kind.into(), role, parallelism, config });
@@ -56,7 +56,7 @@ pub(super) fn graph(
 }
 
 /// Role, kind and configuration of a node.
-fn configuration(operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &'static str, Value) {
+fn configuration(spec: &JobSpec, operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &'static str, Value) {
     let input = || columns.input.clone();
     match operator {
         Operator::Source { source, .. } => source_configuration(source, columns),
@@ -102,7 +102,7 @@ fn configuration(operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &
         }
         Operator::LocalTop(step) => (NodeRole::Operator, "local_top", json!(step.config())),
         Operator::GlobalTop(step) => (NodeRole::Operator, "global_top", json!(step.config())),
-        Operator::Sink { sink, written } => sink_configuration(sink, written),
+        Operator::Sink { sink, written } => sink_configuration(spec, sink, written),
     }
 }
 
@@ -160,9 +160,10 @@ fn unsigned_millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn sink_configuration(sink: &Sink, written: &super::types::Types) -> (NodeRole, &'static str, Value) {
+fn sink_configuration(spec: &JobSpec, sink: &Sink, written: &super::types::Types) -> (NodeRole, &'static str, Value) {
     match &sink.connector {
         SinkConnector::Console => (NodeRole::Sink, "console", json!({})),
+        SinkConnector::Sql(sql) => (NodeRole::Sink, "sql", super::sql_sink::configuration(spec, sink, sql, written)),
         SinkConnector::Files(files) => {
             let mut config = json!({ "path": files.path, "format": "parquet", "compression": files.compression });
             if files.hourly {
@@ -280,6 +281,7 @@ fn top_note(step: ReduceStep<'_>) -> String {
 fn sink_note(sink: &Sink) -> String {
     match &sink.connector {
         SinkConnector::Console => "lines on standard output".into(),
+        SinkConnector::Sql(sql) => super::sql_sink::note(sql),
         SinkConnector::Files(files) => {
             let hourly = if files.hourly { ", a folder an hour" } else { "" };
             format!("Parquet files at {}{hourly}", files.path)

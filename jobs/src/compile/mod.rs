@@ -11,6 +11,7 @@ mod reduce_step;
 mod resolve;
 mod running;
 mod sources;
+mod sql_sink;
 mod types;
 
 use crate::diagnose::{Mistake, Severity};
@@ -29,6 +30,7 @@ pub(crate) fn compile(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>,
     let types = types::infer(&resolved, &gates, &mut mistakes);
     running::check(&resolved, &mut mistakes);
     check_paths(spec, &mut mistakes);
+    sql_sink::check_tables(spec, &mut mistakes);
     let parallelism = parallelism(spec, options, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
         return (None, mistakes);
@@ -49,7 +51,7 @@ fn check_paths(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
     let path = |body: &NodeBody| match body {
         NodeBody::Sink(sink) if sink.enabled => match &sink.connector {
             SinkConnector::Files(files) => Some(folder(&files.path)),
-            SinkConnector::Console => None,
+            SinkConnector::Sql(_) | SinkConnector::Console => None,
         },
         _ => None,
     };

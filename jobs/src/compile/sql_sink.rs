@@ -25,6 +25,7 @@ const RECORD_ID: &str = "record_id";
 impl Check<'_> {
     /// Checks a sink that writes these columns into a table.
     pub(super) fn sql_sink(&mut self, sink: &Sink, sql: &SqlSink, written: &Types) {
+        let before = self.mistakes.len();
         if let Err(error) = Dialect::of(&sql.url) {
             let (message, expected) = error.message.split_once("; ").unwrap_or((error.message.as_str(), ""));
             let mistake = Mistake::new(self.path.key("url"), message).found(format!("{:?}", shown(&sql.url)));
@@ -38,7 +39,8 @@ impl Check<'_> {
             let place = self.path.key("indexes").index(number).key("columns");
             self.known_columns(&place, &index.columns, written);
         }
-        if let Some(retention) = &sql.retention {
+        // What else is wrong would be echoed there.
+        if let Some(retention) = sql.retention.as_ref().filter(|_| self.mistakes.len() == before) {
             self.retention(sink, sql, retention, written);
         }
     }
@@ -94,7 +96,8 @@ impl Check<'_> {
             }
         }
         if key.iter().any(|name| name == REVISION) && written.results {
-            let message = "with the revision in the key every correction would be a row beside the one that it corrects";
+            let message =
+                "with the revision in the key every correction would be a row beside the one that it corrects";
             self.mistakes.push(Mistake::new(place, message).expected("the key without `revision`"));
         }
     }
@@ -128,7 +131,8 @@ impl Check<'_> {
                 self.mistakes.push(Mistake::new(place.key("time"), message).expected("a column of type timestamp"));
             }
             Some(_) if sql.key.as_ref().and_then(|key| key.first()) != Some(&retention.time) => {
-                let message = format!("`{}` is not the first column of the key, so old rows are not found", retention.time);
+                let message =
+                    format!("`{}` is not the first column of the key, so old rows are not found", retention.time);
                 self.mistakes.push(Mistake::new(place.key("time"), message).expected("the first column of `key`"));
             }
             Some(_) => {}
@@ -141,12 +145,13 @@ impl Check<'_> {
     fn sums(&mut self, sink: &Sink, sql: &SqlSink, retention: &TableRetention, written: &Types) {
         let place = self.path.key("retention").key("sum");
         self.known_columns(&place, &retention.sum, written);
-        let aggregate = aggregate_of(self.spec, &sink.input);
+        let results = results_of(self.spec, &sink.input);
         for (number, name) in retention.sum.iter().enumerate() {
             let whole = written.main.column(name).is_none_or(|column| column.data_type.is_integer());
-            let sums = aggregate.is_none_or(|aggregate| adds_up(aggregate, computed_from(written, name)));
+            let sums = results.is_none_or(|(aggregate, _)| adds_up(aggregate, computed_from(written, name)));
             if !whole || !sums || sql.key.iter().flatten().any(|key| key == name) {
-                let mistake = Mistake::new(place.index(number), format!("`{name}` of an hour is not the sum of its minutes'"));
+                let mistake =
+                    Mistake::new(place.index(number), format!("`{name}` of an hour is not the sum of its minutes'"));
                 self.mistakes.push(mistake.expected("columns with a count or a sum of whole numbers"));
             }
         }
@@ -154,8 +159,10 @@ impl Check<'_> {
             let name = &column.name;
             let known = sql.key.iter().flatten().chain(&retention.sum).any(|other| other == name) || name == REVISION;
             if !known {
-                let message = format!("it is not clear what `{name}` of an hour is: it is neither added up nor in the key");
-                self.mistakes.push(Mistake::new(place.clone(), message).expected("a `select` without it, or it in `sum`"));
+                let message =
+                    format!("it is not clear what `{name}` of an hour is: it is neither added up nor in the key");
+                self.mistakes
+                    .push(Mistake::new(place.clone(), message).expected("a `select` without it, or it in `sum`"));
             }
         }
     }
@@ -163,8 +170,8 @@ impl Check<'_> {
     /// Nothing may be put away that can still be corrected.
     fn spans(&mut self, sink: &Sink, retention: &TableRetention) {
         let place = self.path.key("retention");
-        if let Some(aggregate) = aggregate_of(self.spec, &sink.input) {
-            let open = aggregate.allowed_lateness + length(aggregate.window);
+        if let Some((aggregate, window)) = results_of(self.spec, &sink.input) {
+            let open = aggregate.allowed_lateness + length(window);
             if retention.minutes < open {
                 let message = "windows would be put away that late events still correct";
                 let expected = format!("at least the window and its allowed lateness, {}", show(open));
@@ -185,17 +192,20 @@ impl Check<'_> {
 
 const NAMES: &str = "letters, digits and `_`, no digit first, not longer than 48";
 
-/// The aggregate whose results an input has; none where its rows are still events.
-fn aggregate_of<'a>(spec: &'a JobSpec, input: &str) -> Option<&'a Aggregate> {
-    let find = |name: &str| spec.nodes.iter().find(|node| node.name == name).map(|node| &node.body);
-    match find(input)? {
-        NodeBody::Aggregate(aggregate) => Some(aggregate),
-        NodeBody::Reduce(reduce) => match find(&reduce.input)? {
-            NodeBody::Aggregate(aggregate) => Some(aggregate),
+/// The aggregate whose results an input has, and their windows; none where its rows are still events.
+fn results_of<'a>(spec: &'a JobSpec, input: &str) -> Option<(&'a Aggregate, Window)> {
+    match node(spec, input)? {
+        NodeBody::Aggregate(aggregate) => Some((aggregate, aggregate.window)),
+        NodeBody::Reduce(reduce) => match node(spec, &reduce.input)? {
+            NodeBody::Aggregate(aggregate) => Some((aggregate, reduce.window.unwrap_or(aggregate.window))),
             _ => None,
         },
         _ => None,
     }
+}
+
+fn node<'a>(spec: &'a JobSpec, name: &str) -> Option<&'a NodeBody> {
+    spec.nodes.iter().find(|node| node.name == name).map(|node| &node.body)
 }
 
 /// The column of the input that a selected one is.
@@ -242,25 +252,21 @@ pub(super) fn configuration(spec: &JobSpec, sink: &Sink, sql: &SqlSink, written:
 }
 
 /// What readers of the table should know of how it came to be.
-fn description(
-    spec: &JobSpec,
-    sink: &Sink,
-    key: &[String],
-    retention: Option<&Retention>,
-    written: &Types,
-) -> Value {
-    let aggregate = aggregate_of(spec, &sink.input);
+fn description(spec: &JobSpec, sink: &Sink, key: &[String], retention: Option<&Retention>, written: &Types) -> Value {
+    let results = results_of(spec, &sink.input);
     let filters = spec.filters.iter().map(|(id, predicate)| json!({ "id": id, "predicate": predicate }));
-    let timestamp = |name: &&String| {
-        written.main.column(name).is_some_and(|column| column.data_type == event_time_type())
-    };
+    // Only an aggregate has running counts, and only straight to a sink.
+    let emits = |node: &NodeBody| matches!(node, NodeBody::Aggregate(aggregate) if aggregate.emit.is_some());
+    let running = sink.takes_running() && node(spec, &sink.input).is_some_and(emits);
+    let timestamp =
+        |name: &&String| written.main.column(name).is_some_and(|column| column.data_type == event_time_type());
     json!({
         "filters": filters.collect::<Vec<_>>(),
         "key": key,
         "time": key.iter().find(timestamp),
-        "window_ms": aggregate.map(|aggregate| millis(length(aggregate.window))),
-        "allowed_lateness_ms": aggregate.map(|aggregate| millis(aggregate.allowed_lateness)),
-        "running": sink.takes_running() && aggregate.is_some_and(|aggregate| aggregate.emit.is_some()),
+        "window_ms": results.map(|(_, window)| millis(length(window))),
+        "allowed_lateness_ms": results.map(|(aggregate, _)| millis(aggregate.allowed_lateness)),
+        "running": running,
         "retention": retention,
     })
 }

@@ -8,6 +8,7 @@ use weir_operators::source::column_type::{ColumnType, DeclaredColumn, DeclaredSc
 use weir_operators::source::files::EventTimeRange;
 use weir_operators::source::generator::ClickStreamConfig;
 
+use super::read_sql_sink::read_sql_sink;
 use super::reader::{Mistakes, Reader};
 use super::tree::{Kind, Value};
 use crate::builder::JobBuilder;
@@ -370,12 +371,18 @@ fn read_reduce(node: Reader<'_>) -> Reduce {
     reduce
 }
 
+type ReadSink = fn(&Reader<'_>) -> SinkConnector;
+
 fn read_sink(node: Reader<'_>) -> Sink {
     let input = node.required_text("input", "the name of a node, in quotes");
-    node.require("connector", "\"files\" or \"console\"");
-    let connector = match node.choice("connector", &[("files", true), ("console", false)]) {
-        Some(true) => SinkConnector::Files(read_files_sink(&node)),
-        Some(false) => SinkConnector::Console,
+    node.require("connector", "\"files\", \"sql\" or \"console\"");
+    let connectors: [(&str, ReadSink); 3] = [
+        ("files", |node| SinkConnector::Files(read_files_sink(node))),
+        ("sql", |node| SinkConnector::Sql(read_sql_sink(node))),
+        ("console", |_| SinkConnector::Console),
+    ];
+    let connector = match node.choice("connector", &connectors) {
+        Some(read) => read(&node),
         None => {
             node.ignore_others();
             return Sink::console(input);

@@ -210,6 +210,17 @@ impl<'a> Reader<'a> {
         Some(Reader::new(value, self.path.key(key), self.mistakes))
     }
 
+    /// A list of tables, as in `[{ columns = [...] }, { columns = [...] }]`; empty if it is not there.
+    pub(super) fn tables(&self, key: &str) -> Vec<Reader<'a>> {
+        let list = self.typed(key, "a list of tables", "tables between brackets, as in [{ ... }]", |kind| match kind {
+            Kind::Array(values) => Some(values),
+            _ => None,
+        });
+        let place = |number: usize| self.path.key(key).index(number);
+        let read = |(number, value)| Reader::new(value, place(number), self.mistakes);
+        list.into_iter().flatten().enumerate().map(read).collect()
+    }
+
     /// The tables inside, whatever their names, as in `[map.valid]` and `[map.other]`.
     pub(super) fn children(&self) -> impl Iterator<Item = (&'a str, Reader<'a>)> {
         self.entries

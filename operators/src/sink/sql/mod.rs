@@ -35,8 +35,8 @@ mod upsert;
 mod tests;
 
 pub use committer::SqlCommitter;
-pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType};
-pub use dialect::Dialect;
+pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
+pub use dialect::{Dialect, shown};
 pub use sink::SqlSink;
 
 use std::sync::Arc;

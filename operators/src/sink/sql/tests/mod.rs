@@ -94,8 +94,7 @@ impl Target {
         let database = Database::new(&self.config.url, &self.env).unwrap();
         let mut connection = database.connect().await.unwrap();
         let rows = connection.query("look", sql, Default::default()).await.unwrap();
-        let values = rows.iter().map(|row| row.try_get(0).unwrap()).collect();
-        values
+        rows.iter().map(|row| row.try_get(0).unwrap()).collect()
     }
 
     async fn execute(&self, sql: &str) {

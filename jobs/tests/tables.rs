@@ -1,0 +1,174 @@
+//! Sinks that keep tables: what becomes of a definition's, and what a user is told about mistakes in it.
+
+use std::fmt::Write as _;
+
+use serde_json::json;
+use weir_jobs::{CompileOptions, Job, Refusal, Sink, TableIndex, parse};
+
+/// A definition without mistakes.
+const RIGHT: &str = r#"[job]
+name = "clicks"
+
+[source.clicks]
+connector = "files"
+path = "in"
+format = "click_log"
+event_time = "click_timestamp"
+watermark = { delay = "15s" }
+
+[filters]
+all = "true"
+usa = "country = 'USA'"
+
+[aggregate.per_minute]
+input = "clicks"
+key = ["ad_id", "filter_id"]
+window = { tumbling = "1m", allowed_lateness = "10m" }
+select = { count = "count(*)", users = "approx_distinct(user_id)" }
+emit = { every = "1s" }
+
+[sink.store]
+connector = "sql"
+input = "per_minute"
+url = "sqlite:out/store.sqlite"
+table = "ad_counts"
+key = ["click_minute", "filter_id", "ad_id"]
+select = ["window_start as click_minute", "filter_id", "ad_id", "count", "revision"]
+indexes = [{ columns = ["click_minute", "count"], where = "count >= 32" }]
+retention = { time = "click_minute", sum = ["count"], minutes = "2d", hours = "90d", days = "1095d" }
+
+[sink.results]
+connector = "sql"
+input = "per_minute"
+url = "postgres://me:secret@localhost/clicks"
+table = "results"
+running = false
+"#;
+
+/// Name, what is replaced, by what.
+const MISTAKES: &[(&str, &str, &str)] = &[
+    ("no url", "url = \"sqlite:out/store.sqlite\"\n", ""),
+    ("a url of a database that is not known", "sqlite:out/store.sqlite", "mysql://me:secret@localhost/clicks"),
+    ("a url that names no file", "sqlite:out/store.sqlite", "sqlite:"),
+    ("a path for a url", "sqlite:out/store.sqlite", "out/store.sqlite"),
+    ("no table", "table = \"results\"\n", ""),
+    ("a name that no table may have", "\"ad_counts\"", "\"ad-counts\""),
+    ("a name that is taken", "\"ad_counts\"", "\"weir_sinks\""),
+    ("an empty key", "key = [\"click_minute\", \"filter_id\", \"ad_id\"]", "key = []"),
+    (
+        "a key column that is not written",
+        "\"click_minute\", \"filter_id\", \"ad_id\"]\n",
+        "\"click_minute\", \"add_id\"]\n",
+    ),
+    (
+        "a key column twice",
+        "\"click_minute\", \"filter_id\", \"ad_id\"]\n",
+        "\"click_minute\", \"ad_id\", \"ad_id\"]\n",
+    ),
+    ("the revision in the key", "\"filter_id\", \"ad_id\"]\n", "\"filter_id\", \"ad_id\", \"revision\"]\n"),
+    ("no key, and no record id", "key = [\"click_minute\", \"filter_id\", \"ad_id\"]\n", ""),
+    ("no revision", "\"count\", \"revision\"]", "\"count\"]"),
+    (
+        "a column that no table may have",
+        "\"count\", \"revision\"]",
+        "\"count\", \"count as \\\"a b\\\"\", \"revision\"]",
+    ),
+    ("an index of nothing known", "columns = [\"click_minute\", \"count\"]", "columns = [\"click_minute\", \"cuont\"]"),
+    ("an index without columns", "columns = [\"click_minute\", \"count\"], ", ""),
+    ("an unknown key of an index", "where = \"count", "wher = \"count"),
+    ("indexes that are none", "[{ columns = [\"click_minute\", \"count\"], where = \"count >= 32\" }]", "\"count\""),
+    ("a time that is not first in the key", "time = \"click_minute\"", "time = \"filter_id\""),
+    ("a time that is not there", "time = \"click_minute\"", "time = \"minute\""),
+    ("a sum of what does not add up", "\"count\", \"revision\"]", "\"users as count\", \"revision\"]"),
+    ("a column that nobody adds up", "\"count\", \"revision\"]", "\"count\", \"users\", \"revision\"]"),
+    ("what can still be corrected", "minutes = \"2d\"", "minutes = \"10m\""),
+    ("days that are shorter than hours", "days = \"1095d\"", "days = \"1d\""),
+    ("a retention without a span", "hours = \"90d\", ", ""),
+    (
+        "two sinks with one table",
+        "url = \"postgres://me:secret@localhost/clicks\"\ntable = \"results\"",
+        "url = \"sqlite:out/store.sqlite\"\ntable = \"ad_counts_hours\"",
+    ),
+];
+
+fn compile(text: &str) -> Result<Job, Refusal> {
+    parse("job.toml", text, &[], &CompileOptions::default())
+}
+
+fn config<'a>(job: &'a Job, id: &str) -> &'a serde_json::Value {
+    &job.graph.nodes.iter().find(|node| node.id == id).unwrap_or_else(|| panic!("no {id}")).config
+}
+
+#[test]
+fn a_table_is_told_all_it_needs() {
+    let job = compile(RIGHT).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert!(job.warnings.is_empty(), "{:?}", job.warnings);
+    let store = config(&job, "sink.store");
+    let column = |name: &str, of: &str| json!({ "name": name, "type": of });
+    let columns = [
+        column("click_minute", "big_int"),
+        column("filter_id", "text"),
+        column("ad_id", "text"),
+        column("count", "big_int"),
+        column("revision", "big_int"),
+    ];
+    assert_eq!(store["columns"], json!(columns));
+    assert_eq!(store["revision"], "revision");
+    let retention = json!({
+        "time": "click_minute", "sum": ["count"],
+        "minutes_ms": 172_800_000_i64, "hours_ms": 7_776_000_000_i64, "days_ms": 94_608_000_000_i64,
+    });
+    let description = json!({
+        "filters": [{ "id": "all", "predicate": "true" }, { "id": "usa", "predicate": "country = 'USA'" }],
+        "key": ["click_minute", "filter_id", "ad_id"], "time": "click_minute", "window_ms": 60_000,
+        "allowed_lateness_ms": 600_000, "running": true, "retention": retention,
+    });
+    assert_eq!(store["description"], description);
+    let results = config(&job, "sink.results");
+    assert_eq!(results["key"], json!(["record_id"]));
+    assert_eq!(results["columns"][0], column("record_id", "bytes"));
+    assert_eq!(results["description"]["running"], false);
+}
+
+#[test]
+fn a_password_is_not_shown() {
+    let job = compile(RIGHT).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let shown = job.notes.iter().map(|note| note.does.clone()).collect::<String>();
+    assert!(shown.contains("the table results in postgres://me:***@localhost/clicks"), "{shown}");
+    assert!(!shown.contains("secret"), "{shown}");
+}
+
+#[test]
+fn events_need_no_revision() {
+    let events = RIGHT.replace(
+        "input = \"per_minute\"\nurl = \"postgres://me:secret@localhost/clicks\"\ntable = \"results\"\nrunning = false",
+        "input = \"clicks\"\nurl = \"sqlite:out/clicks.sqlite\"\ntable = \"clicks\"\nkey = [\"user_id\", \"ad_id\"]",
+    );
+    let job = compile(&events).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(config(&job, "sink.results")["revision"], serde_json::Value::Null);
+}
+
+#[test]
+fn the_builder_makes_the_same() {
+    let mut builder = weir_jobs::JobBuilder::new("clicks");
+    let clicks = weir_jobs::Source::files("in").format(weir_jobs::Format::ClickLog).event_time("click_timestamp");
+    let index = TableIndex { columns: vec!["ad_id".into()], condition: None };
+    let sink = Sink::sql("clicks", "sqlite:out/clicks.sqlite", "clicks").key(["user_id", "ad_id"]).index(index);
+    builder = builder.source("clicks", clicks).sink("table", sink);
+    let job = builder.build(&CompileOptions::default()).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(config(&job, "sink.table")["indexes"], json!([{ "columns": ["ad_id"] }]));
+}
+
+#[test]
+fn every_mistake_is_told_with_its_place() {
+    let mut told = String::new();
+    for (name, right, wrong) in MISTAKES {
+        assert!(RIGHT.contains(right), "{name}: {right:?} is not there");
+        let refusal = match compile(&RIGHT.replacen(right, wrong, 1)) {
+            Err(refusal) => refusal.to_string(),
+            Ok(_) => panic!("{name}: nobody noticed"),
+        };
+        let _ = writeln!(told, "### {name}\n\n{refusal}\n");
+    }
+    insta::assert_snapshot!(told);
+}
