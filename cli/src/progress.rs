@@ -4,6 +4,7 @@ use crate::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::{
+    collections::BTreeSet,
     fs::File,
     io::IsTerminal,
     path::{Path, PathBuf},
@@ -61,6 +62,8 @@ pub struct Progress {
     job: String,
     style: Style,
     observers: Observers,
+    /// Sinks that were said to wait.
+    waiting: BTreeSet<String>,
     env: Env,
     total: Total,
     bar: ProgressBar,
@@ -108,6 +111,7 @@ impl Progress {
             rate: 0.0,
             next_log: now + LOG_EVERY,
             notices,
+            waiting: BTreeSet::new(),
         }
     }
 
@@ -115,6 +119,7 @@ impl Progress {
     pub async fn show(mut self) -> std::convert::Infallible {
         loop {
             self.env.sleep(REDRAW).await;
+            self.tell_of_waits();
             while let Ok(notice) = self.notices.try_recv() {
                 self.tell(&format!("{}: {notice}", self.job));
             }
@@ -168,6 +173,21 @@ impl Progress {
         }
     }
 
+    /// Says once that a sink waits for its target, and once that it does no more.
+    fn tell_of_waits(&mut self) {
+        let now = self.observers.waits().now();
+        for (sink, wait) in now.iter().filter(|(sink, _)| !self.waiting.contains(*sink)) {
+            self.tell(&format!(
+                "{}: '{sink}' waits for its target; nothing is lost meanwhile: {}",
+                self.job, wait.cause
+            ));
+        }
+        for sink in self.waiting.iter().filter(|sink| !now.contains_key(*sink)) {
+            self.tell(&format!("{}: '{sink}' waits no more", self.job));
+        }
+        self.waiting = now.into_keys().collect();
+    }
+
     fn tell(&self, line: &str) {
         match self.style {
             Style::Bar => self.bar.println(line),
@@ -181,6 +201,9 @@ impl Progress {
         let mut message = format!("{} events, {} events/s", text::number(events), text::number(self.rate as u64));
         if let Total::Bytes(total) = self.total {
             message.push_str(&format!(", {} of {}", text::bytes(bytes.min(total)), text::bytes(total)));
+        }
+        if let Some(sink) = self.waiting.first() {
+            message.push_str(&format!(", '{sink}' waits"));
         }
         if let Some(checkpoint) = status.committed {
             message.push_str(&format!(", checkpoint {checkpoint} committed"));

@@ -168,6 +168,8 @@ pub fn command_to_wire(attempt: &AttemptKey, command: SourceCommand) -> coordina
             Kind::Checkpoint(pb::Checkpoint { checkpoint: checkpoint.0, last })
         }
         SourceCommand::Drain => Kind::Drain(pb::Nothing {}),
+        SourceCommand::Hold => Kind::Hold(pb::Nothing {}),
+        SourceCommand::GoOn => Kind::GoOn(pb::Nothing {}),
         SourceCommand::Finish => Kind::Finish(pb::Nothing {}),
     };
     coordinator_message::Kind::Command(pb::SourceCommand { attempt: Some(attempt.into()), kind: Some(kind) })
@@ -184,6 +186,8 @@ pub fn command_from_wire(command: pb::SourceCommand) -> Result<(AttemptKey, Sour
             SourceCommand::Checkpoint { checkpoint: CheckpointId(checkpoint.checkpoint), last: checkpoint.last }
         }
         Kind::Drain(_) => SourceCommand::Drain,
+        Kind::Hold(_) => SourceCommand::Hold,
+        Kind::GoOn(_) => SourceCommand::GoOn,
         Kind::Finish(_) => SourceCommand::Finish,
     };
     Ok((command.attempt.try_into()?, what))
@@ -266,7 +270,8 @@ mod tests {
     #[test]
     fn commands_come_back_as_they_were() {
         let checkpoint = SourceCommand::Checkpoint { checkpoint: CheckpointId(4), last: true };
-        for command in [checkpoint, SourceCommand::Drain, SourceCommand::Finish] {
+        let others = [SourceCommand::Drain, SourceCommand::Hold, SourceCommand::GoOn, SourceCommand::Finish];
+        for command in others.into_iter().chain([checkpoint]) {
             let coordinator_message::Kind::Command(wire) = command_to_wire(&key(), command) else { panic!() };
             assert_eq!(command_from_wire(wire).unwrap(), (key(), command));
         }

@@ -122,7 +122,7 @@ impl Commits {
             all.push(Arc::clone(&found));
             return Ok(found);
         }
-        let (components, waits) = (&self.components, Waits::default());
+        let (components, waits) = (&self.components, self.components.observers.waits());
         let job: JobGraph = wire::from_json(graph, "a job graph")?;
         let store = (components.open_store)(storage, &job.name)?;
         let committers = recovery::committers(&job, components.factory.as_ref(), &store, &components.env, &waits)?;

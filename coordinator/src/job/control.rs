@@ -48,17 +48,27 @@ impl ClusterControl {
     }
 
     /// Has a worker do something, for as long as a commit may take: one that is stuck, and yet lives, must not hold the job up
-    /// for good.
+    /// for good. A sink that says that it waits for its target is not stuck.
     async fn request(&self, order: impl Fn(u64) -> Kind) -> Result<u64> {
         let (env, settings) = (&self.context.components.env, &self.context.settings);
         let limit = settings.commit_timeout;
-        tokio::select! {
-            biased;
-            done = self.context.workers.request(settings.commit_patience, order) => done,
-            () = env.sleep(limit) => {
-                Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)))
+        let mut requested = std::pin::pin!(self.context.workers.request(settings.commit_patience, order));
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut requested => return done,
+                () = env.sleep(limit) => if !self.a_sink_waits() {
+                    return Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)));
+                },
             }
         }
+    }
+
+    /// Whether some worker says so.
+    fn a_sink_waits(&self) -> bool {
+        let views = self.context.workers.views();
+        let mut waiting = views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.waiting);
+        waiting.any(|wait| wait.job == self.key.job)
     }
 
     /// Removes everything that the sinks of a graph of this job have written. Returns how much.

@@ -31,8 +31,9 @@ use tokio::{
     task::{JoinError, JoinSet},
 };
 
-/// Checkpoints whose commit may be outstanding before the next one has to wait.
-const MAX_UNCOMMITTED: usize = 8;
+/// Checkpoints whose commit may be outstanding before the next one has to wait. Sources read on for as many intervals more;
+/// what they read then would have to be kept by the sinks, without bound.
+const MAX_UNCOMMITTED: usize = 32;
 
 /// How long a failure is waited for of which so far only the echo is known.
 const CAUSE_WAIT: Duration = Duration::from_secs(2);
@@ -170,6 +171,8 @@ struct Driver {
     uncommitted: VecDeque<(CheckpointId, Vec<Committable>)>,
     committing: JoinSet<Result<CheckpointId>>,
     newest: Option<Manifest>,
+    /// Sources read nothing: commits are too far behind.
+    held: bool,
     /// The last checkpoint of this run is complete; what is left is to commit it.
     ended: bool,
 }
@@ -197,6 +200,7 @@ impl Driver {
             uncommitted: VecDeque::new(),
             committing: JoinSet::new(),
             newest,
+            held: false,
             ended: false,
         }
     }
@@ -205,6 +209,7 @@ impl Driver {
         loop {
             self.trigger_if_due()?;
             self.commit_next();
+            self.hold_sources();
             if self.ended && self.uncommitted.is_empty() {
                 break;
             }
@@ -247,7 +252,9 @@ impl Driver {
     fn next_timer(&self) -> (Moment, bool) {
         match &self.pending {
             Some(pending) => (pending.triggered + self.settings.checkpoint_timeout, true),
-            None => (self.next_due, !self.ended && self.uncommitted.len() < MAX_UNCOMMITTED),
+            None if self.ended => (self.next_due, false),
+            None if self.uncommitted.len() < MAX_UNCOMMITTED => (self.next_due, true),
+            None => (self.hold_due(), !self.held),
         }
     }
 
@@ -279,6 +286,26 @@ impl Driver {
         let pending = PendingCheckpoint::new(checkpoint, &self.settings.graph);
         self.pending = Some(InProgress { checkpoint: pending, triggered, last });
         Ok(())
+    }
+
+    /// When sources are held up, should commits be outstanding until then.
+    fn hold_due(&self) -> Moment {
+        self.next_due + self.settings.graph.job.checkpoint.interval() * MAX_UNCOMMITTED as u32
+    }
+
+    /// Holds sources up while commits are too far behind, and lets them go on when they are not.
+    fn hold_sources(&mut self) {
+        let is_full = self.uncommitted.len() >= MAX_UNCOMMITTED;
+        let (held, attempt) = (self.held, self.settings.attempt);
+        if is_full && !held && !self.ended && self.settings.env.now() >= self.hold_due() {
+            tracing::warn!(%attempt, uncommitted = self.uncommitted.len(), "commits are too far behind: sources wait");
+            self.held = true;
+            (self.settings.sources)(SourceCommand::Hold);
+        } else if held && !is_full {
+            tracing::info!(%attempt, "commits go on: sources read on");
+            self.held = false;
+            (self.settings.sources)(SourceCommand::GoOn);
+        }
     }
 
     async fn on_report(&mut self, report: Report, reports: &mut mpsc::UnboundedReceiver<Report>) -> Result<()> {
@@ -429,64 +456,4 @@ async fn refuse_if_replaced(store: &CheckpointStore, attempt: Attempt) -> Result
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        checkpoint::manifest::SubtaskState,
-        graph::{CheckpointSettings, JobGraph, Node, NodeRole},
-    };
-    use futures::FutureExt;
-
-    /// A record that never answers.
-    struct Stuck;
-
-    impl ControlPlane for Stuck {
-        fn completed<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<()>> {
-            std::future::pending().boxed()
-        }
-
-        fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
-            std::future::pending().boxed()
-        }
-
-        fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {
-            std::future::pending().boxed()
-        }
-    }
-
-    #[tokio::test]
-    async fn a_checkpoint_that_is_not_recorded_in_time_ends_the_attempt() {
-        let config = serde_json::Value::Null;
-        let source = Node { id: "source".into(), kind: "any".into(), role: NodeRole::Source, parallelism: 1, config };
-        let graph = JobGraph {
-            name: "job".into(),
-            identity: None,
-            nodes: vec![source],
-            edges: vec![],
-            max_parallelism: 1,
-            checkpoint: CheckpointSettings { interval_ms: 1, retain: 1 },
-        };
-        let (reports, inbox) = mpsc::unbounded_channel();
-        let acknowledge = move |command| {
-            let SourceCommand::Checkpoint { checkpoint, .. } = command else { return };
-            let subtask = SubtaskId { task: 0, index: 0 };
-            let operators = vec![("source".into(), SubtaskState::default())];
-            let acknowledgement = Acknowledgement { subtask, checkpoint, operators, committables: vec![] };
-            reports.send(Report::Acknowledged(acknowledgement)).unwrap();
-        };
-        let settings = AttemptSettings {
-            graph: Arc::new(ExecutionGraph::new(graph).unwrap()),
-            definition: "d".into(),
-            store: CheckpointStore::open("memory:///", "job").unwrap(),
-            env: Env::default(),
-            attempt: Attempt(1),
-            observer: Arc::default(),
-            restored: None,
-            control: Arc::new(Stuck),
-            sources: Box::new(acknowledge),
-            checkpoint_timeout: Duration::from_millis(100),
-        };
-        let error = drive(settings, inbox, StopSignal::default()).await.unwrap_err();
-        assert!(error.message.contains("not recorded within 100ms"), "{error}");
-    }
-}
+mod tests;

@@ -3,7 +3,7 @@
 //! In a cluster every part has its own [`Observer`], which nobody else here looks at: that is the default.
 
 use super::observer::{Observer, RunStatus};
-use crate::ids::Attempt;
+use crate::{ids::Attempt, operator::Waits};
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
@@ -21,6 +21,7 @@ struct Seen {
     driver: Arc<Observer>,
     workers: Vec<(String, Arc<Observer>)>,
     before: Totals,
+    waits: Waits,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -92,6 +93,11 @@ impl Observers {
         counted.filter(|(_, subtasks)| *subtasks > 0).collect()
     }
 
+    /// Which sinks wait for their targets.
+    pub fn waits(&self) -> Waits {
+        self.seen().map(|seen| seen.waits.clone()).unwrap_or_default()
+    }
+
     fn workers(&self) -> Vec<(String, Arc<Observer>)> {
         self.seen().map(|seen| seen.workers.clone()).unwrap_or_default()
     }
@@ -104,7 +110,8 @@ impl Observers {
     fn begun(&self, attempt: Attempt) -> Option<MutexGuard<'_, Seen>> {
         let mut seen = self.seen()?;
         if seen.attempt != Some(attempt) {
-            *seen = Seen { attempt: Some(attempt), before: seen.totals(), ..Seen::default() };
+            let waits = seen.waits.clone();
+            *seen = Seen { attempt: Some(attempt), before: seen.totals(), waits, ..Seen::default() };
         }
         Some(seen)
     }

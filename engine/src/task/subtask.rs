@@ -45,6 +45,10 @@ pub enum SourceCommand {
     },
     /// Read nothing more and let event time go to its end, as if the input had ended.
     Drain,
+    /// Read nothing for now: what is read cannot become visible soon enough.
+    Hold,
+    /// Read on.
+    GoOn,
     /// The last checkpoint is complete: end the stream.
     Finish,
 }
@@ -103,7 +107,7 @@ async fn run_source(
     mut commands: mpsc::UnboundedReceiver<SourceCommand>,
     mut body: Body,
 ) -> Result<()> {
-    let mut reading = true;
+    let (mut reading, mut held) = (true, false);
     loop {
         tokio::select! {
             biased;
@@ -121,10 +125,12 @@ async fn run_source(
                         reading = body.source_event(SourceEvent::EndOfInput).await?;
                     }
                 }
+                Some(SourceCommand::Hold) => held = true,
+                Some(SourceCommand::GoOn) => held = false,
                 Some(SourceCommand::Finish) => return body.finish().await,
                 None => return Err(EngineError::disconnected("nobody drives this attempt any more")),
             },
-            event = source.next(), if reading => {
+            event = source.next(), if reading && !held => {
                 body.services.env.crash_point("source.batch")?;
                 reading &= body.source_event(event?).await?;
                 tokio::task::yield_now().await;

@@ -1,0 +1,110 @@
+//! The driver with a record that is stuck, and with commits that are slow.
+
+use super::*;
+use crate::{
+    checkpoint::manifest::SubtaskState,
+    graph::{CheckpointSettings, JobGraph, Node, NodeRole},
+};
+use futures::FutureExt;
+
+/// A record that never answers.
+struct Stuck;
+
+impl ControlPlane for Stuck {
+    fn completed<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<()>> {
+        std::future::pending().boxed()
+    }
+
+    fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+        std::future::pending().boxed()
+    }
+
+    fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {
+        std::future::pending().boxed()
+    }
+}
+
+type Told = mpsc::UnboundedReceiver<SourceCommand>;
+
+/// A job of one source that is always ready for its checkpoints, and what it is told besides.
+fn settings(control: Arc<dyn ControlPlane>) -> (AttemptSettings, mpsc::UnboundedReceiver<Report>, Told) {
+    let config = serde_json::Value::Null;
+    let source = Node { id: "source".into(), kind: "any".into(), role: NodeRole::Source, parallelism: 1, config };
+    let graph = JobGraph {
+        name: "job".into(),
+        identity: None,
+        nodes: vec![source],
+        edges: vec![],
+        max_parallelism: 1,
+        checkpoint: CheckpointSettings { interval_ms: 1, retain: 1 },
+    };
+    let (reports, inbox) = mpsc::unbounded_channel();
+    let (hear, told) = mpsc::unbounded_channel();
+    let acknowledge = move |command| {
+        let SourceCommand::Checkpoint { checkpoint, .. } = command else {
+            hear.send(command).unwrap();
+            return;
+        };
+        let subtask = SubtaskId { task: 0, index: 0 };
+        let operators = vec![("source".into(), SubtaskState::default())];
+        let acknowledgement = Acknowledgement { subtask, checkpoint, operators, committables: vec![] };
+        reports.send(Report::Acknowledged(acknowledgement)).unwrap();
+    };
+    let settings = AttemptSettings {
+        graph: Arc::new(ExecutionGraph::new(graph).unwrap()),
+        definition: "d".into(),
+        store: CheckpointStore::open("memory:///", "job").unwrap(),
+        env: Env::default(),
+        attempt: Attempt(1),
+        observer: Arc::default(),
+        restored: None,
+        control,
+        sources: Box::new(acknowledge),
+        checkpoint_timeout: Duration::from_millis(100),
+    };
+    (settings, inbox, told)
+}
+
+#[tokio::test]
+async fn a_checkpoint_that_is_not_recorded_in_time_ends_the_attempt() {
+    let (settings, inbox, _told) = settings(Arc::new(Stuck));
+    let error = drive(settings, inbox, StopSignal::default()).await.unwrap_err();
+    assert!(error.message.contains("not recorded within 100ms"), "{error}");
+}
+
+/// Records at once, and commits as often as it is allowed to.
+struct Slow(Arc<tokio::sync::Semaphore>);
+
+impl ControlPlane for Slow {
+    fn completed<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+        let allowed = self.0.clone();
+        async move {
+            allowed.acquire().await.unwrap().forget();
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+#[tokio::test]
+async fn sources_are_held_up_while_commits_are_too_far_behind() {
+    let allowed = Arc::new(tokio::sync::Semaphore::new(0));
+    let (settings, inbox, mut told) = settings(Arc::new(Slow(allowed.clone())));
+    let (store, observer) = (settings.store.clone(), settings.observer.clone());
+    let driving = tokio::spawn(drive(settings, inbox, StopSignal::default()));
+    assert_eq!(told.recv().await, Some(SourceCommand::Hold));
+    assert_eq!(store.checkpoints().await.unwrap().last(), Some(&CheckpointId(MAX_UNCOMMITTED as u64)));
+    assert_eq!(observer.status().committed, None);
+    allowed.add_permits(1);
+    assert_eq!(told.recv().await, Some(SourceCommand::GoOn));
+    assert_eq!(observer.status().committed, Some(CheckpointId(1)), "in order");
+    driving.abort();
+}
