@@ -2,7 +2,8 @@
 //!
 //! Reading order: [`case`] (what is counted), [`replay`] (who counts it, in which order, and who must agree), [`weir`],
 //! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it). Beside
-//! it: [`cluster`] (one process against several) and [`recovery`] (how long a killed worker is missed), over [`processes`].
+//! it: [`cluster`] (one process against several) and [`recovery`] (how long a killed worker is missed), over [`processes`];
+//! and [`upserts`] (how many rows a second a table takes).
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
@@ -16,6 +17,7 @@ mod processes;
 mod recovery;
 mod replay;
 mod report;
+mod upserts;
 mod weir;
 
 use anyhow::Result;
@@ -38,6 +40,8 @@ enum Command {
     Cluster(cluster::ClusterArguments),
     /// Kill workers of a running job, and measure how long it takes until there are new results
     Recovery(recovery::RecoveryArguments),
+    /// Commit running counts into a table, and measure how many upserts a second it takes
+    Upserts(upserts::UpsertsArguments),
 }
 
 fn main() -> ExitCode {
@@ -45,6 +49,7 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => run(&arguments),
         Command::Cluster(arguments) => cluster::cluster(&arguments),
         Command::Recovery(arguments) => recovery::recovery(&arguments).map(|()| true),
+        Command::Upserts(arguments) => upserts::upserts(&arguments).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
