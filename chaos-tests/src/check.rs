@@ -16,6 +16,9 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     compare_maps("counts", &expected.counts, &results.counts, &mut found);
     compare_maps("top ads", &expected.top_ads, &results.top_ads, &mut found);
     compare_live(expected, results, &mut found);
+    if let Some(table) = &results.table {
+        compare_maps("rows of the table", &results.live, table, &mut found);
+    }
     compare_rows("rows that were not late", &expected.on_time, &results.on_time, &mut found);
     compare_rows("late rows", &expected.late, &results.late, &mut found);
     compare_rows("dead letters", &expected.dead_letters, &results.dead_letters, &mut found);

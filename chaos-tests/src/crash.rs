@@ -58,7 +58,7 @@ pub fn small_workload(seed: u64) -> WorkloadConfig {
 
 /// A job that takes a checkpoint every few batches.
 pub fn small_job() -> JobConfig {
-    JobConfig { batch_rows: 7, checkpoint_interval_ms: 3, ..JobConfig::default() }
+    JobConfig { batch_rows: 7, checkpoint_interval_ms: 3, with_table: true, ..JobConfig::default() }
 }
 
 impl Scenario {
@@ -90,6 +90,7 @@ impl Scenario {
             channel_bytes: [500, 1 << 20][dice.random_range(0..2)],
             count_all: dice.random_range(0..2) == 0,
             allowed_lateness_minutes: dice.random_range(0..8),
+            with_table: dice.random_range(0..2) == 0,
             ..JobConfig::default()
         };
         let runs = (0..dice.random_range(1..5)).map(|_| (dice.random_range(1..5), ending(&mut dice))).collect();

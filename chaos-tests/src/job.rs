@@ -3,7 +3,7 @@
 use crate::{
     check,
     oracle::{self, Expected, Rules},
-    results,
+    results, table,
     workload::{Click, InputFormat},
 };
 use anyhow::{Context, Result, anyhow, ensure};
@@ -45,6 +45,8 @@ pub struct JobConfig {
     pub without_dedup: bool,
     /// How long minutes are corrected.
     pub allowed_lateness_minutes: i64,
+    /// Whether the counts are kept in a table, too.
+    pub with_table: bool,
 }
 
 impl Default for JobConfig {
@@ -60,6 +62,7 @@ impl Default for JobConfig {
             idle_after_ms: None,
             without_dedup: false,
             allowed_lateness_minutes: 2,
+            with_table: false,
         }
     }
 }
@@ -143,6 +146,7 @@ impl JobConfig {
             sink("raw", "clicks", ""),
         ]
         .concat();
+        let table = if self.with_table { table::section(output) } else { String::new() };
         format!(
             r#"
 [job]
@@ -186,6 +190,7 @@ window = {{ hopping = "{TOP_MINUTES}m", slide = "1m" }}
 top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
 
 {sinks}
+{table}
 "#,
             interval = self.checkpoint_interval_ms,
             emit = 2 * self.checkpoint_interval_ms,

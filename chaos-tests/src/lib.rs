@@ -50,4 +50,5 @@ pub mod job;
 pub mod oracle;
 pub mod results;
 pub mod simulation;
+pub mod table;
 pub mod workload;

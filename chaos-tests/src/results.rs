@@ -5,6 +5,7 @@
 
 use crate::{
     oracle::{CountKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
+    table,
     workload::Click,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -31,6 +32,8 @@ pub struct Results {
     pub top_ads: BTreeMap<RankKey, (String, i64)>,
     /// What a sink that takes running counts says of each: the newest revision of the closed minutes, and of the open ones.
     pub live: BTreeMap<CountKey, i64>,
+    /// What a table that takes them says, where there is one.
+    pub table: Option<BTreeMap<CountKey, i64>>,
     /// The late output, sorted.
     pub late: Vec<Click>,
     /// The output of what was not late, sorted.
@@ -58,6 +61,7 @@ pub fn read_results(folder: &Path) -> Result<Results> {
     (results.count_rows, results.highest_revision) = (records.seen.len(), records.highest_revision());
     results.counts = records.newest()?;
     results.live = read_counts(&folder.join("live"))?.newest_of_all();
+    results.table = table::read(folder)?;
     let mut places = Records::default();
     for (file, batch) in read_folder(&folder.join("top_ads"))? {
         let columns = Columns(&batch);

@@ -52,7 +52,7 @@ impl ClusterJob {
 
     /// As the tests run it: it follows its files.
     pub fn followed() -> JobConfig {
-        JobConfig { follow: true, checkpoint_interval_ms: 200, ..JobConfig::default() }
+        JobConfig { follow: true, checkpoint_interval_ms: 200, with_table: true, ..JobConfig::default() }
     }
 
     /// The folder of its click logs.

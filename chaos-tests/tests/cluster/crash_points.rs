@@ -31,7 +31,7 @@ const OF_COORDINATORS: [&str; 14] = [
 ];
 
 /// Points that a worker passes.
-const OF_WORKERS: [&str; 16] = [
+const OF_WORKERS: [&str; 20] = [
     "worker.deployed",
     "restore.part:1",
     "source.batch:3",
@@ -45,6 +45,10 @@ const OF_WORKERS: [&str; 16] = [
     "files_sink.staging:1",
     "files_sink.staged:2",
     "files_sink.published:1",
+    "sql_sink.staged:2",
+    "sql_sink.marked:1",
+    "sql_sink.remembered:1",
+    "sql_sink.committed:1",
     "commit.started:1",
     "commit.one_done:1",
     "commit.marked:1",

@@ -87,6 +87,6 @@ pub trait Committer: Send + Sync {
 pub struct SweepScope {
     /// The current attempt; its own files stay.
     pub attempt: Attempt,
-    /// Committables of completed checkpoints, committed or not.
+    /// The sink's committables of completed checkpoints, committed or not.
     pub keep: Vec<Committable>,
 }

@@ -242,7 +242,10 @@ pub async fn sweep(committers: &Committers, scope: &SweepScope) -> Result<u64> {
     let mut removed = 0;
     for (sink, committer) in committers {
         committer.prepare().await.map_err(|error| error.context(sink))?;
-        let swept = committer.sweep(scope).await.map_err(|error| error.context(format!("sweeping '{sink}'")))?;
+        // What others have staged is written in a way of their own.
+        let own = scope.keep.iter().filter(|committable| committable.sink == *sink).cloned().collect();
+        let scope = SweepScope { attempt: scope.attempt, keep: own };
+        let swept = committer.sweep(&scope).await.map_err(|error| error.context(format!("sweeping '{sink}'")))?;
         if swept > 0 {
             tracing::info!(sink, swept, "removed what dead attempts had staged");
         }

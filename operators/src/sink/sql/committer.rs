@@ -375,8 +375,7 @@ impl SqlCommitter {
     }
 
     async fn sweep_older(&self, scope: &SweepScope) -> Result<u64> {
-        let own = scope.keep.iter().filter(|committable| committable.sink == self.context.sink);
-        let staged = own.map(StagedRows::from_committable).collect::<Result<Vec<_>>>()?;
+        let staged = scope.keep.iter().map(StagedRows::from_committable).collect::<Result<Vec<_>>>()?;
         let keep = staged.into_iter().flat_map(|one| one.parts).map(|part| part.path).collect();
         self.context.staging.sweep(scope.attempt, &keep).await
     }
