@@ -13,6 +13,8 @@
 //! **Hours and days** that retention has added up are replaced as a whole.
 
 mod statements;
+#[cfg(test)]
+mod tests;
 
 use crate::{
     records::{self, Replaced, ReplayRecord, ReplayState},
