@@ -4,7 +4,7 @@ use crate::{failure::Failure, processors};
 use clap::Args;
 use std::path::PathBuf;
 use weir_engine::graph::JobGraph;
-use weir_jobs::{CompileOptions, Job};
+use weir_jobs::{CompileOptions, Job, recalculation::Recalculation};
 
 /// Which job, with what changed.
 #[derive(Debug, Args)]
@@ -29,10 +29,18 @@ impl DefinitionArguments {
         Ok(settings + &written)
     }
 
+    /// Reads and checks the definition, for what can be counted again of its archive.
+    pub fn recalculation(&self) -> Result<Recalculation, Failure> {
+        Ok(Recalculation::load(&self.file, &self.settings, &self.options())?)
+    }
+
+    fn options(&self) -> CompileOptions {
+        CompileOptions { parallelism: self.parallelism, default_parallelism: Some(processors()) }
+    }
+
     /// Reads, checks and compiles the definition. Warnings are shown.
     pub fn load(&self) -> Result<Job, Failure> {
-        let options = CompileOptions { parallelism: self.parallelism, default_parallelism: Some(processors()) };
-        let job = weir_jobs::load(&self.file, &self.settings, &options)?;
+        let job = weir_jobs::load(&self.file, &self.settings, &self.options())?;
         for warning in &job.warnings {
             eprintln!("{warning}\n");
         }

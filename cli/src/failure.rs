@@ -13,6 +13,10 @@ pub enum Failure {
     Failed(String),
     /// Another process took the job over.
     Replaced(String),
+    /// What was compared is not the same.
+    Differs(String),
+    /// What was to be compared could not be.
+    NotCompared(String),
 }
 
 /// `weir` was told twice to stop: nothing was finished, nothing is lost.
@@ -36,17 +40,21 @@ impl Failure {
             Failure::Refused(message) if message.starts_with("error") || message.starts_with("warning") => {
                 eprintln!("{message}");
             }
-            Failure::Refused(message) | Failure::Failed(message) => eprintln!("error: {message}"),
+            Failure::Refused(message) | Failure::Failed(message) | Failure::NotCompared(message) => {
+                eprintln!("error: {message}");
+            }
+            Failure::Differs(message) => eprintln!("{message}"),
             Failure::Replaced(message) => eprintln!("error: replaced by another process: {message}"),
         }
     }
 
-    /// 1 failed, 2 wrong definition or arguments, 3 replaced by another process.
+    /// 1 failed, or compared and not the same; 2 wrong definition or arguments, 3 replaced by another process, 4 not compared.
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Failure::Failed(_) => 1,
+            Failure::Failed(_) | Failure::Differs(_) => 1,
             Failure::Refused(_) => 2,
             Failure::Replaced(_) => 3,
+            Failure::NotCompared(_) => 4,
         })
     }
 }

@@ -1,8 +1,8 @@
 //! `weir`: exactly-once dataflow, one binary.
 //!
 //! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`generate`],
-//! [`checkpoint`], those of a [`cluster`]), [`one_process`] (what a run runs on), then what they share: [`data_dir`] (where a
-//! job keeps its things, and whose it is), [`failure`] (what
+//! [`checkpoint`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), [`one_process`] (what a run runs
+//! on), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`failure`] (what
 //! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
@@ -18,6 +18,7 @@ mod generate;
 mod logs;
 mod one_process;
 mod progress;
+mod recalculation;
 mod results;
 mod run;
 mod serve;
@@ -36,8 +37,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, propagate_version = true)]
 #[command(
-    after_help = "Exit codes: 0 done, 1 failed, 2 wrong definition or arguments, 3 replaced by another process, \
-                        130 aborted by a second Ctrl-C."
+    after_help = "Exit codes: 0 done, 1 failed (reconcile: something differs), 2 wrong definition or arguments, \
+                  3 replaced by another process, 4 not compared, \
+                  130 aborted by a second Ctrl-C."
 )]
 struct Arguments {
     #[command(flatten)]
@@ -56,6 +58,10 @@ enum Command {
     Serve(serve::ServeArguments),
     /// Write a reproducible stream of clicks
     Generate(generate::GenerateArguments),
+    /// Count the raw archive again, and put the results in the place of those in the store
+    Replay(recalculation::replay::ReplayArguments),
+    /// Recount the raw archive and compare it with the store
+    Reconcile(recalculation::reconcile::ReconcileArguments),
     /// Look at the checkpoints of jobs
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
@@ -86,6 +92,8 @@ fn main() -> ExitCode {
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Generate(arguments) => generate::generate(&arguments),
+        Command::Replay(arguments) => recalculation::replay::replay(&arguments),
+        Command::Reconcile(arguments) => recalculation::reconcile::reconcile(&arguments),
         Command::Checkpoint(command) => checkpoint::checkpoint(&command),
         Command::Coordinator(arguments) => cluster::coordinator::coordinator(&arguments),
         Command::Worker(arguments) => cluster::worker::worker(&arguments),

@@ -120,6 +120,11 @@ fn outputs() {
 }
 
 #[test]
+fn replay() {
+    run_document("docs/replay.md");
+}
+
+#[test]
 fn generate() {
     run_document("docs/generate.md");
 }

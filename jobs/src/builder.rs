@@ -47,6 +47,7 @@ impl JobBuilder {
         JobBuilder {
             spec: JobSpec {
                 name: name.into(),
+                identity: None,
                 checkpoint: Checkpoint::default(),
                 parallelism: None,
                 max_parallelism: DEFAULT_MAX_PARALLELISM,

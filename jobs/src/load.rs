@@ -6,6 +6,7 @@ use crate::compile::compile;
 use crate::diagnose::{Diagnostic, Mistake, Origins, Refusal, Severity, locate};
 use crate::job::{CompileOptions, Job};
 use crate::key_path::KeyPath;
+use crate::spec::JobSpec;
 use crate::toml::tree::Value;
 use crate::toml::{apply_overrides, read_job};
 
@@ -14,9 +15,18 @@ use crate::toml::{apply_overrides, read_job};
 /// # Errors
 /// When the file can't be read, and with every mistake that is in it.
 pub fn load(path: &Path, settings: &[String], options: &CompileOptions) -> Result<Job, Refusal> {
+    load_both(path, settings, options).map(|(job, _)| job)
+}
+
+/// Like [`load`], but gives what is written and not what it was compiled to.
+pub(crate) fn load_spec(path: &Path, settings: &[String], options: &CompileOptions) -> Result<JobSpec, Refusal> {
+    load_both(path, settings, options).map(|(_, spec)| spec)
+}
+
+fn load_both(path: &Path, settings: &[String], options: &CompileOptions) -> Result<(Job, JobSpec), Refusal> {
     let name = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&name, &text, settings, options),
+        Ok(text) => parse_both(&name, &text, settings, options),
         Err(error) => {
             let origins = Origins { file: &name, text: "", settings: &[], tree: None };
             let mistake = Mistake::new(KeyPath::default(), format!("the file can't be read: {error}"));
@@ -30,6 +40,15 @@ pub fn load(path: &Path, settings: &[String], options: &CompileOptions) -> Resul
 /// # Errors
 /// With every mistake that is in it.
 pub fn parse(name: &str, text: &str, settings: &[String], options: &CompileOptions) -> Result<Job, Refusal> {
+    parse_both(name, text, settings, options).map(|(job, _)| job)
+}
+
+fn parse_both(
+    name: &str,
+    text: &str,
+    settings: &[String],
+    options: &CompileOptions,
+) -> Result<(Job, JobSpec), Refusal> {
     let origins = Origins { file: name, text, settings, tree: None };
     let mut tree = match Value::parse(text) {
         Ok(tree) => tree,
@@ -54,7 +73,7 @@ pub fn parse(name: &str, text: &str, settings: &[String], options: &CompileOptio
     match job {
         Some(mut job) if !refused => {
             job.warnings = diagnostics;
-            Ok(job)
+            Ok((job, builder.spec))
         }
         _ => Err(Refusal { diagnostics }),
     }

@@ -12,6 +12,8 @@ use weir_operators::source::generator::ClickStreamConfig;
 #[derive(Debug, Clone)]
 pub(crate) struct JobSpec {
     pub(crate) name: String,
+    /// What record ids are made from, where that is not the name.
+    pub(crate) identity: Option<String>,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) parallelism: Option<usize>,
     pub(crate) max_parallelism: u16,

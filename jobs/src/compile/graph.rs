@@ -26,6 +26,7 @@ pub(super) fn graph(
     parallelism: usize,
 ) -> (JobGraph, Vec<NodeNote>) {
     let mut graph = JobGraph::new(&spec.name);
+    graph.identity = spec.identity.clone();
     graph.max_parallelism = spec.max_parallelism;
     graph.checkpoint = CheckpointSettings {
         interval_ms: u64::try_from(spec.checkpoint.interval.as_millis()).unwrap_or(u64::MAX),

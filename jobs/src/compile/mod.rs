@@ -8,6 +8,7 @@ mod graph;
 mod plan;
 mod prune;
 mod reduce_step;
+pub(crate) mod replay;
 mod resolve;
 mod running;
 mod sources;

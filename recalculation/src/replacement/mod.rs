@@ -8,7 +8,8 @@
 //! **Overlapping windows**, such as lists of the most clicked ads of the last five minutes, are results over several of
 //! those. One that overlaps what a transaction replaces goes in the same transaction. The new one comes in the transaction
 //! that replaces the last of its minutes, if all of them are replaced; where the replay has counted only a part of them there
-//! is none any more, and whoever asks computes it from the minutes.
+//! is none any more, and whoever asks computes it from the minutes. (Beyond the range nothing is missing where the store has no
+//! counts at all.)
 //!
 //! **Hours and days** that retention has added up are replaced as a whole.
 
@@ -122,18 +123,38 @@ impl<'a> Replacement<'a> {
                 from_ms = part.span.to_ms;
             }
         }
+        let whole = self.whole_lists(&mut writing, span).await?;
         for one in &self.lists {
             let (delete, insert) = overlapping(one)?;
             let EventTimeRange { from_ms, to_ms } = span;
             done.old_rows += writing.execute(&delete, &[from_ms.into(), to_ms.into()]).await?;
-            let first = self.record.plan.range.from_ms;
-            done.new_rows += writing.execute(&insert, &[from_ms.into(), to_ms.into(), first.into()]).await?;
+            let values = [from_ms.into(), whole.to_ms.into(), whole.from_ms.into()];
+            done.new_rows += writing.execute(&insert, &values).await?;
         }
         records::advance(&mut writing, &self.record, done, self.env.wall_clock_ms()).await?;
         self.env.crash_point("replay.before_commit")?;
         writing.commit().await?;
         self.env.crash_point("replay.replaced")?;
         Ok(done)
+    }
+
+    /// Where overlapping windows may begin and end for the replay to have counted all that is in them: within its range, or
+    /// beyond an end of it where nothing was ever counted.
+    async fn whole_lists(&self, writing: &mut Writing, span: EventTimeRange) -> Result<EventTimeRange> {
+        let EventTimeRange { from_ms, to_ms } = self.record.plan.range;
+        let mut whole = EventTimeRange { from_ms: i64::MIN, to_ms: i64::MAX };
+        for (one, grains) in self.counts.iter().zip(&self.grains) {
+            for grain in grains.iter().copied().chain([Grain::Window]) {
+                let Some([before, after]) = statements::outside(one, grain) else { continue };
+                if !writing.rows(&before, &[from_ms.into()]).await?.is_empty() {
+                    whole.from_ms = from_ms;
+                }
+                if span.to_ms < to_ms || !writing.rows(&after, &[to_ms.into()]).await?.is_empty() {
+                    whole.to_ms = span.to_ms;
+                }
+            }
+        }
+        Ok(whole)
     }
 
     /// What the next transaction replaces: within an hour, or a day that is kept as one, windows with not too many rows.

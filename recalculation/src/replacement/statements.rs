@@ -56,8 +56,8 @@ pub(super) fn windows(one: &ShadowedTable, part: &Part) -> (Vec<String>, String)
     (finer.into_iter().map(delete).collect(), insert)
 }
 
-/// For windows that overlap: what removes those that overlap `[$1, $2)`, and what inserts the new ones that end in
-/// `($1, $2]` and do not start before `$3`.
+/// For windows that overlap: what removes those that overlap `[$1, $2)`; and, with values of its own, what inserts the new ones
+/// that end in `($1, $2]` and do not start before `$3`.
 pub(super) fn overlapping(one: &ShadowedTable) -> Result<(String, String)> {
     let windows = &one.table.windows;
     let size = windows.size_ms;
@@ -78,6 +78,12 @@ pub(super) fn overlapping(one: &ShadowedTable) -> Result<(String, String)> {
         "INSERT INTO {table} ({columns}) SELECT {columns} FROM {shadow} WHERE {end} > $1 AND {end} <= $2 AND {start} >= $3"
     );
     Ok((delete, insert))
+}
+
+/// What finds a row before `$1`, and one that is not before it.
+pub(super) fn outside(one: &ShadowedTable, grain: Grain) -> Option<[String; 2]> {
+    let (start, table) = (quoted(one.table.windows.start.as_deref()?), quoted(&grain.table(&one.table.table)));
+    Some(["<", ">="].map(|side| format!("SELECT {start} FROM {table} WHERE {start} {side} $1 LIMIT 1")))
 }
 
 /// How many rows the windows that start in `[$1, $2)` have, old and new.

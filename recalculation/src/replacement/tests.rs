@@ -145,6 +145,22 @@ async fn windows_of_the_range_are_replaced_and_no_others() {
 }
 
 #[tokio::test]
+async fn lists_reach_beyond_the_range_where_nothing_was_counted() {
+    let fixture = Fixture::new().await;
+    for minute in 2..7 {
+        fixture.fill("ad_counts", at(minute), 2, 1).await;
+        fixture.fill("ad_counts__replay_1", at(minute), 2, 1).await;
+    }
+    for end in 3..10 {
+        fixture.list("top_ads", at(end), "old").await;
+        fixture.list("top_ads__replay_1", at(end), "new").await;
+    }
+    fixture.replace(&fixture.plan(at(2), at(7)), &Env::default()).await.unwrap();
+    let expected: Vec<_> = (3..10).map(|end| (at(end), "new".to_owned())).collect();
+    assert_eq!(fixture.lists().await, expected);
+}
+
+#[tokio::test]
 async fn hours_and_days_are_replaced_as_a_whole() {
     let fixture = Fixture::new().await;
     fixture.fill("ad_counts_days", MIDNIGHT, 4, 100).await;
