@@ -3,6 +3,7 @@
 use crate::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use parquet::file::reader::{FileReader, SerializedFileReader};
+use serde::Deserialize;
 use std::{
     collections::BTreeSet,
     fs::File,
@@ -17,6 +18,8 @@ use weir_engine::{
     ids::Attempt,
     task::Observers,
 };
+
+use weir_operators::{hour_partition::hour_of, source::files::EventTimeRange};
 
 /// How often the line moves.
 const REDRAW: Duration = Duration::from_millis(125);
@@ -232,7 +235,10 @@ fn total(graph: &JobGraph) -> Total {
             _ => {
                 let path = text("path").map(|path| PathBuf::from(path.strip_prefix("file://").unwrap_or(path)));
                 match text("format") {
-                    Some("parquet") => path.and_then(|path| sum_below(&path, &rows_of)).map(Total::Events),
+                    Some("parquet") => {
+                        let rows = rows_within(source.config.get("range"));
+                        path.and_then(|path| sum_below(&path, &rows)).map(Total::Events)
+                    }
                     _ => path.and_then(|path| sum_below(&path, &bytes_of)).map(Total::Bytes),
                 }
             }
@@ -245,6 +251,16 @@ fn total(graph: &JobGraph) -> Total {
         };
     }
     total
+}
+
+/// Counts the rows of a file; of an archive by hour none where its hour is not in the range that is read.
+fn rows_within(range: Option<&serde_json::Value>) -> impl Fn(&Path) -> Option<u64> {
+    let range = range.and_then(|range| EventTimeRange::deserialize(range).ok());
+    move |file| {
+        let hour = hour_of(&file.to_string_lossy());
+        let is_out = range.zip(hour).is_some_and(|(range, hour)| range.within_hour(hour).is_none());
+        if is_out { Some(0) } else { rows_of(file) }
+    }
 }
 
 /// Sum over a file, or over all visible files below a folder; none when they are not on this machine.

@@ -186,12 +186,12 @@ async fn count(
     let stopper = process.stopper();
     let (notices, told) = mpsc::unbounded_channel();
     let style = Style::fitting(arguments.quiet, false);
-    let progress = Progress::new(&job.graph, style, process.observers(), told, env);
+    let progress = Progress::new(&job.graph, style, process.observers(), told, env.clone());
     let submission = Submission { fingerprint: definition::fingerprint(&job.graph), start_over: None, notices };
     let outcome = tokio::select! {
         ended = process.run(submission, before.as_ref()) => ended?,
         never = progress.show() => match never {},
-        never = signals.stop_then_abort(stopper.stop(), arguments.quiet) => match never {},
+        never = signals.stop_then_abort(stopper.stop(), &env, arguments.quiet) => match never {},
     };
     if !outcome.manifest.last {
         return Err(Failure::failed("stopped before everything was counted again; the same command goes on from here"));
