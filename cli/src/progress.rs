@@ -18,7 +18,6 @@ use weir_engine::{
     ids::Attempt,
     task::Observers,
 };
-
 use weir_operators::{hour_partition::hour_of, source::files::EventTimeRange};
 
 /// How often the line moves.
