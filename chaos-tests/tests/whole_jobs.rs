@@ -99,7 +99,7 @@ proptest! {
             idle_after_ms: None,
             without_dedup: false,
             allowed_lateness_minutes,
-            with_table: false,
+            with_table: seed.is_multiple_of(3),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let workload = Workload::generate(&workload);
