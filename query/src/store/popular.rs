@@ -79,26 +79,32 @@ async fn precomputed(
 
 /// From the minutes' lists of large counts, as far as they prove it; else from all counts.
 async fn of_minutes(snapshot: &mut Snapshot, filter_id: &str, minutes: &Part, n: usize) -> Result<TopAds, StoreError> {
-    let (heads, first_level) = lists(snapshot, filter_id, minutes, n).await?;
-    // Where no minute alone lists so many ads, little was clicked, and all counts are soon read.
-    if let Some(level) = first_level {
-        let guess = candidates(snapshot, filter_id, minutes, n, Look { level, ..Look::default() }).await?;
-        let reached = if guess.len() < n { 0 } else { guess.last().map_or(0, |ad| ad.count) };
-        match heads.level_below(reached) {
-            Some(enough) if enough >= level => return Ok(TopAds { ads: guess, source: Source::Lists }),
-            Some(enough) => {
-                let look = Look { level: enough, most_unseen: heads.most_unseen(enough), wanted: reached };
+    let (heads, guess) = lists(snapshot, filter_id, minutes, n).await?;
+    // Where no minute lists so many ads, little was clicked, and all counts are soon read.
+    if let Some(guess) = guess {
+        let listed = reached(snapshot, filter_id, minutes, n, guess).await?;
+        let level = match heads.level_below(listed) {
+            Some(level) => Some((level, listed)),
+            None => {
+                let look = Look { level: guess, most_unseen: UNKNOWN, reached: 0, minutes: heads.minutes() };
                 let ads = candidates(snapshot, filter_id, minutes, n, look).await?;
-                return Ok(TopAds { ads, source: Source::Lists });
+                let reached = if ads.len() < n { 0 } else { ads.last().map_or(0, |ad| ad.count) };
+                heads.level_below(reached).map(|level| (level, reached))
             }
-            None => {}
+        };
+        if let Some((level, reached)) = level {
+            // The list is soon read, a lookup takes long: twice as deep, most totals are known without any.
+            let level = (level / 2).max(LEAST_LISTED);
+            let look = Look { level, most_unseen: heads.most_unseen(level), reached, minutes: heads.minutes() };
+            let ads = candidates(snapshot, filter_id, minutes, n, look).await?;
+            return Ok(TopAds { ads, source: Source::Lists });
         }
     }
     all_counts(snapshot, filter_id, &[*minutes], n).await
 }
 
-/// The heads of the minutes' lists, and the largest count that is the n-th of its list: at that level at least `n` ads are
-/// seen.
+/// The heads of the minutes' lists, and a level at which a first look shows about `n` ads in most minutes: what the n-th of
+/// a list has, of a minute that is rather quiet. (Of the quietest it would be far too low: that is the minute that runs.)
 async fn lists(
     snapshot: &mut Snapshot,
     filter_id: &str,
@@ -120,16 +126,51 @@ async fn lists(
     let rows = snapshot.rows(&sql, &[first, end, Value::Text(filter_id), limit(n - 1)]).await?;
     let heads = rows.iter().map(|row| integer_or_null(row, 0)).collect::<Result<Vec<_>, _>>()?;
     let nth = rows.iter().map(|row| integer_or_null(row, 1)).collect::<Result<Vec<_>, _>>()?;
-    Ok((Heads::new(heads), nth.into_iter().flatten().max()))
+    let mut nth: Vec<i64> = nth.into_iter().flatten().collect();
+    nth.sort_unstable();
+    Ok((Heads::new(heads), nth.get(nth.len() / 4).copied()))
 }
 
-/// Which ads are looked at: those at `level` or above in some minute, and of these only those that can still reach `wanted`,
-/// given that each has at most `most_unseen` where it is below the level everywhere.
-#[derive(Clone, Copy, Debug, Default)]
+/// Counts of a level and above. The level comes first: SQLite begins to read where the first condition says, and takes from
+/// the second only that the index of large counts may be read.
+fn listed_from(level: &str) -> String {
+    format!("c.count >= {level} AND c.count >= {LEAST_LISTED}")
+}
+
+/// What at least `n` ads have reached for certain: the n-th best sum of those counts that are at `level` or above. 0 when
+/// there are not so many.
+async fn reached(
+    snapshot: &mut Snapshot,
+    filter_id: &str,
+    minutes: &Part,
+    n: usize,
+    level: i64,
+) -> Result<i64, StoreError> {
+    let sql = format!(
+        "{} SELECT CAST(sum(c.count) AS BIGINT) AS total FROM starts CROSS JOIN {} AS c \
+         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND {} \
+         GROUP BY c.ad_id ORDER BY total DESC LIMIT 1 OFFSET CAST($5 AS BIGINT)",
+        with_starts(minutes),
+        minutes.table,
+        listed_from("$4"),
+    );
+    let [first, end] = bounds(minutes);
+    let values = [first, end, Value::Text(filter_id), Value::Integer(level), limit(n - 1)];
+    snapshot.rows(&sql, &values).await?.first().map_or(Ok(0), |row| integer(row, 0))
+}
+
+/// More than any ad can have, and small enough to be added to.
+const UNKNOWN: i64 = i64::MAX / 4;
+
+/// Which ads are looked at: those at `level` or above in some minute, and of these only those that can have `reached` as
+/// much as the n-th best, given that an ad has at most `most_unseen` where it is below the level everywhere.
+#[derive(Clone, Copy, Debug)]
 struct Look {
     level: i64,
     most_unseen: i64,
-    wanted: i64,
+    reached: i64,
+    /// How many minutes of the window have any count: an ad that is seen in so many has no others.
+    minutes: i64,
 }
 
 /// The totals over the window of the ads of a look, the best `n`.
@@ -143,26 +184,27 @@ async fn candidates(
     let table = minutes.table;
     // A minute in which an ad is seen adds its count to what the ad can have, and takes `level - 1` from it.
     let sql = format!(
-        "{}, candidates(ad_id) AS (SELECT c.ad_id FROM starts CROSS JOIN {table} AS c \
-         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.count >= {LEAST_LISTED} AND c.count >= $4 \
-         GROUP BY c.ad_id HAVING CAST(sum(c.count) AS BIGINT) + $5 - count(*) * ($4 - 1) >= $6) \
-         SELECT c.ad_id, CAST(sum(c.count) AS BIGINT) AS total FROM candidates CROSS JOIN starts CROSS JOIN {table} AS c \
-         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = candidates.ad_id \
-         GROUP BY c.ad_id ORDER BY total DESC, {} LIMIT CAST($7 AS BIGINT)",
+        "{}, candidates(ad_id, listed, seen) AS (\
+         SELECT c.ad_id, CAST(sum(c.count) AS BIGINT), count(*) FROM starts CROSS JOIN {table} AS c \
+         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND {} \
+         GROUP BY c.ad_id HAVING CAST(sum(c.count) AS BIGINT) + $5 - count(*) * ($4 - 1) >= $6), \
+         totals(ad_id, total) AS (SELECT ad_id, CASE WHEN seen = $7 THEN listed ELSE (\
+         SELECT CAST(sum(c.count) AS BIGINT) FROM starts CROSS JOIN {table} AS c \
+         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = candidates.ad_id) END FROM candidates) \
+         SELECT c.ad_id, c.total FROM totals AS c ORDER BY c.total DESC, {} LIMIT CAST($8 AS BIGINT)",
         with_starts(minutes),
+        listed_from("$4"),
         by_bytes(snapshot),
     );
     let [first, end] = bounds(minutes);
-    let Look { level, most_unseen, wanted } = look;
-    // Without a total to reach, everybody reaches it.
-    let most_unseen = if wanted == 0 { i64::MAX / 4 } else { most_unseen };
     let values = [
         first,
         end,
         Value::Text(filter_id),
-        Value::Integer(level),
-        Value::Integer(most_unseen),
-        Value::Integer(wanted),
+        Value::Integer(look.level),
+        Value::Integer(look.most_unseen),
+        Value::Integer(look.reached),
+        Value::Integer(look.minutes),
         limit(n),
     ];
     ad_counts(snapshot, &sql, &values).await

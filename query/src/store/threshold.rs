@@ -4,8 +4,8 @@
 //! list has, over the whole window, at most the sum of `min(level - 1, head)` over the lists. So once the N-th best total
 //! found is more than that, nobody unseen can displace it. This is Fagin's threshold algorithm (Fagin, Lotem, Naor: Optimal
 //! aggregation algorithms for middleware, 2001) with one level for all lists instead of one depth, as in TPUT (Cao, Wang:
-//! Efficient top-K query calculation in distributed networks, 2004): the totals of any N ads tell how deep the second look
-//! must go, so there is never a third.
+//! Efficient top-K query calculation in distributed networks, 2004): what any N ads have reached in a first, shallow look
+//! tells how deep the second must go, so there is never a third.
 
 /// Counts below this are not in the sorted lists. The store's index has the same number in its condition.
 pub(super) const LEAST_LISTED: i64 = 32;
@@ -18,6 +18,11 @@ impl Heads {
     /// From the largest listed count of each minute that has any count, `None` where no count is listed.
     pub(super) fn new(largest: impl IntoIterator<Item = Option<i64>>) -> Self {
         Heads(largest.into_iter().map(|head| head.unwrap_or(LEAST_LISTED - 1)).collect())
+    }
+
+    /// How many minutes have any count.
+    pub(super) fn minutes(&self) -> i64 {
+        i64::try_from(self.0.len()).unwrap_or(i64::MAX)
     }
 
     /// What an ad that is nowhere at `level` or above can have in all.
