@@ -1,6 +1,6 @@
 //! The answers, as they leave this room. Moments are Unix seconds.
 
-use crate::store::{Filter, Freshness, Range, TopAds};
+use crate::store::{Filter, Freshness, Range, Reconciliation, TopAds};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -108,6 +108,50 @@ pub(super) struct FreshnessAnswer {
     /// The checkpoint that it committed.
     #[schema(minimum = 0, example = 120)]
     pub checkpoint: i64,
+}
+
+/// The newest reconciliation of each job.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct Reconciliations {
+    /// By job; none when nobody has reconciled.
+    pub reconciliations: Vec<ReconciliationAnswer>,
+}
+
+/// What a comparison of the store with the raw archive has found.
+#[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub(super) struct ReconciliationAnswer {
+    /// The job.
+    #[schema(example = "ad-click")]
+    pub job: String,
+    /// When it was made: Unix seconds, with milliseconds.
+    #[schema(example = 1646356500.5)]
+    pub made_at: f64,
+    /// The first second of the range that was compared.
+    #[schema(example = 1646352000)]
+    pub from: i64,
+    /// The first second behind it.
+    #[schema(example = 1646355600)]
+    pub to: i64,
+    /// Counts that are the same in store and archive.
+    #[schema(minimum = 0, example = 3201)]
+    pub matching: i64,
+    /// Counts that differ.
+    #[schema(minimum = 0, example = 0)]
+    pub differing: i64,
+}
+
+impl From<Vec<Reconciliation>> for Reconciliations {
+    fn from(found: Vec<Reconciliation>) -> Self {
+        let answer = |found: Reconciliation| ReconciliationAnswer {
+            job: found.job,
+            made_at: found.made_at_ms as f64 / 1000.0,
+            from: found.range_ms.0.div_euclid(1000),
+            to: found.range_ms.1.div_euclid(1000),
+            matching: found.matching,
+            differing: found.differing,
+        };
+        Reconciliations { reconciliations: found.into_iter().map(answer).collect() }
+    }
 }
 
 /// Both ends of a range in Unix seconds.

@@ -2,7 +2,7 @@
 
 use super::{
     Problem, Service,
-    answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, seconds},
+    answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, Reconciliations, seconds},
     parameters::{MOST_ADS, MOST_RANGE_MINUTES, MOST_WINDOW_MINUTES, Parameters, USUAL_ADS},
 };
 use axum::{
@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(counts_per_minute))
         .routes(routes!(filters))
         .routes(routes!(freshness))
+        .routes(routes!(reconciliations))
 }
 
 type Answer<T> = Result<Json<T>, Problem>;
@@ -170,6 +171,23 @@ async fn freshness(State(service): State<Service>, RawQuery(query): RawQuery) ->
     Parameters::read(query.as_deref(), &[])?;
     let freshness = service.store.freshness().await?;
     Ok(Json(FreshnessAnswer::new(freshness, service.env.wall_clock_ms())))
+}
+
+/// What the newest comparison of the store with the raw archive has found, job by job.
+#[utoipa::path(
+    get,
+    path = "/v1/reconciliations",
+    tag = "store",
+    responses(
+        (status = 200, body = Reconciliations),
+        (status = 400, body = Problem, content_type = "application/problem+json", description = "There are no parameters"),
+        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
+            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
+    )
+)]
+async fn reconciliations(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<Reconciliations> {
+    Parameters::read(query.as_deref(), &[])?;
+    Ok(Json(service.store.reconciliations().await?.into()))
 }
 
 fn read_ad_id(ad_id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {

@@ -1,6 +1,7 @@
 //! `/metrics` in the OpenMetrics text form that Prometheus reads: what this process was asked, and how far the store is.
 
 use super::Service;
+use crate::store::Reconciliation;
 use axum::{
     extract::{MatchedPath, Request, State},
     http::{StatusCode, header::CONTENT_TYPE},
@@ -38,6 +39,11 @@ struct Answered {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Route {
     route: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Job {
+    job: String,
 }
 
 impl Metrics {
@@ -97,11 +103,32 @@ pub(super) async fn scrape(service: &Service) -> Response {
         let help = "Counts in the store that late clicks have corrected";
         gauge(&mut registry, "weir_store_corrections", help, corrections as f64);
     }
+    reconciliations(&mut registry, service.store.reconciliations().await.unwrap_or_default());
     let mut out = String::new();
     match text::encode(&mut out, &registry) {
         Ok(()) => ([(CONTENT_TYPE, OPEN_METRICS)], out).into_response(),
         // Writing into memory fails only when something cannot be formatted.
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write metrics: {error}\n")).into_response(),
+    }
+}
+
+/// What the newest reconciliation of each job has found.
+fn reconciliations(registry: &mut Registry, found: Vec<Reconciliation>) {
+    type Gauges = Family<Job, Gauge<f64, AtomicU64>>;
+    let (matching, differing, made_at) = (Gauges::default(), Gauges::default(), Gauges::default());
+    let is_empty = found.is_empty();
+    for found in found {
+        // The library does not escape label values, and a job's name is what a user wrote.
+        let job = Job { job: found.job.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n") };
+        matching.get_or_create(&job).set(found.matching as f64);
+        differing.get_or_create(&job).set(found.differing as f64);
+        made_at.get_or_create(&job).set(found.made_at_ms as f64 / 1000.0);
+    }
+    if !is_empty {
+        let newest = "in the newest reconciliation with the raw archive";
+        registry.register("weir_reconciliation_matching", format!("Counts that are right {newest}"), matching);
+        registry.register("weir_reconciliation_differing", format!("Counts that differ {newest}"), differing);
+        registry.register("weir_reconciliation_made_at_seconds", "When it was made, since the epoch", made_at);
     }
 }
 

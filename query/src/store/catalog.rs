@@ -39,6 +39,8 @@ pub struct Reconciliation {
     pub job: String,
     /// When it was made, in milliseconds since the epoch.
     pub made_at_ms: i64,
+    /// The first millisecond of event time that was compared, and the first that was not any more.
+    pub range_ms: (i64, i64),
     /// Counts that are the same in store and archive.
     pub matching: i64,
     /// Counts that differ.
@@ -54,7 +56,8 @@ struct Description {
 
 /// The filters of all jobs that count into the store, by id.
 pub(super) async fn filters(snapshot: &mut Snapshot) -> Result<Vec<Filter>, StoreError> {
-    let rows = snapshot.rows("SELECT description FROM weir_sinks WHERE table_name = 'ad_counts'", &[]).await?;
+    let sql = "SELECT description FROM weir_sinks WHERE table_name = 'ad_counts' AND checkpoint > 0";
+    let rows = snapshot.rows(sql, &[]).await?;
     if rows.is_empty() {
         return Err(nothing_yet());
     }
@@ -84,7 +87,7 @@ pub(super) async fn check_filter(snapshot: &mut Snapshot, filter_id: &str) -> Re
 /// How far the store has come.
 pub(super) async fn freshness(snapshot: &mut Snapshot) -> Result<Freshness, StoreError> {
     let newest = "SELECT staged_at_ms, committed_at_ms, job, checkpoint FROM weir_sinks WHERE table_name = 'ad_counts' \
-                  ORDER BY staged_at_ms DESC LIMIT 1";
+                  AND checkpoint > 0 ORDER BY staged_at_ms DESC LIMIT 1";
     let rows = snapshot.rows(newest, &[]).await?;
     let row = rows.first().ok_or_else(nothing_yet)?;
     Ok(Freshness {
@@ -101,6 +104,27 @@ impl Freshness {
     pub fn newest_end_ms(&self) -> Option<i64> {
         self.minutes_ms.map(|(_, last)| last + MINUTE_MS)
     }
+}
+
+/// The newest reconciliation of each job.
+pub(super) async fn reconciliations(snapshot: &mut Snapshot) -> Result<Vec<Reconciliation>, StoreError> {
+    if !snapshot.has("weir_reconciliations") {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT job, made_at_ms, from_ms, to_ms, matching, differing FROM weir_reconciliations AS one \
+               WHERE made_at_ms = (SELECT max(made_at_ms) FROM weir_reconciliations AS of_job WHERE of_job.job = one.job) \
+               ORDER BY job";
+    let rows = snapshot.rows(sql, &[]).await?;
+    let read = |row| {
+        Ok(Reconciliation {
+            job: text(row, 0)?,
+            made_at_ms: integer(row, 1)?,
+            range_ms: (integer(row, 2)?, integer(row, 3)?),
+            matching: integer(row, 4)?,
+            differing: integer(row, 5)?,
+        })
+    };
+    rows.iter().map(read).collect()
 }
 
 /// How many counts are corrections, where an index knows.

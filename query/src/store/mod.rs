@@ -79,6 +79,15 @@ impl Store {
         catalog::freshness(&mut snapshot).await
     }
 
+    /// What the newest reconciliation of each job with its raw archive has found.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or nothing has been committed yet.
+    pub async fn reconciliations(&self) -> Result<Vec<Reconciliation>, StoreError> {
+        let mut snapshot = self.snapshot().await?;
+        catalog::reconciliations(&mut snapshot).await
+    }
+
     /// How many counts in the store are corrections (their revision is above 0); `None` where no index makes that cheap to
     /// know.
     ///

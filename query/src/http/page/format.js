@@ -6,7 +6,11 @@ const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 export const number = (value) => grouped.format(value);
 
 /** `2022-03-04 00:15` */
-export const minute = (seconds) => new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ");
+export function minute(seconds) {
+  const at = new Date(seconds * 1000);
+  // Beyond what a calendar holds lies what has no bound.
+  return Number.isNaN(at.getTime()) ? "…" : at.toISOString().slice(0, 16).replace("T", " ");
+}
 
 /** `00:15` */
 export const timeOfDay = (seconds) => minute(seconds).slice(11);

@@ -4,7 +4,7 @@
 
 import { chart } from "./chart.js";
 import { h, show } from "./dom.js";
-import { minute, minutes, range, span } from "./format.js";
+import { minute, minutes, number, range, span } from "./format.js";
 import { list } from "./list.js";
 
 const INTERVAL_MS = 1000;
@@ -14,7 +14,7 @@ const OLD_S = 600;
 const USUAL = { filter: "0000", window: "5", count: "10", ad: "", span: "60" };
 
 /** What is known: the newest answers. */
-const known = { freshness: null, top: null, counts: null, filters: null, problem: null, lostSince: null };
+const known = { freshness: null, top: null, counts: null, filters: null, reconciliations: [], problem: null, lostSince: null };
 let timer = null;
 let round = 0;
 
@@ -81,7 +81,7 @@ async function poll() {
 
 /** All answers of one second. A problem of one question leaves the others standing. */
 async function askAll({ filter, window, count, ad, span: length }) {
-  const [freshness, filters] = await Promise.all([ask("freshness"), known.filters ?? ask("filters")]);
+  const [freshness, filters, reconciled] = await Promise.all([ask("freshness"), known.filters ?? ask("filters"), ask("reconciliations")]);
   if (freshness.problem) return { problem: freshness.problem, freshness: null, top: null, counts: null };
   const { to } = moment(freshness.answer);
   const top = await ask("ads/popular_ads", { count, window, to, filter });
@@ -91,6 +91,7 @@ async function askAll({ filter, window, count, ad, span: length }) {
   return {
     freshness: freshness.answer,
     filters: filters.answer ? filters : null,
+    reconciliations: reconciled.answer?.reconciliations ?? [],
     top: top.answer ?? null,
     counts: counts.answer ?? null,
     problem: top.problem ?? counts.problem ?? null,
@@ -103,6 +104,7 @@ function render() {
   document.body.classList.toggle("stale", known.lostSince !== null);
   show(element("freshness"), freshness());
   show(element("moment"), where());
+  show(element("reconciled"), known.reconciliations.map(reconciled));
   if (known.filters) filterOptions(known.filters.answer.filters);
   fillFields();
   const { count, window, ad, filter } = question();
@@ -146,6 +148,13 @@ function where() {
   return isOld
     ? [h("strong", null, "Past clicks. "), `The newest are of ${minute(to - 60)} UTC, so “now” on this page is ${minute(to)} UTC. List: ${what}.`]
     : [h("strong", null, "Live. "), `List: ${what} UTC, the running minute included.`];
+}
+
+/** One sentence of what a comparison with the raw archive has found. */
+function reconciled({ made_at: at, from, to, matching, differing }) {
+  const ago = span(Math.max(0, (known.freshness?.now ?? at) - at));
+  const found = differing === 0 ? `all ${number(matching)} counts agree` : `${number(differing)} counts differ, ${number(matching)} agree`;
+  return h("span", { class: differing === 0 ? "agrees" : "differs" }, `Compared with the raw archive ${ago} ago: ${found} (${range(from, to)} UTC). `);
 }
 
 /** What stands where an answer will. What the whole page lacks is said once, above. */

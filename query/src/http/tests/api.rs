@@ -55,7 +55,7 @@ async fn the_most_clicked_ads_of_a_window() {
 }
 
 #[tokio::test]
-async fn filters_and_freshness() {
+async fn filters_freshness_and_reconciliations() {
     let fixture = clicks().await;
     let router = at(&fixture.store, MARCH + 902_000);
     let filters =
@@ -64,6 +64,9 @@ async fn filters_and_freshness() {
     let freshness = json!({"read_until": 1646352901.25, "behind_seconds": 0.75, "first_minute": FROM,
         "last_minute": FROM + 14 * 60, "now": 1646352902.0, "job": "ad-click", "checkpoint": 120});
     assert_eq!(get(&router, "/v1/freshness").await.json(), freshness);
+    let found = json!({"reconciliations": [{"job": "ad-click", "made_at": 1646352800.5, "from": FROM, "to": FROM + 600,
+        "matching": 812, "differing": 0}]});
+    assert_eq!(get(&router, "/v1/reconciliations").await.json(), found);
     let ahead = at(&fixture.store, MARCH);
     assert_eq!(get(&ahead, "/v1/freshness").await.json()["behind_seconds"], 0.0);
 }

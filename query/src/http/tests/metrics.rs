@@ -21,6 +21,9 @@ async fn requests_and_the_store_are_measured() {
         "weir_store_newest_minute_seconds 1646352840.0",
         "weir_store_checkpoint 120.0",
         "weir_store_corrections 2.0",
+        "weir_reconciliation_differing{job=\"ad-click\"} 0.0",
+        "weir_reconciliation_matching{job=\"ad-click\"} 812.0",
+        "weir_reconciliation_made_at_seconds{job=\"ad-click\"} 1646352800.5",
         "# EOF",
     ] {
         assert!(text.lines().any(|found| found == line), "no '{line}' in\n{text}");

@@ -78,6 +78,17 @@ async fn clicks() -> Fixture {
     }
     fixture.insert(60_000, &rows).await;
     fixture
+        .execute(
+            "CREATE TABLE weir_reconciliations (job TEXT NOT NULL, made_at_ms BIGINT NOT NULL, archive TEXT NOT NULL, \
+             from_ms BIGINT NOT NULL, to_ms BIGINT NOT NULL, matching BIGINT NOT NULL, differing BIGINT NOT NULL, \
+             PRIMARY KEY (job, made_at_ms))",
+        )
+        .await;
+    for (made_at, differing) in [(MARCH + 500_000, 3), (MARCH + 800_500, 0)] {
+        let row = format!("('ad-click', {made_at}, 'out/raw', {MARCH}, {}, 812, {differing})", MARCH + 600_000);
+        fixture.execute(&format!("INSERT INTO weir_reconciliations VALUES {row}")).await;
+    }
+    fixture
 }
 
 /// A server on loopback, ended when it is dropped.

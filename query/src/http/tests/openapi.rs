@@ -21,6 +21,7 @@ async fn it_lists_every_question_and_explains_every_word() {
         "/v1/ads/{ad_id}/counts_per_minute",
         "/v1/filters",
         "/v1/freshness",
+        "/v1/reconciliations",
     ];
     assert_eq!(routes, expected);
     for (path, item) in document["paths"].as_object().unwrap() {

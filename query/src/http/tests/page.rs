@@ -120,6 +120,7 @@ async fn live_clicks_are_listed_and_charted() {
     let (page, console) = elements(&program, &server, "").await;
     assert_eq!(console, Vec::<String>::new());
     assert_shows(&page, &["Live.", "2022-03-04 00:10 to 00:15", "ad000001", "618", "0012 · country = 'USA'"]);
+    assert_shows(&page, &["all 812 counts agree (2022-03-04 00:00 to 00:10 UTC)"]);
     assert_shows(
         &page,
         &["ad-click, checkpoint 120", "clicks on ad000001 from 2022-03-03 23:15 to 2022-03-04 00:15 UTC"],
