@@ -3,12 +3,10 @@
 use super::{
     Problem, Service,
     answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, Reconciliations, seconds},
+    json_line::JsonLine,
     parameters::{MOST_ADS, MOST_RANGE_MINUTES, MOST_WINDOW_MINUTES, Parameters, USUAL_ADS},
 };
-use axum::{
-    Json,
-    extract::{Path, RawQuery, State, rejection::PathRejection},
-};
+use axum::extract::{Path, RawQuery, State, rejection::PathRejection};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -35,7 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(reconciliations))
 }
 
-type Answer<T> = Result<Json<T>, Problem>;
+type Answer<T> = Result<JsonLine<T>, Problem>;
 
 /// How often an ad was clicked in a range of time.
 #[utoipa::path(
@@ -69,7 +67,7 @@ async fn aggregated_count(
     let filter = parameters.filter();
     let count = service.store.ad_count(&ad_id, filter, range).await?;
     let (from, to) = seconds(range);
-    Ok(Json(AggregatedCount { ad_id, count, filter: filter.into(), from, to }))
+    Ok(JsonLine(AggregatedCount { ad_id, count, filter: filter.into(), from, to }))
 }
 
 /// The most clicked ads of a window of time.
@@ -100,7 +98,7 @@ async fn popular_ads(State(service): State<Service>, RawQuery(query): RawQuery) 
     let range = parameters.window(service.env.wall_clock_ms())?;
     let count = usize::try_from(count).map_err(|_| Problem::bad_request("'count' is below 0"))?;
     let top = service.store.top_ads(parameters.filter(), range, count).await?;
-    Ok(Json(PopularAds::new(top, parameters.filter(), range)))
+    Ok(JsonLine(PopularAds::new(top, parameters.filter(), range)))
 }
 
 /// How often an ad was clicked in each minute of a range of time.
@@ -135,7 +133,7 @@ async fn counts_per_minute(
     let filter = parameters.filter();
     let counts = service.store.minute_counts(&ad_id, filter, range).await?;
     let (from, to) = seconds(range);
-    Ok(Json(CountsPerMinute { ad_id, counts, filter: filter.into(), from, to }))
+    Ok(JsonLine(CountsPerMinute { ad_id, counts, filter: filter.into(), from, to }))
 }
 
 /// The filters that clicks are counted under.
@@ -152,7 +150,7 @@ async fn counts_per_minute(
 )]
 async fn filters(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<Filters> {
     Parameters::read(query.as_deref(), &[])?;
-    Ok(Json(service.store.filters().await?.into()))
+    Ok(JsonLine(service.store.filters().await?.into()))
 }
 
 /// How far the store has come, and how long ago that was.
@@ -170,7 +168,7 @@ async fn filters(State(service): State<Service>, RawQuery(query): RawQuery) -> A
 async fn freshness(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<FreshnessAnswer> {
     Parameters::read(query.as_deref(), &[])?;
     let freshness = service.store.freshness().await?;
-    Ok(Json(FreshnessAnswer::new(freshness, service.env.wall_clock_ms())))
+    Ok(JsonLine(FreshnessAnswer::new(freshness, service.env.wall_clock_ms())))
 }
 
 /// What the newest comparison of the store with the raw archive has found, job by job.
@@ -187,7 +185,7 @@ async fn freshness(State(service): State<Service>, RawQuery(query): RawQuery) ->
 )]
 async fn reconciliations(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<Reconciliations> {
     Parameters::read(query.as_deref(), &[])?;
-    Ok(Json(service.store.reconciliations().await?.into()))
+    Ok(JsonLine(service.store.reconciliations().await?.into()))
 }
 
 fn read_ad_id(ad_id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {

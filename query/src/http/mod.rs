@@ -5,6 +5,7 @@
 mod answers;
 mod api;
 mod headers;
+mod json_line;
 mod metrics;
 mod page;
 mod parameters;

@@ -45,7 +45,7 @@ impl fmt::Debug for Store {
 
 impl Store {
     /// Opens `sqlite:PATH` or `postgres://…` for reading, with at most so many connections. Nothing is connected to before
-    /// the first question, so a store need not exist yet.
+    /// the first question, so a store need not exist yet. Call it within a tokio runtime.
     ///
     /// # Errors
     /// [`StoreError::Address`] when the address is neither.
