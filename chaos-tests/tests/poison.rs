@@ -107,7 +107,7 @@ async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
         settings.push(format!("sink.{sink}.path={}", folder.path().join(sink).display()));
     }
     let definition = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../jobs/ad_click.toml"));
-    let options = CompileOptions { parallelism: Some(2), default_parallelism: None };
+    let options = CompileOptions { parallelism: Some(2), ..CompileOptions::default() };
     let job = load(definition, &settings, &options).unwrap();
 
     let (env, network) = (Env::seeded(1), Arc::new(TcpNetwork));

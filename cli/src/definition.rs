@@ -35,12 +35,25 @@ impl DefinitionArguments {
     }
 
     fn options(&self) -> CompileOptions {
-        CompileOptions { parallelism: self.parallelism, default_parallelism: Some(processors()) }
+        CompileOptions {
+            parallelism: self.parallelism,
+            default_parallelism: Some(processors()),
+            ..CompileOptions::default()
+        }
     }
 
     /// Reads, checks and compiles the definition. Warnings are shown.
     pub fn load(&self) -> Result<Job, Failure> {
-        let job = weir_jobs::load(&self.file, &self.settings, &self.options())?;
+        self.compile(&self.options())
+    }
+
+    /// The same, with the sinks that write into tables, whether the definition has them enabled or not.
+    pub fn load_with_tables(&self) -> Result<Job, Failure> {
+        self.compile(&CompileOptions { enable_tables: true, ..self.options() })
+    }
+
+    fn compile(&self, options: &CompileOptions) -> Result<Job, Failure> {
+        let job = weir_jobs::load(&self.file, &self.settings, options)?;
         for warning in &job.warnings {
             eprintln!("{warning}\n");
         }

@@ -22,6 +22,7 @@ mod recalculation;
 mod results;
 mod run;
 mod serve;
+mod serving;
 mod signals;
 mod summary;
 mod text;

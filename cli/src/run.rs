@@ -9,6 +9,7 @@ use crate::{
     processors,
     progress::{Progress, Style},
     results, runtime,
+    serving::Serving,
     signals::EndSignals,
     summary::Summary,
     text,
@@ -45,6 +46,9 @@ pub struct RunArguments {
     /// Failures in a row, without progress between them, after which the job begins again from its newest checkpoint
     #[arg(long, value_name = "N", default_value_t = 0)]
     restarts: u32,
+    /// Write the job's tables, too, and answer queries from them: a page and an API there, until Ctrl-C
+    #[arg(long, value_name = "HOST:PORT")]
+    serve: Option<String>,
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
@@ -55,20 +59,49 @@ pub struct RunArguments {
 
 /// Runs a job until its input ends or it is asked to stop.
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
-    let job = arguments.definition.load()?;
+    let job = match arguments.serve {
+        Some(_) => arguments.definition.load_with_tables()?,
+        None => arguments.definition.load()?,
+    };
     let env = environment()?;
     let folder = JobDir::open(&arguments.data_dir, &job.graph.name)?;
-    let _lock = folder.lock(&env)?;
+    let lock = folder.lock(&env)?;
     let storage = arguments.storage.as_deref().or(job.checkpoint_storage.as_deref());
     let store = CheckpointStore::open(&data_dir::storage_url(storage, &arguments.data_dir)?, &job.graph.name)?;
     let (control, data) = (control_runtime()?, runtime()?);
     let start_over = start_over(arguments, &folder)?;
-    let done = control.block_on(drive(arguments, &job, start_over, store, env, data.handle().clone()));
+    let serving = arguments.serve.as_ref().map(|address| Serving::start(&job.graph, address, &env)).transpose()?;
+    let ended = control.block_on(async { EndSignals::catch() })?;
+    let done =
+        control.block_on(drive(arguments, &job, start_over, store, env, data.handle().clone(), serving.as_ref()));
     // Threads that still write for a run that failed are not waited for: nothing that they write counts.
     data.shutdown_timeout(Duration::from_millis(100));
+    let shown = done.and_then(|summary| show(arguments, &job, &summary));
+    drop(lock);
+    if let Some(serving) = serving {
+        if shown.is_ok() {
+            control.block_on(serve_on(&serving, ended));
+        }
+        serving.end();
+    }
     control.shutdown_timeout(Duration::from_millis(100));
-    let summary = done?;
-    show(arguments, &job, &summary)
+    shown
+}
+
+/// Waits, while queries are answered, until Ctrl-C: the one that has ended the job, if one has.
+async fn serve_on(serving: &Serving, mut ended: EndSignals) {
+    let told = async {
+        if let Some(questions) = serving.suggestions().await {
+            eprintln!("\n{questions}\n");
+        }
+        eprintln!("still serving at http://{}/ until Ctrl-C", serving.address());
+    };
+    tokio::select! {
+        biased;
+        () = ended.next() => return,
+        () = told => {}
+    }
+    ended.next().await;
 }
 
 /// Time and chance of a real process. `WEIR_CRASH_AT=POINT[:VISIT]` ends the process at a named point, for tests.
@@ -98,6 +131,7 @@ async fn drive(
     store: CheckpointStore,
     env: Env,
     data_runtime: Handle,
+    serving: Option<&Serving>,
 ) -> Result<Summary, Failure> {
     // Of what is forgotten nothing is gone on from.
     let before = if start_over.is_some() { None } else { store.newest().await? };
@@ -121,6 +155,9 @@ async fn drive(
     let prints_rows = job.graph.nodes.iter().any(|node| node.kind == "console");
     let style = Style::fitting(arguments.quiet, prints_rows);
     let (notices, told) = mpsc::unbounded_channel();
+    if let Some(serving) = serving {
+        serving.suggest_later(notices.clone());
+    }
     let progress = Progress::new(&job.graph, style, observers.clone(), told, env.clone());
     let submission = Submission { fingerprint: definition::fingerprint(&job.graph), start_over, notices };
     let outcome = tokio::select! {

@@ -4,38 +4,56 @@
 //! repository's `jobs`; blocks of one document follow one another in that folder. `weir` and `cargo run --release --` are the
 //! binary under test. Lines of a `text` block behind `<!-- printed -->` must be what the command before it printed, digits
 //! and white space aside, in that order.
+//!
+//! A `sh` block behind `<!-- served -->` runs beside those that follow it, until the line `<!-- ended -->`, the next such block
+//! or the end of the document ends it by Ctrl-C. It is there when it says where its page is. `127.0.0.1:8080` is a free port
+//! of this machine.
 
 mod support;
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    net::TcpListener,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command},
+    time::Duration,
 };
-use support::Workplace;
+use support::{Workplace, pause};
 
 /// A marked block.
 #[derive(Debug, PartialEq)]
 enum Block {
     Run(String),
+    Serve(String),
     Printed(String),
+    End,
 }
+
+/// The port that documents serve on.
+const DOCUMENTED: &str = "127.0.0.1:8080";
+/// How often a server is looked at before it is given up, a tenth of a second apart.
+const LOOKS: usize = 600;
 
 fn blocks(text: &str) -> Vec<Block> {
     let mut blocks = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        let tested = match line.trim() {
-            "<!-- tested -->" => true,
-            "<!-- printed -->" => false,
+        let (block, language): (fn(String) -> Block, &str) = match line.trim() {
+            "<!-- tested -->" => (Block::Run, "```sh"),
+            "<!-- served -->" => (Block::Serve, "```sh"),
+            "<!-- printed -->" => (Block::Printed, "```text"),
+            "<!-- ended -->" => {
+                blocks.push(Block::End);
+                continue;
+            }
             _ => continue,
         };
         let opening = lines.next().unwrap_or_default();
-        assert_eq!(opening.trim(), if tested { "```sh" } else { "```text" }, "what follows '{line}'");
+        assert_eq!(opening.trim(), language, "what follows '{line}'");
         let body: String =
             lines.by_ref().take_while(|line| line.trim() != "```").map(|line| format!("{line}\n")).collect();
-        blocks.push(if tested { Block::Run(body) } else { Block::Printed(body) });
+        blocks.push(block(body));
     }
     blocks
 }
@@ -48,8 +66,25 @@ fn tools(folder: &Path) -> PathBuf {
     let cargo = "#!/bin/sh\n[ \"$1 $2 $3\" = 'run --release --' ] || { echo \"not a run: $*\" >&2; exit 64; }\nshift 3\nexec weir \"$@\"\n";
     fs::write(tools.join("cargo"), cargo).unwrap();
     fs::set_permissions(tools.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
+    if Command::new("curl").arg("--version").output().is_err() {
+        fs::write(tools.join("curl"), CURL).unwrap();
+        fs::set_permissions(tools.join("curl"), fs::Permissions::from_mode(0o755)).unwrap();
+    }
     tools
 }
+
+/// As much of curl as the documents need, for machines that have none: the last argument is what is asked for.
+const CURL: &str = r#"#!/bin/bash
+set -euo pipefail
+address=${@: -1}
+address=${address#http://}
+host=${address%%/*}
+exec 3<>"/dev/tcp/${host/://}"
+printf 'GET /%s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n\r\n' "${address#*/}" "$host" >&3
+answer=$(cat <&3)
+[[ $answer == *" 200 "* ]] || { echo "$answer" >&2; exit 22; }
+printf '%s\n' "${answer#*$'\r\n\r\n'}"
+"#;
 
 /// Words without digits: what stays when a run is faster, or prints another number.
 fn skeleton(line: &str) -> String {
@@ -69,6 +104,59 @@ fn assert_printed(document: &str, expected: &str, printed: &str) {
     }
 }
 
+/// A command that runs until it is told to end.
+struct Served {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Served {
+    fn start(mut shell: Command, log: PathBuf) -> Self {
+        let file = fs::File::create(&log).unwrap();
+        // A group of its own, so that what is meant for it reaches all of it and nobody else.
+        let child = shell.process_group(0).stdout(file.try_clone().unwrap()).stderr(file).spawn().expect("a shell");
+        let mut served = Served { child, log };
+        served.wait_for("page at http://");
+        served
+    }
+
+    fn printed(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
+    }
+
+    fn wait_for(&mut self, text: &str) {
+        for _ in 0..LOOKS {
+            if self.printed().contains(text) {
+                return;
+            }
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended:\n{}", self.printed());
+            pause(Duration::from_millis(100));
+        }
+        panic!("'{text}' was not printed:\n{}", self.printed());
+    }
+
+    /// Ctrl-C, after which it ends well.
+    fn end(mut self, document: &str) {
+        self.signal("INT");
+        let status = self.child.wait().unwrap();
+        assert!(status.success(), "{document}: {status}\n{}", self.printed());
+    }
+
+    fn signal(&self, signal: &str) {
+        let group = format!("-{}", self.child.id());
+        Command::new("kill").args([&format!("-{signal}"), "--", &group]).status().unwrap();
+    }
+}
+
+impl Drop for Served {
+    fn drop(&mut self) {
+        if self.child.try_wait().ok().flatten().is_none() {
+            self.signal("KILL");
+            let _ = self.child.wait();
+        }
+    }
+}
+
 fn run_document(path: &str) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -77,20 +165,44 @@ fn run_document(path: &str) {
     let place = Workplace::new();
     let tools = tools(&place.path(""));
     let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let shell = |script: &str| {
+        let mut shell = Command::new("bash");
+        shell.args(["-euo", "pipefail", "-c", &script.replace(DOCUMENTED, &free)]);
+        shell.current_dir(place.path("")).env("PATH", &search).env_remove("WEIR_LOG");
+        shell
+    };
+    let mut served: Option<Served> = None;
     let mut printed = String::new();
     for block in blocks {
         match block {
             Block::Run(script) => {
-                let mut shell = Command::new("bash");
-                let output =
-                    shell.args(["-euo", "pipefail", "-c", &script]).current_dir(place.path("")).env("PATH", &search);
-                let output = output.env_remove("WEIR_LOG").output().expect("a shell");
+                let output = shell(&script).output().expect("a shell");
                 let complaint = String::from_utf8_lossy(&output.stderr);
                 assert!(output.status.success(), "{path}: {}\n{script}\n{complaint}", output.status);
                 printed = format!("{complaint}{}", String::from_utf8_lossy(&output.stdout));
             }
-            Block::Printed(expected) => assert_printed(path, &expected, &printed),
+            Block::Serve(script) => {
+                if let Some(before) = served.take() {
+                    before.end(path);
+                }
+                served = Some(Served::start(shell(&script), place.path("served.log")));
+                printed.clear();
+            }
+            Block::End => served.take().unwrap_or_else(|| panic!("{path}: nothing is served")).end(path),
+            Block::Printed(expected) => match served.as_mut().filter(|_| printed.is_empty()) {
+                Some(served) => {
+                    let last = expected.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+                    let word = last.split_whitespace().find(|word| word.len() > 3).unwrap_or_default();
+                    served.wait_for(&word.replace(DOCUMENTED, &free));
+                    assert_printed(path, &expected, &served.printed().replace(&free, DOCUMENTED));
+                }
+                None => assert_printed(path, &expected, &printed),
+            },
         }
+    }
+    if let Some(served) = served {
+        served.end(path);
     }
 }
 
@@ -122,6 +234,11 @@ fn outputs() {
 #[test]
 fn replay() {
     run_document("docs/replay.md");
+}
+
+#[test]
+fn serving() {
+    run_document("docs/serving.md");
 }
 
 #[test]

@@ -11,6 +11,8 @@ pub struct CompileOptions {
     pub parallelism: Option<usize>,
     /// Number of subtasks when neither this nor the definition says one; none: 1.
     pub default_parallelism: Option<usize>,
+    /// Turn the sinks on that write into tables, whatever their `enabled` says: somebody wants to read them.
+    pub enable_tables: bool,
 }
 
 /// A checked job: the graph that the engine runs, and what a person wants to know about it.

@@ -22,6 +22,18 @@ pub(crate) struct JobSpec {
     pub(crate) filters: Vec<(String, String)>,
 }
 
+impl JobSpec {
+    /// The same with the sinks that write into tables as a part of the job.
+    pub(crate) fn with_tables(mut self) -> Self {
+        for node in &mut self.nodes {
+            if let NodeBody::Sink(sink @ Sink { connector: SinkConnector::Sql(_), .. }) = &mut node.body {
+                sink.enabled = true;
+            }
+        }
+        self
+    }
+}
+
 /// A node and its name.
 #[derive(Debug, Clone)]
 pub(crate) struct NodeSpec {

@@ -269,13 +269,13 @@ fn declared_columns_and_generated_ones() {
 fn parallelism_of_the_command_line_goes_before_that_of_the_definition() {
     let builder = || JobBuilder::new("job").source("clicks", clicks()).sink("out", Sink::console("clicks"));
     let of = |builder: JobBuilder, options: CompileOptions| builder.build(&options).unwrap().graph.nodes[0].parallelism;
-    let standard = CompileOptions { parallelism: None, default_parallelism: Some(4) };
+    let standard = CompileOptions { default_parallelism: Some(4), ..CompileOptions::default() };
     assert_eq!(of(builder(), standard.clone()), 4);
-    assert_eq!(of(builder().parallelism(3), standard), 3);
-    assert_eq!(of(builder().parallelism(3), CompileOptions { parallelism: Some(5), default_parallelism: Some(4) }), 5);
+    assert_eq!(of(builder().parallelism(3), standard.clone()), 3);
+    assert_eq!(of(builder().parallelism(3), CompileOptions { parallelism: Some(5), ..standard }), 5);
     assert_eq!(of(builder(), CompileOptions::default()), 1);
     // A machine with more processors than key groups.
-    let many = CompileOptions { parallelism: None, default_parallelism: Some(64) };
+    let many = CompileOptions { default_parallelism: Some(64), ..CompileOptions::default() };
     assert_eq!(of(builder().max_parallelism(8), many), 8);
 }
 

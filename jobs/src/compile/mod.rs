@@ -26,6 +26,8 @@ use resolve::{Resolved, path_of};
 /// Checks and compiles a job; it is there only if there is no mistake but warnings.
 pub(crate) fn compile(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>, Vec<Mistake>) {
     let mut mistakes = Vec::new();
+    let with_tables = options.enable_tables.then(|| spec.clone().with_tables());
+    let spec = with_tables.as_ref().unwrap_or(spec);
     let resolved = Resolved::new(spec, &mut mistakes);
     let gates = Gates::new(&resolved, &mut mistakes);
     let types = types::infer(&resolved, &gates, &mut mistakes);

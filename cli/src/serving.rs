@@ -1,0 +1,165 @@
+//! The query service inside `weir run --serve`: on threads of its own, over the store that the job fills.
+
+use crate::{
+    failure::Failure,
+    serve::{addresses, listen, open_store},
+};
+use std::{net::SocketAddr, time::Duration};
+use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
+use weir_engine::{env::Env, graph::JobGraph};
+use weir_query::{
+    http,
+    store::{MINUTE_MS, Range, Store, StoreError},
+};
+
+/// The table that the queries read.
+const COUNTS: &str = "ad_counts";
+/// How often the store is asked whether there is anything in it.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// A job that still runs then is not soon done.
+const NOT_SOON: Duration = Duration::from_secs(3);
+/// Questions under way are not waited for at the end.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// A query service that runs, until it is ended.
+pub struct Serving {
+    runtime: Runtime,
+    store: Store,
+    address: SocketAddr,
+    env: Env,
+}
+
+impl Serving {
+    /// Serves what a job writes into its table of counts, and says where.
+    pub fn start(graph: &JobGraph, address: &str, env: &Env) -> Result<Self, Failure> {
+        let url = url_of_counts(graph)?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("weir-query")
+            .enable_all()
+            .build()
+            .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
+        let (store, listener) =
+            runtime.block_on(async { Ok::<_, Failure>((open_store(&url)?, listen(address).await?)) })?;
+        eprint!("{}", addresses(&listener)?);
+        let address =
+            listener.local_addr().map_err(|error| Failure::failed(format!("no address to listen on: {error}")))?;
+        let router = http::router(store.clone(), env.clone());
+        let serve = http::serve(listener, router, env.clone(), std::future::pending());
+        runtime.spawn(async move {
+            if let Err(error) = serve.await {
+                tracing::error!(%error, "cannot answer queries any more");
+            }
+        });
+        Ok(Serving { runtime, store, address, env: env.clone() })
+    }
+
+    /// Sends some questions to try, once there are answers to them, of a job that is not soon done. A short one has them at
+    /// its end.
+    pub fn suggest_later(&self, notices: UnboundedSender<String>) {
+        let (store, address, env) = (self.store.clone(), self.address, self.env.clone());
+        self.runtime.spawn(async move {
+            env.sleep(NOT_SOON).await;
+            loop {
+                if let Ok(Some(questions)) = questions(&store, address).await {
+                    // Whoever shows notices may be gone.
+                    let _ = notices.send(questions);
+                    return;
+                }
+                env.sleep(LOOK_EVERY).await;
+            }
+        });
+    }
+
+    /// Some questions to try, with times that have answers; none while nothing was clicked.
+    pub async fn suggestions(&self) -> Option<String> {
+        questions(&self.store, self.address).await.ok().flatten()
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Ends it.
+    pub fn end(self) {
+        self.runtime.shutdown_timeout(LAST_WORDS);
+    }
+}
+
+/// Where the job's table of counts is.
+fn url_of_counts(graph: &JobGraph) -> Result<String, Failure> {
+    let tables = || graph.nodes.iter().filter(|node| node.kind == "sql");
+    let counts = tables().find(|node| node.config["table"] == COUNTS);
+    if let Some(url) = counts.and_then(|node| node.config["url"].as_str()) {
+        return Ok(url.into());
+    }
+    let written: Vec<&str> = tables().filter_map(|node| node.config["table"].as_str()).collect();
+    let written = if written.is_empty() { "no table".into() } else { format!("only {}", written.join(", ")) };
+    Err(Failure::refused(format!(
+        "--serve answers from the table '{COUNTS}', and job '{}' writes {written}. Add a sink with connector = \"sql\" and \
+         table = \"{COUNTS}\", as jobs/ad_click.toml has one",
+        graph.name
+    )))
+}
+
+/// Three commands: the most clicked ads up to the newest minute, the first of them by itself, and how far the store is.
+async fn questions(store: &Store, address: SocketAddr) -> Result<Option<String>, StoreError> {
+    let Some(end) = store.freshness().await?.newest_end_ms() else { return Ok(None) };
+    let Some(range) = Range::new(end - 5 * MINUTE_MS, end) else { return Ok(None) };
+    // The first filter is that of all clicks, by custom and by its number.
+    let filter = store.filters().await?.into_iter().next().map_or_else(|| "0000".into(), |filter| filter.id);
+    let top = store.top_ads(&filter, range, 1).await?;
+    let Some(ad) = top.ads.into_iter().next() else { return Ok(None) };
+    let (from, to) = (range.from_ms() / 1000, range.to_ms() / 1000);
+    let and_filter = if filter == "0000" { String::new() } else { format!("&filter={}", escaped(&filter)) };
+    let ad = escaped(&ad.ad_id);
+    Ok(Some(format!(
+        "try\n  \
+         curl 'http://{address}/v1/ads/popular_ads?count=3&window=5&to={to}{and_filter}'\n  \
+         curl 'http://{address}/v1/ads/{ad}/aggregated_count?from={from}&to={to}{and_filter}'\n  \
+         curl 'http://{address}/v1/freshness'"
+    )))
+}
+
+/// A text as a part of an address, within single quotes of a shell.
+fn escaped(text: &str) -> String {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.~".contains(byte);
+    let escape = |byte: u8| if is_plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    text.bytes().map(escape).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_engine::graph::{Node, NodeRole};
+
+    fn graph(tables: &[&str]) -> JobGraph {
+        let mut graph = JobGraph::new("job");
+        for table in tables {
+            graph.add_node(Node {
+                id: format!("sink.{table}"),
+                kind: "sql".into(),
+                role: NodeRole::Sink,
+                parallelism: 1,
+                config: serde_json::json!({ "url": format!("sqlite:{table}.sqlite"), "table": table }),
+            });
+        }
+        graph
+    }
+
+    #[test]
+    fn queries_are_answered_from_the_table_of_counts() {
+        assert_eq!(url_of_counts(&graph(&["top_ads", "ad_counts"])).unwrap(), "sqlite:ad_counts.sqlite");
+        let Err(Failure::Refused(none)) = url_of_counts(&graph(&[])) else { panic!("there is none") };
+        assert!(none.contains("job 'job' writes no table. Add a sink with connector = \"sql\""), "{none}");
+        let Err(Failure::Refused(other)) = url_of_counts(&graph(&["top_ads"])) else { panic!("there is none") };
+        assert!(other.contains("writes only top_ads"), "{other}");
+    }
+
+    #[test]
+    fn ids_are_safe_in_addresses_and_shells() {
+        assert_eq!(escaped("ad-01_a.b~"), "ad-01_a.b~");
+        assert_eq!(escaped("a'b/ü"), "a%27b%2F%C3%BC");
+    }
+}
