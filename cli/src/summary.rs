@@ -83,7 +83,7 @@ pub struct AggregateSummary {
 pub struct Output {
     /// Its name in the definition.
     pub sink: String,
-    /// Folder or URL; none for a console.
+    /// Folder or URL, or a table and its database; none for a console.
     pub path: Option<String>,
     /// Rows written.
     pub rows: u64,
@@ -322,9 +322,37 @@ fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
     sinks
         .map(|node| Output {
             sink: node.id.strip_prefix("sink.").unwrap_or(&node.id).into(),
-            path: node.config.get("path").and_then(serde_json::Value::as_str).map(Into::into),
+            path: path_of(&node.config),
             rows: manifest.counters(&node.id).get("rows_in").copied().unwrap_or(0),
             dead_letters: manifest.counters(&format!("{}.select", node.id)).get("dead_letters").copied().unwrap_or(0),
         })
         .collect()
+}
+
+/// Where a sink writes to, as its configuration says. A database's password stays away.
+fn path_of(config: &serde_json::Value) -> Option<String> {
+    let text = |key: &str| config.get(key).and_then(serde_json::Value::as_str);
+    let Some((table, url)) = text("table").zip(text("url")) else { return text("path").map(Into::into) };
+    let without_password = url::Url::parse(url).ok().and_then(|mut url| {
+        // One that has no host has no password either.
+        url.set_password(None).ok()?;
+        Some(url.to_string())
+    });
+    let shown = without_password.unwrap_or_else(|| url.to_string());
+    Some(format!("{table} in {shown}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::path_of;
+    use serde_json::json;
+
+    #[test]
+    fn results_are_told_without_passwords() {
+        assert_eq!(path_of(&json!({})), None);
+        assert_eq!(path_of(&json!({ "path": "out/counts" })).unwrap(), "out/counts");
+        let of = |url: &str| path_of(&json!({ "table": "ad_counts", "url": url })).unwrap();
+        assert_eq!(of("sqlite:out/store.sqlite"), "ad_counts in sqlite:out/store.sqlite");
+        assert_eq!(of("postgres://weir:secret@db/clicks"), "ad_counts in postgres://weir@db/clicks");
+    }
 }
