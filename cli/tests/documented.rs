@@ -93,14 +93,16 @@ fn skeleton(line: &str) -> String {
     words.split_whitespace().filter(|word| !units.contains(&word.trim_end_matches(';'))).collect::<Vec<_>>().join(" ")
 }
 
-fn assert_printed(document: &str, expected: &str, printed: &str) {
+/// The first line that was to be printed and was not.
+fn missing(expected: &str, printed: &str) -> Option<String> {
     let printed: Vec<String> = printed.lines().map(skeleton).collect();
-    let mut from = 0;
-    for line in expected.lines().map(skeleton).filter(|line| !line.is_empty()) {
-        let found = printed[from..].iter().position(|one| *one == line);
-        let found = found
-            .unwrap_or_else(|| panic!("{document}: '{line}' was not printed; from there on: {:#?}", &printed[from..]));
-        from += found + 1;
+    let mut rest = printed.iter();
+    expected.lines().map(skeleton).filter(|line| !line.is_empty()).find(|line| !rest.any(|one| one == line))
+}
+
+fn assert_printed(document: &str, expected: &str, printed: &str) {
+    if let Some(line) = missing(expected, printed) {
+        panic!("{document}: '{line}' was not printed in its place: {printed}");
     }
 }
 
@@ -116,7 +118,7 @@ impl Served {
         // A group of its own, so that what is meant for it reaches all of it and nobody else.
         let child = shell.process_group(0).stdout(file.try_clone().unwrap()).stderr(file).spawn().expect("a shell");
         let mut served = Served { child, log };
-        served.wait_for("page at http://");
+        served.wait_for("that it serves", |printed| printed.contains("page at http://"));
         served
     }
 
@@ -124,15 +126,15 @@ impl Served {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap()).into_owned()
     }
 
-    fn wait_for(&mut self, text: &str) {
+    fn wait_for(&mut self, what: &str, is_there: impl Fn(&str) -> bool) {
         for _ in 0..LOOKS {
-            if self.printed().contains(text) {
+            if is_there(&self.printed()) {
                 return;
             }
             assert!(self.child.try_wait().unwrap().is_none(), "it ended:\n{}", self.printed());
             pause(Duration::from_millis(100));
         }
-        panic!("'{text}' was not printed:\n{}", self.printed());
+        panic!("it did not say {what}:\n{}", self.printed());
     }
 
     /// Ctrl-C, after which it ends well.
@@ -192,10 +194,8 @@ fn run_document(path: &str) {
             Block::End => served.take().unwrap_or_else(|| panic!("{path}: nothing is served")).end(path),
             Block::Printed(expected) => match served.as_mut().filter(|_| printed.is_empty()) {
                 Some(served) => {
-                    let last = expected.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-                    let word = last.split_whitespace().find(|word| word.len() > 3).unwrap_or_default();
-                    served.wait_for(&word.replace(DOCUMENTED, &free));
-                    assert_printed(path, &expected, &served.printed().replace(&free, DOCUMENTED));
+                    let is_there = |printed: &str| missing(&expected, &printed.replace(&free, DOCUMENTED)).is_none();
+                    served.wait_for(&expected, is_there);
                 }
                 None => assert_printed(path, &expected, &printed),
             },

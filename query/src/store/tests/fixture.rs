@@ -1,8 +1,15 @@
-//! A store as the SQL sink leaves it, filled by hand.
+//! A store whose tables the SQL sink has made, filled by hand.
 
 use crate::store::{DAY_MS, HOUR_MS, MINUTE_MS, Store};
+use serde_json::{Value, json};
 use sqlx::{AnyPool, AssertSqlSafe, any::AnyPoolOptions};
 use tempfile::TempDir;
+use weir_engine::{
+    checkpoint::{CheckpointStore, Staging},
+    env::Env,
+    operator::CommitterContext,
+};
+use weir_operators::{postgres_server::PostgresServer, sink::sql};
 
 /// 2022-03-04 00:00 UTC, when the sample's clicks begin.
 pub(crate) const MARCH: i64 = 1_646_352_000_000;
@@ -24,24 +31,37 @@ impl Fixture {
     pub(crate) async fn sqlite() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite:{}", folder.path().join("store.sqlite").display());
-        sqlx::any::install_default_drivers();
-        let writer = AnyPoolOptions::new().max_connections(1).connect(&format!("{url}?mode=rwc")).await.unwrap();
-        execute(&writer, "PRAGMA journal_mode = WAL").await;
-        execute(&writer, "PRAGMA synchronous = OFF").await;
-        create_tables(&writer, " WITHOUT ROWID").await;
-        Fixture { store: Store::open(&url, 4).unwrap(), writer, _folder: Some(folder) }
+        let fixture = Fixture { _folder: Some(folder), ..Fixture::prepared(&url).await };
+        fixture.execute("PRAGMA synchronous = OFF").await;
+        fixture
     }
 
-    /// A store in a fresh database of a PostgreSQL server, as [`Fixture::sqlite`]. The server's address ends in its name.
-    pub(crate) async fn postgres(server: &str, database: &str) -> Self {
+    /// The same in a database of a PostgreSQL server.
+    pub(crate) async fn postgres(server: &PostgresServer) -> Self {
+        Fixture::prepared(&server.new_database().unwrap()).await
+    }
+
+    /// Makes the tables as the job `ad-click` does before it runs.
+    async fn prepared(url: &str) -> Self {
+        let of_counts = json!({ "description": description(), "table": "ad_counts", "url": url,
+            "columns": columns(&["click_minute", "filter_id", "ad_id", "count", "revision"]),
+            "key": ["click_minute", "filter_id", "ad_id"], "revision": "revision",
+            "indexes": [{ "columns": ["click_minute", "filter_id", "count"], "where": "count >= 32" },
+                        { "columns": ["click_minute"], "where": "revision > 0" }],
+            "retention": { "time": "click_minute", "sum": ["count"], "minutes_ms": DAY_MS, "hours_ms": DAY_MS, "days_ms": DAY_MS } });
+        let of_tops = json!({ "table": "top_ads", "url": url,
+            "columns": columns(&["window_end", "window_start", "filter_id", "rank", "ad_id", "count", "revision"]),
+            "key": ["window_end", "window_start", "filter_id", "rank"], "revision": "revision" });
+        let checkpoints = CheckpointStore::in_memory("ad-click");
+        checkpoints.claim_attempt(&Env::default()).await.unwrap();
+        for (sink, config) in [("sink.store", of_counts), ("sink.store_top", of_tops)] {
+            let staging = Staging::new(checkpoints.clone(), sink);
+            let context = CommitterContext { staging, ..CommitterContext::single("ad-click", sink) };
+            sql::committer(&config, context).unwrap().prepare().await.unwrap();
+        }
         sqlx::any::install_default_drivers();
-        let admin = AnyPoolOptions::new().max_connections(1).connect(&format!("{server}/postgres")).await.unwrap();
-        execute(&admin, &format!("DROP DATABASE IF EXISTS {database}")).await;
-        execute(&admin, &format!("CREATE DATABASE {database}")).await;
-        let url = format!("{server}/{database}");
-        let writer = AnyPoolOptions::new().max_connections(1).connect(&url).await.unwrap();
-        create_tables(&writer, "").await;
-        Fixture { store: Store::open(&url, 4).unwrap(), writer, _folder: None }
+        let writer = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();
+        Fixture { store: Store::open(url, 4).unwrap(), writer, _folder: None }
     }
 
     /// Runs a statement.
@@ -71,50 +91,28 @@ impl Fixture {
 
     /// Notes a commit of the job `ad-click`, whose filters are `0000` and `0012`.
     pub(crate) async fn commit(&self, checkpoint: i64, staged_at_ms: i64) {
-        self.execute("DELETE FROM weir_sinks").await;
-        let description = r#"{"filters":[{"id":"0000","predicate":"true"},{"id":"0012","predicate":"country = ''USA''"}],
-            "key":["click_minute","filter_id","ad_id"],"time":"click_minute","window_ms":60000,
-            "allowed_lateness_ms":600000,"running":true,"retention":null}"#;
+        let committed_at_ms = staged_at_ms + 40;
         self.execute(&format!(
-            "INSERT INTO weir_sinks VALUES ('ad-click', 'sink.store', 'ad_counts', '{description}', 1, {checkpoint}, \
-             {staged_at_ms}, {})",
-            staged_at_ms + 40
+            "UPDATE weir_sinks SET checkpoint = {checkpoint}, staged_at_ms = {staged_at_ms}, committed_at_ms = {committed_at_ms}"
         ))
         .await;
     }
 }
 
-async fn execute(writer: &AnyPool, sql: &str) {
-    sqlx::query(AssertSqlSafe(sql)).execute(writer).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+/// What the compiler writes into the sink's settings, of this job.
+fn description() -> Value {
+    json!({ "filters": [{ "id": "0000", "predicate": "true" }, { "id": "0012", "predicate": "country = 'USA'" }],
+        "key": ["click_minute", "filter_id", "ad_id"], "time": "click_minute", "window_ms": 60_000,
+        "allowed_lateness_ms": 600_000, "running": true })
 }
 
-async fn create_tables(writer: &AnyPool, suffix: &str) {
-    for table in TABLES {
-        execute(
-            writer,
-            &format!(
-                "CREATE TABLE {table} (click_minute BIGINT, filter_id TEXT, ad_id TEXT, count BIGINT, revision BIGINT, \
-                 PRIMARY KEY (click_minute, filter_id, ad_id)){suffix}"
-            ),
-        )
-        .await;
-    }
-    execute(writer, "CREATE INDEX ad_counts_top ON ad_counts (click_minute, filter_id, count) WHERE count >= 32").await;
-    execute(writer, "CREATE INDEX ad_counts_corrected ON ad_counts (click_minute) WHERE revision > 0").await;
-    execute(
-        writer,
-        &format!(
-            "CREATE TABLE top_ads (window_end BIGINT, window_start BIGINT, filter_id TEXT, rank BIGINT, ad_id TEXT, \
-             count BIGINT, revision BIGINT, PRIMARY KEY (window_end, window_start, filter_id, rank)){suffix}"
-        ),
-    )
-    .await;
-    execute(
-        writer,
-        "CREATE TABLE weir_sinks (job TEXT, sink TEXT, table_name TEXT, description TEXT, fence_attempt BIGINT, \
-         checkpoint BIGINT, staged_at_ms BIGINT, committed_at_ms BIGINT, PRIMARY KEY (job, sink))",
-    )
-    .await;
+fn columns(names: &[&str]) -> Vec<Value> {
+    let type_of = |name: &str| if name.ends_with("_id") { "text" } else { "big_int" };
+    names.iter().map(|name| json!({ "name": name, "type": type_of(name) })).collect()
+}
+
+async fn execute(writer: &AnyPool, sql: &str) {
+    sqlx::query(AssertSqlSafe(sql)).execute(writer).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
 }
 
 /// Range from minute to minute after [`MARCH`].

@@ -42,7 +42,7 @@ async fn the_store_knows_its_filters_and_how_far_it_is(fixture: &Fixture) {
     assert_eq!(freshness.newest_end_ms(), Some(MARCH + 8 * MINUTE_MS));
     assert_eq!((freshness.job.as_str(), freshness.checkpoint, freshness.read_until_ms), ("ad-click", 7, 1000));
     assert_eq!(fixture.store.corrections().await.unwrap(), Some(1));
-    fixture.execute("DROP INDEX ad_counts_corrected").await;
+    fixture.execute("DROP INDEX ad_counts_index_2").await;
     assert_eq!(fixture.store.corrections().await.unwrap(), None);
 }
 
