@@ -99,7 +99,8 @@ fn compare_live(expected: &Expected, results: &Results, found: &mut Vec<String>)
 
 const EXAMPLES: usize = 4;
 
-fn compare_maps<K: Ord + Debug, V: PartialEq + Debug>(
+/// Adds a difference for maps of which one is not what the other says.
+pub fn compare_maps<K: Ord + Debug, V: PartialEq + Debug>(
     what: &str,
     expected: &BTreeMap<K, V>,
     found: &BTreeMap<K, V>,

@@ -47,6 +47,8 @@ pub struct JobConfig {
     pub allowed_lateness_minutes: i64,
     /// Whether the counts are kept in a table, too.
     pub with_table: bool,
+    /// URL of a store that is filled too, with running counts.
+    pub store: Option<String>,
 }
 
 impl Default for JobConfig {
@@ -63,6 +65,7 @@ impl Default for JobConfig {
             without_dedup: false,
             allowed_lateness_minutes: 2,
             with_table: false,
+            store: None,
         }
     }
 }
@@ -77,6 +80,27 @@ const DEDUP: &str = r#"
 input = "valid"
 key = ["ad_id", "click_timestamp", "user_id", "ip"]
 ttl = "2h"
+"#;
+
+/// The sinks of a store, as in the shipped job. Minutes stay minutes, so that every count can be compared.
+const STORE: &str = r#"
+[sink.store]
+connector = "sql"
+input = "clicks_per_minute"
+url = URL
+table = "ad_counts"
+key = ["click_minute", "filter_id", "ad_id"]
+select = ["window_start as click_minute", "filter_id", "ad_id", "count", "revision"]
+indexes = [{ columns = ["click_minute", "filter_id", "count"], where = "count >= 32" }]
+running = true
+
+[sink.store_top]
+connector = "sql"
+input = "top_ads"
+url = URL
+table = "top_ads"
+key = ["window_end", "window_start", "filter_id", "rank"]
+select = ["window_end", "window_start", "filter_id", "rank", "ad_id", "count", "revision"]
 "#;
 
 const MAX_LINE_BYTES: usize = 4_000;
@@ -134,6 +158,7 @@ impl JobConfig {
             )
         };
         let columns = "select = [\"record_id\", \"ad_id\", \"window_start as click_minute\", \"filter_id\", \"count\", \"revision\"]";
+        let store = self.store.as_ref().map_or(String::new(), |url| STORE.replace("URL", &format!("{url:?}")));
         let sinks = [
             sink("counts", "clicks_per_minute", columns),
             sink("live", "clicks_per_minute", &format!("{columns}\nrunning = true")),
@@ -144,6 +169,7 @@ impl JobConfig {
             sink("refused_by_map", "valid.dead_letters", ""),
             sink("refused_by_filters", "clicks_per_minute.dead_letters", ""),
             sink("raw", "clicks", ""),
+            store,
         ]
         .concat();
         let table = if self.with_table { table::section(output) } else { String::new() };

@@ -100,6 +100,7 @@ proptest! {
             without_dedup: false,
             allowed_lateness_minutes,
             with_table: seed.is_multiple_of(3),
+            store: None,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let workload = Workload::generate(&workload);

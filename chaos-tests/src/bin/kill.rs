@@ -3,17 +3,27 @@
 //!
 //! ```text
 //! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --seed 7
+//! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --store postgres
 //! ```
 
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
-use weir_chaos_tests::cluster::kill_run::KillRun;
+use weir_chaos_tests::cluster::{kill_run::KillRun, serving::Store};
 
 fn main() -> Result<()> {
     let mut run = KillRun { verbose: true, ..KillRun::short(1)? };
+    let mut store = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
+        if name == "--store" {
+            store = Some(match value.as_str() {
+                "sqlite" => Store::sqlite(),
+                "postgres" => Store::postgres()?.context("PostgreSQL is not installed here")?,
+                _ => bail!("--store {value}: use sqlite or postgres"),
+            });
+            continue;
+        }
         let number: u64 = value.parse().with_context(|| format!("{name} {value}: not a number"))?;
         match name.as_str() {
             "--minutes" => run.at_least = Duration::from_secs(60 * number),
@@ -23,10 +33,15 @@ fn main() -> Result<()> {
             "--parallelism" => run.parallelism = number as usize,
             "--longest-pause-ms" => run.longest_pause = Duration::from_millis(number.max(1)),
             _ => bail!(
-                "there is no {name}; use --minutes N, --kills N, --seed N, --workers N, --parallelism N or --longest-pause-ms N"
+                "there is no {name}; use --minutes N, --kills N, --seed N, --workers N, --parallelism N, \
+                 --longest-pause-ms N or --store sqlite|postgres"
             ),
         }
     }
-    println!("{}", run.run()?);
+    let report = match store {
+        Some(store) => run.run_serving(store)?,
+        None => run.run()?,
+    };
+    println!("{report}");
     Ok(())
 }

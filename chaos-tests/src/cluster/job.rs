@@ -1,6 +1,12 @@
 //! The ad-click job on a cluster: submitted, looked at, ended, and compared with the recount.
 
-use super::{processes::ClusterProcesses, waiting::wait_for};
+use super::{
+    processes::ClusterProcesses,
+    reader::Seen,
+    serving::Serving,
+    store_check::{self, StoreCompared},
+    waiting::wait_for,
+};
 use crate::{
     check,
     job::{JOB, JobConfig},
@@ -112,6 +118,18 @@ impl ClusterJob {
     pub fn lines(&self) -> Result<u64> {
         let expected = self.expected()?;
         Ok((expected.valid.len() + expected.dead_letters.len()) as u64)
+    }
+
+    /// Compares the store with the recount, after the end.
+    ///
+    /// # Errors
+    /// With every difference.
+    pub fn check_store(&self, serving: &Serving, seen: &Seen) -> Result<StoreCompared> {
+        let (expected, rules) = (self.expected()?, self.config.rules());
+        let manifest = self.newest()?.context("no checkpoint")?;
+        let compared = store_check::check(serving, &expected, &manifest, (rules.top_n, rules.top_minutes))?;
+        seen.check(&expected.counts)?;
+        Ok(compared)
     }
 
     fn expected(&self) -> Result<Expected> {

@@ -1,5 +1,5 @@
 //! The kill test: a job follows click logs that grow, while a seed picks which process is killed or frozen, and when. They
-//! come back after a while. At the end the job is drained, in the midst of which once more somebody is killed, and what is
+//! come back after a while. With a store, its query service and its database are among them, and a reader asks meanwhile. At the end the job is drained, in the midst of which once more somebody is killed, and what is
 //! committed is compared with the recount.
 //!
 //! Whom and when follow from the seed; what the processes are doing then does not: they are real.
@@ -8,11 +8,14 @@ use super::{
     clicks::{Appending, ClickLogs},
     job::{ClusterJob, Compared},
     processes::{ClusterProcesses, ClusterSettings, Member, brief},
+    reader::{Reader, Seen},
+    serving::{Serving, Store},
+    store_check::StoreCompared,
     waiting::{now, pause},
 };
 use crate::job::{JOB, JobConfig};
 use anyhow::{Context, Result, ensure};
-use rand::{RngExt, SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use serde_json::Value;
 use std::{fmt, time::Duration};
 use weir_engine::env::Moment;
@@ -54,18 +57,24 @@ pub struct Report {
     pub worker_freezes: usize,
     /// Coordinators frozen for longer than the lease, and thawed.
     pub coordinator_freezes: usize,
+    /// Query services killed.
+    pub query_kills: usize,
+    /// Databases killed.
+    pub database_kills: usize,
     /// Attempts of the job.
     pub attempts: u64,
     /// Number of the last checkpoint.
     pub checkpoints: u64,
     /// What was compared.
     pub compared: Compared,
+    /// The same of the store, if there was one, and what a reader saw meanwhile.
+    pub served: Option<(StoreCompared, Seen)>,
 }
 
 impl Report {
     /// Processes killed.
     pub fn kills(&self) -> usize {
-        self.worker_kills + self.coordinator_kills
+        self.worker_kills + self.coordinator_kills + self.query_kills + self.database_kills
     }
 }
 
@@ -79,6 +88,21 @@ impl fmt::Display for Report {
              {coordinator_freezes} coordinators frozen and thawed; {} attempts, {} checkpoints; {lines} lines, {count_rows} \
              rows of counts, {late} late, {duplicates} duplicates, {dead} dead letters, {refused} refused by expressions",
             self.attempts, self.checkpoints
+        )?;
+        let Some((store, seen)) = &self.served else { return Ok(()) };
+        write!(
+            f,
+            "; {} query services and {} databases killed; in the store {} counts, {} places, {} commits; {} answers at the \
+             end, {} meanwhile, {} of them risen, {} questions unanswered",
+            self.query_kills,
+            self.database_kills,
+            store.counts,
+            store.places,
+            store.commits,
+            store.answers,
+            seen.answers,
+            seen.rises,
+            seen.unanswered
         )
     }
 }
@@ -101,19 +125,44 @@ impl KillRun {
         })
     }
 
+    /// A shorter one for a job that fills a store.
+    ///
+    /// # Errors
+    /// When there is no `weir` to run.
+    pub fn short_serving(seed: u64) -> Result<Self> {
+        Ok(KillRun { kills: 9, longest_pause: Duration::from_millis(1500), ..KillRun::short(seed)? })
+    }
+
     /// Runs it.
     ///
     /// # Errors
     /// With what is wrong, and the ends of all logs.
     pub fn run(&self) -> Result<Report> {
-        let cluster = ClusterProcesses::start(self.settings.clone(), self.workers)?;
-        let config = JobConfig { parallelism: self.parallelism, ..ClusterJob::followed() };
+        self.run_with(None)
+    }
+
+    /// Runs it with a job that fills a store, which is served.
+    ///
+    /// # Errors
+    /// With what is wrong, and the ends of all logs.
+    pub fn run_serving(&self, store: Store) -> Result<Report> {
+        self.run_with(Some(store))
+    }
+
+    fn run_with(&self, store: Option<Store>) -> Result<Report> {
+        let mut cluster = ClusterProcesses::start(self.settings.clone(), self.workers)?;
+        let mut config = JobConfig { parallelism: self.parallelism, ..ClusterJob::followed() };
+        if let Some(store) = store {
+            cluster.serve(store)?;
+            config.store = Some(cluster.serving()?.url.clone());
+        }
         let job = ClusterJob::new(&cluster, config)?;
         let mut running = Running {
             run: self,
             job,
             dice: StdRng::seed_from_u64(self.seed),
             due: Vec::new(),
+            deck: Vec::new(),
             report: Counts::default(),
             begun: now(),
             cluster,
@@ -129,6 +178,25 @@ struct Counts {
     coordinator_kills: usize,
     worker_freezes: usize,
     coordinator_freezes: usize,
+    query_kills: usize,
+    database_kills: usize,
+}
+
+impl Counts {
+    fn kills(&self) -> usize {
+        self.worker_kills + self.coordinator_kills + self.query_kills + self.database_kills
+    }
+}
+
+/// What a seed may do to somebody.
+#[derive(Clone, Copy, Debug)]
+enum Fault {
+    KillWorkers(usize),
+    KillCoordinator,
+    KillQueryService,
+    KillDatabase,
+    FreezeWorker,
+    FreezeCoordinator,
 }
 
 struct Running<'a> {
@@ -138,6 +206,8 @@ struct Running<'a> {
     dice: StdRng,
     /// Who comes back when.
     due: Vec<(Moment, Member)>,
+    /// Faults that are next, with a store: all kinds must come, also in a short run.
+    deck: Vec<Fault>,
     report: Counts,
     begun: Moment,
 }
@@ -147,6 +217,7 @@ impl Running<'_> {
         let logs = ClickLogs::create(self.job.input(), self.run.seed)?;
         self.job.submit(&self.cluster)?;
         let appending = Appending::begin(logs);
+        let reader = self.cluster.serving().ok().map(|serving| Reader::begin(serving.address.clone()));
         self.wait_for_progress()?;
         self.begun = now();
         let mut in_a_row = 0;
@@ -166,7 +237,21 @@ impl Running<'_> {
         self.job.wait_until_all_is_read()?;
         self.drain()?;
         let compared = self.job.check()?;
-        let Counts { worker_kills, coordinator_kills, worker_freezes, coordinator_freezes } = self.report;
+        let served = match reader {
+            Some(reader) => {
+                let seen = reader.finish()?;
+                Some((self.job.check_store(self.cluster.serving()?, &seen)?, seen))
+            }
+            None => None,
+        };
+        let Counts {
+            worker_kills,
+            coordinator_kills,
+            worker_freezes,
+            coordinator_freezes,
+            query_kills,
+            database_kills,
+        } = self.report;
         let status = self.cluster.job(JOB)?;
         let strange = strange_causes(&status);
         ensure!(strange.is_empty(), "restarts for other reasons than those who were killed or frozen: {strange:?}");
@@ -176,15 +261,17 @@ impl Running<'_> {
             coordinator_kills,
             worker_freezes,
             coordinator_freezes,
+            query_kills,
+            database_kills,
             attempts: number("attempt"),
             checkpoints: number("last_checkpoint"),
             compared,
+            served,
         })
     }
 
     fn is_enough(&self) -> bool {
-        let kills = self.report.worker_kills + self.report.coordinator_kills;
-        kills >= self.run.kills && now() - self.begun >= self.run.at_least
+        self.report.kills() >= self.run.kills && now() - self.begun >= self.run.at_least
     }
 
     /// Stops the job with `--drain`, and kills somebody before that is done.
@@ -193,8 +280,10 @@ impl Running<'_> {
         self.say(&format!("drain: {}", told.trim()));
         let wait = self.dice.random_range(0..150);
         pause(Duration::from_millis(wait));
+        let has_database = self.cluster.serving().is_ok_and(Serving::has_database);
         let victim = match self.dice.random_range(0..3) {
             0 => Member::Coordinator,
+            1 if has_database => Member::Database,
             _ => self.pick_worker()?.context("no worker")?,
         };
         self.kill(victim)?;
@@ -246,13 +335,34 @@ impl Running<'_> {
     }
 
     fn fault(&mut self) -> Result<()> {
-        match self.dice.random_range(0..100) {
-            0..55 => self.kill_workers(1),
-            55..65 => self.kill_workers(2),
-            65..80 => self.kill_coordinator(),
-            80..94 => self.freeze_worker(),
-            _ => self.freeze_coordinator(),
+        match self.next_fault() {
+            Fault::KillWorkers(count) => self.kill_workers(count),
+            Fault::KillCoordinator => self.kill_if_awake(Member::Coordinator),
+            Fault::KillQueryService => self.kill_if_awake(Member::QueryService),
+            Fault::KillDatabase => self.kill_if_awake(Member::Database),
+            Fault::FreezeWorker => self.freeze_worker(),
+            Fault::FreezeCoordinator => self.freeze_coordinator(),
         }
+    }
+
+    fn next_fault(&mut self) -> Fault {
+        let Ok(serving) = self.cluster.serving() else {
+            return match self.dice.random_range(0..100) {
+                0..55 => Fault::KillWorkers(1),
+                55..65 => Fault::KillWorkers(2),
+                65..80 => Fault::KillCoordinator,
+                80..94 => Fault::FreezeWorker,
+                _ => Fault::FreezeCoordinator,
+            };
+        };
+        if self.deck.is_empty() {
+            let database = serving.has_database().then_some(Fault::KillDatabase);
+            let all = [Fault::KillWorkers(1), Fault::KillWorkers(2), Fault::KillCoordinator, Fault::KillQueryService];
+            self.deck = all.into_iter().chain([Fault::FreezeWorker]).chain(database).chain(database).collect();
+            self.deck.shuffle(&mut self.dice);
+        }
+        // It was filled just now, if it was empty.
+        self.deck.pop().unwrap_or(Fault::KillWorkers(1))
     }
 
     fn kill_workers(&mut self, count: usize) -> Result<()> {
@@ -264,8 +374,8 @@ impl Running<'_> {
         Ok(())
     }
 
-    fn kill_coordinator(&mut self) -> Result<()> {
-        if self.cluster.is_awake(Member::Coordinator) { self.kill(Member::Coordinator) } else { Ok(()) }
+    fn kill_if_awake(&mut self, victim: Member) -> Result<()> {
+        if self.cluster.is_awake(victim) { self.kill(victim) } else { Ok(()) }
     }
 
     fn kill(&mut self, victim: Member) -> Result<()> {
@@ -273,6 +383,8 @@ impl Running<'_> {
         let (count, longest) = match victim {
             Member::Coordinator => (&mut self.report.coordinator_kills, 1500),
             Member::Worker(_) => (&mut self.report.worker_kills, 4000),
+            Member::QueryService => (&mut self.report.query_kills, 1500),
+            Member::Database => (&mut self.report.database_kills, 3000),
         };
         *count += 1;
         let away = Duration::from_millis(self.dice.random_range(0..longest));

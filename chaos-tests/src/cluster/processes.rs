@@ -6,6 +6,7 @@
 
 use super::{
     rest,
+    serving::{Serving, Store},
     waiting::{PATIENCE, now, pause, wait_for},
 };
 use anyhow::{Context, Result, anyhow, bail, ensure};
@@ -30,6 +31,10 @@ pub enum Member {
     Coordinator,
     /// A worker, by its number.
     Worker(usize),
+    /// The query service over the store.
+    QueryService,
+    /// The store's database, where it is a process.
+    Database,
 }
 
 impl fmt::Display for Member {
@@ -37,6 +42,8 @@ impl fmt::Display for Member {
         match self {
             Member::Coordinator => f.write_str("coordinator"),
             Member::Worker(number) => write!(f, "worker-{number}"),
+            Member::QueryService => f.write_str("query-service"),
+            Member::Database => f.write_str("database"),
         }
     }
 }
@@ -108,6 +115,7 @@ pub struct ClusterProcesses {
     http: String,
     processes: Vec<Process>,
     started: usize,
+    serving: Option<Serving>,
 }
 
 impl ClusterProcesses {
@@ -120,7 +128,7 @@ impl ClusterProcesses {
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
         std::fs::create_dir(folder.path().join("logs"))?;
         let (address, http) = (free_address()?, free_address()?);
-        Ok(ClusterProcesses { settings, folder, address, http, processes: Vec::new(), started: 0 })
+        Ok(ClusterProcesses { settings, folder, address, http, processes: Vec::new(), started: 0, serving: None })
     }
 
     /// A coordinator and so many workers, all registered.
@@ -135,6 +143,27 @@ impl ClusterProcesses {
         }
         cluster.wait_for_workers(workers)?;
         Ok(cluster)
+    }
+
+    /// Serves a store beside the cluster, whether there is anything in it yet or not.
+    ///
+    /// # Errors
+    /// When the query service does not start.
+    pub fn serve(&mut self, store: Store) -> Result<()> {
+        self.serving = Some(Serving::new(store, self.folder.path(), free_address()?));
+        self.start_member(Member::QueryService)
+    }
+
+    /// The store that is served.
+    ///
+    /// # Errors
+    /// When none is.
+    pub fn serving(&self) -> Result<&Serving> {
+        self.serving.as_ref().context("no store is served")
+    }
+
+    fn database(&mut self) -> Result<&mut Store> {
+        self.serving.as_mut().map(|serving| &mut serving.store).context("no store is served")
     }
 
     /// Where tests keep what belongs to this cluster.
@@ -166,12 +195,15 @@ impl ClusterProcesses {
     /// When it does not start, or one of that name runs.
     pub fn start_member_to_crash(&mut self, member: Member, crash_at: Option<&str>) -> Result<()> {
         ensure!(!self.runs(member), "{member} runs already");
+        if member == Member::Database {
+            return self.database()?.start_again();
+        }
         self.processes.retain(|process| process.member != member);
         self.started += 1;
         let stem = self.path("logs").join(format!("{:03}-{member}", self.started));
         let (log, output) = (stem.with_extension("err"), stem.with_extension("out"));
         let mut command = self.weir(&[]);
-        self.add_arguments(&mut command, member);
+        self.add_arguments(&mut command, member)?;
         command.env("WEIR_LOG", "info").stdout(File::create(&output)?).stderr(File::create(&log)?);
         if let Some(point) = crash_at {
             command.env("WEIR_CRASH_AT", point);
@@ -194,7 +226,7 @@ impl ClusterProcesses {
         Ok(())
     }
 
-    fn add_arguments(&self, command: &mut Command, member: Member) {
+    fn add_arguments(&self, command: &mut Command, member: Member) -> Result<()> {
         match member {
             Member::Coordinator => {
                 let timeout = self.settings.heartbeat_timeout.as_millis().to_string();
@@ -205,7 +237,13 @@ impl ClusterProcesses {
             Member::Worker(_) => {
                 command.args(["worker", "--slots", &self.settings.slots.to_string()]);
             }
+            Member::QueryService => {
+                let serving = self.serving()?;
+                command.args(["serve", "--store", &serving.url, "--listen", &serving.address]);
+            }
+            Member::Database => bail!("a database starts by itself"),
         }
+        Ok(())
     }
 
     /// `weir` with these arguments, as a user of this cluster runs it.
@@ -256,6 +294,9 @@ impl ClusterProcesses {
     /// # Errors
     /// When it does not run.
     pub fn kill(&mut self, member: Member) -> Result<()> {
+        if member == Member::Database {
+            return self.database()?.kill();
+        }
         let process = self.running(member)?;
         process.child.kill().with_context(|| format!("cannot kill {member}"))?;
         process.child.wait().with_context(|| format!("cannot wait for {member}"))?;
@@ -302,12 +343,18 @@ impl ClusterProcesses {
 
     /// Whether a process is there, frozen or not.
     pub fn runs(&mut self, member: Member) -> bool {
-        self.running(member).is_ok()
+        match member {
+            Member::Database => self.serving.as_ref().is_some_and(|serving| serving.store.runs()),
+            _ => self.running(member).is_ok(),
+        }
     }
 
     /// Whether a process is there and answers.
     pub fn is_awake(&mut self, member: Member) -> bool {
-        self.running(member).is_ok_and(|process| !process.frozen)
+        match member {
+            Member::Database => self.runs(member),
+            _ => self.running(member).is_ok_and(|process| !process.frozen),
+        }
     }
 
     /// Its process id.

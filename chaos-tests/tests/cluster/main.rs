@@ -4,6 +4,7 @@ mod crash_points;
 mod jobs;
 mod kills;
 mod leases;
+mod serving;
 mod strangers;
 
 use anyhow::Result;
