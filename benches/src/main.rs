@@ -3,7 +3,8 @@
 //! Reading order: [`case`] (what is counted), [`replay`] (who counts it, in which order, and who must agree), [`weir`],
 //! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it). Beside
 //! it: [`cluster`] (one process against several) and [`recovery`] (how long a killed worker is missed), over [`processes`];
-//! and [`upserts`] (how many rows a second a table takes).
+//! and [`upserts`] (how many rows a second a table takes), [`freshness`] (how old a count is when it can be seen) and
+//! [`queries`] (how long questions take).
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
@@ -12,8 +13,12 @@ mod child;
 mod cluster;
 mod duckdb;
 mod flink;
+mod freshness;
+mod http;
 mod input;
+mod latencies;
 mod processes;
+mod queries;
 mod recovery;
 mod replay;
 mod report;
@@ -42,6 +47,10 @@ enum Command {
     Recovery(recovery::RecoveryArguments),
     /// Commit running counts into a table, and measure how many upserts a second it takes
     Upserts(upserts::UpsertsArguments),
+    /// Append clicks to logs, and measure how long it takes until their counts are to be had over HTTP
+    Freshness(freshness::FreshnessArguments),
+    /// Fill a store, and measure how long questions take over HTTP while it is written
+    Queries(queries::QueriesArguments),
 }
 
 fn main() -> ExitCode {
@@ -50,6 +59,8 @@ fn main() -> ExitCode {
         Command::Cluster(arguments) => cluster::cluster(&arguments),
         Command::Recovery(arguments) => recovery::recovery(&arguments).map(|()| true),
         Command::Upserts(arguments) => upserts::upserts(&arguments).map(|()| true),
+        Command::Freshness(arguments) => freshness::freshness(&arguments).map(|()| true),
+        Command::Queries(arguments) => queries::queries(&arguments).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
