@@ -45,7 +45,7 @@ pub struct JobConfig {
     pub without_dedup: bool,
     /// How long minutes are corrected.
     pub allowed_lateness_minutes: i64,
-    /// Whether the counts are kept in a table, too.
+    /// Whether the counts are kept in a table, too; in the `store`, where there is one.
     pub with_table: bool,
     /// URL of a store that is filled too, with running counts.
     pub store: Option<String>,
@@ -172,7 +172,8 @@ impl JobConfig {
             store,
         ]
         .concat();
-        let table = if self.with_table { table::section(output) } else { String::new() };
+        let has_table = self.with_table && self.store.is_none();
+        let table = if has_table { table::section(output) } else { String::new() };
         format!(
             r#"
 [job]
