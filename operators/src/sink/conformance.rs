@@ -40,7 +40,6 @@ pub(super) async fn check_all<S: SinkUnderTest>(new: impl Fn() -> S) {
     subtasks_and_sinks_do_not_meet(&new()).await;
     nothing_makes_no_committable(&new()).await;
     a_sweep_takes_only_what_the_dead_have_left(&new()).await;
-    a_sweep_is_told_of_other_kinds_of_sinks(&new()).await;
     a_reset_starts_afresh(&new()).await;
 }
 
@@ -205,18 +204,6 @@ async fn a_sweep_takes_only_what_the_dead_have_left(target: &impl SinkUnderTest)
     commit(&*committer, &kept, CommitOutcome::Done).await;
     commit(&*committer, &current, CommitOutcome::Done).await;
     assert_eq!((visible(target).await, target.leftovers().await), (numbers(0..20), 0));
-}
-
-async fn a_sweep_is_told_of_other_kinds_of_sinks(target: &impl SinkUnderTest) {
-    let mut dead = target.sink(&context(1, 0));
-    let kept = stage(&mut dead, 0..10, 1).await;
-    stage(&mut dead, 90..99, 2).await;
-    let other = Committable { sink: "sink.of_another_kind".into(), payload: "anything".into(), ..kept[0].clone() };
-    let keep = [vec![other], kept.clone()].concat();
-    let committer = target.committer(JOB, SINK);
-    committer.sweep(&SweepScope { attempt: Attempt(2), keep }).await.unwrap();
-    commit(&*committer, &kept, CommitOutcome::Done).await;
-    assert_eq!((visible(target).await, target.leftovers().await), (numbers(0..10), 0));
 }
 
 async fn a_reset_starts_afresh(target: &impl SinkUnderTest) {
