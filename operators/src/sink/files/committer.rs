@@ -19,7 +19,6 @@ use weir_engine::{
 pub struct FilesCommitter {
     storage: Arc<dyn Storage>,
     naming: Naming,
-    sink: String,
     env: Env,
 }
 
@@ -35,7 +34,7 @@ enum Found {
 impl FilesCommitter {
     /// For the node `sink` of a job.
     pub fn new(storage: Arc<dyn Storage>, job: &str, sink: &str, env: &Env) -> Self {
-        FilesCommitter { storage, naming: Naming::new(job, sink), sink: sink.into(), env: env.clone() }
+        FilesCommitter { storage, naming: Naming::new(job, sink), env: env.clone() }
     }
 
     async fn commit_files(&self, committables: &[Committable]) -> Result<CommitOutcome> {
@@ -112,9 +111,9 @@ impl FilesCommitter {
     }
 
     async fn sweep_older(&self, scope: &SweepScope) -> Result<u64> {
-        // Those of other sinks may be of other kinds.
-        let own = scope.keep.iter().filter(|committable| committable.sink == self.sink);
-        let keep: HashSet<String> = own
+        let keep: HashSet<String> = scope
+            .keep
+            .iter()
             .map(|committable| StagedFile::from_committable(committable).map(|file| file.staged))
             .collect::<Result<_>>()?;
         let mut removed = 0;
