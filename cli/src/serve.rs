@@ -2,7 +2,7 @@
 
 use crate::{failure::Failure, processors, runtime, signals::EndSignals, text};
 use clap::Args;
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
 use weir_engine::env::Env;
 use weir_query::{http, store::Store};
@@ -25,10 +25,10 @@ pub fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         let mut signals = EndSignals::catch()?;
         let store = open_store(&arguments.store)?;
         let listener = listen(&arguments.listen).await?;
-        text::print(&addresses(&listener)?);
+        text::print(&addresses(address(&listener)?));
         let env = Env::from_entropy();
         let ended = async move { signals.next().await };
-        let served = http::serve(listener, http::router(store, env.clone()), env, ended).await;
+        let served = weir_http::serve(Box::new(listener), http::router(store, env.clone()), env, ended).await;
         served.map_err(|error| Failure::failed(format!("cannot serve any more: {error}")))
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -42,14 +42,17 @@ pub fn open_store(url: &str) -> Result<Store, Failure> {
     Store::open(url, connections).map_err(|error| Failure::refused(format!("--store: {error}")))
 }
 
-/// Takes the address of the API and the page.
+/// Takes the address of a port.
 pub async fn listen(address: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address).await.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
 }
 
+/// The address that was taken, with the port that it got.
+pub fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::failed(format!("no address to listen on: {error}")))
+}
+
 /// Where what is, for people.
-pub fn addresses(listener: &TcpListener) -> Result<String, Failure> {
-    let address =
-        listener.local_addr().map_err(|error| Failure::failed(format!("no address to listen on: {error}")))?;
-    Ok(format!("page at http://{address}/, API described at http://{address}/openapi.json\n"))
+pub fn addresses(address: SocketAddr) -> String {
+    format!("page at http://{address}/, API described at http://{address}/openapi.json\n")
 }

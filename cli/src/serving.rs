@@ -2,7 +2,7 @@
 
 use crate::{
     failure::Failure,
-    serve::{addresses, listen, open_store},
+    serve::{self, addresses, listen, open_store},
 };
 use std::{net::SocketAddr, time::Duration};
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
@@ -41,13 +41,12 @@ impl Serving {
             .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
         let (store, listener) =
             runtime.block_on(async { Ok::<_, Failure>((open_store(&url)?, listen(address).await?)) })?;
-        eprint!("{}", addresses(&listener)?);
-        let address =
-            listener.local_addr().map_err(|error| Failure::failed(format!("no address to listen on: {error}")))?;
+        let address = serve::address(&listener)?;
+        eprint!("{}", addresses(address));
         let router = http::router(store.clone(), env.clone());
-        let serve = http::serve(listener, router, env.clone(), std::future::pending());
+        let serving = weir_http::serve(Box::new(listener), router, env.clone(), std::future::pending());
         runtime.spawn(async move {
-            if let Err(error) = serve.await {
+            if let Err(error) = serving.await {
                 tracing::error!(%error, "cannot answer queries any more");
             }
         });

@@ -2,6 +2,7 @@
 
 use std::{fmt, time::Duration};
 use weir_engine::{checkpoint::OpenStore, env::Env, task::Observers};
+use weir_http::TrustedHosts;
 use weir_proto::net::SharedNetwork;
 
 /// What an operator of a cluster sets.
@@ -27,6 +28,8 @@ pub struct CoordinatorSettings {
     pub cancel_timeout: Duration,
     /// When to try again, and when not any more.
     pub restart: RestartPolicy,
+    /// Names by which a browser may come to the page and ask for actions, besides addresses and `localhost`.
+    pub trusted_hosts: TrustedHosts,
 }
 
 /// When a failed job is started again.
@@ -59,6 +62,7 @@ impl Default for CoordinatorSettings {
             deploy_timeout: Duration::from_secs(600),
             cancel_timeout: Duration::from_secs(3),
             restart: RestartPolicy::default(),
+            trusted_hosts: TrustedHosts::default(),
         }
     }
 }

@@ -118,9 +118,9 @@ impl Coordinator {
 
     async fn serve_http(&self, listener: Option<Box<dyn Listener>>, actions: mpsc::Sender<Action>) -> Result<()> {
         let Some(listener) = listener else { return std::future::pending().await };
-        let router = http::router(self.board.clone(), actions);
+        let router = http::router(self.board.clone(), actions, self.context.settings.trusted_hosts.clone());
         let env = self.context.components.env.clone();
-        let served = http::serve(listener, router, env, std::future::pending()).await;
+        let served = weir_http::serve(listener, router, env, std::future::pending()).await;
         served.map_err(|error| EngineError::io(format!("the coordinator's HTTP port: {error}")))
     }
 

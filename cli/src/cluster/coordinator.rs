@@ -9,6 +9,7 @@ use weir_coordinator::{
     metadata::{Metadata, MetadataSettings, open_file},
 };
 use weir_engine::task::Observers;
+use weir_http::TrustedHosts;
 use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
 
 /// Arguments of `weir coordinator`.
@@ -26,6 +27,10 @@ pub struct CoordinatorArguments {
     /// Where its page, REST and metrics are
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7071")]
     http: String,
+    /// A name by which browsers come to its page, where that is not the one in --http, as behind a proxy; only those who come by
+    /// a known name, an address or localhost may stop jobs there
+    #[arg(long, value_name = "NAME")]
+    allowed_host: Vec<String>,
     /// The number of this coordinator among its peers
     #[arg(long, value_name = "N", default_value_t = 1)]
     node_id: u64,
@@ -80,12 +85,19 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
+        trusted_hosts: trusted_hosts(arguments),
         ..CoordinatorSettings::default()
     };
     let components = CoordinatorComponents { open_store: open_store(), network, env, observers: Observers::default() };
     text::print(&format!("listening on {}, page at http://{}/\n", listener.address(), http.address()));
     let coordinator = Coordinator::new(settings, components, Arc::new(metadata), arguments.node_id);
     Ok(coordinator.run(listener, Some(http)).await?)
+}
+
+/// Whoever chose the address to listen on knows the name in it.
+fn trusted_hosts(arguments: &CoordinatorArguments) -> TrustedHosts {
+    let own = arguments.http.rsplit_once(':').map_or(arguments.http.as_str(), |(host, _)| host);
+    TrustedHosts::new(arguments.allowed_host.iter().cloned().chain([own.to_string()]))
 }
 
 fn peers(arguments: &CoordinatorArguments, own: &str) -> Result<BTreeMap<u64, String>, Failure> {

@@ -1,8 +1,14 @@
 //! The last reconciliation as metrics for Prometheus.
 
-use crate::failure::Failure;
-use axum::{Router, http::header::CONTENT_TYPE, routing::get};
-use std::sync::{Arc, Mutex, PoisonError};
+use crate::{failure::Failure, serve};
+use axum::{Router, routing::get};
+use prometheus_client::registry::Registry;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+use weir_engine::env::Env;
+use weir_http::metrics::{Families, Sample, answer, register};
 use weir_recalculation::reconcile::Report;
 
 /// What is served. Cheap to clone.
@@ -40,40 +46,42 @@ impl Metrics {
     }
 
     /// Serves them, beside everything else; gives the address.
-    pub async fn serve(&self, address: &str) -> Result<String, Failure> {
-        let failed = |error: std::io::Error| Failure::failed(format!("cannot listen at {address}: {error}"));
-        let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
-        let bound = listener.local_addr().map_err(failed)?;
+    pub async fn serve(&self, address: &str, env: &Env) -> Result<String, Failure> {
+        let listener = serve::listen(address).await?;
+        let bound = serve::address(&listener)?;
         let metrics = self.clone();
-        let content = [(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-        let router = Router::new().route("/metrics", get(move || async move { (content, metrics.text()) }));
+        let router = Router::new().route("/metrics", get(move || async move { answer(&metrics.registry()) }));
+        let serving = weir_http::serve(Box::new(listener), router, env.clone(), std::future::pending());
         tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, router).await {
+            if let Err(error) = serving.await {
                 tracing::error!(%error, "metrics are not served any more");
             }
         });
         Ok(bound.to_string())
     }
 
-    fn text(&self) -> String {
+    fn registry(&self) -> Registry {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let mut text = String::new();
-        let mut add = |name: &str, kind: &str, help: &str, value: Option<String>| {
-            let Some(value) = value else { return };
-            let labels = if last.job.is_empty() { String::new() } else { format!("{{job=\"{}\"}}", last.job) };
-            text.push_str(&format!("# HELP {name} {help}\n# TYPE {name} {kind}\n{name}{labels} {value}\n"));
-        };
-        let seconds = last.made_at_ms.map(|ms| format!("{}.{:03}", ms.div_euclid(1_000), ms.rem_euclid(1_000)));
-        let made = last.made_at_ms.is_some();
-        let help = "When the last reconciliation was made, in seconds since 1970.";
-        add("weir_reconcile_last_run_timestamp", "gauge", help, seconds);
-        let help = "Counts that are the same in store and archive.";
-        add("weir_reconcile_matching", "gauge", help, made.then(|| last.matching.to_string()));
-        let help = "Counts that differ between store and archive.";
-        add("weir_reconcile_differing", "gauge", help, made.then(|| last.differing.to_string()));
-        let help = "Reconciliations that could not be made.";
-        add("weir_reconcile_failures_total", "counter", help, Some(last.failures.to_string()));
-        text
+        let mut registry = Registry::default();
+        register(&mut registry, move |families| last.write(families));
+        registry
+    }
+}
+
+impl Last {
+    fn write(&self, families: &mut Families<'_>) -> fmt::Result {
+        let labels = if self.job.is_empty() { Vec::new() } else { vec![("job", &self.job)] };
+        let sample = |value: f64| [Sample::new(labels.clone(), value)];
+        if let Some(made_at_ms) = self.made_at_ms {
+            let help = "When the last reconciliation was made, in seconds since 1970";
+            families.gauge("weir_reconcile_last_run_timestamp", help, sample(made_at_ms as f64 / 1000.0))?;
+            let help = "Counts that are the same in store and archive";
+            families.gauge("weir_reconcile_matching", help, sample(self.matching as f64))?;
+            let help = "Counts that differ between store and archive";
+            families.gauge("weir_reconcile_differing", help, sample(self.differing as f64))?;
+        }
+        let help = "Reconciliations that could not be made";
+        families.counter("weir_reconcile_failures", help, [Sample::new(labels.clone(), self.failures)])
     }
 }
 
@@ -81,19 +89,23 @@ impl Metrics {
 mod tests {
     use super::*;
 
+    fn text(metrics: &Metrics) -> String {
+        weir_http::metrics::text(&metrics.registry()).unwrap()
+    }
+
     #[test]
     fn nothing_is_claimed_before_the_first_comparison() {
         let metrics = Metrics::default();
-        assert!(!metrics.text().contains("matching") && metrics.is_first());
+        assert!(!text(&metrics).contains("matching") && metrics.is_first());
         metrics.failed();
-        assert!(metrics.text().contains("weir_reconcile_failures_total 1\n"), "{}", metrics.text());
-        let report = Report { job: "ad-click".into(), matching: 7, differing: 2, ..Report::default() };
+        assert!(text(&metrics).contains("weir_reconcile_failures_total 1\n"), "{}", text(&metrics));
+        let report = Report { job: "ad \"click\"".into(), matching: 7, differing: 2, ..Report::default() };
         metrics.compared(&report, 1_646_352_000_250);
-        let text = metrics.text();
+        let text = text(&metrics);
         for line in [
-            "weir_reconcile_last_run_timestamp{job=\"ad-click\"} 1646352000.250\n",
-            "weir_reconcile_matching{job=\"ad-click\"} 7\n",
-            "weir_reconcile_differing{job=\"ad-click\"} 2\n",
+            "weir_reconcile_last_run_timestamp{job=\"ad \\\"click\\\"\"} 1646352000.25\n",
+            "weir_reconcile_matching{job=\"ad \\\"click\\\"\"} 7.0\n",
+            "weir_reconcile_differing{job=\"ad \\\"click\\\"\"} 2.0\n",
         ] {
             assert!(text.contains(line), "{text}");
         }

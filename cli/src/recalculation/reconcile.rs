@@ -99,7 +99,7 @@ async fn again_and_again(
 ) -> Result<(), Failure> {
     let metrics = Metrics::default();
     if let Some(address) = &arguments.listen {
-        let address = metrics.serve(address).await?;
+        let address = metrics.serve(address, env).await?;
         eprintln!("metrics at http://{address}/metrics");
     }
     let compare = async {

@@ -1,9 +1,8 @@
 //! The REST interface, `/api/v1`, and its OpenAPI document, which is made from the handlers' own descriptions.
 
-use super::{Action, Doors, Problem, Refusal};
+use super::{Action, Doors, Refusal};
 use crate::status::{CheckpointTotals, CheckpointView, ClusterStatus, JobStatus, JobSummary, Snapshot, WorkerStatus};
 use axum::{
-    Json,
     extract::{
         Path, Query, State,
         rejection::{PathRejection, QueryRejection},
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use utoipa::{OpenApi, ToSchema};
 use utoipa_axum::{router::OpenApiRouter, routes};
+use weir_http::{JsonLine, Problem};
 
 /// So many known jobs are named when an unknown one was asked for.
 const NAMED_JOBS: usize = 20;
@@ -31,16 +31,19 @@ const NAMED_JOBS: usize = 20;
 )]
 struct Document;
 
-/// The routes, with their description.
-pub(super) fn routes() -> OpenApiRouter<Doors> {
+/// What shows something, with its description.
+pub(super) fn reading() -> OpenApiRouter<Doors> {
     OpenApiRouter::with_openapi(Document::openapi())
         .routes(routes!(cluster))
         .routes(routes!(workers))
         .routes(routes!(jobs))
         .routes(routes!(job))
         .routes(routes!(checkpoints))
-        .routes(routes!(cancel))
-        .routes(routes!(stop))
+}
+
+/// What changes something, with its description.
+pub(super) fn actions() -> OpenApiRouter<Doors> {
+    OpenApiRouter::new().routes(routes!(cancel)).routes(routes!(stop))
 }
 
 /// All workers.
@@ -83,19 +86,19 @@ struct Accepted {
 /// The cluster: coordinator, workers, and each job in one line.
 #[utoipa::path(get, path = "/api/v1/cluster", tag = "cluster", responses((status = 200, body = ClusterStatus)))]
 async fn cluster(State(doors): State<Doors>) -> Response {
-    Json(&doors.board.newest().cluster).into_response()
+    JsonLine(&doors.board.newest().cluster).into_response()
 }
 
 /// All workers that the coordinator knows.
 #[utoipa::path(get, path = "/api/v1/workers", tag = "cluster", responses((status = 200, body = Workers)))]
 async fn workers(State(doors): State<Doors>) -> Response {
-    Json(Workers { workers: doors.board.newest().cluster.workers.clone() }).into_response()
+    JsonLine(Workers { workers: doors.board.newest().cluster.workers.clone() }).into_response()
 }
 
 /// All jobs, each in one line.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", responses((status = 200, body = Jobs)))]
 async fn jobs(State(doors): State<Doors>) -> Response {
-    Json(Jobs { jobs: doors.board.newest().cluster.jobs.clone() }).into_response()
+    JsonLine(Jobs { jobs: doors.board.newest().cluster.jobs.clone() }).into_response()
 }
 
 /// Everything about a job.
@@ -112,7 +115,7 @@ async fn jobs(State(doors): State<Doors>) -> Response {
 async fn job(State(doors): State<Doors>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let id = job_id(id)?;
     let snapshot = doors.board.newest();
-    Ok(Json(find(&snapshot, &id)?).into_response())
+    Ok(JsonLine(find(&snapshot, &id)?).into_response())
 }
 
 /// The newest checkpoints of a job, with duration and size.
@@ -136,7 +139,7 @@ async fn checkpoints(State(doors): State<Doors>, id: Result<Path<String>, PathRe
         totals: job.checkpoint_totals,
         committed: job.committed,
     };
-    Ok(Json(shown).into_response())
+    Ok(JsonLine(shown).into_response())
 }
 
 /// Ends a job at once, as it stands: results after its last checkpoint are dropped.
@@ -229,7 +232,7 @@ async fn ask(
     let (reply, answer) = oneshot::channel();
     doors.actions.send(action(reply)).await.map_err(|_| stopping())?;
     match answer.await.map_err(|_| stopping())? {
-        Ok(()) => Ok((StatusCode::ACCEPTED, Json(Accepted { job, action: name.into() })).into_response()),
+        Ok(()) => Ok((StatusCode::ACCEPTED, JsonLine(Accepted { job, action: name.into() })).into_response()),
         Err(Refusal::UnknownJob) => Err(unknown_job(&doors.board.newest(), &job)),
         Err(Refusal::Conflict(why)) => Err(Problem::conflict(why)),
         Err(Refusal::Unavailable(why)) => Err(Problem::unavailable(why)),

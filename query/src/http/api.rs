@@ -1,14 +1,14 @@
 //! The query API, `/v1`, and its OpenAPI document, which is made from the handlers' own descriptions.
 
 use super::{
-    Problem, Service,
+    Service,
     answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, Reconciliations, seconds},
-    json_line::JsonLine,
     parameters::{MOST_ADS, MOST_RANGE_MINUTES, MOST_WINDOW_MINUTES, Parameters, USUAL_ADS},
 };
 use axum::extract::{Path, RawQuery, State, rejection::PathRejection};
 use utoipa::OpenApi;
 use utoipa_axum::{router::OpenApiRouter, routes};
+use weir_http::{JsonLine, Problem};
 
 #[derive(OpenApi)]
 #[openapi(

@@ -4,32 +4,22 @@
 
 mod answers;
 mod api;
-mod headers;
-mod json_line;
 mod metrics;
 mod page;
 mod parameters;
-mod problem;
-mod server;
 
 #[cfg(test)]
 mod tests;
 
-pub use problem::Problem;
-pub use server::serve;
-
-use crate::store::Store;
-use axum::{
-    Router,
-    extract::State,
-    http::{Method, Uri},
-    middleware,
-    response::{IntoResponse, Response},
-    routing::get,
-};
+use crate::store::{Store, StoreError};
+use axum::{Router, extract::State, middleware, response::Response, routing::get};
 use metrics::Metrics;
 use std::sync::Arc;
 use weir_engine::env::Env;
+use weir_http::{JsonLine, Problem};
+
+/// Where the OpenAPI document is.
+const DOCUMENT: &str = "/openapi.json";
 
 /// What the handlers share.
 #[derive(Clone, Debug)]
@@ -43,14 +33,12 @@ struct Service {
 pub fn router(store: Store, env: Env) -> Router {
     let service = Service { store, env, metrics: Arc::new(Metrics::new()) };
     let (api, document) = api::routes().split_for_parts();
-    let document = axum::Json(document);
-    api.route("/openapi.json", get(|| async { document }))
-        .route("/healthz", get(|| async { "ok\n" }))
+    let document = JsonLine(document);
+    let own = api
+        .route(DOCUMENT, get(|| async { document }))
         .route("/metrics", get(scrape))
-        .merge(page::routes())
-        .fallback(not_found)
-        .method_not_allowed_fallback(method_not_allowed)
-        .layer(middleware::map_response(headers::add_headers))
+        .merge(weir_http::page::routes(&page::FILES));
+    weir_http::complete(own, DOCUMENT)
         .layer(middleware::from_fn_with_state(service.clone(), metrics::measure))
         .with_state(service)
 }
@@ -59,11 +47,17 @@ async fn scrape(State(service): State<Service>) -> Response {
     metrics::scrape(&service).await
 }
 
-async fn not_found(uri: Uri) -> Response {
-    let detail = format!("there is nothing at '{}'; what there is, /openapi.json says", uri.path());
-    Problem::not_found(detail).into_response()
-}
-
-async fn method_not_allowed(method: Method, uri: Uri) -> Response {
-    Problem::method_not_allowed(format!("'{}' does not take {method}", uri.path())).into_response()
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        match &error {
+            StoreError::NothingYet(_) | StoreError::Unavailable(_) | StoreError::Address(_) => {
+                tracing::debug!(%error, "no answer from the store");
+                Problem::unavailable(error.to_string())
+            }
+            StoreError::UnknownFilter { .. }
+            | StoreError::Cut { .. }
+            | StoreError::RolledUp { .. }
+            | StoreError::TooLong { .. } => Problem::bad_request(error.to_string()),
+        }
+    }
 }

@@ -2,9 +2,9 @@
 //!
 //! Every mistake is told with what would be right: a name that nobody knows, one that is there twice, a number that is none.
 
-use super::Problem;
 use crate::store::{MINUTE_MS, Range};
 use std::{collections::BTreeMap, ops::RangeInclusive};
+use weir_http::Problem;
 
 /// Moments in Unix seconds: up to the year 9999.
 pub(super) const MOMENTS: RangeInclusive<i64> = 0..=253_402_300_740;

@@ -1,11 +1,9 @@
 //! Metrics of jobs, their operators and their subtasks. Their label is `job_id`: `job` is what Prometheus calls its own target.
 
-use super::{
-    family::{Families, Sample},
-    seconds,
-};
+use super::seconds;
 use crate::status::{CheckpointView, END_OF_TIME_MS, JobStatus, OperatorView, Snapshot, SubtaskView};
 use std::fmt;
+use weir_http::metrics::{Families, Sample};
 
 pub(super) fn jobs(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     state(families, snapshot)?;

@@ -1,28 +1,17 @@
-//! `/metrics`: the board in the OpenMetrics text form that Prometheus reads.
+//! `/metrics`: the board.
 //!
 //! Nothing is counted here: every scrape writes down the newest snapshot. What is counted since an attempt or a process
 //! began falls back to 0 with it, which is what a counter may do.
 
-mod family;
 mod job;
 mod worker;
 
 use super::Doors;
 use crate::status::{CoordinatorStatus, Snapshot};
-use axum::{
-    extract::State,
-    http::{StatusCode, header::CONTENT_TYPE},
-    response::{IntoResponse, Response},
-};
-use family::{Families, Sample};
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, text},
-    registry::Registry,
-};
+use axum::{extract::State, response::Response};
+use prometheus_client::registry::Registry;
 use std::{collections::BTreeMap, fmt, sync::Arc};
-
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+use weir_http::metrics::{Families, Sample, answer, register};
 
 /// All states of a job, so that those which no job is in are shown with 0.
 const JOB_STATES: [&str; 10] = [
@@ -39,33 +28,19 @@ const JOB_STATES: [&str; 10] = [
 ];
 
 pub(super) async fn metrics(State(doors): State<Doors>) -> Response {
-    match as_text(doors.board.newest()) {
-        Ok(text) => ([(CONTENT_TYPE, OPEN_METRICS)], text).into_response(),
-        // Writing into memory fails only when something cannot be formatted.
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("cannot write metrics: {error}\n")).into_response(),
-    }
+    answer(&registry(doors.board.newest()))
 }
 
 /// A snapshot as metrics.
-pub(super) fn as_text(snapshot: Arc<Snapshot>) -> Result<String, fmt::Error> {
+pub(super) fn registry(snapshot: Arc<Snapshot>) -> Registry {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(SnapshotMetrics(snapshot)));
-    let mut out = String::new();
-    text::encode(&mut out, &registry)?;
-    Ok(out)
-}
-
-#[derive(Debug)]
-struct SnapshotMetrics(Arc<Snapshot>);
-
-impl Collector for SnapshotMetrics {
-    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
-        let mut families = Families::new(encoder);
-        coordinator(&mut families, &self.0.cluster.coordinator)?;
-        worker::workers(&mut families, &self.0.cluster.workers)?;
-        job_states(&mut families, &self.0)?;
-        job::jobs(&mut families, &self.0)
-    }
+    register(&mut registry, move |families| {
+        coordinator(families, &snapshot.cluster.coordinator)?;
+        worker::workers(families, &snapshot.cluster.workers)?;
+        job_states(families, &snapshot)?;
+        job::jobs(families, &snapshot)
+    });
+    registry
 }
 
 fn coordinator(families: &mut Families, coordinator: &CoordinatorStatus) -> fmt::Result {

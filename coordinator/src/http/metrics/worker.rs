@@ -1,8 +1,8 @@
 //! Metrics of workers.
 
-use super::family::{Families, Sample};
 use crate::status::WorkerStatus;
 use std::fmt;
+use weir_http::metrics::{Families, Sample};
 
 pub(super) fn workers(families: &mut Families, workers: &[WorkerStatus]) -> fmt::Result {
     let each = |value: fn(&WorkerStatus) -> f64| {

@@ -1,11 +1,12 @@
 //! The metrics: whether the text follows the OpenMetrics grammar, and whether it says what the board says.
 
-use super::{fixture, get, serve_snapshot};
-use crate::{http::metrics::as_text, status::Snapshot};
+use super::{fixture, serve_snapshot};
+use crate::{http::metrics::registry, status::Snapshot};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
 };
+use weir_http::{metrics::text, testing::get};
 
 type Labels = BTreeMap<String, String>;
 
@@ -143,7 +144,7 @@ async fn they_say_what_the_board_says() {
 
 #[tokio::test]
 async fn a_watermark_that_is_not_there_or_at_its_end_has_no_lag() {
-    let samples = parse(&as_text(Arc::new(fixture::snapshot())).unwrap()).unwrap();
+    let samples = parse(&text(&registry(Arc::new(fixture::snapshot()))).unwrap()).unwrap();
     for job in ["talkingdata", "backfill-2025-10"] {
         let labels = [("job_id", job), ("operator", "source.clicks")];
         assert_eq!(of(&samples, "weir_operator_watermark_lag_seconds", &labels), None, "{job}");
@@ -153,13 +154,13 @@ async fn a_watermark_that_is_not_there_or_at_its_end_has_no_lag() {
 
 #[test]
 fn hostile_names_stay_within_their_quotes() {
-    let samples = parse(&as_text(Arc::new(fixture::hostile_snapshot())).unwrap()).unwrap();
+    let samples = parse(&text(&registry(Arc::new(fixture::hostile_snapshot()))).unwrap()).unwrap();
     assert_eq!(of(&samples, "weir_job_restarts_total", &[("job_id", fixture::HOSTILE)]), Some(2.0));
 }
 
 #[test]
 fn an_empty_cluster_has_metrics_too() {
-    let samples = parse(&as_text(Arc::new(Snapshot::default())).unwrap()).unwrap();
+    let samples = parse(&text(&registry(Arc::new(Snapshot::default()))).unwrap()).unwrap();
     assert_eq!(of(&samples, "weir_jobs", &[("state", "RUNNING")]), Some(0.0));
 }
 

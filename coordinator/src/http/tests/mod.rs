@@ -9,30 +9,12 @@ mod schema;
 
 use super::{Action, Refusal, router};
 use crate::status::{Snapshot, StatusBoard};
-use axum::{
-    Router,
-    body::{Body, to_bytes},
-    http::{HeaderMap, Request, StatusCode},
-};
+use axum::{Router, body::Body, http::Request};
 use tokio::sync::mpsc;
-use tower::ServiceExt;
-
-/// An answer, read to its end.
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    text: String,
-}
-
-impl Answer {
-    fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.text).unwrap_or_else(|error| panic!("not JSON: {error}: {}", self.text))
-    }
-
-    fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
-    }
-}
+use weir_http::{
+    TrustedHosts,
+    testing::{Answer, send},
+};
 
 /// The routes over a snapshot; every action is answered as `decide` says.
 fn serve_snapshot(
@@ -49,18 +31,7 @@ fn serve_snapshot(
             let _ = reply.send(answer);
         }
     });
-    router(StatusBoard::new(snapshot), actions)
-}
-
-async fn send(router: &Router, request: Request<Body>) -> Answer {
-    let response = router.clone().oneshot(request).await.expect("a router does not fail");
-    let (parts, body) = response.into_parts();
-    let body = to_bytes(body, 1 << 24).await.unwrap();
-    Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(body.to_vec()).unwrap() }
-}
-
-async fn get(router: &Router, path: &str) -> Answer {
-    send(router, Request::get(path).body(Body::empty()).unwrap()).await
+    router(StatusBoard::new(snapshot), actions, TrustedHosts::default())
 }
 
 async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {

@@ -1,8 +1,9 @@
 //! The OpenAPI document: complete, whole in itself, and true.
 
-use super::{Answer, fixture, get, post, schema, serve_snapshot};
+use super::{fixture, post, schema, serve_snapshot};
 use crate::{http::Refusal, status::Snapshot};
 use serde_json::Value;
+use weir_http::testing::{Answer, get};
 
 const OURS: &[(&str, &str)] = &[("x-weir-request", "1")];
 

@@ -1,29 +1,25 @@
 //! REST: what is shown, what can be asked for, and how it is refused.
 
-use super::{fixture, get, post, serve_snapshot};
+use super::{fixture, post, serve_snapshot};
 use crate::{
-    http::{Problem, Refusal, router},
+    http::{Refusal, router},
     status::{ClusterStatus, JobStatus, Snapshot, StatusBoard},
 };
 use axum::http::StatusCode;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
+use weir_http::{
+    TrustedHosts,
+    testing::{check_headers, get, send},
+};
 
 const OURS: &[(&str, &str)] = &[("x-weir-request", "1")];
-
-fn problem(answer: &super::Answer) -> Problem {
-    assert_eq!(answer.header("content-type"), "application/problem+json");
-    let problem: Problem = serde_json::from_str(&answer.text).unwrap();
-    assert_eq!(problem.status, answer.status.as_u16());
-    assert_eq!(problem.kind, "about:blank");
-    problem
-}
 
 #[tokio::test]
 async fn what_is_published_is_served() {
     let board = StatusBoard::default();
     let (actions, _asked) = mpsc::channel(1);
-    let router = router(board.clone(), actions);
+    let router = router(board.clone(), actions, TrustedHosts::default());
     let empty: ClusterStatus = serde_json::from_str(&get(&router, "/api/v1/cluster").await.text).unwrap();
     assert!(empty.jobs.is_empty());
 
@@ -51,22 +47,22 @@ async fn an_unknown_job_is_answered_with_the_known_ones() {
     for path in ["/api/v1/jobs/ad-clik", "/api/v1/jobs/ad-clik/checkpoints"] {
         let answer = get(&router, path).await;
         assert_eq!(answer.status, StatusCode::NOT_FOUND);
-        let detail = problem(&answer).detail;
+        let detail = answer.problem().detail;
         assert_eq!(detail, "there is no job 'ad-clik'; there are: ad-click, backfill-2025-10, revenue, talkingdata");
     }
     let answer = post(&router, "/api/v1/jobs/ad-clik/cancel", OURS).await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert!(problem(&answer).detail.contains("ad-click, "));
+    assert!(answer.problem().detail.contains("ad-click, "));
 
     let empty = serve_snapshot(Snapshot::default(), |_, _| Ok(()));
-    assert_eq!(problem(&get(&empty, "/api/v1/jobs/x").await).detail, "there is no job 'x'; there are no jobs");
+    assert_eq!(get(&empty, "/api/v1/jobs/x").await.problem().detail, "there is no job 'x'; there are no jobs");
 }
 
 #[tokio::test]
 async fn only_some_of_many_jobs_are_named() {
     let jobs = (0..50).map(|n| JobStatus { id: format!("job-{n:02}"), ..JobStatus::default() });
     let router = serve_snapshot(Snapshot::new(0, Default::default(), vec![], jobs), |_, _| Ok(()));
-    let detail = problem(&get(&router, "/api/v1/jobs/x").await).detail;
+    let detail = get(&router, "/api/v1/jobs/x").await.problem().detail;
     assert!(detail.ends_with("job-18, job-19 and 30 more"), "{detail}");
 }
 
@@ -79,7 +75,7 @@ async fn an_id_that_needs_escaping_is_found_and_a_broken_one_refused() {
 
     let answer = get(&router, "/api/v1/jobs/%FF").await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(problem(&answer).detail.contains("unreadable"));
+    assert!(answer.problem().detail.contains("unreadable"));
 }
 
 #[tokio::test]
@@ -87,11 +83,11 @@ async fn wrong_paths_and_methods_are_problems() {
     let router = serve_snapshot(fixture::snapshot(), |_, _| Ok(()));
     let answer = get(&router, "/api/v2/jobs").await;
     assert_eq!(answer.status, StatusCode::NOT_FOUND);
-    assert!(problem(&answer).detail.contains("/api/v2/jobs"));
+    assert!(answer.problem().detail.contains("/api/v2/jobs"));
 
     let answer = post(&router, "/api/v1/jobs", OURS).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(problem(&answer).detail, "'/api/v1/jobs' does not take POST");
+    assert_eq!(answer.problem().detail, "'/api/v1/jobs' does not take POST");
     assert!(answer.header("allow").contains("GET"), "{:?}", answer.headers);
     let answer = get(&router, "/api/v1/jobs/ad-click/cancel").await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
@@ -122,14 +118,14 @@ async fn actions_go_out_and_their_answers_come_back() {
 
     let answer = post(&router, "/api/v1/jobs/revenue/cancel", OURS).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
-    assert_eq!(problem(&answer).detail, "job 'revenue' has FAILED; there is nothing to cancel");
+    assert_eq!(answer.problem().detail, "job 'revenue' has FAILED; there is nothing to cancel");
     let answer = post(&router, "/api/v1/jobs/talkingdata/stop", OURS).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 
     let before = asked.lock().unwrap().len();
     let answer = post(&router, "/api/v1/jobs/ad-click/stop?drain=maybe", OURS).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(problem(&answer).detail.contains("`drain` is true or false"), "{}", answer.text);
+    assert!(answer.problem().detail.contains("`drain` is true or false"), "{}", answer.text);
     assert_eq!(asked.lock().unwrap().len(), before, "what makes no sense goes nowhere");
 }
 
@@ -137,27 +133,30 @@ async fn actions_go_out_and_their_answers_come_back() {
 async fn nobody_to_act_is_said() {
     let (actions, asked) = mpsc::channel(1);
     drop(asked);
-    let router = router(StatusBoard::new(fixture::snapshot()), actions);
+    let router = router(StatusBoard::new(fixture::snapshot()), actions, TrustedHosts::default());
     let answer = post(&router, "/api/v1/jobs/ad-click/cancel", OURS).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
-    problem(&answer);
+    answer.problem();
 }
 
 #[tokio::test]
 async fn a_foreign_page_can_ask_for_nothing() {
     let router = serve_snapshot(fixture::snapshot(), |job, _| panic!("somebody ended {job}"));
     // What a browser sends for a form, or for a fetch that it does not ask about first.
-    let foreign: [&[(&str, &str)]; 5] = [
+    let foreign: [&[(&str, &str)]; 6] = [
         &[],
         &[("content-type", "text/plain")],
         &[("content-type", "application/x-www-form-urlencoded"), ("origin", "https://elsewhere.example")],
         &[("content-type", "multipart/form-data; boundary=application/json")],
         &[("x-weir-request", "1"), ("sec-fetch-site", "cross-site")],
+        // A page whose name was made to mean this machine.
+        &[("x-weir-request", "1"), ("origin", "http://evil.example:7071"), ("host", "evil.example:7071")],
     ];
     for headers in foreign {
         let answer = post(&router, "/api/v1/jobs/ad-click/cancel", headers).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN, "{headers:?}");
-        assert!(problem(&answer).detail.contains("x-weir-request"));
+        let detail = answer.problem().detail;
+        assert!(detail.contains("x-weir-request") || detail.contains("--allowed-host evil.example"), "{detail}");
     }
     let asks_first = axum::http::Request::builder()
         .method("OPTIONS")
@@ -167,18 +166,19 @@ async fn a_foreign_page_can_ask_for_nothing() {
         .header("access-control-request-headers", "x-weir-request")
         .body(axum::body::Body::empty())
         .unwrap();
-    let answer = super::send(&router, asks_first).await;
+    let answer = send(&router, asks_first).await;
     assert!(!answer.headers.keys().any(|name| name.as_str().starts_with("access-control")), "{:?}", answer.headers);
 }
 
 #[tokio::test]
 async fn each_of_our_marks_is_enough() {
     let router = serve_snapshot(fixture::snapshot(), |_, _| Ok(()));
-    let ours: [&[(&str, &str)]; 4] = [
+    let ours: [&[(&str, &str)]; 5] = [
         &[("x-weir-request", "1")],
         &[("content-type", "application/json")],
         &[("content-type", "Application/JSON; charset=utf-8")],
         &[("x-weir-request", "1"), ("sec-fetch-site", "same-origin")],
+        &[("x-weir-request", "1"), ("origin", "http://127.0.0.1:7071"), ("host", "127.0.0.1:7071")],
     ];
     for headers in ours {
         let answer = post(&router, "/api/v1/jobs/ad-click/cancel", headers).await;
@@ -189,11 +189,5 @@ async fn each_of_our_marks_is_enough() {
 #[tokio::test]
 async fn every_answer_bears_the_headers_that_keep_strangers_out() {
     let router = serve_snapshot(fixture::snapshot(), |_, _| Ok(()));
-    for path in ["/", "/page/main.js", "/api/v1/cluster", "/metrics", "/nothing"] {
-        let answer = get(&router, path).await;
-        assert!(answer.header("content-security-policy").starts_with("default-src 'none'; script-src 'self';"));
-        assert_eq!(answer.header("x-content-type-options"), "nosniff");
-        assert_eq!(answer.header("cache-control"), "no-store");
-        assert!(!answer.headers.contains_key("access-control-allow-origin"));
-    }
+    check_headers(&router, &["/", "/page/main.js", "/api/v1/cluster", "/metrics", "/nothing"]).await;
 }

@@ -1,7 +1,8 @@
 //! What Prometheus is told.
 
-use super::{at, clicks, get};
+use super::{at, clicks};
 use crate::store::{Store, tests::fixture::MARCH};
+use weir_http::testing::get;
 
 #[tokio::test]
 async fn requests_and_the_store_are_measured() {

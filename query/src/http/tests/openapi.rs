@@ -1,8 +1,9 @@
 //! The OpenAPI document: complete, whole in itself, explained. That answers are as it says, the fuzzer checks.
 
-use super::{at, clicks, get};
+use super::{at, clicks};
 use crate::store::tests::fixture::MARCH;
 use serde_json::Value;
+use weir_http::testing::get;
 
 async fn document() -> Value {
     let fixture = clicks().await;

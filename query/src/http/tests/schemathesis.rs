@@ -2,10 +2,11 @@
 //!
 //! Where no `st` is on the path (`pip install schemathesis`), nor one named by `WEIR_SCHEMATHESIS`, this says so and passes.
 
-use super::{at, clicks, start};
+use super::{at, clicks};
 use crate::store::tests::fixture::MARCH;
 use std::{ffi::OsString, process::Stdio, time::Duration};
 use tokio::process::Command;
+use weir_http::testing::start;
 
 /// A run that has not come to an end by then never will.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -10,8 +10,8 @@ use axum::{
 use serde::Serialize;
 
 /// An answer in JSON, and a line's end.
-#[derive(Debug)]
-pub(super) struct JsonLine<T>(pub T);
+#[derive(Clone, Debug)]
+pub struct JsonLine<T>(pub T);
 
 impl<T: Serialize> IntoResponse for JsonLine<T> {
     fn into_response(self) -> Response {

@@ -1,7 +1,6 @@
 //! Errors as problem details (RFC 9457): for programs by status, for people by `detail`.
 
-use super::json_line::JsonLine;
-use crate::store::StoreError;
+use super::JsonLine;
 use axum::{
     http::{
         HeaderValue, StatusCode,
@@ -13,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 /// The media type of a problem.
-pub(super) const PROBLEM_JSON: &str = "application/problem+json";
+pub const PROBLEM_JSON: &str = "application/problem+json";
 /// After so many seconds another try makes sense.
 const RETRY_AFTER_S: &str = "1";
 
@@ -30,7 +29,7 @@ pub struct Problem {
     #[schema(example = 400)]
     pub status: u16,
     /// What happened, and what would be right.
-    #[schema(example = "there is no filter '12'; there are: 0000, 0012")]
+    #[schema(example = "there is no 'ad-clik'; there are: ad-click")]
     pub detail: String,
 }
 
@@ -44,35 +43,34 @@ impl Problem {
         }
     }
 
-    pub(super) fn bad_request(detail: impl Into<String>) -> Self {
+    /// 400: the request makes no sense.
+    pub fn bad_request(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    pub(super) fn not_found(detail: impl Into<String>) -> Self {
+    /// 403: whoever asks may not.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::FORBIDDEN, detail)
+    }
+
+    /// 404: there is nothing of that name.
+    pub fn not_found(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::NOT_FOUND, detail)
     }
 
-    pub(super) fn method_not_allowed(detail: impl Into<String>) -> Self {
+    /// 405: there is, but not for this method.
+    pub fn method_not_allowed(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::METHOD_NOT_ALLOWED, detail)
     }
 
-    pub(super) fn unavailable(detail: impl Into<String>) -> Self {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
+    /// 409: not in the state that things are in.
+    pub fn conflict(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::CONFLICT, detail)
     }
-}
 
-impl From<StoreError> for Problem {
-    fn from(error: StoreError) -> Self {
-        match &error {
-            StoreError::NothingYet(_) | StoreError::Unavailable(_) | StoreError::Address(_) => {
-                tracing::debug!(%error, "no answer from the store");
-                Problem::unavailable(error.to_string())
-            }
-            StoreError::UnknownFilter { .. }
-            | StoreError::Cut { .. }
-            | StoreError::RolledUp { .. }
-            | StoreError::TooLong { .. } => Problem::bad_request(error.to_string()),
-        }
+    /// 503: not now; the response says when another try makes sense.
+    pub fn unavailable(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Serves the routes over the door to the network, real or simulated.
+//! Serves routes over the door to the network, real or simulated, until it is told to end.
 
 use axum::Router;
 use std::{future::Future, io, time::Duration};
@@ -66,5 +66,25 @@ impl axum::serve::Listener for Door {
 
     fn local_addr(&self) -> io::Result<String> {
         Ok(self.listener.address())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_proto::net::{Network, TcpNetwork};
+
+    #[tokio::test]
+    async fn serving_ends_when_it_is_told_even_with_a_silent_connection() {
+        let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.address();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(serve(listener, Router::new(), Env::default(), async {
+            let _ = stopped.await;
+        }));
+        let _silent = TcpNetwork.connect(&address).await.unwrap();
+        stop.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(20), serving).await.expect("it ends").unwrap().unwrap();
+        assert!(TcpNetwork.connect(&address).await.is_err(), "nobody listens any more");
     }
 }
