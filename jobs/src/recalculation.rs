@@ -1,6 +1,7 @@
 //! What a definition keeps in a store, and how that follows from the raw archive: what replays and recounts go by.
 
 use std::path::Path;
+use std::time::Duration;
 
 use weir_operators::map::SelectItem;
 use weir_operators::source::files::EventTimeRange;
@@ -57,6 +58,11 @@ impl Recalculation {
     /// Where checkpoints go, when the definition says so.
     pub fn checkpoint_storage(&self) -> Option<&str> {
         self.spec.checkpoint.storage.as_deref()
+    }
+
+    /// How often the job makes checkpoints.
+    pub fn checkpoint_interval(&self) -> Duration {
+        self.spec.checkpoint.interval
     }
 
     /// The tables that the job keeps in a store.

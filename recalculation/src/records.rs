@@ -236,19 +236,6 @@ fn record(job: &str, row: &AnyRow) -> Result<ReplayRecord> {
     })
 }
 
-/// The newest checkpoint of a job that one of its sinks has committed to the store; none: nothing is known of the job.
-///
-/// # Errors
-/// When the store refuses.
-pub async fn newest_checkpoint(store: &Store, job: &str) -> Result<Option<u64>> {
-    if !store.has("weir_sinks").await? {
-        return Ok(None);
-    }
-    let rows = store.rows("SELECT max(checkpoint) FROM weir_sinks WHERE job = $1", &[job.into()]).await?;
-    let newest = rows.first().map(|row| crate::store::integer_or_null(row, 0)).transpose()?.flatten();
-    Ok(newest.and_then(|newest| u64::try_from(newest).ok()))
-}
-
 /// Writes a reconciliation down.
 ///
 /// # Errors

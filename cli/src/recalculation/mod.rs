@@ -6,26 +6,27 @@ pub mod replay;
 
 use crate::{data_dir, definition::DefinitionArguments, failure::Failure};
 use clap::Args;
-use std::{path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 use weir_engine::{checkpoint::CheckpointStore, env::Env};
-use weir_jobs::recalculation::{Recalculation, StoreTable};
+use weir_jobs::{
+    duration,
+    recalculation::{Recalculation, StoreTable},
+};
 use weir_operators::{
     moment,
     source::files::{ArchivePart, EventTimeRange, archive_parts},
 };
-use weir_recalculation::{ground::Ground, records, store::Store};
+use weir_recalculation::{archived::Progress, ground::Ground, store::Store};
 
-/// How long the sinks of a job may take to commit what one of them has committed already.
-const COMMIT_PATIENCE: Duration = Duration::from_secs(30);
-/// How often they are asked.
-const COMMIT_POLL: Duration = Duration::from_millis(50);
+/// How long the archive may be behind the store, besides the time that the job's checkpoints take.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Which job, and where what it has written is.
 #[derive(Debug, Args)]
 pub struct PlaceArguments {
     #[command(flatten)]
     pub definition: DefinitionArguments,
-    /// Where the job keeps its checkpoints on this machine: they say whether it is finished
+    /// Where the job keeps its checkpoints on this machine: they say whether it is finished, and what is committed
     #[arg(long, value_name = "DIR", default_value = data_dir::DEFAULT)]
     pub data_dir: PathBuf,
     /// Where checkpoints are instead: a folder, or a URL with file://, s3:// or memory://
@@ -34,6 +35,14 @@ pub struct PlaceArguments {
     /// The store: sqlite:PATH or postgres://… [default: what the definition says]
     #[arg(long, value_name = "URL")]
     pub store: Option<String>,
+    /// How long the job may take to put into the archive what the store has counted already [default: 30s, and two of its
+    /// checkpoints]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    pub wait: Option<Duration>,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| format!("write {}", duration::EXAMPLES))
 }
 
 /// A job whose counts are in a store and whose events are in an archive.
@@ -47,6 +56,8 @@ pub struct Place {
     pub archive: String,
     /// Where checkpoints are.
     pub checkpoints: String,
+    /// How long the archive may be behind the store.
+    pub patience: Duration,
 }
 
 impl PlaceArguments {
@@ -67,54 +78,41 @@ impl PlaceArguments {
         let storage = self.storage.as_deref().or(recalculation.checkpoint_storage());
         let checkpoints = data_dir::storage_url(storage, &self.data_dir)?;
         let store = Store::open(&store_url).await?;
-        Ok(Place { tables, store, store_url, archive: archive.to_owned(), checkpoints, recalculation })
+        // A file may be staged from the beginning of its checkpoint on.
+        let patience = self.wait.unwrap_or(PATIENCE + 2 * recalculation.checkpoint_interval());
+        let archive = archive.to_owned();
+        Ok(Place { tables, store, store_url, archive, checkpoints, patience, recalculation })
     }
 }
 
 impl Place {
-    /// Whether the job has read all of its input and committed what came of it, so that nothing is corrected any more.
-    pub async fn is_finished(&self) -> Result<bool, Failure> {
-        let store = CheckpointStore::open(&self.checkpoints, self.recalculation.job())?;
-        let Some(newest) = store.newest().await? else { return Ok(false) };
-        Ok(newest.last && store.exists(&store.layout().committed(newest.checkpoint)).await?)
-    }
-
     /// The files of the archive, and what limits a range of it.
-    pub async fn look(&self, env: &Env) -> Result<(Vec<ArchivePart>, Ground), Failure> {
-        let finished = self.is_finished().await?;
+    pub async fn look(&self, env: &Env, quiet: bool) -> Result<(Vec<ArchivePart>, Ground), Failure> {
+        let checkpoints = CheckpointStore::open(&self.checkpoints, self.recalculation.job())?;
+        let progress = Progress {
+            job: self.recalculation.job(),
+            store: &self.store,
+            tables: &self.tables,
+            checkpoints: &checkpoints,
+            archives: &self.archives(),
+        };
+        let finished = progress.is_finished().await?;
         let parts = archive_parts(&self.archive).await?;
         let ground = Ground::of(&self.store, &self.tables, &parts, finished).await?;
-        // What is final has been read; that it is in the archive, too, is sure when the job's other sinks have committed what
-        // the store has.
-        self.wait_for_archive(env).await?;
+        // What is final has been read; now it has to be in the archive, too.
+        let tell = |what: &str| {
+            if !quiet {
+                eprintln!("{what}");
+            }
+        };
+        progress.wait_for_archive(env, self.patience, tell).await?;
         Ok((archive_parts(&self.archive).await?, ground))
     }
 
-    /// Waits until all sinks of the job have committed the checkpoint that is in the store.
-    async fn wait_for_archive(&self, env: &Env) -> Result<(), Failure> {
-        let job = self.recalculation.job();
-        let checkpoints = CheckpointStore::open(&self.checkpoints, job)?;
-        let Some(in_store) = records::newest_checkpoint(&self.store, job).await? else { return Ok(()) };
-        let until = env.now() + COMMIT_PATIENCE;
-        loop {
-            let known = checkpoints.checkpoints().await?;
-            let mut newest_committed = None;
-            for checkpoint in known.iter().rev() {
-                if checkpoints.exists(&checkpoints.layout().committed(*checkpoint)).await? {
-                    newest_committed = Some(*checkpoint);
-                    break;
-                }
-            }
-            // Without any checkpoint here the job runs elsewhere, and nobody can tell.
-            if known.is_empty() || newest_committed.is_some_and(|newest| newest.0 >= in_store) {
-                return Ok(());
-            }
-            if env.now() >= until {
-                let waited = "the job does not commit what it has completed, so that the archive may lack events that are counted";
-                return Err(Failure::failed(format!("{waited}: checkpoint {in_store}; start it, or wait for it")));
-            }
-            env.sleep(COMMIT_POLL).await;
-        }
+    /// Where the archive is read, and where the job writes it: one may be a part, or another name, of the other.
+    fn archives(&self) -> BTreeSet<String> {
+        let own = self.recalculation.archive().map(str::to_owned);
+        own.into_iter().chain([self.archive.clone()]).collect()
     }
 }
 

@@ -74,7 +74,7 @@ async fn once(arguments: &ReconcileArguments, asked: Asked, env: &Env) -> Result
     let started = env.now();
     let recalculation = arguments.place.definition.recalculation()?;
     let place = arguments.place.open(recalculation, arguments.archive.as_deref()).await?;
-    let (parts, ground) = place.look(env).await?;
+    let (parts, ground) = place.look(env, arguments.json).await?;
     let comparison = Comparison {
         job: place.recalculation.job(),
         tables: &place.tables,

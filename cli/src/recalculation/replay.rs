@@ -96,7 +96,7 @@ async fn drive(
 ) -> Result<ReplaySummary, Failure> {
     let started = env.now();
     let place = arguments.place.open(recalculation, arguments.from.as_deref()).await?;
-    let (_, ground) = place.look(&env).await?;
+    let (_, ground) = place.look(&env, arguments.quiet).await?;
     let chosen = ground.choose(asked)?;
     if chosen.widened && !arguments.quiet {
         eprintln!("the store keeps older counts by hour or day: replaying {}", shown(chosen.range));

@@ -12,7 +12,8 @@
 //! is staged bears its attempt, so that a sweep removes only what the dead have left.
 //!
 //! Reading order: [`config`], `naming` (paths), `sink` (the first phase), `open_file` (one file, written beside the
-//! processing), [`committer`] (the second phase), [`storage`] (disk or object storage).
+//! processing), [`committer`] (the second phase), [`storage`] (disk or object storage), `staged_files` (the phases as seen from
+//! outside).
 
 mod committable;
 pub mod committer;
@@ -22,6 +23,7 @@ mod naming;
 mod open_file;
 mod partition;
 mod sink;
+mod staged_files;
 pub mod storage;
 
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod tests;
 pub use committer::FilesCommitter;
 pub use config::FilesSinkConfig;
 pub use sink::FilesSink;
+pub use staged_files::StagedFiles;
 
 use std::sync::Arc;
 use weir_engine::{

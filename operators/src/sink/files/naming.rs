@@ -21,7 +21,7 @@ impl Naming {
 
     /// Where all attempts of the job stage.
     pub fn staging(&self) -> String {
-        format!("{STAGING}/{}", self.job)
+        staging(&self.job)
     }
 
     /// File `k` that a subtask stages in an attempt. It does not end in `.parquet`, so that no pattern for results meets it.
@@ -53,6 +53,21 @@ impl Naming {
         };
         !path.starts_with(STAGING) && numbers().is_some()
     }
+}
+
+/// Where all attempts of a job stage.
+pub(super) fn staging_of(job: &str) -> String {
+    staging(&plain(job))
+}
+
+/// The attempt that staged a file, if a sink of this job did.
+pub(super) fn attempt_of_staged(job: &str, staged: &str) -> Option<Attempt> {
+    let rest = staged.strip_prefix(&staging_of(job))?.strip_prefix('/')?;
+    rest.split('/').next()?.parse().ok().map(Attempt)
+}
+
+fn staging(plain_job: &str) -> String {
+    format!("{STAGING}/{plain_job}")
 }
 
 /// A name as it may stand in a path anywhere: other characters become their codes, so that two names stay two.
@@ -88,6 +103,9 @@ mod tests {
         assert_eq!(Naming::new("ad-click", "sink.count").attempt_of(&staged), None);
         assert_eq!(Naming::new("ad", "sink.counts").attempt_of(&staged), None);
         assert!(!counts.is_committed(&staged));
+        assert_eq!(attempt_of_staged("ad-click", &staged), Some(Attempt(7)));
+        assert_eq!(attempt_of_staged("ad", &staged), None);
+        assert!(staged.starts_with(&staging_of("ad-click")));
     }
 
     #[test]
