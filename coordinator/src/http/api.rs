@@ -1,6 +1,9 @@
 //! The REST interface, `/api/v1`, and its OpenAPI document, which is made from the handlers' own descriptions.
 
-use super::{Action, Doors, Refusal};
+use super::{
+    Action, Doors, Refusal,
+    described::{NoJob, OfJob, Refused},
+};
 use crate::status::{CheckpointTotals, CheckpointView, ClusterStatus, JobStatus, JobSummary, Snapshot, WorkerStatus};
 use axum::{
     extract::{
@@ -106,11 +109,8 @@ async fn jobs(State(doors): State<Doors>) -> Response {
     get,
     path = "/api/v1/jobs/{id}",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id")),
-    responses(
-        (status = 200, body = JobStatus),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
-    )
+    params(OfJob),
+    responses((status = 200, body = JobStatus), NoJob)
 )]
 async fn job(State(doors): State<Doors>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let id = job_id(id)?;
@@ -123,11 +123,8 @@ async fn job(State(doors): State<Doors>, id: Result<Path<String>, PathRejection>
     get,
     path = "/api/v1/jobs/{id}/checkpoints",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id")),
-    responses(
-        (status = 200, body = Checkpoints),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
-    )
+    params(OfJob),
+    responses((status = 200, body = Checkpoints), NoJob)
 )]
 async fn checkpoints(State(doors): State<Doors>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let id = job_id(id)?;
@@ -147,14 +144,8 @@ async fn checkpoints(State(doors): State<Doors>, id: Result<Path<String>, PathRe
     post,
     path = "/api/v1/jobs/{id}/cancel",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id")),
-    responses(
-        (status = 202, body = Accepted, description = "It is being done"),
-        (status = 403, body = Problem, content_type = "application/problem+json", description = "It might come from a foreign page"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "Not in the job's state"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not by this coordinator, or not now"),
-    )
+    params(OfJob),
+    responses((status = 202, body = Accepted, description = "It is being done"), Refused)
 )]
 async fn cancel(State(doors): State<Doors>, id: Result<Path<String>, PathRejection>) -> Result<Response, Problem> {
     let id = job_id(id)?;
@@ -178,15 +169,8 @@ struct StopParameters {
     post,
     path = "/api/v1/jobs/{id}/stop",
     tag = "jobs",
-    params(("id" = String, Path, description = "The job's id"), StopParameters),
-    responses(
-        (status = 202, body = Accepted, description = "It is being done"),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter makes no sense"),
-        (status = 403, body = Problem, content_type = "application/problem+json", description = "It might come from a foreign page"),
-        (status = 404, body = Problem, content_type = "application/problem+json", description = "There is no such job"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "Not in the job's state"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Not by this coordinator, or not now"),
-    )
+    params(OfJob, StopParameters),
+    responses((status = 202, body = Accepted, description = "It is being done"), Refused)
 )]
 async fn stop(
     State(doors): State<Doors>,

@@ -6,6 +6,7 @@
 
 mod action;
 mod api;
+mod described;
 mod metrics;
 mod page;
 

@@ -3,6 +3,7 @@
 use super::{
     Service,
     answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, Reconciliations, seconds},
+    described::{List, OfAd, Refused, Since, SinceWithinDay, UntilUnder},
     parameters::{MOST_ADS, MOST_RANGE_MINUTES, MOST_WINDOW_MINUTES, Parameters, USUAL_ADS},
 };
 use axum::extract::{Path, RawQuery, State, rejection::PathRejection};
@@ -40,21 +41,8 @@ type Answer<T> = Result<JsonLine<T>, Problem>;
     get,
     path = "/v1/ads/{ad_id}/aggregated_count",
     tag = "clicks",
-    params(
-        ("ad_id" = String, Path, min_length = 1, description = "The ad", example = "ad000001"),
-        ("from" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
-            description = "The first second of the range [default: a minute before `to`]", example = 1646352000),
-        ("to" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
-            description = "The first second behind the range [default: the end of the current minute]", example = 1646352900),
-        ("filter" = Option<String>, Query, nullable = false,
-            description = "Count only clicks that match it [default: 0000, all clicks]", example = "0000"),
-    ),
-    responses(
-        (status = 200, body = AggregatedCount),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter makes no sense"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
-            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
-    )
+    params(OfAd, Since, UntilUnder),
+    responses((status = 200, body = AggregatedCount), Refused)
 )]
 async fn aggregated_count(
     State(service): State<Service>,
@@ -75,22 +63,8 @@ async fn aggregated_count(
     get,
     path = "/v1/ads/popular_ads",
     tag = "clicks",
-    params(
-        ("count" = Option<i64>, Query, nullable = false, minimum = 1, maximum = 1000,
-            description = "How many ads [default: 100]", example = 10),
-        ("window" = Option<i64>, Query, nullable = false, minimum = 1, maximum = 1440,
-            description = "The length of the window, in minutes [default: 1]", example = 5),
-        ("to" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
-            description = "The first second behind the window [default: the end of the current minute]", example = 1646352900),
-        ("filter" = Option<String>, Query, nullable = false,
-            description = "Count only clicks that match it [default: 0000, all clicks]", example = "0000"),
-    ),
-    responses(
-        (status = 200, body = PopularAds),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter makes no sense"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
-            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
-    )
+    params(List, UntilUnder),
+    responses((status = 200, body = PopularAds), Refused)
 )]
 async fn popular_ads(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<PopularAds> {
     let parameters = Parameters::read(query.as_deref(), &["count", "window", "to", "filter"])?;
@@ -106,21 +80,8 @@ async fn popular_ads(State(service): State<Service>, RawQuery(query): RawQuery) 
     get,
     path = "/v1/ads/{ad_id}/counts_per_minute",
     tag = "clicks",
-    params(
-        ("ad_id" = String, Path, min_length = 1, description = "The ad", example = "ad000001"),
-        ("from" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
-            description = "The first second of the range, at most a day before `to` [default: an hour before it]", example = 1646352000),
-        ("to" = Option<i64>, Query, nullable = false, minimum = 0, maximum = 253402300740i64, multiple_of = 60,
-            description = "The first second behind the range [default: the end of the current minute]", example = 1646352900),
-        ("filter" = Option<String>, Query, nullable = false,
-            description = "Count only clicks that match it [default: 0000, all clicks]", example = "0000"),
-    ),
-    responses(
-        (status = 200, body = CountsPerMinute),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "A parameter makes no sense, or minutes of the range are kept as hours or days only"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
-            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
-    )
+    params(OfAd, SinceWithinDay, UntilUnder),
+    responses((status = 200, body = CountsPerMinute), Refused)
 )]
 async fn counts_per_minute(
     State(service): State<Service>,
@@ -141,12 +102,7 @@ async fn counts_per_minute(
     get,
     path = "/v1/filters",
     tag = "store",
-    responses(
-        (status = 200, body = Filters),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "There are no parameters"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
-            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
-    )
+    responses((status = 200, body = Filters), Refused)
 )]
 async fn filters(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<Filters> {
     Parameters::read(query.as_deref(), &[])?;
@@ -158,12 +114,7 @@ async fn filters(State(service): State<Service>, RawQuery(query): RawQuery) -> A
     get,
     path = "/v1/freshness",
     tag = "store",
-    responses(
-        (status = 200, body = FreshnessAnswer),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "There are no parameters"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
-            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
-    )
+    responses((status = 200, body = FreshnessAnswer), Refused)
 )]
 async fn freshness(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<FreshnessAnswer> {
     Parameters::read(query.as_deref(), &[])?;
@@ -176,12 +127,7 @@ async fn freshness(State(service): State<Service>, RawQuery(query): RawQuery) ->
     get,
     path = "/v1/reconciliations",
     tag = "store",
-    responses(
-        (status = 200, body = Reconciliations),
-        (status = 400, body = Problem, content_type = "application/problem+json", description = "There are no parameters"),
-        (status = 503, body = Problem, content_type = "application/problem+json", description = "Nothing has been committed yet, or the store does not answer",
-            headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))),
-    )
+    responses((status = 200, body = Reconciliations), Refused)
 )]
 async fn reconciliations(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<Reconciliations> {
     Parameters::read(query.as_deref(), &[])?;

@@ -4,6 +4,7 @@
 
 mod answers;
 mod api;
+mod described;
 mod metrics;
 mod page;
 mod parameters;

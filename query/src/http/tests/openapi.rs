@@ -1,7 +1,10 @@
 //! The OpenAPI document: complete, whole in itself, explained. That answers are as it says, the fuzzer checks.
 
 use super::{at, clicks};
-use crate::store::tests::fixture::MARCH;
+use crate::{
+    http::parameters::{MOMENTS, MOST_ADS, MOST_WINDOW_MINUTES},
+    store::tests::fixture::MARCH,
+};
 use serde_json::Value;
 use weir_http::testing::get;
 
@@ -58,4 +61,29 @@ async fn its_references_lead_somewhere() {
     let mut found = 0;
     check(&document, &document, &mut found);
     assert!(found > 10);
+}
+
+#[tokio::test]
+async fn its_bounds_are_those_that_are_kept() {
+    let document = document().await;
+    let mut found = 0;
+    for item in document["paths"].as_object().unwrap().values() {
+        for parameter in item["get"]["parameters"].as_array().into_iter().flatten() {
+            let schema = &parameter["schema"];
+            let bounds = match parameter["name"].as_str().unwrap() {
+                "from" | "to" => (*MOMENTS.start(), *MOMENTS.end()),
+                "count" => (1, MOST_ADS),
+                "window" => (1, MOST_WINDOW_MINUTES),
+                _ => continue,
+            };
+            assert_eq!(
+                (schema["minimum"].as_i64(), schema["maximum"].as_i64()),
+                (Some(bounds.0), Some(bounds.1)),
+                "{parameter}"
+            );
+            assert_eq!((&parameter["in"], &parameter["required"]), (&"query".into(), &false.into()), "{parameter}");
+            found += 1;
+        }
+    }
+    assert_eq!(found, 2 + 3 + 2);
 }
