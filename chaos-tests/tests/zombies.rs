@@ -28,7 +28,8 @@ fn replace_while_frozen(verb: Verb, path: &'static str, nth: u64, before: bool, 
     let scenario = format!("frozen {} {verb:?} {nth} of '{path}'", if before { "before" } else { "after" });
     let objects = Arc::new(InMemory::new());
     let bench = Bench::with_store(CheckpointStore::over(objects.clone(), JOB)).unwrap();
-    // Frozen inside a transaction, a process keeps SQLite's lock, and its successor would wait for it: rightly, but here for ever.
+    // Frozen inside a transaction, a process keeps SQLite's lock, and its successor would wait for it: rightly, but here for
+    // ever. PostgreSQL ends such a session: see the cluster's tests of serving.
     let config = JobConfig { with_table: false, ..small_job() };
     Workload::generate(&small_workload(nth)).write(&bench.input(), config.format).unwrap();
     let gate = Arc::new(Gate::default());

@@ -139,10 +139,21 @@ impl Env {
 #[derive(Default)]
 pub struct CrashPlan {
     target: Option<(String, u64)>,
-    /// What ends whatever is to end, at once.
-    end: Option<Box<dyn Fn() + Send + Sync>>,
+    then: Then,
     visits: Mutex<BTreeMap<&'static str, u64>>,
     crashed: AtomicBool,
+}
+
+/// What happens at the point.
+#[derive(Default)]
+enum Then {
+    /// The run ends.
+    #[default]
+    Crash,
+    /// This ends whatever is to end, at once.
+    End(Box<dyn Fn() + Send + Sync>),
+    /// This returns when the run may go on.
+    Stand(Box<dyn Fn() + Send + Sync>),
 }
 
 impl fmt::Debug for CrashPlan {
@@ -181,8 +192,20 @@ impl CrashPlan {
 
     /// The same, ending by `end` what is to end: it is called at the point itself, before anybody else can do anything.
     pub fn end_at(name: impl Into<String>, visit: u64, end: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
-        let (target, end) = (Some((name.into(), visit)), Some(Box::new(end) as Box<dyn Fn() + Send + Sync>));
-        Arc::new(CrashPlan { target, end, ..CrashPlan::default() })
+        Arc::new(CrashPlan {
+            target: Some((name.into(), visit)),
+            then: Then::End(Box::new(end)),
+            ..CrashPlan::default()
+        })
+    }
+
+    /// Crashes nowhere, but stands still at the point, as a process that is stopped, until `stand` returns.
+    pub fn stand_at(name: impl Into<String>, visit: u64, stand: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+        Arc::new(CrashPlan {
+            target: Some((name.into(), visit)),
+            then: Then::Stand(Box::new(stand)),
+            ..CrashPlan::default()
+        })
     }
 
     /// How often each point was visited so far.
@@ -208,8 +231,12 @@ impl CrashPlan {
         };
         match &self.target {
             Some((target, at)) if target == name && *at == visit => {
+                if let Then::Stand(stand) = &self.then {
+                    stand();
+                    return Ok(());
+                }
                 self.crashed.store(true, Ordering::SeqCst);
-                if let Some(end) = &self.end {
+                if let Then::End(end) = &self.then {
                     end();
                 }
                 Err(crash())
@@ -245,6 +272,18 @@ mod tests {
         let env = Env::seeded(1).with_crash_plan(plan);
         assert!(env.crash_point("a").is_err() && env.crash_point("a").is_err());
         assert_eq!(ends.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn whoever_stands_still_goes_on() {
+        let stood = Arc::new(AtomicU64::new(0));
+        let counted = stood.clone();
+        let plan = CrashPlan::stand_at("a", 2, move || {
+            counted.fetch_add(1, Ordering::SeqCst);
+        });
+        let env = Env::seeded(1).with_crash_plan(plan.clone());
+        (0..4).for_each(|_| env.crash_point("a").unwrap());
+        assert_eq!((stood.load(Ordering::SeqCst), plan.crashed()), (1, false));
     }
 
     #[tokio::test]

@@ -11,6 +11,7 @@ use sqlx::{
 };
 use std::time::Duration;
 use weir_engine::error::{EngineError, Result};
+use weir_operators::sink::sql::end_who_is_stopped;
 
 /// How long a statement waits for a connection.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,6 +51,18 @@ impl From<&str> for Value {
     }
 }
 
+impl Flavour {
+    /// What a new connection is told first.
+    fn greeting(self) -> Vec<String> {
+        match self {
+            // Whoever else writes holds the file for as long as a transaction takes, never for minutes.
+            Flavour::Sqlite => ["PRAGMA busy_timeout = 60000", "PRAGMA synchronous = FULL"].map(String::from).into(),
+            // A replay that was stopped while it keeps the sinks from committing does so for some seconds, not for good.
+            Flavour::Postgres => vec![end_who_is_stopped()],
+        }
+    }
+}
+
 impl Store {
     /// Opens `sqlite:PATH` or `postgres://…`, which must exist.
     ///
@@ -71,11 +84,8 @@ impl Store {
         let options = AnyPoolOptions::new().max_connections(2).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
             move |connection, _| {
                 Box::pin(async move {
-                    if flavour == Flavour::Sqlite {
-                        // Whoever else writes holds the file for as long as a transaction takes, never for minutes.
-                        for setting in ["PRAGMA busy_timeout = 60000", "PRAGMA synchronous = FULL"] {
-                            sqlx::query(setting).execute(&mut *connection).await?;
-                        }
+                    for setting in flavour.greeting() {
+                        sqlx::query(AssertSqlSafe(setting)).execute(&mut *connection).await?;
                     }
                     Ok(())
                 })

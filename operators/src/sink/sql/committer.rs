@@ -159,7 +159,7 @@ impl SqlCommitter {
             if parts.is_empty() {
                 break;
             }
-            rows = match self.next_rows(&mut parts).await? {
+            rows = match connection.awake(self.next_rows(&mut parts)).await?? {
                 Some(rows) => rows,
                 None => return Err(self.lost(staged).into()),
             };

@@ -20,6 +20,10 @@ use weir_engine::{
 /// How long one statement may take. Each touches a thousand rows or so.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// A transaction in which nothing is said for longer than some seconds is ended (see `Dialect::greeting`): so often something
+/// is said while something else is waited for.
+const STAY_AWAKE: Duration = Duration::from_secs(1);
+
 /// How long a new connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -72,7 +76,7 @@ impl Database {
         let (dialect, url, env) = (self.dialect, self.url.clone(), self.env.clone());
         let mut connection = Connection { inner: connected?, dialect, url, env };
         for greeting in self.dialect.greeting() {
-            connection.query("set the connection up", *greeting, AnyArguments::default()).await?;
+            connection.query("set the connection up", greeting, AnyArguments::default()).await?;
         }
         Ok(connection)
     }
@@ -135,6 +139,19 @@ impl Connection {
     /// Begins a transaction that will write.
     pub async fn begin(&mut self) -> Tried<()> {
         self.run("begin a transaction", self.dialect.begin()).await.map(|_| ())
+    }
+
+    /// Does something else in the midst of a transaction, without the database taking this process for a dead one.
+    pub async fn awake<T>(&mut self, work: impl Future<Output = T>) -> Tried<T> {
+        let env = self.env.clone();
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                () = env.sleep(STAY_AWAKE) => self.run("stay awake", "SELECT 1").await?,
+            };
+        }
     }
 
     /// Commits it. After a fault nobody knows whether it was done.

@@ -100,16 +100,23 @@ impl Dialect {
     }
 
     /// What a new connection is told first. A commit that is reported as done must survive a loss of power.
-    pub(super) fn greeting(self) -> &'static [&'static str] {
+    pub(super) fn greeting(self) -> Vec<String> {
         match self {
-            Dialect::Sqlite => &[
+            Dialect::Sqlite => [
                 "PRAGMA busy_timeout = 5000",
                 "PRAGMA journal_mode = WAL",
                 "PRAGMA synchronous = FULL",
                 "PRAGMA cache_size = -65536",
                 "PRAGMA wal_autocheckpoint = 16384",
+            ]
+            .map(String::from)
+            .into(),
+            Dialect::Postgres => vec![
+                "SET client_min_messages = warning".into(),
+                "SET synchronous_commit = on".into(),
+                end_who_is_stopped(),
+                where_undecided(&WAITS_NOT_LONG),
             ],
-            Dialect::Postgres => &["SET client_min_messages = warning", "SET synchronous_commit = on"],
         }
     }
 
@@ -136,6 +143,40 @@ impl Dialect {
             }
         }
     }
+}
+
+/// Settings of a PostgreSQL session that end a client which was stopped, or cut off, in the middle of a transaction, within
+/// seconds: then its locks go to whoever needs them.
+const ENDS_WHO_IS_STOPPED: [(&str, &str); 4] = [
+    ("idle_in_transaction_session_timeout", "5s"),
+    ("tcp_keepalives_idle", "3s"),
+    ("tcp_keepalives_interval", "1s"),
+    ("tcp_keepalives_count", "3"),
+];
+
+/// And those that have a client which waits for locks, or for a long statement, say so within seconds, and nothing go on for
+/// one that has left. No answer to a sink is so large that a server waits for it to be read.
+const WAITS_NOT_LONG: [(&str, &str); 4] = [
+    ("lock_timeout", "3s"),
+    ("statement_timeout", "60s"),
+    ("tcp_user_timeout", "6s"),
+    ("client_connection_check_interval", "3s"),
+];
+
+/// The statement with which a PostgreSQL session is told to end a client that was stopped in a transaction.
+pub fn end_who_is_stopped() -> String {
+    where_undecided(&ENDS_WHO_IS_STOPPED)
+}
+
+/// Sets what nobody has decided: a setting that is in the URL (`options=`), or that the role, the database or the server's
+/// configuration has, stays. So does what a server does not know.
+fn where_undecided(settings: &[(&str, &str)]) -> String {
+    let settings: Vec<_> = settings.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
+    format!(
+        "SELECT set_config(name, wanted, false) FROM (VALUES {}) AS settings (name, wanted) \
+         JOIN pg_catalog.pg_settings USING (name) WHERE source = 'default'",
+        settings.join(", ")
+    )
 }
 
 /// A database as it may be shown: without its password.

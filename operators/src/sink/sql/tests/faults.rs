@@ -155,3 +155,100 @@ async fn a_server_that_is_killed_and_started_again_has_every_row_once() {
     }
     assert_eq!(committer.sweep(&SweepScope { attempt: Attempt(2), keep: vec![] }).await.unwrap(), 0);
 }
+
+/// A committer that stands still at a point, as a process that is stopped, until it is told to go on.
+struct Stopped {
+    committing: tokio::task::JoinHandle<weir_engine::Result<CommitOutcome>>,
+    go_on: std::sync::mpsc::Sender<()>,
+}
+
+impl Stopped {
+    /// Returns when it stands.
+    fn at(point: &str, target: &mut Target, checkpoint: u64, staged: &[Committable]) -> Self {
+        let (reached, stands) = std::sync::mpsc::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+        let goes_on = std::sync::Mutex::new(goes_on);
+        target.env = Env::default().with_crash_plan(CrashPlan::stand_at(point, 1, move || {
+            reached.send(()).unwrap();
+            goes_on.lock().unwrap().recv().unwrap();
+        }));
+        let committer = target.new_committer(JOB, SINK);
+        target.env = Env::default();
+        let staged = staged.to_vec();
+        let committing = tokio::spawn(async move { committer.commit(CheckpointId(checkpoint), &staged).await });
+        tokio::task::block_in_place(|| stands.recv().unwrap());
+        Stopped { committing, go_on }
+    }
+
+    async fn goes_on(self) -> weir_engine::Result<CommitOutcome> {
+        self.go_on.send(()).unwrap();
+        self.committing.await.unwrap()
+    }
+}
+
+/// Longer than a server bears a client that says nothing in a transaction, and its successor the wait.
+const SOON: Duration = Duration::from_secs(30);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_is_stopped_in_a_transaction_holds_nobody_up_for_long() {
+    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let mut target = Target::postgres(&server);
+    let successor = target.prepared().await;
+    let mut decided = Vec::new();
+    for (k, point) in ["sql_sink.marked", "sql_sink.written", "sql_sink.remembered"].into_iter().enumerate() {
+        let (checkpoint, from) = (k as u64 + 1, k as i64 * 10);
+        let staged = target.staged(1, from..from + 10, checkpoint).await;
+        let stopped = Stopped::at(point, &mut target, checkpoint, &staged);
+        let begun = target.env.now();
+        assert_eq!(successor.commit(CheckpointId(checkpoint), &staged).await.unwrap(), CommitOutcome::Done, "{point}");
+        assert!(target.env.now() - begun < SOON, "{point}: after {:?}", target.env.now() - begun);
+        decided.extend(from..from + 10);
+        assert_eq!(visible(&target).await, decided, "{point}");
+        // Its transaction is over. It tries again, and finds out.
+        assert_eq!(stopped.goes_on().await.unwrap(), CommitOutcome::AlreadyDone, "{point}");
+        assert_eq!((visible(&target).await, target.leftovers().await), (decided.clone(), 0), "{point}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn who_was_stopped_in_a_transaction_is_refused_after_a_fresh_start() {
+    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let mut target = Target::postgres(&server);
+    let successor = target.prepared().await;
+    let staged = target.staged(1, 0..10, 1).await;
+    // A fresh start removes what is staged. This one has read it before.
+    let stopped = Stopped::at("sql_sink.written", &mut target, 1, &staged);
+    successor.reset(Attempt(2)).await.unwrap();
+    let refused = stopped.goes_on().await.unwrap_err();
+    assert_eq!(refused.kind, ErrorKind::Fenced, "{refused}");
+    assert_eq!(visible(&target).await, [0i64; 0]);
+    successor.commit(CheckpointId(1), &target.staged(2, 100..105, 1).await).await.unwrap();
+    assert_eq!(visible(&target).await, numbers(100..105));
+}
+
+#[tokio::test]
+async fn what_is_decided_about_a_session_stays() {
+    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let mut target = Target::postgres(&server);
+    assert_eq!(target.query::<String>("SHOW idle_in_transaction_session_timeout").await, ["5s"]);
+    assert_eq!(target.query::<String>("SHOW lock_timeout").await, ["3s"]);
+    assert_eq!(target.query::<String>("SELECT current_setting('tcp_keepalives_idle')").await, ["3"]);
+    target.config.url += "?options=-c%20lock_timeout%3D7s";
+    assert_eq!(target.query::<String>("SHOW lock_timeout").await, ["7s"]);
+    assert_eq!(target.query::<String>("SHOW idle_in_transaction_session_timeout").await, ["5s"]);
+}
+
+#[tokio::test]
+async fn who_waits_for_its_storage_in_a_transaction_is_alive() {
+    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let mut target = Target::postgres(&server);
+    target.config.url += "?options=-c%20idle_in_transaction_session_timeout%3D2s";
+    let mut connection = Database::new(&target.config.url, &target.env).unwrap().connect().await.unwrap();
+    connection.begin().await.unwrap();
+    connection.awake(target.env.sleep(Duration::from_secs(5))).await.unwrap();
+    connection.commit().await.unwrap();
+    connection.begin().await.unwrap();
+    target.env.sleep(Duration::from_secs(5)).await;
+    let fault = connection.commit().await.unwrap_err();
+    assert!(matches!(fault, super::super::fault::Fault::Passing(_)), "{fault:?}");
+}
