@@ -136,7 +136,7 @@ async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
             slots: 1,
             listen: "127.0.0.1:0".into(),
             advertise: None,
-            secret: String::new(),
+            secret: Default::default(),
             reconnect_after: Duration::from_millis(50),
             channel_bytes: 1 << 16,
             compression: Compression::None,
@@ -153,9 +153,9 @@ async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
     }
     let submit = Command::Submit {
         job: job.graph.name.clone(),
-        graph: serde_json::to_value(&job.graph).unwrap(),
+        graph: serde_json::to_value(&job.graph).unwrap().into(),
         fingerprint: "test".into(),
-        definition: String::new(),
+        definition: String::new().into(),
         fresh: false,
         at_ms: 0,
     };

@@ -3,7 +3,7 @@
 use crate::{failure::Failure, processors};
 use clap::Args;
 use std::path::PathBuf;
-use weir_engine::graph::JobGraph;
+use weir_engine::{graph::JobGraph, hidden::redacted_json};
 use weir_jobs::{CompileOptions, Job, recalculation::Recalculation};
 
 /// Which job, with what changed.
@@ -61,12 +61,15 @@ impl DefinitionArguments {
     }
 }
 
-/// What must be the same for a checkpoint to be continued: everything but how wide the job runs and when it is checkpointed.
+/// What must be the same for a checkpoint to be continued: everything but how wide the job runs, when it is
+/// checkpointed, and passwords.
 pub fn fingerprint(graph: &JobGraph) -> String {
     let mut graph = graph.clone();
     graph.checkpoint = Default::default();
     for node in &mut graph.nodes {
         node.parallelism = 1;
+        // A new password is no other database.
+        node.config = redacted_json(&node.config);
     }
     // A graph is plain data, made of maps in the order of their keys: equal graphs have equal texts.
     let text = serde_json::to_string(&graph).unwrap_or_default();
@@ -96,6 +99,8 @@ mod tests {
         let one = fingerprint(&graph(1, "a"));
         assert_eq!(one, fingerprint(&graph(8, "a")));
         assert_ne!(one, fingerprint(&graph(1, "b")));
+        let with = |password: &str| fingerprint(&graph(1, &format!("postgres://me:{password}@host/db")));
+        assert_eq!(with("old"), with("new"));
         let mut often = graph(1, "a");
         often.checkpoint.interval_ms = 20;
         assert_eq!(one, fingerprint(&often));

@@ -4,7 +4,7 @@ use crate::{failure::Failure, processors, runtime, signals::EndSignals, text};
 use clap::Args;
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
-use weir_engine::env::Env;
+use weir_engine::{env::Env, hidden::Hidden};
 use weir_query::{http, store::Store};
 
 /// Arguments of `weir serve`.
@@ -12,7 +12,7 @@ use weir_query::{http, store::Store};
 pub struct ServeArguments {
     /// The store that a job fills: sqlite:PATH or postgres://USER@HOST/DATABASE
     #[arg(long, value_name = "URL", env = "WEIR_STORE", hide_env_values = true)]
-    store: String,
+    store: Hidden<String>,
     /// Where the API and the page are
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: String,

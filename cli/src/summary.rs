@@ -10,6 +10,7 @@ use weir_engine::{
     checkpoint::Manifest,
     element::Port,
     graph::{JobGraph, NodeRole},
+    hidden::without_password,
     ids::CheckpointId,
     task::{Observers, RunOutcome},
 };
@@ -333,13 +334,7 @@ fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
 fn path_of(config: &serde_json::Value) -> Option<String> {
     let text = |key: &str| config.get(key).and_then(serde_json::Value::as_str);
     let Some((table, url)) = text("table").zip(text("url")) else { return text("path").map(Into::into) };
-    let without_password = url::Url::parse(url).ok().and_then(|mut url| {
-        // One that has no host has no password either.
-        url.set_password(None).ok()?;
-        Some(url.to_string())
-    });
-    let shown = without_password.unwrap_or_else(|| url.to_string());
-    Some(format!("{table} in {shown}"))
+    Some(format!("{table} in {}", without_password(url)))
 }
 
 #[cfg(test)]
@@ -353,6 +348,6 @@ mod tests {
         assert_eq!(path_of(&json!({ "path": "out/counts" })).unwrap(), "out/counts");
         let of = |url: &str| path_of(&json!({ "table": "ad_counts", "url": url })).unwrap();
         assert_eq!(of("sqlite:out/store.sqlite"), "ad_counts in sqlite:out/store.sqlite");
-        assert_eq!(of("postgres://weir:secret@db/clicks"), "ad_counts in postgres://weir@db/clicks");
+        assert_eq!(of("postgres://weir:secret@db/clicks"), "ad_counts in postgres://weir:***@db/clicks");
     }
 }

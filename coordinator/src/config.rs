@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 use weir_engine::{checkpoint::OpenStore, env::Env, task::Observers};
 use weir_http::TrustedHosts;
-use weir_proto::net::SharedNetwork;
+use weir_proto::{net::SharedNetwork, secret::ClusterSecret};
 
 /// What an operator of a cluster sets.
 #[derive(Clone, Debug)]
@@ -11,7 +11,7 @@ pub struct CoordinatorSettings {
     /// Where the checkpoints of all jobs lie, as a URL.
     pub storage: String,
     /// The cluster's shared secret.
-    pub secret: String,
+    pub secret: ClusterSecret,
     /// How often workers say that they live.
     pub heartbeat_interval: Duration,
     /// Silence after which a worker is taken for dead.
@@ -53,7 +53,7 @@ impl Default for CoordinatorSettings {
     fn default() -> Self {
         CoordinatorSettings {
             storage: "memory:///".into(),
-            secret: String::new(),
+            secret: ClusterSecret::default(),
             heartbeat_interval: Duration::from_millis(500),
             heartbeat_timeout: Duration::from_secs(3),
             checkpoint_timeout: Duration::from_secs(600),

@@ -15,6 +15,7 @@ use tokio::{
     sync::mpsc,
     task::{Id, JoinSet},
 };
+use tonic::service::interceptor::InterceptedService;
 use weir_engine::error::{EngineError, ErrorKind, Result};
 use weir_proto::{
     net::Listener,
@@ -63,7 +64,6 @@ impl Coordinator {
     /// Where users come in.
     pub fn client_service(&self) -> ClientService {
         ClientService {
-            settings: self.context.settings.clone(),
             metadata: self.context.metadata.clone(),
             publisher: self.publisher.clone(),
             env: self.context.components.env.clone(),
@@ -104,12 +104,16 @@ impl Coordinator {
         let limit = transport::MAX_MESSAGE_BYTES;
         let workers = WorkerControlServer::new(self.worker_service()).max_decoding_message_size(limit);
         let clients = ClientServer::new(self.client_service()).max_decoding_message_size(limit);
+        // Before anything of a message is read.
+        let secret = &self.context.settings.secret;
+        let workers = InterceptedService::new(workers.max_encoding_message_size(limit), secret.demanded());
+        let clients = InterceptedService::new(clients.max_encoding_message_size(limit), secret.demanded());
         let env = self.context.components.env.clone();
         let dated = tower::util::MapResponseLayer::new(move |response| rpc::date(&env, response));
         let served = tonic::transport::Server::builder()
             .layer(dated)
-            .add_service(workers.max_encoding_message_size(limit))
-            .add_service(clients.max_encoding_message_size(limit))
+            .add_service(workers)
+            .add_service(clients)
             .add_service(self.context.metadata.raft_service())
             .serve_with_incoming(transport::incoming(listener))
             .await;

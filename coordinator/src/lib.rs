@@ -16,7 +16,6 @@ pub mod metadata;
 pub mod publish;
 pub mod rpc;
 pub mod scheduler;
-mod secret;
 pub mod status;
 pub mod workers;
 

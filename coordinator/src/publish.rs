@@ -4,7 +4,7 @@ use crate::{
     job::LiveJobs,
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
-        CheckpointView, CoordinatorStatus, GraphView, JobStatus, Restart, Snapshot, StatusBoard, SubtaskRef,
+        CheckpointView, CoordinatorStatus, JobStatus, KnownGraphs, Restart, Snapshot, StatusBoard, SubtaskRef,
         SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
     },
     workers::{WorkerView, Workers},
@@ -16,7 +16,8 @@ use std::{
 };
 use weir_engine::{
     env::{Env, Moment},
-    graph::{ExecutionGraph, JobGraph},
+    graph::ExecutionGraph,
+    hidden::redacted,
     ids::SubtaskId,
     wire::AttemptKey,
 };
@@ -54,13 +55,15 @@ pub struct Publisher {
     started_at_ms: i64,
     looks: Arc<Mutex<Looks>>,
     totals: Arc<Mutex<TotalsSoFar>>,
+    graphs: Arc<Mutex<KnownGraphs>>,
 }
 
 impl Publisher {
     /// Over these.
     pub fn new(metadata: Arc<Metadata>, workers: Workers, live: LiveJobs, env: Env, node: u64) -> Self {
         let started_at_ms = env.wall_clock_ms();
-        Publisher { metadata, workers, live, env, node, started_at_ms, looks: Arc::default(), totals: Arc::default() }
+        let (looks, totals, graphs) = (Arc::default(), Arc::default(), Arc::default());
+        Publisher { metadata, workers, live, env, node, started_at_ms, looks, totals, graphs }
     }
 
     /// Renews the board for as long as it is polled: whenever something was decided, and now and then.
@@ -84,6 +87,8 @@ impl Publisher {
         look(&mut looks, &views);
         let mut totals = self.totals.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         totals.keep(&catalog.jobs().map(|job| job.name.as_str()).collect());
+        let mut graphs = self.graphs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        graphs.keep(&catalog);
         let coordinator = CoordinatorStatus {
             version: env!("CARGO_PKG_VERSION").into(),
             node: self.node,
@@ -92,7 +97,7 @@ impl Publisher {
         };
         let workers = views.iter().map(|view| worker_status(view, now)).collect();
         let waiting = waiting_sinks(&views);
-        let jobs = catalog.jobs().map(|job| self.job_status(job, &looks, &waiting, &mut totals));
+        let jobs = catalog.jobs().map(|job| self.job_status(job, &looks, &waiting, &mut totals, &mut graphs));
         Snapshot::new(self.env.wall_clock_ms(), coordinator, workers, jobs)
     }
 
@@ -110,11 +115,10 @@ impl Publisher {
         looks: &Looks,
         waiting: &BTreeMap<String, String>,
         totals: &mut TotalsSoFar,
+        graphs: &mut KnownGraphs,
     ) -> JobStatus {
         let live = self.live.of(&job.name);
-        let graph = serde_json::from_value::<JobGraph>(job.graph.clone())
-            .ok()
-            .and_then(|graph| ExecutionGraph::new(graph).ok());
+        let known = graphs.of(job);
         let last = job.transitions.back();
         let checkpoints: Vec<CheckpointView> = job.checkpoints.iter().map(checkpoint_view).collect();
         let mut status = JobStatus {
@@ -133,15 +137,15 @@ impl Publisher {
             checkpoints,
             last_checkpoint: job.checkpoint.map(|checkpoint| checkpoint.0),
             committed: job.committed.map(|checkpoint| checkpoint.0),
-            definition: job.definition.clone(),
+            definition: redacted(&job.definition).into_owned(),
             ..JobStatus::default()
         };
-        if let Some(graph) = graph {
-            status.graph = GraphView::new(&graph);
+        if let Some((graph, view)) = known {
+            status.graph = view.clone();
             for id in graph.subtask_ids() {
                 let key = job.attempt.map(|attempt| AttemptKey { job: job.name.clone(), attempt });
                 let found = key.and_then(|key| looks.get(&(key, id)));
-                add_subtask(&mut status, &graph, id, live.placement.get(&id), found, job.status);
+                add_subtask(&mut status, graph, id, live.placement.get(&id), found, job.status);
             }
         }
         status

@@ -8,10 +8,12 @@
 
 mod board;
 mod graph;
+mod known_graphs;
 mod totals;
 
 pub use board::{Snapshot, StatusBoard};
 pub use graph::{EdgeView, GraphView, OperatorView};
+pub(crate) use known_graphs::KnownGraphs;
 pub use totals::TotalsSoFar;
 
 use serde::{Deserialize, Serialize};

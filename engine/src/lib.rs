@@ -20,6 +20,7 @@ pub mod env;
 pub mod error;
 pub mod graph;
 pub mod hash;
+pub mod hidden;
 pub mod ids;
 pub mod key_group;
 pub mod operator;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use weir_engine::hidden::redacted;
 use weir_operators::expression::{ExpressionError, Position};
 
 use crate::key_path::KeyPath;
@@ -318,12 +319,12 @@ fn diagnostic(mistake: Mistake, origin: Origin, origins: Origins<'_>) -> Diagnos
         Origin::File { start, .. } => {
             let (line, column, text) = line_of(origins.text, start);
             diagnostic.place = Some((line, column));
-            diagnostic.line = Some(text.to_owned());
+            diagnostic.line = Some(redacted(text).into_owned());
             diagnostic.source = Some(origins.file.to_owned());
         }
         Origin::Setting(number) => {
             let setting = origins.settings.get(number).map_or("", String::as_str);
-            diagnostic.source = Some(format!("--set {setting}"));
+            diagnostic.source = Some(format!("--set {}", redacted(setting)));
         }
         Origin::Unknown => diagnostic.source = Some(origins.file.to_owned()),
     }

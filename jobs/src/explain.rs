@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 use weir_engine::element::Port;
 use weir_engine::graph::{Edge, ExecutionGraph, NodeRole, Partitioner};
+use weir_engine::hidden::redacted_json;
 use weir_engine::{EngineError, Result};
 
 use crate::duration::show;
@@ -136,7 +137,7 @@ impl Job {
                     "does": note.does,
                     "state": note.state,
                     "columns": note.columns,
-                    "config": node.config,
+                    "config": redacted_json(&node.config),
                 })
             })
             .collect();

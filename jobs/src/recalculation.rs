@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use weir_engine::hidden::Hidden;
 use weir_operators::map::SelectItem;
 use weir_operators::source::files::EventTimeRange;
 
@@ -91,7 +92,7 @@ pub struct StoreTable {
     /// The sink's name, such as `store`.
     pub sink: String,
     /// Where the store is.
-    pub url: String,
+    pub url: Hidden<String>,
     /// The table's name.
     pub table: String,
     /// Its columns.

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
+use weir_engine::hidden::Hidden;
+
 use crate::spec::{Sink, SinkConnector};
 
 /// A table of a SQL database.
 #[derive(Debug, Clone)]
 pub(crate) struct SqlSink {
-    pub(crate) url: String,
+    pub(crate) url: Hidden<String>,
     pub(crate) table: String,
     /// None: `record_id`.
     pub(crate) key: Option<Vec<String>>,
@@ -43,7 +45,7 @@ impl Sink {
     /// A table in the database at a URL, `sqlite:path/of/file` or `postgres://user@host/database`. It takes running counts
     /// unless it is told not to ([`Sink::running`]).
     pub fn sql(input: impl Into<String>, url: impl Into<String>, table: impl Into<String>) -> Self {
-        let (url, table) = (url.into(), table.into());
+        let (url, table) = (Hidden::from(url.into()), table.into());
         let sql = SqlSink { url, table, key: None, indexes: Vec::new(), retention: None };
         Sink::new(input.into(), SinkConnector::Sql(sql))
     }

@@ -135,7 +135,10 @@ fn a_password_is_not_shown() {
     let job = compile(RIGHT).unwrap_or_else(|refusal| panic!("{refusal}"));
     let shown = job.notes.iter().map(|note| note.does.clone()).collect::<String>();
     assert!(shown.contains("the table results in postgres://me:***@localhost/clicks"), "{shown}");
-    assert!(!shown.contains("secret"), "{shown}");
+    let explained = job.explain(weir_jobs::explain::ExplainFormat::Json).unwrap();
+    assert!(explained.contains("postgres://me:***@localhost/clicks"), "{explained}");
+    let printed = format!("{shown} {explained} {job:?} {:?}", job.graph);
+    assert!(!printed.contains("secret"), "{printed}");
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! The wire: what coordinators, workers and commands say to each other, and the door through which they reach each other.
 //!
 //! [`v1`] is generated from `proto/weir/v1/*.proto`; nothing there has a meaning of its own, each room converts at its door.
-//! [`net`] is the network, real or simulated, and [`transport`] runs gRPC over it. Data between workers has frames of its
+//! [`net`] is the network, real or simulated, [`transport`] runs gRPC over it, and [`secret`] is what strangers don't know. Data between workers has frames of its
 //! own (the worker's data plane).
 
+mod hidden;
 pub mod net;
+pub mod secret;
 pub mod transport;
 
 /// Version 1 of all services.
@@ -19,4 +21,4 @@ pub mod v1 {
 }
 
 /// The version that a worker and its coordinator must share.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;

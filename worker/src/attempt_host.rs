@@ -47,7 +47,7 @@ pub struct Assignment {
     /// The data address of every worker.
     pub addresses: BTreeMap<String, String>,
     /// What a data connection of this attempt must show.
-    pub token: Vec<u8>,
+    pub token: Token,
     /// Records that the last attempt failed on.
     pub suspect: Option<Origin>,
 }
@@ -77,7 +77,7 @@ impl Assignment {
             checkpoint: Some(CheckpointId(deploy.checkpoint)).filter(|checkpoint| checkpoint.0 > 0),
             placement,
             addresses,
-            token: deploy.token.to_vec(),
+            token: Token::new(deploy.token.to_vec()),
             suspect: deploy.suspect.map(Origin::from),
         })
     }
@@ -219,7 +219,7 @@ impl Host {
         let on_failure = Arc::new(
             |failure: ConnectionFailure| tracing::warn!(attempt = %failure.key, peer = failure.peer, error = %failure.error, "connection lost"),
         );
-        let token = Token::new(assignment.token.clone());
+        let token = assignment.token.clone();
         let network = self.data_plane.open(self.key.clone(), token, inbound.collect(), on_failure)?;
         for channel in std::mem::take(&mut wiring.outbound) {
             let peer = peer_of(&channel.consumer);

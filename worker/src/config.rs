@@ -4,7 +4,7 @@ use crate::network::Compression;
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use weir_engine::{checkpoint::OpenStore, env::Env, operator::Factory, task::Observers};
-use weir_proto::net::SharedNetwork;
+use weir_proto::{net::SharedNetwork, secret::ClusterSecret};
 
 /// What an operator of a cluster sets.
 #[derive(Clone, Debug)]
@@ -20,7 +20,7 @@ pub struct WorkerSettings {
     /// The host under which other workers reach this one; `None`: the address that it listens on.
     pub advertise: Option<String>,
     /// The cluster's shared secret.
-    pub secret: String,
+    pub secret: ClusterSecret,
     /// How long to wait before a coordinator that could not be reached is tried again.
     pub reconnect_after: Duration,
     /// The credit of each channel, in bytes: what bounds the memory for data in flight.

@@ -24,6 +24,7 @@ use weir_engine::{
 use weir_proto::{
     PROTOCOL_VERSION,
     net::SharedNetwork,
+    secret::ClusterSecret,
     transport,
     v1::{self as pb, coordinator_message, worker_control_client::WorkerControlClient, worker_message::Kind},
 };
@@ -121,17 +122,24 @@ fn is_final(error: &EngineError) -> bool {
 /// Dials the coordinators in turn, over gRPC.
 pub fn dialler(settings: &WorkerSettings, components: &WorkerComponents) -> OpenLink {
     let (coordinators, network) = (settings.coordinators.clone(), components.network.clone());
+    let secret = settings.secret.clone();
     let turn = std::sync::atomic::AtomicUsize::new(0);
     Box::new(move |registration| {
         let index = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % coordinators.len().max(1);
         let (address, network) = (coordinators.get(index).cloned().unwrap_or_default(), network.clone());
-        Box::pin(async move { open_link(network, &address, registration).await })
+        let secret = secret.clone();
+        Box::pin(async move { open_link(network, &address, &secret, registration).await })
     })
 }
 
-async fn open_link(network: SharedNetwork, address: &str, registration: pb::Register) -> Result<ControlLink> {
+async fn open_link(
+    network: SharedNetwork,
+    address: &str,
+    secret: &ClusterSecret,
+    registration: pb::Register,
+) -> Result<ControlLink> {
     let channel = transport::connect(network, address, CONNECT_TIMEOUT).await.map_err(|status| from_status(&status))?;
-    let mut client = WorkerControlClient::new(channel)
+    let mut client = WorkerControlClient::with_interceptor(channel, secret.shown())
         .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(transport::MAX_MESSAGE_BYTES);
     let (outbound, messages) = mpsc::unbounded_channel();
@@ -330,7 +338,6 @@ impl Worker {
             slots: self.settings.slots as u32,
             data_address,
             weir_version: env!("CARGO_PKG_VERSION").into(),
-            secret: self.settings.secret.clone(),
         }
     }
 

@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 use tokio::runtime::Handle;
+use tonic::{service::interceptor::InterceptedService, transport::Channel};
 use weir_coordinator::{
     Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
     metadata::{MemoryDisk, Metadata, MetadataSettings},
@@ -32,6 +33,7 @@ use weir_engine::{
 };
 use weir_proto::{
     net::SharedNetwork,
+    secret::{ClusterSecret, ShowSecret},
     transport,
     v1::{self as pb, client_client::ClientClient},
 };
@@ -285,7 +287,6 @@ impl User {
             fingerprint: "simulated".into(),
             definition: String::new(),
             fresh: false,
-            secret: SECRET.into(),
         };
         let (mut submitted, mut stopped, mut state) = (false, false, String::new());
         loop {
@@ -306,11 +307,11 @@ impl User {
                 && !stopped
                 && self.trace.elapsed() >= at
             {
-                let stop = pb::StopRequest { job: JOB.into(), drain: true, secret: SECRET.into() };
+                let stop = pb::StopRequest { job: JOB.into(), drain: true };
                 stopped = self.within(client.stop(stop)).await.is_ok();
                 self.trace.note(format!("user: asks to drain: {stopped}"));
             }
-            let asked = pb::JobRequest { job: JOB.into(), secret: SECRET.into() };
+            let asked = pb::JobRequest { job: JOB.into() };
             let Ok(described) = self.within(client.status(asked)).await else { continue };
             let job: JobStatus = serde_json::from_slice(&described.into_inner().json).context("a job's status")?;
             if job.state != state {
@@ -325,9 +326,10 @@ impl User {
         }
     }
 
-    async fn connect(&self) -> Result<ClientClient<tonic::transport::Channel>, tonic::Status> {
+    async fn connect(&self) -> Result<ClientClient<InterceptedService<Channel, ShowSecret>>, tonic::Status> {
         let address = format!("{COORDINATOR}:{CONTROL_PORT}");
-        self.within(transport::connect(self.network.clone(), &address, USER_PATIENCE)).await.map(ClientClient::new)
+        let channel = self.within(transport::connect(self.network.clone(), &address, USER_PATIENCE)).await?;
+        Ok(ClientClient::with_interceptor(channel, ClusterSecret::from(SECRET).shown()))
     }
 
     async fn within<T>(&self, call: impl Future<Output = Result<T, tonic::Status>>) -> Result<T, tonic::Status> {

@@ -2,6 +2,7 @@
 
 use crate::in_cluster;
 use anyhow::{Result, ensure};
+use serde_json::Value;
 use sqlx::{AnyConnection, Connection, Row};
 use std::sync::PoisonError;
 use tokio::runtime::{Builder, Runtime};
@@ -87,7 +88,8 @@ fn workers_that_are_stopped_in_a_transaction_are_replaced_and_harm_nothing() {
         let (mut holder, mut looker) = (Session::open(&url)?, Session::open(&url)?);
         holder.execute("BEGIN")?;
         holder.execute("LOCK TABLE weir_commits IN SHARE MODE")?;
-        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%weir_commits%'";
+        let waits =
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%weir_commits%'";
         looker.wait_for_some("a commit at its last step", waits)?;
         let old = [Member::Worker(0), Member::Worker(1)];
         old.into_iter().try_for_each(|worker| cluster.freeze(worker))?;
@@ -110,6 +112,59 @@ fn workers_that_are_stopped_in_a_transaction_are_replaced_and_harm_nothing() {
         ensure!(cluster.done(&["stop", JOB, "--drain"])?.trim() == "FINISHED");
         job.check()?;
         job.check_store(cluster.serving()?, &Seen::default())?;
+        Ok(())
+    });
+}
+
+/// In the URL of the database; a server that trusts everybody does not look at it.
+const PASSWORD: &str = "open-sesame-7";
+
+#[test]
+fn a_job_whose_database_is_down_says_so_and_catches_up_and_tells_nobody_the_password() {
+    let Some(store) = Store::postgres().unwrap_or_else(|error| panic!("{error:?}")) else { return };
+    in_cluster(1, |cluster| {
+        cluster.serve(store)?;
+        let url = cluster.serving()?.url.replace("//t@", &format!("//t:{PASSWORD}@"));
+        ensure!(url.contains(PASSWORD), "{url}");
+        let job = ClusterJob::new(cluster, JobConfig { store: Some(url), ..ClusterJob::followed() })?;
+        let appending = Appending::begin(ClickLogs::create(job.input(), 10)?);
+        job.submit(cluster)?;
+        cluster.wait_for_job(JOB, "a commit", |job| job["committed"].as_u64() > Some(1))?;
+
+        cluster.kill(Member::Database)?;
+        let waiting = cluster.wait_for_job(JOB, "to wait", |job| {
+            let told = job["waiting_for"].as_str().unwrap_or_default();
+            told.starts_with("'sink.store") && told.contains("waits for its target since") && told.contains("cannot")
+        })?;
+        ensure!(waiting["state"] == "RUNNING", "{waiting}");
+        let checkpoint = |job: &Value| job["last_checkpoint"].as_u64();
+        cluster.wait_for_job(JOB, "checkpoints that go on", |job| checkpoint(job) > checkpoint(&waiting))?;
+        let (status, list) = (cluster.done(&["status", JOB])?, cluster.done(&["list"])?);
+        ensure!(status.contains("waiting: 'sink.store") && list.contains("waits for its target"), "{status} {list}");
+
+        let mut told = vec![status, list, cluster.done(&["status", JOB, "--json"])?];
+        told.push(cluster.done(&["explain", &job.definition(), "--format", "json"])?);
+        for path in ["cluster", "jobs", "workers", &format!("jobs/{JOB}"), &format!("jobs/{JOB}/checkpoints")] {
+            told.push(cluster.rest(&format!("/api/v1/{path}"))?.to_string());
+        }
+        ensure!(told[4..].iter().any(|text| text.contains("//t:***@")), "the definition is shown: {told:?}");
+
+        cluster.start_member(Member::Database)?;
+        let back = cluster.wait_for_job(JOB, "to catch up", |job| {
+            job["waiting_for"].is_null() && job["committed"].as_u64() > checkpoint(&waiting)
+        })?;
+        ensure!(back["attempt"] == waiting["attempt"], "waiting is no failure: {back}");
+        appending.finish()?;
+        job.wait_until_all_is_read()?;
+        ensure!(cluster.done(&["stop", JOB, "--drain"])?.trim() == "FINISHED");
+        job.check()?;
+        job.check_store(cluster.serving()?, &Seen::default())?;
+        for member in [Member::Coordinator, Member::Worker(0), Member::QueryService] {
+            told.push(cluster.log(member)?);
+        }
+        for text in told {
+            ensure!(!text.contains(PASSWORD), "the password is shown: {text}");
+        }
         Ok(())
     });
 }

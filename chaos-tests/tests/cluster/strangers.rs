@@ -7,6 +7,7 @@ use weir_chaos_tests::cluster::processes::{ClusterProcesses, ClusterSettings};
 use weir_proto::{
     PROTOCOL_VERSION,
     net::TcpNetwork,
+    secret::ClusterSecret,
     transport,
     v1::{Register, WorkerMessage, worker_control_client::WorkerControlClient, worker_message::Kind},
 };
@@ -34,15 +35,16 @@ fn a_wrong_secret_is_refused() {
     });
 }
 
-/// Asks to be taken in as a worker, and returns why not.
-fn register(cluster: &ClusterProcesses, registration: Register) -> anyhow::Result<Option<tonic::Status>> {
+/// Asks to be taken in as a worker with a secret, and returns why not.
+fn register(cluster: &ClusterProcesses, secret: &str, registration: Register) -> anyhow::Result<Option<tonic::Status>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let timeout = std::time::Duration::from_secs(5);
         let channel = transport::connect(Arc::new(TcpNetwork), cluster.address(), timeout).await?;
         let first = WorkerMessage { kind: Some(Kind::Register(registration)) };
         let messages = futures::stream::iter([first]);
-        Ok(WorkerControlClient::new(channel).attach(messages).await.err())
+        let secret = ClusterSecret::from(secret).shown();
+        Ok(WorkerControlClient::with_interceptor(channel, secret).attach(messages).await.err())
     })
 }
 
@@ -54,15 +56,17 @@ fn another_protocol_is_refused() {
             worker: "from-the-future".into(),
             slots: 1,
             data_address: "127.0.0.1:1".into(),
-            secret: cluster.settings.secret.clone(),
             ..Register::default()
         };
-        let refusal = register(cluster, stranger.clone())?.context("it was taken in")?;
+        let secret = &cluster.settings.secret;
+        let refusal = register(cluster, secret, stranger.clone())?.context("it was taken in")?;
         ensure!(refusal.code() == tonic::Code::FailedPrecondition, "{refusal:?}");
         let told = refusal.message();
         ensure!(told.contains("from-the-future speaks version") && told.contains("use the same release"), "{told}");
         let ours = Register { protocol_version: PROTOCOL_VERSION, ..stranger };
-        ensure!(register(cluster, ours)?.is_none(), "the right version is taken in");
+        ensure!(register(cluster, secret, ours.clone())?.is_none(), "the right version is taken in");
+        let refusal = register(cluster, "open barley", ours)?.context("it was taken in")?;
+        ensure!(refusal.code() == tonic::Code::PermissionDenied, "{refusal:?}");
         Ok(())
     });
 }

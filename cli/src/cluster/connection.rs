@@ -4,9 +4,10 @@ use super::SecretArguments;
 use crate::failure::Failure;
 use clap::Args;
 use std::{sync::Arc, time::Duration};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status, service::interceptor::InterceptedService, transport::Channel};
 use weir_proto::{
     net::{SharedNetwork, TcpNetwork},
+    secret::ShowSecret,
     transport,
     v1::client_client::ClientClient,
 };
@@ -27,27 +28,25 @@ pub struct ConnectionArguments {
     pub secret: SecretArguments,
 }
 
-/// An open connection, with the secret to show.
+/// An open connection.
 pub struct Connection {
-    /// The service.
-    pub client: ClientClient<Channel>,
-    /// The cluster's secret.
-    pub secret: String,
+    /// The service, which is shown the cluster's secret with every call.
+    pub client: ClientClient<InterceptedService<Channel, ShowSecret>>,
 }
 
 impl ConnectionArguments {
     /// Connects to the first coordinator that answers.
     pub async fn open(&self) -> Result<Connection, Failure> {
         let network: SharedNetwork = Arc::new(TcpNetwork);
-        let secret = self.secret.read()?;
+        let secret = self.secret.read()?.shown();
         let mut refused = Vec::new();
         for address in &self.coordinator {
             match transport::connect(network.clone(), address, CONNECT_TIMEOUT).await {
                 Ok(channel) => {
-                    let client = ClientClient::new(channel)
+                    let client = ClientClient::with_interceptor(channel, secret)
                         .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
                         .max_encoding_message_size(transport::MAX_MESSAGE_BYTES);
-                    return Ok(Connection { client, secret });
+                    return Ok(Connection { client });
                 }
                 Err(status) => refused.push(status.message().to_string()),
             }

@@ -78,8 +78,7 @@ pub struct StopArguments {
 pub fn list(arguments: &ListArguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut connection = arguments.connection.open().await?;
-        let request = ListRequest { secret: connection.secret.clone() };
-        let cluster: ClusterStatus = read(connection.client.list(request).await)?;
+        let cluster: ClusterStatus = read(connection.client.list(ListRequest {}).await)?;
         show(&cluster, arguments.json, render_cluster)
     })
 }
@@ -105,7 +104,7 @@ pub fn status(arguments: &StatusArguments) -> Result<(), Failure> {
 pub fn cancel(arguments: &CancelArguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut connection = arguments.connection.open().await?;
-        let request = JobRequest { job: arguments.job.clone(), secret: connection.secret.clone() };
+        let request = JobRequest { job: arguments.job.clone() };
         let asked: JobStatus = read(connection.client.cancel(request).await)?;
         ended(&mut connection, asked, arguments.no_wait).await
     })
@@ -115,8 +114,8 @@ pub fn cancel(arguments: &CancelArguments) -> Result<(), Failure> {
 pub fn stop(arguments: &StopArguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let mut connection = arguments.connection.open().await?;
-        let (job, secret) = (arguments.job.clone(), connection.secret.clone());
-        let asked: JobStatus = read(connection.client.stop(StopRequest { job, drain: arguments.drain, secret }).await)?;
+        let request = StopRequest { job: arguments.job.clone(), drain: arguments.drain };
+        let asked: JobStatus = read(connection.client.stop(request).await)?;
         ended(&mut connection, asked, arguments.no_wait).await
     })
 }
@@ -137,7 +136,7 @@ async fn ended(connection: &mut Connection, asked: JobStatus, no_wait: bool) -> 
 }
 
 async fn look(connection: &mut Connection, job: &str) -> Result<JobStatus, Failure> {
-    let request = JobRequest { job: job.into(), secret: connection.secret.clone() };
+    let request = JobRequest { job: job.into() };
     read(connection.client.status(request).await)
 }
 

@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use clap::Args;
 use std::{path::PathBuf, sync::Arc};
 use weir_engine::checkpoint::{CheckpointStore, OpenStore};
+use weir_proto::secret::ClusterSecret;
 
 /// The shared secret of a cluster.
 #[derive(Clone, Debug, Args)]
@@ -30,8 +31,10 @@ pub struct SecretArguments {
 
 impl SecretArguments {
     /// The secret; empty where there is none.
-    pub fn read(&self) -> Result<String, Failure> {
-        let Some(file) = &self.secret_file else { return Ok(std::env::var("WEIR_SECRET").unwrap_or_default()) };
+    pub fn read(&self) -> Result<ClusterSecret, Failure> {
+        let Some(file) = &self.secret_file else {
+            return Ok(std::env::var("WEIR_SECRET").unwrap_or_default().into());
+        };
         let text = std::fs::read_to_string(file)
             .map_err(|error| Failure::refused(format!("--secret-file '{}': {error}", file.display())))?;
         match text.trim() {
@@ -47,7 +50,7 @@ fn open_store() -> OpenStore {
 }
 
 /// Warns of a door that anybody can open.
-fn warn_of_open_door(address: &str, secret: &str) {
+fn warn_of_open_door(address: &str, secret: &ClusterSecret) {
     let is_local = ["127.", "localhost", "[::1]"].iter().any(|local| address.starts_with(local));
     if secret.is_empty() && !is_local {
         tracing::warn!(

@@ -30,11 +30,9 @@ pub fn submit(arguments: &SubmitArguments) -> Result<(), Failure> {
         fingerprint: definition::fingerprint(&job.graph),
         definition: arguments.definition.text()?,
         fresh: arguments.fresh,
-        secret: String::new(),
     };
     let reply = runtime()?.block_on(async {
         let mut connection = arguments.connection.open().await?;
-        let request = SubmitRequest { secret: connection.secret.clone(), ..request };
         connection.client.submit(request).await.map_err(|status| refused(&status))
     })?;
     text::print(&format!("{}\n", reply.into_inner().job));

@@ -168,7 +168,6 @@ impl OneProcess {
             fingerprint,
             definition: String::new(),
             fresh: start_over.is_some(),
-            secret: String::new(),
         };
         let mut catalog = self.metadata.watch();
         let submitted = self.coordinator.client_service().submit(Request::new(request)).await;
@@ -224,7 +223,7 @@ impl Stopper {
         if catalog.wait_for(|catalog| catalog.job(&self.job).is_some_and(has_begun)).await.is_err() {
             return;
         }
-        let request = StopRequest { job: self.job, drain: false, secret: String::new() };
+        let request = StopRequest { job: self.job, drain: false };
         if let Err(status) = self.coordinator.client_service().stop(Request::new(request)).await {
             tracing::info!(reason = status.message(), "not stopped");
         }
@@ -251,7 +250,7 @@ fn worker_settings(number: usize, slots: usize) -> WorkerSettings {
         slots,
         listen: "127.0.0.1:0".into(),
         advertise: None,
-        secret: String::new(),
+        secret: Default::default(),
         reconnect_after: Duration::from_millis(10),
         channel_bytes: CHANNEL_BYTES,
         compression: Compression::None,

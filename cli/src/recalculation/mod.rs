@@ -7,7 +7,7 @@ pub mod replay;
 use crate::{data_dir, definition::DefinitionArguments, failure::Failure};
 use clap::Args;
 use std::{collections::BTreeSet, path::PathBuf, time::Duration};
-use weir_engine::{checkpoint::CheckpointStore, env::Env};
+use weir_engine::{checkpoint::CheckpointStore, env::Env, hidden::Hidden};
 use weir_jobs::{
     duration,
     recalculation::{Recalculation, StoreTable},
@@ -34,7 +34,7 @@ pub struct PlaceArguments {
     pub storage: Option<String>,
     /// The store: sqlite:PATH or postgres://… [default: what the definition says]
     #[arg(long, value_name = "URL")]
-    pub store: Option<String>,
+    pub store: Option<Hidden<String>>,
     /// How long the job may take to put into the archive what the store has counted already [default: 30s, and two of its
     /// checkpoints]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
@@ -51,7 +51,7 @@ pub struct Place {
     /// The tables, with the store that is meant.
     pub tables: Vec<StoreTable>,
     pub store: Store,
-    pub store_url: String,
+    pub store_url: Hidden<String>,
     /// Where the archive is.
     pub archive: String,
     /// Where checkpoints are.
@@ -66,7 +66,7 @@ impl PlaceArguments {
         let mut tables = recalculation.tables().to_vec();
         let store_url = match &self.store {
             Some(url) => url.clone(),
-            None => one_store(&tables)?,
+            None => one_store(&tables)?.into(),
         };
         tables.iter_mut().for_each(|table| table.url.clone_from(&store_url));
         let Some(archive) = archive.or(recalculation.archive()) else {

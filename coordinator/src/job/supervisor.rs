@@ -11,6 +11,7 @@ use crate::{
     metadata::{Job, JobStatus},
     scheduler,
 };
+use serde::Deserialize;
 use std::sync::Arc;
 use weir_engine::{
     error::{EngineError, ErrorKind, Result},
@@ -271,7 +272,7 @@ impl Supervisor {
 }
 
 fn parse(job: &Job) -> Result<ExecutionGraph> {
-    let graph: JobGraph = serde_json::from_value(job.graph.clone())
+    let graph = JobGraph::deserialize(&*job.graph)
         .map_err(|error| EngineError::definition(format!("the job graph cannot be read: {error}")))?;
     ExecutionGraph::new(graph)
 }

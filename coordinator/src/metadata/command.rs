@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use weir_engine::{
     EngineError,
+    hidden::Hidden,
     ids::{Attempt, CheckpointId},
 };
 
@@ -21,11 +22,11 @@ pub enum Command {
         /// Its name, which is its identity.
         job: String,
         /// The checked job graph.
-        graph: serde_json::Value,
+        graph: Hidden<serde_json::Value>,
         /// Fingerprint of the definition: a checkpoint of another one does not fit.
         fingerprint: String,
         /// The definition as the user wrote it, for people.
-        definition: String,
+        definition: Hidden<String>,
         /// Forget the job's checkpoints and whatever it has written, and start over.
         fresh: bool,
         /// When.

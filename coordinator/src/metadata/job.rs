@@ -9,7 +9,10 @@ use super::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
-use weir_engine::ids::{Attempt, CheckpointId};
+use weir_engine::{
+    hidden::Hidden,
+    ids::{Attempt, CheckpointId},
+};
 
 /// How many transitions of a job are kept.
 pub const TRANSITIONS_KEPT: usize = 50;
@@ -25,11 +28,11 @@ pub struct Job {
     /// Its name, which is its identity.
     pub name: String,
     /// The checked job graph.
-    pub graph: serde_json::Value,
+    pub graph: Hidden<serde_json::Value>,
     /// Fingerprint of its definition.
     pub fingerprint: String,
     /// The definition as the user wrote it.
-    pub definition: String,
+    pub definition: Hidden<String>,
     /// When it was submitted, the last time.
     pub submitted_at_ms: i64,
     /// How often it was submitted.
@@ -38,7 +41,7 @@ pub struct Job {
     pub fresh_start_pending: bool,
     /// The graphs of the submissions that it forgets: their sinks are to be emptied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub forgotten_graphs: Vec<serde_json::Value>,
+    pub forgotten_graphs: Vec<Hidden<serde_json::Value>>,
     /// Where it stands.
     pub status: JobStatus,
     /// The newest transitions, oldest first; never empty.
@@ -102,9 +105,9 @@ pub struct StopRequest {
 
 /// What a user hands in.
 pub(super) struct Submission<'a> {
-    pub graph: &'a serde_json::Value,
+    pub graph: &'a Hidden<serde_json::Value>,
     pub fingerprint: &'a str,
-    pub definition: &'a str,
+    pub definition: &'a Hidden<String>,
     pub fresh: bool,
     pub at_ms: i64,
 }
@@ -116,7 +119,7 @@ impl Job {
             name: name.into(),
             graph: submission.graph.clone(),
             fingerprint: submission.fingerprint.into(),
-            definition: submission.definition.into(),
+            definition: submission.definition.clone(),
             submitted_at_ms: submission.at_ms,
             submissions: 1,
             fresh_start_pending: submission.fresh,
@@ -147,7 +150,7 @@ impl Job {
             self.forgotten_graphs.push(former);
         }
         self.fingerprint = submission.fingerprint.into();
-        self.definition = submission.definition.into();
+        self.definition = submission.definition.clone();
         self.submitted_at_ms = submission.at_ms;
         self.submissions += 1;
         // A fresh start that was asked for before and never made is still owed.

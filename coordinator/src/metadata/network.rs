@@ -5,7 +5,6 @@
 //! once. (Its own way of waiting throws dice that cannot be seeded.)
 
 use super::raft_types::{Raft, TypeConfig};
-use crate::secret::is_secret;
 use openraft::{
     BasicNode, RaftNetwork, RaftNetworkFactory,
     error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError},
@@ -22,19 +21,21 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
-use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
+use tonic::{Request, Status, metadata::MetadataValue, service::interceptor::InterceptedService, transport::Channel};
 use weir_engine::env::Env;
 use weir_proto::{
     net::SharedNetwork,
+    secret::{ClusterSecret, ShowSecret},
     transport,
     v1::{RaftMessage, raft_client::RaftClient, raft_server},
 };
-/// Header of every call: the cluster's shared secret.
-const SECRET: &str = "weir-secret-bin";
 /// Header of every call: the number of the coordinator that it is meant for.
 const TARGET: &str = "weir-coordinator";
 /// Before a failed call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// A client that shows the cluster's secret.
+type Client = RaftClient<InterceptedService<Channel, ShowSecret>>;
 
 /// Makes a client for every other coordinator.
 pub(super) struct Peers {
@@ -42,7 +43,7 @@ pub(super) struct Peers {
     pub env: Env,
     /// Where they are by the settings of this one; they go before what the log says.
     pub addresses: BTreeMap<u64, String>,
-    pub secret: String,
+    pub secret: ClusterSecret,
 }
 
 /// The way to one other coordinator.
@@ -51,9 +52,9 @@ pub(super) struct Peer {
     address: String,
     network: SharedNetwork,
     env: Env,
-    secret: String,
+    secret: ClusterSecret,
     /// Open until a call fails.
-    client: Option<RaftClient<Channel>>,
+    client: Option<Client>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
@@ -80,7 +81,7 @@ impl Peer {
         &mut self,
         question: &Q,
         option: &RPCOption,
-        send: impl FnOnce(RaftClient<Channel>, Request<RaftMessage>) -> F,
+        send: impl FnOnce(Client, Request<RaftMessage>) -> F,
     ) -> Result<A, CallError<E>>
     where
         Q: Serialize,
@@ -103,7 +104,7 @@ impl Peer {
         &mut self,
         question: &Q,
         option: &RPCOption,
-        send: impl FnOnce(RaftClient<Channel>, Request<RaftMessage>) -> F,
+        send: impl FnOnce(Client, Request<RaftMessage>) -> F,
     ) -> Result<Result<A, RaftError<u64, E>>, Status>
     where
         Q: Serialize,
@@ -115,12 +116,12 @@ impl Peer {
             Some(client) => client.clone(),
             None => {
                 let channel = transport::connect(self.network.clone(), &self.address, option.soft_ttl()).await?;
-                let client = RaftClient::new(channel).max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
+                let client = RaftClient::with_interceptor(channel, self.secret.shown());
+                let client = client.max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
                 self.client.insert(client).clone()
             }
         };
         let mut request = Request::new(RaftMessage { json: to_json(question)?.into() });
-        request.metadata_mut().insert_bin(SECRET, MetadataValue::from_bytes(self.secret.as_bytes()));
         request.metadata_mut().insert(TARGET, MetadataValue::from(self.target));
         from_json(&send(client, request).await?.into_inner().json)
     }
@@ -152,20 +153,15 @@ impl RaftNetwork<TypeConfig> for Peer {
     }
 }
 
-/// Where the others' messages arrive. Does not keep the log running by itself.
+/// Where the others' messages arrive, with the cluster's secret. Does not keep the log running by itself.
 pub struct RaftService {
     pub(super) node: u64,
     pub(super) raft: Weak<Raft>,
-    pub(super) secret: String,
 }
 
 impl RaftService {
     /// The log, and what the message says.
     fn admit<Q: DeserializeOwned>(&self, request: &Request<RaftMessage>) -> Result<(Arc<Raft>, Q), Status> {
-        let shown = request.metadata().get_bin(SECRET).and_then(|value| value.to_bytes().ok());
-        if !shown.is_some_and(|shown| is_secret(&shown, self.secret.as_bytes())) {
-            return Err(Status::unauthenticated("the secret is not this cluster's"));
-        }
         let target = request.metadata().get(TARGET).and_then(|value| value.to_str().ok());
         if target != Some(self.node.to_string().as_str()) {
             return Err(Status::failed_precondition(format!(

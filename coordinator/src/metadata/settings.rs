@@ -3,6 +3,7 @@
 use openraft::{Config, SnapshotPolicy};
 use std::{collections::BTreeMap, fmt, time::Duration};
 use weir_engine::{EngineError, Result};
+use weir_proto::secret::ClusterSecret;
 
 /// Who belongs to the group, and how patient it is.
 #[derive(Clone)]
@@ -13,7 +14,7 @@ pub struct MetadataSettings {
     /// start on.
     pub peers: BTreeMap<u64, String>,
     /// The cluster's shared secret: messages without it are refused.
-    pub secret: String,
+    pub secret: ClusterSecret,
     /// How often a leader lets the others know that it is there.
     pub heartbeat_interval: Duration,
     /// Silence after which another one wants to lead: a random time from the first to the second.
@@ -32,7 +33,7 @@ impl MetadataSettings {
         MetadataSettings {
             node_id,
             peers,
-            secret: String::new(),
+            secret: ClusterSecret::default(),
             heartbeat_interval: Duration::from_millis(100),
             election_timeout: (Duration::from_millis(500), Duration::from_millis(1000)),
             snapshot_every: 1000,

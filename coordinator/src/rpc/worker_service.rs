@@ -1,6 +1,6 @@
 //! Workers come in here: one stream each.
 
-use crate::{config::CoordinatorSettings, metadata::Metadata, secret::is_secret, workers::Workers};
+use crate::{config::CoordinatorSettings, metadata::Metadata, workers::Workers};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use std::{sync::Arc, time::Duration};
 use tokio_stream::wrappers::UnboundedReceiverStream;
@@ -14,7 +14,7 @@ use weir_proto::{
 /// How long a caller may take to say who it is.
 const FIRST_MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The service of the control stream. Cheap to clone.
+/// The service of the control stream, behind a door that demands the cluster's secret. Cheap to clone.
 #[derive(Clone)]
 pub struct WorkerService {
     /// Settings of this coordinator.
@@ -55,7 +55,7 @@ impl WorkerService {
         let Some(worker_message::Kind::Register(registration)) = first.kind else {
             return Err(Status::invalid_argument("the first message must be a registration"));
         };
-        self.check(&registration)?;
+        check(&registration)?;
         let (session, orders) = self.workers.register(registration, &self.settings);
         let workers = self.workers.clone();
         tokio::spawn(async move {
@@ -74,24 +74,19 @@ impl WorkerService {
         });
         Ok(UnboundedReceiverStream::new(orders))
     }
+}
 
-    fn check(&self, registration: &pb::Register) -> Result<(), Status> {
-        if registration.protocol_version != PROTOCOL_VERSION {
-            return Err(Status::failed_precondition(format!(
-                "worker {} speaks version {} of the protocol, this coordinator version {PROTOCOL_VERSION}: use the same release",
-                registration.worker, registration.protocol_version
-            )));
-        }
-        if !is_secret(registration.secret.as_bytes(), self.settings.secret.as_bytes()) {
-            return Err(Status::permission_denied(
-                "the shared secret is another one; give both sides the same --secret-file",
-            ));
-        }
-        if registration.worker.is_empty() || registration.slots == 0 {
-            return Err(Status::invalid_argument("a worker needs a name and at least one slot"));
-        }
-        Ok(())
+fn check(registration: &pb::Register) -> Result<(), Status> {
+    if registration.protocol_version != PROTOCOL_VERSION {
+        return Err(Status::failed_precondition(format!(
+            "worker {} speaks version {} of the protocol, this coordinator version {PROTOCOL_VERSION}: use the same release",
+            registration.worker, registration.protocol_version
+        )));
     }
+    if registration.worker.is_empty() || registration.slots == 0 {
+        return Err(Status::invalid_argument("a worker needs a name and at least one slot"));
+    }
+    Ok(())
 }
 
 /// What a caller says first. One that says nothing does not stay.

@@ -3,10 +3,11 @@
 use crate::{
     element::Port,
     error::{EngineError, Result},
+    hidden::redacted_json,
     key_group::DEFAULT_MAX_PARALLELISM,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, time::Duration};
+use std::{collections::HashSet, fmt, time::Duration};
 
 /// A checked job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,7 +28,7 @@ pub struct JobGraph {
 }
 
 /// One operator of the graph.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {
     /// Identity, unique in the job, the same in every version of it: state is found by it. Such as `dedup.unique`.
     pub id: String,
@@ -39,6 +40,16 @@ pub struct Node {
     pub parallelism: usize,
     /// The operator's own settings, opaque to the engine.
     pub config: serde_json::Value,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Node { id, kind, role, parallelism, config } = self;
+        let config = redacted_json(config);
+        let mut shown = f.debug_struct("Node");
+        shown.field("id", id).field("kind", kind).field("role", role).field("parallelism", parallelism);
+        shown.field("config", &config).finish()
+    }
 }
 
 /// Which contract a node fulfils.

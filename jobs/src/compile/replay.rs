@@ -110,7 +110,7 @@ fn shadow(sink: &mut Sink, graft: &Graft<'_>) {
         // Nobody asks it anything but in the order of its key.
         sql.indexes.clear();
         if let Some(store) = graft.store {
-            sql.url = store.to_owned();
+            sql.url = store.into();
         }
     }
 }

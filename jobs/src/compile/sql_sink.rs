@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use weir_engine::hidden::without_password;
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::type_name;
-use weir_operators::sink::sql::{Dialect, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name, shown};
+use weir_operators::sink::sql::{Dialect, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
 
 use super::check::{Check, adds_up};
 use super::types::{Types, unknown_column};
@@ -28,7 +29,8 @@ impl Check<'_> {
         let before = self.mistakes.len();
         if let Err(error) = Dialect::of(&sql.url) {
             let (message, expected) = error.message.split_once("; ").unwrap_or((error.message.as_str(), ""));
-            let mistake = Mistake::new(self.path.key("url"), message).found(format!("{:?}", shown(&sql.url)));
+            let mistake =
+                Mistake::new(self.path.key("url"), message).found(format!("{:?}", without_password(&sql.url)));
             self.mistakes.push(mistake.expected(expected));
         }
         self.table_name(sql);
@@ -275,7 +277,7 @@ fn description(spec: &JobSpec, sink: &Sink, key: &[String], retention: Option<&R
 pub(super) fn check_tables(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
     let table = |body: &NodeBody| match body {
         NodeBody::Sink(Sink { connector: SinkConnector::Sql(sql), enabled: true, .. }) => {
-            Some((sql.url.clone(), sql.table.to_lowercase(), sql.retention.is_some()))
+            Some((String::clone(&sql.url), sql.table.to_lowercase(), sql.retention.is_some()))
         }
         _ => None,
     };
@@ -306,5 +308,5 @@ pub(super) fn note(sql: &SqlSink) -> String {
         None => String::new(),
         Some(retention) => format!(", hours after {}", show(retention.minutes)),
     };
-    format!("the table {} in {}, key {key}{retention}", sql.table, shown(&sql.url))
+    format!("the table {} in {}, key {key}{retention}", sql.table, without_password(&sql.url))
 }

@@ -5,7 +5,7 @@ use crate::sql_sink::{SqlSink, TableIndex, TableRetention};
 
 pub(super) fn read_sql_sink(node: &Reader<'_>) -> SqlSink {
     SqlSink {
-        url: node.required_text("url", "\"sqlite:out/store.sqlite\""),
+        url: node.required_text("url", "\"sqlite:out/store.sqlite\"").into(),
         table: node.required_text("table", "\"ad_counts\""),
         key: node.texts("key"),
         indexes: node.tables("indexes").into_iter().map(read_index).collect(),

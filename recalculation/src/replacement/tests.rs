@@ -30,7 +30,7 @@ fn table(name: &str, start: &str, end: Option<&str>, columns: &[&str], key: &[&s
     let texts = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
     StoreTable {
         sink: name.into(),
-        url: String::new(),
+        url: String::new().into(),
         table: name.into(),
         columns: texts(columns),
         key: texts(key),

@@ -62,7 +62,7 @@ fn settings() -> WorkerSettings {
         slots: 1,
         listen: "127.0.0.1:0".into(),
         advertise: None,
-        secret: String::new(),
+        secret: Default::default(),
         reconnect_after: Duration::from_millis(10),
         channel_bytes: 1000,
         compression: crate::network::Compression::None,

@@ -41,7 +41,7 @@ impl fmt::Debug for Token {
 }
 
 /// The first thing that a producer says.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct Hello {
     /// [`weir_proto::PROTOCOL_VERSION`] of the sender.
     pub(super) protocol: u32,

@@ -155,7 +155,7 @@ impl Step {
         match *self {
             Step::Submit { fresh, other_definition } => Command::Submit {
                 job,
-                graph: serde_json::json!({ "nodes": [], "at": at_ms }),
+                graph: serde_json::json!({ "nodes": [], "at": at_ms }).into(),
                 fingerprint: if other_definition { "b" } else { "a" }.into(),
                 definition: "[job]".into(),
                 fresh,
@@ -279,7 +279,7 @@ proptest! {
 fn submit(catalog: &mut Catalog, fresh: bool, fingerprint: &str) -> Response {
     catalog.apply(&Command::Submit {
         job: "ad-click".into(),
-        graph: serde_json::json!({ "parallelism": 4 }),
+        graph: serde_json::json!({ "parallelism": 4 }).into(),
         fingerprint: fingerprint.into(),
         definition: "[job]\nname = \"ad-click\"".into(),
         fresh,

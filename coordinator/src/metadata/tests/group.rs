@@ -8,6 +8,7 @@ use tonic::metadata::MetadataValue;
 use weir_engine::{ErrorKind, env::Env};
 use weir_proto::{
     net::{SharedNetwork, TcpNetwork},
+    secret::ClusterSecret,
     transport,
 };
 
@@ -184,15 +185,14 @@ async fn three_agree_over_tcp_and_a_stranger_is_refused() {
         wait_for_job(member, "over tcp").await;
     }
     let channel = transport::connect(network, &peers[&1], Duration::from_secs(1)).await.unwrap();
-    let stranger = weir_proto::v1::raft_client::RaftClient::new(channel);
-    let message = |secret: &'static [u8], target: u64| {
+    let message = |secret: &'static str, target: u64| {
         let mut request = tonic::Request::new(weir_proto::v1::RaftMessage { json: "{}".into() });
-        request.metadata_mut().insert_bin("weir-secret-bin", MetadataValue::from_bytes(secret));
         request.metadata_mut().insert("weir-coordinator", MetadataValue::from(target));
-        let mut stranger = stranger.clone();
+        let shown = ClusterSecret::from(secret).shown();
+        let mut stranger = weir_proto::v1::raft_client::RaftClient::with_interceptor(channel.clone(), shown);
         async move { stranger.vote(request).await.unwrap_err().code() }
     };
-    assert_eq!(message(b"theirs", 1).await, tonic::Code::Unauthenticated);
-    assert_eq!(message(b"ours", 2).await, tonic::Code::FailedPrecondition, "this is coordinator 1");
-    assert_eq!(message(b"ours", 1).await, tonic::Code::InvalidArgument, "that is no message");
+    assert_eq!(message("theirs", 1).await, tonic::Code::PermissionDenied);
+    assert_eq!(message("ours", 2).await, tonic::Code::FailedPrecondition, "this is coordinator 1");
+    assert_eq!(message("ours", 1).await, tonic::Code::InvalidArgument, "that is no message");
 }

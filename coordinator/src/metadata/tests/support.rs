@@ -14,9 +14,9 @@ use weir_proto::net::{BoxConnection, Listener, Network, SharedNetwork, TcpNetwor
 pub fn submit(job: &str) -> Command {
     Command::Submit {
         job: job.into(),
-        graph: serde_json::json!({ "job": job }),
+        graph: serde_json::json!({ "job": job }).into(),
         fingerprint: "a".into(),
-        definition: format!("[job]\nname = \"{job}\""),
+        definition: format!("[job]\nname = \"{job}\"").into(),
         fresh: false,
         at_ms: 1,
     }

@@ -3,14 +3,17 @@
 use super::dialect::Dialect;
 use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
-use weir_engine::error::{EngineError, Result};
+use weir_engine::{
+    error::{EngineError, Result},
+    hidden::Hidden,
+};
 
 /// Settings of a SQL sink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SqlSinkConfig {
     /// `sqlite:path/of/file` or `postgres://user:password@host/database`.
-    pub url: String,
+    pub url: Hidden<String>,
     /// The table's name: letters, digits and `_`.
     pub table: String,
     /// The columns, in the table's order. The sink's rows have all of them.

@@ -4,7 +4,7 @@
 //! transaction.
 
 use super::{
-    dialect::{Dialect, shown},
+    dialect::Dialect,
     fault::{Fault, Tried, fault},
 };
 use sqlx::{
@@ -15,6 +15,7 @@ use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
+    hidden::{Hidden, without_password},
 };
 
 /// How long one statement may take. Each touches a thousand rows or so.
@@ -31,7 +32,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub(super) struct Database {
     pub dialect: Dialect,
-    url: String,
+    url: Hidden<String>,
     env: Env,
 }
 
@@ -40,7 +41,7 @@ pub(super) struct Database {
 pub(super) struct Connection {
     inner: AnyConnection,
     pub dialect: Dialect,
-    url: String,
+    url: Hidden<String>,
     env: Env,
 }
 
@@ -53,14 +54,14 @@ impl Database {
 
     /// For people.
     pub fn shown(&self) -> String {
-        shown(&self.url)
+        without_password(&self.url)
     }
 
     pub async fn connect(&self) -> Tried<Connection> {
         sqlx::any::install_default_drivers();
         let url = match self.dialect {
             Dialect::Sqlite => self.file()?,
-            Dialect::Postgres => self.url.clone(),
+            Dialect::Postgres => String::clone(&self.url),
         };
         let wrong = |error| fault(self.dialect, &self.url, "read the URL", &error);
         // The driver's own log would hold thousands of parameters.
@@ -91,9 +92,11 @@ impl Database {
             })?;
         }
         Ok(match self.url.split_once('?') {
-            Some((_, options)) if options.split('&').any(|option| option.starts_with("mode=")) => self.url.clone(),
-            Some(_) => format!("{}&mode=rwc", self.url),
-            None => format!("{}?mode=rwc", self.url),
+            Some((_, options)) if options.split('&').any(|option| option.starts_with("mode=")) => {
+                String::clone(&self.url)
+            }
+            Some(_) => format!("{}&mode=rwc", *self.url),
+            None => format!("{}?mode=rwc", *self.url),
         })
     }
 }
@@ -166,17 +169,21 @@ impl Connection {
 
     /// An error about a value that the database gave.
     pub fn unreadable(&self, what: &str, error: &sqlx::Error) -> Fault {
-        Fault::Lasting(EngineError::corrupt(format!("{} at '{}': {what}: {error}", self.dialect, shown(&self.url))))
+        Fault::Lasting(EngineError::corrupt(format!(
+            "{} at '{}': {what}: {error}",
+            self.dialect,
+            without_password(&self.url)
+        )))
     }
 
     /// For people.
     pub fn shown(&self) -> String {
-        shown(&self.url)
+        without_password(&self.url)
     }
 }
 
 fn late(dialect: Dialect, url: &str, doing: &str) -> Fault {
-    Fault::Passing(format!("{dialect} at '{}' did not {doing} within {STATEMENT_TIMEOUT:?}", shown(url)))
+    Fault::Passing(format!("{dialect} at '{}' did not {doing} within {STATEMENT_TIMEOUT:?}", without_password(url)))
 }
 
 /// Parameters of a statement, from values of few types.

@@ -1,7 +1,7 @@
 //! What went wrong with a database: something that passes (it is down, busy, full), or something that waiting does not heal.
 
-use super::dialect::{Dialect, shown};
-use weir_engine::error::EngineError;
+use super::dialect::Dialect;
+use weir_engine::{error::EngineError, hidden::without_password};
 
 /// Why a piece of work on a database was not done.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl From<EngineError> for Fault {
 
 /// What an error of the driver means.
 pub(super) fn fault(dialect: Dialect, url: &str, doing: &str, error: &sqlx::Error) -> Fault {
-    let message = format!("{dialect} at '{}': cannot {doing}: {}", shown(url), told(error));
+    let message = format!("{dialect} at '{}': cannot {doing}: {}", without_password(url), told(error));
     match error {
         sqlx::Error::Database(database) => match kind(dialect, database.code().as_deref().unwrap_or_default()) {
             Kind::Passing => Fault::Passing(message),

@@ -36,7 +36,7 @@ mod tests;
 
 pub use committer::SqlCommitter;
 pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
-pub use dialect::{Dialect, end_who_is_stopped, shown};
+pub use dialect::{Dialect, end_who_is_stopped};
 pub use sink::SqlSink;
 
 use std::sync::Arc;

@@ -170,7 +170,7 @@ impl Stopped {
         let goes_on = std::sync::Mutex::new(goes_on);
         target.env = Env::default().with_crash_plan(CrashPlan::stand_at(point, 1, move || {
             reached.send(()).unwrap();
-            goes_on.lock().unwrap().recv().unwrap();
+            tokio::task::block_in_place(|| goes_on.lock().unwrap().recv().unwrap());
         }));
         let committer = target.new_committer(JOB, SINK);
         target.env = Env::default();
@@ -233,7 +233,7 @@ async fn what_is_decided_about_a_session_stays() {
     assert_eq!(target.query::<String>("SHOW idle_in_transaction_session_timeout").await, ["5s"]);
     assert_eq!(target.query::<String>("SHOW lock_timeout").await, ["3s"]);
     assert_eq!(target.query::<String>("SELECT current_setting('tcp_keepalives_idle')").await, ["3"]);
-    target.config.url += "?options=-c%20lock_timeout%3D7s";
+    *target.config.url += "?options=-c%20lock_timeout%3D7s";
     assert_eq!(target.query::<String>("SHOW lock_timeout").await, ["7s"]);
     assert_eq!(target.query::<String>("SHOW idle_in_transaction_session_timeout").await, ["5s"]);
 }
@@ -242,7 +242,7 @@ async fn what_is_decided_about_a_session_stays() {
 async fn who_waits_for_its_storage_in_a_transaction_is_alive() {
     let Some(server) = PostgresServer::start().unwrap() else { return };
     let mut target = Target::postgres(&server);
-    target.config.url += "?options=-c%20idle_in_transaction_session_timeout%3D2s";
+    *target.config.url += "?options=-c%20idle_in_transaction_session_timeout%3D2s";
     let mut connection = Database::new(&target.config.url, &target.env).unwrap().connect().await.unwrap();
     connection.begin().await.unwrap();
     connection.awake(target.env.sleep(Duration::from_secs(5))).await.unwrap();

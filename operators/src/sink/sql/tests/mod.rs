@@ -33,7 +33,7 @@ impl Target {
     fn at(url: String, folder: Option<tempfile::TempDir>) -> Self {
         let column = |name: &str| SqlColumn { name: name.into(), sql_type: SqlType::BigInt };
         let config = SqlSinkConfig {
-            url,
+            url: url.into(),
             table: "numbers".into(),
             columns: vec![column("n"), column("time")],
             key: vec!["n".into()],
@@ -58,7 +58,7 @@ impl Target {
 
     /// The same table, for a job whose checkpoints lie elsewhere.
     fn elsewhere(&self) -> Self {
-        Target { config: self.config.clone(), ..Target::at(self.config.url.clone(), None) }
+        Target { config: self.config.clone(), ..Target::at(String::clone(&self.config.url), None) }
     }
 
     fn staging(&self, sink: &str) -> Staging {
