@@ -13,7 +13,7 @@ use serde_json::json;
 use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
 use weir_engine::{
     checkpoint::{CheckpointStore, Staging},
-    element::Batch,
+    element::{Barrier, Batch},
     env::Env,
     graph::{Node, NodeRole},
     ids::{Attempt, CheckpointId},
@@ -97,7 +97,7 @@ async fn measure(arguments: &UpsertsArguments, folder: &std::path::Path, url: &s
         let (checkpoint, rows) = (CheckpointId(number), clicks.next(number)?);
         let begun = env.now();
         sink.write(rows).await.map_err(failed)?;
-        let staged = sink.stage(checkpoint).await.map_err(failed)?;
+        let staged = sink.stage(Barrier::new(checkpoint)).await.map_err(failed)?;
         let stage = env.now() - begun;
         let begun = env.now();
         committer.commit(checkpoint, &staged).await.map_err(failed)?;

@@ -114,6 +114,7 @@ fn a_bounded_job_is_served_on_and_any_number_of_copies_say_the_same() {
         - summary["dead_letters"].as_i64().unwrap();
     assert_eq!(counts, counted, "every click that was counted is in the answers");
     assert_eq!(job.get(&format!("/v1/ads/ad000001/aggregated_count?from={}", FROM + 1)).0, 400);
+    assert_eq!(copy.get("/v1/freshness").1["ended"], true, "nothing fresher comes");
     for path in [path.as_str(), "/v1/filters"] {
         assert_eq!(copy.get(path), job.get(path), "{path}");
     }
@@ -140,7 +141,11 @@ fn a_followed_job_is_visible_while_it_runs_and_one_signal_ends_both() {
     });
     let (_, freshness) = job.get("/v1/freshness");
     assert!(freshness["behind_seconds"].as_f64().unwrap() < 60.0, "{freshness}");
+    assert_eq!(freshness["ended"], false);
+    let copy = Served::start(serve(&place));
     job.end("INT");
+    assert_eq!(copy.get("/v1/freshness").1["ended"], true, "stopped, too");
+    copy.end("INT");
 }
 
 #[test]

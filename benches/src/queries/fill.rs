@@ -120,7 +120,7 @@ async fn make_tables(store: &mut AnyConnection) -> Result<()> {
          PRIMARY KEY (window_end, window_start, filter_id, rank)) WITHOUT ROWID",
         "CREATE TABLE weir_sinks (job TEXT NOT NULL, sink TEXT NOT NULL, table_name TEXT NOT NULL, description TEXT NOT NULL, \
          fence_attempt BIGINT NOT NULL, checkpoint BIGINT NOT NULL, staged_at_ms BIGINT NOT NULL, \
-         committed_at_ms BIGINT NOT NULL, owner TEXT NOT NULL, PRIMARY KEY (job, sink))",
+         committed_at_ms BIGINT NOT NULL, owner TEXT NOT NULL, ended BIGINT NOT NULL, PRIMARY KEY (job, sink))",
     ];
     for statement in statements {
         execute(store, statement).await?;
@@ -138,7 +138,7 @@ async fn finish(store: &mut AnyConnection, minutes: u64) -> Result<()> {
     let made_ms = START_MS + minutes as i64 * MINUTE_MS;
     execute(
         store,
-        &format!("INSERT INTO weir_sinks VALUES ('ad-click', 'sink.store', 'ad_counts', '{description}', 1, 1, {made_ms}, {made_ms}, '')"),
+        &format!("INSERT INTO weir_sinks VALUES ('ad-click', 'sink.store', 'ad_counts', '{description}', 1, 1, {made_ms}, {made_ms}, '', 0)"),
     )
     .await?;
     execute(store, "PRAGMA journal_mode = WAL").await

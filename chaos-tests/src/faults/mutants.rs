@@ -256,8 +256,8 @@ impl Sink for MutantSink {
         self.inner.write(batch)
     }
 
-    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>> {
-        let staging = self.inner.stage(checkpoint);
+    fn stage(&mut self, barrier: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
+        let staging = self.inner.stage(barrier);
         let (mutant, behind, committer) = (self.mutant, self.behind.clone(), self.committer.clone());
         async move {
             let mut staged = staging.await?;
@@ -267,7 +267,7 @@ impl Sink for MutantSink {
                     std::mem::swap(&mut *behind, &mut staged);
                 }
                 Mutant::SinkCommitsEarly => {
-                    committer.commit(checkpoint, &staged).await?;
+                    committer.commit(barrier.checkpoint, &staged).await?;
                 }
                 _ => {}
             }

@@ -37,6 +37,13 @@ pub struct Barrier {
     pub last: bool,
 }
 
+impl Barrier {
+    /// One that more follows.
+    pub fn new(checkpoint: CheckpointId) -> Self {
+        Barrier { checkpoint, last: false }
+    }
+}
+
 /// An output of an operator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -1,7 +1,7 @@
 //! The contract of a sink: two phases, with the checkpoint between them.
 
 use crate::{
-    element::Batch,
+    element::{Barrier, Batch},
     error::Result,
     ids::{Attempt, CheckpointId},
 };
@@ -16,12 +16,12 @@ pub trait Sink: Send {
     /// When the target refuses: the attempt ends, and goes on from the last checkpoint.
     fn write(&mut self, batch: Batch) -> BoxFuture<'_, Result<()>>;
 
-    /// A barrier passed: everything since the previous one belongs to `checkpoint`. Returns at once; the future, which runs
+    /// A barrier passed: everything since the previous one belongs to its checkpoint. Returns at once; the future, which runs
     /// beside further `write`s, resolves when all of it is durable, and still invisible.
     ///
     /// # Errors
     /// The future fails when it could not be made durable.
-    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>>;
+    fn stage(&mut self, barrier: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>>;
 }
 
 /// What a sink has made durable but not yet visible. Goes into the manifest; belongs to no subtask any more.

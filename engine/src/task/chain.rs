@@ -8,7 +8,6 @@ use crate::{
     element::{Barrier, Batch, Port},
     error::{EngineError, Result},
     graph::ChainTarget,
-    ids::CheckpointId,
     key_group::KeyGroupRange,
     operator::{Collector, Committable, Counter, Counters, Operator, Sink},
     state::Snapshot,
@@ -98,14 +97,14 @@ impl Chain {
     }
 
     /// What every link holds now. All deliveries must have been made before.
-    pub(crate) fn capture(&mut self, checkpoint: CheckpointId) -> Result<Vec<CapturedLink>> {
+    pub(crate) fn capture(&mut self, barrier: Barrier) -> Result<Vec<CapturedLink>> {
         self.links
             .iter_mut()
             .map(|link| {
                 let (snapshot, staging) = match &mut link.body {
                     LinkBody::Source => (Snapshot::default(), None),
-                    LinkBody::Operator(operator) => (operator.snapshot(checkpoint)?, None),
-                    LinkBody::Sink(sink) => (Snapshot::default(), Some(sink.stage(checkpoint))),
+                    LinkBody::Operator(operator) => (operator.snapshot(barrier.checkpoint)?, None),
+                    LinkBody::Sink(sink) => (Snapshot::default(), Some(sink.stage(barrier))),
                 };
                 Ok(CapturedLink {
                     node: link.node.clone(),

@@ -185,7 +185,7 @@ impl Body {
         self.end_step(step);
         self.deliver().await?;
         let step = self.services.start_step();
-        let captured = self.chain.capture(barrier.checkpoint)?;
+        let captured = self.chain.capture(barrier)?;
         self.end_step(step);
         self.services.env.crash_point("subtask.captured")?;
         self.signal(&StreamElement::Barrier(barrier)).await?;

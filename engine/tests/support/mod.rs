@@ -13,7 +13,7 @@ use std::{
 use weir_engine::{
     Result,
     checkpoint::CheckpointStore,
-    element::{Batch, Port, WATERMARK_MAX},
+    element::{Barrier, Batch, Port, WATERMARK_MAX},
     env::Env,
     error::EngineError,
     graph::{CheckpointSettings, JobGraph, Node, NodeRole, Partitioner},
@@ -249,7 +249,7 @@ impl Sink for TestSink {
         Box::pin(async { Ok(()) })
     }
 
-    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>> {
+    fn stage(&mut self, Barrier { checkpoint, .. }: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
         let rows = std::mem::take(&mut self.rows);
         let (sinks, sink, context) = (self.sinks.clone(), self.sink.clone(), self.context.clone());
         Box::pin(async move {

@@ -88,7 +88,7 @@ pub(super) struct FreshnessAnswer {
     /// Every click that the job had read by then is in the answers: Unix seconds, with milliseconds.
     #[schema(example = 1646352061.25)]
     pub read_until: f64,
-    /// Seconds since then. It grows when the job has ended or does not get on.
+    /// Seconds since then. It grows where the job has ended or does not get on.
     #[schema(minimum = 0, example = 0.42)]
     pub behind_seconds: f64,
     /// The start of the first minute that is counted by itself; absent while nothing was clicked.
@@ -108,6 +108,9 @@ pub(super) struct FreshnessAnswer {
     /// The checkpoint that it committed.
     #[schema(minimum = 0, example = 120)]
     pub checkpoint: i64,
+    /// Whether the job has ended with it, finished or stopped: then all that it has read is in the answers, and nothing more comes
+    /// until it is started again.
+    pub ended: bool,
 }
 
 /// The newest reconciliation of each job.
@@ -186,6 +189,7 @@ impl FreshnessAnswer {
             now: now_ms as f64 / 1000.0,
             job: freshness.job,
             checkpoint: freshness.checkpoint,
+            ended: freshness.ended,
         }
     }
 }

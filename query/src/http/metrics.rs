@@ -114,6 +114,8 @@ impl StoreState {
         families.gauge("weir_store_freshness_seconds", help, [Sample::plain(behind_ms as f64 / 1000.0)])?;
         let help = "The newest checkpoint in the store";
         families.gauge("weir_store_checkpoint", help, [Sample::plain(freshness.checkpoint as f64)])?;
+        let help = "Whether the job has ended with that checkpoint, so that nothing fresher comes";
+        families.gauge("weir_store_job_ended", help, [Sample::plain(f64::from(u8::from(freshness.ended)))])?;
         let Some((_, newest_ms)) = freshness.minutes_ms else { return Ok(()) };
         let help = "Start of the newest minute that has clicks, since the epoch";
         families.gauge("weir_store_newest_minute_seconds", help, [Sample::plain(newest_ms as f64 / 1000.0)])

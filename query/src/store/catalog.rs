@@ -30,6 +30,8 @@ pub struct Freshness {
     pub job: String,
     /// The newest checkpoint that is in the store.
     pub checkpoint: i64,
+    /// The job has ended with it, finished or stopped: all that it has read is in, and nothing comes until it is started again.
+    pub ended: bool,
 }
 
 /// What the last reconciliation of a job with its raw archive found.
@@ -86,7 +88,7 @@ pub(super) async fn check_filter(snapshot: &mut Snapshot, filter_id: &str) -> Re
 
 /// How far the store has come.
 pub(super) async fn freshness(snapshot: &mut Snapshot) -> Result<Freshness, StoreError> {
-    let newest = "SELECT staged_at_ms, committed_at_ms, job, checkpoint FROM weir_sinks WHERE table_name = 'ad_counts' \
+    let newest = "SELECT staged_at_ms, committed_at_ms, job, checkpoint, ended FROM weir_sinks WHERE table_name = 'ad_counts' \
                   AND checkpoint > 0 ORDER BY staged_at_ms DESC LIMIT 1";
     let rows = snapshot.rows(newest, &[]).await?;
     let row = rows.first().ok_or_else(nothing_yet)?;
@@ -95,6 +97,7 @@ pub(super) async fn freshness(snapshot: &mut Snapshot) -> Result<Freshness, Stor
         committed_at_ms: integer(row, 1)?,
         job: text(row, 2)?,
         checkpoint: integer(row, 3)?,
+        ended: integer(row, 4)? != 0,
         minutes_ms: bounds(snapshot, "ad_counts").await?,
     })
 }

@@ -21,7 +21,7 @@ use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use weir_engine::{
-    element::Batch,
+    element::{Barrier, Batch},
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
     operator::{CommitOutcome, Committable, Committer, CommitterContext, OperatorContext, Sink, SweepScope},
@@ -116,7 +116,7 @@ impl Sink for ConsoleSink {
         futures::future::ready(self.take(&batch)).boxed()
     }
 
-    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>> {
+    fn stage(&mut self, Barrier { checkpoint, .. }: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
         // The manifest makes it durable.
         futures::future::ready(self.staged(checkpoint)).boxed()
     }

@@ -20,10 +20,10 @@ use futures::{
 };
 use std::{collections::VecDeque, sync::Arc};
 use weir_engine::{
-    element::Batch,
+    element::{Barrier, Batch},
     env::Env,
     error::Result,
-    ids::{Attempt, CheckpointId},
+    ids::Attempt,
     operator::{Committable, OperatorContext, Sink},
 };
 
@@ -163,7 +163,7 @@ impl Sink for FilesSink {
         self.write_rows(batch).boxed()
     }
 
-    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>> {
+    fn stage(&mut self, Barrier { checkpoint, .. }: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
         let (mut written, closing) = (std::mem::take(&mut self.written), std::mem::take(&mut self.closing));
         let open = std::mem::take(&mut self.open);
         let (naming, sink, subtask) = (self.naming.clone(), self.sink.clone(), self.subtask);

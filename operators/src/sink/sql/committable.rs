@@ -19,6 +19,9 @@ pub(super) struct StagedRows {
     pub attempt: Attempt,
     /// When the barrier passed the sink: wall clock, milliseconds since the epoch.
     pub staged_at_ms: i64,
+    /// The attempt ends with this checkpoint.
+    #[serde(default)]
+    pub last: bool,
 }
 
 impl StagedRows {
@@ -47,6 +50,8 @@ pub(super) struct StagedCheckpoint {
     pub attempt: Attempt,
     /// Everything that was read before this moment is in: the earliest of all subtasks' barriers.
     pub staged_at_ms: i64,
+    /// The attempt ended with it.
+    pub last: bool,
 }
 
 impl StagedCheckpoint {
@@ -58,6 +63,7 @@ impl StagedCheckpoint {
             rows: staged.iter().map(|one| one.rows).sum(),
             attempt: staged.iter().map(|one| one.attempt).max().ok_or_else(nothing)?,
             staged_at_ms: staged.iter().map(|one| one.staged_at_ms).min().ok_or_else(nothing)?,
+            last: staged.iter().all(|one| one.last),
             parts: staged.into_iter().flat_map(|one| one.parts).collect(),
         })
     }

@@ -105,10 +105,7 @@ impl SqlCommitter {
         if let Some(lock) = self.database.dialect.lock_tables() {
             connection.query("lock the tables", lock, Default::default()).await?;
         }
-        for statement in tables::bookkeeping(self.database.dialect) {
-            connection.run("make the tables of the sinks", statement).await?;
-        }
-        Ok(())
+        tables::keep_books(connection).await
     }
 
     /// A table that this sink has not made must be nobody's, and empty.

@@ -81,7 +81,7 @@ impl Markers {
         let values: Vec<_> = (1..=6).map(|n| connection.dialect.parameter(n)).collect();
         let sql = format!(
             "INSERT INTO weir_sinks (job, sink, table_name, description, fence_attempt, owner, \
-             checkpoint, staged_at_ms, committed_at_ms) VALUES ({}, 0, 0, 0)",
+             checkpoint, staged_at_ms, committed_at_ms, ended) VALUES ({}, 0, 0, 0, 0)",
             values.join(", ")
         );
         let row = self.own().text(&self.table).text(&self.description).number(fence.0 as i64).text(owner);
@@ -116,15 +116,21 @@ impl Markers {
         owner: &str,
         now_ms: i64,
     ) -> Tried<bool> {
-        let [checkpoint, fence, staged_at, now, job, sink, own, below, attempt] = parameters(connection.dialect);
+        let [checkpoint, fence, staged_at, now, ended, job, sink, own, below, attempt] = parameters(connection.dialect);
         let sql = format!(
             "UPDATE weir_sinks SET checkpoint = {checkpoint}, fence_attempt = {fence}, staged_at_ms = {staged_at}, \
-             committed_at_ms = {now} WHERE job = {job} AND sink = {sink} AND owner = {own} AND checkpoint < {below} \
+             committed_at_ms = {now}, ended = {ended} WHERE job = {job} AND sink = {sink} AND owner = {own} AND checkpoint < {below} \
              AND fence_attempt <= {attempt}"
         );
         let (number, attempt) = (staged.checkpoint.0 as i64, staged.attempt.0 as i64);
         let values = Parameters::default().number(number).number(attempt).number(staged.staged_at_ms).number(now_ms);
-        let values = values.text(&self.job).text(&self.sink).text(owner).number(number).number(attempt);
+        let values = values
+            .number(staged.last.into())
+            .text(&self.job)
+            .text(&self.sink)
+            .text(owner)
+            .number(number)
+            .number(attempt);
         Ok(connection.execute("mark the checkpoint", sql, values.into()).await? == 1)
     }
 

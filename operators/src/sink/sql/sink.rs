@@ -10,17 +10,21 @@ use super::{
 };
 use arrow::array::RecordBatch;
 use futures::{FutureExt, future::BoxFuture};
+use std::time::Duration;
 use weir_engine::{
     checkpoint::{Staging, manifest::FileRef},
-    element::Batch,
-    env::Env,
+    element::{Barrier, Batch},
+    env::{Env, Moment},
     error::Result,
-    ids::{Attempt, CheckpointId},
+    ids::Attempt,
     operator::{Committable, OperatorContext, Sink},
 };
 
 /// Rows that take more memory than this are staged before the barrier comes.
 const PART_BYTES: usize = 16 << 20;
+
+/// A table that gets no rows is told so after this long: how fresh it is, nobody could know otherwise.
+const SILENCE: Duration = Duration::from_secs(2);
 
 /// Stages rows for a table, in one subtask.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub struct SqlSink {
     rows: u64,
     /// Number of the next file of this attempt.
     next: u64,
+    /// When something was staged; none: nothing by this attempt.
+    spoken: Option<Moment>,
 }
 
 impl SqlSink {
@@ -62,6 +68,7 @@ impl SqlSink {
             parts: Vec::new(),
             rows: 0,
             next: 0,
+            spoken: None,
         })
     }
 
@@ -78,6 +85,18 @@ impl SqlSink {
             self.parts.push(part.await?);
         }
         Ok(())
+    }
+
+    /// Whether something is to be committed with this barrier: rows; that there are none, after a silence; that this attempt has
+    /// begun, or ended.
+    fn speaks(&mut self, barrier: Barrier, has_rows: bool) -> bool {
+        let now = self.env.now();
+        let is_due = self.spoken.is_none_or(|spoken| now >= spoken + SILENCE);
+        let speaks = has_rows || barrier.last || is_due;
+        if speaks {
+            self.spoken = Some(now);
+        }
+        speaks
     }
 
     /// Stages what is pending as a file of its own.
@@ -101,10 +120,11 @@ impl Sink for SqlSink {
         self.take(batch).boxed()
     }
 
-    fn stage(&mut self, checkpoint: CheckpointId) -> BoxFuture<'static, Result<Vec<Committable>>> {
+    fn stage(&mut self, barrier: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
         let last = (!self.pending.is_empty()).then(|| self.part());
         let mut parts = std::mem::take(&mut self.parts);
         let rows = std::mem::take(&mut self.rows);
+        let speaks = self.speaks(barrier, rows > 0);
         let (env, sink, attempt) = (self.env.clone(), self.sink.clone(), self.attempt);
         let staged_at_ms = env.wall_clock_ms();
         async move {
@@ -113,11 +133,11 @@ impl Sink for SqlSink {
                 parts.push(last.await?);
             }
             env.crash_point("sql_sink.staged")?;
-            if parts.is_empty() {
+            if !speaks {
                 return Ok(Vec::new());
             }
-            let staged = StagedRows { parts, rows, attempt, staged_at_ms };
-            Ok(vec![staged.into_committable(&sink, checkpoint)?])
+            let staged = StagedRows { parts, rows, attempt, staged_at_ms, last: barrier.last };
+            Ok(vec![staged.into_committable(&sink, barrier.checkpoint)?])
         }
         .boxed()
     }

@@ -143,14 +143,27 @@ pub(super) fn quoted_list(dialect: Dialect, names: &[String]) -> String {
     names.iter().map(|name| dialect.quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
-/// The statements that make the tables of the sinks themselves.
-pub(super) fn bookkeeping(dialect: Dialect) -> [String; 3] {
+/// Makes the tables of the sinks themselves. Within a transaction.
+pub(super) async fn keep_books(connection: &mut Connection) -> Tried<()> {
+    for statement in bookkeeping(connection.dialect) {
+        connection.run("make the tables of the sinks", statement).await?;
+    }
+    // Stores of the first days lack this column.
+    if columns(connection, "weir_sinks").await?.iter().all(|column| column.name != "ended") {
+        let number = connection.dialect.type_name(SqlType::BigInt);
+        let sql = format!("ALTER TABLE weir_sinks ADD COLUMN ended {number} NOT NULL DEFAULT 0");
+        connection.run("complete the table of the sinks", sql).await?;
+    }
+    Ok(())
+}
+
+fn bookkeeping(dialect: Dialect) -> [String; 3] {
     let (number, text) = (dialect.type_name(SqlType::BigInt), dialect.type_name(SqlType::Text));
     [
         format!(
             "CREATE TABLE IF NOT EXISTS weir_sinks (job {text} NOT NULL, sink {text} NOT NULL, table_name {text} NOT NULL, \
              description {text} NOT NULL, fence_attempt {number} NOT NULL, checkpoint {number} NOT NULL, \
-             staged_at_ms {number} NOT NULL, committed_at_ms {number} NOT NULL, owner {text} NOT NULL, \
+             staged_at_ms {number} NOT NULL, committed_at_ms {number} NOT NULL, owner {text} NOT NULL, ended {number} NOT NULL, \
              PRIMARY KEY (job, sink))"
         ),
         "CREATE UNIQUE INDEX IF NOT EXISTS weir_sinks_table ON weir_sinks (table_name)".into(),

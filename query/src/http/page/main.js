@@ -113,7 +113,7 @@ function render() {
     ? list(top, Number(count), counts?.ad_id ?? ad, (each) => link({ ad: each }))
     : waiting(problem));
   show(element("chart"), counts
-    ? chart(counts, known.freshness ? Math.floor(known.freshness.now / 60) * 60 + 60 : null)
+    ? chart(counts, known.freshness && !known.freshness.ended ? Math.floor(known.freshness.now / 60) * 60 + 60 : null)
     : waiting(problem));
   if (top) {
     element("asked").href = `v1/ads/popular_ads?${new URLSearchParams({ count, window, to: top.to, filter })}`;
@@ -127,10 +127,12 @@ function freshness() {
     return fact("Out of reach for", span((Date.now() - known.lostSince) / 1000), "lost");
   }
   if (known.freshness === null) return fact("Freshness", known.problem ? "nothing yet" : "…");
-  const { behind_seconds: behind, job, checkpoint } = known.freshness;
+  const { behind_seconds: behind, job, checkpoint, ended } = known.freshness;
   return [
     fact("Job", `${job}, checkpoint ${checkpoint}`, "wide"),
-    fact("Counts include every click read until", `${span(behind)} ago`, behind < 5 ? "live" : "late"),
+    ended
+      ? fact("Counts include every click that the job read", `It ended ${span(behind)} ago`, "ended")
+      : fact("Counts include every click read until", `${span(behind)} ago`, behind < 5 ? "live" : "late"),
   ];
 }
 
@@ -145,8 +147,12 @@ function where() {
   const { to, isOld } = moment(answer);
   const window = Number(question().window);
   const what = known.top ? range(known.top.from, known.top.to) : range(to - window * 60, to);
-  return isOld
-    ? [h("strong", null, "Past clicks. "), `The newest are of ${minute(to - 60)} UTC, so “now” on this page is ${minute(to)} UTC. List: ${what}.`]
+  const { ended } = answer;
+  if (isOld) {
+    return [h("strong", null, "Past clicks. "), `The newest are of ${minute(to - 60)} UTC, so “now” on this page is ${minute(to)} UTC. List: ${what}.`];
+  }
+  return ended
+    ? [h("strong", null, "The job has ended. "), `Nothing more is counted until it is started again. List: ${what} UTC.`]
     : [h("strong", null, "Live. "), `List: ${what} UTC, the running minute included.`];
 }
 

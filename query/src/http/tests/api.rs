@@ -52,11 +52,13 @@ async fn filters_freshness_and_reconciliations() {
         json!({"filters": [{"id": "0000", "predicate": "true"}, {"id": "0012", "predicate": "country = 'USA'"}]});
     assert_eq!(get(&router, "/v1/filters").await.json(), filters);
     let freshness = json!({"read_until": 1646352901.25, "behind_seconds": 0.75, "first_minute": FROM,
-        "last_minute": FROM + 14 * 60, "now": 1646352902.0, "job": "ad-click", "checkpoint": 120});
+        "last_minute": FROM + 14 * 60, "now": 1646352902.0, "job": "ad-click", "checkpoint": 120, "ended": false});
     assert_eq!(get(&router, "/v1/freshness").await.json(), freshness);
     let found = json!({"reconciliations": [{"job": "ad-click", "made_at": 1646352800.5, "from": FROM, "to": FROM + 600,
         "matching": 812, "differing": 0}]});
     assert_eq!(get(&router, "/v1/reconciliations").await.json(), found);
+    fixture.execute("UPDATE weir_sinks SET ended = 1").await;
+    assert_eq!(get(&router, "/v1/freshness").await.json()["ended"], true);
     let ahead = at(&fixture.store, MARCH);
     assert_eq!(get(&ahead, "/v1/freshness").await.json()["behind_seconds"], 0.0);
 }

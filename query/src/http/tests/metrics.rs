@@ -21,6 +21,7 @@ async fn requests_and_the_store_are_measured() {
         "weir_store_freshness_seconds 0.75",
         "weir_store_newest_minute_seconds 1646352840.0",
         "weir_store_checkpoint 120.0",
+        "weir_store_job_ended 0.0",
         "weir_store_corrections 2.0",
         "weir_reconciliation_differing{job=\"ad-click\"} 0.0",
         "weir_reconciliation_matching{job=\"ad-click\"} 812.0",

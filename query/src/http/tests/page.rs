@@ -66,6 +66,22 @@ async fn on_old_clicks_now_is_the_end_of_the_newest_minute() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_has_ended_does_not_grow_stale() {
+    let Some(browser) = Browser::find() else { return };
+    let fixture = clicks().await;
+    fixture.execute("UPDATE weir_sinks SET ended = 1").await;
+    let server = start(at(&fixture.store, MARCH + 1_200_000)).await;
+    let page = browser.show(&server, "").await;
+    page.is_quiet();
+    page.has(&["The job has ended.", "every click that the job read", "It ended 4 min ago", "class=\"ended\""]);
+    assert!(!page.html.contains("bar running"), "no minute runs any more");
+    browser.picture(&server, "", "ended", PICTURE).await;
+
+    let server = start(at(&fixture.store, YEARS_LATER)).await;
+    browser.show(&server, "").await.has(&["Past clicks.", "It ended 3 years ago"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_missing_is_said() {
     let Some(browser) = Browser::find() else { return };
     let fixture = clicks().await;

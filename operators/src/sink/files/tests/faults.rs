@@ -14,6 +14,7 @@ use std::{
     },
 };
 use weir_engine::{
+    element::Barrier,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
     operator::{CommitOutcome, Committable, SweepScope},
@@ -165,7 +166,7 @@ impl Run {
             let from = self.completed.len() as i64 * 10;
             sink.write(rows(from..from + 10)).await?;
             let checkpoint = CheckpointId(self.completed.len() as u64 + 1);
-            let staged = sink.stage(checkpoint).await?;
+            let staged = sink.stage(Barrier::new(checkpoint)).await?;
             self.completed.push(staged.clone());
             committer.commit(checkpoint, &staged).await?;
         }
@@ -217,7 +218,7 @@ async fn whatever_step_fails_the_rows_are_there_once() {
 async fn staged(target: &Target) -> Committable {
     let mut sink = target.sink(&context(1, 0));
     sink.write(rows(0..10)).await.unwrap();
-    sink.stage(CheckpointId(1)).await.unwrap().remove(0)
+    sink.stage(Barrier::new(CheckpointId(1))).await.unwrap().remove(0)
 }
 
 #[tokio::test]
@@ -284,7 +285,7 @@ async fn readers_see_no_file_that_grows() {
         assert_eq!(target.results().await, [""; 0]);
     }
     assert!(target.leftovers().await > 0, "rows go out before the barrier");
-    let staged = sink.stage(CheckpointId(1)).await.unwrap();
+    let staged = sink.stage(Barrier::new(CheckpointId(1))).await.unwrap();
     assert_eq!(target.results().await, [""; 0]);
     target.committer(JOB, SINK).commit(CheckpointId(1), &staged).await.unwrap();
     assert_eq!(visible(&target).await.len(), 1_200_000);
@@ -376,13 +377,13 @@ async fn a_folder_that_cannot_be_is_named() {
     std::fs::write(folder.path().join("out"), "a file where a folder should be").unwrap();
     let mut sink = target.sink(&context(1, 0));
     sink.write(rows(0..10)).await.unwrap();
-    let error = sink.stage(CheckpointId(1)).await.unwrap_err();
+    let error = sink.stage(Barrier::new(CheckpointId(1))).await.unwrap_err();
     assert!(error.message.contains("out/counts/_staging") && error.message.contains("must be a folder"), "{error}");
     // It is put right, and the next attempt goes on.
     std::fs::remove_file(folder.path().join("out")).unwrap();
     let mut sink = target.sink(&context(2, 0));
     sink.write(rows(0..10)).await.unwrap();
-    let staged = sink.stage(CheckpointId(1)).await.unwrap();
+    let staged = sink.stage(Barrier::new(CheckpointId(1))).await.unwrap();
     target.committer(JOB, SINK).commit(CheckpointId(1), &staged).await.unwrap();
     assert_eq!(visible(&target).await, numbers(0..10));
 }

@@ -13,7 +13,10 @@ use arrow::{
 };
 use parquet::basic::{Compression as PageCompression, LogicalType};
 use std::collections::HashMap;
-use weir_engine::{element::Batch, ids::CheckpointId};
+use weir_engine::{
+    element::{Barrier, Batch},
+    ids::CheckpointId,
+};
 
 /// Writes batches as one checkpoint and commits it.
 async fn write(target: &Target, batches: Vec<Batch>) {
@@ -22,7 +25,7 @@ async fn write(target: &Target, batches: Vec<Batch>) {
         sink.write(batch).await.unwrap();
     }
     let committer = target.committer(JOB, SINK);
-    let staged = sink.stage(CheckpointId(1)).await.unwrap();
+    let staged = sink.stage(Barrier::new(CheckpointId(1))).await.unwrap();
     committer.commit(CheckpointId(1), &staged).await.unwrap();
 }
 

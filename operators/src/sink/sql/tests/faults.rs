@@ -33,7 +33,7 @@ async fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
                 "sql_sink.staged" => {
                     let mut sink = target.sink(&context(1, 1));
                     sink.write(conformance::rows(20..30)).await.unwrap();
-                    sink.stage(CheckpointId(3)).await.map(|_| ())
+                    sink.stage(Barrier::new(CheckpointId(3))).await.map(|_| ())
                 }
                 _ => target.new_committer(JOB, SINK).commit(CheckpointId(2), &second).await.map(|_| ()),
             };

@@ -14,6 +14,7 @@ use sqlx::{Connection as _, Row};
 use std::{sync::Arc, time::Duration};
 use weir_engine::{
     checkpoint::{CheckpointStore, Staging},
+    element::Barrier,
     env::Env,
     ids::{Attempt, CheckpointId},
     operator::{Committable, Committer, CommitterContext, OperatorContext, Sink, Waits},
@@ -104,7 +105,7 @@ impl Target {
     async fn staged(&self, attempt: u64, numbers: std::ops::Range<i64>, checkpoint: u64) -> Vec<Committable> {
         let mut sink = self.sink(&context(attempt, 0));
         sink.write(conformance::rows(numbers)).await.unwrap();
-        sink.stage(CheckpointId(checkpoint)).await.unwrap()
+        sink.stage(Barrier::new(CheckpointId(checkpoint))).await.unwrap()
     }
 }
 

@@ -40,7 +40,7 @@ async fn write(target: &Target, checkpoint: u64, times: &[i64], ads: i64, revisi
     ];
     let mut sink = target.sink(&context(1, 0));
     sink.write(Batch::new(RecordBatch::try_from_iter(columns).unwrap())).await?;
-    let staged = sink.stage(CheckpointId(checkpoint)).await?;
+    let staged = sink.stage(Barrier::new(CheckpointId(checkpoint))).await?;
     target.new_committer(JOB, SINK).commit(CheckpointId(checkpoint), &staged).await.map(|_| ())
 }
 

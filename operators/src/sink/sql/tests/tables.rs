@@ -47,7 +47,7 @@ async fn write(target: &Target, checkpoint: u64, batches: Vec<Batch>) {
     for batch in batches {
         sink.write(batch).await.unwrap();
     }
-    let staged = sink.stage(CheckpointId(checkpoint)).await.unwrap();
+    let staged = sink.stage(Barrier::new(CheckpointId(checkpoint))).await.unwrap();
     target.prepared().await.commit(CheckpointId(checkpoint), &staged).await.unwrap();
 }
 
@@ -85,7 +85,7 @@ async fn more_rows_than_fit_into_a_statement_or_a_part_are_all_there() {
                 let from = (k as i64 * 40 + part) * 30_001;
                 sink.write(conformance::rows(from..from + 30_001)).await.unwrap();
             }
-            staged.extend(sink.stage(CheckpointId(1)).await.unwrap());
+            staged.extend(sink.stage(Barrier::new(CheckpointId(1))).await.unwrap());
         }
         assert!(target.leftovers().await > 2, "rows are staged before the barrier, too");
         // A table of so many rows takes its time in a build that is not optimised: one subtask's are enough.
@@ -159,4 +159,60 @@ async fn a_fresh_start_takes_the_table_from_whom_it_was() {
         assert!(refused.message.contains("another run"), "{refused}");
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_table_hears_that_a_job_begins_lives_and_ends_though_there_are_no_rows() {
+    on_each_database(async |target| {
+        let clock = Arc::new(std::sync::atomic::AtomicI64::new(0));
+        let now = clock.clone();
+        let env = Env::simulated(1, Arc::new(move || now.load(std::sync::atomic::Ordering::SeqCst)));
+        let target = Target { env, ..target };
+        let committer = target.prepared().await;
+        let mut sink = target.sink(&context(1, 0));
+        let row = "SELECT checkpoint * 100 + ended * 10 + staged_at_ms / 1000 FROM weir_sinks";
+        let mut commit = async |barrier: Barrier, seconds: i64| {
+            clock.store(seconds * 1000, std::sync::atomic::Ordering::SeqCst);
+            let staged = sink.stage(barrier).await.unwrap();
+            if !staged.is_empty() {
+                committer.commit(barrier.checkpoint, &staged).await.unwrap();
+            }
+            (staged.len(), target.query::<i64>(row).await[0])
+        };
+        assert_eq!(commit(Barrier::new(CheckpointId(1)), 1).await, (1, 101), "it begins");
+        let last = Barrier { checkpoint: CheckpointId(2), last: true };
+        assert_eq!(commit(last, 2).await, (1, 212), "it ends");
+        assert_eq!(target.query::<i64>("SELECT rows FROM weir_commits ORDER BY checkpoint").await, [0, 0]);
+
+        target.prepared().await;
+        assert_eq!(target.query::<i64>(row).await, [212], "looking again is not going on");
+        let mut again = target.sink(&context(2, 0));
+        let staged = again.stage(Barrier::new(CheckpointId(3))).await.unwrap();
+        target.prepared().await.commit(CheckpointId(3), &staged).await.unwrap();
+        assert_eq!(target.query::<i64>(row).await, [302], "it goes on");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_days_gets_what_it_lacks() {
+    on_each_database(async |target| {
+        target.prepared().await;
+        target.execute("ALTER TABLE weir_sinks DROP COLUMN ended").await;
+        target.prepared().await;
+        assert_eq!(target.query::<i64>("SELECT ended FROM weir_sinks").await, [0]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_silence_is_broken() {
+    let target = Target::sqlite();
+    let mut sink = target.sink(&context(1, 0));
+    let mut staged = Vec::new();
+    for (number, pause_ms) in [(1, 0), (2, 500), (3, 1_400), (4, 200), (5, 1_900), (6, 200)] {
+        tokio::time::advance(Duration::from_millis(pause_ms)).await;
+        staged.push(sink.stage(Barrier::new(CheckpointId(number))).await.unwrap().len());
+    }
+    assert_eq!(staged, [1, 0, 0, 1, 0, 1]);
 }
