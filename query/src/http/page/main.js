@@ -56,11 +56,11 @@ async function ask(path, parameters) {
   return response.ok ? { answer } : { problem: answer };
 }
 
-/** The end of the window: of the current minute, or of the newest one when all clicks are old. */
-function moment({ now, last_minute: newest }) {
+/** The end of the window: of the current minute, or of the newest one when time stands: all clicks are old, or no more come. */
+function moment({ now, last_minute: newest, ended }) {
   const current = Math.floor(now / 60) * 60 + 60;
-  const isOld = newest !== undefined && current - (newest + 60) > OLD_S;
-  return { to: isOld ? newest + 60 : current, isOld };
+  const stands = newest !== undefined && (ended || current - (newest + 60) > OLD_S);
+  return { to: stands ? newest + 60 : current, stands };
 }
 
 async function poll() {
@@ -144,16 +144,12 @@ function where() {
     if (problem === null) return "Asking the store …";
     return [h("strong", null, "No counts. "), `This page asks again each second; the service says: ${problem.detail}.`];
   }
-  const { to, isOld } = moment(answer);
+  const { to, stands } = moment(answer);
   const window = Number(question().window);
   const what = known.top ? range(known.top.from, known.top.to) : range(to - window * 60, to);
-  const { ended } = answer;
-  if (isOld) {
-    return [h("strong", null, "Past clicks. "), `The newest are of ${minute(to - 60)} UTC, so “now” on this page is ${minute(to)} UTC. List: ${what}.`];
-  }
-  return ended
-    ? [h("strong", null, "The job has ended. "), `Nothing more is counted until it is started again. List: ${what} UTC.`]
-    : [h("strong", null, "Live. "), `List: ${what} UTC, the running minute included.`];
+  const title = h("strong", null, answer.ended ? "The job has ended. " : stands ? "Past clicks. " : "Live. ");
+  if (stands) return [title, `The newest clicks are of ${minute(to - 60)} UTC, so “now” on this page is ${minute(to)} UTC. List: ${what}.`];
+  return [title, answer.ended ? "It counted no clicks." : `List: ${what} UTC, the running minute included.`];
 }
 
 /** One sentence of what a comparison with the raw archive has found. */

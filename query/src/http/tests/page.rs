@@ -73,12 +73,20 @@ async fn a_job_that_has_ended_does_not_grow_stale() {
     let server = start(at(&fixture.store, MARCH + 1_200_000)).await;
     let page = browser.show(&server, "").await;
     page.is_quiet();
-    page.has(&["The job has ended.", "every click that the job read", "It ended 4 min ago", "class=\"ended\""]);
+    page.has(&["The job has ended.", "“now” on this page is 2022-03-04 00:15 UTC", "every click that the job read"]);
+    page.has(&["It ended 4 min ago", "class=\"ended\"", "ad000001", "618"]);
     assert!(!page.html.contains("bar running"), "no minute runs any more");
     browser.picture(&server, "", "ended", PICTURE).await;
 
     let server = start(at(&fixture.store, YEARS_LATER)).await;
-    browser.show(&server, "").await.has(&["Past clicks.", "It ended 3 years ago"]);
+    browser.show(&server, "").await.has(&["The job has ended.", "It ended 3 years ago"]);
+    fixture.execute("DELETE FROM ad_counts").await;
+    browser.show(&server, "").await.has(&[
+        "The job has ended.",
+        "It counted no clicks.",
+        "Nobody clicked in this window.",
+    ]);
+    browser.picture(&server, "", "nobody", PICTURE).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
