@@ -13,6 +13,9 @@ pub struct ServeArguments {
     /// The store that a job fills: sqlite:PATH or postgres://USER@HOST/DATABASE
     #[arg(long, value_name = "URL", env = "WEIR_STORE", hide_env_values = true)]
     store: Hidden<String>,
+    /// The table of counts, where the store has several [default: ad_counts, or the only one]
+    #[arg(long, value_name = "NAME")]
+    table: Option<String>,
     /// Where the API and the page are
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: String,
@@ -23,7 +26,10 @@ pub fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         let mut signals = EndSignals::catch()?;
-        let store = open_store(&arguments.store)?;
+        let mut store = open_store(&arguments.store)?;
+        if let Some(table) = &arguments.table {
+            store = store.of_table(table);
+        }
         let listener = listen(&arguments.listen).await?;
         text::print(&addresses(address(&listener)?));
         let env = Env::from_entropy();

@@ -6,14 +6,15 @@ use crate::{
 };
 use std::{net::SocketAddr, time::Duration};
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
-use weir_engine::{env::Env, graph::JobGraph};
+use weir_engine::{
+    env::Env,
+    graph::{JobGraph, Node},
+};
 use weir_query::{
     http,
-    store::{MINUTE_MS, Range, Store, StoreError},
+    store::{COUNTS_KEY, MINUTE_MS, Range, Store, StoreError, USUAL_TABLE},
 };
 
-/// The table that the queries read.
-const COUNTS: &str = "ad_counts";
 /// How often the store is asked whether there is anything in it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A job that still runs then is not soon done.
@@ -32,15 +33,15 @@ pub struct Serving {
 impl Serving {
     /// Serves what a job writes into its table of counts, and says where.
     pub fn start(graph: &JobGraph, address: &str, env: &Env) -> Result<Self, Failure> {
-        let url = url_of_counts(graph)?;
+        let (url, table) = counts(graph)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("weir-query")
             .enable_all()
             .build()
             .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
-        let (store, listener) =
-            runtime.block_on(async { Ok::<_, Failure>((open_store(&url)?, listen(address).await?)) })?;
+        let (store, listener) = runtime
+            .block_on(async { Ok::<_, Failure>((open_store(&url)?.of_table(&table), listen(address).await?)) })?;
         let address = serve::address(&listener)?;
         eprint!("{}", addresses(address));
         let router = http::router(store.clone(), env.clone());
@@ -86,18 +87,21 @@ impl Serving {
     }
 }
 
-/// Where the job's table of counts is.
-fn url_of_counts(graph: &JobGraph) -> Result<String, Failure> {
-    let tables = || graph.nodes.iter().filter(|node| node.kind == "sql");
-    let counts = tables().find(|node| node.config["table"] == COUNTS);
-    if let Some(url) = counts.and_then(|node| node.config["url"].as_str()) {
-        return Ok(url.into());
+/// Where the job's table of counts is, and what it is called.
+fn counts(graph: &JobGraph) -> Result<(String, String), Failure> {
+    let text = |node: &Node, key: &str| node.config[key].as_str().unwrap_or_default().to_owned();
+    let tables: Vec<&Node> = graph.nodes.iter().filter(|node| node.kind == "sql").collect();
+    let counts = || tables.iter().filter(|node| node.config["key"] == serde_json::json!(COUNTS_KEY));
+    let usual = counts().find(|node| node.config["table"] == USUAL_TABLE);
+    if let Some(node) = usual.or_else(|| counts().next()) {
+        return Ok((text(node, "url"), text(node, "table")));
     }
-    let written: Vec<&str> = tables().filter_map(|node| node.config["table"].as_str()).collect();
+    let written: Vec<String> = tables.iter().map(|node| text(node, "table")).collect();
     let written = if written.is_empty() { "no table".into() } else { format!("only {}", written.join(", ")) };
+    let key = COUNTS_KEY.map(|column| format!("{column:?}")).join(", ");
     Err(Failure::refused(format!(
-        "--serve answers from the table '{COUNTS}', and job '{}' writes {written}. Add a sink with connector = \"sql\" and \
-         table = \"{COUNTS}\", as jobs/ad_click.toml has one",
+        "--serve answers from a table with key = [{key}], and job '{}' writes {written}. Add a sink with connector = \"sql\" \
+         and such a key, as jobs/ad_click.toml has one",
         graph.name
     )))
 }
@@ -131,17 +135,17 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_engine::graph::{Node, NodeRole};
+    use weir_engine::graph::NodeRole;
 
-    fn graph(tables: &[&str]) -> JobGraph {
+    fn graph(tables: &[(&str, &[&str])]) -> JobGraph {
         let mut graph = JobGraph::new("job");
-        for table in tables {
+        for (table, key) in tables {
             graph.add_node(Node {
                 id: format!("sink.{table}"),
                 kind: "sql".into(),
                 role: NodeRole::Sink,
                 parallelism: 1,
-                config: serde_json::json!({ "url": format!("sqlite:{table}.sqlite"), "table": table }),
+                config: serde_json::json!({ "url": format!("sqlite:{table}.sqlite"), "table": table, "key": key }),
             });
         }
         graph
@@ -149,11 +153,18 @@ mod tests {
 
     #[test]
     fn queries_are_answered_from_the_table_of_counts() {
-        assert_eq!(url_of_counts(&graph(&["top_ads", "ad_counts"])).unwrap(), "sqlite:ad_counts.sqlite");
-        let Err(Failure::Refused(none)) = url_of_counts(&graph(&[])) else { panic!("there is none") };
+        let tops: (&str, &[&str]) = ("top_ads", &["window_end", "rank"]);
+        let of = |name: &'static str| (name, &COUNTS_KEY[..]);
+        let found = |tables: &[(&str, &[&str])]| counts(&graph(tables)).unwrap();
+        assert_eq!(found(&[tops, of("clicks")]), ("sqlite:clicks.sqlite".into(), "clicks".into()));
+        assert_eq!(found(&[of("clicks"), of("ad_counts")]), ("sqlite:ad_counts.sqlite".into(), "ad_counts".into()));
+        let Err(Failure::Refused(none)) = counts(&graph(&[])) else { panic!("there is none") };
         assert!(none.contains("job 'job' writes no table. Add a sink with connector = \"sql\""), "{none}");
-        let Err(Failure::Refused(other)) = url_of_counts(&graph(&["top_ads"])) else { panic!("there is none") };
-        assert!(other.contains("writes only top_ads"), "{other}");
+        let Err(Failure::Refused(other)) = counts(&graph(&[tops])) else { panic!("there is none") };
+        assert!(
+            other.contains("\"click_minute\", \"filter_id\", \"ad_id\"]") && other.contains("only top_ads"),
+            "{other}"
+        );
     }
 
     #[test]

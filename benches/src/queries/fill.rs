@@ -134,7 +134,7 @@ async fn finish(store: &mut AnyConnection, minutes: u64) -> Result<()> {
         let columns = "(click_minute, filter_id, count) WHERE count >= 32";
         execute(store, &format!("CREATE INDEX {table}_index_1 ON {table} {columns}")).await?;
     }
-    let description = r#"{"filters":[{"id":"0000","predicate":"true"},{"id":"0012","predicate":"country = ''USA''"}]}"#;
+    let description = r#"{"key":["click_minute","filter_id","ad_id"],"filters":[{"id":"0000","predicate":"true"},{"id":"0012","predicate":"country = ''USA''"}]}"#;
     let made_ms = START_MS + minutes as i64 * MINUTE_MS;
     execute(
         store,

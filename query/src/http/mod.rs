@@ -51,7 +51,10 @@ async fn scrape(State(service): State<Service>) -> Response {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         match &error {
-            StoreError::NothingYet(_) | StoreError::Unavailable(_) | StoreError::Address(_) => {
+            StoreError::NothingYet(_)
+            | StoreError::SeveralTables { .. }
+            | StoreError::Unavailable(_)
+            | StoreError::Address(_) => {
                 tracing::debug!(%error, "no answer from the store");
                 Problem::unavailable(error.to_string())
             }

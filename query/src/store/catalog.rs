@@ -5,6 +5,7 @@ use super::{
     coverage::bounds,
     range::MINUTE_MS,
     snapshot::{Snapshot, Value, integer, text},
+    tables::Unit,
 };
 use serde::Deserialize;
 
@@ -49,36 +50,58 @@ pub struct Reconciliation {
     pub differing: i64,
 }
 
-/// As much of a sink's description as is read here.
-#[derive(Debug, Default, Deserialize)]
-struct Description {
-    #[serde(default)]
-    filters: Vec<Filter>,
+/// A sink that fills a table of the store.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sink {
+    pub job: String,
+    pub table: String,
+    pub description: Description,
+    /// The newest checkpoint that is in; 0: none.
+    pub checkpoint: i64,
+    pub staged_at_ms: i64,
+    pub committed_at_ms: i64,
+    pub ended: bool,
 }
 
-/// The filters of all jobs that count into the store, by id.
-pub(super) async fn filters(snapshot: &mut Snapshot) -> Result<Vec<Filter>, StoreError> {
-    let sql = "SELECT description FROM weir_sinks WHERE table_name = 'ad_counts' AND checkpoint > 0";
-    let rows = snapshot.rows(sql, &[]).await?;
-    if rows.is_empty() {
-        return Err(nothing_yet());
-    }
-    let mut filters = Vec::new();
-    for row in rows {
-        let description = text(&row, 0)?;
-        let description: Description = serde_json::from_str(&description).map_err(|error| {
-            StoreError::Unavailable(format!("the description of the sink in 'weir_sinks' is not readable: {error}"))
+/// As much of a sink's description as is read here.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(super) struct Description {
+    #[serde(default)]
+    pub filters: Vec<Filter>,
+    #[serde(default)]
+    pub key: Vec<String>,
+}
+
+/// All sinks that fill tables of the store.
+pub(super) async fn sinks(snapshot: &mut Snapshot) -> Result<Vec<Sink>, StoreError> {
+    let sql = "SELECT job, table_name, description, checkpoint, staged_at_ms, committed_at_ms, ended FROM weir_sinks \
+               ORDER BY table_name";
+    let read = |row| {
+        let table = text(row, 1)?;
+        let description = serde_json::from_str(&text(row, 2)?).map_err(|error| {
+            StoreError::Unavailable(format!("the description of '{table}' in 'weir_sinks' is not readable: {error}"))
         })?;
-        filters.extend(description.filters);
-    }
-    filters.sort();
-    filters.dedup_by(|one, other| one.id == other.id);
-    Ok(filters)
+        Ok(Sink {
+            job: text(row, 0)?,
+            table,
+            description,
+            checkpoint: integer(row, 3)?,
+            staged_at_ms: integer(row, 4)?,
+            committed_at_ms: integer(row, 5)?,
+            ended: integer(row, 6)? != 0,
+        })
+    };
+    snapshot.rows(sql, &[]).await?.iter().map(read).collect()
+}
+
+/// The filters that clicks are counted under, by id.
+pub(super) fn filters(snapshot: &Snapshot) -> Result<Vec<Filter>, StoreError> {
+    if snapshot.tables().counts.checkpoint > 0 { Ok(snapshot.tables().filters()) } else { Err(nothing_yet()) }
 }
 
 /// Whether clicks are counted under a filter.
-pub(super) async fn check_filter(snapshot: &mut Snapshot, filter_id: &str) -> Result<(), StoreError> {
-    let filters = filters(snapshot).await?;
+pub(super) fn check_filter(snapshot: &Snapshot, filter_id: &str) -> Result<(), StoreError> {
+    let filters = filters(snapshot)?;
     if filters.is_empty() || filters.iter().any(|filter| filter.id == filter_id) {
         return Ok(());
     }
@@ -88,17 +111,18 @@ pub(super) async fn check_filter(snapshot: &mut Snapshot, filter_id: &str) -> Re
 
 /// How far the store has come.
 pub(super) async fn freshness(snapshot: &mut Snapshot) -> Result<Freshness, StoreError> {
-    let newest = "SELECT staged_at_ms, committed_at_ms, job, checkpoint, ended FROM weir_sinks WHERE table_name = 'ad_counts' \
-                  AND checkpoint > 0 ORDER BY staged_at_ms DESC LIMIT 1";
-    let rows = snapshot.rows(newest, &[]).await?;
-    let row = rows.first().ok_or_else(nothing_yet)?;
+    let minutes_ms = bounds(snapshot, Unit::Minutes).await?;
+    let counts = &snapshot.tables().counts;
+    if counts.checkpoint == 0 {
+        return Err(nothing_yet());
+    }
     Ok(Freshness {
-        read_until_ms: integer(row, 0)?,
-        committed_at_ms: integer(row, 1)?,
-        job: text(row, 2)?,
-        checkpoint: integer(row, 3)?,
-        ended: integer(row, 4)? != 0,
-        minutes_ms: bounds(snapshot, "ad_counts").await?,
+        read_until_ms: counts.staged_at_ms,
+        committed_at_ms: counts.committed_at_ms,
+        job: counts.job.clone(),
+        checkpoint: counts.checkpoint,
+        ended: counts.ended,
+        minutes_ms,
     })
 }
 
@@ -111,7 +135,7 @@ impl Freshness {
 
 /// The newest reconciliation of each job.
 pub(super) async fn reconciliations(snapshot: &mut Snapshot) -> Result<Vec<Reconciliation>, StoreError> {
-    if !snapshot.has("weir_reconciliations") {
+    if !snapshot.tables().has_reconciliations() {
         return Ok(Vec::new());
     }
     let sql = "SELECT job, made_at_ms, from_ms, to_ms, matching, differing FROM weir_reconciliations AS one \
@@ -132,12 +156,13 @@ pub(super) async fn reconciliations(snapshot: &mut Snapshot) -> Result<Vec<Recon
 
 /// How many counts are corrections, where an index knows.
 pub(super) async fn corrections(snapshot: &mut Snapshot) -> Result<Option<i64>, StoreError> {
-    let rows = snapshot.rows(snapshot.flavour().indexes(), &[Value::Text("ad_counts")]).await?;
+    let table = snapshot.tables().counts.table.clone();
+    let rows = snapshot.rows(snapshot.flavour().indexes(), &[Value::Text(&table)]).await?;
     for row in rows {
         let definition: String = text(&row, 0)?.to_lowercase().split_whitespace().collect();
         if definition.contains("where(revision>0)") || definition.contains("whererevision>0") {
-            let counted = "SELECT count(*) FROM ad_counts WHERE revision > 0";
-            return Ok(Some(integer(&snapshot.row(counted, &[]).await?, 0)?));
+            let counted = format!("SELECT count(*) FROM {} WHERE revision > 0", snapshot.tables().of(Unit::Minutes));
+            return Ok(Some(integer(&snapshot.row(&counted, &[]).await?, 0)?));
         }
     }
     Ok(None)

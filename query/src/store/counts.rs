@@ -38,7 +38,7 @@ pub(super) async fn ad_count(
             "{} SELECT CAST(coalesce(sum(c.count), 0) AS BIGINT) FROM starts CROSS JOIN {} AS c \
              WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = $4",
             with_starts(part),
-            part.table
+            snapshot.tables().of(part.unit)
         );
         total += integer(&snapshot.row(&sql, &values(part, filter_id, ad_id)).await?, 0)?;
     }
@@ -62,7 +62,7 @@ pub(super) async fn minute_counts(
         "{} SELECT starts.start, c.count FROM starts CROSS JOIN {} AS c \
          WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = $4",
         with_starts(&part),
-        part.table
+        snapshot.tables().of(part.unit)
     );
     for row in snapshot.rows(&sql, &values(&part, filter_id, ad_id)).await? {
         let place = usize::try_from((integer(&row, 0)? - range.from_ms()) / MINUTE_MS).ok();
@@ -79,7 +79,7 @@ async fn rolled_up_until(snapshot: &mut Snapshot, coverage: &Coverage) -> Result
     for part in &coverage.rolled_up {
         let sql = format!(
             "SELECT CAST(coalesce(max(click_minute), -1) AS BIGINT) FROM {} WHERE click_minute >= $1 AND click_minute < $2",
-            part.table
+            snapshot.tables().of(part.unit)
         );
         let bounds = [Value::Integer(part.starts.first), Value::Integer(part.starts.end)];
         let last = integer(&snapshot.row(&sql, &bounds).await?, 0)?;

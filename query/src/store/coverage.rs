@@ -2,9 +2,9 @@
 
 use super::{
     StoreError,
-    error::ROLL_UPS,
     range::{MINUTE_MS, Range, Starts},
     snapshot::{Snapshot, Value, integer, integer_or_null},
+    tables::Unit,
 };
 
 /// Minutes that are looked at one by one for one answer: a month.
@@ -13,7 +13,7 @@ pub(super) const MOST_MINUTES: i64 = 31 * 24 * 60;
 /// The buckets of a range in one of the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
-    pub table: &'static str,
+    pub unit: Unit,
     pub starts: Starts,
 }
 
@@ -33,22 +33,23 @@ impl Coverage {
     /// When it cuts through an hour or a day that is kept as one sum, or holds too many minutes.
     pub(super) async fn of(snapshot: &mut Snapshot, range: Range) -> Result<Self, StoreError> {
         let mut coverage = Coverage::default();
-        for (table, step_ms) in ROLL_UPS {
-            if !snapshot.has(table) {
+        for unit in Unit::ROLL_UPS {
+            if !snapshot.tables().has(unit) {
                 continue;
             }
-            let Some(bounds) = bounds(snapshot, table).await? else { continue };
+            let step_ms = unit.width_ms();
+            let Some(bounds) = bounds(snapshot, unit).await? else { continue };
             for at_ms in [range.from_ms(), range.to_ms()] {
                 let start = at_ms - at_ms.rem_euclid(step_ms);
-                if start != at_ms && exists(snapshot, table, start).await? {
+                if start != at_ms && exists(snapshot, unit, start).await? {
                     return Err(StoreError::Cut { at_ms, unit_ms: step_ms });
                 }
             }
             let starts = range.starts(step_ms, Some(bounds));
-            coverage.rolled_up.extend(starts.map(|starts| Part { table, starts }));
+            coverage.rolled_up.extend(starts.map(|starts| Part { unit, starts }));
         }
-        let starts = range.starts(MINUTE_MS, bounds(snapshot, "ad_counts").await?);
-        coverage.minutes = starts.map(|starts| Part { table: "ad_counts", starts });
+        let starts = range.starts(MINUTE_MS, bounds(snapshot, Unit::Minutes).await?);
+        coverage.minutes = starts.map(|starts| Part { unit: Unit::Minutes, starts });
         if let Some(Part { starts, .. }) = coverage.minutes {
             let minutes = (starts.end - starts.first) / MINUTE_MS;
             if minutes > MOST_MINUTES {
@@ -59,14 +60,16 @@ impl Coverage {
     }
 }
 
-/// The first and the last bucket of a table, under whatever filter.
-pub(super) async fn bounds(snapshot: &mut Snapshot, table: &str) -> Result<Option<(i64, i64)>, StoreError> {
+/// The first and the last bucket of a unit, under whatever filter.
+pub(super) async fn bounds(snapshot: &mut Snapshot, unit: Unit) -> Result<Option<(i64, i64)>, StoreError> {
+    let table = snapshot.tables().of(unit);
     let sql = format!("SELECT (SELECT min(click_minute) FROM {table}), (SELECT max(click_minute) FROM {table})");
     let row = snapshot.row(&sql, &[]).await?;
     Ok(integer_or_null(&row, 0)?.zip(integer_or_null(&row, 1)?))
 }
 
-async fn exists(snapshot: &mut Snapshot, table: &str, start: i64) -> Result<bool, StoreError> {
+async fn exists(snapshot: &mut Snapshot, unit: Unit, start: i64) -> Result<bool, StoreError> {
+    let table = snapshot.tables().of(unit);
     let sql = format!("SELECT count(*) FROM (SELECT 1 AS one FROM {table} WHERE click_minute = $1 LIMIT 1) AS found");
     Ok(integer(&snapshot.row(&sql, &[Value::Integer(start)]).await?, 0)? > 0)
 }

@@ -1,6 +1,6 @@
 //! Why a question has no answer, and what whoever asked can do about it.
 
-use super::range::{DAY_MS, HOUR_MS};
+use super::range::DAY_MS;
 use std::fmt;
 
 /// Why a question has no answer.
@@ -10,6 +10,11 @@ pub enum StoreError {
     Address(String),
     /// There is no store yet, or nothing in it; the text says how that was seen.
     NothingYet(String),
+    /// Clicks are counted in several tables, and nobody has said which is meant.
+    SeveralTables {
+        /// Their names.
+        tables: Vec<String>,
+    },
     /// The database is down, or too busy; another try may succeed.
     Unavailable(String),
     /// Clicks are not counted under this filter; there are these.
@@ -54,6 +59,9 @@ impl fmt::Display for StoreError {
             StoreError::Address(why) => write!(f, "this is not the address of a store: {why}"),
             StoreError::NothingYet(why) => write!(f, "nothing has been committed yet: {why}"),
             StoreError::Unavailable(why) => write!(f, "the store does not answer: {why}"),
+            StoreError::SeveralTables { tables } => {
+                write!(f, "the store has several tables of counts: {}; say which by --table", tables.join(", "))
+            }
             StoreError::UnknownFilter { asked, known } => {
                 write!(f, "there is no filter '{asked}'; there are: {}", known.join(", "))
             }
@@ -97,6 +105,3 @@ impl From<sqlx::Error> for StoreError {
         }
     }
 }
-
-/// Of the units that sums are kept in, the table of each and its width.
-pub(super) const ROLL_UPS: [(&str, i64); 2] = [("ad_counts_hours", HOUR_MS), ("ad_counts_days", DAY_MS)];

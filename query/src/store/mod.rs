@@ -10,6 +10,7 @@ mod error;
 mod popular;
 mod range;
 mod snapshot;
+mod tables;
 mod threshold;
 
 #[cfg(test)]
@@ -19,10 +20,11 @@ pub use catalog::{Filter, Freshness, Reconciliation};
 pub use error::StoreError;
 pub use popular::{AdCount, Source, TopAds};
 pub use range::{DAY_MS, HOUR_MS, MINUTE_MS, Range};
+pub use tables::{COUNTS_KEY, USUAL_TABLE};
 
 use snapshot::{Flavour, Snapshot};
 use sqlx::{AnyPool, any::AnyPoolOptions};
-use std::{fmt, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 /// How long a question waits for a connection. A database that is down answers no sooner.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -34,6 +36,7 @@ const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 pub struct Store {
     pool: AnyPool,
     flavour: Flavour,
+    table: Option<Arc<str>>,
 }
 
 impl fmt::Debug for Store {
@@ -58,7 +61,13 @@ impl Store {
             .max_lifetime(CONNECTION_LIFETIME)
             .after_connect(move |connection, _| Box::pin(async move { flavour.prepare(connection).await }));
         let pool = options.connect_lazy(&url).map_err(|error| StoreError::Address(error.to_string()))?;
-        Ok(Store { pool, flavour })
+        Ok(Store { pool, flavour, table: None })
+    }
+
+    /// The same store, answering from that table of counts. Otherwise it is [`USUAL_TABLE`], or the only one that there is.
+    #[must_use]
+    pub fn of_table(self, table: &str) -> Self {
+        Store { table: Some(table.into()), ..self }
     }
 
     /// The filters that clicks are counted under, by id. Empty when the job that fills the store names none.
@@ -66,8 +75,7 @@ impl Store {
     /// # Errors
     /// When the store cannot be read, or nothing has been committed yet.
     pub async fn filters(&self) -> Result<Vec<Filter>, StoreError> {
-        let mut snapshot = self.snapshot().await?;
-        catalog::filters(&mut snapshot).await
+        catalog::filters(&self.snapshot().await?)
     }
 
     /// How far the store has come.
@@ -105,7 +113,7 @@ impl Store {
     /// be read.
     pub async fn ad_count(&self, ad_id: &str, filter_id: &str, range: Range) -> Result<i64, StoreError> {
         let mut snapshot = self.snapshot().await?;
-        catalog::check_filter(&mut snapshot, filter_id).await?;
+        catalog::check_filter(&snapshot, filter_id)?;
         counts::ad_count(&mut snapshot, ad_id, filter_id, range).await
     }
 
@@ -115,7 +123,7 @@ impl Store {
     /// As [`Store::ad_count`], and when minutes of the range are kept as hours or days only.
     pub async fn minute_counts(&self, ad_id: &str, filter_id: &str, range: Range) -> Result<Vec<i64>, StoreError> {
         let mut snapshot = self.snapshot().await?;
-        catalog::check_filter(&mut snapshot, filter_id).await?;
+        catalog::check_filter(&snapshot, filter_id)?;
         counts::minute_counts(&mut snapshot, ad_id, filter_id, range).await
     }
 
@@ -125,11 +133,11 @@ impl Store {
     /// As [`Store::ad_count`].
     pub async fn top_ads(&self, filter_id: &str, range: Range, n: usize) -> Result<TopAds, StoreError> {
         let mut snapshot = self.snapshot().await?;
-        catalog::check_filter(&mut snapshot, filter_id).await?;
+        catalog::check_filter(&snapshot, filter_id)?;
         popular::top_ads(&mut snapshot, filter_id, range, n).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        Snapshot::begin(&self.pool, self.flavour).await
+        Snapshot::begin(&self.pool, self.flavour, self.table.as_deref()).await
     }
 }

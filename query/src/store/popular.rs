@@ -67,14 +67,18 @@ async fn precomputed(
     range: Range,
     n: usize,
 ) -> Result<Option<Vec<AdCount>>, StoreError> {
-    if !snapshot.has("top_ads") {
-        return Ok(None);
+    for table in snapshot.tables().tops() {
+        let sql = format!(
+            "SELECT ad_id, count FROM {table} WHERE window_end = $1 AND window_start = $2 AND filter_id = $3 \
+             ORDER BY rank LIMIT CAST($4 AS BIGINT)"
+        );
+        let (end, start) = (Value::Integer(range.to_ms()), Value::Integer(range.from_ms()));
+        let ads = ad_counts(snapshot, &sql, &[end, start, Value::Text(filter_id), limit(n)]).await?;
+        if ads.len() >= n {
+            return Ok(Some(ads));
+        }
     }
-    let sql = "SELECT ad_id, count FROM top_ads WHERE window_end = $1 AND window_start = $2 AND filter_id = $3 \
-               ORDER BY rank LIMIT CAST($4 AS BIGINT)";
-    let (end, start) = (Value::Integer(range.to_ms()), Value::Integer(range.from_ms()));
-    let ads = ad_counts(snapshot, sql, &[end, start, Value::Text(filter_id), limit(n)]).await?;
-    Ok((ads.len() >= n).then_some(ads))
+    Ok(None)
 }
 
 /// From the minutes' lists of large counts, as far as they prove it; else from all counts.
@@ -111,16 +115,15 @@ async fn lists(
     minutes: &Part,
     n: usize,
 ) -> Result<(Heads, Option<i64>), StoreError> {
+    let table = snapshot.tables().of(minutes.unit);
     let list = format!(
-        "FROM {} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.count >= {LEAST_LISTED} \
-         ORDER BY c.count DESC LIMIT 1",
-        minutes.table
+        "FROM {table} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.count >= {LEAST_LISTED} \
+         ORDER BY c.count DESC LIMIT 1"
     );
     let sql = format!(
         "{} SELECT (SELECT c.count {list}), (SELECT c.count {list} OFFSET CAST($4 AS BIGINT)) FROM starts \
-         WHERE EXISTS (SELECT 1 FROM {} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3)",
-        with_starts(minutes),
-        minutes.table
+         WHERE EXISTS (SELECT 1 FROM {table} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3)",
+        with_starts(minutes)
     );
     let [first, end] = bounds(minutes);
     let rows = snapshot.rows(&sql, &[first, end, Value::Text(filter_id), limit(n - 1)]).await?;
@@ -151,7 +154,7 @@ async fn reached(
          WHERE c.click_minute = starts.start AND c.filter_id = $3 AND {} \
          GROUP BY c.ad_id ORDER BY total DESC LIMIT 1 OFFSET CAST($5 AS BIGINT)",
         with_starts(minutes),
-        minutes.table,
+        snapshot.tables().of(minutes.unit),
         listed_from("$4"),
     );
     let [first, end] = bounds(minutes);
@@ -181,7 +184,7 @@ async fn candidates(
     n: usize,
     look: Look,
 ) -> Result<Vec<AdCount>, StoreError> {
-    let table = minutes.table;
+    let table = snapshot.tables().of(minutes.unit);
     // A minute in which an ad is seen adds its count to what the ad can have, and takes `level - 1` from it.
     let sql = format!(
         "{}, candidates(ad_id, listed, seen) AS (\
@@ -214,12 +217,12 @@ async fn candidates(
 async fn all_counts(snapshot: &mut Snapshot, filter_id: &str, parts: &[Part], n: usize) -> Result<TopAds, StoreError> {
     let (mut tables, mut counts, mut values) = (Vec::new(), Vec::new(), vec![Value::Text(filter_id), limit(n)]);
     for part in parts {
-        let starts = format!("starts_of_{}", part.table);
+        let starts = format!("starts_of_{:?}", part.unit);
         tables.push(starts_table(&starts, part, values.len() + 1));
         counts.push(format!(
             "SELECT c.ad_id AS ad_id, c.count AS clicks FROM {starts} CROSS JOIN {} AS c \
              WHERE c.click_minute = {starts}.start AND c.filter_id = $1",
-            part.table
+            snapshot.tables().of(part.unit)
         ));
         values.extend(bounds(part));
     }

@@ -1,6 +1,6 @@
 //! One transaction that sees one state of the store, and the few differences between the two databases.
 
-use super::StoreError;
+use super::{StoreError, catalog, tables::Tables};
 use sqlx::{
     Any, AnyConnection, AnyPool, AssertSqlSafe, Row,
     any::{AnyArguments, AnyRow},
@@ -54,14 +54,16 @@ impl Flavour {
         }
     }
 
-    fn tables(self) -> &'static str {
+    /// Which tables with so many names are there.
+    fn tables(self, names: usize) -> String {
+        let places: Vec<String> = (1..=names).map(|place| format!("${place}")).collect();
+        let places = places.join(", ");
         match self {
-            Flavour::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table' AND NOT name LIKE 'sqlite%'",
-            Flavour::Postgres => {
+            Flavour::Sqlite => format!("SELECT name FROM sqlite_master WHERE type = 'table' AND name IN ({places})"),
+            Flavour::Postgres => format!(
                 "SELECT CAST(relname AS TEXT) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') \
-                 AND pg_catalog.pg_table_is_visible(oid) AND (relname LIKE 'ad_counts%' OR relname = 'top_ads' \
-                 OR relname LIKE 'weir_%')"
-            }
+                 AND pg_catalog.pg_table_is_visible(oid) AND relname IN ({places})"
+            ),
         }
     }
 
@@ -87,26 +89,25 @@ pub(super) enum Value<'a> {
 pub(super) struct Snapshot {
     transaction: sqlx::Transaction<'static, Any>,
     flavour: Flavour,
-    tables: Vec<String>,
+    tables: Tables,
 }
 
 impl Snapshot {
-    pub(super) async fn begin(pool: &AnyPool, flavour: Flavour) -> Result<Self, StoreError> {
+    /// Begins, and finds the tables that answer; `chosen` is the table of counts that is wanted.
+    pub(super) async fn begin(pool: &AnyPool, flavour: Flavour, chosen: Option<&str>) -> Result<Self, StoreError> {
         let transaction = pool.begin_with(flavour.begin()).await?;
-        let mut snapshot = Snapshot { transaction, flavour, tables: Vec::new() };
-        let rows = snapshot.rows(flavour.tables(), &[]).await?;
-        snapshot.tables = rows.iter().map(|row| text(row, 0)).collect::<Result<_, _>>()?;
-        for table in ["weir_sinks", "ad_counts"] {
-            if !snapshot.has(table) {
-                return Err(StoreError::NothingYet(format!("the store has no table '{table}'")));
-            }
-        }
+        let mut snapshot = Snapshot { transaction, flavour, tables: Tables::default() };
+        snapshot.tables = Tables::find(catalog::sinks(&mut snapshot).await?, chosen)?;
+        let possible = snapshot.tables.possible();
+        let names: Vec<Value<'_>> = possible.iter().map(|name| Value::Text(name)).collect();
+        let rows = snapshot.rows(&flavour.tables(names.len()), &names).await?;
+        snapshot.tables.are_there(rows.iter().map(|row| text(row, 0)).collect::<Result<_, _>>()?);
         Ok(snapshot)
     }
 
-    /// Whether the store has a table.
-    pub(super) fn has(&self, table: &str) -> bool {
-        self.tables.iter().any(|name| name == table)
+    /// The tables that answer.
+    pub(super) fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     pub(super) fn flavour(&self) -> Flavour {

@@ -27,7 +27,7 @@ use weir_engine::{
     error::{EngineError, Result},
 };
 use weir_jobs::recalculation::StoreTable;
-use weir_operators::source::files::EventTimeRange;
+use weir_operators::{sink::sql::SHADOW, source::files::EventTimeRange};
 
 /// Rows that a transaction removes and inserts, more or less: what takes a fraction of a second.
 const ROWS_AT_ONCE: i64 = 40_000;
@@ -43,7 +43,7 @@ pub struct ShadowedTable {
 
 /// The name of the shadow of a table.
 pub fn shadow_name(table: &str, number: i64) -> String {
-    format!("{table}__replay_{number}")
+    format!("{table}{SHADOW}{number}")
 }
 
 /// Replaces what a replay has counted, from where its record says on.

@@ -38,6 +38,7 @@ pub use committer::SqlCommitter;
 pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
 pub use dialect::{Dialect, end_who_is_stopped};
 pub use sink::SqlSink;
+pub use tables::SHADOW;
 
 use std::sync::Arc;
 use weir_engine::{

@@ -9,6 +9,9 @@ use super::{
 use sqlx::Row;
 use weir_engine::error::EngineError;
 
+/// What stands in the name of a table that a replay fills beside the one that is read.
+pub const SHADOW: &str = "__replay_";
+
 /// Ending of the table of hours.
 pub(super) const HOURS: &str = "_hours";
 

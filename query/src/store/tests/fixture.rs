@@ -24,6 +24,7 @@ pub(crate) struct Fixture {
     _folder: Option<TempDir>,
 }
 
+const TOP_KEY: [&str; 4] = ["window_end", "window_start", "filter_id", "rank"];
 const TABLES: [&str; 3] = ["ad_counts", "ad_counts_hours", "ad_counts_days"];
 
 impl Fixture {
@@ -49,9 +50,9 @@ impl Fixture {
             "indexes": [{ "columns": ["click_minute", "filter_id", "count"], "where": "count >= 32" },
                         { "columns": ["click_minute"], "where": "revision > 0" }],
             "retention": { "time": "click_minute", "sum": ["count"], "minutes_ms": DAY_MS, "hours_ms": DAY_MS, "days_ms": DAY_MS } });
-        let of_tops = json!({ "table": "top_ads", "url": url,
+        let of_tops = json!({ "description": { "key": TOP_KEY }, "table": "top_ads", "url": url,
             "columns": columns(&["window_end", "window_start", "filter_id", "rank", "ad_id", "count", "revision"]),
-            "key": ["window_end", "window_start", "filter_id", "rank"], "revision": "revision" });
+            "key": TOP_KEY, "revision": "revision" });
         let checkpoints = CheckpointStore::in_memory("ad-click");
         checkpoints.claim_attempt(&Env::default()).await.unwrap();
         for (sink, config) in [("sink.store", of_counts), ("sink.store_top", of_tops)] {

@@ -1,7 +1,7 @@
 //! Stores that are not there, not yet, or not any more.
 
 use super::fixture::{Fixture, MARCH, minutes};
-use crate::store::{MINUTE_MS, Store, StoreError};
+use crate::store::{MINUTE_MS, Source, Store, StoreError};
 
 #[tokio::test]
 async fn a_store_is_found_when_it_comes() {
@@ -15,9 +15,10 @@ async fn a_store_is_found_when_it_comes() {
     let fixture = Fixture::sqlite().await;
     let nothing = fixture.store.freshness().await.unwrap_err();
     assert_eq!(nothing.to_string(), "nothing has been committed yet: no job has committed clicks to the store");
+    fixture.commit(1, 0).await;
     fixture.execute("DROP TABLE ad_counts").await;
     let nothing = fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap_err();
-    assert_eq!(nothing.to_string(), "nothing has been committed yet: the store has no table 'ad_counts'");
+    assert_eq!(nothing.to_string(), "nothing has been committed yet: no such table: ad_counts");
 }
 
 #[tokio::test]
@@ -50,4 +51,23 @@ fn an_address_that_is_none_is_refused() {
         let error = Store::open(address, 1).unwrap_err().to_string();
         assert!(error.contains("sqlite:PATH or postgres://") && !error.contains("secret"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn tables_may_have_any_names() {
+    let fixture = Fixture::sqlite().await;
+    fixture.commit(1, 0).await;
+    fixture.insert(MINUTE_MS, &[(MARCH, "0000", "a".into(), 1, 0)]).await;
+    for (old, new) in [("ad_counts", "Select"), ("ad_counts_hours", "Select_hours"), ("top_ads", "group")] {
+        fixture.execute(&format!("ALTER TABLE {old} RENAME TO \"{new}\"")).await;
+        fixture.execute(&format!("UPDATE weir_sinks SET table_name = '{new}' WHERE table_name = '{old}'")).await;
+    }
+    fixture.execute(&format!("INSERT INTO \"group\" VALUES ({0} + 60000, {0}, '0000', 1, 'a', 1, 0)", MARCH)).await;
+    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 1);
+    assert_eq!(fixture.store.top_ads("0000", minutes(0, 1), 1).await.unwrap().source, Source::Precomputed);
+    assert_eq!(fixture.store.top_ads("0000", minutes(0, 2), 1).await.unwrap().ads.len(), 1);
+    assert_eq!(fixture.store.freshness().await.unwrap().minutes_ms, Some((MARCH, MARCH)));
+    assert_eq!(fixture.store.minute_counts("a", "0000", minutes(0, 2)).await.unwrap(), [1, 0]);
+    let other = fixture.store.clone().of_table("ad_counts").freshness().await.unwrap_err().to_string();
+    assert!(other.contains("no table of counts 'ad_counts'") && other.contains("only Select, group"), "{other}");
 }
