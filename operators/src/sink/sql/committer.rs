@@ -11,6 +11,7 @@ use super::{
     retention::{self, Keeper},
     staged_rows, tables,
     upsert::Upsert,
+    write_ahead_log::{LONG, WriteAheadLog},
 };
 use arrow::array::RecordBatch;
 use futures::{FutureExt, future::BoxFuture};
@@ -38,6 +39,7 @@ pub struct SqlCommitter {
     markers: Markers,
     upsert: Upsert,
     keeper: Option<Keeper>,
+    pub(super) log: WriteAheadLog,
     /// The checkpoint storage that decides what is committed.
     owner: OnceCell<String>,
     /// The connection of the last piece of work, if that went well.
@@ -62,6 +64,7 @@ impl SqlCommitter {
             markers: Markers::new(&config, &context),
             upsert: Upsert::new(database.dialect, &config),
             keeper: Keeper::new(database.dialect, &config),
+            log: WriteAheadLog::of(&database, LONG),
             owner: OnceCell::new(),
             connection: Mutex::default(),
             config,
@@ -265,6 +268,7 @@ impl SqlCommitter {
         let Some(committed) = committed else { return Ok(CommitOutcome::AlreadyDone) };
         tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, staged = staged.rows, rows = committed.rows, "committed");
         self.retain(&mut held, staged, &committed).await?;
+        self.shorten_log(&mut held).await;
         Ok(CommitOutcome::Done)
     }
 
@@ -292,6 +296,17 @@ impl SqlCommitter {
             }
         }
         Ok(())
+    }
+
+    /// What fails is done after the next commit.
+    async fn shorten_log(&self, held: &mut Option<Connection>) {
+        let Some(mut connection) = held.take() else { return };
+        match self.log.shorten(&mut connection).await {
+            Ok(()) => *held = Some(connection),
+            Err(Fault::Lasting(EngineError { message: cause, .. }) | Fault::Passing(cause)) => {
+                tracing::warn!(sink = self.context.sink, cause, "the write-ahead log stays as long as it is for now");
+            }
+        }
     }
 
     async fn retain_once(

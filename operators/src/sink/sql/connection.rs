@@ -11,7 +11,12 @@ use sqlx::{
     AnyConnection, AssertSqlSafe, ConnectOptions, Connection as _,
     any::{AnyArguments, AnyConnectOptions, AnyRow},
 };
-use std::{path::Path, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
@@ -82,10 +87,20 @@ impl Database {
         Ok(connection)
     }
 
+    /// Where SQLite keeps what is committed and not yet in the file.
+    pub fn write_ahead_log(&self) -> Option<PathBuf> {
+        (self.dialect == Dialect::Sqlite).then(|| PathBuf::from(format!("{}-wal", self.path())))
+    }
+
+    /// The path in the URL of a file.
+    fn path(&self) -> &str {
+        let rest = self.url.trim_start_matches("sqlite:");
+        rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default()
+    }
+
     /// The URL of a file that is made if it is not there, its folder included.
     fn file(&self) -> Result<String> {
-        let rest = self.url.trim_start_matches("sqlite:");
-        let path = rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default();
+        let path = self.path();
         if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
             std::fs::create_dir_all(folder).map_err(|error| {
                 EngineError::definition(format!("cannot make the folder '{}' of '{path}': {error}", folder.display()))

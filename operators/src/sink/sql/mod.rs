@@ -15,7 +15,7 @@
 //!
 //! Reading order: [`config`], `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
 //! phase) with `marker` (who may commit what), `upsert` and `tables` (SQL), `connection` and `fault` (a database that is slow
-//! or down), `retention`. Where databases differ stands in [`dialect`] alone.
+//! or down), `retention`, `write_ahead_log`. Where databases differ stands in [`dialect`] alone.
 
 mod committable;
 pub mod committer;
@@ -30,6 +30,7 @@ mod sink;
 mod staged_rows;
 mod tables;
 mod upsert;
+mod write_ahead_log;
 
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,10 @@
 //! Crashes between any two steps, zombies, damage, and a database that goes down.
 
 use super::*;
+use crate::sink::sql::write_ahead_log::WriteAheadLog;
 use conformance::{numbers, visible};
 use futures::future::join;
+use std::sync::atomic::{AtomicBool, Ordering};
 use weir_engine::{
     ErrorKind,
     env::CrashPlan,
@@ -113,6 +115,45 @@ async fn a_locked_file_is_waited_for() {
     let (committed, ()) = join(committing, releasing).await;
     assert_eq!(committed.unwrap(), CommitOutcome::Done);
     assert_eq!((visible(&target).await, target.waits.now().len()), (numbers(0..10), 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn readers_who_take_turns_do_not_let_the_log_grow() {
+    let target = Target::sqlite();
+    let mut committer = target.prepared().await;
+    let (path, long) = (target.config.url.trim_start_matches("sqlite:").to_owned() + "-wal", 256 << 10);
+    committer.log = WriteAheadLog::of(&Database::new(&target.config.url, &target.env).unwrap(), long);
+    let stop = Arc::new(AtomicBool::new(false));
+    // At every moment at least one of them reads.
+    let readers: Vec<_> =
+        (0..4).map(|_| tokio::spawn(read_all_the_time(target.config.url.clone(), stop.clone()))).collect();
+    let mut longest = 0;
+    for checkpoint in 1..=60 {
+        let from = checkpoint as i64 * 1_000;
+        let staged = target.staged(1, from..from + 1_000, checkpoint).await;
+        assert_eq!(committer.commit(CheckpointId(checkpoint), &staged).await.unwrap(), CommitOutcome::Done);
+        longest = longest.max(std::fs::metadata(&path).unwrap().len());
+    }
+    stop.store(true, Ordering::SeqCst);
+    for reader in readers {
+        assert!(reader.await.unwrap() > 0, "nobody has read");
+    }
+    assert!(longest < 2 * long, "the log has {longest} bytes");
+    assert_eq!(visible(&target).await, numbers(1_000..61_000));
+}
+
+/// Transactions of some milliseconds, one after the other, until it is told to stop. Returns how many.
+async fn read_all_the_time(url: String, stop: Arc<AtomicBool>) -> u64 {
+    let mut connection = sqlx::AnyConnection::connect(&url).await.unwrap();
+    let mut transactions = 0;
+    while !stop.load(Ordering::SeqCst) {
+        let mut transaction = connection.begin().await.unwrap();
+        sqlx::query("SELECT max(n) FROM numbers").fetch_one(&mut *transaction).await.unwrap();
+        Env::default().sleep(Duration::from_millis(5)).await;
+        transaction.commit().await.unwrap();
+        transactions += 1;
+    }
+    transactions
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
