@@ -11,6 +11,7 @@
 mod case;
 mod child;
 mod cluster;
+mod counts_table;
 mod duckdb;
 mod flink;
 mod freshness;

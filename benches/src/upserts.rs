@@ -4,25 +4,14 @@
 //! A transaction has the counts of so many ads that changed since the one before; the hot ones change every time. Now and then
 //! a minute ends, and the next one's rows are all new. Clicks are made up between the measurements, not within them.
 
-use anyhow::{Result, anyhow};
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use crate::counts_table::{Committed, CountsTable, counts_batch, running_revision};
+use anyhow::Result;
 use clap::Args;
 use rand::{SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, Zipf};
 use serde_json::json;
-use std::{collections::HashMap, path::PathBuf, sync::Arc, time::Duration};
-use weir_engine::{
-    checkpoint::{CheckpointStore, Staging},
-    element::{Barrier, Batch},
-    env::Env,
-    graph::{Node, NodeRole},
-    ids::{Attempt, CheckpointId},
-    operator::{CommitterContext, Factory, OperatorContext, Waits},
-};
-use weir_operators::Registry;
-
-const JOB: &str = "upserts";
-const SINK: &str = "sink.store";
+use std::{collections::HashMap, path::PathBuf, time::Duration};
+use weir_engine::element::Batch;
 
 /// Arguments of `weir-bench upserts`.
 #[derive(Debug, Args)]
@@ -53,13 +42,6 @@ pub struct UpsertsArguments {
     json: bool,
 }
 
-/// One transaction: what its two phases took.
-#[derive(Clone, Copy, Debug)]
-struct Transaction {
-    stage: Duration,
-    commit: Duration,
-}
-
 /// Measures.
 ///
 /// # Errors
@@ -78,49 +60,15 @@ pub fn upserts(arguments: &UpsertsArguments) -> Result<()> {
     Ok(())
 }
 
-async fn measure(arguments: &UpsertsArguments, folder: &std::path::Path, url: &str) -> Result<Vec<Transaction>> {
-    let failed = |error: weir_engine::EngineError| anyhow!("{error}");
-    let env = Env::from_entropy();
-    let store = CheckpointStore::open(&format!("file://{}/checkpoints", folder.display()), JOB).map_err(failed)?;
-    store.claim_attempt(&env).await.map_err(failed)?;
-    let staging = Staging::new(store, SINK);
-    let node = Node { id: SINK.into(), kind: "sql".into(), role: NodeRole::Sink, parallelism: 1, config: table(url) };
-    let context = OperatorContext { staging: staging.clone(), env: env.clone(), ..OperatorContext::single(JOB, SINK) };
-    let mut sink = Registry.sink(&node, context).map_err(failed)?;
-    let waits = Waits::default();
-    let context = CommitterContext { job: JOB.into(), sink: SINK.into(), env: env.clone(), staging, waits };
-    let committer = Registry.committer(&node, context).map_err(failed)?;
-    committer.reset(Attempt(1)).await.map_err(failed)?;
+async fn measure(arguments: &UpsertsArguments, folder: &std::path::Path, url: &str) -> Result<Vec<Committed>> {
+    let mut table = CountsTable::open(url, folder, json!({})).await?;
+    table.begin_anew().await?;
     let mut clicks = Clicks::new(arguments)?;
     let mut transactions = Vec::new();
     for number in 1..=arguments.transactions {
-        let (checkpoint, rows) = (CheckpointId(number), clicks.next(number)?);
-        let begun = env.now();
-        sink.write(rows).await.map_err(failed)?;
-        let staged = sink.stage(Barrier::new(checkpoint)).await.map_err(failed)?;
-        let stage = env.now() - begun;
-        let begun = env.now();
-        committer.commit(checkpoint, &staged).await.map_err(failed)?;
-        transactions.push(Transaction { stage, commit: env.now() - begun });
+        transactions.push(table.commit(number, clicks.next(number)?).await?);
     }
     Ok(transactions)
-}
-
-/// The shipped job's table of counts.
-fn table(url: &str) -> serde_json::Value {
-    let column = |name: &str, of: &str| json!({ "name": name, "type": of });
-    json!({
-        "url": url,
-        "table": "ad_counts",
-        "columns": [
-            column("click_minute", "big_int"), column("filter_id", "text"), column("ad_id", "text"),
-            column("count", "big_int"), column("revision", "big_int"),
-        ],
-        "key": ["click_minute", "filter_id", "ad_id"],
-        "revision": "revision",
-        "indexes": [{ "columns": ["click_minute", "filter_id", "count"], "where": "count >= 32" }],
-        "description": {},
-    })
 }
 
 /// Running counts of clicks that are made up.
@@ -158,22 +106,13 @@ impl Clicks {
             *count += 1;
             changed.insert(ad, *count);
         }
-        let (ads, counts): (Vec<u64>, Vec<i64>) = changed.into_iter().unzip();
-        let minutes = TimestampMillisecondArray::from(vec![self.minute; ads.len()]).with_timezone("UTC");
-        let revision = i32::MIN + i32::try_from(number)?;
-        let columns: [(&str, ArrayRef); 5] = [
-            ("click_minute", Arc::new(minutes)),
-            ("filter_id", Arc::new(StringArray::from(vec!["0000"; ads.len()]))),
-            ("ad_id", Arc::new(StringArray::from_iter(ads.iter().map(|ad| Some(format!("ad{ad:07}")))))),
-            ("count", Arc::new(Int64Array::from(counts))),
-            ("revision", Arc::new(Int32Array::from(vec![revision; ads.len()]))),
-        ];
-        Ok(Batch::new(RecordBatch::try_from_iter(columns)?))
+        let rows = changed.into_iter().map(|(ad, count)| ("0000", format!("ad{ad:07}"), count));
+        counts_batch(self.minute, running_revision(number), rows)
     }
 }
 
-fn report(arguments: &UpsertsArguments, transactions: &[Transaction], bytes: u64) {
-    let milliseconds = |of: fn(&Transaction) -> Duration, share: f64| {
+fn report(arguments: &UpsertsArguments, transactions: &[Committed], bytes: u64) {
+    let milliseconds = |of: fn(&Committed) -> Duration, share: f64| {
         let mut all: Vec<f64> = transactions.iter().map(|one| of(one).as_secs_f64() * 1e3).collect();
         all.sort_by(f64::total_cmp);
         all.get(((all.len() as f64 - 1.0) * share) as usize).copied().unwrap_or(0.0)

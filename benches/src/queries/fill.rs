@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, Zipf};
+use serde_json::json;
 use sqlx::{AnyConnection, AssertSqlSafe, Connection};
 use std::collections::VecDeque;
 
@@ -134,7 +135,7 @@ async fn finish(store: &mut AnyConnection, minutes: u64) -> Result<()> {
         let columns = "(click_minute, filter_id, count) WHERE count >= 32";
         execute(store, &format!("CREATE INDEX {table}_index_1 ON {table} {columns}")).await?;
     }
-    let description = r#"{"key":["click_minute","filter_id","ad_id"],"filters":[{"id":"0000","predicate":"true"},{"id":"0012","predicate":"country = ''USA''"}]}"#;
+    let description = description().to_string().replace('\'', "''");
     let made_ms = START_MS + minutes as i64 * MINUTE_MS;
     execute(
         store,
@@ -142,6 +143,12 @@ async fn finish(store: &mut AnyConnection, minutes: u64) -> Result<()> {
     )
     .await?;
     execute(store, "PRAGMA journal_mode = WAL").await
+}
+
+/// How the sink describes itself.
+pub fn description() -> serde_json::Value {
+    let [all, one_country] = FILTERS;
+    json!({ "filters": [{ "id": all, "predicate": "true" }, { "id": one_country, "predicate": "country = 'USA'" }] })
 }
 
 /// The counts of a minute that are not 0. Returns how many there are.

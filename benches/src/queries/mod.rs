@@ -71,11 +71,12 @@ pub fn queries(arguments: &QueriesArguments) -> Result<()> {
     sqlx::any::install_default_drivers();
     let file = filled(arguments, &cache, &runtime)?;
     // The writer changes it, so every run has a store of its own.
-    let used = file.with_extension("in-use.sqlite");
-    remove(&used)?;
+    let folder = cache.canonicalize()?.join(format!("queries-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make '{}'", folder.display()))?;
+    let used = folder.join("store.sqlite");
     std::fs::copy(&file, &used).with_context(|| format!("cannot copy '{}'", file.display()))?;
     let measured = measure(arguments, &binary, &used, &runtime);
-    remove(&used)?;
+    std::fs::remove_dir_all(&folder).with_context(|| format!("cannot remove '{}'", folder.display()))?;
     let (rows, all, written) = measured?;
     report(arguments, rows, &all, &written);
     Ok(())
@@ -124,7 +125,7 @@ fn measure(
     let mut store = runtime.block_on(AnyConnection::connect(&url))?;
     let count = sqlx::query_scalar::<_, i64>("SELECT count(*) FROM ad_counts").fetch_one(&mut store);
     let rows = runtime.block_on(count)?;
-    let writer = Writer::begin(&url, &arguments.fill);
+    let writer = Writer::begin(file, &arguments.fill);
     let mut all = Vec::new();
     for kind in Kind::ALL {
         let (latencies, per_second) = ask_for(arguments, kind, &service.address)?;
@@ -200,15 +201,16 @@ fn report(arguments: &QueriesArguments, rows: i64, all: &[Measured], written: &W
     if arguments.json {
         let of = |one: &Measured| json!({ "kind": one.kind.name(), "per_second": one.per_second, "latency": one.latencies.as_json(), "compared": one.compared });
         let kinds: Vec<_> = all.iter().map(of).collect();
-        let writer = json!({ "rows_per_second": per_second, "commits": written.commits.as_json() });
+        let writer = json!({ "rows_per_second": per_second, "commits": written.commits.as_json(), "longest_log_bytes": written.longest_log });
         println!("{}", json!({ "counts": rows, "clients": arguments.clients, "kinds": kinds, "writer": writer }));
         return;
     }
     println!(
-        "{rows} counts in the store, {} clients; meanwhile {per_second:.0} upserts/s, a commit took {:.0} ms (p50), {:.0} ms (p99)\n\n| question | a second | p50 ms | p99 ms | longest ms | compared, all equal |\n|---|--:|--:|--:|--:|--:|",
+        "{rows} counts in the store, {} clients; meanwhile {per_second:.0} upserts/s, a commit took {:.0} ms (p50), {:.0} ms (p99), and the write-ahead log had {:.0} MB at most\n\n| question | a second | p50 ms | p99 ms | longest ms | compared, all equal |\n|---|--:|--:|--:|--:|--:|",
         arguments.clients,
         written.commits.percentile(50),
-        written.commits.percentile(99)
+        written.commits.percentile(99),
+        written.longest_log as f64 / 1e6
     );
     for Measured { kind, latencies, per_second, compared } in all {
         let [half, most, longest] = [50, 99, 100].map(|percent| latencies.percentile(percent));

@@ -8,6 +8,8 @@ use sqlx::{AnyConnection, Row};
 
 /// The longest range and the longest window, in minutes.
 const LONGEST: u64 = 60;
+/// The most ads that one list may have.
+const LONG_LIST: usize = 1_000;
 
 /// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +20,13 @@ pub enum Kind {
     NamedWindow,
     /// The most clicked ads of another window.
     OtherWindow,
+    /// As many as one may ask for, of an hour.
+    LongList,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 3] = [Kind::AdCount, Kind::NamedWindow, Kind::OtherWindow];
+    pub const ALL: [Kind; 4] = [Kind::AdCount, Kind::NamedWindow, Kind::OtherWindow, Kind::LongList];
 
     /// For people.
     pub fn name(self) -> &'static str {
@@ -30,6 +34,7 @@ impl Kind {
             Kind::AdCount => "clicks on an ad, 1 to 60 minutes",
             Kind::NamedWindow => "top 100 of 5 minutes, named in the job",
             Kind::OtherWindow => "top 100 of another window, 1 to 60 minutes",
+            Kind::LongList => "top 1000 of 60 minutes",
         }
     }
 }
@@ -39,6 +44,7 @@ impl Kind {
 pub struct Question {
     /// None: the most clicked ads are asked for.
     ad: Option<String>,
+    listed: usize,
     filter: &'static str,
     from_ms: i64,
     to_ms: i64,
@@ -65,6 +71,7 @@ impl Questions {
         let longest = self.minutes.min(LONGEST);
         let minutes = match kind {
             Kind::NamedWindow => NAMED_MINUTES as u64,
+            Kind::LongList => longest,
             _ => self.dice.random_range(1..=longest),
         };
         // A window of the job's own length is the other kind's.
@@ -77,19 +84,20 @@ impl Questions {
             (Kind::AdCount, false) => Some(ad_id(self.dice.random_range(0..self.ads))),
             _ => None,
         };
+        let listed = if kind == Kind::LongList { LONG_LIST } else { LISTED };
         let filter = FILTERS[self.dice.random_range(0..FILTERS.len())];
-        Question { ad, filter, from_ms: to_ms - minutes as i64 * MINUTE_MS, to_ms }
+        Question { ad, listed, filter, from_ms: to_ms - minutes as i64 * MINUTE_MS, to_ms }
     }
 }
 
 impl Question {
     /// Over HTTP.
     pub fn path(&self) -> String {
-        let Question { ad, filter, from_ms, to_ms } = self;
+        let Question { ad, listed, filter, from_ms, to_ms } = self;
         let (from, to, minutes) = (from_ms / 1000, to_ms / 1000, (to_ms - from_ms) / MINUTE_MS);
         match ad {
             Some(ad) => format!("/v1/ads/{ad}/aggregated_count?from={from}&to={to}&filter={filter}"),
-            None => format!("/v1/ads/popular_ads?count={LISTED}&window={minutes}&to={to}&filter={filter}"),
+            None => format!("/v1/ads/popular_ads?count={listed}&window={minutes}&to={to}&filter={filter}"),
         }
     }
 
@@ -110,7 +118,8 @@ impl Question {
             return Ok(json!([query.bind(self.filter).bind(ad.clone()).fetch_one(store).await?]));
         }
         let sql = format!(
-            "SELECT ad_id, CAST(sum(count) AS BIGINT) AS total {range} GROUP BY ad_id ORDER BY total DESC, ad_id LIMIT {LISTED}"
+            "SELECT ad_id, CAST(sum(count) AS BIGINT) AS total {range} GROUP BY ad_id ORDER BY total DESC, ad_id LIMIT {}",
+            self.listed
         );
         let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(self.from_ms).bind(self.to_ms).bind(self.filter);
         let (mut ads, mut counts) = (Vec::<String>::new(), Vec::<i64>::new());

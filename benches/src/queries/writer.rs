@@ -1,11 +1,16 @@
-//! Writes as the job does while it is read: each half second the running counts that have changed, in one transaction.
+//! Writes as the job does while it is read: each half second the running counts that have changed, through the SQL sink.
 
-use super::fill::{Clicks, FILTERS, FillArguments, MINUTE_MS, START_MS, ad_id, execute};
-use crate::{child, latencies::Latencies};
-use anyhow::{Context, Result, anyhow};
-use sqlx::{AnyConnection, AssertSqlSafe, Connection};
+use super::fill::{self, Clicks, FILTERS, FillArguments, MINUTE_MS, START_MS, ad_id};
+use crate::{
+    child,
+    counts_table::{CountsTable, counts_batch, running_revision},
+    latencies::Latencies,
+};
+use anyhow::{Context, Result, anyhow, ensure};
+use sqlx::{AnyConnection, Connection};
 use std::{
-    collections::BTreeMap,
+    collections::HashMap,
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -18,8 +23,6 @@ use std::{
 const INTERVAL: Duration = Duration::from_millis(500);
 /// Commits of a minute.
 const PER_MINUTE: u64 = 120;
-/// Rows of a statement.
-const CHUNK: usize = 500;
 
 /// What was written.
 #[derive(Clone, Debug, Default)]
@@ -28,6 +31,8 @@ pub struct Written {
     pub rows: u64,
     /// How long a transaction took.
     pub commits: Latencies,
+    /// The most bytes that SQLite's write-ahead log had.
+    pub longest_log: u64,
     /// From the first to the last.
     pub seconds: f64,
 }
@@ -39,13 +44,13 @@ pub struct Writer {
 }
 
 impl Writer {
-    /// Begins with the minute behind those that are there.
-    pub fn begin(url: &str, arguments: &FillArguments) -> Self {
+    /// Begins with the minute behind those that are in the file; rows are staged beside it.
+    pub fn begin(file: &Path, arguments: &FillArguments) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let (stopped, url, arguments) = (stop.clone(), url.to_string(), arguments.clone());
+        let (stopped, file, arguments) = (stop.clone(), file.to_path_buf(), arguments.clone());
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(write(&url, &arguments, &stopped))
+            runtime.block_on(write(&file, &arguments, &stopped))
         });
         Writer { stop, thread: Some(thread) }
     }
@@ -68,19 +73,19 @@ impl Drop for Writer {
     }
 }
 
-async fn write(url: &str, arguments: &FillArguments, stop: &AtomicBool) -> Result<Written> {
-    let mut store = AnyConnection::connect(url).await.context("the writer has no store")?;
-    for pragma in ["journal_mode = WAL", "synchronous = FULL", "busy_timeout = 60000"] {
-        execute(&mut store, &format!("PRAGMA {pragma}")).await?;
-    }
+async fn write(file: &Path, arguments: &FillArguments, stop: &AtomicBool) -> Result<Written> {
+    let (url, log) = (format!("sqlite:{}", file.display()), format!("{}-wal", file.display()));
+    let folder = file.parent().context("the store is in no folder")?;
+    let mut table = CountsTable::open(&url, folder, fill::description()).await?;
+    take_over(&url, &table).await?;
     let mut clicks = Clicks::new(arguments, 2)?;
     let (begun, mut written, mut number) = (child::now(), Written::default(), 0);
-    let mut counts: BTreeMap<(usize, usize), i64> = BTreeMap::new();
+    let mut counts: HashMap<(usize, usize), i64> = HashMap::new();
     while !stop.load(Ordering::SeqCst) {
         if number % PER_MINUTE == 0 {
             counts.clear();
         }
-        let mut changed: BTreeMap<(usize, usize), i64> = BTreeMap::new();
+        let mut changed: HashMap<(usize, usize), i64> = HashMap::new();
         for _ in 0..arguments.rate * INTERVAL.as_millis() as u64 / 1_000 {
             let (ad, matches) = clicks.click();
             for filter in 0..=usize::from(matches) {
@@ -90,9 +95,13 @@ async fn write(url: &str, arguments: &FillArguments, stop: &AtomicBool) -> Resul
             }
         }
         let minute_ms = START_MS + (arguments.minutes + number / PER_MINUTE) as i64 * MINUTE_MS;
-        let began = child::now();
-        commit(&mut store, minute_ms, number as i64 + 2, changed).await.map(|rows| written.rows += rows)?;
-        written.commits.add((child::now() - began).as_secs_f64() * 1e3);
+        let (checkpoint, rows) = (number + 2, changed.len() as u64);
+        let changed = changed.into_iter().map(|((filter, ad), count)| (FILTERS[filter], ad_id(ad), count));
+        let batch = counts_batch(minute_ms, running_revision(checkpoint), changed)?;
+        let committed = table.commit(checkpoint, batch).await?;
+        written.rows += rows;
+        written.longest_log = written.longest_log.max(std::fs::metadata(&log)?.len());
+        written.commits.add(committed.commit.as_secs_f64() * 1e3);
         number += 1;
         child::pause((begun + INTERVAL * number as u32).saturating_duration_since(child::now()));
     }
@@ -100,35 +109,11 @@ async fn write(url: &str, arguments: &FillArguments, stop: &AtomicBool) -> Resul
     Ok(written)
 }
 
-/// One transaction of a checkpoint: the rows, the higher revision wins, and the mark.
-async fn commit(
-    store: &mut AnyConnection,
-    minute_ms: i64,
-    checkpoint: i64,
-    changed: BTreeMap<(usize, usize), i64>,
-) -> Result<u64> {
-    let revision = i64::from(i32::MIN) + checkpoint;
-    let rows: Vec<((usize, usize), i64)> = changed.into_iter().collect();
-    execute(store, "BEGIN IMMEDIATE").await?;
-    for chunk in rows.chunks(CHUNK) {
-        let row = |place: usize| format!("($1, ${}, ${}, ${}, $2)", 3 * place + 3, 3 * place + 4, 3 * place + 5);
-        let values: Vec<String> = (0..chunk.len()).map(row).collect();
-        let sql = format!(
-            "INSERT INTO ad_counts (click_minute, filter_id, ad_id, count, revision) VALUES {} \
-             ON CONFLICT (click_minute, filter_id, ad_id) DO UPDATE SET count = excluded.count, \
-             revision = excluded.revision WHERE excluded.revision > ad_counts.revision",
-            values.join(", ")
-        );
-        let mut query = sqlx::query(AssertSqlSafe(sql)).bind(minute_ms).bind(revision);
-        for ((filter, ad), count) in chunk {
-            query = query.bind(FILTERS[*filter]).bind(ad_id(*ad)).bind(*count);
-        }
-        query.execute(&mut *store).await?;
-    }
-    let now_ms = child::wall_clock_ms();
-    let mark =
-        format!("UPDATE weir_sinks SET checkpoint = {checkpoint}, staged_at_ms = {now_ms}, committed_at_ms = {now_ms}");
-    execute(store, &mark).await?;
-    execute(store, "COMMIT").await?;
-    Ok(rows.len() as u64)
+/// The store was filled by nobody's checkpoints: from now on by these.
+async fn take_over(url: &str, table: &CountsTable) -> Result<()> {
+    let mut store = AnyConnection::connect(url).await.context("the writer has no store")?;
+    let owned = sqlx::query("UPDATE weir_sinks SET owner = $1").bind(table.owner().await?).execute(&mut store).await?;
+    ensure!(owned.rows_affected() == 1, "the store has {} sinks", owned.rows_affected());
+    store.close().await?;
+    table.prepare().await
 }
