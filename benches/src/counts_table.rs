@@ -16,8 +16,11 @@ use weir_engine::{
 use weir_operators::Registry;
 
 /// The job that the table belongs to, and its sink.
-pub const JOB: &str = "ad-click";
+const JOB: &str = "ad-click";
 const SINK: &str = "sink.store";
+
+/// From which count on the shipped job has an index of the most clicked ads.
+pub const LEAST_LISTED: u32 = 32;
 
 /// A table that is open for writing.
 pub struct CountsTable {
@@ -37,13 +40,14 @@ pub struct Committed {
 }
 
 impl CountsTable {
-    /// Of the database at `url`; rows are staged in `folder`. The sink describes itself by `description`.
-    pub async fn open(url: &str, folder: &Path, description: Value) -> Result<Self> {
+    /// Of the database at `url`, with an index of counts from `least_listed` on; rows are staged in `folder`. The sink describes
+    /// itself by `description`.
+    pub async fn open(url: &str, folder: &Path, least_listed: u32, description: Value) -> Result<Self> {
         let env = Env::from_entropy();
         let store = CheckpointStore::open(&format!("file://{}/checkpoints", folder.display()), JOB).map_err(failed)?;
         store.claim_attempt(&env).await.map_err(failed)?;
         let staging = Staging::new(store, SINK);
-        let config = table(url, description);
+        let config = table(url, least_listed, description);
         let node = Node { id: SINK.into(), kind: "sql".into(), role: NodeRole::Sink, parallelism: 1, config };
         let context =
             OperatorContext { staging: staging.clone(), env: env.clone(), ..OperatorContext::single(JOB, SINK) };
@@ -113,7 +117,7 @@ pub fn counts_batch<'a>(
     Ok(Batch::new(RecordBatch::try_from_iter(columns)?))
 }
 
-fn table(url: &str, description: Value) -> Value {
+fn table(url: &str, least_listed: u32, description: Value) -> Value {
     let column = |name: &str, of: &str| json!({ "name": name, "type": of });
     json!({
         "url": url,
@@ -124,7 +128,7 @@ fn table(url: &str, description: Value) -> Value {
         ],
         "key": ["click_minute", "filter_id", "ad_id"],
         "revision": "revision",
-        "indexes": [{ "columns": ["click_minute", "filter_id", "count"], "where": "count >= 32" }],
+        "indexes": [{ "columns": ["click_minute", "filter_id", "count"], "where": format!("count >= {least_listed}") }],
         "description": description,
     })
 }

@@ -4,7 +4,7 @@
 //! A transaction has the counts of so many ads that changed since the one before; the hot ones change every time. Now and then
 //! a minute ends, and the next one's rows are all new. Clicks are made up between the measurements, not within them.
 
-use crate::counts_table::{Committed, CountsTable, counts_batch, running_revision};
+use crate::counts_table::{Committed, CountsTable, LEAST_LISTED, counts_batch, running_revision};
 use anyhow::Result;
 use clap::Args;
 use rand::{SeedableRng, rngs::StdRng};
@@ -34,6 +34,9 @@ pub struct UpsertsArguments {
     /// Transactions until a minute ends
     #[arg(long, value_name = "N", default_value_t = 120)]
     per_minute: u64,
+    /// From which count on there is an index of the most clicked ads
+    #[arg(long, value_name = "N", default_value_t = LEAST_LISTED)]
+    least_listed: u32,
     /// Where the file and what is staged go [default: target/bench-data]
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
@@ -61,7 +64,7 @@ pub fn upserts(arguments: &UpsertsArguments) -> Result<()> {
 }
 
 async fn measure(arguments: &UpsertsArguments, folder: &std::path::Path, url: &str) -> Result<Vec<Committed>> {
-    let mut table = CountsTable::open(url, folder, json!({})).await?;
+    let mut table = CountsTable::open(url, folder, arguments.least_listed, json!({})).await?;
     table.begin_anew().await?;
     let mut clicks = Clicks::new(arguments)?;
     let mut transactions = Vec::new();

@@ -3,6 +3,7 @@
 //!
 //! Invariant: ad ids have as many digits as there are, so that their order as texts is their order as numbers.
 
+use crate::counts_table::LEAST_LISTED;
 use anyhow::{Context, Result};
 use clap::Args;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -132,8 +133,9 @@ async fn make_tables(store: &mut AnyConnection) -> Result<()> {
 /// Indexes, the sink's own row, and the mode that the job writes in.
 async fn finish(store: &mut AnyConnection, minutes: u64) -> Result<()> {
     for table in ["ad_counts", "ad_counts_hours", "ad_counts_days"] {
-        let columns = "(click_minute, filter_id, count) WHERE count >= 32";
-        execute(store, &format!("CREATE INDEX {table}_index_1 ON {table} {columns}")).await?;
+        let columns = "(click_minute, filter_id, count)";
+        execute(store, &format!("CREATE INDEX {table}_index_1 ON {table} {columns} WHERE count >= {LEAST_LISTED}"))
+            .await?;
     }
     let description = description().to_string().replace('\'', "''");
     let made_ms = START_MS + minutes as i64 * MINUTE_MS;

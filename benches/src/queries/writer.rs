@@ -3,7 +3,7 @@
 use super::fill::{self, Clicks, FILTERS, FillArguments, MINUTE_MS, START_MS, ad_id};
 use crate::{
     child,
-    counts_table::{CountsTable, counts_batch, running_revision},
+    counts_table::{CountsTable, LEAST_LISTED, counts_batch, running_revision},
     latencies::Latencies,
 };
 use anyhow::{Context, Result, anyhow, ensure};
@@ -76,7 +76,7 @@ impl Drop for Writer {
 async fn write(file: &Path, arguments: &FillArguments, stop: &AtomicBool) -> Result<Written> {
     let (url, log) = (format!("sqlite:{}", file.display()), format!("{}-wal", file.display()));
     let folder = file.parent().context("the store is in no folder")?;
-    let mut table = CountsTable::open(&url, folder, fill::description()).await?;
+    let mut table = CountsTable::open(&url, folder, LEAST_LISTED, fill::description()).await?;
     take_over(&url, &table).await?;
     let mut clicks = Clicks::new(arguments, 2)?;
     let (begun, mut written, mut number) = (child::now(), Written::default(), 0);

@@ -156,16 +156,37 @@ pub(super) async fn reconciliations(snapshot: &mut Snapshot) -> Result<Vec<Recon
 
 /// How many counts are corrections, where an index knows.
 pub(super) async fn corrections(snapshot: &mut Snapshot) -> Result<Option<i64>, StoreError> {
+    if !indexes(snapshot).await?.iter().any(|index| index.ends_with("whererevision>0")) {
+        return Ok(None);
+    }
+    let counted = format!("SELECT count(*) FROM {} WHERE revision > 0", snapshot.tables().of(Unit::Minutes));
+    Ok(Some(integer(&snapshot.row(&counted, &[]).await?, 0)?))
+}
+
+/// From which count on the minutes have an index by minute, filter and count; the lowest of several. The job says from which:
+/// `indexes = [{ columns = ["click_minute", "filter_id", "count"], where = "count >= 8" }]`.
+pub(super) async fn least_listed(snapshot: &mut Snapshot) -> Result<Option<i64>, StoreError> {
+    let limit = |index: &String| {
+        let (columns, limit) = index.split_once("wherecount>=")?;
+        columns.ends_with("(click_minute,filter_id,count)").then(|| limit.parse().ok())?
+    };
+    Ok(indexes(snapshot).await?.iter().filter_map(limit).min())
+}
+
+/// The definitions of the indexes of the minutes: in small letters, without spaces, quotes, and the parentheses that
+/// PostgreSQL puts around a condition.
+async fn indexes(snapshot: &mut Snapshot) -> Result<Vec<String>, StoreError> {
     let table = snapshot.tables().counts.table.clone();
     let rows = snapshot.rows(snapshot.flavour().indexes(), &[Value::Text(&table)]).await?;
-    for row in rows {
-        let definition: String = text(&row, 0)?.to_lowercase().split_whitespace().collect();
-        if definition.contains("where(revision>0)") || definition.contains("whererevision>0") {
-            let counted = format!("SELECT count(*) FROM {} WHERE revision > 0", snapshot.tables().of(Unit::Minutes));
-            return Ok(Some(integer(&snapshot.row(&counted, &[]).await?, 0)?));
-        }
-    }
-    Ok(None)
+    let plain = |row| {
+        let mut index = text(row, 0)?.to_lowercase();
+        index.retain(|character| character != '"' && !character.is_whitespace());
+        Ok(match index.rsplit_once("where(") {
+            Some((columns, condition)) => format!("{columns}where{}", condition.trim_end_matches(')')),
+            None => index,
+        })
+    };
+    rows.iter().map(plain).collect()
 }
 
 fn nothing_yet() -> StoreError {

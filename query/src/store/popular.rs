@@ -1,12 +1,12 @@
 //! The most clicked ads of a window: as the job has counted them in advance, or from the minute counts; exact either way.
 
 use super::{
-    StoreError,
+    StoreError, catalog,
     counts::{starts_table, with_starts},
     coverage::{Coverage, Part},
     range::Range,
     snapshot::{Snapshot, Value, integer, integer_or_null, text},
-    threshold::{Heads, LEAST_LISTED},
+    threshold::Heads,
 };
 
 /// An ad and its clicks.
@@ -83,14 +83,18 @@ async fn precomputed(
 
 /// From the minutes' lists of large counts, as far as they prove it; else from all counts.
 async fn of_minutes(snapshot: &mut Snapshot, filter_id: &str, minutes: &Part, n: usize) -> Result<TopAds, StoreError> {
-    let (heads, guess) = lists(snapshot, filter_id, minutes, n).await?;
+    let Some(least) = catalog::least_listed(snapshot).await? else {
+        return all_counts(snapshot, filter_id, &[*minutes], n).await;
+    };
+    let (heads, guess) = lists(snapshot, filter_id, minutes, n, least).await?;
     // Where no minute lists so many ads, little was clicked, and all counts are soon read.
     if let Some(guess) = guess {
-        let listed = reached(snapshot, filter_id, minutes, n, guess).await?;
+        let listed = reached(snapshot, filter_id, minutes, n, Level { level: guess, least }).await?;
         let level = match heads.level_below(listed) {
             Some(level) => Some((level, listed)),
             None => {
-                let look = Look { level: guess, most_unseen: UNKNOWN, reached: 0, minutes: heads.minutes() };
+                let level = Level { level: guess, least };
+                let look = Look { level, most_unseen: UNKNOWN, reached: 0, minutes: heads.minutes() };
                 let ads = candidates(snapshot, filter_id, minutes, n, look).await?;
                 let reached = if ads.len() < n { 0 } else { ads.last().map_or(0, |ad| ad.count) };
                 heads.level_below(reached).map(|level| (level, reached))
@@ -98,8 +102,8 @@ async fn of_minutes(snapshot: &mut Snapshot, filter_id: &str, minutes: &Part, n:
         };
         if let Some((level, reached)) = level {
             // The list is soon read, a lookup takes long: twice as deep, most totals are known without any.
-            let level = (level / 2).max(LEAST_LISTED);
-            let look = Look { level, most_unseen: heads.most_unseen(level), reached, minutes: heads.minutes() };
+            let level = Level { level: (level / 2).max(least), least };
+            let look = Look { level, most_unseen: heads.most_unseen(level.level), reached, minutes: heads.minutes() };
             let ads = candidates(snapshot, filter_id, minutes, n, look).await?;
             return Ok(TopAds { ads, source: Source::Lists });
         }
@@ -114,10 +118,11 @@ async fn lists(
     filter_id: &str,
     minutes: &Part,
     n: usize,
+    least: i64,
 ) -> Result<(Heads, Option<i64>), StoreError> {
     let table = snapshot.tables().of(minutes.unit);
     let list = format!(
-        "FROM {table} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.count >= {LEAST_LISTED} \
+        "FROM {table} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.count >= {least} \
          ORDER BY c.count DESC LIMIT 1"
     );
     let sql = format!(
@@ -131,13 +136,22 @@ async fn lists(
     let nth = rows.iter().map(|row| integer_or_null(row, 1)).collect::<Result<Vec<_>, _>>()?;
     let mut nth: Vec<i64> = nth.into_iter().flatten().collect();
     nth.sort_unstable();
-    Ok((Heads::new(heads), nth.get(nth.len() / 4).copied()))
+    Ok((Heads::new(least, heads), nth.get(nth.len() / 4).copied()))
 }
 
-/// Counts of a level and above. The level comes first: SQLite begins to read where the first condition says, and takes from
-/// the second only that the index of large counts may be read.
-fn listed_from(level: &str) -> String {
-    format!("c.count >= {level} AND c.count >= {LEAST_LISTED}")
+/// Counts of a level and above, in lists that begin at `least`.
+#[derive(Clone, Copy, Debug)]
+struct Level {
+    level: i64,
+    least: i64,
+}
+
+impl Level {
+    /// As a condition; the value $4 is the level. It comes first: SQLite begins to read where the first condition says, and
+    /// takes from the second only that the index of large counts may be read.
+    fn condition(self) -> String {
+        format!("c.count >= $4 AND c.count >= {}", self.least)
+    }
 }
 
 /// What at least `n` ads have reached for certain: the n-th best sum of those counts that are at `level` or above. 0 when
@@ -147,7 +161,7 @@ async fn reached(
     filter_id: &str,
     minutes: &Part,
     n: usize,
-    level: i64,
+    level: Level,
 ) -> Result<i64, StoreError> {
     let sql = format!(
         "{} SELECT CAST(sum(c.count) AS BIGINT) AS total FROM starts CROSS JOIN {} AS c \
@@ -155,10 +169,10 @@ async fn reached(
          GROUP BY c.ad_id ORDER BY total DESC LIMIT 1 OFFSET CAST($5 AS BIGINT)",
         with_starts(minutes),
         snapshot.tables().of(minutes.unit),
-        listed_from("$4"),
+        level.condition(),
     );
     let [first, end] = bounds(minutes);
-    let values = [first, end, Value::Text(filter_id), Value::Integer(level), limit(n - 1)];
+    let values = [first, end, Value::Text(filter_id), Value::Integer(level.level), limit(n - 1)];
     snapshot.rows(&sql, &values).await?.first().map_or(Ok(0), |row| integer(row, 0))
 }
 
@@ -169,7 +183,7 @@ const UNKNOWN: i64 = i64::MAX / 4;
 /// much as the n-th best, given that an ad has at most `most_unseen` where it is below the level everywhere.
 #[derive(Clone, Copy, Debug)]
 struct Look {
-    level: i64,
+    level: Level,
     most_unseen: i64,
     reached: i64,
     /// How many minutes of the window have any count: an ad that is seen in so many has no others.
@@ -196,7 +210,7 @@ async fn candidates(
          WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = candidates.ad_id) END FROM candidates) \
          SELECT c.ad_id, c.total FROM totals AS c ORDER BY c.total DESC, {} LIMIT CAST($8 AS BIGINT)",
         with_starts(minutes),
-        listed_from("$4"),
+        look.level.condition(),
         by_bytes(snapshot),
     );
     let [first, end] = bounds(minutes);
@@ -204,7 +218,7 @@ async fn candidates(
         first,
         end,
         Value::Text(filter_id),
-        Value::Integer(look.level),
+        Value::Integer(look.level.level),
         Value::Integer(look.most_unseen),
         Value::Integer(look.reached),
         Value::Integer(look.minutes),

@@ -47,7 +47,7 @@ async fn ranges_span_minutes_hours_and_days_on_postgres() {
 #[tokio::test]
 async fn questions_on_postgres() {
     let Some(server) = server() else { return };
-    for question in 0..3 {
+    for question in 0..questions::QUESTIONS {
         let fixture = Fixture::postgres(&server).await;
         fixture.commit(7, 1000).await;
         questions::ask(question, &fixture).await;

@@ -54,18 +54,40 @@ async fn texts_from_outside_are_values(fixture: &Fixture) {
     }
 }
 
-/// One of the three above, by number.
+async fn lists_begin_where_the_index_of_the_job_does(fixture: &Fixture) {
+    let rows: Vec<_> = (1..=20).map(|count| (MARCH, "0000", format!("ad{count:02}"), count, 0)).collect();
+    fixture.insert(MINUTE_MS, &rows).await;
+    let found = async || fixture.store.top_ads("0000", minutes(0, 1), 2).await.unwrap();
+    let expected = vec![ad("ad20", 20), ad("ad19", 19)];
+    let index = "CREATE INDEX of_a_job ON ad_counts (click_minute, filter_id, count) WHERE count";
+    for (condition, source) in
+        [(">= 8", Source::Lists), (">=19", Source::Lists), (">= 20", Source::AllCounts), ("> 8", Source::AllCounts)]
+    {
+        fixture.execute(&format!("{index} {condition}")).await;
+        let top = found().await;
+        assert_eq!((top.ads, top.source), (expected.clone(), source), "{condition}");
+        fixture.execute("DROP INDEX of_a_job").await;
+    }
+    fixture.execute("DROP INDEX ad_counts_index_1").await;
+    assert_eq!(found().await.source, Source::AllCounts);
+}
+
+/// How many there are.
+pub(super) const QUESTIONS: usize = 4;
+
+/// One of those above, by number.
 pub(super) async fn ask(question: usize, fixture: &Fixture) {
     match question {
         0 => a_named_window_is_read_as_the_job_counted_it(fixture).await,
         1 => the_store_knows_its_filters_and_how_far_it_is(fixture).await,
+        2 => lists_begin_where_the_index_of_the_job_does(fixture).await,
         _ => texts_from_outside_are_values(fixture).await,
     }
 }
 
 #[tokio::test]
 async fn questions_on_sqlite() {
-    for question in 0..3 {
+    for question in 0..QUESTIONS {
         let fixture = Fixture::sqlite().await;
         fixture.commit(7, 1000).await;
         ask(question, &fixture).await;
