@@ -4,8 +4,8 @@ use super::config::SqlType;
 use std::fmt;
 use weir_engine::error::{EngineError, Result};
 
-/// How long a lock of SQLite is waited for.
-const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
+/// How long a lock of SQLite is waited for, as a rule.
+pub(super) const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
 /// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,15 +120,6 @@ impl Dialect {
                 end_who_is_stopped(),
                 where_undecided(&WAITS_NOT_LONG),
             ],
-        }
-    }
-
-    /// Puts all of SQLite's write-ahead log into the file and cuts it off, should readers leave it within a second; the last of
-    /// the statements restores the greeting's patience.
-    pub(super) fn cut_log_off(self) -> &'static [&'static str] {
-        match self {
-            Dialect::Sqlite => &["PRAGMA busy_timeout = 1000", "PRAGMA wal_checkpoint(TRUNCATE)", BUSY_TIMEOUT],
-            Dialect::Postgres => &[],
         }
     }
 

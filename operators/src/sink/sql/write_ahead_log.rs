@@ -3,12 +3,17 @@
 //! SQLite begins its log anew only at a moment when nobody reads from it. Where a query service is asked all the time there is
 //! no such moment, and the log grows until the disk is full. So once it is long, whoever commits waits a little with the
 //! write lock in his hands: pages go into the file, new readers no longer need the log, the last old one leaves, and the log
-//! is cut off. A reader that stays longer puts it off.
+//! is cut off.
+//!
+//! He waits in short turns. SQLite waits for one of its few read marks to be free, and does not notice when meanwhile the mark
+//! was moved forward, is harmless, and is shared by all new readers: then it is free no more. The next turn sees that.
 
 use super::{
     connection::{Connection, Database},
+    dialect::BUSY_TIMEOUT,
     fault::Tried,
 };
+use sqlx::Row;
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
@@ -17,8 +22,11 @@ use std::{
 /// A log of so many bytes is cut off. SQLite itself copies pages into the file from a quarter of it on.
 pub(super) const LONG: u64 = 256 << 20;
 
-/// Where readers did not leave in time, the log may grow by so much until it is tried again.
-const MORE: u64 = 64 << 20;
+/// A turn: a tenth of a second.
+const TURN: &str = "PRAGMA busy_timeout = 100";
+
+/// Turns until it is put off because somebody reads for so long. Commits wait meanwhile.
+const TURNS: usize = 10;
 
 /// The log of a database file.
 #[derive(Debug)]
@@ -46,12 +54,18 @@ impl WriteAheadLog {
         if before <= self.limit.load(Ordering::Relaxed) {
             return Ok(());
         }
-        for statement in connection.dialect.cut_log_off() {
-            // A query, for the second one answers with a row.
-            connection.query("cut the write-ahead log off", *statement, Default::default()).await?;
+        connection.query("wait in turns", TURN, Default::default()).await?;
+        for _ in 0..TURNS {
+            let cut = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let rows = connection.query("cut the write-ahead log off", cut, Default::default()).await?;
+            // The first column says whether somebody was in the way.
+            if rows.first().is_some_and(|row| row.try_get::<i64, _>(0).is_ok_and(|busy| busy == 0)) {
+                break;
+            }
         }
+        connection.query("wait as a rule", BUSY_TIMEOUT, Default::default()).await?;
         let after = length();
-        let limit = if after < before { self.long } else { after + MORE };
+        let limit = if after < before { self.long } else { after + self.long / 4 };
         self.limit.store(limit, Ordering::Relaxed);
         tracing::debug!(path = %path.display(), before, after, "write-ahead log");
         Ok(())
