@@ -126,7 +126,7 @@ async fn readers_who_take_turns_do_not_let_the_log_grow() {
     let stop = Arc::new(AtomicBool::new(false));
     // At every moment at least one of them reads.
     let readers: Vec<_> =
-        (0..4).map(|_| tokio::spawn(read_all_the_time(target.config.url.clone(), stop.clone()))).collect();
+        (0..4).map(|_| tokio::spawn(read_all_the_time(target.config.url.to_string(), stop.clone()))).collect();
     let mut longest = 0;
     for checkpoint in 1..=60 {
         let from = checkpoint as i64 * 1_000;
