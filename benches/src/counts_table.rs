@@ -20,7 +20,7 @@ const JOB: &str = "ad-click";
 const SINK: &str = "sink.store";
 
 /// From which count on the shipped job has an index of the most clicked ads.
-pub const LEAST_LISTED: u32 = 32;
+pub const LEAST_LISTED: u32 = 8;
 
 /// A table that is open for writing.
 pub struct CountsTable {
