@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use weir_engine::{
     EngineError,
     checkpoint::{CheckpointStore, Staging},
-    element::Batch,
+    element::{Barrier, Batch},
     env::Env,
     graph::{Node, NodeRole},
     ids::{Attempt, CheckpointId},
@@ -82,7 +82,7 @@ impl CountsTable {
     pub async fn commit(&mut self, checkpoint: u64, rows: Batch) -> Result<Committed> {
         let begun = self.env.now();
         self.sink.write(rows).await.map_err(failed)?;
-        let staged = self.sink.stage(CheckpointId(checkpoint)).await.map_err(failed)?;
+        let staged = self.sink.stage(Barrier::new(CheckpointId(checkpoint))).await.map_err(failed)?;
         let durable = self.env.now();
         self.committer.commit(CheckpointId(checkpoint), &staged).await.map_err(failed)?;
         Ok(Committed { stage: durable - begun, commit: self.env.now() - durable })
