@@ -144,13 +144,19 @@ async fn finish(store: &mut AnyConnection, minutes: u64) -> Result<()> {
         &format!("INSERT INTO weir_sinks VALUES ('ad-click', 'sink.store', 'ad_counts', '{description}', 1, 1, {made_ms}, {made_ms}, '', 0)"),
     )
     .await?;
+    let description = json!({ "key": ["window_end", "window_start", "filter_id", "rank"] });
+    execute(
+        store,
+        &format!("INSERT INTO weir_sinks VALUES ('ad-click', 'sink.store_top', 'top_ads', '{description}', 1, 1, {made_ms}, {made_ms}, '', 0)"),
+    )
+    .await?;
     execute(store, "PRAGMA journal_mode = WAL").await
 }
 
 /// How the sink describes itself.
 pub fn description() -> serde_json::Value {
     let [all, one_country] = FILTERS;
-    json!({ "filters": [{ "id": all, "predicate": "true" }, { "id": one_country, "predicate": "country = 'USA'" }] })
+    json!({ "key": ["click_minute", "filter_id", "ad_id"], "filters": [{ "id": all, "predicate": "true" }, { "id": one_country, "predicate": "country = 'USA'" }] })
 }
 
 /// The counts of a minute that are not 0. Returns how many there are.

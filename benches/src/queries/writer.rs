@@ -113,7 +113,7 @@ async fn write(file: &Path, arguments: &FillArguments, stop: &AtomicBool) -> Res
 async fn take_over(url: &str, table: &CountsTable) -> Result<()> {
     let mut store = AnyConnection::connect(url).await.context("the writer has no store")?;
     let owned = sqlx::query("UPDATE weir_sinks SET owner = $1").bind(table.owner().await?).execute(&mut store).await?;
-    ensure!(owned.rows_affected() == 1, "the store has {} sinks", owned.rows_affected());
+    ensure!(owned.rows_affected() == 2, "the store has {} sinks", owned.rows_affected());
     store.close().await?;
     table.prepare().await
 }
