@@ -3,8 +3,8 @@
 //! Reading order: [`case`] (what is counted), [`replay`] (who counts it, in which order, and who must agree), [`weir`],
 //! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it). Beside
 //! it: [`cluster`] (one process against several) and [`recovery`] (how long a killed worker is missed), over [`processes`];
-//! and [`upserts`] (how many rows a second a table takes), [`freshness`] (how old a count is when it can be seen) and
-//! [`queries`] (how long questions take).
+//! and [`freshness`] (how old a count is when it can be seen), [`upserts`] (how many rows a second a table takes) and
+//! [`queries`] (how long questions take), which write by [`counts_table`].
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 

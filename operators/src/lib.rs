@@ -1,4 +1,18 @@
-//! What runs in the engine: operators, and the tables and expressions that they are made of.
+//! What runs in the engine: sources, operators and sinks, and the tables and expressions that they are made of.
+//!
+//! The engine knows a node as a kind and its settings; [`Registry`] makes one from them. A click's way through the shipped job:
+//! a [`source`] cuts files into records and tells of each whether its file has come past it, [`map`] keeps what a condition
+//! wants, [`late_gate`] takes out what comes too late for its window, [`dedup`] what was there before, [`filters`] multiplies
+//! it by the filters that it matches, [`aggregate`] counts it (before the shuffle and behind it), [`reduce`] ranks the counts,
+//! and a [`sink`] makes them durable, then visible. What could not be read goes to [`dead_letters`].
+//!
+//! Underneath: [`window`] (which windows an event belongs to), [`event_time`], [`record_id`] (the same in every run),
+//! [`expression`] (SQL conditions and columns, compiled once), [`table`] (hash tables over columns, and what of them goes into a
+//! checkpoint).
+//!
+//! Invariant: an operator is synchronous and has no clock: what it emits follows from its input alone. Sources and sinks do
+//! the waiting.
+
 pub mod aggregate;
 pub mod dead_letters;
 pub mod dedup;
