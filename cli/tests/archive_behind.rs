@@ -1,16 +1,20 @@
-//! Neither a recount nor a replay takes an archive for complete that lacks what the store has counted.
+//! Neither a recount nor a replay takes an archive for complete that lacks what the store has counted: because a kill came
+//! between two sinks, or because rows are held back before the archive.
 
 mod support;
 
 use serde_json::Value;
 use std::{fs, io::Write, time::Duration};
-use support::{Workplace, borrowed, complaint, pause, signal};
+use support::{Workplace, borrowed, complaint, counter, pause, rows, signal, wait_until};
 
 /// The ad-click job, but for the archive's sink: sinks commit in the order of their names, and this one comes after the store.
 const JOB: &str = "late_archive.toml";
 
 /// Lines that are there before the job is started first.
 const FIRST: usize = 600;
+
+/// Event time of the first line, more or less.
+const START_MS: i64 = 1_646_352_000_000;
 
 /// A workplace with that job, and the lines of an hour and a half of clicks.
 fn workplace() -> (Workplace, Vec<String>) {
@@ -114,4 +118,47 @@ fn checkpoints_of_another_run_do_not_speak_for_the_store() {
     let finished = reconcile(&place, &[&other[..], &["--data-dir", "finished"]].concat());
     assert!(own["to_ms"].as_i64() < finished["to_ms"].as_i64(), "{own} {finished}");
     assert_eq!(reconcile(&place, &["--data-dir", "finished"])["to_ms"], own["to_ms"], "that job is not finished");
+}
+
+/// Clicks are held back from the archive for twenty minutes of event time, over a kill.
+#[test]
+fn windows_of_clicks_that_are_held_back_are_not_final() {
+    let (place, lines) = workplace();
+    let settings = ["--set", "job.checkpoint.interval=500ms", "--set", "sink.zz_raw.roll={ every = \"20m\" }"];
+    let run = arguments("run", &[&settings[..], &["--quiet"]].concat());
+    let archived = || rows(&place.path("out/raw")).iter().map(|batch| batch.num_rows()).sum::<usize>();
+    append(&place, &lines[..FIRST]);
+    let mut job = place.start(&borrowed(&run));
+    // Nobody knows yet how old the first ones are.
+    wait_until("the first clicks in the archive", || place.path("out/raw").exists() && archived() > FIRST * 9 / 10);
+    let at_first = archived();
+
+    // A quarter of an hour on the windows are counted, and the archive has nothing of them.
+    append(&place, &lines[FIRST..1_500]);
+    place.wait_for_events(".weir", 1_500);
+    pause(Duration::from_millis(1_500));
+    assert_eq!(archived(), at_first);
+    // The definition itself says half a minute: but the job that runs is what counts.
+    for more in [&settings[..], &[]] {
+        let report = reconcile(&place, more);
+        assert!(report["to_ms"].as_i64().unwrap() < START_MS, "{report}");
+    }
+    job.kill().unwrap();
+    job.wait().unwrap();
+    assert_eq!(archived(), at_first);
+
+    // How long they have been held is not known any more.
+    let job = place.start(&borrowed(&run));
+    wait_until("what was held before the kill", || archived() > 1_400);
+    append(&place, &lines[1_500..]);
+    place.wait_for_events(".weir", lines.len() as u64);
+    let report = reconcile(&place, &settings);
+    assert_eq!(report["differing"], 0, "{report}");
+    assert!(report["to_ms"].as_i64().unwrap() > START_MS + 45 * 60_000, "{report}");
+    signal(&job, "INT");
+    assert!(job.wait_with_output().unwrap().status.success());
+    let inspected = place.json(&["checkpoint", "inspect", "--job", "ad-click"]);
+    let late = counter(&inspected, "late") as usize;
+    assert_eq!(archived(), lines.len() - late, "nothing is held back at the end, and nothing is there twice");
+    assert_eq!(reconcile(&place, &settings)["differing"], 0);
 }

@@ -105,6 +105,8 @@ pub struct StoreTable {
     pub windows: TableWindows,
     /// How long a window is corrected after its end, in milliseconds.
     pub allowed_lateness_ms: i64,
+    /// How long rows that are counted may be held back from the archive, in milliseconds of event time.
+    pub archive_held_ms: i64,
     /// How its counts are found without the job; none: it holds no plain counts.
     pub counted: Option<CountedTable>,
 }

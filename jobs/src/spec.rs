@@ -425,6 +425,8 @@ pub(crate) struct FilesSink {
     pub(crate) compression: &'static str,
     pub(crate) hourly: bool,
     pub(crate) partition_column: Option<String>,
+    /// How often files are begun at most; none: with every checkpoint that has rows.
+    pub(crate) roll: Option<Duration>,
 }
 
 /// How the pages of Parquet files are compressed.
@@ -457,6 +459,7 @@ impl Sink {
             compression: Compression::None.name(),
             hourly: false,
             partition_column: None,
+            roll: None,
         };
         Sink::new(input.into(), SinkConnector::Files(files))
     }
@@ -510,6 +513,16 @@ impl Sink {
         if let SinkConnector::Files(files) = &mut self.connector {
             files.hourly = true;
             files.partition_column = column;
+        }
+        self
+    }
+
+    /// Begins files so often at most, and not with every checkpoint: until then rows are held as state of the job. Without effect
+    /// on a console.
+    #[must_use]
+    pub fn roll_every(mut self, every: Duration) -> Self {
+        if let SinkConnector::Files(files) = &mut self.connector {
+            files.roll = Some(every);
         }
         self
     }

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use weir_engine::element::Port;
 use weir_engine::graph::{Edge, Node, Partitioner};
-use weir_jobs::{Aggregate, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Reduce, Sink, Source, Window};
+use weir_jobs::{
+    Aggregate, Checkpoint, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Reduce, Sink, Source, Window,
+};
 use weir_operators::source::column_type::{ColumnType, DeclaredSchema};
 use weir_operators::source::generator::ClickStreamConfig;
 
@@ -243,6 +245,33 @@ fn sinks_of_the_same_node_share_it_and_hourly_ones_know_their_column() {
     assert_eq!(node(&job, "sink.counts").config["partition_column"], "minute");
     assert_eq!(input_of(&job, "sink.shown"), "aggregate.counts");
     assert_eq!(input_of(&job, "sink.counts"), "sink.counts.select");
+}
+
+/// Rows are held in the sink's own chain, with the columns that it writes; not where the next barrier comes soon enough.
+#[test]
+fn files_that_are_begun_less_often_than_checkpoints_have_their_rows_held() {
+    let rolled = |every_ms: u64| {
+        let raw = Sink::files("clicks", "out/raw").select(["ad_id", "click_timestamp as at"]);
+        let checkpoint = Checkpoint { interval: Duration::from_millis(400), ..Checkpoint::default() };
+        let job = JobBuilder::new("job").checkpoint(checkpoint).source("clicks", clicks());
+        job.sink("raw", raw.roll_every(Duration::from_millis(every_ms)))
+    };
+    let job = build(rolled(1_000));
+    let hold = node(&job, "sink.raw.hold");
+    assert_eq!((hold.kind.as_str(), hold.parallelism), ("hold", 2));
+    assert_eq!(names(&hold.config["columns"]), ["ad_id", "at"]);
+    assert_eq!((&hold.config["time_ms"], &hold.config["barriers"]), (&json!(1_000), &json!(3)));
+    assert_eq!(hold.config["bytes"], 8 << 20);
+    assert_eq!(input_of(&job, "sink.raw"), "sink.raw.hold");
+    assert_eq!(input_of(&job, "sink.raw.hold"), "sink.raw.select");
+    assert!(["sink.raw", "sink.raw.hold"].iter().all(|id| edge_into(&job, id).partitioner == Partitioner::Forward));
+    let job = build(rolled(400));
+    assert_eq!(input_of(&job, "sink.raw"), "sink.raw.select");
+
+    let odd = Sink::files("clicks", "out/raw").select(["ad_id", "cast(1.5 as decimal(10, 2)) as price"]);
+    let job = JobBuilder::new("job").source("clicks", clicks()).sink("raw", odd.roll_every(MINUTE));
+    let told = job.build(&CompileOptions::default()).unwrap_err().to_string();
+    assert!(told.contains("sink.raw.roll") && told.contains("price"), "{told}");
 }
 
 #[test]

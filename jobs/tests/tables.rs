@@ -121,7 +121,7 @@ fn a_table_is_told_all_it_needs() {
     let description = json!({
         "filters": [{ "id": "all", "predicate": "true" }, { "id": "usa", "predicate": "country = 'USA'" }],
         "key": ["click_minute", "filter_id", "ad_id"], "time": "click_minute", "window_ms": 60_000,
-        "allowed_lateness_ms": 600_000, "running": true, "retention": retention,
+        "allowed_lateness_ms": 600_000, "archive_held_ms": 0, "running": true, "retention": retention,
     });
     assert_eq!(store["description"], description);
     let results = config(&job, "sink.results");

@@ -4,7 +4,8 @@
 //! a [`source`] cuts files into records and tells of each whether its file has come past it, [`map`] keeps what a condition
 //! wants, [`late_gate`] takes out what comes too late for its window, [`dedup`] what was there before, [`filters`] multiplies
 //! it by the filters that it matches, [`aggregate`] counts it (before the shuffle and behind it), [`reduce`] ranks the counts,
-//! and a [`sink`] makes them durable, then visible. What could not be read goes to [`dead_letters`].
+//! and a [`sink`] makes them durable, then visible. What could not be read goes to [`dead_letters`]. Before the archive's sink
+//! [`hold`] keeps clicks back for a while, so that there are fewer and larger files.
 //!
 //! Underneath: [`window`] (which windows an event belongs to), [`event_time`], [`record_id`] (the same in every run),
 //! [`expression`] (SQL conditions and columns, compiled once), [`table`] (hash tables over columns, and what of them goes into a
@@ -19,6 +20,7 @@ pub mod dedup;
 pub mod event_time;
 pub mod expression;
 pub mod filters;
+pub mod hold;
 pub mod hour_partition;
 pub mod late_gate;
 pub mod map;

@@ -4,7 +4,7 @@
 //! stands in one line below.
 
 use crate::{
-    aggregate, dedup, filters, late_gate, map, reduce,
+    aggregate, dedup, filters, hold, late_gate, map, reduce,
     sink::{console, files, sql},
     source, window_count,
 };
@@ -35,6 +35,7 @@ impl Factory for Registry {
             "filters" => Box::new(filters::Filters::new(&config(node)?, &context)?),
             "late_gate" => Box::new(late_gate::LateGate::new(config(node)?, &context)?),
             "merged_late_gate" => Box::new(late_gate::MergedLateGate::new(config(node)?, &context)?),
+            "hold" => Box::new(hold::Hold::new(config(node)?, &context)?),
             "dedup" => Box::new(dedup::Dedup::new(config(node)?, &context)?),
             "local_aggregate" => Box::new(aggregate::LocalAggregate::new(config(node)?, &context)?),
             "global_aggregate" => Box::new(aggregate::GlobalAggregate::new(config(node)?, &context)?),

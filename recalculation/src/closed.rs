@@ -1,4 +1,11 @@
-//! Which windows are final: nothing that the live job still reads can change them.
+//! Which windows are final: nothing that the live job still reads can change them, and nothing that it has read of them is kept
+//! from the archive.
+//!
+//! Where rows are held back before the archive's sink, what is final is so much earlier. A row that comes on time is of a window
+//! that ends after the watermark less the allowed lateness; and while it is held back, the watermark goes on by less than rows may
+//! be held (the invariant of [`weir_operators::hold`]). When the newest window that has ended does so at *e*, the watermark of
+//! every subtask that holds rows had passed *e* before the checkpoint that says so. Hence what that checkpoint has not let go
+//! is of windows that end after *e* less the lateness, less the time of holding.
 
 use crate::store::{Grain, Store, integer, quoted, text};
 use serde::Deserialize;
@@ -9,21 +16,31 @@ use weir_jobs::recalculation::StoreTable;
 #[derive(Debug, Default, Deserialize)]
 struct Description {
     allowed_lateness_ms: Option<i64>,
+    archive_held_ms: Option<i64>,
+}
+
+/// How far behind event time a job leaves things open, in milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// For corrections of what is counted.
+    lateness_ms: i64,
+    /// For rows on their way to the archive.
+    held_ms: i64,
 }
 
 /// The end of the last window of a table that is final although the job goes on; `None`: there is none yet.
 ///
 /// A row with a revision of 0 or above says that its window has ended, so that the job's event time had reached its end. A
-/// window is final when event time has passed its end by the allowed lateness: that of the definition, or of the job that
-/// fills the table, whichever is longer.
+/// window is final when event time has passed its end by the allowed lateness and the time for which rows may be held back from
+/// the archive: those of the definition, or of the job that fills the table, whichever are longer.
 ///
 /// # Errors
 /// When the store refuses.
 pub async fn final_until(store: &Store, table: &StoreTable) -> Result<Option<i64>> {
     let Some(ended) = newest_end(store, table).await? else { return Ok(None) };
-    let lateness = table.allowed_lateness_ms.max(lateness_of_sinks(store, table).await?);
+    let open = left_open(store, table).await?;
     let size = table.windows.size_ms.max(1);
-    let until = ended.saturating_sub(lateness);
+    let until = ended.saturating_sub(open.lateness_ms).saturating_sub(open.held_ms);
     Ok(Some(until - until.rem_euclid(size)))
 }
 
@@ -46,18 +63,19 @@ async fn newest_end(store: &Store, table: &StoreTable) -> Result<Option<i64>> {
     Ok(newest)
 }
 
-/// The longest allowed lateness of the sinks that fill a table, as they describe themselves.
-async fn lateness_of_sinks(store: &Store, table: &StoreTable) -> Result<i64> {
+/// What the definition leaves open, and the sinks that fill a table, as they describe themselves.
+async fn left_open(store: &Store, table: &StoreTable) -> Result<Open> {
+    let mut open = Open { lateness_ms: table.allowed_lateness_ms, held_ms: table.archive_held_ms };
     if !store.has("weir_sinks").await? {
-        return Ok(0);
+        return Ok(open);
     }
-    let mut longest = 0;
     let sql = "SELECT description FROM weir_sinks WHERE table_name = $1";
     for row in store.rows(sql, &[table.table.as_str().into()]).await? {
         let description: Description = serde_json::from_str(&text(&row, 0)?).map_err(|error| {
             EngineError::corrupt(format!("the description of '{}' in weir_sinks cannot be read: {error}", table.table))
         })?;
-        longest = longest.max(description.allowed_lateness_ms.unwrap_or(0));
+        open.lateness_ms = open.lateness_ms.max(description.allowed_lateness_ms.unwrap_or(0));
+        open.held_ms = open.held_ms.max(description.archive_held_ms.unwrap_or(0));
     }
-    Ok(longest)
+    Ok(open)
 }

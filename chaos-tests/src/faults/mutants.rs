@@ -42,6 +42,8 @@ pub enum Mutant {
     AggregateForgetsRevisions,
     /// What was emitted is not known after a restore: top lists start anew.
     TopForgets,
+    /// Rows that were held back for a file are lost by a restore.
+    HoldForgets,
     /// Rows of key groups of other subtasks are restored, too.
     RestoresForeignKeys,
     /// State that has changed is left as an earlier checkpoint has it.
@@ -66,7 +68,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 18] = [
+    pub const ALL: [Mutant; 19] = [
         Mutant::SourceForgetsPositions,
         Mutant::SourceForgetsWatermarks,
         Mutant::SourceSnapshotsBehind,
@@ -75,6 +77,7 @@ impl Mutant {
         Mutant::AggregateForgetsCounts,
         Mutant::AggregateForgetsRevisions,
         Mutant::TopForgets,
+        Mutant::HoldForgets,
         Mutant::RestoresForeignKeys,
         Mutant::SnapshotSaysUnchanged,
         Mutant::LateRowsPass,
@@ -187,6 +190,7 @@ impl MutantOperator {
             Mutant::AggregateForgetsCounts => self.kind == "global_aggregate" && segment.starts_with("slice-"),
             Mutant::AggregateForgetsRevisions => self.kind == "global_aggregate" && segment.starts_with("corrections-"),
             Mutant::TopForgets => self.kind == "global_top",
+            Mutant::HoldForgets => self.kind == "hold",
             _ => false,
         }
     }

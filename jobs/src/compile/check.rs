@@ -302,6 +302,7 @@ impl Check<'_> {
             self.sql_sink(sink, sql, &types);
         }
         if let SinkConnector::Files(files) = &sink.connector {
+            self.mistakes.extend(super::roll::mistake(files, &self.path, &types.main));
             let place = self.path.key("partition_column");
             match &files.partition_column {
                 Some(name) if !files.hourly => {

@@ -103,6 +103,7 @@ fn configuration(spec: &JobSpec, operator: &Operator<'_>, columns: &StepColumns)
         }
         Operator::LocalTop(step) => (NodeRole::Operator, "local_top", json!(step.config())),
         Operator::GlobalTop(step) => (NodeRole::Operator, "global_top", json!(step.config())),
+        Operator::Hold(held) => (NodeRole::Operator, "hold", json!(held.config(input()))),
         Operator::Sink { sink, written } => sink_configuration(spec, sink, written),
     }
 }
@@ -213,6 +214,10 @@ fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
             (format!("own top {} by {}", step.reduce.n, step.reduce.by), Some("open windows".into()))
         }
         Operator::GlobalTop(step) => (top_note(*step), Some("the best of open windows".into())),
+        Operator::Hold(held) => {
+            let every = show(std::time::Duration::from_millis(held.time_ms.unsigned_abs()));
+            (format!("holds rows for up to {every}, or until they are many"), Some("the rows that it holds".into()))
+        }
         Operator::Sink { sink, .. } => (sink_note(sink), None),
     };
     // The columns of partial results are the operators' own affair.

@@ -10,6 +10,7 @@ mod prune;
 mod reduce_step;
 pub(crate) mod replay;
 mod resolve;
+mod roll;
 mod running;
 mod sources;
 mod sql_sink;

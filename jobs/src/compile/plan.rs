@@ -16,6 +16,7 @@ use super::aggregate_step::AggregateStep;
 use super::gates::{Gates, window_rule};
 use super::reduce_step::ReduceStep;
 use super::resolve::{Output, Resolved};
+use super::roll::{Held, held_before};
 use super::running::{is_taker, running_counts};
 use super::types::{AllTypes, Types, adds_filters};
 use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source, SourceConnector, Window};
@@ -71,6 +72,8 @@ pub(super) enum Operator<'a> {
     WindowCount(WindowRule),
     LocalTop(ReduceStep<'a>),
     GlobalTop(ReduceStep<'a>),
+    /// Rows on their way to a sink.
+    Hold(Held),
     /// A sink, and the columns and the partition column of what it writes.
     Sink {
         sink: &'a Sink,
@@ -261,6 +264,10 @@ impl<'a> Planner<'_, 'a> {
             let select = self.forward(format!("{id}.select"), from, operator);
             self.outputs.insert((index, Output::DeadLetters), vec![(select, Port::DeadLetters)]);
             from = vec![(select, Port::Main)];
+        }
+        if let Some(held) = held_before(self.resolved.spec, sink) {
+            let hold = self.forward(format!("{id}.hold"), from, Operator::Hold(held));
+            from = vec![(hold, Port::Main)];
         }
         Some(self.forward(id, from, Operator::Sink { sink, written }))
     }

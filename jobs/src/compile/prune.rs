@@ -83,7 +83,11 @@ fn needed_input(step: &Step<'_>, output: &Names, given: &ColumnSchema) -> Names 
     let all = || given.names().map(str::to_owned).collect::<Names>();
     match &step.operator {
         Operator::Source { .. } => Names::new(),
-        Operator::Sink { .. } | Operator::GlobalAggregate(_) | Operator::LocalTop(_) | Operator::GlobalTop(_) => all(),
+        Operator::Sink { .. }
+        | Operator::Hold(_)
+        | Operator::GlobalAggregate(_)
+        | Operator::LocalTop(_)
+        | Operator::GlobalTop(_) => all(),
         Operator::WindowMarks | Operator::WindowCount(_) => Names::from([WINDOW_END.to_owned()]),
         Operator::Map { condition, select } => {
             let mut needed = match select {
@@ -141,7 +145,9 @@ fn output_columns(operator: &Operator<'_>, given: &ColumnSchema) -> ColumnSchema
         }
         Operator::Sink { .. } | Operator::WindowCount(_) => ColumnSchema::default(),
         Operator::Map { select: Some(items), .. } => selected(items, given),
-        Operator::Map { select: None, .. } | Operator::LateGate { .. } | Operator::Dedup { .. } => given.clone(),
+        Operator::Map { select: None, .. } | Operator::LateGate { .. } | Operator::Dedup { .. } | Operator::Hold(_) => {
+            given.clone()
+        }
         Operator::Filters(_) => {
             let mut columns = given.columns.clone();
             columns.push(Column {

@@ -17,6 +17,7 @@ use super::aggregate_step::AggregateStep;
 use super::check::{WINDOW_END, WINDOW_START};
 use super::gates::{Gates, window_rule, window_spec};
 use super::resolve::{Output, Resolved, path_of};
+use super::roll::longest_before_archives;
 use super::types::{self, AllTypes, Types, adds_filters};
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
@@ -255,6 +256,7 @@ impl<'a> Surveyor<'_, 'a> {
             sums,
             windows: TableWindows { start: column(WINDOW_START), end: column(WINDOW_END), size_ms, slide_ms },
             allowed_lateness_ms: window_rule(aggregate).allowed_lateness_ms,
+            archive_held_ms: longest_before_archives(self.resolved.spec),
             counted: match sink.reduce {
                 None => self.counted(sink, reader, &items),
                 Some(_) => None,

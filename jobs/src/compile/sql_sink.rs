@@ -10,6 +10,7 @@ use weir_operators::expression::type_name;
 use weir_operators::sink::sql::{Dialect, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
 
 use super::check::{Check, adds_up};
+use super::roll::longest_before_archives;
 use super::types::{Types, unknown_column};
 use crate::diagnose::Mistake;
 use crate::duration::{millis, show};
@@ -267,6 +268,7 @@ fn description(spec: &JobSpec, sink: &Sink, key: &[String], retention: Option<&R
         "key": key,
         "time": key.iter().find(timestamp),
         "window_ms": results.map(|(_, window)| millis(length(window))),
+        "archive_held_ms": longest_before_archives(spec),
         "allowed_lateness_ms": results.map(|(aggregate, _)| millis(aggregate.allowed_lateness)),
         "running": running,
         "retention": retention,

@@ -301,17 +301,18 @@ fn read_aggregate(node: Reader<'_>) -> Aggregate {
         window: window.unwrap_or(Window::Tumbling { size: Duration::from_secs(60) }),
         allowed_lateness,
         select: node.named_texts("select").unwrap_or_default(),
-        emit: read_emit(&node),
+        emit: read_every(&node, "emit", "\"500ms\""),
     };
     node.finish();
     aggregate
 }
 
-fn read_emit(node: &Reader<'_>) -> Option<Duration> {
-    let emit = node.table("emit")?;
-    emit.require("every", "\"500ms\"");
-    let every = emit.positive_duration("every");
-    emit.finish();
+/// `KEY = { every = "500ms" }`
+fn read_every(node: &Reader<'_>, key: &str, example: &str) -> Option<Duration> {
+    let table = node.table(key)?;
+    table.require("every", example);
+    let every = table.positive_duration("every");
+    table.finish();
     every
 }
 
@@ -407,5 +408,6 @@ fn read_files_sink(node: &Reader<'_>) -> FilesSink {
         compression: node.choice("compression", &compressions).unwrap_or(Compression::None).name(),
         hourly: node.choice("partition_by", &[("hour", true), ("none", false)]).unwrap_or(false),
         partition_column: node.text("partition_column"),
+        roll: read_every(node, "roll", "\"30s\""),
     }
 }

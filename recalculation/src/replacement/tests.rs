@@ -37,6 +37,7 @@ fn table(name: &str, start: &str, end: Option<&str>, columns: &[&str], key: &[&s
         sums: if end.is_none() { texts(&["count"]) } else { Vec::new() },
         windows: TableWindows { start: Some(start.into()), end: end.map(str::to_owned), size_ms, slide_ms: MINUTE },
         allowed_lateness_ms: 0,
+        archive_held_ms: 0,
         counted: None,
     }
 }
