@@ -136,6 +136,7 @@ impl Workers {
         let registered = pb::Registered {
             heartbeat_interval_ms: settings.heartbeat_interval.as_millis() as u32,
             lease_ms: settings.lease().as_millis() as u32,
+            heartbeat_timeout_ms: settings.heartbeat_timeout.as_millis() as u32,
         };
         give(&orders, coordinator_message::Kind::Registered(registered));
         // The worker begins anew with every stream: what ran over an older one is over.

@@ -252,6 +252,7 @@ impl Worker {
         let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1).into());
         self.lease = Lease { length: Duration::from_millis(registered.lease_ms.into()), ..Lease::none() };
         self.lease.ends = Some(env.now() + self.lease.length);
+        self.be_as_patient(interval, registered.heartbeat_timeout_ms);
         tracing::info!(worker = self.settings.worker, slots = self.settings.slots, "registered");
         let (mut sequence, mut next) = (0, env.now());
         loop {
@@ -273,6 +274,15 @@ impl Worker {
                     self.obey(message, &outbound)?;
                 }
             }
+        }
+    }
+
+    /// Takes other workers for dead when the coordinator does, and a little later: it can tell which worker it is, who only lost
+    /// a connection cannot.
+    fn be_as_patient(&self, interval: Duration, heartbeat_timeout_ms: u32) {
+        let timeout = Duration::from_millis(heartbeat_timeout_ms.into());
+        if timeout >= interval {
+            self.data_plane.set_keepalive(interval, timeout + interval * 2);
         }
     }
 

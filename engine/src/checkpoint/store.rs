@@ -268,6 +268,18 @@ impl CheckpointStore {
         }
     }
 
+    /// The newest attempt that was claimed after this one. Claims are never removed, since a process of any age may still have
+    /// to find out that it was replaced; so only what comes behind is asked for, and the answer is short however many there are.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn attempt_after(&self, attempt: Attempt) -> Result<Option<Attempt>> {
+        let (attempts, own) = (self.layout.attempts(), self.layout.attempt(attempt));
+        let listed = self.store.list_with_offset(Some(&attempts), &own).map_ok(|object| object.location);
+        let later: Vec<Path> = listed.try_collect().await.map_err(|error| self.failed("list", &attempts, &error))?;
+        Ok(later.iter().filter_map(|path| self.layout.attempt_of(path)).max())
+    }
+
     /// The newest attempt that was claimed.
     ///
     /// # Errors

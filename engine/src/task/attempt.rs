@@ -447,11 +447,11 @@ impl Driver {
 }
 
 async fn refuse_if_replaced(store: &CheckpointStore, attempt: Attempt) -> Result<()> {
-    match store.newest_attempt().await? {
-        Some(newest) if newest > attempt => Err(EngineError::fenced(format!(
+    match store.attempt_after(attempt).await? {
+        Some(newest) => Err(EngineError::fenced(format!(
             "attempt {newest} has replaced attempt {attempt}: another process runs this job, this one stops"
         ))),
-        _ => Ok(()),
+        None => Ok(()),
     }
 }
 

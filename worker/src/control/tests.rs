@@ -115,8 +115,11 @@ fn link() -> (Coordinator, ControlLink) {
     let (outbound, heard) = mpsc::unbounded_channel();
     let (orders, inbound) = mpsc::unbounded_channel();
     let coordinator = Coordinator { orders, heard };
-    coordinator
-        .say(coordinator_message::Kind::Registered(pb::Registered { heartbeat_interval_ms: 100, lease_ms: 500 }));
+    coordinator.say(coordinator_message::Kind::Registered(pb::Registered {
+        heartbeat_interval_ms: 100,
+        lease_ms: 500,
+        heartbeat_timeout_ms: 750,
+    }));
     (coordinator, ControlLink { outbound, inbound: UnboundedReceiverStream::new(inbound).boxed() })
 }
 
@@ -127,6 +130,15 @@ async fn start(
 ) -> tokio::task::JoinHandle<Result<()>> {
     let (settings, components) = (settings(), components(factory));
     let data_plane = start_data_plane(&settings, &components).await.unwrap();
+    start_on(data_plane, settings, components, links)
+}
+
+fn start_on(
+    data_plane: Arc<DataPlane>,
+    settings: WorkerSettings,
+    components: WorkerComponents,
+    links: Vec<Option<ControlLink>>,
+) -> tokio::task::JoinHandle<Result<()>> {
     let links = std::sync::Mutex::new(links.into_iter());
     let dial: OpenLink = Box::new(move |_| match links.lock().unwrap().next().flatten() {
         Some(link) => Box::pin(std::future::ready(Ok(link))),
@@ -199,5 +211,16 @@ async fn a_panic_outside_of_a_subtask_is_reported() {
     coordinator.say(coordinator_message::Kind::Reset(reset));
     let Kind::Done(done) = coordinator.hear().await else { panic!("it should say how it went") };
     assert!(done.failure.unwrap().message.contains("panicked: a bug in a committer"));
+    worker.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn other_workers_are_waited_for_as_long_as_the_coordinator_waits_and_a_little_longer() {
+    let (mut coordinator, link) = link();
+    let (settings, components) = (settings(), components(Refuses));
+    let data_plane = start_data_plane(&settings, &components).await.unwrap();
+    let worker = start_on(data_plane.clone(), settings, components, vec![Some(link)]);
+    assert!(coordinator.deploy(1).await.is_some());
+    assert_eq!(data_plane.keepalive(), (Duration::from_millis(100), Duration::from_millis(950)));
     worker.abort();
 }

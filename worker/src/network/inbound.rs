@@ -80,7 +80,7 @@ pub(super) async fn carry(plane: Arc<Plane>, joined: Joined, mut reader: FrameRe
         () = attempt.closed() => None,
         ended = hear(&mut reader, &mut inbound, &attempt, &queue) => Some(ended),
         Err(cause) = queue.write(&mut out, &life, &attempt.traffic) => Some(Err(cause)),
-        cause = keep_alive(&plane.env, &plane.settings, &queue, &life, number) => Some(Err(cause)),
+        cause = keep_alive(&plane.env, &plane.keepalive, &queue, &life, number) => Some(Err(cause)),
     };
     queue.close();
     if let Some(Err(cause)) = ended {

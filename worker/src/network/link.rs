@@ -3,7 +3,7 @@
 use super::{
     frame::{Frame, FrameDecoder, FrameKind, frame},
     rope::Rope,
-    settings::NetworkSettings,
+    settings::KeepAlive,
     traffic::Traffic,
 };
 use std::{
@@ -192,20 +192,21 @@ impl WriteQueue {
 /// It counts periods, not time: a process that was stopped itself does not take the others for dead when it goes on.
 pub(super) async fn keep_alive(
     env: &Env,
-    settings: &NetworkSettings,
+    keepalive: &KeepAlive,
     queue: &WriteQueue,
     life: &Life,
     attempt: u64,
 ) -> String {
     let mut silent = Duration::ZERO;
     loop {
-        env.sleep(settings.keepalive_period).await;
+        let (period, _) = keepalive.now();
+        env.sleep(period).await;
         if !life.said.swap(false, Ordering::Relaxed) {
             queue.push(frame(FrameKind::KeepAlive, attempt, 0, &[]));
         }
-        silent =
-            if life.heard.swap(false, Ordering::Relaxed) { Duration::ZERO } else { silent + settings.keepalive_period };
-        if silent >= settings.keepalive_timeout {
+        silent = if life.heard.swap(false, Ordering::Relaxed) { Duration::ZERO } else { silent + period };
+        let (_, timeout) = keepalive.now();
+        if silent >= timeout {
             return format!("no sign of life for {silent:?}");
         }
     }

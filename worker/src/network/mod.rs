@@ -20,7 +20,7 @@
 //!
 //! # What fails, and how
 //!
-//! - A connection that breaks, or falls silent for [`NetworkSettings::keepalive_timeout`], fails every channel on it: consumers
+//! - A connection that breaks, or falls silent for longer than a worker may ([`DataPlane::set_keepalive`]), fails every channel on it: consumers
 //!   get the failure from their gate, producers from their `send` (also those that wait for credit), and the callback given to
 //!   [`DataPlane::open`] is told at once.
 //! - A frame that is malformed, too long or of another attempt closes its connection, with the same consequences.

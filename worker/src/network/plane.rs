@@ -5,12 +5,13 @@ use super::{
     handshake::{TOKEN_BYTES, Token},
     inbound::listen,
     outbound::{Outbound, dial},
-    settings::NetworkSettings,
+    settings::{KeepAlive, NetworkSettings},
     traffic::{Traffic, TrafficCounts},
 };
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 use tokio::{runtime::Handle, task::JoinSet};
 use weir_engine::{
@@ -47,6 +48,7 @@ pub(super) struct Plane {
     pub(super) network: SharedNetwork,
     pub(super) env: Env,
     pub(super) settings: NetworkSettings,
+    pub(super) keepalive: KeepAlive,
     pub(super) traffic: Arc<Traffic>,
     runtime: Handle,
     attempts: Mutex<BTreeMap<AttemptKey, Arc<Attempt>>>,
@@ -100,6 +102,7 @@ impl DataPlane {
         let plane = Arc::new(Plane {
             network,
             env,
+            keepalive: KeepAlive::new(settings.keepalive_period, settings.keepalive_timeout),
             settings,
             traffic: Arc::default(),
             runtime: runtime.clone(),
@@ -113,6 +116,16 @@ impl DataPlane {
     /// Where it listens, with the port that it got.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// How often a connection with nothing to say says so, and how long a silent one is taken for alive.
+    pub fn keepalive(&self) -> (Duration, Duration) {
+        self.plane.keepalive.now()
+    }
+
+    /// Changes that, for connections that are open, too. All workers of a cluster are told the same.
+    pub fn set_keepalive(&self, period: Duration, timeout: Duration) {
+        self.plane.keepalive.set(period, timeout);
     }
 
     /// What went over the network since the start, all attempts together.

@@ -1,6 +1,9 @@
 //! What can be set about the data plane, in one place.
 
-use std::time::Duration;
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 use weir_engine::error::{EngineError, Result};
 
 /// Settings of a worker's data plane.
@@ -21,9 +24,9 @@ pub struct NetworkSettings {
     pub handshake_timeout: Duration,
     /// How long [`connect`](super::AttemptNetwork::connect) tries to reach a worker.
     pub connect_timeout: Duration,
-    /// How often a connection with nothing to say says so.
+    /// How often a connection with nothing to say says so, until a [coordinator](super::DataPlane::set_keepalive) knows better.
     pub keepalive_period: Duration,
-    /// How long a silent connection is taken for alive; a multiple of the period.
+    /// How long a silent connection is taken for alive, until then; a multiple of the period.
     pub keepalive_timeout: Duration,
     /// How many connections may be open that have not said yet who they are; a further one is closed at once.
     pub max_strangers: usize,
@@ -38,6 +41,26 @@ pub enum Compression {
     None,
     /// LZ4, block format. Bodies that it would make longer are sent as they are.
     Lz4,
+}
+
+/// How often a connection with nothing to say says so, and how long a silent one is taken for alive. The same for all
+/// connections, those that are open included.
+#[derive(Debug)]
+pub(super) struct KeepAlive(Mutex<(Duration, Duration)>);
+
+impl KeepAlive {
+    pub(super) fn new(period: Duration, timeout: Duration) -> Self {
+        KeepAlive(Mutex::new((period, timeout)))
+    }
+
+    /// Period and timeout, as they are now.
+    pub(super) fn now(&self) -> (Duration, Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set(&self, period: Duration, timeout: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (period, timeout);
+    }
 }
 
 impl NetworkSettings {

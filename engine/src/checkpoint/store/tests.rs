@@ -28,6 +28,11 @@ async fn keeps_its_promises(store: CheckpointStore) {
     assert!(store.checkpoints().await.unwrap().is_empty());
     let next = store.claim_attempt(&env).await.unwrap();
     assert_eq!(next, Attempt(3), "a fresh start fences the attempts before it");
+    for (attempt, after) in [(1, Some(3)), (2, Some(3)), (3, None), (4, None)] {
+        assert_eq!(store.attempt_after(Attempt(attempt)).await.unwrap(), after.map(Attempt), "after {attempt}");
+    }
+    let far = store.claim_attempt_above(&env, Attempt(9)).await.unwrap();
+    assert_eq!(store.attempt_after(next).await.unwrap(), Some(far), "numbers sort as numbers");
 }
 
 #[tokio::test]
@@ -38,7 +43,7 @@ async fn a_local_folder_keeps_its_promises() {
     let claims = folder.path().join("jobs/job/attempts");
     let left: Vec<_> = walk(folder.path());
     let is_claim = |path: &PathBuf| path.starts_with(&claims) && path.extension() == Some("json".as_ref());
-    assert_eq!((left.len(), left.iter().all(is_claim)), (3, true), "nothing but claims is left: {left:?}");
+    assert_eq!((left.len(), left.iter().all(is_claim)), (4, true), "nothing but claims is left: {left:?}");
 }
 
 #[tokio::test]

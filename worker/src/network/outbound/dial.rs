@@ -124,7 +124,7 @@ async fn carry(
         () = attempt.closed() => return,
         heard = hear(&mut reader, &outbound) => heard,
         Err(cause) = outbound.queue.write(&mut out, &life, &outbound.traffic) => Err(cause),
-        cause = keep_alive(&plane.env, &plane.settings, &outbound.queue, &life, outbound.attempt) => Err(cause),
+        cause = keep_alive(&plane.env, &plane.keepalive, &outbound.queue, &life, outbound.attempt) => Err(cause),
     };
     match ended {
         Ok(()) => outbound.complete(),

@@ -135,3 +135,15 @@ async fn a_job_may_be_run_again_after_a_failure() {
     producer.channels[0].send(numbers(5)).await.unwrap();
     assert_eq!(consumer.next_number().await, (0, 5));
 }
+
+#[tokio::test]
+async fn patience_changes_for_connections_that_are_open() {
+    let long = Duration::from_secs(60);
+    let silent = NetworkSettings { keepalive_period: long, keepalive_timeout: long * 2, ..settings("a") };
+    let mut consumer = Consumer::new(1, NetworkSettings { keepalive_timeout: long, ..settings("b") }).await;
+    let producer = Producer::new(1, silent, consumer.plane.address()).await;
+    soon(producer.network.connect()).await.unwrap();
+    consumer.plane.set_keepalive(Duration::from_millis(20), Duration::from_millis(200));
+    let error = soon(consumer.gate.receive()).await.unwrap_err();
+    assert!(error.message.contains("no sign of life for 2"), "{error}");
+}
