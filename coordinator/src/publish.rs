@@ -131,7 +131,6 @@ impl Publisher {
             submitted_at_ms: job.submitted_at_ms,
             attempt: job.attempt.map_or(0, |attempt| attempt.0),
             restart_count: job.restarts,
-            failures_in_a_row: job.failures_in_a_row,
             restarts: restarts(job),
             transitions: transitions(job),
             checkpoint_totals: totals.add(&job.name, &checkpoints),

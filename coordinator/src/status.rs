@@ -171,8 +171,6 @@ pub struct JobStatus {
     pub attempt: u64,
     /// How often it was restarted after a failure.
     pub restart_count: u64,
-    /// How often it failed since its last completed checkpoint.
-    pub failures_in_a_row: u64,
     /// The newest of these restarts, oldest first.
     pub restarts: Vec<Restart>,
     /// Its newest changes of state, oldest first.

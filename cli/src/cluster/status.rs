@@ -34,9 +34,6 @@ fn headline(job: &JobStatus) -> String {
     if job.attempt > 0 {
         out.push_str(&format!(", attempt {}", job.attempt));
     }
-    if job.failures_in_a_row > 1 {
-        out.push_str(&format!(", failed {} times in a row", job.failures_in_a_row));
-    }
     out.push_str(&format!(", submitted {} ago\n", age(job.as_of_ms - job.submitted_at_ms)));
     if let Some(cause) = &job.cause {
         out.push_str(&format!("cause: {}\n", plain(cause, LONGEST_CAUSE)));

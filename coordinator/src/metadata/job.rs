@@ -52,8 +52,8 @@ pub struct Job {
     pub attempt_started_at_ms: Option<i64>,
     /// How often this submission was restarted.
     pub restarts: u64,
-    /// How often it failed since its last completed checkpoint, taken-over ones included. For people, who see it in its
-    /// status: what is given up, the supervisor judges.
+    /// How often it failed since its last completed checkpoint, taken-over ones included. Part of the stored form; shown nowhere,
+    /// since the supervisor, who judges what is given up, does not count taken-over ones.
     pub failures_in_a_row: u64,
     /// The newest completed checkpoint: where a restart goes on.
     pub checkpoint: Option<CheckpointId>,
