@@ -89,11 +89,11 @@ async fn of_minutes(snapshot: &mut Snapshot, filter_id: &str, minutes: &Part, n:
     let (heads, guess) = lists(snapshot, filter_id, minutes, n, least).await?;
     // Where no minute lists so many ads, little was clicked, and all counts are soon read.
     if let Some(guess) = guess {
-        let listed = reached(snapshot, filter_id, minutes, n, Level { level: guess, least }).await?;
+        let listed = reached(snapshot, filter_id, minutes, n, Level { from: guess, least }).await?;
         let level = match heads.level_below(listed) {
             Some(level) => Some((level, listed)),
             None => {
-                let level = Level { level: guess, least };
+                let level = Level { from: guess, least };
                 let look = Look { level, most_unseen: UNKNOWN, reached: 0, minutes: heads.minutes() };
                 let ads = candidates(snapshot, filter_id, minutes, n, look).await?;
                 let reached = if ads.len() < n { 0 } else { ads.last().map_or(0, |ad| ad.count) };
@@ -102,8 +102,8 @@ async fn of_minutes(snapshot: &mut Snapshot, filter_id: &str, minutes: &Part, n:
         };
         if let Some((level, reached)) = level {
             // The list is soon read, a lookup takes long: twice as deep, most totals are known without any.
-            let level = Level { level: (level / 2).max(least), least };
-            let look = Look { level, most_unseen: heads.most_unseen(level.level), reached, minutes: heads.minutes() };
+            let level = Level { from: (level / 2).max(least), least };
+            let look = Look { level, most_unseen: heads.most_unseen(level.from), reached, minutes: heads.minutes() };
             let ads = candidates(snapshot, filter_id, minutes, n, look).await?;
             return Ok(TopAds { ads, source: Source::Lists });
         }
@@ -139,10 +139,10 @@ async fn lists(
     Ok((Heads::new(least, heads), nth.get(nth.len() / 4).copied()))
 }
 
-/// Counts of a level and above, in lists that begin at `least`.
+/// Counts from a level on, in lists that begin at `least`.
 #[derive(Clone, Copy, Debug)]
 struct Level {
-    level: i64,
+    from: i64,
     least: i64,
 }
 
@@ -172,7 +172,7 @@ async fn reached(
         level.condition(),
     );
     let [first, end] = bounds(minutes);
-    let values = [first, end, Value::Text(filter_id), Value::Integer(level.level), limit(n - 1)];
+    let values = [first, end, Value::Text(filter_id), Value::Integer(level.from), limit(n - 1)];
     snapshot.rows(&sql, &values).await?.first().map_or(Ok(0), |row| integer(row, 0))
 }
 
@@ -218,7 +218,7 @@ async fn candidates(
         first,
         end,
         Value::Text(filter_id),
-        Value::Integer(look.level.level),
+        Value::Integer(look.level.from),
         Value::Integer(look.most_unseen),
         Value::Integer(look.reached),
         Value::Integer(look.minutes),
