@@ -2,9 +2,10 @@
 //!
 //! `update` takes rows, `merge` takes states that `states` gave out. States are plain Arrow columns: they are what goes over
 //! the exchange and what a checkpoint holds. For any partition of the rows, merging the parts gives what updating by all
-//! rows gives (of floats but for the last bits).
+//! rows gives, to the last bit.
 
 use super::config::{AggregateCall, Function};
+use super::exact_sum::ExactSum;
 use super::sketch::Sketch;
 use crate::table::Rows;
 use arrow::{
@@ -31,9 +32,9 @@ enum Kind {
     Count(Vec<i64>),
     /// Sum and number of values.
     SumIntegers(Vec<i128>, Vec<i64>),
-    SumFloats(Vec<f64>, Vec<i64>),
+    SumFloats(Vec<ExactSum>, Vec<i64>),
     AverageIntegers(Vec<i128>, Vec<i64>),
-    AverageFloats(Vec<f64>, Vec<i64>),
+    AverageFloats(Vec<ExactSum>, Vec<i64>),
     Extreme {
         largest: bool,
         data_type: DataType,
@@ -42,6 +43,9 @@ enum Kind {
     },
     Distinct(Vec<Sketch>),
 }
+
+/// The type in which exact sums of floats are kept; states of older checkpoints are rounded sums.
+const FLOAT_SUM_TYPE: DataType = DataType::Binary;
 
 /// The type in which exact sums are kept: what a sum of 2⁶⁴ integers of 64 bits needs.
 const SUM_TYPE: DataType = DataType::Decimal128(38, 0);
@@ -91,14 +95,16 @@ impl Accumulator {
     pub(super) fn of_states(call: &AggregateCall, states: &[&DataType]) -> Result<Self> {
         let argument = match (call.function, states) {
             (Function::Sum | Function::Avg, [sum, ..]) if **sum == SUM_TYPE => DataType::Int64,
+            (Function::Sum | Function::Avg, [sum, ..]) if **sum == FLOAT_SUM_TYPE => DataType::Float64,
             (_, [first, ..]) => (*first).clone(),
             (_, []) => return Err(EngineError::corrupt(format!("'{}' has no state column", call.output))),
         };
         let accumulator = Accumulator::new(call, Some(&argument))?;
         let expected = accumulator.state_fields();
-        if expected.len() != states.len()
-            || expected.iter().zip(states).any(|(field, found)| field.data_type() != *found)
-        {
+        let fits = |(field, found): (&Field, &&DataType)| {
+            field.data_type() == *found || (*field.data_type() == FLOAT_SUM_TYPE && **found == DataType::Float64)
+        };
+        if expected.len() != states.len() || !expected.iter().zip(states).all(fits) {
             return Err(EngineError::corrupt(format!("'{}': {states:?} are not the types of its state", call.output)));
         }
         Ok(accumulator)
@@ -111,7 +117,7 @@ impl Accumulator {
         match &self.kind {
             Kind::Count(_) => vec![Field::new(name, DataType::Int64, true)],
             Kind::SumIntegers(..) | Kind::AverageIntegers(..) => sum_and_count(SUM_TYPE),
-            Kind::SumFloats(..) | Kind::AverageFloats(..) => sum_and_count(DataType::Float64),
+            Kind::SumFloats(..) | Kind::AverageFloats(..) => sum_and_count(FLOAT_SUM_TYPE),
             Kind::Extreme { data_type, .. } => vec![Field::new(name, data_type.clone(), true)],
             Kind::Distinct(_) => vec![Field::new(name, DataType::Binary, true)],
         }
@@ -140,7 +146,7 @@ impl Accumulator {
                 counts.resize(groups, 0);
             }
             Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
-                sums.resize(groups, 0.0);
+                sums.resize(groups, ExactSum::default());
                 counts.resize(groups, 0);
             }
             Kind::Extreme { ranks, seen, .. } => {
@@ -159,7 +165,7 @@ impl Accumulator {
                 (sums[group], counts[group]) = (0, 0)
             }
             Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
-                (sums[group], counts[group]) = (0.0, 0)
+                (sums[group], counts[group]) = (ExactSum::default(), 0)
             }
             Kind::Extreme { seen, .. } => seen[group] = false,
             Kind::Distinct(sketches) => sketches[group] = Sketch::default(),
@@ -185,7 +191,10 @@ impl Accumulator {
             Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
                 let values = cast(argument, &DataType::Float64)?;
                 let values = values.as_primitive::<Float64Type>().values();
-                add(present(), sums, counts, |row| values[row]);
+                for (group, row) in present() {
+                    sums[group].add(values[row]);
+                    counts[group] += 1;
+                }
             }
             Kind::Extreme { largest, ranks, seen, .. } => {
                 let values = to_ranks(argument)?;
@@ -227,11 +236,15 @@ impl Accumulator {
                 }
             }
             Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
-                let values = first.as_primitive_opt::<Float64Type>().ok_or_else(wrong)?.values();
                 let numbers = counts_of()?.values();
+                present().for_each(|(group, row)| counts[group] += numbers[row]);
+                if let Some(rounded) = first.as_primitive_opt::<Float64Type>() {
+                    present().for_each(|(group, row)| sums[group].add(rounded.value(row)));
+                    return Ok(());
+                }
+                let values: &BinaryArray = first.as_binary_opt().ok_or_else(wrong)?;
                 for (group, row) in present() {
-                    sums[group] += values[row];
-                    counts[group] += numbers[row];
+                    sums[group].merge_bytes(values.value(row)).map_err(|error| error.context(&self.name))?;
                 }
             }
             Kind::Extreme { largest, ranks, seen, data_type } => {
@@ -266,7 +279,7 @@ impl Accumulator {
             (Kind::SumFloats(sums, counts), Kind::SumFloats(other_sums, other_counts))
             | (Kind::AverageFloats(sums, counts), Kind::AverageFloats(other_sums, other_counts)) => {
                 for (to, from) in pairs() {
-                    sums[to] += other_sums[from];
+                    sums[to].merge(&other_sums[from]);
                     counts[to] += other_counts[from];
                 }
             }
@@ -292,7 +305,8 @@ impl Accumulator {
                 counts[to] += counts[from];
             }
             Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
-                sums[to] += sums[from];
+                let moved = std::mem::take(&mut sums[from]);
+                sums[to].merge(&moved);
                 counts[to] += counts[from];
             }
             Kind::Extreme { largest, ranks, seen, .. } => {
@@ -318,17 +332,12 @@ impl Accumulator {
                 vec![Arc::new(sums), int64(counts, groups, None)]
             }
             Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
-                vec![Arc::new(Float64Array::new(chosen(sums, groups), None)), int64(counts, groups, None)]
+                let rows = (0..groups.len()).map(|n| &sums[groups.row(n)]);
+                vec![binary(rows, ExactSum::write), int64(counts, groups, None)]
             }
             Kind::Extreme { .. } => vec![self.output(groups)?],
             Kind::Distinct(sketches) => {
-                let (mut builder, mut bytes) = (BinaryBuilder::new(), Vec::new());
-                for n in 0..groups.len() {
-                    bytes.clear();
-                    sketches[groups.row(n)].write(&mut bytes);
-                    builder.append_value(&bytes);
-                }
-                vec![Arc::new(builder.finish())]
+                vec![binary((0..groups.len()).map(|n| &sketches[groups.row(n)]), Sketch::write)]
             }
         })
     }
@@ -347,13 +356,14 @@ impl Accumulator {
                 Arc::new(Int64Array::new(fit?.into(), Some(nulls)))
             }
             Kind::SumFloats(sums, counts) => {
-                Arc::new(Float64Array::from_iter(rows().map(|group| (counts[group] > 0).then_some(sums[group]))))
+                let sum = |group: usize| (counts[group] > 0).then(|| sums[group].value());
+                Arc::new(Float64Array::from_iter(rows().map(sum)))
             }
             Kind::AverageIntegers(sums, counts) => Arc::new(Float64Array::from_iter(
                 rows().map(|group| (counts[group] > 0).then(|| sums[group] as f64 / counts[group] as f64)),
             )),
             Kind::AverageFloats(sums, counts) => Arc::new(Float64Array::from_iter(
-                rows().map(|group| (counts[group] > 0).then(|| sums[group] / counts[group] as f64)),
+                rows().map(|group| (counts[group] > 0).then(|| sums[group].mean(counts[group]))),
             )),
             Kind::Extreme { data_type, ranks, seen, .. } => {
                 let nulls: NullBuffer = rows().map(|group| seen[group]).collect();
@@ -415,6 +425,17 @@ fn chosen<T: Copy + arrow::datatypes::ArrowNativeType>(values: &[T], groups: Row
 
 fn int64(values: &[i64], groups: Rows<'_>, nulls: Option<NullBuffer>) -> ArrayRef {
     Arc::new(Int64Array::new(chosen(values, groups), nulls))
+}
+
+/// States that write themselves.
+fn binary<'a, T: 'a>(states: impl Iterator<Item = &'a T>, write: impl Fn(&T, &mut Vec<u8>)) -> ArrayRef {
+    let (mut builder, mut bytes) = (BinaryBuilder::new(), Vec::new());
+    for state in states {
+        bytes.clear();
+        write(state, &mut bytes);
+        builder.append_value(&bytes);
+    }
+    Arc::new(builder.finish())
 }
 
 enum Integers {

@@ -12,14 +12,15 @@
 //! Of windows that are still open the global aggregate emits *running counts* where it is told to: in the same columns, on a
 //! port of their own, at barriers, with revisions below zero. They change nothing of what it emits when a window closes.
 //!
-//! Integers are summed exactly (in 128 bits). Sums and averages of floats depend, in their last bits, on the order in which
-//! rows come.
+//! Sums are exact: of integers in 128 bits, of floats as [`ExactSum`](exact_sum) keeps them, rounded when they are put out. So
+//! neither depends on the order in which rows come.
 
 mod accumulator;
 mod changed_groups;
 mod codes;
 mod config;
 mod emission;
+mod exact_sum;
 mod global;
 mod groups;
 mod local;
@@ -30,6 +31,7 @@ mod session_store;
 mod sketch;
 mod slice;
 mod state;
+mod wide_sum;
 
 pub use config::{AggregateCall, AggregateConfig, Function, RunningCounts, output_schema};
 pub use global::GlobalAggregate;
