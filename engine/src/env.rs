@@ -74,7 +74,8 @@ impl Env {
         Moment::now()
     }
 
-    /// Milliseconds since the epoch on the wall clock: for people to read, and for nothing else.
+    /// Milliseconds since the epoch on the wall clock: for people to read, and for what a definition measures against it
+    /// (`max_ahead`). Nothing else is decided by it.
     pub fn wall_clock_ms(&self) -> i64 {
         if let Some(wall_clock) = &self.simulated {
             return wall_clock();

@@ -1,5 +1,6 @@
 //! The event times of some rows, and which of them cannot be meant.
 
+use super::jump::{JumpAfter, JumpRule};
 use arrow::{
     array::{Array, BooleanArray, PrimitiveArray, RecordBatch},
     datatypes::{DataType, TimestampMillisecondType},
@@ -60,19 +61,55 @@ impl<'rows> EventTimes<'rows> {
 
     /// The other rows, and why.
     pub(super) fn refused(&self) -> Vec<(usize, String)> {
-        let plausible = self.plausible();
-        let refused = |row: &usize| plausible.as_ref().is_some_and(|plausible| !plausible.value(*row));
-        (0..self.times.len()).filter(refused).map(|row| (row, self.reason(row))).collect()
+        let Some(plausible) = self.plausible() else { return Vec::new() };
+        (0..self.times.len()).filter(|row| !plausible.value(*row)).map(|row| (row, self.reason(row))).collect()
+    }
+
+    /// The rows that can be meant and are more than `max_ahead_ms` ahead of the wall clock, and why they are refused.
+    pub(super) fn ahead_of_clock(&self, now_ms: i64, max_ahead_ms: i64) -> Vec<(usize, String)> {
+        let limit = now_ms.saturating_add(max_ahead_ms);
+        let is_ahead = |time: i64| time > limit && PLAUSIBLE_EVENT_TIMES.contains(&time);
+        let ahead = (0..self.times.len()).filter(|row| is_ahead(self.times.value(*row)) && self.times.is_valid(*row));
+        let reason = |row: usize| {
+            let (most, now) = (span(max_ahead_ms), crate::moment::show(now_ms));
+            format!("{}, more than {most} (max_ahead) ahead of the clock of this machine, {now}", self.shown(row))
+        };
+        ahead.map(|row| (row, reason(row))).collect()
+    }
+
+    /// Why a row is refused that is ahead of its split, whose time has come to `newest`.
+    pub(super) fn ahead_of_split(&self, row: usize, newest: i64, rule: &JumpRule) -> String {
+        let (most, newest) = (span(rule.max_jump_ms), crate::moment::show(newest));
+        let JumpAfter { rows, span_ms } = rule.after;
+        let after = format!("{rows} such rows that agree and cover {}", span(span_ms));
+        format!(
+            "{}, more than {most} (max_jump) ahead of its file, whose time has come to {newest} and goes on after {after} \
+             (jump_after)",
+            self.shown(row)
+        )
     }
 
     fn reason(&self, row: usize) -> String {
-        let column = self.column;
         if self.times.is_null(row) {
-            return format!("the event time {column} is empty");
+            return format!("the event time {} is empty", self.column);
         }
-        let time = array_value_to_string(self.times, row).unwrap_or_else(|_| format!("{} ms", self.times.value(row)));
-        format!("the event time {column} is {time}, which is not between 1970 and 2199")
+        format!("{}, which is not between 1970 and 2199", self.shown(row))
     }
+
+    fn shown(&self, row: usize) -> String {
+        let time = array_value_to_string(self.times, row).unwrap_or_else(|_| format!("{} ms", self.times.value(row)));
+        format!("the event time {} is {time}", self.column)
+    }
+}
+
+/// A span of milliseconds in the largest unit that divides it, as definitions write it.
+fn span(milliseconds: i64) -> String {
+    for (unit, size) in [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)] {
+        if milliseconds > 0 && milliseconds % size == 0 {
+            return format!("{}{unit}", milliseconds / size);
+        }
+    }
+    format!("{milliseconds}ms")
 }
 
 fn timestamp_advice(found: &DataType) -> &'static str {

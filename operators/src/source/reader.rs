@@ -8,14 +8,23 @@
 //! **Silence** (followed sources only). A split without records for `idle_after` no longer holds the watermark back. When
 //! it speaks again, and when a split is found while others have been read already, it joins with the watermark that was
 //! sent by then as its floor: its older rows are behind. There, and only there, who is late depends on when things happen.
+//!
+//! **Wrong clocks.** A row too far ahead of its split is a dead letter ([`split_watermark`](super::split_watermark)). Where
+//! time begins is found from the first records of a split together ([`head`](super::head)). In a live source these cannot
+//! wait for each other; there, rows too far ahead of the wall clock are dead letters, so that a wrong row that comes first
+//! moves nothing. That, too, depends on when they are read.
 
 use super::{
     event_times::EventTimes,
+    head::{Added, Chunk, Head},
     split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
-    split_watermark::{SplitWatermark, WatermarkRule},
+    split_watermark::{Jump, Observed, RefusedAhead, SplitWatermark, WatermarkRule},
 };
 use crate::dead_letters::{DeadLetter, dead_letter_batch};
-use arrow::{array::RecordBatch, compute::filter_record_batch};
+use arrow::{
+    array::{BooleanArray, RecordBatch},
+    compute::filter_record_batch,
+};
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use std::{
@@ -37,6 +46,8 @@ pub struct ReaderSettings {
     pub event_time: Option<String>,
     /// Delay and jump of the splits' watermarks.
     pub rule: WatermarkRule,
+    /// Of a live source, a row further ahead of the wall clock than this is refused, in milliseconds; none: none is.
+    pub max_ahead_ms: Option<i64>,
     /// After so long without records a split of a followed source is silent; none: never.
     pub idle_after: Option<Duration>,
     /// Records of a batch at most.
@@ -86,16 +97,66 @@ struct Split {
     /// Known beforehand, so that its rows do not move it.
     watermark_is_fixed: bool,
     finished: bool,
+    /// The first records, until it is known where time begins.
+    head: Option<Head>,
+    /// The reader has come to the end, though something may wait in the head.
+    at_end: bool,
     /// Decoded but not yet sent; a part of the state, since a barrier may fall in between.
     undelivered: Vec<DeadLetter>,
     /// Not asked again before this moment.
     ask_at: Option<Moment>,
     /// Since when it has had nothing.
     pending_since: Option<Moment>,
+    /// How much of that its watermark has been told, in milliseconds.
+    silence_told: i64,
     /// Silent for long enough not to hold the watermark back.
     silent: bool,
     /// As far as it is counted in `bytes_in`.
     bytes_behind: u64,
+}
+
+/// The wall clock, and how far rows may be ahead of it, in milliseconds.
+#[derive(Clone, Copy)]
+struct Clock {
+    now_ms: i64,
+    max_ahead_ms: i64,
+}
+
+/// What is said of the rows of a chunk.
+#[derive(Default)]
+struct Judged {
+    /// The rows that are refused, in rising order, and why.
+    refused: Vec<(usize, String)>,
+    /// The watermark before each of the others, if one is behind it.
+    watermarks: Option<Vec<i64>>,
+    jumps: Vec<Jump>,
+}
+
+impl Judged {
+    /// Adds the rows that are ahead to those that are `refused` already. `row_of` gives the place of an observed row.
+    fn new(
+        observed: Observed,
+        mut refused: Vec<(usize, String)>,
+        row_of: impl Fn(usize) -> usize,
+        times: &EventTimes<'_>,
+        rule: WatermarkRule,
+    ) -> Self {
+        let (mut watermarks, jumps) = (observed.watermarks, observed.jumps);
+        if let (false, Some(jump)) = (observed.refused.is_empty(), &rule.jump) {
+            if let Some(watermarks) = &mut watermarks {
+                let mut ahead = observed.refused.iter().map(|ahead| ahead.row).peekable();
+                let mut row = 0..;
+                watermarks.retain(|_| ahead.next_if_eq(&row.next().unwrap_or_default()).is_none());
+            }
+            let reason = |ahead: &RefusedAhead| {
+                let row = row_of(ahead.row);
+                (row, times.ahead_of_split(row, ahead.newest, jump))
+            };
+            refused.extend(observed.refused.iter().map(reason));
+            refused.sort_by_key(|(row, _)| *row);
+        }
+        Judged { refused, watermarks, jumps }
+    }
 }
 
 /// A split's state in a checkpoint.
@@ -143,6 +204,14 @@ impl SourceReader {
         let opened = self.connector.open(restored).await?;
         self.env.crash_point("source.opened")?;
         self.splits = opened.into_iter().map(|opened| Split::new(opened, &mut stored)).collect();
+        if let (false, Some(jump), Some(_)) =
+            (self.connector.is_live(), &self.settings.rule.jump, &self.settings.event_time)
+        {
+            let unbegun = |split: &&mut Split| !split.watermark.has_begun() && !split.watermark_is_fixed;
+            for split in self.splits.iter_mut().filter(unbegun) {
+                split.head = Some(Head::new(jump, split.reader.position()));
+            }
+        }
         let undelivered = self.splits.iter().enumerate().filter(|(_, split)| !split.undelivered.is_empty());
         self.queue = undelivered.map(|(index, _)| Queued::DeadLetters(index)).collect();
         self.next_discovery = self.env.now() + self.settings.discover_interval;
@@ -191,9 +260,12 @@ impl SourceReader {
         })
     }
 
-    /// The split to read next: of those that may have something, the one whose event time has come least far. A bounded
-    /// source has one until its end.
+    /// The split to read next: one that has waited long enough, else, of those that may have something, the one whose event
+    /// time has come least far. A bounded source has one until its end.
     fn choose(&self) -> Option<usize> {
+        if let Some(waiting) = self.splits.iter().position(Split::can_release) {
+            return Some(waiting);
+        }
         let now = self.env.now();
         let may_have_something = |split: &Split| !split.finished && split.ask_at.is_none_or(|ask_at| ask_at <= now);
         let candidates = self.splits.iter().enumerate().filter(|(_, split)| may_have_something(split));
@@ -232,13 +304,15 @@ impl SourceReader {
 
     async fn read(&mut self, index: usize) -> Result<()> {
         let split = &mut self.splits[index];
+        if let Some((chunk, located)) = split.release() {
+            return self.take_records(index, chunk, located);
+        }
         let is_suspect = |suspect: &Arc<Origin>| suspect.may_hold(&self.source, &split.name, split.bytes_behind);
         let is_suspect = self.suspect.as_ref().is_some_and(is_suspect);
         self.env.crash_point("source.reading")?;
         let event = split.reader.next_chunk(if is_suspect { 1 } else { self.settings.batch_rows }).await?;
         self.env.crash_point("source.read")?;
         let (from, bytes_behind) = (split.bytes_behind, split.reader.bytes_behind());
-        self.bytes_in.add(bytes_behind.saturating_sub(split.bytes_behind));
         split.bytes_behind = bytes_behind;
         match event {
             SplitEvent::Records { columns, dead_letters } => {
@@ -246,59 +320,63 @@ impl SourceReader {
                 let located =
                     if is_suspect && columns.num_rows() == 1 { split.reader.locate_rows(&[0]) } else { vec![] };
                 let record = located.first().and_then(|record| u64::try_from(record.offset).ok());
-                let (source, split) = (self.source.clone(), split.name.clone());
-                let origin = Origin { source, split, from, to: bytes_behind, record };
-                self.take_records(index, columns, dead_letters, origin)
+                let origin =
+                    Origin { source: self.source.clone(), split: split.name.clone(), from, to: bytes_behind, record };
+                let chunk = Chunk { columns, dead_letters, origin };
+                match split.look_at(chunk, &self.settings)? {
+                    Some(chunk) => self.take_records(index, chunk, None),
+                    None => Ok(()),
+                }
             }
             SplitEvent::Finished => {
-                split.finished = true;
+                self.bytes_in.add(bytes_behind.saturating_sub(from));
+                split.end(&self.settings);
                 Ok(())
             }
             SplitEvent::Pending => {
+                self.bytes_in.add(bytes_behind.saturating_sub(from));
                 let now = self.env.now();
                 let since = *split.pending_since.get_or_insert(now);
                 split.ask_at = Some(now + self.settings.poll_interval);
                 split.silent = self.settings.idle_after.is_some_and(|idle_after| now - since >= idle_after);
+                let silence = i64::try_from((now - since).as_millis()).unwrap_or(i64::MAX);
+                split.watermark.was_silent(silence - split.silence_told);
+                split.silence_told = silence;
                 Ok(())
             }
         }
     }
 
-    fn take_records(
-        &mut self,
-        index: usize,
-        columns: RecordBatch,
-        dead_letters: Vec<DeadLetter>,
-        origin: Origin,
-    ) -> Result<()> {
+    /// Queues the rows of a chunk, and the dead letters in it. `located` says where its rows stand; none: the reader knows.
+    fn take_records(&mut self, index: usize, chunk: Chunk, located: Option<Vec<DeadLetter>>) -> Result<()> {
+        let clock = self.clock();
         let split = &mut self.splits[index];
         if split.silent {
             split.watermark.raise_floor(self.sent);
         }
-        (split.silent, split.pending_since, split.ask_at) = (false, None, None);
-        split.undelivered.extend(dead_letters);
-        let mut batch = Batch { origin: Some(Arc::new(origin)), ..Batch::new(columns) };
+        (split.silent, split.pending_since, split.ask_at, split.silence_told) = (false, None, None, 0);
+        self.bytes_in.add(chunk.origin.to.saturating_sub(chunk.origin.from));
+        split.undelivered.extend(chunk.dead_letters);
+        let mut batch = Batch { origin: Some(Arc::new(chunk.origin)), ..Batch::new(chunk.columns) };
         if let Some(event_time) = &self.settings.event_time {
-            let times = EventTimes::of(&batch.columns, event_time).map_err(|error| error.context(&split.name))?;
-            if let Some(plausible) = times.plausible() {
-                let refused = times.refused();
-                let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
-                let located = split.reader.locate_rows(&rows);
-                if located.len() != rows.len() {
-                    let found = format!("{} of {} refused rows were found again", located.len(), rows.len());
-                    return Err(EngineError::internal(format!("{}: {found}", split.name)));
-                }
-                let reasons = refused.into_iter().map(|(_, reason)| reason);
-                split
-                    .undelivered
-                    .extend(located.into_iter().zip(reasons).map(|(found, reason)| DeadLetter { reason, ..found }));
-                split.undelivered.sort_by_key(|dead_letter| dead_letter.offset);
-                batch.columns = filter_record_batch(&batch.columns, &plausible)?;
+            let judged = split.judge(&batch.columns, event_time, self.settings.rule, clock)?;
+            for jump in &judged.jumps {
+                tracing::warn!(
+                    source = self.source,
+                    split = split.name,
+                    "time went on from {} to {}: {} rows ahead agreed (jump_after); those before were dead letters",
+                    crate::moment::show(jump.from),
+                    crate::moment::show(jump.to),
+                    jump.rows
+                );
             }
-            if !split.watermark_is_fixed {
-                let times = EventTimes::of(&batch.columns, event_time)?;
-                batch.split_watermarks = split.watermark.observe(times.values(), self.settings.rule);
+            if !judged.refused.is_empty() {
+                split.refuse(&judged.refused, located)?;
+                let mut kept = vec![true; batch.len()];
+                judged.refused.iter().for_each(|(row, _)| kept[*row] = false);
+                batch.columns = filter_record_batch(&batch.columns, &BooleanArray::from(kept))?;
             }
+            batch.split_watermarks = judged.watermarks.map(Into::into);
         }
         if !batch.is_empty() {
             self.queue.push_back(Queued::Rows(batch));
@@ -307,6 +385,12 @@ impl SourceReader {
             self.queue.push_back(Queued::DeadLetters(index));
         }
         Ok(())
+    }
+
+    /// What rows must not be ahead of, of a live source.
+    fn clock(&self) -> Option<Clock> {
+        let max_ahead_ms = self.settings.max_ahead_ms.filter(|_| self.connector.is_live())?;
+        Some(Clock { now_ms: self.env.wall_clock_ms(), max_ahead_ms })
     }
 
     /// Queues the watermark where it has risen, and idleness where it has begun.
@@ -347,18 +431,119 @@ impl Split {
             watermark,
             watermark_is_fixed: oldest_ms.is_some(),
             finished,
+            head: None,
+            at_end: false,
             undelivered,
             ask_at: None,
             pending_since: None,
+            silence_told: 0,
             silent: false,
             bytes_behind: reader.bytes_behind(),
             reader,
         }
     }
 
+    /// Lets a chunk wait, while it is not known where time begins. Gives back one that need not.
+    fn look_at(&mut self, chunk: Chunk, settings: &ReaderSettings) -> Result<Option<Chunk>> {
+        let (Some(head), Some(event_time)) = (&mut self.head, &settings.event_time) else { return Ok(Some(chunk)) };
+        let added = head.add(chunk, event_time, self.reader.as_ref());
+        Ok(match added.map_err(|error| error.context(&self.name))? {
+            Added::Passed(chunk) => Some(chunk),
+            Added::Held => None,
+            Added::Complete => {
+                self.begin(settings.rule);
+                None
+            }
+        })
+    }
+
+    /// Time begins where the first records say.
+    fn begin(&mut self, rule: WatermarkRule) {
+        let first = self.head.as_ref().map_or(&[][..], Head::event_times);
+        if let Some(start) = rule.jump.and_then(|jump| jump.beginning(first, rule.delay_ms)) {
+            self.watermark.begin_at(start);
+        }
+    }
+
+    /// The reader has come to its end: what waits has waited for nothing.
+    fn end(&mut self, settings: &ReaderSettings) {
+        self.at_end = true;
+        self.finished = self.head.as_ref().is_none_or(Head::is_empty);
+        if !self.finished {
+            self.begin(settings.rule);
+        }
+    }
+
+    /// Whether something waits, and need not any longer.
+    fn can_release(&self) -> bool {
+        let waits = self.head.as_ref().is_some_and(|head| !head.is_empty());
+        waits && (self.at_end || self.watermark.has_begun())
+    }
+
+    /// The first chunk that need not wait any longer, and where its rows stand.
+    fn release(&mut self) -> Option<(Chunk, Option<Vec<DeadLetter>>)> {
+        if !self.can_release() {
+            return None;
+        }
+        let head = self.head.as_mut()?;
+        let held = head.release()?;
+        if head.is_empty() {
+            (self.head, self.finished) = (None, self.at_end);
+        }
+        Some((held.chunk, held.located))
+    }
+
+    /// Which rows are refused, and which are behind.
+    fn judge(
+        &mut self,
+        rows: &RecordBatch,
+        event_time: &str,
+        rule: WatermarkRule,
+        clock: Option<Clock>,
+    ) -> Result<Judged> {
+        let times = EventTimes::of(rows, event_time).map_err(|error| error.context(&self.name))?;
+        let mut refused = times.refused();
+        if let Some(clock) = clock {
+            refused.extend(times.ahead_of_clock(clock.now_ms, clock.max_ahead_ms));
+            refused.sort_by_key(|(row, _)| *row);
+        }
+        if self.watermark_is_fixed {
+            return Ok(Judged { refused, ..Judged::default() });
+        }
+        if refused.is_empty() {
+            let observed = self.watermark.observe(times.values(), rule);
+            let row_of = |row: usize| row;
+            return Ok(Judged::new(observed, refused, row_of, &times, rule));
+        }
+        let mut is_refused = vec![false; rows.num_rows()];
+        refused.iter().for_each(|(row, _)| is_refused[*row] = true);
+        let left: Vec<usize> = (0..rows.num_rows()).filter(|row| !is_refused[*row]).collect();
+        let values: Vec<i64> = left.iter().map(|row| times.values()[*row]).collect();
+        let observed = self.watermark.observe(&values, rule);
+        Ok(Judged::new(observed, refused, |row| left[row], &times, rule))
+    }
+
+    /// Makes dead letters of rows, which are in rising order.
+    fn refuse(&mut self, refused: &[(usize, String)], located: Option<Vec<DeadLetter>>) -> Result<()> {
+        let rows: Vec<usize> = refused.iter().map(|(row, _)| *row).collect();
+        let located: Vec<DeadLetter> = match located {
+            Some(located) => rows.iter().filter_map(|row| located.get(*row).cloned()).collect(),
+            None => self.reader.locate_rows(&rows),
+        };
+        if located.len() != rows.len() {
+            let found = format!("{} of {} refused rows were found again", located.len(), rows.len());
+            return Err(EngineError::internal(format!("{}: {found}", self.name)));
+        }
+        let reasons = refused.iter().map(|(_, reason)| reason.clone());
+        self.undelivered.extend(located.into_iter().zip(reasons).map(|(found, reason)| DeadLetter { reason, ..found }));
+        self.undelivered.sort_by_key(|dead_letter| dead_letter.offset);
+        Ok(())
+    }
+
     fn state(&self) -> Result<SplitState> {
+        let resume = self.head.as_ref().and_then(Head::resume).cloned();
         let stored = StoredSplit {
-            position: self.reader.position(),
+            position: resume.unwrap_or_else(|| self.reader.position()),
             watermark: self.watermark.clone(),
             finished: self.finished,
             undelivered: self.undelivered.clone(),

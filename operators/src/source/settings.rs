@@ -1,8 +1,9 @@
 //! What every source is configured with, whatever its connector.
 
 use super::{
+    jump::{JumpAfter, JumpRule},
     reader::ReaderSettings,
-    split_watermark::{DEFAULT_MAX_JUMP_MS, WatermarkRule},
+    split_watermark::WatermarkRule,
 };
 use crate::schema::ColumnSchema;
 use serde::{Deserialize, Serialize};
@@ -40,8 +41,12 @@ pub struct WatermarkSettings {
     pub delay_ms: i64,
     /// After so long without records a followed split no longer holds it back; none: never.
     pub idle_after_ms: Option<u64>,
-    /// How far the event time may jump ahead without being confirmed; none: a day.
+    /// An event further ahead of its split than this is a dead letter; none: every event time is believed.
     pub max_jump_ms: Option<i64>,
+    /// With `max_jump_ms`: when time goes on to where such events are; none: as [`JumpAfter::default`] says.
+    pub jump_after: Option<JumpAfter>,
+    /// Of a source that is read as events happen: one further ahead of the wall clock than this is a dead letter.
+    pub max_ahead_ms: Option<i64>,
 }
 
 impl SourceSettings {
@@ -62,10 +67,9 @@ impl SourceSettings {
 
     /// The rule of the splits' watermarks.
     pub fn rule(&self) -> WatermarkRule {
-        WatermarkRule {
-            delay_ms: self.watermark.delay_ms,
-            max_jump_ms: self.watermark.max_jump_ms.unwrap_or(DEFAULT_MAX_JUMP_MS),
-        }
+        let after = self.watermark.jump_after.unwrap_or_default();
+        let jump = self.watermark.max_jump_ms.map(|max_jump_ms| JumpRule { max_jump_ms, after });
+        WatermarkRule { delay_ms: self.watermark.delay_ms, jump }
     }
 
     /// What the sources' common part needs of them.
@@ -73,6 +77,7 @@ impl SourceSettings {
         ReaderSettings {
             event_time: self.event_time.clone(),
             rule: self.rule(),
+            max_ahead_ms: self.watermark.max_ahead_ms,
             idle_after: self.watermark.idle_after_ms.map(Duration::from_millis),
             batch_rows: BATCH_ROWS,
             poll_interval: POLL_INTERVAL,

@@ -96,6 +96,12 @@ pub trait Connector: Send {
     fn is_followed(&self) -> bool {
         false
     }
+
+    /// Whether records are read as they happen, so that none can be held until others come, and the wall clock says which
+    /// cannot have happened yet.
+    fn is_live(&self) -> bool {
+        self.is_followed()
+    }
 }
 
 /// What a connector has found.

@@ -173,7 +173,7 @@ fn parquet(settings: &SourceSettings) -> ParquetSettings {
     ParquetSettings {
         columns: settings.columns.to_arrow(),
         event_time: settings.event_time.clone(),
-        max_jump_ms: settings.rule().max_jump_ms,
+        jump: settings.rule().jump,
     }
 }
 
@@ -196,7 +196,7 @@ mod tests {
         let config = json!({
             "path": "a", "format": "csv", "schema": {"a": "int"}, "delimiter": ";", "follow": false,
             "columns": [{"name": "a", "type": "Int64"}], "event_time": null,
-            "watermark": {"delay_ms": 15000, "idle_after_ms": null, "max_jump_ms": null}
+            "watermark": {"delay_ms": 15000, "idle_after_ms": null, "max_jump_ms": null, "jump_after": {"rows": 5, "span_ms": 0}}
         });
         assert!(build(config.clone()).is_ok());
         let context = OperatorContext::single("job", "source.clicks");

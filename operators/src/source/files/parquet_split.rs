@@ -6,6 +6,7 @@
 use super::listing::{FoundFile, Place};
 use crate::dead_letters::{DeadLetter, row_as_json};
 use crate::source::{
+    JumpRule,
     parquet::{ParquetFile, ParquetLocation, ParquetRows, ParquetSplit},
     split_reader::{SplitEvent, SplitReader},
 };
@@ -22,8 +23,8 @@ pub(super) struct ParquetSettings {
     pub(super) columns: Schema,
     /// The column that lateness is judged by.
     pub(super) event_time: Option<String>,
-    /// How far event time may jump, in milliseconds.
-    pub(super) max_jump_ms: i64,
+    /// Which rows are refused for being ahead of the file.
+    pub(super) jump: Option<JumpRule>,
 }
 
 /// A split and how far it has been read.
@@ -51,7 +52,7 @@ impl ParquetSettings {
     /// Cuts a file into splits.
     pub(super) async fn plan(&self, file: &FoundFile) -> Result<Vec<(FoundFile, StoredParquetSplit)>> {
         let opened = open(file).await?;
-        let splits = opened.splits(self.event_time.as_deref(), self.max_jump_ms);
+        let splits = opened.splits(self.event_time.as_deref(), self.jump);
         let mut first_row = 0;
         let place = |split: ParquetSplit| {
             let stored = StoredParquetSplit { file: file.name.clone(), first_row, split, row: 0 };

@@ -109,6 +109,11 @@ impl Connector for GeneratorConnector {
             .collect();
         async move { opened }.boxed()
     }
+
+    /// A paced one gives its clicks one by one.
+    fn is_live(&self) -> bool {
+        self.config.clicks_per_second.is_some()
+    }
 }
 
 /// One partition, read as a split. A paced one waits for its clicks: the wait may be dropped, and all splits have the same

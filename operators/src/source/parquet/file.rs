@@ -6,6 +6,7 @@ use super::{
     rows::ParquetRows,
     splits::{ParquetSplit, plan},
 };
+use crate::source::JumpRule;
 use arrow::datatypes::{Schema, SchemaRef};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
@@ -114,10 +115,10 @@ impl ParquetFile {
 
     /// Cuts the file into splits of whole row groups, of at least 65,536 rows but for the last.
     ///
-    /// `event_time` names the column that lateness is judged by, if any; an event time more than `max_jump_ms` ahead of all
-    /// before it is a jump, which a split's watermark does not follow at once.
-    pub fn splits(&self, event_time: Option<&str>, max_jump_ms: i64) -> Vec<ParquetSplit> {
-        plan(&self.metadata, self.bytes, &self.stored, event_time, max_jump_ms)
+    /// `event_time` names the column that lateness is judged by, if any, and `jump` says which rows are refused for being
+    /// ahead of the file: it is not cut behind a place where there may be some.
+    pub fn splits(&self, event_time: Option<&str>, jump: Option<JumpRule>) -> Vec<ParquetSplit> {
+        plan(&self.metadata, self.bytes, &self.stored, event_time, jump)
     }
 
     /// All row groups as one split.

@@ -3,9 +3,10 @@
 //! Invariant: lateness is a function of the file's content alone, however it is cut. A row is behind when its event time is
 //! below the largest one before it *in the file* less a delay; so a split that begins in the middle must know the largest
 //! event time before its first row. The statistics of row groups tell it, unless some event time among them might be one
-//! that does not move the watermark as it stands: a jump, or one that cannot be meant. From there on the file is not cut.
+//! that moves nothing, since its row is refused: too far ahead, or one that cannot be meant. From there on the file is not
+//! cut.
 
-use crate::source::PLAUSIBLE_EVENT_TIMES;
+use crate::source::{JumpRule, PLAUSIBLE_EVENT_TIMES};
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use parquet::file::{
     metadata::{ParquetMetaData, RowGroupMetaData},
@@ -39,58 +40,71 @@ struct Span {
     rows: u64,
 }
 
-/// So few event times may not have been enough for a split's watermark to begin.
-const ENOUGH_TO_BEGIN: u64 = 3;
+/// The event times of the row groups so far.
+#[derive(Clone, Copy, Default)]
+struct Known {
+    /// All of them; none where there was none.
+    span: Option<Span>,
+}
 
-/// Cuts a file. `event_time` is the column that lateness is judged by; with none, every row group may begin a split. An
-/// event time more than `max_jump_ms` ahead of the ones before it is a jump.
+/// Cuts a file. `event_time` is the column that lateness is judged by; with none, every row group may begin a split. `jump`
+/// says which rows are refused.
 pub(super) fn plan(
     metadata: &ParquetMetaData,
     file_bytes: u64,
     stored: &Schema,
     event_time: Option<&str>,
-    max_jump_ms: i64,
+    jump: Option<JumpRule>,
 ) -> Vec<ParquetSplit> {
     let mut splits: Vec<ParquetSplit> = Vec::new();
-    let mut newest: Option<i64> = None;
-    let mut known = true;
+    let mut known = Ok(Known::default());
     for (index, group) in metadata.row_groups().iter().enumerate() {
         let rows = group.num_rows().max(0) as u64;
-        match splits.last_mut() {
-            Some(split) if !known || split.rows < LEAST_ROWS => {
-                split.row_groups.end = index + 1;
-                split.rows += rows;
+        match (splits.last_mut(), &known) {
+            (Some(split), Err(Unknown)) => split.extend(index, rows),
+            (Some(split), Ok(_)) if split.rows < LEAST_ROWS => split.extend(index, rows),
+            (_, Ok(Known { span })) => {
+                let newest_before_ms = span.map(|span| span.newest);
+                splits.push(ParquetSplit { row_groups: index..index + 1, rows, file_bytes, newest_before_ms });
             }
-            _ => splits.push(ParquetSplit { row_groups: index..index + 1, rows, file_bytes, newest_before_ms: newest }),
+            (None, Err(Unknown)) => {}
         }
-        if let Some(event_time) = event_time.filter(|_| known && rows > 0) {
-            match newest_after(newest, group_span(group, metadata, stored, event_time), max_jump_ms) {
-                Ok(after) => newest = after,
-                Err(Unknown) => known = false,
-            }
+        if let (Some(event_time), Ok(before)) = (event_time.filter(|_| rows > 0), known) {
+            known = before.and(group_span(group, metadata, stored, event_time), jump);
         }
     }
     splits
 }
 
-/// The watermark after a row group cannot be told from its statistics.
+impl ParquetSplit {
+    fn extend(&mut self, group: usize, rows: u64) {
+        self.row_groups.end = group + 1;
+        self.rows += rows;
+    }
+}
+
+/// How far time has come after a row group cannot be told from its statistics.
+#[derive(Clone, Copy)]
 struct Unknown;
 
-/// The largest event time after a row group, given the one before it and the group's span (none: no event time in it).
-fn newest_after(
-    before: Option<i64>,
-    span: Result<Option<Span>, Unknown>,
-    max_jump_ms: i64,
-) -> Result<Option<i64>, Unknown> {
-    let Some(span) = span? else { return Ok(before) };
-    // No row can be a jump when even the newest one is none from the lowest that the watermark can stand at.
-    let lowest = before.unwrap_or(span.oldest);
-    let begun = before.is_some() || span.rows >= ENOUGH_TO_BEGIN;
-    let meant = PLAUSIBLE_EVENT_TIMES.contains(&lowest) && PLAUSIBLE_EVENT_TIMES.contains(&span.newest);
-    if !begun || !meant || span.newest.saturating_sub(lowest) > max_jump_ms {
-        return Err(Unknown);
+impl Known {
+    /// After one more row group with that span (none: no event time in it).
+    fn and(self, span: Result<Option<Span>, Unknown>, jump: Option<JumpRule>) -> Result<Known, Unknown> {
+        let Some(span) = span? else { return Ok(self) };
+        let all = self.span.map_or(span, |before| Span {
+            oldest: before.oldest.min(span.oldest),
+            newest: before.newest.max(span.newest),
+            rows: before.rows + span.rows,
+        });
+        let is_meant = PLAUSIBLE_EVENT_TIMES.contains(&span.oldest) && PLAUSIBLE_EVENT_TIMES.contains(&span.newest);
+        let may_be_ahead = jump.is_some_and(|jump| match self.span {
+            // Time has begun: no row is ahead if even the newest one is not ahead of where time has come before all of them.
+            Some(before) if before.rows >= jump.after.rows => jump.is_ahead(span.newest, before.newest),
+            // Where it begins follows from the first rows together: at the smallest if none is ahead of that.
+            _ => jump.is_ahead(all.newest, all.oldest),
+        });
+        if is_meant && !may_be_ahead { Ok(Known { span: Some(all) }) } else { Err(Unknown) }
     }
-    Ok(Some(lowest.max(span.newest)))
 }
 
 /// Smallest and largest event time of a row group, converted as the rows are.
@@ -134,34 +148,41 @@ fn milliseconds(value: i64, unit: TimeUnit) -> Result<i64, Unknown> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::source::JumpAfter;
+
+    const JUMP: JumpRule = JumpRule { max_jump_ms: 100, after: JumpAfter { rows: 5, span_ms: 10 } };
 
     fn span(oldest: i64, newest: i64) -> Result<Option<Span>, Unknown> {
         Ok(Some(Span { oldest, newest, rows: 3 }))
     }
 
+    /// The largest event time after these row groups; none where it is not known.
+    fn newest(spans: &[Result<Option<Span>, Unknown>], jump: Option<JumpRule>) -> Option<i64> {
+        let known = spans.iter().try_fold(Known::default(), |known, span| known.and(*span, jump));
+        known.ok().map(|known| known.span.expect("an event time").newest)
+    }
+
     #[test]
     fn the_newest_event_time_is_carried_over_groups() {
-        let never = i64::MAX;
-        assert!(matches!(newest_after(None, span(5, 9), never), Ok(Some(9))));
-        assert!(matches!(newest_after(Some(20), span(5, 9), never), Ok(Some(20))));
-        assert!(matches!(newest_after(Some(20), Ok(None), 1), Ok(Some(20))));
-        assert!(newest_after(None, Err(Unknown), never).is_err());
+        assert_eq!(newest(&[span(5, 9)], None), Some(9));
+        assert_eq!(newest(&[span(5, 20), span(5, 9), Ok(None)], None), Some(20));
+        assert_eq!(newest(&[span(5, 9), Err(Unknown)], None), None);
+        assert_eq!(newest(&[span(5, 9), span(0, 1_000_000)], None), Some(1_000_000), "nothing is refused");
     }
 
     #[test]
-    fn a_possible_jump_makes_the_watermark_unknown() {
-        assert!(newest_after(None, span(0, 101), 100).is_err());
-        assert!(newest_after(None, span(1, 101), 100).is_ok());
-        assert!(newest_after(Some(50), span(0, 151), 100).is_err());
-        assert!(newest_after(Some(50), span(i64::MIN, 150), 100).is_ok());
+    fn a_row_that_may_be_ahead_makes_it_unknown() {
+        assert_eq!(newest(&[span(0, 101)], Some(JUMP)), None);
+        assert_eq!(newest(&[span(1, 101)], Some(JUMP)), Some(101));
+        assert_eq!(newest(&[span(1, 101), span(101, 150)], Some(JUMP)), None, "the first rows are looked at together");
+        let begun = [span(0, 50), span(20, 50)];
+        let and = |last| newest(&[&begun[..], &[last]].concat(), Some(JUMP));
+        assert_eq!((and(span(0, 150)), and(span(0, 151))), (Some(150), None));
     }
 
     #[test]
-    fn so_do_too_few_rows_and_times_that_cannot_be_meant() {
-        let few = || Ok(Some(Span { oldest: 5, newest: 9, rows: 2 }));
-        assert!(newest_after(None, few(), i64::MAX).is_err());
-        assert!(newest_after(Some(5), few(), i64::MAX).is_ok());
-        assert!(newest_after(None, span(-1, 9), i64::MAX).is_err());
-        assert!(newest_after(Some(5), span(9, i64::MAX), i64::MAX).is_err());
+    fn so_do_times_that_cannot_be_meant() {
+        assert_eq!(newest(&[span(-1, 9)], None), None);
+        assert_eq!(newest(&[span(5, 9), span(9, i64::MAX)], None), None);
     }
 }

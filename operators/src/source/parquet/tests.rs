@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::source::generator::{ClickFormat, ClickStream, ClickStreamConfig, Destination, click_schema, generate};
+use crate::source::{JumpAfter, JumpRule};
 use ::parquet::{
     arrow::ArrowWriter,
     basic::Compression,
@@ -9,7 +10,8 @@ use ::parquet::{
 };
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray, TimestampSecondArray,
+        Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+        TimestampMillisecondArray, TimestampSecondArray,
     },
     compute::{cast, concat_batches},
     datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimeUnit, TimestampMillisecondType},
@@ -44,7 +46,7 @@ async fn open(path: &Path) -> Result<Arc<ParquetFile>> {
 }
 
 fn whole(file: &ParquetFile) -> ParquetSplit {
-    let splits = file.splits(None, i64::MAX);
+    let splits = file.splits(None, None);
     let groups = splits.last().map_or(0, |split| split.row_groups.end);
     ParquetSplit { row_groups: 0..groups, rows: file.rows(), file_bytes: file.bytes(), newest_before_ms: None }
 }
@@ -102,7 +104,7 @@ async fn an_object_store_gives_the_same_rows_as_a_local_file() {
     store.put(&object, fs::read(&path).unwrap().into()).await.unwrap();
     let local = open(&path).await.unwrap();
     let remote = ParquetFile::open(ParquetLocation::Object { store, path: object }).await.unwrap();
-    assert_eq!(local.splits(Some("click_timestamp"), i64::MAX), remote.splits(Some("click_timestamp"), i64::MAX));
+    assert_eq!(local.splits(Some("click_timestamp"), None), remote.splits(Some("click_timestamp"), None));
     let wanted = Arc::new(click_schema().project(&[5, 0]).unwrap());
     for position in [0, 1, 1_500, 4_999] {
         let from_local = read_all(local.rows_of(whole(&local), &wanted, position).unwrap()).await.unwrap();
@@ -237,6 +239,10 @@ async fn text_is_the_same_however_its_writer_held_it() {
     }
 }
 
+fn jump(max_jump_ms: i64) -> Option<JumpRule> {
+    Some(JumpRule { max_jump_ms, after: JumpAfter::default() })
+}
+
 /// What a reader that sees every row would know before each split.
 fn newest_before(clicks: &RecordBatch, row: u64) -> Option<i64> {
     let times = clicks.column(1).as_primitive::<TimestampMillisecondType>();
@@ -251,7 +257,7 @@ async fn splits_start_from_the_watermark_that_the_rows_before_them_leave() {
     for group_rows in [30_000, 65_536, 100_000] {
         write(&path, &expected, row_groups_of(group_rows));
         let file = open(&path).await.unwrap();
-        let splits = file.splits(Some("click_timestamp"), i64::MAX);
+        let splits = file.splits(Some("click_timestamp"), None);
         assert!(splits.len() >= 3 && splits[..splits.len() - 1].iter().all(|split| split.rows >= 65_536), "{splits:?}");
         let mut row = 0;
         for split in &splits {
@@ -271,14 +277,27 @@ async fn a_file_is_not_cut_where_statistics_do_not_tell_the_watermark() {
     let events = clicks(one_partition(140_000));
     write(&path, &events, row_groups_of(70_000).set_statistics_enabled(EnabledStatistics::None));
     let file = open(&path).await.unwrap();
-    assert_eq!(file.splits(Some("click_timestamp"), i64::MAX), [whole(&file)]);
-    assert_eq!(file.splits(None, i64::MAX).len(), 2, "without an event time nothing can be late");
-    assert_eq!(file.splits(Some("ad_id"), i64::MAX), [whole(&file)], "no timestamp");
+    assert_eq!(file.splits(Some("click_timestamp"), None), [whole(&file)]);
+    assert_eq!(file.splits(None, None).len(), 2, "without an event time nothing can be late");
+    assert_eq!(file.splits(Some("ad_id"), None), [whole(&file)], "no timestamp");
     write(&path, &events, row_groups_of(70_000));
     let file = open(&path).await.unwrap();
     // The first row group spans some 100 seconds.
-    assert_eq!(file.splits(Some("click_timestamp"), 3_600_000).len(), 2);
-    assert_eq!(file.splits(Some("click_timestamp"), 20_000), [whole(&file)]);
+    assert_eq!(file.splits(Some("click_timestamp"), jump(3_600_000)).len(), 2);
+    assert_eq!(file.splits(Some("click_timestamp"), jump(20_000)), [whole(&file)]);
+    // One click two hours ahead: whoever refuses it must see it, and for whoever believes it time is there.
+    let times = events.column(1).as_primitive::<TimestampMillisecondType>();
+    let ahead = times.value(100) + 7_200_000;
+    let mut with_one = times.values().to_vec();
+    with_one[100] = ahead;
+    let mut columns = events.columns().to_vec();
+    columns[1] = Arc::new(TimestampMillisecondArray::from(with_one).with_timezone("UTC"));
+    write(&path, &RecordBatch::try_new(events.schema(), columns).unwrap(), row_groups_of(70_000));
+    let file = open(&path).await.unwrap();
+    assert_eq!(file.splits(Some("click_timestamp"), jump(3_600_000)), [whole(&file)]);
+    let believed: Vec<Option<i64>> =
+        file.splits(Some("click_timestamp"), None).iter().map(|split| split.newest_before_ms).collect();
+    assert_eq!(believed, [None, Some(ahead)]);
 }
 
 #[tokio::test]
@@ -317,7 +336,7 @@ async fn a_file_without_rows_has_none() {
     let path = folder.path().join("empty.parquet");
     write(&path, &RecordBatch::new_empty(click_schema()), row_groups_of(10));
     let file = open(&path).await.unwrap();
-    assert_eq!((file.rows(), file.splits(Some("click_timestamp"), i64::MAX).len()), (0, 0));
+    assert_eq!((file.rows(), file.splits(Some("click_timestamp"), None).len()), (0, 0));
     assert!(read_all(file.rows_of(whole(&file), &click_schema(), 0).unwrap()).await.unwrap().is_empty());
 }
 

@@ -1,14 +1,20 @@
 //! Tests of the common part of sources, on splits whose content and silence are written down.
 
 use super::*;
-use crate::source::{PLAUSIBLE_EVENT_TIMES, column_type::ColumnType};
+use crate::source::{JumpAfter, JumpRule, PLAUSIBLE_EVENT_TIMES, column_type::ColumnType};
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMillisecondArray};
 use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use futures::FutureExt;
 use proptest::prelude::*;
 use std::sync::{Arc, Mutex};
 
-const RULE: WatermarkRule = WatermarkRule { delay_ms: 10, max_jump_ms: 1_000 };
+const RULE: WatermarkRule = WatermarkRule { delay_ms: 10, jump: None };
+
+/// With rows that are refused for being ahead.
+const JUMPS: WatermarkRule = WatermarkRule {
+    delay_ms: 10,
+    jump: Some(JumpRule { max_jump_ms: 1_000, after: JumpAfter { rows: 5, span_ms: 20 } }),
+};
 
 /// What a written-down split does next.
 #[derive(Clone, Debug)]
@@ -121,6 +127,7 @@ fn settings() -> ReaderSettings {
     ReaderSettings {
         event_time: Some("at".to_owned()),
         rule: RULE,
+        max_ahead_ms: None,
         idle_after: None,
         batch_rows: 100,
         poll_interval: Duration::from_millis(1),
@@ -312,6 +319,122 @@ fn the_plausible_range_ends_with_the_year_2199() {
     assert_eq!(columns(0, &[]).column(1).data_type(), &ColumnType::Timestamp.data_type());
 }
 
+/// The event times that came out, and the offsets of the dead letters.
+fn parted(events: &[String]) -> (String, usize) {
+    let times = |event: &String| {
+        let times = event.strip_prefix("rows [")?.split(']').next()?.to_owned();
+        Some(times)
+    };
+    let rows: Vec<String> = events.iter().filter_map(times).collect();
+    let refused = events.iter().map(|event| event.matches("max_jump").count()).sum();
+    (rows.join(", "), refused)
+}
+
+#[tokio::test]
+async fn rows_ahead_of_their_split_are_dead_letters_wherever_they_stand() {
+    let settings = || ReaderSettings { rule: JUMPS, ..settings() };
+    for steps in [
+        vec![rows(&[90_000, 100, 101, 102, 103, 104])],
+        vec![rows(&[90_000]), rows(&[90_000]), rows(&[100, 101, 102]), Step::Bad, rows(&[103, 104, 90_000])],
+        vec![rows(&[100, 101]), rows(&[90_000, 102, 90_001, 90_002, 103]), rows(&[104]), rows(&[90_003])],
+        vec![Step::Bad, rows(&[100, 101, 102, 103, 104]), rows(&[90_000; 100])],
+    ] {
+        let absurd = steps.iter().map(|step| match step {
+            Step::Rows(times) => times.iter().flatten().filter(|time| **time >= 90_000).count(),
+            _ => 0,
+        });
+        let absurd: usize = absurd.sum();
+        let mut reader = opened(settings(), bounded(vec![script("a", &steps)])).await;
+        assert_eq!(parted(&all(&mut reader).await), ("100, 101, 102, 103, 104".into(), absurd), "{steps:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dead_letter_ahead_says_how_far_it_is_and_when_time_would_go_on() {
+    let a = script("a", &[rows(&[3_600_000, 100, 101, 102])]);
+    let mut reader = opened(ReaderSettings { rule: JUMPS, ..settings() }, bounded(vec![a])).await;
+    let events = all(&mut reader).await;
+    assert_eq!(
+        events,
+        [
+            "watermark 90",
+            "rows [100, 101, 102]",
+            "dead 0: the event time at is 1970-01-01T01:00:00Z, more than 1s (max_jump) ahead of its file, whose time has come \
+             to 1970-01-01T00:00:00.100Z and goes on after 5 such rows that agree and cover 20ms (jump_after)",
+            "end"
+        ]
+    );
+}
+
+#[tokio::test]
+async fn rows_far_behind_the_others_do_not_set_the_time_when_they_come_first() {
+    let a = script("a", &[rows(&[0, 50_000, 50_001, 50_002])]);
+    let mut reader = opened(ReaderSettings { rule: JUMPS, ..settings() }, bounded(vec![a])).await;
+    let events = all(&mut reader).await;
+    assert_eq!(events[1], "rows [0, 50000, 50001, 50002] behind [49990, 49990, 49990, 49991]");
+}
+
+#[tokio::test]
+async fn a_split_that_jumped_goes_on() {
+    let a = script("a", &[rows(&[100, 101, 102, 103, 104]), rows(&[9_000, 9_010, 9_012, 9_014, 9_020, 9_021])]);
+    let mut reader = opened(ReaderSettings { rule: JUMPS, ..settings() }, bounded(vec![a])).await;
+    assert_eq!(parted(&all(&mut reader).await), ("100, 101, 102, 103, 104, 9020, 9021".into(), 4));
+}
+
+/// Bad lines at the beginning are not held, as there may be any number of them, and those that follow count.
+#[tokio::test]
+async fn no_more_than_the_first_records_wait() {
+    let mut steps = vec![Step::Bad; 3];
+    steps.extend([rows(&[100]), Step::Bad, Step::Bad, Step::Bad, Step::Bad, rows(&[101])]);
+    let mut reader = opened(ReaderSettings { rule: JUMPS, ..settings() }, bounded(vec![script("a", &steps)])).await;
+    for step in 0..3 {
+        assert_eq!(next(&mut reader).await, format!("dead {step}: bad"));
+    }
+    let state = |reader: &mut SourceReader| reader.snapshot().expect("a snapshot")[0].state["position"].clone();
+    assert_eq!(state(&mut reader), 3);
+    assert_eq!(next(&mut reader).await, "watermark 90", "the fifth record is the last that is waited for");
+    assert_eq!((state(&mut reader), next(&mut reader).await.as_str()), (3.into(), "rows [100]"));
+    assert_eq!((state(&mut reader), next(&mut reader).await.as_str()), (4.into(), "dead 4: bad"));
+}
+
+#[tokio::test]
+async fn a_live_split_may_be_as_much_later_as_it_was_silent() {
+    let mut steps = vec![rows(&[100, 101, 102]), rows(&[1_122])];
+    steps.extend(std::iter::repeat_n(Step::Pending, 40));
+    steps.push(rows(&[1_122]));
+    let connector =
+        ScriptConnector { scripts: vec![script("a", &steps)], followed: true, ..ScriptConnector::default() };
+    let mut reader = opened(ReaderSettings { rule: JUMPS, ..settings() }, connector).await;
+    assert_eq!(next(&mut reader).await, "rows [100, 101, 102]");
+    assert_eq!(next(&mut reader).await, "watermark 92");
+    assert!(next(&mut reader).await.starts_with("dead 0: the event time at is 1970-01-01T00:00:01.122Z, more than 1s"));
+    assert_eq!(next(&mut reader).await, "rows [1122]", "forty polls, a millisecond each");
+}
+
+#[tokio::test]
+async fn rows_ahead_of_the_clock_are_dead_letters_in_a_live_source() {
+    let clock: weir_engine::env::WallClock = Arc::new(|| 60_000);
+    let context = OperatorContext { env: Env::simulated(1, clock), ..OperatorContext::single("job", "source.clicks") };
+    let settings = ReaderSettings { rule: JUMPS, max_ahead_ms: Some(1_000), ..settings() };
+    let scripts = vec![script("a", &[rows(&[61_001, 59_000, 61_000])])];
+    let connector = |followed| ScriptConnector { scripts: scripts.clone(), followed, ..ScriptConnector::default() };
+    let mut live = SourceReader::new(settings.clone(), Box::new(connector(true)), &context);
+    live.restore(Vec::new()).await.expect("opened");
+    assert_eq!(next(&mut live).await, "rows [59000, 61000]");
+    assert_eq!(
+        next(&mut live).await,
+        "dead 0: the event time at is 1970-01-01T00:01:01.001Z, more than 1s (max_ahead) ahead of the clock of this machine, \
+         1970-01-01T00:01:00Z"
+    );
+    let mut bounded = SourceReader::new(settings, Box::new(connector(false)), &context);
+    bounded.restore(Vec::new()).await.expect("opened");
+    assert_eq!(
+        parted(&all(&mut bounded).await).0,
+        "61001, 59000, 61000",
+        "what has been written down may be of any time"
+    );
+}
+
 fn any_step() -> impl Strategy<Value = Step> {
     let time =
         prop_oneof![8 => (0i64..200).prop_map(Some), 1 => Just(None), 1 => Just(Some(-5)), 1 => Just(Some(100_000))];
@@ -330,7 +453,9 @@ proptest! {
     fn a_restart_between_any_two_events_changes_no_record(
         steps in proptest::collection::vec(proptest::collection::vec(any_step(), 0..6), 0..4),
         crash_after in 0usize..20,
+        jumps in any::<bool>(),
     ) {
+        let settings = || ReaderSettings { rule: if jumps { JUMPS } else { RULE }, ..settings() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
             let scripts: Vec<Script> = steps.iter().enumerate().map(|(n, steps)| script(&format!("{n}"), steps)).collect();
