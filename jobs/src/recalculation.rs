@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use weir_engine::hidden::Hidden;
+use weir_operators::dedup::NullKey;
 use weir_operators::map::SelectItem;
 use weir_operators::source::files::EventTimeRange;
 
@@ -154,5 +155,7 @@ pub enum RecountStep {
         key: Vec<String>,
         /// Whether rows that are equal in the key happened at the same time, so that it does not matter which one goes on.
         same_event_time: bool,
+        /// What became of rows with a null in their key.
+        null_key: NullKey,
     },
 }

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use weir_operators::dedup::NullKey;
+use weir_operators::source::JumpAfter;
 use weir_operators::source::column_type::DeclaredSchema;
 use weir_operators::source::files::EventTimeRange;
 use weir_operators::source::generator::ClickStreamConfig;
@@ -103,6 +105,8 @@ pub struct Source {
     pub(crate) delay: Duration,
     pub(crate) idle_after: Option<Duration>,
     pub(crate) max_jump: Option<Duration>,
+    pub(crate) jump_after: Option<JumpAfter>,
+    pub(crate) max_ahead: Option<Duration>,
 }
 
 /// What a source reads.
@@ -175,7 +179,15 @@ impl Source {
     }
 
     pub(crate) fn new(connector: SourceConnector) -> Self {
-        Source { connector, event_time: None, delay: Duration::ZERO, idle_after: None, max_jump: None }
+        Source {
+            connector,
+            event_time: None,
+            delay: Duration::ZERO,
+            idle_after: None,
+            max_jump: None,
+            jump_after: None,
+            max_ahead: None,
+        }
     }
 
     /// How the files are written. Without effect on a generator.
@@ -236,10 +248,25 @@ impl Source {
         self
     }
 
-    /// How far a single record may move a split's time forward; one that would move it further is a dead letter.
+    /// How far a record may be ahead of its split's time; one that is further ahead is a dead letter.
     #[must_use]
     pub fn max_jump(mut self, jump: Duration) -> Self {
         self.max_jump = Some(jump);
+        self
+    }
+
+    /// With [`Source::max_jump`]: how many records ahead must agree, and what they must cover, for time to go on there.
+    #[must_use]
+    pub fn jump_after(mut self, after: JumpAfter) -> Self {
+        self.jump_after = Some(after);
+        self
+    }
+
+    /// How far a record may be ahead of the wall clock when it is read; one that is further ahead is a dead letter. Without
+    /// effect where records are not read as they happen.
+    #[must_use]
+    pub fn max_ahead(mut self, ahead: Duration) -> Self {
+        self.max_ahead = Some(ahead);
         self
     }
 }
@@ -280,12 +307,14 @@ pub struct Dedup {
     pub(crate) key: Vec<String>,
     pub(crate) ttl: Duration,
     pub(crate) same_event_time: bool,
+    pub(crate) null_key: NullKey,
 }
 
 impl Dedup {
     /// Of rows that are equal in the key columns, the first goes on; a key is remembered for `ttl` of event time.
     pub fn over<S: Into<String>>(input: impl Into<String>, key: impl IntoIterator<Item = S>, ttl: Duration) -> Self {
-        Dedup { input: input.into(), key: key.into_iter().map(Into::into).collect(), ttl, same_event_time: false }
+        let key = key.into_iter().map(Into::into).collect();
+        Dedup { input: input.into(), key, ttl, same_event_time: false, null_key: NullKey::Pass }
     }
 
     /// Says that duplicates bear the event time of their original although it is not in the key: state is then kept by
@@ -293,6 +322,13 @@ impl Dedup {
     #[must_use]
     pub fn same_event_time(mut self, same: bool) -> Self {
         self.same_event_time = same;
+        self
+    }
+
+    /// What becomes of rows with a null in their key, which are nobody's duplicates.
+    #[must_use]
+    pub fn null_key(mut self, null_key: NullKey) -> Self {
+        self.null_key = null_key;
         self
     }
 }

@@ -6,6 +6,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMill
 use parquet::arrow::ArrowWriter;
 use weir_jobs::recalculation::{Recalculation, RecountStep, ReplaySettings};
 use weir_jobs::{CompileOptions, Job, Refusal};
+use weir_operators::dedup::NullKey;
 use weir_operators::source::files::EventTimeRange;
 
 const JOB: &str = r#"
@@ -151,7 +152,8 @@ fn tables_say_which_windows_they_hold_and_how_they_are_counted() {
     assert_eq!((counts.windows.start.as_deref(), counts.windows.size_ms), (Some("minute"), 60_000));
     assert_eq!(counts.allowed_lateness_ms, 300_000);
     let counted = counts.counted.as_ref().expect("plain counts");
-    let unique = RecountStep::Unique { key: ["ad", "at", "user"].map(str::to_owned).into(), same_event_time: true };
+    let key = ["ad", "at", "user"].map(str::to_owned).into();
+    let unique = RecountStep::Unique { key, same_event_time: true, null_key: NullKey::Pass };
     let keep = |condition: &str| RecountStep::Keep(condition.into());
     assert_eq!(counted.steps, [keep("ad <> ''"), unique, keep("size > 3")]);
     assert_eq!((counted.time.as_str(), counted.count.as_str()), ("at", "clicks"));

@@ -3,10 +3,11 @@
 
 use serde_json::{Value, json};
 use weir_engine::graph::{CheckpointSettings, Edge, JobGraph, Node, NodeRole, Partitioner};
-use weir_operators::dedup::DedupConfig;
+use weir_operators::dedup::{DedupConfig, NullKey};
 use weir_operators::filters::{FilterConfig, FiltersConfig};
 use weir_operators::late_gate::{LateGateConfig, LateRule};
 use weir_operators::map::{MapConfig, SelectItem};
+use weir_operators::source::JumpAfter;
 use weir_operators::window_count::WindowCountConfig;
 
 use super::aggregate_step::AggregateStep;
@@ -78,6 +79,7 @@ fn configuration(spec: &JobSpec, operator: &Operator<'_>, columns: &StepColumns)
                 time_column: time.clone(),
                 same_event_time: dedup.same_event_time || dedup.key.contains(time),
                 output: columns.kept.clone(),
+                null_key: dedup.null_key,
             };
             (NodeRole::Operator, "dedup", json!(config))
         }
@@ -154,6 +156,8 @@ fn source_configuration(source: &Source, columns: &StepColumns) -> (NodeRole, &'
         "delay_ms": millis(source.delay),
         "idle_after_ms": milliseconds(source.idle_after),
         "max_jump_ms": milliseconds(source.max_jump),
+        "jump_after": source.jump_after,
+        "max_ahead_ms": milliseconds(source.max_ahead),
     });
     (NodeRole::Source, kind, config)
 }
@@ -244,9 +248,23 @@ fn source_note(source: &Source) -> String {
     let by_partition = matches!(&source.connector, SourceConnector::Files(files) if files.by_partition);
     match &source.event_time {
         Some(column) if by_partition => format!("{what}, event time {column}"),
-        Some(column) => format!("{what}, event time {column}, watermark {} behind", show(source.delay)),
+        Some(column) => {
+            let delay = show(source.delay);
+            format!("{what}, event time {column}, watermark {delay} behind, {}", ahead_note(source))
+        }
         None => what,
     }
+}
+
+/// What protects a source's time from wrong clocks.
+fn ahead_note(source: &Source) -> String {
+    let Some(max_jump) = source.max_jump else {
+        return "no max_jump: one date far ahead makes all after it late".into();
+    };
+    let JumpAfter { rows, span_ms } = source.jump_after.unwrap_or_default();
+    let span = show(std::time::Duration::from_millis(span_ms.unsigned_abs()));
+    let clock = source.max_ahead.map_or(String::new(), |ahead| format!(", max_ahead {}", show(ahead)));
+    format!("max_jump {} until {rows} agree over {span}{clock}", show(max_jump))
 }
 
 fn map_note(condition: Option<&str>, selects: bool, columns: &StepColumns) -> String {
@@ -274,7 +292,11 @@ fn gate_note(rule: LateRule) -> String {
 fn dedup_note(dedup: &Dedup, time: &str) -> (String, Option<String>) {
     let by_time = dedup.same_event_time || dedup.key.iter().any(|column| column == time);
     let tables = if by_time { "a table per bucket of event time" } else { "one table" };
-    let does = format!("drops repeated {}, remembered for {}", list(&dedup.key), show(dedup.ttl));
+    let keyless = match dedup.null_key {
+        NullKey::Pass => "",
+        NullKey::DeadLetter => ", null is a dead letter",
+    };
+    let does = format!("drops repeated {}, remembered for {}{keyless}", list(&dedup.key), show(dedup.ttl));
     (does, Some(format!("a 128-bit hash per id, {tables}")))
 }
 

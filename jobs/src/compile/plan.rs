@@ -84,7 +84,7 @@ pub(super) enum Operator<'a> {
 /// Plans a spec without mistakes.
 pub(super) fn plan<'a>(resolved: &Resolved<'a>, gates: &Gates, types: &AllTypes) -> Vec<Step<'a>> {
     let mut planner = Planner { resolved, gates, types, steps: Vec::new(), outputs: BTreeMap::new() };
-    for &index in &resolved.order {
+    for &index in resolved.order.iter().filter(|index| resolved.is_seen(**index)) {
         planner.node(index);
     }
     planner.steps
@@ -128,10 +128,12 @@ impl<'a> Planner<'_, 'a> {
             }
             NodeBody::Dedup(dedup) => {
                 let operator = Operator::Dedup { dedup, time: given.event_time.unwrap_or_default() };
-                match is_spread {
+                let step = match is_spread {
                     true => self.forward(id, from, operator),
                     false => self.hashed(id, from, dedup.key.clone(), operator),
-                }
+                };
+                self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
+                step
             }
             NodeBody::Aggregate(aggregate) => {
                 let at = Place { index, id: &id, name: &node.name };

@@ -315,7 +315,11 @@ impl<'a> Surveyor<'_, 'a> {
                     let given = self.resolved.inputs[node].and_then(|input| self.types.0[input.node].as_ref())?;
                     let by_time = given.event_time.as_ref().is_some_and(|time| dedup.key.contains(time));
                     let same_event_time = dedup.same_event_time || by_time;
-                    steps.push(RecountStep::Unique { key: dedup.key.clone(), same_event_time });
+                    steps.push(RecountStep::Unique {
+                        key: dedup.key.clone(),
+                        same_event_time,
+                        null_key: dedup.null_key,
+                    });
                 }
                 _ => return None,
             }

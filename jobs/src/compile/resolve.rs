@@ -64,12 +64,42 @@ impl<'a> Resolved<'a> {
             spec.nodes.iter().map(|node| resolve_input(spec, node, &producers, mistakes)).collect();
         let order = order(spec, &inputs, mistakes);
         warn_of_unread(spec, &inputs, mistakes);
-        Resolved { spec, inputs, order }
+        let resolved = Resolved { spec, inputs, order };
+        resolved.warn_of_unseen_sources(mistakes);
+        resolved
     }
 
     /// The node of a position.
     pub(super) fn node(&self, index: usize) -> &'a NodeSpec {
         &self.spec.nodes[index]
+    }
+
+    /// Whether somebody sees what comes out of a node: a sink or an aggregate, itself or behind it. A source that nobody sees
+    /// anything of is not read. Where that would be all of them, it is as if they were.
+    pub(super) fn is_seen(&self, node: usize) -> bool {
+        let sees = |node: usize| match &self.node(node).body {
+            NodeBody::Sink(sink) => sink.enabled,
+            NodeBody::Aggregate(_) => true,
+            _ => false,
+        };
+        let seen = |node: usize| self.order.iter().any(|other| sees(*other) && self.is_before(node, *other));
+        seen(node) || !self.order.iter().any(|other| seen(*other))
+    }
+
+    /// Sources whose readers lead nowhere; those without any were warned of.
+    fn warn_of_unseen_sources(&self, mistakes: &mut Vec<Mistake>) {
+        for &index in self.order.iter().filter(|index| !self.is_seen(**index)) {
+            let node = self.node(index);
+            let is_read = self.inputs.iter().flatten().any(|input| input.node == index);
+            if is_read && matches!(node.body, NodeBody::Source(_)) {
+                let message = format!("no sink and no aggregate comes of `{}`, so that it is not read", node.name);
+                mistakes.push(Mistake::warning(path_of(node), message));
+            }
+        }
+    }
+
+    fn is_before(&self, node: usize, other: usize) -> bool {
+        node == other || self.upstream(other).any(|before| before == node)
     }
 
     /// The nodes that the rows of `node` have come through, the nearest first; they end at a source.
@@ -180,7 +210,7 @@ fn outputs(body: &NodeBody) -> &'static [Output] {
     match body {
         NodeBody::Source(_) => &[Output::DeadLetters],
         NodeBody::Map(_) => &[Output::DeadLetters],
-        NodeBody::Dedup(_) => &[Output::OnTime, Output::Late],
+        NodeBody::Dedup(_) => &[Output::OnTime, Output::Late, Output::DeadLetters],
         NodeBody::Aggregate(_) => &[Output::OnTime, Output::Late, Output::DeadLetters],
         NodeBody::Sink(sink) if sink.select.is_some() => &[Output::DeadLetters],
         NodeBody::Reduce(_) | NodeBody::Sink(_) => &[],
@@ -230,7 +260,11 @@ fn warn_of_unread(spec: &JobSpec, inputs: &[Option<Input>], mistakes: &mut Vec<M
     for (index, node) in spec.nodes.iter().enumerate() {
         let read = inputs.iter().flatten().any(|input| input.node == index);
         if !read && !matches!(node.body, NodeBody::Sink(_)) {
-            mistakes.push(Mistake::warning(path_of(node), format!("nothing reads from `{}`", node.name)));
+            let unread = match node.body {
+                NodeBody::Source(_) => ", so that it is not read",
+                _ => "",
+            };
+            mistakes.push(Mistake::warning(path_of(node), format!("nothing reads from `{}`{unread}", node.name)));
         }
         if let (NodeBody::Sink(sink), true) = (&node.body, read)
             && !sink.enabled

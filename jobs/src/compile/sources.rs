@@ -15,7 +15,10 @@ use crate::spec::{FilesSource, Format, Source, SourceConnector};
 /// The columns that a source can give.
 pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<ColumnSchema> {
     let files = match &source.connector {
-        SourceConnector::Generator { .. } => return Some(ColumnSchema::from(click_schema().as_ref())),
+        SourceConnector::Generator { .. } => {
+            check_jump(source, path, mistakes);
+            return Some(ColumnSchema::from(click_schema().as_ref()));
+        }
         SourceConnector::Files(files) => files,
     };
     if files.path.is_empty() {
@@ -30,6 +33,7 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
         }
     }
     check_archive(source, files, path, mistakes);
+    check_jump(source, path, mistakes);
     match &files.format {
         Format::ClickLog => Some(from_declared(&click_log::columns())),
         Format::Csv { schema, .. } | Format::Json { schema } => {
@@ -71,8 +75,19 @@ fn check_archive(source: &Source, files: &FilesSource, path: &KeyPath, mistakes:
     if source.event_time.is_none() {
         refuse("the folders say when events happened, but nothing says which column does", "event_time = \"...\"");
     }
-    if !source.delay.is_zero() || source.idle_after.is_some() || source.max_jump.is_some() {
-        refuse("time follows the folders, whatever the rows say", "no `delay`, `idle_after` or `max_jump` beside it");
+    let others = [source.idle_after, source.max_jump, source.max_ahead];
+    if !source.delay.is_zero() || others.iter().any(Option::is_some) || source.jump_after.is_some() {
+        let expected = "no `delay`, `idle_after`, `max_jump`, `jump_after` or `max_ahead` beside it";
+        refuse("time follows the folders, whatever the rows say", expected);
+    }
+}
+
+/// Where no row is refused for being ahead, there is nothing to go on after.
+fn check_jump(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) {
+    if source.jump_after.is_some() && source.max_jump.is_none() {
+        let message = "it says when time goes on to rows that are ahead, but without `max_jump` none is refused";
+        let mistake = Mistake::on_key(path.key("watermark").key("jump_after"), message);
+        mistakes.push(mistake.expected("`max_jump = \"1h\"` beside it"));
     }
 }
 

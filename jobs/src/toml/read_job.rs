@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use serde_json::Map as JsonMap;
+use weir_operators::dedup::NullKey;
+use weir_operators::source::JumpAfter;
 use weir_operators::source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema};
 use weir_operators::source::files::EventTimeRange;
 use weir_operators::source::generator::ClickStreamConfig;
@@ -13,6 +15,7 @@ use super::reader::{Mistakes, Reader};
 use super::tree::{Kind, Value};
 use crate::builder::JobBuilder;
 use crate::diagnose::Mistake;
+use crate::duration::millis;
 use crate::key_path::KeyPath;
 use crate::spec::{
     Aggregate, Checkpoint, Compression, Dedup, FilesSink, FilesSource, Format, Map, NodeBody, Reduce, Sink,
@@ -107,10 +110,23 @@ fn read_source(node: Reader<'_>) -> Source {
         source.delay = watermark.duration("delay").unwrap_or_default();
         source.idle_after = watermark.positive_duration("idle_after");
         source.max_jump = watermark.positive_duration("max_jump");
+        source.jump_after = read_jump_after(&watermark);
+        source.max_ahead = watermark.positive_duration("max_ahead");
         watermark.finish();
     }
     node.finish();
     source
+}
+
+/// `jump_after = { rows = 1000, span = "10m" }`; what is missing is as it would be without the key.
+fn read_jump_after(watermark: &Reader<'_>) -> Option<JumpAfter> {
+    let table = watermark.table("jump_after")?;
+    let standard = JumpAfter::default();
+    let most = i64::try_from(JumpAfter::MOST_ROWS).unwrap_or(i64::MAX);
+    let rows = table.integer("rows", 1..=most).and_then(|rows| u64::try_from(rows).ok()).unwrap_or(standard.rows);
+    let span_ms = table.duration("span").map_or(standard.span_ms, millis);
+    table.finish();
+    Some(JumpAfter { rows, span_ms })
 }
 
 /// A source of which not even the connector is known: no other key can be judged, and no column.
@@ -278,6 +294,9 @@ fn read_dedup(node: Reader<'_>) -> Dedup {
         key: node.texts("key").unwrap_or_default(),
         ttl: node.positive_duration("ttl").unwrap_or_default(),
         same_event_time: node.flag("same_event_time").unwrap_or(false),
+        null_key: node
+            .choice("null_key", &[("pass", NullKey::Pass), ("dead_letter", NullKey::DeadLetter)])
+            .unwrap_or_default(),
     };
     node.finish();
     dedup

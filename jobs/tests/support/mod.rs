@@ -7,18 +7,22 @@ use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use weir_engine::checkpoint::CheckpointStore;
 use weir_engine::env::Env;
-use weir_engine::task::{RunSettings, StopSignal, run};
+use weir_engine::task::{RunOutcome, RunSettings, StopSignal, run};
 use weir_jobs::Job;
 use weir_operators::Registry;
 
 /// Runs a bounded job to its end.
-pub fn execute(job: Job, checkpoints: &Path) {
-    execute_until(job, checkpoints, |_| std::future::pending());
+pub fn execute(job: Job, checkpoints: &Path) -> RunOutcome {
+    execute_until(job, checkpoints, |_| std::future::pending())
 }
 
 /// Runs a job until it ends, or until `asked` has asked it to stop.
 #[allow(dead_code, reason = "every test file takes what it needs of this one")]
-pub fn execute_until<F: Future<Output = ()>>(job: Job, checkpoints: &Path, asked: impl FnOnce(StopSignal) -> F) {
+pub fn execute_until<F: Future<Output = ()>>(
+    job: Job,
+    checkpoints: &Path,
+    asked: impl FnOnce(StopSignal) -> F,
+) -> RunOutcome {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let url = format!("file://{}", checkpoints.display());
     let store = CheckpointStore::open(&url, &job.graph.name).unwrap();
@@ -32,7 +36,7 @@ pub fn execute_until<F: Future<Output = ()>>(job: Job, checkpoints: &Path, asked
             () = asked(stop) => running.await,
         }
     });
-    outcome.unwrap_or_else(|error| panic!("{error}"));
+    outcome.unwrap_or_else(|error| panic!("{error}"))
 }
 
 /// All rows that were committed below a folder.

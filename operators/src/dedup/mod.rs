@@ -8,6 +8,9 @@
 //! event falls into the same bucket, of 64 seconds, and only that is looked into. Without it a bucket is as wide as the ttl,
 //! and the two or three that there are at a time are all looked into.
 //!
+//! A row whose key has a null is nobody's duplicate: it passes and counts as `without_key`, or is a dead letter, as
+//! [`NullKey`] says. Nothing is remembered of it.
+//!
 //! A row whose bucket is gone goes to the late port and counts as `late`; the gates before let none come.
 //!
 //! State: a segment per bucket, to which a checkpoint appends the ids that came since the last one, as they lie in memory.
@@ -18,12 +21,14 @@ mod buckets;
 #[cfg(test)]
 mod tests;
 
+use crate::dead_letters::RefusedRows;
 use crate::event_time::{event_time_type, event_times};
+use crate::expression::RefusedRow;
 use crate::schema::project;
 use crate::table::{RowMask, RowsByBucket};
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, TimestampMillisecondArray},
-    buffer::ScalarBuffer,
+    buffer::{BooleanBuffer, NullBuffer, ScalarBuffer},
     datatypes::{DataType, Field, Schema, TimestampMillisecondType},
     record_batch::RecordBatch,
 };
@@ -55,9 +60,23 @@ pub struct DedupConfig {
     /// The columns that go on, in order; none: all. Those that only the key needs are then not copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Vec<String>>,
+    /// What becomes of a row with a null in its key.
+    #[serde(default)]
+    pub null_key: NullKey,
 }
 
-/// The operator. Counts what it drops as `duplicates`.
+/// What a dedup does with a row that has a null in its key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NullKey {
+    /// It goes on, and is counted as `without_key`.
+    #[default]
+    Pass,
+    /// It is a dead letter.
+    DeadLetter,
+}
+
+/// The operator. Counts what it drops as `duplicates`, and what passes without a key as `without_key`.
 #[derive(Debug)]
 pub struct Dedup {
     config: DedupConfig,
@@ -66,7 +85,9 @@ pub struct Dedup {
     buckets: Buckets,
     parted: RowsByBucket,
     duplicates: Counter,
+    without_key: Counter,
     late: Counter,
+    refused: RefusedRows,
 }
 
 impl Dedup {
@@ -92,6 +113,8 @@ impl Dedup {
             buckets: Buckets::new(config.ttl_ms, config.same_event_time),
             parted: RowsByBucket::default(),
             duplicates: context.counters.counter("duplicates"),
+            without_key: context.counters.counter("without_key"),
+            refused: RefusedRows::new(context),
             late: context.counters.counter("late"),
             context: context.clone(),
             config,
@@ -99,8 +122,65 @@ impl Dedup {
     }
 }
 
+impl Dedup {
+    /// Sends the rows without a key where they belong, and gives back the others.
+    fn part_from_keyless(&mut self, mut batch: Batch, out: &mut Collector) -> Result<Batch> {
+        let Some(keyless) = self.keyless(&batch.columns)? else { return Ok(batch) };
+        let others = batch.filter(&BooleanArray::new(!&keyless, None))?;
+        match self.config.null_key {
+            NullKey::Pass => {
+                self.without_key.add(keyless.count_set_bits() as u64);
+                batch.key_hashes = None;
+                if let Some(output) = &self.config.output {
+                    batch = batch.with_columns(project(&batch.columns, output)?);
+                }
+                out.emit(Port::Main, batch.filter(&BooleanArray::new(keyless, None))?);
+            }
+            NullKey::DeadLetter => {
+                let refused: Vec<RefusedRow> = keyless
+                    .set_indices()
+                    .map(|row| RefusedRow { row, reason: self.null_reason(&batch.columns, row) })
+                    .collect();
+                self.refused.emit(&batch.columns, &refused, out)?;
+            }
+        }
+        Ok(others)
+    }
+
+    /// True for the rows with a null in their key; none: there is no such row.
+    fn keyless(&self, rows: &RecordBatch) -> Result<Option<BooleanBuffer>> {
+        let mut with_key: Option<NullBuffer> = None;
+        for name in &self.config.key {
+            let column = rows.column_by_name(name).ok_or_else(|| self.missing(name))?;
+            let nulls = column.logical_nulls().filter(|nulls| nulls.null_count() > 0);
+            with_key = NullBuffer::union(with_key.as_ref(), nulls.as_ref());
+        }
+        Ok(with_key.map(|with_key| !with_key.inner()))
+    }
+
+    fn null_reason(&self, rows: &RecordBatch, row: usize) -> String {
+        let is_null = |name: &&String| rows.column_by_name(name).is_some_and(|column| is_null_at(column, row));
+        let null: Vec<&str> = self.config.key.iter().filter(is_null).map(String::as_str).collect();
+        let are = if null.len() == 1 { "is" } else { "are" };
+        format!("{} {are} null, so that the row has no key to tell duplicates by (null_key)", null.join(" and "))
+    }
+
+    fn missing(&self, name: &str) -> EngineError {
+        EngineError::internal(format!("'{}': there is no key column '{name}'", self.context.operator))
+    }
+}
+
+/// Whether a value is null, also where a dictionary says so.
+fn is_null_at(column: &ArrayRef, row: usize) -> bool {
+    column.logical_nulls().is_some_and(|nulls| nulls.is_null(row))
+}
+
 impl Operator for Dedup {
-    fn process(&mut self, mut batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+        let mut batch = self.part_from_keyless(batch, out)?;
+        if batch.is_empty() {
+            return Ok(());
+        }
         let hashes = self.hasher.hashes_of(&batch)?;
         // Whoever comes next has another key; filtering these along would be for nothing.
         batch.key_hashes = None;

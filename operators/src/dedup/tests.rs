@@ -3,16 +3,17 @@
 use super::*;
 use crate::testing::Subtasks;
 use arrow::{
-    array::{Int64Array, StringArray},
-    datatypes::Int64Type,
+    array::{DictionaryArray, Int64Array, StringArray},
+    datatypes::{Int32Type, Int64Type},
 };
 use proptest::prelude::*;
 use std::collections::HashSet;
+use weir_engine::testing::OperatorHarness;
 
 fn config(same_event_time: bool, ttl_ms: i64) -> DedupConfig {
     let key: &[&str] = if same_event_time { &["id", "at"] } else { &["id"] };
     let key = key.iter().map(ToString::to_string).collect();
-    DedupConfig { key, ttl_ms, time_column: "at".into(), same_event_time, output: None }
+    DedupConfig { key, ttl_ms, time_column: "at".into(), same_event_time, output: None, null_key: NullKey::Pass }
 }
 
 fn subtasks(same_event_time: bool, ttl_ms: i64) -> Subtasks {
@@ -205,4 +206,56 @@ fn settings_that_make_no_sense_are_refused() {
     assert!(Dedup::new(config(true, 0), &context).unwrap_err().message.contains("must be positive"));
     let keyless = DedupConfig { key: vec![], ..config(true, 1) };
     assert!(Dedup::new(keyless, &context).unwrap_err().message.contains("at least one key column"));
+}
+
+/// Rows with an id and a user, numbered, all of one moment.
+fn keyed(rows: &[(Option<&str>, Option<&str>)]) -> Batch {
+    let ids: ArrayRef = Arc::new(rows.iter().map(|row| row.0).collect::<StringArray>());
+    let users: ArrayRef = Arc::new(rows.iter().map(|row| row.1).collect::<DictionaryArray<Int32Type>>());
+    let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows.len() as i64));
+    let times = TimestampMillisecondArray::from_value(7, rows.len()).with_timezone("UTC");
+    let columns = [("id", ids), ("user", users), ("n", numbers), ("at", Arc::new(times) as ArrayRef)];
+    Batch::new(RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap())
+}
+
+#[test]
+fn rows_without_a_key_are_nobodys_duplicates() {
+    let rows = [
+        (Some("a"), Some("u")),
+        (None, Some("u")),
+        (Some("a"), Some("u")),
+        (None, Some("u")),
+        (Some("a"), None),
+        (None, None),
+        (None, None),
+        (Some(""), Some("")),
+        (Some(""), Some("")),
+    ];
+    for (same_event_time, output) in
+        [(true, None), (false, Some(vec!["id".to_owned(), "at".to_owned(), "n".to_owned()]))]
+    {
+        let config = DedupConfig { key: vec!["id".into(), "user".into()], output, ..config(same_event_time, 1_000) };
+        let context = OperatorContext::single("job", "dedup.unique");
+        let mut dedup = OperatorHarness::new(Box::new(Dedup::new(config.clone(), &context).unwrap()));
+        let outputs = dedup.process(keyed(&rows)).unwrap();
+        assert_eq!(passed(&outputs, Port::Main), [0, 1, 3, 4, 5, 6, 7], "an empty text is a value");
+        let counters = context.counters.values();
+        assert_eq!((counters["without_key"], counters["duplicates"]), (5, 2));
+
+        let context = OperatorContext::single("job", "dedup.unique");
+        let config = DedupConfig { null_key: NullKey::DeadLetter, ..config };
+        let mut dedup = OperatorHarness::new(Box::new(Dedup::new(config, &context).unwrap()));
+        let outputs = dedup.process(keyed(&rows)).unwrap();
+        assert_eq!(passed(&outputs, Port::Main), [0, 7]);
+        let dead = outputs.iter().filter(|output| output.0 == Port::DeadLetters);
+        let reasons = |batch: &Batch| {
+            let reasons = batch.columns.column_by_name("reason").unwrap().as_string::<i32>().clone();
+            (0..reasons.len()).map(|row| reasons.value(row).split(',').next().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        let reasons: Vec<String> = dead.flat_map(|output| reasons(&output.1)).collect();
+        let (both, id, user) = ("id and user are null", "id is null", "user is null");
+        assert_eq!(reasons, [id, id, user, both, both]);
+        let counters = context.counters.values();
+        assert_eq!((counters["without_key"], counters["dead_letters"], counters["duplicates"]), (0, 5, 2));
+    }
 }

@@ -81,7 +81,7 @@ impl Recounter {
     /// When the counts cannot be found without the order in which the events came.
     pub fn new(counted: CountedTable) -> Result<Self> {
         for step in &counted.steps {
-            if let RecountStep::Unique { key, same_event_time: false } = step {
+            if let RecountStep::Unique { key, same_event_time: false, .. } = step {
                 return Err(EngineError::definition(format!(
                     "which of several events with the same {} is counted depends on the order in which they came, so that they \
                      cannot be recounted: put the event time into the dedup's key, or say same_event_time = true",

@@ -9,6 +9,7 @@ use arrow::{
 use std::{collections::HashSet, sync::Arc};
 use weir_engine::error::{EngineError, Result};
 use weir_jobs::recalculation::{CountedTable, RecountStep};
+use weir_operators::dedup::NullKey;
 use weir_operators::expression::{EvaluationError, Expression, ExpressionError, evaluate_rows};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -28,7 +29,7 @@ pub(super) struct Compiled {
 enum Step {
     Keep(Box<Expression>),
     Compute(Vec<(String, Expression)>),
-    Unique(Vec<String>),
+    Unique(Vec<String>, NullKey),
 }
 
 /// Text as Utf8, times in milliseconds UTC: the types that a definition knows.
@@ -73,7 +74,7 @@ impl Compiled {
                     schema = Arc::new(Schema::new(items.iter().map(field).collect::<Vec<_>>()));
                     Step::Compute(items)
                 }
-                RecountStep::Unique { key, .. } => Step::Unique(key.clone()),
+                RecountStep::Unique { key, null_key, .. } => Step::Unique(key.clone(), *null_key),
             });
         }
         let filter = |(_, condition): &(String, String)| {
@@ -100,9 +101,10 @@ impl Compiled {
                     filter_record_batch(&batch, mask[0].as_boolean())?
                 }
                 Step::Compute(items) => compute(&batch, items)?,
-                Step::Unique(key) => {
-                    asked += batch.num_rows();
-                    unique(&batch, key, seen)?
+                Step::Unique(key, null_key) => {
+                    let (left, looked_up) = unique(&batch, key, *null_key, seen)?;
+                    asked += looked_up;
+                    left
                 }
             };
         }
@@ -151,13 +153,27 @@ fn compute(batch: &RecordBatch, items: &[(String, Expression)]) -> Result<Record
     logical(&table(fields, columns, rows)?)
 }
 
-/// The rows whose key was not seen before. Of keys a hash is kept, of 128 bits.
-fn unique(batch: &RecordBatch, key: &[String], seen: &mut HashSet<u128>) -> Result<RecordBatch> {
+/// The rows whose key was not seen before, and how many were looked up. Of keys a hash is kept, of 128 bits. A row with a null
+/// in its key is like no other.
+fn unique(
+    batch: &RecordBatch,
+    key: &[String],
+    null_key: NullKey,
+    seen: &mut HashSet<u128>,
+) -> Result<(RecordBatch, usize)> {
     let columns = key.iter().map(|name| Ok(super::column(batch, name)?.clone())).collect::<Result<Vec<_>>>()?;
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let rows = RowConverter::new(fields)?.convert_columns(&columns)?;
-    let new: BooleanArray = rows.iter().map(|row| Some(seen.insert(xxh3_128(row.as_ref())))).collect();
-    Ok(filter_record_batch(batch, &new)?)
+    let mut looked_up = 0;
+    let mut is_new = |(number, row): (usize, arrow::row::Row<'_>)| {
+        if columns.iter().any(|column| column.is_null(number)) {
+            return Some(null_key == NullKey::Pass);
+        }
+        looked_up += 1;
+        Some(seen.insert(xxh3_128(row.as_ref())))
+    };
+    let new: BooleanArray = rows.iter().enumerate().map(&mut is_new).collect();
+    Ok((filter_record_batch(batch, &new)?, looked_up))
 }
 
 fn wrong(expression: &str, error: &ExpressionError) -> EngineError {

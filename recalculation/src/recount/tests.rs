@@ -5,7 +5,7 @@ use crate::recount::Buckets;
 use arrow::array::TimestampMillisecondArray;
 use parquet::arrow::ArrowWriter;
 use std::{fs, sync::Arc};
-use weir_operators::{hour_partition::folder, map::SelectItem, source::files::archive_parts};
+use weir_operators::{dedup::NullKey, hour_partition::folder, map::SelectItem, source::files::archive_parts};
 
 const HOUR: i64 = 457_320;
 
@@ -42,7 +42,11 @@ fn counted(steps: Vec<RecountStep>) -> CountedTable {
 }
 
 fn unique() -> RecountStep {
-    RecountStep::Unique { key: vec!["at".into(), "ad".into(), "user".into()], same_event_time: true }
+    RecountStep::Unique {
+        key: vec!["at".into(), "ad".into(), "user".into()],
+        same_event_time: true,
+        null_key: NullKey::Pass,
+    }
 }
 
 async fn recounted(
@@ -78,6 +82,19 @@ async fn duplicates_filters_and_conditions_are_minded() {
 }
 
 #[tokio::test]
+async fn rows_without_a_key_are_nobodys_duplicates() {
+    let root = tempfile::tempdir().unwrap();
+    let clicks: Vec<Click<'_>> = [None, Some("USA"), None, Some("USA"), None].map(|key| (at(0), "x", "1", key)).into();
+    write(root.path(), HOUR, "a", &clicks);
+    for (null_key, counted_rows) in [(NullKey::Pass, 4), (NullKey::DeadLetter, 1)] {
+        let step = RecountStep::Unique { key: vec!["country".into()], same_event_time: true, null_key };
+        let buckets = Buckets { range: EventTimeRange::ALL, length_ms: HOUR_MS };
+        let (totals, counts) = recounted(root.path(), counted(vec![step]), buckets).await;
+        assert_eq!((counts[0].3, totals.duplicates), (counted_rows, 1), "{counts:?}");
+    }
+}
+
+#[tokio::test]
 async fn columns_are_computed_and_rows_that_fail_are_left_out() {
     let root = tempfile::tempdir().unwrap();
     write(
@@ -97,7 +114,7 @@ async fn columns_are_computed_and_rows_that_fail_are_left_out() {
 
 #[tokio::test]
 async fn what_cannot_be_recounted_is_refused() {
-    let step = RecountStep::Unique { key: vec!["user".into()], same_event_time: false };
+    let step = RecountStep::Unique { key: vec!["user".into()], same_event_time: false, null_key: NullKey::Pass };
     assert!(Recounter::new(counted(vec![step])).unwrap_err().message.contains("depends on the order"));
     let root = tempfile::tempdir().unwrap();
     write(root.path(), HOUR, "a", &[(at(0), "x", "1", None)]);
