@@ -53,7 +53,16 @@ impl fmt::Display for Scenario {
 
 /// A small input: a run over it takes some ten batches a file.
 pub fn small_workload(seed: u64) -> WorkloadConfig {
-    WorkloadConfig { seed, files: 3, lines_per_file: 60, ads: 5, minutes: 9, one_late_in: 12, one_broken_in: 20 }
+    WorkloadConfig {
+        seed,
+        files: 3,
+        lines_per_file: 60,
+        ads: 5,
+        minutes: 9,
+        one_late_in: 12,
+        one_broken_in: 20,
+        ..WorkloadConfig::default()
+    }
 }
 
 /// A job that takes a checkpoint every few batches.
@@ -91,11 +100,14 @@ impl Scenario {
             count_all: dice.random_range(0..2) == 0,
             allowed_lateness_minutes: dice.random_range(0..8),
             with_table: dice.random_range(0..2) == 0,
+            with_max_jump: dice.random_range(0..2) == 0,
             ..JobConfig::default()
         };
         let runs = (0..dice.random_range(1..5)).map(|_| (dice.random_range(1..5), ending(&mut dice))).collect();
         let last_parallelism = dice.random_range(1..9);
-        Scenario { seed, workload: small_workload(seed), job, runs, last_parallelism }
+        let one_wrong_in = if job.with_max_jump { 20 } else { 0 };
+        let workload = WorkloadConfig { one_wrong_in, ..small_workload(seed) };
+        Scenario { seed, workload, job, runs, last_parallelism }
     }
 
     /// Runs it and checks what is committed at the end. Returns how many crashes really happened.

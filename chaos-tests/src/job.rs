@@ -2,7 +2,7 @@
 
 use crate::{
     check,
-    oracle::{self, Expected, Rules},
+    oracle::{self, Doubts, Expected, Rules},
     results, table,
     workload::{Click, InputFormat},
 };
@@ -47,6 +47,8 @@ pub struct JobConfig {
     pub allowed_lateness_minutes: i64,
     /// Whether the counts are kept in a table, too; in the `store`, where there is one.
     pub with_table: bool,
+    /// Whether clicks far ahead of their file are dead letters.
+    pub with_max_jump: bool,
     /// URL of a store that is filled too, with running counts.
     pub store: Option<String>,
 }
@@ -65,6 +67,7 @@ impl Default for JobConfig {
             without_dedup: false,
             allowed_lateness_minutes: 2,
             with_table: false,
+            with_max_jump: false,
             store: None,
         }
     }
@@ -122,7 +125,7 @@ impl JobConfig {
             format: self.format,
             max_line_bytes: MAX_LINE_BYTES,
             delay_ms: DELAY_SECONDS * 1_000,
-            max_jump_ms: 86_400_000,
+            doubts: self.with_max_jump.then_some(Doubts { largest_jump_ms: 3_600_000, voices: 20, span_ms: 10_000 }),
             allowed_lateness_ms: self.allowed_lateness_minutes * 60_000,
             fails_in_map: |click| matches!(user_number(click), None | Some(7)),
             fails_in_filters: |click| click.country.as_deref() == Some("USA") && user_number(click) == Some(9),
@@ -141,6 +144,10 @@ impl JobConfig {
             false => ("unique", DEDUP.to_owned()),
         };
         let idle = self.idle_after_ms.map_or(String::new(), |after| format!(", idle_after = \"{after}ms\""));
+        let jump = match self.with_max_jump {
+            true => ", max_jump = \"1h\", jump_after = { rows = 20, span = \"10s\" }",
+            false => "",
+        };
         let schema = match self.format {
             InputFormat::ClickLog => String::new(),
             _ => "schema = { ad_id = \"string\", click_timestamp = \"timestamp\", user_id = \"string\", ip = \"string\", \
@@ -187,7 +194,7 @@ path = {input}
 format = "{format}"
 follow = {follow}
 event_time = "click_timestamp"
-watermark = {{ delay = "{DELAY_SECONDS}s"{idle} }}
+watermark = {{ delay = "{DELAY_SECONDS}s"{idle}{jump} }}
 {schema}
 {line_bytes}
 

@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
 };
 
+const TWO_HOURS_MS: i64 = 7_200_000;
 /// 2022-03-04 00:00:00 UTC.
 const START_MS: i64 = 1_646_352_000_000;
 
@@ -64,6 +65,8 @@ pub struct WorkloadConfig {
     pub one_late_in: usize,
     /// Out of so many lines one is broken; 0: none.
     pub one_broken_in: usize,
+    /// Out of so many lines one, with some that follow it, has a wrong clock; 0: none.
+    pub one_wrong_in: usize,
 }
 
 impl Default for WorkloadConfig {
@@ -76,6 +79,7 @@ impl Default for WorkloadConfig {
             minutes: 14,
             one_late_in: 25,
             one_broken_in: 40,
+            one_wrong_in: 0,
         }
     }
 }
@@ -166,11 +170,20 @@ fn file_lines(config: &WorkloadConfig, file: usize, dice: &mut StdRng, all: &mut
     let span = config.minutes * 60_000;
     let mut lines = Vec::new();
     let mut earlier: Vec<Click> = Vec::new();
+    // How many more lines have a wrong clock, and by how much.
+    let (mut wrong, mut wrong_by) = (0, 0);
     for place in 0..config.lines_per_file {
         if config.one_broken_in > 0 && dice.random_range(0..config.one_broken_in) == 0 {
             lines.push(Line::Broken(broken_line(dice)));
         }
+        if wrong == 0 && config.one_wrong_in > 0 && dice.random_range(0..config.one_wrong_in) == 0 {
+            wrong = [1, 3, 10, 30][dice.random_range(0..4)];
+            wrong_by = [TWO_HOURS_MS, 128 * 365 * 12 * TWO_HOURS_MS, -START_MS][dice.random_range(0..3)];
+        }
         let now = START_MS + span * place as i64 / config.lines_per_file as i64;
+        // Between the wrong ones there is a right one now and then.
+        let now = if wrong > 0 && dice.random_range(0..8) > 0 { now + wrong_by } else { now };
+        wrong = wrong.max(1) - 1;
         let known = if dice.random_range(0..3) == 0 { &*all } else { &earlier };
         let click = if !known.is_empty() && dice.random_range(0..8) == 0 {
             known[dice.random_range(0..known.len())].clone()

@@ -59,6 +59,23 @@ async fn corrections_have_revisions_without_gaps() {
     assert!(results.count_rows > results.counts.len() + 10);
 }
 
+/// Clicks with wrong clocks, at the beginning, in the middle and at the end of files: alone, some in a row, and so many that
+/// their file goes on there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clicks_with_wrong_clocks_are_dead_letters_in_every_format() {
+    let config = WorkloadConfig { seed: 5, files: 6, one_wrong_in: 30, one_broken_in: 0, ..WorkloadConfig::default() };
+    let workload = Workload::generate(&config);
+    let mut first: Option<Results> = None;
+    for (turn, format) in InputFormat::ALL.into_iter().cycle().take(6).enumerate() {
+        let (parallelism, batch_rows) = [(1, 7), (4, 1), (2, 300)][turn % 3];
+        let config = JobConfig { format, parallelism, batch_rows, with_max_jump: true, ..JobConfig::default() };
+        let results = run(&workload, &config).await;
+        assert!(results.dead_letters.len() > 50, "{}", results.dead_letters.len());
+        let of = first.get_or_insert_with(|| results.clone());
+        assert_eq!((&of.counts, &of.late, &of.raw), (&results.counts, &results.late, &results.raw), "{format:?}");
+    }
+}
+
 #[test]
 fn an_empty_folder_of_empty_files_ends_at_once() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -86,8 +103,11 @@ proptest! {
         minutes in 1i64..90,
         one_late_in in 2usize..40,
         one_broken_in in 0usize..20,
+        one_wrong_in in 0usize..30,
+        with_max_jump in any::<bool>(),
     ) {
-        let workload = WorkloadConfig { seed, files, lines_per_file, ads, minutes, one_late_in, one_broken_in };
+        let workload =
+            WorkloadConfig { seed, files, lines_per_file, ads, minutes, one_late_in, one_broken_in, one_wrong_in };
         let config = JobConfig {
             format,
             parallelism,
@@ -100,6 +120,7 @@ proptest! {
             without_dedup: false,
             allowed_lateness_minutes,
             with_table: seed.is_multiple_of(3),
+            with_max_jump,
             store: None,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -7,7 +7,7 @@ mod parse;
 mod split_time;
 
 pub use parse::{Parsed, parse_lines, parse_parquet};
-pub use split_time::SplitTime;
+pub use split_time::{Doubts, SplitTime};
 
 use crate::workload::{Click, InputFormat, timestamp_text};
 use anyhow::Result;
@@ -25,8 +25,8 @@ pub struct Rules {
     pub max_line_bytes: usize,
     /// How far a split's watermark stays behind.
     pub delay_ms: i64,
-    /// A jump ahead of more than this must be confirmed by three rows.
-    pub max_jump_ms: i64,
+    /// When a click's clock is doubted; none: never.
+    pub doubts: Option<Doubts>,
     /// How long a minute is corrected after its end.
     pub allowed_lateness_ms: i64,
     /// Of clicks with an ad and a country, those that an expression of the map fails on.
@@ -64,11 +64,11 @@ pub struct Expected {
     pub late: Vec<Click>,
     /// Those that were not, with all that are repeated, sorted.
     pub on_time: Vec<Click>,
-    /// File name and offset of every record that cannot be read, sorted.
+    /// File name and offset of every record that cannot be read or believed, sorted.
     pub dead_letters: Vec<(String, i64)>,
     /// Clicks that an expression failed on, sorted.
     pub refused: Vec<RefusedClick>,
-    /// Every click that was read, sorted.
+    /// Every click that was read and believed, sorted.
     pub valid: Vec<Click>,
     /// Clicks dropped because they are repeated.
     pub duplicates: u64,
@@ -111,17 +111,20 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
 
 /// One file from its first line to its last: what is late follows from the lines before it in the same file.
 fn recount_split(name: &str, parsed: Vec<Parsed>, rules: &Rules, expected: &mut Expected, on_time: &mut Vec<Click>) {
-    let mut time = SplitTime::default();
+    let mut time = SplitTime::of(&parsed, rules.doubts, rules.delay_ms);
     for record in parsed {
-        let click = match record {
+        let (click, offset) = match record {
             Parsed::DeadLetter { offset } => {
                 expected.dead_letters.push((name.to_owned(), offset));
                 continue;
             }
-            Parsed::Click(click) => click,
+            Parsed::Click { click, offset } => (click, offset),
         };
         let watermark = time.watermark(rules.delay_ms);
-        time.see(click.click_timestamp, rules.max_jump_ms);
+        if !time.hears(click.click_timestamp) {
+            expected.dead_letters.push((name.to_owned(), offset));
+            continue;
+        }
         expected.valid.push(click.clone());
         if click.ad_id.is_empty() || click.country.is_none() {
             expected.refused_by_where += 1;

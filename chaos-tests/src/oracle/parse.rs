@@ -13,7 +13,12 @@ use std::{fs::File, path::Path};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Parsed {
     /// One that can be read.
-    Click(Click),
+    Click {
+        /// What it says.
+        click: Click,
+        /// Where it begins, in bytes or rows.
+        offset: i64,
+    },
     /// One that cannot.
     DeadLetter {
         /// Where it begins, in bytes or rows.
@@ -39,7 +44,7 @@ pub fn parse_lines(content: &[u8], format: InputFormat, max_line_bytes: usize) -
             _ => None,
         };
         parsed.push(match click.filter(|click| (0..TOO_LATE_MS).contains(&click.click_timestamp)) {
-            Some(click) => Parsed::Click(click),
+            Some(click) => Parsed::Click { click, offset },
             None => Parsed::DeadLetter { offset },
         });
         offset += line.len() as i64;
@@ -147,14 +152,17 @@ pub fn parse_parquet(path: &Path) -> Result<Vec<Parsed>> {
             let right = times.is_valid(row) && (0..TOO_LATE_MS).contains(&times.value(row));
             parsed.push(match right {
                 false => Parsed::DeadLetter { offset },
-                true => Parsed::Click(Click {
-                    ad_id: text("ad_id", row)?.unwrap_or_default(),
-                    click_timestamp: times.value(row),
-                    user_id: text("user_id", row)?.unwrap_or_default(),
-                    ip: text("ip", row)?.unwrap_or_default(),
-                    country: text("country", row)?,
-                    event_id: text("event_id", row)?,
-                }),
+                true => {
+                    let click = Click {
+                        ad_id: text("ad_id", row)?.unwrap_or_default(),
+                        click_timestamp: times.value(row),
+                        user_id: text("user_id", row)?.unwrap_or_default(),
+                        ip: text("ip", row)?.unwrap_or_default(),
+                        country: text("country", row)?,
+                        event_id: text("event_id", row)?,
+                    };
+                    Parsed::Click { click, offset }
+                }
             });
         }
     }

@@ -1,43 +1,112 @@
-//! How far the event time of one file has come: the largest believable event time so far.
+//! What a bill needs to know of one file's clicks: how far the file's time has come, and whose clock was wrong.
 //!
-//! An event time that lies more than the largest jump ahead, or the first of all, is believed when three rows in a row are
-//! ahead like this: then the smallest of the three counts, and the others as far as each is no jump from the one before.
+//! Time is told by clicks; it is that of the newest one that was believed. Where clocks are doubted at all, a click is not
+//! believed that claims to be further ahead of the file than the largest jump, and no number of such clicks makes it so,
+//! until these speak for one another: as many as agreed on, over as much time as agreed on, while no believed click has
+//! brought the time forward. Each that agrees with the others is one voice for them, each that does not one against; when
+//! the voices are gone, the next to be doubted speaks for itself. The click that settles it is the first to be believed.
+//!
+//! The very first clicks have nothing before them, so that they are asked together: the time of which of them makes the
+//! most of them credible?
 
-/// Event time of one split.
-#[derive(Clone, Debug, Default)]
+use super::Parsed;
+
+/// When clocks are doubted. Times in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Doubts {
+    /// The largest jump that is believed.
+    pub largest_jump_ms: i64,
+    /// How many voices it takes. So many records are asked at the beginning.
+    pub voices: usize,
+    /// The time that they must cover.
+    pub span_ms: i64,
+}
+
+/// Event time of one file.
+#[derive(Clone, Debug)]
 pub struct SplitTime {
-    believed: Option<i64>,
-    doubtful: Vec<i64>,
+    doubts: Option<Doubts>,
+    newest: Option<i64>,
+    claim: Option<Claim>,
+}
+
+/// Clicks that were not believed and speak for one another.
+#[derive(Clone, Copy, Debug)]
+struct Claim {
+    from: i64,
+    to: i64,
+    voices: usize,
 }
 
 impl SplitTime {
-    /// The watermark now; none: nothing can be late.
-    pub fn watermark(&self, delay_ms: i64) -> Option<i64> {
-        self.believed.map(|believed| believed - delay_ms)
+    /// Of a file with these records.
+    pub fn of(records: &[Parsed], doubts: Option<Doubts>, delay_ms: i64) -> Self {
+        let newest = doubts.and_then(|doubts| beginning(records, doubts, delay_ms));
+        SplitTime { doubts, newest, claim: None }
     }
 
-    /// The next row.
-    pub fn see(&mut self, event_time: i64, max_jump_ms: i64) {
-        if let Some(believed) = self.believed
-            && event_time - believed <= max_jump_ms
-        {
-            self.believed = Some(believed.max(event_time));
-            self.doubtful = Vec::new();
-            return;
-        }
-        self.doubtful.push(event_time);
-        if let [first, second, third] = self.doubtful[..] {
-            let mut three = [first, second, third];
-            three.sort_unstable();
-            let mut newest = three[0];
-            for next in &three[1..] {
-                if next - newest > max_jump_ms {
-                    break;
-                }
-                newest = *next;
-            }
-            self.believed = Some(newest);
-            self.doubtful = Vec::new();
-        }
+    /// The watermark now; none: nothing can be late.
+    pub fn watermark(&self, delay_ms: i64) -> Option<i64> {
+        self.newest.map(|newest| newest - delay_ms)
     }
+
+    /// The next click. False when it is not believed.
+    pub fn hears(&mut self, event_time: i64) -> bool {
+        let (Some(newest), Some(doubts)) = (self.newest, self.doubts) else {
+            self.newest = Some(self.newest.map_or(event_time, |newest| newest.max(event_time)));
+            return true;
+        };
+        if event_time - newest <= doubts.largest_jump_ms {
+            if event_time > newest {
+                self.newest = Some(event_time);
+                self.claim = None;
+            }
+            return true;
+        }
+        let mut claim = self.claim.unwrap_or(Claim { from: event_time, to: event_time, voices: 0 });
+        let gap = (claim.from - event_time).max(event_time - claim.to);
+        if gap <= doubts.largest_jump_ms {
+            let (from, to) = (claim.from.min(event_time), claim.to.max(event_time));
+            claim = Claim { from, to, voices: claim.voices + 1 };
+        } else {
+            claim.voices -= 1;
+            if claim.voices == 0 {
+                claim = Claim { from: event_time, to: event_time, voices: 1 };
+            }
+        }
+        let settled = claim.voices >= doubts.voices && claim.to - claim.from >= doubts.span_ms;
+        if settled {
+            self.newest = Some(claim.to);
+            self.claim = None;
+        } else {
+            self.claim = Some(claim);
+        }
+        settled
+    }
+}
+
+/// Asks the first records, from the first click on.
+fn beginning(records: &[Parsed], doubts: Doubts, delay_ms: i64) -> Option<i64> {
+    let time = |record: &Parsed| match record {
+        Parsed::Click { click, .. } => Some(click.click_timestamp),
+        Parsed::DeadLetter { .. } => None,
+    };
+    let asked = records.iter().skip_while(|record| time(record).is_none()).take(doubts.voices);
+    let first: Vec<i64> = asked.filter_map(time).collect();
+    let credible = |start: i64| {
+        let mut newest = start;
+        let mut credible = 0;
+        for time in &first {
+            let (ahead, behind) = (time - newest, newest - time);
+            if ahead <= doubts.largest_jump_ms && behind <= doubts.largest_jump_ms.max(delay_ms) {
+                credible += 1;
+                newest = newest.max(*time);
+            }
+        }
+        credible
+    };
+    let mut candidates = first.clone();
+    candidates.sort_unstable();
+    // Of equals the last one wins, which is to be the oldest.
+    candidates.into_iter().rev().max_by_key(|start| credible(*start))
 }

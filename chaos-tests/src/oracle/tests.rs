@@ -6,7 +6,7 @@ fn rules() -> Rules {
         format: InputFormat::ClickLog,
         max_line_bytes: 1_000,
         delay_ms: 10_000,
-        max_jump_ms: 86_400_000,
+        doubts: None,
         allowed_lateness_ms: 60_000,
         fails_in_map: |click| click.ip == "map",
         fails_in_filters: |click| click.ip.ends_with("7"),
@@ -94,13 +94,27 @@ fn formats_agree() {
     assert_eq!(recounted[0], recounted[2]);
 }
 
+fn judged(doubts: Option<Doubts>, times: &[i64]) -> (Vec<i64>, Option<i64>) {
+    let click = |time: &i64| Click {
+        ad_id: String::new(),
+        click_timestamp: *time,
+        user_id: String::new(),
+        ip: String::new(),
+        country: None,
+        event_id: None,
+    };
+    let records: Vec<Parsed> = times.iter().map(|time| Parsed::Click { click: click(time), offset: 0 }).collect();
+    let mut time = SplitTime::of(&records, doubts, 1);
+    let believed = times.iter().copied().filter(|event_time| time.hears(*event_time)).collect();
+    (believed, time.watermark(1))
+}
+
 #[test]
-fn an_absurd_date_is_no_time_until_three_agree() {
-    let mut time = SplitTime::default();
-    let mut watermarks = Vec::new();
-    for event_time in [5, 9, 7, 1_000, 8, 1_000, 1_001, 1_500] {
-        time.see(event_time, 100);
-        watermarks.push(time.watermark(1));
-    }
-    assert_eq!(watermarks, [None, None, Some(8), Some(8), Some(8), Some(8), Some(8), Some(1_000)]);
+fn wrong_clocks_are_not_believed_until_many_say_the_same() {
+    let doubts = Some(Doubts { largest_jump_ms: 100, voices: 4, span_ms: 3 });
+    assert_eq!(judged(None, &[5, 9, 1_000, 8]).1, Some(999), "where none is doubted");
+    assert_eq!(judged(doubts, &[1_000, 5, 9, 1_000, 8, 1_001]), (vec![5, 9, 8], Some(8)));
+    let times = [5, 6, 7, 8, 1_000, 1_000, 1_000, 1_000, 1_000, 1_003, 1_004];
+    assert_eq!(judged(doubts, &times), (vec![5, 6, 7, 8, 1_003, 1_004], Some(1_003)));
+    assert_eq!(judged(doubts, &[5, 6, 7, 8, 1_000, 1_001, 9, 1_002, 1_003]).1, Some(8), "time went on meanwhile");
 }

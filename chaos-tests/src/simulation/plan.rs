@@ -96,6 +96,7 @@ impl Plan {
                 minutes: 9,
                 one_late_in: 10,
                 one_broken_in: 20,
+                ..WorkloadConfig::default()
             },
             job: JobConfig { batch_rows: 6, checkpoint_interval_ms: 150, ..JobConfig::default() },
             slots: vec![1, 1],
