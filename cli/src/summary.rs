@@ -34,10 +34,14 @@ pub struct Summary {
     pub unread_dead_letters: BTreeMap<String, u64>,
     /// Records whose key was seen before.
     pub duplicates: u64,
+    /// Records that a dedup let pass because their key had a null; they are in one of the classes, too.
+    pub without_key: u64,
     /// Records that came after their windows had been put away.
     pub late: u64,
     /// Records that a `where` or all filters turned down.
     pub filtered_out: u64,
+    /// What may be wrong with the input or the definition, in words.
+    pub hints: Vec<String>,
     /// What each aggregate has counted.
     pub aggregates: Vec<AggregateSummary>,
     /// Where results are.
@@ -147,6 +151,8 @@ impl Summary {
             dead_letters: dead_letters(graph, manifest),
             unread_dead_letters: unread_dead_letters(graph, manifest),
             duplicates: sum("duplicates"),
+            without_key: sum("without_key"),
+            hints: hints(graph, manifest),
             late: sum("late"),
             filtered_out: sum("filtered_out"),
             aggregates: aggregates(graph, manifest),
@@ -165,6 +171,9 @@ impl Summary {
         for (output, rows) in &self.unread_dead_letters {
             let rows = text::count_of(*rows, "dead letter");
             out.push_str(&format!("\n{rows} kept nowhere: nothing reads `{output}`\n"));
+        }
+        for hint in &self.hints {
+            out.push_str(&format!("\n{hint}\n"));
         }
         if let Some(results) = &self.last_results {
             out.push_str(&format!("\n{}\n{}\n", results.title(), results.as_text()));
@@ -210,6 +219,9 @@ impl Summary {
             ("dead letters", self.dead_letters),
         ] {
             rows.push((name.into(), text::number(value)));
+        }
+        if self.without_key > 0 {
+            rows.push(("without key".into(), text::number(self.without_key)));
         }
         for aggregate in &self.aggregates {
             let of = if several { format!(" of {}", aggregate.name) } else { String::new() };
@@ -276,6 +288,36 @@ fn unread_dead_letters(graph: &JobGraph, manifest: &Manifest) -> BTreeMap<String
         }
     }
     unread
+}
+
+/// What the numbers say of mistakes that stop nothing.
+fn hints(graph: &JobGraph, manifest: &Manifest) -> Vec<String> {
+    let mut hints = Vec::new();
+    for node in graph.nodes.iter().filter(|node| node.kind == "dedup") {
+        let counters = manifest.counters(&node.id);
+        let of = |name: &str| counters.get(name).copied().unwrap_or(0);
+        if of("without_key") > 0 && of("without_key") == of("rows_in") {
+            let name = node.id.strip_prefix("dedup.").unwrap_or(&node.id);
+            let rows = text::count_of(of("rows_in"), "event");
+            hints.push(format!("warning: `{name}` told no duplicate: of all {rows} the key has a null"));
+        }
+    }
+    let believes_all = |config: &serde_json::Value| {
+        !config["event_time"].is_null()
+            && config["watermark"]["max_jump_ms"].is_null()
+            && config["by_partition"] != true
+    };
+    let is_unguarded = graph.nodes.iter().any(|node| node.role == NodeRole::Source && believes_all(&node.config));
+    let (events, late) = (sum_of(manifest, "events_in"), sum_of(manifest, "late"));
+    if is_unguarded && late >= 10 && late >= events / 10 {
+        hints.push(format!(
+            "warning: {} of {} are late. A single event with a date far ahead does that; with `watermark.max_jump` it is a dead \
+             letter instead",
+            text::number(late),
+            text::count_of(events, "event")
+        ));
+    }
+    hints
 }
 
 fn this_run(observers: &Observers, events: u64, elapsed: Duration) -> ThisRun {

@@ -64,6 +64,49 @@ fn clicks_that_an_expression_fails_on_are_counted_and_kept_where_the_definition_
     assert!(printed.contains("kept nowhere: nothing reads `clicks_per_minute.dead_letters`"), "{printed}");
 }
 
+/// The sample's lines bear no event id: each is a click of its own, and who asked for duplicates by id is told so.
+#[test]
+fn clicks_without_the_key_of_a_dedup_are_counted_and_told() {
+    let place = Workplace::new();
+    let by_id = ["dedup.unique.key=[\"event_id\"]", "dedup.unique.same_event_time=true"];
+    let passed = place.json(&borrowed(&ad_click("jobs/data/clicks", "passed", "passed-data", &by_id)));
+    assert_balanced(&passed);
+    let number = |summary: &Value, key: &str| summary[key].as_u64().unwrap();
+    assert_eq!(number(&passed, "duplicates"), 0);
+    assert_eq!(passed["without_key"], passed["operators"]["dedup.unique"]["rows_in"]);
+    assert!(number(&passed, "without_key") > 4_000, "{passed}");
+    let printed = place.done(&borrowed(&ad_click("jobs/data/clicks", "passed", "passed-data", &by_id)));
+    assert!(printed.contains("`unique` told no duplicate") && printed.contains("without key"), "{printed}");
+
+    let refuse = [by_id[0], by_id[1], "dedup.unique.null_key=dead_letter"];
+    let refused = place.json(&borrowed(&ad_click("jobs/data/clicks", "refused", "refused-data", &refuse)));
+    assert_balanced(&refused);
+    assert_eq!(refused["unread_dead_letters"]["unique.dead_letters"], passed["without_key"]);
+}
+
+/// Without `max_jump` one date makes most clicks late: then that is said.
+#[test]
+fn many_late_clicks_are_told_with_what_may_have_done_it() {
+    let place = Workplace::new();
+    let line = |hour: u32, minute: u32| {
+        format!("[AdClickEvent] ad1, 2022-03-04 {hour:02}:{minute:02}:00, u{minute}, i, USA\n")
+    };
+    let lines: String = (0..5).chain([200]).chain(5..60).map(|at| line(at / 60, at % 60)).collect();
+    fs::create_dir(place.path("clicks")).unwrap();
+    fs::write(place.path("clicks/a.log"), lines).unwrap();
+    let guarded = place.json(&borrowed(&ad_click("clicks", "guarded", "guarded-data", &[])));
+    assert_eq!((&guarded["late"], &guarded["dead_letters"]), (&0.into(), &1.into()), "{guarded}");
+    assert!(guarded["hints"].as_array().unwrap().is_empty(), "{guarded}");
+    let text = fs::read_to_string(place.path("jobs/ad_click.toml")).unwrap();
+    fs::write(place.path("believing.toml"), text.replace(", max_jump = \"1h\"", "")).unwrap();
+    let mut arguments = ad_click("clicks", "believed", "believed-data", &[]);
+    arguments[1] = "believing.toml".into();
+    let believed = place.json(&borrowed(&arguments));
+    assert!(believed["late"].as_u64() > Some(40), "{believed}");
+    let hint = believed["hints"][0].as_str().unwrap();
+    assert!(hint.contains("are late") && hint.contains("watermark.max_jump"), "{hint}");
+}
+
 #[test]
 fn record_ids_are_uuids_to_every_reader() {
     let place = Workplace::new();
