@@ -510,3 +510,24 @@ fn reinterpret(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
 fn flip(bits: i64) -> i64 {
     bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounded_sums_of_older_checkpoints_are_read() {
+        for (function, expected) in [(Function::Sum, 3.5), (Function::Avg, 3.5 / 4.0)] {
+            let call = AggregateCall { function, argument: Some("x".into()), output: "of_x".into() };
+            let mut sums = Accumulator::of_states(&call, &[&DataType::Float64, &DataType::Int64]).unwrap();
+            sums.resize(1);
+            let stored: [ArrayRef; 2] =
+                [Arc::new(Float64Array::from(vec![1.5, 2.0])), Arc::new(Int64Array::from(vec![3, 1]))];
+            sums.merge(&[0, 0], Rows::All(2), &stored).unwrap();
+            let output = sums.output(Rows::All(1)).unwrap();
+            assert_eq!(output.as_primitive::<Float64Type>().value(0), expected);
+            let types: Vec<DataType> = sums.state_fields().iter().map(|field| field.data_type().clone()).collect();
+            assert_eq!(types, [FLOAT_SUM_TYPE, DataType::Int64], "and are written as exact ones");
+        }
+    }
+}
