@@ -33,6 +33,7 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
     match &files.format {
         Format::ClickLog => Some(from_declared(&click_log::columns())),
         Format::Csv { schema, .. } | Format::Json { schema } => {
+            check_paths(files, schema, path, mistakes);
             if schema.columns.is_empty() {
                 let mistake = Mistake::new(path.key("schema"), "no column is declared");
                 mistakes.push(mistake.expected("such as { ad_id = \"string\", click_timestamp = \"timestamp\" }"));
@@ -40,7 +41,10 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
             }
             Some(from_declared(schema))
         }
-        Format::Parquet { schema: Some(schema) } => Some(from_declared(schema)),
+        Format::Parquet { schema: Some(schema) } => {
+            check_paths(files, schema, path, mistakes);
+            Some(from_declared(schema))
+        }
         Format::Parquet { schema: None } => match schema_of_files(files) {
             Ok(schema) => Some(ColumnSchema::from(&schema)),
             Err(message) => {
@@ -73,6 +77,18 @@ fn check_archive(source: &Source, files: &FilesSource, path: &KeyPath, mistakes:
     }
     if !source.delay.is_zero() || source.idle_after.is_some() || source.max_jump.is_some() {
         refuse("time follows the folders, whatever the rows say", "no `delay`, `idle_after` or `max_jump` beside it");
+    }
+}
+
+/// Only JSON has values below others.
+fn check_paths(files: &FilesSource, schema: &DeclaredSchema, path: &KeyPath, mistakes: &mut Vec<Mistake>) {
+    if matches!(files.format, Format::Json { .. }) {
+        return;
+    }
+    for column in schema.columns.iter().filter(|column| column.path.is_some()) {
+        let place = path.key("schema").key(&column.name).key("path");
+        let message = "only the values of JSON objects have paths";
+        mistakes.push(Mistake::on_key(place, message).expected("the column's own name, and a `map` to rename it"));
     }
 }
 

@@ -5,6 +5,7 @@
 //! rows gives (of floats but for the last bits).
 
 use super::config::{AggregateCall, Function};
+use super::decimals::{DecimalExtremes, DecimalSums};
 use super::sketch::Sketch;
 use crate::table::Rows;
 use arrow::{
@@ -14,10 +15,13 @@ use arrow::{
     },
     buffer::{NullBuffer, ScalarBuffer},
     compute::cast,
-    datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, UInt64Type},
+    datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, TimeUnit, UInt64Type},
 };
 use std::sync::Arc;
-use weir_engine::{EngineError, Result, hash::KeyHasher};
+use weir_engine::{
+    EngineError, Result,
+    hash::{KeyHasher, can_be_hashed},
+};
 
 /// States of one aggregate by group number.
 #[derive(Debug, Clone)]
@@ -40,6 +44,9 @@ enum Kind {
         ranks: Vec<i64>,
         seen: Vec<bool>,
     },
+    SumDecimals(DecimalSums),
+    AverageDecimals(DecimalSums),
+    ExtremeDecimals(DecimalExtremes),
     Distinct(Vec<Sketch>),
 }
 
@@ -64,13 +71,21 @@ impl Accumulator {
         };
         let kind = match (call.function, argument) {
             (Function::Count, _) => Kind::Count(Vec::new()),
+            (Function::ApproxDistinct, Some(t)) if !can_be_hashed(t) => {
+                return refuse(t, "it is for values that are equal or not");
+            }
             (Function::ApproxDistinct, _) => Kind::Distinct(Vec::new()),
             (Function::Sum, Some(t)) if t.is_integer() => Kind::SumIntegers(Vec::new(), Vec::new()),
             (Function::Sum, Some(t)) if t.is_floating() => Kind::SumFloats(Vec::new(), Vec::new()),
             (Function::Avg, Some(t)) if t.is_integer() => Kind::AverageIntegers(Vec::new(), Vec::new()),
             (Function::Avg, Some(t)) if t.is_floating() => Kind::AverageFloats(Vec::new(), Vec::new()),
+            (Function::Sum, Some(DataType::Decimal128(_, scale))) => Kind::SumDecimals(DecimalSums::new(*scale)),
+            (Function::Avg, Some(DataType::Decimal128(_, scale))) => Kind::AverageDecimals(DecimalSums::new(*scale)),
             (Function::Sum | Function::Avg, Some(t)) => {
                 return refuse(t, "cast it to BIGINT or DOUBLE in a map before");
+            }
+            (Function::Min | Function::Max, Some(t @ DataType::Decimal128(..))) => {
+                Kind::ExtremeDecimals(DecimalExtremes::new(call.function == Function::Max, t.clone()))
             }
             (Function::Min | Function::Max, Some(t)) if is_ranked(t) => {
                 let largest = call.function == Function::Max;
@@ -90,6 +105,9 @@ impl Accumulator {
     /// When they are no states of that function.
     pub(super) fn of_states(call: &AggregateCall, states: &[&DataType]) -> Result<Self> {
         let argument = match (call.function, states) {
+            (Function::Sum | Function::Avg, states) if DecimalSums::argument_of(states).is_some() => {
+                DecimalSums::argument_of(states).unwrap_or(SUM_TYPE)
+            }
             (Function::Sum | Function::Avg, [sum, ..]) if **sum == SUM_TYPE => DataType::Int64,
             (_, [first, ..]) => (*first).clone(),
             (_, []) => return Err(EngineError::corrupt(format!("'{}' has no state column", call.output))),
@@ -107,12 +125,18 @@ impl Accumulator {
     /// The columns of its states.
     pub(super) fn state_fields(&self) -> Vec<Field> {
         let (name, count) = (self.name.clone(), format!("{}.count", self.name));
-        let sum_and_count = |sum| vec![Field::new(name.clone(), sum, true), Field::new(count, DataType::Int64, true)];
+        let sum_and_count =
+            |sum| vec![Field::new(name.clone(), sum, true), Field::new(count.clone(), DataType::Int64, true)];
         match &self.kind {
             Kind::Count(_) => vec![Field::new(name, DataType::Int64, true)],
             Kind::SumIntegers(..) | Kind::AverageIntegers(..) => sum_and_count(SUM_TYPE),
             Kind::SumFloats(..) | Kind::AverageFloats(..) => sum_and_count(DataType::Float64),
             Kind::Extreme { data_type, .. } => vec![Field::new(name, data_type.clone(), true)],
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => {
+                let [sum, number] = sums.state_types();
+                vec![Field::new(name, sum, true), Field::new(count, number, true)]
+            }
+            Kind::ExtremeDecimals(extremes) => vec![Field::new(name, extremes.data_type().clone(), true)],
             Kind::Distinct(_) => vec![Field::new(name, DataType::Binary, true)],
         }
     }
@@ -128,6 +152,9 @@ impl Accumulator {
             Kind::Count(_) | Kind::SumIntegers(..) | Kind::Distinct(_) => DataType::Int64,
             Kind::SumFloats(..) | Kind::AverageIntegers(..) | Kind::AverageFloats(..) => DataType::Float64,
             Kind::Extreme { data_type, .. } => data_type.clone(),
+            Kind::SumDecimals(sums) => sums.sum_type(),
+            Kind::AverageDecimals(_) => DataType::Float64,
+            Kind::ExtremeDecimals(extremes) => extremes.data_type().clone(),
         }
     }
 
@@ -147,6 +174,8 @@ impl Accumulator {
                 ranks.resize(groups, 0);
                 seen.resize(groups, false);
             }
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.resize(groups),
+            Kind::ExtremeDecimals(extremes) => extremes.resize(groups),
             Kind::Distinct(sketches) => sketches.resize(groups, Sketch::default()),
         }
     }
@@ -162,6 +191,8 @@ impl Accumulator {
                 (sums[group], counts[group]) = (0.0, 0)
             }
             Kind::Extreme { seen, .. } => seen[group] = false,
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.clear_group(group),
+            Kind::ExtremeDecimals(extremes) => extremes.clear_group(group),
             Kind::Distinct(sketches) => sketches[group] = Sketch::default(),
         }
     }
@@ -191,6 +222,8 @@ impl Accumulator {
                 let values = to_ranks(argument)?;
                 present().for_each(|(group, row)| keep_extreme(*largest, ranks, seen, group, values[row]));
             }
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.update(present(), argument)?,
+            Kind::ExtremeDecimals(extremes) => extremes.update(present(), argument)?,
             Kind::Distinct(sketches) => {
                 let column = arrow::record_batch::RecordBatch::try_from_iter([("argument", Arc::clone(argument))])?;
                 let hashes = KeyHasher::new(vec!["argument".into()]).hash(&column);
@@ -241,6 +274,8 @@ impl Accumulator {
                 let values = to_ranks(first)?;
                 present().for_each(|(group, row)| keep_extreme(*largest, ranks, seen, group, values[row]));
             }
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.merge(present(), states)?,
+            Kind::ExtremeDecimals(extremes) => extremes.update(present(), first)?,
             Kind::Distinct(sketches) => {
                 let values: &BinaryArray = first.as_binary_opt().ok_or_else(wrong)?;
                 for (group, row) in present() {
@@ -275,6 +310,9 @@ impl Accumulator {
                     keep_extreme(*largest, ranks, seen, to, others[from]);
                 }
             }
+            (Kind::SumDecimals(sums), Kind::SumDecimals(others))
+            | (Kind::AverageDecimals(sums), Kind::AverageDecimals(others)) => sums.merge_groups(others, pairs()),
+            (Kind::ExtremeDecimals(extremes), Kind::ExtremeDecimals(others)) => extremes.merge_groups(others, pairs()),
             (Kind::Distinct(sketches), Kind::Distinct(others)) => {
                 pairs().for_each(|(to, from)| sketches[to].merge(&others[from]));
             }
@@ -301,6 +339,8 @@ impl Accumulator {
                     keep_extreme(*largest, ranks, seen, to, rank);
                 }
             }
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.move_group(from, to),
+            Kind::ExtremeDecimals(extremes) => extremes.move_group(from, to),
             Kind::Distinct(sketches) => {
                 let moved = std::mem::take(&mut sketches[from]);
                 sketches[to].merge(&moved);
@@ -320,7 +360,8 @@ impl Accumulator {
             Kind::SumFloats(sums, counts) | Kind::AverageFloats(sums, counts) => {
                 vec![Arc::new(Float64Array::new(chosen(sums, groups), None)), int64(counts, groups, None)]
             }
-            Kind::Extreme { .. } => vec![self.output(groups)?],
+            Kind::Extreme { .. } | Kind::ExtremeDecimals(_) => vec![self.output(groups)?],
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.states(&self.name, groups)?,
             Kind::Distinct(sketches) => {
                 let (mut builder, mut bytes) = (BinaryBuilder::new(), Vec::new());
                 for n in 0..groups.len() {
@@ -359,6 +400,9 @@ impl Accumulator {
                 let nulls: NullBuffer = rows().map(|group| seen[group]).collect();
                 from_ranks(chosen(ranks, groups), nulls, data_type)?
             }
+            Kind::SumDecimals(sums) => sums.output(&self.name, groups)?,
+            Kind::AverageDecimals(sums) => sums.means(groups),
+            Kind::ExtremeDecimals(extremes) => extremes.output(groups),
             Kind::Distinct(sketches) => {
                 Arc::new(Int64Array::from_iter_values(rows().map(|group| sketches[group].estimate())))
             }
@@ -434,7 +478,14 @@ fn integers(array: &ArrayRef) -> Result<Integers> {
 fn is_ranked(data_type: &DataType) -> bool {
     data_type.is_integer()
         || matches!(data_type, DataType::Float32 | DataType::Float64)
-        || data_type.is_temporal() && data_type.primitive_width().is_some()
+        || matches!(
+            data_type,
+            DataType::Timestamp(..)
+                | DataType::Date32
+                | DataType::Time32(TimeUnit::Millisecond)
+                | DataType::Time64(_)
+                | DataType::Duration(_)
+        )
 }
 
 /// Numbers in the order of the values: integers themselves, unsigned ones and floats with their bits rearranged.

@@ -12,13 +12,14 @@
 //! Of windows that are still open the global aggregate emits *running counts* where it is told to: in the same columns, on a
 //! port of their own, at barriers, with revisions below zero. They change nothing of what it emits when a window closes.
 //!
-//! Integers are summed exactly (in 128 bits). Sums and averages of floats depend, in their last bits, on the order in which
+//! Integers and decimals are summed exactly (in 128 and 256 bits). Sums and averages of floats depend, in their last bits, on the order in which
 //! rows come.
 
 mod accumulator;
 mod changed_groups;
 mod codes;
 mod config;
+mod decimals;
 mod emission;
 mod global;
 mod groups;
@@ -31,7 +32,7 @@ mod sketch;
 mod slice;
 mod state;
 
-pub use config::{AggregateCall, AggregateConfig, Function, RunningCounts, output_schema};
+pub use config::{AggregateCall, AggregateConfig, Function, RunningCounts, is_defined, output_schema};
 pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
 pub use session::SessionAggregate;

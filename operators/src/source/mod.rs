@@ -5,7 +5,9 @@
 //! connectors.
 
 pub mod column_type;
+pub mod computed_time;
 mod event_times;
+pub mod field_path;
 pub mod files;
 pub mod generator;
 pub mod parquet;
@@ -13,5 +15,6 @@ pub mod reader;
 pub mod settings;
 pub mod split_reader;
 pub mod split_watermark;
+pub mod times;
 
 pub use event_times::PLAUSIBLE_EVENT_TIMES;
