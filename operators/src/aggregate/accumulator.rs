@@ -540,3 +540,69 @@ fn reinterpret(array: &ArrayRef, data_type: &DataType) -> Result<ArrayRef> {
 fn flip(bits: i64) -> i64 {
     bits ^ ((bits >> 63) as u64 >> 1) as i64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::datatypes::{IntervalUnit, Schema};
+    use weir_engine::parquet_pages::parquet_schema;
+
+    const FUNCTIONS: [Function; 6] =
+        [Function::Count, Function::Sum, Function::Min, Function::Max, Function::Avg, Function::ApproxDistinct];
+
+    #[test]
+    fn states_of_every_type_lie_in_checkpoints_and_come_back() {
+        let mut defined = 0;
+        for data_type in [
+            DataType::Boolean,
+            DataType::Int8,
+            DataType::Int64,
+            DataType::UInt64,
+            DataType::Float32,
+            DataType::Float64,
+            DataType::Utf8,
+            DataType::Binary,
+            DataType::Date32,
+            DataType::Date64,
+            DataType::Timestamp(TimeUnit::Second, None),
+            DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            DataType::Time32(TimeUnit::Second),
+            DataType::Time32(TimeUnit::Millisecond),
+            DataType::Time64(TimeUnit::Microsecond),
+            DataType::Duration(TimeUnit::Millisecond),
+            DataType::Interval(IntervalUnit::MonthDayNano),
+            DataType::Interval(IntervalUnit::DayTime),
+            DataType::Decimal128(10, 0),
+            DataType::Decimal128(38, 9),
+            DataType::Decimal256(50, 2),
+            DataType::Null,
+            DataType::List(Arc::new(Field::new("item", DataType::Int64, true))),
+        ] {
+            for function in FUNCTIONS {
+                let call = AggregateCall { function, argument: Some("a".into()), output: "o".into() };
+                let Ok(mut accumulator) = Accumulator::new(&call, Some(&data_type)) else { continue };
+                defined += 1;
+                let fields = accumulator.state_fields();
+                let schema = Schema::new(fields.clone());
+                assert!(parquet_schema(&schema).is_ok(), "{function:?} of {data_type}: {schema}");
+                let types: Vec<&DataType> = fields.iter().map(Field::data_type).collect();
+                let mut restored = Accumulator::of_states(&call, &types).expect("its own states");
+                assert_eq!(restored.output_type(), accumulator.output_type(), "{function:?} of {data_type}");
+                // A group without any value, and one with nothing but nulls.
+                let nulls = arrow::array::new_null_array(&data_type, 2);
+                accumulator.resize(2);
+                accumulator.update(&[1, 1], Rows::All(2), Some(&nulls)).expect("nulls");
+                let states = accumulator.states(Rows::All(2)).expect("states");
+                restored.resize(2);
+                restored.merge(&[0, 1], Rows::All(2), &states).expect("merged");
+                let (one, other) = (accumulator.output(Rows::All(2)), restored.output(Rows::All(2)));
+                assert_eq!(
+                    one.expect("results").as_ref(),
+                    other.expect("results").as_ref(),
+                    "{function:?} of {data_type}"
+                );
+            }
+        }
+        assert!(defined > 60, "{defined}");
+    }
+}
