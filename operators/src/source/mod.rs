@@ -1,7 +1,8 @@
 //! Where records come from, one folder a connector, and what they share.
 //!
 //! Reading order: `split_reader` (what a connector does), `reader` (what is common to all of them: splits become one stream
-//! with event time), `split_watermark` and `event_times` (who is behind, and which times cannot be meant), then the
+//! with event time), `computed_time` and `first_look` (what stands between the two), `split_watermark` and `event_times` (who
+//! is behind, and which times cannot be meant), `column_type` and `times` (what a definition can say of columns), then the
 //! connectors.
 
 pub mod column_type;
@@ -9,6 +10,7 @@ pub mod computed_time;
 mod event_times;
 pub mod field_path;
 pub mod files;
+mod first_look;
 pub mod generator;
 pub mod parquet;
 pub mod reader;

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::source::{
     column_type::DeclaredSchema,
+    first_look::FirstLook,
     reader::{ReaderSettings, SourceReader},
     settings::SourceSettings,
     split_reader::Connector,
@@ -87,6 +88,7 @@ impl FilesConfig {
             None => self.connector(settings, context)?,
             Some(computed) => computed.over(self.connector(&computed.read_settings(settings), context)?, settings)?,
         };
+        let connector = Box::new(FirstLook::at(connector, settings.event_time.as_deref()));
         Ok(SourceReader::new(self.reader_settings(settings), connector, context))
     }
 
