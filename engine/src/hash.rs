@@ -7,7 +7,8 @@
 //! under its own tag. Canonical bytes are: a string's UTF-8 bytes, whatever array type holds it (Utf8, LargeUtf8, Utf8View
 //! or a dictionary of them); integers of every width as i64, little-endian (UInt64 beyond i64 under a tag of its own);
 //! floats as f64 bits with one zero and one NaN; booleans as one byte; dates as days (i64); timestamps as i64 in their unit
-//! (one tag a unit); binary as it is.
+//! (one tag a unit), so durations; times of day as nanoseconds (i64); decimals as 16 bytes, little-endian, in units of their
+//! last digit, and the scale in one byte, whatever their precision; binary as it is.
 //!
 //! *Key hash*: of one column the value hash; of several XXH3-128, seeded with [`SEED`], of the columns' value hashes, 16
 //! little-endian bytes each, in order.
@@ -19,7 +20,7 @@ use crate::{
     error::{EngineError, Result},
 };
 use arrow::{
-    array::{Array, ArrayRef, AsArray, DictionaryArray, PrimitiveArray},
+    array::{Array, ArrayRef, AsArray, DictionaryArray, PrimitiveArray, new_empty_array},
     datatypes::*,
     record_batch::RecordBatch,
 };
@@ -37,7 +38,10 @@ const FLOAT: u64 = 5;
 const BOOLEAN: u64 = 6;
 const DATE: u64 = 7;
 const BINARY: u64 = 8;
+const DECIMAL: u64 = 9;
+const TIME: u64 = 10;
 const TIMESTAMP: u64 = 16;
+const DURATION: u64 = 20;
 
 #[inline]
 fn value(tag: u64, bytes: &[u8]) -> u128 {
@@ -247,6 +251,14 @@ fn same_array(left: &ArrayRef, right: &ArrayRef) -> bool {
     Arc::ptr_eq(left, right) || left.to_data().ptr_eq(&right.to_data())
 }
 
+/// Whether columns of a type can be hashed.
+pub fn can_be_hashed(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Dictionary(_, values) => can_be_hashed(values),
+        plain => hash_plain(&new_empty_array(plain), &mut Vec::new()).is_ok(),
+    }
+}
+
 /// Appends the value hash of every row of an array that is not a dictionary.
 fn hash_plain(array: &ArrayRef, out: &mut Vec<u128>) -> Result<()> {
     out.reserve(array.len());
@@ -278,6 +290,19 @@ fn hash_plain(array: &ArrayRef, out: &mut Vec<u128>) -> Result<()> {
             TimeUnit::Microsecond => integers::<TimestampMicrosecondType>(TIMESTAMP + 2, array, out),
             TimeUnit::Nanosecond => integers::<TimestampNanosecondType>(TIMESTAMP + 3, array, out),
         },
+        DataType::Duration(unit) => match unit {
+            TimeUnit::Second => integers::<DurationSecondType>(DURATION, array, out),
+            TimeUnit::Millisecond => integers::<DurationMillisecondType>(DURATION + 1, array, out),
+            TimeUnit::Microsecond => integers::<DurationMicrosecondType>(DURATION + 2, array, out),
+            TimeUnit::Nanosecond => integers::<DurationNanosecondType>(DURATION + 3, array, out),
+        },
+        DataType::Time32(TimeUnit::Second) => primitive::<Time32SecondType>(array, out, |v| time(v, 1_000_000_000)),
+        DataType::Time32(_) => primitive::<Time32MillisecondType>(array, out, |v| time(v, 1_000_000)),
+        DataType::Time64(TimeUnit::Microsecond) => {
+            primitive::<Time64MicrosecondType>(array, out, |v| time(v, 1_000));
+        }
+        DataType::Time64(_) => primitive::<Time64NanosecondType>(array, out, |v| time(v, 1)),
+        DataType::Decimal128(_, scale) => primitive::<Decimal128Type>(array, out, |v| decimal(v, *scale)),
         DataType::Boolean => {
             let null = value(NULL, &[]);
             out.extend(array.as_boolean().iter().map(|v| v.map_or(null, |v| value(BOOLEAN, &[u8::from(v)]))));
@@ -318,6 +343,18 @@ fn primitive<T: ArrowPrimitiveType>(array: &ArrayRef, out: &mut Vec<u128>, hash:
     }
 }
 
+/// A time of day, of which `nanoseconds` are one unit.
+fn time(v: impl Into<i64>, nanoseconds: i64) -> u128 {
+    value(TIME, &v.into().wrapping_mul(nanoseconds).to_le_bytes())
+}
+
+fn decimal(v: i128, scale: i8) -> u128 {
+    let mut bytes = [0; 17];
+    bytes[..16].copy_from_slice(&v.to_le_bytes());
+    bytes[16] = scale as u8;
+    value(DECIMAL, &bytes)
+}
+
 fn float(v: f64) -> u128 {
     let canonical = if v == 0.0 {
         0.0f64
@@ -337,6 +374,37 @@ mod tests {
 
     fn one(name: &str, array: ArrayRef) -> RecordBatch {
         RecordBatch::try_from_iter([(name, array)]).unwrap()
+    }
+
+    #[test]
+    fn decimals_and_times_are_known_by_their_value() {
+        let hash = |array: ArrayRef| KeyHasher::new(vec!["k".into()]).hash(&one("k", array)).unwrap();
+        let decimals = |precision, scale| -> ArrayRef {
+            let values = Decimal128Array::from(vec![Some(150), None, Some(-150)]);
+            Arc::new(values.with_precision_and_scale(precision, scale).unwrap())
+        };
+        assert_eq!(hash(decimals(10, 2)), hash(decimals(38, 2)));
+        assert_ne!(hash(decimals(10, 2))[0], hash(decimals(10, 1))[0]);
+        assert_ne!(hash(decimals(10, 2))[0], hash(decimals(10, 2))[2]);
+        assert_eq!(hash(decimals(10, 2))[1], value(NULL, &[]));
+        let millis: ArrayRef = Arc::new(Time32MillisecondArray::from(vec![1_500]));
+        let nanos: ArrayRef = Arc::new(Time64NanosecondArray::from(vec![1_500_000_000]));
+        assert_eq!(hash(millis), hash(nanos));
+        // State on disk depends on them: the canonical bytes, hashed by themselves.
+        let mut bytes = 150i128.to_le_bytes().to_vec();
+        bytes.push(2);
+        assert_eq!(hash(decimals(10, 2))[0], xxh3_128_with_seed(&bytes, 0x5745_4952_0000_0109));
+        let list = DataType::List(Arc::new(Field::new("item", DataType::Int64, true)));
+        for (data_type, can) in [
+            (DataType::Utf8, true),
+            (DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8)), true),
+            (DataType::Decimal128(38, 10), true),
+            (DataType::Decimal256(50, 2), false),
+            (DataType::Interval(IntervalUnit::MonthDayNano), false),
+            (list, false),
+        ] {
+            assert_eq!(can_be_hashed(&data_type), can, "{data_type}");
+        }
     }
 
     #[test]

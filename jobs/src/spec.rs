@@ -101,12 +101,26 @@ impl Default for Checkpoint {
 #[derive(Debug, Clone)]
 pub struct Source {
     pub(crate) connector: SourceConnector,
-    pub(crate) event_time: Option<String>,
+    pub(crate) event_time: Option<EventTime>,
     pub(crate) delay: Duration,
     pub(crate) idle_after: Option<Duration>,
     pub(crate) max_jump: Option<Duration>,
     pub(crate) jump_after: Option<JumpAfter>,
     pub(crate) max_ahead: Option<Duration>,
+}
+
+/// What says when a record happened: a column, or an expression over columns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EventTime {
+    /// The name of the computed column; none: a column is named, or `event_time` is computed.
+    pub(crate) name: Option<String>,
+    pub(crate) expression: String,
+}
+
+impl std::fmt::Display for EventTime {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.expression)
+    }
 }
 
 /// What a source reads.
@@ -227,10 +241,17 @@ impl Source {
         self
     }
 
-    /// The column that says when a record happened.
+    /// The column that says when a record happened; or an SQL expression that does, as a column `event_time`.
     #[must_use]
     pub fn event_time(mut self, column: impl Into<String>) -> Self {
-        self.event_time = Some(column.into());
+        self.event_time = Some(EventTime { name: None, expression: column.into() });
+        self
+    }
+
+    /// An SQL expression that says when a record happened, and the name of the column that it becomes.
+    #[must_use]
+    pub fn computed_event_time(mut self, name: impl Into<String>, expression: impl Into<String>) -> Self {
+        self.event_time = Some(EventTime { name: Some(name.into()), expression: expression.into() });
         self
     }
 

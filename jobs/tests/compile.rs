@@ -268,7 +268,7 @@ fn files_that_are_begun_less_often_than_checkpoints_have_their_rows_held() {
     let job = build(rolled(400));
     assert_eq!(input_of(&job, "sink.raw"), "sink.raw.select");
 
-    let odd = Sink::files("clicks", "out/raw").select(["ad_id", "cast(1.5 as decimal(10, 2)) as price"]);
+    let odd = Sink::files("clicks", "out/raw").select(["ad_id", "arrow_cast(ad_id, 'LargeBinary') as price"]);
     let job = JobBuilder::new("job").source("clicks", clicks()).sink("raw", odd.roll_every(MINUTE));
     let told = job.build(&CompileOptions::default()).unwrap_err().to_string();
     assert!(told.contains("sink.raw.roll") && told.contains("price"), "{told}");

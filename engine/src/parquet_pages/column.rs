@@ -8,13 +8,18 @@ use super::plain;
 use super::schema::{Column, Shape};
 use super::statistics::TimestampStatistics;
 use super::writer::CountedOutput;
-use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Int32Array, Int64Array,
+};
 use arrow::buffer::{Buffer, NullBuffer};
 use arrow::compute::{CastOptions, cast_with_options, filter};
+use arrow::datatypes::{DataType, Decimal128Type};
+use arrow::error::ArrowError;
 use parquet::basic::{Compression, Encoding};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescPtr;
 use std::io::Write;
+use std::sync::Arc;
 
 /// Pages are cut at about this size: what readers expect, and what they hold at a time.
 const PAGE_BYTES: usize = 1 << 20;
@@ -101,9 +106,45 @@ fn as_stored(column: &Column, array: &ArrayRef) -> Result<ArrayRef, PageError> {
     if column.shape == Shape::Variable || *array.data_type() == column.stored {
         return Ok(ArrayRef::clone(array));
     }
+    if let Some(decimals) = array.as_primitive_opt::<Decimal128Type>() {
+        return narrow(decimals, &column.stored)
+            .map_err(|source| PageError::Convert { column: column.name.clone(), source });
+    }
     let options = CastOptions { safe: false, ..CastOptions::default() };
     cast_with_options(array, &column.stored, &options)
         .map_err(|source| PageError::Convert { column: column.name.clone(), source })
+}
+
+/// Decimals in fewer bytes: as integers in units of the last digit, or as their bytes from the highest one on.
+fn narrow(decimals: &Decimal128Array, stored: &DataType) -> Result<ArrayRef, ArrowError> {
+    let nulls = decimals.nulls().cloned();
+    let too_large =
+        |value: i128| ArrowError::ComputeError(format!("{value} has more digits than {}", decimals.data_type()));
+    // What stands under a null may be anything.
+    let values =
+        decimals.values().iter().enumerate().map(|(row, value)| if decimals.is_valid(row) { *value } else { 0 });
+    Ok(match stored {
+        DataType::Int32 => {
+            let values = values.map(|value| i32::try_from(value).map_err(|_| too_large(value)));
+            Arc::new(Int32Array::try_new(values.collect::<Result<_, _>>()?, nulls)?)
+        }
+        DataType::Int64 => {
+            let values = values.map(|value| i64::try_from(value).map_err(|_| too_large(value)));
+            Arc::new(Int64Array::try_new(values.collect::<Result<_, _>>()?, nulls)?)
+        }
+        DataType::FixedSizeBinary(width) => {
+            let unused = 16 - *width as usize;
+            let mut bytes = Vec::with_capacity(decimals.len() * *width as usize);
+            for value in values {
+                if (value << (8 * unused)) >> (8 * unused) != value {
+                    return Err(too_large(value));
+                }
+                bytes.extend_from_slice(&value.to_be_bytes()[unused..]);
+            }
+            Arc::new(FixedSizeBinaryArray::try_new(*width, bytes.into(), nulls)?)
+        }
+        other => return Err(ArrowError::CastError(format!("decimals are not kept as {other}"))),
+    })
 }
 
 fn choose_encoder(column: &Column, pages: &[Page]) -> Encoder {

@@ -106,17 +106,28 @@ fn stored_type(declared: &DataType) -> DataType {
         DataType::Int8 | DataType::Int16 => DataType::Int32,
         DataType::UInt8 | DataType::UInt16 => DataType::UInt32,
         DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+        // Parquet keeps a decimal in the bytes that its precision needs. Of the two largest precisions these are all sixteen.
+        DataType::Decimal128(..=9, _) => DataType::Int32,
+        DataType::Decimal128(10..=18, _) => DataType::Int64,
+        DataType::Decimal128(precision @ 19..=36, _) => DataType::FixedSizeBinary(decimal_bytes(*precision)),
         other => other.clone(),
     }
+}
+
+/// The fewest bytes that hold every number of so many digits.
+fn decimal_bytes(precision: u8) -> i32 {
+    let holds = |bytes: &i32| 10i128.pow(u32::from(precision)) <= 1 << (8 * bytes - 1);
+    (1..16).find(holds).unwrap_or(16)
 }
 
 fn shape(stored: &DataType) -> Option<Shape> {
     match stored {
         DataType::Boolean => Some(Shape::Boolean),
         DataType::Int32 | DataType::UInt32 | DataType::Float32 | DataType::Date32 => Some(Shape::Fixed(4)),
+        DataType::Time32(TimeUnit::Millisecond) => Some(Shape::Fixed(4)),
         DataType::Int64 | DataType::UInt64 | DataType::Float64 | DataType::Timestamp(..) => Some(Shape::Fixed(8)),
+        DataType::Time64(_) | DataType::Duration(_) => Some(Shape::Fixed(8)),
         DataType::FixedSizeBinary(width) => usize::try_from(*width).ok().filter(|width| *width > 0).map(Shape::Fixed),
-        // Parquet cuts decimals to the bytes that their precision needs: of these two precisions, all sixteen.
         DataType::Decimal128(37 | 38, _) => Some(Shape::Fixed(16)),
         DataType::Binary => Some(Shape::Variable),
         string if is_string(string) => Some(Shape::Variable),

@@ -42,6 +42,15 @@ fn types() -> Vec<DataType> {
         FixedSizeBinary(3),
         Decimal128(38, 0),
         Decimal128(37, 5),
+        Decimal128(9, 2),
+        Decimal128(18, 0),
+        Decimal128(19, 4),
+        Decimal128(28, 10),
+        Decimal128(36, 36),
+        Time32(TimeUnit::Millisecond),
+        Time64(TimeUnit::Microsecond),
+        Time64(TimeUnit::Nanosecond),
+        Duration(TimeUnit::Millisecond),
         dictionary(Int32),
         dictionary(UInt32),
     ]
@@ -62,6 +71,8 @@ fn array(data_type: &DataType, values: &[Option<u64>]) -> ArrayRef {
         DataType::Int64 => Arc::new(numbers()),
         DataType::Timestamp(TimeUnit::Second, _) => cast(&narrow(1 << 40), data_type).unwrap(),
         DataType::Timestamp(..) => cast(&numbers(), data_type).unwrap(),
+        DataType::Time64(_) | DataType::Duration(_) => cast(&narrow(86_400_000_000), data_type).unwrap(),
+        DataType::Time32(_) => cast(&cast(&narrow(86_400_000), &DataType::Int32).unwrap(), data_type).unwrap(),
         DataType::Int32 | DataType::UInt32 => cast(&narrow(1 << 31), data_type).unwrap(),
         DataType::Date32 => cast(&cast(&narrow(1 << 31), &DataType::Int32).unwrap(), data_type).unwrap(),
         DataType::FixedSizeBinary(width) => {
@@ -71,7 +82,8 @@ fn array(data_type: &DataType, values: &[Option<u64>]) -> ArrayRef {
         }
         DataType::Decimal128(precision, scale) => {
             // Of both signs, and beyond 64 bits.
-            let wide = |value: u64| (i128::from(value) - (1 << 62)) * 1_000_003;
+            let most = 10i128.pow(u32::from(*precision));
+            let wide = |value: u64| (i128::from(value) - (1 << 62)) * 1_000_003 % most;
             let decimals = Decimal128Array::from_iter(values.iter().map(|value| value.map(wide)));
             Arc::new(decimals.with_precision_and_scale(*precision, *scale).unwrap())
         }

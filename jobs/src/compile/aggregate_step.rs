@@ -90,7 +90,8 @@ fn as_column(expression: &str, given: &ColumnSchema) -> Option<String> {
     given.column(name).map(|column| column.name.clone())
 }
 
-fn function(function: AggregateFunction) -> Function {
+/// The operators' word for a function.
+pub(super) fn function(function: AggregateFunction) -> Function {
     match function {
         AggregateFunction::Count => Function::Count,
         AggregateFunction::Sum => Function::Sum,

@@ -1,13 +1,16 @@
 //! The checks of one node: keys, expressions and windows against the columns that come in, and what goes out.
 
 use arrow::datatypes::DataType;
+use weir_operators::aggregate::is_defined;
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::{AggregateCall, AggregateFunction, Expression, parse_select_item, type_name};
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::{Column, ColumnSchema};
+use weir_operators::sink::files::can_be_written;
+use weir_operators::table::can_be_key;
 
-use super::aggregate_step::AggregateStep;
+use super::aggregate_step::{AggregateStep, function};
 use super::prune::selected;
 use super::reduce_step::ReduceStep;
 use super::resolve::Output;
@@ -108,6 +111,12 @@ impl Check<'_> {
                     let mistake = Mistake::new(place, format!("`{name}` is a floating-point number"));
                     self.mistakes.push(mistake.expected("a column whose values are equal or not, without rounding"));
                 }
+                Some(column) if !can_be_key(&column.data_type) => {
+                    let message = format!("`{name}` is {}, which no key can have in it", type_name(&column.data_type));
+                    let expected =
+                        "a text, a number without rounding, a time, bytes or truth; a `map` can make one of it";
+                    self.mistakes.push(Mistake::new(place, message).expected(expected));
+                }
                 Some(_) => {}
             }
         }
@@ -183,7 +192,7 @@ impl Check<'_> {
                 let expected = "the conditions of the filters instead: `filter_id` is in the key";
                 self.mistakes.push(Mistake::new(place, message).found(text).expected(expected));
             }
-            Ok(expression) if !is_defined(call.function, expression.data_type()) => {
+            Ok(expression) if !is_defined(function(call.function), expression.data_type()) => {
                 let message = format!("`{}` is not defined for {}", call.function, type_name(expression.data_type()));
                 self.mistakes.push(Mistake::new(place, message).found(text).expected(expected_of(call.function)));
             }
@@ -303,6 +312,12 @@ impl Check<'_> {
         }
         if let SinkConnector::Files(files) = &sink.connector {
             self.mistakes.extend(super::roll::mistake(files, &self.path, &types.main));
+            for column in types.main.columns.iter().filter(|column| !can_be_written(&column.data_type)) {
+                let place = self.path.key(if sink.select.is_some() { "select" } else { "input" });
+                let message = format!("`{}` is {}, which no file holds", column.name, type_name(&column.data_type));
+                let expected = "a `select` without it, or a `map` that makes something else of it";
+                self.mistakes.push(Mistake::new(place, message).expected(expected));
+            }
             let place = self.path.key("partition_column");
             match &files.partition_column {
                 Some(name) if !files.hourly => {
@@ -349,18 +364,10 @@ impl Check<'_> {
     }
 }
 
-/// Whether an aggregate is defined for values of a type.
-fn is_defined(function: AggregateFunction, of: &DataType) -> bool {
-    match function {
-        AggregateFunction::Count | AggregateFunction::ApproxDistinct => true,
-        AggregateFunction::Sum | AggregateFunction::Avg => of.is_integer() || of.is_floating(),
-        AggregateFunction::Min | AggregateFunction::Max => of.is_numeric() || of.is_temporal(),
-    }
-}
-
 fn expected_of(function: AggregateFunction) -> &'static str {
     match function {
-        AggregateFunction::Min | AggregateFunction::Max => "a number, a date or a timestamp",
+        AggregateFunction::Min | AggregateFunction::Max => "a number, a date, a timestamp or a time",
+        AggregateFunction::ApproxDistinct => "a value that is equal to another or not",
         _ => "a number",
     }
 }

@@ -11,6 +11,7 @@ use weir_operators::source::JumpAfter;
 use weir_operators::window_count::WindowCountConfig;
 
 use super::aggregate_step::AggregateStep;
+use super::event_time::SourceTime;
 use super::plan::{Operator, Step};
 use super::prune::StepColumns;
 use super::reduce_step::ReduceStep;
@@ -61,7 +62,7 @@ pub(super) fn graph(
 fn configuration(spec: &JobSpec, operator: &Operator<'_>, columns: &StepColumns) -> (NodeRole, &'static str, Value) {
     let input = || columns.input.clone();
     match operator {
-        Operator::Source { source, .. } => source_configuration(source, columns),
+        Operator::Source { source, time, .. } => source_configuration(source, time.as_ref(), columns),
         Operator::Map { condition, .. } => {
             let config =
                 MapConfig { input: input(), condition: condition.map(str::to_owned), select: columns.select.clone() };
@@ -110,7 +111,11 @@ fn configuration(spec: &JobSpec, operator: &Operator<'_>, columns: &StepColumns)
     }
 }
 
-fn source_configuration(source: &Source, columns: &StepColumns) -> (NodeRole, &'static str, Value) {
+fn source_configuration(
+    source: &Source,
+    time: Option<&SourceTime>,
+    columns: &StepColumns,
+) -> (NodeRole, &'static str, Value) {
     let (kind, mut config) = match &source.connector {
         SourceConnector::Generator { stream, clicks_per_second } => {
             ("generator", json!({ "stream": stream, "clicks_per_second": clicks_per_second }))
@@ -144,13 +149,21 @@ fn source_configuration(source: &Source, columns: &StepColumns) -> (NodeRole, &'
                     config["format"] = "json".into();
                     config["schema"] = json!(schema);
                 }
-                Format::Parquet { .. } => config["format"] = "parquet".into(),
+                Format::Parquet { schema } => {
+                    config["format"] = "parquet".into();
+                    if let Some(schema) = schema {
+                        config["schema"] = json!(schema);
+                    }
+                }
             }
             ("files", config)
         }
     };
     config["columns"] = json!(columns.output);
-    config["event_time"] = json!(source.event_time);
+    config["event_time"] = json!(time.map(|time| &time.name));
+    if let Some(computed) = &columns.computed {
+        config["computed_time"] = json!(computed);
+    }
     let milliseconds = |duration: Option<std::time::Duration>| duration.map(millis);
     config["watermark"] = json!({
         "delay_ms": millis(source.delay),

@@ -3,6 +3,7 @@
 
 mod aggregate_step;
 mod check;
+mod event_time;
 mod gates;
 mod graph;
 mod plan;

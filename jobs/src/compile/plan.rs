@@ -13,6 +13,7 @@ use weir_operators::window::WindowRule;
 use weir_operators::window_count::WINDOW_END;
 
 use super::aggregate_step::AggregateStep;
+use super::event_time::SourceTime;
 use super::gates::{Gates, window_rule};
 use super::reduce_step::ReduceStep;
 use super::resolve::{Output, Resolved};
@@ -46,10 +47,11 @@ pub(super) struct StepInput {
 /// What a step does.
 #[derive(Debug)]
 pub(super) enum Operator<'a> {
-    /// A source, and the columns that it can give.
+    /// A source, the columns that it can give, and its event time among them.
     Source {
         source: &'a Source,
         columns: ColumnSchema,
+        time: Option<SourceTime>,
     },
     Map {
         condition: Option<&'a str>,
@@ -109,7 +111,8 @@ impl<'a> Planner<'_, 'a> {
         let Some(input) = self.resolved.inputs[index] else {
             if let NodeBody::Source(source) = &node.body {
                 let Some(types) = &self.types.0[index] else { return };
-                let step = self.push(id, Vec::new(), Operator::Source { source, columns: types.main.clone() });
+                let (columns, time) = (types.main.clone(), self.types.1.get(&index).cloned());
+                let step = self.push(id, Vec::new(), Operator::Source { source, columns, time });
                 self.outputs.insert((index, Output::Main), vec![(step, Port::Main)]);
                 self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
             }

@@ -10,6 +10,7 @@ use weir_operators::expression::Expression;
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::{Column, ColumnSchema};
+use weir_operators::source::computed_time::ComputedTime;
 
 use super::check::WINDOW_END;
 use super::plan::{Operator, Step, quoted};
@@ -22,6 +23,8 @@ pub(super) struct StepColumns {
     pub(super) input: ColumnSchema,
     /// What its main output holds; empty for sinks.
     pub(super) output: ColumnSchema,
+    /// Of a source whose event time is computed: how, and the columns that are read.
+    pub(super) computed: Option<ComputedTime>,
     /// The items of a map, those that nobody needs left out.
     pub(super) select: Option<Vec<SelectItem>>,
     /// The columns that a dedup or filters let through; none: all there are.
@@ -187,10 +190,12 @@ fn columns_of(
     };
     let Some(edge) = step.inputs.first() else {
         let mut needed = needs.output[index].clone();
-        if let Operator::Source { source, .. } = &step.operator {
-            needed.extend(source.event_time.clone());
-        }
-        return StepColumns { output: only(&full[index], &needed), ..StepColumns::default() };
+        let Operator::Source { time: Some(time), .. } = &step.operator else {
+            return StepColumns { output: only(&full[index], &needed), ..StepColumns::default() };
+        };
+        needed.insert(time.name.clone());
+        let output = only(&full[index], &needed);
+        return StepColumns { computed: time.read(&output), output, ..StepColumns::default() };
     };
     let arriving = match edge.port {
         Port::DeadLetters => dead_letter_schema(),
@@ -224,7 +229,7 @@ fn columns_of(
         (None, Some(kept)) => output_columns(&step.operator, &only(&input, &kept.iter().cloned().collect())),
         (None, None) => output_columns(&step.operator, &input),
     };
-    StepColumns { input, output, select, kept, carried }
+    StepColumns { input, output, computed: None, select, kept, carried }
 }
 
 /// The columns that a step which copies rows should copy, if not all.

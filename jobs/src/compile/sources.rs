@@ -37,6 +37,7 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
     match &files.format {
         Format::ClickLog => Some(from_declared(&click_log::columns())),
         Format::Csv { schema, .. } | Format::Json { schema } => {
+            check_paths(files, schema, path, mistakes);
             if schema.columns.is_empty() {
                 let mistake = Mistake::new(path.key("schema"), "no column is declared");
                 mistakes.push(mistake.expected("such as { ad_id = \"string\", click_timestamp = \"timestamp\" }"));
@@ -44,7 +45,10 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
             }
             Some(from_declared(schema))
         }
-        Format::Parquet { schema: Some(schema) } => Some(from_declared(schema)),
+        Format::Parquet { schema: Some(schema) } => {
+            check_paths(files, schema, path, mistakes);
+            Some(from_declared(schema))
+        }
         Format::Parquet { schema: None } => match schema_of_files(files) {
             Ok(schema) => Some(ColumnSchema::from(&schema)),
             Err(message) => {
@@ -88,6 +92,18 @@ fn check_jump(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) {
         let message = "it says when time goes on to rows that are ahead, but without `max_jump` none is refused";
         let mistake = Mistake::on_key(path.key("watermark").key("jump_after"), message);
         mistakes.push(mistake.expected("`max_jump = \"1h\"` beside it"));
+    }
+}
+
+/// Only JSON has values below others.
+fn check_paths(files: &FilesSource, schema: &DeclaredSchema, path: &KeyPath, mistakes: &mut Vec<Mistake>) {
+    if matches!(files.format, Format::Json { .. }) {
+        return;
+    }
+    for column in schema.columns.iter().filter(|column| column.path.is_some()) {
+        let place = path.key("schema").key(&column.name).key("path");
+        let message = "only the values of JSON objects have paths";
+        mistakes.push(Mistake::on_key(place, message).expected("the column's own name, and a `map` to rename it"));
     }
 }
 

@@ -140,6 +140,13 @@ impl Check<'_> {
             }
             Some(_) => {}
         }
+        for (number, name) in sql.key.iter().flatten().enumerate() {
+            if written.main.column(name).and_then(|column| SqlType::of(&column.data_type)) == Some(SqlType::Numeric) {
+                let message = format!("`{name}` is an exact number, which `retention` can't find its way by");
+                let mistake = Mistake::new(self.path.key("key").index(number), message);
+                self.mistakes.push(mistake.expected("no `retention`, or texts, timestamps and ints in the key"));
+            }
+        }
         self.sums(sink, sql, retention, written);
         self.spans(sink, retention);
     }
@@ -150,7 +157,9 @@ impl Check<'_> {
         self.known_columns(&place, &retention.sum, written);
         let results = results_of(self.spec, &sink.input);
         for (number, name) in retention.sum.iter().enumerate() {
-            let whole = written.main.column(name).is_none_or(|column| column.data_type.is_integer());
+            let whole = written.main.column(name).is_none_or(|column| {
+                SqlType::of(&column.data_type) == Some(SqlType::BigInt) && column.data_type.is_integer()
+            });
             let sums = results.is_none_or(|(aggregate, _)| adds_up(aggregate, computed_from(written, name)));
             if !whole || !sums || sql.key.iter().flatten().any(|key| key == name) {
                 let mistake =

@@ -3,13 +3,16 @@
 //! Every expression, key and column name is checked here. A node with a mistake has no types, and what stands behind it
 //! is not checked any further: its mistakes would be echoes.
 
+use std::collections::BTreeMap;
+
 use weir_operators::event_time::event_time_type;
-use weir_operators::expression::{Expression, type_name};
+use weir_operators::expression::Expression;
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 
 use super::check::{Check, WINDOW_START};
+use super::event_time::{SourceTime, source_time};
 use super::gates::Gates;
 use super::resolve::{Output, Resolved, path_of};
 use super::sources::source_schema;
@@ -30,9 +33,9 @@ pub(super) struct Types {
     pub(super) results: bool,
 }
 
-/// The types of all nodes; none where a node, or one before it, has a mistake.
+/// The types of all nodes, none where a node, or one before it, has a mistake; and the event times of sources.
 #[derive(Debug)]
-pub(super) struct AllTypes(pub(super) Vec<Option<Types>>);
+pub(super) struct AllTypes(pub(super) Vec<Option<Types>>, pub(super) BTreeMap<usize, SourceTime>);
 
 impl AllTypes {
     /// Types of an output, as its readers see them: what is on time and what is late are rows as they came to the gate.
@@ -61,13 +64,16 @@ impl AllTypes {
 
 /// Infers and checks the types of all nodes.
 pub(super) fn infer(resolved: &Resolved<'_>, gates: &Gates, mistakes: &mut Vec<Mistake>) -> AllTypes {
-    let mut types = AllTypes(vec![None; resolved.spec.nodes.len()]);
+    let mut types = AllTypes(vec![None; resolved.spec.nodes.len()], BTreeMap::new());
     for &index in &resolved.order {
         let node = resolved.node(index);
         let path = path_of(node);
         let before = mistakes.len();
         let inferred = match (&node.body, resolved.inputs[index]) {
-            (NodeBody::Source(source), _) => infer_source(source, &path, mistakes),
+            (NodeBody::Source(source), _) => infer_source(source, &path, mistakes).map(|(inferred, time)| {
+                types.1.extend(time.map(|time| (index, time)));
+                inferred
+            }),
             (body, Some(input)) => {
                 let Some(given) = types.of_output(resolved, gates, input.node, input.output) else { continue };
                 let mut check = Check { spec: resolved.spec, path, given, mistakes };
@@ -90,19 +96,11 @@ pub(super) fn infer(resolved: &Resolved<'_>, gates: &Gates, mistakes: &mut Vec<M
     types
 }
 
-fn infer_source(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<Types> {
-    let main = source_schema(source, path, mistakes)?;
-    if let Some(name) = &source.event_time {
-        match main.column(name) {
-            None => mistakes.push(unknown_column(path.key("event_time"), name, &main)),
-            Some(column) if column.data_type != event_time_type() => {
-                let message = format!("the event time `{name}` is {}", type_name(&column.data_type));
-                mistakes.push(Mistake::new(path.key("event_time"), message).expected("a column of type timestamp"));
-            }
-            Some(_) => {}
-        }
-    }
-    Some(Types { main, event_time: source.event_time.clone(), select: None, results: false })
+fn infer_source(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<(Types, Option<SourceTime>)> {
+    let mut main = source_schema(source, path, mistakes)?;
+    let time = source_time(source, path, &mut main, mistakes);
+    let event_time = time.as_ref().map(|time| time.name.clone());
+    Some((Types { main, event_time, select: None, results: false }, time))
 }
 
 /// The types of an aggregate's input: with `filter_id` where the global filters add it.

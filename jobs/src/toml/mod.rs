@@ -2,6 +2,7 @@
 
 mod overrides;
 mod read_job;
+mod read_schema;
 mod read_sql_sink;
 mod reader;
 pub(crate) mod tree;

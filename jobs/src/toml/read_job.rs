@@ -6,10 +6,11 @@ use std::time::Duration;
 use serde_json::Map as JsonMap;
 use weir_operators::dedup::NullKey;
 use weir_operators::source::JumpAfter;
-use weir_operators::source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema};
+use weir_operators::source::column_type::DeclaredSchema;
 use weir_operators::source::files::EventTimeRange;
 use weir_operators::source::generator::ClickStreamConfig;
 
+use super::read_schema::read_schema;
 use super::read_sql_sink::read_sql_sink;
 use super::reader::{Mistakes, Reader};
 use super::tree::{Kind, Value};
@@ -18,7 +19,7 @@ use crate::diagnose::Mistake;
 use crate::duration::millis;
 use crate::key_path::KeyPath;
 use crate::spec::{
-    Aggregate, Checkpoint, Compression, Dedup, FilesSink, FilesSource, Format, Map, NodeBody, Reduce, Sink,
+    Aggregate, Checkpoint, Compression, Dedup, EventTime, FilesSink, FilesSource, Format, Map, NodeBody, Reduce, Sink,
     SinkConnector, Source, SourceConnector, Window,
 };
 
@@ -102,7 +103,7 @@ fn read_source(node: Reader<'_>) -> Source {
         Some(true) => SourceConnector::Files(read_files_source(&node)),
     };
     let mut source = Source::new(connector);
-    source.event_time = node.text("event_time");
+    source.event_time = read_event_time(&node);
     if let Some(watermark) = node.table("watermark") {
         if let SourceConnector::Files(files) = &mut source.connector {
             files.by_partition = watermark.flag("by_partition").unwrap_or(false);
@@ -127,6 +128,19 @@ fn read_jump_after(watermark: &Reader<'_>) -> Option<JumpAfter> {
     let span_ms = table.duration("span").map_or(standard.span_ms, millis);
     table.finish();
     Some(JumpAfter { rows, span_ms })
+}
+
+/// A column or an expression, or `{ name = "clicked_at", expression = "..." }`.
+fn read_event_time(node: &Reader<'_>) -> Option<EventTime> {
+    if !matches!(node.value("event_time")?.kind, Kind::Table(_)) {
+        return Some(EventTime { name: None, expression: node.text("event_time")? });
+    }
+    let table = node.table("event_time")?;
+    table.require("name", "\"clicked_at\"");
+    table.require("expression", "\"to_timestamp_seconds(at)\"");
+    let (name, expression) = (table.text("name"), table.text("expression"));
+    table.finish();
+    Some(EventTime { name: Some(name?), expression: expression? })
 }
 
 /// A source of which not even the connector is known: no other key can be judged, and no column.
@@ -189,34 +203,6 @@ fn declared(node: &Reader<'_>, schema: Option<DeclaredSchema>) -> DeclaredSchema
     node.require("schema", "{ ad_id = \"string\", click_timestamp = \"timestamp\" }");
     schema.unwrap_or_default()
 }
-
-fn read_schema(node: &Reader<'_>) -> Option<DeclaredSchema> {
-    let columns = node.named_texts("schema")?;
-    let mut schema = DeclaredSchema::default();
-    let mut wrong = false;
-    for (name, written) in columns {
-        match COLUMN_TYPES.into_iter().find(|column_type| column_type.name() == written) {
-            Some(column_type) => schema.columns.push(DeclaredColumn { name, column_type }),
-            None => {
-                wrong = true;
-                let names = COLUMN_TYPES.map(ColumnType::name);
-                let mistake = Mistake::new(node.path.key("schema").key(&name), format!("there is no type `{written}`"));
-                node.note(mistake.one_of("types", &names).meant(&written, &names));
-            }
-        }
-    }
-    // With a column missing, every expression that reads it would seem wrong too.
-    Some(if wrong { DeclaredSchema::default() } else { schema })
-}
-
-const COLUMN_TYPES: [ColumnType; 6] = [
-    ColumnType::String,
-    ColumnType::Integer,
-    ColumnType::Float,
-    ColumnType::Boolean,
-    ColumnType::Timestamp,
-    ColumnType::Date,
-];
 
 fn read_delimiter(node: &Reader<'_>) -> Option<char> {
     let text = node.text("delimiter")?;

@@ -5,6 +5,7 @@
 //! rows gives, to the last bit.
 
 use super::config::{AggregateCall, Function};
+use super::decimals::{DecimalExtremes, DecimalSums};
 use super::exact_sum::ExactSum;
 use super::sketch::Sketch;
 use crate::table::Rows;
@@ -15,10 +16,13 @@ use arrow::{
     },
     buffer::{NullBuffer, ScalarBuffer},
     compute::cast,
-    datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, UInt64Type},
+    datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, TimeUnit, UInt64Type},
 };
 use std::sync::Arc;
-use weir_engine::{EngineError, Result, hash::KeyHasher};
+use weir_engine::{
+    EngineError, Result,
+    hash::{KeyHasher, can_be_hashed},
+};
 
 /// States of one aggregate by group number.
 #[derive(Debug, Clone)]
@@ -41,6 +45,9 @@ enum Kind {
         ranks: Vec<i64>,
         seen: Vec<bool>,
     },
+    SumDecimals(DecimalSums),
+    AverageDecimals(DecimalSums),
+    ExtremeDecimals(DecimalExtremes),
     Distinct(Vec<Sketch>),
 }
 
@@ -68,13 +75,21 @@ impl Accumulator {
         };
         let kind = match (call.function, argument) {
             (Function::Count, _) => Kind::Count(Vec::new()),
+            (Function::ApproxDistinct, Some(t)) if !can_be_hashed(t) => {
+                return refuse(t, "it is for values that are equal or not");
+            }
             (Function::ApproxDistinct, _) => Kind::Distinct(Vec::new()),
             (Function::Sum, Some(t)) if t.is_integer() => Kind::SumIntegers(Vec::new(), Vec::new()),
             (Function::Sum, Some(t)) if t.is_floating() => Kind::SumFloats(Vec::new(), Vec::new()),
             (Function::Avg, Some(t)) if t.is_integer() => Kind::AverageIntegers(Vec::new(), Vec::new()),
             (Function::Avg, Some(t)) if t.is_floating() => Kind::AverageFloats(Vec::new(), Vec::new()),
+            (Function::Sum, Some(DataType::Decimal128(_, scale))) => Kind::SumDecimals(DecimalSums::new(*scale)),
+            (Function::Avg, Some(DataType::Decimal128(_, scale))) => Kind::AverageDecimals(DecimalSums::new(*scale)),
             (Function::Sum | Function::Avg, Some(t)) => {
                 return refuse(t, "cast it to BIGINT or DOUBLE in a map before");
+            }
+            (Function::Min | Function::Max, Some(t @ DataType::Decimal128(..))) => {
+                Kind::ExtremeDecimals(DecimalExtremes::new(call.function == Function::Max, t.clone()))
             }
             (Function::Min | Function::Max, Some(t)) if is_ranked(t) => {
                 let largest = call.function == Function::Max;
@@ -94,6 +109,9 @@ impl Accumulator {
     /// When they are no states of that function.
     pub(super) fn of_states(call: &AggregateCall, states: &[&DataType]) -> Result<Self> {
         let argument = match (call.function, states) {
+            (Function::Sum | Function::Avg, states) if DecimalSums::argument_of(states).is_some() => {
+                DecimalSums::argument_of(states).unwrap_or(SUM_TYPE)
+            }
             (Function::Sum | Function::Avg, [sum, ..]) if **sum == SUM_TYPE => DataType::Int64,
             (Function::Sum | Function::Avg, [sum, ..]) if **sum == FLOAT_SUM_TYPE => DataType::Float64,
             (_, [first, ..]) => (*first).clone(),
@@ -113,12 +131,18 @@ impl Accumulator {
     /// The columns of its states.
     pub(super) fn state_fields(&self) -> Vec<Field> {
         let (name, count) = (self.name.clone(), format!("{}.count", self.name));
-        let sum_and_count = |sum| vec![Field::new(name.clone(), sum, true), Field::new(count, DataType::Int64, true)];
+        let sum_and_count =
+            |sum| vec![Field::new(name.clone(), sum, true), Field::new(count.clone(), DataType::Int64, true)];
         match &self.kind {
             Kind::Count(_) => vec![Field::new(name, DataType::Int64, true)],
             Kind::SumIntegers(..) | Kind::AverageIntegers(..) => sum_and_count(SUM_TYPE),
             Kind::SumFloats(..) | Kind::AverageFloats(..) => sum_and_count(FLOAT_SUM_TYPE),
             Kind::Extreme { data_type, .. } => vec![Field::new(name, data_type.clone(), true)],
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => {
+                let [sum, number] = sums.state_types();
+                vec![Field::new(name, sum, true), Field::new(count, number, true)]
+            }
+            Kind::ExtremeDecimals(extremes) => vec![Field::new(name, extremes.data_type().clone(), true)],
             Kind::Distinct(_) => vec![Field::new(name, DataType::Binary, true)],
         }
     }
@@ -134,6 +158,9 @@ impl Accumulator {
             Kind::Count(_) | Kind::SumIntegers(..) | Kind::Distinct(_) => DataType::Int64,
             Kind::SumFloats(..) | Kind::AverageIntegers(..) | Kind::AverageFloats(..) => DataType::Float64,
             Kind::Extreme { data_type, .. } => data_type.clone(),
+            Kind::SumDecimals(sums) => sums.sum_type(),
+            Kind::AverageDecimals(_) => DataType::Float64,
+            Kind::ExtremeDecimals(extremes) => extremes.data_type().clone(),
         }
     }
 
@@ -153,6 +180,8 @@ impl Accumulator {
                 ranks.resize(groups, 0);
                 seen.resize(groups, false);
             }
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.resize(groups),
+            Kind::ExtremeDecimals(extremes) => extremes.resize(groups),
             Kind::Distinct(sketches) => sketches.resize(groups, Sketch::default()),
         }
     }
@@ -168,6 +197,8 @@ impl Accumulator {
                 (sums[group], counts[group]) = (ExactSum::default(), 0)
             }
             Kind::Extreme { seen, .. } => seen[group] = false,
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.clear_group(group),
+            Kind::ExtremeDecimals(extremes) => extremes.clear_group(group),
             Kind::Distinct(sketches) => sketches[group] = Sketch::default(),
         }
     }
@@ -200,6 +231,8 @@ impl Accumulator {
                 let values = to_ranks(argument)?;
                 present().for_each(|(group, row)| keep_extreme(*largest, ranks, seen, group, values[row]));
             }
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.update(present(), argument)?,
+            Kind::ExtremeDecimals(extremes) => extremes.update(present(), argument)?,
             Kind::Distinct(sketches) => {
                 let column = arrow::record_batch::RecordBatch::try_from_iter([("argument", Arc::clone(argument))])?;
                 let hashes = KeyHasher::new(vec!["argument".into()]).hash(&column);
@@ -254,6 +287,8 @@ impl Accumulator {
                 let values = to_ranks(first)?;
                 present().for_each(|(group, row)| keep_extreme(*largest, ranks, seen, group, values[row]));
             }
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.merge(present(), states)?,
+            Kind::ExtremeDecimals(extremes) => extremes.update(present(), first)?,
             Kind::Distinct(sketches) => {
                 let values: &BinaryArray = first.as_binary_opt().ok_or_else(wrong)?;
                 for (group, row) in present() {
@@ -288,6 +323,9 @@ impl Accumulator {
                     keep_extreme(*largest, ranks, seen, to, others[from]);
                 }
             }
+            (Kind::SumDecimals(sums), Kind::SumDecimals(others))
+            | (Kind::AverageDecimals(sums), Kind::AverageDecimals(others)) => sums.merge_groups(others, pairs()),
+            (Kind::ExtremeDecimals(extremes), Kind::ExtremeDecimals(others)) => extremes.merge_groups(others, pairs()),
             (Kind::Distinct(sketches), Kind::Distinct(others)) => {
                 pairs().for_each(|(to, from)| sketches[to].merge(&others[from]));
             }
@@ -315,6 +353,8 @@ impl Accumulator {
                     keep_extreme(*largest, ranks, seen, to, rank);
                 }
             }
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.move_group(from, to),
+            Kind::ExtremeDecimals(extremes) => extremes.move_group(from, to),
             Kind::Distinct(sketches) => {
                 let moved = std::mem::take(&mut sketches[from]);
                 sketches[to].merge(&moved);
@@ -335,7 +375,8 @@ impl Accumulator {
                 let rows = (0..groups.len()).map(|n| &sums[groups.row(n)]);
                 vec![binary(rows, ExactSum::write), int64(counts, groups, None)]
             }
-            Kind::Extreme { .. } => vec![self.output(groups)?],
+            Kind::Extreme { .. } | Kind::ExtremeDecimals(_) => vec![self.output(groups)?],
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.states(&self.name, groups)?,
             Kind::Distinct(sketches) => {
                 vec![binary((0..groups.len()).map(|n| &sketches[groups.row(n)]), Sketch::write)]
             }
@@ -369,6 +410,9 @@ impl Accumulator {
                 let nulls: NullBuffer = rows().map(|group| seen[group]).collect();
                 from_ranks(chosen(ranks, groups), nulls, data_type)?
             }
+            Kind::SumDecimals(sums) => sums.output(&self.name, groups)?,
+            Kind::AverageDecimals(sums) => sums.means(groups),
+            Kind::ExtremeDecimals(extremes) => extremes.output(groups),
             Kind::Distinct(sketches) => {
                 Arc::new(Int64Array::from_iter_values(rows().map(|group| sketches[group].estimate())))
             }
@@ -455,7 +499,14 @@ fn integers(array: &ArrayRef) -> Result<Integers> {
 fn is_ranked(data_type: &DataType) -> bool {
     data_type.is_integer()
         || matches!(data_type, DataType::Float32 | DataType::Float64)
-        || data_type.is_temporal() && data_type.primitive_width().is_some()
+        || matches!(
+            data_type,
+            DataType::Timestamp(..)
+                | DataType::Date32
+                | DataType::Time32(TimeUnit::Millisecond)
+                | DataType::Time64(_)
+                | DataType::Duration(_)
+        )
 }
 
 /// Numbers in the order of the values: integers themselves, unsigned ones and floats with their bits rearranged.
@@ -514,6 +565,8 @@ fn flip(bits: i64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use arrow::datatypes::{IntervalUnit, Schema};
+    use weir_engine::parquet_pages::parquet_schema;
 
     #[test]
     fn rounded_sums_of_older_checkpoints_are_read() {
@@ -529,5 +582,64 @@ mod tests {
             let types: Vec<DataType> = sums.state_fields().iter().map(|field| field.data_type().clone()).collect();
             assert_eq!(types, [FLOAT_SUM_TYPE, DataType::Int64], "and are written as exact ones");
         }
+    }
+
+    const FUNCTIONS: [Function; 6] =
+        [Function::Count, Function::Sum, Function::Min, Function::Max, Function::Avg, Function::ApproxDistinct];
+
+    #[test]
+    fn states_of_every_type_lie_in_checkpoints_and_come_back() {
+        let mut defined = 0;
+        for data_type in [
+            DataType::Boolean,
+            DataType::Int8,
+            DataType::Int64,
+            DataType::UInt64,
+            DataType::Float32,
+            DataType::Float64,
+            DataType::Utf8,
+            DataType::Binary,
+            DataType::Date32,
+            DataType::Date64,
+            DataType::Timestamp(TimeUnit::Second, None),
+            DataType::Timestamp(TimeUnit::Nanosecond, Some("UTC".into())),
+            DataType::Time32(TimeUnit::Second),
+            DataType::Time32(TimeUnit::Millisecond),
+            DataType::Time64(TimeUnit::Microsecond),
+            DataType::Duration(TimeUnit::Millisecond),
+            DataType::Interval(IntervalUnit::MonthDayNano),
+            DataType::Interval(IntervalUnit::DayTime),
+            DataType::Decimal128(10, 0),
+            DataType::Decimal128(38, 9),
+            DataType::Decimal256(50, 2),
+            DataType::Null,
+            DataType::List(Arc::new(Field::new("item", DataType::Int64, true))),
+        ] {
+            for function in FUNCTIONS {
+                let call = AggregateCall { function, argument: Some("a".into()), output: "o".into() };
+                let Ok(mut accumulator) = Accumulator::new(&call, Some(&data_type)) else { continue };
+                defined += 1;
+                let fields = accumulator.state_fields();
+                let schema = Schema::new(fields.clone());
+                assert!(parquet_schema(&schema).is_ok(), "{function:?} of {data_type}: {schema}");
+                let types: Vec<&DataType> = fields.iter().map(Field::data_type).collect();
+                let mut restored = Accumulator::of_states(&call, &types).expect("its own states");
+                assert_eq!(restored.output_type(), accumulator.output_type(), "{function:?} of {data_type}");
+                // A group without any value, and one with nothing but nulls.
+                let nulls = arrow::array::new_null_array(&data_type, 2);
+                accumulator.resize(2);
+                accumulator.update(&[1, 1], Rows::All(2), Some(&nulls)).expect("nulls");
+                let states = accumulator.states(Rows::All(2)).expect("states");
+                restored.resize(2);
+                restored.merge(&[0, 1], Rows::All(2), &states).expect("merged");
+                let (one, other) = (accumulator.output(Rows::All(2)), restored.output(Rows::All(2)));
+                assert_eq!(
+                    one.expect("results").as_ref(),
+                    other.expect("results").as_ref(),
+                    "{function:?} of {data_type}"
+                );
+            }
+        }
+        assert!(defined > 60, "{defined}");
     }
 }

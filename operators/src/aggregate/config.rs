@@ -51,7 +51,8 @@ pub struct AggregateCall {
 pub enum Function {
     /// Rows, or rows where the argument is not null. Int64.
     Count,
-    /// Sum of numbers: Int64 (an error where it does not fit) or Float64. Null where there was no value.
+    /// Sum of numbers: Int64 (an error where it does not fit), Float64, or of decimals one of 38 digits. Null where there was no
+    /// value.
     Sum,
     /// Smallest number, date or timestamp, of the argument's type.
     Min,
@@ -133,6 +134,12 @@ impl AggregateConfig {
 /// What a partial counts its rows with when the settings have no `count(*)`.
 pub(super) fn row_count_call() -> AggregateCall {
     AggregateCall { function: Function::Count, argument: None, output: INPUT_ROWS.into() }
+}
+
+/// Whether a function is defined for values of a type.
+pub fn is_defined(function: Function, of: &DataType) -> bool {
+    let call = AggregateCall { function, argument: Some("argument".into()), output: "output".into() };
+    Accumulator::new(&call, Some(of)).is_ok()
 }
 
 /// The columns of an aggregate's results, from those of its input.

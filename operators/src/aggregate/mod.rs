@@ -12,13 +12,14 @@
 //! Of windows that are still open the global aggregate emits *running counts* where it is told to: in the same columns, on a
 //! port of their own, at barriers, with revisions below zero. They change nothing of what it emits when a window closes.
 //!
-//! Sums are exact: of integers in 128 bits, of floats as [`ExactSum`](exact_sum) keeps them, rounded when they are put out. So
-//! neither depends on the order in which rows come.
+//! Sums are exact: of integers in 128 bits, of decimals in 256, of floats as [`ExactSum`](exact_sum) keeps them, rounded when
+//! they are put out. So none depends on the order in which rows come.
 
 mod accumulator;
 mod changed_groups;
 mod codes;
 mod config;
+mod decimals;
 mod emission;
 mod exact_sum;
 mod global;
@@ -33,7 +34,7 @@ mod slice;
 mod state;
 mod wide_sum;
 
-pub use config::{AggregateCall, AggregateConfig, Function, RunningCounts, output_schema};
+pub use config::{AggregateCall, AggregateConfig, Function, RunningCounts, is_defined, output_schema};
 pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
 pub use session::SessionAggregate;

@@ -1,12 +1,16 @@
 //! Where records come from, one folder a connector, and what they share.
 //!
 //! Reading order: `split_reader` (what a connector does), `reader` (what is common to all of them: splits become one stream
-//! with event time), `split_watermark`, `jump`, `head` and `event_times` (who is behind, who is too far ahead, where time
-//! begins, and which times cannot be meant), then the connectors.
+//! with event time), `computed_time` and `first_look` (what stands between the two), `split_watermark`, `jump`, `head` and
+//! `event_times` (who is behind, who is too far ahead, where time begins, and which times cannot be meant), `column_type` and
+//! `times` (what a definition can say of columns), then the connectors.
 
 pub mod column_type;
+pub mod computed_time;
 mod event_times;
+pub mod field_path;
 pub mod files;
+mod first_look;
 pub mod generator;
 mod head;
 mod jump;
@@ -15,6 +19,7 @@ pub mod reader;
 pub mod settings;
 pub mod split_reader;
 pub mod split_watermark;
+pub mod times;
 
 pub use event_times::PLAUSIBLE_EVENT_TIMES;
 pub use jump::{JumpAfter, JumpRule};

@@ -1,6 +1,7 @@
 //! What every source is configured with, whatever its connector.
 
 use super::{
+    computed_time::ComputedTime,
     jump::{JumpAfter, JumpRule},
     reader::ReaderSettings,
     split_watermark::WatermarkRule,
@@ -28,6 +29,9 @@ pub struct SourceSettings {
     /// The column that is the event time; none: the source has no watermark until its end.
     #[serde(default)]
     pub event_time: Option<String>,
+    /// How the event time is computed; none: its column is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub computed_time: Option<ComputedTime>,
     /// How the watermark follows the event time.
     #[serde(default)]
     pub watermark: WatermarkSettings,

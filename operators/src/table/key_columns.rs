@@ -12,12 +12,12 @@ use arrow::{
     buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer},
     compute::cast,
     datatypes::{
-        ArrowNativeType, BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, Int32Type, LargeBinaryType,
-        LargeUtf8Type, StringViewType, Utf8Type,
+        ArrowNativeType, BinaryType, BinaryViewType, ByteArrayType, ByteViewType, DataType, Field, Int32Type,
+        LargeBinaryType, LargeUtf8Type, Schema, StringViewType, Utf8Type,
     },
 };
 use std::{cmp::Ordering, sync::Arc};
-use weir_engine::{EngineError, Result};
+use weir_engine::{EngineError, Result, hash::can_be_hashed, parquet_pages::parquet_schema};
 
 /// Key columns of groups, by group number.
 #[derive(Debug, Clone, Default)]
@@ -54,6 +54,13 @@ pub fn plain_key_type(data_type: &DataType) -> DataType {
         DataType::Binary | DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         other => other.clone(),
     }
+}
+
+/// Whether columns of a type can be part of a key: be hashed, be kept, and lie in a checkpoint.
+pub fn can_be_key(data_type: &DataType) -> bool {
+    let plain = plain_key_type(data_type);
+    let stored = Schema::new(vec![Field::new("key", plain.clone(), true)]);
+    can_be_hashed(&plain) && KeyColumn::new(&plain).is_ok() && parquet_schema(&stored).is_ok()
 }
 
 /// Key columns in the layout in which keys are given out.

@@ -20,7 +20,7 @@ mod tests;
 
 pub use group_table::GroupTable;
 pub use id_log::IdLog;
-pub use key_columns::{KeyColumns, plain_key_type, plain_keys};
+pub use key_columns::{KeyColumns, can_be_key, plain_key_type, plain_keys};
 pub use row_mask::RowMask;
 pub use rows_by_bucket::{Rows, RowsByBucket};
 

@@ -2,7 +2,7 @@
 
 use super::{config::Compression, sink::ROW_GROUP_BYTES};
 use arrow::{
-    array::{ArrayRef, RecordBatch},
+    array::{ArrayRef, RecordBatch, new_null_array},
     compute::{CastOptions, cast_with_options},
     datatypes::{DataType, Field, FieldRef, Schema, SchemaRef},
 };
@@ -100,6 +100,20 @@ pub(super) fn file_schema(rows: &Schema) -> Schema {
         .collect();
     // The metadata of the whole is of no concern to a file, and may differ from batch to batch.
     Schema::new(fields)
+}
+
+/// Whether files can have columns of a type: a row of nothing is written to see.
+pub fn can_be_written(data_type: &DataType) -> bool {
+    let schema = Arc::new(file_schema(&Schema::new(vec![Field::new("column", data_type.clone(), true)])));
+    let row = vec![new_null_array(data_type, 1)];
+    let written = RecordBatch::try_new(Arc::new(Schema::new(vec![Field::new("column", data_type.clone(), true)])), row)
+        .map_err(EngineError::from)
+        .and_then(|row| {
+            let mut encoder = Encoder::new(&schema, Compression::Snappy)?;
+            encoder.row_group(&[row])?;
+            encoder.finish()
+        });
+    written.is_ok()
 }
 
 /// How Arrow says that sixteen bytes are a UUID.

@@ -31,6 +31,7 @@ mod tests;
 
 pub use committer::FilesCommitter;
 pub use config::FilesSinkConfig;
+pub use encoder::can_be_written;
 pub use sink::FilesSink;
 pub use staged_files::StagedFiles;
 

@@ -56,6 +56,8 @@ pub enum SqlType {
     Text,
     /// Bytes, such as the sixteen of a record id.
     Bytes,
+    /// Decimals, and integers beyond 64 bits with a sign, exact: a number of any length where the database has one, else a text.
+    Numeric,
 }
 
 impl SqlType {
@@ -63,12 +65,15 @@ impl SqlType {
     pub fn of(data_type: &DataType) -> Option<Self> {
         match data_type {
             DataType::Boolean | DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Some(SqlType::BigInt),
+            // Half of its values are beyond the integers of databases.
+            DataType::UInt64 => Some(SqlType::Numeric),
             integer if integer.is_integer() => Some(SqlType::BigInt),
             floating if floating.is_floating() => Some(SqlType::Double),
             DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(SqlType::Text),
             DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
                 Some(SqlType::Bytes)
             }
+            DataType::Decimal128(..) => Some(SqlType::Numeric),
             DataType::Dictionary(_, values) => SqlType::of(values),
             _ => None,
         }
@@ -79,7 +84,8 @@ impl SqlType {
         match self {
             SqlType::BigInt => DataType::Int64,
             SqlType::Double => DataType::Float64,
-            SqlType::Text => DataType::Utf8,
+            // With all its digits.
+            SqlType::Text | SqlType::Numeric => DataType::Utf8,
             SqlType::Bytes => DataType::Binary,
         }
     }

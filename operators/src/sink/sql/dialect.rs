@@ -56,6 +56,9 @@ impl Dialect {
             (SqlType::BigInt, _) => "BIGINT",
             (SqlType::Double, _) => "DOUBLE PRECISION",
             (SqlType::Text, _) => "TEXT",
+            // SQLite's NUMERIC makes floats of what has a point in it.
+            (SqlType::Numeric, Dialect::Sqlite) => "TEXT",
+            (SqlType::Numeric, Dialect::Postgres) => "NUMERIC",
             (SqlType::Bytes, Dialect::Sqlite) => "BLOB",
             (SqlType::Bytes, Dialect::Postgres) => "BYTEA",
         }
@@ -82,6 +85,7 @@ impl Dialect {
     pub(super) fn value(self, n: usize, sql_type: SqlType) -> String {
         match (self, sql_type) {
             (Dialect::Postgres, SqlType::Double) => format!("CAST(${n}::text AS DOUBLE PRECISION)"),
+            (Dialect::Postgres, SqlType::Numeric) => format!("CAST(${n}::text AS NUMERIC)"),
             _ => self.parameter(n),
         }
     }

@@ -64,7 +64,9 @@ impl Upsert {
                             Dialect::Sqlite => values.push(number),
                         }
                     }
-                    SqlType::Text => values.push(there.then(|| array.as_string::<i32>().value(row).to_string())),
+                    SqlType::Text | SqlType::Numeric => {
+                        values.push(there.then(|| array.as_string::<i32>().value(row).to_string()));
+                    }
                     SqlType::Bytes => values.push(there.then(|| array.as_binary::<i32>().value(row).to_vec())),
                 }
             }

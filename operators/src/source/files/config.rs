@@ -8,9 +8,11 @@ use super::{
     lines::LineSettings,
     listing::Location,
     parquet_split::ParquetSettings,
+    parquet_times::DeclaredTimes,
 };
 use crate::source::{
     column_type::DeclaredSchema,
+    first_look::FirstLook,
     reader::{ReaderSettings, SourceReader},
     settings::SourceSettings,
     split_reader::Connector,
@@ -32,7 +34,7 @@ pub struct FilesConfig {
     pub path: String,
     /// `click_log`, `csv`, `json` or `parquet`.
     pub format: String,
-    /// The declared columns of `csv` and `json`.
+    /// The declared columns of `csv` and `json`, and of Parquet files where there are any.
     #[serde(default)]
     pub schema: Option<DeclaredSchema>,
     /// What stands between the fields of `csv`; a comma unless told otherwise.
@@ -82,6 +84,16 @@ impl FilesConfig {
     /// # Errors
     /// When the configuration contradicts itself, or the storage that it names cannot be opened.
     pub fn build(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<SourceReader> {
+        let connector = match &settings.computed_time {
+            None => self.connector(settings, context)?,
+            Some(computed) => computed.over(self.connector(&computed.read_settings(settings), context)?, settings)?,
+        };
+        let connector = Box::new(FirstLook::at(connector, settings.event_time.as_deref()));
+        Ok(SourceReader::new(self.reader_settings(settings), connector, context))
+    }
+
+    /// What reads the columns of `settings`.
+    fn connector(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<Box<dyn Connector>> {
         let location = Location::parse(&self.path)?;
         let connector: Box<dyn Connector> = if self.follow {
             Box::new(self.followed(&location, settings, context)?)
@@ -93,7 +105,7 @@ impl FilesConfig {
             let (records, env) = (self.records(settings)?, context.env.clone());
             Box::new(BoundedFiles { location, path, records, subtask, parallelism, env })
         };
-        Ok(SourceReader::new(self.reader_settings(settings), connector, context))
+        Ok(connector)
     }
 
     fn reader_settings(&self, settings: &SourceSettings) -> ReaderSettings {
@@ -154,7 +166,7 @@ impl FilesConfig {
             "click_log" => LineFormat::ClickLog,
             "csv" => LineFormat::Csv { schema: declared()?, delimiter: self.delimiter.unwrap_or(',') },
             "json" => LineFormat::Json { schema: declared()? },
-            "parquet" => return Ok(RecordSettings::Parquet(Arc::new(parquet(settings)))),
+            "parquet" => return Ok(RecordSettings::Parquet(Arc::new(self.parquet(settings)?))),
             other => {
                 let right = "click_log, csv, json or parquet is expected";
                 return Err(self.refuse(&format!("there is no format '{other}': {right}")));
@@ -164,16 +176,18 @@ impl FilesConfig {
         Ok(RecordSettings::Lines(Arc::new(LineSettings { format, columns: settings.column_names(), max_line_bytes })))
     }
 
+    fn parquet(&self, settings: &SourceSettings) -> Result<ParquetSettings> {
+        Ok(ParquetSettings {
+            columns: settings.columns.to_arrow(),
+            times: DeclaredTimes::of(self.schema.as_ref())?,
+            event_time: settings.event_time.clone(),
+            uncut: settings.computed_time.is_some(),
+            jump: settings.rule().jump,
+        })
+    }
+
     fn refuse(&self, problem: &str) -> EngineError {
         EngineError::definition(format!("files source with path = \"{}\": {problem}", self.path))
-    }
-}
-
-fn parquet(settings: &SourceSettings) -> ParquetSettings {
-    ParquetSettings {
-        columns: settings.columns.to_arrow(),
-        event_time: settings.event_time.clone(),
-        jump: settings.rule().jump,
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Reading order: `config` (what can be said about a source), `listing` (which files there are), `bounded` and `followed`
 //! (what the splits are and how they are read), `lines` and `line_buffer` (from bytes to records), `format` (what a line
-//! means), `parquet_split`, `archive` (Parquet in a folder an hour, read in the order of event time).
+//! means), `parquet_split` and `parquet_times`, `archive` (Parquet in a folder an hour, read in the order of event time).
 
 mod archive;
 mod bounded;
@@ -14,6 +14,7 @@ mod line_buffer;
 mod lines;
 mod listing;
 mod parquet_split;
+mod parquet_times;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -1,14 +1,14 @@
 //! Which columns of a file are read, as which Arrow types, and what they become.
 //!
 //! The types that a job sees are few: text is Utf8, every timestamp is in milliseconds UTC (one without a zone is taken
-//! for UTC). How text is held in memory is free: where all pages of a column chunk are dictionary-encoded it stays a
+//! for UTC), every decimal of up to 38 digits is of 128 bits, and a dictionary of anything but text is what is in it. How text is held in memory is free: where all pages of a column chunk are dictionary-encoded it stays a
 //! dictionary, so that each distinct text is hashed once and not once a row; where they are not it is a view into the page,
 //! which spares the copy.
 
 use arrow::{
     array::{ArrayRef, RecordBatch, RecordBatchOptions},
     compute::{CastOptions, cast_with_options},
-    datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit},
+    datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
 };
 use parquet::{
@@ -43,6 +43,16 @@ fn is_text(data_type: &DataType) -> bool {
 pub(super) fn logical_type(stored: &DataType) -> DataType {
     match stored {
         DataType::Timestamp(_, _) => DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())),
+        DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        DataType::Decimal256(precision, scale) if *precision <= DECIMAL128_MAX_PRECISION => {
+            DataType::Decimal128(*precision, *scale)
+        }
+        DataType::Date64 => DataType::Date32,
+        DataType::Float16 => DataType::Float32,
+        DataType::Time32(TimeUnit::Second) => DataType::Time32(TimeUnit::Millisecond),
+        DataType::Dictionary(_, values) if !is_text(values) => logical_type(values),
         other => other.clone(),
     }
 }
@@ -132,8 +142,9 @@ impl RequestedColumns {
         let mut fields: Vec<Field> = Vec::with_capacity(self.positions.len());
         for (position, field) in self.positions.iter().zip(&self.fields) {
             let column = decoded.column(in_file_order.partition_point(|other| other < position));
-            let column = match (column.data_type(), field.data_type()) {
-                (DataType::Timestamp(_, _), wanted) if column.data_type() != wanted => {
+            let held_as_text = is_text(column.data_type()) && is_text(field.data_type());
+            let column = match field.data_type() {
+                wanted if column.data_type() != wanted && !held_as_text => {
                     cast_with_options(column, wanted, &CastOptions { safe: true, ..CastOptions::default() })?
                 }
                 _ => column.clone(),

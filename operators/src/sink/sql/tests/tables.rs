@@ -2,8 +2,8 @@
 
 use super::*;
 use arrow::array::{
-    ArrayRef, BooleanArray, FixedSizeBinaryArray, Float64Array, Int32Array, RecordBatch, StringArray,
-    TimestampMillisecondArray,
+    ArrayRef, BooleanArray, Decimal128Array, FixedSizeBinaryArray, Float64Array, Int32Array, RecordBatch, StringArray,
+    TimestampMillisecondArray, UInt64Array,
 };
 use weir_engine::{ErrorKind, element::Batch};
 
@@ -70,6 +70,31 @@ async fn the_highest_revision_stays_in_whatever_order_they_come() {
         assert_eq!(target.query::<i64>("SELECT rows FROM weir_commits ORDER BY checkpoint").await, [3, 2]);
         let description = target.query::<String>("SELECT description FROM weir_sinks").await;
         assert_eq!(description, [target.config.description.to_string()]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn exact_numbers_keep_all_their_digits() {
+    on_each_database(async |mut target| {
+        let column = |name: &str, sql_type| SqlColumn { name: name.into(), sql_type };
+        target.config.columns = vec![column("price", SqlType::Numeric), column("big", SqlType::Numeric)];
+        target.config.key = vec!["price".into()];
+        let most = 10i128.pow(38) - 1;
+        let prices = Decimal128Array::from(vec![most, 150, -5]).with_precision_and_scale(38, 2).unwrap();
+        let big = UInt64Array::from(vec![Some(u64::MAX), None, Some(7)]);
+        let columns: [(&str, ArrayRef); 2] = [("price", Arc::new(prices)), ("big", Arc::new(big))];
+        let rows = Batch::new(RecordBatch::try_from_iter(columns).unwrap());
+        // Twice: of two rows with the same key the first stays.
+        write(&target, 1, vec![rows.clone(), rows.clone()]).await;
+        write(&target, 2, vec![rows]).await;
+        let text = |column: &str| format!("SELECT CAST({column} AS TEXT) FROM numbers WHERE {column} IS NOT NULL");
+        let mut prices = target.query::<String>(&text("price")).await;
+        prices.sort();
+        assert_eq!(prices, ["-0.05", "1.50", "999999999999999999999999999999999999.99"]);
+        let mut big = target.query::<String>(&text("big")).await;
+        big.sort();
+        assert_eq!(big, ["18446744073709551615", "7"]);
     })
     .await;
 }

@@ -42,13 +42,16 @@ pub struct ClickLogDecoder {
 
 impl ClickLogDecoder {
     /// A decoder of some of [`columns`].
-    pub fn new(requested: &DeclaredSchema, max_line_bytes: usize) -> Self {
+    ///
+    /// # Errors
+    /// Only by a mistake of ours.
+    pub fn new(requested: &DeclaredSchema, max_line_bytes: usize) -> Result<Self, FormatError> {
         let field = |name: &str| FIELDS.iter().position(|(field, _)| *field == name);
-        Self {
-            rows: Rows::new(requested),
+        Ok(Self {
+            rows: Rows::new(requested)?,
             field_of_column: requested.columns.iter().filter_map(|column| field(&column.name)).collect(),
             max_line_bytes,
-        }
+        })
     }
 }
 

@@ -67,7 +67,7 @@ impl CsvDecoder {
             column_of_field[field] = Some(column);
         }
         Ok(Self {
-            rows: Rows::new(requested),
+            rows: Rows::new(requested)?,
             column_of_field,
             requested: requested.clone(),
             delimiter,

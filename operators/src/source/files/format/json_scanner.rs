@@ -65,7 +65,7 @@ fn shortened(text: &str) -> String {
 pub struct Scanner<'line> {
     line: &'line str,
     position: usize,
-    /// Whether a key has been read, so that a comma must come before the next.
+    /// Whether a key or an element has been read, so that a comma must come before the next.
     after_first_key: bool,
 }
 
@@ -80,6 +80,27 @@ impl<'line> Scanner<'line> {
     pub fn begin_object(&mut self) -> Result<(), String> {
         self.skip_blanks();
         self.expect(b'{', "an object, beginning with {")
+    }
+
+    /// Enters the array that the text is.
+    pub fn begin_array(&mut self) -> Result<(), String> {
+        self.skip_blanks();
+        self.expect(b'[', "an array, beginning with [")
+    }
+
+    /// The next value of the array; none at its end.
+    pub fn next_element(&mut self) -> Result<Option<Token<'line>>, String> {
+        self.skip_blanks();
+        if self.peek() == Some(b']') {
+            self.position += 1;
+            return Ok(None);
+        }
+        if self.after_first_key {
+            self.expect(b',', "a comma or ]")?;
+            self.skip_blanks();
+        }
+        self.after_first_key = true;
+        self.value().map(Some)
     }
 
     /// The next key of the object, its colon passed; none at the end of the object.

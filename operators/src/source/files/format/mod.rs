@@ -13,9 +13,9 @@ pub mod click_log;
 pub mod column_builder;
 pub mod csv;
 pub mod json;
+mod json_paths;
 mod json_scanner;
 pub mod rows;
-pub mod timestamp;
 
 #[cfg(test)]
 mod tests;
@@ -97,6 +97,14 @@ pub enum FormatError {
         file: String,
         /// What is wrong.
         reason: String,
+    },
+    /// What is declared about a column contradicts itself.
+    #[error("the column {column:?} cannot be read as declared: {problem}")]
+    Declaration {
+        /// The column.
+        column: String,
+        /// What is wrong.
+        problem: String,
     },
     /// More bytes at once than a column can address.
     #[error("a chunk of {bytes} bytes at offset {offset} is too large to decode at once (at most 2 GiB)")]
@@ -183,11 +191,11 @@ impl LineFormat {
             available: format!("the columns are {}", names(&columns)),
         })?;
         Ok(match self {
-            Self::ClickLog => Box::new(ClickLogDecoder::new(&requested, max_line_bytes)),
+            Self::ClickLog => Box::new(ClickLogDecoder::new(&requested, max_line_bytes)?),
             Self::Csv { delimiter, .. } => {
                 Box::new(CsvDecoder::new(file, header, &requested, *delimiter, max_line_bytes)?)
             }
-            Self::Json { .. } => Box::new(JsonDecoder::new(&requested, max_line_bytes)),
+            Self::Json { .. } => Box::new(JsonDecoder::new(&requested, max_line_bytes)?),
         })
     }
 }

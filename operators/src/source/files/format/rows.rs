@@ -29,14 +29,17 @@ pub struct Rows {
 
 impl Rows {
     /// No rows yet, of the given columns.
-    pub fn new(columns: &DeclaredSchema) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// When a declaration contradicts itself.
+    pub fn new(columns: &DeclaredSchema) -> Result<Self, FormatError> {
+        Ok(Self {
             schema: columns.arrow_schema(),
-            columns: columns.columns.iter().map(|column| ColumnBuilder::new(column.column_type)).collect(),
+            columns: columns.columns.iter().map(ColumnBuilder::new).collect::<Result<_, _>>()?,
             len: 0,
             rejected: Vec::new(),
             bad_lines: Vec::new(),
-        }
+        })
     }
 
     /// The schema of the rows.

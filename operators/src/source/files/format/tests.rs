@@ -259,7 +259,7 @@ fn bad_objects_say_what_is_wrong() {
     assert!(reason("{\"n\":\"1\"}").starts_with("n \"1\" is not an int"));
     assert!(reason("{\"name\":1}").starts_with("name 1 is not a string"));
     assert!(reason("{\"name\":{\"a\":1}}").starts_with("name {\"a\":1} is not a string"));
-    assert!(reason("{\"at\":1.5}").starts_with("at 1.5 is not a timestamp"));
+    assert!(reason("{\"at\":1.5}").starts_with("at 1.5 is not a time that exists: it is a number without a unit"));
     assert!(reason("{\"at\":\"2022-02-30 00:00:00\"}").contains("no day 30 in February"));
     assert!(reason("{\"x\":1e999}").starts_with("x 1e999 is not a float"));
     assert_eq!(reason("{\"n\":1,\"n\":1}"), "the key \"n\" occurs twice");
@@ -267,6 +267,89 @@ fn bad_objects_say_what_is_wrong() {
     assert!(reason("{\"a\":\"\t\"}").contains("control character"));
     assert!(reason("{\"a\":01}").contains("leading zero"));
     assert!(reason(&format!("{{\"a\":{}", "[".repeat(200))).contains("levels deep"));
+}
+
+fn nested_format() -> LineFormat {
+    let schema = r#"{
+        "ad_id": {"type": "string", "path": "ad.id"},
+        "campaign": {"type": "int", "path": "ad.campaign.id"},
+        "at": {"type": "timestamp", "path": "meta.ts", "unit": "s"},
+        "day": {"type": "date", "path": "meta.day", "format": "%d.%m.%Y"},
+        "tag": {"type": "string", "path": "tags.1"},
+        "agent": {"type": "string", "path": "headers.\"user.agent\""},
+        "price": {"type": "decimal(8, 2)", "path": "price"},
+        "price_text": {"type": "float", "path": "price"},
+        "user": "string"
+    }"#;
+    LineFormat::Json { schema: serde_json::from_str(schema).expect("a schema") }
+}
+
+const NESTED: [&str; 9] = ["ad_id", "campaign", "at", "day", "tag", "agent", "price", "price_text", "user"];
+
+#[test]
+fn nested_values_are_found_by_their_paths() {
+    let nested = |chunk: &str| decode(&nested_format(), "", &NESTED, chunk.as_bytes());
+    let decoded = nested(
+        "{\"user\":\"u\",\"ad\":{\"id\":\"ad1\",\"campaign\":{\"x\":[1,{}],\"id\":7}},\"meta\":{\"day\":\"04.03.2022\",\"ts\":1646352001.5},\"tags\":[\"a\",\"b\"],\"headers\":{\"user.agent\":\"M\"},\"price\":1.5}\n\
+         { \"ad\" : { \"campaign\" : null , \"\\u0069d\" : \"ad2\" } , \"tags\" : [ ] , \"price\" : 2.50e0 }\n\
+         {\"ad\":7,\"meta\":[],\"tags\":{\"1\":\"c\"},\"headers\":null}\n\
+         {}\n",
+    );
+    assert!(decoded.bad_lines.is_empty(), "{decoded:?}");
+    assert_eq!(
+        cells(&decoded.records),
+        [
+            ["ad1", "7", "2022-03-04T00:00:01.500Z", "2022-03-04", "b", "M", "1.50", "1.5", "u"],
+            ["ad2", "-", "-", "-", "-", "-", "2.50", "2.5", "-"],
+            ["-", "-", "-", "-", "c", "-", "-", "-", "-"],
+            ["-"; 9],
+        ]
+        .map(|row| row.map(str::to_owned))
+    );
+    let reason = |line: &str| only_reason(&nested(line)).to_owned();
+    assert!(reason("{\"ad\":{\"id\":{\"x\":1}}}").starts_with("ad_id {\"x\":1} is not a string"));
+    assert_eq!(reason("{\"ad\":{\"id\":\"a\"},\"ad\":{\"id\":\"b\"}}"), "the key \"id\" occurs twice");
+    assert!(reason("{\"ad\":{\"id\":\"a\"").starts_with("not JSON: the line ends"));
+    assert!(reason("{\"price\":1.555}").contains("at most 6 digits before the point and 2 behind it"));
+    assert!(reason("{\"price\":1000000}").contains("decimal(8, 2)"));
+    let one = decode(&nested_format(), "", &["tag"], b"{\"ad\":{\"id\":{}},\"tags\":[1,\"b\",3]}");
+    assert_eq!(cells(&one.records), [["b".to_owned()]]);
+}
+
+#[test]
+fn numbers_in_csv_are_taken_at_their_word() {
+    let schema = r#"{"n": "int", "x": "float", "price": "decimal(8, 2)", "at": {"type": "timestamp", "unit": "ms"}, "guessed": "timestamp"}"#;
+    let format = LineFormat::Csv { schema: serde_json::from_str(schema).expect("a schema"), delimiter: ',' };
+    let read =
+        |line: &str| decode(&format, "n,x,price,at,guessed\n", &["n", "x", "price", "at", "guessed"], line.as_bytes());
+    let decoded = read("5, 2.5e3 ,12.30,1000,1646352001000\n,,,,\n\"7\",1,12,2022-03-04 00:00:01+00,0\n");
+    assert_eq!(
+        cells(&decoded.records),
+        [
+            ["5", "2500.0", "12.30", "1970-01-01T00:00:01Z", "2022-03-04T00:00:01Z"],
+            ["-"; 5],
+            ["7", "1.0", "12.00", "2022-03-04T00:00:01Z", "1970-01-01T00:00:00Z"],
+        ]
+        .map(|row| row.map(str::to_owned)),
+        "{:?}",
+        decoded.bad_lines
+    );
+    let refused = [
+        "1e3,,,,",
+        "1 000,,,,",
+        "\"1,000\",,,,",
+        "1.0,,,,",
+        ",NaN,,,",
+        ",inf,,,",
+        ",1e999,,,",
+        ",,1.234,,",
+        ",,,,1646352001",
+    ];
+    for line in refused {
+        assert_eq!(read(line).bad_lines.len(), 1, "{line}");
+    }
+    let reason = only_reason(&read(",,,,1646352001")).to_owned();
+    assert!(reason.starts_with("guessed \"1646352001\"") && reason.contains("unit = \"s\""), "{reason}");
 }
 
 #[test]
