@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use weir_operators::source::column_type::DeclaredSchema;
-use weir_operators::source::files::EventTimeRange;
+use weir_operators::source::files::{Copies, EventTimeRange};
 use weir_operators::source::generator::ClickStreamConfig;
 
 /// A whole job as written.
@@ -123,6 +123,7 @@ pub(crate) struct FilesSource {
     pub(crate) poll: Option<Duration>,
     pub(crate) discover: Option<Duration>,
     pub(crate) rotation_grace: Option<Duration>,
+    pub(crate) copies: Option<Copies>,
     /// The folders say how old their rows can be, and time follows from that.
     pub(crate) by_partition: bool,
     pub(crate) range: Option<EventTimeRange>,
@@ -164,6 +165,7 @@ impl Source {
             poll: None,
             discover: None,
             rotation_grace: None,
+            copies: None,
             by_partition: false,
             range: None,
         }))

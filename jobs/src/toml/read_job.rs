@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Map as JsonMap;
 use weir_operators::source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema};
-use weir_operators::source::files::EventTimeRange;
+use weir_operators::source::files::{Copies, EventTimeRange};
 use weir_operators::source::generator::ClickStreamConfig;
 
 use super::read_sql_sink::read_sql_sink;
@@ -147,6 +147,7 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
         poll: node.positive_duration("poll"),
         discover: node.positive_duration("discover"),
         rotation_grace: node.duration("rotation_grace"),
+        copies: node.choice("copies", &[("read", Copies::Read), ("skip", Copies::Skip)]),
         by_partition: false, // Said under `watermark`.
         range: read_range(node),
     }

@@ -163,19 +163,15 @@ impl FollowedFiles {
                 (false, false) => Opinion::Nothing,
             };
         }
-        let Some(original) = listing.names(original).find(|name| name.path == split.path).filter(|_| !split.ended)
-        else {
+        let Some(original) = listing.names(original).find(|name| name.path == split.path) else {
             // A rotated file is not truncated any more.
             return if within && self.watch.copies == Copies::Skip { Opinion::Wait } else { Opinion::Nothing };
         };
-        if within {
-            return Opinion::Wait;
-        }
-        // Looked at now, for it may have grown before it was copied, or be another one already.
+        // Looked at now: it may have grown before it was copied, or be another one already.
         let Some(other) = self.watch.open(original) else { return Opinion::Later };
         let bytes = other.metadata().map_or(original.stamp.bytes, |metadata| metadata.len());
         match split.fits(&other, Thorough::Little) {
-            Ok(true) if file.stamp.bytes <= bytes => Opinion::Wait,
+            Ok(true) if within || file.stamp.bytes <= bytes => Opinion::Wait,
             Ok(true) => Opinion::Nothing,
             _ => Opinion::Later, // Its reader is about to see that.
         }

@@ -274,6 +274,10 @@ impl FollowedFiles {
         for (id, split) in ended {
             match self.watch.or_say(&file.path, split.fits(&open, Thorough::Much)) {
                 None => return Ok(None),
+                // It was written anew, which its reader knows how to judge.
+                Some(false) if split.path == file.path && !split.passed_over => {
+                    return Ok(Some(self.go_on(id, split, file, open)));
+                }
                 Some(false) => {} // Its number is another file's now.
                 Some(true) => return Ok(self.take_up(id, split, file, open)),
             }

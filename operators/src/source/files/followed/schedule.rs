@@ -295,6 +295,14 @@ impl World {
         }
     }
 
+    /// What a log has from now on is another split, which nobody has open yet.
+    fn emptied(&mut self, server: usize, mut log: Log, lines: Vec<usize>) {
+        (log.lines, log.open) = (lines, false);
+        let text = self.text_of(&log);
+        self.write(&log.names[0].clone(), &text, false);
+        self.logs[server] = Some(log);
+    }
+
     /// All names of a file have gone.
     fn gone(&mut self, log: &Log) {
         let open = log.open && self.is_running();
@@ -372,7 +380,7 @@ impl World {
                     self.logs[server] = Some(log);
                     return;
                 }
-                let path = self.device(disk).join(self.name(&format!("server-{server}.log")));
+                let path = self.device(disk).join(self.name("moved"));
                 let moved = self.create(path, disk, log.lines.clone());
                 fs::remove_file(&log.names[0]).expect("removed");
                 self.replaced(log);
@@ -398,6 +406,11 @@ impl World {
             }
             Step::CopyTruncate(server, inside) => {
                 let Some(mut log) = self.take(server).await else { return };
+                // If it is removed next, nothing tells one line of a copy from the beginning of another log.
+                if log.lines.iter().filter(|line| self.lines[**line].state != State::Unread).count() == 1 {
+                    self.logs[server] = Some(log);
+                    return;
+                }
                 let name = self.name(&format!("server-{server}.log"));
                 let lines = std::mem::take(&mut log.lines);
                 if inside {
@@ -406,27 +419,20 @@ impl World {
                 } else {
                     self.destroy(&lines, false);
                 }
-                self.write(&log.names[0].clone(), "", false);
-                self.logs[server] = Some(log);
-                if SERVERS[server].1 > 0 {
-                    self.write_banner(server);
-                }
+                let banner = self.banner(server);
+                self.emptied(server, log, banner);
             }
             Step::WriteAnew(server, count) => {
-                let Some(mut log) = self.take(server).await else { return };
+                let Some(log) = self.take(server).await else { return };
                 self.destroy(&log.lines, false);
                 let mut lines = self.banner(server);
                 lines.extend(self.new_lines(count));
-                log.lines = lines;
-                let text = self.text_of(&log);
-                self.write(&log.names[0].clone(), &text, false);
-                self.logs[server] = Some(log);
+                self.emptied(server, log, lines);
             }
             Step::Empty(server) => {
-                let Some(mut log) = self.take(server).await else { return };
-                self.destroy(&std::mem::take(&mut log.lines), false);
-                self.write(&log.names[0].clone(), "", false);
-                self.logs[server] = Some(log);
+                let Some(log) = self.take(server).await else { return };
+                self.destroy(&log.lines, false);
+                self.emptied(server, log, Vec::new());
             }
             Step::Link(server, hard) => {
                 let name = self.name("link");
@@ -494,6 +500,8 @@ impl World {
                         self.append(server, 0);
                     }
                 }
+                // A disk with unread files that are open is in use.
+                self.read_if_running().await;
                 let path = self.device(device);
                 fs::rename(&path, self.folder.path().join("out").join(format!("disk-{device}"))).expect("away");
                 fs::create_dir(&path).expect("a mount point");
@@ -539,15 +547,6 @@ impl World {
                 }
             }
         }
-    }
-
-    fn write_banner(&mut self, server: usize) {
-        let lines = self.banner(server);
-        let text: String = lines.iter().map(|line| self.text(*line)).collect();
-        let Some(log) = &mut self.logs[server] else { return };
-        log.lines.extend(lines);
-        let path = log.names[0].clone();
-        self.write(&path, &text, true);
     }
 
     /// A file is gone whose lines are all in another one.
