@@ -157,7 +157,7 @@ impl FollowedFiles {
             if !split.ended {
                 return Opinion::Later; // It may still have something to read.
             }
-            return match (split.path == file.path, within) {
+            return match (listing.is_at(file.id, &split.path), within) {
                 (true, _) => Opinion::GoesOn,
                 (false, true) => Opinion::Copy,
                 (false, false) => Opinion::Nothing,

@@ -174,7 +174,7 @@ impl FollowedFiles {
         for (id, split) in missing {
             opened.push(match search.find_elsewhere(&id, &split) {
                 Whereabouts::Here(listed, file) => {
-                    let split = Followed { is_copy: listed.path != split.path, ..split };
+                    let split = Followed { is_copy: !search.listing.is_at(listed.id, &split.path), ..split };
                     self.go_on(id, split, &listed, file)
                 }
                 Whereabouts::Away => self.opened(id, Followed { away: true, ..split }, Begin::Away),
@@ -271,15 +271,20 @@ impl FollowedFiles {
             let known = self.watch.known();
             known.iter().filter(|(_, split)| ended(split)).map(|(id, split)| (id.clone(), split.clone())).collect()
         };
+        // One of which nothing but the first line was read: others may say more about the file.
+        let mut doubtful = None;
         for (id, split) in ended {
             match self.watch.or_say(&file.path, split.fits(&open, Thorough::Much)) {
                 None => return Ok(None),
                 // It was written anew, which its reader knows how to judge.
-                Some(false) if split.path == file.path && !split.passed_over => {
+                Some(false) if listing.is_at(file.id, &split.path) && !split.passed_over => {
                     return Ok(Some(self.go_on(id, split, file, open)));
                 }
                 Some(false) => {} // Its number is another file's now.
-                Some(true) => return Ok(self.take_up(id, split, file, open)),
+                Some(true) if split.is_proof() || file.stamp.bytes <= split.read.length => {
+                    return Ok(self.take_up(id, split, file, open));
+                }
+                Some(true) => doubtful = Some((id, split)),
             }
         }
         let unused = |generation: &u32| !self.watch.known().contains_key(&head.split_id(file.id, *generation));
@@ -289,6 +294,11 @@ impl FollowedFiles {
             true => Verdict::New,
             false => self.compare(&id, file, &open, &head, listing),
         };
+        if matches!(verdict, Verdict::New)
+            && let Some((id, split)) = doubtful
+        {
+            return Ok(self.take_up(id, split, file, open));
+        }
         let new = Followed::new(file, head, generation);
         Ok(match verdict {
             Verdict::New => Some(self.go_on(id, new, file, open)),

@@ -655,7 +655,7 @@ impl World {
 }
 
 fn schedules() -> u32 {
-    std::env::var("WEIR_FOLLOW_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(40)
+    std::env::var("WEIR_FOLLOW_SCHEDULES").ok().and_then(|count| count.parse().ok()).unwrap_or(24)
 }
 
 proptest! {

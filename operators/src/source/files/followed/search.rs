@@ -50,6 +50,11 @@ impl Listing {
         self.ids.get(&id).into_iter().flatten().filter_map(|index| self.files.get(*index))
     }
 
+    /// Whether that is a name of the file.
+    pub(super) fn is_at(&self, id: FileId, path: &Path) -> bool {
+        self.names(id).any(|name| name.path == path)
+    }
+
     fn at(&self, path: &Path) -> Option<&Listed> {
         let index = self.files.binary_search_by(|file| file.path.as_path().cmp(path)).ok()?;
         self.files.get(index)
@@ -128,7 +133,8 @@ impl<'a> Search<'a> {
         let heads = self.heads.get_or_insert_with(|| by_head(watch, listing));
         let alike = heads.get(&split.head).map_or(&[][..], Vec::as_slice);
         // A file that was replaced is looked for in its place first.
-        let (in_place, others): (Vec<&Listed>, Vec<&Listed>) = alike.iter().partition(|file| file.path == split.path);
+        let (in_place, others): (Vec<&Listed>, Vec<&Listed>) =
+            alike.iter().partition(|file| listing.is_at(file.id, &split.path));
         let found = in_place.into_iter().chain(others).find_map(|file| watch.has_all_of(id, split, file));
         found.or_else(|| self.neighbours(split).files().find_map(|file| watch.has_all_of(id, split, file)))
     }
