@@ -7,7 +7,7 @@ use std::time::Duration;
 use weir_operators::dedup::NullKey;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::column_type::DeclaredSchema;
-use weir_operators::source::files::EventTimeRange;
+use weir_operators::source::files::{Copies, EventTimeRange};
 use weir_operators::source::generator::ClickStreamConfig;
 
 /// A whole job as written.
@@ -141,6 +141,7 @@ pub(crate) struct FilesSource {
     pub(crate) poll: Option<Duration>,
     pub(crate) discover: Option<Duration>,
     pub(crate) rotation_grace: Option<Duration>,
+    pub(crate) copies: Option<Copies>,
     /// The folders say how old their rows can be, and time follows from that.
     pub(crate) by_partition: bool,
     pub(crate) range: Option<EventTimeRange>,
@@ -182,6 +183,7 @@ impl Source {
             poll: None,
             discover: None,
             rotation_grace: None,
+            copies: None,
             by_partition: false,
             range: None,
         }))

@@ -132,6 +132,9 @@ fn source_configuration(
             for (key, value) in optional.into_iter().filter_map(|(key, value)| Some((key, value?))) {
                 config[key] = value.into();
             }
+            if let Some(copies) = files.copies {
+                config["copies"] = json!(copies);
+            }
             if files.by_partition {
                 config["by_partition"] = true.into();
             }

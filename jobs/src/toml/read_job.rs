@@ -7,7 +7,7 @@ use serde_json::Map as JsonMap;
 use weir_operators::dedup::NullKey;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::column_type::DeclaredSchema;
-use weir_operators::source::files::EventTimeRange;
+use weir_operators::source::files::{Copies, EventTimeRange};
 use weir_operators::source::generator::ClickStreamConfig;
 
 use super::read_schema::read_schema;
@@ -177,6 +177,7 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
         poll: node.positive_duration("poll"),
         discover: node.positive_duration("discover"),
         rotation_grace: node.duration("rotation_grace"),
+        copies: node.choice("copies", &[("read", Copies::Read), ("skip", Copies::Skip)]),
         by_partition: false, // Said under `watermark`.
         range: read_range(node),
     }

@@ -70,6 +70,10 @@ impl Connector for FirstLook {
     fn is_followed(&self) -> bool {
         self.inner.is_followed()
     }
+
+    fn is_live(&self) -> bool {
+        self.inner.is_live()
+    }
 }
 
 struct LookedAt {

@@ -3,7 +3,7 @@
 use super::{
     archive::{ArchiveFiles, EventTimeRange},
     bounded::{BoundedFiles, RecordSettings},
-    followed::FollowedFiles,
+    followed::{Copies, FollowSettings, FollowedFiles},
     format::{DEFAULT_MAX_LINE_BYTES, LineFormat},
     lines::LineSettings,
     listing::Location,
@@ -58,6 +58,9 @@ pub struct FilesConfig {
     /// How long a rotated file may still be written to.
     #[serde(default)]
     pub rotation_grace_ms: Option<u64>,
+    /// What is done with a followed file that may be a copy of another one.
+    #[serde(default)]
+    pub copies: Copies,
     /// Whether the files lie in folders by hour, which say how old their rows can be: the watermark follows from that.
     #[serde(default)]
     pub by_partition: bool,
@@ -108,7 +111,7 @@ impl FilesConfig {
         Ok(connector)
     }
 
-    fn reader_settings(&self, settings: &SourceSettings) -> ReaderSettings {
+    pub(super) fn reader_settings(&self, settings: &SourceSettings) -> ReaderSettings {
         let common = settings.reader_settings();
         ReaderSettings {
             batch_rows: self.batch_rows.unwrap_or(common.batch_rows).max(1),
@@ -118,7 +121,7 @@ impl FilesConfig {
         }
     }
 
-    fn followed(
+    pub(super) fn followed(
         &self,
         location: &Location,
         settings: &SourceSettings,
@@ -130,9 +133,10 @@ impl FilesConfig {
         let RecordSettings::Lines(lines) = self.records(settings)? else {
             return Err(self.refuse("follow = true: only files of lines can be followed, a Parquet file does not grow"));
         };
-        let grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
+        let rotation_grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
+        let follow = FollowSettings { rotation_grace, copies: self.copies };
         let OperatorContext { env, subtask, parallelism, .. } = context;
-        Ok(FollowedFiles::new(path.clone(), lines, grace, env.clone(), *subtask, *parallelism))
+        Ok(FollowedFiles::new(path.clone(), lines, follow, env.clone(), *subtask, *parallelism))
     }
 
     fn archive(

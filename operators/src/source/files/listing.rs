@@ -44,6 +44,21 @@ pub(super) struct LocalPath {
     pattern: Option<String>,
 }
 
+/// What a local path stands for now.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// By name.
+    pub(super) files: Vec<(PathBuf, Metadata)>,
+    /// What could not be listed, and why.
+    pub(super) unreadable: Vec<(PathBuf, EngineError)>,
+}
+
+impl Found {
+    fn cannot_read(&mut self, path: &Path, error: &std::io::Error) {
+        self.unreadable.push((path.to_owned(), cannot_read(path, error)));
+    }
+}
+
 /// A file that was found.
 #[derive(Clone, Debug)]
 pub(super) struct FoundFile {
@@ -142,7 +157,31 @@ impl LocalPath {
 
     /// The files that there are now. One that vanishes while the list is made is left out.
     pub(super) fn list(&self, ending: Option<&str>) -> Result<Vec<(PathBuf, Metadata)>> {
-        let metadata = fs::metadata(&self.base).map_err(|error| cannot_read(&self.base, &error))?;
+        let found = self.list_readable(ending)?;
+        match found.unreadable.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(found.files),
+        }
+    }
+
+    /// The file or folder that has everything in it.
+    pub(super) fn base(&self) -> &Path {
+        &self.base
+    }
+
+    /// The files that can be listed now, and what cannot.
+    ///
+    /// # Errors
+    /// When the path names something that is never read.
+    pub(super) fn list_readable(&self, ending: Option<&str>) -> Result<Found> {
+        let mut found = Found::default();
+        let metadata = match fs::metadata(&self.base) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                found.cannot_read(&self.base, &error);
+                return Ok(found);
+            }
+        };
         if !metadata.is_dir() {
             if let Some(compressed) = compressed_ending(&self.base.to_string_lossy()) {
                 return Err(EngineError::definition(format!(
@@ -150,49 +189,50 @@ impl LocalPath {
                     self.base.display()
                 )));
             }
-            return Ok(vec![(self.base.clone(), metadata)]);
+            found.files.push((self.base.clone(), metadata));
+            return Ok(found);
         }
-        let mut found = Vec::new();
-        self.list_folder(&self.base, "", ending, 0, &mut found)?;
-        found.sort_by(|a, b| a.0.cmp(&b.0));
+        self.list_folder(&self.base, "", ending, 0, &mut found);
+        found.files.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
     }
 
-    fn list_folder(
-        &self,
-        folder: &Path,
-        relative: &str,
-        ending: Option<&str>,
-        depth: usize,
-        found: &mut Vec<(PathBuf, Metadata)>,
-    ) -> Result<()> {
+    fn list_folder(&self, folder: &Path, relative: &str, ending: Option<&str>, depth: usize, found: &mut Found) {
         if depth > DEEPEST_FOLDER {
             let problem = format!("it is nested more than {DEEPEST_FOLDER} folders deep; is there a loop of links?");
-            return Err(EngineError::io(format!("cannot read the folder {}: {problem}", folder.display())));
+            return found.cannot_read(folder, &std::io::Error::other(problem));
         }
         let entries = match fs::read_dir(folder) {
-            Err(error) if error.kind() == ErrorKind::NotFound && depth > 0 => return Ok(()),
-            other => other.map_err(|error| cannot_read(folder, &error))?,
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound && depth > 0 => return,
+            Err(error) => return found.cannot_read(folder, &error),
         };
         for entry in entries {
-            let entry = entry.map_err(|error| cannot_read(folder, &error))?;
+            let entry = match entry {
+                Ok(entry) => entry,
+                // The rest of the folder cannot be listed.
+                Err(error) => return found.cannot_read(folder, &error),
+            };
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.starts_with(['.', '_']) {
                 continue;
             }
             let path = entry.path();
             let metadata = match fs::metadata(&path) {
+                Ok(metadata) => metadata,
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                other => other.map_err(|error| cannot_read(&path, &error))?,
+                Err(error) => {
+                    found.cannot_read(&path, &error);
+                    continue;
+                }
             };
             let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
             if metadata.is_dir() {
-                self.list_folder(&path, &relative, ending, depth + 1, found)?;
+                self.list_folder(&path, &relative, ending, depth + 1, found);
             } else if metadata.is_file() && self.wants(&relative, ending) {
-                found.push((path, metadata));
+                found.files.push((path, metadata));
             }
         }
-        Ok(())
     }
 
     fn wants(&self, relative: &str, ending: Option<&str>) -> bool {

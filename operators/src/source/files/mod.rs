@@ -21,4 +21,5 @@ mod tests;
 
 pub use archive::{ArchivePart, EventTimeRange, archive_parts};
 pub use config::{FilesConfig, source};
+pub use followed::Copies;
 pub use schema::parquet_schema;

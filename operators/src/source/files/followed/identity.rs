@@ -1,45 +1,87 @@
-//! Who a growing file is, whatever it is called: its inode and its first bytes.
+//! What a growing file is known by, whatever it is called: the device and the number that the system gives it, and its first
+//! lines.
 //!
-//! Invariant: the fingerprint of a file that only grows never changes once it has one. A rename keeps inode and
-//! fingerprint; a copy has another inode and the same fingerprint; a file that was truncated and written anew, or an inode
-//! used again, has another fingerprint.
+//! Invariant: the head of a file that only grows never changes once it has one, so a file and its copies belong to the same
+//! subtask for ever. Neither head nor number prove that a file is still the same one: its [`Prefix`](super::prefix::Prefix)
+//! does.
 
-use crate::source::files::bounded::read_at;
+use super::prefix::read_fully;
 use serde::{Deserialize, Serialize};
-use std::{fs::File, io, path::Path};
+use std::{
+    fs::{File, Metadata},
+    io,
+    os::unix::fs::MetadataExt,
+    sync::Arc,
+};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// At most so many bytes make a fingerprint.
+/// At most so many bytes make a head.
 const MOST_BYTES: usize = 1024;
 
-/// The first bytes of a file, in short.
+/// A file's number on its device. Given to another file as soon as this one is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct FileId {
+    pub(super) device: u64,
+    pub(super) inode: u64,
+}
+
+/// Tells a file's number; tests have devices of their own.
+pub(super) type Identify = Arc<dyn Fn(&Metadata) -> FileId + Send + Sync>;
+
+impl FileId {
+    /// As the system says.
+    pub(super) fn of(metadata: &Metadata) -> Self {
+        FileId { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
+/// What changes whenever a file does: as long as it is the same, its bytes need not be looked at. Two changes within one tick
+/// of the system's clock may have one stamp, so a new one is not trusted for a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stamp {
+    pub(super) bytes: u64,
+    modified: (i64, i64),
+    changed: (i64, i64),
+}
+
+impl Stamp {
+    pub(super) fn of(file: &Metadata) -> Self {
+        Stamp {
+            bytes: file.len(),
+            modified: (file.mtime(), file.mtime_nsec()),
+            changed: (file.ctime(), file.ctime_nsec()),
+        }
+    }
+}
+
+/// The first lines of a file, in short.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub(super) struct Fingerprint {
+pub(super) struct Head {
     /// How many bytes.
-    length: u64,
+    pub(super) length: u64,
     /// Their XXH3, hexadecimal (a JSON number would not hold 64 bits everywhere).
     hash: String,
 }
 
-impl Fingerprint {
-    /// The fingerprint over the first `lines` lines; none as long as they are not complete.
+impl Head {
+    /// The head over the first `lines` lines; none as long as they are not complete.
     pub(super) fn of(file: &File, lines: usize) -> io::Result<Option<Self>> {
         let mut bytes = [0; MOST_BYTES];
-        let read = read_fully(file, &mut bytes)?;
+        let read = read_fully(file, &mut bytes, 0)?;
         let bytes = &bytes[..read];
         let length = match memchr::memchr_iter(b'\n', bytes).nth(lines.saturating_sub(1)) {
             Some(position) => position + 1,
             None if read == MOST_BYTES => MOST_BYTES,
             None => return Ok(None),
         };
-        Ok(Some(Fingerprint { length: length as u64, hash: hash(&bytes[..length]) }))
+        Ok(Some(Head { length: length as u64, hash: hash(&bytes[..length]) }))
     }
 
-    /// Whether a file begins with the bytes that this was made of.
+    /// Whether a file begins with these lines.
     pub(super) fn fits(&self, file: &File) -> io::Result<bool> {
         let mut bytes = [0; MOST_BYTES];
         let length = usize::try_from(self.length).unwrap_or(MOST_BYTES).min(MOST_BYTES);
-        let read = read_fully(file, &mut bytes[..length])?;
+        let read = read_fully(file, &mut bytes[..length], 0)?;
         Ok(read == length && hash(&bytes[..length]) == self.hash)
     }
 
@@ -48,9 +90,9 @@ impl Fingerprint {
         (xxh3_64(self.hash.as_bytes()) % parallelism.max(1) as u64) as usize
     }
 
-    /// The id of a split: `generation` counts how often the file with this inode began anew with the same first bytes.
-    pub(super) fn split_id(&self, inode: u64, generation: u32) -> String {
-        format!("{}-{inode:x}-{generation}", self.hash)
+    /// The id of a split: `generation` counts the files that had this number one after the other and began alike.
+    pub(super) fn split_id(&self, file: FileId, generation: u32) -> String {
+        format!("{}-{:x}-{:x}-{generation}", self.hash, file.device, file.inode)
     }
 }
 
@@ -58,86 +100,27 @@ fn hash(bytes: &[u8]) -> String {
     format!("{:016x}", xxh3_64(bytes))
 }
 
-/// Whether one file is, byte for byte, the beginning of another (or all of it).
-pub(super) fn is_beginning_of(file: &Path, other: &Path) -> io::Result<bool> {
-    let (file, other) = (File::open(file)?, File::open(other)?);
-    let (mut bytes, mut others) = (vec![0; 64 << 10], vec![0; 64 << 10]);
-    let mut offset = 0;
-    loop {
-        let read = read_at(&file, &mut bytes, offset)?;
-        if read == 0 {
-            return Ok(true);
-        }
-        let mut found = 0;
-        while found < read {
-            match read_at(&other, &mut others[found..read], offset + found as u64)? {
-                0 => return Ok(false),
-                more => found += more,
-            }
-        }
-        if bytes[..read] != others[..read] {
-            return Ok(false);
-        }
-        offset += read as u64;
-    }
-}
-
-fn read_fully(file: &File, space: &mut [u8]) -> io::Result<usize> {
-    let mut read = 0;
-    while read < space.len() {
-        match read_at(file, &mut space[read..], read as u64)? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    Ok(read)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_fingerprint_is_of_complete_first_lines() {
+    fn a_head_is_of_complete_first_lines() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("a.log");
-        let fingerprint = |text: &str, lines| {
+        let head = |text: &str, lines| {
             std::fs::write(&path, text).expect("written");
-            Fingerprint::of(&File::open(&path).expect("open"), lines).expect("readable")
+            Head::of(&File::open(&path).expect("open"), lines).expect("readable")
         };
-        assert_eq!(fingerprint("", 1), None);
-        assert_eq!(fingerprint("one", 1), None);
-        let one = fingerprint("one\n", 1).expect("a first line");
-        assert_eq!(fingerprint("one\ntwo", 1).as_ref(), Some(&one));
-        assert_eq!(fingerprint("one\ntwo", 2), None);
-        assert_ne!(fingerprint("one\ntwo\n", 2).as_ref(), Some(&one));
+        assert_eq!(head("", 1), None);
+        assert_eq!(head("one", 1), None);
+        let one = head("one\n", 1).expect("a first line");
+        assert_eq!(head("one\ntwo", 1).as_ref(), Some(&one));
+        assert_eq!(head("one\ntwo", 2), None);
+        assert_ne!(head("one\ntwo\n", 2).as_ref(), Some(&one));
         assert!(one.fits(&File::open(&path).expect("open")).expect("readable"));
-        assert_ne!(fingerprint("two\n", 1).as_ref(), Some(&one));
+        assert_ne!(head("two\n", 1).as_ref(), Some(&one));
         assert!(!one.fits(&File::open(&path).expect("open")).expect("readable"));
-        assert!(fingerprint(&"x".repeat(5_000), 1).is_some_and(|long| long.length == 1024));
-    }
-
-    #[test]
-    fn a_beginning_is_told_from_something_else() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let write = |name: &str, bytes: &[u8]| {
-            let path = folder.path().join(name);
-            std::fs::write(&path, bytes).expect("written");
-            path
-        };
-        let long: Vec<u8> = (0..200_000u32).map(|n| (n % 251) as u8).collect();
-        let mut changed = long.clone();
-        changed[150_000] ^= 1;
-        let (whole, part) = (write("whole", &long), write("part", &long[..100_000]));
-        let (other, empty) = (write("other", &changed), write("empty", b""));
-        for (file, of, expected) in [
-            (&part, &whole, true),
-            (&whole, &part, false),
-            (&whole, &whole, true),
-            (&other, &whole, false),
-            (&empty, &part, true),
-        ] {
-            assert_eq!(is_beginning_of(file, of).expect("readable"), expected, "{file:?} of {of:?}");
-        }
+        assert!(head(&"x".repeat(5_000), 1).is_some_and(|long| long.length == 1024));
     }
 }

@@ -1,7 +1,7 @@
 //! Files that are followed while they grow, as a log watcher does.
 //!
-//! A split is a file by its identity (inode and first bytes), not by its name, and belongs to a subtask by its first bytes.
-//! What happens to log files, and what is made of it:
+//! A split is a file, whatever it is called. It is told by its device, its number there and the bytes that were read of it,
+//! and belongs to a subtask by its first line. What happens to log files, and what is made of it:
 //!
 //! - **It grows**: whole lines are read. A last line without a line break is held back until it is complete.
 //! - **A new one comes**, or the pattern fits one that did not fit before: read from its beginning, as soon as its first line
@@ -9,38 +9,49 @@
 //! - **It is renamed** (rotation) or unlinked: read to its end under whatever name. When its old name has belonged to another
 //!   file, or to none, for the rotation grace and nothing more came, the split ends; a last line without a break counts
 //!   then. Should it grow after all, it is taken up again.
+//! - **It is replaced**, as by rsync: a file in its place that has all that was read of it goes on where it ended.
 //! - **It is copied and truncated** (`copytruncate`): what was not read yet is read from the copy, then the truncated file
-//!   is read as a new one. As long as a file is, byte for byte, the beginning of another one that is followed, it is taken
-//!   for a copy and not read.
-//! - **It shrinks otherwise**, or is gone at a restart: a warning, a dead letter that says what was lost, and on with what
-//!   comes. Nothing is ever read twice.
+//!   is read as a new one. What is equal to the beginning of another file is a copy if that one is truncated or gone; see
+//!   `copies`.
+//! - **It is written anew**, shorter or longer: read as a new one. Where something was lost by that, a dead letter says so.
+//! - **Its end is cut off**, as by a power cut: reading goes on at what is left, and a dead letter says so.
+//! - **It is gone** at a restart: a dead letter says what may have been lost.
+//! - **It cannot be read**, its folder or its disk is away: named once, and waited for.
 //!
 //! A source that is followed has no end. Forgetting: a split that has ended is kept in the checkpoints as long as its file is
 //! there, and some minutes longer.
+//!
+//! Reading order: `identity` and `prefix` (what a file is known by), `watch` (how it is found again), `reader` (how it is
+//! read), `copies` (what is read at all), and this one, which looks for files.
 
+mod copies;
 mod identity;
+mod prefix;
 mod reader;
 #[cfg(test)]
+mod schedule;
+mod search;
+#[cfg(test)]
 mod tests;
+mod watch;
 
-use super::{
-    lines::{LinePosition, LineSettings},
-    listing::{LocalPath, cannot_read},
-};
+pub use watch::Copies;
+
+use super::{lines::LineSettings, listing::LocalPath};
 use crate::source::split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit};
+use copies::{Verdict, Waiting};
 use futures::{FutureExt, future::BoxFuture};
-use identity::{Fingerprint, is_beginning_of};
-use reader::FollowedReader;
-use serde::{Deserialize, Serialize};
+use identity::{FileId, Head, Identify, Stamp};
+use prefix::{Prefix, Thorough};
+use reader::{Begin, FollowedReader};
+use search::{LOOKS, Listing, Search, Whereabouts};
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fs::File,
-    io::ErrorKind,
-    os::unix::fs::MetadataExt,
-    path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{Arc, Mutex},
     time::Duration,
 };
+use watch::{Followed, Listed, Watch};
 use weir_engine::{
     env::{Env, Moment},
     error::{EngineError, Result},
@@ -48,275 +59,332 @@ use weir_engine::{
 
 /// A file that is not listed for so long is forgotten. A listing may miss a file that is being renamed, so one is not enough.
 const FORGET_AFTER: Duration = Duration::from_secs(300);
+/// The same for a file whose disk is away.
+const FORGET_AWAY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// A file that has not changed for so long has not changed since it was looked at.
+const SETTLED: Duration = Duration::from_millis(100);
 
-/// So often a folder is listed before a file is said to be gone.
-const LOOKS: usize = 5;
-
-/// What the readers of a subtask and its search for new files share.
-struct Watch {
-    path: LocalPath,
-    settings: Arc<LineSettings>,
-    /// Lines that make a fingerprint: the first says nothing where it is a header.
-    fingerprint_lines: usize,
-    rotation_grace: Duration,
-    env: Env,
-    subtask: usize,
-    parallelism: usize,
-    known: Mutex<BTreeMap<String, Followed>>,
-}
-
-/// A split, as its reader keeps it up to date and checkpoints hold it.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct Followed {
-    /// The last known name.
-    path: PathBuf,
-    inode: u64,
-    fingerprint: Fingerprint,
-    /// How often this inode began anew with the same first bytes.
-    generation: u32,
-    /// How far the file was known to reach, in bytes.
-    seen: u64,
-    #[serde(flatten)]
-    position: LinePosition,
-    /// The file began anew: what is in it now is another split.
-    #[serde(default)]
-    began_anew: bool,
-    /// What is read now is a copy that will not grow.
-    #[serde(default)]
-    is_copy: bool,
-    /// The split has ended.
-    #[serde(default)]
-    ended: bool,
-}
-
-/// A file as it is listed.
-struct Listed {
-    path: PathBuf,
-    inode: u64,
-    bytes: u64,
+/// How a source's files are followed.
+pub(super) struct FollowSettings {
+    /// How long a rotated file may still be written to.
+    pub(super) rotation_grace: Duration,
+    /// What is done with what may be a copy.
+    pub(super) copies: Copies,
 }
 
 /// The files of a followed source that belong to a subtask.
 pub(super) struct FollowedFiles {
     watch: Arc<Watch>,
-    /// Files that were taken for copies, so that it is said once.
-    copies: HashSet<(u64, String)>,
-    /// Since when splits' files have not been listed.
+    /// Listed files that there is nothing to read of, as they were then.
+    settled: HashMap<FileId, Unread>,
+    /// Files that may be copies.
+    waiting: HashMap<FileId, Waiting>,
+    /// What files begin with that were followed lately, until they are read so far.
+    begun: HashMap<String, Prefix>,
+    /// Since when splits' files have not been listed, or have begun anew.
     missing: BTreeMap<String, Moment>,
 }
 
-impl Watch {
-    fn known(&self) -> MutexGuard<'_, BTreeMap<String, Followed>> {
-        self.known.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
-    }
-
-    fn list(&self) -> Result<Vec<Listed>> {
-        let listed = self.path.list(None)?.into_iter();
-        Ok(listed.map(|(path, file)| Listed { path, inode: file.ino(), bytes: file.len() }).collect())
-    }
-
-    /// Opens a listed file; none if it has gone in the meantime.
-    fn open(path: &PathBuf) -> Result<Option<File>> {
-        match File::open(path) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(cannot_read(path, &error)),
-        }
-    }
-
-    /// Whether a listed file begins with the bytes of a fingerprint.
-    fn fits(listed: &Listed, fingerprint: &Fingerprint) -> Result<bool> {
-        match Watch::open(&listed.path)? {
-            Some(file) => fingerprint.fits(&file).map_err(|error| cannot_read(&listed.path, &error)),
-            None => Ok(false),
-        }
-    }
-
-    /// Where a file is now, whatever it is called. A file that is renamed while its folder is listed may be missing in the list,
-    /// so it is looked for several times before it is said to be gone.
-    fn find(&self, is_it: impl Fn(&Listed) -> Result<bool>) -> Result<Option<PathBuf>> {
-        for _ in 0..LOOKS {
-            for listed in self.list()? {
-                if is_it(&listed)? {
-                    return Ok(Some(listed.path));
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// A file that has what `split` had not read yet: another one that begins with the same bytes and reaches as far.
-    fn find_copy(&self, split: &Followed) -> Result<Option<Listed>> {
-        let taken: HashSet<u64> =
-            self.known().values().filter(|known| !known.began_anew).map(|known| known.inode).collect();
-        for listed in self.list()? {
-            let other = listed.inode != split.inode && !taken.contains(&listed.inode);
-            if other && listed.bytes >= split.position.offset && Watch::fits(&listed, &split.fingerprint)? {
-                return Ok(Some(listed));
-            }
-        }
-        Ok(None)
-    }
+/// A file of which nothing is read.
+struct Unread {
+    stamp: Stamp,
+    since: Moment,
+    /// It was looked at when it had not changed for a while.
+    settled: bool,
 }
 
 impl FollowedFiles {
     pub(super) fn new(
         path: LocalPath,
         settings: Arc<LineSettings>,
-        rotation_grace: Duration,
+        follow: FollowSettings,
         env: Env,
         subtask: usize,
         parallelism: usize,
     ) -> Self {
-        let fingerprint_lines = if settings.format.has_header() { 2 } else { 1 };
-        let known = Mutex::default();
-        let watch = Watch { path, settings, fingerprint_lines, rotation_grace, env, subtask, parallelism, known };
-        FollowedFiles { watch: Arc::new(watch), copies: HashSet::new(), missing: BTreeMap::new() }
+        let head_lines = if settings.format.has_header() { 2 } else { 1 };
+        let watch = Watch {
+            path,
+            settings,
+            head_lines,
+            rotation_grace: follow.rotation_grace,
+            copies: follow.copies,
+            identify: Arc::new(FileId::of),
+            env,
+            subtask,
+            parallelism,
+            known: Mutex::default(),
+            unreadable: Mutex::default(),
+            heads: Mutex::default(),
+        };
+        FollowedFiles::over(watch)
+    }
+
+    fn over(watch: Watch) -> Self {
+        FollowedFiles {
+            watch: Arc::new(watch),
+            settled: HashMap::new(),
+            waiting: HashMap::new(),
+            begun: HashMap::new(),
+            missing: BTreeMap::new(),
+        }
+    }
+
+    /// The same with another way to tell files' numbers.
+    #[cfg(test)]
+    fn identifying(self, identify: Identify) -> Self {
+        let Some(watch) = Arc::into_inner(self.watch) else { unreachable!("nothing has been opened") };
+        FollowedFiles::over(Watch { identify, ..watch })
     }
 
     fn restore(&mut self, restored: Vec<RestoredSplit>) -> Result<Vec<OpenedSplit>> {
-        let mut splits = Vec::new();
+        let watch = self.watch.clone();
+        let mut search = Search::new(&watch)?;
+        let mut opened = Vec::new();
+        let mut missing = Vec::new();
         for split in restored {
-            let followed: Followed = serde_json::from_value(split.position).map_err(|error| {
+            let mut followed: Followed = serde_json::from_value(split.position).map_err(|error| {
                 EngineError::corrupt(format!("the position of split '{}' cannot be read: {error}", split.id))
             })?;
-            if followed.fingerprint.subtask(self.watch.parallelism) == self.watch.subtask {
-                self.watch.known().insert(split.id.clone(), followed.clone());
-                splits.push((split.id, followed));
+            if followed.head.subtask(self.watch.parallelism) != self.watch.subtask {
+                continue;
+            }
+            if followed.device.is_none() {
+                self.prove(&mut followed, &search.listing);
+            }
+            self.watch.known().insert(split.id.clone(), followed.clone());
+            if followed.ended {
+                opened.push(self.opened(split.id, followed, Begin::Ended));
+            } else {
+                missing.push((split.id, followed));
             }
         }
-        let mut opened = Vec::new();
-        for (id, mut split) in splits {
-            let mut found = split.ended;
-            if !split.ended {
-                let is_it = |file: &Listed| Ok(file.inode == split.inode && Watch::fits(file, &split.fingerprint)?);
-                if let Some(path) = self.watch.find(is_it)? {
-                    split.path = path;
-                    found = true;
+        // Those that are where they were come first: they are nobody else's copies.
+        for look in 0..LOOKS {
+            if look > 0 && !missing.is_empty() {
+                search = Search::new(&watch)?;
+            }
+            for (id, split) in std::mem::take(&mut missing) {
+                match search.find_same(&split) {
+                    Some((listed, file)) => opened.push(self.go_on(id, split, &listed, file)),
+                    None => missing.push((id, split)),
                 }
             }
-            opened.push(self.opened(id, split, found));
+        }
+        for (id, split) in missing {
+            opened.push(match search.find_elsewhere(&id, &split) {
+                Whereabouts::Here(listed, file) => {
+                    let split = Followed { is_copy: !search.listing.is_at(listed.id, &split.path), ..split };
+                    self.go_on(id, split, &listed, file)
+                }
+                Whereabouts::Away => self.opened(id, Followed { away: true, ..split }, Begin::Away),
+                Whereabouts::Gone => self.opened(id, split, Begin::Gone),
+            });
         }
         Ok(opened)
     }
 
-    fn opened(&self, id: String, split: Followed, found: bool) -> OpenedSplit {
+    /// A split of a checkpoint that knew neither devices nor what was read: the file with its number and its first lines.
+    fn prove(&self, split: &mut Followed, listing: &Listing) {
+        let is_it = |file: &&Listed| {
+            let long_enough = file.id.inode == split.inode && file.stamp.bytes >= split.position.offset;
+            long_enough && self.watch.head(file).as_ref() == Some(&split.head)
+        };
+        let mut found: Vec<&Listed> = listing.files().filter(is_it).collect();
+        // Several devices may have such a number.
+        found.sort_by_key(|file| file.path != split.path);
+        let Some(file) = found.first() else { return };
+        let Some(open) = self.watch.open(file) else { return };
+        if let Some(read) = self.watch.or_say(&file.path, Prefix::of(&open, split.position.offset)) {
+            (split.device, split.read) = (Some(file.id.device), read);
+        }
+    }
+
+    fn go_on(&self, id: String, mut split: Followed, listed: &Listed, file: File) -> OpenedSplit {
+        self.watch.go_on_in(&mut split, listed);
+        self.opened(id, split, Begin::At(file))
+    }
+
+    fn opened(&self, id: String, split: Followed, begin: Begin) -> OpenedSplit {
         let name = split.path.display().to_string();
-        let reader = Box::new(FollowedReader::new(self.watch.clone(), id.clone(), split, found));
+        self.watch.known().insert(id.clone(), split.clone());
+        let reader = Box::new(FollowedReader::new(self.watch.clone(), id.clone(), split, begin));
         OpenedSplit { id, name, reader, newest_before_ms: None, oldest_ms: None }
     }
 
-    /// What has come, and what has been gone for long.
-    fn look(&mut self) -> Result<Discovery> {
-        let listed = self.watch.list()?;
+    /// What has come, what is back, and what has been gone for long. At the first start of a job every file is there to be
+    /// read: nothing can be a copy of what was read already.
+    fn look(&mut self, first: bool) -> Result<Discovery> {
+        let watch = self.watch.clone();
+        let mut search = Search::new(&watch)?;
         self.watch.env.crash_point("files.listed")?;
-        let mut opened = Vec::new();
-        for file in listed.iter().filter(|file| file.bytes > 0) {
-            opened.extend(self.judge(file, &listed)?);
-        }
-        Ok(Discovery { opened, gone: self.forget(&listed) })
-    }
-
-    /// What is to be made of a listed file: nothing new mostly.
-    fn judge(&mut self, file: &Listed, listed: &[Listed]) -> Result<Option<OpenedSplit>> {
-        let is_read = |split: &Followed| {
-            split.inode == file.inode && !split.ended && split.position.offset <= file.bytes && !split.began_anew
-        };
-        if self.watch.known().values().any(is_read) {
-            return Ok(None); // Its reader looks after it.
-        }
-        let Some(open) = Watch::open(&file.path)? else { return Ok(None) };
-        let fingerprint = Fingerprint::of(&open, self.watch.fingerprint_lines);
-        let Some(fingerprint) = fingerprint.map_err(|error| cannot_read(&file.path, &error))? else { return Ok(None) };
-        if fingerprint.subtask(self.watch.parallelism) != self.watch.subtask {
-            return Ok(None);
-        }
-        let alike: Vec<(String, Followed)> = {
+        self.watch.forget_all_but(&search.listing);
+        let mut opened = self.look_for_missing(&mut search);
+        let listing = &search.listing;
+        self.note_missing(listing);
+        let reading: HashSet<FileId> = {
             let known = self.watch.known();
-            let alike = known.iter().filter(|(_, split)| split.fingerprint == fingerprint);
-            alike.map(|(id, split)| (id.clone(), split.clone())).collect()
+            let reading = known.values().filter(|split| !split.ended && split.found);
+            reading.filter_map(|split| Some(FileId { device: split.device?, inode: split.inode })).collect()
         };
-        let same =
-            alike.iter().filter(|(_, split)| split.inode == file.inode).max_by_key(|(_, split)| split.generation);
-        match same {
-            None if self.is_copy(file, &alike, listed)? => return Ok(None),
-            None => {}
-            Some((_, split)) if split.began_anew => {}
-            Some((id, split)) if split.ended && file.bytes > split.position.offset => {
-                tracing::info!(file = %file.path.display(), "a file that seemed complete has grown, and is followed again");
-                let split = Followed { path: file.path.clone(), ended: false, ..split.clone() };
-                return Ok(Some(self.follow(id.clone(), split)));
-            }
-            Some(_) => return Ok(None),
+        let is_new = |file: &&Listed| file.stamp.bytes > 0 && !reading.contains(&file.id) && !self.is_settled(file);
+        let mut new: Vec<&Listed> = listing.files().filter(is_new).collect();
+        // A copy may be shorter than its original, never longer.
+        new.sort_by(|a, b| b.stamp.bytes.cmp(&a.stamp.bytes).then_with(|| a.path.cmp(&b.path)));
+        for file in new {
+            opened.extend(self.judge(file, listing, first)?);
         }
-        let unused =
-            |generation: &u32| !alike.iter().any(|(id, _)| *id == fingerprint.split_id(file.inode, *generation));
-        let generation = (0..).find(unused).unwrap_or_default();
-        let split = Followed {
-            path: file.path.clone(),
-            inode: file.inode,
-            generation,
-            seen: file.bytes,
-            position: LinePosition::default(),
-            began_anew: false,
-            is_copy: false,
-            ended: false,
-            fingerprint: fingerprint.clone(),
-        };
-        Ok(Some(self.follow(fingerprint.split_id(file.inode, generation), split)))
+        self.settled.retain(|id, _| listing.has(*id));
+        self.waiting.retain(|id, _| listing.has(*id));
+        let gone = self.forget();
+        let known = self.watch.known();
+        self.begun.retain(|id, begun| known.get(id).is_some_and(|split| split.read.length < begun.length));
+        drop(known);
+        Ok(Discovery { opened, gone })
     }
 
-    fn follow(&self, id: String, split: Followed) -> OpenedSplit {
-        self.watch.known().insert(id.clone(), split.clone());
-        self.opened(id, split, true)
+    fn is_settled(&self, file: &Listed) -> bool {
+        self.settled.get(&file.id).is_some_and(|unread| unread.settled && unread.stamp == file.stamp)
     }
 
-    /// Whether a file is a copy of one that is followed: what is in it has been read or will be, from one of the two.
-    fn is_copy(&mut self, file: &Listed, alike: &[(String, Followed)], listed: &[Listed]) -> Result<bool> {
-        for (_, split) in alike {
-            let original = listed.iter().find(|other| other.inode == split.inode);
-            let is_copy = match original {
-                Some(original) if Watch::fits(original, &split.fingerprint)? => {
-                    match is_beginning_of(&file.path, &original.path) {
-                        Err(error) if error.kind() == ErrorKind::NotFound => true, // Looked at again the next time.
-                        other => other.map_err(|error| cannot_read(&file.path, &error))?,
-                    }
-                }
-                // The original has been truncated or is gone: what is left to read of it is in this one.
-                _ => true,
-            };
-            if is_copy {
-                if self.copies.insert((file.inode, split.path.display().to_string())) {
-                    tracing::warn!(
-                        file = %file.path.display(),
-                        original = %split.path.display(),
-                        "a file is taken for a copy, since all of it is in another one that is followed, and is not read"
-                    );
-                }
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    fn forget(&mut self, listed: &[Listed]) -> Vec<String> {
-        let inodes: HashSet<u64> = listed.iter().map(|file| file.inode).collect();
+    /// There is nothing to read of a file as it is now.
+    fn settle(&mut self, file: &Listed) {
         let now = self.watch.env.now();
-        let mut gone = Vec::new();
-        let mut known = self.watch.known();
-        known.retain(|id, split| {
-            if !split.ended || inodes.contains(&split.inode) {
-                self.missing.remove(id);
-                return true;
+        let since = self.settled.get(&file.id).filter(|unread| unread.stamp == file.stamp).map(|unread| unread.since);
+        let since = since.unwrap_or(now);
+        let unread = Unread { stamp: file.stamp, since, settled: now - since >= SETTLED };
+        self.settled.insert(file.id, unread);
+    }
+
+    /// What is to be made of a listed file that nobody reads: nothing mostly.
+    fn judge(&mut self, file: &Listed, listing: &Listing, first: bool) -> Result<Option<OpenedSplit>> {
+        self.watch.env.crash_point("files.opening")?;
+        let Some(open) = self.watch.open(file) else { return Ok(None) };
+        self.watch.env.crash_point("files.opened")?;
+        let own = |head: &Head| head.subtask(self.watch.parallelism) == self.watch.subtask;
+        let Some(head) = self.watch.head_of(file, &open).filter(own) else {
+            self.settle(file);
+            return Ok(None);
+        };
+        let ended = |split: &&Followed| split.ended && !split.began_anew && split.is(file.id);
+        let ended: Vec<(String, Followed)> = {
+            let known = self.watch.known();
+            known.iter().filter(|(_, split)| ended(split)).map(|(id, split)| (id.clone(), split.clone())).collect()
+        };
+        // One of which nothing but the first line was read: others may say more about the file.
+        let mut doubtful = None;
+        for (id, split) in ended {
+            match self.watch.or_say(&file.path, split.fits(&open, Thorough::Much)) {
+                None => return Ok(None),
+                // It was written anew, which its reader knows how to judge.
+                Some(false) if listing.is_at(file.id, &split.path) && !split.passed_over => {
+                    return Ok(Some(self.go_on(id, split, file, open)));
+                }
+                Some(false) => {} // Its number is another file's now.
+                Some(true) if split.is_proof() || file.stamp.bytes <= split.read.length => {
+                    return Ok(self.take_up(id, split, file, open));
+                }
+                Some(true) => doubtful = Some((id, split)),
             }
-            let since = *self.missing.entry(id.clone()).or_insert(now);
-            let forget = now - since >= FORGET_AFTER;
-            if forget {
+        }
+        let unused = |generation: &u32| !self.watch.known().contains_key(&head.split_id(file.id, *generation));
+        let generation = (0..).find(unused).unwrap_or_default();
+        let id = head.split_id(file.id, generation);
+        let verdict = match first && self.watch.copies == Copies::Read {
+            true => Verdict::New,
+            false => self.compare(&id, file, &open, &head, listing),
+        };
+        if matches!(verdict, Verdict::New)
+            && let Some((id, split)) = doubtful
+        {
+            return Ok(self.take_up(id, split, file, open));
+        }
+        let new = Followed::new(file, head, generation);
+        Ok(match verdict {
+            Verdict::New => Some(self.go_on(id, new, file, open)),
+            Verdict::GoesOn(id, split) => {
+                let split = Followed { is_copy: split.began_anew, began_anew: false, ..split };
+                Some(self.go_on(id, split, file, open))
+            }
+            Verdict::Copy(read) => {
+                let folder_device = self.watch.folder_device(&file.path);
+                let copy = Followed { read, passed_over: true, ended: true, folder_device, ..new };
+                Some(self.opened(id, copy, Begin::Ended))
+            }
+            Verdict::NotYet => None,
+        })
+    }
+
+    /// A file whose split had ended: it is read on if there is more of it.
+    fn take_up(&mut self, id: String, split: Followed, file: &Listed, open: File) -> Option<OpenedSplit> {
+        let grown = if split.passed_over { split.read.length } else { split.position.offset } < file.stamp.bytes;
+        if !grown {
+            self.settle(file);
+            return None;
+        }
+        tracing::info!(file = %file.path.display(), "a file that seemed complete has grown, and is followed again");
+        // What was taken for a copy is no copy.
+        let read = if split.passed_over { Prefix::default() } else { split.read.clone() };
+        let split = Followed { read, passed_over: false, is_copy: false, ..split };
+        Some(self.go_on(id, split, file, open))
+    }
+
+    /// Files that could not be reached.
+    fn look_for_missing(&mut self, search: &mut Search<'_>) -> Vec<OpenedSplit> {
+        let away: Vec<(String, Followed)> = {
+            let known = self.watch.known();
+            let away = known.iter().filter(|(_, split)| split.away && !split.ended);
+            away.map(|(id, split)| (id.clone(), split.clone())).collect()
+        };
+        let mut opened = Vec::new();
+        for (id, split) in away {
+            let found = match search.find_same(&split) {
+                Some((listed, file)) => Whereabouts::Here(listed, file),
+                None => search.find_elsewhere(&id, &split),
+            };
+            match found {
+                Whereabouts::Here(listed, file) => opened.push(self.go_on(id, split, &listed, file)),
+                Whereabouts::Away => {}
+                Whereabouts::Gone => opened.push(self.opened(id, Followed { away: false, ..split }, Begin::Gone)),
+            }
+        }
+        opened
+    }
+
+    /// Notes since when the files of splits that have ended are not there.
+    fn note_missing(&mut self, listing: &Listing) {
+        let now = self.watch.env.now();
+        let known = self.watch.known();
+        let reading: HashSet<(Option<u64>, u64)> =
+            known.values().filter(|split| !split.ended).map(|split| (split.device, split.inode)).collect();
+        for (id, split) in known.iter() {
+            let file = split.device.map(|device| FileId { device, inode: split.inode });
+            let is_there = file.is_some_and(|file| listing.has(file));
+            let is_anothers = split.began_anew || reading.contains(&(split.device, split.inode));
+            if !split.ended || is_there && !is_anothers {
+                self.missing.remove(id);
+            } else {
+                self.missing.entry(id.clone()).or_insert(now);
+            }
+        }
+        self.missing.retain(|id, _| known.contains_key(id));
+    }
+
+    fn forget(&mut self) -> Vec<String> {
+        let now = self.watch.env.now();
+        let long = self.missing.iter().filter(|(_, since)| now - **since >= FORGET_AFTER);
+        let mut gone = Vec::new();
+        for (id, since) in long {
+            let split = self.watch.known().get(id).cloned();
+            let away = split.is_some_and(|split| !split.began_anew && self.watch.is_away(&split));
+            if !away || now - *since >= FORGET_AWAY_AFTER {
                 gone.push(id.clone());
             }
-            !forget
-        });
-        self.missing.retain(|id, _| known.contains_key(id));
+        }
+        for id in &gone {
+            self.missing.remove(id);
+            self.watch.known().remove(id);
+        }
         gone
     }
 }
@@ -324,15 +392,16 @@ impl FollowedFiles {
 impl Connector for FollowedFiles {
     fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
         async move {
+            let first = restored.is_empty();
             let mut opened = self.restore(restored)?;
-            opened.extend(self.look()?.opened);
+            opened.extend(self.look(first)?.opened);
             Ok(opened)
         }
         .boxed()
     }
 
     fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
-        async move { self.look() }.boxed()
+        async move { self.look(false) }.boxed()
     }
 
     fn is_followed(&self) -> bool {

@@ -1,16 +1,26 @@
 //! Reads one growing file: see the module above for what may happen to it.
 //!
-//! Invariant: bytes are taken only after the file has been seen to be still the same one; so what a file is rewritten with
-//! never goes on where something else ended.
+//! Invariant: bytes are taken only after the file has been seen to be still the one whose bytes were read before; so what a
+//! file is rewritten with never goes on where something else ended.
 
-use super::{Followed, Watch};
+use super::{
+    SETTLED,
+    identity::Stamp,
+    prefix::{Prefix, Thorough},
+    search::{LOOKS, Search},
+    watch::{Followed, Watch},
+};
 use crate::dead_letters::DeadLetter;
 use crate::source::{
     files::{bounded::read_at, lines::Lines, listing::cannot_read},
     split_reader::{SplitEvent, SplitReader},
 };
 use futures::{FutureExt, future::BoxFuture};
-use std::{fs::File, io, os::unix::fs::MetadataExt, sync::Arc};
+use std::{
+    fs::{self, File},
+    io,
+    sync::Arc,
+};
 use weir_engine::{env::Moment, error::Result};
 
 /// Bytes read at once.
@@ -22,14 +32,34 @@ pub(super) struct FollowedReader {
     split: Followed,
     lines: Lines,
     file: Option<File>,
-    /// At a restart: whether the file was found again.
-    found: bool,
+    /// Whether the file is looked at closely, which it is once after it was opened.
+    thorough: Thorough,
+    /// How the file was last, and since when.
+    stamp: Option<(Stamp, Moment)>,
+    /// When its bytes were last seen to be the same.
+    compared: Option<Moment>,
     /// Since when the file has had another name or none, and nothing has come.
     left_since: Option<Moment>,
     /// Nothing more will be read: what is left counts as a last line.
     at_end: bool,
+    /// The file is gone, which is to be said.
+    gone: bool,
     /// To be said before anything else.
     remark: Option<String>,
+    /// The search for new files has not been told how far this one is.
+    unpublished: bool,
+}
+
+/// How a split is opened.
+pub(super) enum Begin {
+    /// With its file.
+    At(File),
+    /// Its file cannot be reached now; when it can, the split is opened again.
+    Away,
+    /// Its file is gone.
+    Gone,
+    /// It had ended.
+    Ended,
 }
 
 /// What an attempt to read has brought.
@@ -39,15 +69,36 @@ enum Read {
 }
 
 impl FollowedReader {
-    pub(super) fn new(watch: Arc<Watch>, id: String, split: Followed, found: bool) -> Self {
+    pub(super) fn new(watch: Arc<Watch>, id: String, split: Followed, begin: Begin) -> Self {
         let lines = Lines::new(&split.path.display().to_string(), watch.settings.clone(), split.position.clone());
-        let at_end = split.ended || split.began_anew;
-        FollowedReader { watch, id, split, lines, file: None, found, left_since: None, at_end, remark: None }
+        let mut reader = FollowedReader {
+            watch,
+            id,
+            split,
+            lines,
+            file: None,
+            thorough: Thorough::Much,
+            stamp: None,
+            compared: None,
+            left_since: None,
+            at_end: false,
+            gone: false,
+            remark: None,
+            unpublished: false,
+        };
+        match begin {
+            Begin::At(file) => reader.file = Some(file),
+            Begin::Away => {}
+            Begin::Ended => reader.at_end = true,
+            Begin::Gone => reader.gone = true,
+        }
+        reader
     }
 
     fn next(&mut self, max_rows: usize) -> Result<SplitEvent> {
         loop {
             if let Some(event) = self.lines.take(max_rows, self.at_end)? {
+                self.unpublished = true;
                 self.publish();
                 return Ok(event);
             }
@@ -56,8 +107,7 @@ impl FollowedReader {
                 return self.lines.remark(remark);
             }
             if self.at_end {
-                self.split.ended = true;
-                self.file = None;
+                (self.split.ended, self.file, self.unpublished) = (true, None, true);
                 self.publish();
                 return Ok(SplitEvent::Finished);
             }
@@ -70,74 +120,79 @@ impl FollowedReader {
 
     /// Tells the search for new files how far this one is.
     fn publish(&mut self) {
-        self.split.position = self.lines.position();
-        self.watch.known().insert(self.id.clone(), self.split.clone());
+        if std::mem::take(&mut self.unpublished) {
+            self.split.position = self.lines.position();
+            self.watch.known().insert(self.id.clone(), self.split.clone());
+        }
     }
 
     fn read(&mut self) -> Result<Read> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => {
-                self.watch.env.crash_point("files.opening")?;
-                let Some(file) = self.open()? else { return Ok(Read::Some) };
-                self.watch.env.crash_point("files.opened")?;
-                file
-            }
-        };
-        let outcome = self.read_from(&file);
-        // A truncated file may have been exchanged for its copy.
-        if self.file.is_none() {
-            self.file = Some(file);
-        }
-        outcome
-    }
-
-    /// Opens the file; none when something else has to be looked at first.
-    fn open(&mut self) -> Result<Option<File>> {
-        if !self.found {
-            self.found = true;
+        if self.gone {
             let read = self.lines.position().offset;
-            self.replace(&format!(
-                "it was gone when the job was restarted: what was written to it after byte {read}, to which it was read, is lost"
-            ))?;
-            return Ok(None);
+            self.end_with_loss(format!(
+                "it is gone: what was written to it after byte {read}, to which it was read, is lost"
+            ));
+            return Ok(Read::Some);
         }
-        // Between the listing and now the file may have been renamed, and the name have passed to another one.
-        if let Some(file) = Watch::open(&self.split.path)? {
-            let inode = file.metadata().map_err(|error| self.cannot_read(&error))?.ino();
-            if inode == self.split.inode {
-                return Ok(Some(file));
+        let Some(file) = self.file.take() else { return Ok(Read::Nothing) };
+        let outcome = self.read_from(&file);
+        match outcome {
+            Ok(read) => {
+                // A truncated file may have been exchanged for its copy.
+                if self.file.is_none() {
+                    self.file = Some(file);
+                }
+                Ok(read)
+            }
+            Err(Failed::Engine(error)) => Err(error),
+            Err(Failed::File(error)) => {
+                self.watch.cannot_read(&self.split.path, &cannot_read(&self.split.path, &error).message);
+                // What was read and not taken is read again when the file is back.
+                self.lines.seek(self.lines.position().offset);
+                (self.split.away, self.file, self.unpublished) = (true, None, true);
+                Ok(Read::Nothing)
             }
         }
-        match self.watch.find(|listed| Ok(listed.inode == self.split.inode))? {
-            Some(path) => self.split.path = path,
-            None => self.found = false,
-        }
-        Ok(None)
     }
 
-    fn read_from(&mut self, file: &File) -> Result<Read> {
+    fn read_from(&mut self, file: &File) -> std::result::Result<Read, Failed> {
+        let now = self.watch.env.now();
+        let stamp = Stamp::of(&file.metadata()?);
+        let since = self.stamp.filter(|(known, _)| *known == stamp).map_or(now, |(_, since)| since);
+        self.stamp = Some((stamp, since));
         let offset = self.lines.read_offset();
-        let fingerprint = self.split.fingerprint.clone();
+        let at_rest = self.compared.is_some_and(|compared| compared - since >= SETTLED);
+        if at_rest && stamp.bytes == offset {
+            return Ok(self.wait_for_more());
+        }
+        let (split, thorough) = (&mut self.split, self.thorough);
         let mut same = true;
         let read = self.lines.fill(CHUNK_BYTES, |space| {
             let read = read_at(file, space, offset)?;
             // Looked at after reading: were it truncated later, what has been read is still from before.
-            same = fingerprint.fits(file)?;
-            Ok::<_, io::Error>(if same { read } else { 0 })
-        });
-        let read = read.map_err(|error| self.cannot_read(&error))?;
+            same = split.fits(file, thorough)?;
+            if !same {
+                return Ok(0);
+            }
+            split.read.extend_at(offset, &space[..read]);
+            Ok::<_, io::Error>(read)
+        })?;
+        if same {
+            (self.thorough, self.compared) = (Thorough::Little, Some(now));
+        }
         if read > 0 {
-            self.left_since = None;
-            self.split.seen = self.split.seen.max(self.lines.read_offset());
+            (self.left_since, self.unpublished) = (None, true);
+            self.split.seen = self.split.seen.max(stamp.bytes).max(self.lines.read_offset());
             return Ok(Read::Some);
         }
-        let metadata = file.metadata().map_err(|error| self.cannot_read(&error))?;
-        let bytes = metadata.len();
+        let bytes = file.metadata()?.len();
         if !same || bytes < offset {
-            return self.shrunk(same, bytes).map(|()| Read::Some);
+            self.written_anew(file, bytes)?;
+            return Ok(Read::Some);
         }
-        self.split.seen = self.split.seen.max(bytes);
+        if bytes > self.split.seen {
+            (self.split.seen, self.unpublished) = (bytes, true);
+        }
         if bytes > offset {
             return Ok(Read::Some);
         }
@@ -146,7 +201,7 @@ impl FollowedReader {
 
     /// At the end of the file: it may grow, unless it has been left.
     fn wait_for_more(&mut self) -> Read {
-        let at_its_place = std::fs::metadata(&self.split.path).is_ok_and(|file| file.ino() == self.split.inode);
+        let at_its_place = fs::metadata(&self.split.path).is_ok_and(|file| self.split.is((self.watch.identify)(&file)));
         if at_its_place && !self.split.is_copy {
             self.left_since = None;
             return Read::Nothing;
@@ -161,63 +216,90 @@ impl FollowedReader {
         Read::Some
     }
 
-    /// The file is shorter than it was, or another one in the same place.
-    fn shrunk(&mut self, same: bool, bytes: u64) -> Result<()> {
-        let (read, seen) = (self.lines.position().offset, self.split.seen);
-        let from_to = format!("it shrank from {seen} to {bytes} bytes while it was followed");
-        if same && bytes > 0 {
-            if self.take_up_copy()? {
-                return Ok(());
-            }
-            self.remark = Some(format!(
-                "{from_to}; it was read to byte {read}. Nothing of it is read again: reading goes on at byte {bytes}"
-            ));
-            self.split.seen = bytes;
-            self.lines.seek(bytes);
-            return Ok(());
-        }
-        self.split.began_anew = true;
-        self.replace(&format!(
-            "{from_to}, or was written anew: what it had after byte {read}, to which it was read, is lost"
-        ))
-    }
-
-    /// Reads on in a copy if there is one. Otherwise ends the split, and says what was lost unless all had been read.
-    fn replace(&mut self, loss: &str) -> Result<()> {
+    /// The file does not have the bytes any more that were read.
+    fn written_anew(&mut self, file: &File, bytes: u64) -> std::result::Result<(), Failed> {
         if self.take_up_copy()? {
             return Ok(());
         }
-        let complete = self.split.began_anew && self.split.seen <= self.lines.position().offset;
-        if complete {
-            tracing::warn!(file = %self.split.path.display(), "a file that was read to its end was truncated, and begins anew");
-        } else {
-            self.remark = Some(loss.to_owned());
+        let (read, seen) = (self.lines.position().offset, self.split.seen);
+        let from_to = format!("it shrank from {seen} to {bytes} bytes while it was followed");
+        if bytes < self.split.read.length {
+            let left = Prefix::of(file, bytes)?;
+            // More than the first line: nobody writes so much of the same anew.
+            if left.length == bytes && left.marked() > self.split.head.length && left.agrees(&self.split.read) {
+                self.remark = Some(format!(
+                    "{from_to}; it was read to byte {read}. Nothing of it is read again: reading goes on at byte {bytes}"
+                ));
+                (self.split.read, self.split.seen, self.unpublished) = (left, bytes, true);
+                self.lines.seek(bytes);
+                return Ok(());
+            }
         }
-        // A line that had no end yet is among what was lost: what there is of it could pass for a whole one.
-        self.lines.seek(self.lines.position().offset);
-        self.at_end = true;
-        self.split.ended = true;
+        self.split.began_anew = true;
+        if seen <= read {
+            let file = self.split.path.display();
+            tracing::info!(%file, "a file that was read to its end was written anew, and is read from its beginning");
+            self.end();
+            return Ok(());
+        }
+        self.end_with_loss(format!(
+            "{from_to}, or was written anew: what it had after byte {read}, to which it was read, is lost"
+        ));
         Ok(())
     }
 
+    fn end_with_loss(&mut self, loss: String) {
+        self.remark = Some(loss);
+        self.end();
+    }
+
+    fn end(&mut self) {
+        // A line that had no end yet is not taken: what there is of it could pass for a whole one.
+        self.lines.seek(self.lines.position().offset);
+        (self.at_end, self.split.ended, self.unpublished) = (true, true, true);
+    }
+
+    /// Reads on in a copy if there is one.
     fn take_up_copy(&mut self) -> Result<bool> {
         self.split.position = self.lines.position();
-        let Some(copy) = self.watch.find_copy(&self.split)? else { return Ok(false) };
-        let Some(file) = Watch::open(&copy.path)? else { return Ok(false) };
-        tracing::warn!(
+        let mut found = None;
+        for _ in 0..LOOKS {
+            found = Search::new(&self.watch)?.find_copy(&self.id, &self.split);
+            if found.is_some() {
+                break;
+            }
+        }
+        let Some((copy, file)) = found else { return Ok(false) };
+        tracing::info!(
             file = %self.split.path.display(),
             copy = %copy.path.display(),
-            "a file has shrunk or gone, and is read on in its copy"
+            "a file was written anew, and what it had is read on in its copy"
         );
         self.lines.seek(self.split.position.offset);
-        (self.split.path, self.split.inode, self.split.is_copy) = (copy.path, copy.inode, true);
-        (self.split.began_anew, self.left_since, self.file) = (false, None, Some(file));
+        self.watch.go_on_in(&mut self.split, &copy);
+        (self.split.is_copy, self.file) = (true, Some(file));
+        (self.stamp, self.compared, self.left_since, self.unpublished) = (None, None, None, true);
         self.publish();
         Ok(true)
     }
+}
 
-    fn cannot_read(&self, error: &io::Error) -> weir_engine::EngineError {
-        cannot_read(&self.split.path, error)
+/// Why reading failed.
+enum Failed {
+    /// The file cannot be read.
+    File(io::Error),
+    Engine(weir_engine::EngineError),
+}
+
+impl From<io::Error> for Failed {
+    fn from(error: io::Error) -> Self {
+        Failed::File(error)
+    }
+}
+
+impl From<weir_engine::EngineError> for Failed {
+    fn from(error: weir_engine::EngineError) -> Self {
+        Failed::Engine(error)
     }
 }
 

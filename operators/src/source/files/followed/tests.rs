@@ -202,6 +202,8 @@ async fn an_unlinked_file_is_read_to_its_end() {
 #[tokio::test]
 async fn a_copied_and_truncated_file_is_read_on_in_the_copy() {
     let mut follower = Follower::new(2);
+    follower.config["copies"] = "skip".into();
+    follower.sources = open(&follower.config, 2);
     follower.append("clicks.log", &(click("a1", 1) + &click("a2", 2)));
     follower.start().await;
     follower.expect(&["a1", "a2"], &[]).await;
@@ -247,28 +249,28 @@ async fn a_truncated_file_without_a_copy_begins_anew() {
 #[tokio::test]
 async fn what_a_shrinking_file_loses_is_a_dead_letter() {
     let mut follower = Follower::new(1);
-    let one = click("a1", 1);
-    follower.append("a.log", &(one.clone() + &click("a2", 2)));
+    let two = click("a1", 1) + &click("a2", 2);
+    follower.append("a.log", &(two.clone() + &click("a3", 3)));
     follower.start().await;
-    follower.expect(&["a1", "a2"], &[]).await;
+    follower.expect(&["a1", "a2", "a3"], &[]).await;
     // Cut off in the middle: what is left has been read.
     let file = OpenOptions::new().write(true).open(follower.path("a.log")).expect("opened");
-    file.set_len(one.len() as u64).expect("cut off");
-    let first = "a.log@61: it shrank from 122 to 61 bytes while it was followed; it was read to byte 122. Nothing of it is \
-                 read again: reading goes on at byte 61";
-    follower.expect(&["a1", "a2"], &[first]).await;
-    follower.append("a.log", &click("a3", 3));
+    file.set_len(two.len() as u64).expect("cut off");
+    let first = "a.log@122: it shrank from 183 to 122 bytes while it was followed; it was read to byte 183. Nothing of it \
+                 is read again: reading goes on at byte 122";
     follower.expect(&["a1", "a2", "a3"], &[first]).await;
+    follower.append("a.log", &click("a4", 3));
+    follower.expect(&["a1", "a2", "a3", "a4"], &[first]).await;
     // Emptied with a half line that was held back.
     follower.append("a.log", "[AdClickEvent] half");
-    follower.until(|split| split["seen"] == 141).await;
+    follower.until(|split| split["seen"] == 202).await;
     file.set_len(0).expect("emptied");
-    let second = "a.log@122: it shrank from 141 to 0 bytes while it was followed, or was written anew: what it had after \
-                  byte 122, to which it was read, is lost";
-    follower.expect(&["a1", "a2", "a3"], &[first, second]).await;
+    let second = "a.log@183: it shrank from 202 to 0 bytes while it was followed, or was written anew: what it had after \
+                  byte 183, to which it was read, is lost";
+    follower.expect(&["a1", "a2", "a3", "a4"], &[first, second]).await;
     follower.append("a.log", &click("b1", 4));
     follower.restart(1).await;
-    follower.expect(&["a1", "a2", "a3", "b1"], &[first, second]).await;
+    follower.expect(&["a1", "a2", "a3", "a4", "b1"], &[first, second]).await;
 }
 
 #[tokio::test]
@@ -282,7 +284,7 @@ async fn a_file_that_is_gone_at_a_restart_is_a_dead_letter() {
     fs::remove_file(follower.path("a.log")).expect("removed");
     follower.sources = open(&follower.config, 1);
     follower.restore(states).await;
-    let lost = "a.log@61: it was gone when the job was restarted: what was written to it after byte 61, to which it was read, is lost";
+    let lost = "a.log@61: it is gone: what was written to it after byte 61, to which it was read, is lost";
     follower.expect(&["a1", "b1"], &[lost]).await;
     follower.restart(2).await;
     follower.append("b.log", &click("b2", 2));
@@ -296,8 +298,9 @@ async fn files_that_begin_alike_are_all_read_once_they_differ() {
     follower.append("b.log", &(click("same", 1) + &click("b1", 2)));
     follower.start().await;
     follower.expect(&["same", "same", "a1", "b1"], &[]).await;
+    // No more than the beginning of two others, which are not truncated.
     follower.append("c.log", &click("same", 1));
-    follower.expect(&["same", "same", "a1", "b1"], &[]).await;
+    follower.expect(&["same", "same", "same", "a1", "b1"], &[]).await;
     follower.append("c.log", &click("c1", 3));
     follower.expect(&["same", "same", "same", "a1", "b1", "c1"], &[]).await;
 }
@@ -321,10 +324,176 @@ async fn a_header_is_read_once_and_never_a_record() {
 }
 
 #[tokio::test]
-async fn a_folder_that_cannot_be_read_is_an_error() {
-    let mut follower = Follower::new(1);
-    follower.config["path"] = follower.path("nowhere").display().to_string().into();
+async fn a_folder_that_is_not_there_is_waited_for() {
+    let mut follower = Follower::new(2);
+    follower.config["path"] = follower.path("later").display().to_string().into();
+    follower.sources = open(&follower.config, 2);
+    follower.start().await;
+    follower.expect(&[], &[]).await;
+    fs::create_dir(follower.path("later")).expect("a folder");
+    follower.append("later/a.log", &click("a1", 1));
+    follower.expect(&["a1"], &[]).await;
+    // Away for a while, with the files in it.
+    follower.rename("later", "elsewhere");
+    follower.read_for(A_WHILE).await;
+    follower.restart(1).await;
+    follower.expect(&["a1"], &[]).await;
+    follower.append("elsewhere/a.log", &click("a2", 2));
+    follower.rename("elsewhere", "later");
+    follower.expect(&["a1", "a2"], &[]).await;
+}
+
+#[tokio::test]
+async fn one_file_that_is_rotated_is_waited_for() {
+    let mut follower = Follower::new(2);
+    follower.config["path"] = follower.path("clicks.log").display().to_string().into();
+    follower.sources = open(&follower.config, 2);
+    follower.append("clicks.log", &click("a1", 1));
+    follower.start().await;
+    follower.expect(&["a1"], &[]).await;
+    follower.rename("clicks.log", "clicks.log.1");
+    follower.append("clicks.log.1", &click("a2", 2));
+    follower.expect(&["a1", "a2"], &[]).await;
+    follower.append("clicks.log", &click("b1", 3));
+    follower.expect(&["a1", "a2", "b1"], &[]).await;
+    // The same while nobody looks: what the path does not name is found beside it.
+    let states = follower.stop();
+    follower.append("clicks.log", &click("b2", 4));
+    follower.rename("clicks.log", "clicks.log.2");
     follower.sources = open(&follower.config, 1);
-    let error = follower.sources[0].restore(Vec::new()).await.expect_err("no such folder");
-    assert!(error.message.contains("is the path right"), "{error}");
+    follower.restore(states).await;
+    follower.expect(&["a1", "a2", "b1", "b2"], &[]).await;
+    follower.append("clicks.log", &click("c1", 5));
+    follower.restart(2).await;
+    follower.expect(&["a1", "a2", "b1", "b2", "c1"], &[]).await;
+}
+
+#[tokio::test]
+async fn logs_that_begin_with_the_same_line_and_are_moved_away_are_all_read() {
+    let mut follower = Follower::new(2);
+    let away = tempfile::tempdir().expect("a folder");
+    let log = |number: usize| click("banner", 0) + &click(&format!("a{number}"), 1) + &click(&format!("b{number}"), 2);
+    let mut expected: Vec<String> = Vec::new();
+    follower.start().await;
+    for number in 0..4 {
+        follower.append("beside.tmp", &log(number));
+        follower.rename("beside.tmp", "a.log");
+        expected.extend(["banner".to_owned(), format!("a{number}"), format!("b{number}")]);
+        let ads: Vec<&str> = expected.iter().map(String::as_str).collect();
+        follower.expect(&ads, &[]).await;
+        let to = away.path().join(number.to_string());
+        fs::copy(follower.path("a.log"), to).expect("copied");
+        fs::remove_file(follower.path("a.log")).expect("removed");
+    }
+}
+
+#[tokio::test]
+async fn a_log_written_anew_with_the_same_first_line_is_read_from_its_beginning() {
+    let mut follower = Follower::new(2);
+    let log = |from: u32, to: u32| -> String {
+        click("banner", 0) + &(from..to).map(|number| click(&format!("a{number:03}"), 1)).collect::<String>()
+    };
+    let mut expected: Vec<String> = Vec::new();
+    let mut add = |from: u32, to: u32| -> Vec<String> {
+        expected.push("banner".to_owned());
+        expected.extend((from..to).map(|number| format!("a{number:03}")));
+        expected.clone()
+    };
+    fs::write(follower.path("a.log"), log(0, 100)).expect("written");
+    follower.start().await;
+    let ads = add(0, 100);
+    follower.expect(&ads.iter().map(String::as_str).collect::<Vec<_>>(), &[]).await;
+    // Shorter, longer, as long, and no more than the first line; while it runs and while it is stopped.
+    for (round, (from, to)) in [(100, 103), (200, 320), (320, 440), (500, 500), (500, 501)].into_iter().enumerate() {
+        let states = (round % 2 == 1).then(|| follower.stop());
+        fs::write(follower.path("a.log"), log(from, to)).expect("written");
+        if let Some(states) = states {
+            follower.sources = open(&follower.config, 1 + round % 3);
+            follower.restore(states).await;
+        }
+        let ads = if round == 4 { add(from, to)[..].to_vec() } else { add(from, to) };
+        // The fifth is the fourth, grown.
+        let mut ads: Vec<&str> = ads.iter().map(String::as_str).collect();
+        if round == 4 {
+            let banner = ads.iter().rposition(|ad| *ad == "banner").expect("there");
+            ads.remove(banner);
+        }
+        follower.expect(&ads, &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_is_the_beginning_of_another_is_read_too() {
+    let mut follower = Follower::new(2);
+    follower.append("s1.log", &(click("same", 1) + &click("a1", 2)));
+    follower.append("s2.log", &click("same", 1));
+    follower.append("s3.log", &click("same", 1));
+    follower.start().await;
+    follower.expect(&["same", "same", "same", "a1"], &[]).await;
+    // Equal ones that come later are read when they have been at rest, and the other one was not truncated.
+    follower.append("s4.log", &(click("same", 1) + &click("a1", 2)));
+    follower.append("s5.log", &click("same", 1));
+    follower.expect(&["same", "same", "same", "same", "same", "a1", "a1"], &[]).await;
+    follower.restart(1).await;
+    follower.append("s5.log", &click("b1", 3));
+    follower.expect(&["same", "same", "same", "same", "same", "a1", "a1", "b1"], &[]).await;
+}
+
+#[tokio::test]
+async fn a_copy_that_is_skipped_is_read_when_it_differs() {
+    let mut follower = Follower::new(2);
+    follower.config["copies"] = "skip".into();
+    follower.sources = open(&follower.config, 2);
+    follower.append("a.log", &(click("same", 1) + &click("a1", 2)));
+    follower.start().await;
+    follower.expect(&["a1", "same"], &[]).await;
+    follower.append("b.log", &(click("same", 1) + &click("a1", 2)));
+    follower.expect(&["a1", "same"], &[]).await;
+    follower.restart(1).await;
+    follower.expect(&["a1", "same"], &[]).await;
+    follower.append("b.log", &click("b1", 3));
+    follower.expect(&["a1", "a1", "b1", "same", "same"], &[]).await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_replaced_by_one_with_more_goes_on() {
+    let mut follower = Follower::new(2);
+    let mut text = click("a1", 1) + &click("a2", 2);
+    follower.append("a.log", &text);
+    follower.start().await;
+    follower.expect(&["a1", "a2"], &[]).await;
+    for (number, stopped) in [(3, false), (4, true)] {
+        let states = stopped.then(|| follower.stop());
+        text += &click(&format!("a{number}"), number);
+        fs::write(follower.path(".new"), &text).expect("written");
+        follower.rename(".new", "a.log");
+        if let Some(states) = states {
+            follower.sources = open(&follower.config, 1);
+            follower.restore(states).await;
+        }
+        let ads = ["a1", "a2", "a3", "a4"];
+        follower.expect(&ads[..number as usize], &[]).await;
+    }
+}
+
+#[tokio::test]
+async fn a_position_of_a_version_that_knew_less_goes_on() {
+    let mut follower = Follower::new(1);
+    follower.append("a.log", &(click("a1", 1) + &click("a2", 2)));
+    follower.start().await;
+    follower.expect(&["a1", "a2"], &[]).await;
+    let mut states = follower.stop();
+    for state in &mut states {
+        let position = state.state["position"].as_object_mut().expect("an object");
+        for key in ["device", "folder_device", "read", "passed_over"] {
+            assert!(position.remove(key).is_some(), "{key}");
+        }
+    }
+    follower.append("a.log", &click("a3", 3));
+    follower.sources = open(&follower.config, 2);
+    follower.restore(states).await;
+    follower.expect(&["a1", "a2", "a3"], &[]).await;
+    follower.restart(1).await;
+    follower.append("a.log", &click("a4", 4));
+    follower.expect(&["a1", "a2", "a3", "a4"], &[]).await;
 }

@@ -1,0 +1,159 @@
+//! How the file of a split is found again, whatever it is called now.
+//!
+//! Invariant: a file with another number is taken for the one that was read only if its bytes prove it and nobody else reads
+//! it. However many files are looked for, each folder is listed once, and the beginning of each file read once.
+
+use super::{
+    identity::{FileId, Head},
+    prefix::Thorough,
+    watch::{Followed, Listed, Watch},
+};
+use std::{
+    collections::HashMap,
+    fs::{self, File},
+    path::{Path, PathBuf},
+};
+use weir_engine::error::Result;
+
+/// So often the folders are listed before a file is said to be gone: a list may miss one that is being renamed.
+pub(super) const LOOKS: usize = 5;
+
+/// The files that there are at a moment.
+#[derive(Default)]
+pub(super) struct Listing {
+    /// By name.
+    files: Vec<Listed>,
+    ids: HashMap<FileId, Vec<usize>>,
+}
+
+impl Listing {
+    /// Of files in the order of their names.
+    pub(super) fn new(files: Vec<Listed>) -> Self {
+        let mut ids: HashMap<FileId, Vec<usize>> = HashMap::new();
+        for (index, file) in files.iter().enumerate() {
+            ids.entry(file.id).or_default().push(index);
+        }
+        Listing { files, ids }
+    }
+
+    /// Each file once, although it may have several names.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Listed> {
+        self.ids.values().filter_map(|names| self.files.get(*names.first()?))
+    }
+
+    pub(super) fn has(&self, id: FileId) -> bool {
+        self.ids.contains_key(&id)
+    }
+
+    /// The names of a file.
+    pub(super) fn names(&self, id: FileId) -> impl Iterator<Item = &Listed> {
+        self.ids.get(&id).into_iter().flatten().filter_map(|index| self.files.get(*index))
+    }
+
+    /// Whether that is a name of the file.
+    pub(super) fn is_at(&self, id: FileId, path: &Path) -> bool {
+        self.names(id).any(|name| name.path == path)
+    }
+
+    fn at(&self, path: &Path) -> Option<&Listed> {
+        let index = self.files.binary_search_by(|file| file.path.as_path().cmp(path)).ok()?;
+        self.files.get(index)
+    }
+}
+
+/// Where the file of a split is.
+pub(super) enum Whereabouts {
+    Here(Listed, File),
+    /// Its folder cannot be reached.
+    Away,
+    Gone,
+}
+
+/// One look at all the files.
+pub(super) struct Search<'a> {
+    watch: &'a Watch,
+    pub(super) listing: Listing,
+    /// Files by what they begin with.
+    heads: Option<HashMap<Head, Vec<Listed>>>,
+    /// All files in the folders where some were: a rotated file may have a name that the path does not fit.
+    neighbours: HashMap<PathBuf, Listing>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(watch: &'a Watch) -> Result<Self> {
+        Ok(Search { watch, listing: Listing::new(watch.list()?), heads: None, neighbours: HashMap::new() })
+    }
+
+    fn neighbours(&mut self, split: &Followed) -> &Listing {
+        let folder = folder_of(&split.path);
+        let watch = self.watch;
+        self.neighbours.entry(folder.to_owned()).or_insert_with_key(|folder| {
+            let entries = fs::read_dir(folder).into_iter().flatten();
+            let files = entries.filter_map(|entry| {
+                let path = entry.ok()?.path();
+                let metadata = fs::metadata(&path).ok().filter(fs::Metadata::is_file)?;
+                Some(watch.listed(path, &metadata))
+            });
+            let mut files: Vec<Listed> = files.collect();
+            files.sort_by(|a, b| a.path.cmp(&b.path));
+            Listing::new(files)
+        })
+    }
+
+    /// The file of a split that is not open, by its number. Whether it still is the same one is for its reader to find out.
+    pub(super) fn find_same(&mut self, split: &Followed) -> Option<(Listed, File)> {
+        let watch = self.watch;
+        let by_number = |listing: &Listing| {
+            let id = FileId { device: split.device?, inode: split.inode };
+            listing.names(id).find_map(|listed| Some((listed.clone(), watch.open(listed)?)))
+        };
+        by_number(&self.listing).or_else(|| by_number(self.neighbours(split))).or_else(|| {
+            // After a restart of the machine the devices may have other numbers.
+            let listed = self.listing.at(&split.path).filter(|listed| listed.id.inode == split.inode)?;
+            let file = watch.open(listed)?;
+            let is_it = watch.head_of(listed, &file)? == split.head
+                && watch.or_say(&listed.path, split.fits(&file, Thorough::Much))?;
+            is_it.then(|| (listed.clone(), file))
+        })
+    }
+
+    /// Where a split goes on whose file has another number or is not there.
+    pub(super) fn find_elsewhere(&mut self, id: &str, split: &Followed) -> Whereabouts {
+        if self.watch.is_away(split) {
+            return Whereabouts::Away;
+        }
+        let copy = if split.is_proof() { self.find_copy(id, split) } else { None };
+        copy.map_or(Whereabouts::Gone, |(listed, file)| Whereabouts::Here(listed, file))
+    }
+
+    /// Another file that has all that was read of a split, and is not read itself.
+    pub(super) fn find_copy(&mut self, id: &str, split: &Followed) -> Option<(Listed, File)> {
+        let watch = self.watch;
+        let listing = &self.listing;
+        let heads = self.heads.get_or_insert_with(|| by_head(watch, listing));
+        let alike = heads.get(&split.head).map_or(&[][..], Vec::as_slice);
+        // A file that was replaced is looked for in its place first.
+        let (in_place, others): (Vec<&Listed>, Vec<&Listed>) =
+            alike.iter().partition(|file| listing.is_at(file.id, &split.path));
+        let found = in_place.into_iter().chain(others).find_map(|file| watch.has_all_of(id, split, file));
+        found.or_else(|| self.neighbours(split).files().find_map(|file| watch.has_all_of(id, split, file)))
+    }
+}
+
+fn by_head(watch: &Watch, listing: &Listing) -> HashMap<Head, Vec<Listed>> {
+    let mut heads: HashMap<Head, Vec<Listed>> = HashMap::new();
+    for file in listing.files() {
+        if let Some(head) = watch.head(file) {
+            heads.entry(head).or_default().push(file.clone());
+        }
+    }
+    heads
+}
+
+/// The folder that a file is in.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
+}

@@ -1,0 +1,289 @@
+//! What the readers of a subtask and its search for files share: the splits, and the only door to the files.
+//!
+//! Invariant: whatever cannot be read now is named once, waited for, and holds nothing else up.
+
+use super::{
+    identity::{FileId, Head, Identify, Stamp},
+    prefix::{Prefix, Thorough},
+    search::{Listing, folder_of},
+};
+use crate::source::files::{
+    lines::{LinePosition, LineSettings},
+    listing::{LocalPath, cannot_read},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::{BTreeMap, HashMap},
+    fs::{self, File},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+use weir_engine::{env::Env, error::Result};
+
+/// What is done with a file that is equal to the beginning of another one, or to all of it, and stays so. Bytes cannot tell
+/// whether it is a copy of that one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Copies {
+    /// It is read as a file of its own, once the other one has not been truncated for the rotation grace.
+    #[default]
+    Read,
+    /// It is not read as long as it is equal.
+    Skip,
+}
+
+/// A split, as its reader keeps it up to date and checkpoints hold it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Followed {
+    /// The last known name.
+    pub(super) path: PathBuf,
+    /// None in checkpoints of versions that did not know it.
+    #[serde(default)]
+    pub(super) device: Option<u64>,
+    pub(super) inode: u64,
+    /// The device of the folder that the file was found in, which tells a file that is gone from a mount that is.
+    #[serde(default)]
+    pub(super) folder_device: Option<u64>,
+    #[serde(rename = "fingerprint")]
+    pub(super) head: Head,
+    /// How many files had this number before and began alike.
+    pub(super) generation: u32,
+    /// The bytes that were read. They reach at least as far as the position.
+    #[serde(default)]
+    pub(super) read: Prefix,
+    /// How far the file was known to reach, in bytes.
+    pub(super) seen: u64,
+    #[serde(flatten)]
+    pub(super) position: LinePosition,
+    /// The file began anew: what is in it now is another split.
+    #[serde(default)]
+    pub(super) began_anew: bool,
+    /// What is read now is a copy that will not grow.
+    #[serde(default)]
+    pub(super) is_copy: bool,
+    /// All that is in the file was read elsewhere. Should it grow, it was no copy, and is read from its beginning.
+    #[serde(default)]
+    pub(super) passed_over: bool,
+    /// The split has ended.
+    #[serde(default)]
+    pub(super) ended: bool,
+    /// Its file has been found in this process.
+    #[serde(skip)]
+    pub(super) found: bool,
+    /// Its file cannot be reached, and is waited for.
+    #[serde(skip)]
+    pub(super) away: bool,
+}
+
+impl Followed {
+    /// A new split at the beginning of its file.
+    pub(super) fn new(file: &Listed, head: Head, generation: u32) -> Self {
+        Followed {
+            path: file.path.clone(),
+            device: Some(file.id.device),
+            inode: file.id.inode,
+            folder_device: None,
+            head,
+            generation,
+            read: Prefix::default(),
+            seen: file.stamp.bytes,
+            position: LinePosition::default(),
+            began_anew: false,
+            is_copy: false,
+            passed_over: false,
+            ended: false,
+            found: true,
+            away: false,
+        }
+    }
+
+    /// Whether its file had that number when it was seen last.
+    pub(super) fn is(&self, file: FileId) -> bool {
+        self.inode == file.inode && self.device == Some(file.device)
+    }
+
+    /// Whether a file is the one that was read, as far as it is looked at.
+    pub(super) fn fits(&self, file: &File, thorough: Thorough) -> io::Result<bool> {
+        Ok((self.read.length >= self.head.length || self.head.fits(file)?) && self.read.fits(file, thorough)?)
+    }
+
+    /// Whether more was read than what any file of its kind may begin with, or nothing at all: only then do equal bytes prove
+    /// something about a file with another number.
+    pub(super) fn is_proof(&self) -> bool {
+        self.read.length > self.head.length || self.read.length == 0 && self.position.offset == 0
+    }
+}
+
+/// A file as it is listed.
+#[derive(Clone, Debug)]
+pub(super) struct Listed {
+    pub(super) path: PathBuf,
+    pub(super) id: FileId,
+    pub(super) stamp: Stamp,
+}
+
+pub(super) struct Watch {
+    pub(super) path: LocalPath,
+    pub(super) settings: Arc<LineSettings>,
+    /// Lines that make a head: the first says nothing where it names the columns.
+    pub(super) head_lines: usize,
+    pub(super) rotation_grace: Duration,
+    pub(super) copies: Copies,
+    pub(super) identify: Identify,
+    pub(super) env: Env,
+    pub(super) subtask: usize,
+    pub(super) parallelism: usize,
+    pub(super) known: Mutex<BTreeMap<String, Followed>>,
+    /// What cannot be read now, so that it is said once.
+    pub(super) unreadable: Mutex<BTreeMap<PathBuf, String>>,
+    /// What files began with, as they were then.
+    pub(super) heads: Mutex<HashMap<FileId, (Stamp, Option<Head>)>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+impl Watch {
+    pub(super) fn known(&self) -> MutexGuard<'_, BTreeMap<String, Followed>> {
+        lock(&self.known)
+    }
+
+    /// The files that there are. What cannot be listed is said, and left out.
+    pub(super) fn list(&self) -> Result<Vec<Listed>> {
+        let found = self.path.list_readable(None)?;
+        for (path, error) in &found.unreadable {
+            self.cannot_read(path, &error.message);
+        }
+        let base = self.path.base();
+        if !found.unreadable.iter().any(|(path, _)| path == base) && lock(&self.unreadable).remove(base).is_some() {
+            tracing::info!(path = %base.display(), "it can be read again");
+        }
+        Ok(found.files.into_iter().map(|(path, file)| self.listed(path, &file)).collect())
+    }
+
+    pub(super) fn listed(&self, path: PathBuf, file: &fs::Metadata) -> Listed {
+        Listed { path, id: (self.identify)(file), stamp: Stamp::of(file) }
+    }
+
+    /// Says, once, what cannot be read and is waited for. One of the subtasks says it for all.
+    pub(super) fn cannot_read(&self, path: &Path, problem: &str) {
+        let mut unreadable = lock(&self.unreadable);
+        if unreadable.get(path).is_some_and(|said| said == problem) {
+            return;
+        }
+        unreadable.insert(path.to_owned(), problem.to_owned());
+        if self.subtask == 0 {
+            tracing::warn!(path = %path.display(), "{problem}; it is waited for, and the other files are read on");
+        }
+    }
+
+    /// Opens a file, if there is still the same one under that name; one that cannot be opened is said.
+    pub(super) fn open(&self, listed: &Listed) -> Option<File> {
+        let opened = File::open(&listed.path).and_then(|file| file.metadata().map(|metadata| (file, metadata)));
+        match opened {
+            Ok((file, metadata)) => {
+                lock(&self.unreadable).remove(&listed.path);
+                ((self.identify)(&metadata) == listed.id).then_some(file)
+            }
+            Err(error) => {
+                self.failed(&listed.path, &error);
+                None
+            }
+        }
+    }
+
+    /// What an operation on a file brought; an error is said, unless the file has just gone.
+    pub(super) fn or_say<T>(&self, path: &Path, outcome: io::Result<T>) -> Option<T> {
+        outcome.map_err(|error| self.failed(path, &error)).ok()
+    }
+
+    fn failed(&self, path: &Path, error: &io::Error) {
+        if !is_missing(error) {
+            self.cannot_read(path, &cannot_read(path, error).message);
+        }
+    }
+
+    /// What a file begins with; read once as long as it does not change.
+    pub(super) fn head(&self, listed: &Listed) -> Option<Head> {
+        let known = lock(&self.heads).get(&listed.id).filter(|(stamp, _)| *stamp == listed.stamp).cloned();
+        match known {
+            Some((_, head)) => head,
+            None => self.head_of(listed, &self.open(listed)?),
+        }
+    }
+
+    /// The same of an open file.
+    pub(super) fn head_of(&self, listed: &Listed, file: &File) -> Option<Head> {
+        let head = self.or_say(&listed.path, Head::of(file, self.head_lines))?;
+        lock(&self.heads).insert(listed.id, (listed.stamp, head.clone()));
+        head
+    }
+
+    /// Forgets what was known of files that are not listed any more.
+    pub(super) fn forget_all_but(&self, listing: &Listing) {
+        lock(&self.heads).retain(|id, _| listing.has(*id));
+        let is_there = |path: &Path| !fs::symlink_metadata(path).is_err_and(|error| is_missing(&error));
+        lock(&self.unreadable).retain(|path, _| path == self.path.base() || is_there(path));
+    }
+
+    /// Opens a file if it has all that was read of a split, and is not read itself.
+    pub(super) fn has_all_of(&self, id: &str, split: &Followed, listed: &Listed) -> Option<(Listed, File)> {
+        if split.is(listed.id) || listed.stamp.bytes < split.read.length.max(1) || self.head(listed)? != split.head {
+            return None;
+        }
+        let file = self.open(listed)?;
+        let has_it = self.or_say(&listed.path, split.fits(&file, Thorough::All))? && !self.is_taken(id, listed, &file);
+        has_it.then(|| (listed.clone(), file))
+    }
+
+    /// Whether a file belongs to another split than `id`.
+    fn is_taken(&self, id: &str, listed: &Listed, file: &File) -> bool {
+        let others: Vec<Followed> = {
+            let known = self.known();
+            let others = known.iter().filter(|(other, split)| *other != id && split.is(listed.id));
+            others.map(|(_, split)| split.clone()).collect()
+        };
+        others.iter().any(|split| {
+            let was_read = || split.ended && !split.began_anew && !split.passed_over;
+            let reads_it = !split.ended && split.found && !split.away;
+            reads_it || was_read() && split.fits(file, Thorough::Much).unwrap_or(false)
+        })
+    }
+
+    /// Whether it cannot be said that a file is gone: its folder is not there, or another one, as long as a disk is not mounted.
+    pub(super) fn is_away(&self, split: &Followed) -> bool {
+        if fs::metadata(self.path.base()).is_err() {
+            return true;
+        }
+        let mut folder = folder_of(&split.path);
+        loop {
+            match fs::metadata(folder) {
+                Ok(metadata) => {
+                    let device = (self.identify)(&metadata).device;
+                    return split.folder_device.is_some_and(|known| known != device);
+                }
+                Err(error) if is_missing(&error) && folder.parent().is_some() => folder = folder_of(folder),
+                Err(_) => return true,
+            }
+        }
+    }
+
+    /// A split goes on in a file that has what was read of it.
+    pub(super) fn go_on_in(&self, split: &mut Followed, file: &Listed) {
+        (split.path, split.device, split.inode) = (file.path.clone(), Some(file.id.device), file.id.inode);
+        split.folder_device = self.folder_device(&file.path);
+        (split.found, split.away, split.ended) = (true, false, false);
+    }
+
+    /// The device of the folder that a file is in.
+    pub(super) fn folder_device(&self, path: &Path) -> Option<u64> {
+        fs::metadata(folder_of(path)).ok().map(|metadata| (self.identify)(&metadata).device)
+    }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
