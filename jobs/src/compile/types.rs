@@ -3,19 +3,21 @@
 //! Every expression, key and column name is checked here. A node with a mistake has no types, and what stands behind it
 //! is not checked any further: its mistakes would be echoes.
 
+use weir_operators::columns::WINDOW_START;
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::{Expression, type_name};
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 
-use super::check::{Check, WINDOW_START};
+use super::check::Check;
 use super::gates::Gates;
 use super::resolve::{Output, Resolved, path_of};
+use super::results::Results;
 use super::sources::source_schema;
-use crate::diagnose::Mistake;
+use crate::diagnose::{Mistake, Severity};
 use crate::key_path::KeyPath;
-use crate::spec::{Aggregate, JobSpec, NodeBody, Source};
+use crate::spec::{Aggregate, JobSpec, Map, NodeBody, Source};
 
 /// What a node puts out.
 #[derive(Debug, Clone)]
@@ -26,8 +28,8 @@ pub(super) struct Types {
     pub(super) event_time: Option<String>,
     /// The items of a map, or of a sink's `select`.
     pub(super) select: Option<Vec<SelectItem>>,
-    /// Whether rows are results, which later revisions correct, and no events.
-    pub(super) results: bool,
+    /// What is known of rows that are results, which later revisions correct; none: they are events.
+    pub(super) results: Option<Results>,
 }
 
 /// The types of all nodes; none where a node, or one before it, has a mistake.
@@ -53,7 +55,7 @@ impl AllTypes {
                 main: super::sources::dead_letter_schema(),
                 event_time: None,
                 select: None,
-                results: false,
+                results: None,
             }),
         }
     }
@@ -65,7 +67,7 @@ pub(super) fn infer(resolved: &Resolved<'_>, gates: &Gates, mistakes: &mut Vec<M
     for &index in &resolved.order {
         let node = resolved.node(index);
         let path = path_of(node);
-        let before = mistakes.len();
+        let before = errors(mistakes);
         let inferred = match (&node.body, resolved.inputs[index]) {
             (NodeBody::Source(source), _) => infer_source(source, &path, mistakes),
             (body, Some(input)) => {
@@ -75,19 +77,40 @@ pub(super) fn infer(resolved: &Resolved<'_>, gates: &Gates, mistakes: &mut Vec<M
                     NodeBody::Map(map) => check.map(map),
                     NodeBody::Dedup(dedup) => check.dedup(dedup),
                     NodeBody::Aggregate(aggregate) => check.aggregate(aggregate),
-                    NodeBody::Reduce(reduce) => check.reduce(reduce, &resolved.node(input.node).body, input.output),
+                    NodeBody::Reduce(reduce) => check.reduce(reduce, ranked(resolved, index)),
                     NodeBody::Sink(sink) => check.sink(sink),
                     NodeBody::Source(_) => None,
                 }
             }
             _ => None,
         };
-        if mistakes.len() == before {
+        if errors(mistakes) == before {
             types.0[index] = inferred;
         }
     }
     check_filters(resolved, gates, &types, mistakes);
     types
+}
+
+/// A warning is no reason to know nothing of a node.
+fn errors(mistakes: &[Mistake]) -> usize {
+    mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count()
+}
+
+/// The aggregate that a reduce ranks the results of, and the maps that these come through; else what it reads.
+fn ranked<'a>(resolved: &Resolved<'a>, reduce: usize) -> Result<(&'a Aggregate, Vec<&'a Map>), String> {
+    let mut maps = Vec::new();
+    let mut at = reduce;
+    while let Some(input) = resolved.inputs[at] {
+        match (&resolved.node(input.node).body, input.output) {
+            (NodeBody::Aggregate(aggregate), Output::Main) => return Ok((aggregate, maps)),
+            (NodeBody::Map(map), Output::Main) => maps.push(map),
+            (body, Output::Main) => return Err(body.kind().to_owned()),
+            (_, output) => return Err(format!("`{}` output", output.name())),
+        }
+        at = input.node;
+    }
+    Err("nothing".into())
 }
 
 fn infer_source(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<Types> {
@@ -102,7 +125,7 @@ fn infer_source(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) ->
             Some(_) => {}
         }
     }
-    Some(Types { main, event_time: source.event_time.clone(), select: None, results: false })
+    Some(Types { main, event_time: source.event_time.clone(), select: None, results: None })
 }
 
 /// The types of an aggregate's input: with `filter_id` where the global filters add it.
