@@ -23,6 +23,9 @@ use std::{collections::BTreeMap, sync::Arc};
 /// What the name of a table ends with that remembers what was withdrawn from another.
 pub const WITHDRAWN: &str = "_withdrawn";
 
+/// The type of the column of staged rows that says which are withdrawn.
+pub(super) const STAGED: SqlType = SqlType::BigInt;
+
 /// Keys of the largest statement: each is a condition of its own.
 const MOST_KEYS: usize = 64;
 
@@ -199,6 +202,3 @@ impl Texts<'_> {
         )
     }
 }
-
-/// The column of staged rows that says which are withdrawn.
-pub(super) const STAGED: SqlType = SqlType::BigInt;
