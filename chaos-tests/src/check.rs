@@ -15,6 +15,8 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     let mut found = Vec::new();
     compare_maps("counts", &expected.counts, &results.counts, &mut found);
     compare_maps("top ads", &expected.top_ads, &results.top_ads, &mut found);
+    compare_maps("shares behind maps", &expected.shares, &results.shares, &mut found);
+    compare_maps("top ads behind a map", &expected.top_kept, &results.top_kept, &mut found);
     compare_live(expected, results, &mut found);
     if let Some(table) = &results.table {
         compare_maps("rows of the table", &results.live, table, &mut found);
@@ -33,7 +35,9 @@ pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<Stri
     for operator in &manifest.operators {
         let kind = operator.operator.split('.').next().unwrap_or_default();
         // What an aggregate does before the exchange is counted again behind it.
-        if operator.operator.ends_with(".local") {
+        let is_local = operator.operator.ends_with(".local");
+        // And what comes out of it are no clicks.
+        if is_local || ["map.kept", "map.shares"].contains(&operator.operator.as_str()) {
             continue;
         }
         for counters in operator.subtasks.iter().map(|subtask| &subtask.counters) {

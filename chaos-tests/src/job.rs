@@ -170,6 +170,8 @@ impl JobConfig {
             sink("counts", "clicks_per_minute", columns),
             sink("live", "clicks_per_minute", &format!("{columns}\nrunning = true")),
             sink("top_ads", "top_ads", ""),
+            sink("shares", "shares", ""),
+            sink("top_kept", "top_kept", ""),
             sink("late", "clicks_per_minute.late", ""),
             // Held back over many checkpoints: a tenth of the event time that there is.
             sink("on_time", "clicks_per_minute.on_time", "roll = { every = \"90s\" }"),
@@ -218,6 +220,21 @@ window = {{ tumbling = "1m", allowed_lateness = "{lateness}m" }}
 select = {{ count = "count(*)" }}
 # With every other checkpoint.
 emit = {{ every = "{emit}ms" }}
+
+# Counts rise, so that what is kept comes and goes with every click that is late.
+[map.kept]
+input = "clicks_per_minute"
+where = "count % 3 <> 1"
+
+# Divides by zero for five clicks.
+[map.shares]
+input = "kept"
+select = {{ filter_id = "filter_id", ad = "ad_id", minute = "window_start", share = "60 / (count - 5)" }}
+
+[reduce.top_kept]
+input = "kept"
+window = {{ hopping = "{TOP_MINUTES}m", slide = "1m" }}
+top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
 
 [reduce.top_ads]
 input = "clicks_per_minute"

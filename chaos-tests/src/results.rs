@@ -1,7 +1,7 @@
 //! What a job has committed, read as any consumer would: every `.parquet` file below the sinks' folders, nothing else.
 //!
 //! Here are the rules that consumers rely on: `(record_id, revision)` is never there twice, a record id means one thing, and
-//! the highest revision of it is the truth. Breaking one is an error, before anything is compared.
+//! the highest revision of it is the truth, unless it is withdrawn. Breaking one is an error, before anything is compared.
 
 use crate::{
     oracle::{CountKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
@@ -30,6 +30,10 @@ pub struct Results {
     pub counts: BTreeMap<CountKey, i64>,
     /// The newest revision of every place in a list of top ads.
     pub top_ads: BTreeMap<RankKey, (String, i64)>,
+    /// What maps behind the counts say of each, where anything is left of it.
+    pub shares: BTreeMap<CountKey, i64>,
+    /// Every place that somebody has in a list of top ads behind a map.
+    pub top_kept: BTreeMap<RankKey, (String, i64)>,
     /// What a sink that takes running counts says of each: the newest revision of the closed minutes, and of the open ones.
     pub live: BTreeMap<CountKey, i64>,
     /// What a table that takes them says, where there is one.
@@ -50,7 +54,7 @@ pub struct Results {
     pub highest_revision: i64,
 }
 
-/// Reads the folders `counts`, `live`, `top_ads`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
+/// Reads the folders `counts`, `live`, `top_ads`, `shares`, `top_kept`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
 /// missing is empty.
 ///
 /// # Errors
@@ -62,19 +66,13 @@ pub fn read_results(folder: &Path) -> Result<Results> {
     results.counts = records.newest()?;
     results.live = read_counts(&folder.join("live"))?.newest_of_all();
     results.table = table::read(folder)?;
-    let mut places = Records::default();
-    for (file, batch) in read_folder(&folder.join("top_ads"))? {
-        let columns = Columns(&batch);
-        let (starts, ends) = (columns.times("window_start")?, columns.times("window_end")?);
-        let (filters, ranks) = (columns.texts("filter_id")?, columns.integers("rank")?);
-        let (ads, counts) = (columns.texts("ad_id")?, columns.integers("count")?);
-        for (row, record) in columns.records()?.into_iter().enumerate() {
-            ensure!(starts[row] < ends[row], "a window of top ads from {} to {}", starts[row], ends[row]);
-            let place = (ends[row], known(&filters[row])?, ranks[row]);
-            places.add(&file, record, place, (known(&ads[row])?, counts[row]))?;
-        }
-    }
-    results.top_ads = places.newest()?;
+    // Counts only rise, so that nobody leaves a list of all of them but for another.
+    let places = read_places(&folder.join("top_ads"))?.newest()?;
+    let nobody = places.iter().find(|(_, place)| place.is_none());
+    ensure!(nobody.is_none(), "a place in a list of all ads was withdrawn: {nobody:?}");
+    results.top_ads = holding(places);
+    results.top_kept = holding(read_places(&folder.join("top_kept"))?.newest()?);
+    results.shares = holding(read_shares(&folder.join("shares"))?.newest_of_all());
     for (_, batch) in read_folder(&folder.join("dead_letters"))? {
         let columns = Columns(&batch);
         let (files, offsets, reasons) = (columns.texts("file")?, columns.integers("offset")?, columns.texts("reason")?);
@@ -110,6 +108,44 @@ fn read_counts(folder: &Path) -> Result<Records<CountKey, i64>> {
         }
     }
     Ok(records)
+}
+
+/// All revisions of all places in lists of top ads; none: the place is withdrawn.
+fn read_places(folder: &Path) -> Result<Records<RankKey, Option<(String, i64)>>> {
+    let mut places = Records::default();
+    for (file, batch) in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let (starts, ends) = (columns.times("window_start")?, columns.times("window_end")?);
+        let (filters, ranks) = (columns.texts("filter_id")?, columns.integers("rank")?);
+        let (ads, counts) = (columns.texts("ad_id")?, columns.values("count")?);
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            ensure!(starts[row] < ends[row], "a window of top ads from {} to {}", starts[row], ends[row]);
+            let place = (ends[row], known(&filters[row])?, ranks[row]);
+            ensure!(ads[row].is_some() == counts[row].is_some(), "half a place at {place:?}");
+            places.add(&file, record, place, ads[row].clone().zip(counts[row]))?;
+        }
+    }
+    Ok(places)
+}
+
+/// All revisions of what maps make of the counts; none: nothing is left of it.
+fn read_shares(folder: &Path) -> Result<Records<CountKey, Option<i64>>> {
+    let mut records = Records::default();
+    for (file, batch) in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let (ads, minutes, filters) = (columns.texts("ad")?, columns.times("minute")?, columns.texts("filter_id")?);
+        let shares = columns.values("share")?;
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            let key = (known(&ads[row])?, minutes[row], known(&filters[row])?);
+            records.add(&file, record, key, shares[row])?;
+        }
+    }
+    Ok(records)
+}
+
+/// What is not withdrawn.
+fn holding<K: Ord, V>(newest: BTreeMap<K, Option<V>>) -> BTreeMap<K, V> {
+    newest.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
 }
 
 /// The dead letters of an operator: rows as JSON.
@@ -283,6 +319,17 @@ impl Columns<'_> {
         let column = self.as_type(name, &DataType::Int64)?;
         ensure!(column.null_count() == 0, "{name} is null somewhere");
         Ok(column.as_primitive::<Int64Type>().values().to_vec())
+    }
+
+    /// Values of results, which those that are withdrawn have not.
+    fn values(&self, name: &str) -> Result<Vec<Option<i64>>> {
+        let column = self.as_type(name, &DataType::Int64)?;
+        let values: Vec<Option<i64>> = column.as_primitive::<Int64Type>().iter().collect();
+        let withdrawn = self.as_type("withdrawn", &DataType::Boolean)?;
+        for (value, withdrawn) in values.iter().zip(withdrawn.as_boolean()) {
+            ensure!(withdrawn == Some(value.is_none()), "{name} is {value:?} where withdrawn is {withdrawn:?}");
+        }
+        Ok(values)
     }
 
     fn times(&self, name: &str) -> Result<Vec<i64>> {

@@ -1,11 +1,11 @@
 //! The last window of a job's results, read back from its committed files: what a run shows at its end.
 //!
 //! Shown is the first files sink behind a `reduce`, else the first behind an `aggregate`, when its files are on this machine
-//! and not too many. Of several revisions of a record the highest counts.
+//! and not too many. Of several revisions of a record the highest counts, unless it is withdrawn.
 
 use crate::failure::Failure;
 use arrow::{
-    array::{Array, AsArray, RecordBatch, UInt32Array},
+    array::{Array, AsArray, RecordBatch, TimestampMillisecondArray, UInt32Array},
     compute::{concat_batches, take_record_batch},
     datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType},
     util::display::{ArrayFormatter, FormatOptions},
@@ -18,11 +18,14 @@ use std::{
     path::{Path, PathBuf},
 };
 use weir_engine::graph::{JobGraph, Node, NodeRole};
+use weir_operators::columns::{RECORD_ID, REVISION, WITHDRAWN};
 
 /// Files beyond this size are not read back: the end of a run is no place to wait.
 const MOST_BYTES: u64 = 64 << 20;
 /// Rows shown.
 const MOST_ROWS: usize = 10;
+/// Windows that are looked at for one of which something holds.
+const MOST_WINDOWS: usize = 16;
 
 /// Rows of the last window.
 #[derive(Clone, Debug, Serialize)]
@@ -145,8 +148,7 @@ fn last_window(sink: &str, rows: &RecordBatch) -> arrow::error::Result<Option<La
     let times: Vec<usize> = (0..rows.num_columns()).filter(|index| is_time(rows.column(*index).data_type())).collect();
     let Some(&time) = times.first() else { return Ok(None) };
     let starts = rows.column(time).as_primitive::<TimestampMillisecondType>();
-    let Some(latest) = arrow::compute::max(starts) else { return Ok(None) };
-    let mut kept = newest_revisions(rows, &|row| starts.is_valid(row) && starts.value(row) == latest);
+    let Some(mut kept) = latest_holding(rows, starts) else { return Ok(None) };
     let options = FormatOptions::default()
         .with_null("")
         .with_timestamp_format(Some("%Y-%m-%d %H:%M"))
@@ -176,7 +178,8 @@ fn last_window(sink: &str, rows: &RecordBatch) -> arrow::error::Result<Option<La
         .collect::<arrow::error::Result<_>>()?;
     let columns: Vec<usize> = (0..shown.num_columns())
         .filter(|index| {
-            !times.contains(index) && !["record_id", "revision"].contains(&shown.schema().field(*index).name().as_str())
+            !times.contains(index)
+                && ![RECORD_ID, REVISION, WITHDRAWN].contains(&shown.schema().field(*index).name().as_str())
         })
         .collect();
     let formatters: Vec<ArrayFormatter<'_>> = columns
@@ -194,10 +197,24 @@ fn last_window(sink: &str, rows: &RecordBatch) -> arrow::error::Result<Option<La
     }))
 }
 
-/// Indices of the rows that `wanted` keeps, each record's highest revision only.
+/// Indices of the rows of the latest window that has any which hold; none where that is far back.
+fn latest_holding(rows: &RecordBatch, starts: &TimestampMillisecondArray) -> Option<Vec<u32>> {
+    let mut before = i64::MAX;
+    for _ in 0..MOST_WINDOWS {
+        let latest = starts.iter().flatten().filter(|start| *start < before).max()?;
+        let kept = newest_revisions(rows, &|row| starts.is_valid(row) && starts.value(row) == latest);
+        if !kept.is_empty() {
+            return Some(kept);
+        }
+        before = latest;
+    }
+    None
+}
+
+/// Indices of the rows that `wanted` keeps, each record's highest revision only, if that one holds.
 fn newest_revisions(rows: &RecordBatch, wanted: &dyn Fn(usize) -> bool) -> Vec<u32> {
-    let ids = rows.column_by_name("record_id").and_then(|column| column.as_fixed_size_binary_opt());
-    let revisions = rows.column_by_name("revision").and_then(|column| column.as_primitive_opt::<Int32Type>());
+    let ids = rows.column_by_name(RECORD_ID).and_then(|column| column.as_fixed_size_binary_opt());
+    let revisions = rows.column_by_name(REVISION).and_then(|column| column.as_primitive_opt::<Int32Type>());
     let wanted_rows = (0..rows.num_rows()).filter(|row| wanted(*row));
     let (Some(ids), Some(revisions)) = (ids, revisions) else { return wanted_rows.map(|row| row as u32).collect() };
     let mut newest: HashMap<&[u8], usize> = HashMap::new();
@@ -207,7 +224,9 @@ fn newest_revisions(rows: &RecordBatch, wanted: &dyn Fn(usize) -> bool) -> Vec<u
             *held = row;
         }
     }
-    let mut kept: Vec<u32> = newest.into_values().map(|row| row as u32).collect();
+    let withdrawn = rows.column_by_name(WITHDRAWN).and_then(|column| column.as_boolean_opt());
+    let holds = |row: &usize| withdrawn.is_none_or(|withdrawn| !withdrawn.value(*row));
+    let mut kept: Vec<u32> = newest.into_values().filter(holds).map(|row| row as u32).collect();
     kept.sort_unstable();
     kept
 }
@@ -224,7 +243,7 @@ fn sort(rows: &RecordBatch, kept: &mut [u32]) {
     }
     let schema = rows.schema();
     let mut fields = schema.fields().iter().enumerate();
-    let by = fields.find(|(_, field)| field.data_type().is_integer() && field.name() != "revision");
+    let by = fields.find(|(_, field)| field.data_type().is_integer() && field.name() != REVISION);
     if let Some(values) = by.and_then(|(index, _)| integers(rows.column(index))) {
         kept.sort_by_key(|row| std::cmp::Reverse(values[*row as usize]));
     }

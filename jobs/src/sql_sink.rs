@@ -13,6 +13,8 @@ pub(crate) struct SqlSink {
     pub(crate) table: String,
     /// None: `record_id`.
     pub(crate) key: Option<Vec<String>>,
+    /// Of results with the same key, whether that of the newest window stays.
+    pub(crate) keep_newest: bool,
     pub(crate) indexes: Vec<TableIndex>,
     pub(crate) retention: Option<TableRetention>,
 }
@@ -46,7 +48,7 @@ impl Sink {
     /// unless it is told not to ([`Sink::running`]).
     pub fn sql(input: impl Into<String>, url: impl Into<String>, table: impl Into<String>) -> Self {
         let (url, table) = (Hidden::from(url.into()), table.into());
-        let sql = SqlSink { url, table, key: None, indexes: Vec::new(), retention: None };
+        let sql = SqlSink { url, table, key: None, keep_newest: false, indexes: Vec::new(), retention: None };
         Sink::new(input.into(), SinkConnector::Sql(sql))
     }
 
@@ -56,6 +58,16 @@ impl Sink {
     pub fn key<S: Into<String>>(mut self, columns: impl IntoIterator<Item = S>) -> Self {
         if let SinkConnector::Sql(sql) = &mut self.connector {
             sql.key = Some(columns.into_iter().map(Into::into).collect());
+        }
+        self
+    }
+
+    /// The table keeps, of each key, the result of the newest window: for a key without the window. Without effect on files and
+    /// consoles.
+    #[must_use]
+    pub fn keep_newest(mut self) -> Self {
+        if let SinkConnector::Sql(sql) = &mut self.connector {
+            sql.keep_newest = true;
         }
         self
     }

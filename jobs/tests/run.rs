@@ -141,7 +141,7 @@ fn every_aggregate_over_every_window_adds_up() {
     let sessions = rows(&folder.path().join("sessions"));
     assert_eq!(sum(&sessions, "count", None), EVENTS);
     let names: Vec<&String> = sessions[0].schema_ref().fields().iter().map(|field| field.name()).collect();
-    assert_eq!(names, ["user_id", "began", "count", "revision"]);
+    assert_eq!(names, ["user_id", "began", "count", "revision", "withdrawn"]);
 
     let top = rows(&folder.path().join("top"));
     assert!(top.iter().map(RecordBatch::num_rows).sum::<usize>() > 0);

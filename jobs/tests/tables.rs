@@ -175,3 +175,128 @@ fn every_mistake_is_told_with_its_place() {
     }
     insta::assert_snapshot!(told);
 }
+
+/// The sink of all results, with other settings.
+fn results(input: &str, settings: &str) -> Result<Job, Refusal> {
+    let maps = r#"
+[aggregate.visits]
+input = "clicks"
+key = ["ad_id"]
+window = { session = "1m" }
+select = { count = "count(*)" }
+
+[map.many]
+input = "per_minute"
+where = "count > 9"
+
+[map.shares]
+input = "per_minute"
+select = { ad = "ad_id", minute = "window_start", hour = "date_trunc('hour', window_start)", share = "60 / count" }
+
+[sink.others]
+connector = "files"
+input = "shares"
+path = "out/shares"
+
+[sink.many]
+connector = "files"
+input = "many"
+path = "out/many"
+
+[sink.visits]
+connector = "files"
+input = "visits"
+path = "out/visits"
+select = ["ad_id", "count"]
+"#;
+    let sink =
+        "input = \"per_minute\"\nurl = \"postgres://me:secret@localhost/clicks\"\ntable = \"results\"\nrunning = false";
+    assert!(RIGHT.contains(sink));
+    let settings = format!("input = \"{input}\"\nurl = \"sqlite:out/results.sqlite\"\ntable = \"results\"\n{settings}");
+    compile(&format!("{}{maps}", RIGHT.replace(sink, &settings)))
+}
+
+#[test]
+fn a_key_must_tell_results_apart() {
+    for (input, settings, words) in [
+        ("per_minute", "key = [\"ad_id\", \"filter_id\"]", "leaves the window out"),
+        ("per_minute", "key = [\"ad_id\", \"filter_id\"]", "`keep = \"newest\"`: the row of the newest window stays"),
+        ("per_minute", "key = [\"window_start\", \"ad_id\", \"count\"]", "`count` is computed"),
+        (
+            "per_minute",
+            "key = [\"window_end\", \"ad_id\", \"filter_id\"]\nkeep = \"newest\"",
+            "every window has a row of its own",
+        ),
+        ("per_minute", "keep = \"newest\"", "every window has a row of its own"),
+        ("per_minute", "key = [\"ad_id\"]\nkeep = \"oldest\"", "newest"),
+        (
+            "per_minute",
+            "key = [\"ad_id\"]\nkeep = \"newest\"\nselect = [\"ad_id\", \"revision\"]",
+            "which window a row is of",
+        ),
+        ("many", "key = [\"ad_id\"]\nkeep = \"newest\"", "may be withdrawn"),
+        ("shares", "key = [\"minute\", \"share\"]", "`share` is computed"),
+        ("visits", "key = [\"window_start\", \"ad_id\"]", "a session that grows is another record"),
+        ("visits", "key = [\"ad_id\"]\nkeep = \"newest\"", "a session that grows is another record"),
+        ("clicks", "key = [\"ad_id\"]\nkeep = \"newest\"", "its rows are events"),
+        (
+            "per_minute",
+            "key = [\"window_end\"]\nselect = [\"window_end\", \"count as withdrawn\", \"revision\"]",
+            "a column `withdrawn` of their own",
+        ),
+    ] {
+        let refusal = match results(input, settings) {
+            Err(refusal) => refusal.to_string(),
+            Ok(_) => panic!("{input} {settings}: nobody noticed"),
+        };
+        assert!(refusal.contains(words), "{input} {settings}: {refusal}");
+    }
+}
+
+#[test]
+fn what_may_be_withdrawn_has_a_table_that_knows() {
+    let of = |input: &str, settings: &str| {
+        let job = results(input, settings).unwrap_or_else(|refusal| panic!("{input} {settings}: {refusal}"));
+        let sink = config(&job, "sink.results").clone();
+        let names = |columns: &serde_json::Value| -> Vec<String> {
+            columns.as_array().unwrap().iter().map(|column| column["name"].as_str().unwrap().to_owned()).collect()
+        };
+        let warnings: String = job.warnings.iter().map(ToString::to_string).collect();
+        (
+            sink["withdrawn"].clone(),
+            names(&sink["columns"]),
+            warnings,
+            job.explain(weir_jobs::explain::ExplainFormat::Text).unwrap(),
+        )
+    };
+    let (withdrawn, columns, warnings, _) = of("per_minute", "key = [\"window_end\", \"filter_id\", \"ad_id\"]");
+    assert_eq!((withdrawn, warnings.as_str()), (json!(null), ""), "counts are corrected, and never withdrawn");
+    assert_eq!(columns.last().unwrap(), "revision");
+    let (withdrawn, columns, warnings, _) = of("many", "");
+    assert_eq!((withdrawn, warnings.as_str()), (json!("withdrawn"), ""));
+    assert_eq!(columns.last().unwrap(), "revision", "what is withdrawn is not in a table");
+    let (withdrawn, columns, _, _) = of("shares", "key = [\"minute\", \"ad\"]");
+    assert_eq!(
+        (withdrawn, columns),
+        (json!("withdrawn"), ["record_id", "ad", "minute", "hour", "share", "revision"].map(String::from).to_vec())
+    );
+    assert_eq!(of("visits", "").0, json!("withdrawn"));
+    assert_eq!(of("visits", "key = [\"ad_id\", \"record_id\"]").0, json!("withdrawn"));
+    let (withdrawn, _, warnings, shown) = of("per_minute", "key = [\"ad_id\", \"filter_id\"]\nkeep = \"newest\"");
+    assert_eq!((withdrawn, warnings.as_str()), (json!(null), ""));
+    assert!(shown.contains("key ad_id, filter_id, the newest window of each"), "{shown}");
+    assert!(shown.contains("where count > 9; withdraws results that it keeps no more"), "{shown}");
+    assert!(of("per_minute", "key = [\"window_end\", \"ad_id\"]").2.contains("the key leaves `filter_id` out"));
+    assert!(of("shares", "key = [\"hour\", \"ad\"]").2.contains("unless a computed column tells them apart"));
+}
+
+#[test]
+fn a_select_over_results_carries_what_makes_them_results() {
+    let job = results("many", "").unwrap_or_else(|refusal| panic!("{refusal}"));
+    let columns = |id: &str| {
+        let node = job.graph.nodes.iter().position(|node| node.id == id).unwrap_or_else(|| panic!("no {id}"));
+        job.notes[node].columns.join(" ")
+    };
+    assert_eq!(columns("map.shares"), "record_id ad minute hour share revision withdrawn");
+    assert_eq!(columns("sink.visits.select"), "ad_id count withdrawn", "what may be withdrawn says so");
+}

@@ -8,13 +8,14 @@
 //! [`hold`] keeps clicks back for a while, so that there are fewer and larger files.
 //!
 //! Underneath: [`window`] (which windows an event belongs to), [`event_time`], [`record_id`] (the same in every run),
-//! [`expression`] (SQL conditions and columns, compiled once), [`table`] (hash tables over columns, and what of them goes into a
-//! checkpoint).
+//! [`columns`] (what every result has), [`expression`] (SQL conditions and columns, compiled once), [`table`] (hash tables
+//! over columns, and what of them goes into a checkpoint).
 //!
 //! Invariant: an operator is synchronous and has no clock: what it emits follows from its input alone. Sources and sinks do
 //! the waiting.
 
 pub mod aggregate;
+pub mod columns;
 pub mod dead_letters;
 pub mod dedup;
 pub mod event_time;

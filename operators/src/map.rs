@@ -3,6 +3,10 @@
 //! A row that the condition, or an expression of a row that meets it, fails on is a dead letter: neither filtered out nor
 //! passed on. Rows keep their order and what travels beside them, but for key hashes: a computed column may bear the name of a
 //! key column and hold something else.
+//!
+//! Behind an aggregate rows are results, which later revisions correct: see [`results`].
+
+mod results;
 
 use crate::{
     dead_letters::RefusedRows,
@@ -11,6 +15,7 @@ use crate::{
 };
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions},
+    compute::not,
     datatypes::{Field, Schema},
 };
 use serde::{Deserialize, Serialize};
@@ -21,18 +26,25 @@ use weir_engine::{
     operator::{Collector, Counter, Operator, OperatorContext},
 };
 
+pub use results::ResultRows;
+use results::Withdrawals;
+
 /// What a map does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MapConfig {
     /// The columns that come in.
     pub input: ColumnSchema,
-    /// The condition: rows for which it is false or null are left out, and counted in `filtered_out`.
+    /// The condition: rows for which it is false or null are left out, and counted in `filtered_out`; results in
+    /// `results_left_out`.
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// The columns that go on; none: those that came in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select: Option<Vec<SelectItem>>,
+    /// Of rows that are results, what is known of them; none: they are events, or all of them go on as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub results: Option<ResultRows>,
 }
 
 /// A column that a map computes.
@@ -50,7 +62,8 @@ pub struct SelectItem {
 pub struct Map {
     condition: Option<Expression>,
     select: Option<Selection>,
-    filtered_out: Counter,
+    withdrawals: Option<Withdrawals>,
+    left_out: Counter,
     refused: RefusedRows,
 }
 
@@ -77,10 +90,15 @@ impl Map {
             Some(items) => Some(Selection::new(items, &input)?),
             None => None,
         };
+        let condition = condition.filter(|condition| !condition.is_constant_true());
+        let withdrawals = config.results.clone().map(|rows| Withdrawals::new(rows, condition.as_ref()));
+        // Every event is in one class of the summary, and no result is an event.
+        let left_out = if withdrawals.is_some() { "results_left_out" } else { "filtered_out" };
         Ok(Map {
-            condition: condition.filter(|condition| !condition.is_constant_true()),
+            condition,
             select,
-            filtered_out: context.counters.counter("filtered_out"),
+            withdrawals,
+            left_out: context.counters.counter(left_out),
             refused: RefusedRows::new(context),
         })
     }
@@ -88,9 +106,28 @@ impl Map {
 
 impl Operator for Map {
     fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
-        let Some((batch, keep)) = self.evaluate_condition(batch, out)? else { return Ok(()) };
+        let Some(withdrawals) = &self.withdrawals else { return self.keep(batch, out, None) };
+        let (holding, withdrawn) = withdrawals.part(batch)?;
+        let mut turned_down = Vec::new();
+        if let Some(batch) = holding {
+            self.keep(batch, out, Some(&mut turned_down))?;
+        }
+        self.withdraw(turned_down, withdrawn, out)
+    }
+}
+
+impl Map {
+    /// Sends what is kept on. Of results, those that are not and may have been before go to `turned_down`.
+    fn keep(&mut self, batch: Batch, out: &mut Collector, mut turned_down: Option<&mut Vec<Batch>>) -> Result<()> {
+        let Some((batch, keep)) = self.evaluate_condition(batch, out, turned_down.as_deref_mut())? else {
+            return Ok(());
+        };
         let Some(select) = &self.select else {
-            out.emit(Port::Main, keep.map_or(Ok(batch.clone()), |keep| batch.filter(&keep))?);
+            let mut kept = keep.map_or(Ok(batch.clone()), |keep| batch.filter(&keep))?;
+            if let Some(withdrawals) = &self.withdrawals {
+                kept = kept.with_columns(withdrawals.nullable(kept.columns.clone(), None)?);
+            }
+            out.emit(Port::Main, kept);
             return Ok(());
         };
         // What only the condition needed is dropped before rows are copied.
@@ -104,38 +141,76 @@ impl Operator for Map {
             Some(kept) => {
                 let whole = keep.as_ref().map_or(Ok(batch.clone()), |keep| batch.filter(keep))?;
                 self.refused.emit(&whole.columns, &evaluated.refused, out)?;
+                if let Some(turned_down) = turned_down {
+                    turned_down.push(whole.filter(&not(&kept)?)?);
+                }
                 read.filter(&kept)?
             }
             None => read,
         };
         let Some(columns) = evaluated.columns()? else { return Ok(()) };
-        let mut selected = read.with_columns(select.batch(columns, read.len())?);
+        let mut rows = select.batch(columns, read.len())?;
+        if let Some(withdrawals) = &self.withdrawals {
+            rows = withdrawals.nullable(rows, Some(select))?;
+        }
+        let mut selected = read.with_columns(rows);
         selected.key_hashes = None;
         out.emit(Port::Main, selected);
         Ok(())
     }
-}
 
-impl Map {
+    /// Sends on that results hold no longer: those turned down here, and those withdrawn before.
+    fn withdraw(&self, turned_down: Vec<Batch>, before: Option<Batch>, out: &mut Collector) -> Result<()> {
+        let Some(withdrawals) = &self.withdrawals else { return Ok(()) };
+        let mut withdrawn = Vec::with_capacity(turned_down.len() + 1);
+        for batch in &turned_down {
+            withdrawn.push(withdrawals.withdraw(batch)?);
+        }
+        if let Some(batch) = before {
+            let passed = withdrawals.let_through(self.condition.as_ref(), batch)?;
+            withdrawn.push(passed.with_columns(withdrawals.nullable(passed.columns.clone(), None)?));
+        }
+        for batch in withdrawn.into_iter().filter(|batch| !batch.is_empty()) {
+            let Some(select) = &self.select else {
+                out.emit(Port::Main, batch);
+                continue;
+            };
+            if let Some(mut selected) = withdrawals.select(select, &batch)? {
+                selected.key_hashes = None;
+                out.emit(Port::Main, selected);
+            }
+        }
+        Ok(())
+    }
+
     /// The rows that the condition can be evaluated on, and for which of them it is true; without a condition, for all. None
     /// where there is no row.
     fn evaluate_condition(
         &mut self,
         mut batch: Batch,
         out: &mut Collector,
+        turned_down: Option<&mut Vec<Batch>>,
     ) -> Result<Option<(Batch, Option<BooleanArray>)>> {
         let Some(condition) = &self.condition else { return Ok(Some((batch, None))) };
+        let may_change = self.withdrawals.as_ref().is_some_and(Withdrawals::condition_may_change);
+        let mut turned_down = turned_down.filter(|_| may_change);
         let evaluated = evaluate_rows(&batch.columns, |rows| {
             let keep: ArrayRef = Arc::new(condition.evaluate_predicate(rows).map_err(|error| error.at("where"))?);
             Ok(vec![keep])
         })?;
         if let Some(kept) = evaluated.kept(batch.len()) {
             self.refused.emit(&batch.columns, &evaluated.refused, out)?;
+            if let Some(turned_down) = &mut turned_down {
+                turned_down.push(batch.filter(&not(&kept)?)?);
+            }
             batch = batch.filter(&kept)?;
         }
         let Some(keep) = evaluated.columns()?.and_then(|mut columns| columns.pop()) else { return Ok(None) };
         let keep = keep.as_boolean().clone();
-        self.filtered_out.add((keep.len() - keep.true_count()) as u64);
+        self.left_out.add((keep.len() - keep.true_count()) as u64);
+        if let Some(turned_down) = turned_down.filter(|_| keep.true_count() < keep.len()) {
+            turned_down.push(batch.filter(&not(&keep)?)?);
+        }
         Ok(Some((batch, Some(keep))))
     }
 }
@@ -197,6 +272,7 @@ mod tests {
             input,
             condition: condition.map(str::to_string),
             select: select.map(|items| items.iter().map(item).collect()),
+            results: None,
         }
     }
 

@@ -4,6 +4,7 @@
 //! behind the exchange by `window_end`, [`WindowCount`] counts those it has not seen. It remembers a window for as long as
 //! results of it may still come, so that corrections, restarts and rescales count no window again.
 
+use crate::columns::WINDOW_END;
 use crate::window::WindowRule;
 use arrow::{
     array::{ArrayRef, AsArray, RecordBatch, TimestampMillisecondArray},
@@ -20,9 +21,6 @@ use weir_engine::{
     operator::{Collector, Counter, Operator, OperatorContext},
     state::{Change, Segment, Snapshot, StateRows},
 };
-
-/// The column that both steps read: of results, and of marks the only one.
-pub const WINDOW_END: &str = "window_end";
 
 const SEGMENT: &str = "windows";
 

@@ -3,6 +3,7 @@
 //! It shares no code with the engine, the operators or the definitions: own line parsers, own watermark, own window
 //! arithmetic. Where it disagrees with the job, one of the two is wrong, and it is the shorter.
 
+mod kept;
 mod parse;
 mod split_time;
 
@@ -60,6 +61,10 @@ pub struct Expected {
     pub counts: BTreeMap<CountKey, i64>,
     /// Ad and clicks by place.
     pub top_ads: BTreeMap<RankKey, (String, i64)>,
+    /// Of the counts that a map keeps, what another makes of them.
+    pub shares: BTreeMap<CountKey, i64>,
+    /// Ad and clicks by place, of the counts that the map keeps alone.
+    pub top_kept: BTreeMap<RankKey, (String, i64)>,
     /// Rows too late to be counted, sorted.
     pub late: Vec<Click>,
     /// Those that were not, with all that are repeated, sorted.
@@ -169,6 +174,9 @@ fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
         }
     }
     expected.top_ads = top_ads(&expected.counts, rules);
+    let kept = kept::kept(&expected.counts);
+    expected.shares = kept::shares(&kept);
+    expected.top_kept = top_ads(&kept, rules);
 }
 
 /// The operator that calls itself the source of a dead letter of the map.

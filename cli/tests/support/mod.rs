@@ -124,14 +124,14 @@ pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     }
 }
 
-/// Counts as a consumer takes them: of each record the highest revision.
+/// Counts as a consumer takes them: of each record the highest revision, unless that one is withdrawn.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Counts(pub BTreeMap<String, String>);
 
 impl Counts {
     /// Reads all files, and checks the contract: no (record, revision) twice.
     pub fn read(folder: &Path) -> Self {
-        let mut newest: BTreeMap<String, (i32, String)> = BTreeMap::new();
+        let mut newest: BTreeMap<String, (i32, Option<String>)> = BTreeMap::new();
         let mut seen = BTreeSet::new();
         for batch in rows(folder) {
             let ids = batch.column_by_name("record_id").expect("record_id").as_fixed_size_binary();
@@ -140,14 +140,16 @@ impl Counts {
                 let id: String = ids.value(row).iter().map(|byte| format!("{byte:02x}")).collect();
                 let revision = revisions.value(row);
                 assert!(seen.insert((id.clone(), revision)), "record {id} revision {revision} is there twice");
-                let text = row_text(&batch, row);
+                let withdrawn =
+                    batch.column_by_name("withdrawn").is_some_and(|withdrawn| withdrawn.as_boolean().value(row));
+                let text = (!withdrawn).then(|| row_text(&batch, row));
                 let held = newest.entry(id).or_insert((revision, text.clone()));
                 if revision > held.0 {
                     *held = (revision, text);
                 }
             }
         }
-        Counts(newest.into_iter().map(|(id, (_, text))| (id, text)).collect())
+        Counts(newest.into_iter().filter_map(|(id, (_, text))| Some((id, text?))).collect())
     }
 }
 

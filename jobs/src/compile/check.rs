@@ -2,6 +2,7 @@
 
 use arrow::datatypes::DataType;
 use weir_operators::aggregate::is_defined;
+use weir_operators::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START, WITHDRAWN};
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::{AggregateCall, AggregateFunction, Expression, parse_select_item, type_name};
 use weir_operators::filters::FILTER_ID;
@@ -11,19 +12,14 @@ use weir_operators::sink::files::can_be_written;
 use weir_operators::table::can_be_key;
 
 use super::aggregate_step::{AggregateStep, function};
+use super::plan::quoted;
 use super::prune::selected;
 use super::reduce_step::ReduceStep;
-use super::resolve::Output;
+use super::results::{Results, carried_by_map, carried_by_sink, is_column};
 use super::types::{Types, adds_filters, partition_column, unknown_column};
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
-use crate::spec::{Aggregate, Dedup, JobSpec, Map, NodeBody, Reduce, Sink, SinkConnector, Window};
-
-/// Columns that every aggregate puts out beside its keys and aggregates.
-pub(super) const RECORD_ID: &str = "record_id";
-pub(super) const WINDOW_START: &str = "window_start";
-pub(super) const WINDOW_END: &str = "window_end";
-pub(super) const REVISION: &str = "revision";
+use crate::spec::{Aggregate, Dedup, JobSpec, Map, Reduce, Sink, SinkConnector, Window};
 
 /// One node being checked.
 pub(super) struct Check<'a> {
@@ -37,13 +33,20 @@ pub(super) struct Check<'a> {
 impl Check<'_> {
     pub(super) fn map(&mut self, map: &Map) -> Option<Types> {
         let input = self.given.main.to_arrow();
-        if let Some(condition) = &map.condition
-            && let Err(error) = Expression::predicate(condition, &input)
-        {
+        let condition = map.condition.as_ref().map(|condition| Expression::predicate(condition, &input));
+        let condition = condition.transpose().unwrap_or_else(|error| {
             self.mistakes.push(Mistake::in_expression(self.path.key("where"), &error));
+            None
+        });
+        if let Some(results) = &self.given.results {
+            self.given.results = Some(results.kept_by(condition.as_ref()));
         }
         let Some(select) = &map.select else {
-            return Some(Types { select: None, ..self.given.clone() });
+            let mut types = Types { select: None, ..self.given.clone() };
+            if let Some(results) = &types.results {
+                types.main = results.nullable(types.main);
+            }
+            return Some(types);
         };
         let place = self.path.key("select");
         let items: Vec<(KeyPath, SelectItem)> = select
@@ -52,11 +55,37 @@ impl Check<'_> {
                 (place.key(name), SelectItem { name: name.clone(), expression: expression.clone() })
             })
             .collect();
-        self.select(items)
+        let carried = if self.given.results.is_some() { carried_by_map() } else { &[] };
+        self.select(items, carried)
+    }
+
+    /// Adds the columns that a `select` over results carries beside what it names: the record's id in front, the others behind.
+    fn carry(&mut self, items: &mut Vec<(KeyPath, SelectItem)>, carried: &[&str]) {
+        let is_another = |(_, item): &&(KeyPath, SelectItem)| item.name == WITHDRAWN && !is_column(item, WITHDRAWN);
+        if let Some((place, item)) = items.iter().find(is_another).filter(|_| self.given.results.is_some()) {
+            let mistake = Mistake::new(place.clone(), format!("results have a column `{WITHDRAWN}` of their own"));
+            self.mistakes.push(mistake.found(&item.expression).expected("another name"));
+            return;
+        }
+        for name in carried {
+            let place = self.path.key("select").key(name);
+            match items.iter().find(|(_, item)| item.name == *name) {
+                Some((_, item)) if is_column(item, name) => {}
+                Some((place, item)) => {
+                    let mistake = Mistake::new(place.clone(), format!("results have a column `{name}` of their own"));
+                    self.mistakes.push(mistake.found(&item.expression).expected("another name"));
+                }
+                None => {
+                    let at = if *name == RECORD_ID { 0 } else { items.len() };
+                    items.insert(at, (place, SelectItem { name: (*name).to_owned(), expression: quoted(name) }));
+                }
+            }
+        }
     }
 
     /// The output of a list of computed columns.
-    fn select(&mut self, items: Vec<(KeyPath, SelectItem)>) -> Option<Types> {
+    fn select(&mut self, mut items: Vec<(KeyPath, SelectItem)>, carried: &[&str]) -> Option<Types> {
+        self.carry(&mut items, carried);
         let input = self.given.main.to_arrow();
         let mut columns: Vec<Column> = Vec::with_capacity(items.len());
         let mut event_time = None;
@@ -77,8 +106,14 @@ impl Check<'_> {
                 Err(error) => self.mistakes.push(Mistake::in_expression(place.clone(), &error)),
             }
         }
-        let select = Some(items.into_iter().map(|(_, item)| item).collect());
-        Some(Types { main: ColumnSchema { columns }, event_time, select, results: self.given.results })
+        let select: Vec<SelectItem> = items.into_iter().map(|(_, item)| item).collect();
+        let results = self.given.results.as_ref().map(|results| results.selected(&select, &self.given.main));
+        let main = ColumnSchema { columns };
+        let main = match &results {
+            Some(results) => results.nullable(main),
+            None => main,
+        };
+        Some(Types { main, event_time, select: Some(select), results })
     }
 
     pub(super) fn dedup(&mut self, dedup: &Dedup) -> Option<Types> {
@@ -123,7 +158,7 @@ impl Check<'_> {
     }
 
     fn needs_event_time(&mut self) {
-        if self.given.results {
+        if self.given.results.is_some() {
             let message =
                 "its rows are results, which later revisions correct; they can't be counted or compared as events";
             let expected = "the name of a source, a map or a dedup before any aggregate";
@@ -160,13 +195,13 @@ impl Check<'_> {
         let time = self.given.event_time.clone()?;
         let step = AggregateStep::new(aggregate, &time, &input);
         let input = step.arguments.as_ref().map_or(input.clone(), |items| selected(items, &input));
-        self.accepted(step.output(&input))
+        self.accepted(step.output(&input), Results::of_aggregate(aggregate))
     }
 
     /// The results of an operator that has accepted its settings.
-    fn accepted(&mut self, output: weir_engine::Result<ColumnSchema>) -> Option<Types> {
+    fn accepted(&mut self, output: weir_engine::Result<ColumnSchema>, results: Results) -> Option<Types> {
         match output {
-            Ok(main) => Some(Types { main, event_time: None, select: None, results: true }),
+            Ok(main) => Some(Types { main, event_time: None, select: None, results: Some(results) }),
             Err(error) => {
                 self.mistakes.push(Mistake::on_key(self.path.clone(), error.message));
                 None
@@ -216,7 +251,7 @@ impl Check<'_> {
     }
 
     fn unique(&mut self, aggregate: &Aggregate) {
-        let own = [RECORD_ID, WINDOW_START, WINDOW_END, REVISION];
+        let own = [RECORD_ID, WINDOW_START, WINDOW_END, REVISION, WITHDRAWN];
         for (position, (name, _)) in aggregate.select.iter().enumerate() {
             let twice = aggregate.select[..position].iter().any(|(other, _)| other == name);
             if twice || aggregate.key.contains(name) || own.contains(&name.as_str()) {
@@ -228,14 +263,13 @@ impl Check<'_> {
         }
     }
 
-    pub(super) fn reduce(&mut self, reduce: &Reduce, input: &NodeBody, output: Output) -> Option<Types> {
+    pub(super) fn reduce(&mut self, reduce: &Reduce, ranked: Result<(&Aggregate, Vec<&Map>), String>) -> Option<Types> {
         let before = self.mistakes.len();
-        let NodeBody::Aggregate(aggregate) = input else {
-            return self.not_an_aggregate(input.kind());
+        let (aggregate, maps) = match ranked {
+            Ok(ranked) => ranked,
+            Err(found) => return self.not_an_aggregate(&found),
         };
-        if output != Output::Main {
-            return self.not_an_aggregate(&format!("`{}` output", output.name()));
-        }
+        self.unchanged_between(reduce, aggregate, &maps);
         let names: Vec<&str> = aggregate.select.iter().map(|(name, _)| name.as_str()).collect();
         let top = self.path.key("top");
         let by = self.given.main.column(&reduce.by).filter(|_| names.contains(&reduce.by.as_str())).cloned();
@@ -266,12 +300,34 @@ impl Check<'_> {
             return None;
         }
         let output = ReduceStep { reduce, aggregate }.output(&self.given.main);
-        self.accepted(output)
+        let results = Results::of_reduce(reduce, self.given.results.as_ref()?);
+        self.accepted(output, results)
+    }
+
+    /// What is ranked must come through the maps between as the aggregate has made it.
+    fn unchanged_between(&mut self, reduce: &Reduce, aggregate: &Aggregate, maps: &[&Map]) {
+        let columns = aggregate.key.iter().map(String::as_str).chain([WINDOW_START, WINDOW_END, reduce.by.as_str()]);
+        for name in columns {
+            let keeps = |map: &&Map| {
+                map.select.as_ref().is_none_or(|items| {
+                    items
+                        .iter()
+                        .any(|(item, expression)| item == name && (expression == name || *expression == quoted(name)))
+                })
+            };
+            if !maps.iter().all(keeps) {
+                let message = format!("`{name}` does not come through as the aggregate has made it");
+                let mistake = Mistake::new(self.path.key("input"), message);
+                self.mistakes
+                    .push(mistake.expected(format!("`{name} = \"{name}\"` in the `select` of the maps between")));
+            }
+        }
     }
 
     fn not_an_aggregate(&mut self, found: &str) -> Option<Types> {
         let mistake = Mistake::new(self.path.key("input"), "a reduce ranks the groups of an aggregate");
-        self.mistakes.push(mistake.found(format!("a {found}")).expected("the name of an aggregate"));
+        self.mistakes
+            .push(mistake.found(format!("a {found}")).expected("the name of an aggregate, or of a map behind one"));
         None
     }
 
@@ -305,7 +361,7 @@ impl Check<'_> {
     pub(super) fn sink(&mut self, sink: &Sink) -> Option<Types> {
         let types = match &sink.select {
             None => Types { select: None, ..self.given.clone() },
-            Some(items) => self.sink_select(items)?,
+            Some(items) => self.sink_select(items, &sink.connector)?,
         };
         if let SinkConnector::Sql(sql) = &sink.connector {
             self.sql_sink(sink, sql, &types);
@@ -343,7 +399,7 @@ impl Check<'_> {
         Some(types)
     }
 
-    fn sink_select(&mut self, items: &[String]) -> Option<Types> {
+    fn sink_select(&mut self, items: &[String], connector: &SinkConnector) -> Option<Types> {
         let place = self.path.key("select");
         let mut named = Vec::with_capacity(items.len());
         for (position, text) in items.iter().enumerate() {
@@ -360,7 +416,15 @@ impl Check<'_> {
         if items.is_empty() {
             self.mistakes.push(Mistake::new(place, "it writes no column").expected("at least one column"));
         }
-        self.select(named)
+        let carried = match &self.given.results {
+            Some(results) => {
+                let selected: Vec<SelectItem> = named.iter().map(|(_, item)| item.clone()).collect();
+                let results = results.selected(&selected, &self.given.main);
+                carried_by_sink(connector, &selected, &results)
+            }
+            None => &[],
+        };
+        self.select(named, carried)
     }
 }
 

@@ -63,9 +63,13 @@ fn configuration(spec: &JobSpec, operator: &Operator<'_>, columns: &StepColumns)
     let input = || columns.input.clone();
     match operator {
         Operator::Source { source, time, .. } => source_configuration(source, time.as_ref(), columns),
-        Operator::Map { condition, .. } => {
-            let config =
-                MapConfig { input: input(), condition: condition.map(str::to_owned), select: columns.select.clone() };
+        Operator::Map { condition, results, .. } => {
+            let config = MapConfig {
+                input: input(),
+                condition: condition.map(str::to_owned),
+                select: columns.select.clone(),
+                results: results.clone(),
+            };
             (NodeRole::Operator, "map", json!(config))
         }
         Operator::LateGate { rule, time, merged } => {
@@ -202,7 +206,13 @@ fn sink_configuration(spec: &JobSpec, sink: &Sink, written: &super::types::Types
 fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
     let (does, state) = match operator {
         Operator::Source { source, .. } => (source_note(source), None),
-        Operator::Map { condition, select } => (map_note(*condition, select.is_some(), columns), None),
+        Operator::Map { condition, select, results } => {
+            let mut does = map_note(*condition, select.is_some(), columns);
+            if results.is_some() {
+                does.push_str("; withdraws results that it keeps no more");
+            }
+            (does, None)
+        }
         Operator::LateGate { rule, merged: false, .. } => (gate_note(*rule), None),
         Operator::LateGate { rule, merged: true, .. } => {
             (format!("{}, of files that were silent", gate_note(*rule)), Some("how far time has come".into()))

@@ -11,10 +11,12 @@ mod prune;
 mod reduce_step;
 pub(crate) mod replay;
 mod resolve;
+mod results;
 mod roll;
 mod running;
 mod sources;
 mod sql_sink;
+mod table_key;
 mod types;
 
 use crate::diagnose::{Mistake, Severity};

@@ -6,11 +6,11 @@
 use std::collections::BTreeMap;
 
 use weir_engine::element::Port;
+use weir_operators::columns::WINDOW_END;
 use weir_operators::late_gate::LateRule;
-use weir_operators::map::SelectItem;
+use weir_operators::map::{ResultRows, SelectItem};
 use weir_operators::schema::ColumnSchema;
 use weir_operators::window::WindowRule;
-use weir_operators::window_count::WINDOW_END;
 
 use super::aggregate_step::AggregateStep;
 use super::event_time::SourceTime;
@@ -56,6 +56,8 @@ pub(super) enum Operator<'a> {
     Map {
         condition: Option<&'a str>,
         select: Option<Vec<SelectItem>>,
+        /// What is known of rows that are results, of which it may withdraw some.
+        results: Option<ResultRows>,
     },
     LateGate {
         rule: LateRule,
@@ -125,7 +127,10 @@ impl<'a> Planner<'_, 'a> {
             NodeBody::Source(_) => return,
             NodeBody::Map(map) => {
                 let select = self.types.0[index].as_ref().and_then(|types| types.select.clone());
-                let step = self.forward(id, from, Operator::Map { condition: map.condition.as_deref(), select });
+                let may_withdraw = map.condition.is_some() || select.iter().flatten().any(is_computed);
+                let results = given.results.as_ref().filter(|_| may_withdraw).map(|results| results.rows(false));
+                let condition = map.condition.as_deref();
+                let step = self.forward(id, from, Operator::Map { condition, select, results });
                 self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
                 step
             }
@@ -142,11 +147,16 @@ impl<'a> Planner<'_, 'a> {
                 let at = Place { index, id: &id, name: &node.name };
                 self.aggregate(at, from, aggregate, &given)
             }
-            NodeBody::Reduce(reduce) => match &self.resolved.node(input.node).body {
-                NodeBody::Aggregate(aggregate) => self.reduce(&id, from, ReduceStep { reduce, aggregate }),
-                _ => return,
-            },
-            NodeBody::Sink(sink) => match self.sink(index, id, from, sink) {
+            NodeBody::Reduce(reduce) => {
+                // Maps may stand between the two.
+                let mut upstream = self.resolved.upstream(index).map(|node| &self.resolved.node(node).body);
+                let Some(NodeBody::Aggregate(aggregate)) = upstream.find(|body| !matches!(body, NodeBody::Map(_)))
+                else {
+                    return;
+                };
+                self.reduce(&id, from, ReduceStep { reduce, aggregate })
+            }
+            NodeBody::Sink(sink) => match self.sink(index, id, from, (sink, &given)) {
                 Some(step) => step,
                 None => return,
             },
@@ -223,7 +233,7 @@ impl<'a> Planner<'_, 'a> {
         let time = given.event_time.as_deref().unwrap_or_default();
         let mut step = AggregateStep::new(aggregate, time, &given.main);
         if let Some(select) = step.arguments.clone() {
-            let operator = Operator::Map { condition: None, select: Some(select) };
+            let operator = Operator::Map { condition: None, select: Some(select), results: None };
             let map = self.forward(format!("map.{name}.arguments"), from, operator);
             dead_letters.push((map, Port::DeadLetters));
             from = vec![(map, Port::Main)];
@@ -258,14 +268,23 @@ impl<'a> Planner<'_, 'a> {
         self.hashed(id.to_owned(), vec![(local, Port::Main)], key, Operator::GlobalTop(step))
     }
 
-    fn sink(&mut self, index: usize, id: String, mut from: Vec<StepOutput>, sink: &'a Sink) -> Option<usize> {
+    fn sink(
+        &mut self,
+        index: usize,
+        id: String,
+        mut from: Vec<StepOutput>,
+        (sink, given): (&'a Sink, &Types),
+    ) -> Option<usize> {
         let written = self.types.0[index].clone().filter(|_| sink.enabled)?;
-        if is_taker(self.resolved, index) {
+        let takes_running = is_taker(self.resolved, index);
+        if takes_running {
             let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, Port::Running)).collect();
             from.extend(running);
         }
         if let Some(select) = &written.select {
-            let operator = Operator::Map { condition: None, select: Some(select.clone()) };
+            let results = given.results.as_ref().filter(|_| select.iter().any(is_computed));
+            let results = results.map(|results| results.rows(takes_running));
+            let operator = Operator::Map { condition: None, select: Some(select.clone()), results };
             let select = self.forward(format!("{id}.select"), from, operator);
             self.outputs.insert((index, Output::DeadLetters), vec![(select, Port::DeadLetters)]);
             from = vec![(select, Port::Main)];
@@ -284,6 +303,12 @@ struct Place<'i> {
     /// Identity in the graph, such as `aggregate.clicks_per_minute`.
     id: &'i str,
     name: &'i str,
+}
+
+/// Whether an item is more than a column, so that it may fail on a row.
+fn is_computed(item: &SelectItem) -> bool {
+    let column = item.expression.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(&item.expression);
+    !column.chars().all(|c| c.is_alphanumeric() || c == '_')
 }
 
 /// A column's name as an SQL expression.

@@ -6,14 +6,15 @@
 use std::collections::BTreeSet;
 
 use weir_engine::element::Port;
+use weir_operators::columns::{REVISION, WINDOW_END, WITHDRAWN};
 use weir_operators::expression::Expression;
 use weir_operators::filters::FILTER_ID;
-use weir_operators::map::SelectItem;
+use weir_operators::map::{ResultRows, SelectItem};
 use weir_operators::schema::{Column, ColumnSchema};
 use weir_operators::source::computed_time::ComputedTime;
 
-use super::check::WINDOW_END;
 use super::plan::{Operator, Step, quoted};
+use super::results::with_null_values;
 use super::sources::dead_letter_schema;
 
 /// The columns around a step.
@@ -92,7 +93,7 @@ fn needed_input(step: &Step<'_>, output: &Names, given: &ColumnSchema) -> Names 
         | Operator::LocalTop(_)
         | Operator::GlobalTop(_) => all(),
         Operator::WindowMarks | Operator::WindowCount(_) => Names::from([WINDOW_END.to_owned()]),
-        Operator::Map { condition, select } => {
+        Operator::Map { condition, select, results } => {
             let mut needed = match select {
                 None => output.clone(),
                 Some(items) => items
@@ -102,6 +103,9 @@ fn needed_input(step: &Step<'_>, output: &Names, given: &ColumnSchema) -> Names 
                     .collect(),
             };
             needed.extend(condition.iter().flat_map(|condition| read_by(condition, given)));
+            if results.is_some() {
+                needed.extend([REVISION, WITHDRAWN].map(str::to_owned));
+            }
             needed
         }
         Operator::LateGate { time, .. } => with(output.clone(), [time.clone()]),
@@ -147,7 +151,10 @@ fn output_columns(operator: &Operator<'_>, given: &ColumnSchema) -> ColumnSchema
             ColumnSchema { columns: ends.cloned().collect() }
         }
         Operator::Sink { .. } | Operator::WindowCount(_) => ColumnSchema::default(),
-        Operator::Map { select: Some(items), .. } => selected(items, given),
+        Operator::Map { select: Some(items), results, .. } => {
+            map_output(selected(items, given), results.as_ref(), given)
+        }
+        Operator::Map { select: None, results: Some(results), .. } => map_output(given.clone(), Some(results), given),
         Operator::Map { select: None, .. } | Operator::LateGate { .. } | Operator::Dedup { .. } | Operator::Hold(_) => {
             given.clone()
         }
@@ -166,6 +173,13 @@ fn output_columns(operator: &Operator<'_>, given: &ColumnSchema) -> ColumnSchema
         Operator::GlobalAggregate(step) => step.output(given).unwrap_or_default(),
         Operator::GlobalTop(step) => step.output(given).unwrap_or_default(),
     }
+}
+
+/// What a map lets through: of results, withdrawn ones too, which have no values.
+fn map_output(columns: ColumnSchema, results: Option<&ResultRows>, given: &ColumnSchema) -> ColumnSchema {
+    let Some(results) = results else { return columns };
+    let is_fixed = |name: &str| given.column(name).is_some() && results.fixed.iter().any(|fixed| fixed == name);
+    with_null_values(columns, is_fixed)
 }
 
 pub(super) fn selected(items: &[SelectItem], given: &ColumnSchema) -> ColumnSchema {
@@ -225,7 +239,10 @@ fn columns_of(
     };
     let kept = kept_columns(&step.operator, &input, &needs.output[index]);
     let output = match (&select, &kept) {
-        (Some(items), _) => selected(items, &input),
+        (Some(items), _) => match &step.operator {
+            Operator::Map { results, .. } => map_output(selected(items, &input), results.as_ref(), &input),
+            _ => selected(items, &input),
+        },
         (None, Some(kept)) => output_columns(&step.operator, &only(&input, &kept.iter().cloned().collect())),
         (None, None) => output_columns(&step.operator, &input),
     };

@@ -8,13 +8,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use weir_operators::columns::{WINDOW_END, WINDOW_START, WITHDRAWN};
 use weir_operators::expression::AggregateCall;
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::source::files::EventTimeRange;
 
 use super::aggregate_step::AggregateStep;
-use super::check::{WINDOW_END, WINDOW_START};
 use super::gates::{Gates, window_rule, window_spec};
 use super::resolve::{Output, Resolved, path_of};
 use super::roll::longest_before_archives;
@@ -191,8 +191,11 @@ impl<'a> Surveyor<'_, 'a> {
                 Some((_, NodeBody::Reduce(reduce))) => (Some(reduce), upstream.next().map(|node| (node, body(node)))),
                 first => (None, first),
             };
-            // Events, such as late ones, are in no window.
+            // Events, such as late ones, are in no window; and of windows that gave way to newer ones there is no row.
             let (true, Some((node, NodeBody::Aggregate(aggregate)))) = (main, aggregate) else { continue };
+            if sql.keep_newest {
+                continue;
+            }
             if matches!(aggregate.window, Window::Session { .. }) {
                 let message = "sessions have no fixed windows, so that a replay could not replace them one by one";
                 return Err(Box::new(Mistake::on_key(path_of(self.resolved.node(node)).key("window"), message)));
@@ -237,7 +240,9 @@ impl<'a> Surveyor<'_, 'a> {
 
     fn table(&self, sink: &StoreSink<'_>, reader: usize) -> StoreTable {
         let written = self.types.0[sink.index].as_ref();
-        let items = written.map(written_items).unwrap_or_default();
+        let mut items = written.map(written_items).unwrap_or_default();
+        // What is withdrawn is not in a table.
+        items.retain(|(name, _)| name != WITHDRAWN);
         let (_, aggregate) = sink.aggregate;
         let window = sink.reduce.and_then(|reduce| reduce.window).unwrap_or(aggregate.window);
         let (size_ms, slide_ms) = match window_spec(window) {

@@ -5,24 +5,20 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_engine::hidden::without_password;
+use weir_operators::columns::{RECORD_ID, REVISION, WITHDRAWN};
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::type_name;
 use weir_operators::sink::sql::{Dialect, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
 
 use super::check::{Check, adds_up};
 use super::roll::longest_before_archives;
+use super::table_key::newest_by;
 use super::types::{Types, unknown_column};
 use crate::diagnose::Mistake;
 use crate::duration::{millis, show};
 use crate::key_path::KeyPath;
 use crate::spec::{Aggregate, JobSpec, NodeBody, Sink, SinkConnector, Window};
 use crate::sql_sink::{SqlSink, TableRetention};
-
-/// The column by which of two rows with the same key the higher one wins.
-const REVISION: &str = "revision";
-
-/// The key of results where none is named.
-const RECORD_ID: &str = "record_id";
 
 impl Check<'_> {
     /// Checks a sink that writes these columns into a table.
@@ -36,7 +32,11 @@ impl Check<'_> {
         }
         self.table_name(sql);
         self.table_columns(sink, written);
+        let keyed = self.mistakes.len();
         self.table_key(sql, written);
+        if self.mistakes.len() == keyed {
+            self.result_key(sql, written);
+        }
         self.table_revision(written);
         for (number, index) in sql.indexes.iter().enumerate() {
             let place = self.path.key("indexes").index(number).key("columns");
@@ -65,7 +65,7 @@ impl Check<'_> {
 
     fn table_columns(&mut self, sink: &Sink, written: &Types) {
         let place = self.path.key(if sink.select.is_some() { "select" } else { "input" });
-        for column in &written.main.columns {
+        for column in stored(written) {
             if check_name(&column.name).is_err() {
                 let message = format!("`{}` can't be the name of a table's column", column.name);
                 self.mistakes.push(Mistake::new(place.clone(), message).expected(format!("a `select` with {NAMES}")));
@@ -98,7 +98,7 @@ impl Check<'_> {
                 self.mistakes.push(mistake.expected("each column once"));
             }
         }
-        if key.iter().any(|name| name == REVISION) && written.results {
+        if key.iter().any(|name| name == REVISION) && written.results.is_some() {
             let message =
                 "with the revision in the key every correction would be a row beside the one that it corrects";
             self.mistakes.push(Mistake::new(place, message).expected("the key without `revision`"));
@@ -107,7 +107,7 @@ impl Check<'_> {
 
     /// Results are corrected later: the table must know which is newer.
     fn table_revision(&mut self, written: &Types) {
-        if !written.results {
+        if written.results.is_none() {
             return;
         }
         let whole = |column: &weir_operators::schema::Column| column.data_type.is_integer();
@@ -160,14 +160,17 @@ impl Check<'_> {
             let whole = written.main.column(name).is_none_or(|column| {
                 SqlType::of(&column.data_type) == Some(SqlType::BigInt) && column.data_type.is_integer()
             });
-            let sums = results.is_none_or(|(aggregate, _)| adds_up(aggregate, computed_from(written, name)));
+            let counted = results.and_then(|(aggregate, _)| {
+                Some((aggregate, before_maps(self.spec, &sink.input, computed_from(written, name))?))
+            });
+            let sums = counted.is_none_or(|(aggregate, column)| adds_up(aggregate, column));
             if !whole || !sums || sql.key.iter().flatten().any(|key| key == name) {
                 let mistake =
                     Mistake::new(place.index(number), format!("`{name}` of an hour is not the sum of its minutes'"));
                 self.mistakes.push(mistake.expected("columns with a count or a sum of whole numbers"));
             }
         }
-        for column in &written.main.columns {
+        for column in stored(written) {
             let name = &column.name;
             let known = sql.key.iter().flatten().chain(&retention.sum).any(|other| other == name) || name == REVISION;
             if !known {
@@ -208,12 +211,33 @@ const NAMES: &str = "letters, digits and `_`, no digit first, not longer than 48
 fn results_of<'a>(spec: &'a JobSpec, input: &str) -> Option<(&'a Aggregate, Window)> {
     match node(spec, input)? {
         NodeBody::Aggregate(aggregate) => Some((aggregate, aggregate.window)),
-        NodeBody::Reduce(reduce) => match node(spec, &reduce.input)? {
-            NodeBody::Aggregate(aggregate) => Some((aggregate, reduce.window.unwrap_or(aggregate.window))),
-            _ => None,
-        },
+        NodeBody::Reduce(reduce) => {
+            let (aggregate, window) = results_of(spec, &reduce.input)?;
+            Some((aggregate, reduce.window.unwrap_or(window)))
+        }
+        NodeBody::Map(map) => results_of(spec, &map.input),
         _ => None,
     }
+}
+
+/// What a column was called before the maps that results come through; none where it is computed.
+fn before_maps<'a>(spec: &'a JobSpec, input: &str, name: &'a str) -> Option<&'a str> {
+    let Some(NodeBody::Map(map)) = node(spec, input) else { return Some(name) };
+    let name = match &map.select {
+        None => name,
+        Some(items) => {
+            let (_, expression) = items.iter().find(|(item, _)| item == name)?;
+            let column = expression.trim().trim_matches('"');
+            column.chars().all(|c| c.is_alphanumeric() || c == '_').then_some(column)?
+        }
+    };
+    before_maps(spec, &map.input, name)
+}
+
+/// The columns of the table. What is withdrawn is not in it, so that nothing has to say so.
+fn stored(written: &Types) -> impl Iterator<Item = &weir_operators::schema::Column> {
+    let is_result = written.results.is_some();
+    written.main.columns.iter().filter(move |column| !is_result || column.name != WITHDRAWN)
 }
 
 fn node<'a>(spec: &'a JobSpec, name: &str) -> Option<&'a NodeBody> {
@@ -253,8 +277,10 @@ pub(super) fn configuration(spec: &JobSpec, sink: &Sink, sql: &SqlSink, written:
     let config = SqlSinkConfig {
         url: sql.url.clone(),
         table: sql.table.clone(),
-        columns: written.main.columns.iter().filter_map(column).collect(),
-        revision: written.results.then(|| REVISION.into()),
+        columns: stored(written).filter_map(column).collect(),
+        revision: written.results.is_some().then(|| REVISION.into()),
+        withdrawn: written.results.as_ref().filter(|results| results.withdrawable).map(|_| WITHDRAWN.into()),
+        newest_by: newest_by(written).filter(|_| sql.keep_newest).map(Into::into),
         indexes: sql.indexes.iter().map(index).collect(),
         description: description(spec, sink, &key, retention.as_ref(), written),
         retention,
@@ -303,10 +329,10 @@ pub(super) fn check_tables(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
     }
 }
 
-/// Whether two sinks have a table in common, those of hours and days included.
+/// Whether two sinks have a table in common, those of hours and days and of what was withdrawn included.
 fn meet(one: &(String, String, bool), other: &(String, String, bool)) -> bool {
     let tables = |(_, table, retained): &(String, String, bool)| {
-        let endings: &[&str] = if *retained { &["", "_hours", "_days"] } else { &[""] };
+        let endings: &[&str] = if *retained { &["", "_withdrawn", "_hours", "_days"] } else { &["", "_withdrawn"] };
         endings.iter().map(|ending| format!("{table}{ending}")).collect::<Vec<_>>()
     };
     one.0 == other.0 && tables(one).iter().any(|table| tables(other).contains(table))
@@ -319,5 +345,6 @@ pub(super) fn note(sql: &SqlSink) -> String {
         None => String::new(),
         Some(retention) => format!(", hours after {}", show(retention.minutes)),
     };
-    format!("the table {} in {}, key {key}{retention}", sql.table, without_password(&sql.url))
+    let newest = if sql.keep_newest { ", the newest window of each" } else { "" };
+    format!("the table {} in {}, key {key}{newest}{retention}", sql.table, without_password(&sql.url))
 }

@@ -5,20 +5,22 @@
 
 use std::collections::BTreeMap;
 
+use weir_operators::columns::WINDOW_START;
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::Expression;
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 
-use super::check::{Check, WINDOW_START};
+use super::check::Check;
 use super::event_time::{SourceTime, source_time};
 use super::gates::Gates;
 use super::resolve::{Output, Resolved, path_of};
+use super::results::Results;
 use super::sources::source_schema;
-use crate::diagnose::Mistake;
+use crate::diagnose::{Mistake, Severity};
 use crate::key_path::KeyPath;
-use crate::spec::{Aggregate, JobSpec, NodeBody, Source};
+use crate::spec::{Aggregate, JobSpec, Map, NodeBody, Source};
 
 /// What a node puts out.
 #[derive(Debug, Clone)]
@@ -29,8 +31,8 @@ pub(super) struct Types {
     pub(super) event_time: Option<String>,
     /// The items of a map, or of a sink's `select`.
     pub(super) select: Option<Vec<SelectItem>>,
-    /// Whether rows are results, which later revisions correct, and no events.
-    pub(super) results: bool,
+    /// What is known of rows that are results, which later revisions correct; none: they are events.
+    pub(super) results: Option<Results>,
 }
 
 /// The types of all nodes, none where a node, or one before it, has a mistake; and the event times of sources.
@@ -56,7 +58,7 @@ impl AllTypes {
                 main: super::sources::dead_letter_schema(),
                 event_time: None,
                 select: None,
-                results: false,
+                results: None,
             }),
         }
     }
@@ -68,7 +70,7 @@ pub(super) fn infer(resolved: &Resolved<'_>, gates: &Gates, mistakes: &mut Vec<M
     for &index in &resolved.order {
         let node = resolved.node(index);
         let path = path_of(node);
-        let before = mistakes.len();
+        let before = errors(mistakes);
         let inferred = match (&node.body, resolved.inputs[index]) {
             (NodeBody::Source(source), _) => infer_source(source, &path, mistakes).map(|(inferred, time)| {
                 types.1.extend(time.map(|time| (index, time)));
@@ -81,14 +83,14 @@ pub(super) fn infer(resolved: &Resolved<'_>, gates: &Gates, mistakes: &mut Vec<M
                     NodeBody::Map(map) => check.map(map),
                     NodeBody::Dedup(dedup) => check.dedup(dedup),
                     NodeBody::Aggregate(aggregate) => check.aggregate(aggregate),
-                    NodeBody::Reduce(reduce) => check.reduce(reduce, &resolved.node(input.node).body, input.output),
+                    NodeBody::Reduce(reduce) => check.reduce(reduce, ranked(resolved, index)),
                     NodeBody::Sink(sink) => check.sink(sink),
                     NodeBody::Source(_) => None,
                 }
             }
             _ => None,
         };
-        if mistakes.len() == before {
+        if errors(mistakes) == before {
             types.0[index] = inferred;
         }
     }
@@ -96,11 +98,32 @@ pub(super) fn infer(resolved: &Resolved<'_>, gates: &Gates, mistakes: &mut Vec<M
     types
 }
 
+/// A warning is no reason to know nothing of a node.
+fn errors(mistakes: &[Mistake]) -> usize {
+    mistakes.iter().filter(|mistake| mistake.severity == Severity::Error).count()
+}
+
+/// The aggregate that a reduce ranks the results of, and the maps that these come through; else what it reads.
+fn ranked<'a>(resolved: &Resolved<'a>, reduce: usize) -> Result<(&'a Aggregate, Vec<&'a Map>), String> {
+    let mut maps = Vec::new();
+    let mut at = reduce;
+    while let Some(input) = resolved.inputs[at] {
+        match (&resolved.node(input.node).body, input.output) {
+            (NodeBody::Aggregate(aggregate), Output::Main) => return Ok((aggregate, maps)),
+            (NodeBody::Map(map), Output::Main) => maps.push(map),
+            (body, Output::Main) => return Err(body.kind().to_owned()),
+            (_, output) => return Err(format!("`{}` output", output.name())),
+        }
+        at = input.node;
+    }
+    Err("nothing".into())
+}
+
 fn infer_source(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<(Types, Option<SourceTime>)> {
     let mut main = source_schema(source, path, mistakes)?;
     let time = source_time(source, path, &mut main, mistakes);
     let event_time = time.as_ref().map(|time| time.name.clone());
-    Some((Types { main, event_time, select: None, results: false }, time))
+    Some((Types { main, event_time, select: None, results: None }, time))
 }
 
 /// The types of an aggregate's input: with `filter_id` where the global filters add it.

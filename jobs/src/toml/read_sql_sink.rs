@@ -8,6 +8,7 @@ pub(super) fn read_sql_sink(node: &Reader<'_>) -> SqlSink {
         url: node.required_text("url", "\"sqlite:out/store.sqlite\"").into(),
         table: node.required_text("table", "\"ad_counts\""),
         key: node.texts("key"),
+        keep_newest: node.choice("keep", &[("newest", true)]).unwrap_or(false),
         indexes: node.tables("indexes").into_iter().map(read_index).collect(),
         retention: node.table("retention").map(read_retention),
     }

@@ -1,6 +1,7 @@
 //! What an aggregate is told, and the columns that it makes of it.
 
 use super::accumulator::Accumulator;
+use crate::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START, WITHDRAWN, revision_field, withdrawn_field};
 use crate::event_time::event_time_type;
 use crate::table::plain_key_type;
 use crate::window::WindowRule;
@@ -68,19 +69,15 @@ pub enum Function {
 pub(super) const SLICE_START: &str = "slice_start";
 /// Column of a partial that says how many rows it stands for.
 pub(super) const INPUT_ROWS: &str = "input_rows";
-/// Columns of every output.
-pub(super) const RECORD_ID: &str = "record_id";
-pub(super) const WINDOW_START: &str = "window_start";
-pub(super) const WINDOW_END: &str = "window_end";
-pub(super) const REVISION: &str = "revision";
 /// Names that partials, outputs or stored state need for themselves.
-const RESERVED: [&str; 11] = [
+const RESERVED: [&str; 12] = [
     SLICE_START,
     INPUT_ROWS,
     RECORD_ID,
     WINDOW_START,
     WINDOW_END,
     REVISION,
+    WITHDRAWN,
     "key_group",
     "key_hash",
     "emitted",
@@ -168,6 +165,6 @@ pub fn output_schema(input: &Schema, config: &AggregateConfig) -> Result<Schema>
             || config.windows.window.slice_ms().is_none();
         fields.push(Field::new(&call.output, accumulator.output_type(), nullable));
     }
-    fields.push(Field::new(REVISION, DataType::Int32, false));
+    fields.extend([revision_field(), withdrawn_field()]);
     Ok(Schema::new(fields))
 }

@@ -1,13 +1,15 @@
 //! Builds the rows of results, column by column, straight from a window's groups.
 
-use super::config::{AggregateConfig, RECORD_ID, REVISION, WINDOW_END, WINDOW_START};
+use super::config::AggregateConfig;
 use super::groups::{GroupColumns, Groups};
+use crate::columns::{RECORD_ID, WINDOW_END, WINDOW_START, revision_field, withdrawn_field};
 use crate::event_time::event_time_type;
 use crate::record_id::RecordIds;
 use crate::table::Rows;
 use arrow::{
-    array::{ArrayRef, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray},
-    buffer::Buffer,
+    array::{ArrayRef, BooleanArray, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray},
+    buffer::{BooleanBuffer, Buffer},
+    compute::nullif,
     datatypes::{DataType, Field, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
@@ -37,6 +39,8 @@ pub(super) struct Results {
     pub(super) window_ends: Vec<i64>,
     pub(super) aggregates: Vec<ArrayRef>,
     pub(super) revisions: Vec<i32>,
+    /// Which of them hold no longer; none: all hold.
+    pub(super) withdrawn: Option<BooleanArray>,
 }
 
 impl Emission {
@@ -50,7 +54,7 @@ impl Emission {
         fields.push(Field::new(WINDOW_START, event_time_type(), false));
         fields.push(Field::new(WINDOW_END, event_time_type(), false));
         fields.extend(aggregates);
-        fields.push(Field::new(REVISION, DataType::Int32, false));
+        fields.extend([revision_field(), withdrawn_field()]);
         Emission {
             ids: RecordIds::new(&context.identity, &context.operator),
             key: config.key.clone().into(),
@@ -92,8 +96,19 @@ impl Emission {
         columns.extend(results.keys);
         columns.push(Arc::new(TimestampMillisecondArray::from(results.window_starts).with_timezone("UTC")));
         columns.push(Arc::new(TimestampMillisecondArray::from(results.window_ends).with_timezone("UTC")));
-        columns.extend(results.aggregates);
+        match &results.withdrawn {
+            None => columns.extend(results.aggregates),
+            // A result that does not hold has no values.
+            Some(withdrawn) => {
+                for values in &results.aggregates {
+                    columns.push(nullif(values, withdrawn)?);
+                }
+            }
+        }
+        let rows = results.revisions.len();
         columns.push(Arc::new(Int32Array::from(results.revisions)));
+        let none = || BooleanArray::new(BooleanBuffer::new_unset(rows), None);
+        columns.push(Arc::new(results.withdrawn.unwrap_or_else(none)));
         let columns = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
         for first in (0..columns.num_rows()).step_by(MOST_ROWS) {
             let rows = MOST_ROWS.min(columns.num_rows() - first);
@@ -121,6 +136,7 @@ fn results((start, end): (i64, i64), groups: &Groups, chosen: Rows<'_>, revision
         window_ends: vec![end; chosen.len()],
         aggregates: aggregates?,
         revisions,
+        withdrawn: None,
     })
 }
 

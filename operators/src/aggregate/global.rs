@@ -36,7 +36,7 @@ use weir_engine::{
 
 const PROGRESS: &str = "progress";
 
-/// The operator. Counts `events_counted`, `late`, `groups_emitted` and `corrections` (rows of results for windows
+/// The operator. Counts `events_counted`, `late`, `groups_emitted` and `corrections` (results that take the place of ones
 /// that had been emitted); with running counts, `running_emitted`.
 #[derive(Debug)]
 pub struct GlobalAggregate {
@@ -148,13 +148,15 @@ impl GlobalAggregate {
         let keys = distinct(slices.iter().flat_map(|slice| slice.changed_keys()));
         let before = |hash: u128| slices.iter().any(|slice| slice.is_emitted(hash));
         let revisions: Vec<i32> = keys.iter().map(|hash| corrections.next_revision(*hash, before(*hash))).collect();
+        // A key's first result is no correction, however late it comes.
+        let corrected = revisions.iter().filter(|revision| **revision > 0).count();
         let mut merged = Groups::new(&layout.prototype, keys.len());
         let mut scratch = Scratch::default();
         // The first merge must open the groups in the order of `keys`, which the revisions are in.
         let order: Vec<u32> = order_of(&keys, &slices, &mut merged, &mut scratch)?;
         let revisions = order.iter().map(|at| revisions[*at as usize]).collect();
         layout.emission.window(window, &merged, Rows::All(merged.len()), revisions, out)?;
-        self.corrected.add(keys.len() as u64);
+        self.corrected.add(corrected as u64);
         self.groups_emitted.add(keys.len() as u64);
         if !corrections.is_empty() {
             self.corrections.insert(end, corrections);

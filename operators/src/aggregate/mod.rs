@@ -7,7 +7,7 @@
 //!
 //! A partial has the key columns, `slice_start` (of a session: the event time), the states of the aggregates, and
 //! `input_rows` unless a `count(*)` says the same. An output row has `record_id`, the key columns, `window_start`,
-//! `window_end`, the aggregates and `revision`.
+//! `window_end`, the aggregates, `revision` and `withdrawn`.
 //!
 //! Of windows that are still open the global aggregate emits *running counts* where it is told to: in the same columns, on a
 //! port of their own, at barriers, with revisions below zero. They change nothing of what it emits when a window closes.

@@ -2,15 +2,15 @@
 //!
 //! A session is `[first event, last event + gap)`. A late event may extend a session or join two; they are held until no
 //! accepted event can touch them, so that the final sessions are a function of the accepted rows alone. A record is
-//! identified by its session's bounds. So when a session that had been emitted gets other bounds, its record is *retracted*:
-//! emitted once more under the same id, with the next revision, counts of 0 and nulls; and the session that took its events
-//! is a new record.
+//! identified by its session's bounds. So when a session that had been emitted gets other bounds, its record is *withdrawn*:
+//! emitted once more under the same id, with the next revision, as `withdrawn` and with nulls for values; and the session that
+//! took its events is a new record.
 
 use super::config::AggregateConfig;
 use super::emission::{Emission, Partials, Results};
 use super::groups::{GroupColumns, Scratch};
 use super::session_state::SessionState;
-use super::session_store::{Kind, SessionStore};
+use super::session_store::{Kind, Session, SessionStore};
 use crate::table::{GroupTable, Rows};
 use arrow::{array::UInt32Array, record_batch::RecordBatch};
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
@@ -26,7 +26,7 @@ use weir_engine::{
 
 const SEGMENT: &str = "sessions";
 
-/// The operator. Counts as [`GlobalAggregate`](super::GlobalAggregate) does, and sessions as `windows`; retractions are
+/// The operator. Counts as [`GlobalAggregate`](super::GlobalAggregate) does, and sessions as `windows`; withdrawals are
 /// corrections.
 #[derive(Debug)]
 pub struct SessionAggregate {
@@ -42,7 +42,7 @@ pub struct SessionAggregate {
     by_key: Vec<Vec<u32>>,
     /// When each session is next due, to be emitted or dropped. An entry that its session no longer agrees with is ignored.
     due: BinaryHeap<Reverse<(i64, u32)>>,
-    /// Emitted sessions that have changed since, and retractions.
+    /// Emitted sessions that have changed since, and withdrawals.
     pending: Vec<u32>,
     emitted_until: i64,
     unsaved: bool,
@@ -199,6 +199,7 @@ impl SessionAggregate {
     fn emit(&self, slots: &[u32], layout: &Layout, out: &mut Collector) -> Result<()> {
         let store = &self.store;
         let sessions = || slots.iter().map(|slot| store.session(*slot));
+        let is_withdrawn = |session: &Session| session.kind == Kind::Withdrawal;
         let keys: Vec<u32> = sessions().map(|session| session.key).collect();
         let aggregates: Result<Vec<_>> =
             store.accumulators().iter().map(|accumulator| accumulator.output(Rows::Some(slots))).collect();
@@ -211,17 +212,20 @@ impl SessionAggregate {
                 window_ends: sessions().map(|session| session.end).collect(),
                 aggregates: aggregates?,
                 revisions: sessions().map(|session| session.revision).collect(),
+                withdrawn: sessions()
+                    .any(is_withdrawn)
+                    .then(|| sessions().map(|session| Some(is_withdrawn(session))).collect()),
             },
             out,
         )
     }
 
-    /// Forgets sessions and retractions that are done with.
+    /// Forgets sessions and withdrawals that are done with.
     fn drop_done(&mut self, slots: &[u32]) {
         let store = Arc::make_mut(&mut self.store);
         for slot in slots {
             let session = store.session(*slot);
-            let is_done = session.expired || session.kind == Kind::Retraction;
+            let is_done = session.expired || session.kind == Kind::Withdrawal;
             if is_done && session.kind != Kind::Free {
                 self.by_key[session.key as usize].retain(|held| held != slot);
                 store.free(*slot);
@@ -344,10 +348,10 @@ impl Operator for SessionAggregate {
             let store = Arc::make_mut(&mut self.store);
             let slot = store.put(session);
             store.merge(slot, *row, &restored.states)?;
-            if kind == Kind::Retraction || is_pending {
+            if kind == Kind::Withdrawal || is_pending {
                 self.pending.push(slot);
             }
-            if kind != Kind::Retraction {
+            if kind != Kind::Withdrawal {
                 self.by_key[*key as usize].push(slot);
                 self.schedule(slot, end);
             }

@@ -1,10 +1,11 @@
-//! What a checkpoint holds of sessions: one segment, a row per session and per retraction that is still to be emitted.
+//! What a checkpoint holds of sessions: one segment, a row per session and per withdrawal that is still to be emitted.
 
 use super::accumulator::Accumulator;
-use super::config::{AggregateConfig, REVISION, WINDOW_END, WINDOW_START};
+use super::config::AggregateConfig;
 use super::groups::GroupColumns;
 use super::session_store::{Kind, Session, SessionStore};
 use super::state::misfit;
+use crate::columns::{REVISION, WINDOW_END, WINDOW_START};
 use crate::event_time::{event_time_type, event_times};
 use crate::table::Rows;
 use arrow::{
@@ -51,7 +52,7 @@ impl RestoredSessions {
     pub(super) fn session(&self, row: usize, key: u32) -> Session {
         let [emitted, changed, retracted] = [0, 1, 2].map(|flag: usize| self.flags[flag].value(row));
         let kind = match (retracted, emitted) {
-            (true, _) => Kind::Retraction,
+            (true, _) => Kind::Withdrawal,
             (false, true) => Kind::Emitted,
             (false, false) => Kind::Open,
         };
@@ -101,7 +102,7 @@ impl SessionState {
         }
         columns.push(flags(|session| session.kind == Kind::Emitted));
         columns.push(flags(|session| session.changed));
-        columns.push(flags(|session| session.kind == Kind::Retraction));
+        columns.push(flags(|session| session.kind == Kind::Withdrawal));
         columns.push(Arc::new(Int32Array::from_iter_values(sessions().map(|session| session.revision))));
         Ok(vec![RecordBatch::try_new(Arc::clone(&self.schema), columns)?])
     }

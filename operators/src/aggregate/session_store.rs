@@ -14,12 +14,12 @@ pub(super) enum Kind {
     /// A session whose latest result has the session's bounds.
     Emitted,
     /// A record that is to be taken back.
-    Retraction,
+    Withdrawal,
     /// Nothing.
     Free,
 }
 
-/// One session, or the retraction of one.
+/// One session, or the withdrawal of one.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
     pub(super) key: u32,
@@ -120,12 +120,12 @@ impl SessionStore {
         Ok(())
     }
 
-    /// Moves all of one session into another. If it had been emitted, its slot is left as its retraction.
+    /// Moves all of one session into another. If it had been emitted, its slot is left as its withdrawal.
     pub(super) fn absorb(&mut self, slot: u32, into: u32) -> Option<u32> {
         self.accumulators.iter_mut().for_each(|accumulator| accumulator.move_group(slot as usize, into as usize));
         let session = self.session_mut(slot);
         if session.kind == Kind::Emitted {
-            (session.kind, session.changed, session.due) = (Kind::Retraction, true, None);
+            (session.kind, session.changed, session.due) = (Kind::Withdrawal, true, None);
             session.revision += 1;
             return Some(slot);
         }
@@ -133,7 +133,7 @@ impl SessionStore {
         None
     }
 
-    /// Gives a session other bounds. If it had been emitted, it is a new record now, and the old one's retraction is returned.
+    /// Gives a session other bounds. If it had been emitted, it is a new record now, and the old one's withdrawal is returned.
     pub(super) fn move_bounds(&mut self, slot: u32, start: i64, end: i64) -> Option<u32> {
         let session = self.session_mut(slot);
         let before = session.clone();
@@ -142,10 +142,10 @@ impl SessionStore {
             return None;
         }
         (session.kind, session.changed, session.revision) = (Kind::Open, false, 0);
-        let retraction = self.add(before.key, before.start, before.end, Kind::Retraction);
-        let session = self.session_mut(retraction);
+        let withdrawal = self.add(before.key, before.start, before.end, Kind::Withdrawal);
+        let session = self.session_mut(withdrawal);
         (session.revision, session.changed) = (before.revision + 1, true);
-        Some(retraction)
+        Some(withdrawal)
     }
 
     /// Notes that a session has changed; true if it had been emitted and this is the first change since.
@@ -157,7 +157,7 @@ impl SessionStore {
     /// Whether there is a result to be emitted again, or taken back; its revision is then the next.
     pub(super) fn revise(&mut self, slot: u32) -> bool {
         let session = self.session_mut(slot);
-        let is_due = session.changed && matches!(session.kind, Kind::Emitted | Kind::Retraction);
+        let is_due = session.changed && matches!(session.kind, Kind::Emitted | Kind::Withdrawal);
         if is_due {
             session.changed = false;
             session.revision += i32::from(session.kind == Kind::Emitted);

@@ -5,8 +5,9 @@
 //! corrected in that window. `progress`: one row, the watermark up to which windows have been emitted.
 
 use super::accumulator::Accumulator;
-use super::config::{AggregateConfig, SLICE_START, WINDOW_END};
+use super::config::{AggregateConfig, SLICE_START};
 use super::groups::GroupColumns;
+use crate::columns::{REVISION, WINDOW_END};
 use crate::event_time::event_time_type;
 use crate::table::Rows;
 use arrow::{
@@ -74,7 +75,7 @@ impl StateLayout {
         fields.push(Field::new("emitted", DataType::Boolean, true));
         fields.push(Field::new("changed", DataType::Boolean, true));
         fields.push(Field::new(WINDOW_END, event_time_type(), true));
-        fields.push(Field::new("revision", DataType::Int32, true));
+        fields.push(Field::new(REVISION, DataType::Int32, true));
         fields.push(Field::new("emitted_until", event_time_type(), true));
         StateLayout { schema: Arc::new(Schema::new(fields)), max_parallelism }
     }

@@ -1,17 +1,21 @@
 //! Merges the lists of all subtasks and emits the ranks of each window.
 //!
 //! A rank of a window and group is one record. It is emitted again, with the next revision, when another key takes it or its
-//! key's count changes.
+//! key's count changes; and withdrawn, when there are not so many keys any more.
 
-use super::ranking::{Candidate, Known, Lists};
+use super::ranking::{ABSENT, Candidate, Known, Lists, count_of, or_null};
 use super::state::{PROGRESS, StoredRows, TopState, misfit, restored_progress, restored_rows, time_in};
-use super::{RANK, RECORD_ID, REVISION, TopConfig, WINDOW_END, WINDOW_START, not_rankable};
+use super::{TopConfig, not_rankable};
+use crate::columns::{RANK, RECORD_ID, WINDOW_END, WINDOW_START, revision_field, withdrawn_field};
 use crate::event_time::{event_time_type, event_times};
 use crate::record_id::RecordIds;
 use crate::table::{KeyColumns, Rows, RowsByBucket};
 use arrow::{
-    array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampMillisecondArray},
+    array::{
+        Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampMillisecondArray,
+    },
     buffer::Buffer,
+    compute::nullif,
     datatypes::{DataType, Field, Int64Type, Schema},
     record_batch::RecordBatch,
 };
@@ -61,9 +65,17 @@ struct Window {
 /// What was last emitted for a rank.
 #[derive(Debug, Clone, Copy, PartialEq)]
 struct Rank {
+    /// Of a rank that was withdrawn, the last key that had it.
     key: u32,
+    /// [`ABSENT`]: the rank was withdrawn.
     count: i64,
     revision: i32,
+}
+
+impl Rank {
+    fn is_withdrawn(&self) -> bool {
+        self.count == ABSENT
+    }
 }
 
 /// Ranks to be emitted, of one window.
@@ -72,6 +84,15 @@ struct Emitted {
     lists: Vec<u32>,
     numbers: Vec<i32>,
     ranks: Vec<Rank>,
+}
+
+impl Emitted {
+    /// Adds the rank at a place of a list, from 0.
+    fn push(&mut self, list: u32, at: usize, rank: Rank) {
+        self.lists.push(list);
+        self.numbers.push(at as i32 + 1);
+        self.ranks.push(rank);
+    }
 }
 
 impl Window {
@@ -99,9 +120,14 @@ impl Window {
                     }
                     None => before.push(rank),
                 }
-                emitted.lists.push(list);
-                emitted.numbers.push(at as i32 + 1);
-                emitted.ranks.push(rank);
+                emitted.push(list, at, rank);
+            }
+            // The list has become shorter than it was.
+            for (at, held) in
+                before.iter_mut().enumerate().skip(candidates.len()).filter(|(_, held)| !held.is_withdrawn())
+            {
+                *held = Rank { key: held.key, count: ABSENT, revision: held.revision + 1 };
+                emitted.push(list, at, *held);
             }
         }
         self.unsaved = true;
@@ -120,7 +146,7 @@ impl Window {
                 bounds,
                 keys: &counted.keys,
                 chosen: Rows::All(counted.keys.len()),
-                counts: counted.counts.clone(),
+                counts: counted.counts.iter().map(|count| or_null(*count)).collect(),
                 ranks: Vec::new(),
                 revisions: Vec::new(),
             };
@@ -129,7 +155,7 @@ impl Window {
                 bounds,
                 keys: &counted.keys,
                 chosen: Rows::Some(&keys),
-                counts: held.iter().map(|(_, rank)| rank.count).collect(),
+                counts: held.iter().map(|(_, rank)| or_null(rank.count)).collect(),
                 ranks: held.iter().map(|(number, _)| Some(*number)).collect(),
                 revisions: held.iter().map(|(_, rank)| Some(rank.revision)).collect(),
             };
@@ -202,20 +228,29 @@ impl GlobalTop {
         ];
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(ids), None)?), times(start), times(end)];
-        let mut push_key = |at: usize, fields: &mut Vec<Field>| {
-            fields.push(Field::new(&self.config.key[at], key_types[at].clone(), true));
-            columns.push(Arc::clone(&key_arrays[at]));
-        };
+        let key_field = |at: usize| Field::new(&self.config.key[at], key_types[at].clone(), true);
         let per = self.config.per.iter().filter_map(|name| self.config.key.iter().position(|key| key == name));
-        per.for_each(|at| push_key(at, &mut fields));
+        for at in per {
+            fields.push(key_field(at));
+            columns.push(Arc::clone(&key_arrays[at]));
+        }
         fields.push(Field::new(RANK, DataType::Int32, false));
-        let rank_at = fields.len() - 1;
-        self.items.iter().for_each(|at| push_key(*at, &mut fields));
-        fields.push(Field::new(&self.config.by, DataType::Int64, false));
-        fields.push(Field::new(REVISION, DataType::Int32, false));
-        columns.insert(rank_at, Arc::new(Int32Array::from(emitted.numbers.clone())));
-        columns.push(Arc::new(Int64Array::from_iter_values(emitted.ranks.iter().map(|rank| rank.count))));
+        columns.push(Arc::new(Int32Array::from(emitted.numbers.clone())));
+        // Nobody has a rank that was withdrawn.
+        let withdrawn: BooleanArray = emitted.ranks.iter().map(|rank| Some(rank.is_withdrawn())).collect();
+        for at in &self.items {
+            fields.push(key_field(*at));
+            columns.push(if withdrawn.true_count() > 0 {
+                nullif(&key_arrays[*at], &withdrawn)?
+            } else {
+                Arc::clone(&key_arrays[*at])
+            });
+        }
+        fields.push(Field::new(&self.config.by, DataType::Int64, true));
+        fields.extend([revision_field(), withdrawn_field()]);
+        columns.push(Arc::new(Int64Array::from_iter(emitted.ranks.iter().map(|rank| or_null(rank.count)))));
         columns.push(Arc::new(Int32Array::from_iter_values(emitted.ranks.iter().map(|rank| rank.revision))));
+        columns.push(Arc::new(withdrawn));
         out.emit(Port::Main, Batch::new(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?));
         Ok(())
     }
@@ -248,7 +283,8 @@ impl Operator for GlobalTop {
             let window = self.window(end, &layout.0)?;
             window.unsaved = true;
             for row in (0..rows.len()).map(|n| rows.row(n)) {
-                window.known.set(hashes[row], &keys, row as u32, lists[row], counts.value(row))?;
+                let count = if counts.is_valid(row) { count_of(counts.value(row)) } else { ABSENT };
+                window.known.set(hashes[row], &keys, row as u32, lists[row], count)?;
                 window.changed.insert(lists[row]);
             }
         }
@@ -302,7 +338,7 @@ impl Operator for GlobalTop {
         let lists = self.lists.of(&restored.batch)?;
         let window = self.window(end, &layout.0)?;
         for (row, hash) in hashes.iter().enumerate() {
-            let (list, count) = (lists[row], restored.counts.value(row));
+            let (list, count) = (lists[row], restored.count(row));
             if restored.ranks.is_null(row) {
                 window.known.set(*hash, &restored.keys, row as u32, list, count)?;
                 // What had changed before the barrier is found out by comparing everything once.

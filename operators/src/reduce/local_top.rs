@@ -1,13 +1,15 @@
 //! Keeps the counts of one subtask's keys by slice, and gives out the largest of each window.
 
-use super::ranking::{Candidate, Counted, Lists, Selection};
+use super::ranking::{ABSENT, Candidate, Counted, Lists, Selection, count_of, or_null};
 use super::slices::{Given, Slice, bound, sum, sums, sums_of};
 use super::state::{PROGRESS, StoredRows, TopState, misfit, restored_progress, restored_rows, time_in};
-use super::{TopConfig, WINDOW_END, WINDOW_START, not_rankable};
+use super::{TopConfig, not_rankable};
+use crate::columns::{WINDOW_END, WINDOW_START, withdrawn};
 use crate::event_time::{event_time_type, event_times};
 use crate::table::{GroupTable, KeyColumns, Rows, RowsByBucket};
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int64Array, TimestampMillisecondArray},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, TimestampMillisecondArray},
+    compute::is_null,
     datatypes::{DataType, Field, Int64Type, Schema},
     record_batch::RecordBatch,
 };
@@ -111,7 +113,7 @@ impl LocalTop {
         counted.append(&input.keys, &input.lists, Rows::Some(&scratch.opened))?;
         for (n, group) in scratch.groups.iter().enumerate() {
             let row = rows.row(n);
-            counted.counts[*group as usize] = if input.counts.is_valid(row) { input.counts.value(row) } else { 0 };
+            counted.counts[*group as usize] = input.count(row);
         }
         (slice.unsaved, slice.is_ranked) = (true, false);
         if is_out {
@@ -156,7 +158,8 @@ impl LocalTop {
         for (source, slice) in slices.iter().enumerate() {
             let counted = &slice.counted;
             for (key, (list, count)) in counted.lists.iter().zip(&counted.counts).enumerate() {
-                if *count >= bounds[*list as usize] {
+                // A list without a bound has no key that is there.
+                if *count != ABSENT && bounds.get(*list as usize).is_some_and(|bound| *count >= *bound) {
                     standing_out.push((source as u32, key as u32));
                 }
             }
@@ -237,7 +240,8 @@ impl LocalTop {
             let before = given.known.find(*hash).map(|known| given.known.counted.counts[known as usize]);
             let is_out_of_question =
                 before.is_none() && given.is_behind(list, count, &slice.counted.keys, key, &self.items);
-            if before == Some(count) || is_out_of_question {
+            let was_never_there = count == ABSENT && before.is_none();
+            if before == Some(count) || is_out_of_question || was_never_there {
                 continue;
             }
             has_shrunk |= before.is_some_and(|before| count < before);
@@ -267,11 +271,11 @@ impl LocalTop {
             vec![Field::new(WINDOW_START, event_time_type(), false), Field::new(WINDOW_END, event_time_type(), false)];
         let keys = self.config.key.iter().zip(counted.keys.types());
         fields.extend(keys.map(|(name, data_type)| Field::new(name, data_type.clone(), true)));
-        fields.push(Field::new(&self.config.by, DataType::Int64, false));
+        fields.push(Field::new(&self.config.by, DataType::Int64, true));
         let mut columns = vec![times(self.config.window_start(end)), times(end)];
         columns.extend(counted.keys.arrays(Rows::Some(chosen))?);
-        let counts = chosen.iter().map(|key| counted.counts[*key as usize]);
-        columns.push(Arc::new(Int64Array::from_iter_values(counts)));
+        let counts = chosen.iter().map(|key| or_null(counted.counts[*key as usize]));
+        columns.push(Arc::new(Int64Array::from_iter(counts)));
         out.emit(Port::Main, Batch::new(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?));
         Ok(())
     }
@@ -330,6 +334,19 @@ struct Input<'a> {
     keys: Vec<ArrayRef>,
     lists: Vec<u32>,
     counts: &'a Int64Array,
+    /// Which rows say that a key is not there any more.
+    absent: BooleanArray,
+}
+
+impl Input<'_> {
+    /// The count in a row. A sum of nothing is 0, what is withdrawn is absent.
+    fn count(&self, row: usize) -> i64 {
+        match (self.absent.value(row), self.counts.is_valid(row)) {
+            (true, _) => ABSENT,
+            (false, true) => count_of(self.counts.value(row)),
+            (false, false) => 0,
+        }
+    }
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str, operator: &str) -> Result<&'a ArrayRef> {
@@ -353,6 +370,7 @@ impl Operator for LocalTop {
             keys: keys?,
             lists: self.lists.of(columns)?,
             counts: by.as_primitive_opt::<Int64Type>().ok_or_else(|| not_rankable(&self.config.by, by.data_type()))?,
+            absent: withdrawn(columns)?.clone(),
         };
         let layout = self.lay_out(&input.keys)?;
         let mut parted = std::mem::take(&mut self.parted);
@@ -413,7 +431,8 @@ impl Operator for LocalTop {
         let hashes = self.hasher.hash(&restored.batch)?;
         let lists = self.lists.of(&restored.batch)?;
         if let Some(start) = time_in(segment, "slice") {
-            let input = Input { hashes: &hashes, keys: restored.keys, lists, counts: &restored.counts };
+            let absent = is_null(&restored.counts)?;
+            let input = Input { hashes: &hashes, keys: restored.keys, lists, counts: &restored.counts, absent };
             self.set_counts(start, &input, Rows::All(hashes.len()), &layout.0)?;
             if let Some(slice) = self.slices.get_mut(&start) {
                 slice.unsaved = restored.is_partial;
@@ -425,7 +444,7 @@ impl Operator for LocalTop {
                 std::collections::btree_map::Entry::Vacant(free) => free.insert(Given::new(&layout.0)?),
             };
             for (row, hash) in hashes.iter().enumerate() {
-                given.known.set(*hash, &restored.keys, row as u32, lists[row], restored.counts.value(row))?;
+                given.known.set(*hash, &restored.keys, row as u32, lists[row], restored.count(row))?;
             }
             given.unsaved = restored.is_partial;
         }
@@ -445,7 +464,7 @@ fn change(unsaved: &mut bool, state: &TopState, bounds: (i64, i64), counted: imp
             bounds,
             keys: &counted.keys,
             chosen: Rows::All(counted.keys.len()),
-            counts: counted.counts.clone(),
+            counts: counted.counts.iter().map(|count| or_null(*count)).collect(),
             ranks: Vec::new(),
             revisions: Vec::new(),
         };

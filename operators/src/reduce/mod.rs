@@ -10,7 +10,8 @@
 //! key that matters. It emits the ranks that have changed, with the next revision.
 //!
 //! Equal counts are ordered by the remaining key columns, ascending. Only counts and sums of integers can be ranked: they
-//! are what may be summed over slices. A null counts as 0.
+//! are what may be summed over slices. A null counts as 0. A count that is withdrawn is in no list; where a list becomes
+//! shorter by that, its last ranks are withdrawn.
 
 mod global_top;
 mod local_top;
@@ -23,18 +24,13 @@ mod tests;
 pub use global_top::GlobalTop;
 pub use local_top::LocalTop;
 
+use crate::columns::{RANK, RECORD_ID, WINDOW_END, WINDOW_START, revision_field, withdrawn_field};
 use crate::event_time::event_time_type;
 use crate::table::plain_key_type;
 use crate::window::{WindowRule, WindowSpec};
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineError, Result};
-
-const WINDOW_START: &str = "window_start";
-const WINDOW_END: &str = "window_end";
-const RECORD_ID: &str = "record_id";
-const RANK: &str = "rank";
-const REVISION: &str = "revision";
 
 /// Settings of a local and a global top: both are given the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -143,8 +139,8 @@ pub fn output_schema(input: &Schema, config: &TopConfig) -> Result<Schema> {
     fields.extend(per?);
     fields.push(Field::new(RANK, DataType::Int32, false));
     fields.extend(items?);
-    fields.push(Field::new(&config.by, DataType::Int64, false));
-    fields.push(Field::new(REVISION, DataType::Int32, false));
+    fields.push(Field::new(&config.by, DataType::Int64, true));
+    fields.extend([revision_field(), withdrawn_field()]);
     Ok(Schema::new(fields))
 }
 

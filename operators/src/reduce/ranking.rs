@@ -35,6 +35,20 @@ impl Lists {
     }
 }
 
+/// The count of a key that is not there (any more): in no list, and null in what flows and in what is stored. No count is so
+/// small: see [`count_of`].
+pub(super) const ABSENT: i64 = i64::MIN;
+
+/// A count as it is kept.
+pub(super) fn count_of(count: i64) -> i64 {
+    count.max(ABSENT + 1)
+}
+
+/// A count as it flows and is stored.
+pub(super) fn or_null(count: i64) -> Option<i64> {
+    (count != ABSENT).then_some(count)
+}
+
 /// Keys and counts, by number in the order of arrival.
 #[derive(Debug, Clone)]
 pub(super) struct Counted {
@@ -89,6 +103,9 @@ impl<'a> Selection<'a> {
 
     #[inline]
     pub(super) fn offer(&mut self, list: u32, candidate: Candidate) {
+        if candidate.count == ABSENT {
+            return;
+        }
         let list = list as usize;
         if list >= self.pools.len() {
             self.pools.resize(list + 1, Vec::new());

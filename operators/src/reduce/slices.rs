@@ -1,6 +1,6 @@
 //! The counts of the aggregate's windows, which are the slices of top lists, and sums over them; and what has been given out.
 
-use super::ranking::{Candidate, Counted, Known};
+use super::ranking::{ABSENT, Candidate, Counted, Known, count_of};
 use crate::table::{GroupTable, KeyColumns};
 use std::sync::Arc;
 use weir_engine::{EngineError, Result};
@@ -86,18 +86,26 @@ pub(super) fn sums(slices: &[&Slice]) -> Result<Vec<(u32, Candidate)>> {
         assigned.map_err(|full| EngineError::internal(full.to_string()))?;
         let counted = &slice.counted;
         candidates.extend(
-            opened
-                .iter()
-                .map(|key| (counted.lists[*key as usize], Candidate { count: 0, source: source as u32, key: *key })),
+            opened.iter().map(|key| {
+                (counted.lists[*key as usize], Candidate { count: ABSENT, source: source as u32, key: *key })
+            }),
         );
         for (group, count) in groups.iter().zip(&counted.counts) {
             let sum = &mut candidates[*group as usize].1.count;
-            *sum = sum.saturating_add(*count);
+            *sum = added(*sum, *count);
         }
     }
     Ok(candidates)
 }
 
+/// The sum of a key's counts: absent if all of them are.
 pub(super) fn sum(counts: impl Iterator<Item = i64>) -> i64 {
-    counts.fold(0, i64::saturating_add)
+    counts.fold(ABSENT, added)
+}
+
+fn added(sum: i64, count: i64) -> i64 {
+    match (sum, count) {
+        (ABSENT, other) | (other, ABSENT) => other,
+        (sum, count) => count_of(sum.saturating_add(count)),
+    }
 }

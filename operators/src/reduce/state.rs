@@ -4,12 +4,14 @@
 //! given out, with the counts that were). The global one's are `window-<end>`: its known keys, without a rank, and the ranks
 //! that were emitted, with their revisions. `progress` holds the watermark up to which windows are out.
 
-use super::{RANK, REVISION, TopConfig, WINDOW_END, WINDOW_START};
+use super::TopConfig;
+use super::ranking::ABSENT;
+use crate::columns::{RANK, REVISION, WINDOW_END, WINDOW_START};
 use crate::event_time::event_time_type;
 use crate::table::{KeyColumns, Rows};
 use arrow::{
     array::{
-        ArrayRef, AsArray, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampMillisecondArray, UInt16Array,
+        Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampMillisecondArray, UInt16Array,
         new_null_array,
     },
     buffer::Buffer,
@@ -41,7 +43,8 @@ pub(super) struct StoredRows<'a> {
     pub(super) bounds: (i64, i64),
     pub(super) keys: &'a KeyColumns,
     pub(super) chosen: Rows<'a>,
-    pub(super) counts: Vec<i64>,
+    /// Null where a key is not there any more.
+    pub(super) counts: Vec<Option<i64>>,
     pub(super) ranks: Vec<Option<i32>>,
     pub(super) revisions: Vec<Option<i32>>,
 }
@@ -120,6 +123,13 @@ pub(super) struct RestoredRows {
     pub(super) revisions: Int32Array,
     /// The stored segment does not hold exactly this subtask's rows and has to be written anew.
     pub(super) is_partial: bool,
+}
+
+impl RestoredRows {
+    /// The count in a row.
+    pub(super) fn count(&self, row: usize) -> i64 {
+        if self.counts.is_valid(row) { self.counts.value(row) } else { ABSENT }
+    }
 }
 
 pub(super) fn restored_rows(

@@ -27,7 +27,10 @@ use weir_engine::{
     error::{EngineError, Result},
 };
 use weir_jobs::recalculation::StoreTable;
-use weir_operators::{sink::sql::SHADOW, source::files::EventTimeRange};
+use weir_operators::{
+    sink::sql::{SHADOW, WITHDRAWN},
+    source::files::EventTimeRange,
+};
 
 /// Rows that a transaction removes and inserts, more or less: what takes a fraction of a second.
 const ROWS_AT_ONCE: i64 = 40_000;
@@ -250,6 +253,8 @@ pub async fn remove_shadows(store: &Store, replay_job: &str, shadows: &[String])
         for grain in [Grain::Window, Grain::Hour, Grain::Day] {
             store.execute(&format!("DROP TABLE IF EXISTS {}", quoted(&grain.table(shadow))), &[]).await?;
         }
+        let withdrawn = quoted(&format!("{shadow}{WITHDRAWN}"));
+        store.execute(&format!("DROP TABLE IF EXISTS {withdrawn}"), &[]).await?;
     }
     for table in ["weir_sinks", "weir_commits"] {
         if store.has(table).await? {

@@ -1,6 +1,7 @@
 //! Rows into the bytes of a Parquet file, a row group at a time.
 
 use super::{config::Compression, sink::ROW_GROUP_BYTES};
+use crate::columns::RECORD_ID;
 use arrow::{
     array::{ArrayRef, RecordBatch, new_null_array},
     compute::{CastOptions, cast_with_options},
@@ -18,9 +19,6 @@ use weir_engine::{
     error::{EngineError, Result},
     parquet_pages::{PageError, PlainParquetWriter, parquet_schema},
 };
-
-/// The column that results are known by. See [`crate::record_id`].
-const RECORD_ID: &str = "record_id";
 
 /// Encodes one file. The bytes are handed out as they arise.
 pub(super) enum Encoder {

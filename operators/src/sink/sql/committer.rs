@@ -11,6 +11,7 @@ use super::{
     retention::{self, Keeper},
     staged_rows, tables,
     upsert::Upsert,
+    withdrawn::Withdrawals,
     write_ahead_log::{LONG, WriteAheadLog},
 };
 use arrow::array::RecordBatch;
@@ -38,6 +39,7 @@ pub struct SqlCommitter {
     database: Database,
     markers: Markers,
     upsert: Upsert,
+    withdrawals: Option<Withdrawals>,
     keeper: Option<Keeper>,
     pub(super) log: WriteAheadLog,
     /// The checkpoint storage that decides what is committed.
@@ -63,6 +65,7 @@ impl SqlCommitter {
         Ok(SqlCommitter {
             markers: Markers::new(&config, &context),
             upsert: Upsert::new(database.dialect, &config),
+            withdrawals: Withdrawals::new(database.dialect, &config),
             keeper: Keeper::new(database.dialect, &config),
             log: WriteAheadLog::of(&database, LONG),
             owner: OnceCell::new(),
@@ -152,7 +155,7 @@ impl SqlCommitter {
         let mut committed = Committed { rows: 0, newest: None };
         loop {
             if let Some(rows) = staged_rows::merge(&self.config, &rows)? {
-                committed.rows += self.upsert.write(connection, &rows).await?;
+                committed.rows += self.write(connection, &rows).await?;
                 committed.newest = committed.newest.max(retention::newest_final(&self.config, &rows));
             }
             self.context.env.crash_point("sql_sink.written")?;
@@ -169,6 +172,13 @@ impl SqlCommitter {
         connection.commit().await?;
         self.context.env.crash_point("sql_sink.committed")?;
         Ok(Some(committed))
+    }
+
+    /// Writes rows, one a key, and takes out what is withdrawn. Says how many rows of the table that has changed.
+    async fn write(&self, connection: &mut Connection, rows: &RecordBatch) -> Tried<u64> {
+        let Some(withdrawals) = &self.withdrawals else { return self.upsert.write(connection, rows).await };
+        let (holding, removed) = withdrawals.apply(connection, rows).await?;
+        Ok(removed + self.upsert.write(connection, &holding).await?)
     }
 
     async fn judge(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Verdict> {

@@ -23,6 +23,12 @@ pub struct SqlSinkConfig {
     /// The integer column by which of two rows with the same key the higher one wins; none: the first one stays.
     #[serde(default)]
     pub revision: Option<String>,
+    /// The column of rows, not of the table, that says that a row withdraws its key's; none: no row ever does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub withdrawn: Option<String>,
+    /// The time by which of two rows with the same key the later one wins, before their revisions are asked; none: those alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_by: Option<String>,
     /// Indexes besides the primary key's.
     #[serde(default)]
     pub indexes: Vec<SqlIndex>,
@@ -131,7 +137,8 @@ impl SqlSinkConfig {
             check_name(name)?;
         }
         let type_of = |name: &str| config.column(name).map(|column| config.columns[column].sql_type);
-        let used = config.key.iter().chain(&config.revision).chain(config.indexes.iter().flat_map(|one| &one.columns));
+        let versions = config.revision.iter().chain(&config.newest_by);
+        let used = config.key.iter().chain(versions).chain(config.indexes.iter().flat_map(|one| &one.columns));
         let retained = config.retention.iter().flat_map(|retention| retention.sum.iter().chain([&retention.time]));
         if let Some(missing) = used.chain(retained).find(|name| type_of(name).is_none()) {
             return Err(wrong(format!("there is no column '{missing}' in '{}'", config.table)));
@@ -142,10 +149,18 @@ impl SqlSinkConfig {
         if config.revision.as_deref().and_then(type_of).is_some_and(|revision| revision != SqlType::BigInt) {
             return Err(wrong("the revision must be an integer".into()));
         }
+        if config.revision.is_none() && (config.withdrawn.is_some() || config.newest_by.is_some()) {
+            return Err(wrong("rows that are withdrawn or give way to newer ones need a revision".into()));
+        }
         if config.retention.as_ref().is_some_and(|retention| retention.time != config.key[0]) {
             return Err(wrong("the time of 'retention' must be the first column of the key".into()));
         }
         Ok(config)
+    }
+
+    /// The columns by which of two rows with the same key the higher one wins, the first that differs deciding.
+    pub(super) fn versions(&self) -> Vec<&str> {
+        self.newest_by.iter().chain(&self.revision).map(String::as_str).collect()
     }
 
     /// The position of a column.

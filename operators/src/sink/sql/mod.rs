@@ -5,16 +5,18 @@
 //! jobs/<job>/staged/<attempt>/<sink>/<subtask>-<k>.arrow    in the checkpoint storage: rows that nobody sees yet
 //! <table>                                                   the rows; of a key, the one with the highest revision
 //! <table>_hours, <table>_days                               older ones, added up, if `retention` is set
+//! <table>_withdrawn                                         keys and revisions of what was withdrawn, where anything may be
 //! weir_sinks                                                a row a sink: which checkpoint is in, who may write
 //! weir_commits                                              its last commits
 //! ```
 //!
 //! Invariants: a transaction holds all rows of one checkpoint and the marker of it, or nothing; the marker only rises, so that
 //! a commit which is repeated changes nothing; a table is written by one sink of one job, whose checkpoints lie in one place;
-//! of rows with the same key the one with the highest revision stays, in whatever order they come.
+//! of rows with the same key the one with the highest revision stays, in whatever order they come, and none if that one is
+//! withdrawn.
 //!
 //! Reading order: [`config`], `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
-//! phase) with `marker` (who may commit what), `upsert` and `tables` (SQL), `connection` and `fault` (a database that is slow
+//! phase) with `marker` (who may commit what), `upsert`, `withdrawn` and `tables` (SQL), `connection` and `fault` (a database that is slow
 //! or down), `retention`, `write_ahead_log`. Where databases differ stands in [`dialect`] alone.
 
 mod committable;
@@ -30,6 +32,7 @@ mod sink;
 mod staged_rows;
 mod tables;
 mod upsert;
+mod withdrawn;
 mod write_ahead_log;
 
 #[cfg(test)]
@@ -40,6 +43,7 @@ pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_n
 pub use dialect::{Dialect, end_who_is_stopped};
 pub use sink::SqlSink;
 pub use tables::SHADOW;
+pub use withdrawn::WITHDRAWN;
 
 use std::sync::Arc;
 use weir_engine::{

@@ -11,6 +11,7 @@ use super::{
     dialect::Dialect,
     fault::Tried,
     tables::{DAYS, HOURS, quoted_list},
+    withdrawn::beside,
 };
 use arrow::{
     array::{AsArray, RecordBatch},
@@ -87,7 +88,9 @@ impl Keeper {
             (hours.clone(), Some(days), DAY_MS, self.retention.hours_ms),
             (table.clone(), Some(hours), HOUR_MS, self.retention.minutes_ms),
         ];
-        for (from, to, unit, kept_ms) in kinds {
+        // Nothing that is so old comes again, so that nothing has to be kept away.
+        let withdrawn = beside(&self.config).map(|beside| (beside.table, None, HOUR_MS, self.retention.minutes_ms));
+        for (from, to, unit, kept_ms) in withdrawn.into_iter().chain(kinds) {
             let Some(time) = self.first_time(connection, &from).await? else { continue };
             let becomes = time.div_euclid(unit) * unit;
             // All of the hour, or day, must be old.

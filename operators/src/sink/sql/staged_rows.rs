@@ -2,6 +2,7 @@
 //! one row a key.
 
 use super::config::{SqlSinkConfig, SqlType};
+use super::withdrawn;
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array},
     compute::{CastOptions, cast_with_options, concat_batches, take_record_batch},
@@ -29,17 +30,21 @@ pub(super) struct Normaliser {
 impl Normaliser {
     pub fn new(config: SqlSinkConfig, replaces_zero: bool) -> Self {
         let field = |name: &str, sql_type: SqlType| Field::new(name, sql_type.staged(), true);
-        let fields: Vec<_> = config.columns.iter().map(|column| field(&column.name, column.sql_type)).collect();
+        let mut fields: Vec<_> = config.columns.iter().map(|column| field(&column.name, column.sql_type)).collect();
+        fields.extend(config.withdrawn.iter().map(|name| field(name, withdrawn::STAGED)));
         Normaliser { config, schema: Arc::new(Schema::new(fields)), replaces_zero }
     }
 
     /// # Errors
     /// When a column is missing or does not fit, or a row has no key.
     pub fn normalise(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let found = |name: &String| {
+            rows.column_by_name(name).ok_or_else(|| {
+                EngineError::definition(format!("rows for '{}' have no column '{name}'", self.config.table))
+            })
+        };
         let columns = self.config.columns.iter().map(|column| {
-            let found = rows.column_by_name(&column.name).ok_or_else(|| {
-                EngineError::definition(format!("rows for '{}' have no column '{}'", self.config.table, column.name))
-            })?;
+            let found = found(&column.name)?;
             let cast = self.cast(&column.name, found, column.sql_type)?;
             let needed = self.config.key.contains(&column.name) || self.config.revision.as_ref() == Some(&column.name);
             if needed && cast.null_count() > 0 {
@@ -51,7 +56,11 @@ impl Normaliser {
             }
             Ok(cast)
         });
-        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns.collect::<Result<_>>()?)?)
+        let mut columns = columns.collect::<Result<Vec<_>>>()?;
+        if let Some(name) = &self.config.withdrawn {
+            columns.push(self.cast(name, found(name)?, withdrawn::STAGED)?);
+        }
+        Ok(RecordBatch::try_new(Arc::clone(&self.schema), columns)?)
     }
 
     fn cast(&self, name: &str, column: &ArrayRef, sql_type: SqlType) -> Result<ArrayRef> {
@@ -107,7 +116,8 @@ pub(super) fn decode(path: &str, content: Bytes) -> Result<Vec<RecordBatch>> {
     reader.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)
 }
 
-/// One row a key, in the order of keys: of several the one with the highest revision; without revisions, the first.
+/// One row a key, in the order of keys: of several the one with the highest revision, of the newest time where that goes first;
+/// without revisions, the first.
 ///
 /// # Errors
 /// When the rows are not those of the table.
@@ -118,14 +128,15 @@ pub(super) fn merge(config: &SqlSinkConfig, rows: &[RecordBatch]) -> Result<Opti
         config.positions(&config.key).into_iter().map(|column| Arc::clone(rows.column(column))).collect();
     let fields = key.iter().map(|column| SortField::new(column.data_type().clone())).collect();
     let keys = RowConverter::new(fields)?.convert_columns(&key)?;
-    let revisions = config.revision.as_deref().and_then(|name| config.column(name));
-    let revisions = revisions.map(|column| rows.column(column).as_primitive::<Int64Type>().values().clone());
-    let revision = |row: u32| revisions.as_ref().map_or(0, |all| all[row as usize]);
+    let versions = config.versions().into_iter().filter_map(|name| config.column(name));
+    let versions: Vec<_> =
+        versions.map(|column| rows.column(column).as_primitive::<Int64Type>().values().clone()).collect();
+    let version = |row: u32| versions.iter().map(move |all| all[row as usize]);
     let count = u32::try_from(rows.num_rows()).map_err(|_| EngineError::internal("too many rows in a staged group"))?;
     let mut order: Vec<u32> = (0..count).collect();
     order.sort_unstable_by(|a, b| {
         let by_key = keys.row(*a as usize).cmp(&keys.row(*b as usize));
-        by_key.then_with(|| revision(*b).cmp(&revision(*a))).then(a.cmp(b))
+        by_key.then_with(|| version(*b).cmp(version(*a))).then(a.cmp(b))
     });
     order.dedup_by(|later, kept| keys.row(*later as usize) == keys.row(*kept as usize));
     Ok(Some(take_record_batch(&rows, &UInt32Array::from(order))?))
@@ -148,6 +159,8 @@ mod tests {
             ],
             key: vec!["minute".into(), "ad".into()],
             revision: revision.map(Into::into),
+            withdrawn: None,
+            newest_by: None,
             indexes: vec![],
             retention: None,
             description: serde_json::Value::Null,

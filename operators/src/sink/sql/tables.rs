@@ -5,6 +5,7 @@ use super::{
     connection::{Connection, Parameters},
     dialect::Dialect,
     fault::Tried,
+    withdrawn::{WITHDRAWN, beside},
 };
 use sqlx::Row;
 use weir_engine::error::EngineError;
@@ -19,11 +20,11 @@ pub(super) const HOURS: &str = "_hours";
 pub(super) const DAYS: &str = "_days";
 
 /// The names of all tables that a sink with this table may have.
-pub(super) fn names(table: &str) -> [String; 3] {
-    [table.to_string(), format!("{table}{HOURS}"), format!("{table}{DAYS}")]
+pub(super) fn names(table: &str) -> [String; 4] {
+    [table.to_string(), format!("{table}{HOURS}"), format!("{table}{DAYS}"), format!("{table}{WITHDRAWN}")]
 }
 
-/// Those that a sink has.
+/// Those with all columns that a sink has.
 fn own(config: &SqlSinkConfig) -> Vec<String> {
     let kept = if config.retention.is_some() { 3 } else { 1 };
     names(&config.table).into_iter().take(kept).collect()
@@ -31,6 +32,14 @@ fn own(config: &SqlSinkConfig) -> Vec<String> {
 
 /// Makes the tables and indexes that are missing, and checks those that are there. Within a transaction.
 pub(super) async fn make(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<()> {
+    make_all(connection, config).await?;
+    match beside(config) {
+        Some(beside) => make_all(connection, &beside).await,
+        None => Ok(()),
+    }
+}
+
+async fn make_all(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<()> {
     for table in own(config) {
         let found = columns(connection, &table).await?;
         if found.is_empty() {

@@ -8,7 +8,7 @@ use super::{
     tables::quoted_list,
 };
 use arrow::{
-    array::{Array, AsArray, RecordBatch},
+    array::{Array, ArrayRef, AsArray, RecordBatch},
     datatypes::{Float64Type, Int64Type},
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -53,25 +53,28 @@ impl Upsert {
         values.reserve(size * self.columns.len());
         for row in from..from + size {
             for (column, array) in self.columns.iter().zip(rows.columns()) {
-                let there = !array.is_null(row);
-                match column.sql_type {
-                    SqlType::BigInt => values.push(there.then(|| array.as_primitive::<Int64Type>().value(row))),
-                    SqlType::Double => {
-                        let number = there.then(|| array.as_primitive::<Float64Type>().value(row));
-                        match self.dialect {
-                            // See `Dialect::value`.
-                            Dialect::Postgres => values.push(number.map(|number| number.to_string())),
-                            Dialect::Sqlite => values.push(number),
-                        }
-                    }
-                    SqlType::Text | SqlType::Numeric => {
-                        values.push(there.then(|| array.as_string::<i32>().value(row).to_string()));
-                    }
-                    SqlType::Bytes => values.push(there.then(|| array.as_binary::<i32>().value(row).to_vec())),
-                }
+                push_value(&mut values, self.dialect, column.sql_type, array, row);
             }
         }
         values
+    }
+}
+
+/// Adds a staged value to those of a statement.
+pub(super) fn push_value(values: &mut Parameters, dialect: Dialect, sql_type: SqlType, array: &ArrayRef, row: usize) {
+    let there = !array.is_null(row);
+    match sql_type {
+        SqlType::BigInt => values.push(there.then(|| array.as_primitive::<Int64Type>().value(row))),
+        SqlType::Double => {
+            let number = there.then(|| array.as_primitive::<Float64Type>().value(row));
+            match dialect {
+                // See `Dialect::value`.
+                Dialect::Postgres => values.push(number.map(|number| number.to_string())),
+                Dialect::Sqlite => values.push(number),
+            }
+        }
+        SqlType::Text | SqlType::Numeric => values.push(there.then(|| array.as_string::<i32>().value(row).to_string())),
+        SqlType::Bytes => values.push(there.then(|| array.as_binary::<i32>().value(row).to_vec())),
     }
 }
 
@@ -91,16 +94,27 @@ fn statement(dialect: Dialect, config: &SqlSinkConfig, rows: usize) -> String {
         sql.push(')');
     }
     sql.push_str(&format!(" ON CONFLICT ({}) DO ", quoted_list(dialect, &config.key)));
-    match &config.revision {
-        None => sql.push_str("NOTHING"),
-        Some(revision) => {
+    match config.versions().as_slice() {
+        [] => sql.push_str("NOTHING"),
+        versions => {
             let values = names.iter().filter(|name| !config.key.contains(name)).map(|name| dialect.quoted(name));
             let values: Vec<_> = values.map(|name| format!("{name} = excluded.{name}")).collect();
-            let (table, revision) = (dialect.quoted(&config.table), dialect.quoted(revision));
-            sql.push_str(&format!("UPDATE SET {} WHERE excluded.{revision} > {table}.{revision}", values.join(", ")));
+            let newer = newer(dialect, &config.table, versions);
+            sql.push_str(&format!("UPDATE SET {} WHERE {newer}", values.join(", ")));
         }
     }
     sql
+}
+
+/// The condition that a row is newer than the one that the table has: the first column that differs decides.
+fn newer(dialect: Dialect, table: &str, versions: &[&str]) -> String {
+    let Some((first, rest)) = versions.split_first() else { return "false".into() };
+    let (table_name, column) = (dialect.quoted(table), dialect.quoted(first));
+    let higher = format!("excluded.{column} > {table_name}.{column}");
+    if rest.is_empty() {
+        return higher;
+    }
+    format!("({higher} OR (excluded.{column} = {table_name}.{column} AND {}))", newer(dialect, table, rest))
 }
 
 #[cfg(test)]
@@ -115,6 +129,8 @@ mod tests {
             columns: vec![column("k", SqlType::Text), column("x", SqlType::Double), column("r", SqlType::BigInt)],
             key: vec!["k".into()],
             revision: revision.map(Into::into),
+            withdrawn: None,
+            newest_by: None,
             indexes: vec![],
             retention: None,
             description: serde_json::Value::Null,
@@ -132,6 +148,10 @@ mod tests {
             statement(Dialect::Postgres, &config(None), 1),
             "INSERT INTO \"t\" (\"k\", \"x\", \"r\") VALUES ($1, CAST($2::text AS DOUBLE PRECISION), $3) \
              ON CONFLICT (\"k\") DO NOTHING"
+        );
+        assert_eq!(
+            newer(Dialect::Sqlite, "t", &["w", "r"]),
+            "(excluded.\"w\" > \"t\".\"w\" OR (excluded.\"w\" = \"t\".\"w\" AND excluded.\"r\" > \"t\".\"r\"))"
         );
     }
 

@@ -3,6 +3,7 @@
 mod faults;
 mod retention;
 mod tables;
+mod withdrawn;
 
 use super::{SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlType, connection::Database};
 use crate::{
@@ -39,6 +40,8 @@ impl Target {
             columns: vec![column("n"), column("time")],
             key: vec!["n".into()],
             revision: None,
+            withdrawn: None,
+            newest_by: None,
             indexes: vec![],
             retention: None,
             description: serde_json::json!({ "key": ["n"] }),

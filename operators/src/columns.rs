@@ -1,0 +1,44 @@
+//! The columns that every result has, whatever it is a result of: their names live here and nowhere else.
+//!
+//! Invariant: of the rows with one [`RECORD_ID`] the one with the highest [`REVISION`] is true. If that one is
+//! [`WITHDRAWN`], there is no such result any more: its values are null, and what identifies it is as it was.
+
+use arrow::{
+    array::{Array, AsArray, BooleanArray, RecordBatch},
+    datatypes::{DataType, Field},
+};
+use weir_engine::{EngineError, Result};
+
+/// Identity of a result: the same in every attempt and in every replay.
+pub const RECORD_ID: &str = "record_id";
+/// First millisecond of the window.
+pub const WINDOW_START: &str = "window_start";
+/// First millisecond behind the window.
+pub const WINDOW_END: &str = "window_end";
+/// Which of several rows of a record is the newest.
+pub const REVISION: &str = "revision";
+/// Whether the record holds no longer.
+pub const WITHDRAWN: &str = "withdrawn";
+/// Place in a list of the largest.
+pub const RANK: &str = "rank";
+
+/// The field of [`REVISION`].
+pub fn revision_field() -> Field {
+    Field::new(REVISION, DataType::Int32, false)
+}
+
+/// The field of [`WITHDRAWN`].
+pub fn withdrawn_field() -> Field {
+    Field::new(WITHDRAWN, DataType::Boolean, false)
+}
+
+/// For each row of results, whether it withdraws its record.
+///
+/// # Errors
+/// When the column is missing, which is a mistake of ours.
+pub fn withdrawn(rows: &RecordBatch) -> Result<&BooleanArray> {
+    let column = rows.column_by_name(WITHDRAWN).and_then(|column| column.as_boolean_opt());
+    column
+        .filter(|column| column.null_count() == 0)
+        .ok_or_else(|| EngineError::internal(format!("results without a column '{WITHDRAWN}': {}", rows.schema_ref())))
+}
