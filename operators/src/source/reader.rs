@@ -167,6 +167,9 @@ struct StoredSplit {
     finished: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     undelivered: Vec<DeadLetter>,
+    /// Of a live split, what the wall clock showed, in milliseconds: until it is restored nobody listens to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heard_at_ms: Option<i64>,
 }
 
 impl SourceReader {
@@ -199,6 +202,12 @@ impl SourceReader {
             let position = split.position.clone();
             restored.push(RestoredSplit { id: state.id.clone(), position, finished: split.finished });
             stored.insert(state.id, split);
+        }
+        if let Some(now) = self.listening_at() {
+            for split in stored.values_mut() {
+                let unheard = split.heard_at_ms.map_or(0, |heard_at| now.saturating_sub(heard_at));
+                split.watermark.was_silent(unheard.max(0));
+            }
         }
         self.env.crash_point("source.opening")?;
         let opened = self.connector.open(restored).await?;
@@ -387,6 +396,12 @@ impl SourceReader {
         Ok(())
     }
 
+    /// What the wall clock shows, where it matters how long a split was silent.
+    fn listening_at(&self) -> Option<i64> {
+        let matters = self.connector.is_live() && self.settings.rule.jump.is_some();
+        matters.then(|| self.env.wall_clock_ms())
+    }
+
     /// What rows must not be ahead of, of a live source.
     fn clock(&self) -> Option<Clock> {
         let max_ahead_ms = self.settings.max_ahead_ms.filter(|_| self.connector.is_live())?;
@@ -540,13 +555,14 @@ impl Split {
         Ok(())
     }
 
-    fn state(&self) -> Result<SplitState> {
+    fn state(&self, heard_at_ms: Option<i64>) -> Result<SplitState> {
         let resume = self.head.as_ref().and_then(Head::resume).cloned();
         let stored = StoredSplit {
             position: resume.unwrap_or_else(|| self.reader.position()),
             watermark: self.watermark.clone(),
             finished: self.finished,
             undelivered: self.undelivered.clone(),
+            heard_at_ms,
         };
         let state = serde_json::to_value(stored).map_err(|error| {
             EngineError::internal(format!("the state of split '{}' cannot be written: {error}", self.id))
@@ -577,7 +593,8 @@ impl Source for SourceReader {
 
     fn snapshot(&mut self) -> Result<Vec<SplitState>> {
         self.env.crash_point("source.position")?;
-        let states = self.splits.iter().map(Split::state).collect::<Result<_>>()?;
+        let heard_at = self.listening_at();
+        let states = self.splits.iter().map(|split| split.state(heard_at)).collect::<Result<_>>()?;
         self.env.crash_point("source.position_taken")?;
         Ok(states)
     }

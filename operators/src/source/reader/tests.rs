@@ -412,6 +412,29 @@ async fn a_live_split_may_be_as_much_later_as_it_was_silent() {
 }
 
 #[tokio::test]
+async fn a_live_split_may_be_as_much_later_as_its_job_was_down() {
+    let clock = |now: i64| -> weir_engine::env::WallClock { Arc::new(move || now) };
+    let context =
+        |now| OperatorContext { env: Env::simulated(1, clock(now)), ..OperatorContext::single("job", "source.clicks") };
+    let settings = || ReaderSettings { rule: JUMPS, ..settings() };
+    let connector = || {
+        let scripts = vec![script("a", &[rows(&[100, 101, 102]), rows(&[6_200, 6_102])])];
+        ScriptConnector { scripts, followed: true, ..ScriptConnector::default() }
+    };
+    let mut first = SourceReader::new(settings(), Box::new(connector()), &context(60_000));
+    first.restore(Vec::new()).await.expect("opened");
+    assert_eq!(next(&mut first).await, "rows [100, 101, 102]");
+    let state = first.snapshot().expect("a snapshot");
+    let mut second = SourceReader::new(settings(), Box::new(connector()), &context(65_000));
+    second.restore(state).await.expect("restored");
+    let mut events = vec![next(&mut second).await];
+    while !events.last().is_some_and(|last| last.starts_with("dead")) {
+        events.push(next(&mut second).await);
+    }
+    assert!(events.contains(&"rows [6102]".to_owned()), "five seconds and the jump, and no more: {events:?}");
+}
+
+#[tokio::test]
 async fn rows_ahead_of_the_clock_are_dead_letters_in_a_live_source() {
     let clock: weir_engine::env::WallClock = Arc::new(|| 60_000);
     let context = OperatorContext { env: Env::simulated(1, clock), ..OperatorContext::single("job", "source.clicks") };
