@@ -367,7 +367,8 @@ fn every_type_of_argument_goes_through_its_states() {
         (Arc::new(Float32Array::from(vec![Some(-1.5), Some(2.5), None])), 2),
         (Arc::new(Float64Array::from(vec![f64::MIN, -0.0, 7.25])), 3),
         (Arc::new(Date32Array::from(vec![-1, 20_000, 20_000])), 2),
-        (Arc::new(Time32SecondArray::from(vec![7, 5, 7])), 2),
+        (Arc::new(Time32MillisecondArray::from(vec![7, 5, 7])), 2),
+        (Arc::new(Decimal128Array::from(vec![Some(150), None, Some(-150)])), 2),
         (Arc::new(DurationNanosecondArray::from(vec![-7, 5, 7])), 3),
         (Arc::new(TimestampMicrosecondArray::from(vec![Some(5), None, Some(-5)])), 2),
     ];
@@ -377,11 +378,7 @@ fn every_type_of_argument_goes_through_its_states() {
             |output: &str, function| AggregateCall { function, argument: Some("v".into()), output: output.into() };
         let mut config = config(WindowSpec::Tumbling { size_ms: 10 }, 0);
         config.aggregates = vec![argument("min", Function::Min), argument("max", Function::Max)];
-        // Times of day and durations have no key hash, so they are not counted distinct either.
-        let is_hashed = !matches!(data_type, DataType::Time32(_) | DataType::Duration(_));
-        if is_hashed {
-            config.aggregates.push(argument("distinct", Function::ApproxDistinct));
-        }
+        config.aggregates.push(argument("distinct", Function::ApproxDistinct));
         if data_type.is_numeric() {
             config.aggregates.extend([argument("sum", Function::Sum), argument("avg", Function::Avg)]);
         }
@@ -420,10 +417,8 @@ fn every_type_of_argument_goes_through_its_states() {
         let sorted = arrow::compute::sort(&values, options).unwrap();
         let present = values.len() - values.null_count();
         assert_eq!((smallest, largest), (&sorted.slice(0, 1), &sorted.slice(present - 1, 1)), "{data_type}");
-        if is_hashed {
-            let estimate = result.column_by_name("distinct").unwrap().as_primitive::<Int64Type>().value(0);
-            assert_eq!(estimate, distinct, "{data_type}");
-        }
+        let estimate = result.column_by_name("distinct").unwrap().as_primitive::<Int64Type>().value(0);
+        assert_eq!(estimate, distinct, "{data_type}");
     }
 }
 

@@ -155,7 +155,7 @@ fn all_columns_survive_in_whatever_form_they_came() {
 #[test]
 fn what_cannot_be_state_is_refused_at_once() {
     let mut config = config(1);
-    config.columns.columns[1].data_type = DataType::Time64(TimeUnit::Microsecond);
+    config.columns.columns[1].data_type = DataType::LargeBinary;
     let refused = Hold::new(config, &OperatorContext::single("job", "sink.raw.hold")).unwrap_err().message;
     assert!(refused.contains("text") && refused.contains("sink.raw.hold"), "{refused}");
     let damaged = Hold::new(self::config(1), &OperatorContext::single("job", "hold"))
