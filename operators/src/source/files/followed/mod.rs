@@ -41,7 +41,7 @@ use super::{lines::LineSettings, listing::LocalPath};
 use crate::source::split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit};
 use copies::{Verdict, Waiting};
 use futures::{FutureExt, future::BoxFuture};
-use identity::{FileId, Head, Identify, Stamp};
+use identity::{FileId, Head, Stamp};
 use prefix::{Prefix, Thorough};
 use reader::{Begin, FollowedReader};
 use search::{LOOKS, Listing, Search, Whereabouts};
@@ -132,7 +132,7 @@ impl FollowedFiles {
 
     /// The same with another way to tell files' numbers.
     #[cfg(test)]
-    fn identifying(self, identify: Identify) -> Self {
+    fn identifying(self, identify: identity::Identify) -> Self {
         let Some(watch) = Arc::into_inner(self.watch) else { unreachable!("nothing has been opened") };
         FollowedFiles::over(Watch { identify, ..watch })
     }

@@ -6,13 +6,13 @@
 use super::{
     SETTLED,
     identity::Stamp,
-    prefix::{Prefix, Thorough},
+    prefix::{Prefix, Thorough, read_fully},
     search::{LOOKS, Search},
     watch::{Followed, Watch},
 };
 use crate::dead_letters::DeadLetter;
 use crate::source::{
-    files::{bounded::read_at, lines::Lines, listing::cannot_read},
+    files::{bounded::read_at, lines::Lines},
     split_reader::{SplitEvent, SplitReader},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -146,7 +146,7 @@ impl FollowedReader {
             }
             Err(Failed::Engine(error)) => Err(error),
             Err(Failed::File(error)) => {
-                self.watch.cannot_read(&self.split.path, &cannot_read(&self.split.path, &error).message);
+                self.watch.cannot_read_on(&self.split.path, &error);
                 // What was read and not taken is read again when the file is back.
                 self.lines.seek(self.lines.position().offset);
                 (self.split.away, self.file, self.unpublished) = (true, None, true);
@@ -227,11 +227,12 @@ impl FollowedReader {
             let left = Prefix::of(file, bytes)?;
             // More than the first line: nobody writes so much of the same anew.
             if left.length == bytes && left.marked() > self.split.head.length && left.agrees(&self.split.read) {
+                let end = last_line_end(file, bytes)?;
                 self.remark = Some(format!(
-                    "{from_to}; it was read to byte {read}. Nothing of it is read again: reading goes on at byte {bytes}"
+                    "{from_to}; it was read to byte {read}. Nothing of it is read again: reading goes on at byte {end}"
                 ));
-                (self.split.read, self.split.seen, self.unpublished) = (left, bytes, true);
-                self.lines.seek(bytes);
+                (self.split.read, self.split.seen, self.unpublished) = (Prefix::of(file, end)?, bytes, true);
+                self.lines.seek(end);
                 return Ok(());
             }
         }
@@ -282,6 +283,15 @@ impl FollowedReader {
         self.publish();
         Ok(true)
     }
+}
+
+/// Where the last whole line of a file of so many bytes ends. What follows may be the beginning of a line.
+fn last_line_end(file: &File, bytes: u64) -> io::Result<u64> {
+    let mut space = [0; 8 << 10];
+    let from = bytes.saturating_sub(space.len() as u64);
+    let read = read_fully(file, &mut space, from)?;
+    let end = memchr::memrchr(b'\n', &space[..read]).map(|position| from + position as u64 + 1);
+    Ok(end.unwrap_or(bytes).min(bytes))
 }
 
 /// Why reading failed.

@@ -53,6 +53,8 @@ enum Step {
     Link(usize, bool),
     /// Another file that is equal to its beginning.
     Twin(usize, usize),
+    /// One that was rotated long ago. Its number is given to the next file.
+    RemoveOld(usize),
     /// A line in a file that was renamed.
     LateAppend(usize),
     Unmount(usize),
@@ -79,6 +81,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (server.clone(), 0u32..3).prop_map(|(server, lines)| Step::Replace(server, lines)),
         2 => (server.clone(), any::<bool>()).prop_map(|(server, hard)| Step::Link(server, hard)),
         1 => (server.clone(), 1usize..5).prop_map(|(server, lines)| Step::Twin(server, lines)),
+        3 => server.clone().prop_map(Step::RemoveOld),
         1 => server.prop_map(Step::LateAppend),
         1 => (0..DEVICES).prop_map(Step::Unmount),
         1 => Just(Step::Mount),
@@ -470,6 +473,16 @@ impl World {
                 self.old.push(twin);
                 self.read().await;
                 self.take_snapshot();
+            }
+            Step::RemoveOld(nth) => {
+                self.read_if_running().await;
+                let there: Vec<usize> = (0..self.old.len()).filter(|log| !self.away[self.old[*log].device]).collect();
+                if there.is_empty() {
+                    return;
+                }
+                let log = self.old.remove(there[nth % there.len()]);
+                log.names.iter().for_each(|name| fs::remove_file(name).expect("removed"));
+                self.gone(&log);
             }
             Step::LateAppend(nth) => {
                 let line = self.new_lines(1)[0];

@@ -155,10 +155,12 @@ impl Watch {
     pub(super) fn list(&self) -> Result<Vec<Listed>> {
         let found = self.path.list_readable(None)?;
         for (path, error) in &found.unreadable {
-            self.cannot_read(path, &error.message);
+            self.cannot_open(path, &error.message);
         }
         let base = self.path.base();
-        if !found.unreadable.iter().any(|(path, _)| path == base) && lock(&self.unreadable).remove(base).is_some() {
+        let is_back =
+            !found.unreadable.iter().any(|(path, _)| path == base) && lock(&self.unreadable).remove(base).is_some();
+        if is_back && self.subtask == 0 {
             tracing::info!(path = %base.display(), "it can be read again");
         }
         Ok(found.files.into_iter().map(|(path, file)| self.listed(path, &file)).collect())
@@ -168,16 +170,23 @@ impl Watch {
         Listed { path, id: (self.identify)(file), stamp: Stamp::of(file) }
     }
 
-    /// Says, once, what cannot be read and is waited for. One of the subtasks says it for all.
-    pub(super) fn cannot_read(&self, path: &Path, problem: &str) {
-        let mut unreadable = lock(&self.unreadable);
-        if unreadable.get(path).is_some_and(|said| said == problem) {
-            return;
+    /// Says, once, what cannot be listed or opened and is waited for. All subtasks look; one of them says it.
+    fn cannot_open(&self, path: &Path, problem: &str) {
+        if self.is_news(path, problem) && self.subtask == 0 {
+            say_unreadable(path, problem);
         }
-        unreadable.insert(path.to_owned(), problem.to_owned());
-        if self.subtask == 0 {
-            tracing::warn!(path = %path.display(), "{problem}; it is waited for, and the other files are read on");
+    }
+
+    /// Says, once, that a file of this subtask cannot be read on and is waited for.
+    pub(super) fn cannot_read_on(&self, path: &Path, error: &io::Error) {
+        let problem = cannot_read(path, error).message;
+        if self.is_news(path, &problem) {
+            say_unreadable(path, &problem);
         }
+    }
+
+    fn is_news(&self, path: &Path, problem: &str) -> bool {
+        lock(&self.unreadable).insert(path.to_owned(), problem.to_owned()).is_none_or(|said| said != problem)
     }
 
     /// Opens a file, if there is still the same one under that name; one that cannot be opened is said.
@@ -202,7 +211,7 @@ impl Watch {
 
     fn failed(&self, path: &Path, error: &io::Error) {
         if !is_missing(error) {
-            self.cannot_read(path, &cannot_read(path, error).message);
+            self.cannot_open(path, &cannot_read(path, error).message);
         }
     }
 
@@ -282,6 +291,10 @@ impl Watch {
     pub(super) fn folder_device(&self, path: &Path) -> Option<u64> {
         fs::metadata(folder_of(path)).ok().map(|metadata| (self.identify)(&metadata).device)
     }
+}
+
+fn say_unreadable(path: &Path, problem: &str) {
+    tracing::warn!(path = %path.display(), "{problem}; it is waited for, and what else there is is read on");
 }
 
 fn is_missing(error: &io::Error) -> bool {
