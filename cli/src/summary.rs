@@ -32,6 +32,8 @@ pub struct Summary {
     pub dead_letters: u64,
     /// Outputs of dead letters that no node reads, with the number of rows: they are counted and kept nowhere.
     pub unread_dead_letters: BTreeMap<String, u64>,
+    /// Files that were found and not read; the log names them.
+    pub files_passed_over: u64,
     /// Records whose key was seen before.
     pub duplicates: u64,
     /// Records that came after their windows had been put away.
@@ -146,6 +148,7 @@ impl Summary {
             events_in: sum("events_in"),
             dead_letters: dead_letters(graph, manifest),
             unread_dead_letters: unread_dead_letters(graph, manifest),
+            files_passed_over: sum("files_passed_over"),
             duplicates: sum("duplicates"),
             late: sum("late"),
             filtered_out: sum("filtered_out"),
@@ -210,6 +213,9 @@ impl Summary {
             ("dead letters", self.dead_letters),
         ] {
             rows.push((name.into(), text::number(value)));
+        }
+        if self.files_passed_over > 0 {
+            rows.push(("files passed over".into(), text::number(self.files_passed_over)));
         }
         for aggregate in &self.aggregates {
             let of = if several { format!(" of {}", aggregate.name) } else { String::new() };

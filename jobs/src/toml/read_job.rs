@@ -120,7 +120,7 @@ fn unreadable(node: Reader<'_>) -> Source {
 }
 
 fn read_files_source(node: &Reader<'_>) -> FilesSource {
-    let schema = read_schema(node);
+    let schema = read_columns(node, "schema");
     let delimiter = read_delimiter(node);
     let formats = [("click_log", 0), ("csv", 1), ("json", 2), ("parquet", 3)];
     node.require("format", "\"click_log\", \"csv\", \"json\" or \"parquet\"");
@@ -141,6 +141,7 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
     FilesSource {
         path: node.required_text("path", "\"jobs/data/clicks\""),
         format,
+        partitions: read_columns(node, "partitions").unwrap_or_default(),
         follow: node.flag("follow").unwrap_or(false),
         max_line_bytes: positive(node, "max_line_bytes"),
         batch_rows: positive(node, "batch_rows"),
@@ -174,8 +175,9 @@ fn declared(node: &Reader<'_>, schema: Option<DeclaredSchema>) -> DeclaredSchema
     schema.unwrap_or_default()
 }
 
-fn read_schema(node: &Reader<'_>) -> Option<DeclaredSchema> {
-    let columns = node.named_texts("schema")?;
+/// Columns and their types, as `schema` and `partitions` have them.
+fn read_columns(node: &Reader<'_>, key: &str) -> Option<DeclaredSchema> {
+    let columns = node.named_texts(key)?;
     let mut schema = DeclaredSchema::default();
     let mut wrong = false;
     for (name, written) in columns {
@@ -184,7 +186,7 @@ fn read_schema(node: &Reader<'_>) -> Option<DeclaredSchema> {
             None => {
                 wrong = true;
                 let names = COLUMN_TYPES.map(ColumnType::name);
-                let mistake = Mistake::new(node.path.key("schema").key(&name), format!("there is no type `{written}`"));
+                let mistake = Mistake::new(node.path.key(key).key(&name), format!("there is no type `{written}`"));
                 node.note(mistake.one_of("types", &names).meant(&written, &names));
             }
         }

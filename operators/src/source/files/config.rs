@@ -3,11 +3,14 @@
 use super::{
     archive::{ArchiveFiles, EventTimeRange},
     bounded::{BoundedFiles, RecordSettings},
+    empty_columns::ToldFiles,
     followed::FollowedFiles,
     format::{DEFAULT_MAX_LINE_BYTES, LineFormat},
     lines::LineSettings,
     listing::Location,
     parquet_split::ParquetSettings,
+    partitions::{PartitionColumns, PartitionedFiles},
+    passed_over::Teller,
 };
 use crate::source::{
     column_type::DeclaredSchema,
@@ -38,6 +41,9 @@ pub struct FilesConfig {
     /// What stands between the fields of `csv`; a comma unless told otherwise.
     #[serde(default)]
     pub delimiter: Option<char>,
+    /// Columns whose values are in the names of folders, as in `country=US`.
+    #[serde(default)]
+    pub partitions: Option<DeclaredSchema>,
     /// Whether the files are followed as they grow.
     #[serde(default)]
     pub follow: bool,
@@ -82,8 +88,12 @@ impl FilesConfig {
     /// # Errors
     /// When the configuration contradicts itself, or the storage that it names cannot be opened.
     pub fn build(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<SourceReader> {
-        let location = Location::parse(&self.path)?;
-        let connector: Box<dyn Connector> = if self.follow {
+        let location = Location::parse(&self.path)?.telling(Teller::of(context));
+        let all_columns = settings.columns.to_arrow();
+        let partitions = self.partitions.as_ref().and_then(|partitions| PartitionColumns::of(&all_columns, partitions));
+        let in_files = settings.without_columns(|name| self.is_partition(name));
+        let settings = &in_files;
+        let mut connector: Box<dyn Connector> = if self.follow {
             Box::new(self.followed(&location, settings, context)?)
         } else if self.by_partition {
             Box::new(self.archive(location, settings, context)?)
@@ -93,7 +103,14 @@ impl FilesConfig {
             let (records, env) = (self.records(settings)?, context.env.clone());
             Box::new(BoundedFiles { location, path, records, subtask, parallelism, env })
         };
+        if let Some(partitions) = partitions {
+            connector = Box::new(PartitionedFiles::new(connector, partitions));
+        }
         Ok(SourceReader::new(self.reader_settings(settings), connector, context))
+    }
+
+    fn is_partition(&self, name: &str) -> bool {
+        self.partitions.as_ref().is_some_and(|partitions| partitions.columns.iter().any(|column| column.name == name))
     }
 
     fn reader_settings(&self, settings: &SourceSettings) -> ReaderSettings {
@@ -170,10 +187,13 @@ impl FilesConfig {
 }
 
 fn parquet(settings: &SourceSettings) -> ParquetSettings {
+    // One that a folder tells is in no file.
+    let event_time = settings.event_time.clone().filter(|name| settings.columns.column(name).is_some());
     ParquetSettings {
         columns: settings.columns.to_arrow(),
-        event_time: settings.event_time.clone(),
+        event_time,
         max_jump_ms: settings.rule().max_jump_ms,
+        told: ToldFiles::default(),
     }
 }
 

@@ -111,7 +111,7 @@ impl Watch {
     }
 
     fn list(&self) -> Result<Vec<Listed>> {
-        let listed = self.path.list(None)?.into_iter();
+        let listed = self.path.list()?.into_iter();
         Ok(listed.map(|(path, file)| Listed { path, inode: file.ino(), bytes: file.len() }).collect())
     }
 

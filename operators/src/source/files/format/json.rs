@@ -12,6 +12,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::column_builder::{ColumnBuilder, ValueError};
 use super::json_scanner::{Scanner, Text, Token};
+use super::records::RecordRule;
 use super::rows::{Limits, Rows, decode_lines};
 use super::timestamp::{parse_date, parse_timestamp};
 use super::{DecodedLines, FormatError, LineDecoder};
@@ -52,7 +53,7 @@ impl LineDecoder for JsonDecoder {
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let Self { rows, requested, max_line_bytes } = self;
-        let limits = Limits { line_bytes: *max_line_bytes, lines: max_lines };
+        let limits = Limits { records: RecordRule::lines(*max_line_bytes), lines: max_lines };
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, requested))
     }
 }
