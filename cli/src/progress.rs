@@ -18,7 +18,10 @@ use weir_engine::{
     ids::Attempt,
     task::Observers,
 };
-use weir_operators::{hour_partition::hour_of, source::files::EventTimeRange};
+use weir_operators::{
+    hour_partition::hour_of,
+    source::files::{EventTimeRange, is_compressed},
+};
 
 /// How often the line moves.
 const REDRAW: Duration = Duration::from_millis(125);
@@ -269,14 +272,21 @@ fn sum_below(path: &Path, of_file: &dyn Fn(&Path) -> Option<u64>) -> Option<u64>
     }
     let mut sum = 0;
     for entry in std::fs::read_dir(path).ok()?.flatten() {
-        if !entry.file_name().to_string_lossy().starts_with(['.', '_']) {
+        // Links to folders may lead in a circle.
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let passed_over = is_link && std::fs::metadata(entry.path()).map_or(true, |target| target.is_dir());
+        if !passed_over && !entry.file_name().to_string_lossy().starts_with(['.', '_']) {
             sum += sum_below(&entry.path(), of_file)?;
         }
     }
     Some(sum)
 }
 
+/// Not known of a compressed file: what is counted is its text.
 fn bytes_of(file: &Path) -> Option<u64> {
+    if is_compressed(&file.to_string_lossy()) {
+        return None;
+    }
     std::fs::metadata(file).ok().map(|metadata| metadata.len())
 }
 

@@ -32,6 +32,8 @@ pub struct Summary {
     pub dead_letters: u64,
     /// Outputs of dead letters that no node reads, with the number of rows: they are counted and kept nowhere.
     pub unread_dead_letters: BTreeMap<String, u64>,
+    /// Files that were found and not read; the log names them.
+    pub files_passed_over: u64,
     /// Records whose key was seen before.
     pub duplicates: u64,
     /// Records that a dedup let pass because their key had a null; they are in one of the classes, too.
@@ -150,6 +152,7 @@ impl Summary {
             events_in: sum("events_in"),
             dead_letters: dead_letters(graph, manifest),
             unread_dead_letters: unread_dead_letters(graph, manifest),
+            files_passed_over: sum("files_passed_over"),
             duplicates: sum("duplicates"),
             without_key: sum("without_key"),
             hints: hints(graph, manifest),
@@ -222,6 +225,9 @@ impl Summary {
         }
         if self.without_key > 0 {
             rows.push(("without key".into(), text::number(self.without_key)));
+        }
+        if self.files_passed_over > 0 {
+            rows.push(("files passed over".into(), text::number(self.files_passed_over)));
         }
         for aggregate in &self.aggregates {
             let of = if several { format!(" of {}", aggregate.name) } else { String::new() };

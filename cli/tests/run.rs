@@ -356,3 +356,24 @@ fn input_that_is_not_there_is_a_failure_with_its_name() {
     assert!(matches!(output.status.code(), Some(1 | 2)), "{}", complaint(&output));
     assert!(complaint(&output).contains("no/such/folder"), "{}", complaint(&output));
 }
+
+#[test]
+fn files_that_are_passed_over_are_named_and_counted() {
+    let place = Workplace::new();
+    fs::create_dir(place.path("in")).unwrap();
+    let click = "[AdClickEvent] ad1, 2022-03-04 00:00:01, user 1, 10.0.0.1, USA\n";
+    for name in ["a.log", "b.log.xz", "_c.log"] {
+        fs::write(place.path("in").join(name), click).unwrap();
+    }
+    std::os::unix::fs::symlink("a.log", place.path("in/current.log")).unwrap();
+    let job = ["run", "jobs/ad_click.toml", "--set", "source.clicks.path=in", "--parallelism", "3"];
+    let output = place.output(&job);
+    assert!(output.status.success(), "{}", complaint(&output));
+    let (printed, told) = (String::from_utf8_lossy(&output.stdout), complaint(&output));
+    assert!(printed.contains("files passed over  3"), "{printed}");
+    for name in ["in/b.log.xz", "in/_c.log", "in/current.log"] {
+        assert_eq!(told.matches(name).count(), 1, "{told}");
+    }
+    let again = place.json(&job);
+    assert_eq!((&again["files_passed_over"], &again["events_in"]), (&3.into(), &1.into()));
+}

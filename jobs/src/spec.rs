@@ -135,6 +135,8 @@ pub(crate) enum SourceConnector {
 pub(crate) struct FilesSource {
     pub(crate) path: String,
     pub(crate) format: Format,
+    /// The columns whose values are in the names of folders.
+    pub(crate) partitions: DeclaredSchema,
     pub(crate) follow: bool,
     pub(crate) max_line_bytes: Option<u64>,
     pub(crate) batch_rows: Option<u64>,
@@ -166,7 +168,7 @@ pub enum Format {
     },
     /// Parquet.
     Parquet {
-        /// The columns to read; none: those of the files, looked up when the job is checked.
+        /// The columns to read; none: those of all files, looked up when the job is checked.
         schema: Option<DeclaredSchema>,
     },
 }
@@ -177,6 +179,7 @@ impl Source {
         Source::new(SourceConnector::Files(FilesSource {
             path: path.into(),
             format: Format::ClickLog,
+            partitions: DeclaredSchema::default(),
             follow: false,
             max_line_bytes: None,
             batch_rows: None,
@@ -211,6 +214,15 @@ impl Source {
     pub fn format(mut self, format: Format) -> Self {
         if let SourceConnector::Files(files) = &mut self.connector {
             files.format = format;
+        }
+        self
+    }
+
+    /// Columns whose values are in the names of folders, as in `country=US/clicks.log`. Without effect on a generator.
+    #[must_use]
+    pub fn partitions(mut self, columns: DeclaredSchema) -> Self {
+        if let SourceConnector::Files(files) = &mut self.connector {
+            files.partitions = columns;
         }
         self
     }

@@ -1,5 +1,7 @@
 //! Definitions are not only graphs: they run, with checkpoints of all their state, to results that add up.
 
+#[path = "run/inputs.rs"]
+mod inputs;
 mod support;
 
 use arrow::array::{AsArray, RecordBatch};

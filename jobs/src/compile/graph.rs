@@ -142,6 +142,9 @@ fn source_configuration(
             if files.by_partition {
                 config["by_partition"] = true.into();
             }
+            if !files.partitions.columns.is_empty() {
+                config["partitions"] = json!(files.partitions);
+            }
             if let Some(range) = &files.range {
                 config["range"] = json!(range);
             }
@@ -268,7 +271,10 @@ fn source_note(source: &Source) -> String {
             };
             let follow = if files.follow { ", followed" } else { "" };
             let by_hour = if files.by_partition { ", an archive by hour" } else { "" };
-            format!("{format} at {}{follow}{by_hour}", files.path)
+            let folders: Vec<&str> = files.partitions.columns.iter().map(|column| column.name.as_str()).collect();
+            let folders =
+                if folders.is_empty() { String::new() } else { format!(", {} from folders", folders.join(", ")) };
+            format!("{format} at {}{follow}{by_hour}{folders}", files.path)
         }
     };
     let by_partition = matches!(&source.connector, SourceConnector::Files(files) if files.by_partition);

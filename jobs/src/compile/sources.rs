@@ -34,6 +34,13 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
     }
     check_archive(source, files, path, mistakes);
     check_jump(source, path, mistakes);
+    let mut columns = columns_in_files(files, path, mistakes)?;
+    add_partitions(files, &mut columns, path, mistakes);
+    Some(columns)
+}
+
+/// The columns that the files themselves have.
+fn columns_in_files(files: &FilesSource, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<ColumnSchema> {
     match &files.format {
         Format::ClickLog => Some(from_declared(&click_log::columns())),
         Format::Csv { schema, .. } | Format::Json { schema } => {
@@ -57,6 +64,27 @@ pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<
                 None
             }
         },
+    }
+}
+
+/// Adds the columns that the names of folders tell. Where the files' own columns are looked up, a folder goes first.
+fn add_partitions(files: &FilesSource, columns: &mut ColumnSchema, path: &KeyPath, mistakes: &mut Vec<Mistake>) {
+    let are_looked_up = matches!(files.format, Format::Parquet { schema: None });
+    for column in from_declared(&files.partitions).columns {
+        let key = path.key("partitions").key(&column.name);
+        if files.by_partition {
+            let message = "an archive by hour has no other folders to take columns from";
+            mistakes.push(Mistake::on_key(key, message).expected("no `partitions`, or no `by_partition`"));
+            continue;
+        }
+        match columns.columns.iter_mut().find(|known| known.name == column.name) {
+            None => columns.columns.push(column),
+            Some(known) if are_looked_up => *known = column,
+            Some(_) => {
+                let message = format!("`{}` is a column of the files already", column.name);
+                mistakes.push(Mistake::on_key(key, message).expected("a column that only the folders tell"));
+            }
+        }
     }
 }
 
@@ -116,12 +144,12 @@ pub(super) fn dead_letter_schema() -> ColumnSchema {
     ColumnSchema::from(dead_letters::dead_letter_schema().as_ref())
 }
 
-/// The columns of the first Parquet file, by name, that the source would read.
+/// The columns of the Parquet files that the source would read.
 fn schema_of_files(files: &FilesSource) -> Result<Schema, String> {
     let look_up = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("the files can't be looked at: {error}"))?;
-        runtime.block_on(parquet_schema(&files.path)).map_err(|error| error.message)
+        runtime.block_on(parquet_schema(&files.path, files.by_partition)).map_err(|error| error.message)
     };
     // On a thread of its own: the caller may be inside of a runtime already.
     let schema = std::thread::scope(|scope| scope.spawn(look_up).join());

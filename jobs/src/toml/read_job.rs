@@ -150,7 +150,7 @@ fn unreadable(node: Reader<'_>) -> Source {
 }
 
 fn read_files_source(node: &Reader<'_>) -> FilesSource {
-    let schema = read_schema(node);
+    let schema = read_schema(node, "schema");
     let delimiter = read_delimiter(node);
     let formats = [("click_log", 0), ("csv", 1), ("json", 2), ("parquet", 3)];
     node.require("format", "\"click_log\", \"csv\", \"json\" or \"parquet\"");
@@ -171,6 +171,7 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
     FilesSource {
         path: node.required_text("path", "\"jobs/data/clicks\""),
         format,
+        partitions: read_schema(node, "partitions").unwrap_or_default(),
         follow: node.flag("follow").unwrap_or(false),
         max_line_bytes: positive(node, "max_line_bytes"),
         batch_rows: positive(node, "batch_rows"),

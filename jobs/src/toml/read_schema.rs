@@ -8,9 +8,9 @@ use super::reader::Reader;
 use super::tree::Kind;
 use crate::diagnose::Mistake;
 
-/// The schema of a source, if one is declared; without columns where one of them is wrong.
-pub(super) fn read_schema(node: &Reader<'_>) -> Option<DeclaredSchema> {
-    let table = node.table("schema")?;
+/// The columns that a key of a source declares (`schema`, `partitions`), if any; none of them where one is wrong.
+pub(super) fn read_schema(node: &Reader<'_>, key: &str) -> Option<DeclaredSchema> {
+    let table = node.table(key)?;
     let mut columns = Vec::new();
     let mut wrong = false;
     for name in table.keys() {

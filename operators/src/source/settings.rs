@@ -59,6 +59,13 @@ impl SourceSettings {
         self.columns.names().map(str::to_owned).collect()
     }
 
+    /// The same without some of the columns.
+    pub fn without_columns(&self, left_out: impl Fn(&str) -> bool) -> Self {
+        let mut settings = self.clone();
+        settings.columns.columns.retain(|column| !left_out(&column.name));
+        settings
+    }
+
     /// From a node's configuration.
     ///
     /// # Errors

@@ -4,24 +4,26 @@
 //! name belongs to subtask n modulo the parallelism. A file that has come since is not read, one that has gone is an error.
 
 use super::{
-    lines::{LinePosition, LineSettings, Lines},
-    listing::{FoundFile, Location, Place, cannot_read},
+    empty_columns::{EmptyColumns, ToldFiles},
+    file_reader::{FilePosition, FileReader},
+    lines::LineSettings,
+    listing::{FoundFile, Location, OtherNames, Place, Wanted},
     parquet_split::{ParquetSettings, ParquetSplitReader, StoredParquetSplit},
+    passed_over::Teller,
 };
-use crate::dead_letters::DeadLetter;
-use crate::source::split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader};
+use crate::source::split_reader::{Connector, OpenedSplit, RestoredSplit};
 use futures::{FutureExt, future::BoxFuture};
-use object_store::ObjectStoreExt;
-use std::{collections::BTreeMap, fs::File, os::unix::fs::FileExt, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    os::unix::fs::FileExt,
+    sync::Arc,
+};
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
 };
 
-/// Bytes read at once from a local file; less where a subtask reads many files side by side.
-const LOCAL_CHUNK_BYTES: usize = 512 << 10;
-/// Bytes fetched at once from an object store, where every request takes its time.
-const OBJECT_CHUNK_BYTES: usize = 4 << 20;
 /// The least bytes read at once.
 const LEAST_CHUNK_BYTES: usize = 16 << 10;
 /// Bytes that the files of a subtask hold in memory together, more or less.
@@ -47,17 +49,40 @@ pub(super) struct BoundedFiles {
 
 impl BoundedFiles {
     async fn open_all(&self, restored: Vec<RestoredSplit>) -> Result<Vec<OpenedSplit>> {
-        let ending = matches!(self.records, RecordSettings::Parquet(_)).then_some("parquet");
-        let files = self.location.list(ending).await?;
+        let wanted = match &self.records {
+            RecordSettings::Lines(_) => Wanted::Lines,
+            RecordSettings::Parquet(_) => Wanted::Parquet,
+        };
+        let files = if restored.is_empty() {
+            let files = self.location.list_some(wanted, OtherNames::PassOver).await;
+            files.map_err(|error| error.context(format!("path = \"{}\"", self.path)))?
+        } else {
+            self.list_again(wanted, &restored).await?
+        };
         self.env.crash_point("files.listed")?;
-        if restored.is_empty() && files.is_empty() {
-            let what = ending.map_or("files", |_| "files that end in .parquet");
-            return Err(EngineError::definition(format!("path = \"{}\": there are no {what} to read", self.path)));
-        }
         match &self.records {
             RecordSettings::Lines(settings) => self.open_lines(&files, restored, settings),
             RecordSettings::Parquet(settings) => self.open_parquet(&files, restored, settings).await,
         }
+    }
+
+    /// The files that there are at a restart. One that a checkpoint knows is among them by the name that it has there.
+    async fn list_again(&self, wanted: Wanted, restored: &[RestoredSplit]) -> Result<Vec<FoundFile>> {
+        let mut files = self.location.list(wanted, OtherNames::PassOver).await?;
+        let known = |split: &RestoredSplit| match &self.records {
+            RecordSettings::Lines(_) => split.id.clone(),
+            RecordSettings::Parquet(_) => split.id.rsplit_once('#').map_or("", |(file, _)| file).to_owned(),
+        };
+        let known: BTreeSet<String> = restored.iter().map(known).collect();
+        let found: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        let missing: Vec<&String> = known.iter().filter(|name| !found.contains(name.as_str())).collect();
+        if !missing.is_empty() {
+            let all = self.location.clone().telling(Teller::default()).list(wanted, OtherNames::Keep).await?;
+            let more: Vec<FoundFile> = all.into_iter().filter(|file| missing.contains(&&file.name)).collect();
+            files.extend(more);
+            files.sort_by(|a, b| a.name.cmp(&b.name));
+        }
+        Ok(files)
     }
 
     /// What of all splits is this subtask's.
@@ -72,8 +97,8 @@ impl BoundedFiles {
         restored: Vec<RestoredSplit>,
         settings: &Arc<LineSettings>,
     ) -> Result<Vec<OpenedSplit>> {
-        let splits: Vec<(FoundFile, LinePosition)> = if restored.is_empty() {
-            self.own(files.iter().cloned()).into_iter().map(|file| (file, LinePosition::default())).collect()
+        let splits: Vec<(FoundFile, FilePosition)> = if restored.is_empty() {
+            self.own(files.iter().cloned()).into_iter().map(|file| (file, FilePosition::default())).collect()
         } else {
             let mut positions = BTreeMap::new();
             for split in restored {
@@ -84,12 +109,11 @@ impl BoundedFiles {
             self.own(positions.into_values())
         };
         let share = (CHUNKS_BYTES / splits.len().max(1)).max(LEAST_CHUNK_BYTES);
-        let open = |(file, position): (FoundFile, LinePosition)| OpenedSplit {
-            id: file.name.clone(),
-            name: file.name.clone(),
-            reader: Box::new(FileReader::new(file, settings.clone(), position, share, self.env.clone())),
-            newest_before_ms: None,
-            oldest_ms: None,
+        let told = ToldFiles::default();
+        let open = |(file, position): (FoundFile, FilePosition)| {
+            let (id, name, empty_columns) = (file.name.clone(), file.name.clone(), EmptyColumns::of_file(&told));
+            let reader = FileReader::new(file, settings.clone(), position, share, empty_columns, self.env.clone());
+            OpenedSplit { id, name, reader: Box::new(reader), newest_before_ms: None, oldest_ms: None }
         };
         Ok(splits.into_iter().map(open).collect())
     }
@@ -161,107 +185,6 @@ fn warn_of_new_files(files: &[FoundFile], known: impl Fn(&str) -> bool) {
     }
 }
 
-/// Reads the lines of one file to its end.
-struct FileReader {
-    file: FoundFile,
-    lines: Lines,
-    chunk_bytes: usize,
-    /// The end of the file has been seen.
-    at_end: bool,
-    open: Option<File>,
-    checked: bool,
-    env: Env,
-}
-
-impl FileReader {
-    fn new(file: FoundFile, settings: Arc<LineSettings>, position: LinePosition, share: usize, env: Env) -> Self {
-        let most = match &file.place {
-            Place::Local(_) => LOCAL_CHUNK_BYTES,
-            Place::Object { .. } => OBJECT_CHUNK_BYTES,
-        };
-        let lines = Lines::new(&file.name, settings, position);
-        FileReader { file, lines, chunk_bytes: share.min(most), at_end: false, open: None, checked: false, env }
-    }
-
-    async fn next(&mut self, max_rows: usize) -> Result<SplitEvent> {
-        loop {
-            if let Some(event) = self.lines.take(max_rows, self.at_end)? {
-                return Ok(event);
-            }
-            if self.at_end {
-                self.open = None;
-                return Ok(SplitEvent::Finished);
-            }
-            self.at_end = self.read().await? == 0;
-        }
-    }
-
-    /// Reads on; zero at the end.
-    async fn read(&mut self) -> Result<usize> {
-        let offset = self.lines.read_offset();
-        match &self.file.place {
-            Place::Local(path) => {
-                let file = match self.open.take() {
-                    Some(file) => file,
-                    None => {
-                        self.env.crash_point("files.opening")?;
-                        let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
-                        self.env.crash_point("files.opened")?;
-                        file
-                    }
-                };
-                if !self.checked {
-                    let bytes = file.metadata().map_err(|error| cannot_read(path, &error))?.len();
-                    check_not_shrunk(&self.file.name, bytes, offset)?;
-                    self.checked = true;
-                }
-                let read = self.lines.fill(self.chunk_bytes, |space| read_at(&file, space, offset));
-                let read = read.map_err(|error| cannot_read(path, &error))?;
-                // Of many files not all are kept open: there is a limit to it, and opening again is cheap.
-                if self.chunk_bytes == LOCAL_CHUNK_BYTES {
-                    self.open = Some(file);
-                }
-                if read == 0 {
-                    self.check_shrinking(path, offset)?;
-                }
-                Ok(read)
-            }
-            Place::Object { store, path, bytes } => {
-                check_not_shrunk(&self.file.name, *bytes, offset)?;
-                let end = bytes.min(&(offset + self.chunk_bytes as u64)).to_owned();
-                if end == offset {
-                    return Ok(0);
-                }
-                let fetched = store.get_range(path, offset..end).await.map_err(|error| {
-                    EngineError::io(format!("cannot read {} from byte {offset} on: {error}", self.file.name))
-                })?;
-                let fill = |space: &mut [u8]| {
-                    let length = fetched.len().min(space.len());
-                    space[..length].copy_from_slice(&fetched[..length]);
-                    Ok::<_, EngineError>(length)
-                };
-                self.lines.fill(fetched.len(), fill)
-            }
-        }
-    }
-
-    /// Nothing more to read may also mean that the file was cut off while it was read.
-    fn check_shrinking(&self, path: &Path, offset: u64) -> Result<()> {
-        let bytes = std::fs::metadata(path).map_err(|error| cannot_read(path, &error))?.len();
-        check_not_shrunk(&self.file.name, bytes, offset)
-    }
-}
-
-fn check_not_shrunk(name: &str, bytes: u64, offset: u64) -> Result<()> {
-    if offset <= bytes {
-        return Ok(());
-    }
-    Err(EngineError::io(format!(
-        "{name} has {bytes} bytes, but has been read to byte {offset} already: it has shrunk or been replaced. Bring the file \
-         back as it was, or start the job afresh without the checkpoint"
-    )))
-}
-
 /// Like `read_at`, but goes on after an interruption.
 pub(super) fn read_at(file: &File, space: &mut [u8], offset: u64) -> std::io::Result<usize> {
     loop {
@@ -269,23 +192,5 @@ pub(super) fn read_at(file: &File, space: &mut [u8], offset: u64) -> std::io::Re
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
             other => return other,
         }
-    }
-}
-
-impl SplitReader for FileReader {
-    fn next_chunk(&mut self, max_rows: usize) -> BoxFuture<'_, Result<SplitEvent>> {
-        self.next(max_rows).boxed()
-    }
-
-    fn position(&self) -> serde_json::Value {
-        serde_json::json!(self.lines.position())
-    }
-
-    fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter> {
-        self.lines.locate_rows(rows)
-    }
-
-    fn bytes_behind(&self) -> u64 {
-        self.lines.position().offset
     }
 }

@@ -3,12 +3,15 @@
 use super::{
     archive::{ArchiveFiles, EventTimeRange},
     bounded::{BoundedFiles, RecordSettings},
+    empty_columns::ToldFiles,
     followed::{Copies, FollowSettings, FollowedFiles},
     format::{DEFAULT_MAX_LINE_BYTES, LineFormat},
     lines::LineSettings,
     listing::Location,
     parquet_split::ParquetSettings,
     parquet_times::DeclaredTimes,
+    partitions::{PartitionColumns, PartitionedFiles},
+    passed_over::Teller,
 };
 use crate::source::{
     column_type::DeclaredSchema,
@@ -40,6 +43,9 @@ pub struct FilesConfig {
     /// What stands between the fields of `csv`; a comma unless told otherwise.
     #[serde(default)]
     pub delimiter: Option<char>,
+    /// Columns whose values are in the names of folders, as in `country=US`.
+    #[serde(default)]
+    pub partitions: Option<DeclaredSchema>,
     /// Whether the files are followed as they grow.
     #[serde(default)]
     pub follow: bool,
@@ -95,10 +101,14 @@ impl FilesConfig {
         Ok(SourceReader::new(self.reader_settings(settings), connector, context))
     }
 
-    /// What reads the columns of `settings`.
+    /// What reads the columns of `settings`, those that folders tell among them.
     fn connector(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<Box<dyn Connector>> {
-        let location = Location::parse(&self.path)?;
-        let connector: Box<dyn Connector> = if self.follow {
+        let location = Location::parse(&self.path)?.telling(Teller::of(context));
+        let all_columns = settings.columns.to_arrow();
+        let partitions = self.partitions.as_ref().and_then(|partitions| PartitionColumns::of(&all_columns, partitions));
+        let in_files = settings.without_columns(|name| self.is_partition(name));
+        let settings = &in_files;
+        let mut connector: Box<dyn Connector> = if self.follow {
             Box::new(self.followed(&location, settings, context)?)
         } else if self.by_partition {
             Box::new(self.archive(location, settings, context)?)
@@ -108,7 +118,14 @@ impl FilesConfig {
             let (records, env) = (self.records(settings)?, context.env.clone());
             Box::new(BoundedFiles { location, path, records, subtask, parallelism, env })
         };
+        if let Some(partitions) = partitions {
+            connector = Box::new(PartitionedFiles::new(connector, partitions));
+        }
         Ok(connector)
+    }
+
+    fn is_partition(&self, name: &str) -> bool {
+        self.partitions.as_ref().is_some_and(|partitions| partitions.columns.iter().any(|column| column.name == name))
     }
 
     pub(super) fn reader_settings(&self, settings: &SourceSettings) -> ReaderSettings {
@@ -181,12 +198,15 @@ impl FilesConfig {
     }
 
     fn parquet(&self, settings: &SourceSettings) -> Result<ParquetSettings> {
+        // One that a folder tells is in no file.
+        let event_time = settings.event_time.clone().filter(|name| settings.columns.column(name).is_some());
         Ok(ParquetSettings {
             columns: settings.columns.to_arrow(),
             times: DeclaredTimes::of(self.schema.as_ref())?,
-            event_time: settings.event_time.clone(),
+            event_time,
             uncut: settings.computed_time.is_some(),
             jump: settings.rule().jump,
+            told: ToldFiles::default(),
         })
     }
 

@@ -1,8 +1,14 @@
-//! Patterns for paths: `*` and `?` within a name, `[a-z]` and `[!a-z]` for one character, `**` for any folders.
+//! Patterns for paths: `*` and `?` within a name, `[a-z]` and `[!a-z]` for one character, `**` for any folders. Names that
+//! begin with `.` or `_` are fitted only by what begins with the same character.
 
 /// Whether a path is a pattern.
 pub(super) fn is_pattern(path: &str) -> bool {
     path.contains(['*', '?', '['])
+}
+
+/// Whether a pattern asks for names that begin with `.` or `_`.
+pub(super) fn names_hidden(pattern: &str) -> bool {
+    pattern.split('/').any(|name| name.starts_with(['.', '_']) && !matches!(name, "." | ".."))
 }
 
 /// Whether a path, with `/` between its names, fits a pattern.
@@ -15,10 +21,15 @@ pub(super) fn matches(pattern: &str, path: &str) -> bool {
 fn names_match(pattern: &[&str], path: &[&str]) -> bool {
     match pattern.split_first() {
         None => path.is_empty(),
-        Some((&"**", rest)) => (0..=path.len()).any(|skipped| names_match(rest, &path[skipped..])),
+        Some((&"**", rest)) => {
+            let shown = path.iter().take_while(|name| !name.starts_with(['.', '_'])).count();
+            (0..=shown).any(|skipped| names_match(rest, &path[skipped..]))
+        }
         Some((name, rest)) => path.split_first().is_some_and(|(first, path)| {
             let (pattern, name): (Vec<char>, Vec<char>) = (name.chars().collect(), first.chars().collect());
-            name_matches(&pattern, &name) && names_match(rest, path)
+            let hidden = name.first().filter(|character| matches!(character, '.' | '_'));
+            let asked_for = hidden.is_none() || pattern.first() == hidden;
+            asked_for && name_matches(&pattern, &name) && names_match(rest, path)
         }),
     }
 }
@@ -92,6 +103,8 @@ mod tests {
             ("[a-c]1[!0-9]", "b1x"),
             ("[]]", "]"),
             ("é*", "éa"),
+            ("_a/*.log", "_a/b.log"),
+            ("**/.x", "a/.x"),
         ] {
             assert!(matches(pattern, path), "{pattern} fits {path}");
         }
@@ -104,6 +117,10 @@ mod tests {
             ("a", "a/b"),
             ("a/b", "a"),
             ("?", ""),
+            ("*", ".a"),
+            ("?a", "_a"),
+            ("**/a", "_b/a"),
+            ("[_]a", "_a"),
         ] {
             assert!(!matches(pattern, path), "{pattern} does not fit {path}");
         }

@@ -1,10 +1,15 @@
-//! The bytes of a file between being read and being decoded: cut at line breaks, however they were read.
+//! The bytes of a file between being read and being decoded: cut where records end, however they were read. A record is a
+//! line, but for CSV, whose quoted fields may hold line breaks; it is called a line here all the same.
 //!
 //! Invariant: the position is where the first line begins that has not been taken; all bytes before it have been taken
 //! exactly once. A line longer than allowed is passed over without being held in memory, and counts as one line.
 
-use super::format::{BadLine, rows::too_long};
-use memchr::{memchr, memrchr};
+use super::format::{
+    BadLine,
+    records::{RecordRule, RecordScanner},
+    rows::too_long,
+};
+use memchr::memchr;
 use std::ops::Range;
 
 /// How much of a too long line is kept.
@@ -16,7 +21,7 @@ pub(super) struct LineBuffer {
     bytes: Vec<u8>,
     /// Where the bytes not yet taken begin.
     begin: usize,
-    /// Where the last line break among them ends; equal to `begin` if there is none.
+    /// Where the last whole line among them ends; equal to `begin` if there is none.
     whole: usize,
     /// Where the bytes read end.
     end: usize,
@@ -24,7 +29,9 @@ pub(super) struct LineBuffer {
     offset: u64,
     /// The too long line that is being passed over.
     too_long: Option<TooLong>,
-    max_line_bytes: usize,
+    rule: RecordRule,
+    /// Has seen all bytes up to `end`.
+    scanner: RecordScanner,
 }
 
 #[derive(Debug)]
@@ -32,13 +39,16 @@ struct TooLong {
     offset: u64,
     kept: Vec<u8>,
     bytes: u64,
+    /// The last of them is a carriage return, which belongs to the line break if that follows.
+    returned: bool,
     ended: bool,
 }
 
 impl LineBuffer {
     /// Begins at a place in the file where a line begins.
-    pub(super) fn new(offset: u64, max_line_bytes: usize) -> Self {
-        LineBuffer { bytes: Vec::new(), begin: 0, whole: 0, end: 0, offset, too_long: None, max_line_bytes }
+    pub(super) fn new(offset: u64, rule: RecordRule) -> Self {
+        let scanner = RecordScanner::new(rule);
+        LineBuffer { bytes: Vec::new(), begin: 0, whole: 0, end: 0, offset, too_long: None, rule, scanner }
     }
 
     /// Where the first line begins that has not been taken.
@@ -68,25 +78,31 @@ impl LineBuffer {
         let added = self.end..self.end + added;
         self.end = added.end;
         self.pass_over(added.clone());
-        if let Some(position) = memrchr(b'\n', &self.bytes[self.begin.max(added.start)..self.end]) {
-            self.whole = self.begin.max(added.start) + position + 1;
-        } else if self.too_long.is_none() && self.whole == self.begin && self.end - self.begin > self.max_line_bytes {
+        let unseen = self.begin.max(added.start);
+        if let Some(end) = self.scanner.last_end(&self.bytes[unseen..self.end]) {
+            self.whole = unseen + end;
+        } else if self.too_long.is_none() && self.whole == self.begin && self.end - self.begin > self.rule.most() {
             self.begin_passing_over();
         }
         Ok(added.len())
     }
 
+    /// From here on it is the next line break that ends the line, even within quotes.
     fn begin_passing_over(&mut self) {
         let line = &self.bytes[self.begin..self.end];
         let kept = line[..line.len().min(KEPT_BYTES)].to_vec();
-        self.too_long = Some(TooLong { offset: self.offset, kept, bytes: line.len() as u64, ended: false });
+        let (bytes, returned) = (line.len() as u64, line.ends_with(b"\r"));
+        self.too_long = Some(TooLong { offset: self.offset, kept, bytes, returned, ended: false });
         self.drop_to(self.end);
+        self.scanner = RecordScanner::new(self.rule);
     }
 
     fn pass_over(&mut self, added: Range<usize>) {
         let Some(line) = self.too_long.as_mut().filter(|line| !line.ended) else { return };
         let line_break = memchr(b'\n', &self.bytes[added.clone()]);
-        line.bytes += line_break.unwrap_or(added.len()) as u64;
+        let more = &self.bytes[added.start..line_break.map_or(added.end, |position| added.start + position)];
+        line.bytes += more.len() as u64;
+        line.returned = more.last().map_or(line.returned, |last| *last == b'\r');
         line.ended = line_break.is_some();
         self.drop_to(line_break.map_or(added.end, |position| added.start + position + 1));
     }
@@ -100,8 +116,20 @@ impl LineBuffer {
     /// A too long line, once its end has been seen; at the end of the file that is its end.
     pub(super) fn take_too_long(&mut self, at_end: bool) -> Option<BadLine> {
         let line = self.too_long.take_if(|line| line.ended || at_end)?;
-        let bytes = usize::try_from(line.bytes).unwrap_or(usize::MAX);
-        Some(BadLine::new(line.offset, 0, &line.kept, too_long(bytes, self.max_line_bytes)))
+        let bytes = usize::try_from(line.bytes - u64::from(line.returned)).unwrap_or(usize::MAX);
+        Some(BadLine::new(line.offset, 0, &line.kept, too_long(bytes, self.rule.most())))
+    }
+
+    /// What there is of the first line that has not been taken, or of the too long one.
+    pub(super) fn beginning(&self) -> &[u8] {
+        self.too_long.as_ref().map_or(&self.bytes[self.begin..self.end], |line| &line.kept)
+    }
+
+    /// Drops everything that has been read.
+    pub(super) fn drop_all(&mut self) {
+        self.too_long = None;
+        self.drop_to(self.end);
+        self.scanner = RecordScanner::new(self.rule);
     }
 
     /// The lines that are there: whole ones, at the end of the file the last one without a line break as well. And where
@@ -143,7 +171,7 @@ mod tests {
 
     #[test]
     fn a_last_line_without_a_break_is_held() {
-        let mut buffer = LineBuffer::new(100, 10);
+        let mut buffer = LineBuffer::new(100, RecordRule::lines(10));
         fill(&mut buffer, b"ab\ncd", 8);
         let (range, offset) = buffer.lines(false);
         assert_eq!((buffer.bytes(range), offset), (&b"ab\n"[..], 100));
@@ -153,14 +181,26 @@ mod tests {
         assert_eq!(buffer.bytes(buffer.lines(true).0), b"cd");
     }
 
+    fn lengths(rule: RecordRule, mut bytes: &[u8]) -> Vec<usize> {
+        let mut lengths = Vec::new();
+        while !bytes.is_empty() {
+            let length = rule.end(bytes).unwrap_or(bytes.len());
+            lengths.push(length);
+            bytes = bytes.get(length + 1..).unwrap_or_default();
+        }
+        lengths
+    }
+
     proptest! {
         #[test]
         fn every_line_is_taken_once_however_it_is_read(
-            text in proptest::collection::vec(prop_oneof![3 => Just(b'a'), 1 => Just(b'\n')], 0..80),
+            text in proptest::collection::vec(prop_oneof![6 => Just(b'a'), 2 => Just(b'\n'), 1 => Just(b'"'), 1 => Just(b',')], 0..80),
+            csv: bool,
             reads in proptest::collection::vec(1usize..12, 1..8),
             takes in proptest::collection::vec(any::<bool>(), 1..8),
         ) {
-            let mut buffer = LineBuffer::new(0, 5);
+            let rule = if csv { RecordRule::csv(b',', 5) } else { RecordRule::lines(5) };
+            let mut buffer = LineBuffer::new(0, rule);
             let mut lines: Vec<(u64, usize)> = Vec::new();
             let mut reads = reads.iter().cycle();
             let mut takes = takes.iter().cycle();
@@ -179,10 +219,11 @@ mod tests {
                 }
                 if !buffer.is_passing_over() {
                     let (range, mut offset) = buffer.lines(at_end);
-                    for line in buffer.bytes(range.clone()).split_inclusive(|byte| *byte == b'\n') {
-                        lines.push((offset, line.strip_suffix(b"\n").unwrap_or(line).len()));
-                        offset += line.len() as u64;
+                    for length in lengths(rule, buffer.bytes(range.clone())) {
+                        lines.push((offset, length));
+                        offset += length as u64 + 1;
                     }
+                    offset = offset.min(text.len() as u64);
                     buffer.advance(range.len());
                     prop_assert_eq!(buffer.position(), offset);
                 }
@@ -191,10 +232,10 @@ mod tests {
                 }
             }
             let mut offset = 0;
-            let expected: Vec<(u64, usize)> = text.split_inclusive(|byte| *byte == b'\n').map(|line| {
+            let expected: Vec<(u64, usize)> = lengths(rule, &text).into_iter().map(|length| {
                 let begin = offset;
-                offset += line.len() as u64;
-                (begin, line.strip_suffix(b"\n").unwrap_or(line).len())
+                offset += length as u64 + 1;
+                (begin, length)
             }).collect();
             prop_assert_eq!(lines, expected);
             prop_assert_eq!(buffer.position(), text.len() as u64);

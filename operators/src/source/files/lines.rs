@@ -1,10 +1,12 @@
 //! The lines of one file as records: bytes go in as they are read, rows and dead letters come out.
 //!
 //! Invariant: the position is the beginning of the first line that has not come out. With it and the header, which is a
-//! part of it, a restart goes on exactly there.
+//! part of it, a restart goes on exactly there. A file that is no text of the format as a whole is one dead letter that says
+//! what it is; nothing more of it comes out.
 
 use super::{
-    format::{BadLine, FormatError, LineDecoder, LineFormat, rows::locate_rows},
+    beginning::{Beginning, beginning_of, may_be_more},
+    format::{BadLine, FormatError, LineDecoder, LineFormat, records::RecordRule, rows::locate_rows},
     line_buffer::LineBuffer,
 };
 use crate::{dead_letters::DeadLetter, source::split_reader::SplitEvent};
@@ -32,6 +34,9 @@ pub(super) struct LinePosition {
     /// The file's first line, if the format has a header and it has been read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) header: Option<String>,
+    /// Whether the rest of the file is not read: a dead letter has said why.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) given_up: bool,
 }
 
 /// The lines of one file from a position on.
@@ -41,7 +46,26 @@ pub(super) struct Lines {
     header: Option<String>,
     decoder: Option<Box<dyn LineDecoder>>,
     buffer: LineBuffer,
+    /// The file's first bytes have been looked at, or lie before the position.
+    begun: bool,
+    given_up: bool,
     last: Option<LastChunk>,
+}
+
+/// Whether there is a decoder.
+enum Opened {
+    Yes,
+    /// Not before more has been read.
+    NotYet,
+    /// The file is none of the format; in words.
+    Never(String),
+}
+
+impl LineSettings {
+    /// Where a record ends.
+    fn records(&self) -> RecordRule {
+        self.format.records(self.max_line_bytes)
+    }
 }
 
 /// What came out last, to find its rows again.
@@ -53,12 +77,19 @@ struct LastChunk {
 
 impl Lines {
     pub(super) fn new(file: &str, settings: Arc<LineSettings>, position: LinePosition) -> Self {
-        let buffer = LineBuffer::new(position.offset, settings.max_line_bytes);
-        Lines { settings, file: file.to_owned(), header: position.header, decoder: None, buffer, last: None }
+        let buffer = LineBuffer::new(position.offset, settings.records());
+        let LinePosition { offset, header, given_up } = position;
+        let (file, begun) = (file.to_owned(), offset > 0);
+        Lines { settings, file, header, decoder: None, buffer, begun, given_up, last: None }
     }
 
     pub(super) fn position(&self) -> LinePosition {
-        LinePosition { offset: self.buffer.position(), header: self.header.clone() }
+        LinePosition { offset: self.buffer.position(), header: self.header.clone(), given_up: self.given_up }
+    }
+
+    /// Whether nothing more of the file comes out.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up
     }
 
     /// Where to read on in the file.
@@ -68,7 +99,7 @@ impl Lines {
 
     /// Forgets what was read and not taken, and goes on at `offset`.
     pub(super) fn seek(&mut self, offset: u64) {
-        self.buffer = LineBuffer::new(offset, self.settings.max_line_bytes);
+        self.buffer = LineBuffer::new(offset, self.settings.records());
         self.last = None;
     }
 
@@ -84,8 +115,17 @@ impl Lines {
 
     /// The next records, if a whole line has been read. At the end of the file a last line without a line break is one.
     pub(super) fn take(&mut self, max_lines: usize, at_end: bool) -> Result<Option<SplitEvent>> {
-        if !self.open_decoder(at_end)? {
+        if self.given_up {
+            self.buffer.drop_all();
             return Ok(None);
+        }
+        if let Some(problem) = self.look_at_beginning(at_end) {
+            return self.give_up(problem).map(Some);
+        }
+        match self.open_decoder(at_end)? {
+            Opened::Yes => {}
+            Opened::NotYet => return Ok(None),
+            Opened::Never(problem) => return self.give_up(problem).map(Some),
         }
         let Some(decoder) = &mut self.decoder else { return Ok(None) };
         if let Some(bad_line) = self.buffer.take_too_long(at_end) {
@@ -104,49 +144,92 @@ impl Lines {
         Ok(Some(SplitEvent::Records { columns: decoded.records, dead_letters }))
     }
 
-    /// Whether there is a decoder; if the format has a header, it takes that to make one.
-    fn open_decoder(&mut self, at_end: bool) -> Result<bool> {
+    /// Passes over a byte order mark. What is wrong with the file as a whole, if its first bytes say so.
+    fn look_at_beginning(&mut self, at_end: bool) -> Option<String> {
+        let first = self.buffer.beginning();
+        if self.begun || first.is_empty() || (!at_end && may_be_more(first)) {
+            return None;
+        }
+        self.begun = true;
+        match beginning_of(first) {
+            Beginning::Text => None,
+            Beginning::Marked(length) if !self.buffer.is_passing_over() => {
+                self.buffer.advance(length);
+                None
+            }
+            Beginning::Marked(_) => None,
+            Beginning::NoText(problem) => Some(problem),
+        }
+    }
+
+    /// Sees to it that there is a decoder; if the format has a header, it takes that to make one.
+    fn open_decoder(&mut self, at_end: bool) -> Result<Opened> {
         if self.decoder.is_some() {
-            return Ok(true);
+            return Ok(Opened::Yes);
+        }
+        if !self.begun {
+            return Ok(Opened::NotYet);
         }
         if self.settings.format.has_header() && self.header.is_none() {
             if self.buffer.is_passing_over() {
                 let most = self.settings.max_line_bytes;
-                return Err(EngineError::definition(format!(
-                    "{}: its first line, which should name the columns, has more than {most} bytes (max_line_bytes)",
-                    self.file
-                )));
+                let problem = format!("its first line, which should name the columns, has more than {most} bytes");
+                return Ok(Opened::Never(format!("{problem} (max_line_bytes)")));
             }
             let (range, _) = self.buffer.lines(at_end);
             let bytes = self.buffer.bytes(range);
             if bytes.is_empty() {
-                return Ok(false);
+                return Ok(Opened::NotYet);
             }
-            let length = memchr::memchr(b'\n', bytes).map_or(bytes.len(), |position| position + 1);
-            let header = std::str::from_utf8(&bytes[..length])
-                .map_err(|error| EngineError::definition(format!("{}: its header is not UTF-8: {error}", self.file)))?;
+            let length = self.settings.records().end(bytes).map_or(bytes.len(), |end| end + 1);
+            let Ok(header) = std::str::from_utf8(&bytes[..length]) else {
+                return Ok(Opened::Never("its header is not UTF-8".to_owned()));
+            };
             self.header = Some(header.to_owned());
             self.buffer.advance(length);
         }
         let LineSettings { format, columns, max_line_bytes } = &*self.settings;
         let header = self.header.as_deref().unwrap_or_default();
-        let decoder = format.decoder(&self.file, header.as_bytes(), columns, *max_line_bytes).map_err(format_error)?;
-        self.decoder = Some(decoder);
-        Ok(true)
+        match format.decoder(&self.file, header.as_bytes(), columns, *max_line_bytes) {
+            Ok(decoder) => self.decoder = Some(decoder),
+            Err(error @ (FormatError::MissingColumn { .. } | FormatError::Header { .. })) => {
+                return Ok(Opened::Never(error.to_string()));
+            }
+            Err(error) => return Err(format_error(error)),
+        }
+        Ok(Opened::Yes)
+    }
+
+    /// Takes all that is left of the file for one dead letter, and reads no further.
+    pub(super) fn give_up(&mut self, problem: String) -> Result<SplitEvent> {
+        let first = self.buffer.beginning();
+        let raw = match self.header.as_deref() {
+            Some(header) if self.decoder.is_none() => header.as_bytes(),
+            _ => first,
+        };
+        let at = if self.decoder.is_none() { 0 } else { self.buffer.position() };
+        let bad_line = BadLine::new(at, 0, raw, problem);
+        tracing::warn!(file = %self.file, "the file, or the rest of it, is not read: {}", bad_line.reason);
+        self.buffer.drop_all();
+        (self.given_up, self.last) = (true, None);
+        self.without_rows(vec![dead_letter(bad_line)])
     }
 
     /// A chunk without rows that says something about the file.
     pub(super) fn remark(&self, reason: String) -> Result<SplitEvent> {
-        let columns = self.settings.format.columns().project(&self.settings.columns).map_err(EngineError::internal)?;
-        let columns = RecordBatch::new_empty(columns.arrow_schema());
         let offset = i64::try_from(self.buffer.position()).unwrap_or(i64::MAX);
-        let dead_letters = vec![DeadLetter { offset, reason, raw: String::new() }];
-        Ok(SplitEvent::Records { columns, dead_letters })
+        self.without_rows(vec![DeadLetter { offset, reason, raw: String::new() }])
+    }
+
+    fn without_rows(&self, dead_letters: Vec<DeadLetter>) -> Result<SplitEvent> {
+        let columns = self.settings.format.columns().project(&self.settings.columns).map_err(EngineError::internal)?;
+        Ok(SplitEvent::Records { columns: RecordBatch::new_empty(columns.arrow_schema()), dead_letters })
     }
 
     pub(super) fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter> {
         let Some(last) = &self.last else { return Vec::new() };
-        let located = locate_rows(self.buffer.bytes(last.range.clone()), last.offset, &last.bad_lines, rows);
+        let bytes = self.buffer.bytes(last.range.clone());
+        let located = locate_rows(bytes, last.offset, self.settings.records(), &last.bad_lines, rows);
         located.into_iter().map(dead_letter).collect()
     }
 }

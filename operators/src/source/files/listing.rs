@@ -1,26 +1,61 @@
 //! Which files a path stands for: a file, a folder with all that is below it, or a pattern; on a local disk or in object
 //! storage.
 //!
-//! Invariant: the list is sorted by name, so that every subtask and every attempt sees the same order. Files and folders
-//! whose names begin with `.` or `_` are not listed below a folder: they are what others are still working on.
+//! Invariant: the list is sorted by name, so that every subtask and every attempt sees the same order. What lies there and is
+//! not listed is passed over by name: what begins with `.` or `_`, since others are still working on it, what is packed in a
+//! way that is not read, what is no file, and what cannot be opened. (Staging folders of our own sinks are nobody's input, and
+//! not worth a word.)
 
-use super::glob;
+mod local;
+mod objects;
+#[cfg(test)]
+mod tests;
+
+pub(super) use local::LocalPath;
+
+use super::{
+    compression::{Compression, ending, ending_inside, ending_not_read},
+    passed_over::{PassedOver, Teller},
+};
 use crate::memory_stores::memory_store;
-use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt};
+use object_store::{ObjectStore, aws::AmazonS3Builder, list::PaginatedListStore};
 use std::{
-    fs::{self, Metadata},
+    fs,
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
 use weir_engine::error::{EngineError, Result};
 
-/// Folders nested deeper than this are taken for a loop of links.
-const DEEPEST_FOLDER: usize = 32;
+/// The folder in which sinks of files stage.
+const STAGING: &str = "_staging";
 
-/// Endings of compressed files, which are not read.
-const COMPRESSED: [&str; 5] = ["gz", "zst", "bz2", "xz", "zip"];
+const HIDDEN: &str = "since the name begins with . or _";
+const NOT_UNPACKED: &str = "since files packed like this are not read (gzip, zstd and bzip2 are)";
+const NOT_PARQUET: &str = "since the name does not end in .parquet";
+const PACKED_PARQUET: &str = "since Parquet is compressed inside, and is not read from a compressed file";
+const EMPTY_PARQUET: &str = "since an empty file is no Parquet";
+const COMPRESSED_LOG: &str =
+    "since compressed files are not read with follow = true: a rotated log would be counted twice";
+
+/// Which files of a folder are wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// Files of lines, compressed or not.
+    Lines,
+    /// Files of lines that grow.
+    GrowingLines,
+    Parquet,
+}
+
+/// What to do about a file that is there under several names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OtherNames {
+    /// List it by one of them, if it can be opened. So a file is read once.
+    PassOver,
+    /// List them all: names that a checkpoint may know.
+    Keep,
+}
 
 /// Where a source's files are, as configured.
 #[derive(Clone, Debug)]
@@ -30,32 +65,23 @@ pub(super) enum Location {
     /// In an object store.
     Store {
         store: Arc<dyn ObjectStore>,
+        /// The same store where it can be asked for a page of its list at a time.
+        pages: Option<Pages>,
         /// What stands before an object's path in its name.
         root: String,
         /// An object, what the paths of objects begin with, or a pattern.
         path: String,
+        teller: Teller,
     },
 }
 
-/// A path on a local disk, without the pattern that may follow it.
-#[derive(Clone, Debug)]
-pub(super) struct LocalPath {
-    base: PathBuf,
-    pattern: Option<String>,
-}
+/// A store that gives its list page by page.
+#[derive(Clone)]
+pub(super) struct Pages(Arc<dyn PaginatedListStore>);
 
-/// What a local path stands for now.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    /// By name.
-    pub(super) files: Vec<(PathBuf, Metadata)>,
-    /// What could not be listed, and why.
-    pub(super) unreadable: Vec<(PathBuf, EngineError)>,
-}
-
-impl Found {
-    fn cannot_read(&mut self, path: &Path, error: &std::io::Error) {
-        self.unreadable.push((path.to_owned(), cannot_read(path, error)));
+impl std::fmt::Debug for Pages {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Pages")
     }
 }
 
@@ -104,12 +130,18 @@ impl Location {
                 // A pattern is no part of a URL, so only the bucket is.
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
                 let root = format!("{scheme}://{bucket}/");
-                let url = url::Url::parse(&root).map_err(|error| cannot_open(path, &error))?;
-                let settings = std::env::vars().filter(|(name, _)| name.starts_with("AWS_"));
-                let settings = settings.map(|(name, value)| (name.to_lowercase(), value));
-                let (store, _) =
-                    object_store::parse_url_opts(&url, settings).map_err(|error| cannot_open(path, &error))?;
-                Ok(Location::over(Arc::from(store), &root, key))
+                let mut builder = AmazonS3Builder::new().with_url(&root);
+                for (name, value) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
+                    if let Ok(setting) = name.to_ascii_lowercase().parse() {
+                        builder = builder.with_config(setting, value);
+                    }
+                }
+                let store = Arc::new(builder.build().map_err(|error| cannot_open(path, &error))?);
+                let mut location = Location::over(store.clone(), &root, key);
+                if let Location::Store { pages, .. } = &mut location {
+                    *pages = Some(Pages(store));
+                }
+                Ok(location)
             }
             other => Err(EngineError::definition(format!(
                 "path = \"{path}\": there is no '{other}://'; write a path, file://, s3:// or memory://"
@@ -119,172 +151,101 @@ impl Location {
 
     /// Over a store that is there already.
     pub(super) fn over(store: Arc<dyn ObjectStore>, root: &str, path: &str) -> Self {
-        Location::Store { store, root: root.to_owned(), path: path.trim_matches('/').to_owned() }
+        let (root, path) = (root.to_owned(), path.trim_matches('/').to_owned());
+        Location::Store { store, pages: None, root, path, teller: Teller::default() }
     }
 
-    /// The files that there are now, by name. Below folders only those that end in `.ending`, if one is given.
-    pub(super) async fn list(&self, ending: Option<&str>) -> Result<Vec<FoundFile>> {
-        let mut files = match self {
-            Location::Local(path) => {
-                let found = path.list(ending)?.into_iter().map(|(path, _)| path);
-                found.map(|path| FoundFile { name: path.display().to_string(), place: Place::Local(path) }).collect()
-            }
-            Location::Store { store, root, path } => list_objects(store, root, path, ending).await?,
-        };
-        files.sort_by(|a, b| a.name.cmp(&b.name));
+    /// The same, which tells of what it passes over.
+    pub(super) fn telling(mut self, to: Teller) -> Self {
+        match &mut self {
+            Location::Local(path) => path.teller = to,
+            Location::Store { teller, .. } => *teller = to,
+        }
+        self
+    }
+
+    /// The files that there are now, by name.
+    ///
+    /// # Errors
+    /// When the folder or the store cannot be listed, or the path is that of a file that is not read.
+    pub(super) async fn list(&self, wanted: Wanted, other_names: OtherNames) -> Result<Vec<FoundFile>> {
+        Ok(self.list_all(wanted, other_names).await?.0)
+    }
+
+    /// The same, which must not be empty.
+    pub(super) async fn list_some(&self, wanted: Wanted, other_names: OtherNames) -> Result<Vec<FoundFile>> {
+        let (files, passed_over) = self.list_all(wanted, other_names).await?;
+        if files.is_empty() {
+            let what = if wanted == Wanted::Parquet { "files that end in .parquet" } else { "files" };
+            let passed_over = passed_over.in_brackets();
+            return Err(EngineError::definition(format!("there are no {what} to read{passed_over}")));
+        }
         Ok(files)
     }
+
+    async fn list_all(&self, wanted: Wanted, other_names: OtherNames) -> Result<(Vec<FoundFile>, PassedOver)> {
+        let mut passed_over = PassedOver::default();
+        let (mut files, teller) = match self {
+            Location::Local(path) => {
+                let found = path.find(wanted, other_names, &mut passed_over)?.into_iter().map(|(path, _)| path);
+                let file = |path: PathBuf| FoundFile { name: path.display().to_string(), place: Place::Local(path) };
+                (found.map(file).collect(), &path.teller)
+            }
+            Location::Store { store, pages, root, path, teller } => {
+                let listing =
+                    objects::Listing { store, pages: pages.as_ref().map(|pages| pages.0.as_ref()), root, path };
+                (listing.find(wanted, &mut passed_over).await?, teller)
+            }
+        };
+        files.sort_by(|a: &FoundFile, b: &FoundFile| a.name.cmp(&b.name));
+        teller.tell(&passed_over);
+        Ok((files, passed_over))
+    }
+}
+
+/// Why a file of this name is not wanted; of one that a pattern names, endings say nothing.
+fn not_wanted(name: &str, bytes: u64, wanted: Wanted, by_pattern: bool) -> Option<&'static str> {
+    match wanted {
+        Wanted::Parquet if Compression::of_name(name).is_some() => {
+            Some(if ending_inside(name).is_some_and(|ending| ending == "parquet") {
+                PACKED_PARQUET
+            } else {
+                NOT_PARQUET
+            })
+        }
+        Wanted::Parquet if !by_pattern && ending(name).is_none_or(|ending| ending != "parquet") => Some(NOT_PARQUET),
+        Wanted::Parquet if bytes == 0 => Some(EMPTY_PARQUET),
+        Wanted::Parquet => None,
+        Wanted::GrowingLines if Compression::of_name(name).is_some() => Some(COMPRESSED_LOG),
+        Wanted::Lines | Wanted::GrowingLines => ending_not_read(name).map(|_| NOT_UNPACKED),
+    }
+}
+
+/// A single file that is named by the path must be one that is read.
+fn refuse_unread(name: &str, wanted: Wanted) -> Result<()> {
+    if wanted == Wanted::Parquet {
+        return Ok(());
+    }
+    if let Some(ending) = ending_not_read(name) {
+        return Err(EngineError::definition(format!(
+            "{name} is packed ({ending}), which is not read: unpack it first"
+        )));
+    }
+    match Compression::of_name(name) {
+        Some(compression) if wanted == Wanted::GrowingLines => Err(EngineError::definition(format!(
+            "{name} is compressed ({}), and does not grow: it is read without follow = true",
+            compression.name()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn is_hidden(name: &str) -> bool {
+    name.starts_with(['.', '_'])
 }
 
 fn cannot_open(path: &str, error: &dyn std::fmt::Display) -> EngineError {
     EngineError::definition(format!("path = \"{path}\": cannot open this storage: {error}"))
-}
-
-impl LocalPath {
-    pub(super) fn parse(path: &str) -> Self {
-        if !glob::is_pattern(path) || Path::new(path).exists() {
-            return LocalPath { base: PathBuf::from(path), pattern: None };
-        }
-        let names: Vec<&str> = path.split('/').collect();
-        let plain = names.iter().take_while(|name| !glob::is_pattern(name)).count();
-        let base = match names[..plain].join("/") {
-            base if base.is_empty() && path.starts_with('/') => "/".to_owned(),
-            base if base.is_empty() => ".".to_owned(),
-            base => base,
-        };
-        LocalPath { base: PathBuf::from(base), pattern: Some(names[plain..].join("/")) }
-    }
-
-    /// The files that there are now. One that vanishes while the list is made is left out.
-    pub(super) fn list(&self, ending: Option<&str>) -> Result<Vec<(PathBuf, Metadata)>> {
-        let found = self.list_readable(ending)?;
-        match found.unreadable.into_iter().next() {
-            Some((_, error)) => Err(error),
-            None => Ok(found.files),
-        }
-    }
-
-    /// The file or folder that has everything in it.
-    pub(super) fn base(&self) -> &Path {
-        &self.base
-    }
-
-    /// The files that can be listed now, and what cannot.
-    ///
-    /// # Errors
-    /// When the path names something that is never read.
-    pub(super) fn list_readable(&self, ending: Option<&str>) -> Result<Found> {
-        let mut found = Found::default();
-        let metadata = match fs::metadata(&self.base) {
-            Ok(metadata) => metadata,
-            Err(error) => {
-                found.cannot_read(&self.base, &error);
-                return Ok(found);
-            }
-        };
-        if !metadata.is_dir() {
-            if let Some(compressed) = compressed_ending(&self.base.to_string_lossy()) {
-                return Err(EngineError::definition(format!(
-                    "{} is compressed ({compressed}), which is not read: unpack it first",
-                    self.base.display()
-                )));
-            }
-            found.files.push((self.base.clone(), metadata));
-            return Ok(found);
-        }
-        self.list_folder(&self.base, "", ending, 0, &mut found);
-        found.files.sort_by(|a, b| a.0.cmp(&b.0));
-        Ok(found)
-    }
-
-    fn list_folder(&self, folder: &Path, relative: &str, ending: Option<&str>, depth: usize, found: &mut Found) {
-        if depth > DEEPEST_FOLDER {
-            let problem = format!("it is nested more than {DEEPEST_FOLDER} folders deep; is there a loop of links?");
-            return found.cannot_read(folder, &std::io::Error::other(problem));
-        }
-        let entries = match fs::read_dir(folder) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound && depth > 0 => return,
-            Err(error) => return found.cannot_read(folder, &error),
-        };
-        for entry in entries {
-            let entry = match entry {
-                Ok(entry) => entry,
-                // The rest of the folder cannot be listed.
-                Err(error) => return found.cannot_read(folder, &error),
-            };
-            let name = entry.file_name().to_string_lossy().into_owned();
-            if name.starts_with(['.', '_']) {
-                continue;
-            }
-            let path = entry.path();
-            let metadata = match fs::metadata(&path) {
-                Ok(metadata) => metadata,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => {
-                    found.cannot_read(&path, &error);
-                    continue;
-                }
-            };
-            let relative = if relative.is_empty() { name } else { format!("{relative}/{name}") };
-            if metadata.is_dir() {
-                self.list_folder(&path, &relative, ending, depth + 1, found);
-            } else if metadata.is_file() && self.wants(&relative, ending) {
-                found.files.push((path, metadata));
-            }
-        }
-    }
-
-    fn wants(&self, relative: &str, ending: Option<&str>) -> bool {
-        match &self.pattern {
-            Some(pattern) => glob::matches(pattern, relative) && compressed_ending(relative).is_none(),
-            None => has_wanted_ending(relative, ending),
-        }
-    }
-}
-
-fn has_wanted_ending(name: &str, ending: Option<&str>) -> bool {
-    match ending {
-        Some(ending) => Path::new(name).extension().is_some_and(|found| found == ending),
-        None => compressed_ending(name).is_none(),
-    }
-}
-
-fn compressed_ending(name: &str) -> Option<&'static str> {
-    let found = Path::new(name).extension()?;
-    COMPRESSED.into_iter().find(|ending| found == *ending)
-}
-
-async fn list_objects(
-    store: &Arc<dyn ObjectStore>,
-    root: &str,
-    path: &str,
-    ending: Option<&str>,
-) -> Result<Vec<FoundFile>> {
-    let found = |path: object_store::path::Path, bytes| FoundFile {
-        name: format!("{root}{path}"),
-        place: Place::Object { store: store.clone(), path, bytes },
-    };
-    let problem = |error: object_store::Error| EngineError::io(format!("cannot list {root}{path}: {error}"));
-    let plain: Vec<&str> = path.split('/').take_while(|name| !glob::is_pattern(name)).collect();
-    let prefix = object_store::path::Path::from(plain.join("/"));
-    let is_pattern = glob::is_pattern(path);
-    if !is_pattern && !path.is_empty() {
-        match store.head(&prefix).await {
-            Ok(object) => return Ok(vec![found(object.location, object.size)]),
-            Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => return Err(problem(error)),
-        }
-    }
-    let objects: Vec<_> = store.list(Some(&prefix)).try_collect().await.map_err(problem)?;
-    let wanted = objects.into_iter().filter(|object| {
-        let name = object.location.as_ref();
-        let below = name.strip_prefix(prefix.as_ref()).unwrap_or(name);
-        let hidden = below.split('/').any(|name| name.starts_with(['.', '_']));
-        let fits = if is_pattern { glob::matches(path, name) } else { has_wanted_ending(name, ending) };
-        !hidden && fits
-    });
-    Ok(wanted.map(|object| found(object.location, object.size)).collect())
 }
 
 /// What went wrong with a path, and what can be done.

@@ -1,12 +1,18 @@
 //! The files source: files of lines or Parquet, on a local disk or in object storage, read once or followed as they grow.
 //!
-//! Reading order: `config` (what can be said about a source), `listing` (which files there are), `bounded` and `followed`
-//! (what the splits are and how they are read), `lines` and `line_buffer` (from bytes to records), `format` (what a line
-//! means), `parquet_split` and `parquet_times`, `archive` (Parquet in a folder an hour, read in the order of event time).
+//! Reading order: `config` (what can be said about a source), `listing` and `passed_over` (which files there are, and which
+//! are not read), `bounded` and `followed` (what the splits are), `file_reader`, `beginning` and `compression` (a file's bytes
+//! as text), `lines` and `line_buffer` (from bytes to records), `format` (what a line means), `parquet_split` and
+//! `parquet_times`, `archive` (Parquet in a folder an hour, read in the order of event time), `partitions` (columns from the
+//! names of folders).
 
 mod archive;
+mod beginning;
 mod bounded;
+mod compression;
 mod config;
+mod empty_columns;
+mod file_reader;
 mod followed;
 pub mod format;
 mod glob;
@@ -15,11 +21,14 @@ mod lines;
 mod listing;
 mod parquet_split;
 mod parquet_times;
+mod partitions;
+mod passed_over;
 mod schema;
 #[cfg(test)]
 mod tests;
 
 pub use archive::{ArchivePart, EventTimeRange, archive_parts};
+pub use compression::is_compressed;
 pub use config::{FilesConfig, source};
 pub use followed::Copies;
 pub use schema::parquet_schema;

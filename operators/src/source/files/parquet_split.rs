@@ -1,16 +1,18 @@
 //! Row groups of a Parquet file as a split of the files source.
 //!
 //! Invariant: a split's position is the number of its rows that came out; where it begins in the file is a part of its
-//! identity.
+//! identity. What is wrong with a file ends no job: one that is no Parquet, or cannot be read as is declared, is a split of one
+//! dead letter; a row group that is damaged is a dead letter behind the last row of it that can be read.
 
 use super::{
+    empty_columns::ToldFiles,
     listing::{FoundFile, Place},
     parquet_times::DeclaredTimes,
 };
 use crate::dead_letters::{DeadLetter, row_as_json};
 use crate::source::{
     JumpRule,
-    parquet::{ParquetFile, ParquetLocation, ParquetRows, ParquetSplit},
+    parquet::{ParquetFile, ParquetLocation, ParquetRows, ParquetSplit, is_damage},
     split_reader::{SplitEvent, SplitReader},
 };
 use arrow::{
@@ -36,6 +38,8 @@ pub(super) struct ParquetSettings {
     pub(super) jump: Option<JumpRule>,
     /// A file is one split: lateness is judged by what no statistics tell.
     pub(super) uncut: bool,
+    /// Of how many files it was said which columns they lack.
+    pub(super) told: ToldFiles,
 }
 
 /// A split and how far it has been read.
@@ -47,6 +51,9 @@ pub(super) struct StoredParquetSplit {
     pub(super) split: ParquetSplit,
     /// Rows of the split that came out.
     pub(super) row: u64,
+    /// Why nothing of the file is read, until that has come out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) unreadable: Option<String>,
 }
 
 impl StoredParquetSplit {
@@ -61,20 +68,65 @@ impl StoredParquetSplit {
 
 impl ParquetSettings {
     /// Cuts a file into splits.
+    ///
+    /// # Errors
+    /// When the storage does not give the file.
     pub(super) async fn plan(&self, file: &FoundFile) -> Result<Vec<(FoundFile, StoredParquetSplit)>> {
-        let opened = open(file).await?;
+        let opened = match open(file).await {
+            Ok(opened) => opened,
+            Err(error) if is_damage(&error) => return Ok(vec![unreadable(file, error.message)]),
+            Err(error) => return Err(error),
+        };
+        if let Err(problem) = self.check(&opened) {
+            return Ok(vec![unreadable(file, format!("{}: {problem}", file.name))]);
+        }
         let splits = match self.uncut {
             true => vec![opened.whole()],
             false => opened.splits(self.event_time.as_deref(), self.jump),
         };
         let mut first_row = 0;
         let place = |split: ParquetSplit| {
-            let stored = StoredParquetSplit { file: file.name.clone(), first_row, split, row: 0 };
+            let stored = StoredParquetSplit { file: file.name.clone(), first_row, split, row: 0, unreadable: None };
             first_row += stored.split.rows;
             (file.clone(), stored)
         };
         Ok(splits.into_iter().map(place).collect())
     }
+
+    /// What to ask a file for.
+    fn wanted(&self, file: &ParquetFile) -> Schema {
+        self.times.request(&self.columns, file.schema())
+    }
+
+    /// Whether the rows of a file can be read as is declared.
+    fn check(&self, file: &ParquetFile) -> std::result::Result<(), String> {
+        let missing = file.missing_columns(&self.wanted(file))?;
+        match self.event_time.as_ref().filter(|event_time| missing.contains(event_time)) {
+            Some(event_time) if file.rows() > 0 => {
+                let found: Vec<&str> = file.schema().fields().iter().map(|field| field.name().as_str()).collect();
+                let found = found.join(", ");
+                Err(format!("there is no column '{event_time}', the event time; the columns found are: {found}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Says which columns a file lacks.
+    fn tell_missing(&self, file: &ParquetFile) {
+        let missing = file.missing_columns(&self.wanted(file)).unwrap_or_default();
+        if !missing.is_empty() && self.told.once_more() {
+            let (file, columns) = (file.name(), missing.join(", "));
+            tracing::warn!(file, columns, "columns that a file lacks, so that they are null: are their names right?");
+        }
+    }
+}
+
+/// A file of which nothing is read, as a split.
+fn unreadable(file: &FoundFile, problem: String) -> (FoundFile, StoredParquetSplit) {
+    tracing::warn!("a file is not read: {problem}");
+    let split = ParquetSplit { row_groups: 0..0, rows: 0, file_bytes: 0, newest_before_ms: None };
+    let name = file.name.clone();
+    (file.clone(), StoredParquetSplit { file: name, first_row: 0, split, row: 0, unreadable: Some(problem) })
 }
 
 pub(super) async fn open(file: &FoundFile) -> Result<Arc<ParquetFile>> {
@@ -93,6 +145,8 @@ pub(super) struct ParquetSplitReader {
     rows: Option<ParquetRows>,
     /// The rows that came out last.
     last: Option<LastRows>,
+    /// Rows to be read one by one, to find the one that damage begins with.
+    careful: usize,
     env: Env,
 }
 
@@ -105,29 +159,56 @@ struct LastRows {
 
 impl ParquetSplitReader {
     pub(super) fn new(file: FoundFile, settings: Arc<ParquetSettings>, stored: StoredParquetSplit, env: Env) -> Self {
-        ParquetSplitReader { file, settings, stored, rows: None, last: None, env }
+        ParquetSplitReader { file, settings, stored, rows: None, last: None, careful: 0, env }
     }
 
     async fn next(&mut self, max_rows: usize) -> Result<SplitEvent> {
-        let rows = match &mut self.rows {
-            Some(rows) => rows,
-            None => {
-                self.env.crash_point("files.opening")?;
-                let file = open(&self.file).await?;
-                self.env.crash_point("files.opened")?;
-                let StoredParquetSplit { split, row, .. } = &self.stored;
-                let wanted = self.settings.times.request(&self.settings.columns, file.schema());
-                self.rows.insert(file.rows_of(split.clone(), &wanted, *row)?)
+        self.last = None;
+        if let Some(reason) = self.stored.unreadable.take() {
+            return Ok(self.without_rows(DeadLetter { offset: 0, reason, raw: String::new() }));
+        }
+        loop {
+            if self.stored.row == self.stored.split.rows {
+                self.rows = None;
+                return Ok(SplitEvent::Finished);
             }
-        };
-        let Some(columns) = rows.next(max_rows).await? else {
-            (self.rows, self.last) = (None, None);
-            return Ok(SplitEvent::Finished);
-        };
-        self.stored.row = rows.position();
-        let mut refused = Vec::new();
-        let columns = self.settings.times.convert(columns, &mut refused)?;
-        self.sort_out(columns, refused)
+            let (careful, max_rows) = (self.careful > 0, if self.careful > 0 { 1 } else { max_rows });
+            let rows = match &mut self.rows {
+                Some(rows) => rows,
+                None => {
+                    self.env.crash_point("files.opening")?;
+                    let file = open(&self.file).await?;
+                    self.env.crash_point("files.opened")?;
+                    let StoredParquetSplit { split, row, first_row, .. } = &self.stored;
+                    if (*first_row, *row) == (0, 0) {
+                        self.settings.tell_missing(&file);
+                    }
+                    let rows = file.rows_of(split.clone(), &self.settings.wanted(&file), *row)?;
+                    self.rows.insert(rows)
+                }
+            };
+            match rows.next(max_rows).await {
+                Ok(Some(columns)) => {
+                    let mut refused = rows.refused().to_vec();
+                    self.careful = self.careful.saturating_sub(1);
+                    self.stored.row = rows.position();
+                    let columns = self.settings.times.convert(columns, &mut refused)?;
+                    return self.sort_out(columns, refused);
+                }
+                Ok(None) => self.stored.row = self.stored.split.rows,
+                // All rows before the damage come out, however many are asked for at once.
+                Err(error) if is_damage(&error) && !careful && max_rows > 1 => self.careful = max_rows,
+                Err(error) if is_damage(&error) => {
+                    let (first, skipped) = (self.stored.first_row + self.stored.row, rows.skip_group());
+                    self.stored.row = rows.position();
+                    self.careful = 0;
+                    let reason = format!("{}; {skipped} rows from this one on are not read", error.message);
+                    tracing::warn!("a part of a file is not read: {reason}");
+                    return Ok(self.without_rows(DeadLetter { offset: offset(first), reason, raw: String::new() }));
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     /// Takes out the rows with a value that does not fit its column.
@@ -149,6 +230,11 @@ impl ParquetSplitReader {
         self.last = Some(LastRows { rows: rows.clone(), places: Some(places) });
         Ok(SplitEvent::Records { columns: rows, dead_letters })
     }
+
+    fn without_rows(&self, dead_letter: DeadLetter) -> SplitEvent {
+        let columns = RecordBatch::new_empty(Arc::new(self.settings.columns.clone()));
+        SplitEvent::Records { columns, dead_letters: vec![dead_letter] }
+    }
 }
 
 fn offset(place: u64) -> i64 {
@@ -169,9 +255,12 @@ impl SplitReader for ParquetSplitReader {
         let Some(LastRows { rows: last, places }) = &self.last else { return Vec::new() };
         let first = (self.stored.first_row + self.stored.row).saturating_sub(last.num_rows() as u64);
         let found = |row: &usize| {
-            let place = places.as_ref().map_or(first + *row as u64, |places| places[*row]);
-            DeadLetter { offset: offset(place), reason: String::new(), raw: row_as_json(last, *row) }
+            let place = match places {
+                Some(places) => *places.get(*row)?,
+                None => first + *row as u64,
+            };
+            Some(DeadLetter { offset: offset(place), reason: String::new(), raw: row_as_json(last, *row) })
         };
-        rows.iter().map(found).collect()
+        rows.iter().filter_map(found).collect()
     }
 }

@@ -1,15 +1,18 @@
 //! Which columns of a file are read, as which Arrow types, and what they become.
 //!
 //! The types that a job sees are few: text is Utf8, every timestamp is in milliseconds UTC (one without a zone is taken
-//! for UTC), every decimal of up to 38 digits is of 128 bits, and a dictionary of anything but text is what is in it. How text is held in memory is free: where all pages of a column chunk are dictionary-encoded it stays a
+//! for UTC), every decimal of up to 38 digits is of 128 bits, and a dictionary of anything but text is what is in it. A column
+//! that is asked for as another type than the file has is adapted, and one that the file lacks is null. How text is held in
+//! memory is free: where all pages of a column chunk are dictionary-encoded it stays a
 //! dictionary, so that each distinct text is hashed once and not once a row; where they are not it is a view into the page,
 //! which spares the copy.
 
+use super::adapt::{adapt, can_adapt, is_text};
 use arrow::{
-    array::{ArrayRef, RecordBatch, RecordBatchOptions},
-    compute::{CastOptions, cast_with_options},
+    array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array},
     datatypes::{DECIMAL128_MAX_PRECISION, DataType, Field, Schema, SchemaRef, TimeUnit},
     error::ArrowError,
+    util::display::array_value_to_string,
 };
 use parquet::{
     arrow::ProjectionMask,
@@ -18,7 +21,6 @@ use parquet::{
     schema::types::SchemaDescriptor,
 };
 use std::sync::Arc;
-use weir_engine::error::{EngineError, Result};
 
 /// The schema of a file's columns, with text as Utf8 whatever its writer held it in: equal files of different writers must
 /// not differ.
@@ -29,14 +31,6 @@ pub(super) fn stored_schema(written: &Schema) -> SchemaRef {
     };
     let fields: Vec<Arc<Field>> = written.fields().iter().map(field).collect();
     Arc::new(Schema::new_with_metadata(fields, written.metadata().clone()))
-}
-
-fn is_text(data_type: &DataType) -> bool {
-    match data_type {
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Dictionary(_, values) => is_text(values),
-        _ => false,
-    }
 }
 
 /// The type that a job sees of a column of type `stored`.
@@ -71,46 +65,67 @@ pub(super) fn logical_schema(stored: &Schema) -> SchemaRef {
 /// The requested columns, found in one file.
 #[derive(Clone, Debug)]
 pub(super) struct RequestedColumns {
-    /// Positions among the file's top-level columns, in the requested order.
-    positions: Vec<usize>,
+    /// Positions among the file's top-level columns, in the requested order; none of a column that the file lacks.
+    positions: Vec<Option<usize>>,
     /// What the job sees, in the requested order.
     fields: Vec<Field>,
+}
+
+/// Rows as they were asked for.
+#[derive(Debug)]
+pub(super) struct Arranged {
+    pub(super) rows: RecordBatch,
+    /// Rows with a value that does not fit the type that it was asked for as, and why; in rising order.
+    pub(super) refused: Vec<(usize, String)>,
 }
 
 impl RequestedColumns {
     /// Finds the columns of `requested` in the file.
     ///
     /// # Errors
-    /// When one is missing or of another type: names the file, the column, and what was found.
-    pub(super) fn find(file: &str, logical: &Schema, requested: &Schema) -> Result<Self> {
+    /// When one is missing that must have values, or is of a type that cannot be read as the requested one: in words.
+    pub(super) fn find(logical: &Schema, requested: &Schema) -> Result<Self, String> {
         let mut positions = Vec::new();
         let mut fields = Vec::new();
         for wanted in requested.fields() {
-            let Ok(position) = logical.index_of(wanted.name()) else {
-                return Err(EngineError::definition(format!(
-                    "{file} has no column '{}'; the columns found are: {}",
-                    wanted.name(),
-                    logical.fields().iter().map(|field| field.name().as_str()).collect::<Vec<_>>().join(", ")
-                )));
-            };
-            let found = logical.field(position);
-            if found.data_type() != wanted.data_type() {
-                return Err(EngineError::definition(format!(
-                    "{file}: column '{}' is {}, but {} is wanted",
-                    wanted.name(),
-                    found.data_type(),
-                    wanted.data_type()
-                )));
+            let position = logical.index_of(wanted.name()).ok();
+            let mut field = wanted.as_ref().clone();
+            match position.map(|position| logical.field(position)) {
+                None if !wanted.is_nullable() => {
+                    let found: Vec<&str> = logical.fields().iter().map(|field| field.name().as_str()).collect();
+                    let found = found.join(", ");
+                    return Err(format!("there is no column '{}'; the columns found are: {found}", wanted.name()));
+                }
+                None => {}
+                Some(found) if !can_adapt(found.data_type(), wanted.data_type()) => {
+                    let (name, found, wanted) = (wanted.name(), found.data_type(), wanted.data_type());
+                    return Err(format!("column '{name}' is {found}, but {wanted} is wanted"));
+                }
+                // A value that does not fit becomes null.
+                Some(found) if found.is_nullable() || found.data_type() != wanted.data_type() => {
+                    field.set_nullable(true)
+                }
+                Some(found) => field.set_nullable(found.is_nullable()),
             }
             positions.push(position);
-            fields.push(found.clone());
+            fields.push(field);
         }
         Ok(RequestedColumns { positions, fields })
     }
 
+    /// The requested columns that the file lacks.
+    pub(super) fn missing(&self) -> Vec<&str> {
+        let missing = self.positions.iter().zip(&self.fields).filter(|(position, _)| position.is_none());
+        missing.map(|(_, field)| field.name().as_str()).collect()
+    }
+
+    fn in_file(&self) -> impl Iterator<Item = usize> {
+        self.positions.iter().filter_map(|position| *position)
+    }
+
     /// What a decoder must read.
     pub(super) fn mask(&self, schema: &SchemaDescriptor) -> ProjectionMask {
-        ProjectionMask::roots(schema, self.positions.iter().copied())
+        ProjectionMask::roots(schema, self.in_file())
     }
 
     /// The file's schema with the text columns as this row group is best held in memory.
@@ -121,39 +136,61 @@ impl RequestedColumns {
         group: &RowGroupMetaData,
     ) -> SchemaRef {
         let mut fields: Vec<Arc<Field>> = stored.fields().to_vec();
-        for position in &self.positions {
-            let field = &stored.fields()[*position];
+        for position in self.in_file() {
+            let field = &stored.fields()[position];
             if *field.data_type() == DataType::Utf8 {
-                let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == *position);
+                let leaf = (0..schema.num_columns()).find(|leaf| schema.get_column_root_idx(*leaf) == position);
                 let dictionary = leaf.is_some_and(|leaf| only_dictionary_pages(group.column(leaf)));
                 let held = if dictionary { text_dictionary() } else { PLAIN_TEXT };
-                fields[*position] = Arc::new(field.as_ref().clone().with_data_type(held));
+                fields[position] = Arc::new(field.as_ref().clone().with_data_type(held));
             }
         }
         Arc::new(Schema::new_with_metadata(fields, stored.metadata().clone()))
     }
 
     /// The requested columns, in their order and of their types, from what was decoded (in the file's order).
-    pub(super) fn arrange(&self, decoded: &RecordBatch) -> std::result::Result<RecordBatch, ArrowError> {
-        let mut in_file_order = self.positions.clone();
+    pub(super) fn arrange(&self, decoded: &RecordBatch) -> Result<Arranged, ArrowError> {
+        let mut in_file_order: Vec<usize> = self.in_file().collect();
         in_file_order.sort_unstable();
         in_file_order.dedup();
+        let rows = decoded.num_rows();
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.positions.len());
         let mut fields: Vec<Field> = Vec::with_capacity(self.positions.len());
+        let mut refused = Vec::new();
         for (position, field) in self.positions.iter().zip(&self.fields) {
-            let column = decoded.column(in_file_order.partition_point(|other| other < position));
-            let held_as_text = is_text(column.data_type()) && is_text(field.data_type());
-            let column = match field.data_type() {
-                wanted if column.data_type() != wanted && !held_as_text => {
-                    cast_with_options(column, wanted, &CastOptions { safe: true, ..CastOptions::default() })?
+            let column = match position {
+                None => new_null_array(field.data_type(), rows),
+                Some(position) => {
+                    let found = decoded.column(in_file_order.partition_point(|other| other < position));
+                    let column = adapt(found, field.data_type()).map_err(ArrowError::CastError)?;
+                    // A timestamp beyond what milliseconds can express is null without a word.
+                    let may_not_fit =
+                        !Arc::ptr_eq(found, &column) && !matches!(found.data_type(), DataType::Timestamp(_, _));
+                    if may_not_fit && column.null_count() > 0 {
+                        refuse_new_nulls(found, &column, field, &mut refused);
+                    }
+                    column
                 }
-                _ => column.clone(),
             };
             fields.push(field.clone().with_data_type(column.data_type().clone()));
             columns.push(column);
         }
-        let options = RecordBatchOptions::new().with_row_count(Some(decoded.num_rows()));
-        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+        refused.sort_by_key(|(row, _)| *row);
+        refused.dedup_by_key(|(row, _)| *row);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?;
+        Ok(Arranged { rows, refused })
+    }
+}
+
+/// Rows whose value is null only since it did not fit.
+fn refuse_new_nulls(found: &ArrayRef, column: &ArrayRef, field: &Field, refused: &mut Vec<(usize, String)>) {
+    let nulls = found.logical_nulls();
+    let was_null = |row: usize| nulls.as_ref().is_some_and(|nulls| nulls.is_null(row));
+    for row in (0..column.len()).filter(|row| column.is_null(*row) && !was_null(*row)) {
+        let value = array_value_to_string(found, row).unwrap_or_default();
+        let (name, wanted) = (field.name(), field.data_type());
+        refused.push((row, format!("{name} is {value} in the file, which is no {wanted}")));
     }
 }
 

@@ -27,7 +27,7 @@ use std::{
     path::PathBuf,
     sync::Arc,
 };
-use weir_engine::error::{EngineError, Result};
+use weir_engine::error::{EngineError, ErrorKind, Result};
 
 /// Where a file is.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ impl ParquetFile {
                 let fetch = FetchRange { store: store.as_ref(), path };
                 let loaded = AssertUnwindSafe(ParquetMetaDataReader::new().load_and_finish(fetch, bytes));
                 let parsed = loaded.catch_unwind().await.unwrap_or_else(|_| Err(panicked()));
-                (bytes, parsed.map_err(|error| damaged(&name, bytes, &error))?)
+                (bytes, parsed.map_err(|error| failed(&name, bytes, &error))?)
             }
         };
         check_layout(&metadata, bytes).map_err(|problem| damaged(&name, bytes, &problem))?;
@@ -128,10 +128,10 @@ impl ParquetFile {
     }
 
     /// The rows of a split, from its row `position` on. `requested` names the columns, in the order wanted, with their
-    /// types as in [`ParquetFile::schema`].
+    /// types as in [`ParquetFile::schema`], or other ones that those can be read as.
     ///
     /// # Errors
-    /// When a column is missing or of another type, or when the split is none of this file: it was cut from another
+    /// When a column cannot be read as is requested ([`missing_columns`](Self::missing_columns)), or when the split is none of this file: it was cut from another
     /// version of it.
     pub fn rows_of(self: &Arc<Self>, split: ParquetSplit, requested: &Schema, position: u64) -> Result<ParquetRows> {
         let groups = self.metadata.row_groups().get(split.row_groups.clone());
@@ -149,8 +149,18 @@ impl ParquetFile {
                 self.rows()
             )));
         }
-        let columns = RequestedColumns::find(&self.name, &self.logical, requested)?;
+        let columns = RequestedColumns::find(&self.logical, requested);
+        let columns = columns.map_err(|problem| EngineError::definition(format!("{}: {problem}", self.name)))?;
         Ok(ParquetRows::new(self.clone(), columns, split, position))
+    }
+
+    /// Which of the `requested` columns the file lacks, so that they are null.
+    ///
+    /// # Errors
+    /// When the file cannot be read as is requested: in words.
+    pub fn missing_columns(&self, requested: &Schema) -> std::result::Result<Vec<String>, String> {
+        let columns = RequestedColumns::find(&self.logical, requested)?;
+        Ok(columns.missing().into_iter().map(str::to_owned).collect())
     }
 
     pub(super) fn metadata(&self) -> &Arc<ParquetMetaData> {
@@ -195,9 +205,22 @@ fn cannot_read(name: &str, error: &dyn std::fmt::Display) -> EngineError {
 }
 
 fn damaged(name: &str, bytes: u64, problem: &dyn std::fmt::Display) -> EngineError {
-    EngineError::io(format!(
+    EngineError::corrupt(format!(
         "{name} is no whole Parquet file: {problem} (it has {bytes} bytes; was it cut off while being written or copied?)"
     ))
+}
+
+/// Whether a file cannot be read because of what is in it, so that trying again is of no use.
+pub fn is_damage(error: &EngineError) -> bool {
+    error.kind == ErrorKind::Corrupt
+}
+
+/// What the library has met: the file's content, or the storage that it is on.
+fn failed(name: &str, bytes: u64, error: &ParquetError) -> EngineError {
+    let ParquetError::External(cause) = error else { return damaged(name, bytes, error) };
+    let by_storage = cause.is::<object_store::Error>()
+        || cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error().is_some());
+    if by_storage { cannot_read(name, cause) } else { damaged(name, bytes, error) }
 }
 
 fn panicked() -> ParquetError {
@@ -208,7 +231,7 @@ fn panicked() -> ParquetError {
 fn decode<T>(name: &str, bytes: u64, decoder: impl FnOnce() -> parquet::errors::Result<T>) -> Result<T> {
     catch_unwind(AssertUnwindSafe(decoder))
         .unwrap_or_else(|_| Err(panicked()))
-        .map_err(|error| damaged(name, bytes, &error))
+        .map_err(|error| failed(name, bytes, &error))
 }
 
 /// What the footer says must fit into the file: the library takes that for granted.

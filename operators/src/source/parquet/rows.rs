@@ -2,7 +2,11 @@
 //!
 //! Invariant: the rows of a split and their order depend on the file alone; the position says how many of them came out.
 
-use super::{columns::RequestedColumns, file::ParquetFile, splits::ParquetSplit};
+use super::{
+    columns::{Arranged, RequestedColumns},
+    file::ParquetFile,
+    splits::ParquetSplit,
+};
 use arrow::{array::RecordBatch, error::ArrowError};
 use parquet::{
     arrow::arrow_reader::{
@@ -25,6 +29,17 @@ pub struct ParquetRows {
     position: u64,
     /// The row group being read.
     group: Option<OpenGroup>,
+    /// Of the rows that came out last, those that do not fit, and why.
+    refused: Vec<(usize, String)>,
+}
+
+/// The row group that the position is in.
+struct GroupAt {
+    index: usize,
+    /// Rows of it before the position.
+    skipped: u64,
+    /// Position in the split where it ends.
+    end: u64,
 }
 
 struct OpenGroup {
@@ -35,7 +50,7 @@ struct OpenGroup {
 
 impl ParquetRows {
     pub(super) fn new(file: Arc<ParquetFile>, columns: RequestedColumns, split: ParquetSplit, position: u64) -> Self {
-        ParquetRows { file, columns, split, batch_rows: 0, position, group: None }
+        ParquetRows { file, columns, split, batch_rows: 0, position, group: None, refused: Vec::new() }
     }
 
     /// Rows of the split that have come out: where a restart goes on.
@@ -51,6 +66,20 @@ impl ParquetRows {
     /// The split.
     pub fn split(&self) -> &ParquetSplit {
         &self.split
+    }
+
+    /// Of the rows that came out last, those with a value that does not fit the type that it was asked for as, and why. In
+    /// rising order; such a value is null in the rows.
+    pub fn refused(&self) -> &[(usize, String)] {
+        &self.refused
+    }
+
+    /// Gives up the row group that is being read, since the rest of it cannot be: how many rows that were.
+    pub fn skip_group(&mut self) -> u64 {
+        let end = self.group_at_position().map_or(self.split.rows, |group| group.end);
+        let skipped = end - self.position;
+        (self.position, self.group) = (end, None);
+        skipped
     }
 
     /// The next rows, at most `max_rows` (at least 1); none at the end. Changing `max_rows` costs opening the row group anew.
@@ -82,15 +111,16 @@ impl ParquetRows {
         });
         let decoded = decoded.map_err(|error| error.context(format!("row {} of its split", self.position)))?;
         match decoded {
-            Some(batch) => {
-                self.position += batch.num_rows() as u64;
-                Ok(Some(batch))
+            Some(Arranged { rows, refused }) => {
+                self.position += rows.num_rows() as u64;
+                self.refused = refused;
+                Ok(Some(rows))
             }
             None if self.position == group.end => {
                 self.group = None;
                 Ok(None)
             }
-            None => Err(EngineError::io(format!(
+            None => Err(EngineError::corrupt(format!(
                 "{} is no whole Parquet file: a row group ends {} rows before it should",
                 self.file.name(),
                 group.end.saturating_sub(self.position)
@@ -98,26 +128,29 @@ impl ParquetRows {
         }
     }
 
-    /// Opens the row group that the position is in, at the position.
-    async fn open_group(&mut self) -> Result<OpenGroup> {
+    fn group_at_position(&self) -> Option<GroupAt> {
         let metadata = self.file.metadata();
         let mut end = 0;
-        let mut found = None;
         for index in self.split.row_groups.clone() {
             let begin = end;
             end += metadata.row_group(index).num_rows().max(0) as u64;
             if self.position < end {
-                found = Some((index, self.position - begin));
-                break;
+                return Some(GroupAt { index, skipped: self.position - begin, end });
             }
         }
-        let Some((index, skipped)) = found else {
+        None
+    }
+
+    /// Opens the row group that the position is in, at the position.
+    async fn open_group(&mut self) -> Result<OpenGroup> {
+        let Some(GroupAt { index, skipped, end }) = self.group_at_position() else {
             return Err(EngineError::internal(format!(
                 "{}: row {} is in no row group",
                 self.file.name(),
                 self.position
             )));
         };
+        let metadata = self.file.metadata();
         let group = metadata.row_group(index);
         let schema = metadata.file_metadata().schema_descr();
         let mask = self.columns.mask(schema);

@@ -178,15 +178,20 @@ async fn missing_columns_and_other_types_are_refused_by_name() {
     let path = folder.path().join("clicks.parquet");
     write(&path, &clicks(one_partition(10)), row_groups_of(10));
     let file = open(&path).await.unwrap();
+    let wanted =
+        |name: &str, data_type: DataType, nullable: bool| Schema::new(vec![Field::new(name, data_type, nullable)]);
     let refused = |name: &str, data_type: DataType| {
-        let wanted = Schema::new(vec![Field::new(name, data_type, true)]);
-        file.rows_of(whole(&file), &wanted, 0).err().unwrap().message
+        file.rows_of(whole(&file), &wanted(name, data_type, false), 0).err().unwrap().message
     };
     let missing = refused("ad", DataType::Utf8);
     assert!(
-        missing.contains("clicks.parquet has no column 'ad'; the columns found are: ad_id, click_timestamp,"),
+        missing.contains("clicks.parquet: there is no column 'ad'; the columns found are: ad_id, click_timestamp,"),
         "{missing}"
     );
+    let nullable = wanted("ad", DataType::Utf8, true);
+    assert_eq!(file.missing_columns(&nullable).unwrap(), ["ad"]);
+    let nulls = read_all(file.rows_of(whole(&file), &nullable, 0).unwrap()).await.unwrap();
+    assert_eq!((nulls[0].num_rows(), nulls[0].column(0).null_count()), (10, 10));
     let other = refused("ad_id", DataType::Int64);
     assert!(other.contains("clicks.parquet: column 'ad_id' is Utf8, but Int64 is wanted"), "{other}");
 }

@@ -21,7 +21,7 @@ pub use parts::{ArchivePart, archive_parts};
 
 use super::{
     bounded::{find, read_position},
-    listing::{FoundFile, Location},
+    listing::{FoundFile, Location, OtherNames, Wanted},
     parquet_split::ParquetSettings,
 };
 use crate::hour_partition::{HOUR_MS, hour_of};
@@ -82,7 +82,13 @@ pub(super) struct ArchiveFiles {
 
 impl ArchiveFiles {
     async fn open_all(&self, restored: Vec<RestoredSplit>) -> Result<Vec<OpenedSplit>> {
-        let files = self.location.list(Some("parquet")).await?;
+        let files = match restored.is_empty() {
+            true => {
+                let files = self.location.list_some(Wanted::Parquet, OtherNames::PassOver).await;
+                files.map_err(|error| error.context(format!("path = \"{}\"", self.path)))?
+            }
+            false => self.location.list(Wanted::Parquet, OtherNames::Keep).await?,
+        };
         self.env.crash_point("files.listed")?;
         let splits = match restored.is_empty() {
             true => self.first_splits(&files)?,
@@ -93,10 +99,6 @@ impl ArchiveFiles {
 
     /// This subtask's files, put together to splits, in the order of their hours.
     fn first_splits(&self, files: &[FoundFile]) -> Result<Vec<(StoredArchiveSplit, Vec<FoundFile>)>> {
-        if files.is_empty() {
-            let problem = "there are no files that end in .parquet to read";
-            return Err(EngineError::definition(format!("path = \"{}\": {problem}", self.path)));
-        }
         let mut by_hour: BTreeMap<i64, Vec<FoundFile>> = BTreeMap::new();
         for file in files {
             let hour = hour_of(&file.name).ok_or_else(|| outside_of_hours(&file.name))?;

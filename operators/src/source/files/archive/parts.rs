@@ -3,7 +3,7 @@
 use super::outside_of_hours;
 use crate::{
     hour_partition::hour_of,
-    source::files::listing::{Location, Place, cannot_read},
+    source::files::listing::{Location, OtherNames, Place, Wanted, cannot_read},
 };
 use bytes::Bytes;
 use object_store::ObjectStoreExt;
@@ -43,7 +43,7 @@ impl ArchivePart {
 /// # Errors
 /// When they cannot be listed, or one lies in no folder of an hour.
 pub async fn archive_parts(path: &str) -> Result<Vec<ArchivePart>> {
-    let files = Location::parse(path)?.list(Some("parquet")).await?;
+    let files = Location::parse(path)?.list(Wanted::Parquet, OtherNames::PassOver).await?;
     let part = |file: super::FoundFile| {
         let hour_ms = hour_of(&file.name).ok_or_else(|| outside_of_hours(&file.name))?;
         Ok(ArchivePart { name: file.name, hour_ms, place: file.place })

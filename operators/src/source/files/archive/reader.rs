@@ -15,7 +15,10 @@ use crate::source::{
     parquet::ParquetRows,
     split_reader::{SplitEvent, SplitReader},
 };
-use arrow::{array::RecordBatch, compute::filter_record_batch};
+use arrow::{
+    array::{BooleanArray, RecordBatch},
+    compute::filter_record_batch,
+};
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -82,8 +85,9 @@ impl ArchiveSplitReader {
             match rows.next(max_rows).await? {
                 Some(columns) => {
                     let first_row = self.stored.row;
+                    let refused = rows.refused().to_vec();
                     self.stored.row = rows.position();
-                    let event = self.sort_out(columns, first_row)?;
+                    let event = self.sort_out(columns, refused, first_row)?;
                     if let SplitEvent::Records { columns, dead_letters } = &event
                         && (columns.num_rows() > 0 || !dead_letters.is_empty())
                     {
@@ -100,10 +104,20 @@ impl ArchiveSplitReader {
     }
 
     /// Takes out the rows that are not asked for, and those that should not be there.
-    fn sort_out(&mut self, columns: RecordBatch, first_row: u64) -> Result<SplitEvent> {
+    fn sort_out(&mut self, columns: RecordBatch, refused: Vec<(usize, String)>, first_row: u64) -> Result<SplitEvent> {
         let judged = judge(&columns, &self.event_time, self.stored.hour_ms, self.range);
         let name = self.files.first().map(|file| file.name.as_str()).unwrap_or_default();
-        let Verdict { wanted, misplaced } = judged.map_err(|error| error.context(name))?;
+        let Verdict { mut wanted, mut misplaced } = judged.map_err(|error| error.context(name))?;
+        if !refused.is_empty() {
+            let is_refused = |row: usize| refused.binary_search_by_key(&row, |(refused, _)| *refused).is_ok();
+            let was_wanted = |row: usize| wanted.as_ref().is_none_or(|wanted| wanted.value(row));
+            let still_wanted = (0..columns.num_rows()).map(|row| Some(was_wanted(row) && !is_refused(row)));
+            let still_wanted = BooleanArray::from_iter(still_wanted);
+            misplaced.retain(|(row, _)| !is_refused(*row));
+            wanted = Some(still_wanted);
+            misplaced.extend(refused);
+            misplaced.sort_by_key(|(row, _)| *row);
+        }
         let place = |row: usize| first_row + row as u64;
         let dead_letters = misplaced.into_iter().map(|(row, reason)| DeadLetter {
             offset: offset(place(row)),

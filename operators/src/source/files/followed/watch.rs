@@ -153,7 +153,7 @@ impl Watch {
 
     /// The files that there are. What cannot be listed is said, and left out.
     pub(super) fn list(&self) -> Result<Vec<Listed>> {
-        let found = self.path.list_readable(None)?;
+        let found = self.path.list()?;
         for (path, error) in &found.unreadable {
             self.cannot_open(path, &error.message);
         }

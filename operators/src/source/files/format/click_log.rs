@@ -7,6 +7,7 @@
 use arrow::datatypes::SchemaRef;
 use memchr::memchr;
 
+use super::records::RecordRule;
 use super::rows::{Limits, Rows, decode_lines};
 use super::{DecodedLines, FormatError, LineDecoder};
 use crate::source::column_type::{ColumnType, DeclaredSchema};
@@ -62,7 +63,7 @@ impl LineDecoder for ClickLogDecoder {
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let field_of_column = &self.field_of_column;
-        let limits = Limits { line_bytes: self.max_line_bytes, lines: max_lines };
+        let limits = Limits { records: RecordRule::lines(self.max_line_bytes), lines: max_lines };
         decode_lines(&mut self.rows, chunk, chunk_offset, limits, |rows, line| {
             let fields = split(line)?;
             for (column, &field) in rows.columns.iter_mut().zip(field_of_column) {

@@ -1,30 +1,27 @@
-//! Comma-separated values with a header (RFC 4180, one record a line).
+//! Comma-separated values with a header (RFC 4180).
 //!
 //! The header of each file says where its columns are, so their order does not matter and further columns are ignored.
-//! A field may stand in double quotes, in which a doubled quote is one quote. A field left empty is null, a quoted
-//! empty field (`""`) is an empty string.
-//!
-//! **Line breaks inside quoted fields are refused.** A record is a line: only so can a file be read from any line on,
-//! tailed, and restarted at an offset, and only so does a stray quote cost one line instead of the rest of the file.
-//! Both halves of such a record become bad lines whose reasons say so.
+//! A field may stand in double quotes, in which a doubled quote is one quote, and a line break is a part of the text: where
+//! a record ends is said in [`records`](super::records). A field left empty is null, a quoted empty field (`""`) is an
+//! empty string.
 //!
 //! Written by hand rather than on arrow-csv, whose reader skips empty lines, takes a lone `\r` for a line break and
-//! repairs malformed quotes: each of them would break the rule that every line is exactly one row or one bad line.
+//! repairs malformed quotes: each of them would break the rule that every record is exactly one row or one bad line.
 
 use std::borrow::Cow;
 
 use arrow::datatypes::SchemaRef;
 use memchr::memchr;
 
+use super::records::RecordRule;
 use super::rows::{Limits, Rows, decode_lines};
 use super::{DecodedLines, FormatError, LineDecoder};
 use crate::source::column_type::{ColumnType, DeclaredSchema};
 
-const UNCLOSED_QUOTE: &str =
-    "a quoted field is not closed on its line (line breaks inside quoted fields are not supported)";
+const UNCLOSED_QUOTE: &str = "a quoted field is not closed: it goes on to the end of the file, or over max_line_bytes; a quote within a quoted field is doubled";
 const STRAY_QUOTE: &str = "a double quote stands inside an unquoted field, or text follows a closing quote; a quote within a quoted field is doubled";
 
-/// Decodes the lines of one CSV file.
+/// Decodes the records of one CSV file.
 #[derive(Debug)]
 pub struct CsvDecoder {
     rows: Rows,
@@ -83,7 +80,7 @@ impl LineDecoder for CsvDecoder {
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let Self { rows, column_of_field, requested, delimiter, max_line_bytes } = self;
-        let limits = Limits { line_bytes: *max_line_bytes, lines: max_lines };
+        let limits = Limits { records: RecordRule::csv(*delimiter, *max_line_bytes), lines: max_lines };
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| {
             decode_record(rows, line, column_of_field, requested, *delimiter)
         })

@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::json_paths::{WantedKey, append, place_of, take, wanted_keys};
 use super::json_scanner::Scanner;
+use super::records::RecordRule;
 use super::rows::{Limits, Rows, decode_lines};
 use super::{DecodedLines, FormatError, LineDecoder};
 use crate::source::column_type::DeclaredSchema;
@@ -43,7 +44,7 @@ impl LineDecoder for JsonDecoder {
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let Self { rows, keys, names, max_line_bytes } = self;
-        let limits = Limits { line_bytes: *max_line_bytes, lines: max_lines };
+        let limits = Limits { records: RecordRule::lines(*max_line_bytes), lines: max_lines };
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, keys, names))
     }
 }

@@ -6,7 +6,8 @@
 //!
 //! Invariants, for every format and for any bytes: nothing panics; every line is exactly one row or exactly one bad
 //! line with its offset and a reason in words; a bad line spoils no other line. A line ends at `\n`, a `\r` before it
-//! belongs to the line break. An empty line, a line with a NUL byte, one that is not UTF-8 and one that is longer than
+//! belongs to the line break; what is called a line of CSV goes over the line breaks in its quoted fields (see
+//! [`records`]). An empty line, a line with a NUL byte, one that is not UTF-8 and one that is longer than
 //! `max_line_bytes` are bad lines in every format.
 
 pub mod click_log;
@@ -15,6 +16,7 @@ pub mod csv;
 pub mod json;
 mod json_paths;
 mod json_scanner;
+pub mod records;
 pub mod rows;
 
 #[cfg(test)]
@@ -29,6 +31,7 @@ use super::super::column_type::DeclaredSchema;
 use click_log::ClickLogDecoder;
 use csv::CsvDecoder;
 use json::JsonDecoder;
+use records::RecordRule;
 
 /// How many bytes of a bad line are kept.
 const KEPT_BYTES: usize = 4096;
@@ -170,6 +173,15 @@ impl LineFormat {
     /// Whether the first line of a file names its columns, and is no record.
     pub fn has_header(&self) -> bool {
         matches!(self, Self::Csv { .. })
+    }
+
+    /// Where a record ends, of at most `most` bytes.
+    pub fn records(&self, most: usize) -> RecordRule {
+        match self {
+            Self::ClickLog | Self::Json { .. } => RecordRule::lines(most),
+            // One that is no single byte is refused with the header.
+            Self::Csv { delimiter, .. } => RecordRule::csv(u8::try_from(*delimiter).unwrap_or(b','), most),
+        }
     }
 
     /// A decoder of the `requested` columns for one file.

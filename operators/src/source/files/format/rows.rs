@@ -1,15 +1,19 @@
-//! Cuts a chunk into lines and collects the rows that they become.
+//! Cuts a chunk into records, mostly lines, and collects the rows that they become.
 //!
-//! Invariant: every line of a chunk ends up as exactly one row or exactly one bad line, in the order of the file.
+//! Invariant: every record of a chunk ends up as exactly one row or exactly one bad line, in the order of the file.
 
 use arrow::array::{ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
-use memchr::{memchr, memchr_iter, memrchr};
+use memchr::{memchr, memrchr};
 
 use super::column_builder::ColumnBuilder;
+use super::records::RecordRule;
 use super::{BadLine, DecodedLines, FormatError};
 use crate::source::column_type::DeclaredSchema;
+
+/// What some editors begin a text in UTF-8 with. It says nothing and is passed over.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The largest chunk that is decoded at once, in bytes: offsets in Arrow's text columns are 32 bits wide.
 const MAX_CHUNK_BYTES: usize = i32::MAX as usize;
@@ -90,8 +94,8 @@ impl Rows {
 /// How much is decoded at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// A longer line is a bad line; in bytes.
-    pub line_bytes: usize,
+    /// Where a record ends, and how long it may be.
+    pub records: RecordRule,
     /// What comes after so many lines of a chunk is left for the next time.
     pub lines: usize,
 }
@@ -99,8 +103,9 @@ pub struct Limits {
 /// Decodes a chunk of whole lines with `decode_line`, which appends one value to every column or says in words
 /// what is wrong with the line.
 ///
-/// It is called with the line's text, without its line break. What is wrong with any format's lines is found here:
-/// text that is not UTF-8, NUL bytes, too long lines, empty lines.
+/// It is called with the line's text, without its line break, and without a byte order mark before it, as files put together
+/// have it. What is wrong with any format's lines is found here: text that is not UTF-8, NUL bytes, too long lines, empty
+/// lines.
 pub fn decode_lines(
     rows: &mut Rows,
     chunk: &[u8],
@@ -111,24 +116,25 @@ pub fn decode_lines(
     if chunk.len() > MAX_CHUNK_BYTES {
         return Err(FormatError::ChunkTooLarge { offset: chunk_offset, bytes: chunk.len() });
     }
-    let chunk = first_lines(chunk, limits.lines);
+    let chunk = first_lines(chunk, limits);
     // Both are checked for the whole chunk first, since that is many times faster than line by line.
     let whole_text = std::str::from_utf8(chunk).ok();
     let has_nul = memchr(0, chunk).is_some();
     let mut start = 0;
     let mut index = 0;
     while start < chunk.len() && index < limits.lines {
-        let end = memchr(b'\n', &chunk[start..]).map_or(chunk.len(), |length| start + length);
+        let end = limits.records.end(&chunk[start..]).map_or(chunk.len(), |length| start + length);
         let mut line = &chunk[start..end];
         if let [rest @ .., b'\r'] = line {
             line = rest;
         }
+        let mark = if line.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 };
         let text = match whole_text {
-            Some(text) => text.get(start..start + line.len()),
-            None => std::str::from_utf8(line).ok(),
+            Some(text) => text.get(start + mark..start + line.len()),
+            None => std::str::from_utf8(&line[mark..]).ok(),
         };
         let outcome = match text {
-            _ if line.len() > limits.line_bytes => Err(too_long(line.len(), limits.line_bytes)),
+            _ if line.len() > limits.records.most() => Err(too_long(line.len(), limits.records.most())),
             None => Err(not_utf8(line)),
             Some("") => Err("the line is empty".to_owned()),
             Some(_) if has_nul && memchr(0, line).is_some() => Err(nul_byte(line)),
@@ -145,13 +151,19 @@ pub fn decode_lines(
 }
 
 /// The chunk without what is certainly not decoded now, so that little is looked at for a few lines.
-fn first_lines(chunk: &[u8], lines: usize) -> &[u8] {
+fn first_lines(chunk: &[u8], limits: Limits) -> &[u8] {
     const FEW: usize = 1024;
-    if lines > FEW {
+    if limits.lines > FEW {
         return chunk;
     }
-    let end = lines.checked_sub(1).and_then(|last| memchr_iter(b'\n', chunk).nth(last));
-    end.map_or(chunk, |end| &chunk[..=end])
+    let mut end = 0;
+    for _ in 0..limits.lines {
+        match limits.records.end(&chunk[end..]) {
+            Some(length) => end += length + 1,
+            None => return chunk,
+        }
+    }
+    &chunk[..end]
 }
 
 /// Why a line of so many bytes is refused.
@@ -175,12 +187,18 @@ fn nul_byte(line: &[u8]) -> String {
 ///
 /// Rows are counted after the bad lines were taken out, so it takes the bad lines to find them again. It is meant
 /// for the few rows that are refused after decoding: it walks over the chunk.
-pub fn locate_rows(chunk: &[u8], chunk_offset: u64, bad_lines: &[BadLine], wanted: &[usize]) -> Vec<BadLine> {
+pub fn locate_rows(
+    chunk: &[u8],
+    chunk_offset: u64,
+    records: RecordRule,
+    bad_lines: &[BadLine],
+    wanted: &[usize],
+) -> Vec<BadLine> {
     let mut located = Vec::with_capacity(wanted.len());
     let mut bad_lines = bad_lines.iter().map(|bad_line| bad_line.line).peekable();
     let (mut start, mut index, mut row) = (0, 0, 0);
     while start < chunk.len() && located.len() < wanted.len() {
-        let end = memchr(b'\n', &chunk[start..]).map_or(chunk.len(), |length| start + length);
+        let end = records.end(&chunk[start..]).map_or(chunk.len(), |length| start + length);
         if bad_lines.next_if_eq(&index).is_none() {
             if wanted.get(located.len()) == Some(&row) {
                 let line = chunk[start..end].strip_suffix(b"\r").unwrap_or(&chunk[start..end]);

@@ -4,6 +4,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Date32Type, Float64Type, Int64Type, TimestampMillisecondType};
 use proptest::prelude::*;
 
+use super::records::RecordRule;
 use super::rows::{locate_rows, whole_lines};
 use super::*;
 use crate::source::column_type::ColumnType;
@@ -108,7 +109,7 @@ fn bad_lines_know_their_place() {
     let places: Vec<_> = decoded.bad_lines.iter().map(|bad| (bad.offset, bad.line, bad.raw.as_str())).collect();
     let click = CLICK.len() as u64;
     assert_eq!(places, [(1_000 + click, 1, "garbage"), (1_000 + 2 * click + 9, 3, "\u{e9}")]);
-    let rows = locate_rows(chunk.as_bytes(), 1_000, &decoded.bad_lines, &[1]);
+    let rows = locate_rows(chunk.as_bytes(), 1_000, RecordRule::lines(MAX_LINE), &decoded.bad_lines, &[1]);
     assert_eq!((rows[0].offset, rows[0].line, rows[0].raw.as_str()), (1_009 + click, 2, CLICK.trim_end()));
 }
 
@@ -193,12 +194,23 @@ fn bad_records_say_what_is_wrong() {
 }
 
 #[test]
-fn a_quoted_line_break_is_refused_in_both_halves() {
-    let decoded = csv("2022-03-04,,\"two\nlines\",1,1,true,\n,,next,,,,\n");
-    assert_eq!(cells(&decoded.records), [["next", "-", "-", "-", "-", "-"].map(str::to_owned)]);
-    let reasons: Vec<_> = decoded.bad_lines.iter().map(|bad| bad.reason.as_str()).collect();
-    assert!(reasons[0].contains("not closed on its line"), "{reasons:?}");
-    assert_eq!(reasons.len(), 2);
+fn a_quoted_line_break_is_a_part_of_the_text() {
+    let decoded = csv("2022-03-04,,\"two\r\n,,lines,,,,\n\",1,1,true,\n,,next,,,,\n,,\"open,,,,\n,,inside,,,,\n");
+    let read = [["two\r\n,,lines,,,,\n", "1", "1.0", "true", "-", "2022-03-04"], ["next", "-", "-", "-", "-", "-"]];
+    assert_eq!(cells(&decoded.records), read.map(|row| row.map(str::to_owned)));
+    let reasons: Vec<_> = decoded.bad_lines.iter().map(|bad| (bad.line, bad.reason.as_str())).collect();
+    assert!(matches!(reasons[..], [(2, reason)] if reason.starts_with("a quoted field is not closed")), "{reasons:?}");
+    let located = locate_rows(b"a,\"b\nc\"\nd\n", 10, RecordRule::csv(b',', MAX_LINE), &[], &[0, 1]);
+    let located: Vec<_> = located.iter().map(|row| (row.offset, row.raw.as_str())).collect();
+    assert_eq!(located, [(10, "a,\"b\nc\""), (18, "d")]);
+}
+
+#[test]
+fn a_byte_order_mark_before_a_line_is_passed_over() {
+    let clicks = "\u{feff}[AdClickEvent] a, 2022-02-01 00:00:01, u, 1.1.1.1, USA\n";
+    assert_eq!(decode(&LineFormat::ClickLog, "", &["ad_id"], clicks.repeat(2).as_bytes()).records.num_rows(), 2);
+    let json = decode(&json_format(), "", &["name"], "{\"name\":\"\u{feff}\"}\n\u{feff}{\"name\":\"b\"}\n".as_bytes());
+    assert_eq!(cells(&json.records), [["\u{feff}"], ["b"]].map(|row| row.map(str::to_owned)));
 }
 
 #[test]
@@ -379,7 +391,7 @@ fn mixed_lines(good: impl Strategy<Value = String> + 'static) -> impl Strategy<V
         Just(vec![b'z'; MAX_LINE + 1]),
         Just(b"garbage".to_vec()),
         Just(b"{\"n\":1".to_vec()),
-        Just(b"\",,".to_vec()),
+        Just(b"\"a\"b,,".to_vec()),
         Just(b"[AdClickEvent] ad, 2022-13-01 00:00:00, u, i, c".to_vec()),
     ];
     proptest::collection::vec(
@@ -438,7 +450,7 @@ fn check_mixed(
     let alone = decode(format, HEADER, columns, &good.join(&b'\n'));
     prop_assert_eq!(cells(&decoded.records), cells(&alone.records));
     let every_row: Vec<usize> = (0..good.len()).collect();
-    let raws: Vec<_> = locate_rows(&chunk, 1_000, &decoded.bad_lines, &every_row)
+    let raws: Vec<_> = locate_rows(&chunk, 1_000, format.records(MAX_LINE), &decoded.bad_lines, &every_row)
         .into_iter()
         .map(|row| row.raw.into_bytes())
         .collect();
@@ -468,10 +480,14 @@ proptest! {
 
     #[test]
     fn any_bytes_become_rows_or_bad_lines(chunk in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'\n'), Just(b','), Just(b'"')], 0..400)) {
-        let lines = chunk.split_inclusive(|byte| *byte == b'\n').count();
         for (format, columns) in [(LineFormat::ClickLog, &["ad_id", "click_timestamp"][..]), (csv_format(), &TYPED), (json_format(), &TYPED)] {
             let decoded = decode(&format, HEADER, columns, &chunk);
-            prop_assert_eq!(decoded.records.num_rows() + decoded.bad_lines.len(), lines);
+            let (mut records, mut rest) = (0, &chunk[..]);
+            while !rest.is_empty() {
+                let end = format.records(MAX_LINE).end(rest).unwrap_or(rest.len());
+                (records, rest) = (records + 1, rest.get(end + 1..).unwrap_or_default());
+            }
+            prop_assert_eq!(decoded.records.num_rows() + decoded.bad_lines.len(), records);
         }
     }
 
