@@ -26,7 +26,7 @@ SOURCE
 input = "clicks"
 key = [KEY]
 window = { tumbling = "1m", allowed_lateness = "10m" }
-select = { n = "count(*)" }
+select = { clicks = "count(*)" }
 
 [sink.counts]
 input = "counts"
@@ -49,7 +49,7 @@ fn counted(base: &Path, source: &str, key: &[&str]) -> (BTreeMap<String, i64>, V
     execute(job, &base.join("state"));
     let mut counts = BTreeMap::new();
     for batch in rows(&base.join("counts")) {
-        let n = batch.column_by_name("n").unwrap().as_primitive::<Int64Type>();
+        let n = batch.column_by_name("clicks").unwrap().as_primitive::<Int64Type>();
         for row in 0..batch.num_rows() {
             let text = |key: &&str| {
                 let column = batch.column_by_name(key).unwrap();
@@ -59,7 +59,8 @@ fn counted(base: &Path, source: &str, key: &[&str]) -> (BTreeMap<String, i64>, V
         }
     }
     let mut dead = Vec::new();
-    for batch in rows(&base.join("dead_letters")) {
+    let refused = base.join("dead_letters");
+    for batch in if refused.exists() { rows(&refused) } else { Vec::new() } {
         let reasons = batch.column_by_name("reason").unwrap().as_string::<i32>();
         dead.extend(reasons.iter().map(|reason| reason.unwrap().to_owned()));
     }
