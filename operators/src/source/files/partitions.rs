@@ -54,7 +54,7 @@ impl PartitionColumns {
     }
 
     fn value(&self, file: &str, column: &DeclaredColumn) -> std::result::Result<ArrayRef, String> {
-        let mut builder = ColumnBuilder::new(column.column_type);
+        let mut builder = ColumnBuilder::new(column).map_err(|error| error.to_string())?;
         match folder_value(file, &column.name) {
             Some(value) if value != NO_VALUE => {
                 let append = |builder: &mut ColumnBuilder| builder.append_text(&value);
