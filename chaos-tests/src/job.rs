@@ -297,7 +297,7 @@ impl Bench {
     /// When no folder can be made.
     pub fn with_files() -> Result<Self> {
         let mut bench = Bench::new()?;
-        let url = format!("file://{}", bench.folder.path().join("checkpoints").display());
+        let url = format!("file://{}", bench.checkpoints().display());
         bench.store = CheckpointStore::open(&url, JOB).map_err(|error| anyhow!("{error}"))?;
         Ok(bench)
     }
@@ -317,6 +317,11 @@ impl Bench {
     /// The folder of the input files.
     pub fn input(&self) -> PathBuf {
         self.folder.path().join("input")
+    }
+
+    /// The folder of checkpoints, where they are in files.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.folder.path().join("checkpoints")
     }
 
     /// The folder of the sinks' folders.

@@ -21,6 +21,12 @@
 //! | Clicks of files that were silent while windows closed are late, once, with all columns | (idle splits) | `tests/follow.rs` |
 //! | A followed file may grow, be rotated, shrink or vanish | (log watcher) | `tests/follow.rs`, `tests/bad_input.rs` |
 //! | A cluster survives crashes, power cuts, cuts and delays of the network, failing storage and wrong clocks, and goes on when they are over | all of the above; connection loss mistaken for the end; clock skew | `tests/simulation.rs` |
+//! | A simulated process that stands still, hardly or so long that it is replaced, changes nothing when it goes on | zombies | `tests/simulation.rs` |
+//! | A request that storage serves long after it was given up changes nothing | a delayed write of an attempt that was fenced | `tests/simulation.rs` |
+//! | Tables in a database that is slow, down or loses answers hold every result once | re-commit on restore | `tests/simulation.rs` |
+//! | Logs that grow, are renamed, copied, truncated, written anew and removed while processes end and stand still are counted once | identity of a followed file | `tests/simulation.rs` |
+//! | A job that is started over forgets what was before | | `tests/simulation.rs` |
+//! | What was said to last on a local disk is there after a power cut, and the job goes on from it | partial upload | `tests/power_cuts.rs` |
 //! | One seed gives one run of the simulated cluster | | `tests/simulation.rs` |
 //! | The tests notice what is wrong | | `tests/mutants.rs`, `tests/simulation.rs` |
 //!
@@ -39,6 +45,7 @@
 //! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --seed 7    # real processes
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 10000 --from 1        # the simulated cluster, on all cores
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seed 4711 --verbose          # one of them again, line by line
+//! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 1000 --everything      # also what is known to go wrong
 //! WEIR_CHAOS_ALL=1 cargo test --release -p weir-chaos-tests --test crashes      # all pairs of crash points
 //! ```
 

@@ -2,12 +2,18 @@
 //! `cargo run --release -p weir-chaos-tests --bin simulate -- --seed SEED --verbose` runs it again, exactly.
 
 use std::{sync::LazyLock, time::Duration};
-use weir_chaos_tests::simulation::{
-    Outcome, Plan, Points, WrongPart, crash_points,
-    many::for_each,
-    plan::{COORDINATOR, Ending, Planned, Role, Trouble, worker},
-    run, run_with,
+use weir_chaos_tests::{
+    faults::mutants::Mutant,
+    simulation::{
+        Outcome, Plan, Points, WrongPart, crash_points,
+        logs::Rotations,
+        many::for_each,
+        plan::{COORDINATOR, Ending, LEFT_OUT, Planned, Role, Trouble, worker},
+        run, run_with,
+    },
 };
+
+const ROTATIONS: Rotations = LEFT_OUT.rotations();
 
 static POINTS: LazyLock<Points> = LazyLock::new(|| crash_points().unwrap_or_else(|error| panic!("{error:#}")));
 
@@ -41,9 +47,64 @@ fn a_calm_run_is_right_and_so_is_one_that_is_drained() {
     assert!(outcomes.iter().all(|outcome| outcome.ended == 0));
 }
 
+/// Every worker stands still, hardly and for so long that it is replaced, and so does the coordinator.
+#[test]
+fn processes_that_are_stopped_and_go_on_change_nothing() {
+    let freeze = |at, lasts, host: String| Planned {
+        at: Duration::from_millis(at),
+        lasts: Duration::from_millis(lasts),
+        trouble: Trouble::Freeze(host),
+    };
+    let mut plans = Vec::new();
+    for seed in 0..2 {
+        let mut plan = Plan::calm(300 + seed);
+        plan.with_store = true;
+        plan.troubles = vec![
+            freeze(700 + 31 * seed, 150, worker(1)),
+            freeze(1_200 + 53 * seed, 3_500, worker(1)),
+            freeze(1_900 + 53 * seed, 2_000, COORDINATOR.into()),
+        ];
+        let point = ["sql_sink.marked", "files_sink.published"][seed as usize];
+        plan.freeze_points.insert(worker(2), vec![((point.into(), 3 + seed), Duration::from_millis(4_500))]);
+        plans.push(plan);
+    }
+    for outcome in all_right(&plans) {
+        let stood = outcome.story.iter().filter(|line| line.contains("thaws")).count();
+        assert!(stood >= 4, "{}", outcome.story.join("\n"));
+    }
+}
+
+/// Logs grow and are rotated while processes end and stand still.
+#[test]
+fn logs_that_grow_and_are_rotated_are_counted_once() {
+    let plans = (0..2).map(|seed| {
+        let mut plan = troubled(10 + seed);
+        plan.follow(ROTATIONS);
+        plan
+    });
+    all_right(&plans.collect::<Vec<_>>());
+}
+
+#[test]
+fn a_job_that_is_started_over_forgets_what_was_before() {
+    let plans = (0..2).map(|seed| {
+        let mut plan = troubled(seed);
+        plan.with_store = true;
+        plan.start_over_at = Some(Duration::from_millis(1_800 + 400 * seed));
+        plan
+    });
+    for outcome in all_right(&plans.collect::<Vec<_>>()) {
+        assert!(outcome.story.iter().any(|line| line.contains("submitted, to start over")));
+    }
+}
+
 #[test]
 fn one_seed_gives_one_run() {
-    let plans: Vec<Plan> = (0..4).map(|seed| Plan::random(seed, &POINTS)).collect();
+    let mut plans: Vec<Plan> = (0..3).map(|seed| Plan::random(seed, &POINTS)).collect();
+    let mut everything = Plan::random(3, &POINTS);
+    everything.follow(ROTATIONS);
+    everything.with_store = true;
+    plans.push(everything);
     let twice = [plans.clone(), plans].concat();
     let outcomes = all_right(&twice);
     for (first, second) in outcomes.iter().zip(&outcomes[4..]) {
@@ -79,7 +140,7 @@ fn a_process_may_end_at_every_crash_point() {
     assert!(unvisited.is_empty(), "not come by: {unvisited:?}");
 }
 
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 18;
 
 #[test]
 fn dozens_of_seeds_are_right() {
@@ -91,8 +152,21 @@ fn dozens_of_seeds_are_right() {
 }
 
 /// The seeds that a wrong part is looked for in, and what befalls the cluster in each.
-fn searches() -> Vec<Plan> {
-    (0..3).map(troubled).collect()
+fn searches(wrong: Option<WrongPart>) -> Vec<Plan> {
+    (0..3).map(|seed| search(seed, wrong)).collect()
+}
+
+fn search(seed: u64, wrong: Option<WrongPart>) -> Plan {
+    let mut plan = troubled(seed);
+    match wrong {
+        Some(WrongPart::Operators(Mutant::TableKeepsTheFirst | Mutant::TableSkipsCommits)) => plan.with_store = true,
+        Some(WrongPart::Operators(Mutant::SourceRestoresTooFar)) => plan.follow(ROTATIONS),
+        Some(WrongPart::Operators(Mutant::ResetRemovesNothing)) => {
+            plan.start_over_at = Some(Duration::from_millis(2_500));
+        }
+        _ => {}
+    }
+    plan
 }
 
 /// A worker and the coordinator end while results are in the making.
@@ -112,8 +186,8 @@ fn troubled(seed: u64) -> Plan {
 
 #[test]
 fn parts_that_are_built_wrong_are_noticed() {
-    let right = for_each(&searches(), run, |_, _| {});
-    assert!(right.iter().all(|outcome| outcome.verdict.is_ok()), "without a wrong part all is right");
+    // Without a wrong part all is right.
+    all_right(&searches(None));
     let noticed = for_each(
         &WrongPart::ALL,
         |wrong| {
@@ -121,7 +195,7 @@ fn parts_that_are_built_wrong_are_noticed() {
                 let error = run_with(plan, Some(*wrong)).verdict.err()?;
                 Some((tried + 1, format!("{error:#}")))
             };
-            searches().iter().enumerate().find_map(noticed)
+            searches(Some(*wrong)).iter().enumerate().find_map(noticed)
         },
         |wrong, noticed| match noticed {
             Some((tried, how)) => {

@@ -5,10 +5,11 @@
 #![allow(clippy::disallowed_methods, reason = "this is the door")]
 
 use crate::error::{EngineError, ErrorKind, Result};
+use futures::future::BoxFuture;
 use rand::{SeedableRng, rngs::StdRng};
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -28,8 +29,33 @@ pub struct Env {
     seed: u64,
     crash_points: Option<Arc<CrashPlan>>,
     nonces: Arc<AtomicU64>,
-    /// In a simulation: the wall clock, and that everything happens on one thread.
-    simulated: Option<WallClock>,
+    simulated: Option<Simulated>,
+}
+
+/// What only a simulation has: everything happens on one thread.
+#[derive(Clone)]
+struct Simulated {
+    wall_clock: WallClock,
+    door: Option<Arc<dyn Door>>,
+}
+
+/// What stands between a simulated process and whatever is outside of it, so that a process can be frozen, and what it asks
+/// for can be slow, refused, or done without an answer.
+pub trait Door: Send + Sync {
+    /// Returns while the process runs: of a frozen one when it thaws, of one that has ended never.
+    fn pass(&self) -> BoxFuture<'static, ()>;
+
+    /// A request goes out to a server whose driver has threads of its own.
+    ///
+    /// # Errors
+    /// When the server refuses it, and nothing is done.
+    fn request<'a>(&'a self, what: &'a str) -> BoxFuture<'a, io::Result<()>>;
+
+    /// Its answer comes back.
+    ///
+    /// # Errors
+    /// When it is lost: what was asked for is done all the same.
+    fn answer<'a>(&'a self, what: &'a str) -> BoxFuture<'a, io::Result<()>>;
 }
 
 impl fmt::Debug for Env {
@@ -54,7 +80,24 @@ impl Env {
     /// An environment within a simulation on one thread: its dice follow from `seed`, its wall clock is the given one, and
     /// work that blocks is done on the spot, so that nothing depends on how the system schedules threads.
     pub fn simulated(seed: u64, wall_clock: WallClock) -> Self {
-        Env { simulated: Some(wall_clock), ..Env::seeded(seed) }
+        Env { simulated: Some(Simulated { wall_clock, door: None }), ..Env::seeded(seed) }
+    }
+
+    /// The same, with a door that everything outside of the simulated process lies behind.
+    pub fn with_door(mut self, door: Arc<dyn Door>) -> Self {
+        if let Some(simulated) = &mut self.simulated {
+            simulated.door = Some(door);
+        }
+        self
+    }
+
+    /// Whether time is simulated: then nothing may wait in real time.
+    pub fn is_simulated(&self) -> bool {
+        self.simulated.is_some()
+    }
+
+    fn door(&self) -> Option<&dyn Door> {
+        self.simulated.as_ref()?.door.as_deref()
     }
 
     /// An environment whose dice differ from run to run: for real processes.
@@ -77,8 +120,8 @@ impl Env {
     /// Milliseconds since the epoch on the wall clock: for people to read, and for what a definition measures against it
     /// (`max_ahead`). Nothing else is decided by it.
     pub fn wall_clock_ms(&self) -> i64 {
-        if let Some(wall_clock) = &self.simulated {
-            return wall_clock();
+        if let Some(simulated) = &self.simulated {
+            return (simulated.wall_clock)();
         }
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
     }
@@ -86,11 +129,20 @@ impl Env {
     /// Waits.
     pub async fn sleep(&self, duration: Duration) {
         tokio::time::sleep(duration).await;
+        self.pass().await;
     }
 
     /// Waits until a moment.
     pub async fn sleep_until(&self, moment: Moment) {
         tokio::time::sleep_until(moment).await;
+        self.pass().await;
+    }
+
+    /// A process that is frozen in a simulation finds out that time is over when it thaws.
+    async fn pass(&self) {
+        if let Some(door) = self.door() {
+            door.pass().await;
+        }
     }
 
     /// Dice for one purpose; the same seed and purpose give the same numbers.
@@ -119,6 +171,23 @@ impl Env {
             Ok(result) => result,
             Err(error) => Err(EngineError::internal(format!("work beside the processing failed: {error}"))),
         }
+    }
+
+    /// Waits for a server whose driver has threads of its own, such as that of a database. In a simulation, whose time must not
+    /// go on meanwhile, it is waited for on the spot, behind the door.
+    ///
+    /// # Errors
+    /// Only in a simulation: when the server refuses, or its answer is lost.
+    pub async fn ask<T>(&self, what: &str, work: impl Future<Output = T>) -> io::Result<T> {
+        let Some(simulated) = &self.simulated else { return Ok(work.await) };
+        if let Some(door) = &simulated.door {
+            door.request(what).await?;
+        }
+        let answer = futures::executor::block_on(work);
+        if let Some(door) = &simulated.door {
+            door.answer(what).await?;
+        }
+        Ok(answer)
     }
 
     /// A named point between two steps, at which a test may end the run as a crash would.

@@ -15,6 +15,7 @@
 pub mod align;
 pub mod channel;
 pub mod checkpoint;
+pub mod disk;
 pub mod element;
 pub mod env;
 pub mod error;

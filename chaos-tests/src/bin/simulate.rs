@@ -1,23 +1,34 @@
 //! Simulations of the whole cluster, one seed after another on all processors. Prints the seeds that fail and what was wrong,
-//! and ends with an error if there was one. `--seed SEED` runs one again, with `--verbose` line by line.
+//! and ends with an error if there was one. `--seed SEED` runs one again, with `--verbose` line by line. `--everything` does not
+//! leave out either what is known to go wrong.
 
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
-use weir_chaos_tests::simulation::{Plan, crash_points, many::for_each, run};
+use weir_chaos_tests::simulation::{
+    Plan, crash_points,
+    many::for_each,
+    plan::{LEFT_OUT, LeftOut},
+    run,
+};
 
 struct Settings {
     seeds: u64,
     from: u64,
     seed: Option<u64>,
     verbose: bool,
+    left_out: LeftOut,
 }
 
 fn settings() -> Result<Settings> {
-    let mut settings = Settings { seeds: 100, from: 1, seed: None, verbose: false };
+    let mut settings = Settings { seeds: 100, from: 1, seed: None, verbose: false, left_out: LEFT_OUT };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         if name == "--verbose" {
             settings.verbose = true;
+            continue;
+        }
+        if name == "--everything" {
+            settings.left_out = LeftOut::NOTHING;
             continue;
         }
         let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
@@ -26,7 +37,7 @@ fn settings() -> Result<Settings> {
             "--seeds" => settings.seeds = number,
             "--from" => settings.from = number,
             "--seed" => settings.seed = Some(number),
-            _ => bail!("there is no {name}; use --seeds N, --from N, --seed SEED or --verbose"),
+            _ => bail!("there is no {name}; use --seeds N, --from N, --seed SEED, --everything or --verbose"),
         }
     }
     Ok(settings)
@@ -41,15 +52,15 @@ fn main() -> Result<()> {
             let filter = filter.unwrap_or_else(|_| "info,turmoil=warn".into());
             tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
         }
-        let plan = Plan::random(seed, &points);
+        let plan = Plan::random_without(seed, &points, settings.left_out);
         print!("{plan}");
         let outcome = run(&plan);
         let lines = if settings.verbose { &outcome.details } else { &outcome.story };
         println!("{}", lines.join("\n"));
         return outcome.verdict;
     }
-    let plans: Vec<Plan> =
-        (settings.from..settings.from + settings.seeds).map(|seed| Plan::random(seed, &points)).collect();
+    let seeds = settings.from..settings.from + settings.seeds;
+    let plans: Vec<Plan> = seeds.map(|seed| Plan::random_without(seed, &points, settings.left_out)).collect();
     let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = |plan: &Plan| {
         let outcome = run(plan);

@@ -64,15 +64,24 @@ pub enum Mutant {
     CommitsTwice,
     /// After a restart it is believed that the commits before were done.
     SkipsRepeatedCommits,
+    /// A source goes on a little further on than its positions say after a restore.
+    SourceRestoresTooFar,
+    /// Of rows with one key, a table keeps the one that came first.
+    TableKeepsTheFirst,
+    /// A table believes every fifth commit to be done.
+    TableSkipsCommits,
+    /// Who starts over leaves what was visible before.
+    ResetRemovesNothing,
 }
 
 impl Mutant {
-    /// All of them.
-    pub const ALL: [Mutant; 19] = [
+    /// All that a single process with sinks of files notices; the others need a table, or a user who starts over.
+    pub const ALL: [Mutant; 20] = [
         Mutant::SourceForgetsPositions,
         Mutant::SourceForgetsWatermarks,
         Mutant::SourceSnapshotsBehind,
         Mutant::SourceForgetsUndelivered,
+        Mutant::SourceRestoresTooFar,
         Mutant::DedupForgets,
         Mutant::AggregateForgetsCounts,
         Mutant::AggregateForgetsRevisions,
@@ -89,6 +98,10 @@ impl Mutant {
         Mutant::CommitsTwice,
         Mutant::SkipsRepeatedCommits,
     ];
+
+    fn is_of_tables(self) -> bool {
+        matches!(self, Mutant::TableKeepsTheFirst | Mutant::TableSkipsCommits)
+    }
 }
 
 /// Builds the parts of another factory, one kind of them wrong.
@@ -101,6 +114,16 @@ impl MutantFactory {
     /// Over a factory that is right.
     pub fn new(inner: Arc<dyn Factory>, mutant: Mutant) -> Arc<Self> {
         Arc::new(MutantFactory { inner, mutant })
+    }
+}
+
+impl MutantFactory {
+    fn mutated(&self, node: &Node) -> Node {
+        let mut node = node.clone();
+        if self.mutant == Mutant::TableKeepsTheFirst && node.kind == "sql" {
+            node.config["revision"] = serde_json::Value::Null;
+        }
+        node
     }
 }
 
@@ -132,6 +155,10 @@ impl Factory for MutantFactory {
     }
 
     fn committer(&self, node: &Node, context: CommitterContext) -> Result<Arc<dyn Committer>> {
+        if self.mutant.is_of_tables() && node.kind != "sql" {
+            return self.inner.committer(node, context);
+        }
+        let node = &self.mutated(node);
         let env = context.env.clone();
         let inner = self.inner.committer(node, context)?;
         let folder = PathBuf::from(node.config["path"].as_str().unwrap_or_default());
@@ -151,6 +178,11 @@ impl Source for MutantSource {
             match self.mutant {
                 Mutant::SourceForgetsWatermarks => split.state["watermark"] = serde_json::json!({ "confirmed": null }),
                 Mutant::SourceForgetsUndelivered => split.state["undelivered"] = serde_json::json!([]),
+                Mutant::SourceRestoresTooFar => {
+                    if let Some(offset) = split.state["position"]["offset"].as_u64().filter(|offset| *offset > 0) {
+                        split.state["position"]["offset"] = (offset + 100).into();
+                    }
+                }
                 _ => {}
             }
         }
@@ -344,6 +376,16 @@ impl Committer for MutantCommitter {
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>> {
         async move {
+            // A table takes a checkpoint as a whole.
+            if self.mutant == Mutant::TableKeepsTheFirst {
+                return self.inner.commit(checkpoint, committables).await;
+            }
+            if self.mutant == Mutant::TableSkipsCommits {
+                return match checkpoint.0.is_multiple_of(5) {
+                    true => Ok(CommitOutcome::AlreadyDone),
+                    false => self.inner.commit(checkpoint, committables).await,
+                };
+            }
             let mut outcome = CommitOutcome::AlreadyDone;
             for committable in committables {
                 if self.commit_one(checkpoint, committable).await? == CommitOutcome::Done {
@@ -359,7 +401,14 @@ impl Committer for MutantCommitter {
         self.inner.sweep(scope)
     }
 
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        self.inner.prepare()
+    }
+
     fn reset(&self, attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
+        if self.mutant == Mutant::ResetRemovesNothing {
+            return std::future::ready(Ok(0)).boxed();
+        }
         self.inner.reset(attempt)
     }
 }

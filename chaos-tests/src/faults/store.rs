@@ -1,21 +1,26 @@
 //! An object store that fails, fails after having done the work, is slow, or stands still, as a plan says.
 
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt, stream::BoxStream};
+use futures::{
+    FutureExt, StreamExt,
+    future::{self, BoxFuture},
+    stream::BoxStream,
+};
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use weir_engine::env::Env;
 
 /// What an operation does to an object.
@@ -40,6 +45,8 @@ pub enum Fault {
     LoseAnswer,
     /// It takes its time.
     Delay(Duration),
+    /// It is reported as failed, and done so much later, however long nobody has waited for it any more.
+    Late(Duration),
     /// It stands still until it is released, before it is done.
     FreezeBefore(Arc<Gate>),
     /// It stands still until it is released, after it was done.
@@ -51,9 +58,14 @@ pub trait FaultPlan: Send + Sync {
     /// Nothing, or a fault.
     fn fault(&self, verb: Verb, path: &str) -> Option<Fault>;
 
-    /// Whether the process that asks has ended: then nothing is done any more, and nothing answered.
-    fn has_ended(&self) -> bool {
-        false
+    /// Returns while the process that asks runs: of a frozen one when it thaws, of one that has ended never.
+    fn runs(&self) -> BoxFuture<'static, ()> {
+        future::ready(()).boxed()
+    }
+
+    /// Where requests go that the storage serves by itself, and the time there; none: who asks does the work.
+    fn requests(&self) -> Option<(Requests, Duration)> {
+        None
     }
 }
 
@@ -143,6 +155,43 @@ impl FaultPlan for Flaky {
     }
 }
 
+/// Requests that a simulated storage has and has not served yet: it does so at its time, whatever has become of who asked.
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub struct Requests(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    came: u64,
+    /// By when it is served, and in which order they came.
+    requests: BTreeMap<(Duration, u64), BoxFuture<'static, ()>>,
+}
+
+impl Requests {
+    fn add(&self, due: Duration, work: BoxFuture<'static, ()>) {
+        let mut waiting = self.lock();
+        waiting.came += 1;
+        let key = (due, waiting.came);
+        waiting.requests.insert(key, work);
+    }
+
+    /// Serves what is due, in order. Storage in memory waits for nothing.
+    pub fn serve(&self, until: Duration) {
+        loop {
+            let request = {
+                let mut waiting = self.lock();
+                let Some(first) = waiting.requests.first_entry().filter(|first| first.key().0 <= until) else { return };
+                first.remove()
+            };
+            let _ = request.now_or_never();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+}
+
 /// A store with a plan.
 pub struct FaultyStore {
     inner: Arc<dyn ObjectStore>,
@@ -155,29 +204,35 @@ impl FaultyStore {
         Arc::new(FaultyStore { inner, plan: Arc::new(plan) })
     }
 
-    async fn perform<T>(&self, verb: Verb, path: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
-        perform(self.plan.as_ref(), verb, path, work).await
+    async fn perform<T, W>(&self, verb: Verb, path: &Path, work: impl FnOnce(Arc<dyn ObjectStore>) -> W) -> Result<T>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T>> + Send + 'static,
+    {
+        perform(self.plan.as_ref(), verb, path, work(self.inner.clone())).await
     }
 }
 
-async fn perform<T>(plan: &dyn FaultPlan, verb: Verb, path: &Path, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let fault = plan.fault(verb, path.as_ref());
-    let work = async {
-        if plan.has_ended() {
-            return std::future::pending().await;
-        }
-        work.await
-    };
-    match fault {
+async fn perform<T: Send + 'static>(
+    plan: &dyn FaultPlan,
+    verb: Verb,
+    path: &Path,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    plan.runs().await;
+    let answer = match plan.fault(verb, path.as_ref()) {
         None => work.await,
         Some(Fault::Refuse) => Err(refused(verb, path)),
         Some(Fault::LoseAnswer) => {
-            work.await?;
+            served(plan, Duration::ZERO, work).await?;
             Err(refused(verb, path))
         }
-        Some(Fault::Delay(pause)) => {
-            Env::default().sleep(pause).await;
-            work.await
+        Some(Fault::Delay(pause)) => served(plan, pause, work).await,
+        Some(Fault::Late(pause)) => {
+            if let Some((requests, now)) = plan.requests() {
+                requests.add(now + pause, work.map(|_| ()).boxed());
+            }
+            Err(refused(verb, path))
         }
         Some(Fault::FreezeBefore(gate)) => {
             gate.pass().await;
@@ -188,7 +243,28 @@ async fn perform<T>(plan: &dyn FaultPlan, verb: Verb, path: &Path, work: impl Fu
             gate.pass().await;
             done
         }
-    }
+    };
+    plan.runs().await;
+    answer
+}
+
+/// By the storage itself where that is simulated, else by whoever asks.
+async fn served<T: Send + 'static>(
+    plan: &dyn FaultPlan,
+    pause: Duration,
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    let Some((requests, now)) = plan.requests() else {
+        Env::default().sleep(pause).await;
+        return work.await;
+    };
+    let (say, hear) = oneshot::channel();
+    let served = work.map(|answer| {
+        // Who asked may be gone.
+        let _ = say.send(answer);
+    });
+    requests.add(now + pause, served.boxed());
+    hear.await.unwrap_or_else(|_| Err(Error::Generic { store: "faulty", source: "the storage is gone".into() }))
 }
 
 fn refused(verb: Verb, path: &Path) -> Error {
@@ -210,15 +286,21 @@ impl fmt::Display for FaultyStore {
 #[async_trait]
 impl ObjectStore for FaultyStore {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Result<PutResult> {
-        self.perform(Verb::Put, path, self.inner.put_opts(path, payload, options)).await
+        let target = path.clone();
+        let put = |inner: Arc<dyn ObjectStore>| async move { inner.put_opts(&target, payload, options).await };
+        self.perform(Verb::Put, path, put).await
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
-        self.perform(Verb::Put, path, self.inner.put_multipart_opts(path, options)).await
+        let target = path.clone();
+        let put = |inner: Arc<dyn ObjectStore>| async move { inner.put_multipart_opts(&target, options).await };
+        self.perform(Verb::Put, path, put).await
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
-        self.perform(Verb::Get, path, self.inner.get_opts(path, options)).await
+        let target = path.clone();
+        let get = |inner: Arc<dyn ObjectStore>| async move { inner.get_opts(&target, options).await };
+        self.perform(Verb::Get, path, get).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
@@ -227,7 +309,8 @@ impl ObjectStore for FaultyStore {
             let (inner, plan) = (inner.clone(), plan.clone());
             async move {
                 let path = path?;
-                perform(plan.as_ref(), Verb::Delete, &path, inner.delete(&path)).await?;
+                let target = path.clone();
+                perform(plan.as_ref(), Verb::Delete, &path, async move { inner.delete(&target).await }).await?;
                 Ok(path)
             }
         };
@@ -237,7 +320,8 @@ impl ObjectStore for FaultyStore {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (inner, plan, prefix) = (self.inner.clone(), self.plan.clone(), prefix.cloned().unwrap_or_default());
         let listed = async move {
-            let work = async { Ok(inner.list(Some(&prefix)).collect::<Vec<_>>().await) };
+            let below = prefix.clone();
+            let work = async move { Ok(inner.list(Some(&below)).collect::<Vec<_>>().await) };
             match perform(plan.as_ref(), Verb::List, &prefix, work).await {
                 Ok(objects) => objects,
                 Err(error) => vec![Err(error)],
@@ -247,11 +331,15 @@ impl ObjectStore for FaultyStore {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
+        let below = prefix.cloned();
         let path = prefix.cloned().unwrap_or_default();
-        self.perform(Verb::List, &path, self.inner.list_with_delimiter(prefix)).await
+        let list = |inner: Arc<dyn ObjectStore>| async move { inner.list_with_delimiter(below.as_ref()).await };
+        self.perform(Verb::List, &path, list).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.perform(Verb::Put, to, self.inner.copy_opts(from, to, options)).await
+        let (source, target) = (from.clone(), to.clone());
+        let copy = |inner: Arc<dyn ObjectStore>| async move { inner.copy_opts(&source, &target, options).await };
+        self.perform(Verb::Put, to, copy).await
     }
 }

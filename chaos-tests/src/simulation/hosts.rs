@@ -1,6 +1,7 @@
 //! What runs on the simulated hosts: the same coordinator and worker as everywhere, and a user with a gRPC client.
 
 use super::{
+    database::DatabaseLink,
     network::SimulatedNetwork,
     plan::{COORDINATOR, Ending, Plan, PointVisit, Role, worker},
     power::{Power, Process},
@@ -57,6 +58,8 @@ pub struct World {
     pub trace: Trace,
     /// Storage, as processes reach it.
     pub storage: Arc<dyn ObjectStore>,
+    /// The database, as processes reach it.
+    pub database: DatabaseLink,
     /// Builds operators.
     pub factory: Arc<dyn Factory>,
     /// The coordinator's disk.
@@ -70,6 +73,11 @@ pub struct World {
 struct Shared {
     metadata: Weak<Metadata>,
     crash_points: BTreeMap<String, VecDeque<PointVisit>>,
+    freeze_points: BTreeMap<String, VecDeque<(PointVisit, Duration)>>,
+    /// Processes that have frozen at a point, and for how long they are to stand.
+    stand: Vec<(String, Duration)>,
+    /// Whether all input is there and read, so that a job that follows it may be drained.
+    all_is_read: bool,
     passed: BTreeMap<Role, BTreeSet<String>>,
 }
 
@@ -80,13 +88,22 @@ impl World {
         power: Power,
         trace: Trace,
         storage: Arc<dyn ObjectStore>,
+        database: DatabaseLink,
         factory: Arc<dyn Factory>,
         wrong: Option<WrongPart>,
     ) -> Self {
-        let points = plan.crash_points.iter().map(|(host, points)| (host.clone(), points.iter().cloned().collect()));
-        let shared = Shared { crash_points: points.collect(), ..Shared::default() };
+        let shared = Shared {
+            crash_points: queues(&plan.crash_points),
+            freeze_points: queues(&plan.freeze_points),
+            ..Shared::default()
+        };
         let shared = Arc::new(Mutex::new(shared));
-        World { plan: Arc::new(plan), power, trace, storage, factory, disk: MemoryDisk::new(), wrong, shared }
+        World { plan: Arc::new(plan), power, trace, storage, database, factory, disk: MemoryDisk::new(), wrong, shared }
+    }
+
+    /// Which processes have frozen at a point since this was asked last, and for how long they are to stand.
+    pub fn take_standing(&self) -> Vec<(String, Duration)> {
+        std::mem::take(&mut self.shared().stand)
     }
 
     /// The metadata of the coordinator that runs.
@@ -97,6 +114,15 @@ impl World {
     /// The crash points that processes of each kind have passed.
     pub fn passed(&self) -> BTreeMap<Role, BTreeSet<String>> {
         self.shared().passed.clone()
+    }
+
+    /// All input is there and read.
+    pub fn set_all_read(&self) {
+        self.shared().all_is_read = true;
+    }
+
+    fn may_be_drained(&self) -> bool {
+        self.plan.logs.is_none() || self.shared().all_is_read
     }
 
     /// The name of every host with a process that may end.
@@ -116,9 +142,9 @@ impl World {
                 disk.crash();
             }
         });
-        let next = self.shared().crash_points.get_mut(host).and_then(VecDeque::pop_front);
-        let plan = match next {
-            None => CrashPlan::observe(),
+        let ends = self.shared().crash_points.get_mut(host).and_then(VecDeque::pop_front);
+        let plan = match ends {
+            None => self.freeze_plan(&process),
             Some((point, visit)) => {
                 let (ending, cause) = (process.clone(), format!("crash point {point}, visit {visit}"));
                 CrashPlan::end_at(point, visit, move || ending.end(&cause))
@@ -127,9 +153,23 @@ impl World {
         let wrong = self.plan.wrong_clocks.get(host).copied().unwrap_or(0);
         // No two processes have the same dice.
         let dice = Env::seeded(self.plan.seed).rng(&format!("{host}, process {}", process.number()));
-        let env = Env::simulated(seed_of(dice), self.trace.wall_clock(wrong)).with_crash_plan(plan.clone());
+        let env = Env::simulated(seed_of(dice), self.trace.wall_clock(wrong));
+        let env = env.with_crash_plan(plan.clone()).with_door(self.database.door(process.clone()));
         let network = SimulatedNetwork::new(process.clone());
         Started { process, network, env, plan }
+    }
+
+    /// A process freezes right behind the point: whatever it does next stands still.
+    fn freeze_plan(&self, process: &Process) -> Arc<CrashPlan> {
+        let stands = self.shared().freeze_points.get_mut(process.host()).and_then(VecDeque::pop_front);
+        let Some(((point, visit), lasts)) = stands else { return CrashPlan::observe() };
+        let (freezing, shared) = (process.clone(), self.shared.clone());
+        let cause = format!("point {point}, visit {visit}, for {lasts:?}");
+        CrashPlan::stand_at(point, visit, move || {
+            freezing.freeze(&cause);
+            let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            shared.stand.push((freezing.host().into(), lasts));
+        })
     }
 
     /// Runs a process's software until it ends or is ended. Then its connections are closed, and it stays as it is until
@@ -179,6 +219,10 @@ impl Drop for PassedPoints<'_> {
         let visited = self.plan.visits().into_keys().map(str::to_owned);
         self.world.shared().passed.entry(self.role).or_default().extend(visited);
     }
+}
+
+fn queues<T: Clone>(by_host: &BTreeMap<String, Vec<T>>) -> BTreeMap<String, VecDeque<T>> {
+    by_host.iter().map(|(host, points)| (host.clone(), points.iter().cloned().collect())).collect()
 }
 
 fn seed_of(mut dice: impl rand::Rng) -> u64 {
@@ -270,63 +314,107 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
 pub async fn user(world: World, graph: JobGraph) -> turmoil::Result {
     let process = world.power.boot("user", &world.trace, || {});
     let env = Env::simulated(world.plan.seed, world.trace.wall_clock(0));
-    let user = User { network: Arc::new(SimulatedNetwork::new(process)), env, trace: world.trace.clone() };
-    Ok(user.follow(&graph, world.plan.ending).await.map_err(|error| format!("{error:#}"))?)
+    let user = User { network: Arc::new(SimulatedNetwork::new(process)), env, world };
+    Ok(user.follow(&graph).await.map_err(|error| format!("{error:#}"))?)
+}
+
+type UserClient = ClientClient<InterceptedService<Channel, ShowSecret>>;
+
+/// How far a user has come, and what is still to be asked for.
+#[derive(Default)]
+struct Wish {
+    /// Forgetting what was before.
+    fresh: bool,
+    submitted: bool,
+    stopped: bool,
+    /// When it is cancelled and submitted again, to forget what was before.
+    start_over_at: Option<Duration>,
+}
+
+impl Wish {
+    fn new(plan: &Plan) -> Self {
+        Wish { start_over_at: plan.start_over_at, ..Wish::default() }
+    }
 }
 
 struct User {
     network: SharedNetwork,
     env: Env,
-    trace: Trace,
+    world: World,
 }
 
 impl User {
-    async fn follow(&self, graph: &JobGraph, ending: Ending) -> Result<()> {
-        let submit = pb::SubmitRequest {
-            graph: wire::to_json(graph).map_err(|error| anyhow::anyhow!("{error}"))?,
-            fingerprint: "simulated".into(),
-            definition: String::new(),
-            fresh: false,
-        };
-        let (mut submitted, mut stopped, mut state) = (false, false, String::new());
+    async fn follow(&self, graph: &JobGraph) -> Result<()> {
+        let graph = wire::to_json(graph).map_err(|error| anyhow::anyhow!("{error}"))?;
+        let (mut wish, mut state) = (Wish::new(&self.world.plan), String::new());
         loop {
             self.env.sleep(USER_PAUSE).await;
             let Ok(mut client) = self.connect().await else { continue };
-            if !submitted {
-                match self.within(client.submit(submit.clone())).await {
-                    Ok(_) => {
-                        submitted = true;
-                        self.trace.note("user: submitted");
-                    }
-                    // An earlier try may have been taken after all.
-                    Err(status) if status.code() == tonic::Code::InvalidArgument => submitted = true,
-                    Err(_) => continue,
-                }
+            if !wish.submitted && !self.submit(&mut client, &graph, &mut wish).await {
+                continue;
             }
-            if let Ending::Drain(at) = ending
-                && !stopped
-                && self.trace.elapsed() >= at
-            {
-                let stop = pb::StopRequest { job: JOB.into(), drain: true };
-                stopped = self.within(client.stop(stop)).await.is_ok();
-                self.trace.note(format!("user: asks to drain: {stopped}"));
-            }
+            self.stop_if_due(&mut client, &mut wish).await;
             let asked = pb::JobRequest { job: JOB.into() };
-            let Ok(described) = self.within(client.status(asked)).await else { continue };
+            let Ok(described) = self.within(client.status(asked.clone())).await else { continue };
             let job: JobStatus = serde_json::from_slice(&described.into_inner().json).context("a job's status")?;
             if job.state != state {
                 state = job.state;
-                self.trace.note(format!("user: sees {state}"));
+                self.world.trace.note(format!("user: sees {state}"));
+            }
+            let is_over = matches!(state.as_str(), "FINISHED" | "FAILED" | "CANCELED");
+            if let Some(at) = wish.start_over_at {
+                match (self.world.trace.elapsed() >= at, is_over) {
+                    (true, true) => wish = Wish { fresh: true, ..Wish::default() },
+                    (true, false) => {
+                        let cancelled = self.within(client.cancel(asked)).await.is_ok();
+                        self.world.trace.note(format!("user: cancels, to start over: {cancelled}"));
+                    }
+                    (false, _) => {}
+                }
+                continue;
             }
             match state.as_str() {
                 "FINISHED" => return Ok(()),
-                "FAILED" | "CANCELED" => bail!("the job is {state}: {}", job.cause.unwrap_or_default()),
+                _ if is_over => bail!("the job is {state}: {}", job.cause.unwrap_or_default()),
                 _ => {}
             }
         }
     }
 
-    async fn connect(&self) -> Result<ClientClient<InterceptedService<Channel, ShowSecret>>, tonic::Status> {
+    /// Whether the job is submitted.
+    async fn submit(&self, client: &mut UserClient, graph: &bytes::Bytes, wish: &mut Wish) -> bool {
+        let request = pb::SubmitRequest {
+            graph: graph.clone(),
+            fingerprint: "simulated".into(),
+            definition: String::new(),
+            fresh: wish.fresh,
+        };
+        match self.within(client.submit(request)).await {
+            Ok(_) => {
+                wish.submitted = true;
+                self.world.trace.note(if wish.fresh { "user: submitted, to start over" } else { "user: submitted" });
+            }
+            // An earlier try may have been taken after all.
+            Err(status) if status.code() == tonic::Code::InvalidArgument => wish.submitted = true,
+            Err(_) => {}
+        }
+        wish.submitted
+    }
+
+    async fn stop_if_due(&self, client: &mut UserClient, wish: &mut Wish) {
+        if let Ending::Drain(at) = self.world.plan.ending
+            && !wish.stopped
+            && wish.start_over_at.is_none()
+            && self.world.trace.elapsed() >= at
+            && self.world.may_be_drained()
+        {
+            let stop = pb::StopRequest { job: JOB.into(), drain: true };
+            wish.stopped = self.within(client.stop(stop)).await.is_ok();
+            self.world.trace.note(format!("user: asks to drain: {}", wish.stopped));
+        }
+    }
+
+    async fn connect(&self) -> Result<UserClient, tonic::Status> {
         let address = format!("{COORDINATOR}:{CONTROL_PORT}");
         let channel = self.within(transport::connect(self.network.clone(), &address, USER_PATIENCE)).await?;
         Ok(ClientClient::with_interceptor(channel, ClusterSecret::from(SECRET).shown()))

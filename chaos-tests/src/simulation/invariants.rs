@@ -2,7 +2,7 @@
 //!
 //! Invariants: of a job that the coordinator knows, attempts, checkpoints and commits only rise, through all its restarts; a
 //! checkpoint is committed only after it was recorded as complete, in the catalog and in the sinks' folders; what is
-//! committed stays.
+//! committed stays. All but the attempts begin again when the user starts the job over.
 
 use super::{job::checkpoint_of, trace::Trace};
 use crate::job::JOB;
@@ -37,6 +37,11 @@ impl Invariants {
         self.catalog = Some(catalog);
         match (&self.newest, &found) {
             (Some(_), None) => anyhow::bail!("the coordinator has forgotten the job"),
+            (Some(before), Some(now)) if now.submissions > before.submissions => {
+                ensure!(now.attempt >= before.attempt, "attempt {:?} after {:?}", now.attempt, before.attempt);
+                trace.note("the job is submitted again");
+                self.committed.clear();
+            }
             (Some(before), Some(now)) => compare(before, now)?,
             _ => {}
         }
@@ -58,6 +63,10 @@ impl Invariants {
     /// # Errors
     /// When some are of a checkpoint that is not complete, or earlier ones are gone.
     pub fn check_committed(&mut self, paths: &[String]) -> Result<()> {
+        if self.newest.as_ref().is_some_and(|job| job.fresh_start_pending) {
+            // What was before goes at some time.
+            return Ok(());
+        }
         let complete = self.newest.as_ref().and_then(|job| job.checkpoint).map_or(0, |checkpoint| checkpoint.0);
         for path in paths {
             let checkpoint = checkpoint_of(path).with_context(|| format!("{path} names no checkpoint"))?;

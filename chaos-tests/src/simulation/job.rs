@@ -2,12 +2,16 @@
 //!
 //! Computing takes no virtual time, so sources are slowed down: otherwise all would be over before anything could go wrong.
 
-use crate::{
-    job::JobConfig,
-    results,
-    workload::{Workload, WorkloadConfig},
+use super::{
+    logs::Logs,
+    plan::{FollowedLogs, Plan},
 };
-use anyhow::{Context, Result, ensure};
+use crate::{
+    job::{JOB, JobConfig},
+    results, table,
+    workload::Workload,
+};
+use anyhow::{Context, Result, anyhow, ensure};
 use futures::{FutureExt, StreamExt, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path as ObjectPath};
 use rand::{RngExt, rngs::StdRng};
@@ -17,6 +21,7 @@ use std::{
     time::Duration,
 };
 use weir_engine::{
+    checkpoint::CheckpointStore,
     env::{Env, Moment},
     graph::{JobGraph, Node},
     operator::{
@@ -42,18 +47,17 @@ impl Files {
     ///
     /// # Errors
     /// When no folder can be made.
-    pub fn new(
-        workload: &WorkloadConfig,
-        config: &JobConfig,
-        over: impl FnOnce(Arc<InMemory>) -> Arc<dyn ObjectStore>,
-    ) -> Result<Self> {
-        let folder = tempfile::tempdir()?;
+    pub fn new(plan: &Plan, over: impl FnOnce(Arc<InMemory>) -> Arc<dyn ObjectStore>) -> Result<Self> {
+        let memory = Path::new("/dev/shm");
+        let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
         let objects = Arc::new(InMemory::new());
-        let input = Workload::generate(workload).write(&folder.path().join("input"), config.format)?;
-        for path in input {
-            let file = path.file_name().context("an input file has a name")?.to_string_lossy().into_owned();
-            let target = ObjectPath::from(format!("input/{file}"));
-            now(objects.put(&target, std::fs::read(&path)?.into()))??;
+        if plan.logs.is_none() {
+            let input = Workload::generate(&plan.workload).write(&folder.path().join("input"), plan.job.format)?;
+            for path in input {
+                let file = path.file_name().context("an input file has a name")?.to_string_lossy().into_owned();
+                let target = ObjectPath::from(format!("input/{file}"));
+                now(objects.put(&target, std::fs::read(&path)?.into()))??;
+            }
         }
         let _provided = provide(STORE, over(objects.clone()));
         Ok(Files { objects, folder, _provided })
@@ -63,9 +67,44 @@ impl Files {
     ///
     /// # Errors
     /// When the definition is refused.
-    pub fn graph(&self, config: &JobConfig) -> Result<JobGraph> {
+    pub fn graph(&self, plan: &Plan) -> Result<JobGraph> {
         let root = PathBuf::from(format!("memory://{STORE}"));
-        config.graph(&root.join("input"), &root.join("output"))
+        let store = plan.with_store.then(|| format!("sqlite:{}", table::database(&self.output()).display()));
+        let config = JobConfig { store, ..plan.job.clone() };
+        let input = if plan.logs.is_some() { self.logs_folder() } else { root.join("input") };
+        config.graph(&input, &root.join("output"))
+    }
+
+    /// The servers that write the input while the job runs, if they do.
+    ///
+    /// # Errors
+    /// When no folder can be made.
+    pub fn logs(&self, plan: &Plan) -> Result<Option<Logs>> {
+        let Some(FollowedLogs { rotations, steps }) = &plan.logs else { return Ok(None) };
+        let workload = Workload::generate(&plan.workload);
+        Logs::new(workload, plan.job.format, steps, *rotations, &self.logs_folder(), &self.input()).map(Some)
+    }
+
+    fn logs_folder(&self) -> PathBuf {
+        self.folder.path().join("logs")
+    }
+
+    /// Lines that are read, as the newest complete checkpoint has it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn lines_read(&self) -> Result<u64> {
+        let store = CheckpointStore::over(self.objects.clone(), JOB);
+        let newest = now(store.newest())?.map_err(|error| anyhow!("{error}"))?;
+        let operators = newest.iter().flat_map(|manifest| &manifest.operators);
+        let sources = operators.filter(|operator| operator.operator.starts_with("source."));
+        let counters = sources.flat_map(|operator| &operator.subtasks).map(|subtask| &subtask.counters);
+        Ok(counters.filter_map(|counters| counters.get("events_in")).sum())
+    }
+
+    /// The folder of the database, where results are brought to be read.
+    fn output(&self) -> PathBuf {
+        self.folder.path().join("output")
     }
 
     /// The folder with the input.
@@ -95,14 +134,21 @@ impl Files {
     /// # Errors
     /// When they cannot be read, or break the rules that consumers rely on.
     pub fn results(&self) -> Result<results::Results> {
-        let output = self.folder.path().join("output");
         for path in self.committed()? {
             let content = now(async { self.objects.get(&path.as_str().into()).await?.bytes().await })??;
             let target = self.folder.path().join(&path);
             std::fs::create_dir_all(target.parent().context("below the output")?)?;
             std::fs::write(target, content)?;
         }
-        results::read_results(&output)
+        results::read_results(&self.output())
+    }
+
+    /// The lists of top ads in the database.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn top_ads_in_store(&self) -> Result<table::TopAds> {
+        table::read_top_ads(&self.output())
     }
 
     /// Cuts the input off where a job that was stopped had read it to, so that the recount is of what it read.

@@ -6,12 +6,15 @@
 //! [`verdict`] compares what is committed with a recount. After the last trouble is over the job must come to its end within
 //! a bound. [`wrong`] are parts that are built wrong, which must be noticed.
 //!
-//! Below: [`network`] (turmoil behind the door of `weir_proto::net`), [`storage`] (object storage with weather), [`power`] (the
-//! end of a process in the middle of what it does), [`job`] (input, graph, results).
+//! Below: [`network`] (turmoil behind the door of `weir_proto::net`), [`storage`] (object storage with weather), [`database`]
+//! (SQLite under the SQL sinks), [`logs`] (files that grow and are rotated), [`power`] (a process that ends in the middle of
+//! what it does, or stands still), [`job`] (input, graph, results).
 
+pub mod database;
 pub mod hosts;
 pub mod invariants;
 pub mod job;
+pub mod logs;
 pub mod many;
 pub mod network;
 pub mod plan;

@@ -1,7 +1,8 @@
 //! The simulated network behind the door that all of Weir goes through.
 //!
-//! A process that ends has its connections closed by its system, one after another in the order in which they were opened: in
-//! the order in which tasks happen to be dropped no run would be like another.
+//! A process that is frozen neither sends nor receives; its system takes what others send to it. A process that ends has its
+//! connections closed by its system, one after another in the order in which they were opened: in the order in which tasks
+//! happen to be dropped no run would be like another.
 
 use super::power::Process;
 use async_trait::async_trait;
@@ -10,7 +11,7 @@ use std::{
     fmt, io,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use turmoil::net::{TcpListener, TcpStream};
@@ -28,6 +29,8 @@ pub struct SimulatedNetwork {
 struct Open {
     opened: u64,
     streams: BTreeMap<u64, TcpStream>,
+    /// Given up by a process that was frozen; closed with the next thing that it does.
+    given_up: Vec<u64>,
 }
 
 struct SimulatedListener {
@@ -56,6 +59,18 @@ impl SimulatedNetwork {
         }
     }
 
+    fn close_given_up(&self) {
+        loop {
+            let (number, stream) = {
+                let mut open = self.open();
+                let Some(number) = open.given_up.pop() else { return };
+                (number, open.streams.remove(&number))
+            };
+            self.process.tell(format_args!("connection {number} is closed"));
+            drop(stream);
+        }
+    }
+
     fn add(&self, stream: TcpStream) -> BoxConnection {
         let mut open = self.open();
         open.opened += 1;
@@ -79,13 +94,14 @@ impl fmt::Debug for SimulatedNetwork {
 #[async_trait]
 impl Network for SimulatedNetwork {
     async fn connect(&self, address: &str) -> io::Result<BoxConnection> {
-        self.process.alive().await;
-        let stream = TcpStream::connect(address).await?;
-        Ok(self.add(stream))
+        self.process.runs().await;
+        let stream = TcpStream::connect(address).await;
+        self.process.runs().await;
+        Ok(self.add(stream?))
     }
 
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
-        self.process.alive().await;
+        self.process.runs().await;
         let listener = TcpListener::bind(address).await?;
         Ok(Box::new(SimulatedListener { listener, network: self.clone() }))
     }
@@ -94,8 +110,10 @@ impl Network for SimulatedNetwork {
 #[async_trait]
 impl Listener for SimulatedListener {
     async fn accept(&mut self) -> io::Result<BoxConnection> {
-        self.network.process.alive().await;
-        let (stream, _) = self.listener.accept().await?;
+        self.network.process.runs().await;
+        let accepted = self.listener.accept().await;
+        self.network.process.runs().await;
+        let (stream, _) = accepted?;
         Ok(self.network.add(stream))
     }
 
@@ -105,12 +123,15 @@ impl Listener for SimulatedListener {
 }
 
 impl SimulatedConnection {
-    fn poll<T>(&self, poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<T>) -> Poll<T> {
-        if self.network.process.has_ended() {
-            return Poll::Pending;
-        }
+    fn poll<T>(
+        &self,
+        context: &mut Context<'_>,
+        poll: impl FnOnce(Pin<&mut TcpStream>, &mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        ready!(self.network.process.poll_runs(context));
+        self.network.close_given_up();
         match self.network.open().streams.get_mut(&self.number) {
-            Some(stream) => poll(Pin::new(stream)),
+            Some(stream) => poll(Pin::new(stream), context),
             None => Poll::Pending,
         }
     }
@@ -118,23 +139,25 @@ impl SimulatedConnection {
 
 impl Drop for SimulatedConnection {
     fn drop(&mut self) {
-        if !self.network.process.has_ended() {
-            let stream = self.network.open().streams.remove(&self.number);
-            self.network.process.tell(format_args!("connection {} is closed", self.number));
-            drop(stream);
+        if self.network.process.has_ended() {
+            return;
+        }
+        self.network.open().given_up.push(self.number);
+        if !self.network.process.is_frozen() {
+            self.network.close_given_up();
         }
     }
 }
 
 impl AsyncRead for SimulatedConnection {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        self.poll(|stream| stream.poll_read(context, buffer))
+        self.poll(context, |stream, context| stream.poll_read(context, buffer))
     }
 }
 
 impl AsyncWrite for SimulatedConnection {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = self.poll(|stream| stream.poll_write(context, bytes));
+        let written = self.poll(context, |stream, context| stream.poll_write(context, bytes));
         if let Poll::Ready(written) = &written {
             self.network.process.tell(format_args!("connection {} takes {written:?}", self.number));
         }
@@ -142,10 +165,10 @@ impl AsyncWrite for SimulatedConnection {
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(|stream| stream.poll_flush(context))
+        self.poll(context, |stream, context| stream.poll_flush(context))
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll(|stream| stream.poll_shutdown(context))
+        self.poll(context, |stream, context| stream.poll_shutdown(context))
     }
 }

@@ -3,16 +3,23 @@
 //! Turmoil ends a host between two steps. A crash point wants more: once it is hit, nothing of that process may reach storage,
 //! disk or network any more, though its other tasks still run until the step is over. So everything that leads out of a
 //! process asks here first.
+//!
+//! A process is frozen, as `SIGSTOP` does it, at the same doors: what it sends, asks for and waits for stands still, also the
+//! answers to what it had asked for. Computing takes no virtual time, so all its tasks soon stand at one. Meanwhile time goes
+//! on, requests that are under way are served, and what others send to it lies in its system's buffers. When it thaws, all its
+//! timers are over at once, and it believes what it believed before.
 
 use super::trace::Trace;
+use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
-    future::pending,
+    future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
+    task::{Context, Poll, Waker},
 };
 use tokio::{
     runtime::{Handle, Id},
@@ -39,8 +46,16 @@ pub struct Process {
     ended: watch::Sender<bool>,
     /// Whether its connections are closed.
     closed: Arc<AtomicBool>,
+    standing: Arc<Mutex<Standing>>,
     on_end: Arc<dyn Fn() + Send + Sync>,
     trace: Trace,
+}
+
+/// Whether a process stands still, and who of it waits for that to end.
+#[derive(Default)]
+struct Standing {
+    frozen: bool,
+    waiting: Vec<Waker>,
 }
 
 impl Power {
@@ -53,6 +68,7 @@ impl Power {
             number,
             ended: watch::Sender::new(false),
             closed: Arc::default(),
+            standing: Arc::default(),
             on_end: Arc::new(on_end),
             trace: trace.clone(),
         };
@@ -124,10 +140,48 @@ impl Process {
         self.closed.load(Ordering::SeqCst)
     }
 
-    /// Goes on, or never, if it has ended.
-    pub async fn alive(&self) {
-        if self.has_ended() {
-            pending().await
+    /// Freezes it: until it thaws, nothing of it reaches anything, and nothing reaches it.
+    pub fn freeze(&self, cause: &str) {
+        let was_frozen = std::mem::replace(&mut self.standing().frozen, true);
+        if !was_frozen && !self.has_ended() {
+            self.trace.note(format!("{} freezes (process {}): {cause}", self.host, self.number));
         }
+    }
+
+    /// Lets it go on.
+    pub fn thaw(&self) {
+        let Standing { frozen, waiting } = std::mem::take(&mut *self.standing());
+        if frozen && !self.has_ended() {
+            self.trace.note(format!("{} thaws (process {})", self.host, self.number));
+        }
+        waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether it is frozen.
+    pub fn is_frozen(&self) -> bool {
+        self.standing().frozen
+    }
+
+    /// Goes on while the process runs. If it has ended, never.
+    pub fn poll_runs(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_ended() {
+            return Poll::Pending;
+        }
+        let mut standing = self.standing();
+        if standing.frozen {
+            standing.waiting.push(context.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(())
+    }
+
+    /// The same, to wait for.
+    pub fn runs(&self) -> BoxFuture<'static, ()> {
+        let process = self.clone();
+        async move { poll_fn(|context| process.poll_runs(context)).await }.boxed()
+    }
+
+    fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

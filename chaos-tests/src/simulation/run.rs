@@ -1,9 +1,11 @@
 //! Runs a plan step by step: the hosts, the troubles that befall them, and what must hold meanwhile.
 
 use super::{
+    database::{self, DatabaseLink},
     hosts::{self, World},
     invariants::Invariants,
     job::{Files, SlowFactory},
+    logs::Logs,
     plan::{COORDINATOR, Plan, Planned, Points, Role, Trouble, worker},
     power::Power,
     storage::{Conditions, Weather},
@@ -25,6 +27,8 @@ use weir_operators::Registry;
 
 /// After the last trouble is over, a job must be at its end within this.
 const MUST_END_WITHIN: Duration = Duration::from_secs(60);
+/// Every so many steps the results are looked at.
+const LOOK_EVERY: u64 = 16;
 /// How long the system takes to notice that a process has ended, and to start it again.
 const RESTART_AFTER: Duration = Duration::from_millis(250);
 
@@ -73,8 +77,15 @@ pub fn crash_points() -> Result<Points> {
         outcome.verdict.with_context(|| format!("looking for crash points: {plan}"))?;
         outcome.passed.into_iter().for_each(|(role, points)| found.entry(role).or_default().extend(points));
     }
-    let mut of = |role| found.remove(&role).unwrap_or_default().into_iter().collect();
-    Ok(Points { coordinator: of(Role::Coordinator), worker: of(Role::Worker) })
+    let mut with_store = Plan::calm(3);
+    with_store.with_store = true;
+    let outcome = run(&with_store);
+    outcome.verdict.with_context(|| format!("looking for crash points: {with_store}"))?;
+    let mut of = |role| found.remove(&role).unwrap_or_default().into_iter().collect::<Vec<_>>();
+    let (coordinator, worker) = (of(Role::Coordinator), of(Role::Worker));
+    let passed = outcome.passed.into_values().flatten();
+    let database = passed.filter(|point| point.starts_with("sql_sink.")).collect();
+    Ok(Points { coordinator, worker, database })
 }
 
 fn simulate(
@@ -87,18 +98,19 @@ fn simulate(
     let power = Power::default();
     let weather = Weather::new(plan.seed, power.clone(), trace.clone());
     let mut storage: Option<Arc<dyn ObjectStore>> = None;
-    let files = Files::new(&plan.workload, &plan.job, |objects| {
+    let database = DatabaseLink::new(plan.seed, trace.clone());
+    let files = Files::new(plan, |objects| {
         let faulty = FaultyStore::new(objects, weather.clone());
         storage.insert(faulty).clone()
     })?;
     let storage = storage.context("the files were made over a store")?;
-    let graph = files.graph(&plan.job)?;
+    let graph = files.graph(plan)?;
     let registry: Arc<dyn Factory> = match wrong {
         Some(WrongPart::Operators(mutant)) => MutantFactory::new(Arc::new(Registry), mutant),
         _ => Arc::new(Registry),
     };
     let factory = SlowFactory::new(registry, plan.pace);
-    let world = World::new(plan.clone(), power, trace.clone(), storage, factory, wrong);
+    let world = World::new(plan.clone(), power, trace.clone(), storage, database.clone(), factory, wrong);
     let mut builder = turmoil::Builder::new();
     builder.rng_seed(plan.seed).simulation_duration(Duration::from_secs(100_000)).tcp_capacity(1024);
     builder
@@ -113,7 +125,8 @@ fn simulate(
         simulation.host(worker(number), move || hosts::run_worker(of_worker.clone(), number));
     }
     simulation.client("user", hosts::user(world.clone(), graph));
-    let mut driver = Driver::new(plan, &world, simulation, weather, &files);
+    let logs = files.logs(plan)?;
+    let mut driver = Driver::new(plan, &world, simulation, weather, database, &files, logs);
     let finished = driver.drive();
     *ended = driver.ended;
     if let Err(error) = &finished {
@@ -132,7 +145,9 @@ struct Driver<'a> {
     world: &'a World,
     simulation: turmoil::Sim<'a>,
     weather: Weather,
+    database: DatabaseLink,
     files: &'a Files,
+    logs: Option<Logs>,
     invariants: Invariants,
     dice: StdRng,
     upcoming: Vec<Planned>,
@@ -149,7 +164,15 @@ struct Driver<'a> {
 }
 
 impl<'a> Driver<'a> {
-    fn new(plan: &'a Plan, world: &'a World, simulation: turmoil::Sim<'a>, weather: Weather, files: &'a Files) -> Self {
+    fn new(
+        plan: &'a Plan,
+        world: &'a World,
+        simulation: turmoil::Sim<'a>,
+        weather: Weather,
+        database: DatabaseLink,
+        files: &'a Files,
+        logs: Option<Logs>,
+    ) -> Self {
         let mut upcoming = plan.troubles.clone();
         upcoming.reverse();
         Driver {
@@ -157,7 +180,9 @@ impl<'a> Driver<'a> {
             world,
             simulation,
             weather,
+            database,
             files,
+            logs,
             invariants: Invariants::default(),
             dice: StdRng::seed_from_u64(plan.seed ^ 0xd15c),
             upcoming,
@@ -175,22 +200,31 @@ impl<'a> Driver<'a> {
         loop {
             let now = self.simulation.elapsed();
             self.world.trace.set_time(now);
+            self.weather.serve(now);
             self.begin_troubles(now);
             self.end_troubles(now);
             self.clear_away_the_ended(now);
             self.restart(now);
+            self.write_logs(now, steps)?;
             let finished = self.simulation.step().map_err(|error| anyhow!("{error}"))?;
+            self.let_stand(now);
             self.disk.observe(now);
             self.invariants.look(&self.world.trace, self.world.metadata().as_deref())?;
-            if steps.is_multiple_of(16) || finished {
+            if steps.is_multiple_of(LOOK_EVERY) || finished {
                 self.invariants.check_committed(&self.files.committed()?)?;
             }
             if finished {
-                return Ok(());
+                // What is still under way comes, too.
+                self.weather.serve_all();
+                return self.invariants.check_committed(&self.files.committed()?);
             }
             if now > self.healed_at + MUST_END_WITHIN {
+                let read = match &self.logs {
+                    Some(logs) => format!("; of {} lines it has read {}", logs.written(), self.files.lines_read()?),
+                    None => String::new(),
+                };
                 return Err(anyhow!(
-                    "nothing has gone wrong since {:?}, and {MUST_END_WITHIN:?} later the job is not at its end",
+                    "nothing has gone wrong since {:?}, and {MUST_END_WITHIN:?} later the job is not at its end{read}",
                     self.healed_at
                 ));
             }
@@ -223,7 +257,13 @@ impl<'a> Driver<'a> {
                 Trouble::SlowLink(a, b, latency) => {
                     self.simulation.set_link_max_message_latency(a.as_str(), b.as_str(), *latency);
                 }
+                Trouble::Freeze(host) => {
+                    if let Some(process) = self.world.power.of(host) {
+                        process.freeze("it is stopped");
+                    }
+                }
                 Trouble::Storage(conditions) => self.weather.set(*conditions),
+                Trouble::Database(conditions) => self.database.set(*conditions),
             }
             self.lasting.push((now + lasts, trouble));
         }
@@ -243,9 +283,39 @@ impl<'a> Driver<'a> {
                     let latency = self.plan.latency.max(Duration::from_millis(2));
                     simulation.set_link_max_message_latency(a.as_str(), b.as_str(), latency);
                 }
+                Trouble::Freeze(host) => {
+                    if let Some(process) = self.world.power.of(host) {
+                        process.thaw();
+                    }
+                    continue;
+                }
                 Trouble::Storage(_) => self.weather.set(Conditions::default()),
+                Trouble::Database(_) => self.database.set(database::Conditions::default()),
             }
             self.world.trace.note(format!("over: {trouble:?}"));
+        }
+    }
+
+    /// Lets servers write, and looks whether all of it has been read.
+    fn write_logs(&mut self, now: Duration, steps: u64) -> Result<()> {
+        let Some(logs) = &mut self.logs else { return Ok(()) };
+        if steps.is_multiple_of(LOOK_EVERY) && logs.is_waiting(now) {
+            let read = self.files.lines_read()?;
+            logs.set_read(read);
+            if logs.is_over() && read >= logs.written() {
+                self.world.set_all_read();
+            }
+        }
+        let done = logs.go_on(now)?;
+        done.iter().for_each(|step| self.world.trace.note(format!("server {}: {:?}", step.server, step.act)));
+        Ok(())
+    }
+
+    /// Processes that have frozen at a point stand for as long as they are to.
+    fn let_stand(&mut self, now: Duration) {
+        for (host, lasts) in self.world.take_standing() {
+            self.lasting.push((now + lasts, Trouble::Freeze(host)));
+            self.healed_at = self.healed_at.max(now + lasts);
         }
     }
 

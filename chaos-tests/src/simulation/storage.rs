@@ -1,7 +1,11 @@
 //! The simulation's object storage: shared by all processes, never quite at once, failing when it is told to.
+//!
+//! It is a server of its own: what a process has asked for is done though the process has ended meanwhile or stands still, and
+//! may be done long after everybody was told that it failed.
 
 use super::{power::Power, trace::Trace};
-use crate::faults::store::{Fault, FaultPlan, Gate, Verb};
+use crate::faults::store::{Fault, FaultPlan, Requests, Verb};
+use futures::{FutureExt, future::BoxFuture};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     sync::{Arc, Mutex, MutexGuard},
@@ -16,7 +20,7 @@ struct Shared {
     power: Power,
     trace: Trace,
     state: Mutex<State>,
-    never: Arc<Gate>,
+    requests: Requests,
 }
 
 struct State {
@@ -33,11 +37,21 @@ pub struct Conditions {
     pub refuse_one_in: u32,
     /// One in so many is done and reported as failed; 0: none.
     pub lose_one_in: u32,
+    /// One in so many that change something is reported as failed, and done up to `latest` later; 0: none.
+    pub late_one_in: u32,
+    /// How much later.
+    pub latest: Duration,
 }
 
 impl Default for Conditions {
     fn default() -> Self {
-        Conditions { slowest: Duration::from_millis(8), refuse_one_in: 0, lose_one_in: 0 }
+        Conditions {
+            slowest: Duration::from_millis(8),
+            refuse_one_in: 0,
+            lose_one_in: 0,
+            late_one_in: 0,
+            latest: Duration::ZERO,
+        }
     }
 }
 
@@ -45,12 +59,22 @@ impl Weather {
     /// Fair, with dice from a seed.
     pub fn new(seed: u64, power: Power, trace: Trace) -> Self {
         let state = Mutex::new(State { dice: StdRng::seed_from_u64(seed), now: Conditions::default() });
-        Weather(Arc::new(Shared { power, trace, state, never: Arc::default() }))
+        Weather(Arc::new(Shared { power, trace, state, requests: Requests::default() }))
     }
 
     /// Changes how storage behaves from now on.
     pub fn set(&self, conditions: Conditions) {
         self.state().now = conditions;
+    }
+
+    /// Serves the requests that are due.
+    pub fn serve(&self, now: Duration) {
+        self.0.requests.serve(now);
+    }
+
+    /// Serves all requests that are under way, however late.
+    pub fn serve_all(&self) {
+        self.0.requests.serve(Duration::MAX);
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -61,15 +85,16 @@ impl Weather {
 impl FaultPlan for Weather {
     fn fault(&self, verb: Verb, path: &str) -> Option<Fault> {
         let process = self.0.power.here();
-        if process.as_ref().is_some_and(|process| process.has_ended()) {
-            return Some(Fault::FreezeBefore(self.0.never.clone()));
-        }
         let mut state = self.state();
         let State { dice, now } = &mut *state;
         let mut strikes = |one_in: u32| one_in > 0 && dice.random_range(0..one_in) == 0;
-        let fault = match (strikes(now.refuse_one_in), strikes(now.lose_one_in)) {
-            (true, _) => Fault::Refuse,
-            (_, true) => Fault::LoseAnswer,
+        let struck = (strikes(now.refuse_one_in), strikes(now.lose_one_in), strikes(now.late_one_in));
+        let fault = match struck {
+            (true, _, _) => Fault::Refuse,
+            (_, true, _) => Fault::LoseAnswer,
+            (_, _, true) if matches!(verb, Verb::Put | Verb::Delete) => {
+                Fault::Late(Duration::from_micros(dice.random_range(0..=now.latest.as_micros() as u64)))
+            }
             _ => Fault::Delay(Duration::from_micros(dice.random_range(0..=now.slowest.as_micros() as u64))),
         };
         let host = process.map_or_else(|| "-".into(), |process| process.host().to_owned());
@@ -81,7 +106,14 @@ impl FaultPlan for Weather {
         Some(fault)
     }
 
-    fn has_ended(&self) -> bool {
-        self.0.power.here().is_some_and(|process| process.has_ended())
+    fn runs(&self) -> BoxFuture<'static, ()> {
+        match self.0.power.here() {
+            Some(process) => process.runs(),
+            None => std::future::ready(()).boxed(),
+        }
+    }
+
+    fn requests(&self) -> Option<(Requests, Duration)> {
+        Some((self.0.requests.clone(), self.0.trace.elapsed()))
     }
 }

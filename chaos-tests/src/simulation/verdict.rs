@@ -17,17 +17,33 @@ pub fn check(plan: &Plan, files: &Files) -> Result<()> {
     let manifest =
         now(store.newest())?.map_err(|error| anyhow::anyhow!("{error}"))?.context("no checkpoint is left")?;
     ensure!(manifest.last, "the job is finished, and checkpoint {} is not its last", manifest.checkpoint);
-    if matches!(plan.ending, Ending::Drain(_)) {
+    if matches!(plan.ending, Ending::Drain(_)) && plan.logs.is_none() {
         files.cut_input(&positions(&manifest))?;
     }
-    let expected = oracle::recount(&files.input(), &plan.job.rules())?;
+    let mut expected = oracle::recount(&files.input(), &plan.job.rules())?;
+    without_names(plan, &mut expected.dead_letters);
     let mut differences = match files.results() {
-        Ok(results) => check::differences(&expected, &results),
+        Ok(mut results) => {
+            without_names(plan, &mut results.dead_letters);
+            ensure!(results.table.is_some() == plan.with_store, "there is a database, or there should be one");
+            check::differences(&expected, &results)
+        }
         Err(error) => vec![format!("{error:#}")],
     };
+    if plan.with_store {
+        check::compare_maps("top ads in the table", &expected.top_ads, &files.top_ads_in_store()?, &mut differences);
+    }
     differences.extend(check::counter_differences(&expected, &manifest));
     ensure!(differences.is_empty(), "{}", differences.join("\n"));
     Ok(())
+}
+
+/// A log that is rotated is read under whatever name it has then.
+fn without_names(plan: &Plan, dead_letters: &mut [(String, i64)]) {
+    if plan.logs.is_some() {
+        dead_letters.iter_mut().for_each(|(file, _)| file.clear());
+        dead_letters.sort();
+    }
 }
 
 fn positions(manifest: &Manifest) -> Vec<weir_engine::operator::SplitState> {

@@ -33,7 +33,7 @@ pub enum WrongPart {
 
 impl WrongPart {
     /// Some of each kind.
-    pub const ALL: [WrongPart; 12] = [
+    pub const ALL: [WrongPart; 16] = [
         WrongPart::CommitsBelieved,
         WrongPart::AcknowledgesForAnOlderAttempt,
         WrongPart::AcknowledgesWithoutCommittables,
@@ -46,6 +46,10 @@ impl WrongPart {
         WrongPart::Operators(Mutant::SinkCommitsEarly),
         WrongPart::Operators(Mutant::RecordIdsOfTheAttempt),
         WrongPart::Operators(Mutant::CommitsUnderFreshNames),
+        WrongPart::Operators(Mutant::SourceRestoresTooFar),
+        WrongPart::Operators(Mutant::TableKeepsTheFirst),
+        WrongPart::Operators(Mutant::TableSkipsCommits),
+        WrongPart::Operators(Mutant::ResetRemovesNothing),
     ];
 
     /// A link that is wrong in this way, over a right one.

@@ -3,7 +3,10 @@
 //! On a local disk it is a hidden file that is synced and then linked under its name, which fails where there is one
 //! already; for other stores it is kept in memory and sent in one request. Length and checksum are taken on the way.
 
-use crate::error::{EngineError, Result};
+use crate::{
+    disk,
+    error::{EngineError, Result},
+};
 use std::{
     fs::{self, File},
     io::{self, BufWriter, ErrorKind, Write},
@@ -94,23 +97,24 @@ impl Write for Draft {
 impl LocalFile {
     fn open(&mut self) -> io::Result<&mut BufWriter<File>> {
         if self.file.is_none() {
-            fs::create_dir_all(folder(&self.path))?;
-            self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, File::create(&self.beside)?));
+            disk::make_folder(folder(&self.path))?;
+            self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, disk::create(&self.beside)?));
         }
         self.file.as_mut().ok_or_else(|| io::Error::other("the file was just opened"))
     }
 
     fn publish(&mut self) -> io::Result<bool> {
         self.open()?.flush()?;
-        self.open()?.get_ref().sync_all()?;
-        let made = match fs::hard_link(&self.beside, &self.path) {
+        let beside = self.beside.clone();
+        disk::sync(self.open()?.get_ref(), &beside)?;
+        let made = match disk::link(&self.beside, &self.path) {
             Ok(()) => true,
             Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
             Err(error) => return Err(error),
         };
         fs::remove_file(&self.beside)?;
         self.file = None;
-        File::open(folder(&self.path))?.sync_all()?;
+        disk::sync_folder(folder(&self.path))?;
         Ok(made)
     }
 }

@@ -11,6 +11,7 @@ use super::{
     state_file::{self, SegmentLedger},
 };
 use crate::{
+    disk,
     env::Env,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
@@ -60,7 +61,7 @@ impl CheckpointStore {
             }
         };
         if let Some(folder) = &local {
-            std::fs::create_dir_all(folder)
+            disk::make_folder(folder)
                 .map_err(|error| EngineError::io(format!("cannot make the folder '{}': {error}", folder.display())))?;
         }
         let environment =

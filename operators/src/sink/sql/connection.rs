@@ -41,10 +41,13 @@ pub(super) struct Database {
     env: Env,
 }
 
+/// In a simulation nothing waits in real time: whoever finds a lock comes again.
+const NO_WAITING: &str = "PRAGMA busy_timeout = 0";
+
 /// A connection. Statements are waited for one by one.
 #[derive(Debug)]
 pub(super) struct Connection {
-    inner: AnyConnection,
+    inner: Driver,
     pub dialect: Dialect,
     url: Hidden<String>,
     env: Env,
@@ -71,17 +74,19 @@ impl Database {
         let wrong = |error| fault(self.dialect, &self.url, "read the URL", &error);
         // The driver's own log would hold thousands of parameters.
         let options = AnyConnectOptions::from_str(&url).map_err(wrong)?.disable_statement_logging();
-        let connecting = async { AnyConnection::connect_with(&options).await };
+        let connecting = self.env.ask("connect", async { AnyConnection::connect_with(&options).await });
         let connected = tokio::select! {
             biased;
-            connected = connecting => connected.map_err(|error| fault(self.dialect, &self.url, "connect", &error)),
+            connected = connecting => answered(connected).map_err(|error| fault(self.dialect, &self.url, "connect", &error)),
             () = self.env.sleep(CONNECT_TIMEOUT) => Err(Fault::Passing(format!(
                 "{} at '{}' does not answer: no connection within {CONNECT_TIMEOUT:?}", self.dialect, self.shown()
             ))),
         };
         let (dialect, url, env) = (self.dialect, self.url.clone(), self.env.clone());
-        let mut connection = Connection { inner: connected?, dialect, url, env };
-        for greeting in self.dialect.greeting() {
+        let inner = Driver { connection: Some(connected?), is_simulated: env.is_simulated() };
+        let mut connection = Connection { inner, dialect, url, env };
+        let no_waiting = (dialect == Dialect::Sqlite && connection.env.is_simulated()).then(|| NO_WAITING.to_owned());
+        for greeting in dialect.greeting().into_iter().chain(no_waiting) {
             connection.query("set the connection up", greeting, AnyArguments::default()).await?;
         }
         Ok(connection)
@@ -120,11 +125,11 @@ impl Connection {
     /// Executes a statement. Returns how many rows it changed.
     pub async fn execute(&mut self, doing: &str, sql: impl Into<Arc<str>>, arguments: AnyArguments) -> Tried<u64> {
         let query = sqlx::query_with(AssertSqlSafe(sql.into()), arguments);
-        let executing = query.execute(&mut self.inner);
-        let (dialect, url) = (self.dialect, &self.url);
+        let (dialect, url, inner) = (self.dialect, &self.url, &mut self.inner);
+        let executing = self.env.ask(doing, async { query.execute(inner.get()?).await });
         tokio::select! {
             biased;
-            done = executing => match done {
+            done = executing => match answered(done) {
                 Ok(result) => Ok(result.rows_affected()),
                 Err(error) => Err(fault(dialect, url, doing, &error)),
             },
@@ -140,11 +145,11 @@ impl Connection {
         arguments: AnyArguments,
     ) -> Tried<Vec<AnyRow>> {
         let query = sqlx::query_with(AssertSqlSafe(sql.into()), arguments);
-        let fetching = query.fetch_all(&mut self.inner);
-        let (dialect, url) = (self.dialect, &self.url);
+        let (dialect, url, inner) = (self.dialect, &self.url, &mut self.inner);
+        let fetching = self.env.ask(doing, async { query.fetch_all(inner.get()?).await });
         tokio::select! {
             biased;
-            rows = fetching => rows.map_err(|error| fault(dialect, url, doing, &error)),
+            rows = fetching => answered(rows).map_err(|error| fault(dialect, url, doing, &error)),
             () = self.env.sleep(STATEMENT_TIMEOUT) => Err(late(dialect, url, doing)),
         }
     }
@@ -195,6 +200,36 @@ impl Connection {
     pub fn shown(&self) -> String {
         without_password(&self.url)
     }
+}
+
+/// A driver's connection.
+#[derive(Debug)]
+struct Driver {
+    /// Always there until it is dropped.
+    connection: Option<AnyConnection>,
+    is_simulated: bool,
+}
+
+impl Driver {
+    fn get(&mut self) -> std::result::Result<&mut AnyConnection, sqlx::Error> {
+        self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        // The thread of SQLite's driver gives the lock up some time later; a simulation must know when.
+        if self.is_simulated
+            && let Some(connection) = self.connection.take()
+        {
+            let _ = futures::executor::block_on(connection.close());
+        }
+    }
+}
+
+/// An answer, or that there is none.
+fn answered<T>(answer: std::io::Result<std::result::Result<T, sqlx::Error>>) -> std::result::Result<T, sqlx::Error> {
+    answer.map_err(sqlx::Error::Io)?
 }
 
 fn late(dialect: Dialect, url: &str, doing: &str) -> Fault {

@@ -11,7 +11,10 @@ use std::{
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
 };
-use weir_engine::error::{EngineError, Result};
+use weir_engine::{
+    disk,
+    error::{EngineError, Result},
+};
 use xxhash_rust::xxh3::Xxh3;
 
 /// A local folder. Made when the first file is.
@@ -83,13 +86,13 @@ impl Storage for LocalFolder {
         let (staged, path) = (self.at(staged), self.at(path));
         let doing = format!("cannot move '{}' to '{}'", staged.display(), path.display());
         self.run(doing, move || {
-            make_folder(parent(&path))?;
-            match fs::hard_link(&staged, &path) {
+            disk::make_folder(parent(&path))?;
+            match disk::link(&staged, &path) {
                 Ok(()) => {}
-                Err(error) if !knows_links(&error) && !path.try_exists()? => fs::rename(&staged, &path)?,
+                Err(error) if !knows_links(&error) && !path.try_exists()? => disk::rename(&staged, &path)?,
                 Err(error) => return Err(error),
             }
-            sync_folder(parent(&path))
+            disk::sync_folder(parent(&path))
         })
     }
 
@@ -167,8 +170,8 @@ impl NewFile for LocalFile {
             let file = self.file()?;
             let path = self.path;
             let synced = blocking(move || {
-                file.sync_all()?;
-                sync_folder(parent(&path))
+                disk::sync(&file, &path)?;
+                disk::sync_folder(parent(&path))
             });
             synced.await?.map_err(|error| explain(&self.doing, &error))
         }
@@ -194,7 +197,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 fn create(path: &Path) -> io::Result<File> {
     let mut tries = 3;
     loop {
-        match make_folder(parent(path)).and_then(|()| File::create(path)) {
+        match disk::make_folder(parent(path)).and_then(|()| disk::create(path)) {
             Err(error) if error.kind() == ErrorKind::NotFound && tries > 0 => tries -= 1,
             outcome => return outcome,
         }
@@ -209,25 +212,6 @@ fn remove_empty(folder: &Path) {
         }
     }
     let _ = fs::remove_dir(folder);
-}
-
-/// Makes a folder and those above it, so that they last.
-fn make_folder(folder: &Path) -> io::Result<()> {
-    if folder.as_os_str().is_empty() || folder.is_dir() {
-        return Ok(());
-    }
-    make_folder(parent(folder))?;
-    match fs::create_dir(folder) {
-        // Another subtask was faster.
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
-        made => made?,
-    }
-    sync_folder(parent(folder))
-}
-
-fn sync_folder(folder: &Path) -> io::Result<()> {
-    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
-    File::open(folder)?.sync_all()
 }
 
 fn parent(path: &Path) -> &Path {

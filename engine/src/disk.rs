@@ -1,0 +1,180 @@
+//! Changes to a local disk that must last: the one place where folders are made and files made, linked and synced whose loss in
+//! a power cut would be noticed.
+//!
+//! Invariant: what has been made lasts when the file is synced ([`sync`]), and then the folder that it stands in
+//! ([`sync_folder`]); [`make_folder`] does that for folders. A test can [`watch`] all of it, and so know what a power cut may
+//! leave.
+
+use std::{
+    fmt,
+    fs::{self, File},
+    io::{self, ErrorKind},
+    path::{Path, PathBuf},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// A change that was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change<'a> {
+    /// There is a new folder.
+    FolderMade(&'a Path),
+    /// There is a new file, or one that was there is empty now.
+    Made(&'a Path),
+    /// What is in a file lasts.
+    Synced(&'a Path),
+    /// A file has a second name.
+    Linked(&'a Path, &'a Path),
+    /// A file has another name.
+    Renamed(&'a Path, &'a Path),
+    /// The names in a folder last.
+    FolderSynced(&'a Path),
+}
+
+/// Hears of changes.
+pub trait Watcher: Send + Sync {
+    /// It was made.
+    fn changed(&self, change: Change<'_>);
+}
+
+type Watchers = Vec<(PathBuf, Arc<dyn Watcher>)>;
+
+static WATCHERS: RwLock<Watchers> = RwLock::new(Vec::new());
+static WATCHED: AtomicUsize = AtomicUsize::new(0);
+
+/// Tells `watcher` of changes below a folder, until what is returned is dropped.
+pub fn watch(folder: &Path, watcher: Arc<dyn Watcher>) -> Watched {
+    WATCHERS.write().unwrap_or_else(PoisonError::into_inner).push((folder.into(), watcher.clone()));
+    WATCHED.fetch_add(1, Ordering::SeqCst);
+    Watched(watcher)
+}
+
+/// Dropped, it ends the watching.
+pub struct Watched(Arc<dyn Watcher>);
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Watched")
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        let mut watchers = WATCHERS.write().unwrap_or_else(PoisonError::into_inner);
+        watchers.retain(|(_, watcher)| !Arc::ptr_eq(watcher, &self.0));
+        WATCHED.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+fn tell(path: &Path, change: Change<'_>) {
+    if WATCHED.load(Ordering::Relaxed) == 0 {
+        return;
+    }
+    let watchers: Watchers = WATCHERS.read().unwrap_or_else(PoisonError::into_inner).clone();
+    watchers.iter().filter(|(folder, _)| path.starts_with(folder)).for_each(|(_, watcher)| watcher.changed(change));
+}
+
+/// Makes a folder and those above it, so that they last.
+///
+/// # Errors
+/// Those of the disk.
+pub fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    make_folder(parent(folder))?;
+    match fs::create_dir(folder) {
+        Ok(()) => tell(folder, Change::FolderMade(folder)),
+        // Somebody else was faster.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
+        Err(error) => return Err(error),
+    }
+    sync_folder(parent(folder))
+}
+
+/// Makes a file, or empties it.
+///
+/// # Errors
+/// Those of the disk.
+pub fn create(path: &Path) -> io::Result<File> {
+    let file = File::create(path)?;
+    tell(path, Change::Made(path));
+    Ok(file)
+}
+
+/// What is in a file lasts when this returns; its name may not.
+///
+/// # Errors
+/// Those of the disk.
+pub fn sync(file: &File, path: &Path) -> io::Result<()> {
+    file.sync_all()?;
+    tell(path, Change::Synced(path));
+    Ok(())
+}
+
+/// Gives a file a second name, at which there must be none.
+///
+/// # Errors
+/// Those of the disk.
+pub fn link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)?;
+    tell(to, Change::Linked(from, to));
+    Ok(())
+}
+
+/// Gives a file another name.
+///
+/// # Errors
+/// Those of the disk.
+pub fn rename(from: &Path, to: &Path) -> io::Result<()> {
+    fs::rename(from, to)?;
+    tell(to, Change::Renamed(from, to));
+    Ok(())
+}
+
+/// The names in a folder last when this returns.
+///
+/// # Errors
+/// Those of the disk.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    File::open(folder)?.sync_all()?;
+    tell(folder, Change::FolderSynced(folder));
+    Ok(())
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl Watcher for Told {
+        fn changed(&self, change: Change<'_>) {
+            self.0.lock().unwrap().push(format!("{change:?}"));
+        }
+    }
+
+    #[test]
+    fn whoever_watches_hears_of_changes_below_his_folder_until_he_stops() {
+        let (watched, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let told = Arc::new(Told::default());
+        let watching = watch(watched.path(), told.clone());
+        make_folder(&watched.path().join("a/b")).unwrap();
+        make_folder(&other.path().join("a")).unwrap();
+        let lines = std::mem::take(&mut *told.0.lock().unwrap());
+        let begins = ["FolderMade", "FolderSynced", "FolderMade", "FolderSynced"];
+        assert!(lines.len() == 4 && lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{lines:?}");
+        drop(watching);
+        make_folder(&watched.path().join("c")).unwrap();
+        assert!(told.0.lock().unwrap().is_empty());
+    }
+}
