@@ -125,7 +125,10 @@ impl JobConfig {
             format: self.format,
             max_line_bytes: MAX_LINE_BYTES,
             delay_ms: DELAY_SECONDS * 1_000,
-            doubts: self.with_max_jump.then_some(Doubts { largest_jump_ms: 3_600_000, voices: 20, span_ms: 10_000 }),
+            doubts: Some(match self.with_max_jump {
+                true => Doubts { largest_jump_ms: 3_600_000, voices: 20, span_ms: 10_000, put_aside: true },
+                false => Doubts { largest_jump_ms: 86_400_000, voices: 1_000, span_ms: 600_000, put_aside: false },
+            }),
             allowed_lateness_ms: self.allowed_lateness_minutes * 60_000,
             fails_in_map: |click| matches!(user_number(click), None | Some(7)),
             fails_in_filters: |click| click.country.as_deref() == Some("USA") && user_number(click) == Some(9),

@@ -158,11 +158,14 @@ fn clicks_far_behind_are_late_and_stop_nothing() {
 }
 
 #[test]
-fn without_max_jump_every_date_is_believed() {
+fn without_max_jump_nothing_is_refused_and_dates_up_to_a_day_ahead_are_believed() {
     let folder = tempfile::tempdir().unwrap();
     write_clicks(folder.path(), "a", "csv", &hour_with(&[(120, vec![START + 2 * HOUR])]));
     // Windows of the first ten minutes are counted, and the one two hours ahead.
     assert_eq!(classes(folder.path(), "csv", "delay = \"0s\"", 100, 2), [121, 600, 0]);
+    let of_2150 = START + 128 * 365 * 24 * HOUR;
+    write_clicks(folder.path(), "a", "csv", &hour_with(&[(120, vec![of_2150; 100])]));
+    assert_eq!(classes(folder.path(), "csv", "delay = \"0s\"", 7, 2), [820, 0, 0]);
 }
 
 #[test]

@@ -20,6 +20,9 @@ pub struct Doubts {
     pub voices: usize,
     /// The time that they must cover.
     pub span_ms: i64,
+    /// Whether clicks that are not believed are put aside. Where not, they tell no time but count, and the first three clicks
+    /// count before they are asked together.
+    pub put_aside: bool,
 }
 
 /// Event time of one file.
@@ -27,6 +30,8 @@ pub struct Doubts {
 pub struct SplitTime {
     doubts: Option<Doubts>,
     newest: Option<i64>,
+    /// Clicks that count already and were not asked yet.
+    first: Vec<i64>,
     claim: Option<Claim>,
 }
 
@@ -41,8 +46,10 @@ struct Claim {
 impl SplitTime {
     /// Of a file with these records.
     pub fn of(records: &[Parsed], doubts: Option<Doubts>, delay_ms: i64) -> Self {
-        let newest = doubts.and_then(|doubts| beginning(records, doubts, delay_ms));
-        SplitTime { doubts, newest, claim: None }
+        let asked =
+            doubts.filter(|doubts| doubts.put_aside).map(|doubts| (first_clicks(records, doubts.voices), doubts));
+        let newest = asked.and_then(|(first, doubts)| beginning(&first, doubts, delay_ms));
+        SplitTime { doubts, newest, first: Vec::new(), claim: None }
     }
 
     /// The watermark now; none: nothing can be late.
@@ -51,9 +58,22 @@ impl SplitTime {
     }
 
     /// The next click. False when it is not believed.
-    pub fn hears(&mut self, event_time: i64) -> bool {
-        let (Some(newest), Some(doubts)) = (self.newest, self.doubts) else {
+    pub fn hears(&mut self, event_time: i64, delay_ms: i64) -> bool {
+        let Some(doubts) = self.doubts else {
             self.newest = Some(self.newest.map_or(event_time, |newest| newest.max(event_time)));
+            return true;
+        };
+        let Some(newest) = self.newest else {
+            self.first.push(event_time);
+            if self.first.len() == 3 {
+                self.newest = beginning(&self.first, doubts, delay_ms);
+                for first in std::mem::take(&mut self.first) {
+                    let newest = self.newest.unwrap_or(first);
+                    if first - newest <= doubts.largest_jump_ms {
+                        self.newest = Some(newest.max(first));
+                    }
+                }
+            }
             return true;
         };
         if event_time - newest <= doubts.largest_jump_ms {
@@ -85,18 +105,21 @@ impl SplitTime {
     }
 }
 
-/// Asks the first records, from the first click on.
-fn beginning(records: &[Parsed], doubts: Doubts, delay_ms: i64) -> Option<i64> {
+/// The clicks among the first records, from the first click on.
+fn first_clicks(records: &[Parsed], most: usize) -> Vec<i64> {
     let time = |record: &Parsed| match record {
         Parsed::Click { click, .. } => Some(click.click_timestamp),
         Parsed::DeadLetter { .. } => None,
     };
-    let asked = records.iter().skip_while(|record| time(record).is_none()).take(doubts.voices);
-    let first: Vec<i64> = asked.filter_map(time).collect();
+    records.iter().skip_while(|record| time(record).is_none()).take(most).filter_map(time).collect()
+}
+
+/// Asks the first clicks.
+fn beginning(first: &[i64], doubts: Doubts, delay_ms: i64) -> Option<i64> {
     let credible = |start: i64| {
         let mut newest = start;
         let mut credible = 0;
-        for time in &first {
+        for time in first {
             let (ahead, behind) = (time - newest, newest - time);
             if ahead <= doubts.largest_jump_ms && behind <= doubts.largest_jump_ms.max(delay_ms) {
                 credible += 1;
@@ -105,7 +128,7 @@ fn beginning(records: &[Parsed], doubts: Doubts, delay_ms: i64) -> Option<i64> {
         }
         credible
     };
-    let mut candidates = first.clone();
+    let mut candidates = first.to_vec();
     candidates.sort_unstable();
     // Of equals the last one wins, which is to be the oldest.
     candidates.into_iter().rev().max_by_key(|start| credible(*start))

@@ -105,13 +105,13 @@ fn judged(doubts: Option<Doubts>, times: &[i64]) -> (Vec<i64>, Option<i64>) {
     };
     let records: Vec<Parsed> = times.iter().map(|time| Parsed::Click { click: click(time), offset: 0 }).collect();
     let mut time = SplitTime::of(&records, doubts, 1);
-    let believed = times.iter().copied().filter(|event_time| time.hears(*event_time)).collect();
+    let believed = times.iter().copied().filter(|event_time| time.hears(*event_time, 1)).collect();
     (believed, time.watermark(1))
 }
 
 #[test]
 fn wrong_clocks_are_not_believed_until_many_say_the_same() {
-    let doubts = Some(Doubts { largest_jump_ms: 100, voices: 4, span_ms: 3 });
+    let doubts = Some(Doubts { largest_jump_ms: 100, voices: 4, span_ms: 3, put_aside: true });
     assert_eq!(judged(None, &[5, 9, 1_000, 8]).1, Some(999), "where none is doubted");
     assert_eq!(judged(doubts, &[1_000, 5, 9, 1_000, 8, 1_001]), (vec![5, 9, 8], Some(8)));
     let times = [5, 6, 7, 8, 1_000, 1_000, 1_000, 1_000, 1_000, 1_003, 1_004];

@@ -291,7 +291,7 @@ fn source_note(source: &Source) -> String {
 /// What protects a source's time from wrong clocks.
 fn ahead_note(source: &Source) -> String {
     let Some(max_jump) = source.max_jump else {
-        return "no max_jump: one date far ahead makes all after it late".into();
+        return "no max_jump: a date up to a day ahead is believed".into();
     };
     let JumpAfter { rows, span_ms } = source.jump_after.unwrap_or_default();
     let span = show(std::time::Duration::from_millis(span_ms.unsigned_abs()));

@@ -4,11 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How far ahead of its split a row must be to be doubted, where a definition does not say: a day, in milliseconds.
+pub(super) const UNSET_MAX_JUMP_MS: i64 = 24 * 60 * 60 * 1_000;
+
 /// What is believed of rows that are ahead of their split.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct JumpRule {
-    /// A row whose event time is further ahead of its split's time than this is refused, in milliseconds.
+    /// A row whose event time is further ahead of its split's time than this does not move it, in milliseconds.
     pub max_jump_ms: i64,
+    /// Whether it is refused, too. Otherwise it goes on like any other.
+    pub refuses: bool,
     /// When time goes on all the same.
     pub after: JumpAfter,
 }
@@ -122,7 +127,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const RULE: JumpRule = JumpRule { max_jump_ms: 100, after: JumpAfter { rows: 3, span_ms: 20 } };
+    const RULE: JumpRule = JumpRule { max_jump_ms: 100, refuses: true, after: JumpAfter { rows: 3, span_ms: 20 } };
 
     #[test]
     fn time_begins_where_most_rows_fit() {

@@ -17,6 +17,7 @@
 use super::{
     event_times::EventTimes,
     head::{Added, Chunk, Head},
+    jump::JumpRule,
     split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
     split_watermark::{Jump, Observed, RefusedAhead, SplitWatermark, WatermarkRule},
 };
@@ -213,12 +214,10 @@ impl SourceReader {
         let opened = self.connector.open(restored).await?;
         self.env.crash_point("source.opened")?;
         self.splits = opened.into_iter().map(|opened| Split::new(opened, &mut stored)).collect();
-        if let (false, Some(jump), Some(_)) =
-            (self.connector.is_live(), &self.settings.rule.jump, &self.settings.event_time)
-        {
+        if let (false, Some(jump), Some(_)) = (self.connector.is_live(), self.refusing(), &self.settings.event_time) {
             let unbegun = |split: &&mut Split| !split.watermark.has_begun() && !split.watermark_is_fixed;
             for split in self.splits.iter_mut().filter(unbegun) {
-                split.head = Some(Head::new(jump, split.reader.position()));
+                split.head = Some(Head::new(&jump, split.reader.position()));
             }
         }
         let undelivered = self.splits.iter().enumerate().filter(|(_, split)| !split.undelivered.is_empty());
@@ -373,7 +372,7 @@ impl SourceReader {
                 tracing::warn!(
                     source = self.source,
                     split = split.name,
-                    "time went on from {} to {}: {} rows ahead agreed (jump_after); those before were dead letters",
+                    "time went on from {} to {}, where {} more rows agreed than not (jump_after)",
                     crate::moment::show(jump.from),
                     crate::moment::show(jump.to),
                     jump.rows
@@ -394,6 +393,11 @@ impl SourceReader {
             self.queue.push_back(Queued::DeadLetters(index));
         }
         Ok(())
+    }
+
+    /// The rule by which rows are refused.
+    fn refusing(&self) -> Option<JumpRule> {
+        self.settings.rule.jump.filter(|jump| jump.refuses)
     }
 
     /// What the wall clock shows, where it matters how long a split was silent.

@@ -2,7 +2,7 @@
 
 use super::{
     computed_time::ComputedTime,
-    jump::{JumpAfter, JumpRule},
+    jump::{JumpAfter, JumpRule, UNSET_MAX_JUMP_MS},
     reader::ReaderSettings,
     split_watermark::WatermarkRule,
 };
@@ -45,9 +45,10 @@ pub struct WatermarkSettings {
     pub delay_ms: i64,
     /// After so long without records a followed split no longer holds it back; none: never.
     pub idle_after_ms: Option<u64>,
-    /// An event further ahead of its split than this is a dead letter; none: every event time is believed.
+    /// An event further ahead of its split than this is a dead letter; none: none is, but one that is a day
+    /// ahead moves no time.
     pub max_jump_ms: Option<i64>,
-    /// With `max_jump_ms`: when time goes on to where such events are; none: as [`JumpAfter::default`] says.
+    /// When time goes on to where such events are; none: as [`JumpAfter::default`] says.
     pub jump_after: Option<JumpAfter>,
     /// Of a source that is read as events happen: one further ahead of the wall clock than this is a dead letter.
     pub max_ahead_ms: Option<i64>,
@@ -79,8 +80,11 @@ impl SourceSettings {
     /// The rule of the splits' watermarks.
     pub fn rule(&self) -> WatermarkRule {
         let after = self.watermark.jump_after.unwrap_or_default();
-        let jump = self.watermark.max_jump_ms.map(|max_jump_ms| JumpRule { max_jump_ms, after });
-        WatermarkRule { delay_ms: self.watermark.delay_ms, jump }
+        let (max_jump_ms, refuses) = match self.watermark.max_jump_ms {
+            Some(max_jump_ms) => (max_jump_ms, true),
+            None => (UNSET_MAX_JUMP_MS, false),
+        };
+        WatermarkRule { delay_ms: self.watermark.delay_ms, jump: Some(JumpRule { max_jump_ms, refuses, after }) }
     }
 
     /// What the sources' common part needs of them.

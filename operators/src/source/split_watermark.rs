@@ -4,8 +4,8 @@
 //! if one was set). How the rows are cut into batches, when they come and what other splits do changes nothing.
 //!
 //! **The rule.** The watermark before a row is the largest event time of the split before it, less the delay. Without a rule
-//! for jumps every row moves time, whatever its event time. With one, a row further ahead than `max_jump` is refused: it
-//! moves nothing and goes no further, however many such rows come. Time goes on to where they are when `rows` more of them
+//! for jumps every row moves time, whatever its event time. With one, a row further ahead than `max_jump` moves nothing,
+//! however many such rows come, and is refused if the rule says so. Time goes on to where they are when `rows` more of them
 //! agree with each other than not, cover `span` of event time, and no other row has moved time forward meanwhile.
 //!
 //! What time can have come to without a row is no jump: a split that was [silent](SplitWatermark::was_silent) may come back so
@@ -147,6 +147,7 @@ impl SplitWatermark {
             self.move_to(*newest);
             return observed;
         }
+        let refuses = rule.jump.is_some_and(|jump| jump.refuses);
         let mut behind = false;
         let mut watermarks = Vec::with_capacity(event_times.len());
         for (row, event_time) in event_times.iter().enumerate() {
@@ -154,7 +155,8 @@ impl SplitWatermark {
             watermarks.push(watermark);
             match self.see(*event_time, rule) {
                 Seen::Fits => behind |= *event_time < watermark,
-                Seen::Ahead { newest } => observed.refused.push(RefusedAhead { row, newest }),
+                Seen::Ahead { newest } if refuses => observed.refused.push(RefusedAhead { row, newest }),
+                Seen::Ahead { .. } => {}
                 Seen::Jumped(jump) => observed.jumps.push(jump),
             }
         }
@@ -215,7 +217,7 @@ mod tests {
     use proptest::prelude::*;
 
     const PLAIN: WatermarkRule = WatermarkRule { delay_ms: 10, jump: None };
-    const JUMPS: JumpRule = JumpRule { max_jump_ms: 100, after: JumpAfter { rows: 5, span_ms: 30 } };
+    const JUMPS: JumpRule = JumpRule { max_jump_ms: 100, refuses: true, after: JumpAfter { rows: 5, span_ms: 30 } };
     const RULE: WatermarkRule = WatermarkRule { delay_ms: 10, jump: Some(JUMPS) };
 
     /// The watermark before every row, and which rows are refused, one row at a time.
@@ -286,6 +288,14 @@ mod tests {
         joins.raise_floor(5_000);
         let (_, refused) = one_by_one(&mut joins, &[5_111, 5_110], RULE);
         assert_eq!(refused, [0], "the others are at 5000 and the delay");
+    }
+
+    #[test]
+    fn where_none_is_refused_those_ahead_move_no_time_either() {
+        let rule = WatermarkRule { jump: Some(JumpRule { refuses: false, ..JUMPS }), ..RULE };
+        let mut split = begun(50);
+        let (before, refused) = one_by_one(&mut split, &[9_000, 9_000, 9_000, 60, 9_000, 61], rule);
+        assert_eq!((before, refused), (vec![40, 40, 40, 40, 50, 50], vec![]));
     }
 
     #[test]

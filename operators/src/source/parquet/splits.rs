@@ -150,7 +150,7 @@ mod tests {
     use super::*;
     use crate::source::JumpAfter;
 
-    const JUMP: JumpRule = JumpRule { max_jump_ms: 100, after: JumpAfter { rows: 5, span_ms: 10 } };
+    const JUMP: JumpRule = JumpRule { max_jump_ms: 100, refuses: true, after: JumpAfter { rows: 5, span_ms: 10 } };
 
     fn span(oldest: i64, newest: i64) -> Result<Option<Span>, Unknown> {
         Ok(Some(Span { oldest, newest, rows: 3 }))

@@ -245,7 +245,7 @@ async fn text_is_the_same_however_its_writer_held_it() {
 }
 
 fn jump(max_jump_ms: i64) -> Option<JumpRule> {
-    Some(JumpRule { max_jump_ms, after: JumpAfter::default() })
+    Some(JumpRule { max_jump_ms, refuses: true, after: JumpAfter::default() })
 }
 
 /// What a reader that sees every row would know before each split.

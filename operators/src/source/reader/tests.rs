@@ -13,7 +13,7 @@ const RULE: WatermarkRule = WatermarkRule { delay_ms: 10, jump: None };
 /// With rows that are refused for being ahead.
 const JUMPS: WatermarkRule = WatermarkRule {
     delay_ms: 10,
-    jump: Some(JumpRule { max_jump_ms: 1_000, after: JumpAfter { rows: 5, span_ms: 20 } }),
+    jump: Some(JumpRule { max_jump_ms: 1_000, refuses: true, after: JumpAfter { rows: 5, span_ms: 20 } }),
 };
 
 /// What a written-down split does next.
