@@ -53,7 +53,7 @@ async fn a_quote_that_is_never_closed_costs_as_much_in_pieces_of_any_size() {
     assert_eq!(alone.dead.len(), 1, "{:?}", alone.dead);
     assert!(alone.ads.len() > 35_000 && !alone.ads.contains(&"ad0".to_owned()), "{}", alone.ads.len());
     // Beside many others a file is read in smaller pieces.
-    for n in 0..600 {
+    for n in 0..300 {
         fs::write(folder.path().join(format!("other{n}.csv")), "").expect("written");
     }
     assert!(read(&config, Vec::new(), 1).await.expect("read").sorted() == alone);
