@@ -111,7 +111,9 @@ impl BoundedFiles {
         let share = (CHUNKS_BYTES / splits.len().max(1)).max(LEAST_CHUNK_BYTES);
         let told = ToldFiles::default();
         let open = |(file, position): (FoundFile, FilePosition)| {
-            let (id, name, empty_columns) = (file.name.clone(), file.name.clone(), EmptyColumns::of_file(&told));
+            let (id, name) = (file.name.clone(), file.name.clone());
+            let empty_columns =
+                if settings.format.declares_columns() { EmptyColumns::of_file(&told) } else { EmptyColumns::untold() };
             let reader = FileReader::new(file, settings.clone(), position, share, empty_columns, self.env.clone());
             OpenedSplit { id, name, reader: Box::new(reader), newest_before_ms: None, oldest_ms: None }
         };

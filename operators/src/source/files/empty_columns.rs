@@ -37,7 +37,7 @@ impl EmptyColumns {
         EmptyColumns { told: Some(told.clone()), rows: 0, has_value: Vec::new(), names: Vec::new() }
     }
 
-    /// Of a file whose beginning was read by another attempt: nothing is known.
+    /// Of a file of which nothing is said: its beginning was read by another attempt, or nobody has declared its columns.
     pub(super) fn untold() -> Self {
         EmptyColumns { told: None, rows: 0, has_value: Vec::new(), names: Vec::new() }
     }

@@ -175,6 +175,11 @@ impl LineFormat {
         matches!(self, Self::Csv { .. })
     }
 
+    /// Whether the definition says which columns there are, so that one without any value is a surprise.
+    pub fn declares_columns(&self) -> bool {
+        !matches!(self, Self::ClickLog)
+    }
+
     /// Where a record ends, of at most `most` bytes.
     pub fn records(&self, most: usize) -> RecordRule {
         match self {
