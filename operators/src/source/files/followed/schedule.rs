@@ -158,7 +158,7 @@ impl World {
             config[key] = value.into();
         }
         config["follow"] = true.into();
-        let mut world = World {
+        let world = World {
             folder,
             config,
             lines: Vec::new(),
