@@ -160,7 +160,7 @@ fn search(seed: u64, wrong: Option<WrongPart>) -> Plan {
     let mut plan = troubled(seed);
     match wrong {
         Some(WrongPart::Operators(Mutant::TableKeepsTheFirst | Mutant::TableSkipsCommits)) => plan.with_store = true,
-        Some(WrongPart::Operators(Mutant::SourceRestoresTooFar)) => plan.follow(ROTATIONS),
+        Some(WrongPart::Operators(Mutant::SourceRestoresBehind)) => plan.follow(ROTATIONS),
         Some(WrongPart::Operators(Mutant::ResetRemovesNothing)) => {
             plan.start_over_at = Some(Duration::from_millis(2_500));
         }

@@ -64,8 +64,8 @@ pub enum Mutant {
     CommitsTwice,
     /// After a restart it is believed that the commits before were done.
     SkipsRepeatedCommits,
-    /// A source goes on a little further on than its positions say after a restore.
-    SourceRestoresTooFar,
+    /// A source goes on a little before its positions after a restore.
+    SourceRestoresBehind,
     /// Of rows with one key, a table keeps the one that came first.
     TableKeepsTheFirst,
     /// A table believes every fifth commit to be done.
@@ -81,7 +81,7 @@ impl Mutant {
         Mutant::SourceForgetsWatermarks,
         Mutant::SourceSnapshotsBehind,
         Mutant::SourceForgetsUndelivered,
-        Mutant::SourceRestoresTooFar,
+        Mutant::SourceRestoresBehind,
         Mutant::DedupForgets,
         Mutant::AggregateForgetsCounts,
         Mutant::AggregateForgetsRevisions,
@@ -178,9 +178,9 @@ impl Source for MutantSource {
             match self.mutant {
                 Mutant::SourceForgetsWatermarks => split.state["watermark"] = serde_json::json!({ "confirmed": null }),
                 Mutant::SourceForgetsUndelivered => split.state["undelivered"] = serde_json::json!([]),
-                Mutant::SourceRestoresTooFar => {
+                Mutant::SourceRestoresBehind => {
                     if let Some(offset) = split.state["position"]["offset"].as_u64().filter(|offset| *offset > 0) {
-                        split.state["position"]["offset"] = (offset + 100).into();
+                        split.state["position"]["offset"] = offset.saturating_sub(100).into();
                     }
                 }
                 _ => {}

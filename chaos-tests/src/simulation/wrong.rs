@@ -34,6 +34,7 @@ pub enum WrongPart {
 impl WrongPart {
     /// Some of each kind.
     pub const ALL: [WrongPart; 16] = [
+        WrongPart::Operators(Mutant::SourceRestoresBehind),
         WrongPart::CommitsBelieved,
         WrongPart::AcknowledgesForAnOlderAttempt,
         WrongPart::AcknowledgesWithoutCommittables,
@@ -46,7 +47,6 @@ impl WrongPart {
         WrongPart::Operators(Mutant::SinkCommitsEarly),
         WrongPart::Operators(Mutant::RecordIdsOfTheAttempt),
         WrongPart::Operators(Mutant::CommitsUnderFreshNames),
-        WrongPart::Operators(Mutant::SourceRestoresTooFar),
         WrongPart::Operators(Mutant::TableKeepsTheFirst),
         WrongPart::Operators(Mutant::TableSkipsCommits),
         WrongPart::Operators(Mutant::ResetRemovesNothing),
