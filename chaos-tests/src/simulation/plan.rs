@@ -90,8 +90,8 @@ pub struct LeftOut {
 
 /// What is left out now.
 pub const LEFT_OUT: LeftOut = LeftOut {
-    logs_with_the_same_beginning: true,
-    logs_that_are_removed_or_written_anew: true,
+    logs_with_the_same_beginning: false,
+    logs_that_are_removed_or_written_anew: false,
     late_requests_of_a_job_that_is_started_over: true,
 };
 
