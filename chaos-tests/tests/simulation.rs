@@ -8,12 +8,10 @@ use weir_chaos_tests::{
         Outcome, Plan, Points, WrongPart, crash_points,
         logs::Rotations,
         many::for_each,
-        plan::{COORDINATOR, Ending, LEFT_OUT, Planned, Role, Trouble, worker},
+        plan::{COORDINATOR, Ending, Planned, Role, Trouble, worker},
         run, run_with,
     },
 };
-
-const ROTATIONS: Rotations = LEFT_OUT.rotations();
 
 static POINTS: LazyLock<Points> = LazyLock::new(|| crash_points().unwrap_or_else(|error| panic!("{error:#}")));
 
@@ -79,7 +77,7 @@ fn processes_that_are_stopped_and_go_on_change_nothing() {
 fn logs_that_grow_and_are_rotated_are_counted_once() {
     let plans = (0..2).map(|seed| {
         let mut plan = troubled(10 + seed);
-        plan.follow(ROTATIONS);
+        plan.follow(Rotations::ALL);
         plan
     });
     all_right(&plans.collect::<Vec<_>>());
@@ -102,7 +100,7 @@ fn a_job_that_is_started_over_forgets_what_was_before() {
 fn one_seed_gives_one_run() {
     let mut plans: Vec<Plan> = (0..3).map(|seed| Plan::random(seed, &POINTS)).collect();
     let mut everything = Plan::random(3, &POINTS);
-    everything.follow(ROTATIONS);
+    everything.follow(Rotations::ALL);
     everything.with_store = true;
     plans.push(everything);
     let twice = [plans.clone(), plans].concat();
@@ -160,7 +158,7 @@ fn search(seed: u64, wrong: Option<WrongPart>) -> Plan {
     let mut plan = troubled(seed);
     match wrong {
         Some(WrongPart::Operators(Mutant::TableKeepsTheFirst | Mutant::TableSkipsCommits)) => plan.with_store = true,
-        Some(WrongPart::Operators(Mutant::SourceRestoresBehind)) => plan.follow(ROTATIONS),
+        Some(WrongPart::Operators(Mutant::SourceRestoresBehind)) => plan.follow(Rotations::ALL),
         Some(WrongPart::Operators(Mutant::ResetRemovesNothing)) => {
             plan.start_over_at = Some(Duration::from_millis(2_500));
         }

@@ -78,40 +78,17 @@ pub type PointVisit = (String, u64);
 /// What random plans leave out, because the cluster is known to go wrong there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Logs that begin with the same line, of different servers, and before and after a rotation.
-    pub logs_with_the_same_beginning: bool,
-    /// Logs that are removed, or written anew in their place, after all of them was read: if the job is restarted just then, a
-    /// dead letter says that something is lost (seed 2003).
-    pub logs_that_are_removed_or_written_anew: bool,
     /// A job is started over while storage serves requests long after they were given up: what the job before had asked for
     /// may be done after it was forgotten.
     pub late_requests_of_a_job_that_is_started_over: bool,
 }
 
 /// What is left out now.
-pub const LEFT_OUT: LeftOut = LeftOut {
-    logs_with_the_same_beginning: false,
-    logs_that_are_removed_or_written_anew: false,
-    late_requests_of_a_job_that_is_started_over: true,
-};
+pub const LEFT_OUT: LeftOut = LeftOut { late_requests_of_a_job_that_is_started_over: true };
 
 impl LeftOut {
     /// Nothing is.
-    pub const NOTHING: LeftOut = LeftOut {
-        logs_with_the_same_beginning: false,
-        logs_that_are_removed_or_written_anew: false,
-        late_requests_of_a_job_that_is_started_over: false,
-    };
-
-    /// The ways of rotating logs that are not left out.
-    pub const fn rotations(self) -> Rotations {
-        Rotations {
-            remove: !self.logs_that_are_removed_or_written_anew,
-            write_anew: !self.logs_that_are_removed_or_written_anew,
-            same_beginning: !self.logs_with_the_same_beginning,
-            ..Rotations::ALL
-        }
-    }
+    pub const NOTHING: LeftOut = LeftOut { late_requests_of_a_job_that_is_started_over: false };
 }
 
 /// A simulation.
@@ -223,13 +200,12 @@ impl Plan {
         match dice.random_range(0..6) {
             0 | 1 => {
                 let mut some = || dice.random_range(0..2) == 0;
-                let allowed = left_out.rotations();
                 plan.follow(Rotations {
-                    rename: some() && allowed.rename,
-                    copy_and_truncate: some() && allowed.copy_and_truncate,
-                    write_anew: some() && allowed.write_anew,
-                    remove: some() && allowed.remove,
-                    same_beginning: some() && allowed.same_beginning,
+                    rename: some(),
+                    copy_and_truncate: some(),
+                    write_anew: some(),
+                    remove: some(),
+                    same_beginning: some(),
                 });
             }
             2 => {
