@@ -24,7 +24,7 @@ rate = 20
 duplicate_share = 0.1
 event_time = "click_timestamp"
 watermark = { delay = "1s" }
-clicks_per_second = 8000
+clicks_per_second = 2000
 
 [dedup.unique]
 input = "clicks"
