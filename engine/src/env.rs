@@ -173,20 +173,18 @@ impl Env {
         }
     }
 
-    /// Waits for a server whose driver has threads of its own, such as that of a database. In a simulation, whose time must not
-    /// go on meanwhile, it is waited for on the spot, behind the door.
+    /// Waits for a server whose driver has threads of its own, such as that of a database. Behind a door, whose time must not
+    /// go on meanwhile, it is waited for on the spot.
     ///
     /// # Errors
-    /// Only in a simulation: when the server refuses, or its answer is lost.
+    /// Only behind a door: when the server refuses, or its answer is lost.
     pub async fn ask<T>(&self, what: &str, work: impl Future<Output = T>) -> io::Result<T> {
-        let Some(simulated) = &self.simulated else { return Ok(work.await) };
-        if let Some(door) = &simulated.door {
-            door.request(what).await?;
-        }
+        let Some(door) = self.simulated.as_ref().and_then(|simulated| simulated.door.as_ref()) else {
+            return Ok(work.await);
+        };
+        door.request(what).await?;
         let answer = futures::executor::block_on(work);
-        if let Some(door) = &simulated.door {
-            door.answer(what).await?;
-        }
+        door.answer(what).await?;
         Ok(answer)
     }
 
