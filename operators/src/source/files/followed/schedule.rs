@@ -53,7 +53,7 @@ enum Step {
     Link(usize, bool),
     /// Another file that is equal to its beginning.
     Twin(usize, usize),
-    /// One that was rotated long ago. Its number is given to the next file.
+    /// One that was rotated long ago, and is no twin. Its number is given to the next file.
     RemoveOld(usize),
     /// A line in a file that was renamed.
     LateAppend(usize),
@@ -476,7 +476,11 @@ impl World {
             }
             Step::RemoveOld(nth) => {
                 self.read_if_running().await;
-                let there: Vec<usize> = (0..self.old.len()).filter(|log| !self.away[self.old[*log].device]).collect();
+                // Another twin under the number of one that was removed is the same file, as far as anybody can see.
+                let is_twin =
+                    |log: &Log| log.names[0].file_name().is_some_and(|name| name.to_string_lossy().starts_with("twin"));
+                let there = |log: &usize| !self.away[self.old[*log].device] && !is_twin(&self.old[*log]);
+                let there: Vec<usize> = (0..self.old.len()).filter(there).collect();
                 if there.is_empty() {
                     return;
                 }
