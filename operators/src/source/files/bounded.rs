@@ -196,3 +196,15 @@ pub(super) fn read_at(file: &File, space: &mut [u8], offset: u64) -> std::io::Re
         }
     }
 }
+
+/// Fills the space from `offset` on, or as much of it as the file has.
+pub(super) fn read_fully(file: &File, space: &mut [u8], offset: u64) -> std::io::Result<usize> {
+    let mut read = 0;
+    while read < space.len() {
+        match read_at(file, &mut space[read..], offset + read as u64)? {
+            0 => break,
+            more => read += more,
+        }
+    }
+    Ok(read)
+}

@@ -6,7 +6,7 @@
 
 use super::{
     beginning::TELLING_BYTES,
-    bounded::read_at,
+    bounded::{read_at, read_fully},
     compression::{Compression, Decompressor, Step},
     empty_columns::EmptyColumns,
     lines::{LinePosition, LineSettings, Lines},
@@ -181,7 +181,7 @@ impl FileReader {
             let path = path.clone();
             let file = self.take_open(&path)?;
             let mut space = vec![0; TELLING_BYTES];
-            let read = read_fully_at(&file, &mut space, 0).map_err(|error| cannot_read(&path, &error))?;
+            let read = read_fully(&file, &mut space, 0).map_err(|error| cannot_read(&path, &error))?;
             self.keep_open(file);
             space.truncate(read);
             return Ok(space.into());
@@ -377,18 +377,6 @@ fn check_not_shrunk(name: &str, bytes: u64, offset: u64) -> Result<()> {
         "{name} has {bytes} bytes, but has been read to byte {offset} already: it has shrunk or been replaced. Bring the file \
          back as it was, or start the job afresh without the checkpoint"
     )))
-}
-
-/// Less than the whole space only at the end of the file.
-fn read_fully_at(file: &File, space: &mut [u8], offset: u64) -> std::io::Result<usize> {
-    let mut read = 0;
-    while read < space.len() {
-        match read_at(file, &mut space[read..], offset + read as u64)? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    Ok(read)
 }
 
 impl SplitReader for FileReader {

@@ -5,7 +5,7 @@
 //! subtask for ever. Neither head nor number prove that a file is still the same one: its [`Prefix`](super::prefix::Prefix)
 //! does.
 
-use super::prefix::read_fully;
+use crate::source::files::bounded::read_fully;
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{File, Metadata},

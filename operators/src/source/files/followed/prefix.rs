@@ -162,18 +162,6 @@ fn checksum_of(file: &File, (mut offset, mut sum): Boundary, length: u64) -> io:
     Ok(Some(sum))
 }
 
-/// Fills the space from `offset` on, or as much of it as the file has.
-pub(super) fn read_fully(file: &File, space: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut read = 0;
-    while read < space.len() {
-        match read_at(file, &mut space[read..], offset + read as u64)? {
-            0 => break,
-            more => read += more,
-        }
-    }
-    Ok(read)
-}
-
 /// Checksums in a row, eight digits each.
 mod hexadecimal {
     use super::*;

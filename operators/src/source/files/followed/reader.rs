@@ -6,13 +6,16 @@
 use super::{
     SETTLED,
     identity::Stamp,
-    prefix::{Prefix, Thorough, read_fully},
+    prefix::{Prefix, Thorough},
     search::{LOOKS, Search},
     watch::{Followed, Watch},
 };
 use crate::dead_letters::DeadLetter;
 use crate::source::{
-    files::{bounded::read_at, lines::Lines},
+    files::{
+        bounded::{read_at, read_fully},
+        lines::Lines,
+    },
     split_reader::{SplitEvent, SplitReader},
 };
 use futures::{FutureExt, future::BoxFuture};

@@ -2,7 +2,7 @@
 
 use super::{HIDDEN, OtherNames, STAGING, Wanted, cannot_read, is_hidden, not_wanted, refuse_unread};
 use crate::source::files::{
-    bounded::read_at,
+    bounded::{read_at, read_fully},
     glob,
     passed_over::{PassedOver, Teller},
 };
@@ -273,14 +273,7 @@ fn have_same_bytes(one: &Path, other: &Path) -> io::Result<bool> {
         if read == 0 {
             return Ok(read_at(&other, &mut others[..1], offset)? == 0);
         }
-        let mut found = 0;
-        while found < read {
-            match read_at(&other, &mut others[found..read], offset + found as u64)? {
-                0 => return Ok(false),
-                more => found += more,
-            }
-        }
-        if bytes[..read] != others[..read] {
+        if read_fully(&other, &mut others[..read], offset)? < read || bytes[..read] != others[..read] {
             return Ok(false);
         }
         offset += read as u64;
