@@ -28,6 +28,8 @@ pub struct CoordinatorSettings {
     pub cancel_timeout: Duration,
     /// When to try again, and when not any more.
     pub restart: RestartPolicy,
+    /// How many descriptors this process may have open: what its ports take is well below.
+    pub descriptors: u64,
     /// Names by which a browser may come to the page and ask for actions, besides addresses and `localhost`.
     pub trusted_hosts: TrustedHosts,
 }
@@ -62,6 +64,7 @@ impl Default for CoordinatorSettings {
             deploy_timeout: Duration::from_secs(600),
             cancel_timeout: Duration::from_secs(3),
             restart: RestartPolicy::default(),
+            descriptors: 1024,
             trusted_hosts: TrustedHosts::default(),
         }
     }

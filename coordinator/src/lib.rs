@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod coordinator;
+mod door;
 pub mod http;
 pub mod job;
 pub mod metadata;

@@ -6,6 +6,7 @@
 mod guard;
 mod headers;
 mod json_line;
+mod limits;
 pub mod metrics;
 pub mod page;
 mod problem;
@@ -15,6 +16,7 @@ pub mod testing;
 
 pub use guard::{REQUEST_HEADER, TrustedHosts, refuse_foreign};
 pub use json_line::JsonLine;
+pub use limits::{Asking, LimitedListener, Limited, Limits, Visitor};
 pub use problem::{PROBLEM_JSON, Problem};
 pub use server::serve;
 
