@@ -1,6 +1,7 @@
 //! `weir run`: a whole job in this process, from its newest checkpoint if there is one.
 
 use crate::{
+    cluster::SecretArguments,
     control_runtime,
     data_dir::{self, JobDir},
     definition::{self, DefinitionArguments},
@@ -49,6 +50,8 @@ pub struct RunArguments {
     /// Write the job's tables, too, and answer queries from them: a page and an API there, until Ctrl-C
     #[arg(long, value_name = "HOST:PORT")]
     serve: Option<String>,
+    #[command(flatten)]
+    secret: SecretArguments,
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
@@ -70,7 +73,11 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let store = CheckpointStore::open(&data_dir::storage_url(storage, &arguments.data_dir)?, &job.graph.name)?;
     let (control, data) = (control_runtime()?, runtime()?);
     let start_over = start_over(arguments, &folder)?;
-    let serving = arguments.serve.as_ref().map(|address| Serving::start(&job.graph, address, &env)).transpose()?;
+    let serving = arguments
+        .serve
+        .as_ref()
+        .map(|address| Serving::start(&job.graph, address, &arguments.secret, &env))
+        .transpose()?;
     let ended = control.block_on(async { EndSignals::catch() })?;
     let done =
         control.block_on(drive(arguments, &job, start_over, store, env, data.handle().clone(), serving.as_ref()));

@@ -1,5 +1,6 @@
 //! A coordinator's settings and surroundings.
 
+use crate::http::Access;
 use std::{fmt, time::Duration};
 use weir_engine::{checkpoint::OpenStore, env::Env, task::Observers};
 use weir_http::TrustedHosts;
@@ -32,6 +33,8 @@ pub struct CoordinatorSettings {
     pub descriptors: u64,
     /// Names by which a browser may come to the page and ask for actions, besides addresses and `localhost`.
     pub trusted_hosts: TrustedHosts,
+    /// Whether reading over HTTP needs the secret, too.
+    pub protects_reads: bool,
 }
 
 /// When a failed job is started again.
@@ -66,11 +69,18 @@ impl Default for CoordinatorSettings {
             restart: RestartPolicy::default(),
             descriptors: 1024,
             trusted_hosts: TrustedHosts::default(),
+            protects_reads: false,
         }
     }
 }
 
 impl CoordinatorSettings {
+    /// Who may do what over HTTP.
+    pub fn access(&self) -> Access {
+        let (hosts, secret) = (self.trusted_hosts.clone(), self.secret.clone());
+        Access { hosts, secret, protects_reads: self.protects_reads }
+    }
+
     /// The silence after which a worker stops its subtasks by itself: well before it is taken for dead.
     pub fn lease(&self) -> Duration {
         self.heartbeat_timeout * 2 / 3

@@ -127,7 +127,7 @@ impl Coordinator {
 
     async fn serve_http(&self, listener: Option<Box<dyn Listener>>, actions: mpsc::Sender<Action>) -> Result<()> {
         let Some(listener) = listener else { return std::future::pending().await };
-        let router = http::router(self.board.clone(), actions, self.context.settings.trusted_hosts.clone());
+        let router = http::router(self.board.clone(), actions, self.context.settings.access());
         let env = self.context.components.env.clone();
         let limits = Limits::of_pages(self.context.settings.descriptors);
         let served = weir_http::serve(listener, router, limits, env, std::future::pending()).await;

@@ -148,10 +148,8 @@ mod tests {
         let (_other, answer) = call(&secret).await;
         assert_ne!(answer, tonic::Code::PermissionDenied);
         assert_ne!(friend.vote(RaftMessage::default()).await.unwrap_err().code(), tonic::Code::Unavailable);
-        tokio::time::timeout(Duration::from_secs(10), async {
-            while is_open(silent.last_mut().unwrap()).await {}
-        })
-        .await
-        .expect("strangers go after their time");
+        tokio::time::timeout(Duration::from_secs(10), async { while is_open(silent.last_mut().unwrap()).await {} })
+            .await
+            .expect("strangers go after their time");
     }
 }

@@ -10,14 +10,16 @@ mod limits;
 pub mod metrics;
 pub mod page;
 mod problem;
+mod secret;
 mod server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use guard::{REQUEST_HEADER, TrustedHosts, refuse_foreign};
 pub use json_line::JsonLine;
-pub use limits::{Asking, LimitedListener, Limited, Limits, Visitor};
+pub use limits::{Asking, Limited, LimitedListener, Limits, Visitor};
 pub use problem::{PROBLEM_JSON, Problem};
+pub use secret::demand_secret;
 pub use server::serve;
 
 use axum::{

@@ -375,7 +375,8 @@ impl AsyncRead for Limited {
 
 impl AsyncWrite for Limited {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = self.with(|stream| &mut stream.writer, context, |stream, context| stream.poll_write(context, bytes));
+        let polled =
+            self.with(|stream| &mut stream.writer, context, |stream, context| stream.poll_write(context, bytes));
         self.written(&polled);
         polled
     }
@@ -385,7 +386,8 @@ impl AsyncWrite for Limited {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let write = |stream: Pin<&mut BoxConnection>, context: &mut Context<'_>| stream.poll_write_vectored(context, bytes);
+        let write =
+            |stream: Pin<&mut BoxConnection>, context: &mut Context<'_>| stream.poll_write_vectored(context, bytes);
         let polled = self.with(|stream| &mut stream.writer, context, write);
         self.written(&polled);
         polled

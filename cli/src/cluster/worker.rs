@@ -1,6 +1,6 @@
 //! `weir worker`: a worker's process.
 
-use super::{SecretArguments, cache::CacheArguments, connection::DEFAULT_COORDINATOR, warn_of_open_door};
+use super::{SecretArguments, cache::CacheArguments, connection::DEFAULT_COORDINATOR};
 use crate::{control_runtime, failure::Failure, processors, run, runtime};
 use clap::{Args, ValueEnum};
 use std::{sync::Arc, time::Duration};
@@ -63,7 +63,6 @@ pub fn worker(arguments: &WorkerArguments) -> Result<(), Failure> {
 async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle) -> Result<(), Failure> {
     let env = run::environment()?;
     let secret = arguments.secret.read()?;
-    warn_of_open_door(&arguments.listen, &secret);
     let settings = WorkerSettings {
         worker: format!("w-{}-{:06x}", std::process::id(), env.nonce() & 0xff_ffff),
         coordinators: arguments.coordinator.clone(),

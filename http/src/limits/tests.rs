@@ -39,9 +39,7 @@ impl Rig {
         let (callers, queue) = mpsc::unbounded_channel();
         let (seated, accepted) = mpsc::unbounded_channel();
         let mut listener = LimitedListener::new(Box::new(Queue(queue)), LIMITS, Env::default());
-        tokio::spawn(async move {
-            while seated.send(listener.accept().await).is_ok() {}
-        });
+        tokio::spawn(async move { while seated.send(listener.accept().await).is_ok() {} });
         Rig { callers, accepted }
     }
 
@@ -60,7 +58,9 @@ impl Rig {
 /// Whether the other end has been closed by now.
 async fn is_closed(caller: &mut DuplexStream) -> bool {
     let mut byte = [0];
-    tokio::time::timeout(Duration::from_millis(1), caller.read(&mut byte)).await.is_ok_and(|read| read.is_ok_and(|n| n == 0))
+    tokio::time::timeout(Duration::from_millis(1), caller.read(&mut byte))
+        .await
+        .is_ok_and(|read| read.is_ok_and(|n| n == 0))
 }
 
 async fn pass(duration: Duration) {
