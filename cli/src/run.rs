@@ -64,7 +64,7 @@ pub struct RunArguments {
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let job = match arguments.serve {
         Some(_) => arguments.definition.load_with_tables()?,
-        None => arguments.definition.load()?,
+        None => arguments.definition.load_to_run()?,
     };
     let env = environment()?;
     let folder = JobDir::open(&arguments.data_dir, &job.graph.name)?;

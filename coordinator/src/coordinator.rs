@@ -68,6 +68,7 @@ impl Coordinator {
         ClientService {
             metadata: self.context.metadata.clone(),
             publisher: self.publisher.clone(),
+            admit: self.context.settings.admit.clone(),
             env: self.context.components.env.clone(),
         }
     }

@@ -1,11 +1,11 @@
 //! `weir coordinator`: a coordinator's process.
 
-use super::{SecretArguments, connection::DEFAULT_COORDINATOR, open_store};
+use super::{SecretArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR, open_store};
 use crate::{data_dir, descriptors, doors::warn_if_open, failure::Failure, run, runtime, text};
 use clap::Args;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use weir_coordinator::{
-    Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
+    Admit, Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
     metadata::{Metadata, MetadataSettings, open_file},
 };
 use weir_engine::task::Observers;
@@ -47,6 +47,8 @@ pub struct CoordinatorArguments {
     #[arg(long, value_name = "N", default_value_t = RestartPolicy::default().most_failures)]
     restart_attempts: u32,
     #[command(flatten)]
+    confinement: ConfinementArguments,
+    #[command(flatten)]
     secret: SecretArguments,
 }
 
@@ -87,6 +89,7 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
         remedy,
     );
     warn_if_open(&http.address(), &secret, "whoever reaches it can see, stop and cancel all jobs", remedy);
+    let confinement = arguments.confinement.read([listener.address().as_str()], &secret)?;
     let peers = peers(arguments, &listener.address())?;
     let metadata = MetadataSettings { secret: secret.clone(), ..MetadataSettings::new(arguments.node_id, peers) };
     let disk = open_file(&arguments.data_dir.join("coordinator.redb"))?;
@@ -98,6 +101,7 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
+        admit: Admit::by(move |graph| confinement.check_submitted(graph)),
         descriptors: descriptors::raise(),
         trusted_hosts: trusted_hosts(arguments),
         protects_reads: arguments.protect_reads,

@@ -3,6 +3,7 @@
 //! are pure functions.
 
 mod cache;
+mod confinement;
 pub mod connection;
 pub mod coordinator;
 pub mod jobs;
