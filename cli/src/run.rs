@@ -70,7 +70,7 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let folder = JobDir::open(&arguments.data_dir, &job.graph.name)?;
     let lock = folder.lock(&env)?;
     let storage = arguments.storage.as_deref().or(job.checkpoint_storage.as_deref());
-    let store = CheckpointStore::open(&data_dir::storage_url(storage, &arguments.data_dir)?, &job.graph.name)?;
+    let store = CheckpointStore::open(&data_dir::make_storage(storage, &arguments.data_dir)?, &job.graph.name)?;
     let (control, data) = (control_runtime()?, runtime()?);
     let start_over = start_over(arguments, &folder)?;
     let serving = arguments
@@ -125,7 +125,9 @@ pub fn environment() -> Result<Env, Failure> {
 fn start_over(arguments: &RunArguments, folder: &JobDir) -> Result<Option<PathBuf>, Failure> {
     let mark = folder.starting_over();
     if arguments.fresh {
-        std::fs::write(&mark, "")
+        data_dir::private_file()
+            .truncate(true)
+            .open(&mark)
             .map_err(|error| Failure::failed(format!("cannot write '{}': {error}", mark.display())))?;
     }
     Ok(mark.exists().then_some(mark))

@@ -166,7 +166,10 @@ mod tests {
     fn references_become_secrets_escaped_within_a_url() {
         for (text, expected) in [
             ("postgres://me:${env:PGPASSWORD}@h/d", "postgres://me:a%2Fb%40c%25%24%7Bx%7D@h/d"),
-            ("postgres://me:${file:/run/secrets/pg}@h/d?x=${env:PGPASSWORD}", "postgres://me:from%20file@h/d?x=a%2Fb%40c%25%24%7Bx%7D"),
+            (
+                "postgres://me:${file:/run/secrets/pg}@h/d?x=${env:PGPASSWORD}",
+                "postgres://me:from%20file@h/d?x=a%2Fb%40c%25%24%7Bx%7D",
+            ),
             ("${env:URL}", "postgres://me:a%40b@h/d"),
             ("postgres://me:$ecret$@h/d", "postgres://me:$ecret$@h/d"),
             ("sqlite:out/store.sqlite", "sqlite:out/store.sqlite"),

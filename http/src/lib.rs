@@ -1,4 +1,5 @@
-//! What Weir's HTTP ports have in common: how they serve and end, how they say no, their headers, metrics and pages.
+//! What Weir's ports have in common: how many connections they take ([`Limits`]) and whom they let in, how they serve and end, how
+//! they say no, their headers, metrics and pages.
 //!
 //! A port has routes of its own, and [`complete`] gives it the rest. What it shows it decides itself: this room knows neither
 //! jobs nor clicks.

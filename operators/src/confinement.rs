@@ -130,7 +130,8 @@ impl Confinement {
     pub fn check_submitted(&self, graph: &JobGraph) -> Result<()> {
         for node in &graph.nodes {
             for location in self.locations(node.role, node)? {
-                let is_elsewhere = matches!(&location.place, Place::Path(path) if path.is_relative() || self.may_be(path));
+                let is_elsewhere =
+                    matches!(&location.place, Place::Path(path) if path.is_relative() || self.may_be(path));
                 if !is_elsewhere {
                     self.check_location(node, &location)?;
                 }
@@ -175,7 +176,8 @@ impl Confinement {
             }
             Place::Url { .. } => {
                 let of_url = |allowed: &String| Url::parse(allowed).ok().map(|allowed| Place::of_url(&allowed));
-                let within = |allowed| allowed == "*" || of_url(allowed).is_some_and(|allowed| place.is_below(&allowed));
+                let within =
+                    |allowed| allowed == "*" || of_url(allowed).is_some_and(|allowed| place.is_below(&allowed));
                 (urls.iter().any(within), format!("--allow-url {place}"))
             }
         };

@@ -5,7 +5,8 @@
 
 use crate::{
     aggregate,
-    confinement::Location, dedup, filters, hold, late_gate, map, reduce,
+    confinement::Location,
+    dedup, filters, hold, late_gate, map, reduce,
     sink::{console, files, sql},
     source, window_count,
 };

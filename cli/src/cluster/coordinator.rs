@@ -72,7 +72,7 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
     if arguments.protect_reads && secret.is_empty() {
         return Err(Failure::refused("--protect-reads needs a secret to protect them with: name a --secret-file"));
     }
-    std::fs::create_dir_all(&arguments.data_dir).map_err(|error| {
+    data_dir::private_folder(&arguments.data_dir).map_err(|error| {
         Failure::failed(format!("cannot make the folder '{}': {error}", arguments.data_dir.display()))
     })?;
     let network: SharedNetwork = Arc::new(TcpNetwork);
@@ -96,7 +96,7 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
     let metadata = Metadata::open(metadata, disk, network.clone(), env.clone()).await?;
     let heartbeat_timeout = Duration::from_millis(arguments.heartbeat_timeout_ms.max(300));
     let settings = CoordinatorSettings {
-        storage: data_dir::storage_url(arguments.storage.as_deref(), &arguments.data_dir)?,
+        storage: data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?,
         secret,
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,

@@ -1,6 +1,8 @@
 //! `weir worker`: a worker's process.
 
-use super::{SecretArguments, cache::CacheArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR};
+use super::{
+    SecretArguments, cache::CacheArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR,
+};
 use crate::{control_runtime, failure::Failure, processors, run, runtime};
 use clap::{Args, ValueEnum};
 use std::{sync::Arc, time::Duration};

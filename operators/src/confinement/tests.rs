@@ -6,7 +6,13 @@ use std::{fs, os::unix::fs::symlink};
 use weir_engine::graph::NodeRole;
 
 fn node(role: NodeRole, kind: &str, config: Value) -> Node {
-    Node { id: format!("{}.x", if role == NodeRole::Sink { "sink" } else { "source" }), kind: kind.into(), role, parallelism: 1, config }
+    Node {
+        id: format!("{}.x", if role == NodeRole::Sink { "sink" } else { "source" }),
+        kind: kind.into(),
+        role,
+        parallelism: 1,
+        config,
+    }
 }
 
 fn source(path: &str) -> Node {
@@ -51,8 +57,19 @@ fn paths_are_followed_before_they_are_compared() {
     confinement.check_node(&source(&format!("file://{}", at("data/in")))).unwrap();
     confinement.check_node(&sink(&format!("file://{}", at("data/in")))).unwrap();
     for path in [
-        "", "secret", "data-of-others", "data/..", "data/../secret", "data/in/../../secret", "data/way-out",
-        "data/way-out/new", "data/dangling", "data/new/../../secret", "other-name/../secret", "*/in", "new",
+        "",
+        "secret",
+        "data-of-others",
+        "data/..",
+        "data/../secret",
+        "data/in/../../secret",
+        "data/way-out",
+        "data/way-out/new",
+        "data/dangling",
+        "data/new/../../secret",
+        "other-name/../secret",
+        "*/in",
+        "new",
     ] {
         for node in [source(&at(path)), sink(&at(path)), table(&format!("sqlite:{}", at(path)))] {
             refusal(&confinement, &node);
@@ -77,7 +94,13 @@ fn urls_are_compared_by_scheme_host_and_whole_components() {
         confinement.check_node(&source(path)).unwrap();
         confinement.check_node(&sink(path)).unwrap();
     }
-    for path in ["s3://bucket", "s3://bucket/clicks-of-others", "s3://bucket2/clicks", "s3://bucket/a/../clicks", "s3://other/clicks"] {
+    for path in [
+        "s3://bucket",
+        "s3://bucket/clicks-of-others",
+        "s3://bucket2/clicks",
+        "s3://bucket/a/../clicks",
+        "s3://other/clicks",
+    ] {
         refusal(&confinement, &source(path));
         refusal(&confinement, &sink(path));
     }

@@ -100,8 +100,12 @@ impl Database {
     /// When this process does not have one of them.
     pub fn resolved(&self) -> Result<Hidden<String>> {
         secrets::resolve(&self.url).map_err(|missing| {
-            EngineError::definition(format!("{missing}; the `url` '{}' refers to it, and it is looked for where the \
-                                             connection is opened: in process {}", self.shown(), std::process::id()))
+            EngineError::definition(format!(
+                "{missing}; the `url` '{}' refers to it, and it is looked for where the \
+                                             connection is opened: in process {}",
+                self.shown(),
+                std::process::id()
+            ))
         })
     }
 

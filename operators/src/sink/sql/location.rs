@@ -12,8 +12,7 @@ use weir_engine::{
 /// The key in the definition.
 const KEY: &str = "url";
 /// Parameters that lead nowhere else.
-const HARMLESS: [&str; 6] =
-    ["sslmode", "ssl-mode", "application_name", "statement-cache-capacity", "user", "password"];
+const HARMLESS: [&str; 6] = ["sslmode", "ssl-mode", "application_name", "statement-cache-capacity", "user", "password"];
 
 /// The database and whatever files the URL names.
 pub(super) fn of(url: &str) -> Result<Vec<Location>> {

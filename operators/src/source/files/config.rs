@@ -13,9 +13,7 @@ use super::{
     partitions::{PartitionColumns, PartitionedFiles},
     passed_over::Teller,
 };
-use crate::{
-    confinement::Location as Outside,
-};
+use crate::confinement::Location as Outside;
 use crate::source::{
     column_type::DeclaredSchema,
     first_look::FirstLook,

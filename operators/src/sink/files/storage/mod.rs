@@ -108,7 +108,10 @@ pub fn locations(path: &str) -> Result<Vec<Location>> {
         "memory" => Vec::new(),
         "file" => {
             let folder = url.to_file_path();
-            vec![Location::path("path", folder.map_err(|()| EngineError::definition(format!("'{path}' is not a local path")))?)]
+            vec![Location::path(
+                "path",
+                folder.map_err(|()| EngineError::definition(format!("'{path}' is not a local path")))?,
+            )]
         }
         _ => vec![Location { key: "path", place: Place::of_url(&url) }],
     })
