@@ -57,10 +57,10 @@ async fn let_in(request: Request, next: Next) -> Response {
     };
     let asking = visitor.asks();
     let response = next.run(request).await;
-    drop(asking);
     if response.status() != StatusCode::UNAUTHORIZED {
         visitor.let_in();
     }
+    drop(asking);
     response
 }
 
