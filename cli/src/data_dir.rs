@@ -52,7 +52,7 @@ impl JobDir {
     /// Takes the job, or says who has it.
     pub fn lock(&self, env: &Env) -> Result<JobLock, Failure> {
         let path = self.folder.join("lock");
-        let failed = |error: std::io::Error| Failure::failed(format!("cannot lock '{}': {error}", path.display()));
+        let failed = |error: io::Error| Failure::failed(format!("cannot lock '{}': {error}", path.display()));
         let mut file = private_file().truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}

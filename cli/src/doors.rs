@@ -13,9 +13,14 @@ pub fn limits() -> Limits {
 /// Warns of a port that is open to others than this machine while nothing has to be shown there. `open` says what they can do,
 /// `remedy` what helps.
 pub fn warn_if_open(address: &str, secret: &ClusterSecret, open: &str, remedy: &str) {
-    if secret.is_empty() && !is_of_this_machine(address) {
-        tracing::warn!("{address} can be reached from other machines, and there is no secret: {open}; {remedy}");
+    if let Some(warning) = warning(address, secret, open, remedy) {
+        tracing::warn!("{warning}");
     }
+}
+
+fn warning(address: &str, secret: &ClusterSecret, open: &str, remedy: &str) -> Option<String> {
+    let is_open = secret.is_empty() && !is_of_this_machine(address);
+    is_open.then(|| format!("{address} can be reached from other machines, and there is no secret: {open}; {remedy}"))
 }
 
 /// Whether an address that is listened on is reached from this machine alone.
@@ -38,6 +43,17 @@ pub fn secret_for_reading(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_open_port_is_told_of_with_what_helps() {
+        let told = |address, secret: &str| warning(address, &secret.into(), "anybody can stop jobs", "set one");
+        let text = told("0.0.0.0:7071", "").unwrap();
+        for part in ["0.0.0.0:7071", "anybody can stop jobs", "set one"] {
+            assert!(text.contains(part), "{text}");
+        }
+        assert_eq!(told("127.0.0.1:7071", ""), None);
+        assert_eq!(told("0.0.0.0:7071", "open sesame"), None);
+    }
 
     #[test]
     fn loopback_is_this_machine_and_nothing_else_is() {

@@ -41,7 +41,9 @@ pub struct CoordinatorSettings {
 
 /// Judges a job's graph before it is taken in.
 #[derive(Clone)]
-pub struct Admit(Arc<dyn Fn(&JobGraph) -> Result<()> + Send + Sync>);
+pub struct Admit(Arc<Judge>);
+
+type Judge = dyn Fn(&JobGraph) -> Result<()> + Send + Sync;
 
 impl Admit {
     /// With this judge, whose error names what is not allowed.
