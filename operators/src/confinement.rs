@@ -184,6 +184,10 @@ impl Confinement {
         if allowed {
             return Ok(());
         }
+        if matches!(place, Place::Url { host, .. } if host.starts_with('?')) {
+            let why = "this parameter can lead elsewhere: leave it out, or start the coordinator and the workers with --allow-url '*'";
+            return Err(refused(node, key, place, why));
+        }
         let shown: Vec<String> =
             paths.iter().map(|path| path.display().to_string()).chain(urls.iter().cloned()).collect();
         let shown = if shown.is_empty() { "nothing".to_owned() } else { format!("only {}", shown.join(", ")) };
