@@ -7,12 +7,13 @@
 //! ```
 //!
 //! Invariant: of two processes on one machine with the same data dir, only one runs a job. The lock goes with the process,
-//! however it ends.
+//! however it ends. What is in a data dir is for its owner alone: a definition may hold a password, and state holds users.
 
 use crate::{failure::Failure, text};
 use std::{
-    fs::{self, File, TryLockError},
-    io::{Read, Seek, Write},
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io::{self, Read, Seek, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 use url::Url;
@@ -39,7 +40,7 @@ impl JobDir {
         let root = std::path::absolute(root)
             .map_err(|error| Failure::refused(format!("--data-dir '{}': {error}", root.display())))?;
         let folder = root.join(job);
-        fs::create_dir_all(&folder).map_err(|error| {
+        private_folder(&root).and_then(|()| own_folder(&folder)).map_err(|error| {
             Failure::failed(format!(
                 "cannot make the folder '{}': {error}; name another with --data-dir",
                 folder.display()
@@ -51,9 +52,8 @@ impl JobDir {
     /// Takes the job, or says who has it.
     pub fn lock(&self, env: &Env) -> Result<JobLock, Failure> {
         let path = self.folder.join("lock");
-        let failed = |error: std::io::Error| Failure::failed(format!("cannot lock '{}': {error}", path.display()));
-        let mut file =
-            File::options().create(true).read(true).write(true).truncate(false).open(&path).map_err(failed)?;
+        let failed = |error: io::Error| Failure::failed(format!("cannot lock '{}': {error}", path.display()));
+        let mut file = private_file().truncate(false).open(&path).map_err(failed)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -82,6 +82,41 @@ impl JobDir {
     pub fn starting_over(&self) -> PathBuf {
         self.folder.join("starting-over")
     }
+}
+
+/// Makes a folder that is its owner's alone, whatever the process's mask. One that is there stays as it is.
+pub fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// The same for a folder that nobody but Weir makes: one that was made open, by an older version, is closed.
+fn own_folder(path: &Path) -> io::Result<()> {
+    private_folder(path)?;
+    if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
+        match fs::set_permissions(path, Permissions::from_mode(0o700)) {
+            // Another user's: whoever gave it to this one knows why.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            closed => closed?,
+        }
+    }
+    Ok(())
+}
+
+/// The storage that is meant, for a process that will write there: the one in the data dir is made, its owner's alone.
+pub fn make_storage(given: Option<&str>, data_dir: &Path) -> Result<String, Failure> {
+    if given.is_none() {
+        let folder = data_dir.join("storage");
+        own_folder(&folder)
+            .map_err(|error| Failure::failed(format!("cannot make the folder '{}': {error}", folder.display())))?;
+    }
+    storage_url(given, data_dir)
+}
+
+/// Options for a file that is its owner's alone, made where it is not there.
+pub fn private_file() -> OpenOptions {
+    let mut options = File::options();
+    options.create(true).read(true).write(true).mode(0o600);
+    options
 }
 
 /// The storage that is meant: `--storage`, or what the definition says, or the one in the data dir. A URL, or a folder.

@@ -47,9 +47,14 @@ impl DefinitionArguments {
         self.compile(&self.options())
     }
 
+    /// The same, for a job that runs in this process.
+    pub fn load_to_run(&self) -> Result<Job, Failure> {
+        self.compile(&CompileOptions { runs_here: true, ..self.options() })
+    }
+
     /// The same, with the sinks that write into tables, whether the definition has them enabled or not.
     pub fn load_with_tables(&self) -> Result<Job, Failure> {
-        self.compile(&CompileOptions { enable_tables: true, ..self.options() })
+        self.compile(&CompileOptions { enable_tables: true, runs_here: true, ..self.options() })
     }
 
     fn compile(&self, options: &CompileOptions) -> Result<Job, Failure> {

@@ -2,7 +2,7 @@
 //!
 //! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`generate`],
 //! [`checkpoint`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), [`one_process`] (what a run runs
-//! on), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`failure`] (what
+//! on), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
 //! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
@@ -12,6 +12,8 @@ mod checkpoint;
 mod cluster;
 mod data_dir;
 mod definition;
+mod descriptors;
+mod doors;
 mod explain;
 mod failure;
 mod generate;
@@ -84,6 +86,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    descriptors::raise();
     let usual_logs = match &arguments.command {
         Command::Run(_) => run::USUAL_LOGS,
         _ => logs::USUAL,

@@ -1,6 +1,7 @@
 //! `weir run`: a whole job in this process, from its newest checkpoint if there is one.
 
 use crate::{
+    cluster::SecretArguments,
     control_runtime,
     data_dir::{self, JobDir},
     definition::{self, DefinitionArguments},
@@ -49,6 +50,8 @@ pub struct RunArguments {
     /// Write the job's tables, too, and answer queries from them: a page and an API there, until Ctrl-C
     #[arg(long, value_name = "HOST:PORT")]
     serve: Option<String>,
+    #[command(flatten)]
+    secret: SecretArguments,
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
@@ -61,16 +64,20 @@ pub struct RunArguments {
 pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let job = match arguments.serve {
         Some(_) => arguments.definition.load_with_tables()?,
-        None => arguments.definition.load()?,
+        None => arguments.definition.load_to_run()?,
     };
     let env = environment()?;
     let folder = JobDir::open(&arguments.data_dir, &job.graph.name)?;
     let lock = folder.lock(&env)?;
     let storage = arguments.storage.as_deref().or(job.checkpoint_storage.as_deref());
-    let store = CheckpointStore::open(&data_dir::storage_url(storage, &arguments.data_dir)?, &job.graph.name)?;
+    let store = CheckpointStore::open(&data_dir::make_storage(storage, &arguments.data_dir)?, &job.graph.name)?;
     let (control, data) = (control_runtime()?, runtime()?);
     let start_over = start_over(arguments, &folder)?;
-    let serving = arguments.serve.as_ref().map(|address| Serving::start(&job.graph, address, &env)).transpose()?;
+    let serving = arguments
+        .serve
+        .as_ref()
+        .map(|address| Serving::start(&job.graph, address, &arguments.secret, &env))
+        .transpose()?;
     let ended = control.block_on(async { EndSignals::catch() })?;
     let done =
         control.block_on(drive(arguments, &job, start_over, store, env, data.handle().clone(), serving.as_ref()));
@@ -118,7 +125,9 @@ pub fn environment() -> Result<Env, Failure> {
 fn start_over(arguments: &RunArguments, folder: &JobDir) -> Result<Option<PathBuf>, Failure> {
     let mark = folder.starting_over();
     if arguments.fresh {
-        std::fs::write(&mark, "")
+        data_dir::private_file()
+            .truncate(true)
+            .open(&mark)
             .map_err(|error| Failure::failed(format!("cannot write '{}': {error}", mark.display())))?;
     }
     Ok(mark.exists().then_some(mark))

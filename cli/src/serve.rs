@@ -1,6 +1,6 @@
 //! `weir serve`: the query service over a store, in a process of its own. It only reads, so there may be many.
 
-use crate::{failure::Failure, processors, runtime, signals::EndSignals, text};
+use crate::{cluster::SecretArguments, doors, failure::Failure, processors, runtime, signals::EndSignals, text};
 use clap::Args;
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
@@ -19,6 +19,8 @@ pub struct ServeArguments {
     /// Where the API and the page are
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: String,
+    #[command(flatten)]
+    secret: SecretArguments,
 }
 
 /// Serves until it is ended.
@@ -31,10 +33,13 @@ pub fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
             store = store.of_table(table);
         }
         let listener = listen(&arguments.listen).await?;
-        text::print(&addresses(address(&listener)?));
+        let address = address(&listener)?;
+        let secret = doors::secret_for_reading(&arguments.secret, &address.to_string())?;
+        text::print(&addresses(address));
         let env = Env::from_entropy();
+        let router = http::router(store, env.clone(), secret);
         let ended = async move { signals.next().await };
-        let served = weir_http::serve(Box::new(listener), http::router(store, env.clone()), env, ended).await;
+        let served = weir_http::serve(Box::new(listener), router, doors::limits(), env, ended).await;
         served.map_err(|error| Failure::failed(format!("cannot serve any more: {error}")))
     });
     runtime.shutdown_timeout(Duration::from_millis(200));

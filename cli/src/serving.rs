@@ -1,6 +1,8 @@
 //! The query service inside `weir run --serve`: on threads of its own, over the store that the job fills.
 
 use crate::{
+    cluster::SecretArguments,
+    doors,
     failure::Failure,
     serve::{self, addresses, listen, open_store},
 };
@@ -32,7 +34,7 @@ pub struct Serving {
 
 impl Serving {
     /// Serves what a job writes into its table of counts, and says where.
-    pub fn start(graph: &JobGraph, address: &str, env: &Env) -> Result<Self, Failure> {
+    pub fn start(graph: &JobGraph, address: &str, secret: &SecretArguments, env: &Env) -> Result<Self, Failure> {
         let (url, table) = counts(graph)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -43,9 +45,11 @@ impl Serving {
         let (store, listener) = runtime
             .block_on(async { Ok::<_, Failure>((open_store(&url)?.of_table(&table), listen(address).await?)) })?;
         let address = serve::address(&listener)?;
+        let secret = doors::secret_for_reading(secret, &address.to_string())?;
         eprint!("{}", addresses(address));
-        let router = http::router(store.clone(), env.clone());
-        let serving = weir_http::serve(Box::new(listener), router, env.clone(), std::future::pending());
+        let router = http::router(store.clone(), env.clone(), secret);
+        let serving =
+            weir_http::serve(Box::new(listener), router, doors::limits(), env.clone(), std::future::pending());
         runtime.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "cannot answer queries any more");

@@ -1,7 +1,8 @@
 //! A coordinator's settings and surroundings.
 
-use std::{fmt, time::Duration};
-use weir_engine::{checkpoint::OpenStore, env::Env, task::Observers};
+use crate::http::Access;
+use std::{fmt, sync::Arc, time::Duration};
+use weir_engine::{checkpoint::OpenStore, env::Env, error::Result, graph::JobGraph, task::Observers};
 use weir_http::TrustedHosts;
 use weir_proto::{net::SharedNetwork, secret::ClusterSecret};
 
@@ -28,8 +29,46 @@ pub struct CoordinatorSettings {
     pub cancel_timeout: Duration,
     /// When to try again, and when not any more.
     pub restart: RestartPolicy,
+    /// How many descriptors this process may have open: what its ports take is well below.
+    pub descriptors: u64,
+    /// Says whether a job may read and write what its graph names.
+    pub admit: Admit,
     /// Names by which a browser may come to the page and ask for actions, besides addresses and `localhost`.
     pub trusted_hosts: TrustedHosts,
+    /// Whether reading over HTTP needs the secret, too.
+    pub protects_reads: bool,
+}
+
+/// Judges a job's graph before it is taken in.
+#[derive(Clone)]
+pub struct Admit(Arc<Judge>);
+
+type Judge = dyn Fn(&JobGraph) -> Result<()> + Send + Sync;
+
+impl Admit {
+    /// With this judge, whose error names what is not allowed.
+    pub fn by(judge: impl Fn(&JobGraph) -> Result<()> + Send + Sync + 'static) -> Self {
+        Admit(Arc::new(judge))
+    }
+
+    /// # Errors
+    /// The judge's.
+    pub fn judge(&self, graph: &JobGraph) -> Result<()> {
+        (self.0)(graph)
+    }
+}
+
+impl Default for Admit {
+    /// Every job.
+    fn default() -> Self {
+        Admit::by(|_| Ok(()))
+    }
+}
+
+impl fmt::Debug for Admit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Admit")
+    }
 }
 
 /// When a failed job is started again.
@@ -62,12 +101,21 @@ impl Default for CoordinatorSettings {
             deploy_timeout: Duration::from_secs(600),
             cancel_timeout: Duration::from_secs(3),
             restart: RestartPolicy::default(),
+            admit: Admit::default(),
+            descriptors: 1024,
             trusted_hosts: TrustedHosts::default(),
+            protects_reads: false,
         }
     }
 }
 
 impl CoordinatorSettings {
+    /// Who may do what over HTTP.
+    pub fn access(&self) -> Access {
+        let (hosts, secret) = (self.trusted_hosts.clone(), self.secret.clone());
+        Access { hosts, secret, protects_reads: self.protects_reads }
+    }
+
     /// The silence after which a worker stops its subtasks by itself: well before it is taken for dead.
     pub fn lease(&self) -> Duration {
         self.heartbeat_timeout * 2 / 3

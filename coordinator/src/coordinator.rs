@@ -2,6 +2,7 @@
 
 use crate::{
     config::{CoordinatorComponents, CoordinatorSettings},
+    door::{self, LetIn},
     http::{self, Action},
     job::{JobContext, LiveJobs, supervisor::Supervisor},
     metadata::{Command, Leadership, Metadata},
@@ -17,6 +18,7 @@ use tokio::{
 };
 use tonic::service::interceptor::InterceptedService;
 use weir_engine::error::{EngineError, ErrorKind, Result};
+use weir_http::{LimitedListener, Limits};
 use weir_proto::{
     net::Listener,
     transport,
@@ -66,6 +68,7 @@ impl Coordinator {
         ClientService {
             metadata: self.context.metadata.clone(),
             publisher: self.publisher.clone(),
+            admit: self.context.settings.admit.clone(),
             env: self.context.components.env.clone(),
         }
     }
@@ -105,26 +108,30 @@ impl Coordinator {
         let workers = WorkerControlServer::new(self.worker_service()).max_decoding_message_size(limit);
         let clients = ClientServer::new(self.client_service()).max_decoding_message_size(limit);
         // Before anything of a message is read.
-        let secret = &self.context.settings.secret;
-        let workers = InterceptedService::new(workers.max_encoding_message_size(limit), secret.demanded());
-        let clients = InterceptedService::new(clients.max_encoding_message_size(limit), secret.demanded());
+        let settings = &self.context.settings;
+        let secret = LetIn::with(&settings.secret);
+        let workers = InterceptedService::new(workers.max_encoding_message_size(limit), secret.clone());
+        let clients = InterceptedService::new(clients.max_encoding_message_size(limit), secret);
         let env = self.context.components.env.clone();
+        let limits = Limits::of_callers(settings.descriptors, settings.heartbeat_interval);
+        let listener = LimitedListener::new(listener, limits, env.clone());
         let dated = tower::util::MapResponseLayer::new(move |response| rpc::date(&env, response));
         let served = tonic::transport::Server::builder()
             .layer(dated)
             .add_service(workers)
             .add_service(clients)
             .add_service(self.context.metadata.raft_service())
-            .serve_with_incoming(transport::incoming(listener))
+            .serve_with_incoming(door::incoming(listener))
             .await;
         served.map_err(|error| EngineError::io(format!("the coordinator's port: {error}")))
     }
 
     async fn serve_http(&self, listener: Option<Box<dyn Listener>>, actions: mpsc::Sender<Action>) -> Result<()> {
         let Some(listener) = listener else { return std::future::pending().await };
-        let router = http::router(self.board.clone(), actions, self.context.settings.trusted_hosts.clone());
+        let router = http::router(self.board.clone(), actions, self.context.settings.access());
         let env = self.context.components.env.clone();
-        let served = weir_http::serve(listener, router, env, std::future::pending()).await;
+        let limits = Limits::of_pages(self.context.settings.descriptors);
+        let served = weir_http::serve(listener, router, limits, env, std::future::pending()).await;
         served.map_err(|error| EngineError::io(format!("the coordinator's HTTP port: {error}")))
     }
 

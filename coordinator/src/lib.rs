@@ -10,6 +10,7 @@
 
 pub mod config;
 pub mod coordinator;
+mod door;
 pub mod http;
 pub mod job;
 pub mod metadata;
@@ -19,6 +20,6 @@ pub mod scheduler;
 pub mod status;
 pub mod workers;
 
-pub use config::{CoordinatorComponents, CoordinatorSettings, RestartPolicy};
+pub use config::{Admit, CoordinatorComponents, CoordinatorSettings, RestartPolicy};
 pub use coordinator::Coordinator;
 pub use weir_engine::checkpoint::OpenStore;

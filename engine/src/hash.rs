@@ -13,7 +13,11 @@
 //! *Key hash*: of one column the value hash; of several XXH3-128, seeded with [`SEED`], of the columns' value hashes, 16
 //! little-endian bytes each, in order.
 //!
-//! Keys are identified by this hash: two different keys among ten billion share one with a probability below 10⁻¹⁸.
+//! Keys are identified by this hash: two different keys among ten billion share one with a probability below 10⁻¹⁸, unless
+//! somebody makes them share it. XXH3 is no cryptographic hash, and a secret seed would not make it one: there are pairs of 32 to
+//! 240 bytes that collide in all 128 bits for one seed in 2²⁷ (Cyan4973/xxHash#1127). What would help is a keyed hash for texts
+//! and binaries. Measured for a text of 16 / 32 bytes on one core: XXH3-128 4 / 5 ns, SipHash-1-3-128 14 / 17 ns; so some 40 ns
+//! more an event with four texts in its key. The documentation of `dedup` says what a user can do instead.
 
 use crate::{
     element::Batch,

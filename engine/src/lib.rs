@@ -27,6 +27,7 @@ pub mod key_group;
 pub mod operator;
 pub mod panics;
 pub mod parquet_pages;
+pub mod secrets;
 pub mod state;
 pub mod task;
 pub mod testing;

@@ -1,4 +1,5 @@
-//! What Weir's HTTP ports have in common: how they serve and end, how they say no, their headers, metrics and pages.
+//! What Weir's ports have in common: how many connections they take ([`Limits`]) and whom they let in, how they serve and end, how
+//! they say no, their headers, metrics and pages.
 //!
 //! A port has routes of its own, and [`complete`] gives it the rest. What it shows it decides itself: this room knows neither
 //! jobs nor clicks.
@@ -6,16 +7,20 @@
 mod guard;
 mod headers;
 mod json_line;
+mod limits;
 pub mod metrics;
 pub mod page;
 mod problem;
+mod secret;
 mod server;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use guard::{REQUEST_HEADER, TrustedHosts, refuse_foreign};
 pub use json_line::JsonLine;
+pub use limits::{Asking, Limited, LimitedListener, Limits, Visitor};
 pub use problem::{PROBLEM_JSON, Problem};
+pub use secret::demand_secret;
 pub use server::serve;
 
 use axum::{

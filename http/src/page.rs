@@ -1,7 +1,7 @@
 //! Pages: files that are compiled in. No build step, nothing from elsewhere; a page asks its server like anybody.
 //!
-//! [`FRAME`], [`DOM`] and [`ICON`] are for every page: colours and the frame around what it shows, how its elements are made,
-//! and its picture.
+//! [`FRAME`], [`DOM`], [`SECRET`] and [`ICON`] are for every page: colours and the frame around what it shows, how its elements
+//! are made, how it asks its server, and its picture.
 
 use axum::{Router, http::header::CONTENT_TYPE, routing::get};
 
@@ -20,6 +20,8 @@ pub struct PageFile {
 pub const FRAME: PageFile = PageFile::css("/page/frame.css", include_str!("page/frame.css"));
 /// Makes elements.
 pub const DOM: PageFile = PageFile::script("/page/dom.js", include_str!("page/dom.js"));
+/// Asks the server, with the secret where it wants one.
+pub const SECRET: PageFile = PageFile::script("/page/secret.js", include_str!("page/secret.js"));
 /// The picture.
 pub const ICON: PageFile = PageFile::new("/page/icon.svg", "image/svg+xml", include_str!("page/icon.svg"));
 

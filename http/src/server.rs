@@ -1,13 +1,19 @@
 //! Serves routes over the door to the network, real or simulated, until it is told to end.
 
-use axum::Router;
+use crate::limits::{Limited, LimitedListener, Limits, Visitor};
+use axum::{
+    Router,
+    extract::{ConnectInfo, Request, connect_info::Connected},
+    http::StatusCode,
+    middleware::{self, Next},
+    response::Response,
+    serve::IncomingStream,
+};
 use std::{future::Future, io, time::Duration};
 use tokio::sync::oneshot;
 use weir_engine::env::Env;
-use weir_proto::net::{BoxConnection, Listener};
+use weir_proto::net::Listener;
 
-/// How long a failed accept is waited out: when no descriptors are left, asking again at once changes nothing.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 /// How long requests in progress may hold up the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -18,11 +24,13 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub async fn serve(
     listener: Box<dyn Listener>,
     router: Router,
+    limits: Limits,
     env: Env,
     stop: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let (stopping, stopped) = oneshot::channel();
-    let door = Door { listener, env: env.clone() };
+    let door = Door(LimitedListener::new(listener, limits, env.clone()));
+    let router = router.layer(middleware::from_fn(let_in)).into_make_service_with_connect_info::<Caller>();
     let serving = axum::serve(door, router).with_graceful_shutdown(async move {
         stop.await;
         // Nobody waits for it when serving has ended by itself.
@@ -41,37 +49,55 @@ pub async fn serve(
     }
 }
 
+/// Whoever got an answer is no stranger any more, unless the answer is that the secret is missing.
+async fn let_in(request: Request, next: Next) -> Response {
+    let caller = request.extensions().get::<ConnectInfo<Caller>>();
+    let Some(visitor) = caller.and_then(|ConnectInfo(Caller(visitor))| visitor.clone()) else {
+        return next.run(request).await;
+    };
+    let asking = visitor.asks();
+    let response = next.run(request).await;
+    if response.status() != StatusCode::UNAUTHORIZED {
+        visitor.let_in();
+    }
+    drop(asking);
+    response
+}
+
 /// The listener as axum wants it.
-struct Door {
-    listener: Box<dyn Listener>,
-    env: Env,
+struct Door(LimitedListener);
+
+/// Who is at the other end.
+#[derive(Clone, Debug)]
+struct Caller(Option<Visitor>);
+
+impl Connected<IncomingStream<'_, Door>> for Caller {
+    fn connect_info(stream: IncomingStream<'_, Door>) -> Self {
+        stream.remote_addr().clone()
+    }
 }
 
 impl axum::serve::Listener for Door {
-    type Io = BoxConnection;
-    /// Nobody asks where a connection comes from.
-    type Addr = String;
+    type Io = Limited;
+    type Addr = Caller;
 
-    async fn accept(&mut self) -> (BoxConnection, String) {
-        loop {
-            match self.listener.accept().await {
-                Ok(connection) => return (connection, String::new()),
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept an HTTP connection");
-                    self.env.sleep(ACCEPT_PAUSE).await;
-                }
-            }
-        }
+    async fn accept(&mut self) -> (Limited, Caller) {
+        let connection = self.0.accept().await;
+        let caller = Caller(Some(connection.visitor()));
+        (connection, caller)
     }
 
-    fn local_addr(&self) -> io::Result<String> {
-        Ok(self.listener.address())
+    /// Nobody asks for it.
+    fn local_addr(&self) -> io::Result<Caller> {
+        Ok(Caller(None))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use axum::routing::get;
+    use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
     use weir_proto::net::{Network, TcpNetwork};
 
     #[tokio::test]
@@ -79,12 +105,48 @@ mod tests {
         let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
         let address = listener.address();
         let (stop, stopped) = oneshot::channel::<()>();
-        let serving = tokio::spawn(serve(listener, Router::new(), Env::default(), async {
+        let serving = tokio::spawn(serve(listener, Router::new(), Limits::default(), Env::default(), async {
             let _ = stopped.await;
         }));
         let _silent = TcpNetwork.connect(&address).await.unwrap();
         stop.send(()).unwrap();
         tokio::time::timeout(Duration::from_secs(20), serving).await.expect("it ends").unwrap().unwrap();
         assert!(TcpNetwork.connect(&address).await.is_err(), "nobody listens any more");
+    }
+
+    /// What is answered to a request for `/` on a connection that stays open, up to the end of the body.
+    async fn ask(connection: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<String> {
+        connection.write_all(b"GET / HTTP/1.1\r\nhost: weir\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"well") {
+            if connection.read_buf(&mut answer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    }
+
+    #[tokio::test]
+    async fn who_asks_is_answered_however_many_are_silent() {
+        let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
+        let address = listener.address();
+        let router = Router::new().route("/", get(|| async { "well" }));
+        let limits = Limits { connections: 8, ..Limits::default() };
+        tokio::spawn(serve(listener, router, limits, Env::default(), std::future::pending()));
+        let mut early = TcpNetwork.connect(&address).await.unwrap();
+        ask(&mut early).await.unwrap();
+        let mut silent = Vec::new();
+        for number in 0..40 {
+            let mut stranger = TcpNetwork.connect(&address).await.unwrap();
+            if number % 2 == 0 {
+                stranger.write_all(b"GET / HTTP/1.1\r\nhost: ").await.unwrap();
+            }
+            silent.push(stranger);
+        }
+        assert!(ask(&mut early).await.unwrap().starts_with("HTTP/1.1 200"), "strangers go before guests");
+        let mut late = TcpNetwork.connect(&address).await.unwrap();
+        for _ in 0..3 {
+            ask(&mut late).await.unwrap();
+        }
     }
 }

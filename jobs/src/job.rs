@@ -13,6 +13,8 @@ pub struct CompileOptions {
     pub default_parallelism: Option<usize>,
     /// Turn the sinks on that write into tables, whatever their `enabled` says: somebody wants to read them.
     pub enable_tables: bool,
+    /// The job runs in this process, which must have the secrets that the definition refers to.
+    pub runs_here: bool,
 }
 
 /// A checked job: the graph that the engine runs, and what a person wants to know about it.

@@ -300,3 +300,27 @@ fn a_select_over_results_carries_what_makes_them_results() {
     assert_eq!(columns("map.shares"), "record_id ad minute hour share revision withdrawn");
     assert_eq!(columns("sink.visits.select"), "ad_id count withdrawn", "what may be withdrawn says so");
 }
+
+#[test]
+fn references_to_secrets_are_checked_and_left_as_they_are() {
+    let with = |url: &str| RIGHT.replace("postgres://me:secret@localhost/clicks", url);
+    let url = "postgres://me:${env:WEIRD_PASSWORD_OF_NOBODY}@localhost/clicks";
+    let job = compile(&with(url)).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(config(&job, "sink.results")["url"], url, "it is for whoever opens the connection");
+    let here = CompileOptions { runs_here: true, ..CompileOptions::default() };
+    let refused = parse("job.toml", &with(url), &[], &here).unwrap_err().to_string();
+    let line = RIGHT.lines().position(|line| line.starts_with("url = \"postgres")).unwrap() + 1;
+    for part in [&format!("job.toml:{line}"), "sink.results.url", "'WEIRD_PASSWORD_OF_NOBODY' is not set"] {
+        assert!(refused.contains(part), "no '{part}' in {refused}");
+    }
+    for (wrong, part) in [
+        ("postgres://me:${env:}@localhost/clicks", "a variable's name"),
+        ("postgres://me:${vault:x}@localhost/clicks", "no such reference"),
+        ("postgres://me:${env:A@localhost/clicks", "has no end"),
+        ("postgres://me:${env:WEIR_SECRET}@localhost/clicks", "the process's own"),
+        ("${env:WEIRD_URL_OF_NOBODY}", "begins with its kind"),
+    ] {
+        let refused = compile(&with(wrong)).unwrap_err().to_string();
+        assert!(refused.contains(part), "{wrong}: {refused}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What runs in the engine: sources, operators and sinks, and the tables and expressions that they are made of.
 //!
-//! The engine knows a node as a kind and its settings; [`Registry`] makes one from them. A click's way through the shipped job:
+//! The engine knows a node as a kind and its settings; [`Registry`] makes one from them, and where a cluster confines its jobs
+//! [`confinement`] says which. A click's way through the shipped job:
 //! a [`source`] cuts files into records and tells of each whether its file has come past it, [`map`] keeps what a condition
 //! wants, [`late_gate`] takes out what comes too late for its window, [`dedup`] what was there before, [`filters`] multiplies
 //! it by the filters that it matches, [`aggregate`] counts it (before the shuffle and behind it), [`reduce`] ranks the counts,
@@ -16,6 +17,7 @@
 
 pub mod aggregate;
 pub mod columns;
+pub mod confinement;
 pub mod dead_letters;
 pub mod dedup;
 pub mod event_time;

@@ -4,7 +4,9 @@
 //! stands in one line below.
 
 use crate::{
-    aggregate, dedup, filters, hold, late_gate, map, reduce,
+    aggregate,
+    confinement::Location,
+    dedup, filters, hold, late_gate, map, reduce,
     sink::{console, files, sql},
     source, window_count,
 };
@@ -12,7 +14,7 @@ use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use weir_engine::{
     EngineError, Result,
-    graph::Node,
+    graph::{Node, NodeRole},
     operator::{Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
 };
 
@@ -22,6 +24,8 @@ pub struct Registry;
 
 impl Factory for Registry {
     fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
+        // What does not say where it reads is not built: nobody could confine it.
+        locations(NodeRole::Source, node)?;
         match node.kind.as_str() {
             "files" => source::files::source(&node.config, &context),
             "generator" => source::generator::source(&node.config, &context),
@@ -49,6 +53,7 @@ impl Factory for Registry {
     }
 
     fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
+        locations(NodeRole::Sink, node)?;
         match node.kind.as_str() {
             "files" => files::sink(&node.config, &context),
             "console" => console::sink(&node.config, &context),
@@ -65,6 +70,23 @@ impl Factory for Registry {
             _ => Err(unknown(node, "sink")),
         }
     }
+}
+
+/// Where a node reads and writes outside of the cluster, as the connector for such a role understands its settings.
+///
+/// # Errors
+/// When the settings don't fit, or there is no such source or sink.
+pub fn locations(role: NodeRole, node: &Node) -> Result<Vec<Location>> {
+    let locations = match (role, node.kind.as_str()) {
+        (NodeRole::Operator, _) => Ok(Vec::new()),
+        (NodeRole::Source, "files") => source::files::locations(&node.config),
+        (NodeRole::Source, "generator") | (NodeRole::Sink, "console") => Ok(Vec::new()),
+        (NodeRole::Sink, "files") => files::locations(&node.config),
+        (NodeRole::Sink, "sql") => sql::locations(&node.config),
+        (NodeRole::Source, _) => Err(unknown(node, "source")),
+        (NodeRole::Sink, _) => Err(unknown(node, "sink")),
+    };
+    locations.map_err(|error| error.context(format!("'{}'", node.id)))
 }
 
 fn config<T: DeserializeOwned>(node: &Node) -> Result<T> {

@@ -1,5 +1,6 @@
 //! Where a worker caches state files: a folder and a limit.
 
+use crate::data_dir;
 use clap::Args;
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
 use weir_engine::checkpoint::{CheckpointStore, OpenStore, StateCache};
@@ -18,15 +19,16 @@ pub struct CacheArguments {
 impl CacheArguments {
     /// Opens checkpoint stores that have this cache.
     pub fn open_store(&self) -> OpenStore {
-        match self.cache() {
-            Some(cache) => Arc::new(move |url, job| Ok(CheckpointStore::open(url, job)?.with_cache(cache.clone()))),
-            None => super::open_store(),
-        }
+        let Some(folder) = self.folder() else { return super::open_store() };
+        // State tells what users did. A folder that cannot be made is told of when something is to be put there.
+        let _ = data_dir::private_folder(&folder);
+        let cache = StateCache::new(folder, self.cache_mib << 20);
+        Arc::new(move |url, job| Ok(CheckpointStore::open(url, job)?.with_cache(cache.clone())))
     }
 
-    fn cache(&self) -> Option<StateCache> {
+    fn folder(&self) -> Option<PathBuf> {
         let folder = self.cache_dir.clone().or_else(|| users_folder(|name| std::env::var_os(name)))?;
-        (self.cache_mib > 0).then(|| StateCache::new(folder, self.cache_mib << 20))
+        (self.cache_mib > 0).then_some(folder)
     }
 }
 
@@ -55,7 +57,7 @@ mod tests {
     #[test]
     fn nothing_is_kept_where_that_is_asked_for() {
         let arguments = |cache_mib| CacheArguments { cache_dir: Some("/cache".into()), cache_mib };
-        assert!(arguments(0).cache().is_none());
-        assert!(arguments(1).cache().is_some());
+        assert!(arguments(0).folder().is_none());
+        assert!(arguments(1).folder().is_some());
     }
 }

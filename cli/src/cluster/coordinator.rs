@@ -1,11 +1,11 @@
 //! `weir coordinator`: a coordinator's process.
 
-use super::{SecretArguments, connection::DEFAULT_COORDINATOR, open_store, warn_of_open_door};
-use crate::{data_dir, failure::Failure, run, runtime, text};
+use super::{SecretArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR, open_store};
+use crate::{data_dir, descriptors, doors::warn_if_open, failure::Failure, run, runtime, text};
 use clap::Args;
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use weir_coordinator::{
-    Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
+    Admit, Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
     metadata::{Metadata, MetadataSettings, open_file},
 };
 use weir_engine::task::Observers;
@@ -31,6 +31,9 @@ pub struct CoordinatorArguments {
     /// a known name, an address or localhost may stop jobs there
     #[arg(long, value_name = "NAME")]
     allowed_host: Vec<String>,
+    /// Show pages, REST and metrics, too, only to those who have the secret
+    #[arg(long)]
+    protect_reads: bool,
     /// The number of this coordinator among its peers
     #[arg(long, value_name = "N", default_value_t = 1)]
     node_id: u64,
@@ -43,6 +46,8 @@ pub struct CoordinatorArguments {
     /// Failures one after another, without progress between them, after which a job is given up
     #[arg(long, value_name = "N", default_value_t = RestartPolicy::default().most_failures)]
     restart_attempts: u32,
+    #[command(flatten)]
+    confinement: ConfinementArguments,
     #[command(flatten)]
     secret: SecretArguments,
 }
@@ -64,8 +69,10 @@ pub fn coordinator(arguments: &CoordinatorArguments) -> Result<(), Failure> {
 async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
     let env = run::environment()?;
     let secret = arguments.secret.read()?;
-    warn_of_open_door(&arguments.listen, &secret);
-    std::fs::create_dir_all(&arguments.data_dir).map_err(|error| {
+    if arguments.protect_reads && secret.is_empty() {
+        return Err(Failure::refused("--protect-reads needs a secret to protect them with: name a --secret-file"));
+    }
+    data_dir::private_folder(&arguments.data_dir).map_err(|error| {
         Failure::failed(format!("cannot make the folder '{}': {error}", arguments.data_dir.display()))
     })?;
     let network: SharedNetwork = Arc::new(TcpNetwork);
@@ -74,18 +81,30 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
         listening.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
     };
     let (listener, http) = (listen(arguments.listen.clone()).await?, listen(arguments.http.clone()).await?);
+    let remedy = "give all processes the same --secret-file, or keep the port to this machine";
+    warn_if_open(
+        &listener.address(),
+        &secret,
+        "whoever reaches it can run, stop and cancel jobs, and join as a worker",
+        remedy,
+    );
+    warn_if_open(&http.address(), &secret, "whoever reaches it can see, stop and cancel all jobs", remedy);
+    let confinement = arguments.confinement.read([listener.address().as_str()], &secret)?;
     let peers = peers(arguments, &listener.address())?;
     let metadata = MetadataSettings { secret: secret.clone(), ..MetadataSettings::new(arguments.node_id, peers) };
     let disk = open_file(&arguments.data_dir.join("coordinator.redb"))?;
     let metadata = Metadata::open(metadata, disk, network.clone(), env.clone()).await?;
     let heartbeat_timeout = Duration::from_millis(arguments.heartbeat_timeout_ms.max(300));
     let settings = CoordinatorSettings {
-        storage: data_dir::storage_url(arguments.storage.as_deref(), &arguments.data_dir)?,
+        storage: data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?,
         secret,
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
+        admit: Admit::by(move |graph| confinement.check_submitted(graph)),
+        descriptors: descriptors::raise(),
         trusted_hosts: trusted_hosts(arguments),
+        protects_reads: arguments.protect_reads,
         ..CoordinatorSettings::default()
     };
     let components = CoordinatorComponents { open_store: open_store(), network, env, observers: Observers::default() };

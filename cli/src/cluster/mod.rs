@@ -3,6 +3,7 @@
 //! are pure functions.
 
 mod cache;
+mod confinement;
 pub mod connection;
 pub mod coordinator;
 pub mod jobs;
@@ -24,7 +25,8 @@ use weir_proto::secret::ClusterSecret;
 /// The shared secret of a cluster.
 #[derive(Clone, Debug, Args)]
 pub struct SecretArguments {
-    /// File with the secret that coordinators, workers and users of a cluster share [default: none, or WEIR_SECRET]
+    /// File with the secret that coordinators, workers and users of a cluster share, and that a port with pages asks for
+    /// [default: none, or WEIR_SECRET]
     #[arg(long, value_name = "FILE")]
     secret_file: Option<PathBuf>,
 }
@@ -47,15 +49,4 @@ impl SecretArguments {
 /// Opens checkpoint stores in storage of the URL's kind.
 fn open_store() -> OpenStore {
     Arc::new(CheckpointStore::open)
-}
-
-/// Warns of a door that anybody can open.
-fn warn_of_open_door(address: &str, secret: &ClusterSecret) {
-    let is_local = ["127.", "localhost", "[::1]"].iter().any(|local| address.starts_with(local));
-    if secret.is_empty() && !is_local {
-        tracing::warn!(
-            address,
-            "listens beyond this machine without a secret: anybody who reaches it can run jobs; see --secret-file"
-        );
-    }
 }

@@ -1,11 +1,13 @@
 //! `weir worker`: a worker's process.
 
-use super::{SecretArguments, cache::CacheArguments, connection::DEFAULT_COORDINATOR, warn_of_open_door};
+use super::{
+    SecretArguments, cache::CacheArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR,
+};
 use crate::{control_runtime, failure::Failure, processors, run, runtime};
 use clap::{Args, ValueEnum};
 use std::{sync::Arc, time::Duration};
 use weir_engine::task::Observers;
-use weir_operators::Registry;
+use weir_operators::confinement::Confined;
 use weir_proto::net::TcpNetwork;
 use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
 
@@ -32,6 +34,8 @@ pub struct WorkerArguments {
     compression: CompressionArgument,
     #[command(flatten)]
     cache: CacheArguments,
+    #[command(flatten)]
+    confinement: ConfinementArguments,
     #[command(flatten)]
     secret: SecretArguments,
 }
@@ -63,7 +67,8 @@ pub fn worker(arguments: &WorkerArguments) -> Result<(), Failure> {
 async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle) -> Result<(), Failure> {
     let env = run::environment()?;
     let secret = arguments.secret.read()?;
-    warn_of_open_door(&arguments.listen, &secret);
+    let addresses = arguments.coordinator.iter().chain([&arguments.listen]).map(String::as_str);
+    let confinement = arguments.confinement.read(addresses, &secret)?;
     let settings = WorkerSettings {
         worker: format!("w-{}-{:06x}", std::process::id(), env.nonce() & 0xff_ffff),
         coordinators: arguments.coordinator.clone(),
@@ -79,7 +84,7 @@ async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle
         },
     };
     let components = WorkerComponents {
-        factory: Arc::new(Registry),
+        factory: Arc::new(Confined::to(confinement)),
         open_store: arguments.cache.open_store(),
         network: Arc::new(TcpNetwork),
         env,

@@ -1,6 +1,6 @@
 //! The last reconciliation as metrics for Prometheus.
 
-use crate::{failure::Failure, serve};
+use crate::{doors, failure::Failure, serve};
 use axum::{Router, routing::get};
 use prometheus_client::registry::Registry;
 use std::{
@@ -51,7 +51,8 @@ impl Metrics {
         let bound = serve::address(&listener)?;
         let metrics = self.clone();
         let router = Router::new().route("/metrics", get(move || async move { answer(&metrics.registry()) }));
-        let serving = weir_http::serve(Box::new(listener), router, env.clone(), std::future::pending());
+        let serving =
+            weir_http::serve(Box::new(listener), router, doors::limits(), env.clone(), std::future::pending());
         tokio::spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "metrics are not served any more");

@@ -2,7 +2,7 @@
 
 use super::{
     Action, Doors, Refusal,
-    described::{NoJob, OfJob, Refused},
+    described::{Locked, NoJob, OfJob, Refused},
 };
 use crate::status::{CheckpointTotals, CheckpointView, ClusterStatus, JobStatus, JobSummary, Snapshot, WorkerStatus};
 use axum::{
@@ -28,7 +28,8 @@ const NAMED_JOBS: usize = 20;
         title = "Weir",
         description = "Jobs, workers and checkpoints of a cluster. Moments are milliseconds since the epoch. Errors are problem \
                        details (RFC 9457). An action needs the header `X-Weir-Request: 1` or the content type \
-                       `application/json`, so that no foreign web page can ask for it."
+                       `application/json`, so that no foreign web page can ask for it, and, where the cluster has a secret, \
+                       the header `Authorization: Bearer SECRET`. Where reading is protected, too, everything here does."
     ),
     components(schemas(Problem))
 )]
@@ -87,19 +88,19 @@ struct Accepted {
 }
 
 /// The cluster: coordinator, workers, and each job in one line.
-#[utoipa::path(get, path = "/api/v1/cluster", tag = "cluster", responses((status = 200, body = ClusterStatus)))]
+#[utoipa::path(get, path = "/api/v1/cluster", tag = "cluster", responses((status = 200, body = ClusterStatus), Locked))]
 async fn cluster(State(doors): State<Doors>) -> Response {
     JsonLine(&doors.board.newest().cluster).into_response()
 }
 
 /// All workers that the coordinator knows.
-#[utoipa::path(get, path = "/api/v1/workers", tag = "cluster", responses((status = 200, body = Workers)))]
+#[utoipa::path(get, path = "/api/v1/workers", tag = "cluster", responses((status = 200, body = Workers), Locked))]
 async fn workers(State(doors): State<Doors>) -> Response {
     JsonLine(Workers { workers: doors.board.newest().cluster.workers.clone() }).into_response()
 }
 
 /// All jobs, each in one line.
-#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", responses((status = 200, body = Jobs)))]
+#[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", responses((status = 200, body = Jobs), Locked))]
 async fn jobs(State(doors): State<Doors>) -> Response {
     JsonLine(Jobs { jobs: doors.board.newest().cluster.jobs.clone() }).into_response()
 }

@@ -13,9 +13,20 @@ pub(super) struct OfJob {
     id: String,
 }
 
+/// Why nothing is shown.
+#[derive(IntoResponses)]
+pub(super) enum Locked {
+    /// Reading needs the secret here, and it is missing or another one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Locked(Problem),
+}
+
 /// Why there is nothing to show.
 #[derive(IntoResponses)]
 pub(super) enum NoJob {
+    /// Reading needs the secret here, and it is missing or another one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Locked(Problem),
     /// The id is unreadable
     #[response(status = 400, content_type = "application/problem+json")]
     NoSense(Problem),
@@ -30,6 +41,9 @@ pub(super) enum Refused {
     /// The id or a parameter makes no sense
     #[response(status = 400, content_type = "application/problem+json")]
     NoSense(Problem),
+    /// The secret is missing, or another one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Locked(Problem),
     /// It might come from a foreign page
     #[response(status = 403, content_type = "application/problem+json")]
     Foreign(Problem),

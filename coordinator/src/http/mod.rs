@@ -1,8 +1,8 @@
 //! The coordinator over HTTP: REST with its OpenAPI document, metrics, and the page.
 //!
 //! Everything shown comes from the [`StatusBoard`]; everything asked for goes out as an [`Action`] and is decided elsewhere.
-//! So nothing that comes in here can disturb a job, except by those actions, and those a foreign page cannot ask for (see
-//! [`refuse_foreign`]).
+//! So nothing that comes in here can disturb a job, except by those actions, and those neither a foreign page can ask for (see
+//! [`refuse_foreign`]) nor whoever does not have the secret.
 
 mod action;
 mod api;
@@ -18,7 +18,8 @@ pub use action::{Action, Refusal};
 use crate::status::StatusBoard;
 use axum::{Router, middleware, routing::get};
 use tokio::sync::mpsc;
-use weir_http::{JsonLine, TrustedHosts, refuse_foreign};
+use weir_http::{JsonLine, TrustedHosts, demand_secret, refuse_foreign};
+use weir_proto::secret::ClusterSecret;
 
 /// Where the OpenAPI document is.
 const DOCUMENT: &str = "/api/v1/openapi.json";
@@ -30,15 +31,30 @@ struct Doors {
     actions: mpsc::Sender<Action>,
 }
 
-/// All routes. What is asked for goes out through `actions`; whoever drops the receiver makes every action answer 503. Browsers
-/// may ask for actions where they came by one of `hosts`.
-pub fn router(board: StatusBoard, actions: mpsc::Sender<Action>, hosts: TrustedHosts) -> Router {
-    let guarded = api::actions().route_layer(middleware::from_fn_with_state(hosts, refuse_foreign));
-    let (api, document) = api::reading().merge(guarded).split_for_parts();
+/// Who may do what here.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    /// Where browsers have to come by to ask for actions.
+    pub hosts: TrustedHosts,
+    /// What has to be shown for an action; empty: nothing.
+    pub secret: ClusterSecret,
+    /// Whether it has to be shown for reading, too.
+    pub protects_reads: bool,
+}
+
+/// All routes. What is asked for goes out through `actions`; whoever drops the receiver makes every action answer 503. The page's
+/// own files are for everybody: it is where people are asked for the secret.
+pub fn router(board: StatusBoard, actions: mpsc::Sender<Action>, access: Access) -> Router {
+    let Access { hosts, secret, protects_reads } = access;
+    let to_read = if protects_reads { secret.clone() } else { ClusterSecret::default() };
+    let demanded = |secret| middleware::from_fn_with_state(secret, demand_secret);
+    let guarded =
+        api::actions().route_layer(demanded(secret)).route_layer(middleware::from_fn_with_state(hosts, refuse_foreign));
+    let reading = api::reading().route_layer(demanded(to_read.clone()));
+    let (api, document) = reading.merge(guarded).split_for_parts();
     let document = JsonLine(document);
-    let own = api
-        .route(DOCUMENT, get(|| async { document }))
-        .route("/metrics", get(metrics::metrics))
-        .merge(weir_http::page::routes(&page::FILES));
+    let metrics = Router::new().route("/metrics", get(metrics::metrics)).route_layer(demanded(to_read));
+    let own =
+        api.route(DOCUMENT, get(|| async { document })).merge(metrics).merge(weir_http::page::routes(&page::FILES));
     weir_http::complete(own, DOCUMENT).with_state(Doors { board, actions })
 }

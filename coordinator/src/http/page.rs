@@ -1,12 +1,13 @@
 //! The page: it reads the REST interface like anybody.
 
-use weir_http::page::{DOM, FRAME, ICON, PageFile};
+use weir_http::page::{DOM, FRAME, ICON, PageFile, SECRET};
 
 /// Its files.
-pub(super) const FILES: [PageFile; 11] = [
+pub(super) const FILES: [PageFile; 12] = [
     PageFile::html("/", include_str!("page/index.html")),
     FRAME,
     DOM,
+    SECRET,
     ICON,
     PageFile::css("/page/style.css", include_str!("page/style.css")),
     PageFile::script("/page/main.js", include_str!("page/main.js")),

@@ -1,6 +1,6 @@
 //! Metadata in a file of the data directory.
 //!
-//! A new file is made under a draft's name and gets its own only when it is whole and on disk: so a file that is there was
+//! It is its owner's alone: a definition may hold a password. A new file is made under a draft's name and gets its own only when it is whole and on disk: so a file that is there was
 //! whole once, and one that is empty or cut off is damaged, not new.
 
 use super::database;
@@ -8,6 +8,7 @@ use redb::backends::FileBackend;
 use std::{
     fs::{self, File},
     io,
+    os::unix::fs::OpenOptionsExt,
     path::Path,
 };
 use weir_engine::{EngineError, Result};
@@ -39,7 +40,8 @@ fn make(path: &Path) -> Result<()> {
     let failed = |error: io::Error| EngineError::io(format!("cannot make '{}': {error}", path.display()));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
-    let file = File::options().read(true).write(true).create(true).truncate(true).open(&draft).map_err(failed)?;
+    let file =
+        File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
     let backend =
         FileBackend::new(file).map_err(|error| EngineError::io(format!("cannot make the metadata: {error}")))?;
     let made = database::format(backend).and_then(|()| {

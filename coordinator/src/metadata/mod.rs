@@ -42,6 +42,7 @@ use self::{
     raft_types::Raft,
     state_machine::StateMachine,
 };
+use crate::door::LetIn;
 use openraft::{
     BasicNode,
     error::{ClientWriteError, InitializeError, RaftError},
@@ -51,7 +52,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::service::interceptor::InterceptedService;
 use weir_engine::{EngineError, Result, env::Env};
-use weir_proto::{net::SharedNetwork, secret::DemandSecret, transport, v1::raft_server::RaftServer};
+use weir_proto::{net::SharedNetwork, transport, v1::raft_server::RaftServer};
 
 const NODE: &str = "node";
 /// No decision is larger.
@@ -221,10 +222,10 @@ impl Metadata {
     }
 
     /// The door for the other coordinators, to be served where [`MetadataSettings::peers`] says.
-    pub fn raft_service(&self) -> InterceptedService<RaftServer<RaftService>, DemandSecret> {
+    pub fn raft_service(&self) -> InterceptedService<RaftServer<RaftService>, LetIn> {
         let service = RaftService { node: self.settings.node_id, raft: Arc::downgrade(&self.raft) };
         let server = RaftServer::new(service).max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
-        InterceptedService::new(server, self.settings.secret.demanded())
+        InterceptedService::new(server, LetIn::with(&self.settings.secret))
     }
 
     /// Stops, and closes the disk: another one may open it when this returns.

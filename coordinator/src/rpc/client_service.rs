@@ -2,6 +2,7 @@
 
 use super::to_status;
 use crate::{
+    config::Admit,
     metadata::{Command, Metadata},
     publish::Publisher,
 };
@@ -22,6 +23,8 @@ pub struct ClientService {
     pub metadata: Arc<Metadata>,
     /// Describes how things stand.
     pub publisher: Publisher,
+    /// Which jobs are taken in.
+    pub admit: Admit,
     /// For the time that is shown to people.
     pub env: Env,
 }
@@ -34,6 +37,7 @@ impl Client for ClientService {
         let graph: JobGraph = wire::from_json(&request.graph, "the job graph")
             .map_err(|error| Status::invalid_argument(error.message))?;
         ExecutionGraph::new(graph.clone()).map_err(|error| to_status(&error))?;
+        self.admit.judge(&graph).map_err(|error| to_status(&error))?;
         let json = serde_json::to_value(&graph).map_err(|error| Status::internal(error.to_string()))?;
         let submit = Command::Submit {
             job: graph.name.clone(),

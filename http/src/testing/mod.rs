@@ -7,7 +7,7 @@ mod browser;
 
 pub use browser::{Browser, Shown};
 
-use crate::{PROBLEM_JSON, Problem, page::PageFile, serve};
+use crate::{Limits, PROBLEM_JSON, Problem, page::PageFile, serve};
 use axum::{
     Router,
     body::{Body, to_bytes},
@@ -79,7 +79,7 @@ pub async fn start(router: Router) -> Server {
     let listener = TcpNetwork.listen("127.0.0.1:0").await.expect("a free port");
     let address = listener.address();
     let (stop, stopped) = oneshot::channel::<()>();
-    tokio::spawn(serve(listener, router, Env::default(), async {
+    tokio::spawn(serve(listener, router, Limits::default(), Env::default(), async {
         let _ = stopped.await;
     }));
     Server { address, _stop: stop }

@@ -38,6 +38,7 @@ pub(crate) fn compile(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>,
     running::check(&resolved, &mut mistakes);
     check_paths(spec, &mut mistakes);
     sql_sink::check_tables(spec, &mut mistakes);
+    sql_sink::check_secrets(spec, options.runs_here, &mut mistakes);
     let parallelism = parallelism(spec, options, &mut mistakes);
     if mistakes.iter().any(|mistake| mistake.severity == Severity::Error) {
         return (None, mistakes);

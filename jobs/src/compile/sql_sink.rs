@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_engine::hidden::without_password;
+use weir_engine::secrets;
 use weir_operators::columns::{RECORD_ID, REVISION, WITHDRAWN};
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::type_name;
@@ -308,6 +309,24 @@ fn description(spec: &JobSpec, sink: &Sink, key: &[String], retention: Option<&R
         "running": running,
         "retention": retention,
     })
+}
+
+/// References to secrets must be written right, and, where the job runs, lead to something. The kind of the database is no
+/// secret, and has to be known before.
+pub(super) fn check_secrets(spec: &JobSpec, runs_here: bool, mistakes: &mut Vec<Mistake>) {
+    for node in &spec.nodes {
+        let NodeBody::Sink(Sink { connector: SinkConnector::Sql(sql), enabled, .. }) = &node.body else { continue };
+        let resolved = secrets::references(&sql.url).and_then(|references| match references.is_empty() {
+            false if runs_here && *enabled => secrets::resolve(&sql.url).map(|_| ()),
+            _ => Ok(()),
+        });
+        if let Err(wrong) = resolved {
+            let (message, expected) = wrong.split_once("; ").unwrap_or((&wrong, ""));
+            let mistake = Mistake::new(super::resolve::path_of(node).key("url"), message);
+            let mistake = mistake.found(format!("{:?}", without_password(&sql.url)));
+            mistakes.push(if expected.is_empty() { mistake } else { mistake.expected(expected) });
+        }
+    }
 }
 
 /// Two sinks with one table would take each other's rows for their own.

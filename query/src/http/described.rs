@@ -65,6 +65,9 @@ pub(super) enum Refused {
     /// A parameter makes no sense, here or for what is kept; `detail` says what would
     #[response(status = 400, content_type = "application/problem+json")]
     NoSense(Problem),
+    /// The secret is needed here, and it is missing or another one
+    #[response(status = 401, content_type = "application/problem+json")]
+    Locked(Problem),
     /// Nothing has been committed yet, or the store does not answer
     #[response(
         status = 503,

@@ -17,7 +17,8 @@ use axum::{Router, extract::State, middleware, response::Response, routing::get}
 use metrics::Metrics;
 use std::sync::Arc;
 use weir_engine::env::Env;
-use weir_http::{JsonLine, Problem};
+use weir_http::{JsonLine, Problem, demand_secret};
+use weir_proto::secret::ClusterSecret;
 
 /// Where the OpenAPI document is.
 const DOCUMENT: &str = "/openapi.json";
@@ -30,14 +31,15 @@ struct Service {
     metrics: Arc<Metrics>,
 }
 
-/// All routes over a store.
-pub fn router(store: Store, env: Env) -> Router {
+/// All routes over a store. What is in it needs `secret`, where there is one; the page's own files are for everybody.
+pub fn router(store: Store, env: Env, secret: ClusterSecret) -> Router {
     let service = Service { store, env, metrics: Arc::new(Metrics::new()) };
     let (api, document) = api::routes().split_for_parts();
     let document = JsonLine(document);
     let own = api
-        .route(DOCUMENT, get(|| async { document }))
         .route("/metrics", get(scrape))
+        .route_layer(middleware::from_fn_with_state(secret, demand_secret))
+        .route(DOCUMENT, get(|| async { document }))
         .merge(weir_http::page::routes(&page::FILES));
     weir_http::complete(own, DOCUMENT)
         .layer(middleware::from_fn_with_state(service.clone(), metrics::measure))

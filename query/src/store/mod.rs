@@ -53,7 +53,8 @@ impl Store {
     /// # Errors
     /// [`StoreError::Address`] when the address is neither.
     pub fn open(url: &str, most_connections: u32) -> Result<Self, StoreError> {
-        let (flavour, url) = Flavour::of(url)?;
+        let url = weir_engine::secrets::resolve(url).map_err(StoreError::Address)?;
+        let (flavour, url) = Flavour::of(&url)?;
         sqlx::any::install_default_drivers();
         let options = AnyPoolOptions::new()
             .max_connections(most_connections.max(1))

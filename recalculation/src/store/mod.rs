@@ -69,6 +69,9 @@ impl Store {
     /// # Errors
     /// When the address is neither, or nothing answers there.
     pub async fn open(url: &str) -> Result<Self> {
+        let resolved = weir_engine::secrets::resolve(url)
+            .map_err(|missing| EngineError::definition(format!("the store's address: {missing}")))?;
+        let url = resolved.as_str();
         let flavour = if url.starts_with("sqlite:") {
             Flavour::Sqlite
         } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {

@@ -6,6 +6,7 @@ import { jobLink, jobsView, workersView } from "./cluster.js";
 import { h, show } from "./dom.js";
 import { coarse } from "./format.js";
 import { jobView } from "./job.js";
+import { askForSecret, request } from "./secret.js";
 
 const INTERVAL_MS = 1000;
 const PATIENCE_MS = 5000;
@@ -34,7 +35,7 @@ function route() {
 // --- asking ---------------------------------------------------------------------------------------------------------
 
 async function ask(path) {
-  const response = await fetch(`api/v1/${path}`, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+  const response = await request(`api/v1/${path}`, PATIENCE_MS);
   const answer = await response.json();
   return response.ok ? { answer } : { problem: answer };
 }
@@ -99,6 +100,7 @@ function coordinator({ coordinator, as_of_ms: now }) {
 
 function content({ view, id }) {
   const { cluster, job, problem } = known;
+  if (problem?.status === 401) return locked(problem);
   if (cluster === null) return h("p", { class: "quiet" }, "Asking the coordinator …");
   if (view === "workers") return workersView({ cluster, history: known.rates.get("") ?? [] });
   if (view === "jobs") return jobsView({ cluster, history: known.rates.get("") ?? [] });
@@ -108,6 +110,14 @@ function content({ view, id }) {
     h("h1", null, problem.title),
     h("p", { class: "notice" }, problem.detail),
     cluster.jobs.length > 0 && h("ul", null, cluster.jobs.map((each) => h("li", null, h("a", { href: jobLink(each.id) }, each.name)))),
+  ];
+}
+
+function locked(problem) {
+  return [
+    h("h1", null, "The secret is needed"),
+    h("p", { class: "notice" }, problem.detail),
+    h("div", { class: "buttons" }, h("button", { type: "button", "data-unlock": true }, "Enter the secret")),
   ];
 }
 
@@ -152,11 +162,16 @@ function confirm(action, job) {
 
 async function act({ action, job }) {
   try {
-    const response = await fetch(`api/v1/jobs/${encodeURIComponent(job)}/${action.path}`, {
+    const send = () => request(`api/v1/jobs/${encodeURIComponent(job)}/${action.path}`, 30_000, {
       method: "POST",
       headers: { "content-type": "application/json", "x-weir-request": "1" },
-      signal: AbortSignal.timeout(30_000),
     });
+    let response = await send();
+    while (response.status === 401) {
+      const { detail } = await response.json();
+      if (!await askForSecret(detail)) return say(`${job}: not asked for. ${detail}`, true);
+      response = await send();
+    }
     say(response.ok ? `${job}: asked for. Its state says how far it is.` : (await response.json()).detail, !response.ok);
   } catch {
     say("The coordinator did not answer. Whether it was done, the job's state will say.", true);
@@ -172,6 +187,7 @@ function say(text, isBad) {
 document.addEventListener("click", ({ target }) => {
   const pressed = target.closest("button");
   if (pressed?.dataset.action) confirm(pressed.dataset.action, pressed.dataset.job);
+  if (pressed?.dataset.unlock !== undefined) askForSecret(known.problem?.detail ?? "").then(poll);
   if (pressed?.dataset.close !== undefined) show(element("message"));
 });
 element("confirm-no").addEventListener("click", () => element("confirm").close());

@@ -7,18 +7,24 @@ mod page;
 mod rest;
 mod schema;
 
-use super::{Action, Refusal, router};
+use super::{Access, Action, Refusal, router};
 use crate::status::{Snapshot, StatusBoard};
 use axum::{Router, body::Body, http::Request};
 use tokio::sync::mpsc;
-use weir_http::{
-    TrustedHosts,
-    testing::{Answer, send},
-};
+use weir_http::testing::{Answer, send};
 
 /// The routes over a snapshot; every action is answered as `decide` says.
 fn serve_snapshot(
     snapshot: Snapshot,
+    decide: impl Fn(&str, Option<bool>) -> Result<(), Refusal> + Send + 'static,
+) -> Router {
+    serve_guarded(snapshot, Access::default(), decide)
+}
+
+/// The same, where not everybody may do everything.
+fn serve_guarded(
+    snapshot: Snapshot,
+    access: Access,
     decide: impl Fn(&str, Option<bool>) -> Result<(), Refusal> + Send + 'static,
 ) -> Router {
     let (actions, mut asked) = mpsc::channel(4);
@@ -31,7 +37,7 @@ fn serve_snapshot(
             let _ = reply.send(answer);
         }
     });
-    router(StatusBoard::new(snapshot), actions, TrustedHosts::default())
+    router(StatusBoard::new(snapshot), actions, access)
 }
 
 async fn post(router: &Router, path: &str, headers: &[(&str, &str)]) -> Answer {

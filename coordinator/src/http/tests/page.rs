@@ -1,7 +1,10 @@
 //! The page in headless Chromium. Where no Chromium is installed these tests say so and pass.
 
-use super::{fixture, serve_snapshot};
-use crate::{http::page::FILES, status::Snapshot};
+use super::{fixture, serve_guarded, serve_snapshot};
+use crate::{
+    http::{Access, page::FILES},
+    status::Snapshot,
+};
 use axum::{
     Router,
     extract::Request,
@@ -120,6 +123,36 @@ async fn an_action_is_asked_for_only_after_a_yes() {
     page.has(&["ad-click: asked for. Its state says how far it is."]);
     assert_eq!(*asked.lock().unwrap(), vec![("ad-click".to_string(), Some(true))]);
     page.is_quiet();
+}
+
+/// Somebody who knows the secret, and types it in as soon as it is asked for.
+const TYPE: &str = r#"
+const ask = setInterval(() => {
+  const field = document.querySelector("input[type=password]");
+  if (field === null) return;
+  clearInterval(ask);
+  field.value = "open sesame";
+  [...field.closest("dialog").querySelectorAll("button")].pop().click();
+}, 50);
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_looks_is_asked_for_the_secret_where_there_is_one() {
+    let Some(browser) = Browser::find() else { return };
+    let asked = Arc::new(Mutex::new(Vec::new()));
+    let log = asked.clone();
+    let access = Access { secret: "open sesame".into(), ..Access::default() };
+    let router = serve_guarded(fixture::snapshot(), access, move |job, drain| {
+        log.lock().unwrap().push((job.to_string(), drain));
+        Ok(())
+    });
+    let html = FILES[0].text.replace("</head>", "<script type=\"module\" src=\"press.js\"></script></head>");
+    let press = get(|| async { ([(CONTENT_TYPE, "text/javascript")], format!("{PRESS}{TYPE}")) });
+    let router = router.route("/press.js", press).route("/pressed", get(move || async move { Html(html) }));
+    let server = start(router).await;
+    let page = browser.show(&server, "pressed?confirm-yes#/jobs/ad-click").await;
+    page.has(&["ad-click: asked for. Its state says how far it is."]);
+    assert_eq!(*asked.lock().unwrap(), vec![("ad-click".to_string(), Some(true))]);
 }
 
 /// Answers the cluster's description only for the requests whose number, from 0, is told to be good.

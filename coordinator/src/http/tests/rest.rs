@@ -2,16 +2,13 @@
 
 use super::{fixture, post, serve_snapshot};
 use crate::{
-    http::{Refusal, router},
+    http::{Access, Action, Refusal, router},
     status::{ClusterStatus, JobStatus, Snapshot, StatusBoard},
 };
 use axum::http::StatusCode;
 use std::sync::{Arc, Mutex};
 use tokio::sync::mpsc;
-use weir_http::{
-    TrustedHosts,
-    testing::{check_headers, get, send},
-};
+use weir_http::testing::{check_headers, get, send};
 
 const OURS: &[(&str, &str)] = &[("x-weir-request", "1")];
 
@@ -19,7 +16,7 @@ const OURS: &[(&str, &str)] = &[("x-weir-request", "1")];
 async fn what_is_published_is_served() {
     let board = StatusBoard::default();
     let (actions, _asked) = mpsc::channel(1);
-    let router = router(board.clone(), actions, TrustedHosts::default());
+    let router = router(board.clone(), actions, Access::default());
     let empty: ClusterStatus = serde_json::from_str(&get(&router, "/api/v1/cluster").await.text).unwrap();
     assert!(empty.jobs.is_empty());
 
@@ -133,7 +130,7 @@ async fn actions_go_out_and_their_answers_come_back() {
 async fn nobody_to_act_is_said() {
     let (actions, asked) = mpsc::channel(1);
     drop(asked);
-    let router = router(StatusBoard::new(fixture::snapshot()), actions, TrustedHosts::default());
+    let router = router(StatusBoard::new(fixture::snapshot()), actions, Access::default());
     let answer = post(&router, "/api/v1/jobs/ad-click/cancel", OURS).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     answer.problem();
@@ -190,4 +187,52 @@ async fn each_of_our_marks_is_enough() {
 async fn every_answer_bears_the_headers_that_keep_strangers_out() {
     let router = serve_snapshot(fixture::snapshot(), |_, _| Ok(()));
     check_headers(&router, &["/", "/page/main.js", "/api/v1/cluster", "/metrics", "/nothing"]).await;
+}
+
+/// The routes of a cluster with a secret, where nothing may be asked for unless a test fails.
+fn locked(protects_reads: bool) -> axum::Router {
+    let (actions, mut asked) = mpsc::channel(1);
+    tokio::spawn(async move {
+        while let Some(action) = asked.recv().await {
+            let (Action::Cancel { job, reply } | Action::Stop { job, reply, .. }) = action;
+            let _ = reply.send(if job == "ad-click" { Ok(()) } else { Err(Refusal::UnknownJob) });
+        }
+    });
+    let access = Access { secret: "open sesame".into(), protects_reads, ..Access::default() };
+    router(StatusBoard::new(fixture::snapshot()), actions, access)
+}
+
+#[tokio::test]
+async fn with_a_secret_actions_need_it_and_reading_does_not() {
+    let router = locked(false);
+    for path in ["/api/v1/jobs/ad-click/cancel", "/api/v1/jobs/ad-click/stop?drain=true"] {
+        let answer = post(&router, path, OURS).await;
+        assert_eq!((answer.status, answer.header("www-authenticate")), (StatusCode::UNAUTHORIZED, "Bearer"));
+        assert!(answer.problem().detail.contains("authorization: Bearer"), "{}", answer.text);
+        let answer = post(&router, path, &[OURS[0], ("authorization", "Bearer open barley")]).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
+        let answer = post(&router, path, &[OURS[0], ("authorization", "Bearer open sesame")]).await;
+        assert_eq!(answer.status, StatusCode::ACCEPTED);
+        // The secret alone is not enough where a foreign page may have asked.
+        let answer = post(&router, path, &[("authorization", "Bearer open sesame")]).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN);
+    }
+    for path in ["/api/v1/cluster", "/api/v1/jobs/ad-click", "/metrics", "/", "/page/secret.js"] {
+        assert_eq!(get(&router, path).await.status, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn reading_can_be_protected_too() {
+    let router = locked(true);
+    let paths = ["/api/v1/cluster", "/api/v1/jobs", "/api/v1/jobs/ad-click", "/api/v1/workers", "/metrics"];
+    for path in paths {
+        assert_eq!(get(&router, path).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        let request = axum::http::Request::get(path).header("authorization", "Bearer open sesame");
+        let answer = send(&router, request.body(axum::body::Body::empty()).unwrap()).await;
+        assert_eq!(answer.status, StatusCode::OK, "{path}");
+    }
+    for path in ["/", "/page/main.js", "/healthz", "/api/v1/openapi.json"] {
+        assert_eq!(get(&router, path).await.status, StatusCode::OK, "{path}");
+    }
 }

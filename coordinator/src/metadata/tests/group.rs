@@ -1,11 +1,13 @@
 //! A group of three coordinators: nothing assumes that there is one.
 
 use super::support::{Pipes, jobs, submit};
+use crate::door::incoming;
 use crate::metadata::{Command, Leadership, MemoryDisk, Metadata, MetadataSettings};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::task::JoinHandle;
 use tonic::metadata::MetadataValue;
 use weir_engine::{ErrorKind, env::Env};
+use weir_http::{LimitedListener, Limits};
 use weir_proto::{
     net::{SharedNetwork, TcpNetwork},
     secret::ClusterSecret,
@@ -23,10 +25,10 @@ impl Member {
     pub async fn start(settings: MetadataSettings, disk: &MemoryDisk, network: SharedNetwork, env: Env) -> Member {
         let (node, address) = (settings.node_id, settings.peers[&settings.node_id].clone());
         let listener = network.listen(&address).await.unwrap();
-        let metadata = Arc::new(Metadata::open(settings, disk.backend(), network, env).await.unwrap());
+        let metadata = Arc::new(Metadata::open(settings, disk.backend(), network, env.clone()).await.unwrap());
         let router = tonic::transport::Server::builder().add_service(metadata.raft_service());
         let server = tokio::spawn(async move {
-            router.serve_with_incoming(transport::incoming(listener)).await.unwrap();
+            router.serve_with_incoming(incoming(LimitedListener::new(listener, Limits::default(), env))).await.unwrap();
         });
         Member { node, metadata, server }
     }

@@ -35,6 +35,7 @@ pub use encoder::can_be_written;
 pub use sink::FilesSink;
 pub use staged_files::StagedFiles;
 
+use crate::confinement::Location;
 use std::sync::Arc;
 use weir_engine::{
     error::Result,
@@ -49,6 +50,14 @@ pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box
     let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(&context.operator))?;
     let storage = storage::open(&config.path).map_err(|error| error.context(&context.operator))?;
     Ok(Box::new(FilesSink::new(config, storage, context)))
+}
+
+/// Where a files sink writes, from the settings of its node.
+///
+/// # Errors
+/// When the settings don't fit.
+pub fn locations(config: &serde_json::Value) -> Result<Vec<Location>> {
+    storage::locations(&FilesSinkConfig::from_json(config)?.path)
 }
 
 /// What commits the files of a sink of a job, from anywhere.

@@ -62,6 +62,8 @@ impl SqlCommitter {
     /// When the URL is of no database that is known.
     pub fn new(config: SqlSinkConfig, context: CommitterContext) -> Result<Self> {
         let database = Database::new(&config.url, &context.env)?;
+        // A secret that is not there is told of before anything is processed.
+        database.resolved().map_err(|error| error.context(&context.sink))?;
         Ok(SqlCommitter {
             markers: Markers::new(&config, &context),
             upsert: Upsert::new(database.dialect, &config),

@@ -21,6 +21,7 @@ use weir_engine::{
     env::Env,
     error::{EngineError, Result},
     hidden::{Hidden, without_password},
+    secrets,
 };
 
 /// How long one statement may take. Each touches a thousand rows or so.
@@ -67,9 +68,10 @@ impl Database {
 
     pub async fn connect(&self) -> Tried<Connection> {
         sqlx::any::install_default_drivers();
+        let resolved = self.resolved()?;
         let url = match self.dialect {
-            Dialect::Sqlite => self.file()?,
-            Dialect::Postgres => String::clone(&self.url),
+            Dialect::Sqlite => file(&resolved)?,
+            Dialect::Postgres => String::clone(&resolved),
         };
         let wrong = |error| fault(self.dialect, &self.url, "read the URL", &error);
         // The driver's own log would hold thousands of parameters.
@@ -92,33 +94,47 @@ impl Database {
         Ok(connection)
     }
 
-    /// Where SQLite keeps what is committed and not yet in the file.
-    pub fn write_ahead_log(&self) -> Option<PathBuf> {
-        (self.dialect == Dialect::Sqlite).then(|| PathBuf::from(format!("{}-wal", self.path())))
-    }
-
-    /// The path in the URL of a file.
-    fn path(&self) -> &str {
-        let rest = self.url.trim_start_matches("sqlite:");
-        rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default()
-    }
-
-    /// The URL of a file that is made if it is not there, its folder included.
-    fn file(&self) -> Result<String> {
-        let path = self.path();
-        if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| {
-                EngineError::definition(format!("cannot make the folder '{}' of '{path}': {error}", folder.display()))
-            })?;
-        }
-        Ok(match self.url.split_once('?') {
-            Some((_, options)) if options.split('&').any(|option| option.starts_with("mode=")) => {
-                String::clone(&self.url)
-            }
-            Some(_) => format!("{}&mode=rwc", *self.url),
-            None => format!("{}?mode=rwc", *self.url),
+    /// The URL with the secrets that it refers to, as they are now: one that is changed is known with the next connection.
+    ///
+    /// # Errors
+    /// When this process does not have one of them.
+    pub fn resolved(&self) -> Result<Hidden<String>> {
+        secrets::resolve(&self.url).map_err(|missing| {
+            EngineError::definition(format!(
+                "{missing}; the `url` '{}' refers to it, and it is looked for where the \
+                                             connection is opened: in process {}",
+                self.shown(),
+                std::process::id()
+            ))
         })
     }
+
+    /// Where SQLite keeps what is committed and not yet in the file.
+    pub fn write_ahead_log(&self) -> Option<PathBuf> {
+        let url = self.resolved().ok().filter(|_| self.dialect == Dialect::Sqlite)?;
+        Some(PathBuf::from(format!("{}-wal", path_of(&url))))
+    }
+}
+
+/// The path in the URL of a file.
+pub(super) fn path_of(url: &str) -> &str {
+    let rest = url.trim_start_matches("sqlite:");
+    rest.strip_prefix("//").unwrap_or(rest).split('?').next().unwrap_or_default()
+}
+
+/// The URL of a file that is made if it is not there, its folder included.
+fn file(url: &str) -> Result<String> {
+    let path = path_of(url);
+    if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            EngineError::definition(format!("cannot make the folder '{}' of '{path}': {error}", folder.display()))
+        })?;
+    }
+    Ok(match url.split_once('?') {
+        Some((_, options)) if options.split('&').any(|option| option.starts_with("mode=")) => url.to_owned(),
+        Some(_) => format!("{url}&mode=rwc"),
+        None => format!("{url}?mode=rwc"),
+    })
 }
 
 impl Connection {

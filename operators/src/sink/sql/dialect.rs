@@ -36,6 +36,9 @@ impl Dialect {
                 "{why}; a SQL sink writes to \"sqlite:path/of/file\" or \"postgres://user@host/database\""
             )))
         };
+        if url.starts_with("${") {
+            return refuse("the URL of a database begins with its kind, which is no secret");
+        }
         match url.split_once(':') {
             Some(("sqlite", "" | "//" | ":memory:" | "//:memory:")) => refuse("the URL names no file"),
             Some(("sqlite", _)) => Ok(Dialect::Sqlite),

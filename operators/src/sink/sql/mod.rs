@@ -25,6 +25,7 @@ pub mod config;
 mod connection;
 pub mod dialect;
 mod fault;
+mod location;
 mod marker;
 mod patience;
 mod retention;
@@ -45,6 +46,7 @@ pub use sink::SqlSink;
 pub use tables::SHADOW;
 pub use withdrawn::WITHDRAWN;
 
+use crate::confinement::Location;
 use std::sync::Arc;
 use weir_engine::{
     error::Result,
@@ -58,6 +60,14 @@ use weir_engine::{
 pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Sink>> {
     let config = SqlSinkConfig::from_json(config).map_err(|error| error.context(&context.operator))?;
     Ok(Box::new(SqlSink::new(config, context)?))
+}
+
+/// Where a SQL sink writes, and which files it reads secrets from, from the settings of its node.
+///
+/// # Errors
+/// When the settings don't fit.
+pub fn locations(config: &serde_json::Value) -> Result<Vec<Location>> {
+    location::of(&SqlSinkConfig::from_json(config)?.url)
 }
 
 /// What commits the rows of a SQL sink of a job, from anywhere. The database is not spoken to before the first need.

@@ -13,6 +13,7 @@ use super::{
     partitions::{PartitionColumns, PartitionedFiles},
     passed_over::Teller,
 };
+use crate::confinement::Location as Outside;
 use crate::source::{
     column_type::DeclaredSchema,
     first_look::FirstLook,
@@ -85,6 +86,17 @@ pub fn source(config: &serde_json::Value, context: &OperatorContext) -> Result<B
         EngineError::definition(format!("the configuration of '{}', files, does not fit: {error}", context.operator))
     })?;
     Ok(Box::new(files.build(&settings, context)?))
+}
+
+/// Where a files source reads, from the settings of its node.
+///
+/// # Errors
+/// When they name nothing.
+pub fn locations(config: &serde_json::Value) -> Result<Vec<Outside>> {
+    match config["path"].as_str() {
+        Some(path) => Ok(Location::outside(path).into_iter().collect()),
+        None => Err(EngineError::definition("a files source needs a `path`")),
+    }
 }
 
 impl FilesConfig {

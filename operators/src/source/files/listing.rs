@@ -15,9 +15,13 @@ pub(super) use local::LocalPath;
 
 use super::{
     compression::{Compression, ending, ending_inside, ending_not_read},
+    glob,
     passed_over::{PassedOver, Teller},
 };
-use crate::memory_stores::memory_store;
+use crate::{
+    confinement::{Location as Outside, Place as OutsidePlace},
+    memory_stores::memory_store,
+};
 use object_store::{ObjectStore, aws::AmazonS3Builder, list::PaginatedListStore};
 use std::{
     fs,
@@ -146,6 +150,22 @@ impl Location {
             other => Err(EngineError::definition(format!(
                 "path = \"{path}\": there is no '{other}://'; write a path, file://, s3:// or memory://"
             ))),
+        }
+    }
+
+    /// Where [`Location::parse`] leads, outside of this process. The pattern that follows is looked for in what is there.
+    pub(super) fn outside(path: &str) -> Option<Outside> {
+        let local = |path| Some(Outside::path("path", LocalPath::parse(path).base()));
+        match path.split_once("://") {
+            None => local(path),
+            Some(("file", rest)) => local(rest),
+            // What is in memory is nobody else's.
+            Some(("memory", _)) => None,
+            Some((scheme, rest)) => {
+                let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+                let plain: Vec<&str> = key.split('/').take_while(|name| !glob::is_pattern(name)).collect();
+                Some(Outside { key: "path", place: OutsidePlace::url(scheme, bucket, &plain.join("/")) })
+            }
         }
     }
 

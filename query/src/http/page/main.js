@@ -6,6 +6,7 @@ import { chart } from "./chart.js";
 import { h, show } from "./dom.js";
 import { minute, minutes, number, range, span } from "./format.js";
 import { list } from "./list.js";
+import { askForSecret, request } from "./secret.js";
 
 const INTERVAL_MS = 1000;
 const PATIENCE_MS = 10_000;
@@ -51,7 +52,7 @@ function fillFields() {
 // --- asking -----------------------------------------------------------------------------------------------------------
 
 async function ask(path, parameters) {
-  const response = await fetch(`v1/${path}?${new URLSearchParams(parameters)}`, { signal: AbortSignal.timeout(PATIENCE_MS), cache: "no-store" });
+  const response = await request(`v1/${path}?${new URLSearchParams(parameters)}`, PATIENCE_MS);
   const answer = await response.json();
   return response.ok ? { answer } : { problem: answer };
 }
@@ -142,6 +143,7 @@ function where() {
   if (answer === null) {
     if (known.lostSince) return "The service does not answer; this page asks again each second.";
     if (problem === null) return "Asking the store …";
+    if (problem.status === 401) return [h("strong", null, "The secret is needed. "), h("button", { type: "button", "data-unlock": true }, "Enter it")];
     return [h("strong", null, "No counts. "), `This page asks again each second; the service says: ${problem.detail}.`];
   }
   const { to, stands } = moment(answer);
@@ -183,6 +185,9 @@ window.addEventListener("hashchange", () => {
   const { ad, filter } = question();
   show(element("announced"), ad === "" ? `Filter ${filter}` : `Showing ${ad}, filter ${filter}`);
   poll();
+});
+document.addEventListener("click", ({ target }) => {
+  if (target.dataset.unlock !== undefined) askForSecret(known.problem?.detail ?? "").then(poll);
 });
 document.addEventListener("visibilitychange", () => {
   if (!document.hidden) poll();

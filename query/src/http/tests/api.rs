@@ -1,9 +1,14 @@
 //! The questions, their defaults, and how what makes no sense is refused.
 
-use super::{at, clicks};
+use super::{at, clicks, router};
 use crate::store::{Store, tests::fixture::MARCH};
-use axum::{body::Body, http::Request};
+use axum::{
+    body::Body,
+    http::{Request, StatusCode},
+};
 use serde_json::json;
+use std::sync::Arc;
+use weir_engine::env::Env;
 use weir_http::testing::{check_headers, get, send};
 
 const FROM: i64 = MARCH / 1000;
@@ -117,4 +122,21 @@ async fn every_answer_keeps_foreign_pages_out() {
     let fixture = clicks().await;
     let router = at(&fixture.store, MARCH);
     check_headers(&router, &["/", "/v1/filters", "/metrics", "/nothing", "/openapi.json"]).await;
+}
+
+#[tokio::test]
+async fn with_a_secret_counts_are_for_whoever_has_it() {
+    let fixture = clicks().await;
+    let env = Env::simulated(1, Arc::new(|| MARCH + 14 * 60_000));
+    let router = router(fixture.store.clone(), env, "open sesame".into());
+    for path in ["/v1/freshness", "/v1/filters", "/v1/ads/popular_ads", "/metrics"] {
+        let answer = get(&router, path).await;
+        assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
+        answer.problem();
+        let request = Request::get(path).header("authorization", "Bearer open sesame").body(Body::empty()).unwrap();
+        assert_eq!(send(&router, request).await.status, StatusCode::OK, "{path}");
+    }
+    for path in ["/", "/page/secret.js", "/openapi.json", "/healthz"] {
+        assert_eq!(get(&router, path).await.status, StatusCode::OK, "{path}");
+    }
 }

@@ -11,12 +11,14 @@ use super::{
     Joined, carry,
 };
 use std::{
+    collections::BTreeMap,
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
     },
     time::Duration,
 };
+use tokio::sync::oneshot;
 use weir_engine::ids::Attempt as AttemptNumber;
 use weir_proto::net::{BoxConnection, Listener};
 
@@ -25,7 +27,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Takes connections until the plane is closed.
 pub(in super::super) async fn listen(plane: Arc<Plane>, mut listener: Box<dyn Listener>) {
-    let strangers = Arc::new(AtomicUsize::new(0));
+    let strangers = Arc::new(Strangers::new(plane.settings.max_strangers));
     loop {
         let accepted = tokio::select! {
             biased;
@@ -33,42 +35,81 @@ pub(in super::super) async fn listen(plane: Arc<Plane>, mut listener: Box<dyn Li
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok(connection) => match Seat::take(&strangers, plane.settings.max_strangers) {
-                Some(seat) => {
-                    tokio::spawn(receive(plane.clone(), connection, seat));
-                }
-                None => tracing::warn!("closed a connection: too many others have not said yet who they are"),
-            },
+            Ok(connection) => {
+                tokio::spawn(receive(plane.clone(), connection, strangers.clone().enter()));
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections from other workers");
+                strangers.make_room(1);
                 plane.env.sleep(ACCEPT_PAUSE).await;
             }
         }
     }
 }
 
-/// The right to be a stranger; there are only so many.
-struct Seat(Arc<AtomicUsize>);
+/// Those who have not said yet who they are. There are only so many: whoever comes takes the place of the oldest, so that one
+/// who is expected gets in while strangers say nothing.
+struct Strangers {
+    most: usize,
+    /// By the order in which they came. Whoever is dropped here has to go.
+    here: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
+    next: AtomicU64,
+}
+
+impl Strangers {
+    fn new(most: usize) -> Self {
+        Strangers { most, here: Mutex::default(), next: AtomicU64::new(0) }
+    }
+
+    fn here(&self) -> MutexGuard<'_, BTreeMap<u64, oneshot::Sender<()>>> {
+        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for one more.
+    fn enter(self: Arc<Self>) -> Seat {
+        if self.make_room(self.most - 1) {
+            tracing::warn!("closed a connection to the data port: too many have not said yet who they are");
+        }
+        let (stays, gone) = oneshot::channel();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.here().insert(number, stays);
+        Seat { strangers: self, number, gone }
+    }
+
+    /// Sends the oldest away, if that leaves at least so many.
+    fn make_room(&self, rest: usize) -> bool {
+        let mut here = self.here();
+        here.len() > rest && here.pop_first().is_some()
+    }
+}
+
+/// The place of one stranger.
+struct Seat {
+    strangers: Arc<Strangers>,
+    number: u64,
+    gone: oneshot::Receiver<()>,
+}
 
 impl Seat {
-    fn take(taken: &Arc<AtomicUsize>, most: usize) -> Option<Self> {
-        let seat = Seat(taken.clone());
-        // Given back by the seat's drop if there was none left.
-        (taken.fetch_add(1, Ordering::Relaxed) < most).then_some(seat)
+    /// Waits until the place is another's.
+    async fn lost(&mut self) {
+        // Nothing is ever sent.
+        let _ = (&mut self.gone).await;
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.strangers.here().remove(&self.number);
     }
 }
 
-async fn receive(plane: Arc<Plane>, connection: BoxConnection, seat: Seat) {
+async fn receive(plane: Arc<Plane>, connection: BoxConnection, mut seat: Seat) {
     let (mut reader, out) = split(connection, HELLO_BYTES, plane.traffic.clone());
     let greeted = tokio::select! {
         biased;
         () = plane.closed() => return,
+        () = seat.lost() => return,
         greeted = within(&plane.env, plane.settings.handshake_timeout, greet(&plane, &mut reader)) => greeted,
     };
     match greeted {

@@ -107,10 +107,20 @@ async fn who_says_nothing_is_closed_after_a_while_and_there_are_only_so_many() {
     }
     // One byte now and then does not help either.
     silent[0].write_all(b"W").await.unwrap();
-    let mut fifth = TcpStream::connect(&address).await.unwrap();
-    assert!(soon(read_all(&mut fifth)).await.is_empty(), "closed at once");
+    silent.push(TcpStream::connect(&address).await.unwrap());
+    assert!(soon(read_all(&mut silent[0])).await.is_empty(), "the fifth has taken the place of the first");
     for stream in &mut silent {
         assert!(soon(read_all(stream)).await.is_empty(), "closed after the timeout");
+    }
+    still_works(&mut consumer).await;
+}
+
+#[tokio::test]
+async fn who_is_expected_gets_in_past_any_number_of_silent_ones() {
+    let mut consumer = Consumer::new(1, settings("b")).await;
+    let mut silent = Vec::new();
+    for _ in 0..30 {
+        silent.push(TcpStream::connect(consumer.plane.address()).await.unwrap());
     }
     still_works(&mut consumer).await;
 }

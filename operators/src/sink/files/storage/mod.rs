@@ -11,7 +11,10 @@ pub use local::LocalFolder;
 pub(super) use local::explain;
 pub use remote::ObjectFolder;
 
-use crate::memory_stores::memory_store;
+use crate::{
+    confinement::{Location, Place},
+    memory_stores::memory_store,
+};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use object_store::ObjectStore;
@@ -91,6 +94,27 @@ pub fn open(path: &str) -> Result<Arc<dyn Storage>> {
             "'{path}': there is no storage '{other}://'; give a folder, or a URL with file://, s3:// or memory://"
         ))),
     }
+}
+
+/// Where [`open`] leads.
+///
+/// # Errors
+/// When a URL means no file of this machine.
+pub fn locations(path: &str) -> Result<Vec<Location>> {
+    let url = Url::parse(path).ok().filter(|url| url.scheme().len() > 1);
+    let Some(url) = url else { return Ok(vec![Location::path("path", path)]) };
+    Ok(match url.scheme() {
+        // What is in memory is nobody else's.
+        "memory" => Vec::new(),
+        "file" => {
+            let folder = url.to_file_path();
+            vec![Location::path(
+                "path",
+                folder.map_err(|()| EngineError::definition(format!("'{path}' is not a local path")))?,
+            )]
+        }
+        _ => vec![Location { key: "path", place: Place::of_url(&url) }],
+    })
 }
 
 /// `AWS_…` from the environment, and a copy that never overwrites unless told otherwise.
