@@ -270,7 +270,9 @@ fn files_that_are_begun_less_often_than_checkpoints_have_their_rows_held() {
     assert_eq!(input_of(&job, "sink.raw"), "sink.raw.select");
 
     let odd = Sink::files("clicks", "out/raw").select(["ad_id", "arrow_cast(ad_id, 'LargeBinary') as price"]);
-    let job = JobBuilder::new("job").source("clicks", clicks()).sink("raw", odd.roll(Roll::Every { every: MINUTE, bytes: None }));
+    let job = JobBuilder::new("job")
+        .source("clicks", clicks())
+        .sink("raw", odd.roll(Roll::Every { every: MINUTE, bytes: None }));
     let told = job.build(&CompileOptions::default()).unwrap_err().to_string();
     assert!(told.contains("sink.raw.roll") && told.contains("price"), "{told}");
 }

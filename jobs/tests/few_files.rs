@@ -245,7 +245,8 @@ fn records(file: &[u8]) -> Vec<(Vec<u8>, i32)> {
 #[test]
 fn a_reader_sees_each_row_once_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
-    let job = parse("read.toml", &READ.replace("OUT", folder.path().to_str().unwrap()), &[], &CompileOptions::default());
+    let job =
+        parse("read.toml", &READ.replace("OUT", folder.path().to_str().unwrap()), &[], &CompileOptions::default());
     let job = job.unwrap_or_else(|refusal| panic!("{refusal}"));
     let sinks = ["held", "at_once", "hourly"];
     let over = AtomicBool::new(false);

@@ -250,9 +250,7 @@ fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
             (format!("own top {} by {}", step.reduce.n, step.reduce.by), Some("open windows".into()))
         }
         Operator::GlobalTop(step) => (top_note(*step), Some("the best of open windows".into())),
-        Operator::Hold(held) => {
-            (held.note(), Some("the rows that it holds".into()))
-        }
+        Operator::Hold(held) => (held.note(), Some("the rows that it holds".into())),
         Operator::Sink { sink, .. } => (sink_note(sink), None),
     };
     // The columns of partial results are the operators' own affair.

@@ -19,8 +19,8 @@ use crate::diagnose::Mistake;
 use crate::duration::millis;
 use crate::key_path::KeyPath;
 use crate::spec::{
-    Aggregate, Checkpoint, Compression, Dedup, EventTime, FilesSink, FilesSource, Format, Map, NodeBody, Reduce, Roll, Sink,
-    SinkConnector, Source, SourceConnector, Window,
+    Aggregate, Checkpoint, Compression, Dedup, EventTime, FilesSink, FilesSource, Format, Map, NodeBody, Reduce, Roll,
+    Sink, SinkConnector, Source, SourceConnector, Window,
 };
 
 /// Reads all sections. The builder holds whatever could be read; it is to be built only if there are no mistakes.
@@ -448,7 +448,11 @@ const SHORTEST_RETENTION: Duration = Duration::from_secs(60);
 fn read_files_retention(node: &Reader<'_>) -> Option<Duration> {
     let retention = node.positive_duration("retention")?;
     if retention < SHORTEST_RETENTION {
-        node.refuse("retention", "files would be removed as soon as they are there", "a minute or more, such as \"30d\"");
+        node.refuse(
+            "retention",
+            "files would be removed as soon as they are there",
+            "a minute or more, such as \"30d\"",
+        );
         return None;
     }
     Some(retention)

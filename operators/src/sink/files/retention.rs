@@ -86,9 +86,8 @@ impl Retention {
                 own.entry(folder_of(&file.path).map(str::to_owned)).or_default().push((file, checkpoint));
             }
         }
-        let is_old = |(file, checkpoint): &(TimedFile, CheckpointId)| {
-            file.written_ms < before_ms && *checkpoint <= committed
-        };
+        let is_old =
+            |(file, checkpoint): &(TimedFile, CheckpointId)| file.written_ms < before_ms && *checkpoint <= committed;
         let mut old = Vec::new();
         for (folder, mut files) in own {
             match folder {

@@ -67,7 +67,11 @@ async fn files_go_when_they_have_been_kept_long_enough() {
     }
     age(&target, &foreign, 100 * DAY);
 
-    assert_eq!(committer(&target).expire(CheckpointId(1)).await.unwrap(), 1, "the second is not marked as committed yet");
+    assert_eq!(
+        committer(&target).expire(CheckpointId(1)).await.unwrap(),
+        1,
+        "the second is not marked as committed yet"
+    );
     let same = committer(&target);
     assert_eq!(same.expire(CheckpointId(4)).await.unwrap(), 1);
     foreign.map(|name| fs::remove_file(folder(&target).join(name)).expect("it is somebody else's"));
