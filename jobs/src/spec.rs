@@ -489,6 +489,9 @@ pub(crate) enum SinkConnector {
     Sql(crate::sql_sink::SqlSink),
 }
 
+/// Bytes in the name of a job or a node: a file's name holds one of each, and may have 255.
+pub(crate) const LONGEST_NAME: usize = 100;
+
 /// Files in a folder.
 #[derive(Debug, Clone)]
 pub(crate) struct FilesSink {

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
 use weir_engine::element::{Barrier, Batch};
 use weir_engine::graph::{Node, NodeRole};
 use weir_engine::ids::CheckpointId;
@@ -279,4 +280,44 @@ fn a_reader_sees_each_row_once_at_any_moment() {
     for sink in sinks {
         assert!(!folder.path().join(sink).join("_staging").exists(), "{sink}: an empty folder is left behind");
     }
+}
+
+/// A job stops, and goes on forty days later: the first commit is followed by the end of what was kept for thirty.
+#[test]
+fn what_is_past_its_retention_goes_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let job = || {
+        let text = READ.replace("OUT", folder.path().to_str().unwrap());
+        parse("read.toml", &text, &[], &CompileOptions::default()).unwrap_or_else(|refusal| panic!("{refusal}"))
+    };
+    let files = |sink: &str| {
+        let mut found = BTreeSet::new();
+        list(&folder.path().join(sink), &mut found);
+        found
+    };
+    support::execute_until(job(), &folder.path().join("checkpoints"), |stop| {
+        let files = &files;
+        async move {
+            while files("at_once").is_empty() {
+                weir_engine::env::Env::default().sleep(Duration::from_millis(10)).await;
+            }
+            stop.stop();
+        }
+    });
+    let first = files("held");
+    let of_first: BTreeSet<_> = first.iter().flat_map(|path| records(&std::fs::read(path).unwrap())).collect();
+    assert!(!of_first.is_empty(), "nothing is held back at the end");
+    for path in first.iter().chain(&files("at_once")) {
+        let file = std::fs::File::options().append(true).open(path).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(40 * 24 * 3_600)).unwrap();
+    }
+    support::execute(job(), &folder.path().join("checkpoints"));
+    let (held, at_once) = (files("held"), files("at_once"));
+    assert!(held.is_disjoint(&first) && !held.is_empty(), "{held:?}");
+    let rows = |files: &BTreeSet<PathBuf>| -> BTreeSet<_> {
+        files.iter().flat_map(|path| records(&std::fs::read(path).unwrap())).collect()
+    };
+    let mut all = rows(&held);
+    all.extend(of_first);
+    assert!(all == rows(&at_once), "what is kept for ever has every row, and the rest went with the first files only");
 }

@@ -239,6 +239,19 @@ fn every_mistake_is_told_with_its_place() {
     insta::assert_snapshot!(told);
 }
 
+#[test]
+fn what_names_of_files_are_made_of_is_checked() {
+    let long = "n".repeat(101);
+    let told = |text: &str| compile(text, &[]).unwrap_err().to_string();
+    let job = told(&RIGHT.replacen("name = \"", &format!("name = \"{long}"), 1));
+    assert!(job.contains("job.name: the name is too long") && job.contains("100 characters at most"), "{job}");
+    let sink = told(&RIGHT.replace("[sink.counts]", &format!("[sink.{long}]")));
+    assert!(sink.contains("the name is too long") && sink.contains("found: 101 characters"), "{sink}");
+    let nowhere = told(&RIGHT.replace("path = \"out/counts\"", "path = \" \""));
+    assert!(nowhere.contains("sink.counts.path: this names no folder"), "{nowhere}");
+    assert!(compile(&RIGHT.replace("[sink.counts]", &format!("[sink.{}]", &long[1..])), &[]).is_ok());
+}
+
 /// When files are begun, and when they go.
 #[test]
 fn the_times_of_files_are_checked() {

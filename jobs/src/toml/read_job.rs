@@ -19,8 +19,8 @@ use crate::diagnose::Mistake;
 use crate::duration::millis;
 use crate::key_path::KeyPath;
 use crate::spec::{
-    Aggregate, Checkpoint, Compression, Dedup, EventTime, FilesSink, FilesSource, Format, Map, NodeBody, Reduce, Roll,
-    Sink, SinkConnector, Source, SourceConnector, Window,
+    Aggregate, Checkpoint, Compression, Dedup, EventTime, FilesSink, FilesSource, Format, LONGEST_NAME, Map, NodeBody,
+    Reduce, Roll, Sink, SinkConnector, Source, SourceConnector, Window,
 };
 
 /// Reads all sections. The builder holds whatever could be read; it is to be built only if there are no mistakes.
@@ -63,6 +63,11 @@ fn check_name(name: &str, node: &Reader<'_>, mistakes: &Mistakes) {
     if name.is_empty() || !name.chars().all(right) {
         let mistake = Mistake::on_key(node.path.clone(), format!("`{name}` can't be the name of a node"));
         mistakes.add(mistake.expected("letters, digits, `_` and `-`"));
+    } else if name.len() > LONGEST_NAME {
+        let mistake =
+            Mistake::on_key(node.path.clone(), "the name is too long: names of files and tables are made of it");
+        let expected = format!("{LONGEST_NAME} characters at most");
+        mistakes.add(mistake.found(format!("{} characters", name.len())).expected(expected));
     }
 }
 
