@@ -608,8 +608,8 @@ impl Sink {
         self
     }
 
-    /// When files are begun. Not said: once a minute for results, every ten minutes for other rows, and with every checkpoint for
-    /// running counts. Without effect on a console.
+    /// When files are begun. Not said: once a minute, every ten minutes for late rows, dead letters and what came on time, and with
+    /// every checkpoint for running counts. Without effect on a console.
     #[must_use]
     pub fn roll(mut self, roll: Roll) -> Self {
         if let SinkConnector::Files(files) = &mut self.connector {

@@ -291,6 +291,7 @@ fn rows_are_held_for_as_long_as_nobody_waits_for_them() {
         ("late", Sink::files("counts.late", "out/late"), Some(600_000)),
         ("broken", Sink::files("clicks.dead_letters", "out/broken"), Some(600_000)),
         ("raw", Sink::files("counts.on_time", "out/raw").partition_by_hour(None), Some(600_000)),
+        ("all", Sink::files("clicks", "out/all"), Some(60_000)),
         ("odd", Sink::files("clicks", "out/odd").select(odd), None),
         ("lines", Sink::console("counts"), None),
     ];

@@ -1,8 +1,8 @@
 //! Sinks that begin files less often than there are checkpoints: rows are held back before them.
 //!
 //! A file a checkpoint would be millions a week. So only who asks for it gets that; else rows are held for as long as nobody
-//! minds: results for a minute, since they come some time after their windows anyway, and all other rows (late ones, dead letters,
-//! archives) for ten. Running counts are there to be new, and are not held.
+//! minds: a minute, since results come some time after their windows anyway; and ten minutes for what stands beside the results
+//! (late rows, dead letters, an archive). Running counts are there to be new, and are not held.
 
 use weir_operators::hold::{HoldConfig, check};
 use weir_operators::schema::ColumnSchema;
@@ -13,11 +13,11 @@ use crate::key_path::KeyPath;
 use crate::spec::{FilesSink, JobSpec, NodeBody, Roll, Sink, SinkConnector};
 use std::time::Duration;
 
-/// For how long results are held.
-const RESULTS: Duration = Duration::from_secs(60);
+/// For how long rows are held.
+const STANDARD: Duration = Duration::from_secs(60);
 
-/// For how long other rows are held.
-const OTHERS: Duration = Duration::from_secs(600);
+/// For how long those of an output beside the main one.
+const BESIDE: Duration = Duration::from_secs(600);
 
 /// How long rows are held before a sink; none: they are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub(super) fn longest_before_archives(spec: &JobSpec) -> i64 {
 
 /// Rows that wait for the next barrier are not held.
 fn held(spec: &JobSpec, sink: &Sink, files: &FilesSink) -> Option<Held> {
-    let Roll::Every { every, bytes } = files.roll.unwrap_or_else(|| standard(spec, sink)) else { return None };
+    let Roll::Every { every, bytes } = files.roll.unwrap_or_else(|| standard(sink)) else { return None };
     if every <= spec.checkpoint.interval {
         return None;
     }
@@ -80,26 +80,13 @@ fn held(spec: &JobSpec, sink: &Sink, files: &FilesSink) -> Option<Held> {
 }
 
 /// What suits the rows of a sink that does not say when its files are begun.
-fn standard(spec: &JobSpec, sink: &Sink) -> Roll {
+fn standard(sink: &Sink) -> Roll {
     if sink.takes_running() {
         return Roll::Checkpoint;
     }
-    let every = if brings_results(spec, &sink.input) { RESULTS } else { OTHERS };
-    Roll::Every { every, bytes: None }
-}
-
-/// Whether what an input brings are results, or what maps have made of some.
-fn brings_results(spec: &JobSpec, input: &str) -> bool {
-    let mut name = input;
-    // Maps in a circle are told as a mistake elsewhere.
-    for _ in 0..=spec.nodes.len() {
-        match spec.nodes.iter().find(|node| node.name == name).map(|node| &node.body) {
-            Some(NodeBody::Aggregate(_) | NodeBody::Reduce(_)) => return true,
-            Some(NodeBody::Map(map)) => name = &map.input,
-            _ => return false,
-        }
-    }
-    false
+    // `clicks` is a node, `clicks.dead_letters` another output of it.
+    let is_beside = sink.input.contains('.');
+    Roll::Every { every: if is_beside { BESIDE } else { STANDARD }, bytes: None }
 }
 
 /// What is wrong with holding rows of these columns, if it was asked for and anything is.

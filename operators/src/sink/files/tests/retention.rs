@@ -24,8 +24,12 @@ fn keep_ms() -> i64 {
     i64::try_from(KEEP.as_millis()).unwrap()
 }
 
+fn for_ever(target: &Target, env: &Env) -> FilesCommitter {
+    FilesCommitter::new(Arc::clone(&target.storage), JOB, SINK, env)
+}
+
 fn committer(target: &Target) -> FilesCommitter {
-    FilesCommitter::new(Arc::clone(&target.storage), JOB, SINK, &Env::default()).with_retention(keep_ms())
+    for_ever(target, &Env::default()).with_retention(keep_ms())
 }
 
 /// Commits ten rows for each of some checkpoints; row n is of minute n.
@@ -74,7 +78,9 @@ async fn files_go_when_they_have_been_kept_long_enough() {
     );
     let same = committer(&target);
     assert_eq!(same.expire(CheckpointId(4)).await.unwrap(), 1);
-    foreign.map(|name| fs::remove_file(folder(&target).join(name)).expect("it is somebody else's"));
+    for name in foreign {
+        fs::remove_file(folder(&target).join(name)).expect("it is somebody else's");
+    }
     assert_eq!(visible(&target).await, numbers(20..40));
     // What stays can be committed again.
     for (checkpoint, staged) in [(3, &committed[2]), (4, &committed[3])] {
@@ -84,9 +90,8 @@ async fn files_go_when_they_have_been_kept_long_enough() {
     assert_eq!(same.expire(CheckpointId(4)).await.unwrap(), 0, "they are not listed with every commit");
     assert_eq!(committer(&target).expire(CheckpointId(4)).await.unwrap(), 1);
     assert_eq!(visible(&target).await, numbers(30..40));
-    let for_ever = FilesCommitter::new(Arc::clone(&target.storage), JOB, SINK, &Env::default());
     age(&target, &[&names[3]], 10_000 * DAY);
-    assert_eq!(for_ever.expire(CheckpointId(4)).await.unwrap(), 0);
+    assert_eq!(for_ever(&target, &Env::default()).expire(CheckpointId(4)).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -121,7 +126,7 @@ async fn objects_go_by_the_time_that_the_store_gives_them() {
     let after = |wait: Duration| {
         let then = now + i64::try_from(wait.as_millis()).unwrap();
         let env = Env::simulated(1, Arc::new(move || then));
-        FilesCommitter::new(Arc::clone(&target.storage), JOB, SINK, &env).with_retention(keep_ms())
+        for_ever(&target, &env).with_retention(keep_ms())
     };
     assert_eq!(after(KEEP - DAY).expire(CheckpointId(2)).await.unwrap(), 0);
     assert_eq!(after(KEEP + DAY).expire(CheckpointId(1)).await.unwrap(), 1);
