@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use weir_engine::element::{Barrier, Batch};
 use weir_engine::graph::{Node, NodeRole};
 use weir_engine::ids::CheckpointId;
@@ -309,7 +309,8 @@ fn what_is_past_its_retention_goes_and_nothing_else() {
     assert!(!of_first.is_empty(), "nothing is held back at the end");
     for path in first.iter().chain(&files("at_once")) {
         let file = std::fs::File::options().append(true).open(path).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_secs(40 * 24 * 3_600)).unwrap();
+        let written = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(written - Duration::from_secs(40 * 24 * 3_600)).unwrap();
     }
     support::execute(job(), &folder.path().join("checkpoints"));
     let (held, at_once) = (files("held"), files("at_once"));

@@ -50,11 +50,11 @@ fn folder(target: &Target) -> PathBuf {
     folder.path().join("out/counts")
 }
 
-/// Makes files look as if they had been written so long ago.
+/// Makes files look as if they had been written so long before they were.
 fn age(target: &Target, paths: &[&str], by: Duration) {
     for path in paths {
         let file = File::options().append(true).open(folder(target).join(path)).unwrap();
-        file.set_modified(SystemTime::now() - by).unwrap();
+        file.set_modified(file.metadata().unwrap().modified().unwrap() - by).unwrap();
     }
 }
 
@@ -140,7 +140,7 @@ async fn many_are_removed_over_several_commits() {
     let naming = Naming::new(JOB, SINK);
     for k in 0..2_100 {
         let path = folder(&target).join(naming.committed(None, CheckpointId(1), 0, k));
-        File::create(path).unwrap().set_modified(SystemTime::now() - KEEP - DAY).unwrap();
+        File::create(path).unwrap().set_modified(SystemTime::UNIX_EPOCH + DAY).unwrap();
     }
     let committer = committer(&target);
     let mut removed = Vec::new();
