@@ -192,11 +192,14 @@ partition_by = "hour"
 roll = { every = "5m", bytes = 4000 }
 "#;
 
+/// The record and the revision of a row: never twice.
+type Row = (Vec<u8>, i32);
+
 /// What a reader of `**/*.parquet` sees.
 #[derive(Default)]
 struct Reader {
     /// What was in each file when it was seen first.
-    seen: BTreeMap<PathBuf, (Vec<u8>, Vec<(Vec<u8>, i32)>)>,
+    seen: BTreeMap<PathBuf, (Vec<u8>, Vec<Row>)>,
     looks: usize,
 }
 
@@ -231,7 +234,7 @@ fn list(folder: &Path, found: &mut BTreeSet<PathBuf>) {
     }
 }
 
-fn records(file: &[u8]) -> Vec<(Vec<u8>, i32)> {
+fn records(file: &[u8]) -> Vec<Row> {
     let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::copy_from_slice(file)).unwrap();
     let mut records = Vec::new();
     for batch in reader.build().unwrap() {
@@ -270,7 +273,7 @@ fn a_reader_sees_each_row_once_at_any_moment() {
         watching.map(|watching| watching.join().unwrap())
     });
     let [held, at_once, hourly] = &readers;
-    let rows = |reader: &Reader| -> BTreeSet<(Vec<u8>, i32)> {
+    let rows = |reader: &Reader| -> BTreeSet<Row> {
         reader.seen.values().flat_map(|(_, records)| records.iter().cloned()).collect()
     };
     assert!(rows(at_once).len() > 500 && readers.iter().all(|reader| reader.looks > 3));
@@ -315,7 +318,7 @@ fn what_is_past_its_retention_goes_and_nothing_else() {
     support::execute(job(), &folder.path().join("checkpoints"));
     let (held, at_once) = (files("held"), files("at_once"));
     assert!(held.is_disjoint(&first) && !held.is_empty(), "{held:?}");
-    let rows = |files: &BTreeSet<PathBuf>| -> BTreeSet<_> {
+    let rows = |files: &BTreeSet<PathBuf>| -> BTreeSet<Row> {
         files.iter().flat_map(|path| records(&std::fs::read(path).unwrap())).collect()
     };
     let mut all = rows(&held);
