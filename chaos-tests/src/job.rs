@@ -163,8 +163,10 @@ impl JobConfig {
         };
         let sink = |name: &str, input: &str, select: &str| {
             let path = toml_text(&output.join(name));
+            // What is put out with every checkpoint shows what goes wrong in one.
+            let roll = if select.contains("roll = ") { "" } else { "roll = \"checkpoint\"\n" };
             format!(
-                "[sink.{name}]\ninput = \"{input}\"\nconnector = \"files\"\nformat = \"parquet\"\npath = {path}\n{select}\n"
+                "[sink.{name}]\ninput = \"{input}\"\nconnector = \"files\"\nformat = \"parquet\"\npath = {path}\n{roll}{select}\n"
             )
         };
         let columns = "select = [\"record_id\", \"ad_id\", \"window_start as click_minute\", \"filter_id\", \"count\", \"revision\"]";

@@ -105,8 +105,10 @@ fn shown_sink(graph: &JobGraph) -> Option<(&Node, PathBuf)> {
     let producer = |index: usize| graph.edges.iter().find(|edge| edge.to == index).map(|edge| (edge.from, edge.port));
     let behind = |index: usize, prefix: &str| {
         let (mut from, mut port) = producer(index)?;
-        if graph.nodes[from].id.ends_with(".select") {
-            (from, port) = producer(from)?;
+        for own in [".hold", ".select"] {
+            if graph.nodes[from].id.ends_with(own) {
+                (from, port) = producer(from)?;
+            }
         }
         (port == weir_engine::element::Port::Main && graph.nodes[from].id.starts_with(prefix)).then_some(())
     };

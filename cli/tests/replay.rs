@@ -348,8 +348,8 @@ fn windows_that_the_live_job_still_corrects_are_left_alone() {
     assert_same(&of_counts(&after), &of_counts(&before), "beside the live job");
     assert!(after.iter().all(|(key, count)| before.get(key) == Some(count)), "a list has changed");
     let newest: i64 = strings(&path, closed)[0].parse().unwrap();
-    // Less the allowed lateness, and the half minute for which clicks are held back from the archive.
-    assert_eq!(replayed["to_ms"], newest + 60_000 - 600_000 - 60_000, "{replayed}");
+    // Less the allowed lateness, and the ten minutes for which clicks are held back from the archive.
+    assert_eq!(replayed["to_ms"], newest + 60_000 - 600_000 - 600_000, "{replayed}");
     assert_eq!(counted.reconcile(&[]).1, 0);
     let late =
         counted.place.refused(&borrowed(&counted.arguments("replay", &["--range", "..2022-03-04T00:49:00Z"])), 2);

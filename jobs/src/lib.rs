@@ -25,5 +25,5 @@ pub use diagnose::{Diagnostic, Refusal, Severity};
 pub use job::{CompileOptions, Job, NodeNote};
 pub use key_path::{KeyPath, Segment};
 pub use load::{load, parse};
-pub use spec::{Aggregate, Checkpoint, Compression, Dedup, Format, Map, Reduce, Sink, Source, Window};
+pub use spec::{Aggregate, Checkpoint, Compression, Dedup, Format, Map, Reduce, Roll, Sink, Source, Window};
 pub use sql_sink::{TableIndex, TableRetention};

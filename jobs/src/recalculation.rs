@@ -1,5 +1,6 @@
 //! What a definition keeps in a store, and how that follows from the raw archive: what replays and recounts go by.
 
+use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use crate::compile::replay::{Graft, Survey, graft, survey};
 use crate::diagnose::{Refusal, Severity, without_file};
 use crate::job::{CompileOptions, Job};
 use crate::load::load_spec;
-use crate::spec::JobSpec;
+use crate::spec::{JobSpec, NodeBody, Sink, SinkConnector};
 
 /// A definition whose counts can be recalculated from its raw archive.
 #[derive(Debug, Clone)]
@@ -57,6 +58,16 @@ impl Recalculation {
         self.survey.archive.as_deref()
     }
 
+    /// Whether files of an archive are removed when they are old.
+    pub fn archive_expires(&self) -> bool {
+        self.spec.nodes.iter().any(|node| match &node.body {
+            NodeBody::Sink(Sink { connector: SinkConnector::Files(files), .. }) => {
+                files.hourly && files.retention.is_some()
+            }
+            _ => false,
+        })
+    }
+
     /// Where checkpoints go, when the definition says so.
     pub fn checkpoint_storage(&self) -> Option<&str> {
         self.spec.checkpoint.storage.as_deref()
@@ -72,6 +83,11 @@ impl Recalculation {
         &self.survey.tables
     }
 
+    /// Tables of results that are neither replayed nor compared.
+    pub fn left_out(&self) -> &[LeftOut] {
+        &self.survey.left_out
+    }
+
     /// The same job over the archive, with the tables that `shadow` names in the place of its own.
     ///
     /// # Errors
@@ -84,6 +100,41 @@ impl Recalculation {
             mistakes.retain(|mistake| mistake.severity == Severity::Error);
             Refusal { diagnostics: without_file(mistakes) }
         })
+    }
+}
+
+/// A table of results that no replay can replace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The sink's name.
+    pub sink: String,
+    /// The table's name.
+    pub table: String,
+    /// Why it cannot.
+    pub why: WhyLeftOut,
+}
+
+/// Why a table cannot be replaced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WhyLeftOut {
+    /// It has one row a key, of the newest window.
+    KeepsNewest,
+    /// A map stands between the table and the aggregate.
+    BehindMap,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LeftOut { sink, table, why } = self;
+        let why = match why {
+            WhyLeftOut::KeepsNewest => {
+                "it keeps the row of the newest window only, and has none of the windows of a range"
+            }
+            WhyLeftOut::BehindMap => {
+                "a map makes its rows of the results, so that they don't tell which counts they are of"
+            }
+        };
+        write!(f, "table '{table}' of sink.{sink} stays as it is: {why}")
     }
 }
 

@@ -489,6 +489,9 @@ pub(crate) enum SinkConnector {
     Sql(crate::sql_sink::SqlSink),
 }
 
+/// Bytes in the name of a job or a node: a file's name holds one of each, and may have 255.
+pub(crate) const LONGEST_NAME: usize = 100;
+
 /// Files in a folder.
 #[derive(Debug, Clone)]
 pub(crate) struct FilesSink {
@@ -496,8 +499,24 @@ pub(crate) struct FilesSink {
     pub(crate) compression: &'static str,
     pub(crate) hourly: bool,
     pub(crate) partition_column: Option<String>,
-    /// How often files are begun at most; none: with every checkpoint that has rows.
-    pub(crate) roll: Option<Duration>,
+    /// When files are begun; none: as it suits what the rows are.
+    pub(crate) roll: Option<Roll>,
+    /// How long after they were written files are kept; none: for ever.
+    pub(crate) retention: Option<Duration>,
+}
+
+/// When a sink begins files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Roll {
+    /// With every checkpoint that has rows.
+    Checkpoint,
+    /// So often at most, but for rows of so many bytes in memory: until then rows are held as state of the job.
+    Every {
+        /// How long rows are held.
+        every: Duration,
+        /// How many bytes of them in a subtask; none: as many as make a file of some megabytes.
+        bytes: Option<u64>,
+    },
 }
 
 /// How the pages of Parquet files are compressed.
@@ -531,6 +550,7 @@ impl Sink {
             hourly: false,
             partition_column: None,
             roll: None,
+            retention: None,
         };
         Sink::new(input.into(), SinkConnector::Files(files))
     }
@@ -588,12 +608,21 @@ impl Sink {
         self
     }
 
-    /// Begins files so often at most, and not with every checkpoint: until then rows are held as state of the job. Without effect
-    /// on a console.
+    /// When files are begun. Not said: once a minute, every ten minutes for late rows, dead letters and what came on time, and with
+    /// every checkpoint for running counts. Without effect on a console.
     #[must_use]
-    pub fn roll_every(mut self, every: Duration) -> Self {
+    pub fn roll(mut self, roll: Roll) -> Self {
         if let SinkConnector::Files(files) = &mut self.connector {
-            files.roll = Some(every);
+            files.roll = Some(roll);
+        }
+        self
+    }
+
+    /// Removes files so long after they were written. Without effect on a console.
+    #[must_use]
+    pub fn keep_files_for(mut self, retention: Duration) -> Self {
+        if let SinkConnector::Files(files) = &mut self.connector {
+            files.retention = Some(retention);
         }
         self
     }

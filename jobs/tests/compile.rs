@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use weir_engine::element::Port;
 use weir_engine::graph::{Edge, Node, Partitioner};
 use weir_jobs::{
-    Aggregate, Checkpoint, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Reduce, Sink, Source, Window,
+    Aggregate, Checkpoint, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Reduce, Roll, Sink, Source, Window,
 };
 use weir_operators::source::column_type::{ColumnType, DeclaredSchema};
 use weir_operators::source::generator::ClickStreamConfig;
@@ -244,7 +244,8 @@ fn sinks_of_the_same_node_share_it_and_hourly_ones_know_their_column() {
     assert_eq!(node(&job, "sink.raw").config["partition_column"], "click_timestamp");
     assert_eq!(node(&job, "sink.counts").config["partition_column"], "minute");
     assert_eq!(input_of(&job, "sink.shown"), "aggregate.counts");
-    assert_eq!(input_of(&job, "sink.counts"), "sink.counts.select");
+    assert_eq!(input_of(&job, "sink.counts"), "sink.counts.hold");
+    assert_eq!(input_of(&job, "sink.counts.hold"), "sink.counts.select");
 }
 
 /// Rows are held in the sink's own chain, with the columns that it writes; not where the next barrier comes soon enough.
@@ -254,7 +255,7 @@ fn files_that_are_begun_less_often_than_checkpoints_have_their_rows_held() {
         let raw = Sink::files("clicks", "out/raw").select(["ad_id", "click_timestamp as at"]);
         let checkpoint = Checkpoint { interval: Duration::from_millis(400), ..Checkpoint::default() };
         let job = JobBuilder::new("job").checkpoint(checkpoint).source("clicks", clicks());
-        job.sink("raw", raw.roll_every(Duration::from_millis(every_ms)))
+        job.sink("raw", raw.roll(Roll::Every { every: Duration::from_millis(every_ms), bytes: None }))
     };
     let job = build(rolled(1_000));
     let hold = node(&job, "sink.raw.hold");
@@ -269,9 +270,44 @@ fn files_that_are_begun_less_often_than_checkpoints_have_their_rows_held() {
     assert_eq!(input_of(&job, "sink.raw"), "sink.raw.select");
 
     let odd = Sink::files("clicks", "out/raw").select(["ad_id", "arrow_cast(ad_id, 'LargeBinary') as price"]);
-    let job = JobBuilder::new("job").source("clicks", clicks()).sink("raw", odd.roll_every(MINUTE));
+    let job = JobBuilder::new("job")
+        .source("clicks", clicks())
+        .sink("raw", odd.roll(Roll::Every { every: MINUTE, bytes: None }));
     let told = job.build(&CompileOptions::default()).unwrap_err().to_string();
     assert!(told.contains("sink.raw.roll") && told.contains("price"), "{told}");
+}
+
+/// Where a definition does not say when files are begun, it is as seldom as suits their rows.
+#[test]
+fn rows_are_held_for_as_long_as_nobody_waits_for_them() {
+    let shown = Map::over("counts").select("ad", "ad_id").select("n", "count + 1");
+    let odd = ["ad_id", "arrow_cast(ad_id, 'LargeBinary') as price"];
+    let sinks = [
+        ("counts", Sink::files("counts", "out/counts"), Some(60_000)),
+        ("shown", Sink::files("shown", "out/shown"), Some(60_000)),
+        ("top", Sink::files("top", "out/top"), Some(60_000)),
+        ("live", Sink::files("counts", "out/live").running(true), None),
+        ("eager", Sink::files("counts", "out/eager").roll(Roll::Checkpoint), None),
+        ("late", Sink::files("counts.late", "out/late"), Some(600_000)),
+        ("broken", Sink::files("clicks.dead_letters", "out/broken"), Some(600_000)),
+        ("raw", Sink::files("counts.on_time", "out/raw").partition_by_hour(None), Some(600_000)),
+        ("all", Sink::files("clicks", "out/all"), Some(60_000)),
+        ("odd", Sink::files("clicks", "out/odd").select(odd), None),
+        ("lines", Sink::console("counts"), None),
+    ];
+    let mut job = JobBuilder::new("job")
+        .source("clicks", clicks())
+        .aggregate("counts", per_minute("clicks").emit_every(Duration::from_secs(1)))
+        .map("shown", shown)
+        .reduce("top", Reduce::top("counts", 3, "count"));
+    for (name, sink, _) in &sinks {
+        job = job.sink(*name, sink.clone());
+    }
+    let job = build(job);
+    for (name, _, expected) in sinks {
+        let hold = job.graph.nodes.iter().find(|node| node.id == format!("sink.{name}.hold"));
+        assert_eq!(hold.and_then(|hold| hold.config["time_ms"].as_i64()), expected, "{name}");
+    }
 }
 
 #[test]

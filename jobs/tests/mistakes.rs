@@ -240,6 +240,40 @@ fn every_mistake_is_told_with_its_place() {
 }
 
 #[test]
+fn what_names_of_files_are_made_of_is_checked() {
+    let long = "n".repeat(101);
+    let told = |text: &str| compile(text, &[]).unwrap_err().to_string();
+    let job = told(&RIGHT.replacen("name = \"", &format!("name = \"{long}"), 1));
+    assert!(job.contains("job.name: the name is too long") && job.contains("100 characters at most"), "{job}");
+    let sink = told(&RIGHT.replace("[sink.counts]", &format!("[sink.{long}]")));
+    assert!(sink.contains("the name is too long") && sink.contains("found: 101 characters"), "{sink}");
+    let nowhere = told(&RIGHT.replace("path = \"out/counts\"", "path = \" \""));
+    assert!(nowhere.contains("sink.counts.path: this names no folder"), "{nowhere}");
+    assert!(compile(&RIGHT.replace("[sink.counts]", &format!("[sink.{}]", &long[1..])), &[]).is_ok());
+}
+
+/// When files are begun, and when they go.
+#[test]
+fn the_times_of_files_are_checked() {
+    let cases = [
+        ("roll = \"never\"", "sink.counts.roll", "found: \"never\""),
+        ("roll = \"30s\"", "sink.counts.roll", "{ every = \"1m\" }, or \"checkpoint\""),
+        ("roll = {}", "sink.counts.roll", "every = \"1m\""),
+        ("roll = { every = \"0s\" }", "sink.counts.roll.every", "no time at all"),
+        ("roll = { every = \"1m\", bytes = 0 }", "sink.counts.roll.bytes", "a whole number from 1 to"),
+        ("roll = { every = \"1m\", size = 5 }", "sink.counts.roll", "size"),
+        ("retention = \"10s\"", "sink.counts.retention", "a minute or more"),
+        ("retention = 30", "sink.counts.retention", "a number and a unit"),
+        ("retention = { days = \"30d\" }", "sink.counts.retention", "a number and a unit"),
+    ];
+    for (line, place, words) in cases {
+        let text = RIGHT.replace("path = \"out/counts\"", &format!("path = \"out/counts\"\n{line}"));
+        let told = compile(&text, &[]).unwrap_err().to_string();
+        assert!(told.contains(place) && told.contains(words), "{line}: {told}");
+    }
+}
+
+#[test]
 fn mistakes_in_overrides_name_the_override() {
     let settings = [
         "source.clicks.pth=/data",

@@ -412,7 +412,7 @@ fn a_source_that_nobody_reads_is_not_read() {
     );
     let job = compiled(&text, 1);
     let ids: Vec<&str> = job.graph.nodes.iter().map(|node| node.id.as_str()).collect();
-    assert_eq!(ids, ["source.clicks", "sink.all"]);
+    assert_eq!(ids, ["source.clicks", "sink.all.hold", "sink.all"]);
     let warnings: Vec<String> = job.warnings.iter().map(ToString::to_string).collect();
     for source in ["unread", "mapped"] {
         let said = |warning: &&String| warning.contains(&format!("`{source}`")) && warning.contains("it is not read");

@@ -181,3 +181,68 @@ fn what_cannot_be_replayed_is_told() {
     let missing = replay(&recalculation, &archive).expect_err("refused").to_string();
     assert!(missing.contains("user"), "{missing}");
 }
+
+/// Results whose tables a replay leaves as they are.
+const NOT_REPLACED: &str = r#"
+[map.doubled]
+input = "per_minute"
+select = { ad = "ad", filter_id = "filter_id", twice = "2 * clicks" }
+
+[sink.latest]
+connector = "sql"
+input = "per_minute"
+url = "sqlite:store.sqlite"
+table = "newest_counts"
+key = ["ad", "filter_id"]
+keep = "newest"
+select = ["ad", "filter_id", "window_start", "clicks", "revision"]
+
+[sink.doubled]
+connector = "sql"
+input = "doubled"
+url = "sqlite:store.sqlite"
+table = "twice"
+
+[sink.late]
+connector = "sql"
+input = "per_minute.late"
+url = "sqlite:store.sqlite"
+table = "late"
+key = ["ad", "at"]
+select = ["ad", "at"]
+"#;
+
+#[test]
+fn tables_that_are_left_as_they_are_are_named_with_the_reason() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = |recalculation: &Recalculation| {
+        recalculation.left_out().iter().map(ToString::to_string).collect::<Vec<String>>()
+    };
+    let recalculation =
+        load(folder.path(), &format!("{JOB}{NOT_REPLACED}")).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let tables: Vec<&str> = recalculation.tables().iter().map(|table| table.table.as_str()).collect();
+    assert_eq!(tables, ["counts", "lists"]);
+    let [latest, doubled] = &told(&recalculation)[..] else { panic!("{:?}", told(&recalculation)) };
+    assert!(latest.contains("'newest_counts' of sink.latest") && latest.contains("the newest window only"), "{latest}");
+    assert!(doubled.contains("'twice' of sink.doubled") && doubled.contains("a map"), "{doubled}");
+    assert_eq!(told(&load(folder.path(), JOB).expect("a right definition")), [""; 0]);
+
+    // With nothing else, there is nothing to do.
+    let others = format!("{}[sink.raw]{}{NOT_REPLACED}", JOB.split("[sink.store]").next().unwrap_or_default(), RAW);
+    let refused = load(folder.path(), &others).expect_err("nothing to replace").to_string();
+    assert!(refused.contains(latest) && refused.contains(doubled), "{refused}");
+    assert!(refused.contains("no sink keeps counts in a store"), "{refused}");
+}
+
+const RAW: &str = "\nconnector = \"files\"\ninput = \"per_minute.on_time\"\npath = \"raw\"\npartition_by = \"hour\"\n";
+
+#[test]
+fn an_archive_whose_files_are_removed_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let expires = |text: &str| load(folder.path(), text).expect("a right definition").archive_expires();
+    assert!(!expires(JOB));
+    assert!(expires(&JOB.replace("partition_by = \"hour\"", "partition_by = \"hour\"\nretention = \"30d\"")));
+    let counts =
+        "[sink.counts]\nconnector = \"files\"\ninput = \"per_minute\"\npath = \"counts\"\nretention = \"30d\"\n";
+    assert!(!expires(&format!("{JOB}{counts}")), "that is no archive");
+}

@@ -46,11 +46,13 @@ top = { n = 3, by = "count" }
 [sink.closed]
 input = "minutes"
 connector = "files"
+roll = "checkpoint"
 path = "OUT/closed"
 
 [sink.live]
 input = "minutes"
 connector = "files"
+roll = "checkpoint"
 path = "OUT/live"
 select = ["record_id", "ad_id", "window_end", "count", "revision"]
 LIVE
@@ -58,21 +60,25 @@ LIVE
 [sink.top]
 input = "top"
 connector = "files"
+roll = "checkpoint"
 path = "OUT/top"
 
 [sink.late]
 input = "minutes.late"
 connector = "files"
+roll = "checkpoint"
 path = "OUT/late"
 
 [sink.on_time]
 input = "minutes.on_time"
 connector = "files"
+roll = "checkpoint"
 path = "OUT/on_time"
 
 [sink.all]
 input = "clicks"
 connector = "files"
+roll = "checkpoint"
 path = "OUT/all"
 "#;
 

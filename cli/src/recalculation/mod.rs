@@ -63,6 +63,9 @@ pub struct Place {
 impl PlaceArguments {
     /// Opens the store; the archive is where `archive` says, or else the definition.
     pub async fn open(&self, recalculation: Recalculation, archive: Option<&str>) -> Result<Place, Failure> {
+        for table in recalculation.left_out() {
+            eprintln!("note: {table}");
+        }
         let mut tables = recalculation.tables().to_vec();
         let store_url = match &self.store {
             Some(url) => url.clone(),
@@ -97,7 +100,10 @@ impl Place {
             archives: &self.archives(),
         };
         let finished = progress.is_finished().await?;
-        let parts = archive_parts(&self.archive).await?;
+        let mut parts = archive_parts(&self.archive).await?;
+        if self.recalculation.archive_expires() {
+            parts = without_first_hour(parts);
+        }
         let ground = Ground::of(&self.store, &self.tables, &parts, finished).await?;
         // What is final has been read; now it has to be in the archive, too.
         let tell = |what: &str| {
@@ -113,6 +119,16 @@ impl Place {
     fn archives(&self) -> BTreeSet<String> {
         let own = self.recalculation.archive().map(str::to_owned);
         own.into_iter().chain([self.archive.clone()]).collect()
+    }
+}
+
+/// The first hour of an archive with a retention may be there in part only: files are removed one after the other.
+fn without_first_hour(parts: Vec<ArchivePart>) -> Vec<ArchivePart> {
+    let hour = |part: Option<&ArchivePart>| part.map(|part| part.hour_ms);
+    let first = hour(parts.first());
+    match first == hour(parts.last()) {
+        true => parts,
+        false => parts.into_iter().filter(|part| Some(part.hour_ms) != first).collect(),
     }
 }
 

@@ -68,6 +68,16 @@ pub trait Committer: Send + Sync {
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>>;
 
+    /// Removes results that are past their retention. Called after each commit, when all up to `committed` is visible and
+    /// marked as such, so that no commit of it is repeated. Does little each time, and mostly nothing.
+    ///
+    /// # Errors
+    /// When the target refuses: then they stay until a later call.
+    fn expire(&self, committed: CheckpointId) -> BoxFuture<'_, Result<u64>> {
+        let _ = committed;
+        std::future::ready(Ok(0)).boxed()
+    }
+
     /// Removes what attempts before `scope.attempt` have staged and no checkpoint will commit.
     ///
     /// # Errors

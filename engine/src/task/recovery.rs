@@ -140,7 +140,20 @@ pub async fn commit(
         env.crash_point("commit.one_done")?;
     }
     committed::mark(store, env, checkpoint, attempt).await?;
-    env.crash_point("commit.marked")
+    env.crash_point("commit.marked")?;
+    expire(committers, checkpoint).await;
+    Ok(())
+}
+
+/// Removes what is past its retention. That it cannot be removed now is no reason to end a job.
+async fn expire(committers: &Committers, committed: CheckpointId) {
+    for (sink, committer) in committers {
+        match committer.expire(committed).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::info!(sink, removed, "removed results that are past their retention"),
+            Err(error) => tracing::warn!(sink, %error, "results that are past their retention stay for now"),
+        }
+    }
 }
 
 /// What belongs to one commit, in the order of checkpoints.

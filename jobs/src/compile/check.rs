@@ -367,6 +367,10 @@ impl Check<'_> {
             self.sql_sink(sink, sql, &types);
         }
         if let SinkConnector::Files(files) = &sink.connector {
+            if files.path.trim().is_empty() {
+                let mistake = Mistake::new(self.path.key("path"), "this names no folder");
+                self.mistakes.push(mistake.found(format!("{:?}", files.path)).expected("a folder or a URL of its own"));
+            }
             self.mistakes.extend(super::roll::mistake(files, &self.path, &types.main));
             for column in types.main.columns.iter().filter(|column| !can_be_written(&column.data_type)) {
                 let place = self.path.key(if sink.select.is_some() { "select" } else { "input" });

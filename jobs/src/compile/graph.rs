@@ -200,6 +200,9 @@ fn sink_configuration(spec: &JobSpec, sink: &Sink, written: &super::types::Types
                 config["partition_by"] = "hour".into();
                 config["partition_column"] = json!(column);
             }
+            if let Some(retention) = files.retention {
+                config["retention_ms"] = millis(retention).into();
+            }
             (NodeRole::Sink, "files", config)
         }
     }
@@ -247,10 +250,7 @@ fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
             (format!("own top {} by {}", step.reduce.n, step.reduce.by), Some("open windows".into()))
         }
         Operator::GlobalTop(step) => (top_note(*step), Some("the best of open windows".into())),
-        Operator::Hold(held) => {
-            let every = show(std::time::Duration::from_millis(held.time_ms.unsigned_abs()));
-            (format!("holds rows for up to {every}, or until they are many"), Some("the rows that it holds".into()))
-        }
+        Operator::Hold(held) => (held.note(), Some("the rows that it holds".into())),
         Operator::Sink { sink, .. } => (sink_note(sink), None),
     };
     // The columns of partial results are the operators' own affair.
@@ -344,7 +344,8 @@ fn sink_note(sink: &Sink) -> String {
         SinkConnector::Sql(sql) => super::sql_sink::note(sql),
         SinkConnector::Files(files) => {
             let hourly = if files.hourly { ", a folder an hour" } else { "" };
-            format!("Parquet files at {}{hourly}", files.path)
+            let kept = files.retention.map_or(String::new(), |kept| format!(", kept for {}", show(kept)));
+            format!("Parquet files at {}{hourly}{kept}", files.path)
         }
     }
 }

@@ -289,7 +289,7 @@ impl<'a> Planner<'_, 'a> {
             self.outputs.insert((index, Output::DeadLetters), vec![(select, Port::DeadLetters)]);
             from = vec![(select, Port::Main)];
         }
-        if let Some(held) = held_before(self.resolved.spec, sink) {
+        if let Some(held) = held_before(self.resolved.spec, sink, &written.main) {
             let hold = self.forward(format!("{id}.hold"), from, Operator::Hold(held));
             from = vec![(hold, Port::Main)];
         }

@@ -21,7 +21,7 @@ use super::roll::longest_before_archives;
 use super::types::{self, AllTypes, Types, adds_filters};
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
-use crate::recalculation::{CountedTable, RecountStep, StoreTable, TableWindows};
+use crate::recalculation::{CountedTable, LeftOut, RecountStep, StoreTable, TableWindows, WhyLeftOut};
 use crate::spec::{Aggregate, Format, JobSpec, NodeBody, NodeSpec, Reduce, Sink, SinkConnector, Source, Window};
 use crate::sql_sink::SqlSink;
 
@@ -41,6 +41,8 @@ pub(crate) struct Survey {
     pub(crate) archive: Option<String>,
     /// The tables of the store.
     pub(crate) tables: Vec<StoreTable>,
+    /// Tables of results that are none of them.
+    pub(crate) left_out: Vec<LeftOut>,
 }
 
 /// What a replay's job is beside its definition.
@@ -142,12 +144,13 @@ struct StoreSink<'a> {
 
 impl<'a> Surveyor<'_, 'a> {
     fn survey(&self) -> Result<Survey, Box<Mistake>> {
-        let sinks = self.store_sinks()?;
+        let (sinks, left_out) = self.store_sinks()?;
         let Some(first) = sinks.first() else {
-            let mistake = Mistake::on_key(
-                KeyPath::of(["sink"]),
-                "no sink keeps counts in a store, so that there are none to replace",
-            );
+            let mut message = "no sink keeps counts in a store, so that there are none to replace".to_owned();
+            for table in &left_out {
+                message.push_str(&format!("; {table}"));
+            }
+            let mistake = Mistake::on_key(KeyPath::of(["sink"]), message);
             return Err(Box::new(mistake.expected("a sink with connector = \"sql\" behind an aggregate")));
         };
         let before = self.gate_before(first)?;
@@ -175,12 +178,12 @@ impl<'a> Surveyor<'_, 'a> {
             Box::new(Mistake::on_key(path_of(self.resolved.node(from)), message))
         })?;
         let tables = sinks.iter().map(|sink| self.table(sink, reader)).collect();
-        Ok(Survey { reader, kept, event_time, archive: self.archive(before), tables })
+        Ok(Survey { reader, kept, event_time, archive: self.archive(before), tables, left_out })
     }
 
-    /// The sinks that keep results in a store, enabled or not.
-    fn store_sinks(&self) -> Result<Vec<StoreSink<'a>>, Box<Mistake>> {
-        let mut found = Vec::new();
+    /// The sinks that keep results in a store, enabled or not; and the tables of others whose rows are results, too.
+    fn store_sinks(&self) -> Result<(Vec<StoreSink<'a>>, Vec<LeftOut>), Box<Mistake>> {
+        let (mut found, mut left_out) = (Vec::new(), Vec::new());
         for index in 0..self.resolved.spec.nodes.len() {
             let NodeBody::Sink(sink) = &self.resolved.node(index).body else { continue };
             let SinkConnector::Sql(sql) = &sink.connector else { continue };
@@ -191,9 +194,19 @@ impl<'a> Surveyor<'_, 'a> {
                 Some((_, NodeBody::Reduce(reduce))) => (Some(reduce), upstream.next().map(|node| (node, body(node)))),
                 first => (None, first),
             };
-            // Events, such as late ones, are in no window; and of windows that gave way to newer ones there is no row.
-            let (true, Some((node, NodeBody::Aggregate(aggregate)))) = (main, aggregate) else { continue };
+            let mut leave_out = |why| {
+                let sink = self.resolved.node(index).name.clone();
+                left_out.push(LeftOut { sink, table: sql.table.clone(), why });
+            };
+            // Events, such as late ones, are in no window.
+            let (true, Some((node, NodeBody::Aggregate(aggregate)))) = (main, aggregate) else {
+                if self.types.0[index].as_ref().is_some_and(|types| types.results.is_some()) {
+                    leave_out(WhyLeftOut::BehindMap);
+                }
+                continue;
+            };
             if sql.keep_newest {
+                leave_out(WhyLeftOut::KeepsNewest);
                 continue;
             }
             if matches!(aggregate.window, Window::Session { .. }) {
@@ -202,7 +215,7 @@ impl<'a> Surveyor<'_, 'a> {
             }
             found.push(StoreSink { index, sql, aggregate: (node, aggregate), reduce });
         }
-        Ok(found)
+        Ok((found, left_out))
     }
 
     /// The node whose input the gate guards that decides what a sink's counts are made of.

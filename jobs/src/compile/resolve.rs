@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
-use crate::spec::{JobSpec, NodeBody, NodeSpec};
+use crate::spec::{JobSpec, LONGEST_NAME, NodeBody, NodeSpec};
 
 /// An output of a node, as definitions name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -119,6 +119,11 @@ fn check_job(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
     if spec.name.is_empty() || !spec.name.chars().all(right) || spec.name.starts_with('.') {
         let mistake = Mistake::new(name, "this can't be the name of a job: it is part of paths");
         mistakes.push(mistake.found(format!("{:?}", spec.name)).expected("letters, digits, `-`, `_` and `.`"));
+    }
+    if spec.name.len() > LONGEST_NAME {
+        let mistake = Mistake::new(KeyPath::of(["job", "name"]), "the name is too long: names of files are made of it");
+        let found = format!("{} characters", spec.name.len());
+        mistakes.push(mistake.found(found).expected(format!("{LONGEST_NAME} characters at most")));
     }
     if spec.max_parallelism == 0 {
         let mistake = Mistake::new(KeyPath::of(["job", "max_parallelism"]), "there must be a key group");

@@ -1,12 +1,23 @@
 //! Sinks that begin files less often than there are checkpoints: rows are held back before them.
+//!
+//! A file a checkpoint would be millions a week. So only who asks for it gets that; else rows are held for as long as nobody
+//! minds: a minute, since results come some time after their windows anyway; and ten minutes for what stands beside the results
+//! (late rows, dead letters, an archive). Running counts are there to be new, and are not held.
 
 use weir_operators::hold::{HoldConfig, check};
 use weir_operators::schema::ColumnSchema;
 
 use crate::diagnose::Mistake;
-use crate::duration::millis;
+use crate::duration::{millis, show};
 use crate::key_path::KeyPath;
-use crate::spec::{FilesSink, JobSpec, NodeBody, Sink, SinkConnector};
+use crate::spec::{FilesSink, JobSpec, NodeBody, Roll, Sink, SinkConnector};
+use std::time::Duration;
+
+/// For how long rows are held.
+const STANDARD: Duration = Duration::from_secs(60);
+
+/// For how long those of an output beside the main one.
+const BESIDE: Duration = Duration::from_secs(600);
 
 /// How long rows are held before a sink; none: they are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,43 +26,72 @@ pub(super) struct Held {
     pub(super) time_ms: i64,
     /// Barriers, where time stands still: as many as come in that time.
     pub(super) barriers: u64,
+    /// Bytes, where it is said.
+    pub(super) bytes: Option<u64>,
 }
 
 impl Held {
     /// The settings of the operator, for rows of these columns.
     pub(super) fn config(self, columns: ColumnSchema) -> HoldConfig {
-        HoldConfig { time_ms: self.time_ms, barriers: self.barriers, ..HoldConfig::of(columns) }
+        let standard = HoldConfig::of(columns);
+        let bytes = self.bytes.map_or(standard.bytes, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        HoldConfig { time_ms: self.time_ms, barriers: self.barriers, bytes, ..standard }
+    }
+
+    /// For how long, in words.
+    pub(super) fn note(self) -> String {
+        let every = show(Duration::from_millis(self.time_ms.unsigned_abs()));
+        match self.bytes {
+            Some(bytes) => format!("holds rows for up to {every}, or until they are {bytes} bytes"),
+            None => format!("holds rows for up to {every}, or until they are many"),
+        }
     }
 }
 
-/// How long rows are held before a sink.
-pub(super) fn held_before(spec: &JobSpec, sink: &Sink) -> Option<Held> {
+/// How long rows of these columns are held before a sink.
+pub(super) fn held_before(spec: &JobSpec, sink: &Sink, columns: &ColumnSchema) -> Option<Held> {
     match &sink.connector {
-        SinkConnector::Files(files) => held(spec, files),
-        SinkConnector::Console | SinkConnector::Sql(_) => None,
+        SinkConnector::Files(files) if check(columns).is_ok() => held(spec, sink, files),
+        SinkConnector::Files(_) | SinkConnector::Console | SinkConnector::Sql(_) => None,
     }
 }
 
 /// How long rows may be held back from an archive, in milliseconds of event time: what has been counted so late may not be in it.
 pub(super) fn longest_before_archives(spec: &JobSpec) -> i64 {
     let of_archive = |body: &NodeBody| match body {
-        NodeBody::Sink(Sink { connector: SinkConnector::Files(files), .. }) if files.hourly => held(spec, files),
+        NodeBody::Sink(sink) => match &sink.connector {
+            SinkConnector::Files(files) if files.hourly => held(spec, sink, files),
+            _ => None,
+        },
         _ => None,
     };
     spec.nodes.iter().filter_map(|node| of_archive(&node.body)).map(|held| held.time_ms).max().unwrap_or(0)
 }
 
 /// Rows that wait for the next barrier are not held.
-fn held(spec: &JobSpec, files: &FilesSink) -> Option<Held> {
-    let every = files.roll.filter(|every| *every > spec.checkpoint.interval)?;
+fn held(spec: &JobSpec, sink: &Sink, files: &FilesSink) -> Option<Held> {
+    let Roll::Every { every, bytes } = files.roll.unwrap_or_else(|| standard(sink)) else { return None };
+    if every <= spec.checkpoint.interval {
+        return None;
+    }
     let interval = spec.checkpoint.interval.as_millis().max(1);
     let barriers = u64::try_from(every.as_millis().div_ceil(interval)).unwrap_or(u64::MAX);
-    Some(Held { time_ms: millis(every), barriers })
+    Some(Held { time_ms: millis(every), barriers, bytes })
 }
 
-/// What is wrong with holding rows of these columns, if anything is.
+/// What suits the rows of a sink that does not say when its files are begun.
+fn standard(sink: &Sink) -> Roll {
+    if sink.takes_running() {
+        return Roll::Checkpoint;
+    }
+    // `clicks` is a node, `clicks.dead_letters` another output of it.
+    let is_beside = sink.input.contains('.');
+    Roll::Every { every: if is_beside { BESIDE } else { STANDARD }, bytes: None }
+}
+
+/// What is wrong with holding rows of these columns, if it was asked for and anything is.
 pub(super) fn mistake(files: &FilesSink, path: &KeyPath, columns: &ColumnSchema) -> Option<Mistake> {
-    files.roll?;
+    let Some(Roll::Every { .. }) = files.roll else { return None };
     let error = check(columns).err()?;
-    Some(Mistake::new(path.key("roll"), error.message).expected("no `roll`, or other columns in `select`"))
+    Some(Mistake::new(path.key("roll"), error.message).expected("\"checkpoint\", or other columns in `select`"))
 }

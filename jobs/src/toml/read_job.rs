@@ -19,8 +19,8 @@ use crate::diagnose::Mistake;
 use crate::duration::millis;
 use crate::key_path::KeyPath;
 use crate::spec::{
-    Aggregate, Checkpoint, Compression, Dedup, EventTime, FilesSink, FilesSource, Format, Map, NodeBody, Reduce, Sink,
-    SinkConnector, Source, SourceConnector, Window,
+    Aggregate, Checkpoint, Compression, Dedup, EventTime, FilesSink, FilesSource, Format, LONGEST_NAME, Map, NodeBody,
+    Reduce, Roll, Sink, SinkConnector, Source, SourceConnector, Window,
 };
 
 /// Reads all sections. The builder holds whatever could be read; it is to be built only if there are no mistakes.
@@ -63,6 +63,11 @@ fn check_name(name: &str, node: &Reader<'_>, mistakes: &Mistakes) {
     if name.is_empty() || !name.chars().all(right) {
         let mistake = Mistake::on_key(node.path.clone(), format!("`{name}` can't be the name of a node"));
         mistakes.add(mistake.expected("letters, digits, `_` and `-`"));
+    } else if name.len() > LONGEST_NAME {
+        let mistake =
+            Mistake::on_key(node.path.clone(), "the name is too long: names of files and tables are made of it");
+        let expected = format!("{LONGEST_NAME} characters at most");
+        mistakes.add(mistake.found(format!("{} characters", name.len())).expected(expected));
     }
 }
 
@@ -415,6 +420,45 @@ fn read_files_sink(node: &Reader<'_>) -> FilesSink {
         compression: node.choice("compression", &compressions).unwrap_or(Compression::None).name(),
         hourly: node.choice("partition_by", &[("hour", true), ("none", false)]).unwrap_or(false),
         partition_column: node.text("partition_column"),
-        roll: read_every(node, "roll", "\"30s\""),
+        roll: read_roll(node),
+        retention: read_files_retention(node),
     }
+}
+
+/// The largest and the smallest `bytes` of a `roll`.
+const ROLL_BYTES: std::ops::RangeInclusive<i64> = 1..=1 << 30;
+
+/// `roll = { every = "1m" }`, perhaps with `bytes`, or `roll = "checkpoint"`.
+fn read_roll(node: &Reader<'_>) -> Option<Roll> {
+    match &node.value("roll")?.kind {
+        Kind::Text(text) if text == "checkpoint" => return Some(Roll::Checkpoint),
+        Kind::Table(_) => {}
+        _ => {
+            let expected = "{ every = \"1m\" }, or \"checkpoint\": a file with every checkpoint that has rows";
+            node.refuse("roll", "this does not say when files are begun", expected);
+            return None;
+        }
+    }
+    let roll = node.table("roll")?;
+    roll.require("every", "\"1m\"");
+    let every = roll.positive_duration("every");
+    let bytes = roll.integer("bytes", ROLL_BYTES).map(i64::unsigned_abs);
+    roll.finish();
+    Some(Roll::Every { every: every?, bytes })
+}
+
+/// Shorter ones would remove what nobody has had the time to read.
+const SHORTEST_RETENTION: Duration = Duration::from_secs(60);
+
+fn read_files_retention(node: &Reader<'_>) -> Option<Duration> {
+    let retention = node.positive_duration("retention")?;
+    if retention < SHORTEST_RETENTION {
+        node.refuse(
+            "retention",
+            "files would be removed as soon as they are there",
+            "a minute or more, such as \"30d\"",
+        );
+        return None;
+    }
+    Some(retention)
 }

@@ -40,6 +40,7 @@ pub fn execute_until<F: Future<Output = ()>>(
 }
 
 /// All rows that were committed below a folder.
+#[allow(dead_code, reason = "every test file takes what it needs of this one")]
 pub fn rows(folder: &Path) -> Vec<RecordBatch> {
     let mut batches = Vec::new();
     for entry in folder.read_dir().unwrap() {

@@ -13,6 +13,9 @@
 //! that barrier. Behind a late gate, whose rows' windows end after the watermark less the allowed lateness, this says how far
 //! what comes behind may lack rows: by windows that end after that watermark less the lateness and `time_ms`. Recounts go by it.
 //!
+//! A row that is held keeps no more in memory than itself: small batches are copied together, out of the dictionaries and buffers
+//! that they share with others.
+//!
 //! State: one segment, to which a checkpoint appends the rows that came since the last one. Its columns are those of the rows,
 //! and a key group for each, of those that the subtask owns, in turn: so a rescale spreads the rows, each to one subtask.
 
@@ -36,6 +39,12 @@ use weir_engine::{
 
 /// Rows of so many bytes in memory are a file worth writing, whatever the time. Twice what the sink writes as a row group.
 const ENOUGH_BYTES: usize = 8 << 20;
+
+/// Batches with fewer rows are small: what they are a part of, and what a batch costs beside its rows, may be many times more.
+const SMALL_ROWS: usize = 1024;
+
+/// So many small batches are copied together.
+const GATHERED: usize = 64;
 
 /// Settings of a hold.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -79,6 +88,8 @@ pub struct Hold {
     watermark: i64,
     held: Vec<Held>,
     bytes: usize,
+    /// How many at the end of them are small, and came one by one since the last checkpoint.
+    scattered: usize,
     /// The watermark when the first of them came.
     since: i64,
     /// Barriers that they have seen.
@@ -110,6 +121,7 @@ impl Hold {
             watermark: WATERMARK_MIN,
             held: Vec::new(),
             bytes: 0,
+            scattered: 0,
             since: WATERMARK_MIN,
             barriers: 0,
             stored: 0,
@@ -119,33 +131,48 @@ impl Hold {
         })
     }
 
-    fn hold(&mut self, batch: Batch) {
+    fn hold(&mut self, batch: Batch) -> Result<()> {
         if self.held.is_empty() {
             (self.since, self.barriers) = (self.watermark, 0);
         }
         self.bytes += batch.bytes();
+        self.scattered = if batch.len() < SMALL_ROWS { self.scattered + 1 } else { 0 };
         self.held.push(Held { rows: batch.columns, key_group: self.next_key_group });
         let next = self.next_key_group + 1;
         self.next_key_group = if self.key_groups.contains(next) { next } else { self.key_groups.start };
+        if self.scattered >= GATHERED { self.gather(self.scattered) } else { Ok(()) }
     }
 
-    fn let_go(&mut self, out: &mut Collector) {
+    /// Copies so many batches, the last ones, together.
+    fn gather(&mut self, count: usize) -> Result<()> {
+        self.scattered = 0;
+        let last = self.held.split_off(self.held.len() - count);
+        let Some(Held { key_group, .. }) = last.first() else { return Ok(()) };
+        let rows = self.state.gather(&last)?;
+        self.bytes -= last.iter().map(|held| Batch::new(held.rows.clone()).bytes()).sum::<usize>();
+        self.bytes += Batch::new(rows.clone()).bytes();
+        self.held.push(Held { rows, key_group: *key_group });
+        Ok(())
+    }
+
+    fn let_go(&mut self, out: &mut Collector) -> Result<()> {
         for held in self.held.drain(..) {
-            out.emit(Port::Main, Batch::new(held.rows));
+            out.emit(Port::Main, Batch::new(self.state.declared(&held.rows)?));
         }
-        (self.bytes, self.stored, self.restored) = (0, 0, false);
+        (self.bytes, self.scattered, self.stored, self.restored) = (0, 0, 0, false);
+        Ok(())
     }
 }
 
 impl Operator for Hold {
     fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
         if self.passing {
-            out.emit(Port::Main, batch);
+            out.emit(Port::Main, Batch::new(self.state.declared(&batch.columns)?));
             return Ok(());
         }
-        self.hold(batch);
+        self.hold(batch)?;
         if self.bytes >= self.config.bytes {
-            self.let_go(out);
+            self.let_go(out)?;
             self.passing = true;
         }
         Ok(())
@@ -161,7 +188,7 @@ impl Operator for Hold {
         self.barriers += 1;
         let waited = self.watermark.saturating_sub(self.since) >= self.config.time_ms;
         if barrier.last || self.restored || waited || self.barriers >= self.config.barriers {
-            self.let_go(out);
+            self.let_go(out)?;
         }
         Ok(())
     }
@@ -170,8 +197,12 @@ impl Operator for Hold {
         if self.held.is_empty() {
             return Ok(Snapshot::default());
         }
+        self.gather(self.scattered)?;
         let new = self.held[self.stored..].to_vec();
         let is_first = self.stored == 0;
+        if self.held.len() >= GATHERED {
+            self.gather(self.held.len())?;
+        }
         self.stored = self.held.len();
         let state = self.state.clone();
         let change = match (is_first, new.is_empty()) {
@@ -188,7 +219,7 @@ impl Operator for Hold {
         }
         let rows = self.state.restore(rows, key_groups)?;
         if rows.num_rows() > 0 {
-            self.hold(Batch::new(rows));
+            self.hold(Batch::new(rows))?;
             self.restored = true;
         }
         Ok(())

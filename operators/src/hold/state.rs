@@ -3,8 +3,8 @@
 use super::Held;
 use crate::schema::{Column, ColumnSchema};
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, RecordBatchOptions},
-    compute::{cast, filter_record_batch},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, RecordBatchOptions, new_empty_array},
+    compute::{cast, concat, filter_record_batch},
     datatypes::{DataType, Field, Int32Type, Schema, SchemaRef},
 };
 use std::sync::Arc;
@@ -38,6 +38,26 @@ impl HeldState {
         let own = columns.columns.iter().map(|column| Field::new(&column.name, column.data_type.clone(), true));
         let fields: Vec<Field> = own.chain([Field::new(key_group, DataType::Int32, false)]).collect();
         Ok(HeldState { columns: columns.clone(), stored: Arc::new(Schema::new(fields)) })
+    }
+
+    /// The rows of some batches, each column as it is declared, in memory of their own.
+    pub(super) fn gather(&self, held: &[Held]) -> Result<RecordBatch> {
+        let rows = held.iter().map(|held| held.rows.num_rows()).sum();
+        let gathered = self.columns.columns.iter().enumerate().map(|(at, column)| gathered(column, held, at));
+        let (fields, columns): (Vec<Field>, Vec<ArrayRef>) = gathered.collect::<Result<Vec<_>>>()?.into_iter().unzip();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
+    }
+
+    /// The same rows, with fields that may be null where the declared ones may, or where they are: as all that is gathered or
+    /// restored has them. A sink takes other fields for other columns, which are in another file.
+    pub(super) fn declared(&self, rows: &RecordBatch) -> Result<RecordBatch> {
+        let field = |(column, array): (&Column, &ArrayRef)| {
+            Field::new(&column.name, array.data_type().clone(), column.nullable || array.null_count() > 0)
+        };
+        let fields: Vec<Field> = self.columns.columns.iter().zip(rows.columns()).map(field).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), rows.columns().to_vec(), &options)?)
     }
 
     /// What a checkpoint stores of rows.
@@ -80,6 +100,19 @@ pub fn check(columns: &ColumnSchema) -> Result<()> {
     parquet_schema(&columns.to_arrow())
         .map(|_| ())
         .map_err(|error| EngineError::definition(format!("rows with such columns cannot be held: {error}")))
+}
+
+/// A column of some batches.
+fn gathered(column: &Column, held: &[Held], at: usize) -> Result<(Field, ArrayRef)> {
+    let mut parts = Vec::with_capacity(held.len() + 1);
+    for held in held {
+        parts.push(cast(held.rows.column(at), &column.data_type)?);
+    }
+    // One alone would be shared, not copied.
+    parts.push(new_empty_array(&column.data_type));
+    let all = concat(&parts.iter().map(AsRef::as_ref).collect::<Vec<_>>())?;
+    let nullable = column.nullable || all.null_count() > 0;
+    Ok((Field::new(&column.name, column.data_type.clone(), nullable), all))
 }
 
 /// A column as it flows.

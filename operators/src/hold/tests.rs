@@ -245,3 +245,35 @@ proptest! {
         prop_assert_eq!(seen.durable, (0..count).collect::<Vec<_>>());
     }
 }
+
+/// Few rows of many keep no more in memory than themselves, whatever they share their texts and buffers with.
+#[test]
+fn what_is_held_takes_the_memory_of_its_rows() {
+    let texts: Vec<String> = (0..10_000).map(|n| format!("a text of some length, as there are many of: {n}")).collect();
+    let texts: ArrayRef = Arc::new(StringArray::from(texts));
+    let of = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let texts = arrow::compute::cast(&texts, &of).unwrap();
+    let seconds: ArrayRef = Arc::new(TimestampSecondArray::from_iter_values(0..10_000));
+    let all: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10_000));
+    let all = RecordBatch::try_from_iter([("n", all), ("text", texts), ("key_group", seconds)]).unwrap();
+    let mut config = config(1 << 20);
+    config.barriers = u64::MAX;
+    let mut operator = Hold::new(config, &OperatorContext::single("job", "hold")).unwrap();
+    let mut out = Collector::default();
+    operator.watermark(0, &mut out).unwrap();
+    for n in 0..1_000 {
+        operator.process(Batch::new(all.slice(n * 10, 1)), &mut out).unwrap();
+        if n % 3 == 0 {
+            let barrier = Barrier::new(CheckpointId(n as u64));
+            operator.prepare_snapshot(barrier, &mut out).unwrap();
+            operator.snapshot(barrier.checkpoint).unwrap();
+        }
+    }
+    assert!(operator.held.len() <= 2 * GATHERED, "{} batches", operator.held.len());
+    let memory: usize = operator.held.iter().map(|held| held.rows.get_array_memory_size()).sum();
+    assert!(memory < 300_000, "{memory} bytes for a thousand rows");
+    assert!((40_000..200_000).contains(&operator.bytes), "{} bytes counted", operator.bytes);
+    operator.prepare_snapshot(Barrier { checkpoint: CheckpointId(2_000), last: true }, &mut out).unwrap();
+    let passed: Vec<i64> = numbers(&out.drain());
+    assert_eq!(passed, (0..1_000).map(|n| n * 10).collect::<Vec<i64>>(), "in the order in which they came");
+}

@@ -1,4 +1,4 @@
-//! What the first phase tells the second: one staged file.
+//! What the first phase tells the second: a staged file each, and that there will be no more of them.
 
 use serde::{Deserialize, Serialize};
 use weir_engine::{
@@ -6,6 +6,31 @@ use weir_engine::{
     ids::CheckpointId,
     operator::Committable,
 };
+
+/// What one committable says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Staged {
+    /// A file is to be committed.
+    File(StagedFile),
+    /// The attempt ends with this checkpoint, and stages nothing more.
+    Ended,
+}
+
+impl Staged {
+    pub fn from_committable(committable: &Committable) -> Result<Self> {
+        match committable.payload.get(ENDED) {
+            Some(_) => Ok(Staged::Ended),
+            None => StagedFile::from_committable(committable).map(Staged::File),
+        }
+    }
+
+    /// That an attempt has ended.
+    pub fn ended(sink: &str, checkpoint: CheckpointId) -> Committable {
+        Committable { sink: sink.into(), checkpoint, payload: serde_json::json!({ ENDED: true }) }
+    }
+}
+
+const ENDED: &str = "ended";
 
 /// A staged file, and what it is to become. Paths are relative to the sink's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

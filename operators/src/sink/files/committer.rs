@@ -1,12 +1,16 @@
 //! The second phase: staged files become results. Decided by what is there, never by what somebody remembers.
 
 use super::{
-    committable::{StagedFile, checksum_text},
+    committable::{Staged, StagedFile, checksum_text},
     naming::Naming,
+    retention::{Retention, folder_of},
     storage::Storage,
 };
 use futures::{FutureExt, future::BoxFuture};
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
@@ -20,6 +24,7 @@ pub struct FilesCommitter {
     storage: Arc<dyn Storage>,
     naming: Naming,
     env: Env,
+    retention: Option<Retention>,
 }
 
 /// What a look at both names of a file has shown.
@@ -34,16 +39,30 @@ enum Found {
 impl FilesCommitter {
     /// For the node `sink` of a job.
     pub fn new(storage: Arc<dyn Storage>, job: &str, sink: &str, env: &Env) -> Self {
-        FilesCommitter { storage, naming: Naming::new(job, sink), env: env.clone() }
+        FilesCommitter { storage, naming: Naming::new(job, sink), env: env.clone(), retention: None }
+    }
+
+    /// The same, which also removes files when they were written so many milliseconds ago.
+    #[must_use]
+    pub fn with_retention(mut self, keep_ms: i64) -> Self {
+        self.retention = Some(Retention::new(keep_ms, &self.storage, &self.naming, &self.env));
+        self
     }
 
     async fn commit_files(&self, committables: &[Committable]) -> Result<CommitOutcome> {
-        let mut outcome = CommitOutcome::AlreadyDone;
+        let (mut outcome, mut ended) = (CommitOutcome::AlreadyDone, false);
         for committable in committables {
-            if self.commit_file(&StagedFile::from_committable(committable)?).await? == CommitOutcome::Done {
+            let Staged::File(file) = Staged::from_committable(committable)? else {
+                ended = true;
+                continue;
+            };
+            if self.commit_file(&file).await? == CommitOutcome::Done {
                 outcome = CommitOutcome::Done;
             }
             self.env.crash_point("files_sink.committed")?;
+        }
+        if ended {
+            self.storage.prune(Naming::all_staging()).await?;
         }
         Ok(outcome)
     }
@@ -111,11 +130,12 @@ impl FilesCommitter {
     }
 
     async fn sweep_older(&self, scope: &SweepScope) -> Result<u64> {
-        let keep: HashSet<String> = scope
-            .keep
-            .iter()
-            .map(|committable| StagedFile::from_committable(committable).map(|file| file.staged))
-            .collect::<Result<_>>()?;
+        let mut keep = HashSet::new();
+        for committable in &scope.keep {
+            if let Staged::File(file) = Staged::from_committable(committable)? {
+                keep.insert(file.staged);
+            }
+        }
         let mut removed = 0;
         for path in self.storage.list(&self.naming.staging()).await? {
             let dead = self.naming.attempt_of(&path).is_some_and(|attempt| attempt < scope.attempt);
@@ -124,19 +144,23 @@ impl FilesCommitter {
                 removed += 1;
             }
         }
-        self.storage.prune(&self.naming.staging()).await?;
+        self.storage.prune(Naming::all_staging()).await?;
         Ok(removed)
     }
 
     async fn remove_all(&self) -> Result<u64> {
-        let mut removed = 0;
+        let (mut removed, mut folders) = (0, BTreeSet::new());
         for path in self.storage.list("").await? {
             if self.naming.is_committed(&path) || self.naming.attempt_of(&path).is_some() {
                 self.storage.remove(&path).await?;
+                folders.extend(folder_of(&path).map(str::to_owned));
                 removed += 1;
             }
         }
-        self.storage.prune(&self.naming.staging()).await?;
+        for folder in &folders {
+            self.storage.prune(folder).await?;
+        }
+        self.storage.prune(Naming::all_staging()).await?;
         Ok(removed)
     }
 }
@@ -148,6 +172,16 @@ impl Committer for FilesCommitter {
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>> {
         self.commit_files(committables).boxed()
+    }
+
+    fn expire(&self, committed: CheckpointId) -> BoxFuture<'_, Result<u64>> {
+        async move {
+            match &self.retention {
+                Some(retention) => retention.expire(committed).await,
+                None => Ok(0),
+            }
+        }
+        .boxed()
     }
 
     fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {

@@ -21,6 +21,9 @@ pub struct FilesSinkConfig {
     /// The timestamp column that a row's partition follows from.
     #[serde(default)]
     pub partition_column: Option<String>,
+    /// How long after its rows were committed a file goes; none: never.
+    #[serde(default)]
+    pub retention_ms: Option<i64>,
     /// A file that has grown to this many bytes is closed and the next one begun, also between two checkpoints.
     #[serde(default = "default_roll_bytes")]
     pub roll_bytes: u64,
@@ -76,6 +79,7 @@ impl FilesSinkConfig {
             compression: Compression::default(),
             partition_by: PartitionBy::default(),
             partition_column: None,
+            retention_ms: None,
             roll_bytes: default_roll_bytes(),
         }
     }
@@ -94,6 +98,11 @@ impl FilesSinkConfig {
             return Err(EngineError::definition(
                 "files sink: partition_by = \"hour\" needs partition_column, the timestamp column to take the hour from",
             ));
+        }
+        if let Some(retention) = config.retention_ms.filter(|retention| *retention <= 0) {
+            return Err(EngineError::definition(format!(
+                "files sink: retention_ms = {retention}, so that no file would be kept"
+            )));
         }
         Ok(config)
     }

@@ -12,7 +12,7 @@
 //! is staged bears its attempt, so that a sweep removes only what the dead have left.
 //!
 //! Reading order: [`config`], `naming` (paths), `sink` (the first phase), `open_file` (one file, written beside the
-//! processing), [`committer`] (the second phase), [`storage`] (disk or object storage), `staged_files` (the phases as seen from
+//! processing), [`committer`] (the second phase), `retention` (the end of results), [`storage`] (disk or object storage), `staged_files` (the phases as seen from
 //! outside).
 
 mod committable;
@@ -22,6 +22,7 @@ mod encoder;
 mod naming;
 mod open_file;
 mod partition;
+mod retention;
 mod sink;
 mod staged_files;
 pub mod storage;
@@ -68,5 +69,9 @@ pub fn committer(config: &serde_json::Value, context: &CommitterContext) -> Resu
     let CommitterContext { job, sink, env, .. } = context;
     let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(sink))?;
     let storage = storage::open(&config.path).map_err(|error| error.context(sink))?;
-    Ok(Arc::new(FilesCommitter::new(storage, job, sink, env)))
+    let committer = FilesCommitter::new(storage, job, sink, env);
+    Ok(Arc::new(match config.retention_ms {
+        Some(keep_ms) => committer.with_retention(keep_ms),
+        None => committer,
+    }))
 }

@@ -24,6 +24,11 @@ impl Naming {
         staging(&self.job)
     }
 
+    /// Where everybody stages.
+    pub fn all_staging() -> &'static str {
+        STAGING
+    }
+
     /// File `k` that a subtask stages in an attempt. It does not end in `.parquet`, so that no pattern for results meets it.
     pub fn staged(&self, attempt: Attempt, subtask: usize, k: u64) -> String {
         format!("{STAGING}/{}/{attempt}/{}/{subtask}-{k}{STAGED_SUFFIX}", self.job, self.sink)
@@ -45,13 +50,21 @@ impl Naming {
 
     /// Whether a path is a final one of this sink.
     pub fn is_committed(&self, path: &str) -> bool {
+        self.checkpoint_of(path).is_some()
+    }
+
+    /// The checkpoint whose rows are in the file at a path, if the path is a final one of this sink.
+    pub fn checkpoint_of(&self, path: &str) -> Option<CheckpointId> {
+        if path.starts_with(STAGING) {
+            return None;
+        }
         let name = path.rsplit('/').next().unwrap_or(path);
-        let numbers = || {
-            let rest = name.strip_prefix(&self.job)?.strip_prefix('-')?.strip_prefix(&self.sink)?.strip_prefix('-')?;
-            let numbers: Vec<&str> = rest.strip_suffix(SUFFIX)?.split('-').collect();
-            (numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u64>().is_ok())).then_some(())
-        };
-        !path.starts_with(STAGING) && numbers().is_some()
+        let rest = name.strip_prefix(&self.job)?.strip_prefix('-')?.strip_prefix(&self.sink)?.strip_prefix('-')?;
+        let numbers = rest.strip_suffix(SUFFIX)?.split('-').map(|number| number.parse::<u64>().ok());
+        match numbers.collect::<Option<Vec<u64>>>()?[..] {
+            [checkpoint, _, _] => Some(CheckpointId(checkpoint)),
+            _ => None,
+        }
     }
 }
 
@@ -93,6 +106,7 @@ mod tests {
         let path = counts.committed(Some("hour=2022-03-04T00"), CheckpointId(12), 3, 1);
         assert_eq!(path, "hour=2022-03-04T00/ad-click-counts-00000012-3-1.parquet");
         assert!(counts.is_committed(&path) && counts.is_committed("ad-click-counts-123456789-3-1.parquet"));
+        assert_eq!(counts.checkpoint_of(&path), Some(CheckpointId(12)));
         assert!(!Naming::new("ad", "click-counts-1").is_committed("ad-click-counts-00000012-3-1.parquet"));
         assert!(!Naming::new("ad-click", "sink.count").is_committed(&path));
         assert!(!counts.is_committed("ad-click-counts-late-00000012-3-1.parquet"));

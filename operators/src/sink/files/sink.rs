@@ -3,6 +3,7 @@
 //! Invariant: every row of a file came between the same two barriers, so that a file belongs to one checkpoint.
 
 use super::{
+    committable::Staged,
     config::FilesSinkConfig,
     encoder::file_schema,
     naming::Naming,
@@ -163,11 +164,12 @@ impl Sink for FilesSink {
         self.write_rows(batch).boxed()
     }
 
-    fn stage(&mut self, Barrier { checkpoint, .. }: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
+    fn stage(&mut self, Barrier { checkpoint, last }: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
         let (mut written, closing) = (std::mem::take(&mut self.written), std::mem::take(&mut self.closing));
         let open = std::mem::take(&mut self.open);
         let (naming, sink, subtask) = (self.naming.clone(), self.sink.clone(), self.subtask);
         let env = self.env.clone();
+        let ended = last && self.next > 0;
         async move {
             env.crash_point("files_sink.staging")?;
             let closing = closing.into_iter().map(|file| file.finish().boxed());
@@ -180,7 +182,8 @@ impl Sink for FilesSink {
                 let path = naming.committed(file.folder.as_deref(), checkpoint, subtask, k);
                 file.into_staged(path).into_committable(&sink, checkpoint)
             });
-            named.collect()
+            let ended = ended.then(|| Ok(Staged::ended(&sink, checkpoint)));
+            named.chain(ended).collect()
         }
         .boxed()
     }

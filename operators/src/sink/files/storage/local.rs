@@ -3,7 +3,7 @@
 //! A published file is a hard link that is made only where there is no file yet, followed by a sync of its folder: it
 //! appears whole or not at all, and stays through a power cut.
 
-use super::{NewFile, Storage};
+use super::{NewFile, Storage, TimedFile};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use std::{
@@ -50,7 +50,7 @@ impl Storage for LocalFolder {
             let doing = format!("cannot write '{}'", path.display());
             let opened = {
                 let path = path.clone();
-                self.run(doing.clone(), move || create(&path))
+                self.run(doing.clone(), move || make_in_folder(&path, || disk::create(&path)))
             };
             let file = Some(opened.await?);
             Ok(Box::new(LocalFile { path, file, doing }) as Box<dyn NewFile>)
@@ -86,8 +86,7 @@ impl Storage for LocalFolder {
         let (staged, path) = (self.at(staged), self.at(path));
         let doing = format!("cannot move '{}' to '{}'", staged.display(), path.display());
         self.run(doing, move || {
-            disk::make_folder(parent(&path))?;
-            match disk::link(&staged, &path) {
+            match make_in_folder(&path, || disk::link(&staged, &path)) {
                 Ok(()) => {}
                 Err(error) if !knows_links(&error) && !path.try_exists()? => disk::rename(&staged, &path)?,
                 Err(error) => return Err(error),
@@ -108,20 +107,29 @@ impl Storage for LocalFolder {
         let (root, folder) = (self.root.clone(), self.at(folder));
         self.run(format!("cannot list '{}'", folder.display()), move || {
             let mut files = Vec::new();
-            let mut folders = vec![folder];
-            while let Some(folder) = folders.pop() {
-                let entries = match fs::read_dir(&folder) {
-                    Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                    entries => entries?,
+            walk(folder, |entry| {
+                files.extend(relative(&root, &entry.path()));
+                Ok(())
+            })?;
+            files.sort();
+            Ok(files)
+        })
+    }
+
+    fn list_with_times<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<TimedFile>>> {
+        let (root, folder) = (self.root.clone(), self.at(folder));
+        self.run(format!("cannot list '{}'", folder.display()), move || {
+            let mut files = Vec::new();
+            walk(folder, |entry| {
+                let written = match entry.metadata() {
+                    // Somebody has just removed it.
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+                    found => found?.modified()?,
                 };
-                for entry in entries {
-                    let entry = entry?;
-                    match entry.file_type()?.is_dir() {
-                        true => folders.push(entry.path()),
-                        false => files.extend(relative(&root, &entry.path())),
-                    }
-                }
-            }
+                let written_ms = chrono::DateTime::<chrono::Utc>::from(written).timestamp_millis();
+                files.extend(relative(&root, &entry.path()).map(|path| TimedFile { path, written_ms }));
+                Ok(())
+            })?;
             files.sort();
             Ok(files)
         })
@@ -193,15 +201,35 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
         .map_err(|error| EngineError::internal(format!("a file operation did not end: {error}")))
 }
 
-/// Makes a file and the folders above it. A sweep may take an empty folder away in between: then once more.
-fn create(path: &Path) -> io::Result<File> {
+/// Makes the folders above a path, and then what is to be in them. Somebody who tidies up may take an empty folder away in
+/// between: then once more.
+fn make_in_folder<T>(path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let mut tries = 3;
     loop {
-        match disk::make_folder(parent(path)).and_then(|()| disk::create(path)) {
+        match disk::make_folder(parent(path)).and_then(|()| make()) {
             Err(error) if error.kind() == ErrorKind::NotFound && tries > 0 => tries -= 1,
             outcome => return outcome,
         }
     }
+}
+
+/// Calls something for each file below a folder.
+fn walk(folder: PathBuf, mut each: impl FnMut(&fs::DirEntry) -> io::Result<()>) -> io::Result<()> {
+    let mut folders = vec![folder];
+    while let Some(folder) = folders.pop() {
+        let entries = match fs::read_dir(&folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            entries => entries?,
+        };
+        for entry in entries {
+            let entry = entry?;
+            match entry.file_type()?.is_dir() {
+                true => folders.push(entry.path()),
+                false => each(&entry)?,
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Removes what is empty; whatever is not, or cannot be, stays.

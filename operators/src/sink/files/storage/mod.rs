@@ -45,11 +45,23 @@ pub trait Storage: Debug + Send + Sync {
     /// All files below a folder (all of them for ""), half-written ones too. A folder that is not there has none.
     fn list<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<String>>>;
 
+    /// The same files, and when each was written.
+    fn list_with_times<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<TimedFile>>>;
+
     /// Removes folders that are empty below a folder, and then itself, where folders are things of their own.
     fn prune<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<()>>;
 
     /// A path for people to read.
     fn describe(&self, path: &str) -> String;
+}
+
+/// A file, and when it was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct TimedFile {
+    /// Its path.
+    pub path: String,
+    /// When its last byte was written, by the clock of the storage: milliseconds since 1970.
+    pub written_ms: i64,
 }
 
 /// A file that is being written. Dropped without [`finish`](Self::finish) it is left to a sweep, or never was.

@@ -3,10 +3,10 @@
 //! An object appears whole or not at all, by nature. Publishing is a copy that does not overwrite, where the store has one;
 //! where it has none, a plain copy: the committer has looked before, and all who commit copy the same bytes.
 
-use super::{NewFile, Storage};
+use super::{NewFile, Storage, TimedFile};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
-use object_store::{Error, ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
+use object_store::{Error, ObjectMeta, ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use weir_engine::error::{EngineError, Result};
@@ -103,19 +103,22 @@ impl Storage for ObjectFolder {
     }
 
     fn list<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
+        async move { Ok(self.list_with_times(folder).await?.into_iter().map(|file| file.path).collect()) }.boxed()
+    }
+
+    fn list_with_times<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<TimedFile>>> {
         async move {
             let prefix = self.at(folder);
-            let listed = self.store.list(Some(&prefix)).map_ok(|object| object.location).try_collect::<Vec<_>>().await;
+            let listed = self.store.list(Some(&prefix)).try_collect::<Vec<_>>().await;
             let listed = listed.map_err(|error| self.failed("list", folder, &error))?;
-            let mut paths: Vec<String> = listed
-                .iter()
-                .filter_map(|path| {
-                    let parts: Vec<_> = path.prefix_match(&self.root)?.collect();
-                    Some(parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>().join("/"))
-                })
-                .collect();
-            paths.sort();
-            Ok(paths)
+            let timed = |object: &ObjectMeta| {
+                let parts: Vec<_> = object.location.prefix_match(&self.root)?.collect();
+                let path = parts.iter().map(|part| part.as_ref()).collect::<Vec<_>>().join("/");
+                Some(TimedFile { path, written_ms: object.last_modified.timestamp_millis() })
+            };
+            let mut files: Vec<TimedFile> = listed.iter().filter_map(timed).collect();
+            files.sort();
+            Ok(files)
         }
         .boxed()
     }

@@ -3,7 +3,7 @@
 use super::*;
 use crate::sink::{
     conformance::{JOB, SINK, context, numbers, rows, visible},
-    files::storage::NewFile,
+    files::storage::{NewFile, TimedFile},
 };
 use std::{
     fmt,
@@ -108,6 +108,10 @@ impl Storage for FaultyStorage {
 
     fn list<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
         self.plan.step("list", self.inner.list(folder)).boxed()
+    }
+
+    fn list_with_times<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<TimedFile>>> {
+        self.plan.step("list_with_times", self.inner.list_with_times(folder)).boxed()
     }
 
     fn prune<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<()>> {
@@ -336,6 +340,10 @@ async fn a_slow_storage_slows_the_job_down() {
 
         fn list<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<String>>> {
             self.0.list(folder)
+        }
+
+        fn list_with_times<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<Vec<TimedFile>>> {
+            self.0.list_with_times(folder)
         }
 
         fn prune<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<()>> {

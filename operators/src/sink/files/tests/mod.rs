@@ -2,18 +2,26 @@
 
 mod faults;
 mod formats;
+mod retention;
 
 use super::{FilesCommitter, FilesSink, FilesSinkConfig, storage};
 use crate::sink::conformance::{self, SinkUnderTest};
-use arrow::{array::AsArray, array::RecordBatch, datatypes::Int64Type};
+use arrow::{
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray},
+    datatypes::Int64Type,
+};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory, path::Path};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::sync::Arc;
+use std::{path::PathBuf, sync::Arc};
 use storage::{LocalFolder, ObjectFolder, Storage};
 use tempfile::TempDir;
-use weir_engine::operator::{Committer, OperatorContext, Sink};
+use weir_engine::{
+    element::{Barrier, Batch},
+    ids::{Attempt, CheckpointId},
+    operator::{Committer, OperatorContext, Sink},
+};
 
 /// A folder to write to, and a way to read what is in it.
 pub(super) struct Target {
@@ -112,13 +120,7 @@ async fn an_object_store_keeps_the_contract() {
 
 #[tokio::test]
 async fn hourly_folders_keep_the_contract() {
-    conformance::check_all(|| {
-        let mut target = Target::local();
-        target.config.partition_by = super::config::PartitionBy::Hour;
-        target.config.partition_column = Some("time".into());
-        target
-    })
-    .await;
+    conformance::check_all(|| hourly(Target::local())).await;
 }
 
 #[tokio::test]
@@ -129,4 +131,78 @@ async fn compressed_files_keep_the_contract() {
         target
     })
     .await;
+}
+
+/// The folders below the sink's own, without those that have files in them.
+fn empty_folders(target: &Target) -> Vec<PathBuf> {
+    let Reader::Local(folder) = &target.reader else { unreachable!("a local target") };
+    let (mut empty, mut folders) = (Vec::new(), vec![folder.path().join("out/counts")]);
+    while let Some(folder) = folders.pop() {
+        let entries: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        folders.extend(entries.iter().filter(|path| path.is_dir()).cloned());
+        if entries.is_empty() {
+            empty.push(folder);
+        }
+    }
+    empty
+}
+
+fn hourly(mut target: Target) -> Target {
+    target.config.partition_by = super::config::PartitionBy::Hour;
+    target.config.partition_column = Some("time".into());
+    target
+}
+
+#[tokio::test]
+async fn no_empty_folder_is_left_when_an_attempt_ends_or_all_is_forgotten() {
+    let target = hourly(Target::local());
+    let mut subtasks = [0, 1].map(|subtask| target.sink(&conformance::context(1, subtask)));
+    let committer = target.committer(conformance::JOB, conformance::SINK);
+    for (number, last) in [(1, false), (2, true)] {
+        let checkpoint = CheckpointId(number);
+        let mut staged = Vec::new();
+        for (subtask, sink) in (0..).zip(&mut subtasks) {
+            // Nothing comes to the second one before the last checkpoint.
+            if subtask == 0 && !last {
+                sink.write(conformance::rows(subtask * 100..subtask * 100 + 100)).await.unwrap();
+            }
+            staged.extend(sink.stage(Barrier { checkpoint, last }).await.unwrap());
+        }
+        assert!(!staged.is_empty());
+        committer.commit(checkpoint, &staged).await.unwrap();
+        committer.commit(checkpoint, &staged).await.expect("it may be repeated");
+    }
+    assert_eq!(conformance::visible(&target).await, conformance::numbers(0..100));
+    assert_eq!(empty_folders(&target), Vec::<PathBuf>::new());
+    assert!(!target.storage.list("").await.unwrap().iter().any(|path| path.starts_with("_staging")));
+    assert_eq!(committer.reset(Attempt(2)).await.unwrap(), 2);
+    let Reader::Local(folder) = &target.reader else { unreachable!("a local target") };
+    assert_eq!(empty_folders(&target), [folder.path().join("out/counts")], "but the sink's own");
+}
+
+/// Whatever the times are, each row is in a folder below the sink's own.
+#[tokio::test]
+async fn rows_with_odd_times_have_a_folder_like_all_others() {
+    const HOUR: i64 = 3_600_000;
+    let times =
+        [None, Some(i64::MIN), Some(i64::MAX), Some(-1), Some(0), Some(253_402_300_800_000), Some(-62_200_000 * HOUR)];
+    for target in [hourly(Target::local()), hourly(Target::memory())] {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..times.len() as i64));
+        let column: ArrayRef = Arc::new(TimestampMillisecondArray::from(times.to_vec()).with_timezone("UTC"));
+        let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers, false), ("time", column, true)]).unwrap();
+        let mut sink = target.sink(&conformance::context(1, 0));
+        sink.write(Batch::new(rows)).await.unwrap();
+        let staged = sink.stage(Barrier::new(CheckpointId(1))).await.unwrap();
+        let committer = target.committer(conformance::JOB, conformance::SINK);
+        committer.commit(CheckpointId(1), &staged).await.unwrap();
+        assert_eq!(conformance::visible(&target).await, conformance::numbers(0..times.len() as i64));
+        let results = target.results().await;
+        assert_eq!(results.len(), times.len(), "{results:?}");
+        for path in results {
+            let parts: Vec<&str> = path.split('/').collect();
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '+');
+            let hour = parts[0].strip_prefix("hour=");
+            assert!(parts.len() == 2 && hour.is_some_and(|hour| hour.chars().all(plain)), "{path}");
+        }
+    }
 }

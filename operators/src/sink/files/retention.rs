@@ -1,0 +1,111 @@
+//! The end of results: files that were written long enough ago are removed, a folder of an hour as a whole.
+//!
+//! Age is the time since a file was written, by the clock. No date in a row has a say: old events that are read today, or a row
+//! with a wrong date, must not decide what is deleted.
+//!
+//! Invariants: only files that this sink of this job has named, of checkpoints whose commits are marked, are removed, so that no
+//! commit that is repeated misses one; those of an hour's folder go together, when the youngest of them is old enough, the
+//! earliest hour first; a removal that is cut short is gone on with, since what is left is still as old.
+
+use super::{
+    naming::Naming,
+    storage::{Storage, TimedFile},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use weir_engine::{
+    env::{Env, Moment},
+    error::Result,
+    ids::CheckpointId,
+};
+
+/// Files that are removed after one commit; the next ones after the next.
+const STEP: usize = 1_000;
+
+/// How often all files are listed: a hundredth of the time that they are kept for, within these bounds.
+const OFTEN: Duration = Duration::from_secs(10);
+const SELDOM: Duration = Duration::from_secs(3_600);
+
+/// What one sink's retention does.
+#[derive(Debug)]
+pub(super) struct Retention {
+    keep_ms: i64,
+    storage: Arc<dyn Storage>,
+    naming: Naming,
+    env: Env,
+    /// When to look again; none: at once.
+    next_look: Mutex<Option<Moment>>,
+}
+
+impl Retention {
+    pub fn new(keep_ms: i64, storage: &Arc<dyn Storage>, naming: &Naming, env: &Env) -> Self {
+        Retention {
+            keep_ms,
+            storage: Arc::clone(storage),
+            naming: naming.clone(),
+            env: env.clone(),
+            next_look: Mutex::default(),
+        }
+    }
+
+    /// Removes files that are old enough, if it is time to look for some. `committed`: all up to there is marked.
+    pub async fn expire(&self, committed: CheckpointId) -> Result<u64> {
+        let now = self.env.now();
+        if self.next_look().is_some_and(|at| now < at) {
+            return Ok(0);
+        }
+        let every = Duration::from_millis(self.keep_ms.unsigned_abs() / 100).clamp(OFTEN, SELDOM);
+        *self.next_look() = Some(now + every);
+        let listed = self.storage.list_with_times("").await?;
+        let before_ms = self.env.wall_clock_ms().saturating_sub(self.keep_ms);
+        let old = self.old(listed, committed, before_ms);
+        let mut folders: Vec<&str> = Vec::new();
+        for path in old.iter().take(STEP) {
+            self.storage.remove(path).await?;
+            if let Some(folder) = folder_of(path).filter(|folder| folders.last() != Some(folder)) {
+                folders.push(folder);
+            }
+        }
+        for folder in folders {
+            self.storage.prune(folder).await?;
+        }
+        if old.len() > STEP {
+            *self.next_look() = None;
+        }
+        Ok(old.len().min(STEP) as u64)
+    }
+
+    /// Files that are past their time, in order of folders.
+    fn old(&self, listed: Vec<TimedFile>, committed: CheckpointId, before_ms: i64) -> Vec<String> {
+        let mut own: BTreeMap<Option<String>, Vec<(TimedFile, CheckpointId)>> = BTreeMap::new();
+        for file in listed {
+            if let Some(checkpoint) = self.naming.checkpoint_of(&file.path) {
+                own.entry(folder_of(&file.path).map(str::to_owned)).or_default().push((file, checkpoint));
+            }
+        }
+        let is_old =
+            |(file, checkpoint): &(TimedFile, CheckpointId)| file.written_ms < before_ms && *checkpoint <= committed;
+        let mut old = Vec::new();
+        for (folder, mut files) in own {
+            match folder {
+                Some(_) if !files.iter().all(is_old) => files.clear(),
+                Some(_) => {}
+                None => files.retain(is_old),
+            }
+            old.extend(files.into_iter().map(|(file, _)| file.path));
+        }
+        old
+    }
+
+    fn next_look(&self) -> std::sync::MutexGuard<'_, Option<Moment>> {
+        self.next_look.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The folder that a file lies in; none: the sink's own.
+pub(super) fn folder_of(path: &str) -> Option<&str> {
+    path.rsplit_once('/').map(|(folder, _)| folder)
+}
