@@ -3,7 +3,7 @@
 use crate::{
     config::{CoordinatorComponents, CoordinatorSettings},
     http::{self, Action},
-    job::{JobContext, LiveJobs, supervisor::Supervisor},
+    job::{JobContext, LiveJobs, Waiting, supervisor::Supervisor},
     metadata::{Command, Leadership, Metadata},
     publish::Publisher,
     rpc::{self, ClientService, WorkerService},
@@ -79,6 +79,11 @@ impl Coordinator {
     /// coordinator runs.
     pub fn failure(&self, job: &str) -> Option<EngineError> {
         self.context.live.of(job).failure
+    }
+
+    /// What a job waits for, if it waits.
+    pub fn waiting(&self, job: &str) -> Option<Waiting> {
+        self.context.live.of(job).waiting
     }
 
     /// Serves workers, users and other coordinators on `listener`, pages and REST on `http`, and drives jobs while it leads.

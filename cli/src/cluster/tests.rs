@@ -20,6 +20,7 @@ fn worker(id: &str, state: WorkerState, free: u32, ago: u64) -> WorkerStatus {
         slots: 2,
         slots_free: free,
         last_heartbeat_ms_ago: ago,
+        clock_ahead_ms: Some(0),
         subtasks: vec![],
         network_sent_bytes: 4_213_551_004,
         network_received_bytes: 910,

@@ -199,7 +199,7 @@ impl Metadata {
                 Err(RaftError::APIError(error)) => Err(EngineError::internal(format!("cannot {name}: {error}"))),
                 Err(RaftError::Fatal(error)) => Err(stopped(&self.database, &error).context(format!("cannot {name}"))),
             },
-            () = self.env.sleep(limit) => Err(EngineError::io(format!(
+            () = self.env.sleep(limit) => Err(EngineError::unavailable(format!(
                 "{name}: not decided within {limit:?}, for most coordinators were not reached; it may be decided yet"
             ))),
         }

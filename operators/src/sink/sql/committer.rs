@@ -143,7 +143,7 @@ impl SqlCommitter {
         let Some(mut rows) = self.next_rows(&mut parts).await? else { return self.missing(connection, staged).await };
         self.context.env.crash_point("sql_sink.loaded")?;
         connection.begin().await?;
-        let now_ms = self.context.env.wall_clock_ms();
+        let now_ms = self.context.env.cluster_clock_ms();
         if !self.markers.raise(connection, staged, owner, now_ms).await? {
             connection.roll_back().await?;
             return match self.judge(connection, staged).await? {

@@ -309,7 +309,10 @@ impl FileReader {
         store
             .get_range(path, offset..end)
             .await
-            .map_err(|error| EngineError::io(format!("cannot read {} from byte {offset} on: {error}", self.file.name)))
+            .map_err(|error| {
+                let problem = format!("cannot read {} from byte {offset} on: {error}", self.file.name);
+                EngineError::caused_by(&error, problem)
+            })
     }
 }
 

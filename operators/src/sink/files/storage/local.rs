@@ -232,11 +232,11 @@ fn knows_links(error: &io::Error) -> bool {
 pub(in crate::sink::files) fn explain(doing: &str, error: &io::Error) -> EngineError {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "; free some space and start the job again: it goes on exactly"
+            "; the job goes on, exactly, when there is some space"
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; the folder must be writable for this user",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "; every part of the path must be a folder",
         _ => "",
     };
-    EngineError::io(format!("{doing}: {error}{hint}"))
+    EngineError::caused_by(error, format!("{doing}: {error}{hint}"))
 }
