@@ -344,3 +344,6 @@ fn parse(job: &Job) -> Result<ExecutionGraph> {
 fn gone(_: tokio::sync::watch::error::RecvError) -> EngineError {
     EngineError::internal("what is watched is gone")
 }
+
+#[cfg(test)]
+mod tests;

@@ -232,7 +232,7 @@ fn knows_links(error: &io::Error) -> bool {
 pub(in crate::sink::files) fn explain(doing: &str, error: &io::Error) -> EngineError {
     let hint = match error.kind() {
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "; the job goes on, exactly, when there is some space"
+            "; free some space, and the job goes on, exactly"
         }
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; the folder must be writable for this user",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "; every part of the path must be a folder",
