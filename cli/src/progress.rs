@@ -233,7 +233,9 @@ impl Progress {
         if let Total::Bytes(total) = self.total {
             message.push_str(&format!(", {} of {}", text::bytes(bytes.min(total)), text::bytes(total)));
         }
-        if let Some(sink) = self.waiting.first() {
+        if self.next_wait.is_some() {
+            message.push_str(", waits");
+        } else if let Some(sink) = self.waiting.first() {
             message.push_str(&format!(", '{sink}' waits"));
         }
         if let Some(checkpoint) = status.committed {

@@ -198,7 +198,8 @@ impl Coordinator {
                 changed = leadership.changed() => {
                     changed.map_err(|_| EngineError::internal("the catalog is gone"))?;
                     if let Leadership::Stopped { reason } = &*leadership.borrow() {
-                        return Err(EngineError::io(format!("the metadata's log has stopped: {reason}")));
+                        let stopped = || EngineError::io(format!("the metadata's log has stopped: {reason}"));
+                        return Err(self.context.metadata.failure().unwrap_or_else(stopped));
                     }
                 }
                 changed = catalog.changed() => changed.map_err(|_| EngineError::internal("the catalog is gone"))?,

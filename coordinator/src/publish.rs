@@ -4,8 +4,8 @@ use crate::{
     job::{LiveJobs, Waiting},
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
-        CheckpointView, CoordinatorStatus, JobStatus, KnownGraphs, Restart, RestoringView, Snapshot, StatusBoard, SubtaskRef,
-        SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
+        CheckpointView, CoordinatorStatus, JobStatus, KnownGraphs, Restart, RestoringView, Snapshot, StatusBoard,
+        SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
     },
     workers::{WorkerView, Workers},
 };
@@ -257,7 +257,8 @@ fn add_subtask(
         };
         let counter = |name: &str| operator.counters.get(name).copied().unwrap_or(0);
         let of_operator = rates.operators.get(&operator.operator);
-        let (taken, given) = of_operator.map(|(taken, given)| (taken.per_second(), given.per_second())).unwrap_or_default();
+        let (taken, given) =
+            of_operator.map(|(taken, given)| (taken.per_second(), given.per_second())).unwrap_or_default();
         // A source takes nothing in but what it reads.
         shown.records_in_per_second += if shown.role == "source" { given } else { taken };
         shown.records_out_per_second += given;

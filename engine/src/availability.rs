@@ -3,7 +3,7 @@
 
 use crate::{
     error::{EngineError, ErrorKind},
-    object_storage::Refused,
+    object_storage::Answered,
 };
 use object_store::client::HttpError;
 use std::{error::Error, io};
@@ -14,35 +14,32 @@ const TOO_MANY_OPEN_FILES: [i32; 2] = [24, 23];
 
 /// [`ErrorKind::Unavailable`] where waiting can heal it, or else [`ErrorKind::Io`]; the kind of an [`EngineError`] within stays.
 pub fn kind_of(error: &(dyn Error + 'static)) -> ErrorKind {
-    let mut opaque = ErrorKind::Io;
+    let mut kind = ErrorKind::Io;
     for cause in std::iter::successors(Some(error), |error| inner(*error)) {
         if let Some(ours) = cause.downcast_ref::<EngineError>() {
             return ours.kind;
         }
-        if cause.is::<Refused>() {
-            return ErrorKind::Io;
+        if let Some(answered) = cause.downcast_ref::<Answered>() {
+            return if answered.passes() { ErrorKind::Unavailable } else { ErrorKind::Io };
         }
-        // No answer came, or not all of one.
+        match cause.downcast_ref::<object_store::Error>() {
+            // What it is about is within.
+            None | Some(object_store::Error::Generic { .. }) => {}
+            Some(_) => return ErrorKind::Io,
+        }
+        // No answer came, or not all of one, unless there is one within.
         if cause.is::<HttpError>() {
-            opaque = ErrorKind::Unavailable;
+            kind = ErrorKind::Unavailable;
         }
-        if let Some(stored) = cause.downcast_ref::<object_store::Error>() {
-            let object_store::Error::Generic { .. } = stored else { return ErrorKind::Io };
-            // What no cause within explains is a server that has failed or was asked too much, time and again: the library keeps
-            // the status to itself, and what was refused for good is a `Refused` by then.
-            opaque = ErrorKind::Unavailable;
-        }
-        if let Some(io) = cause.downcast_ref::<io::Error>()
-            && io.get_ref().is_none()
-        {
-            return if opaque == ErrorKind::Unavailable && io.raw_os_error().is_none() { opaque } else { of_io(io) };
+        if cause.downcast_ref::<io::Error>().is_some_and(passes) {
+            return ErrorKind::Unavailable;
         }
     }
-    opaque
+    kind
 }
 
 /// Whether waiting can heal an error of the system.
-fn of_io(error: &io::Error) -> ErrorKind {
+fn passes(error: &io::Error) -> bool {
     use io::ErrorKind::*;
     let passes = matches!(
         error.kind(),
@@ -61,7 +58,7 @@ fn of_io(error: &io::Error) -> ErrorKind {
             | StaleNetworkFileHandle
     );
     let too_many = error.raw_os_error().is_some_and(|number| TOO_MANY_OPEN_FILES.contains(&number));
-    if passes || too_many { ErrorKind::Unavailable } else { ErrorKind::Io }
+    passes || too_many
 }
 
 /// What an error was made of. An error of the system that wraps another one tells that one's source as its own.
@@ -80,8 +77,8 @@ mod tests {
         object_store::Error::Generic { store: "S3", source: source.into() }
     }
 
-    fn refused(status: u16) -> HttpError {
-        HttpError::new(object_store::client::HttpErrorKind::Unknown, Refused { status, said: "no".into() })
+    fn answered(status: u16) -> HttpError {
+        HttpError::new(object_store::client::HttpErrorKind::Unknown, Answered { status, said: "no".into() })
     }
 
     #[test]
@@ -118,10 +115,12 @@ mod tests {
     fn a_store_that_refuses_is_not_away() {
         let denied = object_store::Error::PermissionDenied { path: "a".into(), source: "403".into() };
         let unknown = object_store::Error::NotFound { path: "a".into(), source: "404".into() };
-        for error in [denied, unknown, stored(refused(403)), stored(io::Error::from_raw_os_error(13))] {
+        for error in
+            [denied, unknown, stored(answered(403)), stored("no list"), stored(io::Error::from_raw_os_error(13))]
+        {
             assert_eq!(kind_of(&error), ErrorKind::Io, "{error}");
         }
-        assert_eq!(kind_of(&stored("server error, after 10 retries")), ErrorKind::Unavailable);
+        assert_eq!(kind_of(&stored(answered(503))), ErrorKind::Unavailable);
         let lost = HttpError::new(object_store::client::HttpErrorKind::Request, io::Error::other("closed"));
         assert_eq!(kind_of(&stored(lost)), ErrorKind::Unavailable);
     }
@@ -131,7 +130,7 @@ mod tests {
         let full = EngineError::from(io::Error::from_raw_os_error(28));
         assert_eq!(kind_of(&io::Error::other(full)), ErrorKind::Unavailable);
         assert_eq!(kind_of(&io::Error::other(EngineError::corrupt("x"))), ErrorKind::Corrupt);
-        assert_eq!(kind_of(&io::Error::other(stored("503"))), ErrorKind::Unavailable);
+        assert_eq!(kind_of(&io::Error::other(stored(answered(503)))), ErrorKind::Unavailable);
         let external = parquet::errors::ParquetError::External(Box::new(io::Error::from_raw_os_error(30)));
         assert_eq!(kind_of(&external), ErrorKind::Unavailable);
     }

@@ -76,13 +76,7 @@ impl Default for Env {
 impl Env {
     /// An environment whose dice follow from `seed`.
     pub fn seeded(seed: u64) -> Self {
-        Env {
-            seed,
-            crash_points: None,
-            nonces: Arc::default(),
-            clock_ahead_ms: Arc::default(),
-            simulated: None,
-        }
+        Env { seed, crash_points: None, nonces: Arc::default(), clock_ahead_ms: Arc::default(), simulated: None }
     }
 
     /// An environment within a simulation on one thread: its dice follow from `seed`, its wall clock is the given one, and

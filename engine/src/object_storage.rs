@@ -1,8 +1,8 @@
 //! Object storage behind a URL, with its settings from the environment.
 //!
-//! The library keeps to itself with which status a server has refused a request, where it has no error of its own for that: a
-//! bucket that is not there, a list that one may not have. Here such an answer is an error of a type of its own ([`Refused`]), so
-//! that [`availability`](crate::availability) can tell who refuses from who is away.
+//! The library keeps to itself with which status a server has answered, where it has no error of its own for that: it has failed,
+//! was asked too much, has no such bucket, gives nobody its list. Here such an answer is an error of a type of its own
+//! ([`Answered`]), so that [`availability`](crate::availability) can tell who refuses from who is away.
 
 use async_trait::async_trait;
 use object_store::{
@@ -51,22 +51,35 @@ pub fn s3(url: &str, settings: Vec<(String, String)>) -> object_store::Result<Am
     builder.build()
 }
 
-/// A server's answer that it does not do what it is asked.
+/// A server's answer that it has not done what it was asked.
 #[derive(Debug)]
-pub struct Refused {
+pub struct Answered {
     /// The status of HTTP.
     pub status: u16,
     /// What the server said.
     pub said: String,
 }
 
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "refused with status {}: {}", self.status, self.said)
+impl Answered {
+    /// Whether it may answer otherwise when it is asked again: it has failed, or was asked too much.
+    pub fn passes(&self) -> bool {
+        passes(self.status)
     }
 }
 
-impl std::error::Error for Refused {}
+impl fmt::Display for Answered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "answered with status {}", self.status)?;
+        if self.said.is_empty() { Ok(()) } else { write!(f, ": {}", self.said) }
+    }
+}
+
+impl std::error::Error for Answered {}
+
+fn passes(status: u16) -> bool {
+    // 501: it does not know how to, and never will.
+    matches!(status, 408 | 429 | 500..=599) && status != 501
+}
 
 #[derive(Debug)]
 struct TellingConnector;
@@ -87,22 +100,24 @@ impl HttpService for TellingService {
             && request.uri().query().is_some_and(|query| query.contains("list-type="));
         let response = self.0.execute(request).await?;
         let status = response.status().as_u16();
-        if !is_refusal(status, is_list) {
+        if !is_ours(status, is_list) {
             return Ok(response);
         }
         let body = response.into_body().bytes().await?;
         let said = told(&String::from_utf8_lossy(&body));
-        Err(HttpError::new(HttpErrorKind::Unknown, Refused { status, said }))
+        // The library tries again after an error of this kind, as after such a status; and not after the other.
+        let kind = if passes(status) { HttpErrorKind::Request } else { HttpErrorKind::Unknown };
+        Err(HttpError::new(kind, Answered { status, said }))
     }
 }
 
-/// Whether an answer is a refusal that the library has no error for. What may be another one the next time it tries again itself.
-fn is_refusal(status: u16, is_list: bool) -> bool {
+/// Whether an answer is one that the library has no error for.
+fn is_ours(status: u16, is_list: bool) -> bool {
     match status {
-        304 | 408 | 429 => false,
+        304 => false,
         // Of an object; of a list it has none.
         401 | 403 | 404 | 409 | 412 => is_list,
-        300..500 => true,
+        300..600 => true,
         _ => false,
     }
 }
@@ -176,7 +191,9 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_refuses_says_why_and_is_not_waited_for() {
         let body = "<Error><Code>NoSuchBucket</Code><Message>there is none</Message></Error>";
-        let no_bucket = server("HTTP/1.1 404 Not Found\r\nContent-Length: 72\r\nConnection: close\r\n\r\n<Error><Code>NoSuchBucket</Code><Message>there is none</Message></Error>");
+        let no_bucket = server(
+            "HTTP/1.1 404 Not Found\r\nContent-Length: 72\r\nConnection: close\r\n\r\n<Error><Code>NoSuchBucket</Code><Message>there is none</Message></Error>",
+        );
         assert_eq!(body.len(), 72);
         let error = listed(&no_bucket.await).await;
         assert_eq!(error.kind, ErrorKind::Io, "{error}");
@@ -184,6 +201,7 @@ mod tests {
         for answer in [
             "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            "HTTP/1.1 501 What\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
             "HTTP/1.1 301 Moved\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
         ] {
             let endpoint = server(answer).await;

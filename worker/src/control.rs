@@ -84,7 +84,8 @@ pub async fn run_with(
     let env = components.env.clone();
     let hosted = HostedAttempts::new(&settings, components.clone(), data_plane.clone());
     let commits = Commits::new(components.clone());
-    let mut worker = Worker { settings, components, data_plane, hosted, commits, lease: Lease::none(), clock: Clock::default() };
+    let mut worker =
+        Worker { settings, components, data_plane, hosted, commits, lease: Lease::none(), clock: Clock::default() };
     let mut calls_in_vain = 0_u64;
     loop {
         match worker.call(&dial).await {

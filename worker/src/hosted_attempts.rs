@@ -110,7 +110,8 @@ impl HostedAttempts {
     /// The attempts whose state is not back yet.
     pub fn restoring(&self) -> Vec<pb::Restoring> {
         let of_host = |(job, host): (&String, &AttemptHost)| {
-            let Restored { restored_bytes, bytes } = Some(host.observer.restored()).filter(|so_far| so_far.is_under_way())?;
+            let Restored { restored_bytes, bytes } =
+                Some(host.observer.restored()).filter(|so_far| so_far.is_under_way())?;
             let attempt = pb::AttemptId { job: job.clone(), attempt: host.attempt.0 };
             Some(pb::Restoring { attempt: Some(attempt), restored_bytes, bytes })
         };

@@ -72,7 +72,11 @@ fn state(worker: &WorkerStatus) -> String {
     if ahead_ms.abs() <= TOLERATED_MS {
         return state.into();
     }
-    let by = text::span(Duration::from_millis(ahead_ms.unsigned_abs()));
+    let by = if ahead_ms.abs() < 60_000 {
+        text::span(Duration::from_millis(ahead_ms.unsigned_abs()))
+    } else {
+        age(ahead_ms.abs())
+    };
     format!("{state}, clock {by} {}", if ahead_ms > 0 { "ahead" } else { "behind" })
 }
 

@@ -166,7 +166,11 @@ mod tests {
             assert!(matches!(judge(&mut record, &away, false, false), Verdict::Wait(_)));
         }
         let refused = EngineError::io("permission denied");
-        assert_eq!(judge(&mut record, &refused, false, false), Verdict::Restart(Duration::from_millis(100)), "the first");
+        assert_eq!(
+            judge(&mut record, &refused, false, false),
+            Verdict::Restart(Duration::from_millis(100)),
+            "the first"
+        );
         let policy = RestartPolicy { most_failures: 0, ..policy() };
         let failure = Failure { error: &away, lost_worker: false, made_progress: true };
         assert_eq!(record.judge(&policy, &failure), Verdict::Wait(Duration::from_millis(100)), "without restarts, too");

@@ -205,6 +205,11 @@ impl Metadata {
         }
     }
 
+    /// The error of the disk at which the log has stopped, if it has.
+    pub fn failure(&self) -> Option<EngineError> {
+        self.database.failure()
+    }
+
     /// Everything decided that is applied here. On a leader nothing decided is newer.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.borrow().clone()

@@ -62,21 +62,14 @@ impl CheckpointStore {
             }
         };
         if let Some(folder) = &local {
-            disk::make_folder(folder)
-                .map_err(|error| {
-                    let problem = format!("cannot make the folder '{}': {error}", folder.display());
-                    EngineError::caused_by(&error, problem)
-                })?;
+            disk::make_folder(folder).map_err(|error| {
+                let problem = format!("cannot make the folder '{}': {error}", folder.display());
+                EngineError::caused_by(&error, problem)
+            })?;
         }
         let (store, root) = object_storage::open(&parsed, object_storage::environment())
             .map_err(|error| EngineError::definition(format!("cannot open the storage '{url}': {error}")))?;
-        Ok(CheckpointStore {
-            store,
-            layout: Layout::new(&root, job),
-            local,
-            url: url.into(),
-            cache: None,
-        })
+        Ok(CheckpointStore { store, layout: Layout::new(&root, job), local, url: url.into(), cache: None })
     }
 
     /// Over a store that is there already, as tests want it.

@@ -161,7 +161,11 @@ async fn a_job_whose_storage_is_away_for_a_day_says_so_and_goes_on_by_itself() {
     assert!(waiting.what.ends_with("connection refused"), "{}", waiting.what);
     bench.passes(23 * HOUR - Duration::from_secs(1)).await;
     let job = bench.job();
-    assert_eq!((job.transitions.len(), job.restarts, job.attempt), (1, 0, None), "nothing is taken down while it waits");
+    assert_eq!(
+        (job.transitions.len(), job.restarts, job.attempt),
+        (1, 0, None),
+        "nothing is taken down while it waits"
+    );
     assert_eq!(bench.waiting().map(|waiting| waiting.since_ms), Some(1_772_000_000_000));
     let tries = bench.opened.load(Ordering::Relaxed);
     assert!((2880..3000).contains(&tries), "twice a minute: {tries}");
