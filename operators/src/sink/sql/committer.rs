@@ -25,7 +25,7 @@ use weir_engine::{
     operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
 };
 
-/// How long a database is waited for before a job starts: a host that is written wrong does not come back.
+/// How long a database is waited for before a job starts. Then the attempt ends, and the job waits without one: it says what for.
 const START_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Rows are put into the order of their keys in groups that take so much, staged.

@@ -43,7 +43,7 @@ impl<'a> Patience<'a> {
         let began = *self.began.get_or_insert(now);
         if self.enough.is_some_and(|enough| now >= enough) {
             let waited = (now - began).as_secs();
-            return Err(EngineError::io(format!("{cause} (after {waited} s of trying)")));
+            return Err(EngineError::unavailable(format!("{cause} (after {waited} s of trying)")));
         }
         self.context.waits.begin(&self.context.sink, env.cluster_clock_ms(), cause);
         if self.warned.is_none_or(|warned| now - warned >= WARN_EVERY) {
