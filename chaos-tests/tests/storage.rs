@@ -33,7 +33,7 @@ async fn failing_storage_costs_attempts_and_no_clicks() {
                 Ok(outcome) if outcome.was_finished => break,
                 Ok(_) => {}
                 Err(error) => {
-                    assert_eq!(error.kind, ErrorKind::Io, "seed {seed}, attempt {attempt}: {error}");
+                    assert_eq!(error.kind, ErrorKind::Unavailable, "seed {seed}, attempt {attempt}: {error}");
                     assert!(error.message.contains("503 slow down"), "the cause is told: {error}");
                     failures += 1;
                 }

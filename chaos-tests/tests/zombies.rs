@@ -69,7 +69,10 @@ fn end_of_a_zombie(ended: weir_engine::Result<weir_engine::task::RunOutcome>, sc
     match ended {
         Ok(outcome) => panic!("{scenario}: the replaced run went on to checkpoint {}", outcome.manifest.checkpoint),
         // Its files may be swept away under its hands before it notices.
-        Err(error) => assert!(matches!(error.kind, ErrorKind::Fenced | ErrorKind::Io), "{scenario}: {error}"),
+        Err(error) => assert!(
+            matches!(error.kind, ErrorKind::Fenced | ErrorKind::Io | ErrorKind::Unavailable),
+            "{scenario}: {error}"
+        ),
     }
 }
 

@@ -65,9 +65,11 @@ impl From<EngineError> for Failure {
             ErrorKind::Definition => Failure::Refused(error.message),
             ErrorKind::Fenced => Failure::Replaced(error.message),
             ErrorKind::Internal => Failure::Failed(format!("a bug in weir, not in your job: {}", error.message)),
-            ErrorKind::Io | ErrorKind::Corrupt | ErrorKind::Disconnected | ErrorKind::Crash => {
-                Failure::Failed(error.message)
-            }
+            ErrorKind::Io
+            | ErrorKind::Unavailable
+            | ErrorKind::Corrupt
+            | ErrorKind::Disconnected
+            | ErrorKind::Crash => Failure::Failed(error.message),
         }
     }
 }

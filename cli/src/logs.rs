@@ -2,7 +2,7 @@
 
 use crate::failure::Failure;
 use clap::Args;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// What is logged unless somebody asks for more.
 pub const USUAL: &str = "warn";
@@ -10,7 +10,8 @@ pub const USUAL: &str = "warn";
 /// How much is logged, and how.
 #[derive(Debug, Args)]
 pub struct LogArguments {
-    /// What to log: error, warn, info, debug, trace, or per part as in `warn,weir_engine=debug` [default: $WEIR_LOG, or warn]
+    /// What to log: error, warn, info, debug, trace, or per part as in `warn,weir_engine=debug`. A level alone is that of Weir's
+    /// own parts; libraries keep to warn unless they are named, as in `info,openraft=info` [default: $WEIR_LOG, or warn]
     #[arg(long = "log", global = true, value_name = "FILTER")]
     filter: Option<String>,
     /// Log as JSON, one object a line
@@ -22,7 +23,7 @@ impl LogArguments {
     /// Begins to log: what is asked for, or what is `usual`.
     pub fn start(&self, usual: &str) -> Result<(), Failure> {
         let given = self.filter.clone().or_else(|| std::env::var("WEIR_LOG").ok()).unwrap_or_else(|| usual.into());
-        let filter = EnvFilter::try_new(&given).map_err(|error| {
+        let filter = EnvFilter::try_new(own(&given)).map_err(|error| {
             Failure::refused(format!(
                 "'{given}' is not a filter for logs ({error}); write a level, as in 'info', or 'warn,weir_engine=debug'"
             ))
@@ -34,5 +35,31 @@ impl LogArguments {
             logs.with_target(false).init()
         }
         Ok(())
+    }
+}
+
+/// The same filter, in which a level alone is that of our own parts: libraries say more than warnings only where they are named.
+fn own(filter: &str) -> String {
+    let one = |part: &str| match part.trim().parse::<LevelFilter>() {
+        Ok(level) => format!("{},weir={level}", level.min(LevelFilter::WARN)),
+        Err(_) => part.to_owned(),
+    };
+    // An empty part is an error, which is told about the filter as it was given; so is a number as a level.
+    filter.split(',').map(one).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_level_alone_is_that_of_our_own_parts() {
+        assert_eq!(own("info"), "warn,weir=info");
+        assert_eq!(own("trace"), "warn,weir=trace");
+        assert_eq!(own("error"), "error,weir=error");
+        assert_eq!(own("off"), "off,weir=off");
+        assert_eq!(own("info,openraft=info"), "warn,weir=info,openraft=info");
+        assert_eq!(own("warn,weir_engine=debug"), "warn,weir=warn,weir_engine=debug");
+        assert_eq!(own("weir_worker=off"), "weir_worker=off");
     }
 }

@@ -16,6 +16,7 @@ use weir_engine::{
     env::{Env, Moment},
     graph::{JobGraph, NodeRole},
     ids::Attempt,
+    rate::Rate,
     task::Observers,
 };
 use weir_operators::{
@@ -25,6 +26,8 @@ use weir_operators::{
 
 /// How often the line moves.
 const REDRAW: Duration = Duration::from_millis(125);
+/// How often it is said that the job still waits.
+const TELL_OF_WAIT_EVERY: Duration = Duration::from_secs(600);
 /// How often a log line comes where there is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(5);
 
@@ -75,21 +78,24 @@ pub struct Progress {
     started: Moment,
     /// The attempt whose beginning was told.
     told: Option<Attempt>,
-    first: Moment,
-    last: (Moment, u64),
-    rate: f64,
+    rate: Rate,
     next_log: Moment,
     /// Lines of others, to be shown once.
     notices: UnboundedReceiver<String>,
+    /// What the job waits for.
+    waiting_for: Box<dyn Fn() -> Option<String> + Send>,
+    /// When that is told again, if it was.
+    next_wait: Option<Moment>,
 }
 
 impl Progress {
-    /// For a run that begins now. `notices` are told as they come.
+    /// For a run that begins now. `notices` are told as they come, and what the job waits for.
     pub fn new(
         graph: &JobGraph,
         style: Style,
         observers: Observers,
         notices: UnboundedReceiver<String>,
+        waiting_for: impl Fn() -> Option<String> + Send + 'static,
         env: Env,
     ) -> Self {
         let total = total(graph);
@@ -111,12 +117,12 @@ impl Progress {
             bar,
             started: now,
             told: None,
-            first: now,
-            last: (now, 0),
-            rate: 0.0,
+            rate: Rate::default(),
             next_log: now + LOG_EVERY,
             notices,
             waiting: BTreeSet::new(),
+            waiting_for: Box::new(waiting_for),
+            next_wait: None,
         }
     }
 
@@ -128,6 +134,7 @@ impl Progress {
             while let Ok(notice) = self.notices.try_recv() {
                 self.tell(&format!("{}: {notice}", self.job));
             }
+            self.tell_of_the_jobs_wait();
             if self.style != Style::None {
                 self.step();
             }
@@ -146,19 +153,12 @@ impl Progress {
         let status = self.observers.status();
         if self.told != status.attempt {
             self.told = status.attempt;
-            (self.first, self.last) = (now, (now, events));
+            self.rate = Rate::default();
             if let Some(checkpoint) = status.restored {
                 self.tell(&format!("{}: going on from checkpoint {checkpoint}", self.job));
             }
         }
-        let passed = (now - self.last.0).as_secs_f64();
-        if passed > 0.0 {
-            let current = events.saturating_sub(self.last.1) as f64 / passed;
-            // Smoothed over about two seconds; over what there is, before.
-            let shown = (now - self.first).as_secs_f64().min(2.0).max(passed);
-            self.rate += (current - self.rate) * (passed / shown).min(1.0);
-            self.last = (now, events);
-        }
+        self.rate.read(now, events);
         let message = self.message(events, sum("bytes_in"));
         match self.style {
             Style::Bar => {
@@ -193,6 +193,27 @@ impl Progress {
         self.waiting = now.into_keys().collect();
     }
 
+    /// Says once that the job waits, then every few minutes, and once that it does no more. Somebody who wants no progress has to
+    /// know of this, too.
+    fn tell_of_the_jobs_wait(&mut self) {
+        let (waiting, now) = ((self.waiting_for)(), self.env.now());
+        match waiting {
+            Some(what) if self.next_wait.is_none_or(|next| now >= next) => {
+                self.next_wait = Some(now + TELL_OF_WAIT_EVERY);
+                self.tell_anybody(&format!("{}: {what}; nothing is lost meanwhile", self.job));
+            }
+            None if self.next_wait.take().is_some() => self.tell_anybody(&format!("{}: waits no more", self.job)),
+            _ => {}
+        }
+    }
+
+    fn tell_anybody(&self, line: &str) {
+        match self.style {
+            Style::None => eprintln!("{line}"),
+            _ => self.tell(line),
+        }
+    }
+
     fn tell(&self, line: &str) {
         match self.style {
             Style::Bar => self.bar.println(line),
@@ -203,11 +224,18 @@ impl Progress {
 
     fn message(&self, events: u64, bytes: u64) -> String {
         let status = self.observers.status();
-        let mut message = format!("{} events, {} events/s", text::number(events), text::number(self.rate as u64));
+        let restored = self.observers.restored();
+        if restored.is_under_way() {
+            return text::restoring(restored.restored_bytes, restored.bytes);
+        }
+        let rate = self.rate.per_second().round() as u64;
+        let mut message = format!("{} events, {} events/s", text::number(events), text::number(rate));
         if let Total::Bytes(total) = self.total {
             message.push_str(&format!(", {} of {}", text::bytes(bytes.min(total)), text::bytes(total)));
         }
-        if let Some(sink) = self.waiting.first() {
+        if self.next_wait.is_some() {
+            message.push_str(", waits");
+        } else if let Some(sink) = self.waiting.first() {
             message.push_str(&format!(", '{sink}' waits"));
         }
         if let Some(checkpoint) = status.committed {

@@ -167,7 +167,7 @@ async fn drive(
     if let Some(serving) = serving {
         serving.suggest_later(notices.clone());
     }
-    let progress = Progress::new(&job.graph, style, observers.clone(), told, env.clone());
+    let progress = Progress::new(&job.graph, style, observers.clone(), told, process.waits(), env.clone());
     let submission = Submission { fingerprint: definition::fingerprint(&job.graph), start_over, notices };
     let outcome = tokio::select! {
         ended = process.run(submission, before.as_ref()) => ended?,

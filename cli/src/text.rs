@@ -27,6 +27,11 @@ pub fn bytes(bytes: u64) -> String {
     format!("{size:.1} TB")
 }
 
+/// `restoring 1.2 GB of 2.0 GB`
+pub fn restoring(restored: u64, all: u64) -> String {
+    format!("restoring {} of {}", bytes(restored), bytes(all))
+}
+
 /// `0.7 ms`, `12 ms`, `3.4 s`, `2 min 5 s`
 pub fn span(span: Duration) -> String {
     let milliseconds = span.as_secs_f64() * 1000.0;

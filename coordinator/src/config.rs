@@ -83,6 +83,8 @@ pub struct RestartPolicy {
     pub first_backoff: Duration,
     /// The longest wait.
     pub longest_backoff: Duration,
+    /// The longest wait for what waiting heals: storage that is away or full, say. Such failures are none that count.
+    pub longest_patience: Duration,
     /// Whether a job is left to another process that has taken it over. A cluster has its jobs for itself: what took one over
     /// was an attempt of its own.
     pub yields: bool,
@@ -129,6 +131,7 @@ impl Default for RestartPolicy {
             most_losses: 30,
             first_backoff: Duration::from_millis(200),
             longest_backoff: Duration::from_secs(10),
+            longest_patience: Duration::from_secs(30),
             yields: false,
         }
     }
@@ -137,9 +140,18 @@ impl Default for RestartPolicy {
 impl RestartPolicy {
     /// The wait before the restart after the `failures`-th failure in a row.
     pub fn wait(&self, failures: u32) -> Duration {
-        match failures {
+        self.doubled(failures).min(self.longest_backoff)
+    }
+
+    /// The wait before the next try after something was away for the `tries`-th time: hardly longer than it has been away.
+    pub fn patience(&self, tries: u32) -> Duration {
+        self.doubled(tries).min(self.longest_patience)
+    }
+
+    fn doubled(&self, times: u32) -> Duration {
+        match times {
             0 => Duration::ZERO,
-            _ => self.first_backoff.saturating_mul(1 << (failures - 1).min(20)).min(self.longest_backoff),
+            _ => self.first_backoff.saturating_mul(1 << (times - 1).min(20)),
         }
     }
 }

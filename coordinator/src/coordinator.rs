@@ -4,7 +4,7 @@ use crate::{
     config::{CoordinatorComponents, CoordinatorSettings},
     door::{self, LetIn},
     http::{self, Action},
-    job::{JobContext, LiveJobs, supervisor::Supervisor},
+    job::{JobContext, LiveJobs, Waiting, supervisor::Supervisor},
     metadata::{Command, Leadership, Metadata},
     publish::Publisher,
     rpc::{self, ClientService, WorkerService},
@@ -82,6 +82,11 @@ impl Coordinator {
     /// coordinator runs.
     pub fn failure(&self, job: &str) -> Option<EngineError> {
         self.context.live.of(job).failure
+    }
+
+    /// What a job waits for, if it waits.
+    pub fn waiting(&self, job: &str) -> Option<Waiting> {
+        self.context.live.of(job).waiting
     }
 
     /// Serves workers, users and other coordinators on `listener`, pages and REST on `http`, and drives jobs while it leads.
@@ -200,7 +205,8 @@ impl Coordinator {
                 changed = leadership.changed() => {
                     changed.map_err(|_| EngineError::internal("the catalog is gone"))?;
                     if let Leadership::Stopped { reason } = &*leadership.borrow() {
-                        return Err(EngineError::io(format!("the metadata's log has stopped: {reason}")));
+                        let stopped = || EngineError::io(format!("the metadata's log has stopped: {reason}"));
+                        return Err(self.context.metadata.failure().unwrap_or_else(stopped));
                     }
                 }
                 changed = catalog.changed() => changed.map_err(|_| EngineError::internal("the catalog is gone"))?,

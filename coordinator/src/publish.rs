@@ -1,11 +1,11 @@
 //! Describes how things stand: puts together what the catalog, the workers' heartbeats and the supervisors know.
 
 use crate::{
-    job::LiveJobs,
+    job::{LiveJobs, Waiting},
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
-        CheckpointView, CoordinatorStatus, JobStatus, KnownGraphs, Restart, Snapshot, StatusBoard, SubtaskRef,
-        SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
+        CheckpointView, CoordinatorStatus, JobStatus, KnownGraphs, Restart, RestoringView, Snapshot, StatusBoard,
+        SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
     },
     workers::{WorkerView, Workers},
 };
@@ -19,6 +19,7 @@ use weir_engine::{
     graph::ExecutionGraph,
     hidden::redacted,
     ids::SubtaskId,
+    rate::Rate,
     wire::AttemptKey,
 };
 use weir_proto::v1 as pb;
@@ -26,13 +27,33 @@ use weir_proto::v1 as pb;
 /// How often the board is renewed.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// Two looks at the same numbers, to tell how fast they rise.
+/// How fast the numbers of a subtask rise.
 #[derive(Clone, Debug, Default)]
 struct Rates {
-    busy: f64,
-    backpressure: f64,
-    /// Records in and out a second, by operator.
-    operators: BTreeMap<String, (f64, f64)>,
+    /// In microseconds.
+    busy: Rate,
+    backpressure: Rate,
+    /// Records in and out, by operator.
+    operators: BTreeMap<String, (Rate, Rate)>,
+}
+
+impl Rates {
+    fn read(&mut self, at: Moment, metrics: &pb::SubtaskMetrics) {
+        self.busy.read(at, metrics.busy_us);
+        self.backpressure.read(at, metrics.backpressured_us);
+        for operator in &metrics.operators {
+            let counter = |name: &str| operator.counters.get(name).copied().unwrap_or(0);
+            let (taken, given) = self.operators.entry(operator.operator.clone()).or_default();
+            taken.read(at, counter("rows_in"));
+            given.read(at, counter("rows_out"));
+        }
+    }
+
+    /// Shares of time: busy, and waiting for somebody downstream.
+    fn shares(&self) -> (f64, f64) {
+        let share = |rate: &Rate| (rate.per_second() / 1e6).min(1.0);
+        (share(&self.busy), share(&self.backpressure))
+    }
 }
 
 struct Look {
@@ -96,8 +117,15 @@ impl Publisher {
             started_at_ms: self.started_at_ms,
         };
         let workers = views.iter().map(|view| worker_status(view, now)).collect();
-        let waiting = waiting_sinks(&views);
-        let jobs = catalog.jobs().map(|job| self.job_status(job, &looks, &waiting, &mut totals, &mut graphs));
+        let (waiting, restoring) = (waiting_sinks(&views), restoring(&views));
+        let jobs = catalog.jobs().map(|job| {
+            let key = job.attempt.map(|attempt| AttemptKey { job: job.name.clone(), attempt });
+            let restoring = key.and_then(|key| restoring.get(&key)).copied();
+            JobStatus {
+                restoring: restoring.filter(|_| job.status == Status::Restoring),
+                ..self.job_status(job, &looks, &waiting, &mut totals, &mut graphs)
+            }
+        });
         Snapshot::new(self.env.wall_clock_ms(), coordinator, workers, jobs)
     }
 
@@ -113,11 +141,12 @@ impl Publisher {
         &self,
         job: &Job,
         looks: &Looks,
-        waiting: &BTreeMap<String, String>,
+        waiting: &BTreeMap<String, Waiting>,
         totals: &mut TotalsSoFar,
         graphs: &mut KnownGraphs,
     ) -> JobStatus {
         let live = self.live.of(&job.name);
+        let waiting = live.waiting.clone().or_else(|| waiting.get(&job.name).cloned());
         let known = graphs.of(job);
         let last = job.transitions.back();
         let checkpoints: Vec<CheckpointView> = job.checkpoints.iter().map(checkpoint_view).collect();
@@ -127,7 +156,8 @@ impl Publisher {
             name: job.name.clone(),
             state: job.status.to_string(),
             cause: last.map(|transition| transition.cause.clone()),
-            waiting_for: live.waiting_for.clone().or_else(|| waiting.get(&job.name).cloned()),
+            waiting_since_ms: waiting.as_ref().map(|waiting| waiting.since_ms),
+            waiting_for: waiting.map(|waiting| waiting.what),
             submitted_at_ms: job.submitted_at_ms,
             attempt: job.attempt.map_or(0, |attempt| attempt.0),
             restart_count: job.restarts,
@@ -153,17 +183,30 @@ impl Publisher {
 }
 
 /// What sinks wait for, by job: the one that has waited the longest, told for people.
-fn waiting_sinks(views: &[WorkerView]) -> BTreeMap<String, String> {
+fn waiting_sinks(views: &[WorkerView]) -> BTreeMap<String, Waiting> {
     let mut waiting: Vec<_> = views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.waiting).collect();
     waiting.sort_by_key(|wait| wait.since_ms);
     let mut told = BTreeMap::new();
     for wait in waiting {
-        let since = chrono::DateTime::from_timestamp_millis(wait.since_ms).unwrap_or_default();
-        let since = since.format("%Y-%m-%d %H:%M:%S UTC");
-        let telling = || format!("'{}' waits for its target since {since}: {}", wait.sink, wait.cause);
-        told.entry(wait.job.clone()).or_insert_with(telling);
+        told.entry(wait.job.clone()).or_insert_with(|| {
+            let since = Waiting::since(wait.since_ms);
+            let what = format!("'{}' waits for its target since {since}: {}", wait.sink, wait.cause);
+            Waiting { what, since_ms: wait.since_ms }
+        });
     }
     told
+}
+
+/// How much state of each attempt is back, on all workers that have not all of theirs.
+fn restoring(views: &[WorkerView]) -> BTreeMap<AttemptKey, RestoringView> {
+    let mut sums: BTreeMap<AttemptKey, RestoringView> = BTreeMap::new();
+    for so_far in views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.restoring) {
+        let Ok(key) = AttemptKey::try_from(so_far.attempt.clone()) else { continue };
+        let sum = sums.entry(key).or_default();
+        sum.restored_bytes += so_far.restored_bytes;
+        sum.bytes += so_far.bytes;
+    }
+    sums
 }
 
 /// Takes in the newest heartbeats. Attempts that nobody reports any more are forgotten.
@@ -175,36 +218,19 @@ fn look(looks: &mut Looks, views: &[WorkerView]) {
                 continue;
             };
             let id = (key, SubtaskId::from(id));
-            let before = looks.remove(&id);
-            let rates = match &before {
-                Some(before) if before.at < view.heard => rates(before, metrics, view.heard),
-                Some(before) => before.rates.clone(),
-                None => Rates::default(),
+            let at = view.heartbeat_at;
+            let look = match looks.remove(&id) {
+                Some(before) if before.at >= at => before,
+                before => {
+                    let mut rates = before.map(|before| before.rates).unwrap_or_default();
+                    rates.read(at, metrics);
+                    Look { at, metrics: metrics.clone(), rates }
+                }
             };
-            let at = before.map_or(view.heard, |before| before.at.max(view.heard));
-            seen.insert(id, Look { at, metrics: metrics.clone(), rates });
+            seen.insert(id, look);
         }
     }
     *looks = seen;
-}
-
-fn rates(before: &Look, now: &pb::SubtaskMetrics, heard: Moment) -> Rates {
-    let seconds = (heard - before.at).as_secs_f64().max(0.001);
-    let per_second = |now: u64, before: u64| now.saturating_sub(before) as f64 / seconds;
-    let share = |now: u64, before: u64| (per_second(now, before) / 1e6).min(1.0);
-    let operators = now.operators.iter().map(|operator| {
-        let before = before.metrics.operators.iter().find(|before| before.operator == operator.operator);
-        let counted = |name: &str| {
-            let before = before.and_then(|before| before.counters.get(name)).copied().unwrap_or(0);
-            per_second(operator.counters.get(name).copied().unwrap_or(0), before)
-        };
-        (operator.operator.clone(), (counted("rows_in"), counted("rows_out")))
-    });
-    Rates {
-        operators: operators.collect(),
-        busy: share(now.busy_us, before.metrics.busy_us),
-        backpressure: share(now.backpressured_us, before.metrics.backpressured_us),
-    }
 }
 
 /// A source takes nothing in but what it reads.
@@ -224,19 +250,22 @@ fn add_subtask(
     let chain = &graph.tasks[id.task].chain;
     let operators: Vec<String> = (0..chain.len()).map(|link| graph.node(id.task, link).id.clone()).collect();
     let (rates, metrics) = look.map(|look| (look.rates.clone(), look.metrics.clone())).unwrap_or_default();
+    let (busy, backpressure) = rates.shares();
     for operator in &metrics.operators {
         let Some(shown) = status.graph.operators.iter_mut().find(|shown| shown.id == operator.operator) else {
             continue;
         };
         let counter = |name: &str| operator.counters.get(name).copied().unwrap_or(0);
-        let (taken, given) = rates.operators.get(&operator.operator).copied().unwrap_or_default();
+        let of_operator = rates.operators.get(&operator.operator);
+        let (taken, given) =
+            of_operator.map(|(taken, given)| (taken.per_second(), given.per_second())).unwrap_or_default();
         // A source takes nothing in but what it reads.
         shown.records_in_per_second += if shown.role == "source" { given } else { taken };
         shown.records_out_per_second += given;
         shown.records_out += counter("rows_out");
         shown.records_in += if shown.role == "source" { counter("rows_out") } else { counter("rows_in") };
-        shown.backpressure = shown.backpressure.max(rates.backpressure);
-        shown.busy = shown.busy.max(rates.busy);
+        shown.backpressure = shown.backpressure.max(backpressure);
+        shown.busy = shown.busy.max(busy);
         if let Some(watermark) = metrics.watermark_ms {
             shown.watermark_ms = Some(shown.watermark_ms.map_or(watermark, |lowest| lowest.min(watermark)));
         }
@@ -263,8 +292,8 @@ fn add_subtask(
         state: state.into(),
         records_in: records_in(&metrics),
         records_out: metrics.records_out,
-        backpressure: rates.backpressure,
-        busy: rates.busy,
+        backpressure,
+        busy,
         watermark_ms: metrics.watermark_ms,
     });
 }
@@ -281,6 +310,7 @@ fn worker_status(view: &WorkerView, now: Moment) -> WorkerStatus {
         slots: view.slots as u32,
         slots_free: view.free as u32,
         last_heartbeat_ms_ago: (now - view.heard).as_millis() as u64,
+        clock_ahead_ms: view.heartbeat.clock_ahead_ms,
         subtasks: if view.lost { Vec::new() } else { view.heartbeat.subtasks.iter().filter_map(subtask).collect() },
         network_sent_bytes: view.heartbeat.network_sent_bytes,
         network_received_bytes: view.heartbeat.network_received_bytes,

@@ -72,6 +72,8 @@ pub struct WorkerStatus {
     pub slots_free: u32,
     /// Milliseconds since its last heartbeat.
     pub last_heartbeat_ms_ago: u64,
+    /// How far its wall clock is ahead of the coordinator's; behind it, if negative. Absent until it was measured.
+    pub clock_ahead_ms: Option<i64>,
     /// What it runs.
     pub subtasks: Vec<SubtaskRef>,
     /// Bytes sent to other workers since its process started.
@@ -134,6 +136,10 @@ pub struct JobSummary {
     /// What it lacks to go on.
     #[schema(example = "needs 4 slots, 2 free")]
     pub waiting_for: Option<String>,
+    /// Since when it waits for that.
+    pub waiting_since_ms: Option<i64>,
+    /// How much state is back, while it is read from storage.
+    pub restoring: Option<RestoringView>,
     /// When it was submitted.
     pub submitted_at_ms: i64,
     /// Its newest attempt; 0 before the first.
@@ -142,7 +148,7 @@ pub struct JobSummary {
     pub restart_count: u64,
     /// Its newest completed checkpoint.
     pub last_checkpoint: Option<u64>,
-    /// Records that its sources read in a second.
+    /// Records that its sources read in a second, over the last ten.
     pub records_in_per_second: f64,
 }
 
@@ -165,6 +171,10 @@ pub struct JobStatus {
     /// What it lacks to go on.
     #[schema(example = "needs 4 slots, 2 free")]
     pub waiting_for: Option<String>,
+    /// Since when it waits for that.
+    pub waiting_since_ms: Option<i64>,
+    /// How much state is back, while it is read from storage.
+    pub restoring: Option<RestoringView>,
     /// When it was submitted.
     pub submitted_at_ms: i64,
     /// Its newest attempt; 0 before the first.
@@ -189,6 +199,15 @@ pub struct JobStatus {
     pub committed: Option<u64>,
     /// Its definition, as the user wrote it.
     pub definition: String,
+}
+
+/// State that is being restored: bytes of state files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestoringView {
+    /// Read so far.
+    pub restored_bytes: u64,
+    /// All of them.
+    pub bytes: u64,
 }
 
 /// A new attempt after a failure.
@@ -280,6 +299,8 @@ impl JobStatus {
             state: self.state.clone(),
             cause: self.cause.clone(),
             waiting_for: self.waiting_for.clone(),
+            waiting_since_ms: self.waiting_since_ms,
+            restoring: self.restoring,
             submitted_at_ms: self.submitted_at_ms,
             attempt: self.attempt,
             restart_count: self.restart_count,

@@ -20,6 +20,9 @@ use weir_proto::v1::{self as pb, coordinator_message, worker_message};
 /// Orders to a worker.
 pub type Orders = mpsc::UnboundedSender<pb::CoordinatorMessage>;
 
+/// Clocks that differ by more than this are warned of.
+pub const TOLERATED_MS: i64 = 1000;
+
 /// Workers that were lost and are still shown.
 const SHOWN_LOST: usize = 8;
 
@@ -53,6 +56,8 @@ pub struct WorkerView {
     pub heard: Moment,
     /// Its newest heartbeat.
     pub heartbeat: pb::Heartbeat,
+    /// When that came.
+    pub heartbeat_at: Moment,
     /// Whether it is lost.
     pub lost: bool,
 }
@@ -84,6 +89,28 @@ struct Worker {
     orders: Orders,
     heard: Moment,
     heartbeat: pb::Heartbeat,
+    heartbeat_at: Moment,
+    /// Whether it was warned of its clock.
+    clock_is_off: bool,
+}
+
+impl Worker {
+    /// Takes a heartbeat down. Warns of a clock that has gone wrong, and says when it is right again.
+    fn beat(&mut self, heartbeat: pb::Heartbeat) {
+        let (worker, ahead_ms) = (&self.registration.worker, heartbeat.clock_ahead_ms.unwrap_or(0));
+        let is_off = ahead_ms.abs() > TOLERATED_MS;
+        if is_off && !self.clock_is_off {
+            tracing::warn!(
+                worker,
+                ahead_ms,
+                "the clock of a worker is not the coordinator's; what is shown is corrected, but `max_ahead` is measured by it"
+            );
+        } else if !is_off && self.clock_is_off {
+            tracing::info!(worker, "the clock of a worker is right again");
+        }
+        self.clock_is_off = is_off;
+        (self.heartbeat, self.heartbeat_at) = (heartbeat, self.heard);
+    }
 }
 
 /// A request that a worker has not answered yet.
@@ -146,7 +173,16 @@ impl Workers {
         let number = state.sessions;
         tracing::info!(worker, slots = registration.slots, address = registration.data_address, "worker registered");
         let (heard, heartbeat) = (self.0.env.now(), pb::Heartbeat::default());
-        state.workers.insert(worker.clone(), Worker { session: number, registration, orders, heard, heartbeat });
+        let newcomer = Worker {
+            session: number,
+            registration,
+            orders,
+            heard,
+            heartbeat,
+            heartbeat_at: heard,
+            clock_is_off: false,
+        };
+        state.workers.insert(worker.clone(), newcomer);
         drop(state);
         self.change();
         (Session { worker, number }, receiver)
@@ -164,9 +200,10 @@ impl Workers {
         worker.heard = self.0.env.now();
         match message.kind {
             Some(Kind::Heartbeat(heartbeat)) => {
-                let reply = pb::HeartbeatReply { sequence: heartbeat.sequence };
+                let received_at_ms = Some(self.0.env.wall_clock_ms());
+                let reply = pb::HeartbeatReply { sequence: heartbeat.sequence, received_at_ms };
                 give(&worker.orders, coordinator_message::Kind::Heartbeat(reply));
-                worker.heartbeat = heartbeat;
+                worker.beat(heartbeat);
             }
             Some(Kind::Done(done)) => {
                 if let Some(pending) = state.pending.remove(&done.request) {
@@ -383,6 +420,7 @@ impl State {
             version: worker.registration.weir_version.clone(),
             heard: worker.heard,
             heartbeat: worker.heartbeat.clone(),
+            heartbeat_at: worker.heartbeat_at,
             lost: false,
         })
     }

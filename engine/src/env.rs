@@ -12,7 +12,7 @@ use std::{
     fmt, io,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,6 +29,8 @@ pub struct Env {
     seed: u64,
     crash_points: Option<Arc<CrashPlan>>,
     nonces: Arc<AtomicU64>,
+    /// How far the wall clock is ahead of the cluster's.
+    clock_ahead_ms: Arc<AtomicI64>,
     simulated: Option<Simulated>,
 }
 
@@ -74,7 +76,7 @@ impl Default for Env {
 impl Env {
     /// An environment whose dice follow from `seed`.
     pub fn seeded(seed: u64) -> Self {
-        Env { seed, crash_points: None, nonces: Arc::default(), simulated: None }
+        Env { seed, crash_points: None, nonces: Arc::default(), clock_ahead_ms: Arc::default(), simulated: None }
     }
 
     /// An environment within a simulation on one thread: its dice follow from `seed`, its wall clock is the given one, and
@@ -124,6 +126,17 @@ impl Env {
             return (simulated.wall_clock)();
         }
         std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
+    }
+
+    /// The same on the cluster's clock, which is its coordinator's, as far as that is known here: for moments that are shown beside
+    /// those of other machines. It is this machine's clock until [`Env::set_clock_ahead`] has said otherwise.
+    pub fn cluster_clock_ms(&self) -> i64 {
+        self.wall_clock_ms().saturating_sub(self.clock_ahead_ms.load(Ordering::Relaxed))
+    }
+
+    /// How far the wall clock is ahead of the cluster's, as was measured. Holds for all clones.
+    pub fn set_clock_ahead(&self, ahead_ms: i64) {
+        self.clock_ahead_ms.store(ahead_ms, Ordering::Relaxed);
     }
 
     /// Waits.
@@ -360,6 +373,14 @@ mod tests {
         assert_eq!(env.wall_clock_ms(), 42);
         let here = std::thread::current().id();
         assert_eq!(env.run_blocking(|| Ok(std::thread::current().id())).await.unwrap(), here);
+    }
+
+    #[test]
+    fn all_parts_of_a_process_know_the_clusters_clock() {
+        let env = Env::simulated(1, Arc::new(|| 3_600_042));
+        let part = env.clone();
+        env.set_clock_ahead(3_600_000);
+        assert_eq!((part.cluster_clock_ms(), part.wall_clock_ms()), (42, 3_600_042));
     }
 
     #[test]

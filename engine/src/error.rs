@@ -1,6 +1,6 @@
 //! The one error type of the runtime: whose fault it is, and what can be done about it.
 
-use crate::element::Origin;
+use crate::{availability, element::Origin};
 use std::fmt;
 
 /// Who has to act.
@@ -8,8 +8,10 @@ use std::fmt;
 pub enum ErrorKind {
     /// The definition or a setting is wrong; starting again changes nothing.
     Definition,
-    /// Input, output or storage refused (missing file, full disk, no permission, network). Starting again may help.
+    /// Input, output or storage refused (missing file, no permission, wrong credentials). Starting again may help.
     Io,
+    /// Input, output or storage cannot be used for now (away, overloaded, full, read-only, too many open files): waiting heals it.
+    Unavailable,
     /// Stored state is damaged or does not fit; refused rather than guessed.
     Corrupt,
     /// Another owner took the job over; this one must stop.
@@ -45,6 +47,17 @@ impl EngineError {
     /// Input, output or storage refused.
     pub fn io(message: impl Into<String>) -> Self {
         EngineError::of(ErrorKind::Io, message)
+    }
+
+    /// Input, output or storage cannot be used for now.
+    pub fn unavailable(message: impl Into<String>) -> Self {
+        EngineError::of(ErrorKind::Unavailable, message)
+    }
+
+    /// Input, output or storage refused or cannot be used for now, as the cause [says](availability::kind_of). The message should
+    /// contain it.
+    pub fn caused_by(cause: &(dyn std::error::Error + 'static), message: impl Into<String>) -> Self {
+        EngineError::of(availability::kind_of(cause), message)
     }
 
     /// Stored state is damaged.
@@ -104,12 +117,12 @@ impl From<arrow::error::ArrowError> for EngineError {
 
 impl From<object_store::Error> for EngineError {
     fn from(error: object_store::Error) -> Self {
-        EngineError::io(error.to_string())
+        EngineError::caused_by(&error, error.to_string())
     }
 }
 
 impl From<std::io::Error> for EngineError {
     fn from(error: std::io::Error) -> Self {
-        EngineError::io(error.to_string())
+        EngineError::caused_by(&error, error.to_string())
     }
 }

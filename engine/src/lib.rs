@@ -13,6 +13,7 @@
 //! [`parquet_pages`] (how rows become files without an encoder).
 
 pub mod align;
+pub mod availability;
 pub mod channel;
 pub mod checkpoint;
 pub mod disk;
@@ -24,9 +25,11 @@ pub mod hash;
 pub mod hidden;
 pub mod ids;
 pub mod key_group;
+pub mod object_storage;
 pub mod operator;
 pub mod panics;
 pub mod parquet_pages;
+pub mod rate;
 pub mod secrets;
 pub mod state;
 pub mod task;

@@ -77,6 +77,7 @@ impl From<&EngineError> for pb::Failure {
         let kind = match error.kind {
             ErrorKind::Definition => Kind::Definition,
             ErrorKind::Io => Kind::Io,
+            ErrorKind::Unavailable => Kind::Unavailable,
             ErrorKind::Corrupt => Kind::Corrupt,
             ErrorKind::Fenced => Kind::Fenced,
             ErrorKind::Disconnected => Kind::Disconnected,
@@ -97,6 +98,7 @@ impl From<pb::Failure> for EngineError {
         let kind = match failure.kind() {
             Kind::Definition => ErrorKind::Definition,
             Kind::Io => ErrorKind::Io,
+            Kind::Unavailable => ErrorKind::Unavailable,
             Kind::Corrupt => ErrorKind::Corrupt,
             Kind::Fenced => ErrorKind::Fenced,
             Kind::Disconnected => ErrorKind::Disconnected,

@@ -7,6 +7,7 @@
 
 use crate::{
     attempt_host::Assignment,
+    clock::Clock,
     commits::{Commits, Request},
     config::{WorkerComponents, WorkerSettings},
     hosted_attempts::HostedAttempts,
@@ -83,7 +84,8 @@ pub async fn run_with(
     let env = components.env.clone();
     let hosted = HostedAttempts::new(&settings, components.clone(), data_plane.clone());
     let commits = Commits::new(components.clone());
-    let mut worker = Worker { settings, components, data_plane, hosted, commits, lease: Lease::none() };
+    let mut worker =
+        Worker { settings, components, data_plane, hosted, commits, lease: Lease::none(), clock: Clock::default() };
     let mut calls_in_vain = 0_u64;
     loop {
         match worker.call(&dial).await {
@@ -183,6 +185,7 @@ struct Worker {
     hosted: HostedAttempts,
     commits: Commits,
     lease: Lease,
+    clock: Clock,
 }
 
 /// Until when subtasks may run.
@@ -198,11 +201,12 @@ impl Lease {
         Lease { length: Duration::ZERO, ends: None, sent: BTreeMap::new() }
     }
 
-    fn answered(&mut self, sequence: u64) {
-        if let Some(sent) = self.sent.get(&sequence) {
-            self.ends = Some(*sent + self.length);
-            self.sent = self.sent.split_off(&(sequence + 1));
-        }
+    /// A heartbeat was answered: when it was sent.
+    fn answered(&mut self, sequence: u64) -> Option<Moment> {
+        let sent = self.sent.get(&sequence).copied()?;
+        self.ends = Some(sent + self.length);
+        self.sent = self.sent.split_off(&(sequence + 1));
+        Some(sent)
     }
 }
 
@@ -250,6 +254,8 @@ impl Worker {
         // The coordinator that says so knows nothing of what ran under another one, or under this one before.
         self.hosted.begin_anew().await;
         let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1).into());
+        // It may be another coordinator, with another clock.
+        self.clock = Clock::default();
         self.lease = Lease { length: Duration::from_millis(registered.lease_ms.into()), ..Lease::none() };
         self.lease.ends = Some(env.now() + self.lease.length);
         self.be_as_patient(interval, registered.heartbeat_timeout_ms);
@@ -293,7 +299,12 @@ impl Worker {
     ) -> Result<()> {
         use coordinator_message::Kind as Order;
         match message.kind {
-            Some(Order::Heartbeat(reply)) => self.lease.answered(reply.sequence),
+            Some(Order::Heartbeat(reply)) => {
+                let sent = self.lease.answered(reply.sequence);
+                if let Some((sent, received_at_ms)) = sent.zip(reply.received_at_ms) {
+                    self.clock.measure(&self.components.env, sent, received_at_ms);
+                }
+            }
             Some(Order::Deploy(deploy)) => self.deploy(deploy, outbound),
             Some(Order::Start(attempt)) => self.hosted.start(&Some(attempt).try_into()?),
             Some(Order::Command(command)) => {
@@ -359,6 +370,8 @@ impl Worker {
             network_sent_bytes: traffic.sent_bytes,
             network_received_bytes: traffic.received_bytes,
             waiting: self.commits.waiting(),
+            clock_ahead_ms: self.clock.ahead_ms(),
+            restoring: self.hosted.restoring(),
         }
     }
 }

@@ -6,7 +6,12 @@ use crate::{
     network::DataPlane,
 };
 use std::{collections::BTreeMap, sync::Arc};
-use weir_engine::{error::EngineError, ids::Attempt, task::SourceCommand, wire::AttemptKey};
+use weir_engine::{
+    error::EngineError,
+    ids::Attempt,
+    task::{SourceCommand, observer::Restored},
+    wire::AttemptKey,
+};
 use weir_proto::v1::{self as pb, worker_message::Kind};
 
 /// All attempts that are hosted here.
@@ -100,6 +105,17 @@ impl HostedAttempts {
             views.into_iter().map(|view| metrics(&key, view)).collect::<Vec<_>>()
         };
         self.hosts.iter().flat_map(of_host).collect()
+    }
+
+    /// The attempts whose state is not back yet.
+    pub fn restoring(&self) -> Vec<pb::Restoring> {
+        let of_host = |(job, host): (&String, &AttemptHost)| {
+            let Restored { restored_bytes, bytes } =
+                Some(host.observer.restored()).filter(|so_far| so_far.is_under_way())?;
+            let attempt = pb::AttemptId { job: job.clone(), attempt: host.attempt.0 };
+            Some(pb::Restoring { attempt: Some(attempt), restored_bytes, bytes })
+        };
+        self.hosts.iter().filter_map(of_host).collect()
     }
 
     fn host(&self, key: &AttemptKey) -> Option<&AttemptHost> {

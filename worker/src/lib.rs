@@ -10,6 +10,7 @@
 //! still be ending).
 
 pub mod attempt_host;
+mod clock;
 pub mod commits;
 pub mod config;
 pub mod control;

@@ -13,7 +13,7 @@ use object_store::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::BTreeMap,
-    fmt,
+    fmt, io,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -268,7 +268,9 @@ async fn served<T: Send + 'static>(
 }
 
 fn refused(verb: Verb, path: &Path) -> Error {
-    Error::Generic { store: "faulty", source: format!("503 slow down ({verb:?} {path})").into() }
+    // No storage says more of itself when it is away.
+    let away = io::Error::new(io::ErrorKind::TimedOut, format!("503 slow down ({verb:?} {path})"));
+    Error::Generic { store: "faulty", source: Box::new(away) }
 }
 
 impl fmt::Debug for FaultyStore {

@@ -3,12 +3,17 @@
 use super::{SecretArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR, open_store};
 use crate::{data_dir, descriptors, doors::warn_if_open, failure::Failure, run, runtime, text};
 use clap::Args;
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use weir_coordinator::{
     Admit, Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
     metadata::{Metadata, MetadataSettings, open_file},
 };
-use weir_engine::task::Observers;
+use weir_engine::{EngineError, ErrorKind, task::Observers};
 use weir_http::TrustedHosts;
 use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
 
@@ -52,22 +57,70 @@ pub struct CoordinatorArguments {
     secret: SecretArguments,
 }
 
-/// Runs until it is ended.
+/// So much must fit into the data dir before it is used again.
+const PROBE_BYTES: usize = 64 << 10;
+
+/// The longest wait for a data dir that is full or read-only.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Runs until it is ended. When its data dir cannot be written any more for now, everything of it ends, and it begins again from
+/// what is on the disk, as after a crash: as soon as the disk can be written.
 pub fn coordinator(arguments: &CoordinatorArguments) -> Result<(), Failure> {
-    let runtime = runtime()?;
-    let done = runtime.block_on(async {
-        tokio::select! {
-            biased;
-            ended = crate::signals::ended() => ended,
-            served = serve(arguments) => served,
+    let mut doors = Doors { listen: arguments.listen.clone(), http: arguments.http.clone(), waits: 0, opened: false };
+    loop {
+        let runtime = runtime()?;
+        let served = runtime.block_on(async {
+            tokio::select! {
+                biased;
+                ended = crate::signals::ended() => Err(ended),
+                served = serve(arguments, &mut doors) => served.map_err(Err),
+            }
+        });
+        // What it was doing for others ends with it, connections too.
+        runtime.shutdown_timeout(Duration::from_millis(200));
+        match served {
+            Err(ended) => return ended,
+            Ok(Err(error)) if doors.opened && error.kind == ErrorKind::Unavailable => {
+                if doors.waits == 0 {
+                    let folder = arguments.data_dir.display();
+                    tracing::warn!(%error, "the coordinator waits for its data dir '{folder}', and goes on by itself");
+                }
+                doors.waits += 1;
+            }
+            Ok(served) => return Ok(served?),
         }
-    });
-    runtime.shutdown_timeout(Duration::from_millis(200));
-    done
+    }
 }
 
-async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
+/// Where a coordinator is reached, which stays when it begins again.
+struct Doors {
+    listen: String,
+    http: String,
+    /// How often it waited, one time after another.
+    waits: u32,
+    /// Whether it has served.
+    opened: bool,
+}
+
+impl Doors {
+    fn wait(&self) -> Duration {
+        match self.waits {
+            0 => Duration::ZERO,
+            waits => Duration::from_millis(500).saturating_mul(1 << (waits - 1).min(10)).min(LONGEST_WAIT),
+        }
+    }
+}
+
+/// Serves for as long as it can. What the data dir refuses is an error of its own.
+async fn serve(arguments: &CoordinatorArguments, doors: &mut Doors) -> Result<Result<(), EngineError>, Failure> {
     let env = run::environment()?;
+    env.sleep(doors.wait()).await;
+    if doors.opened {
+        // Before a port is open: nobody finds a coordinator that cannot decide anything.
+        if let Err(error) = check_written(&arguments.data_dir) {
+            return Ok(Err(error));
+        }
+    }
     let secret = arguments.secret.read()?;
     if arguments.protect_reads && secret.is_empty() {
         return Err(Failure::refused("--protect-reads needs a secret to protect them with: name a --secret-file"));
@@ -80,20 +133,22 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
         let listening = TcpNetwork.listen(&address).await;
         listening.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
     };
-    let (listener, http) = (listen(arguments.listen.clone()).await?, listen(arguments.http.clone()).await?);
-    let remedy = "give all processes the same --secret-file, or keep the port to this machine";
-    warn_if_open(
-        &listener.address(),
-        &secret,
-        "whoever reaches it can run, stop and cancel jobs, and join as a worker",
-        remedy,
-    );
-    warn_if_open(&http.address(), &secret, "whoever reaches it can see, stop and cancel all jobs", remedy);
+    let (listener, http) = (listen(doors.listen.clone()).await?, listen(doors.http.clone()).await?);
+    (doors.listen, doors.http) = (listener.address(), http.address());
+    if !doors.opened {
+        let remedy = "give all processes the same --secret-file, or keep the port to this machine";
+        let can = "whoever reaches it can run, stop and cancel jobs, and join as a worker";
+        warn_if_open(&doors.listen, &secret, can, remedy);
+        warn_if_open(&doors.http, &secret, "whoever reaches it can see, stop and cancel all jobs", remedy);
+    }
     let confinement = arguments.confinement.read([listener.address().as_str()], &secret)?;
     let peers = peers(arguments, &listener.address())?;
     let metadata = MetadataSettings { secret: secret.clone(), ..MetadataSettings::new(arguments.node_id, peers) };
     let disk = open_file(&arguments.data_dir.join("coordinator.redb"))?;
-    let metadata = Metadata::open(metadata, disk, network.clone(), env.clone()).await?;
+    let metadata = match Metadata::open(metadata, disk, network.clone(), env.clone()).await {
+        Ok(metadata) => Arc::new(metadata),
+        Err(error) => return Ok(Err(error)),
+    };
     let heartbeat_timeout = Duration::from_millis(arguments.heartbeat_timeout_ms.max(300));
     let settings = CoordinatorSettings {
         storage: data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?,
@@ -108,9 +163,29 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
         ..CoordinatorSettings::default()
     };
     let components = CoordinatorComponents { open_store: open_store(), network, env, observers: Observers::default() };
-    text::print(&format!("listening on {}, page at http://{}/\n", listener.address(), http.address()));
-    let coordinator = Coordinator::new(settings, components, Arc::new(metadata), arguments.node_id);
-    Ok(coordinator.run(listener, Some(http)).await?)
+    if doors.opened {
+        tracing::info!("the coordinator serves again");
+    } else {
+        text::print(&format!("listening on {}, page at http://{}/\n", doors.listen, doors.http));
+    }
+    (doors.opened, doors.waits) = (true, 0);
+    let coordinator = Coordinator::new(settings, components, metadata.clone(), arguments.node_id);
+    let ended = coordinator.run(listener, Some(http)).await;
+    // Its file is to be closed when it is opened again.
+    if let Err(error) = metadata.shutdown().await {
+        tracing::debug!(%error, "the metadata was not shut down well");
+    }
+    Ok(ended)
+}
+
+/// Whether something can be written in a folder, and lasts.
+fn check_written(folder: &Path) -> Result<(), EngineError> {
+    let path = folder.join(".written");
+    let problem =
+        |error: std::io::Error| EngineError::caused_by(&error, format!("cannot write '{}': {error}", path.display()));
+    let written = std::fs::write(&path, [0; PROBE_BYTES]).and_then(|()| std::fs::File::open(&path)?.sync_all());
+    let removed = std::fs::remove_file(&path);
+    written.and(removed).map_err(problem)
 }
 
 /// Whoever chose the address to listen on knows the name in it.

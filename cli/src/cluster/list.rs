@@ -1,8 +1,12 @@
 //! `weir list`: the jobs of a cluster, a line each, and its workers.
 
-use super::render::{age, or_none, plain, rate, table};
+use super::render::{age, or_none, plain, rate, restoring, table};
 use crate::text;
-use weir_coordinator::status::{ClusterStatus, JobSummary, WorkerState, WorkerStatus};
+use std::time::Duration;
+use weir_coordinator::{
+    status::{ClusterStatus, JobSummary, WorkerState, WorkerStatus},
+    workers::TOLERATED_MS,
+};
 
 /// Longer causes are cut; `weir status` shows them whole.
 const LONGEST_CAUSE: usize = 80;
@@ -55,18 +59,32 @@ fn jobs(cluster: &ClusterStatus) -> String {
             text::number(job.attempt),
             text::number(job.restart_count),
             format!("{} ago", age(cluster.as_of_ms - job.submitted_at_ms)),
-            plain(job.trouble().unwrap_or(""), LONGEST_CAUSE),
+            plain(&restoring(job.restoring).or(job.trouble().map(Into::into)).unwrap_or_default(), LONGEST_CAUSE),
         ]
     };
     let header = ["job", "state", "read/s", "checkpoint", "attempt", "restarts", "submitted", ""];
     table(&header, &[2, 3, 4, 5], cluster.jobs.iter().map(row).collect())
 }
 
+/// With what is wrong with its clock, if it is by more than is tolerated.
+fn state(worker: &WorkerStatus) -> String {
+    let (state, ahead_ms) = (worker.state.name(), worker.clock_ahead_ms.unwrap_or(0));
+    if ahead_ms.abs() <= TOLERATED_MS {
+        return state.into();
+    }
+    let by = if ahead_ms.abs() < 60_000 {
+        text::span(Duration::from_millis(ahead_ms.unsigned_abs()))
+    } else {
+        age(ahead_ms.abs())
+    };
+    format!("{state}, clock {by} {}", if ahead_ms > 0 { "ahead" } else { "behind" })
+}
+
 fn workers(workers: &[WorkerStatus]) -> String {
     let row = |worker: &WorkerStatus| {
         vec![
             plain(&worker.id, LONGEST_NAME),
-            worker.state.name().into(),
+            state(worker),
             format!("{} of {}", worker.slots.saturating_sub(worker.slots_free), worker.slots),
             format!("{} ago", age(i64::try_from(worker.last_heartbeat_ms_ago).unwrap_or(i64::MAX))),
             text::bytes(worker.network_sent_bytes),

@@ -3,7 +3,7 @@
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 use std::time::Duration;
-use weir_coordinator::status::END_OF_TIME_MS;
+use weir_coordinator::status::{END_OF_TIME_MS, RestoringView};
 
 /// Event time further from the clock than this is shown as a moment: a replay of history is not "behind".
 const FAR_MS: i64 = 86_400_000;
@@ -89,6 +89,11 @@ pub(super) fn rate(per_second: f64) -> String {
         return format!("{per_second:.1}");
     }
     crate::text::number(per_second.round() as u64)
+}
+
+/// How much state is back, while it is restored.
+pub(super) fn restoring(so_far: Option<RestoringView>) -> Option<String> {
+    so_far.map(|so_far| crate::text::restoring(so_far.restored_bytes, so_far.bytes))
 }
 
 /// A number, or that there is none yet.

@@ -1,6 +1,6 @@
 //! `weir status ID`: everything about a job that fits on a screen or two.
 
-use super::render::{age, or_none, percent, plain, rate, table, watermark};
+use super::render::{age, or_none, percent, plain, rate, restoring, table, watermark};
 use crate::text;
 use std::time::Duration;
 use weir_coordinator::status::{JobStatus, OperatorView, Restart, SubtaskView};
@@ -16,9 +16,12 @@ pub fn render_job(job: &JobStatus) -> String {
     let mut out = headline(job);
     out.push('\n');
     out.push_str(&text::pairs(&facts(job)));
-    for (title, table) in
-        [("operators", operators(job)), ("subtasks by worker", subtasks(job)), ("restarts", restarts(&job.restarts))]
-    {
+    for (title, table) in [
+        ("operators", operators(job)),
+        ("counted besides", counters(job)),
+        ("subtasks by worker", subtasks(job)),
+        ("restarts", restarts(&job.restarts)),
+    ] {
         if !table.is_empty() {
             out.push_str(&format!("\n{title}\n{table}"));
         }
@@ -60,7 +63,9 @@ fn facts(job: &JobStatus) -> Vec<(String, String)> {
             text::bytes(last.bytes),
         ),
     };
-    let records = format!("{}, {} a second", text::count_of(read, "record"), rate(job.summary().records_in_per_second));
+    let records = restoring(job.restoring).unwrap_or_else(|| {
+        format!("{}, {} a second", text::count_of(read, "record"), rate(job.summary().records_in_per_second))
+    });
     [
         ("read", records),
         ("watermark", watermark(furthest_behind, job.as_of_ms)),
@@ -88,6 +93,18 @@ fn operators(job: &JobStatus) -> String {
     };
     let header = ["operator", "task", "in", "in/s", "out", "out/s", "busy", "backpressure", "watermark"];
     table(&header, &[1, 2, 3, 4, 5, 6, 7], job.graph.operators.iter().map(row).collect())
+}
+
+/// What operators count besides records, such as the duplicates of a dedup and its rows without a key.
+fn counters(job: &JobStatus) -> String {
+    let of_operator = |operator: &OperatorView| {
+        let id = plain(&operator.id, LONGEST_NAME);
+        let counted = operator.counters.iter().filter(|(_, value)| **value > 0);
+        counted
+            .map(move |(name, value)| vec![id.clone(), plain(name, LONGEST_NAME), text::number(*value)])
+            .collect::<Vec<_>>()
+    };
+    table(&["operator", "counter", "value"], &[2], job.graph.operators.iter().flat_map(of_operator).collect())
 }
 
 fn subtasks(job: &JobStatus) -> String {

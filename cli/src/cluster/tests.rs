@@ -7,7 +7,7 @@ use super::{
 };
 use weir_coordinator::status::{
     CheckpointView, ClusterStatus, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, OperatorView, Restart,
-    Snapshot, SubtaskView, WorkerState, WorkerStatus,
+    RestoringView, Snapshot, SubtaskView, WorkerState, WorkerStatus,
 };
 
 const NOW_MS: i64 = 1_763_800_000_000;
@@ -20,6 +20,7 @@ fn worker(id: &str, state: WorkerState, free: u32, ago: u64) -> WorkerStatus {
         slots: 2,
         slots_free: free,
         last_heartbeat_ms_ago: ago,
+        clock_ahead_ms: Some(0),
         subtasks: vec![],
         network_sent_bytes: 4_213_551_004,
         network_received_bytes: 910,
@@ -190,6 +191,44 @@ waiting: needs 4 slots, 2 free
   restarts    0
 ";
     assert_eq!(render_job(&waiting()), expected);
+}
+
+#[test]
+fn a_job_that_restores_says_how_much_is_back() {
+    let mut job = running();
+    job.restoring = Some(RestoringView { restored_bytes: 1_200_000_000, bytes: 2_000_000_000 });
+    let text = render_job(&job);
+    assert!(text.contains("  read        restoring 1.2 GB of 2.0 GB\n"), "{text}");
+    let cluster = Snapshot::new(NOW_MS, coordinator(), vec![], [job]).cluster;
+    assert!(render_cluster(&cluster).contains("ago  restoring 1.2 GB of 2.0 GB\n"), "{}", render_cluster(&cluster));
+}
+
+#[test]
+fn what_operators_count_besides_is_told() {
+    let mut job = running();
+    job.graph.operators[1].counters =
+        [("duplicates".to_string(), 1_234), ("without_key".into(), 7), ("none".into(), 0)].into();
+    let expected = "
+counted besides
+ operator   counter      value
+ map.valid  duplicates   1,234
+ map.valid  without_key      7
+";
+    let text = render_job(&job);
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
+fn a_clock_that_is_wrong_is_told() {
+    let with_clock = |ahead| {
+        let worker = WorkerStatus { clock_ahead_ms: ahead, ..worker("w-1", WorkerState::Available, 2, 100) };
+        render_cluster(&Snapshot::new(NOW_MS, coordinator(), vec![worker], []).cluster)
+    };
+    assert!(with_clock(Some(3_600_000)).contains(" available, clock 1 h ahead "), "{}", with_clock(Some(3_600_000)));
+    assert!(with_clock(Some(-1_500)).contains(" available, clock 1.5 s behind "));
+    for fine in [Some(900), Some(-900), None] {
+        assert!(!with_clock(fine).contains("clock"));
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ use tokio::{runtime::Handle, task::JoinSet};
 use tonic::Request;
 use weir_coordinator::{
     Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
+    job::Waiting,
     metadata::{Job, JobStatus, MemoryDisk, Metadata, MetadataSettings},
     scheduler,
 };
@@ -37,6 +38,9 @@ const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How often workers tell what they have done.
 const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// A wait that is over before is not told of.
+const TOLD_AFTER_MS: i64 = 1000;
 
 /// Credit of each channel, in bytes.
 const CHANNEL_BYTES: usize = 1 << 20;
@@ -76,6 +80,7 @@ pub struct OneProcess {
     job: JobGraph,
     store: CheckpointStore,
     observers: Observers,
+    env: Env,
 }
 
 /// Asks a job of this process to stop. Cheap to clone.
@@ -131,12 +136,19 @@ impl OneProcess {
             let link = link::to(coordinator.worker_service());
             parts.spawn(weir_worker::run_with(settings, components, plane, link));
         }
-        Ok(OneProcess { coordinator, metadata, parts, job: graph, store, observers })
+        Ok(OneProcess { coordinator, metadata, parts, job: graph, store, observers, env })
     }
 
     /// What can be seen of the job.
     pub fn observers(&self) -> Observers {
         self.observers.clone()
+    }
+
+    /// Tells what the job waits for, if it has waited for a while: the slots that it waits for at first are there at once.
+    pub fn waits(&self) -> impl Fn() -> Option<String> + Send + 'static {
+        let (coordinator, job, env) = (self.coordinator.clone(), self.job.name.clone(), self.env.clone());
+        let for_a_while = move |waiting: &Waiting| env.wall_clock_ms() - waiting.since_ms >= TOLD_AFTER_MS;
+        move || coordinator.waiting(&job).filter(&for_a_while).map(|waiting| waiting.what)
     }
 
     /// Stops the job.

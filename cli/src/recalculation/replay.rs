@@ -186,7 +186,7 @@ async fn count(
     let stopper = process.stopper();
     let (notices, told) = mpsc::unbounded_channel();
     let style = Style::fitting(arguments.quiet, false);
-    let progress = Progress::new(&job.graph, style, process.observers(), told, env.clone());
+    let progress = Progress::new(&job.graph, style, process.observers(), told, process.waits(), env.clone());
     let submission = Submission { fingerprint: definition::fingerprint(&job.graph), start_over: None, notices };
     let outcome = tokio::select! {
         ended = process.run(submission, before.as_ref()) => ended?,

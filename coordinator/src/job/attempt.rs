@@ -40,6 +40,13 @@ pub struct AttemptEnd {
     pub made_progress: bool,
 }
 
+/// The number of a job's next attempt, which no other process can have, and the storage that it was claimed in.
+#[derive(Debug)]
+pub struct Claim {
+    store: CheckpointStore,
+    attempt: Attempt,
+}
+
 /// One attempt, claimed.
 pub struct JobAttempt {
     context: JobContext,
@@ -57,21 +64,32 @@ pub struct JobAttempt {
 }
 
 impl JobAttempt {
-    /// Claims the next attempt of a job for a placement. Records that the one before failed on are read one by one. `None`: the slots are not free any more.
+    /// Claims the next attempt of a job. Nothing but the number is taken.
     ///
     /// # Errors
-    /// When storage or the catalog refuses.
-    pub async fn claim(
+    /// When storage refuses, or cannot be used for now.
+    pub async fn claim(context: &JobContext, job: &Job) -> Result<Claim> {
+        let components = &context.components;
+        let store = (components.open_store)(&context.settings.storage, &job.name)?;
+        // Above what the catalog knows, too: the storage may be another one.
+        let attempt = store.claim_attempt_above(&components.env, job.attempt.unwrap_or(Attempt(0))).await?;
+        Ok(Claim { store, attempt })
+    }
+
+    /// Begins a claimed attempt on a placement. Records that the one before failed on are read one by one. `None`: the slots are
+    /// not free any more.
+    ///
+    /// # Errors
+    /// When the catalog refuses.
+    pub async fn open(
         context: &JobContext,
         job: &Job,
         graph: Arc<ExecutionGraph>,
         placement: Placement,
         suspect: Option<Origin>,
+        claim: Claim,
     ) -> Result<Option<Self>> {
-        let components = &context.components;
-        let store = (components.open_store)(&context.settings.storage, &job.name)?;
-        // Above what the catalog knows, too: the storage may be another one.
-        let attempt = store.claim_attempt_above(&components.env, job.attempt.unwrap_or(Attempt(0))).await?;
+        let (components, Claim { store, attempt }) = (&context.components, claim);
         let key = AttemptKey { job: job.name.clone(), attempt };
         let Some(events) = context.workers.open_attempt(&key, scheduler::slots_taken(&placement)) else {
             return Ok(None);
@@ -126,6 +144,11 @@ impl JobAttempt {
         env.crash_point("attempt.deployed")?;
         let from = restored.as_ref().map_or("the beginning".into(), |found| format!("checkpoint {}", found.checkpoint));
         self.become_status(JobStatus::Running, format!("attempt {attempt} runs from {from}")).await?;
+        self.context.live.update(&self.key.job, |live| {
+            if live.waiting.take().is_some() {
+                tracing::info!(attempt = %self.key, "goes on after waiting");
+            }
+        });
         self.each_worker(|key| Kind::Start(key.into()));
         let commander = self.commander();
         let settings = AttemptSettings {

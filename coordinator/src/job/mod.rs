@@ -1,10 +1,11 @@
 //! Driving jobs: a supervisor for each, which schedules attempts until the job is over.
 //!
-//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to; [`attempt`] runs one incarnation, [`control`] is its hands: the record in the
+//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to, [`patience`] tells of long waits; [`attempt`] runs one incarnation, [`control`] is its hands: the record in the
 //! replicated catalog, the commits on workers.
 
 pub mod attempt;
 pub mod control;
+pub mod patience;
 pub mod supervisor;
 pub mod verdict;
 
@@ -73,9 +74,26 @@ pub struct LiveJob {
     /// The worker of every subtask of the running attempt.
     pub placement: BTreeMap<SubtaskId, String>,
     /// What it waits for.
-    pub waiting_for: Option<String>,
+    pub waiting: Option<Waiting>,
     /// How its last failed attempt failed.
     pub failure: Option<EngineError>,
+}
+
+/// What a job waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// In words.
+    pub what: String,
+    /// Since when: milliseconds since the epoch.
+    pub since_ms: i64,
+}
+
+impl Waiting {
+    /// A moment as sentences about waiting name it.
+    pub fn since(since_ms: i64) -> String {
+        let since = chrono::DateTime::from_timestamp_millis(since_ms).unwrap_or_default();
+        since.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+    }
 }
 
 impl LiveJobs {

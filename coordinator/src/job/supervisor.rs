@@ -3,8 +3,9 @@
 //! It holds nothing that the catalog does not: another coordinator that takes over goes on from there.
 
 use super::{
-    JobContext,
+    JobContext, Waiting,
     attempt::{AttemptEnd, JobAttempt, Placement},
+    patience::Patience,
     verdict::{Failure, FailureRecord, Verdict},
 };
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     scheduler,
 };
 use serde::Deserialize;
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use weir_engine::{
     error::{EngineError, ErrorKind, Result},
     graph::{ExecutionGraph, JobGraph},
@@ -39,12 +40,13 @@ pub struct Supervisor {
     context: JobContext,
     name: String,
     record: FailureRecord,
+    patience: Patience,
 }
 
 impl Supervisor {
     /// Of the job of that name.
     pub fn new(context: JobContext, name: &str) -> Self {
-        Supervisor { context, name: name.into(), record: FailureRecord::default() }
+        Supervisor { context, name: name.into(), record: FailureRecord::default(), patience: Patience::default() }
     }
 
     /// Until the job is over.
@@ -92,25 +94,26 @@ impl Supervisor {
     async fn wait_for_slots(&self, graph: &ExecutionGraph) -> Result<Slots> {
         let (mut workers, mut catalog) = (self.context.workers.changes(), self.context.metadata.watch());
         let needed = scheduler::slots_needed(graph);
+        let mut since_ms = None;
         loop {
             workers.mark_unchanged();
             catalog.mark_unchanged();
-            let asked = self.asked()?;
-            // A stop asks for a last checkpoint, which takes an attempt; not where nothing has ever begun.
-            let has_begun = self.look(|job| job.attempt.is_some())?;
-            if asked == Asked::Cancel || asked == Asked::Stop && !has_begun {
+            if let Some(asked) = self.asked_to_end()? {
                 return Ok(Slots::Asked(asked));
             }
             let free = self.context.workers.free();
             if let Some(placement) = scheduler::assign(graph, &free) {
-                self.context.live.update(&self.name, |live| live.waiting_for = None);
+                let waiting = self.patience.waiting();
+                self.context.live.update(&self.name, |live| live.waiting = waiting);
                 return Ok(Slots::Found(placement));
             }
             let there: usize = free.values().sum();
-            let waiting = format!("needs {needed} slots, {there} free");
-            if self.context.live.of(&self.name).waiting_for.as_ref() != Some(&waiting) {
-                tracing::info!(job = self.name, waiting, "waits for slots");
-                self.context.live.update(&self.name, |live| live.waiting_for = Some(waiting));
+            let what = format!("needs {needed} slots, {there} free");
+            let shown = self.context.live.of(&self.name).waiting;
+            if shown.as_ref().is_none_or(|shown| shown.what != what) {
+                tracing::info!(job = self.name, waiting = what, "waits for slots");
+                let since_ms = *since_ms.get_or_insert_with(|| self.context.components.env.wall_clock_ms());
+                self.context.live.update(&self.name, |live| live.waiting = Some(Waiting { what, since_ms }));
             }
             tokio::select! {
                 biased;
@@ -126,10 +129,23 @@ impl Supervisor {
     }
 
     async fn run_attempt(&mut self, job: &Job, graph: Arc<ExecutionGraph>, placement: Placement) -> Result<()> {
+        let claim = tokio::select! {
+            biased;
+            asked = self.watch_for_end() => return asked,
+            claim = JobAttempt::claim(&self.context, job) => claim,
+        };
+        // Where storage is away nothing has begun, and nothing is taken down, however often it is tried.
+        let claim = match claim {
+            Err(error) if error.kind == ErrorKind::Unavailable => return self.try_again_later(&error).await,
+            claim => claim,
+        };
         let slots = scheduler::slots_taken(&placement);
         self.become_status(JobStatus::Scheduled, format!("slots: {slots:?}")).await?;
-        let claimed = JobAttempt::claim(&self.context, job, graph, placement, self.record.suspect()).await;
-        let mut attempt = match claimed {
+        let opened = match claim {
+            Ok(claim) => JobAttempt::open(&self.context, job, graph, placement, self.record.suspect(), claim).await,
+            Err(error) => Err(error),
+        };
+        let mut attempt = match opened {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return self.failed(EngineError::io("the slots were taken by another job"), true).await,
             Err(error) => return self.failed(error, false).await,
@@ -172,6 +188,9 @@ impl Supervisor {
                     Some(lost) if error.kind == ErrorKind::Disconnected => (lost, true),
                     _ => (error, lost_worker),
                 };
+                if made_progress {
+                    self.patience.over();
+                }
                 let verdict = self.judge(&error, lost_worker, made_progress);
                 // Whoever has replaced this one commits it.
                 if matches!(verdict, Verdict::GiveUp(_)) && error.kind != ErrorKind::Fenced {
@@ -181,6 +200,50 @@ impl Supervisor {
                 drop(attempt);
                 self.carry_out(verdict, error.message).await
             }
+        }
+    }
+
+    /// What a user has asked that ends a job without an attempt. A stop asks for a last checkpoint, which takes one; not where
+    /// nothing has ever begun.
+    fn asked_to_end(&self) -> Result<Option<Asked>> {
+        let (asked, has_begun) = (self.asked()?, self.look(|job| job.attempt.is_some())?);
+        Ok(Some(asked).filter(|asked| *asked == Asked::Cancel || *asked == Asked::Stop && !has_begun))
+    }
+
+    /// Waits until the user wants something that ends the job without an attempt.
+    async fn watch_for_end(&self) -> Result<()> {
+        let mut catalog = self.context.metadata.watch();
+        loop {
+            catalog.mark_unchanged();
+            if self.asked_to_end()?.is_some() {
+                return Ok(());
+            }
+            catalog.changed().await.map_err(gone)?;
+        }
+    }
+
+    /// Waits for what is away before an attempt has begun.
+    async fn try_again_later(&mut self, error: &EngineError) -> Result<()> {
+        match self.judge(error, false, false) {
+            Verdict::Wait(wait) => self.wait_for(&error.message, wait).await,
+            Verdict::Restart(wait) => self.pause(wait).await,
+            Verdict::GiveUp(cause) => self.become_status(JobStatus::Failed, cause).await,
+        }
+    }
+
+    /// Says what is waited for, and waits until it is tried again.
+    async fn wait_for(&mut self, cause: &str, wait: Duration) -> Result<()> {
+        let waiting = self.patience.wait(&self.context.components.env, &self.name, cause);
+        self.context.live.update(&self.name, |live| live.waiting = Some(waiting));
+        self.pause(wait).await
+    }
+
+    /// Waits, unless a user wants the job to end.
+    async fn pause(&self, wait: Duration) -> Result<()> {
+        tokio::select! {
+            biased;
+            asked = self.watch_for_end() => asked,
+            () = self.context.components.env.sleep(wait) => Ok(()),
         }
     }
 
@@ -229,18 +292,19 @@ impl Supervisor {
         self.record.judge(&policy, &Failure { error, lost_worker, made_progress })
     }
 
-    async fn carry_out(&self, verdict: Verdict, cause: String) -> Result<()> {
-        let wait = match verdict {
-            Verdict::GiveUp(cause) => return self.become_status(JobStatus::Failed, cause).await,
-            Verdict::Restart(wait) => wait,
-        };
-        self.become_status(JobStatus::Restarting, cause).await?;
-        let env = self.context.components.env.clone();
-        let stop = StopSignal::default();
-        tokio::select! {
-            biased;
-            asked = self.watch_for_cancel(&stop) => asked,
-            () = env.sleep(wait) => Ok(()),
+    async fn carry_out(&mut self, verdict: Verdict, cause: String) -> Result<()> {
+        if let Verdict::GiveUp(cause) = verdict {
+            return self.become_status(JobStatus::Failed, cause).await;
+        }
+        self.become_status(JobStatus::Restarting, cause.clone()).await?;
+        match verdict {
+            Verdict::Wait(wait) => self.wait_for(&cause, wait).await,
+            Verdict::Restart(wait) => {
+                // It is about something else now.
+                self.patience.over();
+                self.pause(wait).await
+            }
+            Verdict::GiveUp(_) => Ok(()),
         }
     }
 
@@ -280,3 +344,6 @@ fn parse(job: &Job) -> Result<ExecutionGraph> {
 fn gone(_: tokio::sync::watch::error::RecvError) -> EngineError {
     EngineError::internal("what is watched is gone")
 }
+
+#[cfg(test)]
+mod tests;

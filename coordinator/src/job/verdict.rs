@@ -12,6 +12,8 @@ use weir_engine::{
 pub enum Verdict {
     /// Another attempt, after a wait.
     Restart(Duration),
+    /// The same, and the failure does not count: waiting heals it, however long it takes.
+    Wait(Duration),
     /// The job is FAILED, for this cause.
     GiveUp(String),
 }
@@ -34,6 +36,8 @@ pub struct FailureRecord {
     failures: u32,
     /// Workers lost. A machine that dies is nobody's fault; an input that kills each machine is.
     losses: u32,
+    /// Those that waiting heals.
+    waits: u32,
     /// Records among which one made an attempt fail: the next attempt reads them one by one.
     suspect: Option<Origin>,
     /// The record that made the last attempt fail.
@@ -50,7 +54,7 @@ impl FailureRecord {
     pub fn judge(&mut self, policy: &RestartPolicy, failure: &Failure<'_>) -> Verdict {
         let Failure { error, lost_worker, made_progress } = *failure;
         if made_progress {
-            (self.failures, self.losses) = (0, 0);
+            (self.failures, self.losses, self.waits) = (0, 0, 0);
         }
         if lost_worker {
             self.losses += 1;
@@ -59,6 +63,10 @@ impl FailureRecord {
             let cause =
                 || format!("{} workers lost in a row without progress, the last: {}", self.losses, error.message);
             return wait.map_or_else(|| Verdict::GiveUp(cause()), Verdict::Restart);
+        }
+        if error.kind == ErrorKind::Unavailable {
+            self.waits += 1;
+            return Verdict::Wait(policy.patience(self.waits));
         }
         // An operator's own complaint about some rows is looked into: it may be about one record.
         let is_final = matches!(error.kind, ErrorKind::Definition | ErrorKind::Corrupt);
@@ -107,6 +115,7 @@ mod tests {
             most_losses: 4,
             first_backoff: wait(100),
             longest_backoff: wait(300),
+            longest_patience: wait(1000),
             yields: false,
         }
     }
@@ -145,6 +154,26 @@ mod tests {
             assert_eq!(judge(&mut record, &error, true, false), Verdict::Restart(Duration::from_millis(wait)));
         }
         assert!(matches!(judge(&mut record, &error, true, false), Verdict::GiveUp(_)), "something kills each of them");
+    }
+
+    #[test]
+    fn what_waiting_heals_is_waited_for_and_counts_for_nothing() {
+        let (mut record, away) = (FailureRecord::default(), EngineError::unavailable("the storage is away"));
+        for wait in [100, 200, 400, 800, 1000, 1000] {
+            assert_eq!(judge(&mut record, &away, false, false), Verdict::Wait(Duration::from_millis(wait)));
+        }
+        for _ in 0..10_000 {
+            assert!(matches!(judge(&mut record, &away, false, false), Verdict::Wait(_)));
+        }
+        let refused = EngineError::io("permission denied");
+        assert_eq!(
+            judge(&mut record, &refused, false, false),
+            Verdict::Restart(Duration::from_millis(100)),
+            "the first"
+        );
+        let policy = RestartPolicy { most_failures: 0, ..policy() };
+        let failure = Failure { error: &away, lost_worker: false, made_progress: true };
+        assert_eq!(record.judge(&policy, &failure), Verdict::Wait(Duration::from_millis(100)), "without restarts, too");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use redb::{ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use weir_engine::{EngineError, ErrorKind, Result, env::Env};
+use weir_engine::{EngineError, ErrorKind, Result, availability, env::Env};
 
 /// Single values: `format`, `node`, `vote`, `committed`, `purged`.
 pub(super) const VALUES: TableDefinition<&str, &[u8]> = TableDefinition::new("values");
@@ -183,7 +183,7 @@ pub(super) fn failed<E: Into<redb::Error>>(doing: &'static str) -> impl Fn(E) ->
                     "cannot {doing} the metadata: another coordinator has it open; stop it, or use another --data-dir"
                 ));
             }
-            redb::Error::Io(io) if !is_damage(io) => ErrorKind::Io,
+            redb::Error::Io(io) if !is_damage(io) => availability::kind_of(io),
             redb::Error::PreviousIo | redb::Error::Backend(_) => ErrorKind::Io,
             redb::Error::DatabaseClosed => ErrorKind::Disconnected,
             // Whatever else it may say of a file that only we write means that the file is not what we wrote.

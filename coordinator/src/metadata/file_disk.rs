@@ -18,8 +18,9 @@ use weir_engine::{EngineError, Result};
 /// # Errors
 /// When it cannot be made or read. A damaged one shows when the metadata is opened over it.
 pub fn open_file(path: &Path) -> Result<FileBackend> {
-    let failed =
-        |doing: &str, error: io::Error| EngineError::io(format!("cannot {doing} '{}': {error}", path.display()));
+    let failed = |doing: &str, error: io::Error| {
+        EngineError::caused_by(&error, format!("cannot {doing} '{}': {error}", path.display()))
+    };
     match fs::exists(path) {
         Ok(true) => {}
         Ok(false) => make(path)?,
@@ -37,7 +38,8 @@ pub fn open_file(path: &Path) -> Result<FileBackend> {
 
 fn make(path: &Path) -> Result<()> {
     let draft = path.with_extension(format!("draft-{}", std::process::id()));
-    let failed = |error: io::Error| EngineError::io(format!("cannot make '{}': {error}", path.display()));
+    let failed =
+        |error: io::Error| EngineError::caused_by(&error, format!("cannot make '{}': {error}", path.display()));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(folder).map_err(failed)?;
     let file =

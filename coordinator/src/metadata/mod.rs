@@ -200,10 +200,15 @@ impl Metadata {
                 Err(RaftError::APIError(error)) => Err(EngineError::internal(format!("cannot {name}: {error}"))),
                 Err(RaftError::Fatal(error)) => Err(stopped(&self.database, &error).context(format!("cannot {name}"))),
             },
-            () = self.env.sleep(limit) => Err(EngineError::io(format!(
+            () = self.env.sleep(limit) => Err(EngineError::unavailable(format!(
                 "{name}: not decided within {limit:?}, for most coordinators were not reached; it may be decided yet"
             ))),
         }
+    }
+
+    /// The error of the disk at which the log has stopped, if it has.
+    pub fn failure(&self) -> Option<EngineError> {
+        self.database.failure()
     }
 
     /// Everything decided that is applied here. On a leader nothing decided is newer.

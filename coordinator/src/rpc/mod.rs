@@ -16,7 +16,7 @@ pub fn to_status(error: &EngineError) -> Status {
     match error.kind {
         ErrorKind::Definition => Status::invalid_argument(&error.message),
         ErrorKind::Fenced => Status::failed_precondition(&error.message),
-        ErrorKind::Io | ErrorKind::Disconnected => Status::unavailable(&error.message),
+        ErrorKind::Io | ErrorKind::Unavailable | ErrorKind::Disconnected => Status::unavailable(&error.message),
         ErrorKind::Corrupt => Status::data_loss(&error.message),
         ErrorKind::Internal | ErrorKind::Crash => Status::internal(&error.message),
     }

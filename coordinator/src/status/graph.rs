@@ -34,9 +34,9 @@ pub struct OperatorView {
     pub records_in: u64,
     /// Records given out since the attempt began; by a sink, none.
     pub records_out: u64,
-    /// Records taken in a second, lately.
+    /// Records taken in a second, over the last ten.
     pub records_in_per_second: f64,
-    /// Records given out a second, lately.
+    /// Records given out a second, over the last ten.
     pub records_out_per_second: f64,
     /// Share of time that its subtasks wait for somebody downstream, from 0 to 1: of the one that waits most.
     pub backpressure: f64,

@@ -72,7 +72,8 @@ impl Draft {
         match &mut self.target {
             Target::Memory(_) => Err(EngineError::internal("an object in memory has no place on a disk")),
             Target::Local(local) => local.publish().map_err(|error| {
-                EngineError::io(format!("cannot write the checkpoint object '{}': {error}", local.path.display()))
+                let path = local.path.display();
+                EngineError::caused_by(&error, format!("cannot write the checkpoint object '{path}': {error}"))
             }),
         }
     }

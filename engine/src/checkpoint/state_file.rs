@@ -7,7 +7,7 @@ use super::manifest::{FilePart, FileRef, SegmentState, checksum};
 use crate::{
     error::{EngineError, Result},
     key_group::KeyGroupRange,
-    parquet_pages::writer::PlainParquetWriter,
+    parquet_pages::{PageError, writer::PlainParquetWriter},
     state::{Change, Snapshot, StateRows},
 };
 use arrow::record_batch::RecordBatch;
@@ -64,7 +64,7 @@ pub fn encode(snapshot: Snapshot, output: &mut impl Write) -> Result<EncodedSnap
         let first_row_group = written;
         let batches: Vec<RecordBatch> = rows.into_batches()?.into_iter().filter(|batch| batch.num_rows() > 0).collect();
         if let Some(first) = batches.first() {
-            let failed = |error| EngineError::internal(format!("state segment '{}': {error}", segment.id));
+            let failed = |error| not_written(&format!("state segment '{}'", segment.id), &error);
             if let Some(output) = output.take() {
                 writer = Some(PlainParquetWriter::try_new(output, first.schema()).map_err(failed)?);
             }
@@ -81,9 +81,18 @@ pub fn encode(snapshot: Snapshot, output: &mut impl Write) -> Result<EncodedSnap
         });
     }
     if let Some(writer) = writer {
-        writer.finish().map_err(|error| EngineError::internal(format!("state file: {error}")))?;
+        writer.finish().map_err(|error| not_written("state file", &error))?;
     }
     Ok(EncodedSnapshot { segments })
+}
+
+/// The disk's fault where it is; or else ours, for state is of types that can be written.
+fn not_written(what: &str, error: &PageError) -> EngineError {
+    let message = format!("{what}: {error}");
+    match error {
+        PageError::Io(cause) => EngineError::caused_by(cause, message),
+        _ => EngineError::internal(message),
+    }
 }
 
 impl SegmentLedger {
@@ -244,6 +253,24 @@ mod tests {
     fn an_unchanged_segment_must_be_known() {
         let encoded = encode(Snapshot { segments: vec![segment("a", Change::Unchanged)] }, &mut Vec::new()).unwrap();
         assert!(SegmentLedger::new(KeyGroupRange::all(128)).record(&encoded, None).is_err());
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_waited_for() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> std::io::Result<usize> {
+                Err(std::io::ErrorKind::StorageFull.into())
+            }
+
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let snapshot = Snapshot { segments: vec![segment("a", Change::Replace(rows(&[1, 2])))] };
+        let Err(error) = encode(snapshot, &mut Full) else { panic!("written") };
+        assert_eq!(error.kind, crate::ErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("segment 'a'"), "{error}");
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{
     env::Env,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
+    object_storage,
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -61,20 +62,14 @@ impl CheckpointStore {
             }
         };
         if let Some(folder) = &local {
-            disk::make_folder(folder)
-                .map_err(|error| EngineError::io(format!("cannot make the folder '{}': {error}", folder.display())))?;
+            disk::make_folder(folder).map_err(|error| {
+                let problem = format!("cannot make the folder '{}': {error}", folder.display());
+                EngineError::caused_by(&error, problem)
+            })?;
         }
-        let environment =
-            std::env::vars().filter(|(key, _)| key.starts_with("AWS_")).map(|(k, v)| (k.to_lowercase(), v));
-        let (store, root) = object_store::parse_url_opts(&parsed, environment)
+        let (store, root) = object_storage::open(&parsed, object_storage::environment())
             .map_err(|error| EngineError::definition(format!("cannot open the storage '{url}': {error}")))?;
-        Ok(CheckpointStore {
-            store: Arc::from(store),
-            layout: Layout::new(&root, job),
-            local,
-            url: url.into(),
-            cache: None,
-        })
+        Ok(CheckpointStore { store, layout: Layout::new(&root, job), local, url: url.into(), cache: None })
     }
 
     /// Over a store that is there already, as tests want it.
@@ -365,7 +360,7 @@ impl CheckpointStore {
     }
 
     fn failed(&self, what: &str, path: &Path, error: &object_store::Error) -> EngineError {
-        EngineError::io(format!("storage '{}': cannot {what} '{path}': {error}", self.url))
+        EngineError::caused_by(error, format!("storage '{}': cannot {what} '{path}': {error}", self.url))
     }
 }
 

@@ -76,7 +76,7 @@ impl From<PageError> for EngineError {
     fn from(error: PageError) -> Self {
         let message = format!("Parquet file: {error}");
         match error {
-            PageError::Io(_) => EngineError::io(message),
+            PageError::Io(cause) => EngineError::caused_by(&cause, message),
             PageError::UnsupportedType { .. } | PageError::Convert { .. } => EngineError::definition(message),
             _ => EngineError::internal(message),
         }

@@ -374,7 +374,8 @@ impl Driver {
             biased;
             done = self.complete(complete) => done,
             () = env.sleep(limit) => {
-                Err(EngineError::io(format!("checkpoint {id} was acknowledged, but not recorded within {limit:?}")))
+                let problem = format!("checkpoint {id} was acknowledged, but not recorded within {limit:?}");
+                Err(EngineError::unavailable(problem))
             }
         }
     }

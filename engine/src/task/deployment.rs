@@ -81,7 +81,10 @@ pub async fn deploy(
     mut channels: Channels,
     subtasks: &BTreeSet<SubtaskId>,
 ) -> Result<Deployment> {
-    let mut restorer = manifest.map(|manifest| Restorer::new(&services.store, &services.env, manifest));
+    let mut restorer = manifest.map(|manifest| Restorer::new(services, manifest));
+    if let Some(restorer) = &restorer {
+        services.observer.will_restore(restorer.bytes(graph, subtasks));
+    }
     let mut deployment = Deployment { subtasks: Vec::new(), sources: SourceCommands::default() };
     for id in subtasks.iter().copied() {
         let (mut chain, source) = build_chain(graph, factory, services, id)?;

@@ -24,6 +24,8 @@ pub struct Observer {
     run: Mutex<RunStatus>,
     longest_step_us: AtomicU64,
     state_bytes: AtomicU64,
+    to_restore_bytes: AtomicU64,
+    restored_bytes: AtomicU64,
     waits: Waits,
 }
 
@@ -90,6 +92,27 @@ pub struct SubtaskView {
     pub operators: Vec<(String, BTreeMap<String, u64>)>,
 }
 
+/// How much state of a checkpoint is back: bytes of state files.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Read so far.
+    pub restored_bytes: u64,
+    /// All of them.
+    pub bytes: u64,
+}
+
+impl Restored {
+    /// Together with what is restored elsewhere.
+    pub fn and(self, other: Restored) -> Restored {
+        Restored { restored_bytes: self.restored_bytes + other.restored_bytes, bytes: self.bytes + other.bytes }
+    }
+
+    /// Whether something is not back yet.
+    pub fn is_under_way(self) -> bool {
+        self.restored_bytes < self.bytes
+    }
+}
+
 /// Where a run stands.
 #[derive(Clone, Debug, Default)]
 pub struct RunStatus {
@@ -144,6 +167,22 @@ impl Observer {
 
     pub(crate) fn saw_state_bytes(&self, bytes: u64) {
         self.state_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn will_restore(&self, bytes: u64) {
+        self.to_restore_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_restored(&self, bytes: u64) {
+        self.restored_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// How much state is back.
+    pub fn restored(&self) -> Restored {
+        Restored {
+            restored_bytes: self.restored_bytes.load(Ordering::Relaxed),
+            bytes: self.to_restore_bytes.load(Ordering::Relaxed),
+        }
     }
 
     /// The counters of every node now, summed over its subtasks.

@@ -2,7 +2,7 @@
 //!
 //! In a cluster every part has its own [`Observer`], which nobody else here looks at: that is the default.
 
-use super::observer::{Observer, RunStatus};
+use super::observer::{Observer, Restored, RunStatus};
 use crate::{ids::Attempt, operator::Waits};
 use std::{
     collections::BTreeMap,
@@ -70,6 +70,11 @@ impl Observers {
         let Some(seen) = self.seen() else { return RunStatus::default() };
         let (now, totals) = (seen.driver.status(), seen.totals());
         RunStatus { checkpoints: totals.checkpoints, longest_checkpoint: totals.longest_checkpoint, ..now }
+    }
+
+    /// How much state the newest attempt has back, on all workers.
+    pub fn restored(&self) -> Restored {
+        self.workers().iter().fold(Restored::default(), |sum, (_, observer)| sum.and(observer.restored()))
     }
 
     /// The longest that one step of any subtask has held its input up.

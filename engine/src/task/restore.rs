@@ -1,30 +1,50 @@
 //! Restoring a subtask from a checkpoint, at whatever parallelism it was taken.
 
-use super::chain::{Link, LinkBody};
+use super::{
+    TaskServices,
+    chain::{Link, LinkBody},
+};
 use crate::{
     checkpoint::{
-        CheckpointStore, Manifest,
+        Manifest,
         manifest::{FileRef, SubtaskState},
         state_file,
     },
-    env::Env,
     error::{EngineError, Result},
+    graph::ExecutionGraph,
+    ids::SubtaskId,
+    key_group::range_of,
     operator::SplitState,
 };
 use bytes::Bytes;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A checkpoint being read back. Keeps files that several subtasks need.
 pub(crate) struct Restorer<'a> {
-    store: &'a CheckpointStore,
-    env: &'a Env,
+    services: &'a TaskServices,
     manifest: &'a Manifest,
     files: HashMap<String, Bytes>,
 }
 
 impl<'a> Restorer<'a> {
-    pub(crate) fn new(store: &'a CheckpointStore, env: &'a Env, manifest: &'a Manifest) -> Self {
-        Restorer { store, env, manifest, files: HashMap::new() }
+    pub(crate) fn new(services: &'a TaskServices, manifest: &'a Manifest) -> Self {
+        Restorer { services, manifest, files: HashMap::new() }
+    }
+
+    /// How much there is to be read for these subtasks: each file once.
+    pub(crate) fn bytes(&self, graph: &ExecutionGraph, subtasks: &BTreeSet<SubtaskId>) -> u64 {
+        let mut files = BTreeMap::new();
+        for id in subtasks {
+            let task = &graph.tasks[id.task];
+            let owned = range_of(id.index, graph.job.max_parallelism, task.parallelism);
+            for position in 0..task.chain.len() {
+                let former = self.subtasks(&graph.node(id.task, position).id).iter();
+                let parts = former.flat_map(|former| &former.segments).flat_map(|segment| &segment.parts);
+                let wanted = parts.filter(|part| part.key_groups.intersection(owned).is_some());
+                files.extend(wanted.map(|part| (&part.file.path, part.file.bytes)));
+            }
+        }
+        files.values().sum()
     }
 
     /// The splits of a source, of all subtasks that took the checkpoint.
@@ -57,7 +77,7 @@ impl<'a> Restorer<'a> {
                             .restore(&segment.id, &batch, shared)
                             .map_err(|error| error.context(format!("restoring '{}' of '{}'", segment.id, link.node)))?;
                     }
-                    self.env.crash_point("restore.part")?;
+                    self.services.env.crash_point("restore.part")?;
                 }
             }
             let mut ledger = link.ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
@@ -74,7 +94,8 @@ impl<'a> Restorer<'a> {
         if let Some(content) = self.files.get(&file.path) {
             return Ok(content.clone());
         }
-        let content = self.store.read_state(self.env, file).await?;
+        let content = self.services.store.read_state(&self.services.env, file).await?;
+        self.services.observer.has_restored(file.bytes);
         self.files.insert(file.path.clone(), content.clone());
         Ok(content)
     }

@@ -26,6 +26,13 @@ pub(super) fn workers(families: &mut Families, workers: &[WorkerStatus]) -> fmt:
         "Seconds since a worker's last heartbeat",
         each(|worker| worker.last_heartbeat_ms_ago as f64 / 1000.0),
     )?;
+    families.gauge(
+        "weir_worker_clock_ahead_seconds",
+        "Seconds by which a worker's wall clock is ahead of the coordinator's",
+        workers.iter().filter_map(|worker| {
+            Some(Sample::new(vec![("worker", &worker.id)], worker.clock_ahead_ms? as f64 / 1000.0))
+        }),
+    )?;
     families.counter(
         "weir_worker_network_sent_bytes",
         "Bytes sent to other workers",

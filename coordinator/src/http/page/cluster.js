@@ -2,7 +2,7 @@
 
 import { sparkline } from "./charts.js";
 import { h } from "./dom.js";
-import { ago, bytes, coarse, compact, countOf, number, state } from "./format.js";
+import { ago, bytes, coarse, compact, countOf, number, restoring, span, state } from "./format.js";
 
 /** A job's address within the page. */
 export const jobLink = (id) => `#/jobs/${encodeURIComponent(id)}`;
@@ -34,7 +34,7 @@ function tiles(cluster, history) {
 
 /** What somebody who sees a job in its state will ask: what it waits for, or why it is not well. */
 function trouble(job) {
-  return job.waiting_for ?? (NOT_WELL.has(job.state) ? job.cause : null);
+  return job.waiting_for ?? restoring(job) ?? (NOT_WELL.has(job.state) ? job.cause : null);
 }
 
 /** All jobs. */
@@ -86,13 +86,20 @@ function workersTable({ workers }) {
       h("th", { scope: "col" }, "Version"))),
     h("tbody", null, workers.map((worker) => h("tr", { "data-key": worker.id },
       h("th", { scope: "row" }, worker.id, h("div", { class: "quiet" }, worker.data_address)),
-      h("td", null, state(worker.state)),
+      h("td", null, state(worker.state), clock(worker) && h("div", { class: "why" }, clock(worker))),
       h("td", null, slots(worker)),
       h("td", { class: "number" }, `${coarse(worker.last_heartbeat_ms_ago)} ago`),
       h("td", { class: "number" }, bytes(worker.network_sent_bytes)),
       h("td", { class: "number" }, bytes(worker.network_received_bytes)),
       h("td", null, runs(worker)),
       h("td", { class: "quiet" }, worker.version)))));
+}
+
+/** What is wrong with the clock of a worker, if it is by more than a second. */
+function clock(worker) {
+  const ahead = worker.clock_ahead_ms ?? 0;
+  if (Math.abs(ahead) <= 1000) return null;
+  return `its clock is ${span(Math.abs(ahead))} ${ahead > 0 ? "ahead" : "behind"}`;
 }
 
 /** The slots of a worker, a square each while there are few. */

@@ -32,6 +32,11 @@ export function bytes(value) {
   return `${(size / 1000).toFixed(1)} TB`;
 }
 
+/** How much of a job's state is back, while it is restored. */
+export function restoring(job) {
+  return job.restoring && `restoring ${bytes(job.restoring.restored_bytes)} of ${bytes(job.restoring.bytes)}`;
+}
+
 /** `12 ms`, `3.4 s`, `2 min 5 s`, `3 h 10 min`, `2 d 4 h` */
 export function span(ms) {
   if (ms < 1000) return `${Math.round(ms)} ms`;

@@ -3,7 +3,7 @@
 import { bars, sparkline } from "./charts.js";
 import { NOT_WELL, tile } from "./cluster.js";
 import { h } from "./dom.js";
-import { ago, bytes, clock, compact, countOf, earliest, meter, number, span, state, watermark } from "./format.js";
+import { ago, bytes, clock, compact, countOf, earliest, meter, number, restoring, span, state, watermark } from "./format.js";
 import { drawGraph, level } from "./graph.js";
 
 const ENDED = new Set(["FINISHED", "FAILED", "CANCELED"]);
@@ -44,7 +44,7 @@ function tiles(job, now, history) {
   const last = job.checkpoints[job.checkpoints.length - 1];
   const event = earliest(job.graph.operators.map((operator) => operator.watermark_ms));
   return h("dl", { class: "tiles" },
-    tile("Records read", `${compact(total((source) => source.records_in_per_second))}/s`, `${number(total((source) => source.records_in))} in this attempt`, sparkline(history)),
+    tile("Records read", restoring(job) ?? `${compact(total((source) => source.records_in_per_second))}/s`, `${number(total((source) => source.records_in))} in this attempt`, sparkline(history)),
     tile("Watermark", watermark(event, now), "of the operator furthest behind"),
     tile("Checkpoint", last ? number(last.id) : "none yet", last && [ago(last.completed_at_ms, now), `, ${span(last.duration_ms)}`]),
     tile("Committed", job.committed === null ? "none yet" : number(job.committed), "newest checkpoint whose results are visible"),

@@ -64,6 +64,7 @@ fn workers(job: &JobStatus) -> Vec<WorkerStatus> {
         slots: 4,
         slots_free: free,
         last_heartbeat_ms_ago: ago,
+        clock_ahead_ms: Some(if port == 12 { 3_600_000 } else { 0 }),
         subtasks: job
             .subtasks
             .iter()

@@ -151,10 +151,11 @@ async fn a_disk_that_refuses_stops_the_log_with_its_own_error() {
     metadata.propose(submit("before")).await.unwrap();
     disk.refuse_writes(true);
     let error = metadata.propose(submit("lost")).await.unwrap_err();
-    assert_eq!(error.kind, ErrorKind::Io, "{error}");
+    assert_eq!(error.kind, ErrorKind::Unavailable, "it is full: {error}");
     assert!(error.message.contains("refuses to write"), "{error}");
     let mut leadership = metadata.leadership();
     leadership.wait_for(|now| matches!(now, Leadership::Stopped { .. })).await.unwrap();
+    assert_eq!(metadata.failure().map(|failure| failure.kind), Some(ErrorKind::Unavailable), "waiting heals it");
     assert!(metadata.propose(submit("after")).await.is_err());
     disk.refuse_writes(false);
     metadata.shutdown().await.unwrap();

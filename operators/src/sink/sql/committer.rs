@@ -25,7 +25,7 @@ use weir_engine::{
     operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
 };
 
-/// How long a database is waited for before a job starts: a host that is written wrong does not come back.
+/// How long a database is waited for before a job starts. Then the attempt ends, and the job waits without one: it says what for.
 const START_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Rows are put into the order of their keys in groups that take so much, staged.
@@ -145,7 +145,7 @@ impl SqlCommitter {
         let Some(mut rows) = self.next_rows(&mut parts).await? else { return self.missing(connection, staged).await };
         self.context.env.crash_point("sql_sink.loaded")?;
         connection.begin().await?;
-        let now_ms = self.context.env.wall_clock_ms();
+        let now_ms = self.context.env.cluster_clock_ms();
         if !self.markers.raise(connection, staged, owner, now_ms).await? {
             connection.roll_back().await?;
             return match self.judge(connection, staged).await? {

@@ -43,9 +43,9 @@ impl<'a> Patience<'a> {
         let began = *self.began.get_or_insert(now);
         if self.enough.is_some_and(|enough| now >= enough) {
             let waited = (now - began).as_secs();
-            return Err(EngineError::io(format!("{cause} (after {waited} s of trying)")));
+            return Err(EngineError::unavailable(format!("{cause} (after {waited} s of trying)")));
         }
-        self.context.waits.begin(&self.context.sink, env.wall_clock_ms(), cause);
+        self.context.waits.begin(&self.context.sink, env.cluster_clock_ms(), cause);
         if self.warned.is_none_or(|warned| now - warned >= WARN_EVERY) {
             self.warned = Some(now);
             let waited_s = (now - began).as_secs();

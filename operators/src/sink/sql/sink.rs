@@ -126,7 +126,7 @@ impl Sink for SqlSink {
         let rows = std::mem::take(&mut self.rows);
         let speaks = self.speaks(barrier, rows > 0);
         let (env, sink, attempt) = (self.env.clone(), self.sink.clone(), self.attempt);
-        let staged_at_ms = env.wall_clock_ms();
+        let staged_at_ms = env.cluster_clock_ms();
         async move {
             env.crash_point("sql_sink.staging")?;
             if let Some(last) = last {

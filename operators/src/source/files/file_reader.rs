@@ -306,10 +306,10 @@ impl FileReader {
         if end == offset {
             return Ok(Bytes::new());
         }
-        store
-            .get_range(path, offset..end)
-            .await
-            .map_err(|error| EngineError::io(format!("cannot read {} from byte {offset} on: {error}", self.file.name)))
+        store.get_range(path, offset..end).await.map_err(|error| {
+            let problem = format!("cannot read {} from byte {offset} on: {error}", self.file.name);
+            EngineError::caused_by(&error, problem)
+        })
     }
 }
 

@@ -22,14 +22,17 @@ use crate::{
     confinement::{Location as Outside, Place as OutsidePlace},
     memory_stores::memory_store,
 };
-use object_store::{ObjectStore, aws::AmazonS3Builder, list::PaginatedListStore};
+use object_store::{ObjectStore, list::PaginatedListStore};
 use std::{
     fs,
     io::ErrorKind,
     path::{Path, PathBuf},
     sync::Arc,
 };
-use weir_engine::error::{EngineError, Result};
+use weir_engine::{
+    error::{EngineError, Result},
+    object_storage,
+};
 
 /// The folder in which sinks of files stage.
 const STAGING: &str = "_staging";
@@ -134,13 +137,8 @@ impl Location {
                 // A pattern is no part of a URL, so only the bucket is.
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
                 let root = format!("{scheme}://{bucket}/");
-                let mut builder = AmazonS3Builder::new().with_url(&root);
-                for (name, value) in std::env::vars().filter(|(name, _)| name.starts_with("AWS_")) {
-                    if let Ok(setting) = name.to_ascii_lowercase().parse() {
-                        builder = builder.with_config(setting, value);
-                    }
-                }
-                let store = Arc::new(builder.build().map_err(|error| cannot_open(path, &error))?);
+                let store = object_storage::s3(&root, object_storage::environment());
+                let store = Arc::new(store.map_err(|error| cannot_open(path, &error))?);
                 let mut location = Location::over(store.clone(), &root, key);
                 if let Location::Store { pages, .. } = &mut location {
                     *pages = Some(Pages(store));
@@ -277,5 +275,5 @@ pub(super) fn cannot_read(path: &Path, error: &std::io::Error) -> EngineError {
         ErrorKind::NotADirectory => ": a part of the path is a file",
         _ => "",
     };
-    EngineError::io(format!("cannot read {path}: {error}{advice}"))
+    EngineError::caused_by(error, format!("cannot read {path}: {error}{advice}"))
 }

@@ -200,8 +200,8 @@ fn open_local(path: &PathBuf, name: &str) -> Result<File> {
     File::open(path).map_err(|error| cannot_read(name, &error))
 }
 
-fn cannot_read(name: &str, error: &dyn std::fmt::Display) -> EngineError {
-    EngineError::io(format!("cannot read {name}: {error}"))
+fn cannot_read(name: &str, error: &(dyn std::error::Error + 'static)) -> EngineError {
+    EngineError::caused_by(error, format!("cannot read {name}: {error}"))
 }
 
 fn damaged(name: &str, bytes: u64, problem: &dyn std::fmt::Display) -> EngineError {
@@ -220,7 +220,7 @@ fn failed(name: &str, bytes: u64, error: &ParquetError) -> EngineError {
     let ParquetError::External(cause) = error else { return damaged(name, bytes, error) };
     let by_storage = cause.is::<object_store::Error>()
         || cause.downcast_ref::<std::io::Error>().is_some_and(|error| error.raw_os_error().is_some());
-    if by_storage { cannot_read(name, cause) } else { damaged(name, bytes, error) }
+    if by_storage { cannot_read(name, cause.as_ref()) } else { damaged(name, bytes, error) }
 }
 
 fn panicked() -> ParquetError {

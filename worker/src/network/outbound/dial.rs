@@ -47,7 +47,7 @@ pub(in super::super) async fn dial(plane: Arc<Plane>, attempt: Arc<Attempt>, out
         };
         if plane.env.now() + pause >= deadline {
             let timeout = plane.settings.connect_timeout;
-            return Err(EngineError::io(format!("{peer} could not be reached within {timeout:?}: {cause}")));
+            return Err(EngineError::unavailable(format!("{peer} could not be reached within {timeout:?}: {cause}")));
         }
         plane.env.sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);

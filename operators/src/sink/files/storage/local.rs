@@ -259,12 +259,10 @@ fn knows_links(error: &io::Error) -> bool {
 /// The cause in words that say what to do about it.
 pub(in crate::sink::files) fn explain(doing: &str, error: &io::Error) -> EngineError {
     let hint = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            "; free some space and start the job again: it goes on exactly"
-        }
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free some space, and the job goes on, exactly",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; the folder must be writable for this user",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "; every part of the path must be a folder",
         _ => "",
     };
-    EngineError::io(format!("{doing}: {error}{hint}"))
+    EngineError::caused_by(error, format!("{doing}: {error}{hint}"))
 }

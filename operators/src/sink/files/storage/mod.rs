@@ -17,10 +17,12 @@ use crate::{
 };
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use object_store::ObjectStore;
 use std::{fmt::Debug, path::PathBuf, sync::Arc};
 use url::Url;
-use weir_engine::error::{EngineError, Result};
+use weir_engine::{
+    error::{EngineError, Result},
+    object_storage,
+};
 
 /// A folder that files are staged and published in.
 ///
@@ -97,9 +99,8 @@ pub fn open(path: &str) -> Result<Arc<dyn Storage>> {
             Ok(Arc::new(ObjectFolder::new(store, url.path(), path)?))
         }
         "s3" => {
-            let (store, root) = object_store::parse_url_opts(&url, s3_settings())
+            let (store, root) = object_storage::open(&url, s3_settings())
                 .map_err(|error| EngineError::definition(format!("cannot open the storage '{path}': {error}")))?;
-            let store: Arc<dyn ObjectStore> = Arc::from(store);
             Ok(Arc::new(ObjectFolder::new(store, root.as_ref(), path)?))
         }
         other => Err(EngineError::definition(format!(
@@ -131,7 +132,6 @@ pub fn locations(path: &str) -> Result<Vec<Location>> {
 
 /// `AWS_…` from the environment, and a copy that never overwrites unless told otherwise.
 fn s3_settings() -> Vec<(String, String)> {
-    let environment = std::env::vars().filter(|(key, _)| key.starts_with("AWS_"));
     let defaults = [("aws_copy_if_not_exists".to_string(), "multipart".to_string())];
-    defaults.into_iter().chain(environment.map(|(key, value)| (key.to_lowercase(), value))).collect()
+    defaults.into_iter().chain(object_storage::environment()).collect()
 }

@@ -42,7 +42,7 @@ impl ObjectFolder {
     }
 
     fn failed(&self, doing: &str, path: &str, error: &Error) -> EngineError {
-        EngineError::io(format!("cannot {doing} '{}': {error}", self.describe(path)))
+        EngineError::caused_by(error, format!("cannot {doing} '{}': {error}", self.describe(path)))
     }
 }
 
@@ -143,7 +143,7 @@ impl NewFile for ObjectFile {
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
         async move {
             let put = self.writer.put(bytes).await;
-            put.map_err(|error| EngineError::io(format!("{}: {error}", self.doing)))
+            put.map_err(|error| EngineError::caused_by(&error, format!("{}: {error}", self.doing)))
         }
         .boxed()
     }
@@ -151,7 +151,7 @@ impl NewFile for ObjectFile {
     fn finish(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
         async move {
             let ended = self.writer.shutdown().await;
-            ended.map_err(|error| EngineError::io(format!("{}: {error}", self.doing)))
+            ended.map_err(|error| EngineError::caused_by(&error, format!("{}: {error}", self.doing)))
         }
         .boxed()
     }

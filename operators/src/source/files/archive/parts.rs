@@ -30,8 +30,9 @@ impl ArchivePart {
                 tokio::fs::read(path).await.map(Bytes::from).map_err(|error| cannot_read(path, &error))
             }
             Place::Object { store, path, .. } => {
-                let failed =
-                    |error: object_store::Error| EngineError::io(format!("cannot read {}: {error}", self.name));
+                let failed = |error: object_store::Error| {
+                    EngineError::caused_by(&error, format!("cannot read {}: {error}", self.name))
+                };
                 store.get(path).await.map_err(failed)?.bytes().await.map_err(failed)
             }
         }

@@ -38,7 +38,8 @@ impl Listing<'_> {
     /// The objects that there are now.
     pub(super) async fn find(&self, wanted: Wanted, passed_over: &mut PassedOver) -> Result<Vec<FoundFile>> {
         let (root, path) = (self.root, self.path);
-        let problem = |error: object_store::Error| EngineError::io(format!("cannot list {root}{path}: {error}"));
+        let problem =
+            |error: object_store::Error| EngineError::caused_by(&error, format!("cannot list {root}{path}: {error}"));
         let plain: Vec<&str> = path.split('/').take_while(|name| !glob::is_pattern(name)).collect();
         let prefix = path::Path::parse(plain.join("/")).map_err(|error| {
             EngineError::definition(format!("path = \"{root}{path}\": objects below it cannot be asked for: {error}"))

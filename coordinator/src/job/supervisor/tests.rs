@@ -1,0 +1,219 @@
+//! Jobs whose storage is away, in virtual time: they wait, say so, and go on, and none of it counts as a failure.
+
+use super::*;
+use crate::{
+    config::{CoordinatorComponents, CoordinatorSettings, RestartPolicy},
+    job::LiveJobs,
+    metadata::{Command, MemoryDisk, Metadata, MetadataSettings},
+    workers::Workers,
+};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+use tokio::task::JoinHandle;
+use weir_engine::{
+    checkpoint::{CheckpointStore, OpenStore},
+    env::Env,
+    graph::{CheckpointSettings, Node, NodeRole},
+    task::Observers,
+};
+use weir_proto::{
+    net::TcpNetwork,
+    v1::{self as pb, coordinator_message::Kind as Order, worker_message::Kind as Said},
+};
+
+const JOB: &str = "j";
+const HOUR: Duration = Duration::from_secs(3600);
+/// Nobody is silent in these tests, and nobody has to say so.
+const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// What storage does, time and again.
+type Storage = Arc<dyn Fn() -> Result<()> + Send + Sync>;
+
+struct Bench {
+    context: JobContext,
+    supervising: JoinHandle<Result<()>>,
+    /// How often storage was opened.
+    opened: Arc<AtomicU32>,
+}
+
+impl Bench {
+    /// A job in a cluster with one worker, which says `deployed` whenever it is to deploy.
+    async fn new(storage: Storage, deployed: impl Fn() -> Result<()> + Send + 'static) -> Self {
+        let began = Env::default().now();
+        let wall_clock = move || 1_772_000_000_000 + (Env::default().now() - began).as_millis() as i64;
+        let env = Env::simulated(1, Arc::new(wall_clock));
+        let network = Arc::new(TcpNetwork);
+        let group = MetadataSettings {
+            heartbeat_interval: FOREVER / 4,
+            election_timeout: (FOREVER, FOREVER * 2),
+            decision_timeout: FOREVER,
+            ..MetadataSettings::alone(1, "nowhere:1")
+        };
+        let metadata = Metadata::open(group, MemoryDisk::new().backend(), network.clone(), env.clone()).await.unwrap();
+        let opened = Arc::new(AtomicU32::new(0));
+        let (store, opens) = (CheckpointStore::in_memory(JOB), opened.clone());
+        let open_store: OpenStore = Arc::new(move |_, _| {
+            opens.fetch_add(1, Ordering::Relaxed);
+            storage().map(|()| store.clone())
+        });
+        let workers = Workers::new(env.clone());
+        let components =
+            CoordinatorComponents { open_store, network, env: env.clone(), observers: Observers::default() };
+        let settings = CoordinatorSettings {
+            restart: RestartPolicy { most_failures: 2, ..RestartPolicy::default() },
+            ..CoordinatorSettings::default()
+        };
+        let context = JobContext {
+            settings: Arc::new(settings),
+            components,
+            metadata: Arc::new(metadata),
+            workers,
+            live: LiveJobs::default(),
+        };
+        serve(&context, deployed);
+        let submit = Command::Submit {
+            job: JOB.into(),
+            graph: serde_json::to_value(graph()).unwrap().into(),
+            fingerprint: "f".into(),
+            definition: String::new().into(),
+            fresh: false,
+            at_ms: 0,
+        };
+        context.metadata.propose(submit).await.unwrap();
+        let supervising = tokio::spawn(Supervisor::new(context.clone(), JOB).run());
+        Bench { context, supervising, opened }
+    }
+
+    fn job(&self) -> Job {
+        self.context.metadata.catalog().job(JOB).unwrap().clone()
+    }
+
+    fn waiting(&self) -> Option<Waiting> {
+        self.context.live.of(JOB).waiting
+    }
+
+    async fn passes(&self, time: Duration) {
+        self.context.components.env.sleep(time).await;
+    }
+}
+
+/// One source, which the worker never builds.
+fn graph() -> JobGraph {
+    JobGraph {
+        name: JOB.into(),
+        identity: None,
+        nodes: vec![Node {
+            id: "source.s".into(),
+            kind: "s".into(),
+            role: NodeRole::Source,
+            parallelism: 1,
+            config: serde_json::Value::Null,
+        }],
+        edges: vec![],
+        max_parallelism: 16,
+        checkpoint: CheckpointSettings { interval_ms: FOREVER.as_millis() as u64, ..CheckpointSettings::default() },
+    }
+}
+
+/// A worker that does all that it is asked at once, and says so.
+fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'static) {
+    let registration = pb::Register { worker: "w".into(), slots: 1, ..pb::Register::default() };
+    let (session, mut orders) = context.workers.register(registration, &context.settings);
+    let workers = context.workers.clone();
+    tokio::spawn(async move {
+        while let Some(order) = orders.recv().await {
+            let done = |request| Said::Done(pb::Done { request, failure: None, removed: 0 });
+            let said = match order.kind {
+                Some(Order::Deploy(deploy)) => {
+                    let failure = deployed().err().map(|error| (&error).into());
+                    Said::Deployed(pb::Deployed { attempt: deploy.attempt, failure })
+                }
+                Some(Order::Cancel(attempt)) => Said::Canceled(attempt),
+                Some(Order::Commit(commit)) => done(commit.request),
+                Some(Order::Sweep(sweep)) => done(sweep.request),
+                _ => continue,
+            };
+            workers.on_message(&session, pb::WorkerMessage { kind: Some(said) }).unwrap();
+        }
+    });
+}
+
+fn away() -> Result<()> {
+    Err(EngineError::unavailable("storage 's3://b': cannot list 'jobs/j': connection refused"))
+}
+
+/// Away until then, from now on.
+fn away_for(time: Duration) -> Storage {
+    let env = Env::default();
+    let back = env.now() + time;
+    Arc::new(move || if env.now() < back { away() } else { Ok(()) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_storage_is_away_for_a_day_says_so_and_goes_on_by_itself() {
+    let bench = Bench::new(away_for(24 * HOUR), || Ok(())).await;
+    bench.passes(HOUR).await;
+    let waiting = bench.waiting().unwrap();
+    assert_eq!((bench.job().status, waiting.since_ms), (JobStatus::Created, 1_772_000_000_000));
+    assert!(waiting.what.starts_with("waits since 2026-02-25 06:13:20 UTC"), "{}", waiting.what);
+    assert!(waiting.what.ends_with("connection refused"), "{}", waiting.what);
+    bench.passes(23 * HOUR - Duration::from_secs(1)).await;
+    let job = bench.job();
+    assert_eq!(
+        (job.transitions.len(), job.restarts, job.attempt),
+        (1, 0, None),
+        "nothing is taken down while it waits"
+    );
+    assert_eq!(bench.waiting().map(|waiting| waiting.since_ms), Some(1_772_000_000_000));
+    let tries = bench.opened.load(Ordering::Relaxed);
+    assert!((2880..3000).contains(&tries), "twice a minute: {tries}");
+    bench.passes(Duration::from_secs(32)).await;
+    let job = bench.job();
+    assert_eq!((job.status, job.restarts, job.attempt.map(|attempt| attempt.0)), (JobStatus::Running, 0, Some(1)));
+    assert_eq!(bench.waiting(), None);
+    assert!(!bench.supervising.is_finished());
+}
+
+/// As when the disk of a worker is full.
+#[tokio::test(start_paused = true)]
+async fn attempts_that_fail_for_what_is_full_use_nothing_up() {
+    let left = Mutex::new(40);
+    let deployed = move || {
+        let mut left = left.lock().unwrap();
+        *left -= 1;
+        if *left < 0 { Ok(()) } else { Err(EngineError::unavailable("no space left on device")) }
+    };
+    let bench = Bench::new(Arc::new(|| Ok(())), deployed).await;
+    bench.passes(Duration::from_secs(300)).await;
+    let (job, waiting) = (bench.job(), bench.waiting().unwrap());
+    assert!(job.restarts > 10 && waiting.what.contains("no space left"), "{} {}", job.restarts, waiting.what);
+    assert_eq!(waiting.since_ms, 1_772_000_000_000, "it is one wait");
+    bench.passes(HOUR).await;
+    assert_eq!((bench.job().status, bench.job().restarts), (JobStatus::Running, 40));
+    assert_eq!(bench.waiting(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_refuses_is_no_storage_that_is_away() {
+    let bench = Bench::new(Arc::new(|| Err(EngineError::io("no such bucket"))), || Ok(())).await;
+    bench.passes(Duration::from_secs(10)).await;
+    let job = bench.job();
+    let cause = &job.transitions.back().unwrap().cause;
+    assert_eq!((job.status, cause.as_str()), (JobStatus::Failed, "3 failures in a row, the last: no such bucket"));
+    assert_eq!(bench.waiting(), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_can_be_canceled_and_one_that_never_began_can_be_stopped() {
+    let cancel = Command::CancelRequested { job: JOB.into(), at_ms: 1 };
+    let stop = Command::StopRequested { job: JOB.into(), drain: false, at_ms: 1 };
+    for asked in [cancel, stop] {
+        let bench = Bench::new(Arc::new(away), || Ok(())).await;
+        bench.passes(HOUR).await;
+        bench.context.metadata.propose(asked).await.unwrap();
+        bench.passes(Duration::from_millis(10)).await;
+        assert_eq!((bench.job().status, bench.waiting()), (JobStatus::Canceled, None));
+    }
+}
