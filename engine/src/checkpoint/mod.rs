@@ -19,4 +19,4 @@ pub mod store;
 pub use manifest::Manifest;
 pub use staging::Staging;
 pub use state_cache::StateCache;
-pub use store::{CheckpointStore, OpenStore};
+pub use store::{CheckpointStore, Claim, OpenStore};
