@@ -7,6 +7,7 @@
 
 pub mod committed;
 pub mod draft;
+pub mod export;
 pub mod layout;
 pub mod manifest;
 pub mod pending;
