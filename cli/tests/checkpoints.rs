@@ -68,10 +68,10 @@ fn copy(from: &Path, to: &Path) {
 #[test]
 fn a_copy_is_read_and_gone_on_from_where_it_is() {
     let place = Workplace::new();
-    place.done(&["generate", "clicks", "--events", "60000", "--quiet"]);
-    let often = ["job.checkpoint.interval=5ms"];
+    place.done(&["generate", "clicks", "--events", "300000", "--quiet"]);
+    let often = ["job.checkpoint.interval=20ms"];
     let run = ad_click("clicks", "out", "data", &often);
-    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.marked:3").output().unwrap();
+    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.marked:2").output().unwrap();
     assert!(!killed.status.success());
     let told = place.done(&["checkpoint", "export", "ad-click", "--to", "backup", "--data-dir", "data"]);
     assert!(told.contains("every checksum is right") && told.contains("--storage backup"), "{told}");
