@@ -17,7 +17,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use url::Url;
-use weir_engine::env::Env;
+use weir_engine::{disk, env::Env};
 
 /// The default, in the current folder.
 pub const DEFAULT: &str = ".weir";
@@ -84,9 +84,20 @@ impl JobDir {
     }
 }
 
-/// Makes a folder that is its owner's alone, whatever the process's mask. One that is there stays as it is.
+/// Makes a folder that is its owner's alone, whatever the process's mask, and lasts; those above it as well. One that is there
+/// stays as it is.
 pub fn private_folder(path: &Path) -> io::Result<()> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.as_os_str().is_empty() || path.is_dir() {
+        return Ok(());
+    }
+    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    private_folder(above)?;
+    match DirBuilder::new().mode(0o700).create(path) {
+        // Somebody else was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+        made => made?,
+    }
+    disk::sync_folder(above)
 }
 
 /// The same for a folder that nobody but Weir makes: one that was made open, by an older version, is closed.

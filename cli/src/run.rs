@@ -16,10 +16,11 @@ use crate::{
     text,
 };
 use clap::Args;
-use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
+use std::{fs::Permissions, num::NonZeroUsize, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
 use tokio::{runtime::Handle, sync::mpsc};
 use weir_engine::{
-    checkpoint::CheckpointStore,
+    checkpoint::{CheckpointStore, committed},
+    disk,
     env::{CrashPlan, Env},
 };
 use weir_jobs::Job;
@@ -125,9 +126,8 @@ pub fn environment() -> Result<Env, Failure> {
 fn start_over(arguments: &RunArguments, folder: &JobDir) -> Result<Option<PathBuf>, Failure> {
     let mark = folder.starting_over();
     if arguments.fresh {
-        data_dir::private_file()
-            .truncate(true)
-            .open(&mark)
+        disk::make_file(&mark)
+            .and_then(|()| std::fs::set_permissions(&mark, Permissions::from_mode(0o600)))
             .map_err(|error| Failure::failed(format!("cannot write '{}': {error}", mark.display())))?;
     }
     Ok(mark.exists().then_some(mark))
@@ -145,7 +145,10 @@ async fn drive(
     // Of what is forgotten nothing is gone on from.
     let before = if start_over.is_some() { None } else { store.newest().await? };
     let was_visible = match &before {
-        Some(manifest) => store.exists(&store.layout().committed(manifest.checkpoint)).await?,
+        Some(manifest) => {
+            let store = store.clone().in_lineage(manifest.lineage);
+            committed::is_marked(&store, manifest.checkpoint, manifest.attempt).await?
+        }
         None => false,
     };
     let signals = EndSignals::catch()?;

@@ -41,7 +41,7 @@ fn make(path: &Path) -> Result<()> {
     let failed =
         |error: io::Error| EngineError::caused_by(&error, format!("cannot make '{}': {error}", path.display()));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(failed)?;
+    weir_engine::disk::make_folder(folder).map_err(failed)?;
     let file =
         File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
     let backend =

@@ -5,7 +5,7 @@
 
 use crate::{
     error::{EngineError, Result},
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     key_group::KeyGroupRange,
     operator::{Committable, SplitState},
 };
@@ -26,6 +26,9 @@ pub struct Manifest {
     pub job: String,
     /// Fingerprint of the definition, without parallelism and paths of this run.
     pub definition: String,
+    /// Which lineage it is of: checkpoints of each are numbered from 1.
+    #[serde(default)]
+    pub lineage: Lineage,
     /// Which checkpoint.
     pub checkpoint: CheckpointId,
     /// Who took it.
@@ -44,7 +47,14 @@ pub struct Manifest {
     pub committables: Vec<Committable>,
     /// What sinks staged for earlier checkpoints and was not known to be committed yet, in order.
     pub uncommitted: Vec<Committable>,
+    /// By sink: the newest checkpoint of the lineage, up to this one, that has results for it, 0 if none has. What sinks hold is
+    /// compared with that. Of a sink that is missing it is not known: earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub results: Results,
 }
+
+/// By sink: a checkpoint.
+pub type Results = BTreeMap<String, CheckpointId>;
 
 /// A node's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -99,7 +109,7 @@ pub struct FilePart {
 /// A file of the checkpoint store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileRef {
-    /// Path within the store.
+    /// Path within the storage.
     pub path: String,
     /// Length in bytes.
     pub bytes: u64,
@@ -108,6 +118,15 @@ pub struct FileRef {
 }
 
 impl Manifest {
+    /// Notes which results of each sink come before those of this checkpoint, and that these are the newest now.
+    pub fn note_results(&mut self, before: &Results) {
+        self.results = before.clone();
+        for committable in &mut self.committables {
+            committable.after = before.get(&committable.sink).copied();
+            self.results.insert(committable.sink.clone(), committable.checkpoint);
+        }
+    }
+
     /// As stored.
     ///
     /// # Errors
@@ -158,9 +177,21 @@ impl Manifest {
         subtasks.flat_map(|subtask| &subtask.segments).flat_map(|segment| &segment.parts).map(|part| &part.file)
     }
 
+    /// The same, to change them.
+    pub(super) fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
+        let subtasks = self.operators.iter_mut().flat_map(|operator| &mut operator.subtasks);
+        let segments = subtasks.flat_map(|subtask| &mut subtask.segments);
+        segments.flat_map(|segment| &mut segment.parts).map(|part| &mut part.file)
+    }
+
     /// What must be committed when this is the newest checkpoint, oldest first.
     pub fn to_commit(&self) -> impl Iterator<Item = &Committable> {
         self.uncommitted.iter().chain(&self.committables)
+    }
+
+    /// Whether it stands for the beginning: nothing had been read, and it was only taken so that nobody else takes its number.
+    pub fn is_beginning(&self) -> bool {
+        self.operators.is_empty()
     }
 
     /// The state of a node.
@@ -201,6 +232,7 @@ pub(crate) mod tests {
             weir_version: "0".into(),
             job: "job".into(),
             definition: "d".into(),
+            lineage: Lineage::NAMELESS,
             checkpoint: CheckpointId(checkpoint),
             attempt: Attempt(1),
             completed_at_ms: 0,
@@ -210,6 +242,7 @@ pub(crate) mod tests {
             operators: vec![OperatorState { operator: "dedup".into(), subtasks: vec![subtask] }],
             committables: vec![],
             uncommitted: vec![],
+            results: Results::new(),
         }
     }
 

@@ -7,6 +7,7 @@
 
 pub mod committed;
 pub mod draft;
+pub mod export;
 pub mod layout;
 pub mod manifest;
 pub mod pending;
@@ -19,4 +20,4 @@ pub mod store;
 pub use manifest::Manifest;
 pub use staging::Staging;
 pub use state_cache::StateCache;
-pub use store::{CheckpointStore, OpenStore};
+pub use store::{CheckpointStore, Claim, OpenStore};

@@ -78,7 +78,7 @@ pub async fn retire(
         store.delete(&store.layout().committed(*checkpoint)).await?;
     }
     if thorough {
-        remove_orphan_marks(store).await?;
+        remove_orphans(store).await?;
     }
     let garbage = garbage(store.layout(), files, &retained, &forgotten, attempt);
     for path in &garbage {
@@ -88,12 +88,14 @@ pub async fn retire(
     Ok(garbage.len())
 }
 
-/// Removes the marks of checkpoints that are not there: a crash came between the removals of the two.
-async fn remove_orphan_marks(store: &CheckpointStore) -> Result<()> {
-    let completed = store.checkpoints().await?;
-    for path in store.list(&store.layout().checkpoints()).await? {
-        let of = store.layout().checkpoint_of(&path);
-        if of.is_some_and(|of| path == store.layout().committed(of) && !completed.contains(&of)) {
+/// Removes the marks of checkpoints that are not there, for a crash came between the removals of the two; and what former lineages
+/// have written too late.
+async fn remove_orphans(store: &CheckpointStore) -> Result<()> {
+    let (completed, layout) = (store.checkpoints().await?, store.layout());
+    for path in store.list(&layout.all_checkpoints()).await? {
+        let of = layout.checkpoint_of(&path);
+        let is_orphan = of.is_some_and(|of| path == layout.committed(of) && !completed.contains(&of));
+        if is_orphan || layout.is_left_behind(&path) {
             store.delete(&path).await?;
         }
     }
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn a_file_goes_when_nothing_retained_names_it() {
-        let layout = Layout::new(&Path::default(), "job");
+        let layout = Layout::new("job");
         let file = |attempt: u64, name: &str| layout.state_file(Attempt(attempt), CheckpointId(1), name, 0);
         let (old, shared, orphan, fresh) = (file(1, "old"), file(1, "shared"), file(1, "orphan"), file(2, "fresh"));
         let forgotten = [manifest(1, &[old.as_ref(), shared.as_ref()])];

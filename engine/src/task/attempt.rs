@@ -6,11 +6,11 @@
 //! The commit point is the creation of a checkpoint's manifest: it fails where there is one already, and numbers have no
 //! gaps, so that of two processes that believe to own a job only one can go on.
 
-use super::{checkpointing::Report, observer::Observer, subtask::SourceCommand};
+use super::{checkpointing::Report, observer::Observer, recovery, subtask::SourceCommand};
 use crate::{
     checkpoint::{
         CheckpointStore, Manifest,
-        manifest::FORMAT_VERSION,
+        manifest::{FORMAT_VERSION, Results},
         pending::{Acknowledgement, PendingCheckpoint},
         retire,
     },
@@ -386,11 +386,12 @@ impl Driver {
         let id = checkpoint.checkpoint();
         let acknowledged = checkpoint.into_acknowledged();
         let AttemptSettings { env, store, attempt, observer, graph, definition, control, .. } = &self.settings;
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             format_version: FORMAT_VERSION,
             weir_version: env!("CARGO_PKG_VERSION").into(),
             job: graph.job.name.clone(),
             definition: definition.clone(),
+            lineage: store.layout().lineage(),
             checkpoint: id,
             attempt: *attempt,
             completed_at_ms: env.wall_clock_ms(),
@@ -400,7 +401,12 @@ impl Driver {
             operators: acknowledged.operators,
             committables: acknowledged.committables,
             uncommitted: self.uncommitted.iter().flat_map(|(_, committables)| committables.clone()).collect(),
+            results: Results::new(),
         };
+        match &self.newest {
+            Some(before) => manifest.note_results(&before.results),
+            None => manifest.note_results(&recovery::no_results(&graph.job)),
+        }
         env.crash_point("manifest.before")?;
         refuse_if_replaced(store, *attempt).await?;
         let bytes = manifest.to_bytes()?;
@@ -447,7 +453,7 @@ impl Driver {
     }
 }
 
-async fn refuse_if_replaced(store: &CheckpointStore, attempt: Attempt) -> Result<()> {
+pub(super) async fn refuse_if_replaced(store: &CheckpointStore, attempt: Attempt) -> Result<()> {
     match store.attempt_after(attempt).await? {
         Some(newest) => Err(EngineError::fenced(format!(
             "attempt {newest} has replaced attempt {attempt}: another process runs this job, this one stops"

@@ -19,7 +19,7 @@ use std::{
 use weir_engine::{
     env::{Env, Moment},
     error::Result,
-    ids::CheckpointId,
+    ids::{CheckpointId, Lineage},
 };
 
 /// Files that are removed after one commit; the next ones after the next.
@@ -35,17 +35,21 @@ pub(super) struct Retention {
     keep_ms: i64,
     storage: Arc<dyn Storage>,
     naming: Naming,
+    lineage: Lineage,
     env: Env,
     /// When to look again; none: at once.
     next_look: Mutex<Option<Moment>>,
 }
 
 impl Retention {
-    pub fn new(keep_ms: i64, storage: &Arc<dyn Storage>, naming: &Naming, env: &Env) -> Self {
+    /// For the files of a lineage and of those before it: a process that was left behind by a start-over removes nothing of the
+    /// newer one.
+    pub fn new(keep_ms: i64, storage: &Arc<dyn Storage>, naming: &Naming, lineage: Lineage, env: &Env) -> Self {
         Retention {
             keep_ms,
             storage: Arc::clone(storage),
             naming: naming.clone(),
+            lineage,
             env: env.clone(),
             next_look: Mutex::default(),
         }
@@ -80,14 +84,15 @@ impl Retention {
 
     /// Files that are past their time, in order of folders.
     fn old(&self, listed: Vec<TimedFile>, committed: CheckpointId, before_ms: i64) -> Vec<String> {
-        let mut own: BTreeMap<Option<String>, Vec<(TimedFile, CheckpointId)>> = BTreeMap::new();
+        // A file, and whether its commit is marked.
+        let mut own: BTreeMap<Option<String>, Vec<(TimedFile, bool)>> = BTreeMap::new();
         for file in listed {
-            if let Some(checkpoint) = self.naming.checkpoint_of(&file.path) {
-                own.entry(folder_of(&file.path).map(str::to_owned)).or_default().push((file, checkpoint));
+            if let Some(of) = self.naming.committed_by(&file.path) {
+                let is_marked = of <= (self.lineage, committed);
+                own.entry(folder_of(&file.path).map(str::to_owned)).or_default().push((file, is_marked));
             }
         }
-        let is_old =
-            |(file, checkpoint): &(TimedFile, CheckpointId)| file.written_ms < before_ms && *checkpoint <= committed;
+        let is_old = |(file, is_marked): &(TimedFile, bool)| file.written_ms < before_ms && *is_marked;
         let mut old = Vec::new();
         for (folder, mut files) in own {
             match folder {

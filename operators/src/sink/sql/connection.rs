@@ -126,7 +126,7 @@ pub(super) fn path_of(url: &str) -> &str {
 fn file(url: &str) -> Result<String> {
     let path = path_of(url);
     if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        std::fs::create_dir_all(folder).map_err(|error| {
+        weir_engine::disk::make_folder(folder).map_err(|error| {
             EngineError::definition(format!("cannot make the folder '{}' of '{path}': {error}", folder.display()))
         })?;
     }

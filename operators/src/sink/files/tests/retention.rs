@@ -25,7 +25,8 @@ fn keep_ms() -> i64 {
 }
 
 fn for_ever(target: &Target, env: &Env) -> FilesCommitter {
-    FilesCommitter::new(Arc::clone(&target.storage), JOB, SINK, env)
+    let context = CommitterContext { env: env.clone(), ..target.committer_context(JOB, SINK) };
+    FilesCommitter::new(Arc::clone(&target.storage), &context)
 }
 
 fn committer(target: &Target) -> FilesCommitter {
