@@ -91,7 +91,7 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
     let components = CoordinatorComponents { open_store: open_store(), network, env, observers: Observers::default() };
     text::print(&format!("listening on {}, page at http://{}/\n", listener.address(), http.address()));
     let coordinator = Coordinator::new(settings, components, Arc::new(metadata), arguments.node_id);
-    Ok(coordinator.run(listener, Some(http)).await?)
+    coordinator.run(listener, Some(http)).await.map_err(|error| Failure::from(error).once_started())
 }
 
 /// Whoever chose the address to listen on knows the name in it.

@@ -2,7 +2,7 @@
 
 use super::connection::{ConnectionArguments, refused};
 use crate::{
-    definition::{self, DefinitionArguments},
+    definition::DefinitionArguments,
     failure::Failure,
     runtime, text,
 };
@@ -27,7 +27,7 @@ pub fn submit(arguments: &SubmitArguments) -> Result<(), Failure> {
     let job = arguments.definition.load()?;
     let request = SubmitRequest {
         graph: wire::to_json(&job.graph)?,
-        fingerprint: definition::fingerprint(&job.graph),
+        fingerprint: job.definition.clone(),
         definition: arguments.definition.text()?,
         fresh: arguments.fresh,
     };

@@ -109,16 +109,8 @@ async fn drive(
     };
     records::prepare(&place.store).await?;
     let record = records::begin(&place.store, &plan, env.wall_clock_ms()).await?;
-    for old in records::to_clean(&place.store, &plan.job).await? {
-        clean(&place, &old, &env).await?;
-    }
-    let job = job(&place, &record)?;
-    let archive_rows = count(arguments, &place, &job, env.clone(), data_runtime).await?;
-    env.crash_point("replay.counted")?;
-    replace(arguments, &place, &record, &env).await?;
-    let record = records::find(&place.store, &plan.job, record.number).await?;
-    env.crash_point("replay.cleaning")?;
-    clean(&place, &record, &env).await?;
+    let done = carry_out(arguments, &place, record, env.clone(), data_runtime).await;
+    let (record, archive_rows) = done.map_err(Failure::once_started)?;
     Ok(ReplaySummary {
         job: plan.job,
         replay: record.number,
@@ -132,6 +124,28 @@ async fn drive(
         new_rows: record.new_rows,
         seconds: (env.now() - started).as_secs_f64(),
     })
+}
+
+/// What a replay that has begun does: it counts, replaces, and cleans up. Gives how many rows it has read.
+async fn carry_out(
+    arguments: &ReplayArguments,
+    place: &Place,
+    record: ReplayRecord,
+    env: Env,
+    data_runtime: Handle,
+) -> Result<(ReplayRecord, u64), Failure> {
+    let name = record.plan.job.clone();
+    for old in records::to_clean(&place.store, &name).await? {
+        clean(place, &old, &env).await?;
+    }
+    let job = job(place, &record)?;
+    let archive_rows = count(arguments, place, &job, env.clone(), data_runtime).await?;
+    env.crash_point("replay.counted")?;
+    replace(arguments, place, &record, &env).await?;
+    let record = records::find(&place.store, &name, record.number).await?;
+    env.crash_point("replay.cleaning")?;
+    clean(place, &record, &env).await?;
+    Ok((record, archive_rows))
 }
 
 /// The name of a replay's job: it keeps its checkpoints and commit marks apart.
@@ -187,7 +201,7 @@ async fn count(
     let (notices, told) = mpsc::unbounded_channel();
     let style = Style::fitting(arguments.quiet, false);
     let progress = Progress::new(&job.graph, style, process.observers(), told, env.clone());
-    let submission = Submission { fingerprint: definition::fingerprint(&job.graph), start_over: None, notices };
+    let submission = Submission { fingerprint: job.definition.clone(), start_over: None, notices };
     let outcome = tokio::select! {
         ended = process.run(submission, before.as_ref()) => ended?,
         never = progress.show() => match never {},

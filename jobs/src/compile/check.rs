@@ -195,7 +195,9 @@ impl Check<'_> {
         let time = self.given.event_time.clone()?;
         let step = AggregateStep::new(aggregate, &time, &input);
         let input = step.arguments.as_ref().map_or(input.clone(), |items| selected(items, &input));
-        self.accepted(step.output(&input), Results::of_aggregate(aggregate))
+        let output = step.output(&input);
+        let unsayable = output.as_ref().is_ok_and(|output| step.may_be_unsayable(output));
+        self.accepted(output, Results::of_aggregate(aggregate, unsayable))
     }
 
     /// The results of an operator that has accepted its settings.

@@ -18,6 +18,7 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -153,7 +154,12 @@ impl Expression {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
             .map_err(|error| self.failed(error.to_string()))?;
-        compiled.evaluate(&input, &self.data_type).map_err(|error| EvaluationError {
+        // A function that breaks down over a value is no reason for a job to end: the row is to blame, as for any failure.
+        let evaluated = catch_unwind(AssertUnwindSafe(|| compiled.evaluate(&input, &self.data_type)));
+        let Ok(evaluated) = evaluated else {
+            return Err(EvaluationError { is_of_values: true, ..self.failed("a function broke down over it".into()) });
+        };
+        evaluated.map_err(|error| EvaluationError {
             is_of_values: compile::is_of_values(&error),
             ..self.failed(advice(&compile::message_of(&error)))
         })

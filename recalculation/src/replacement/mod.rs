@@ -28,7 +28,7 @@ use weir_engine::{
 };
 use weir_jobs::recalculation::StoreTable;
 use weir_operators::{
-    sink::sql::{SHADOW, WITHDRAWN},
+    sink::sql::{REJECTED, SHADOW, WITHDRAWN},
     source::files::EventTimeRange,
 };
 
@@ -253,8 +253,10 @@ pub async fn remove_shadows(store: &Store, replay_job: &str, shadows: &[String])
         for grain in [Grain::Window, Grain::Hour, Grain::Day] {
             store.execute(&format!("DROP TABLE IF EXISTS {}", quoted(&grain.table(shadow))), &[]).await?;
         }
-        let withdrawn = quoted(&format!("{shadow}{WITHDRAWN}"));
-        store.execute(&format!("DROP TABLE IF EXISTS {withdrawn}"), &[]).await?;
+        for ending in [WITHDRAWN, REJECTED] {
+            let beside = quoted(&format!("{shadow}{ending}"));
+            store.execute(&format!("DROP TABLE IF EXISTS {beside}"), &[]).await?;
+        }
     }
     for table in ["weir_sinks", "weir_commits"] {
         if store.has(table).await? {

@@ -37,6 +37,7 @@ fn config(condition: Option<&str>, select: &[(&str, &str)], running: bool) -> Ma
         condition: condition.map(Into::into),
         select: (!select.is_empty()).then(|| select.iter().map(item).collect()),
         results: Some(ResultRows { fixed, running }),
+        table: None,
     }
 }
 
