@@ -106,7 +106,8 @@ fn job_over(folder: &Path, lines: &str, parallelism: usize) -> RunOutcome {
 #[test]
 fn a_null_in_the_key_of_a_table_is_a_dead_letter_and_the_others_are_in() {
     let folder = tempfile::tempdir().unwrap();
-    let line = |ad: &str, second: u32| format!("{{\"ad\": {ad}, \"at\": \"2022-03-04T00:00:{second:02}Z\", \"cost\": 1}}\n");
+    let line =
+        |ad: &str, second: u32| format!("{{\"ad\": {ad}, \"at\": \"2022-03-04T00:00:{second:02}Z\", \"cost\": 1}}\n");
     let lines = line("\"a\"", 1) + &line("null", 2) + &line("\"a\"", 3) + &line("\"\"", 4);
     job_over(folder.path(), &lines, 2);
     let store = folder.path().join("out/store.sqlite");
@@ -165,7 +166,9 @@ fn a_sum_that_its_type_does_not_hold_is_a_dead_letter_and_the_others_are_counted
 fn what_was_unsayable_comes_back_when_a_correction_can_be_said() {
     let folder = tempfile::tempdir().unwrap();
     // The watermark is an hour behind: the first two windows close with the event of 03:00, and the next two correct them.
-    let line = |ad: &str, time: &str, cost: i64| format!("{{\"ad\": \"{ad}\", \"at\": \"2022-03-04T{time}Z\", \"cost\": {cost}}}\n");
+    let line = |ad: &str, time: &str, cost: i64| {
+        format!("{{\"ad\": \"{ad}\", \"at\": \"2022-03-04T{time}Z\", \"cost\": {cost}}}\n")
+    };
     let lines = line("a", "00:00:01", i64::MAX)
         + &line("a", "00:00:02", 5)
         + &line("b", "00:00:01", 7)
@@ -177,7 +180,8 @@ fn what_was_unsayable_comes_back_when_a_correction_can_be_said() {
         std::fs::create_dir_all(folder.join("in")).unwrap();
         std::fs::write(folder.join("in/a.json"), &lines).unwrap();
         let text = TABLE.replace("IN", &folder.join("in").display().to_string());
-        text.replace("OUT", &folder.join("out").display().to_string()).replace("delay = \"1h\" }", "delay = \"1h\" }\nbatch_rows = 1")
+        text.replace("OUT", &folder.join("out").display().to_string())
+            .replace("delay = \"1h\" }", "delay = \"1h\" }\nbatch_rows = 1")
     };
     execute(compiled(&text(folder.path()), 1), &folder.path().join("checkpoints"));
     let mut found: BTreeMap<(String, i32), Option<i64>> = BTreeMap::new();
@@ -316,23 +320,17 @@ fn odd() -> impl Strategy<Value = Odd> {
         (prop::sample::select(vec!["sum", "min", "max", "avg", "count", "approx_distinct"]), window),
         (prop::sample::select(vec!["pass", "dead_letter"]), 1usize..3, prop::sample::select(vec![1usize, 3, 100])),
     )
-        .prop_map(|((rows, map, condition, argument), (function, window), (null_key, parallelism, batch_rows))| Odd {
-            rows,
-            map,
-            condition,
-            argument,
-            function,
-            window,
-            null_key,
-            parallelism,
-            batch_rows,
+        .prop_map(|((rows, map, condition, argument), (function, window), (null_key, parallelism, batch_rows))| {
+            Odd { rows, map, condition, argument, function, window, null_key, parallelism, batch_rows }
         })
 }
 
 fn definition(odd: &Odd, folder: &Path) -> String {
     let Odd { map, condition, argument, function, window, null_key, batch_rows, .. } = odd;
     let top = match window.starts_with("tumbling") && *function == "sum" {
-        true => "[reduce.top]\ninput = \"counts\"\ntop = { n = 3, by = \"x\" }\n[sink.top]\ninput = \"top\"\nconnector = \"files\"\npath = \"OUT/top\"\n",
+        true => {
+            "[reduce.top]\ninput = \"counts\"\ntop = { n = 3, by = \"x\" }\n[sink.top]\ninput = \"top\"\nconnector = \"files\"\npath = \"OUT/top\"\n"
+        }
         false => "",
     };
     let key = if window.starts_with("session") { "" } else { "key = [\"window_start\", \"t\"]" };
@@ -439,7 +437,8 @@ fn no_row_ends_a_job_and_every_row_is_accounted_for() {
             prop_assert_eq!(classes.iter().sum::<u64>(), odd.rows.len() as u64, "{:?}", classes);
             prop_assert_eq!(of("source.", "events_in"), odd.rows.len() as u64);
             // Every row that goes on is in the table of raw rows, or a dead letter of that.
-            let exact = |operator: &str, name: &str| outcome.manifest.counters(operator).get(name).copied().unwrap_or(0);
+            let exact =
+                |operator: &str, name: &str| outcome.manifest.counters(operator).get(name).copied().unwrap_or(0);
             let raw = exact("sink.raw_store", "rows_in") + exact("sink.raw_store.table", "dead_letters");
             prop_assert_eq!(raw, exact("sink.raw", "rows_in"));
             seen.borrow_mut().extend((0..classes.len()).filter(|class| classes[*class] > 0));

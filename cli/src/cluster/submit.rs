@@ -1,11 +1,7 @@
 //! `weir submit`: a job for a cluster.
 
 use super::connection::{ConnectionArguments, refused};
-use crate::{
-    definition::DefinitionArguments,
-    failure::Failure,
-    runtime, text,
-};
+use crate::{definition::DefinitionArguments, failure::Failure, runtime, text};
 use clap::Args;
 use weir_engine::wire;
 use weir_proto::v1::SubmitRequest;

@@ -16,7 +16,8 @@ pub(super) fn record(graph: &JobGraph, columns: &[StepColumns]) -> DefinitionRec
     let nodes = graph.nodes.iter().zip(columns).enumerate().map(|(index, (node, columns))| {
         let (remembers, meaning) = state(node, &columns.input);
         let inputs: Vec<&Edge> = graph.edges.iter().filter(|edge| edge.to == index).collect();
-        let from: Vec<_> = inputs.iter().map(|edge| (&graph.nodes[edge.from].id, edge.port, &edge.partitioner)).collect();
+        let from: Vec<_> =
+            inputs.iter().map(|edge| (&graph.nodes[edge.from].id, edge.port, &edge.partitioner)).collect();
         // A new password is no other database.
         let rest = serde_json::json!([node.kind, redacted_json(&node.config), format!("{from:?}")]);
         let rest = format!("{:032x}", hash_text(&rest.to_string()));
@@ -65,7 +66,8 @@ fn state(node: &Node, input: &ColumnSchema) -> (Remembers, BTreeMap<String, Stri
         }
         "merged_late_gate" => Remembers::State,
         "hold" => {
-            let columns: Vec<String> = input.columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
+            let columns: Vec<String> =
+                input.columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
             meaning.insert("columns".into(), columns.join(", "));
             Remembers::Rows
         }
@@ -84,7 +86,8 @@ fn state(node: &Node, input: &ColumnSchema) -> (Remembers, BTreeMap<String, Stri
 /// Adds the types of key columns: equal keys of another type are other keys.
 fn types_of(key: &Value, input: &ColumnSchema, meaning: &mut BTreeMap<String, String>) {
     let names = key.as_array().into_iter().flatten().filter_map(Value::as_str);
-    let types = names.filter_map(|name| input.column(name)).map(|column| format!("{} {}", column.name, column.data_type));
+    let types =
+        names.filter_map(|name| input.column(name)).map(|column| format!("{} {}", column.name, column.data_type));
     meaning.insert("types of the key".into(), types.collect::<Vec<_>>().join(", "));
 }
 

@@ -51,7 +51,8 @@ pub(crate) fn compile(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>,
         return (None, mistakes);
     }
     let definition = definition::record(&graph, &columns).to_text();
-    let job = Job { graph, definition, checkpoint_storage: spec.checkpoint.storage.clone(), notes, warnings: Vec::new() };
+    let job =
+        Job { graph, definition, checkpoint_storage: spec.checkpoint.storage.clone(), notes, warnings: Vec::new() };
     (Some(job), mistakes)
 }
 

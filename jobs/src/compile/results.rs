@@ -132,7 +132,9 @@ pub(super) fn carried_by_sink(
         // A table has no such column: what is withdrawn is not in it.
         SinkConnector::Sql(_) if results.may_be_withdrawn() => &[WITHDRAWN],
         SinkConnector::Sql(_) => &[],
-        SinkConnector::Files(_) | SinkConnector::Console if results.may_be_withdrawn() || names_revision => &[WITHDRAWN],
+        SinkConnector::Files(_) | SinkConnector::Console if results.may_be_withdrawn() || names_revision => {
+            &[WITHDRAWN]
+        }
         SinkConnector::Files(_) | SinkConnector::Console => &[],
     }
 }

@@ -8,7 +8,10 @@ use weir_engine::hidden::without_password;
 use weir_operators::columns::{RECORD_ID, REVISION, WITHDRAWN};
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::type_name;
-use weir_operators::sink::sql::{Dialect, REJECTED, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, TableRule, WITHDRAWN as WITHDRAWN_TABLE, check_name};
+use weir_operators::sink::sql::{
+    Dialect, REJECTED, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, TableRule, WITHDRAWN as WITHDRAWN_TABLE,
+    check_name,
+};
 
 use super::check::{Check, adds_up};
 use super::roll::longest_before_archives;
@@ -355,7 +358,11 @@ pub(super) fn check_tables(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
 /// Whether two sinks have a table in common, those of hours and days and of what was withdrawn included.
 fn meet(one: &(String, String, bool), other: &(String, String, bool)) -> bool {
     let tables = |(_, table, retained): &(String, String, bool)| {
-        let endings: &[&str] = if *retained { &["", WITHDRAWN_TABLE, REJECTED, "_hours", "_days"] } else { &["", WITHDRAWN_TABLE, REJECTED] };
+        let endings: &[&str] = if *retained {
+            &["", WITHDRAWN_TABLE, REJECTED, "_hours", "_days"]
+        } else {
+            &["", WITHDRAWN_TABLE, REJECTED]
+        };
         endings.iter().map(|ending| format!("{table}{ending}")).collect::<Vec<_>>()
     };
     one.0 == other.0 && tables(one).iter().any(|table| tables(other).contains(table))

@@ -136,6 +136,14 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Timestamp(TimeUnit::Millisecond, Some(zone)) if &*zone == "UTC" => "a timestamp".into(),
         DataType::Int64 => "an int".into(),
         DataType::Float64 => "a float".into(),
+        DataType::Decimal128(digits, scale) => format!("a decimal({digits}, {scale})"),
+        DataType::Timestamp(_, None) => "a timestamp without a zone".into(),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => "a timestamp in microseconds".into(),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => "a timestamp in nanoseconds".into(),
+        DataType::Null => "always null".into(),
+        DataType::Interval(_) | DataType::Duration(_) => "a span of time".into(),
+        DataType::Struct(_) => "a struct of several fields".into(),
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => "a list".into(),
         other => format!("of type {other}"),
     }
 }

@@ -13,6 +13,7 @@ mod compile;
 mod error;
 mod functions;
 mod parse;
+mod quotes;
 mod rows;
 mod stack;
 #[cfg(test)]
@@ -30,6 +31,7 @@ use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 pub use aggregate_call::{AggregateCall, AggregateFunction};
 pub use compile::type_name;
 pub use error::{EvaluationError, ExpressionError, Position};
+pub use functions::{FunctionNote, functions};
 pub use parse::parse_select_item;
 pub use rows::{EvaluatedRows, RefusedRow, evaluate_rows};
 
@@ -69,8 +71,8 @@ impl Expression {
     }
 
     fn compile(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
-        let syntax = parse::parse_expression(text)?;
-        let columns = check::columns_read(&syntax, schema)?;
+        let syntax = parse::parse_expression(text).map_err(|error| quotes::explain(error, text, schema))?;
+        let columns = check::columns_read(&syntax, schema).map_err(|error| quotes::explain(error, text, schema))?;
         let fields: Vec<Field> = columns.iter().map(|index| schema.field(*index).clone()).collect();
         let compiled = Compiled::new(&syntax, &Schema::new(fields.clone()))?;
         let types = fields.iter().map(|field| field.data_type().clone()).collect();

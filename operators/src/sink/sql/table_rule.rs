@@ -207,8 +207,12 @@ mod tests {
             [Some("a"), None, Some("b\0"), Some(long.as_str()), Some(""), Some("c")].into_iter().collect();
         let numbers: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None, Some(2), Some(3), None, Some(4)]));
         let notes: ArrayRef = Arc::new(StringArray::from(vec![None, None, None, None, None, Some(long.as_str())]));
-        RecordBatch::try_from_iter_with_nullable([("ad", Arc::new(ads) as _, true), ("n", numbers, true), ("note", notes, true)])
-            .unwrap()
+        RecordBatch::try_from_iter_with_nullable([
+            ("ad", Arc::new(ads) as _, true),
+            ("n", numbers, true),
+            ("note", notes, true),
+        ])
+        .unwrap()
     }
 
     fn told(dialect: Dialect) -> Vec<(usize, String)> {
@@ -239,7 +243,11 @@ mod tests {
     fn where_nothing_can_be_refused_nobody_has_to_look() {
         let column = |name: &str, data_type, nullable| Column { name: name.into(), data_type, nullable };
         let columns = |ad, nullable| ColumnSchema {
-            columns: vec![column("ad", ad, nullable), column("n", DataType::Int64, false), column("note", DataType::Utf8, true)],
+            columns: vec![
+                column("ad", ad, nullable),
+                column("n", DataType::Int64, false),
+                column("note", DataType::Utf8, true),
+            ],
         };
         let number = columns(DataType::Int64, false);
         assert!(!rule(Dialect::Sqlite).may_refuse(&number));

@@ -28,7 +28,7 @@ use weir_engine::{
 };
 
 /// How long a rotated file may still be written to without having anything to say, in milliseconds.
-const DEFAULT_ROTATION_GRACE_MS: u64 = 5_000;
+pub const DEFAULT_ROTATION_GRACE_MS: u64 = 5_000;
 
 /// A files source as a node of a graph configures it; [`SourceSettings`] are beside these in the same object.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -83,7 +83,8 @@ async fn a_correction_that_is_refused_leaves_nothing_that_it_corrects() {
         refuse_large(&target).await;
         for (checkpoint, (value, revision)) in (1..).zip([(5, 0), (500, 1), (6, 2)]) {
             let column = |values: [i64; 2]| Arc::new(Int64Array::from(values.to_vec())) as ArrayRef;
-            let columns = [("n", column([1, 2])), ("time", column([value, 7])), ("revision", column([revision, revision]))];
+            let columns =
+                [("n", column([1, 2])), ("time", column([value, 7])), ("revision", column([revision, revision]))];
             let mut sink = target.sink(&context(1, 0));
             sink.write(Batch::new(RecordBatch::try_from_iter(columns).unwrap())).await.unwrap();
             let staged = sink.stage(Barrier::new(CheckpointId(checkpoint))).await.unwrap();
@@ -132,9 +133,11 @@ async fn postgresql_takes_every_text_that_the_rule_lets_through() {
         };
         (0..length).map(|_| next()).collect()
     };
-    let texts: Vec<String> = (2_500..2_900).step_by(7).map(noise).chain(["é\u{10ffff}\u{1}".into(), String::new()]).collect();
+    let texts: Vec<String> =
+        (2_500..2_900).step_by(7).map(noise).chain(["é\u{10ffff}\u{1}".into(), String::new()]).collect();
     let times: ArrayRef = Arc::new(Int64Array::from_iter_values(0..texts.len() as i64));
-    let rows = RecordBatch::try_from_iter([("n", Arc::new(StringArray::from(texts)) as ArrayRef), ("time", times)]).unwrap();
+    let rows =
+        RecordBatch::try_from_iter([("n", Arc::new(StringArray::from(texts)) as ArrayRef), ("time", times)]).unwrap();
     let kept = rule.with_key(&rows).unwrap().unwrap();
     let batch = Batch::new(rows).filter(&kept).unwrap();
     assert!((20..rows_of(&kept)).contains(&batch.len()), "some are too long");
