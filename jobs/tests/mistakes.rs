@@ -228,7 +228,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "a column that is a keyword",
         "event_time = \"click_timestamp\"\nwatermark = { delay = \"15s\" }\n\n[map.valid]\ninput = \"clicks\"\nwhere = \"ad_id <> ''\"",
-        "event_time = \"click_timestamp\"\n\n[map.named]\ninput = \"clicks\"\nselect = { end = \"user_id\", ad_id = \"ad_id\", user_id = \"user_id\", click_timestamp = \"click_timestamp\" }\n\n[map.valid]\ninput = \"named\"\nwhere = \"end <> ''\"",
+        "event_time = \"click_timestamp\"\n\n[map.named]\ninput = \"clicks\"\nselect = { interval = \"user_id\", ad_id = \"ad_id\", user_id = \"user_id\", click_timestamp = \"click_timestamp\" }\n\n[map.valid]\ninput = \"named\"\nwhere = \"interval <> ''\"",
     ),
     (
         "a column with a hyphen",

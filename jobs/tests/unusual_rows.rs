@@ -300,6 +300,7 @@ struct Odd {
     argument: &'static str,
     function: &'static str,
     window: &'static str,
+    event_time: &'static str,
     null_key: &'static str,
     parallelism: usize,
     batch_rows: usize,
@@ -307,26 +308,38 @@ struct Odd {
 
 fn odd() -> impl Strategy<Value = Odd> {
     let row = (value(), value(), text(), float(), time()).prop_map(|(n, m, t, f, at)| [n, m, t, f, at]);
+    let event_time = prop::sample::select(vec![
+        "\"at\"",
+        "\"at\"",
+        "{ name = \"at\", expression = \"case when at is null then to_timestamp_millis(m) else to_timestamp_millis(n) end\" }",
+        "{ name = \"at\", expression = \"case when at is null then to_timestamp_seconds(n) else to_timestamp_seconds(m) end\" }",
+    ]);
     let window = prop::sample::select(vec![
         "tumbling = \"1m\", allowed_lateness = \"1h\"",
         "hopping = \"3m\", slide = \"1m\"",
         "session = \"2m\", allowed_lateness = \"10m\"",
-        "tumbling = \"300000d\", allowed_lateness = \"300000d\"",
+        "tumbling = \"100000d\", allowed_lateness = \"100000d\"",
         "session = \"300000d\"",
         "tumbling = \"1ms\"",
     ]);
     (
         (prop::collection::vec(row, 1..40), expression(), expression(), expression()),
-        (prop::sample::select(vec!["sum", "min", "max", "avg", "count", "approx_distinct"]), window),
+        (prop::sample::select(vec!["sum", "min", "max", "avg", "count", "approx_distinct"]), window, event_time),
         (prop::sample::select(vec!["pass", "dead_letter"]), 1usize..3, prop::sample::select(vec![1usize, 3, 100])),
     )
-        .prop_map(|((rows, map, condition, argument), (function, window), (null_key, parallelism, batch_rows))| {
-            Odd { rows, map, condition, argument, function, window, null_key, parallelism, batch_rows }
-        })
+        .prop_map(
+            |(
+                (rows, map, condition, argument),
+                (function, window, event_time),
+                (null_key, parallelism, batch_rows),
+            )| {
+                Odd { rows, map, condition, argument, function, window, event_time, null_key, parallelism, batch_rows }
+            },
+        )
 }
 
 fn definition(odd: &Odd, folder: &Path) -> String {
-    let Odd { map, condition, argument, function, window, null_key, batch_rows, .. } = odd;
+    let Odd { map, condition, argument, function, window, event_time, null_key, batch_rows, .. } = odd;
     let top = match window.starts_with("tumbling") && *function == "sum" {
         true => {
             "[reduce.top]\ninput = \"counts\"\ntop = { n = 3, by = \"x\" }\n[sink.top]\ninput = \"top\"\nconnector = \"files\"\npath = \"OUT/top\"\n"
@@ -343,7 +356,7 @@ connector = "files"
 path = "IN"
 format = "json"
 schema = {{ n = "int", m = "int", t = "string", f = "float", at = "timestamp" }}
-event_time = "at"
+event_time = {event_time}
 batch_rows = {batch_rows}
 watermark = {{ delay = "10m" }}
 [map.valid]
@@ -353,7 +366,7 @@ select = {{ n = "n", m = "m", t = "t", f = "f", at = "at", made = "{map}" }}
 [dedup.unique]
 input = "valid"
 key = ["t", "n", "at"]
-ttl = "900000d"
+ttl = "365000d"
 null_key = "{null_key}"
 [filters]
 all = "true"

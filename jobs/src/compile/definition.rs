@@ -8,12 +8,17 @@ use weir_engine::graph::{DefinitionRecord, Edge, JobGraph, Node, NodeRecord, Rem
 use weir_engine::hash::hash_text;
 use weir_engine::hidden::redacted_json;
 use weir_operators::schema::ColumnSchema;
+use weir_operators::window::WindowSpec;
 
 use super::prune::StepColumns;
+use crate::duration::show;
 
 /// The record of a graph; `columns` are those around each of its nodes.
 pub(super) fn record(graph: &JobGraph, columns: &[StepColumns]) -> DefinitionRecord {
-    let nodes = graph.nodes.iter().zip(columns).enumerate().map(|(index, (node, columns))| {
+    // What stands between the nodes of the definition and remembers nothing follows from them.
+    let is_between = |node: &Node| matches!(node.kind.as_str(), "late_gate" | "local_aggregate" | "window_marks");
+    let nodes = graph.nodes.iter().zip(columns).enumerate().filter(|(_, (node, _))| !is_between(node));
+    let nodes = nodes.map(|(index, (node, columns))| {
         let (remembers, meaning) = state(node, &columns.input);
         let inputs: Vec<&Edge> = graph.edges.iter().filter(|edge| edge.to == index).collect();
         let from: Vec<_> =
@@ -33,7 +38,8 @@ fn state(node: &Node, input: &ColumnSchema) -> (Remembers, BTreeMap<String, Stri
     let mut takes = |settings: &[&str]| {
         for setting in settings {
             if let Some(value) = config.get(*setting).filter(|value| !value.is_null()) {
-                meaning.insert((*setting).to_owned(), value.to_string());
+                let (name, value) = told(setting, value);
+                meaning.insert(name, value);
             }
         }
     };
@@ -81,6 +87,24 @@ fn state(node: &Node, input: &ColumnSchema) -> (Remembers, BTreeMap<String, Stri
         meaning.clear();
     }
     (remembers, meaning)
+}
+
+/// A setting as a user knows it.
+fn told(setting: &str, value: &Value) -> (String, String) {
+    let span = |value: &Value| show(std::time::Duration::from_millis(value.as_i64().unwrap_or(0).unsigned_abs()));
+    if let Some(name) = setting.strip_suffix("_ms") {
+        return (name.to_owned(), span(value));
+    }
+    let window = serde_json::from_value::<WindowSpec>(value.clone());
+    let value = match window {
+        Ok(WindowSpec::Tumbling { size_ms }) => format!("tumbling {}", span(&size_ms.into())),
+        Ok(WindowSpec::Hopping { size_ms, slide_ms }) => {
+            format!("hopping {} by {}", span(&size_ms.into()), span(&slide_ms.into()))
+        }
+        Ok(WindowSpec::Session { gap_ms }) => format!("session {}", span(&gap_ms.into())),
+        Err(_) => value.to_string(),
+    };
+    (setting.to_owned(), value)
 }
 
 /// Adds the types of key columns: equal keys of another type are other keys.

@@ -444,6 +444,23 @@ fn a_sum_that_does_not_fit_is_a_dead_letter_and_not_a_wrong_number() {
 }
 
 #[test]
+fn a_step_that_puts_out_many_windows_ends_when_it_is_canceled() {
+    let config = config(WindowSpec::Hopping { size_ms: 10_000, slide_ms: 1 }, 0);
+    let context = OperatorContext::single("job", "operator");
+    let mut local = OperatorHarness::new(Box::new(
+        LocalAggregate::new(config.clone(), &OperatorContext::single("job", "operator.local")).unwrap(),
+    ));
+    let mut global = OperatorHarness::new(Box::new(GlobalAggregate::new(config, &context).unwrap()));
+    local.process(Batch::new(batch(&[(0, 1, Some(1))], false))).unwrap();
+    for (_, partials) in local.watermark(10).unwrap() {
+        global.process(partials).unwrap();
+    }
+    assert_eq!(global.watermark(3).unwrap().len(), 3, "a batch for each window");
+    context.canceled.set();
+    assert!(global.watermark(20_000).unwrap_err().message.contains("canceled"));
+}
+
+#[test]
 fn settings_that_make_no_sense_are_refused() {
     let good = config(WindowSpec::Tumbling { size_ms: 10 }, 0);
     let refused = |change: fn(&mut AggregateConfig)| {

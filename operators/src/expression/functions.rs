@@ -96,6 +96,21 @@ pub struct FunctionNote {
     pub does: String,
 }
 
+/// A text without links into another page: `[this](#this)` is this.
+fn without_links(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("](") {
+        let Some((_, after)) = after.split_once(')') else { break };
+        match before.rsplit_once('[') {
+            Some((before, label)) => plain.extend([before, label]),
+            None => plain.push_str(before),
+        }
+        rest = after;
+    }
+    plain + rest
+}
+
 /// All functions that an expression can call, by what they are about and by name.
 pub fn functions() -> Vec<FunctionNote> {
     let mut notes: Vec<FunctionNote> = Vec::new();
@@ -105,7 +120,10 @@ pub fn functions() -> Vec<FunctionNote> {
         let documentation = function.documentation();
         let names = [function.name().to_owned()].into_iter().chain(function.aliases().iter().cloned());
         let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let sentence = |text: &str| one_line(text.split(". ").next().unwrap_or_default().trim_end_matches('.'));
+        let sentence = |text: &str| {
+            let text = without_links(&one_line(text));
+            text.split(". ").next().unwrap_or_default().trim_end_matches('.').to_owned()
+        };
         notes.push(FunctionNote {
             about: documentation
                 .map_or("Other", |documentation| documentation.doc_section.label)

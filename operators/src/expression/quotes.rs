@@ -1,6 +1,7 @@
 //! Columns whose names have to stand in quotes: what a user is told who has left them out.
 
 use arrow::datatypes::Schema;
+use datafusion_sql::sqlparser::ast::Expr;
 use datafusion_sql::sqlparser::dialect::GenericDialect;
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::tokenizer::{Token, Tokenizer, Word};
@@ -31,8 +32,10 @@ fn reserved_column(text: &str, schema: &Schema) -> Option<String> {
         }
         _ => None,
     };
+    // Most words of SQL are names all the same: those that are none by themselves are meant.
+    let is_no_name = |word: &String| !matches!(super::parse::parse_expression(word), Ok(Expr::Identifier(_)));
     let mut words = tokens.iter().filter_map(word);
-    let column = words.find(|word| schema.index_of(word).is_ok())?;
+    let column = words.find(|word| schema.index_of(word).is_ok() && is_no_name(word))?;
     Some(reserved(&column))
 }
 
