@@ -41,9 +41,8 @@ pub struct TableRule {
 impl TableRule {
     /// Whether it can refuse a row of these columns at all.
     pub fn may_refuse(&self, columns: &ColumnSchema) -> bool {
-        let any = |names: &[String], of: fn(&Column) -> bool| {
-            names.iter().filter_map(|name| columns.column(name)).any(|column| of(column))
-        };
+        let any =
+            |names: &[String], of: fn(&Column) -> bool| names.iter().filter_map(|name| columns.column(name)).any(of);
         let indexed = || self.indexes.iter().chain([&self.key]);
         any(&self.needed, |column| column.nullable)
             || (self.dialect == Dialect::Postgres
