@@ -213,7 +213,13 @@ impl SourceReader {
         self.env.crash_point("source.opening")?;
         let opened = self.connector.open(restored).await?;
         self.env.crash_point("source.opened")?;
-        self.splits = opened.into_iter().map(|opened| Split::new(opened, &mut stored)).collect();
+        for opened in opened {
+            match self.splits.iter_mut().find(|split| split.id == opened.id) {
+                // It had been read to its end, and there is more of it.
+                Some(split) => split.go_on_in(opened),
+                None => self.splits.push(Split::new(opened, &mut stored)),
+            }
+        }
         if let (false, Some(jump), Some(_)) = (self.connector.is_live(), self.refusing(), &self.settings.event_time) {
             let unbegun = |split: &&mut Split| !split.watermark.has_begun() && !split.watermark_is_fixed;
             for split in self.splits.iter_mut().filter(unbegun) {
@@ -295,8 +301,7 @@ impl SourceReader {
         for opened in opened {
             let index = match self.splits.iter().position(|split| split.id == opened.id) {
                 Some(index) => {
-                    let split = &mut self.splits[index];
-                    (split.reader, split.name, split.finished) = (opened.reader, opened.name, false);
+                    self.splits[index].go_on_in(opened);
                     index
                 }
                 None => {
@@ -460,6 +465,11 @@ impl Split {
             bytes_behind: reader.bytes_behind(),
             reader,
         }
+    }
+
+    /// It had been read to its end or could not be read, and is read on.
+    fn go_on_in(&mut self, opened: OpenedSplit) {
+        (self.reader, self.name, self.finished) = (opened.reader, opened.name, false);
     }
 
     /// Lets a chunk wait, while it is not known where time begins. Gives back one that need not.

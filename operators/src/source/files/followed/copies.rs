@@ -125,6 +125,16 @@ impl FollowedFiles {
         alike.map(|(id, split)| (id.clone(), split.clone())).collect()
     }
 
+    /// Whether the file of a split is listed. One that ended is not open, and its number may be another file's by now.
+    fn is_there(&self, split: &Followed, original: FileId, listing: &Listing) -> bool {
+        let Some(name) = listing.names(original).next() else { return false };
+        if !split.ended || listing.is_at(original, &split.path) {
+            return true;
+        }
+        let Some(file) = self.watch.open(name) else { return true };
+        split.fits(&file, Thorough::Little).unwrap_or(true)
+    }
+
     fn opinion(
         &self,
         file: &Listed,
@@ -149,7 +159,7 @@ impl FollowedFiles {
             };
         }
         let original = FileId { device: split.device.unwrap_or_default(), inode: split.inode };
-        if !listing.has(original) {
+        if !self.is_there(split, original, listing) {
             // The original is gone. A file that has all that was read of it goes on in its place, or is what it was moved to.
             if prefix.length < split.read.length || split.read.length == 0 || !has_all() {
                 return Opinion::Nothing;

@@ -256,7 +256,10 @@ impl Watch {
             others.map(|(_, split)| split.clone()).collect()
         };
         others.iter().any(|split| {
-            let was_read = || split.ended && !split.began_anew && !split.passed_over;
+            // More than the first line, that is: a file with its number may begin with that, too.
+            let all_was_read = listed.stamp.bytes <= split.read.length;
+            let was_read =
+                || split.ended && !split.began_anew && !split.passed_over && (split.is_proof() || all_was_read);
             let reads_it = !split.ended && split.found && !split.away;
             reads_it || was_read() && split.fits(file, Thorough::Much).unwrap_or(false)
         })
