@@ -14,12 +14,14 @@ mod first_look;
 pub mod generator;
 mod head;
 mod jump;
+pub mod packs;
 pub mod parquet;
 pub mod reader;
 pub mod settings;
 pub mod split_reader;
 pub mod split_watermark;
 pub mod times;
+mod turns;
 
 pub use event_times::PLAUSIBLE_EVENT_TIMES;
 pub use jump::{JumpAfter, JumpRule};

@@ -151,8 +151,9 @@ impl FilesConfig {
             return Err(self.refuse("follow = true: only files of lines can be followed, a Parquet file does not grow"));
         };
         let rotation_grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
-        let follow = FollowSettings { rotation_grace, copies: self.copies };
         let OperatorContext { env, subtask, parallelism, .. } = context;
+        let discover = self.reader_settings(settings).discover_interval;
+        let follow = FollowSettings { rotation_grace, copies: self.copies, discover };
         Ok(FollowedFiles::new(path.clone(), lines, follow, env.clone(), *subtask, *parallelism))
     }
 

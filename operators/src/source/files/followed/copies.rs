@@ -117,10 +117,10 @@ impl FollowedFiles {
     /// The splits that may have the same bytes as a file with this prefix, as far as both go.
     fn alike(&self, prefix: &Prefix, head: &Head) -> Vec<(String, Followed)> {
         let known = self.watch.known();
-        let alike = known.iter().filter(|(id, split)| {
+        let alike = known.of_head(head).filter(|(id, split)| {
             // What it begins with may be known, although it was not read yet.
             let begun = self.begun.get(*id).filter(|begun| begun.length > split.read.length);
-            split.head == *head && prefix.agrees(begun.unwrap_or(&split.read))
+            prefix.agrees(begun.unwrap_or(&split.read))
         });
         alike.map(|(id, split)| (id.clone(), split.clone())).collect()
     }

@@ -55,7 +55,7 @@ impl Listing {
         self.names(id).any(|name| name.path == path)
     }
 
-    fn at(&self, path: &Path) -> Option<&Listed> {
+    pub(super) fn at(&self, path: &Path) -> Option<&Listed> {
         let index = self.files.binary_search_by(|file| file.path.as_path().cmp(path)).ok()?;
         self.files.get(index)
     }
@@ -81,7 +81,12 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(watch: &'a Watch) -> Result<Self> {
-        Ok(Search { watch, listing: Listing::new(watch.list()?), heads: None, neighbours: HashMap::new() })
+        Ok(Search::in_files(watch, watch.list()?))
+    }
+
+    /// In files that were just listed.
+    pub(super) fn in_files(watch: &'a Watch, files: Vec<Listed>) -> Self {
+        Search { watch, listing: Listing::new(files), heads: None, neighbours: HashMap::new() }
     }
 
     fn neighbours(&mut self, split: &Followed) -> &Listing {
