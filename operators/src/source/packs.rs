@@ -118,7 +118,10 @@ mod tests {
     use super::*;
 
     fn state(id: usize, value: usize) -> SplitState {
-        SplitState { id: format!("split-{id}"), state: json!({ "position": { "offset": value, "path": "/var/log/a" } }) }
+        SplitState {
+            id: format!("split-{id}"),
+            state: json!({ "position": { "offset": value, "path": "/var/log/a" } }),
+        }
     }
 
     fn value(states: &[SplitState], id: usize) -> u64 {

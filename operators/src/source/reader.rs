@@ -319,7 +319,11 @@ impl SourceReader {
         let now = self.env.now();
         while let Some((_, index)) = self.turns.first_due().filter(|(due, _)| *due <= now) {
             let split = &mut self.splits[index];
-            if split.at_rest { split.tell_silence(now, &self.settings) } else { split.ask_at = None }
+            if split.at_rest {
+                split.tell_silence(now, &self.settings)
+            } else {
+                split.ask_at = None
+            }
             self.place(index);
         }
         self.turns.next()

@@ -57,8 +57,19 @@ mod linux {
     /// File systems that may change without the system's knowing: NFS, SMB (three), FUSE, 9P, Ceph, AFS, Lustre, GFS2, OCFS2,
     /// and what VirtualBox and VMware share.
     const REMOTE: [u64; 13] = [
-        0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f, 0x0bd0_0bd0,
-        0x0116_1970, 0x7461_636f, 0x786f_4256, 0xbacb_acbc,
+        0x6969,
+        0x517b,
+        0xff53_4d42,
+        0xfe53_4d42,
+        0x6573_5546,
+        0x0102_1997,
+        0x00c3_6400,
+        0x5346_414f,
+        0x0bd0_0bd0,
+        0x0116_1970,
+        0x7461_636f,
+        0x786f_4256,
+        0xbacb_acbc,
     ];
 
     pub(super) struct Inotify {

@@ -31,6 +31,8 @@
 mod copies;
 mod events;
 mod identity;
+#[cfg(test)]
+mod many;
 mod open_files;
 mod prefix;
 mod reader;
@@ -272,7 +274,8 @@ impl FollowedFiles {
         let (reading, is_any_away): (HashSet<FileId>, bool) = {
             let known = self.watch.known();
             let reading = known.iter().map(|(_, split)| split).filter(|split| !split.ended && split.found);
-            let reading = reading.filter_map(|split| Some(FileId { device: split.device?, inode: split.inode })).collect();
+            let reading =
+                reading.filter_map(|split| Some(FileId { device: split.device?, inode: split.inode })).collect();
             (reading, known.iter().any(|(_, split)| split.away && !split.ended))
         };
         let is_unread = |file: &&Listed| file.stamp.bytes > 0 && !reading.contains(&file.id) && !self.is_settled(file);
@@ -488,7 +491,7 @@ impl Connector for FollowedFiles {
                     }
                 }
                 News::Moved(path) => {
-                    awake.extend(resting.wake(&path));
+                    awake.extend(resting.moved(&path));
                     self.watch.look_soon();
                 }
                 News::Lost => self.watch.look_soon(),

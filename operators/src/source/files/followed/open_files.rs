@@ -55,7 +55,14 @@ impl OpenFiles {
     }
 
     /// Keeps the file of a split open, and closes others if there are too many.
-    pub(super) fn keep(&mut self, split: &str, file: File, (path, id): (PathBuf, FileId), hold: Hold, identify: &Identify) {
+    pub(super) fn keep(
+        &mut self,
+        split: &str,
+        file: File,
+        (path, id): (PathBuf, FileId),
+        hold: Hold,
+        identify: &Identify,
+    ) {
         self.take(split);
         self.next += 1;
         let turn = (hold, self.next);
@@ -71,12 +78,6 @@ impl OpenFiles {
                 self.files.remove(&split);
             }
         }
-    }
-
-    /// How many are open.
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.files.len()
     }
 }
 

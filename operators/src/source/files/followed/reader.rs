@@ -360,6 +360,9 @@ impl FollowedReader {
             "a file was written anew, and what it had is read on in its copy"
         );
         self.lines.seek(self.split.position.offset);
+        // What is under its name now is nobody's yet.
+        self.watch.resting().forget(&self.id, &self.split.path);
+        self.watch.look_soon();
         self.watch.go_on_in(&mut self.split, &copy);
         (self.split.is_copy, self.exchanged) = (true, Some(file));
         (self.stamp, self.compared, self.left_since, self.unpublished) = (None, None, None, true);

@@ -5,7 +5,7 @@
 
 use super::identity::{FileId, Identify, Stamp};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     fs,
     path::{Path, PathBuf},
 };
@@ -29,6 +29,8 @@ pub(super) struct Resting {
     /// Those at rest of which nobody says when they change, in the order in which they are looked at. Some may not be at rest
     /// any more.
     unannounced: VecDeque<PathBuf>,
+    /// What is in there.
+    queued: HashSet<PathBuf>,
     /// How often a file at rest was looked at.
     #[cfg(test)]
     pub(super) looks: usize,
@@ -48,10 +50,9 @@ impl Resting {
 
     /// A file is at rest. `announced`: its changes are told by events.
     pub(super) fn rest(&mut self, split: &str, path: &Path, file: FileId, stamp: Stamp, announced: bool) {
-        let before = self.files.get(path).is_some_and(|known| known.unannounced);
-        let known = Known { split: split.to_owned(), at_rest: Some((file, stamp)), unannounced: before || !announced };
+        let known = Known { split: split.to_owned(), at_rest: Some((file, stamp)), unannounced: !announced };
         self.files.insert(path.to_owned(), known);
-        if !announced && !before {
+        if !announced && self.queued.insert(path.to_owned()) {
             self.unannounced.push_back(path.to_owned());
         }
     }
@@ -73,6 +74,12 @@ impl Resting {
         known.at_rest.take().map(|_| known.split.clone())
     }
 
+    /// What is under a name now may be another file: its split, if that was at rest.
+    pub(super) fn moved(&mut self, path: &Path) -> Option<String> {
+        let known = self.files.remove(path)?;
+        known.at_rest.map(|_| known.split)
+    }
+
     /// Wakes those that are not as they were. `now` says how a file is; none: it is not there.
     pub(super) fn wake_changed(&mut self, now: impl Fn(&Path) -> Option<(FileId, Stamp)>) -> Vec<String> {
         let mut awake = Vec::new();
@@ -91,7 +98,10 @@ impl Resting {
         let mut awake = Vec::new();
         for _ in 0..LOOKS_A_POLL.min(self.unannounced.len()) {
             let Some(path) = self.unannounced.pop_front() else { break };
-            let Some(known) = self.files.get_mut(&path).filter(|known| known.unannounced) else { continue };
+            let Some(known) = self.files.get_mut(&path).filter(|known| known.unannounced) else {
+                self.queued.remove(&path);
+                continue;
+            };
             if known.at_rest.is_some() {
                 #[cfg(test)]
                 {

@@ -115,8 +115,8 @@ impl<'a> Search<'a> {
                 listing.names(id).partition(|listed| listed.path == split.path);
             at_its_place.into_iter().chain(others).find_map(|listed| {
                 let file = watch.open(listed)?;
-                let is_it = listed.path == split.path
-                    || watch.or_say(&listed.path, split.fits(&file, Thorough::Much))?;
+                let is_it =
+                    listed.path == split.path || watch.or_say(&listed.path, split.fits(&file, Thorough::Much))?;
                 is_it.then(|| (listed.clone(), file))
             })
         };

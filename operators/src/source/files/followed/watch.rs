@@ -376,8 +376,20 @@ impl Watch {
             return None;
         }
         let file = self.open(listed)?;
-        let has_it = self.or_say(&listed.path, split.fits(&file, Thorough::All))? && !self.is_taken(id, listed, &file);
+        let has_it = self.or_say(&listed.path, split.fits(&file, Thorough::All))?
+            && !self.is_taken(id, listed, &file)
+            && (split.knows_file() || !self.is_better_known(id, split, &file));
         has_it.then(|| (listed.clone(), file))
+    }
+
+    /// Whether a file has what was read of another split that begins alike, more than that: it may be its copy.
+    fn is_better_known(&self, id: &str, split: &Followed, file: &File) -> bool {
+        let others: Vec<Followed> = {
+            let known = self.known();
+            let others = known.of_head(&split.head).filter(|(other, split)| *other != id && split.knows_file());
+            others.map(|(_, split)| split.clone()).collect()
+        };
+        others.iter().any(|other| other.fits(file, Thorough::Much).unwrap_or(false))
     }
 
     /// Whether a file belongs to another split than `id`.
