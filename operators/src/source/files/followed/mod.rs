@@ -410,12 +410,16 @@ impl FollowedFiles {
             away.map(|(id, split)| (id.clone(), split.clone())).collect()
         };
         let mut opened = Vec::new();
+        let mut elsewhere = Vec::new();
+        // Those that are where they were come first: they are nobody else's copies.
         for (id, split) in away {
-            let found = match search.find_same(&split) {
-                Some((listed, file)) => Whereabouts::Here(listed, file),
-                None => search.find_elsewhere(&id, &split),
-            };
-            match found {
+            match search.find_same(&split) {
+                Some((listed, file)) => opened.push(self.go_on(id, split, &listed, file)),
+                None => elsewhere.push((id, split)),
+            }
+        }
+        for (id, split) in elsewhere {
+            match search.find_elsewhere(&id, &split) {
                 Whereabouts::Here(listed, file) => opened.push(self.go_on(id, split, &listed, file)),
                 Whereabouts::Away => {}
                 Whereabouts::Gone => opened.push(self.opened(id, Followed { away: false, ..split }, Begin::Gone)),

@@ -893,4 +893,20 @@ mod found {
             LateAppend(0),
         ]);
     }
+
+    #[test]
+    fn what_is_back_with_its_disk_is_not_where_another_log_of_it_has_gone() {
+        run(&[
+            Append(3, 1),
+            CopyTruncate(3, true),
+            Start(1),
+            MoveOut(3),
+            Stop,
+            Unmount(2),
+            Append(0, 1),
+            Append(0, 1),
+            Start(1),
+            Append(0, 1),
+        ]);
+    }
 }
