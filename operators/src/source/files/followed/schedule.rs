@@ -737,7 +737,7 @@ fn schedules() -> ProptestConfig {
     let asked = std::env::var("WEIR_FOLLOW_SCHEDULES").ok().and_then(|count| count.parse().ok());
     let rng_seed = if asked.is_some() { RngSeed::Random } else { RngSeed::Fixed(40) };
     ProptestConfig {
-        cases: asked.unwrap_or(96),
+        cases: asked.unwrap_or(64),
         rng_seed,
         max_shrink_iters: 2_000,
         failure_persistence: None,
