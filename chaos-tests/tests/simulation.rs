@@ -72,13 +72,12 @@ fn processes_that_are_stopped_and_go_on_change_nothing() {
     }
 }
 
-/// Logs grow and are rotated while processes end and stand still. None is removed: if the job is restarted just then, a dead
-/// letter says that something may be lost, which only the recount knows better (seed 1011).
+/// Logs grow, are rotated and removed while processes end and stand still.
 #[test]
 fn logs_that_grow_and_are_rotated_are_counted_once() {
     let plans = (0..2).map(|seed| {
         let mut plan = troubled(10 + seed);
-        plan.follow(Rotations { remove: false, ..Rotations::ALL });
+        plan.follow(Rotations::ALL);
         plan
     });
     all_right(&plans.collect::<Vec<_>>());

@@ -78,22 +78,17 @@ pub type PointVisit = (String, u64);
 /// What random plans leave out, because the recount does not know what is right there, or the cluster is known to go wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    /// Logs that are removed after all of them was read: if the job is restarted just then, a dead letter says that something
-    /// may be lost, which only the recount knows better (seed 1011).
-    pub logs_that_are_removed: bool,
     /// A job is started over while storage serves requests long after they were given up: what the job before had asked for
     /// may be done after it was forgotten.
     pub late_requests_of_a_job_that_is_started_over: bool,
 }
 
 /// What is left out now.
-pub const LEFT_OUT: LeftOut =
-    LeftOut { logs_that_are_removed: true, late_requests_of_a_job_that_is_started_over: true };
+pub const LEFT_OUT: LeftOut = LeftOut { late_requests_of_a_job_that_is_started_over: true };
 
 impl LeftOut {
     /// Nothing is.
-    pub const NOTHING: LeftOut =
-        LeftOut { logs_that_are_removed: false, late_requests_of_a_job_that_is_started_over: false };
+    pub const NOTHING: LeftOut = LeftOut { late_requests_of_a_job_that_is_started_over: false };
 }
 
 /// A simulation.
@@ -209,7 +204,7 @@ impl Plan {
                     rename: some(),
                     copy_and_truncate: some(),
                     write_anew: some(),
-                    remove: some() && !left_out.logs_that_are_removed,
+                    remove: some(),
                     same_beginning: some(),
                 });
             }

@@ -143,6 +143,9 @@ fn source_configuration(
             if files.by_partition {
                 config["by_partition"] = true.into();
             }
+            if files.all_or_nothing {
+                config["all_or_nothing"] = true.into();
+            }
             if !files.partitions.columns.is_empty() {
                 config["partitions"] = json!(files.partitions);
             }

@@ -183,7 +183,8 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
         discover: node.positive_duration("discover"),
         rotation_grace: node.duration("rotation_grace"),
         copies: node.choice("copies", &[("read", Copies::Read), ("skip", Copies::Skip)]),
-        by_partition: false, // Said under `watermark`.
+        by_partition: false,   // Said under `watermark`.
+        all_or_nothing: false, // For replays.
         range: read_range(node),
     }
 }

@@ -70,6 +70,10 @@ pub struct FilesConfig {
     /// Whether the files lie in folders by hour, which say how old their rows can be: the watermark follows from that.
     #[serde(default)]
     pub by_partition: bool,
+    /// Whether one of such files that cannot be read ends the job, in place of being a dead letter: what is counted from the
+    /// others would be wrong.
+    #[serde(default)]
+    pub all_or_nothing: bool,
     /// Only events of this range; for such files.
     #[serde(default)]
     pub range: Option<EventTimeRange>,
@@ -151,8 +155,9 @@ impl FilesConfig {
             return Err(self.refuse("follow = true: only files of lines can be followed, a Parquet file does not grow"));
         };
         let rotation_grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
-        let follow = FollowSettings { rotation_grace, copies: self.copies };
         let OperatorContext { env, subtask, parallelism, .. } = context;
+        let discover = self.reader_settings(settings).discover_interval;
+        let follow = FollowSettings { rotation_grace, copies: self.copies, discover };
         Ok(FollowedFiles::new(path.clone(), lines, follow, env.clone(), *subtask, *parallelism))
     }
 
@@ -173,6 +178,7 @@ impl FilesConfig {
             range: self.range.unwrap_or(EventTimeRange::ALL),
             parquet,
             event_time: event_time.clone(),
+            all_or_nothing: self.all_or_nothing,
             subtask: *subtask,
             parallelism: *parallelism,
             env: env.clone(),
