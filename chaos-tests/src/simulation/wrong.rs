@@ -12,8 +12,10 @@ use std::{
 };
 use tokio::sync::mpsc;
 use weir_coordinator::metadata::MemoryDisk;
-use weir_engine::{checkpoint::pending::Acknowledgement, error::Result, ids::CheckpointId, wire};
+use weir_engine::{checkpoint::pending::Acknowledgement, env::Env, error::Result, ids::CheckpointId, wire};
+use weir_operators::source::files::EventTimeRange;
 use weir_proto::v1::{self as pb, coordinator_message::Kind as Order, source_command, worker_message::Kind as Message};
+use weir_recalculation::{place::Place, replay::Replay};
 use weir_worker::{ControlLink, OpenLink};
 
 /// What is wrong.
@@ -29,11 +31,18 @@ pub enum WrongPart {
     AcknowledgesWithoutCommittables,
     /// The coordinator's disk forgets the last second, though it was synced.
     DiskForgets,
+    /// A replay removes what it is to replace before it replaces it.
+    ReplayRemovesFirst,
+    /// A replay also replaces what is not final yet.
+    ReplayReplacesWhatIsOpen,
 }
 
 impl WrongPart {
     /// Some of each kind.
-    pub const ALL: [WrongPart; 16] = [
+    pub const ALL: [WrongPart; 19] = [
+        WrongPart::Operators(Mutant::StagesWithoutAttempt),
+        WrongPart::ReplayRemovesFirst,
+        WrongPart::ReplayReplacesWhatIsOpen,
         WrongPart::Operators(Mutant::SourceRestoresBehind),
         WrongPart::CommitsBelieved,
         WrongPart::AcknowledgesForAnOlderAttempt,
@@ -51,6 +60,25 @@ impl WrongPart {
         WrongPart::Operators(Mutant::TableSkipsCommits),
         WrongPart::Operators(Mutant::ResetRemovesNothing),
     ];
+
+    /// Whether it stands in for a part of a replay.
+    pub fn is_of_replays(self) -> bool {
+        matches!(self, WrongPart::ReplayRemovesFirst | WrongPart::ReplayReplacesWhatIsOpen)
+    }
+
+    /// A replay's last step in the place of the right one.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn replace(self, place: &Place, replay: &Replay<'_>, env: &Env) -> Result<()> {
+        if self == WrongPart::ReplayRemovesFirst {
+            let EventTimeRange { from_ms, to_ms } = replay.record().plan.range;
+            let sql = "DELETE FROM ad_counts WHERE click_minute >= $1 AND click_minute < $2";
+            place.store.execute(sql, &[from_ms.into(), to_ms.into()]).await?;
+            env.sleep(Duration::from_millis(100)).await;
+        }
+        replay.replace(|_| {}).await
+    }
 
     /// A link that is wrong in this way, over a right one.
     pub fn dial(self, right: OpenLink) -> OpenLink {
