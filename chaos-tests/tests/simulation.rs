@@ -47,26 +47,27 @@ fn a_calm_run_is_right_and_so_is_one_that_is_drained() {
 }
 
 /// Every worker stands still, hardly and for so long that it is replaced, and so does the coordinator.
-#[test]
-fn processes_that_are_stopped_and_go_on_change_nothing() {
+fn standing_still(seed: u64) -> Plan {
     let freeze = |at, lasts, host: String| Planned {
         at: Duration::from_millis(at),
         lasts: Duration::from_millis(lasts),
         trouble: Trouble::Freeze(host),
     };
-    let mut plans = Vec::new();
-    for seed in 0..2 {
-        let mut plan = Plan::calm(300 + seed);
-        plan.with_store = true;
-        plan.troubles = vec![
-            freeze(700 + 31 * seed, 150, worker(1)),
-            freeze(1_200 + 53 * seed, 3_500, worker(1)),
-            freeze(1_900 + 53 * seed, 2_000, COORDINATOR.into()),
-        ];
-        let point = ["sql_sink.marked", "files_sink.published"][seed as usize];
-        plan.freeze_points.insert(worker(2), vec![((point.into(), 3 + seed), Duration::from_millis(4_500))]);
-        plans.push(plan);
-    }
+    let mut plan = Plan::calm(300 + seed);
+    plan.with_store = true;
+    plan.troubles = vec![
+        freeze(700 + 31 * seed, 150, worker(1)),
+        freeze(1_200 + 53 * seed, 3_500, worker(1)),
+        freeze(1_900 + 53 * seed, 2_000, COORDINATOR.into()),
+    ];
+    let point = ["sql_sink.marked", "files_sink.published"][seed as usize % 2];
+    plan.freeze_points.insert(worker(2), vec![((point.into(), 3 + seed), Duration::from_millis(4_500))]);
+    plan
+}
+
+#[test]
+fn processes_that_are_stopped_and_go_on_change_nothing() {
+    let plans: Vec<Plan> = (0..2).map(standing_still).collect();
     for outcome in all_right(&plans) {
         let stood = outcome.story.iter().filter(|line| line.contains("thaws")).count();
         assert!(stood >= 4, "{}", outcome.story.join("\n"));
@@ -203,6 +204,7 @@ fn search(seed: u64, wrong: Option<WrongPart>) -> Plan {
     let mut plan = troubled(seed);
     match wrong {
         Some(WrongPart::Operators(Mutant::TableKeepsTheFirst | Mutant::TableSkipsCommits)) => plan.with_store = true,
+        Some(WrongPart::ThawedForAnOlderAttempt) => plan = standing_still(seed),
         Some(wrong) if wrong.is_of_replays() => return counted_again(20 + seed, &[Some(Damage::Changed(1)), None]),
         Some(WrongPart::Operators(Mutant::SourceRestoresBehind)) => plan.follow(Rotations::ALL),
         Some(WrongPart::Operators(Mutant::ResetRemovesNothing)) => {

@@ -72,9 +72,6 @@ pub enum Mutant {
     TableSkipsCommits,
     /// Who starts over leaves what was visible before.
     ResetRemovesNothing,
-    /// What is staged bears the name of the first attempt, whichever it is of: one that was replaced and goes on writes over the
-    /// files of its successor.
-    StagesWithoutAttempt,
 }
 
 impl Mutant {
@@ -153,8 +150,7 @@ impl Factory for MutantFactory {
             },
         )?;
         let (attempt, mutant) = (context.attempt, self.mutant);
-        let stages_as = if mutant == Mutant::StagesWithoutAttempt { Attempt(1) } else { attempt };
-        let inner = self.inner.sink(node, OperatorContext { attempt: stages_as, ..context })?;
+        let inner = self.inner.sink(node, context)?;
         Ok(Box::new(MutantSink { inner, committer, mutant, attempt, behind: Arc::default(), kept: None }))
     }
 

@@ -5,7 +5,7 @@ use super::{
     network::SimulatedNetwork,
     plan::{COORDINATOR, Ending, Plan, PointVisit, Role, worker},
     power::{Power, Process},
-    replays::{Replays, replayer},
+    replays::{REPLAYERS, Replays, replayer},
     trace::Trace,
     wrong::WrongPart,
 };
@@ -138,8 +138,8 @@ impl World {
 
     /// Those of users who count again.
     pub fn replayers(&self) -> impl Iterator<Item = String> + use<> {
-        let most = self.plan.replays.iter().map(|replay| replay.host).max();
-        (1..=most.unwrap_or(0)).map(replayer)
+        let most = if self.plan.replays.is_empty() { 0 } else { REPLAYERS };
+        (1..=most).map(replayer)
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -304,12 +304,13 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
         observers: Observers::default(),
         data_runtime: Handle::current(),
     };
+    let process = started.process.clone();
     let software = async {
         let run = async {
             let data_plane = weir_worker::start_data_plane(&settings, &components).await?;
             let dial = weir_worker::dialler(&settings, &components);
             let dial = match world.wrong {
-                Some(wrong) => wrong.dial(dial),
+                Some(wrong) => wrong.dial(dial, process),
                 None => dial,
             };
             weir_worker::run_with(settings, components, data_plane, dial).await

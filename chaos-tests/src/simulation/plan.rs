@@ -3,7 +3,7 @@
 use super::{
     database,
     logs::{self, LogStep, Rotations},
-    replays::{Damage, PlannedReplay, When, replayer},
+    replays::{Damage, PlannedReplay, REPLAYERS, When, replayer},
     storage::Conditions,
 };
 use crate::{
@@ -246,7 +246,7 @@ impl Plan {
             };
             PlannedReplay {
                 when: When::At(Duration::from_millis(dice.random_range(500..5_000))),
-                host: dice.random_range(1..=2),
+                host: dice.random_range(1..=REPLAYERS),
                 from: Some(from).filter(|_| dice.random_range(0..2) == 0),
                 to: Some(from + dice.random_range(1..8)).filter(|_| dice.random_range(0..3) == 0),
                 damage,
@@ -258,7 +258,7 @@ impl Plan {
         self.workload.minutes = [14, 25, 70][dice.random_range(0..3)];
         self.job.allowed_lateness_minutes = dice.random_range(0..4);
         for _ in 0..dice.random_range(0..=3) {
-            let (host, lasts) = (replayer(dice.random_range(1..=2)), freeze(dice));
+            let (host, lasts) = (replayer(dice.random_range(1..=REPLAYERS)), freeze(dice));
             let trouble = if dice.random_range(0..2) == 0 { Trouble::Crash(host) } else { Trouble::Freeze(host) };
             self.troubles.push(Planned { at: Duration::from_millis(dice.random_range(500..8_000)), lasts, trouble });
         }

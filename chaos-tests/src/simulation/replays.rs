@@ -40,6 +40,9 @@ use weir_recalculation::{
 const PAUSE: Duration = Duration::from_millis(50);
 const MINUTE_MS: i64 = 60_000;
 
+/// So many users count again.
+pub const REPLAYERS: usize = 2;
+
 /// The host of a user who counts again, from 1.
 pub fn replayer(number: usize) -> String {
     format!("replay-{number}")

@@ -3,6 +3,7 @@
 //! They stand in for parts that a simulation hands in anyway (operators, the link to the coordinator, its disk), so that
 //! nothing in the cluster knows of them.
 
+use super::power::Process;
 use crate::faults::mutants::Mutant;
 use futures::{FutureExt, StreamExt};
 use std::{
@@ -27,6 +28,9 @@ pub enum WrongPart {
     CommitsBelieved,
     /// A worker acknowledges checkpoints with what an attempt before has stored.
     AcknowledgesForAnOlderAttempt,
+    /// A worker that stood still and was replaced does so, and only such a one: of the attempt that it is given next it does not
+    /// see that it is another one.
+    ThawedForAnOlderAttempt,
     /// A worker acknowledges a checkpoint of one of its subtasks twice.
     AcknowledgesWithoutCommittables,
     /// The coordinator's disk forgets the last second, though it was synced.
@@ -38,9 +42,9 @@ pub enum WrongPart {
 }
 
 impl WrongPart {
-    /// Some of each kind.
-    pub const ALL: [WrongPart; 19] = [
-        WrongPart::Operators(Mutant::StagesWithoutAttempt),
+    /// Some of each kind; the other operators, sources and sinks are tried in one process.
+    pub const ALL: [WrongPart; 15] = [
+        WrongPart::ThawedForAnOlderAttempt,
         WrongPart::ReplayRemovesFirst,
         WrongPart::ReplayReplacesWhatIsOpen,
         WrongPart::Operators(Mutant::SourceRestoresBehind),
@@ -49,12 +53,8 @@ impl WrongPart {
         WrongPart::AcknowledgesWithoutCommittables,
         WrongPart::DiskForgets,
         WrongPart::Operators(Mutant::SourceForgetsPositions),
-        WrongPart::Operators(Mutant::SourceSnapshotsBehind),
-        WrongPart::Operators(Mutant::DedupForgets),
         WrongPart::Operators(Mutant::AggregateForgetsCounts),
-        WrongPart::Operators(Mutant::SinkStagesOneBehind),
         WrongPart::Operators(Mutant::SinkCommitsEarly),
-        WrongPart::Operators(Mutant::RecordIdsOfTheAttempt),
         WrongPart::Operators(Mutant::CommitsUnderFreshNames),
         WrongPart::Operators(Mutant::TableKeepsTheFirst),
         WrongPart::Operators(Mutant::TableSkipsCommits),
@@ -81,16 +81,16 @@ impl WrongPart {
     }
 
     /// A link that is wrong in this way, over a right one.
-    pub fn dial(self, right: OpenLink) -> OpenLink {
+    pub fn dial(self, right: OpenLink, process: Process) -> OpenLink {
         let memory = Arc::new(Mutex::new(Memory::default()));
         Box::new(move |registration| {
-            let (opening, memory) = (right(registration), memory.clone());
-            async move { Ok(self.between(opening.await?, memory)) }.boxed()
+            let (opening, memory, process) = (right(registration), memory.clone(), process.clone());
+            async move { Ok(self.between(opening.await?, memory, process)) }.boxed()
         })
     }
 
     /// Sits between a worker and its coordinator.
-    fn between(self, link: ControlLink, memory: Arc<Mutex<Memory>>) -> ControlLink {
+    fn between(self, link: ControlLink, memory: Arc<Mutex<Memory>>, process: Process) -> ControlLink {
         let ControlLink { outbound, inbound } = link;
         let (from_worker, mut messages) = mpsc::unbounded_channel::<pb::WorkerMessage>();
         let (answers, of_messages) = (outbound.clone(), memory.clone());
@@ -103,7 +103,11 @@ impl WrongPart {
             }
         });
         let inbound = inbound.filter_map(move |order| {
-            let passed = lock(&memory).order(self, order, &answers);
+            let wrong = match self {
+                WrongPart::ThawedForAnOlderAttempt if process.has_stood() => WrongPart::AcknowledgesForAnOlderAttempt,
+                wrong => wrong,
+            };
+            let passed = lock(&memory).order(wrong, order, &answers);
             std::future::ready(passed)
         });
         ControlLink { outbound: from_worker, inbound: inbound.boxed() }
