@@ -161,12 +161,20 @@ fn a_process_may_end_at_every_crash_point() {
     // Some are passed once an attempt; the others rather in the middle of it.
     let once = ["attempt.", "recovery.", "run.", "worker.", "source.open", "files.listed"];
     let visit = |point: &str| if once.iter().any(|once| point.starts_with(once)) { 1 } else { 3 };
-    let of = |role, names: &[String], seed| {
+    let of = |role, names: &[String], seed, with_store| {
         let visits: Vec<_> = names.iter().map(|point| (point.clone(), visit(point))).collect();
-        let plans = visits.chunks(POINTS_AT_ONCE).zip(seed..).map(|(some, seed)| Plan::at_points(seed, role, some));
+        let plans = visits.chunks(POINTS_AT_ONCE).zip(seed..).map(|(some, seed)| {
+            let plan = Plan::at_points(seed, role, some);
+            Plan { with_store, ..plan }
+        });
         plans.collect::<Vec<_>>()
     };
-    let plans = [of(Role::Coordinator, &points.coordinator, 500), of(Role::Worker, &points.worker, 600)].concat();
+    let plans = [
+        of(Role::Coordinator, &points.coordinator, 500, false),
+        of(Role::Worker, &points.worker, 600, false),
+        of(Role::Worker, &points.database, 700, true),
+    ];
+    let plans = plans.concat();
     let mut unvisited = Vec::new();
     for (plan, outcome) in plans.iter().zip(all_right(&plans)) {
         let ended = outcome.story.iter().filter(|line| line.contains(" ends (process "));

@@ -6,9 +6,10 @@
 //! end, or by the next replay.
 
 use crate::{
+    ground::Chosen,
     place::Place,
     records::{self, Plan, ReplayRecord},
-    replacement::{Replacement, ShadowedTable, describe, remove_shadows, shadow_name},
+    replacement::{Replacement, ShadowedTable, describe, remove_shadows, shadow_name, shadow_numbers},
 };
 use weir_engine::{
     env::Env,
@@ -27,6 +28,7 @@ pub struct Replay<'a> {
     place: &'a Place,
     env: &'a Env,
     record: ReplayRecord,
+    final_until: Option<i64>,
 }
 
 impl<'a> Replay<'a> {
@@ -38,9 +40,10 @@ impl<'a> Replay<'a> {
     pub async fn begin(
         place: &'a Place,
         env: &'a Env,
-        range: EventTimeRange,
+        chosen: Chosen,
         fingerprint: impl Fn(&JobGraph) -> String,
     ) -> Result<Self> {
+        let Chosen { range, final_until, .. } = chosen;
         // What the counts follow from, whatever the replay's number.
         let neutral = compile(place, "replay", range, &str::to_owned)?;
         let plan = Plan {
@@ -54,7 +57,11 @@ impl<'a> Replay<'a> {
         for old in records::to_clean(&place.store, &plan.job).await? {
             clean(place, &old, env).await?;
         }
-        Ok(Replay { place, env, record })
+        // One that had not yet noticed that it was replaced may have made its tables once more.
+        for number in shadow_numbers(&place.store, &place.tables).await?.into_iter().filter(|n| *n < record.number) {
+            remove(place, number, env).await?;
+        }
+        Ok(Replay { place, env, record, final_until })
     }
 
     /// As it was when this process began it or went on with it.
@@ -88,8 +95,8 @@ impl<'a> Replay<'a> {
         self.env.crash_point("replay.counted")?;
         let tables = self.tables();
         describe(&self.place.store, &self.record.plan.job, &tables).await?;
-        let mut replacement = Replacement::new(&self.place.store, self.env, tables, self.record.clone()).await?;
-        replacement.run(progress).await
+        let replacement = Replacement::new(&self.place.store, self.env, tables, self.record.clone()).await?;
+        replacement.while_final_until(self.final_until).run(progress).await
     }
 
     /// Removes what the replay has made for itself, and says what it has done.
@@ -118,12 +125,17 @@ fn compile(place: &Place, name: &str, range: EventTimeRange, shadow: &dyn Fn(&st
 
 /// Removes what a replay has made for itself.
 async fn clean(place: &Place, record: &ReplayRecord, env: &Env) -> Result<()> {
-    let name = job_name(&record.plan.job, record.number);
-    let shadows: Vec<String> = place.tables.iter().map(|table| shadow_name(&table.table, record.number)).collect();
+    remove(place, record.number, env).await?;
+    records::cleaned(&place.store, record).await
+}
+
+async fn remove(place: &Place, number: i64, env: &Env) -> Result<()> {
+    let name = job_name(place.recalculation.job(), number);
+    let shadows: Vec<String> = place.tables.iter().map(|table| shadow_name(&table.table, number)).collect();
     let checkpoints = place.checkpoints(&name)?;
     // Whoever still runs it finds itself replaced before anything of it goes.
     checkpoints.claim_attempt(env).await?;
     remove_shadows(&place.store, &name, &shadows).await?;
     checkpoints.remove_job().await?;
-    records::cleaned(&place.store, record).await
+    Ok(())
 }

@@ -16,6 +16,9 @@ pub struct Shown {
     pub lists: BTreeMap<RankKey, (String, i64)>,
 }
 
+/// Rank, ad and clicks.
+type Place<'a> = (i64, &'a str, i64);
+
 /// Minutes from the first to the second, in milliseconds, which is out.
 pub type Span = (i64, i64);
 
@@ -32,8 +35,8 @@ impl Shown {
         minutes
     }
 
-    /// Places of each list, by its end and filter.
-    fn by_list(&self) -> BTreeMap<(i64, &str), Vec<(i64, &str, i64)>> {
+    /// The lists, by their end and filter.
+    fn by_list(&self) -> BTreeMap<(i64, &str), Vec<Place<'_>>> {
         let mut lists: BTreeMap<_, Vec<_>> = BTreeMap::new();
         for ((end, filter, rank), (ad, count)) in &self.lists {
             lists.entry((*end, filter.as_str())).or_default().push((*rank, ad.as_str(), *count));

@@ -93,7 +93,6 @@ impl World {
         storage: Arc<dyn ObjectStore>,
         database: DatabaseLink,
         factory: Arc<dyn Factory>,
-        replays: Option<Replays>,
         wrong: Option<WrongPart>,
     ) -> Self {
         let shared = Shared {
@@ -103,7 +102,7 @@ impl World {
         };
         let shared = Arc::new(Mutex::new(shared));
         let disk = MemoryDisk::new();
-        World { plan: Arc::new(plan), power, trace, storage, database, factory, disk, replays, wrong, shared }
+        World { plan: Arc::new(plan), power, trace, storage, database, factory, disk, replays: None, wrong, shared }
     }
 
     /// Which processes have frozen at a point since this was asked last, and for how long they are to stand.

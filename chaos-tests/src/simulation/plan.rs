@@ -270,9 +270,11 @@ impl Plan {
         self.freeze_points.insert(replayer(2), visits);
     }
 
-    /// Minutes are counted again from the raw archive; at the end all of them, twice. Clicks are of two hours or more.
+    /// Minutes are counted again from the raw archive; at the end all of them, twice. Clicks are of two hours or more, and the job
+    /// reads all of them: what is final while it runs can so be recounted from the whole input.
     pub fn replay(&mut self, mut replays: Vec<PlannedReplay>) {
         self.with_store = true;
+        self.ending = Ending::Input;
         self.job.archive_by_hour = true;
         self.workload.begins_at_minute = 55;
         replays.sort_by_key(|replay| match replay.when {

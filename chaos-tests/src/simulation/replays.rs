@@ -30,7 +30,7 @@ use weir_engine::{
 use weir_jobs::{CompileOptions, recalculation::Recalculation};
 use weir_operators::source::files::EventTimeRange;
 use weir_recalculation::{
-    ground::Asked,
+    ground::{Asked, Chosen},
     place::{Place, PlaceSettings},
     reconcile::{Comparison, reconcile},
     replay::Replay,
@@ -289,7 +289,6 @@ impl Replays {
         } else {
             board.seen.replays += 1;
         }
-        // Who drains a job leaves clicks unread, which only the recount at the end knows.
         if let Some(AtWork { span, since, .. }) = board.at_work.remove(&index)
             && !is_last
         {
@@ -377,12 +376,13 @@ async fn replay(world: &World, replays: &Replays, index: usize, env: &Env) -> Re
     let (_, ground) = place.look(env, |_| {}).await?;
     let at = |minute: Option<i64>| minute.map(|minute| shared.begin_ms + minute * MINUTE_MS);
     let asked = Asked { from_ms: at(planned.from), to_ms: at(planned.to) };
-    let range = match world.wrong {
-        Some(WrongPart::ReplayReplacesWhatIsOpen) => shared.all(),
-        _ => ground.choose(asked)?.range,
+    let chosen = match world.wrong {
+        Some(WrongPart::ReplayReplacesWhatIsOpen) => Chosen { range: shared.all(), widened: false, final_until: None },
+        _ => ground.choose(asked)?,
     };
+    let range = chosen.range;
     replays.begins(index, range).map_err(internal)?;
-    let replay = Replay::begin(&place, env, range, fingerprint).await?;
+    let replay = Replay::begin(&place, env, chosen, fingerprint).await?;
     world.trace.note(format!("replay {} of {range:?} begins or goes on", replay.record().number));
     let job = replay.job()?;
     let store = place.checkpoints(&job.graph.name)?;

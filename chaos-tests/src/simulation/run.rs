@@ -116,8 +116,8 @@ fn simulate(
     };
     let factory = SlowFactory::new(registry, plan.pace);
     let replays = files.replays(plan)?;
-    let world =
-        World::new(plan.clone(), power, trace.clone(), storage, database.clone(), factory, replays.clone(), wrong);
+    let mut world = World::new(plan.clone(), power, trace.clone(), storage, database.clone(), factory, wrong);
+    world.replays.clone_from(&replays);
     let mut builder = turmoil::Builder::new();
     builder.rng_seed(plan.seed).simulation_duration(Duration::from_secs(100_000)).tcp_capacity(1024);
     builder

@@ -44,7 +44,7 @@ impl PlaceArguments {
             store: self.store.clone(),
             archive: archive.map(str::to_owned),
             checkpoints: data_dir::storage_url(storage, &self.data_dir)?,
-            open_checkpoints: Arc::new(|url, job| CheckpointStore::open(url, job)),
+            open_checkpoints: Arc::new(CheckpointStore::open),
             patience: self.wait,
         };
         Ok(Place::open(recalculation, settings, env).await?)

@@ -90,7 +90,7 @@ async fn drive(
     if chosen.widened && !arguments.quiet {
         eprintln!("the store keeps older counts by hour or day: replaying {}", shown(chosen.range));
     }
-    let replay = Replay::begin(&place, &env, chosen.range, definition::fingerprint).await?;
+    let replay = Replay::begin(&place, &env, chosen, definition::fingerprint).await?;
     let archive_rows = count(arguments, &place, &replay.job()?, env.clone(), data_runtime).await?;
     replace(arguments, &replay).await?;
     let record = replay.finish().await?;

@@ -122,6 +122,23 @@ impl Store {
         Ok(!self.rows(sql, &[table.into()]).await?.is_empty())
     }
 
+    /// The tables whose names begin like this.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn tables_that_begin(&self, beginning: &str) -> Result<Vec<String>> {
+        let sql = match self.database.flavour {
+            Flavour::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, length($1)) = $1 ORDER BY name"
+            }
+            Flavour::Postgres => {
+                "SELECT CAST(relname AS TEXT) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') \
+                 AND pg_catalog.starts_with(CAST(relname AS TEXT), $1) AND pg_catalog.pg_table_is_visible(oid) ORDER BY 1"
+            }
+        };
+        self.rows(sql, &[beginning.into()]).await?.iter().map(|row| text(row, 0)).collect()
+    }
+
     /// A transaction that writes. In SQLite it is the only one that does, from its beginning on.
     ///
     /// # Errors
