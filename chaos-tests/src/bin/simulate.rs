@@ -1,6 +1,6 @@
 //! Simulations of the whole cluster, one seed after another on all processors. Prints the seeds that fail and what was wrong,
 //! and ends with an error if there was one. `--seed SEED` runs one again, with `--verbose` line by line. `--everything` does not
-//! leave out either what is known to go wrong.
+//! leave out either what is known to go wrong; `--replays` runs only the seeds in which minutes are counted again.
 
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,15 +16,20 @@ struct Settings {
     from: u64,
     seed: Option<u64>,
     verbose: bool,
+    replays: bool,
     left_out: LeftOut,
 }
 
 fn settings() -> Result<Settings> {
-    let mut settings = Settings { seeds: 100, from: 1, seed: None, verbose: false, left_out: LEFT_OUT };
+    let mut settings = Settings { seeds: 100, from: 1, seed: None, verbose: false, replays: false, left_out: LEFT_OUT };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         if name == "--verbose" {
             settings.verbose = true;
+            continue;
+        }
+        if name == "--replays" {
+            settings.replays = true;
             continue;
         }
         if name == "--everything" {
@@ -37,7 +42,9 @@ fn settings() -> Result<Settings> {
             "--seeds" => settings.seeds = number,
             "--from" => settings.from = number,
             "--seed" => settings.seed = Some(number),
-            _ => bail!("there is no {name}; use --seeds N, --from N, --seed SEED, --everything or --verbose"),
+            _ => {
+                bail!("there is no {name}; use --seeds N, --from N, --seed SEED, --everything, --replays or --verbose")
+            }
         }
     }
     Ok(settings)
@@ -60,7 +67,8 @@ fn main() -> Result<()> {
         return outcome.verdict;
     }
     let seeds = settings.from..settings.from + settings.seeds;
-    let plans: Vec<Plan> = seeds.map(|seed| Plan::random_without(seed, &points, settings.left_out)).collect();
+    let plans = seeds.map(|seed| Plan::random_without(seed, &points, settings.left_out));
+    let plans: Vec<Plan> = plans.filter(|plan| !settings.replays || !plan.replays.is_empty()).collect();
     let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = |plan: &Plan| {
         let outcome = run(plan);

@@ -4,8 +4,13 @@ use super::{
     job::{Files, now},
     logs::LogAct,
     plan::{Ending, Plan},
+    replays::{Replays, shown},
 };
-use crate::{check, job::JOB, oracle};
+use crate::{
+    check,
+    job::JOB,
+    oracle::{self, replayed},
+};
 use anyhow::{Context, Result, ensure};
 use weir_engine::checkpoint::{CheckpointStore, Manifest};
 
@@ -13,7 +18,7 @@ use weir_engine::checkpoint::{CheckpointStore, Manifest};
 ///
 /// # Errors
 /// With every difference.
-pub fn check(plan: &Plan, files: &Files) -> Result<()> {
+pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>) -> Result<()> {
     let store = CheckpointStore::over(files.objects.clone(), JOB);
     let manifest =
         now(store.newest())?.map_err(|error| anyhow::anyhow!("{error}"))?.context("no checkpoint is left")?;
@@ -29,16 +34,49 @@ pub fn check(plan: &Plan, files: &Files) -> Result<()> {
             without_names(plan, &mut results.gone);
             allow_gone(plan, &results.gone, &mut expected.dead_letters)?;
             ensure!(results.table.is_some() == plan.with_store, "there is a database, or there should be one");
+            if replays.is_some() {
+                results.table = None;
+            }
             check::differences(&expected, &results)
         }
         Err(error) => vec![format!("{error:#}")],
     };
-    if plan.with_store {
+    if let Some(replays) = replays {
+        differences.extend(tables_counted_again(plan, files, replays)?);
+    } else if plan.with_store {
         check::compare_maps("top ads in the table", &expected.top_ads, &files.top_ads_in_store()?, &mut differences);
     }
     differences.extend(check::counter_differences(&expected, &manifest));
     ensure!(differences.is_empty(), "{}", differences.join("\n"));
     Ok(())
+}
+
+/// Whether the tables are right once all was counted again, and whether doing it once more changes nothing.
+fn tables_counted_again(plan: &Plan, files: &Files, replays: &Replays) -> Result<Vec<String>> {
+    let right = oracle::recount(&files.input(), replays.rules())?;
+    let seen = replays.seen();
+    let mut differences = Vec::new();
+    let is_undamaged = !plan.job.wrong_filter && plan.replays.iter().all(|replay| replay.damage.is_none());
+    if is_undamaged {
+        let right = replayed::Shown::right(&right);
+        let before = shown(&seen.before);
+        check::compare_maps("counts in the table when the job ended", &right.counts, &before.counts, &mut differences);
+        let wrong = replayed::wrong_lists(&before, &right, &seen.spans, replays.rules(), |_| true);
+        differences.extend(wrong.iter().take(3).map(|wrong| format!("when the job ended: {wrong}")));
+    }
+    let [first, second] = seen.after.as_slice() else {
+        return Ok(vec![format!("all was counted again {} times", seen.after.len())]);
+    };
+    let now = shown(first);
+    check::compare_maps("counts in the table, counted again", &right.counts, &now.counts, &mut differences);
+    check::compare_maps("top ads in the table, counted again", &right.top_ads, &now.lists, &mut differences);
+    check::compare_maps("counts, counted again twice", &first.counts, &second.counts, &mut differences);
+    check::compare_maps("top ads, counted again twice", &first.lists, &second.lists, &mut differences);
+    let left: Vec<&String> = second.tables.iter().filter(|table| table.contains("replay_")).collect();
+    if !left.is_empty() {
+        differences.push(format!("replays have left {left:?} behind"));
+    }
+    Ok(differences)
 }
 
 /// A log that is rotated is read under whatever name it has then.

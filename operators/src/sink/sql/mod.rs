@@ -43,6 +43,7 @@ mod tests;
 
 pub use committer::SqlCommitter;
 pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
+pub use connection::Driver;
 pub use dialect::{Dialect, end_who_is_stopped};
 pub use rejected::REJECTED;
 pub use sink::SqlSink;
