@@ -49,6 +49,10 @@ pub struct JobConfig {
     pub with_table: bool,
     /// Whether clicks far ahead of their file are dead letters.
     pub with_max_jump: bool,
+    /// Whether the clicks that came on time are archived by hour, so that they can be counted again.
+    pub archive_by_hour: bool,
+    /// Whether somebody has misspelt the user of a filter.
+    pub wrong_filter: bool,
     /// URL of a store that is filled too, with running counts.
     pub store: Option<String>,
 }
@@ -68,6 +72,8 @@ impl Default for JobConfig {
             allowed_lateness_minutes: 2,
             with_table: false,
             with_max_jump: false,
+            archive_by_hour: false,
+            wrong_filter: false,
             store: None,
         }
     }
@@ -116,7 +122,10 @@ impl JobConfig {
     pub fn rules(&self) -> Rules {
         let mut filters: Vec<(&'static str, oracle::Filter)> = vec![
             ("usa", |click| click.country.as_deref() == Some("USA")),
-            ("first", |click| click.ip.ends_with(".1") || click.user_id == "user 3"),
+            match self.wrong_filter {
+                false => ("first", |click| click.ip.ends_with(".1") || click.user_id == "user 3"),
+                true => ("first", |click| click.ip.ends_with(".1") || click.user_id == "user 33"),
+            },
         ];
         if self.count_all {
             filters.push(("all", |_| true));
@@ -140,6 +149,8 @@ impl JobConfig {
 
     /// The definition.
     pub fn definition(&self, input: &Path, output: &Path) -> String {
+        let misspelt = if self.wrong_filter { "3" } else { "" };
+        let archive = if self.archive_by_hour { "\npartition_by = \"hour\"" } else { "" };
         let all = if self.count_all { "all = \"true\"" } else { "" };
         let (format, follow, lateness) = (self.format.name(), self.follow, self.allowed_lateness_minutes);
         let (counted, dedup) = match self.without_dedup {
@@ -179,7 +190,7 @@ impl JobConfig {
             sink("top_kept", "top_kept", ""),
             sink("late", "clicks_per_minute.late", ""),
             // Held back over many checkpoints: a tenth of the event time that there is.
-            sink("on_time", "clicks_per_minute.on_time", "roll = { every = \"90s\" }"),
+            sink("on_time", "clicks_per_minute.on_time", &format!("roll = {{ every = \"90s\" }}{archive}")),
             sink("dead_letters", "clicks.dead_letters", ""),
             sink("refused_by_map", "valid.dead_letters", ""),
             sink("refused_by_filters", "clicks_per_minute.dead_letters", ""),
@@ -215,7 +226,7 @@ where = """case when ad_id <> '' and country is not null
 [filters]
 # Divides by zero for user 9.
 usa = "country = 'USA' and 1 / (cast(substr(user_id, 6) as bigint) - 9) >= -1"
-first = "ip like '%.1' or user_id = 'user 3'"
+first = "ip like '%.1' or user_id = 'user 3{misspelt}'"
 {all}
 
 [aggregate.clicks_per_minute]

@@ -25,6 +25,7 @@
 //! | A request that storage serves long after it was given up changes nothing | a delayed write of an attempt that was fenced | `tests/simulation.rs` |
 //! | Tables in a database that is slow, down or loses answers hold every result once | re-commit on restore | `tests/simulation.rs` |
 //! | Logs that grow, are renamed, copied, truncated, written anew and removed while processes end and stand still are counted once | identity of a followed file | `tests/simulation.rs` |
+//! | While minutes are counted again each is as it was or right, also where the tables were wrong; at the end all are right, and once more changes nothing | (recalculation) | `tests/simulation.rs` |
 //! | A job that is started over forgets what was before | | `tests/simulation.rs` |
 //! | What was said to last on a local disk is there after a power cut, and the job goes on from it | partial upload | `tests/power_cuts.rs` |
 //! | One seed gives one run of the simulated cluster | | `tests/simulation.rs` |
@@ -45,7 +46,7 @@
 //! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --seed 7    # real processes
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 10000 --from 1        # the simulated cluster, on all cores
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seed 4711 --verbose          # one of them again, line by line
-//! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 1000 --everything      # also what is known to go wrong
+//! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 1000 --replays         # those with replays
 //! WEIR_CHAOS_ALL=1 cargo test --release -p weir-chaos-tests --test crashes      # all pairs of crash points
 //! ```
 

@@ -44,6 +44,8 @@ pub struct Results {
     pub on_time: Vec<Click>,
     /// File name and offset of every dead letter, sorted.
     pub dead_letters: Vec<(String, i64)>,
+    /// Those of them that say that something may be lost with a file that is gone, sorted.
+    pub gone: Vec<(String, i64)>,
     /// Clicks that an expression failed on, sorted.
     pub refused: Vec<RefusedClick>,
     /// The raw archive, sorted.
@@ -77,13 +79,19 @@ pub fn read_results(folder: &Path) -> Result<Results> {
         let columns = Columns(&batch);
         let (files, offsets, reasons) = (columns.texts("file")?, columns.integers("offset")?, columns.texts("reason")?);
         for row in 0..batch.num_rows() {
-            ensure!(reasons[row].as_ref().is_some_and(|reason| !reason.is_empty()), "a dead letter without a reason");
+            let reason = reasons[row].as_ref().filter(|reason| !reason.is_empty());
+            let reason = reason.context("a dead letter without a reason")?;
             let file = known(&files[row])?;
             let name = Path::new(&file).file_name().context("a dead letter without a file")?;
-            results.dead_letters.push((name.to_string_lossy().into_owned(), offsets[row]));
+            let dead_letter = (name.to_string_lossy().into_owned(), offsets[row]);
+            if reason.starts_with("it is gone: ") {
+                results.gone.push(dead_letter.clone());
+            }
+            results.dead_letters.push(dead_letter);
         }
     }
     results.dead_letters.sort();
+    results.gone.sort();
     for (folder_name, operator) in [("refused_by_map", REFUSED_BY_MAP), ("refused_by_filters", REFUSED_BY_FILTERS)] {
         results.refused.extend(read_refused(&folder.join(folder_name), operator)?);
     }

@@ -2,7 +2,7 @@
 
 use crate::oracle::{CountKey, RankKey};
 use anyhow::{Context, Result, ensure};
-use sqlx::{Connection, Row, any::AnyRow};
+use sqlx::{AnyConnection, Connection, Row, any::AnyRow};
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -58,32 +58,113 @@ pub fn read_top_ads(output: &Path) -> Result<TopAds> {
     Ok(top)
 }
 
-/// All rows of a table. None: there is no database.
-fn rows(output: &Path, table: &'static str, columns: &'static str) -> Result<Option<Vec<AnyRow>>> {
-    let file = database(output);
-    if !file.exists() {
-        return Ok(None);
-    }
-    let url = format!("sqlite:{}", file.display());
-    // On a thread of its own: whoever asks may be one of a runtime's, which must not wait.
-    let reading = std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(fetch(&url, table, columns))
-    });
-    let rows = reading.join().map_err(|_| anyhow::anyhow!("reading the table panicked"))?;
-    rows.with_context(|| format!("the table {table} in {}", file.display())).map(Some)
+/// Everything that a store's tables of counts and lists hold, with revisions, and what else there is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Count and revision.
+    pub counts: BTreeMap<CountKey, (i64, i64)>,
+    /// Ad, count and revision by place.
+    pub lists: BTreeMap<RankKey, (String, i64, i64)>,
+    /// Names of the tables.
+    pub tables: Vec<String>,
 }
 
-async fn fetch(url: &str, table: &str, columns: &str) -> Result<Vec<AnyRow>> {
-    sqlx::any::install_default_drivers();
-    let mut connection = sqlx::AnyConnection::connect(url).await?;
-    // The job may not have come so far that it is there.
-    let made = sqlx::query("SELECT 1 FROM sqlite_master WHERE name = ?").bind(table.to_owned());
-    if made.fetch_all(&mut connection).await?.is_empty() {
-        return Ok(Vec::new());
+/// Reads all of it as it is at one moment.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn contents(output: &Path) -> Result<Contents> {
+    let mut contents = Contents::default();
+    if !database(output).exists() {
+        return Ok(contents);
     }
-    let all = sqlx::AssertSqlSafe(format!("SELECT {columns} FROM {table}"));
-    let rows = sqlx::query(all).fetch_all(&mut connection).await?;
-    connection.close().await?;
-    Ok(rows)
+    on_thread(output, |mut connection| async move {
+        contents.tables = tables(&mut connection).await?;
+        let has = |table: &str| contents.tables.iter().any(|known| known == table);
+        let (has_counts, has_lists) = (has("ad_counts"), has("top_ads"));
+        sqlx::query("BEGIN").execute(&mut connection).await?;
+        if has_counts {
+            let all = "SELECT ad_id, click_minute, filter_id, count, revision FROM ad_counts";
+            for row in sqlx::query(all).fetch_all(&mut connection).await? {
+                let key = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+                let twice = contents.counts.insert(key, (row.try_get(3)?, row.try_get(4)?));
+                ensure!(twice.is_none(), "a key is there twice");
+            }
+        }
+        if has_lists {
+            let all = "SELECT window_end, filter_id, rank, ad_id, count, revision FROM top_ads";
+            for row in sqlx::query(all).fetch_all(&mut connection).await? {
+                let key = (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+                let twice = contents.lists.insert(key, (row.try_get(3)?, row.try_get(4)?, row.try_get(5)?));
+                ensure!(twice.is_none(), "a place is there twice");
+            }
+        }
+        connection.close().await?;
+        Ok(contents)
+    })
+}
+
+/// Changes a store as nobody should. False: somebody else writes just now, or there is no table yet.
+///
+/// # Errors
+/// When it fails otherwise.
+pub fn change(output: &Path, sql: String) -> Result<bool> {
+    if !database(output).exists() {
+        return Ok(false);
+    }
+    on_thread(output, |mut connection| async move {
+        sqlx::query("PRAGMA busy_timeout = 0").execute(&mut connection).await?;
+        let changed = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await;
+        connection.close().await?;
+        match changed {
+            Ok(_) => Ok(true),
+            Err(error) if error.to_string().contains("locked") || error.to_string().contains("no such table") => {
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    })
+}
+
+async fn tables(connection: &mut AnyConnection) -> Result<Vec<String>> {
+    let all = sqlx::query("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name");
+    all.fetch_all(connection).await?.iter().map(|row| Ok(row.try_get(0)?)).collect()
+}
+
+/// All rows of a table. None: there is no database.
+fn rows(output: &Path, table: &'static str, columns: &'static str) -> Result<Option<Vec<AnyRow>>> {
+    if !database(output).exists() {
+        return Ok(None);
+    }
+    on_thread(output, |mut connection| async move {
+        // The job may not have come so far that it is there.
+        if !tables(&mut connection).await?.iter().any(|known| known == table) {
+            return Ok(Vec::new());
+        }
+        let all = sqlx::AssertSqlSafe(format!("SELECT {columns} FROM {table}"));
+        let rows = sqlx::query(all).fetch_all(&mut connection).await?;
+        connection.close().await?;
+        Ok(rows)
+    })
+    .map(Some)
+}
+
+/// Asks the database on a thread of its own: whoever asks may be one of a runtime's, which must not wait.
+fn on_thread<T, F>(output: &Path, ask: impl FnOnce(AnyConnection) -> F + Send) -> Result<T>
+where
+    T: Send,
+    F: Future<Output = Result<T>>,
+{
+    let file = database(output);
+    let url = format!("sqlite:{}", file.display());
+    let asking = || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        runtime.block_on(async {
+            sqlx::any::install_default_drivers();
+            ask(AnyConnection::connect(&url).await?).await
+        })
+    };
+    let answer = std::thread::scope(|scope| scope.spawn(asking).join());
+    let answer = answer.map_err(|_| anyhow::anyhow!("asking the database panicked"))?;
+    answer.with_context(|| format!("the database {}", file.display()))
 }

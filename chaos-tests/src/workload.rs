@@ -61,6 +61,8 @@ pub struct WorkloadConfig {
     pub ads: usize,
     /// Event time that a file covers, in minutes.
     pub minutes: i64,
+    /// Minutes after midnight when that begins.
+    pub begins_at_minute: i64,
     /// Out of so many lines one is late enough to be refused.
     pub one_late_in: usize,
     /// Out of so many lines one is broken; 0: none.
@@ -77,10 +79,18 @@ impl Default for WorkloadConfig {
             lines_per_file: 150,
             ads: 9,
             minutes: 14,
+            begins_at_minute: 0,
             one_late_in: 25,
             one_broken_in: 40,
             one_wrong_in: 0,
         }
+    }
+}
+
+impl WorkloadConfig {
+    /// Event time of the first click, in milliseconds since the epoch.
+    pub fn begin_ms(&self) -> i64 {
+        START_MS + self.begins_at_minute * 60_000
     }
 }
 
@@ -180,7 +190,7 @@ fn file_lines(config: &WorkloadConfig, file: usize, dice: &mut StdRng, all: &mut
             wrong = [1, 3, 10, 30][dice.random_range(0..4)];
             wrong_by = [TWO_HOURS_MS, 128 * 365 * 12 * TWO_HOURS_MS, -START_MS][dice.random_range(0..3)];
         }
-        let now = START_MS + span * place as i64 / config.lines_per_file as i64;
+        let now = config.begin_ms() + span * place as i64 / config.lines_per_file as i64;
         // Between the wrong ones there is a right one now and then.
         let now = if wrong > 0 && dice.random_range(0..8) > 0 { now + wrong_by } else { now };
         wrong = wrong.max(1) - 1;

@@ -1,5 +1,7 @@
 //! Crashes at every named point of the run, of the checkpoint, of the commit and of recovery: one by one, in pairs, and in
 //! random sequences. After each the job goes on at another parallelism, and what is committed at its end is the recount.
+//!
+//! A sample of pairs and sequences: the simulation walks through many more, with a coordinator and workers.
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::sync::Arc;
@@ -27,9 +29,8 @@ async fn every_point_at_its_first_and_at_later_visits() {
         let crash = |visit| Ending::Crash((*point).into(), visit);
         // Only an attempt that has one before it passes the points of recovery.
         let before = Ending::Crash("manifest.created".into(), 2);
-        let mut crashes = run(Scenario::of(7, [crash(1)])).await;
-        crashes += run(Scenario::of(8, [before, crash((visits / 2).clamp(1, 20)), crash(1)])).await.saturating_sub(1);
-        if crashes == 0 {
+        let endings = [before, crash((visits / 2).clamp(1, 20)), crash(1)];
+        if run(Scenario::of(8, endings)).await < 2 {
             missed.push(*point);
         }
     }
@@ -42,7 +43,7 @@ async fn pairs_of_points() {
     let mut pairs: Vec<(&str, &str)> = points.iter().flat_map(|a| points.iter().map(move |b| (*a, *b))).collect();
     if !all() {
         let mut dice = StdRng::seed_from_u64(31);
-        pairs = (0..25).map(|_| pairs.swap_remove(dice.random_range(0..pairs.len()))).collect();
+        pairs = (0..12).map(|_| pairs.swap_remove(dice.random_range(0..pairs.len()))).collect();
     }
     for (seed, (first, second)) in pairs.into_iter().enumerate() {
         let endings = [(first, 1 + seed as u64 % 3), (second, 1)];
@@ -53,7 +54,7 @@ async fn pairs_of_points() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_sequences_of_crashes_and_stops() {
     let points: Vec<&str> = crash_points(Arc::new(Registry)).await.unwrap().into_keys().collect();
-    let seeds = if all() { 0..2_000 } else { 0..20 };
+    let seeds = if all() { 0..2_000 } else { 0..14 };
     for seed in seeds {
         run(Scenario::random(seed, &points)).await;
     }

@@ -101,13 +101,15 @@ proptest! {
         lines_per_file in 0usize..120,
         ads in 1usize..30,
         minutes in 1i64..90,
+        begins_at_minute in 0i64..60,
         one_late_in in 2usize..40,
         one_broken_in in 0usize..20,
         one_wrong_in in 0usize..30,
         with_max_jump in any::<bool>(),
+        archive_by_hour in any::<bool>(),
     ) {
         let workload =
-            WorkloadConfig { seed, files, lines_per_file, ads, minutes, one_late_in, one_broken_in, one_wrong_in };
+            WorkloadConfig { seed, files, lines_per_file, ads, minutes, begins_at_minute, one_late_in, one_broken_in, one_wrong_in };
         let config = JobConfig {
             format,
             parallelism,
@@ -121,6 +123,8 @@ proptest! {
             allowed_lateness_minutes,
             with_table: seed.is_multiple_of(3),
             with_max_jump,
+            archive_by_hour,
+            wrong_filter: seed.is_multiple_of(5),
             store: None,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

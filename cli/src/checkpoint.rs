@@ -23,6 +23,7 @@ use weir_engine::{
     },
     ids::CheckpointId,
 };
+use weir_operators::source::packs::unpack;
 
 /// What to look at.
 #[derive(Debug, Subcommand)]
@@ -340,7 +341,8 @@ fn operator_as_text(manifest: &Manifest, operator: &OperatorState, store: &Check
 
 fn subtask_as_text(subtask: &SubtaskState, store: &CheckpointStore) -> String {
     let mut out = String::new();
-    for split in &subtask.splits {
+    let splits = unpack(subtask.splits.clone()).unwrap_or_else(|_| subtask.splits.clone());
+    for split in &splits {
         out.push_str(&format!("  subtask {}: split {}: {}\n", subtask.subtask, split.id, split.state));
     }
     for segment in &subtask.segments {

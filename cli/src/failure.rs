@@ -4,10 +4,11 @@ use std::process::ExitCode;
 use weir_engine::{EngineError, ErrorKind};
 use weir_jobs::Refusal;
 
-/// Why a command did not do what was asked.
+/// Why a command did not do what was asked. [`Refused`](Failure::Refused) is what it is told with 2 for: nothing was started. Whoever
+/// has started something maps its failures through [`once_started`](Failure::once_started).
 #[derive(Debug)]
 pub enum Failure {
-    /// The definition or an argument is wrong; the text says all of it.
+    /// The definition or an argument is wrong, and nothing was started; the text says all of it.
     Refused(String),
     /// It was tried and failed.
     Failed(String),
@@ -31,6 +32,14 @@ impl Failure {
     /// It was tried and failed.
     pub fn failed(message: impl Into<String>) -> Self {
         Failure::Failed(message.into())
+    }
+
+    /// The same once something was started: then no mistake in a definition is told as if nothing had been.
+    pub fn once_started(self) -> Self {
+        match self {
+            Failure::Refused(message) => Failure::Failed(message),
+            other => other,
+        }
     }
 
     /// Tells the user.

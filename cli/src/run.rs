@@ -4,7 +4,7 @@ use crate::{
     cluster::SecretArguments,
     control_runtime,
     data_dir::{self, JobDir},
-    definition::{self, DefinitionArguments},
+    definition::DefinitionArguments,
     failure::Failure,
     one_process::{self, OneProcess, Submission},
     processors,
@@ -73,18 +73,19 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let storage = arguments.storage.as_deref().or(job.checkpoint_storage.as_deref());
     let store = CheckpointStore::open(&data_dir::make_storage(storage, &arguments.data_dir)?, &job.graph.name)?;
     let (control, data) = (control_runtime()?, runtime()?);
-    let start_over = start_over(arguments, &folder)?;
     let serving = arguments
         .serve
         .as_ref()
         .map(|address| Serving::start(&job.graph, address, &arguments.secret, &env))
         .transpose()?;
+    // Nothing may be refused after this as if it had not begun.
+    let start_over = start_over(arguments, &folder)?;
     let ended = control.block_on(async { EndSignals::catch() })?;
     let done =
         control.block_on(drive(arguments, &job, start_over, store, env, data.handle().clone(), serving.as_ref()));
     // Threads that still write for a run that failed are not waited for: nothing that they write counts.
     data.shutdown_timeout(Duration::from_millis(100));
-    let shown = done.and_then(|summary| show(arguments, &job, &summary));
+    let shown = done.and_then(|summary| show(arguments, &job, &summary).map_err(Failure::once_started));
     drop(lock);
     if let Some(serving) = serving {
         if shown.is_ok() {
@@ -171,7 +172,7 @@ async fn drive(
         serving.suggest_later(notices.clone());
     }
     let progress = Progress::new(&job.graph, style, observers.clone(), told, process.waits(), env.clone());
-    let submission = Submission { fingerprint: definition::fingerprint(&job.graph), start_over, notices };
+    let submission = Submission { fingerprint: job.definition.clone(), start_over, notices };
     let outcome = tokio::select! {
         ended = process.run(submission, before.as_ref()) => ended?,
         never = progress.show() => match never {},

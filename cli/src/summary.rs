@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use weir_engine::{
     checkpoint::Manifest,
     element::Port,
-    graph::{JobGraph, NodeRole},
+    graph::{JobGraph, Node, NodeRole},
     hidden::without_password,
     task::{Observers, RunOutcome},
 };
@@ -29,6 +29,9 @@ pub struct Summary {
     pub events_in: u64,
     /// Records that could not be read, or that an expression failed on.
     pub dead_letters: u64,
+    /// Results that are dead letters: sums that no type holds, corrections that an expression failed on. Their events are in one
+    /// of the classes.
+    pub results_refused: u64,
     /// Outputs of dead letters that no node reads, with the number of rows: they are counted and kept nowhere.
     pub unread_dead_letters: BTreeMap<String, u64>,
     /// Files that were found and not read; the log names them.
@@ -93,7 +96,7 @@ pub struct Output {
     pub path: Option<String>,
     /// Rows written.
     pub rows: u64,
-    /// Rows that were not, because an expression of the sink's `select` failed on them.
+    /// Rows that were not, because an expression of the sink's `select` failed on them, or its table cannot take them.
     pub dead_letters: u64,
 }
 
@@ -150,6 +153,7 @@ impl Summary {
             restored_from: before.filter(|before| !before.is_beginning()).map(|before| before.checkpoint.0),
             events_in: sum("events_in"),
             dead_letters: dead_letters(graph, manifest),
+            results_refused: results_refused(graph, manifest),
             unread_dead_letters: unread_dead_letters(graph, manifest),
             files_passed_over: sum("files_passed_over"),
             duplicates: sum("duplicates"),
@@ -222,6 +226,9 @@ impl Summary {
         ] {
             rows.push((name.into(), text::number(value)));
         }
+        if self.results_refused > 0 {
+            rows.push(("results refused".into(), text::number(self.results_refused)));
+        }
         if self.without_key > 0 {
             rows.push(("without key".into(), text::number(self.without_key)));
         }
@@ -274,8 +281,23 @@ fn sum_of(manifest: &Manifest, counter: &str) -> u64 {
 
 /// Records that are dead letters. Those of a sink's `select` are rows that are somewhere else, too.
 fn dead_letters(graph: &JobGraph, manifest: &Manifest) -> u64 {
-    let ids = graph.nodes.iter().map(|node| &node.id).filter(|id| !id.starts_with("sink."));
-    ids.filter_map(|id| manifest.counters(id).get("dead_letters").copied()).sum()
+    let of_events = graph.nodes.iter().filter(|node| !node.id.starts_with("sink.") && !is_of_results(node));
+    of_events.filter_map(|node| manifest.counters(&node.id).get("dead_letters").copied()).sum()
+}
+
+/// Results that are dead letters.
+fn results_refused(graph: &JobGraph, manifest: &Manifest) -> u64 {
+    let of_results = graph.nodes.iter().filter(|node| !node.id.starts_with("sink.") && is_of_results(node));
+    of_results.filter_map(|node| manifest.counters(&node.id).get("dead_letters").copied()).sum()
+}
+
+/// Whether a node's dead letters are results, and no events.
+fn is_of_results(node: &Node) -> bool {
+    match node.kind.as_str() {
+        "global_aggregate" | "session_aggregate" => true,
+        "map" => !node.config["results"].is_null(),
+        _ => false,
+    }
 }
 
 /// By the name that a definition would read them under.
@@ -285,7 +307,8 @@ fn unread_dead_letters(graph: &JobGraph, manifest: &Manifest) -> BTreeMap<String
         let rows = manifest.counters(&node.id).get("dead_letters").copied().unwrap_or(0);
         let is_read = graph.edges.iter().any(|edge| edge.from == index && edge.port == Port::DeadLetters);
         if rows > 0 && !is_read {
-            let name = match node.id.strip_suffix(".select").filter(|id| id.starts_with("sink.")) {
+            let of_sink = node.id.strip_suffix(".select").or_else(|| node.id.strip_suffix(".table"));
+            let name = match of_sink.filter(|id| id.starts_with("sink.")) {
                 Some(sink) => sink,
                 None => node.id.split('.').nth(1).unwrap_or(&node.id),
             };
@@ -372,7 +395,10 @@ fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
             sink: node.id.strip_prefix("sink.").unwrap_or(&node.id).into(),
             path: path_of(&node.config),
             rows: manifest.counters(&node.id).get("rows_in").copied().unwrap_or(0),
-            dead_letters: manifest.counters(&format!("{}.select", node.id)).get("dead_letters").copied().unwrap_or(0),
+            dead_letters: ["select", "table"]
+                .iter()
+                .filter_map(|step| manifest.counters(&format!("{}.{step}", node.id)).get("dead_letters").copied())
+                .sum(),
         })
         .collect()
 }

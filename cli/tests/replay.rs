@@ -327,6 +327,23 @@ fn a_row_that_was_changed_by_hand_is_found() {
 }
 
 #[test]
+fn a_replay_without_a_damaged_file_of_the_archive_replaces_nothing_wrongly() {
+    let counted = Counted::run(Workplace::new(), "jobs/data/clicks", 2, &[]);
+    let live = counted.contents();
+    let raw = files(&counted.place.path("out/raw"));
+    let file = raw.into_iter().find(|file| file.contains("hour=") && file.ends_with(".parquet")).expect("a file");
+    let name = Path::new(&file).file_name().expect("a name").to_string_lossy().into_owned();
+    let bytes = fs::read(&file).unwrap();
+    fs::write(&file, &bytes[..bytes.len() - 9]).unwrap();
+    let refused = counted.place.refused(&borrowed(&counted.arguments("replay", &["--quiet"])), 1);
+    assert!(refused.contains(&name) && refused.contains("not replaced: bring the file back"), "{refused}");
+    assert_same(&counted.contents(), &live, "after a replay that failed");
+    fs::write(&file, &bytes).unwrap();
+    counted.replay(&[]);
+    assert_same(&counted.contents(), &live, "replayed with the file");
+}
+
+#[test]
 fn windows_that_the_live_job_still_corrects_are_left_alone() {
     let place = Workplace::new();
     let generate =

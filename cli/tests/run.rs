@@ -343,10 +343,82 @@ fn a_changed_definition_is_refused_by_its_checkpoints() {
     let changed = ad_click("jobs/data/clicks", "out", "data", &["dedup.unique.ttl=2h"]);
     let told = place.refused(&borrowed(&changed), 2);
     assert!(told.contains("--fresh"), "it says what can be done: {told}");
+    assert!(told.contains("`ttl` of `dedup.unique` was 1h and is now 2h"), "it says what it is: {told}");
     // Wider is not another job.
     let mut wider = ad_click("jobs/data/clicks", "out", "data", &[]);
     wider.extend(["--parallelism".into(), "3".into()]);
     assert_eq!(place.json(&borrowed(&wider))["status"], "finished_before");
+}
+
+#[test]
+fn a_job_goes_on_from_its_checkpoint_after_a_change_of_its_expressions() {
+    let place = Workplace::new();
+    let arguments = |more: &[&str]| {
+        let more = [&["job.checkpoint.interval=20ms", "source.clicks.batch_rows=100"], more].concat();
+        ad_click("jobs/data/clicks", "out", "data", &more)
+    };
+    let mended = [
+        "map.valid.where=ad_id <> '' and country is not null and country <> 'ATA'",
+        "filters.0034=country = 'DEU'",
+        "source.clicks.watermark.delay=20s",
+        "sink.counts.compression=zstd",
+        "sink.extra={ input = \"valid.dead_letters\", connector = \"files\", path = \"extra\" }",
+    ];
+    let killed = place.weir(&borrowed(&arguments(&[]))).env("WEIR_CRASH_AT", "commit.marked:2").output().unwrap();
+    assert_eq!(killed.status.code(), None, "{}", complaint(&killed));
+    let output = place.output(&[&borrowed(&arguments(&mended))[..], &["--json"]].concat());
+    assert!(output.status.success(), "{}", complaint(&output));
+    let told = complaint(&output);
+    assert!(told.contains("definition changed: ") && told.contains("resumes from checkpoint"), "{told}");
+    for node in ["map.valid", "filters.clicks_per_minute", "source.clicks", "sink.counts", "sink.extra (new)"] {
+        assert!(told.contains(node), "{node}: {told}");
+    }
+    let summary: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&summary["status"], &summary["events_in"]), (&"finished".into(), &4_217.into()));
+    assert!(summary["restored_from"].as_u64().is_some_and(|checkpoint| checkpoint >= 2), "{summary}");
+}
+
+#[test]
+fn what_state_means_is_refused_by_node_and_key() {
+    let place = Workplace::new();
+    place.json(&borrowed(&ad_click("jobs/data/clicks", "out", "data", &[])));
+    for (setting, told) in [
+        ("dedup.unique.key=[\"user_id\", \"ip\", \"click_timestamp\"]", "`key` of `dedup.unique`"),
+        (
+            "aggregate.clicks_per_minute.window.tumbling=30s",
+            "`window` of `aggregate.clicks_per_minute` was tumbling 1m",
+        ),
+        ("aggregate.clicks_per_minute.select={ count = \"count(ip)\" }", "`select` of `aggregate.clicks_per_minute`"),
+        ("reduce.top_ads.top.n=7", "`n` of `reduce.top_ads"),
+        ("sink.counts.path=elsewhere", "`path` of `sink.counts`"),
+        ("source.clicks.path=jobs", "`path` of `source.clicks`"),
+    ] {
+        let changed = ad_click("jobs/data/clicks", "out", "data", &[setting]);
+        let complaint = place.refused(&borrowed(&changed), 2);
+        assert!(complaint.contains(told) && complaint.contains("--fresh"), "{setting}: {complaint}");
+    }
+}
+
+#[test]
+fn a_job_that_has_run_and_fails_is_no_mistake_in_an_argument() {
+    let place = Workplace::new();
+    let arguments = ad_click("jobs/data/clicks", "out", "data", &["map.valid.where=1 / 0 > 0"]);
+    let output = place.output(&borrowed(&arguments));
+    assert!(complaint(&output).contains("Divide by zero"), "{}", complaint(&output));
+    let explained = place.output(&["explain", "jobs/ad_click.toml", "--set", "map.valid.where=1 / 0 > 0"]);
+    // Whatever is told before a row is read is told with 2, what ends a job that runs with 1.
+    let expected = if explained.status.success() { Some(1) } else { Some(2) };
+    assert_eq!(output.status.code(), expected, "{}", complaint(&output));
+}
+
+#[test]
+fn what_is_refused_leaves_no_start_over_behind() {
+    let place = Workplace::new();
+    // Nothing that it writes can be asked for counts.
+    let arguments = ["run", "jobs/talkingdata.toml", "--data-dir", "data", "--fresh", "--serve", "127.0.0.1:0"];
+    place.refused(&arguments, 2);
+    let left: Vec<_> = fs::read_dir(place.path("data")).into_iter().flatten().flatten().collect();
+    assert!(left.iter().all(|folder| !folder.path().join("starting-over").exists()), "{left:?}");
 }
 
 #[test]

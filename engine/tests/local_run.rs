@@ -129,3 +129,12 @@ async fn an_error_of_an_operator_is_the_cause_and_not_its_echo() {
     let error = run_once(broken, &store, &sinks, Env::default(), &StopSignal::default()).await.unwrap_err();
     assert!(error.message.contains("asked to fail at 500"), "{error}");
 }
+
+#[tokio::test]
+async fn what_a_source_says_itself_is_not_about_the_rows_that_came_before() {
+    let (store, sinks) = (store(), Sinks::default());
+    let mut broken = job(1, 1000);
+    broken.nodes.iter_mut().find(|node| node.id == "numbers").unwrap().config["refuse_at"] = 5.into();
+    let error = run_once(broken, &store, &sinks, Env::default(), &StopSignal::default()).await.unwrap_err();
+    assert!(error.message.contains("b.csv: its header is wrong") && !error.message.contains("a.csv"), "{error}");
+}

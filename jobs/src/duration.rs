@@ -25,6 +25,17 @@ pub fn parse(text: &str) -> Option<Duration> {
     (u128::from(milliseconds) <= LONGEST_MS).then(|| Duration::from_millis(milliseconds))
 }
 
+/// What is wrong with a duration that is none only because of its size.
+pub(crate) fn out_of_range(text: &str) -> Option<&'static str> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0)?;
+    match text[digits..].trim_start() {
+        "ns" | "us" | "µs" => Some("finer than a millisecond, the finest that times are kept in"),
+        "ms" | "s" | "m" | "min" | "h" | "d" if parse(text).is_none() => Some("longer than a thousand years"),
+        _ => None,
+    }
+}
+
 /// Writes a duration of whole milliseconds in the largest unit that divides it.
 pub fn show(duration: Duration) -> String {
     let milliseconds = duration.as_millis();
@@ -44,6 +55,14 @@ pub(crate) fn millis(duration: Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_out_of_range_are_told_from_others() {
+        assert_eq!(out_of_range("1000000000d"), Some("longer than a thousand years"));
+        assert_eq!(out_of_range("99999999999999999999s"), Some("longer than a thousand years"));
+        assert!(out_of_range("1ns").unwrap().contains("millisecond"));
+        assert_eq!(["15s", "15", "s", "-1s"].map(out_of_range), [None; 4]);
+    }
 
     #[test]
     fn durations_are_read_and_written() {

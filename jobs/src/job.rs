@@ -22,6 +22,8 @@ pub struct CompileOptions {
 pub struct Job {
     /// The graph.
     pub graph: JobGraph,
+    /// What its checkpoints are told of the definition: see [`DefinitionRecord`](weir_engine::graph::DefinitionRecord).
+    pub definition: String,
     /// Where checkpoints go, when the definition says so: a folder or a URL.
     pub checkpoint_storage: Option<String>,
     /// For every node of the graph, in its order: what it does.

@@ -146,6 +146,8 @@ pub(crate) struct FilesSource {
     pub(crate) copies: Option<Copies>,
     /// The folders say how old their rows can be, and time follows from that.
     pub(crate) by_partition: bool,
+    /// A file that cannot be read ends the job.
+    pub(crate) all_or_nothing: bool,
     pub(crate) range: Option<EventTimeRange>,
 }
 
@@ -188,6 +190,7 @@ impl Source {
             rotation_grace: None,
             copies: None,
             by_partition: false,
+            all_or_nothing: false,
             range: None,
         }))
     }
@@ -242,6 +245,16 @@ impl Source {
     pub fn by_partition(mut self) -> Self {
         if let SourceConnector::Files(files) = &mut self.connector {
             files.by_partition = true;
+        }
+        self
+    }
+
+    /// A file of an archive that cannot be read ends the job, since what is counted from the others would be wrong. Otherwise it
+    /// is a dead letter. Without effect on a generator.
+    #[must_use]
+    pub fn all_or_nothing(mut self) -> Self {
+        if let SourceConnector::Files(files) = &mut self.connector {
+            files.all_or_nothing = true;
         }
         self
     }

@@ -9,7 +9,10 @@ use arrow::{
     util::display::array_value_to_string,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::{Arc, LazyLock};
+use std::sync::{
+    Arc, LazyLock,
+    atomic::{AtomicBool, Ordering},
+};
 use weir_engine::{
     element::{Batch, Port},
     error::Result,
@@ -64,24 +67,23 @@ pub fn dead_letter_batch(source: &str, file: &str, dead_letters: &[DeadLetter]) 
 pub struct RefusedRows {
     operator: String,
     dead_letters: Counter,
-    warned: bool,
+    warned: AtomicBool,
 }
 
 impl RefusedRows {
     /// The dead letters of one instance of an operator.
     pub fn new(context: &OperatorContext) -> Self {
         let dead_letters = context.counters.counter("dead_letters");
-        RefusedRows { operator: context.operator.clone(), dead_letters, warned: false }
+        RefusedRows { operator: context.operator.clone(), dead_letters, warned: AtomicBool::new(false) }
     }
 
     /// Emits the refused ones of `rows` on the port of dead letters. The first of an attempt is said in the log.
     ///
     /// # Errors
     /// Only by a mistake of ours.
-    pub fn emit(&mut self, rows: &RecordBatch, refused: &[RefusedRow], out: &mut Collector) -> Result<()> {
+    pub fn emit(&self, rows: &RecordBatch, refused: &[RefusedRow], out: &mut Collector) -> Result<()> {
         let Some(first) = refused.first() else { return Ok(()) };
-        if !self.warned {
-            self.warned = true;
+        if !self.warned.swap(true, Ordering::Relaxed) {
             tracing::warn!(operator = self.operator, "a row became a dead letter, as may others: {}", first.reason);
         }
         self.dead_letters.add(refused.len() as u64);

@@ -10,8 +10,9 @@ mod results;
 
 use crate::{
     dead_letters::RefusedRows,
-    expression::{EvaluationError, Expression, evaluate_rows},
+    expression::{EvaluatedRows, EvaluationError, Expression, evaluate_rows},
     schema::{ColumnSchema, project},
+    sink::sql::TableRule,
 };
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions},
@@ -45,6 +46,9 @@ pub struct MapConfig {
     /// Of rows that are results, what is known of them; none: they are events, or all of them go on as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<ResultRows>,
+    /// Of rows on their way to a table, what it can take. The others are dead letters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<TableRule>,
 }
 
 /// A column that a map computes.
@@ -63,6 +67,7 @@ pub struct Map {
     condition: Option<Expression>,
     select: Option<Selection>,
     withdrawals: Option<Withdrawals>,
+    table: Option<TableRule>,
     left_out: Counter,
     refused: RefusedRows,
 }
@@ -98,6 +103,7 @@ impl Map {
             condition,
             select,
             withdrawals,
+            table: config.table.clone(),
             left_out: context.counters.counter(left_out),
             refused: RefusedRows::new(context),
         })
@@ -124,10 +130,13 @@ impl Map {
         };
         let Some(select) = &self.select else {
             let mut kept = keep.map_or(Ok(batch.clone()), |keep| batch.filter(&keep))?;
+            kept = self.admit(kept, out, turned_down)?;
             if let Some(withdrawals) = &self.withdrawals {
                 kept = kept.with_columns(withdrawals.nullable(kept.columns.clone(), None)?);
             }
-            out.emit(Port::Main, kept);
+            if !kept.is_empty() {
+                out.emit(Port::Main, kept);
+            }
             return Ok(());
         };
         // What only the condition needed is dropped before rows are copied.
@@ -159,6 +168,19 @@ impl Map {
         Ok(())
     }
 
+    /// The rows that the table can take, if there is one.
+    fn admit(&self, rows: Batch, out: &mut Collector, turned_down: Option<&mut Vec<Batch>>) -> Result<Batch> {
+        let Some(table) = &self.table else { return Ok(rows) };
+        let refused = table.refused(&rows.columns)?;
+        let evaluated = EvaluatedRows { pieces: Vec::<ArrayRef>::new(), refused };
+        let Some(kept) = evaluated.kept(rows.len()) else { return Ok(rows) };
+        self.refused.emit(&rows.columns, &evaluated.refused, out)?;
+        if let Some(turned_down) = turned_down {
+            turned_down.push(rows.filter(&not(&kept)?)?);
+        }
+        rows.filter(&kept)
+    }
+
     /// Sends on that results hold no longer: those turned down here, and those withdrawn before.
     fn withdraw(&self, turned_down: Vec<Batch>, before: Option<Batch>, out: &mut Collector) -> Result<()> {
         let Some(withdrawals) = &self.withdrawals else { return Ok(()) };
@@ -170,7 +192,11 @@ impl Map {
             let passed = withdrawals.let_through(self.condition.as_ref(), batch)?;
             withdrawn.push(passed.with_columns(withdrawals.nullable(passed.columns.clone(), None)?));
         }
-        for batch in withdrawn.into_iter().filter(|batch| !batch.is_empty()) {
+        for mut batch in withdrawn.into_iter().filter(|batch| !batch.is_empty()) {
+            // What the table could not take for its key was never there.
+            if let Some(kept) = self.table.as_ref().map(|table| table.with_key(&batch.columns)).transpose()?.flatten() {
+                batch = batch.filter(&kept)?;
+            }
             let Some(select) = &self.select else {
                 out.emit(Port::Main, batch);
                 continue;
@@ -273,6 +299,7 @@ mod tests {
             condition: condition.map(str::to_string),
             select: select.map(|items| items.iter().map(item).collect()),
             results: None,
+            table: None,
         }
     }
 

@@ -41,6 +41,8 @@ pub struct Chosen {
     pub range: EventTimeRange,
     /// Whether it is larger than what was asked for.
     pub widened: bool,
+    /// Windows that end by then are final; none: all are, the job is finished.
+    pub final_until: Option<i64>,
 }
 
 impl Asked {
@@ -157,7 +159,8 @@ impl Ground {
             }
             range.from_ms = next;
         }
-        Ok(Chosen { range, widened: range.from_ms < asked_for.from_ms || range.to_ms > asked_for.to_ms })
+        let widened = range.from_ms < asked_for.from_ms || range.to_ms > asked_for.to_ms;
+        Ok(Chosen { range, widened, final_until: self.final_until })
     }
 
     fn too_late(&self, to: i64, latest: i64) -> String {
@@ -220,7 +223,7 @@ mod tests {
     }
 
     fn range(chosen: Result<Chosen>) -> (i64, i64, bool) {
-        let Chosen { range, widened } = chosen.unwrap();
+        let Chosen { range, widened, .. } = chosen.unwrap();
         (range.from_ms, range.to_ms, widened)
     }
 

@@ -5,6 +5,7 @@
 
 mod kept;
 mod parse;
+pub mod replayed;
 mod split_time;
 
 pub use parse::{Parsed, parse_lines, parse_parquet};

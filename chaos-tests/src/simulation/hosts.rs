@@ -5,6 +5,7 @@ use super::{
     network::SimulatedNetwork,
     plan::{COORDINATOR, Ending, Plan, PointVisit, Role, worker},
     power::{Power, Process},
+    replays::{REPLAYERS, Replays, replayer},
     trace::Trace,
     wrong::WrongPart,
 };
@@ -64,6 +65,8 @@ pub struct World {
     pub factory: Arc<dyn Factory>,
     /// The coordinator's disk.
     pub disk: MemoryDisk,
+    /// Those who count again, if somebody does.
+    pub replays: Option<Replays>,
     /// What is built wrong, if anything.
     pub wrong: Option<WrongPart>,
     shared: Arc<Mutex<Shared>>,
@@ -98,7 +101,8 @@ impl World {
             ..Shared::default()
         };
         let shared = Arc::new(Mutex::new(shared));
-        World { plan: Arc::new(plan), power, trace, storage, database, factory, disk: MemoryDisk::new(), wrong, shared }
+        let disk = MemoryDisk::new();
+        World { plan: Arc::new(plan), power, trace, storage, database, factory, disk, replays: None, wrong, shared }
     }
 
     /// Which processes have frozen at a point since this was asked last, and for how long they are to stand.
@@ -127,7 +131,14 @@ impl World {
 
     /// The name of every host with a process that may end.
     pub fn hosts(&self) -> Vec<String> {
-        [COORDINATOR.to_owned()].into_iter().chain((1..=self.plan.slots.len()).map(worker)).collect()
+        let workers = (1..=self.plan.slots.len()).map(worker);
+        [COORDINATOR.to_owned()].into_iter().chain(workers).chain(self.replayers()).collect()
+    }
+
+    /// Those of users who count again.
+    pub fn replayers(&self) -> impl Iterator<Item = String> + use<> {
+        let most = if self.plan.replays.is_empty() { 0 } else { REPLAYERS };
+        (1..=most).map(replayer)
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -135,7 +146,7 @@ impl World {
     }
 
     /// Begins a process on a host, with the crash that is planned for it.
-    fn boot(&self, host: &str) -> Started {
+    pub(super) fn boot(&self, host: &str) -> Started {
         let disk = (host == COORDINATOR).then(|| self.disk.clone());
         let process = self.power.boot(host, &self.trace, move || {
             if let Some(disk) = &disk {
@@ -174,7 +185,7 @@ impl World {
 
     /// Runs a process's software until it ends or is ended. Then its connections are closed, and it stays as it is until
     /// somebody clears it away.
-    async fn live(&self, started: Started, software: impl Future<Output = Result<()>>) {
+    pub(super) async fn live(&self, started: Started, software: impl Future<Output = Result<()>>) {
         let Started { process, network, plan, .. } = started;
         let passed = PassedPoints { world: self, role: Role::of(process.host()), plan };
         let mut software = std::pin::pin!(software);
@@ -200,10 +211,11 @@ impl World {
 }
 
 /// A process that begins.
-struct Started {
-    process: Process,
+#[derive(Clone)]
+pub(super) struct Started {
+    pub process: Process,
     network: SimulatedNetwork,
-    env: Env,
+    pub env: Env,
     plan: Arc<CrashPlan>,
 }
 
@@ -291,12 +303,13 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
         observers: Observers::default(),
         data_runtime: Handle::current(),
     };
+    let process = started.process.clone();
     let software = async {
         let run = async {
             let data_plane = weir_worker::start_data_plane(&settings, &components).await?;
             let dial = weir_worker::dialler(&settings, &components);
             let dial = match world.wrong {
-                Some(wrong) => wrong.dial(dial),
+                Some(wrong) => wrong.dial(dial, process),
                 None => dial,
             };
             weir_worker::run_with(settings, components, data_plane, dial).await
@@ -374,11 +387,21 @@ impl User {
                 continue;
             }
             match state.as_str() {
-                "FINISHED" => return Ok(()),
+                "FINISHED" => return self.wait_for_replays().await,
                 _ if is_over => bail!("the job is {state}: {}", job.cause.unwrap_or_default()),
                 _ => {}
             }
         }
+    }
+
+    /// A job that is over is counted again.
+    async fn wait_for_replays(&self) -> Result<()> {
+        let Some(replays) = &self.world.replays else { return Ok(()) };
+        replays.set_job_over()?;
+        while !replays.are_over() {
+            self.env.sleep(USER_PAUSE).await;
+        }
+        Ok(())
     }
 
     /// Whether the job is submitted.

@@ -5,6 +5,7 @@
 use super::{
     logs::Logs,
     plan::{FollowedLogs, Plan},
+    replays::Replays,
 };
 use crate::{
     job::{JOB, JobConfig},
@@ -59,7 +60,7 @@ impl Files {
                 now(objects.put(&target, std::fs::read(&path)?.into()))??;
             }
         }
-        let _provided = provide(STORE, over(objects.clone()));
+        let _provided = provide(STORE, over(objects.clone()), objects.clone());
         Ok(Files { objects, folder, _provided })
     }
 
@@ -68,11 +69,29 @@ impl Files {
     /// # Errors
     /// When the definition is refused.
     pub fn graph(&self, plan: &Plan) -> Result<JobGraph> {
-        let root = PathBuf::from(format!("memory://{STORE}"));
-        let store = plan.with_store.then(|| format!("sqlite:{}", table::database(&self.output()).display()));
-        let config = JobConfig { store, ..plan.job.clone() };
+        let (root, config) = (Files::root(), self.config(plan));
         let input = if plan.logs.is_some() { self.logs_folder() } else { root.join("input") };
         config.graph(&input, &root.join("output"))
+    }
+
+    /// The users who count again, if there are any.
+    ///
+    /// # Errors
+    /// When the definition is refused, or the input cannot be read.
+    pub fn replays(&self, plan: &Plan) -> Result<Option<Replays>> {
+        if plan.replays.is_empty() {
+            return Ok(None);
+        }
+        Replays::new(plan, &self.config(plan), &Files::root(), &self.input(), &self.output()).map(Some)
+    }
+
+    fn config(&self, plan: &Plan) -> JobConfig {
+        let store = plan.with_store.then(|| format!("sqlite:{}", table::database(&self.output()).display()));
+        JobConfig { store, ..plan.job.clone() }
+    }
+
+    fn root() -> PathBuf {
+        PathBuf::from(format!("memory://{STORE}"))
     }
 
     /// The servers that write the input while the job runs, if they do.

@@ -7,7 +7,8 @@
 //! a bound. [`wrong`] are parts that are built wrong, which must be noticed.
 //!
 //! Below: [`network`] (turmoil behind the door of `weir_proto::net`), [`storage`] (object storage with weather), [`database`]
-//! (SQLite under the SQL sinks), [`logs`] (files that grow and are rotated), [`power`] (a process that ends in the middle of
+//! (SQLite under the SQL sinks), [`logs`] (files that grow and are rotated), [`replays`] (users who
+//! count again from the raw archive), [`power`] (a process that ends in the middle of
 //! what it does, or stands still), [`job`] (input, graph, results).
 
 pub mod database;
@@ -19,6 +20,7 @@ pub mod many;
 pub mod network;
 pub mod plan;
 pub mod power;
+pub mod replays;
 pub mod run;
 pub mod storage;
 pub mod trace;

@@ -3,6 +3,7 @@
 use super::{
     database,
     logs::{self, LogStep, Rotations},
+    replays::{Damage, PlannedReplay, REPLAYERS, When, replayer},
     storage::Conditions,
 };
 use crate::{
@@ -75,22 +76,6 @@ pub struct FollowedLogs {
 /// A crash point, and its visit within a process, from 1.
 pub type PointVisit = (String, u64);
 
-/// What random plans leave out, because the recount does not know what is right there, or the cluster is known to go wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeftOut {
-    /// Logs that are removed after all of them was read: if the job is restarted just then, a dead letter says that something
-    /// may be lost, which only the recount knows better (seed 1011).
-    pub logs_that_are_removed: bool,
-}
-
-/// What is left out now.
-pub const LEFT_OUT: LeftOut = LeftOut { logs_that_are_removed: true };
-
-impl LeftOut {
-    /// Nothing is.
-    pub const NOTHING: LeftOut = LeftOut { logs_that_are_removed: false };
-}
-
 /// A simulation.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -110,6 +95,8 @@ pub struct Plan {
     pub with_store: bool,
     /// Whether the input grows meanwhile.
     pub logs: Option<FollowedLogs>,
+    /// What is counted again from the raw archive, in the order of the times.
+    pub replays: Vec<PlannedReplay>,
     /// When the user starts it over: what it was before is to be forgotten.
     pub start_over_at: Option<Duration>,
     /// How it ends.
@@ -145,6 +132,7 @@ impl Plan {
             pace: Duration::from_millis(160),
             with_store: false,
             logs: None,
+            replays: Vec::new(),
             start_over_at: None,
             ending: Ending::Input,
             troubles: Vec::new(),
@@ -154,13 +142,8 @@ impl Plan {
         }
     }
 
-    /// Everything by chance but what is known to go wrong; crash points among `points`.
+    /// Everything by chance; crash points among `points`.
     pub fn random(seed: u64, points: &Points) -> Self {
-        Plan::random_without(seed, points, LEFT_OUT)
-    }
-
-    /// Everything by chance but what is left out; crash points among `points`.
-    pub fn random_without(seed: u64, points: &Points, left_out: LeftOut) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         let mut plan = Plan::calm(seed);
         let workers = dice.random_range(2..=3);
@@ -204,19 +187,90 @@ impl Plan {
                     rename: some(),
                     copy_and_truncate: some(),
                     write_anew: some(),
-                    remove: some() && !left_out.logs_that_are_removed,
+                    remove: some(),
                     same_beginning: some(),
                 });
             }
             2 => plan.start_over_at = Some(Duration::from_millis(dice.random_range(300..5_000))),
             _ => {}
         }
+        // Dice of their own, so that everything else of a seed stays as it is.
+        let mut dice = StdRng::seed_from_u64(seed ^ 0x9e9_1a75);
+        let may_be_replayed = plan.with_store && plan.logs.is_none() && plan.start_over_at.is_none();
+        if may_be_replayed && dice.random_range(0..2) == 0 {
+            plan.replay_at_random(&mut dice, points);
+        }
         plan
+    }
+
+    fn replay_at_random(&mut self, dice: &mut StdRng, points: &Points) {
+        let replays = (0..dice.random_range(0..=3)).map(|_| {
+            let from = dice.random_range(0..self.workload.minutes / 2);
+            let damage = match dice.random_range(0..8) {
+                0 => Some(Damage::Changed(from)),
+                1 => Some(Damage::Removed(from)),
+                2 => Some(Damage::Added(from)),
+                3 => Some(Damage::Lists),
+                _ => None,
+            };
+            PlannedReplay {
+                when: When::At(Duration::from_millis(dice.random_range(500..5_000))),
+                host: dice.random_range(1..=REPLAYERS),
+                from: Some(from).filter(|_| dice.random_range(0..2) == 0),
+                to: Some(from + dice.random_range(1..8)).filter(|_| dice.random_range(0..3) == 0),
+                damage,
+            }
+        });
+        let replays = replays.collect();
+        self.replay(replays);
+        self.job.wrong_filter = dice.random_range(0..4) == 0;
+        self.workload.minutes = [14, 25, 70][dice.random_range(0..3)];
+        self.job.allowed_lateness_minutes = dice.random_range(0..4);
+        for _ in 0..dice.random_range(0..=3) {
+            let (host, lasts) = (replayer(dice.random_range(1..=REPLAYERS)), freeze(dice));
+            let trouble = if dice.random_range(0..2) == 0 { Trouble::Crash(host) } else { Trouble::Freeze(host) };
+            self.troubles.push(Planned { at: Duration::from_millis(dice.random_range(500..8_000)), lasts, trouble });
+        }
+        self.troubles.sort_by_key(|planned| planned.at);
+        let visits = (0..dice.random_range(0..=3)).map(|_| points.of_replay(dice)).collect();
+        self.crash_points.insert(replayer(1), visits);
+        let visits = (0..dice.random_range(0..=2)).map(|_| (points.of_replay(dice), freeze(dice)));
+        let visits = visits.collect();
+        self.freeze_points.insert(replayer(2), visits);
+    }
+
+    /// Minutes are counted again from the raw archive; at the end all of them, twice. Clicks are of two hours or more, and the job
+    /// reads all of them: what is final while it runs can so be recounted from the whole input.
+    pub fn replay(&mut self, mut replays: Vec<PlannedReplay>) {
+        self.with_store = true;
+        self.ending = Ending::Input;
+        self.job.archive_by_hour = true;
+        self.workload.begins_at_minute = 55;
+        replays.sort_by_key(|replay| match replay.when {
+            When::At(at) => at,
+            When::AtEnd => Duration::MAX,
+        });
+        let all = PlannedReplay { when: When::AtEnd, host: 1, from: None, to: None, damage: None };
+        replays.extend([all.clone(), all]);
+        self.replays = replays;
+    }
+
+    /// Nothing is counted again.
+    fn let_replays_be(&mut self) {
+        let of_replayer = |host: &String| Role::of(host) == Role::Replayer;
+        self.troubles.retain(
+            |planned| !matches!(&planned.trouble, Trouble::Crash(host) | Trouble::Freeze(host) if of_replayer(host)),
+        );
+        self.crash_points.retain(|host, _| !of_replayer(host));
+        self.freeze_points.retain(|host, _| !of_replayer(host));
+        self.replays.clear();
+        self.job.wrong_filter = false;
     }
 
     /// The input is written while the job runs. Nothing of it is late: which log is a file of its own is not for the recount to
     /// say, and what is late follows from a file.
     pub fn follow(&mut self, rotations: Rotations) {
+        self.let_replays_be();
         let workload = &mut self.workload;
         workload.one_late_in = 0;
         self.job.format = match self.job.format {
@@ -229,9 +283,9 @@ impl Plan {
         self.logs = Some(FollowedLogs { rotations, steps });
     }
 
-    /// Calm, but for these crash points on all workers or on the coordinator; something else ends a process first, so that
-    /// there is something to recover from.
-    pub fn at_point(seed: u64, host: Role, point: &str, visit: u64) -> Self {
+    /// Calm, but for these crash points, at which the processes of all workers or of the coordinator end one after the other;
+    /// something else ends a process first, so that there is something to recover from.
+    pub fn at_points(seed: u64, host: Role, points: &[PointVisit]) -> Self {
         let mut plan = Plan::calm(seed);
         let first = if host == Role::Coordinator { worker(1) } else { COORDINATOR.into() };
         let (at, lasts) = (Duration::from_millis(900), Duration::from_millis(150));
@@ -239,8 +293,9 @@ impl Plan {
         let hosts = match host {
             Role::Coordinator => vec![COORDINATOR.to_owned()],
             Role::Worker => (1..=plan.slots.len()).map(worker).collect(),
+            Role::Replayer => vec![replayer(1)],
         };
-        plan.crash_points = hosts.into_iter().map(|host| (host, vec![(point.to_owned(), visit)])).collect();
+        plan.crash_points = hosts.into_iter().map(|host| (host, points.to_vec())).collect();
         plan
     }
 
@@ -248,7 +303,11 @@ impl Plan {
     pub fn heals_at(&self) -> Duration {
         let troubles = self.troubles.iter().map(|planned| planned.at + planned.lasts);
         let steps = self.logs.iter().flat_map(|logs| &logs.steps).map(|step| step.at);
-        troubles.chain(steps).chain(self.start_over_at).max().unwrap_or_default()
+        let replays = self.replays.iter().filter_map(|replay| match replay.when {
+            When::At(at) => Some(at),
+            When::AtEnd => None,
+        });
+        troubles.chain(steps).chain(replays).chain(self.start_over_at).max().unwrap_or_default()
     }
 }
 
@@ -259,12 +318,18 @@ pub enum Role {
     Coordinator,
     /// A worker.
     Worker,
+    /// A user who counts again.
+    Replayer,
 }
 
 impl Role {
     /// Of a host.
     pub fn of(host: &str) -> Self {
-        if host == COORDINATOR { Role::Coordinator } else { Role::Worker }
+        match host {
+            COORDINATOR => Role::Coordinator,
+            host if host.starts_with("replay-") => Role::Replayer,
+            _ => Role::Worker,
+        }
     }
 }
 
@@ -277,6 +342,8 @@ pub struct Points {
     pub worker: Vec<String>,
     /// That a worker passes, besides, where there is a database.
     pub database: Vec<String>,
+    /// That somebody passes who counts again.
+    pub replayer: Vec<String>,
 }
 
 impl Points {
@@ -289,6 +356,17 @@ impl Points {
         };
         let most = [1, 2, 30][dice.random_range(0..3)];
         (known[dice.random_range(0..known.len())].clone(), dice.random_range(1..=most))
+    }
+}
+
+impl Points {
+    /// Rather one of the replay's own than of its job.
+    fn of_replay(&self, dice: &mut StdRng) -> PointVisit {
+        let own: Vec<&String> = self.replayer.iter().filter(|point| point.starts_with("replay.")).collect();
+        match dice.random_range(0..3) {
+            0 => (self.replayer[dice.random_range(0..self.replayer.len())].clone(), dice.random_range(1..4)),
+            _ => (own[dice.random_range(0..own.len())].clone(), 1),
+        }
     }
 }
 
@@ -379,6 +457,7 @@ impl fmt::Display for Plan {
                 .iter()
                 .try_for_each(|step| writeln!(f, "  at {:?} server {}: {:?}", step.at, step.server, step.act))?;
         }
+        self.replays.iter().try_for_each(|replay| writeln!(f, "  {replay:?}"))?;
         for Planned { at, lasts, trouble } in &self.troubles {
             writeln!(f, "  at {at:?} for {lasts:?}: {trouble:?}")?;
         }

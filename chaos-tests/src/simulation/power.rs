@@ -47,6 +47,8 @@ pub struct Process {
     /// Whether its connections are closed.
     closed: Arc<AtomicBool>,
     standing: Arc<Mutex<Standing>>,
+    /// Whether it ever stood still.
+    stood: Arc<AtomicBool>,
     on_end: Arc<dyn Fn() + Send + Sync>,
     trace: Trace,
 }
@@ -69,6 +71,7 @@ impl Power {
             ended: watch::Sender::new(false),
             closed: Arc::default(),
             standing: Arc::default(),
+            stood: Arc::default(),
             on_end: Arc::new(on_end),
             trace: trace.clone(),
         };
@@ -143,6 +146,7 @@ impl Process {
     /// Freezes it: until it thaws, nothing of it reaches anything, and nothing reaches it.
     pub fn freeze(&self, cause: &str) {
         let was_frozen = std::mem::replace(&mut self.standing().frozen, true);
+        self.stood.store(true, Ordering::SeqCst);
         if !was_frozen && !self.has_ended() {
             self.trace.note(format!("{} freezes (process {}): {cause}", self.host, self.number));
         }
@@ -155,6 +159,11 @@ impl Process {
             self.trace.note(format!("{} thaws (process {})", self.host, self.number));
         }
         waiting.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether it ever stood still.
+    pub fn has_stood(&self) -> bool {
+        self.stood.load(Ordering::SeqCst)
     }
 
     /// Whether it is frozen.

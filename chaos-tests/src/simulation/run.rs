@@ -8,6 +8,7 @@ use super::{
     logs::Logs,
     plan::{COORDINATOR, Plan, Planned, Points, Role, Trouble, worker},
     power::Power,
+    replays::{self, PlannedReplay, When},
     storage::{Conditions, Weather},
     trace::Trace,
     verdict,
@@ -78,14 +79,18 @@ pub fn crash_points() -> Result<Points> {
         outcome.passed.into_iter().for_each(|(role, points)| found.entry(role).or_default().extend(points));
     }
     let mut with_store = Plan::calm(3);
-    with_store.with_store = true;
+    let at = When::At(Duration::from_millis(2_500));
+    with_store.replay(vec![PlannedReplay { when: at, host: 1, from: None, to: None, damage: None }]);
     let outcome = run(&with_store);
-    outcome.verdict.with_context(|| format!("looking for crash points: {with_store}"))?;
+    let story = outcome.story.join("\n");
+    outcome.verdict.with_context(|| format!("looking for crash points: {with_store}{story}"))?;
     let mut of = |role| found.remove(&role).unwrap_or_default().into_iter().collect::<Vec<_>>();
     let (coordinator, worker) = (of(Role::Coordinator), of(Role::Worker));
-    let passed = outcome.passed.into_values().flatten();
+    let mut passed = outcome.passed;
+    let replayer = passed.remove(&Role::Replayer).unwrap_or_default().into_iter().collect();
+    let passed = passed.into_values().flatten();
     let database = passed.filter(|point| point.starts_with("sql_sink.")).collect();
-    Ok(Points { coordinator, worker, database })
+    Ok(Points { coordinator, worker, database, replayer })
 }
 
 fn simulate(
@@ -110,7 +115,9 @@ fn simulate(
         _ => Arc::new(Registry),
     };
     let factory = SlowFactory::new(registry, plan.pace);
-    let world = World::new(plan.clone(), power, trace.clone(), storage, database.clone(), factory, wrong);
+    let replays = files.replays(plan)?;
+    let mut world = World::new(plan.clone(), power, trace.clone(), storage, database.clone(), factory, wrong);
+    world.replays.clone_from(&replays);
     let mut builder = turmoil::Builder::new();
     builder.rng_seed(plan.seed).simulation_duration(Duration::from_secs(100_000)).tcp_capacity(1024);
     builder
@@ -123,6 +130,10 @@ fn simulate(
     for number in 1..=plan.slots.len() {
         let of_worker = world.clone();
         simulation.host(worker(number), move || hosts::run_worker(of_worker.clone(), number));
+    }
+    for (number, host) in (1..).zip(world.replayers()) {
+        let of_replayer = world.clone();
+        simulation.host(host, move || replays::run_replayer(of_replayer.clone(), number));
     }
     simulation.client("user", hosts::user(world.clone(), graph));
     let logs = files.logs(plan)?;
@@ -137,7 +148,7 @@ fn simulate(
     drop(driver);
     *passed = world.passed();
     finished?;
-    verdict::check(plan, &files)
+    verdict::check(plan, &files, replays.as_ref())
 }
 
 struct Driver<'a> {
@@ -212,6 +223,7 @@ impl<'a> Driver<'a> {
             self.invariants.look(&self.world.trace, self.world.metadata().as_deref())?;
             if steps.is_multiple_of(LOOK_EVERY) || finished {
                 self.invariants.check_committed(&self.files.committed()?)?;
+                self.world.replays.iter().try_for_each(replays::Replays::look)?;
             }
             if finished {
                 // What is still under way comes, too.
@@ -349,6 +361,11 @@ impl<'a> Driver<'a> {
             if self.without_power.remove(&host) {
                 let others = self.others(&host);
                 others.iter().for_each(|other| self.simulation.repair(host.as_str(), other.as_str()));
+            }
+            if Role::of(&host) == Role::Replayer {
+                // A command that is done or has failed; the next one is given soon.
+                self.restarts.entry(host).or_insert(now + RESTART_AFTER);
+                continue;
             }
             self.ended += 1;
             let restart = *self.restarts.entry(host).or_insert(now + RESTART_AFTER);

@@ -3,6 +3,7 @@
 //! They stand in for parts that a simulation hands in anyway (operators, the link to the coordinator, its disk), so that
 //! nothing in the cluster knows of them.
 
+use super::power::Process;
 use crate::faults::mutants::Mutant;
 use futures::{FutureExt, StreamExt};
 use std::{
@@ -12,8 +13,10 @@ use std::{
 };
 use tokio::sync::mpsc;
 use weir_coordinator::metadata::MemoryDisk;
-use weir_engine::{checkpoint::pending::Acknowledgement, error::Result, ids::CheckpointId, wire};
+use weir_engine::{checkpoint::pending::Acknowledgement, env::Env, error::Result, ids::CheckpointId, wire};
+use weir_operators::source::files::EventTimeRange;
 use weir_proto::v1::{self as pb, coordinator_message::Kind as Order, source_command, worker_message::Kind as Message};
+use weir_recalculation::{place::Place, replay::Replay};
 use weir_worker::{ControlLink, OpenLink};
 
 /// What is wrong.
@@ -25,44 +28,69 @@ pub enum WrongPart {
     CommitsBelieved,
     /// A worker acknowledges checkpoints with what an attempt before has stored.
     AcknowledgesForAnOlderAttempt,
+    /// A worker that stood still and was replaced does so, and only such a one: of the attempt that it is given next it does not
+    /// see that it is another one.
+    ThawedForAnOlderAttempt,
     /// A worker acknowledges a checkpoint of one of its subtasks twice.
     AcknowledgesWithoutCommittables,
     /// The coordinator's disk forgets the last second, though it was synced.
     DiskForgets,
+    /// A replay removes what it is to replace before it replaces it.
+    ReplayRemovesFirst,
+    /// A replay also replaces what is not final yet.
+    ReplayReplacesWhatIsOpen,
 }
 
 impl WrongPart {
-    /// Some of each kind.
-    pub const ALL: [WrongPart; 16] = [
+    /// Some of each kind; the other operators, sources and sinks are tried in one process.
+    pub const ALL: [WrongPart; 15] = [
+        WrongPart::ThawedForAnOlderAttempt,
+        WrongPart::ReplayRemovesFirst,
+        WrongPart::ReplayReplacesWhatIsOpen,
         WrongPart::Operators(Mutant::SourceRestoresBehind),
         WrongPart::CommitsBelieved,
         WrongPart::AcknowledgesForAnOlderAttempt,
         WrongPart::AcknowledgesWithoutCommittables,
         WrongPart::DiskForgets,
         WrongPart::Operators(Mutant::SourceForgetsPositions),
-        WrongPart::Operators(Mutant::SourceSnapshotsBehind),
-        WrongPart::Operators(Mutant::DedupForgets),
         WrongPart::Operators(Mutant::AggregateForgetsCounts),
-        WrongPart::Operators(Mutant::SinkStagesOneBehind),
         WrongPart::Operators(Mutant::SinkCommitsEarly),
-        WrongPart::Operators(Mutant::RecordIdsOfTheAttempt),
         WrongPart::Operators(Mutant::CommitsUnderFreshNames),
         WrongPart::Operators(Mutant::TableKeepsTheFirst),
         WrongPart::Operators(Mutant::TableSkipsCommits),
         WrongPart::Operators(Mutant::ResetRemovesNothing),
     ];
 
+    /// Whether it stands in for a part of a replay.
+    pub fn is_of_replays(self) -> bool {
+        matches!(self, WrongPart::ReplayRemovesFirst | WrongPart::ReplayReplacesWhatIsOpen)
+    }
+
+    /// A replay's last step in the place of the right one.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn replace(self, place: &Place, replay: &Replay<'_>, env: &Env) -> Result<()> {
+        if self == WrongPart::ReplayRemovesFirst {
+            let EventTimeRange { from_ms, to_ms } = replay.record().plan.range;
+            let sql = "DELETE FROM ad_counts WHERE click_minute >= $1 AND click_minute < $2";
+            place.store.execute(sql, &[from_ms.into(), to_ms.into()]).await?;
+            env.sleep(Duration::from_millis(100)).await;
+        }
+        replay.replace(|_| {}).await
+    }
+
     /// A link that is wrong in this way, over a right one.
-    pub fn dial(self, right: OpenLink) -> OpenLink {
+    pub fn dial(self, right: OpenLink, process: Process) -> OpenLink {
         let memory = Arc::new(Mutex::new(Memory::default()));
         Box::new(move |registration| {
-            let (opening, memory) = (right(registration), memory.clone());
-            async move { Ok(self.between(opening.await?, memory)) }.boxed()
+            let (opening, memory, process) = (right(registration), memory.clone(), process.clone());
+            async move { Ok(self.between(opening.await?, memory, process)) }.boxed()
         })
     }
 
     /// Sits between a worker and its coordinator.
-    fn between(self, link: ControlLink, memory: Arc<Mutex<Memory>>) -> ControlLink {
+    fn between(self, link: ControlLink, memory: Arc<Mutex<Memory>>, process: Process) -> ControlLink {
         let ControlLink { outbound, inbound } = link;
         let (from_worker, mut messages) = mpsc::unbounded_channel::<pb::WorkerMessage>();
         let (answers, of_messages) = (outbound.clone(), memory.clone());
@@ -75,7 +103,11 @@ impl WrongPart {
             }
         });
         let inbound = inbound.filter_map(move |order| {
-            let passed = lock(&memory).order(self, order, &answers);
+            let wrong = match self {
+                WrongPart::ThawedForAnOlderAttempt if process.has_stood() => WrongPart::AcknowledgesForAnOlderAttempt,
+                wrong => wrong,
+            };
+            let passed = lock(&memory).order(wrong, order, &answers);
             std::future::ready(passed)
         });
         ControlLink { outbound: from_worker, inbound: inbound.boxed() }

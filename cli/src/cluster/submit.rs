@@ -1,11 +1,7 @@
 //! `weir submit`: a job for a cluster.
 
 use super::connection::{ConnectionArguments, refused};
-use crate::{
-    definition::{self, DefinitionArguments},
-    failure::Failure,
-    runtime, text,
-};
+use crate::{definition::DefinitionArguments, failure::Failure, runtime, text};
 use clap::Args;
 use weir_engine::wire;
 use weir_proto::v1::SubmitRequest;
@@ -27,7 +23,7 @@ pub fn submit(arguments: &SubmitArguments) -> Result<(), Failure> {
     let job = arguments.definition.load()?;
     let request = SubmitRequest {
         graph: wire::to_json(&job.graph)?,
-        fingerprint: definition::fingerprint(&job.graph),
+        fingerprint: job.definition.clone(),
         definition: arguments.definition.text()?,
         fresh: arguments.fresh,
     };

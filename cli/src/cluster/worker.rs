@@ -91,5 +91,5 @@ async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle
         observers: Observers::default(),
         data_runtime,
     };
-    Ok(weir_worker::run(settings, components).await?)
+    weir_worker::run(settings, components).await.map_err(|error| Failure::from(error).once_started())
 }

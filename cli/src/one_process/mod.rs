@@ -82,6 +82,8 @@ pub struct OneProcess {
     store: CheckpointStore,
     observers: Observers,
     env: Env,
+    /// It was asked to remove what was there before.
+    starts_over: bool,
 }
 
 /// Asks a job of this process to stop. Cheap to clone.
@@ -137,7 +139,7 @@ impl OneProcess {
             let link = link::to(coordinator.worker_service());
             parts.spawn(weir_worker::run_with(settings, components, plane, link));
         }
-        Ok(OneProcess { coordinator, metadata, parts, job: graph, store, observers, env })
+        Ok(OneProcess { coordinator, metadata, parts, job: graph, store, observers, env, starts_over: false })
     }
 
     /// What can be seen of the job.
@@ -182,6 +184,7 @@ impl OneProcess {
             definition: String::new(),
             fresh: start_over.is_some(),
         };
+        self.starts_over = start_over.is_some();
         let mut catalog = self.metadata.watch();
         let submitted = self.coordinator.client_service().submit(Request::new(request)).await;
         submitted.map_err(|status| refused(&status))?;
@@ -219,7 +222,11 @@ impl OneProcess {
             (JobStatus::Finished | JobStatus::Canceled, Some(last)) => last,
             _ => {
                 let failure = self.coordinator.failure(&job.name);
-                return Err(EngineError::of(failure.map_or(ErrorKind::Io, |failure| failure.kind), cause(job)).into());
+                let kind = failure.map_or(ErrorKind::Io, |failure| failure.kind);
+                let failure = Failure::from(EngineError::of(kind, cause(job)));
+                let has_run = job.restarts > 0 || job.transitions.iter().any(|step| step.to == JobStatus::Running);
+                let has_removed = self.starts_over && job.attempt.is_some();
+                return Err(if has_run || has_removed { failure.once_started() } else { failure });
             }
         };
         let manifest = self.store.manifest(last).await?;

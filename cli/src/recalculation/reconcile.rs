@@ -1,6 +1,6 @@
 //! `weir reconcile`: compares what is in the store with a recount of the raw archive, once or again and again.
 
-use super::{PlaceArguments, metrics::Metrics, shown};
+use super::{PlaceArguments, metrics::Metrics, shown, tell};
 use crate::{failure::Failure, run::environment, runtime, signals, text};
 use clap::Args;
 use std::time::Duration;
@@ -73,8 +73,8 @@ fn verdict(report: &Report) -> Result<(), Failure> {
 async fn once(arguments: &ReconcileArguments, asked: Asked, env: &Env) -> Result<Report, Failure> {
     let started = env.now();
     let recalculation = arguments.place.definition.recalculation()?;
-    let place = arguments.place.open(recalculation, arguments.archive.as_deref()).await?;
-    let (parts, ground) = place.look(env, arguments.json).await?;
+    let place = arguments.place.open(recalculation, arguments.archive.as_deref(), env).await?;
+    let (parts, ground) = place.look(env, tell(arguments.json)).await?;
     let comparison = Comparison {
         job: place.recalculation.job(),
         tables: &place.tables,

@@ -1,11 +1,7 @@
 //! `weir replay`: counts a range of the raw archive again, with the job's definition as it is now, in a job of its own, and
 //! puts the results in the place of those in the store.
-//!
-//! Invariant: every step can be cut short and is done again by the same command: the job goes on from its checkpoint, the
-//! replacement from the window that it had come to, and what the replay has made for itself is removed at the end, or by the
-//! next replay.
 
-use super::{Place, PlaceArguments, shown};
+use super::{PlaceArguments, shown, tell};
 use crate::{
     control_runtime,
     data_dir::JobDir,
@@ -22,17 +18,10 @@ use clap::Args;
 use serde::Serialize;
 use std::{num::NonZeroUsize, time::Duration};
 use tokio::{runtime::Handle, sync::mpsc};
-use weir_engine::{checkpoint::CheckpointStore, env::Env, ids::Attempt};
-use weir_jobs::{
-    Job,
-    recalculation::{Recalculation, ReplaySettings},
-};
+use weir_engine::env::Env;
+use weir_jobs::{Job, recalculation::Recalculation};
 use weir_operators::source::files::EventTimeRange;
-use weir_recalculation::{
-    ground::Asked,
-    records::{self, Plan, ReplayRecord},
-    replacement::{Replacement, ShadowedTable, describe, remove_shadows, shadow_name},
-};
+use weir_recalculation::{ground::Asked, place::Place, replay::Replay};
 
 /// Arguments of `weir replay`.
 #[derive(Debug, Args)]
@@ -95,34 +84,20 @@ async fn drive(
     data_runtime: Handle,
 ) -> Result<ReplaySummary, Failure> {
     let started = env.now();
-    let place = arguments.place.open(recalculation, arguments.from.as_deref()).await?;
-    let (_, ground) = place.look(&env, arguments.quiet).await?;
+    let place = arguments.place.open(recalculation, arguments.from.as_deref(), &env).await?;
+    let (_, ground) = place.look(&env, tell(arguments.quiet)).await?;
     let chosen = ground.choose(asked)?;
     if chosen.widened && !arguments.quiet {
         eprintln!("the store keeps older counts by hour or day: replaying {}", shown(chosen.range));
     }
-    let plan = Plan {
-        job: place.recalculation.job().to_owned(),
-        definition: fingerprint(&place, chosen.range)?,
-        archive: place.archive.clone(),
-        range: chosen.range,
-    };
-    records::prepare(&place.store).await?;
-    let record = records::begin(&place.store, &plan, env.wall_clock_ms()).await?;
-    for old in records::to_clean(&place.store, &plan.job).await? {
-        clean(&place, &old, &env).await?;
-    }
-    let job = job(&place, &record)?;
-    let archive_rows = count(arguments, &place, &job, env.clone(), data_runtime).await?;
-    env.crash_point("replay.counted")?;
-    replace(arguments, &place, &record, &env).await?;
-    let record = records::find(&place.store, &plan.job, record.number).await?;
-    env.crash_point("replay.cleaning")?;
-    clean(&place, &record, &env).await?;
+    let replay = Replay::begin(&place, &env, chosen, definition::fingerprint).await?;
+    let done = carry_out(arguments, &place, &replay, env.clone(), data_runtime).await;
+    let archive_rows = done.map_err(Failure::once_started)?;
+    let record = replay.finish().await.map_err(Failure::from).map_err(Failure::once_started)?;
     Ok(ReplaySummary {
-        job: plan.job,
+        job: record.plan.job,
         replay: record.number,
-        archive: plan.archive,
+        archive: record.plan.archive,
         from_ms: chosen.range.from_ms,
         to_ms: chosen.range.to_ms,
         widened: chosen.widened,
@@ -134,33 +109,17 @@ async fn drive(
     })
 }
 
-/// The name of a replay's job: it keeps its checkpoints and commit marks apart.
-fn job_name(job: &str, number: i64) -> String {
-    format!("{job}.replay-{number}")
-}
-
-fn settings<'a>(place: &'a Place, name: &'a str, range: EventTimeRange) -> ReplaySettings<'a> {
-    ReplaySettings { name, archive: &place.archive, range, store: Some(&place.store_url) }
-}
-
-/// What the counts follow from, whatever the replay's number.
-fn fingerprint(place: &Place, range: EventTimeRange) -> Result<String, Failure> {
-    let neutral = place.recalculation.replay(&settings(place, "replay", range), &str::to_owned)?;
-    Ok(definition::fingerprint(&neutral.graph))
-}
-
-fn job(place: &Place, record: &ReplayRecord) -> Result<Job, Failure> {
-    let name = job_name(&record.plan.job, record.number);
-    let shadow = |table: &str| shadow_name(table, record.number);
-    Ok(place.recalculation.replay(&settings(place, &name, record.plan.range), &shadow)?)
-}
-
-fn shadowed(place: &Place, number: i64) -> Vec<ShadowedTable> {
-    let shadowed = |table: &weir_jobs::recalculation::StoreTable| ShadowedTable {
-        table: table.clone(),
-        shadow: shadow_name(&table.table, number),
-    };
-    place.tables.iter().map(shadowed).collect()
+/// What a replay that has begun does: it counts, and replaces. Gives how many rows it has read.
+async fn carry_out(
+    arguments: &ReplayArguments,
+    place: &Place,
+    replay: &Replay,
+    env: Env,
+    data_runtime: Handle,
+) -> Result<u64, Failure> {
+    let archive_rows = count(arguments, place, &replay.job()?, env, data_runtime).await?;
+    replace(arguments, replay).await?;
+    Ok(archive_rows)
 }
 
 /// Runs the replay's job to its end; gives how many rows it has read.
@@ -171,7 +130,7 @@ async fn count(
     env: Env,
     data_runtime: Handle,
 ) -> Result<u64, Failure> {
-    let store = CheckpointStore::open(&place.checkpoints, &job.graph.name)?;
+    let store = place.checkpoints(&job.graph.name)?;
     let before = store.newest().await?;
     let signals = EndSignals::catch()?;
     let settings = one_process::Settings {
@@ -187,7 +146,7 @@ async fn count(
     let (notices, told) = mpsc::unbounded_channel();
     let style = Style::fitting(arguments.quiet, false);
     let progress = Progress::new(&job.graph, style, process.observers(), told, process.waits(), env.clone());
-    let submission = Submission { fingerprint: definition::fingerprint(&job.graph), start_over: None, notices };
+    let submission = Submission { fingerprint: job.definition.clone(), start_over: None, notices };
     let outcome = tokio::select! {
         ended = process.run(submission, before.as_ref()) => ended?,
         never = progress.show() => match never {},
@@ -202,34 +161,18 @@ async fn count(
 }
 
 /// Puts the new counts in the place of the old ones.
-async fn replace(arguments: &ReplayArguments, place: &Place, record: &ReplayRecord, env: &Env) -> Result<(), Failure> {
-    let tables = shadowed(place, record.number);
-    describe(&place.store, &record.plan.job, &tables).await?;
+async fn replace(arguments: &ReplayArguments, replay: &Replay<'_>) -> Result<(), Failure> {
     let bar = indicatif::ProgressBar::hidden();
     if Style::fitting(arguments.quiet, false) == Style::Bar {
         bar.set_draw_target(indicatif::ProgressDrawTarget::stderr());
     }
-    let EventTimeRange { from_ms, to_ms } = record.plan.range;
+    let EventTimeRange { from_ms, to_ms } = replay.record().plan.range;
     let template = indicatif::ProgressStyle::with_template("{bar:24} {percent:>3} %  {msg}");
     bar.set_style(template.unwrap_or_else(|_| indicatif::ProgressStyle::default_bar()));
     bar.set_length(to_ms.abs_diff(from_ms));
     bar.set_message("replacing windows");
-    let mut replacement = Replacement::new(&place.store, env, tables, record.clone()).await?;
-    replacement.run(|done_ms| bar.set_position(done_ms.abs_diff(from_ms))).await?;
+    replay.replace(|done_ms| bar.set_position(done_ms.abs_diff(from_ms))).await?;
     bar.finish_and_clear();
-    Ok(())
-}
-
-/// Removes what a replay has made for itself.
-async fn clean(place: &Place, record: &ReplayRecord, env: &Env) -> Result<(), Failure> {
-    let name = job_name(&record.plan.job, record.number);
-    let shadows: Vec<String> = place.tables.iter().map(|table| shadow_name(&table.table, record.number)).collect();
-    let checkpoints = CheckpointStore::open(&place.checkpoints, &name)?;
-    // Whoever still runs it finds itself replaced before anything of it goes.
-    let claim = checkpoints.claim(env, Attempt(0), true).await?;
-    remove_shadows(&place.store, &name, &shadows).await?;
-    checkpoints.in_lineage(claim.lineage).remove_left_behind().await?;
-    records::cleaned(&place.store, record).await?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ use super::{
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use weir_engine::{
+    graph::DefinitionRecord,
     hidden::Hidden,
     ids::{Attempt, CheckpointId},
 };
@@ -188,14 +189,13 @@ impl Job {
                 "job '{name}' is FINISHED: its results are complete; submit it with --fresh to forget them and start over"
             )));
         }
-        match self.checkpoint {
-            Some(checkpoint) if self.fingerprint != submission.fingerprint => Err(conflict(format!(
-                "checkpoint {checkpoint} of job '{name}' was taken by another definition (fingerprint {}, this one has {}); \
-                 submit it with --fresh to start over, or under another name",
-                self.fingerprint, submission.fingerprint
-            ))),
-            _ => Ok(()),
-        }
+        let Some(checkpoint) = self.checkpoint else { return Ok(()) };
+        DefinitionRecord::changes(&self.fingerprint, submission.fingerprint).map(|_| ()).map_err(|why| {
+            conflict(format!(
+                "checkpoint {checkpoint} of job '{name}' cannot be continued by this definition: {why}. Submit it as it was, with \
+                 --fresh to start over, or under another name with other outputs"
+            ))
+        })
     }
 
     /// A new incarnation begins.

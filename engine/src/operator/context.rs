@@ -1,6 +1,6 @@
 //! What an operator is told about where it runs, and the counters it keeps.
 
-use super::waits::Waits;
+use super::{canceled::Canceled, waits::Waits};
 use crate::{checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
 use std::{
     collections::BTreeMap,
@@ -37,6 +37,8 @@ pub struct OperatorContext {
     pub staging: Staging,
     /// Records that the last attempt failed on: a source gives them out one by one, so that the next failure names one.
     pub suspect: Option<Arc<Origin>>,
+    /// Whether this instance is to end: what takes long asks now and then.
+    pub canceled: Canceled,
 }
 
 impl OperatorContext {
@@ -56,6 +58,7 @@ impl OperatorContext {
             counters: Counters::default(),
             staging: Staging::in_memory(job, operator),
             suspect: None,
+            canceled: Canceled::default(),
         }
     }
 }

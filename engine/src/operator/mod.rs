@@ -4,11 +4,13 @@
 //! waiting, and are asynchronous. One subtask drives one chain of them and calls every method from one place, never two at
 //! a time.
 
+mod canceled;
 mod context;
 mod sink;
 mod source;
 mod waits;
 
+pub use canceled::Canceled;
 pub use context::{CommitterContext, Counter, Counters, OperatorContext};
 pub use sink::{CommitOutcome, Committable, Committer, Sink, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};

@@ -15,7 +15,7 @@ use crate::{
     graph::{ExecutionGraph, NodeRole, Partitioner},
     ids::{ChannelId, SubtaskId},
     key_group::range_of,
-    operator::{Counters, Factory, OperatorContext, Source},
+    operator::{Canceled, Counters, Factory, OperatorContext, Source},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
@@ -24,12 +24,14 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
 pub struct Deployment {
     subtasks: Vec<Subtask>,
     sources: SourceCommands,
+    canceled: Canceled,
 }
 
 /// Subtasks that run. Dropped, they are aborted.
 pub struct RunningSubtasks {
     tasks: JoinSet<()>,
     sources: SourceCommands,
+    canceled: Canceled,
 }
 
 /// Commands the sources among some subtasks. Cheap to clone.
@@ -52,7 +54,7 @@ impl Deployment {
         for subtask in self.subtasks {
             tasks.spawn_on(subtask.run(), runtime);
         }
-        RunningSubtasks { tasks, sources: self.sources }
+        RunningSubtasks { tasks, sources: self.sources, canceled: self.canceled }
     }
 }
 
@@ -65,7 +67,14 @@ impl RunningSubtasks {
     /// Ends them where they stand, as a crash would, and waits until none processes any more. An upload that blocks a thread may
     /// still write a file, which bears the attempt and is referred to by nobody.
     pub async fn abort(mut self) {
+        self.canceled.set();
         self.tasks.shutdown().await;
+    }
+}
+
+impl Drop for RunningSubtasks {
+    fn drop(&mut self) {
+        self.canceled.set();
     }
 }
 
@@ -85,9 +94,11 @@ pub async fn deploy(
     if let Some(restorer) = &restorer {
         services.observer.will_restore(restorer.bytes(graph, subtasks));
     }
-    let mut deployment = Deployment { subtasks: Vec::new(), sources: SourceCommands::default() };
+    let canceled = Canceled::default();
+    let mut deployment =
+        Deployment { subtasks: Vec::new(), sources: SourceCommands::default(), canceled: canceled.clone() };
     for id in subtasks.iter().copied() {
-        let (mut chain, source) = build_chain(graph, factory, services, id)?;
+        let (mut chain, source) = build_chain(graph, factory, (services, &canceled), id)?;
         chain.links.iter().for_each(|link| services.store.watch(&link.ledger));
         if let Some(restorer) = &mut restorer {
             for link in &mut chain.links {
@@ -117,7 +128,7 @@ pub async fn deploy(
 fn build_chain(
     graph: &ExecutionGraph,
     factory: &dyn Factory,
-    services: &TaskServices,
+    (services, canceled): (&TaskServices, &Canceled),
     id: SubtaskId,
 ) -> Result<(Chain, Option<Box<dyn Source>>)> {
     let task = &graph.tasks[id.task];
@@ -140,6 +151,7 @@ fn build_chain(
             counters: counters.clone(),
             staging: Staging::new(services.store.clone(), &node.id),
             suspect: services.suspect.clone(),
+            canceled: canceled.clone(),
         };
         let body = match node.role {
             NodeRole::Source => {

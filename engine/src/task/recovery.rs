@@ -14,7 +14,7 @@ use crate::{
     },
     env::Env,
     error::{EngineError, Result},
-    graph::{JobGraph, NodeRole},
+    graph::{DefinitionRecord, JobGraph, NodeRole},
     ids::{Attempt, CheckpointId, Lineage},
     operator::{CommitOutcome, Committable, Committer, CommitterContext, Factory, SweepScope, Waits},
 };
@@ -108,11 +108,22 @@ pub fn check(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<
             manifest.max_parallelism, graph.max_parallelism
         ));
     }
+    changes(manifest, definition).map(|_| ())
+}
+
+/// The nodes of the definition that have changed since a checkpoint, in a way that its state still means the same.
+fn changes(manifest: &Manifest, definition: &str) -> Result<Vec<String>> {
     // Nothing has been read yet under a definition that a checkpoint without state names.
-    if manifest.definition != definition && !manifest.is_beginning() {
-        return refuse("was taken by another version of the definition".into());
+    if manifest.is_beginning() {
+        return Ok(Vec::new());
     }
-    Ok(())
+    DefinitionRecord::changes(&manifest.definition, definition).map_err(|why| {
+        EngineError::definition(format!(
+            "checkpoint {} of job '{}' cannot be continued by this definition: {why}. Put it back as it was; or start over with \
+             --fresh, which forgets what was counted and written; or give the job another name or --data-dir, and other outputs",
+            manifest.checkpoint, manifest.job
+        ))
+    })
 }
 
 /// Makes the committables visible, in order, that the manifest of `attempt` decided to, and marks that they are. Doing it again
@@ -239,6 +250,11 @@ async fn take_over(
         let newest = store.newest().await?;
         if let Some(manifest) = &newest {
             check(manifest, graph, definition)?;
+            let changes = changes(manifest, definition)?;
+            if !changes.is_empty() {
+                let (checkpoint, changes) = (manifest.checkpoint, changes.join(", "));
+                tracing::warn!(job = graph.name, "definition changed: {changes}; resumes from checkpoint {checkpoint}");
+            }
             // Its creator may have died before it could take it down.
             control.completed(manifest).await?;
             let committables = manifest.to_commit().cloned().collect();

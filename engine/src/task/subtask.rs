@@ -132,7 +132,9 @@ async fn run_source(
             },
             event = source.next(), if reading && !held => {
                 body.services.env.crash_point("source.batch")?;
-                reading &= body.source_event(event?).await?;
+                // What the source says itself is not about the rows that came before.
+                let event = event.inspect_err(|_| body.gauges.processing(None))?;
+                reading &= body.source_event(event).await?;
                 tokio::task::yield_now().await;
             }
         }

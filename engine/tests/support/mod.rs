@@ -13,7 +13,7 @@ use std::{
 use weir_engine::{
     Result,
     checkpoint::CheckpointStore,
-    element::{Barrier, Batch, Port, WATERMARK_MAX},
+    element::{Barrier, Batch, Origin, Port, WATERMARK_MAX},
     env::Env,
     error::EngineError,
     graph::{CheckpointSettings, JobGraph, Node, NodeRole, Partitioner},
@@ -78,7 +78,8 @@ impl Factory for TestFactory {
             Some(milliseconds) => Duration::from_millis(milliseconds),
             None => Duration::from_micros(200),
         };
-        Ok(Box::new(Numbers { end, context, pause, splits: BTreeMap::new(), turn: 0 }))
+        let refuse_at = node.config["refuse_at"].as_u64().map(|batch| batch as usize);
+        Ok(Box::new(Numbers { end, context, pause, refuse_at, splits: BTreeMap::new(), turn: 0 }))
     }
 
     fn operator(&self, node: &Node, _: OperatorContext) -> Result<Box<dyn Operator>> {
@@ -100,6 +101,8 @@ struct Numbers {
     context: OperatorContext,
     /// Before each batch.
     pause: Duration,
+    /// The batch in place of which the source fails.
+    refuse_at: Option<usize>,
     splits: BTreeMap<i64, i64>,
     turn: usize,
 }
@@ -124,10 +127,15 @@ impl Source for Numbers {
                 return Ok(SourceEvent::EndOfInput);
             }
             self.turn += 1;
+            if Some(self.turn) == self.refuse_at {
+                return Err(EngineError::definition("b.csv: its header is wrong"));
+            }
             let turn = self.turn % open.len();
             let numbers: Vec<i64> = (*open[turn]..end).step_by(SPLITS as usize).take(20).collect();
             *open[turn] = numbers.last().unwrap() + SPLITS;
-            Ok(SourceEvent::Rows(Port::Main, rows(numbers.iter().map(|n| (n % KEYS, *n)))))
+            let origin = Origin { source: "numbers".into(), split: "a.csv".into(), from: 0, to: 32, record: None };
+            let batch = rows(numbers.iter().map(|n| (n % KEYS, *n)));
+            Ok(SourceEvent::Rows(Port::Main, Batch { origin: Some(Arc::new(origin)), ..batch }))
         })
     }
 

@@ -72,6 +72,14 @@ impl<'a> AggregateStep<'a> {
         self.aggregate.key.iter().cloned().chain([self.time.clone()]).chain(arguments)
     }
 
+    /// Whether a result may be one that its type does not hold.
+    pub(super) fn may_be_unsayable(&self, output: &ColumnSchema) -> bool {
+        self.calls.iter().any(|(name, call)| {
+            let column = output.column(name);
+            column.is_some_and(|column| aggregate::may_be_unsayable(function(call.function), &column.data_type))
+        })
+    }
+
     /// What it puts out, from what comes in with all arguments as columns.
     ///
     /// # Errors

@@ -10,13 +10,14 @@ use weir_operators::map::SelectItem;
 use weir_operators::schema::{Column, ColumnSchema};
 use weir_operators::sink::files::can_be_written;
 use weir_operators::table::can_be_key;
+use weir_operators::window::MOST_WINDOWS;
 
 use super::aggregate_step::{AggregateStep, function};
 use super::plan::quoted;
 use super::prune::selected;
 use super::reduce_step::ReduceStep;
 use super::results::{Results, carried_by_map, carried_by_sink, is_column};
-use super::types::{Types, adds_filters, partition_column, unknown_column};
+use super::types::{TimeLost, Types, adds_filters, partition_column, unknown_column};
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
 use crate::spec::{Aggregate, Dedup, JobSpec, Map, Reduce, Sink, SinkConnector, Window};
@@ -113,7 +114,20 @@ impl Check<'_> {
             Some(results) => results.nullable(main),
             None => main,
         };
-        Some(Types { main, event_time, select: Some(select), results })
+        let time_lost = self.time_lost(event_time.as_deref(), &select);
+        Some(Types { main, event_time, time_lost, select: Some(select), results })
+    }
+
+    /// What has become of the event time, if it does not come through a `select` as it is.
+    fn time_lost(&self, kept: Option<&str>, select: &[SelectItem]) -> Option<TimeLost> {
+        let column = self.given.event_time.as_deref().filter(|_| kept.is_none())?;
+        let input = self.given.main.to_arrow();
+        let reads = |item: &&SelectItem| {
+            let expression = Expression::new(&item.expression, &input);
+            item.name == column || expression.is_ok_and(|expression| expression.columns().any(|read| read == column))
+        };
+        let computed = select.iter().find(reads).map(|item| (item.name.clone(), item.expression.clone()));
+        Some(TimeLost { node: self.path.clone(), column: column.to_owned(), computed })
     }
 
     pub(super) fn dedup(&mut self, dedup: &Dedup) -> Option<Types> {
@@ -164,9 +178,24 @@ impl Check<'_> {
             let expected = "the name of a source, a map or a dedup before any aggregate";
             self.mistakes.push(Mistake::new(self.path.key("input"), message).expected(expected));
         } else if self.given.event_time.is_none() {
-            let message = "its rows have no event time";
-            let expected =
-                "`event_time = \"a column\"` in the source, and that column in the `select` of every map between";
+            let (message, expected) = match &self.given.time_lost {
+                None => {
+                    ("its rows have no event time".to_owned(), "`event_time = \"a column\"` in the source".to_owned())
+                }
+                Some(TimeLost { node, column, computed: Some((name, expression)) }) => (
+                    format!(
+                        "its rows have no event time: `{node}` computes `{name} = {expression:?}`, which is another column"
+                    ),
+                    format!(
+                        "`{column} = \"{column}\"` in that `select`; or in the source, where it is judged what is late: \
+                         event_time = {{ name = {name:?}, expression = {expression:?} }}"
+                    ),
+                ),
+                Some(TimeLost { node, column, computed: None }) => (
+                    format!("its rows have no event time: the `select` of `{node}` leaves `{column}` out"),
+                    format!("`{column} = \"{column}\"` in that `select`"),
+                ),
+            };
             self.mistakes.push(Mistake::on_key(self.path.clone(), message).expected(expected));
         }
     }
@@ -195,13 +224,15 @@ impl Check<'_> {
         let time = self.given.event_time.clone()?;
         let step = AggregateStep::new(aggregate, &time, &input);
         let input = step.arguments.as_ref().map_or(input.clone(), |items| selected(items, &input));
-        self.accepted(step.output(&input), Results::of_aggregate(aggregate))
+        let output = step.output(&input);
+        let unsayable = output.as_ref().is_ok_and(|output| step.may_be_unsayable(output));
+        self.accepted(output, Results::of_aggregate(aggregate, unsayable))
     }
 
     /// The results of an operator that has accepted its settings.
     fn accepted(&mut self, output: weir_engine::Result<ColumnSchema>, results: Results) -> Option<Types> {
         match output {
-            Ok(main) => Some(Types { main, event_time: None, select: None, results: Some(results) }),
+            Ok(main) => Some(Types { main, event_time: None, time_lost: None, select: None, results: Some(results) }),
             Err(error) => {
                 self.mistakes.push(Mistake::on_key(self.path.clone(), error.message));
                 None
@@ -241,6 +272,18 @@ impl Check<'_> {
     }
 
     fn window(&mut self, window: Window) {
+        if let Window::Hopping { size, slide } = window
+            && size.as_millis() / slide.as_millis().max(1) > u128::from(MOST_WINDOWS)
+        {
+            let windows = size.as_millis() / slide.as_millis().max(1);
+            let found = format!("{} by {}", crate::duration::show(size), crate::duration::show(slide));
+            let mistake = Mistake::new(self.path.key("window"), format!("each event would be in {windows} windows"));
+            let expected = format!(
+                "at most {MOST_WINDOWS} windows, as many as a week has minutes: a longer `slide`, or a shorter window"
+            );
+            self.mistakes.push(mistake.found(found).expected(expected));
+            return;
+        }
         if let Window::Hopping { size, slide } = window
             && (slide.is_zero() || !size.as_millis().is_multiple_of(slide.as_millis()))
         {

@@ -63,12 +63,13 @@ fn configuration(spec: &JobSpec, operator: &Operator<'_>, columns: &StepColumns)
     let input = || columns.input.clone();
     match operator {
         Operator::Source { source, time, .. } => source_configuration(source, time.as_ref(), columns),
-        Operator::Map { condition, results, .. } => {
+        Operator::Map { condition, results, table, .. } => {
             let config = MapConfig {
                 input: input(),
                 condition: condition.map(str::to_owned),
                 select: columns.select.clone(),
                 results: results.clone(),
+                table: table.clone(),
             };
             (NodeRole::Operator, "map", json!(config))
         }
@@ -142,6 +143,9 @@ fn source_configuration(
             if files.by_partition {
                 config["by_partition"] = true.into();
             }
+            if files.all_or_nothing {
+                config["all_or_nothing"] = true.into();
+            }
             if !files.partitions.columns.is_empty() {
                 config["partitions"] = json!(files.partitions);
             }
@@ -212,7 +216,8 @@ fn sink_configuration(spec: &JobSpec, sink: &Sink, written: &super::types::Types
 fn note(operator: &Operator<'_>, columns: &StepColumns) -> NodeNote {
     let (does, state) = match operator {
         Operator::Source { source, .. } => (source_note(source), None),
-        Operator::Map { condition, select, results } => {
+        Operator::Map { table: Some(rule), .. } => (format!("keeps what the table {} can take", rule.table), None),
+        Operator::Map { condition, select, results, .. } => {
             let mut does = map_note(*condition, select.is_some(), columns);
             if results.is_some() {
                 does.push_str("; withdraws results that it keeps no more");

@@ -3,6 +3,7 @@
 
 mod aggregate_step;
 mod check;
+mod definition;
 mod event_time;
 mod gates;
 mod graph;
@@ -50,7 +51,9 @@ pub(crate) fn compile(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>,
         mistakes.push(Mistake::on_key(KeyPath::of(["job"]), error.message));
         return (None, mistakes);
     }
-    let job = Job { graph, checkpoint_storage: spec.checkpoint.storage.clone(), notes, warnings: Vec::new() };
+    let definition = definition::record(&graph, &columns).to_text();
+    let job =
+        Job { graph, definition, checkpoint_storage: spec.checkpoint.storage.clone(), notes, warnings: Vec::new() };
     (Some(job), mistakes)
 }
 

@@ -6,10 +6,11 @@
 use std::collections::BTreeMap;
 
 use weir_engine::element::Port;
-use weir_operators::columns::WINDOW_END;
+use weir_operators::columns::{WINDOW_END, WITHDRAWN};
 use weir_operators::late_gate::LateRule;
 use weir_operators::map::{ResultRows, SelectItem};
 use weir_operators::schema::ColumnSchema;
+use weir_operators::sink::sql::TableRule;
 use weir_operators::window::WindowRule;
 
 use super::aggregate_step::AggregateStep;
@@ -19,6 +20,7 @@ use super::reduce_step::ReduceStep;
 use super::resolve::{Output, Resolved};
 use super::roll::{Held, held_before};
 use super::running::{is_taker, running_counts};
+use super::sql_sink::table_rule;
 use super::types::{AllTypes, Types, adds_filters};
 use crate::spec::{Aggregate, Dedup, NodeBody, Sink, Source, SourceConnector, Window};
 
@@ -58,6 +60,8 @@ pub(super) enum Operator<'a> {
         select: Option<Vec<SelectItem>>,
         /// What is known of rows that are results, of which it may withdraw some.
         results: Option<ResultRows>,
+        /// Of rows on their way to a table, what it can take.
+        table: Option<TableRule>,
     },
     LateGate {
         rule: LateRule,
@@ -130,7 +134,7 @@ impl<'a> Planner<'_, 'a> {
                 let may_withdraw = map.condition.is_some() || select.iter().flatten().any(is_computed);
                 let results = given.results.as_ref().filter(|_| may_withdraw).map(|results| results.rows(false));
                 let condition = map.condition.as_deref();
-                let step = self.forward(id, from, Operator::Map { condition, select, results });
+                let step = self.forward(id, from, Operator::Map { condition, select, results, table: None });
                 self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
                 step
             }
@@ -233,7 +237,7 @@ impl<'a> Planner<'_, 'a> {
         let time = given.event_time.as_deref().unwrap_or_default();
         let mut step = AggregateStep::new(aggregate, time, &given.main);
         if let Some(select) = step.arguments.clone() {
-            let operator = Operator::Map { condition: None, select: Some(select), results: None };
+            let operator = Operator::Map { condition: None, select: Some(select), results: None, table: None };
             let map = self.forward(format!("map.{name}.arguments"), from, operator);
             dead_letters.push((map, Port::DeadLetters));
             from = vec![(map, Port::Main)];
@@ -245,14 +249,12 @@ impl<'a> Planner<'_, 'a> {
             from = vec![(filters, Port::Main)];
         }
         let local = self.forward(format!("{id}.local"), from, Operator::LocalAggregate(step.clone()));
-        if dead_letters.is_empty() {
-            // Nothing can fail: an output where nothing ever comes.
-            dead_letters.push((local, Port::DeadLetters));
-        }
-        self.outputs.insert((index, Output::DeadLetters), dead_letters);
         step.running = running_counts(self.resolved, index, aggregate);
         let from = vec![(local, Port::Main)];
         let global = self.hashed(id.to_owned(), from, aggregate.key.clone(), Operator::GlobalAggregate(step));
+        // Windows whose sum cannot be said.
+        dead_letters.push((global, Port::DeadLetters));
+        self.outputs.insert((index, Output::DeadLetters), dead_letters);
         if !matches!(aggregate.window, Window::Session { .. }) {
             let marks =
                 self.forward(format!("windows.{name}.local"), vec![(global, Port::Main)], Operator::WindowMarks);
@@ -277,6 +279,7 @@ impl<'a> Planner<'_, 'a> {
     ) -> Option<usize> {
         let written = self.types.0[index].clone().filter(|_| sink.enabled)?;
         let takes_running = is_taker(self.resolved, index);
+        let mut dead_letters = Vec::new();
         if takes_running {
             let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, Port::Running)).collect();
             from.extend(running);
@@ -284,10 +287,24 @@ impl<'a> Planner<'_, 'a> {
         if let Some(select) = &written.select {
             let results = given.results.as_ref().filter(|_| select.iter().any(is_computed));
             let results = results.map(|results| results.rows(takes_running));
-            let operator = Operator::Map { condition: None, select: Some(select.clone()), results };
+            let operator = Operator::Map { condition: None, select: Some(select.clone()), results, table: None };
             let select = self.forward(format!("{id}.select"), from, operator);
-            self.outputs.insert((index, Output::DeadLetters), vec![(select, Port::DeadLetters)]);
+            dead_letters.push((select, Port::DeadLetters));
             from = vec![(select, Port::Main)];
+        }
+        if let Some(rule) = table_rule(sink, &written)
+            && (dead_letters.is_empty() || rule.may_refuse(&written.main))
+        {
+            // Rows that say whether they hold: what is refused of them may have been there before.
+            let results = written.results.as_ref().filter(|_| written.main.column(WITHDRAWN).is_some());
+            let results = results.map(|results| results.rows(takes_running));
+            let operator = Operator::Map { condition: None, select: None, results, table: Some(rule) };
+            let table = self.forward(format!("{id}.table"), from, operator);
+            dead_letters.push((table, Port::DeadLetters));
+            from = vec![(table, Port::Main)];
+        }
+        if !dead_letters.is_empty() {
+            self.outputs.insert((index, Output::DeadLetters), dead_letters);
         }
         if let Some(held) = held_before(self.resolved.spec, sink, &written.main) {
             let hold = self.forward(format!("{id}.hold"), from, Operator::Hold(held));

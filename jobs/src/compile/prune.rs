@@ -93,7 +93,7 @@ fn needed_input(step: &Step<'_>, output: &Names, given: &ColumnSchema) -> Names 
         | Operator::LocalTop(_)
         | Operator::GlobalTop(_) => all(),
         Operator::WindowMarks | Operator::WindowCount(_) => Names::from([WINDOW_END.to_owned()]),
-        Operator::Map { condition, select, results } => {
+        Operator::Map { condition, select, results, .. } => {
             let mut needed = match select {
                 None => output.clone(),
                 Some(items) => items

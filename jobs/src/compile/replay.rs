@@ -84,6 +84,7 @@ pub(crate) fn graft(spec: &JobSpec, survey: &Survey, graft: &Graft<'_>) -> JobSp
         .format(Format::Parquet { schema: None })
         .event_time(&survey.event_time)
         .by_partition()
+        .all_or_nothing()
         .range(graft.range);
     let source = NodeSpec { name: source_name.clone(), body: NodeBody::Source(source) };
     let mut nodes = vec![source];

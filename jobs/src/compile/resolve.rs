@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::diagnose::Mistake;
 use crate::key_path::KeyPath;
-use crate::spec::{JobSpec, LONGEST_NAME, NodeBody, NodeSpec};
+use crate::spec::{JobSpec, LONGEST_NAME, NodeBody, NodeSpec, Sink, SinkConnector};
 
 /// An output of a node, as definitions name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -218,6 +218,7 @@ fn outputs(body: &NodeBody) -> &'static [Output] {
         NodeBody::Dedup(_) => &[Output::OnTime, Output::Late, Output::DeadLetters],
         NodeBody::Aggregate(_) => &[Output::OnTime, Output::Late, Output::DeadLetters],
         NodeBody::Sink(sink) if sink.select.is_some() => &[Output::DeadLetters],
+        NodeBody::Sink(Sink { connector: SinkConnector::Sql(_), .. }) => &[Output::DeadLetters],
         NodeBody::Reduce(_) | NodeBody::Sink(_) => &[],
     }
 }

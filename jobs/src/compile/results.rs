@@ -24,28 +24,35 @@ pub(super) struct Results {
     key: Vec<String>,
     /// Whether windows are sessions, whose bounds belong to what they hold.
     pub(super) sessions: bool,
-    /// Whether a result may be withdrawn.
+    /// Whether a result may be withdrawn because of what is made of it.
     pub(super) withdrawable: bool,
+    /// Whether one may be withdrawn because its type does not hold it, such as a sum past 64 bits.
+    pub(super) unsayable: bool,
 }
 
 impl Results {
     /// Those of an aggregate.
-    pub(super) fn of_aggregate(aggregate: &Aggregate) -> Self {
+    pub(super) fn of_aggregate(aggregate: &Aggregate, unsayable: bool) -> Self {
         let sessions = matches!(aggregate.window, Window::Session { .. });
         // A session that grows is another one, and the one before holds no longer.
-        Results { sessions, ..Results::new(aggregate.key.clone(), sessions) }
+        Results { sessions, unsayable, ..Results::new(aggregate.key.clone(), sessions) }
     }
 
     /// Those of a reduce over such results.
     pub(super) fn of_reduce(reduce: &Reduce, ranked: &Results) -> Self {
         let key = reduce.per.iter().cloned().chain([RANK.into()]).collect();
-        Results::new(key, ranked.withdrawable)
+        Results { unsayable: ranked.unsayable, ..Results::new(key, ranked.withdrawable) }
     }
 
     fn new(key: Vec<String>, withdrawable: bool) -> Self {
         let own = [RECORD_ID, WINDOW_START, WINDOW_END].map(str::to_owned);
         let fixed = own.into_iter().chain(key.iter().cloned()).map(|name| (name.clone(), Some(name))).collect();
-        Results { fixed, key, sessions: false, withdrawable }
+        Results { fixed, key, sessions: false, withdrawable, unsayable: false }
+    }
+
+    /// Whether a result may be withdrawn, for whatever reason.
+    pub(super) fn may_be_withdrawn(&self) -> bool {
+        self.withdrawable || self.unsayable
     }
 
     /// Whether every revision of a record has the same value in a column.
@@ -123,9 +130,11 @@ pub(super) fn carried_by_sink(
     let names_revision = items.iter().any(|item| is_column(item, REVISION));
     match connector {
         // A table has no such column: what is withdrawn is not in it.
-        SinkConnector::Sql(_) if results.withdrawable => &[WITHDRAWN],
+        SinkConnector::Sql(_) if results.may_be_withdrawn() => &[WITHDRAWN],
         SinkConnector::Sql(_) => &[],
-        SinkConnector::Files(_) | SinkConnector::Console if results.withdrawable || names_revision => &[WITHDRAWN],
+        SinkConnector::Files(_) | SinkConnector::Console if results.may_be_withdrawn() || names_revision => {
+            &[WITHDRAWN]
+        }
         SinkConnector::Files(_) | SinkConnector::Console => &[],
     }
 }

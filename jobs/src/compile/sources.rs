@@ -2,6 +2,7 @@
 
 use arrow::datatypes::Schema;
 use weir_operators::dead_letters;
+use weir_operators::memory_stores::for_thread_beside;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::source::column_type::DeclaredSchema;
 use weir_operators::source::files::format::click_log;
@@ -152,6 +153,6 @@ fn schema_of_files(files: &FilesSource) -> Result<Schema, String> {
         runtime.block_on(parquet_schema(&files.path, files.by_partition)).map_err(|error| error.message)
     };
     // On a thread of its own: the caller may be inside of a runtime already.
-    let schema = std::thread::scope(|scope| scope.spawn(look_up).join());
+    let schema = std::thread::scope(|scope| scope.spawn(for_thread_beside(look_up)).join());
     Ok(schema.map_err(|_| "looking at the files failed".to_owned())??.as_ref().clone())
 }

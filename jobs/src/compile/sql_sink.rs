@@ -9,7 +9,10 @@ use weir_engine::secrets;
 use weir_operators::columns::{RECORD_ID, REVISION, WITHDRAWN};
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::type_name;
-use weir_operators::sink::sql::{Dialect, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
+use weir_operators::sink::sql::{
+    Dialect, REJECTED, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, TableRule, WITHDRAWN as WITHDRAWN_TABLE,
+    check_name,
+};
 
 use super::check::{Check, adds_up};
 use super::roll::longest_before_archives;
@@ -94,6 +97,10 @@ impl Check<'_> {
         }
         self.known_columns(&place, key, written);
         for (number, name) in key.iter().enumerate() {
+            if written.main.column(name).and_then(|column| SqlType::of(&column.data_type)) == Some(SqlType::Double) {
+                let mistake = Mistake::new(place.index(number), format!("`{name}` is a floating-point number"));
+                self.mistakes.push(mistake.expected("a column whose values are equal or not, without rounding"));
+            }
             if key[..number].contains(name) {
                 let mistake = Mistake::new(place.index(number), format!("`{name}` stands there twice"));
                 self.mistakes.push(mistake.expected("each column once"));
@@ -258,6 +265,20 @@ fn length(window: Window) -> Duration {
     }
 }
 
+/// What the table of a sink can take; none: it writes into no table.
+pub(super) fn table_rule(sink: &Sink, written: &Types) -> Option<TableRule> {
+    let SinkConnector::Sql(sql) = &sink.connector else { return None };
+    let key = sql.key.clone().unwrap_or_else(|| vec![RECORD_ID.into()]);
+    let revision = written.results.as_ref().map(|_| REVISION.to_owned());
+    Some(TableRule {
+        table: sql.table.clone(),
+        dialect: Dialect::of(&sql.url).ok()?,
+        needed: key.iter().cloned().chain(revision).collect(),
+        key,
+        indexes: sql.indexes.iter().map(|index| index.columns.clone()).collect(),
+    })
+}
+
 /// The settings of its node.
 pub(super) fn configuration(spec: &JobSpec, sink: &Sink, sql: &SqlSink, written: &Types) -> Value {
     let column = |column: &weir_operators::schema::Column| {
@@ -280,7 +301,12 @@ pub(super) fn configuration(spec: &JobSpec, sink: &Sink, sql: &SqlSink, written:
         table: sql.table.clone(),
         columns: stored(written).filter_map(column).collect(),
         revision: written.results.is_some().then(|| REVISION.into()),
-        withdrawn: written.results.as_ref().filter(|results| results.withdrawable).map(|_| WITHDRAWN.into()),
+        // Where the newest window stays, one that cannot be said is there without its values.
+        withdrawn: written
+            .results
+            .as_ref()
+            .filter(|results| results.may_be_withdrawn() && !sql.keep_newest)
+            .map(|_| WITHDRAWN.into()),
         newest_by: newest_by(written).filter(|_| sql.keep_newest).map(Into::into),
         indexes: sql.indexes.iter().map(index).collect(),
         description: description(spec, sink, &key, retention.as_ref(), written),
@@ -351,7 +377,11 @@ pub(super) fn check_tables(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
 /// Whether two sinks have a table in common, those of hours and days and of what was withdrawn included.
 fn meet(one: &(String, String, bool), other: &(String, String, bool)) -> bool {
     let tables = |(_, table, retained): &(String, String, bool)| {
-        let endings: &[&str] = if *retained { &["", "_withdrawn", "_hours", "_days"] } else { &["", "_withdrawn"] };
+        let endings: &[&str] = if *retained {
+            &["", WITHDRAWN_TABLE, REJECTED, "_hours", "_days"]
+        } else {
+            &["", WITHDRAWN_TABLE, REJECTED]
+        };
         endings.iter().map(|ending| format!("{table}{ending}")).collect::<Vec<_>>()
     };
     one.0 == other.0 && tables(one).iter().any(|table| tables(other).contains(table))

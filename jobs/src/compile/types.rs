@@ -29,10 +29,23 @@ pub(super) struct Types {
     pub(super) main: ColumnSchema,
     /// The column that says when a row happened, where rows are still events.
     pub(super) event_time: Option<String>,
+    /// Where the event time was lost on the way, and how it is kept, for people.
+    pub(super) time_lost: Option<TimeLost>,
     /// The items of a map, or of a sink's `select`.
     pub(super) select: Option<Vec<SelectItem>>,
     /// What is known of rows that are results, which later revisions correct; none: they are events.
     pub(super) results: Option<Results>,
+}
+
+/// What has become of the event time in a `select`.
+#[derive(Debug, Clone)]
+pub(super) struct TimeLost {
+    /// The node.
+    pub(super) node: KeyPath,
+    /// The column that it was.
+    pub(super) column: String,
+    /// What is computed of it, or under its name, if anything is: a name and an expression.
+    pub(super) computed: Option<(String, String)>,
 }
 
 /// The types of all nodes, none where a node, or one before it, has a mistake; and the event times of sources.
@@ -57,6 +70,7 @@ impl AllTypes {
             Output::DeadLetters => Some(Types {
                 main: super::sources::dead_letter_schema(),
                 event_time: None,
+                time_lost: None,
                 select: None,
                 results: None,
             }),
@@ -123,7 +137,7 @@ fn infer_source(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) ->
     let mut main = source_schema(source, path, mistakes)?;
     let time = source_time(source, path, &mut main, mistakes);
     let event_time = time.as_ref().map(|time| time.name.clone());
-    Some((Types { main, event_time, select: None, results: None }, time))
+    Some((Types { main, event_time, time_lost: None, select: None, results: None }, time))
 }
 
 /// The types of an aggregate's input: with `filter_id` where the global filters add it.

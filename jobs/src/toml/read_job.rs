@@ -159,7 +159,11 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
     let delimiter = read_delimiter(node);
     let formats = [("click_log", 0), ("csv", 1), ("json", 2), ("parquet", 3)];
     node.require("format", "\"click_log\", \"csv\", \"json\" or \"parquet\"");
-    let format = match node.choice("format", &formats) {
+    let chosen = node.choice("format", &formats);
+    // Without a format nothing is known of the columns: an empty path says so.
+    let path = node.required_text("path", "\"jobs/data/clicks\"");
+    let path = if chosen.is_some() { path } else { String::new() };
+    let format = match chosen {
         Some(1) => Format::Csv { schema: declared(node, schema), delimiter: delimiter.unwrap_or(',') },
         Some(2) => Format::Json { schema: declared(node, schema) },
         Some(3) => Format::Parquet { schema },
@@ -174,7 +178,7 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
         node.refuse("delimiter", "only csv has a delimiter", "no `delimiter`, or `format = \"csv\"`");
     }
     FilesSource {
-        path: node.required_text("path", "\"jobs/data/clicks\""),
+        path,
         format,
         partitions: read_schema(node, "partitions").unwrap_or_default(),
         follow: node.flag("follow").unwrap_or(false),
@@ -184,7 +188,8 @@ fn read_files_source(node: &Reader<'_>) -> FilesSource {
         discover: node.positive_duration("discover"),
         rotation_grace: node.duration("rotation_grace"),
         copies: node.choice("copies", &[("read", Copies::Read), ("skip", Copies::Skip)]),
-        by_partition: false, // Said under `watermark`.
+        by_partition: false,   // Said under `watermark`.
+        all_or_nothing: false, // For replays.
         range: read_range(node),
     }
 }

@@ -129,6 +129,12 @@ impl<'a> Reader<'a> {
 
     /// A duration.
     pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+        if let Some(Kind::Text(text)) = self.value(key).map(|value| &value.kind)
+            && let Some(why) = duration::out_of_range(text)
+        {
+            self.refuse(key, format!("`{key}` is {why}"), duration::EXAMPLES);
+            return None;
+        }
         self.typed(key, "a duration", duration::EXAMPLES, |kind| match kind {
             Kind::Text(text) => duration::parse(text),
             _ => None,

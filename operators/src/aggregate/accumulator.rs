@@ -16,13 +16,22 @@ use arrow::{
     },
     buffer::{NullBuffer, ScalarBuffer},
     compute::cast,
-    datatypes::{DataType, Decimal128Type, Field, Float64Type, Int64Type, TimeUnit, UInt64Type},
+    datatypes::{DataType, Decimal128Type, Field, Fields, Float64Type, Int64Type, TimeUnit, UInt64Type},
 };
 use std::sync::Arc;
 use weir_engine::{
     EngineError, Result,
     hash::{KeyHasher, can_be_hashed},
 };
+
+/// A result that its type does not hold: it is null, and this says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Unsayable {
+    /// Which of the groups that were asked for, from 0.
+    pub(super) row: usize,
+    /// What is wrong, for people.
+    pub(super) reason: String,
+}
 
 /// States of one aggregate by group number.
 #[derive(Debug, Clone)]
@@ -53,6 +62,9 @@ enum Kind {
 
 /// The type in which exact sums of floats are kept; states of older checkpoints are rounded sums.
 const FLOAT_SUM_TYPE: DataType = DataType::Binary;
+
+/// What the name of a column ends with that holds the digits of a sum above the last 38; no definition has such a name.
+const ABOVE: &str = "/above";
 
 /// The type in which exact sums are kept: what a sum of 2⁶⁴ integers of 64 bits needs.
 const SUM_TYPE: DataType = DataType::Decimal128(38, 0);
@@ -122,7 +134,8 @@ impl Accumulator {
         let fits = |(field, found): (&Field, &&DataType)| {
             field.data_type() == *found || (*field.data_type() == FLOAT_SUM_TYPE && **found == DataType::Float64)
         };
-        if expected.len() != states.len() || !expected.iter().zip(states).all(fits) {
+        let older = (2, 3) == (states.len(), expected.len()) && DecimalSums::argument_of(states).is_some();
+        if (expected.len() != states.len() && !older) || !expected.iter().zip(states).all(fits) {
             return Err(EngineError::corrupt(format!("'{}': {states:?} are not the types of its state", call.output)));
         }
         Ok(accumulator)
@@ -139,17 +152,25 @@ impl Accumulator {
             Kind::SumFloats(..) | Kind::AverageFloats(..) => sum_and_count(FLOAT_SUM_TYPE),
             Kind::Extreme { data_type, .. } => vec![Field::new(name, data_type.clone(), true)],
             Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => {
-                let [sum, number] = sums.state_types();
-                vec![Field::new(name, sum, true), Field::new(count, number, true)]
+                let [sum, number, above] = sums.state_types();
+                let name_above = format!("{name}{ABOVE}");
+                vec![Field::new(name, sum, true), Field::new(count, number, true), Field::new(name_above, above, true)]
             }
             Kind::ExtremeDecimals(extremes) => vec![Field::new(name, extremes.data_type().clone(), true)],
             Kind::Distinct(_) => vec![Field::new(name, DataType::Binary, true)],
         }
     }
 
-    /// Number of state columns of a function.
-    pub(super) fn state_columns(function: Function) -> usize {
-        if matches!(function, Function::Sum | Function::Avg) { 2 } else { 1 }
+    /// Number of state columns of each call, of which the first one is the `first` of these fields.
+    pub(super) fn state_widths(calls: &[AggregateCall], fields: &Fields, mut first: usize) -> Vec<usize> {
+        let width = |call: &AggregateCall| {
+            let width = if matches!(call.function, Function::Sum | Function::Avg) { 2 } else { 1 };
+            let above = fields.get(first + width).and_then(|field| field.name().strip_suffix(ABOVE));
+            let width = width + usize::from(above == Some(call.output.as_str()));
+            first += width;
+            width
+        };
+        calls.iter().map(width).collect()
     }
 
     /// The type of its results.
@@ -375,26 +396,34 @@ impl Accumulator {
                 let rows = (0..groups.len()).map(|n| &sums[groups.row(n)]);
                 vec![binary(rows, ExactSum::write), int64(counts, groups, None)]
             }
-            Kind::Extreme { .. } | Kind::ExtremeDecimals(_) => vec![self.output(groups)?],
-            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.states(&self.name, groups)?,
+            Kind::Extreme { .. } | Kind::ExtremeDecimals(_) => vec![self.output(groups, &mut Vec::new())?],
+            Kind::SumDecimals(sums) | Kind::AverageDecimals(sums) => sums.states(groups)?,
             Kind::Distinct(sketches) => {
                 vec![binary((0..groups.len()).map(|n| &sketches[groups.row(n)]), Sketch::write)]
             }
         })
     }
 
-    /// The results of these groups.
+    /// The results of these groups. Sums that have more bits or digits than their type are null, and are added to `unsayable`.
     ///
     /// # Errors
-    /// When a sum of integers does not fit 64 bits.
-    pub(super) fn output(&self, groups: Rows<'_>) -> Result<ArrayRef> {
+    /// Only by a mistake of ours.
+    pub(super) fn output(&self, groups: Rows<'_>, unsayable: &mut Vec<Unsayable>) -> Result<ArrayRef> {
         let rows = || (0..groups.len()).map(|n| groups.row(n));
         Ok(match &self.kind {
             Kind::Count(counts) => int64(counts, groups, None),
             Kind::SumIntegers(sums, counts) => {
-                let fit: Result<Vec<i64>> = rows().map(|group| self.fitting(sums[group])).collect();
-                let nulls: NullBuffer = rows().map(|group| counts[group] > 0).collect();
-                Arc::new(Int64Array::new(fit?.into(), Some(nulls)))
+                let fit: Vec<Option<i64>> = rows().map(|group| i64::try_from(sums[group]).ok()).collect();
+                for (row, (_, group)) in fit.iter().zip(rows()).enumerate().filter(|(_, (fit, _))| fit.is_none()) {
+                    let (name, sum) = (&self.name, sums[group]);
+                    let reason = format!(
+                        "the sum '{name}' of this window is {sum}, more than 64 bits hold: cast its argument, as in \
+                         sum(cast(x as decimal(38, 0)))"
+                    );
+                    unsayable.push(Unsayable { row, reason });
+                }
+                let sum = |(fit, group): (&Option<i64>, usize)| fit.filter(|_| counts[group] > 0);
+                Arc::new(Int64Array::from_iter(fit.iter().zip(rows()).map(sum)))
             }
             Kind::SumFloats(sums, counts) => {
                 let sum = |group: usize| (counts[group] > 0).then(|| sums[group].value());
@@ -410,21 +439,12 @@ impl Accumulator {
                 let nulls: NullBuffer = rows().map(|group| seen[group]).collect();
                 from_ranks(chosen(ranks, groups), nulls, data_type)?
             }
-            Kind::SumDecimals(sums) => sums.output(&self.name, groups)?,
+            Kind::SumDecimals(sums) => sums.output(&self.name, groups, unsayable)?,
             Kind::AverageDecimals(sums) => sums.means(groups),
             Kind::ExtremeDecimals(extremes) => extremes.output(groups),
             Kind::Distinct(sketches) => {
                 Arc::new(Int64Array::from_iter_values(rows().map(|group| sketches[group].estimate())))
             }
-        })
-    }
-
-    fn fitting(&self, sum: i128) -> Result<i64> {
-        i64::try_from(sum).map_err(|_| {
-            EngineError::definition(format!(
-                "the sum '{}' is {sum} in one window, more than 64 bits hold: cast its argument to DOUBLE in a map before",
-                self.name
-            ))
         })
     }
 }
@@ -577,7 +597,7 @@ mod tests {
             let stored: [ArrayRef; 2] =
                 [Arc::new(Float64Array::from(vec![1.5, 2.0])), Arc::new(Int64Array::from(vec![3, 1]))];
             sums.merge(&[0, 0], Rows::All(2), &stored).unwrap();
-            let output = sums.output(Rows::All(1)).unwrap();
+            let output = sums.output(Rows::All(1), &mut Vec::new()).unwrap();
             assert_eq!(output.as_primitive::<Float64Type>().value(0), expected);
             let types: Vec<DataType> = sums.state_fields().iter().map(|field| field.data_type().clone()).collect();
             assert_eq!(types, [FLOAT_SUM_TYPE, DataType::Int64], "and are written as exact ones");
@@ -632,7 +652,8 @@ mod tests {
                 let states = accumulator.states(Rows::All(2)).expect("states");
                 restored.resize(2);
                 restored.merge(&[0, 1], Rows::All(2), &states).expect("merged");
-                let (one, other) = (accumulator.output(Rows::All(2)), restored.output(Rows::All(2)));
+                let output = |accumulator: &Accumulator| accumulator.output(Rows::All(2), &mut Vec::new());
+                let (one, other) = (output(&accumulator), output(&restored));
                 assert_eq!(
                     one.expect("results").as_ref(),
                     other.expect("results").as_ref(),

@@ -52,8 +52,8 @@ pub struct AggregateCall {
 pub enum Function {
     /// Rows, or rows where the argument is not null. Int64.
     Count,
-    /// Sum of numbers: Int64 (an error where it does not fit), Float64, or of decimals one of 38 digits. Null where there was no
-    /// value.
+    /// Sum of numbers: Int64, Float64, or of decimals one of 38 digits. Null where there was no value. A window whose sum does not
+    /// fit has no result: see [`may_be_unsayable`].
     Sum,
     /// Smallest number, date or timestamp, of the argument's type.
     Min,
@@ -139,6 +139,11 @@ pub fn is_defined(function: Function, of: &DataType) -> bool {
     Accumulator::new(&call, Some(of)).is_ok()
 }
 
+/// Whether a result of this type may be one that its type does not hold, so that its window has none.
+pub fn may_be_unsayable(function: Function, output: &DataType) -> bool {
+    function == Function::Sum && !output.is_floating()
+}
+
 /// The columns of an aggregate's results, from those of its input.
 ///
 /// # Errors
@@ -158,12 +163,17 @@ pub fn output_schema(input: &Schema, config: &AggregateConfig) -> Result<Schema>
     }
     fields.push(Field::new(WINDOW_START, event_time_type(), false));
     fields.push(Field::new(WINDOW_END, event_time_type(), false));
+    let mut results = Vec::with_capacity(config.aggregates.len());
     for call in &config.aggregates {
         let argument = call.argument.as_deref().map(column).transpose()?;
-        let accumulator = Accumulator::new(call, argument.map(Field::data_type))?;
-        let nullable = !matches!(call.function, Function::ApproxDistinct | Function::Count)
-            || config.windows.window.slice_ms().is_none();
-        fields.push(Field::new(&call.output, accumulator.output_type(), nullable));
+        results.push((call, Accumulator::new(call, argument.map(Field::data_type))?.output_type()));
+    }
+    // What is withdrawn has no values.
+    let withdrawable = config.windows.window.slice_ms().is_none()
+        || results.iter().any(|(call, output)| may_be_unsayable(call.function, output));
+    for (call, output) in results {
+        let nullable = withdrawable || !matches!(call.function, Function::ApproxDistinct | Function::Count);
+        fields.push(Field::new(&call.output, output, nullable));
     }
     fields.extend([revision_field(), withdrawn_field()]);
     Ok(Schema::new(fields))

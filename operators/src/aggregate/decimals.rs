@@ -1,16 +1,24 @@
 //! Sums and extremes of decimals, exact: in whole units of the last digit.
 //!
-//! Invariant: sums of any number of decimals of 38 digits fit where they are kept, so that the order of adding never shows.
-//! What goes over the exchange, into checkpoints and out has 38 digits, and is refused where that is too few.
+//! Invariant: sums of any number of decimals of 38 digits fit where they are kept, over the exchange, and in checkpoints, so that
+//! the order of adding never shows. Only what is put out has 38 digits: a sum with more is none that can be said.
 
+use super::accumulator::Unsayable;
 use crate::table::Rows;
 use arrow::{
     array::{Array, ArrayRef, AsArray, Decimal128Array, Float64Array, UInt64Array},
-    buffer::NullBuffer,
     datatypes::{DECIMAL128_MAX_PRECISION, DataType, Decimal128Type, UInt64Type, i256},
 };
 use std::sync::Arc;
 use weir_engine::{EngineError, Result};
+
+/// The type of what is above the last 38 digits of a sum.
+const ABOVE_TYPE: DataType = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
+
+/// The first number with more than 38 digits.
+fn first_above() -> i256 {
+    i256::from_i128(10i128.pow(u32::from(DECIMAL128_MAX_PRECISION)))
+}
 
 /// Sum and number of values, one a group.
 #[derive(Debug, Clone)]
@@ -25,15 +33,18 @@ impl DecimalSums {
         DecimalSums { scale, sums: Vec::new(), counts: Vec::new() }
     }
 
-    /// The types of its state. The count is unsigned, which tells it from that of integers.
-    pub(super) fn state_types(&self) -> [DataType; 2] {
-        [self.sum_type(), DataType::UInt64]
+    /// The types of its state: the last 38 digits of the sum, the count (unsigned, which tells it from that of integers), and the
+    /// digits above.
+    pub(super) fn state_types(&self) -> [DataType; 3] {
+        [self.sum_type(), DataType::UInt64, ABOVE_TYPE]
     }
 
-    /// The type of the values that such states were made of, as far as it matters; none: they are of another function.
+    /// The type of the values that such states were made of, as far as it matters; none: they are of another function. States
+    /// of older checkpoints have no digits above.
     pub(super) fn argument_of(states: &[&DataType]) -> Option<DataType> {
         match states {
-            [DataType::Decimal128(precision, scale), DataType::UInt64] => {
+            [DataType::Decimal128(precision, scale), DataType::UInt64]
+            | [DataType::Decimal128(precision, scale), DataType::UInt64, DataType::Decimal128(..)] => {
                 Some(DataType::Decimal128(*precision, *scale))
             }
             _ => None,
@@ -63,10 +74,14 @@ impl DecimalSums {
 
     /// Adds states.
     pub(super) fn merge(&mut self, rows: impl Iterator<Item = (usize, usize)>, states: &[ArrayRef]) -> Result<()> {
-        let [sums, counts] = states else { return Err(wrong()) };
+        let [sums, counts, above @ ..] = states else { return Err(wrong()) };
         let sums = decimals(sums)?.values();
         let counts = counts.as_primitive_opt::<UInt64Type>().ok_or_else(wrong)?.values();
-        rows.for_each(|(group, row)| self.add(group, i256::from_i128(sums[row]), counts[row]));
+        let above = above.first().map(decimals).transpose()?.map(Decimal128Array::values);
+        for (group, row) in rows {
+            let above = above.map_or(i256::ZERO, |above| i256::from_i128(above[row]).wrapping_mul(first_above()));
+            self.add(group, above.wrapping_add(i256::from_i128(sums[row])), counts[row]);
+        }
         Ok(())
     }
 
@@ -88,33 +103,38 @@ impl DecimalSums {
     /// The state of some groups.
     ///
     /// # Errors
-    /// When a sum has more than 38 digits.
-    pub(super) fn states(&self, name: &str, groups: Rows<'_>) -> Result<Vec<ArrayRef>> {
-        let counts = (0..groups.len()).map(|n| self.counts[groups.row(n)]);
-        Ok(vec![self.numbers(name, groups, None)?, Arc::new(UInt64Array::from_iter_values(counts))])
+    /// Only by a mistake of ours.
+    pub(super) fn states(&self, groups: Rows<'_>) -> Result<Vec<ArrayRef>> {
+        let all = || (0..groups.len()).map(|n| groups.row(n));
+        let parts = |part: fn(i256) -> i256| all().map(|group| part(self.sums[group]).as_i128()).collect::<Vec<_>>();
+        let below = Decimal128Array::try_new(parts(|sum| sum.wrapping_rem(first_above())).into(), None)?;
+        let above = Decimal128Array::try_new(parts(|sum| sum.wrapping_div(first_above())).into(), None)?;
+        Ok(vec![
+            Arc::new(below.with_data_type(self.sum_type())),
+            Arc::new(UInt64Array::from_iter_values(all().map(|group| self.counts[group]))),
+            Arc::new(above.with_data_type(ABOVE_TYPE)),
+        ])
     }
 
-    /// The sums of some groups; null where there was no value.
+    /// The sums of some groups; null where there was no value, or where the sum has more than 38 digits.
     ///
     /// # Errors
-    /// When a sum has more than 38 digits.
-    pub(super) fn output(&self, name: &str, groups: Rows<'_>) -> Result<ArrayRef> {
-        let nulls = (0..groups.len()).map(|n| self.counts[groups.row(n)] > 0).collect();
-        self.numbers(name, groups, Some(nulls))
-    }
-
-    fn numbers(&self, name: &str, groups: Rows<'_>, nulls: Option<NullBuffer>) -> Result<ArrayRef> {
+    /// Only by a mistake of ours.
+    pub(super) fn output(&self, name: &str, groups: Rows<'_>, unsayable: &mut Vec<Unsayable>) -> Result<ArrayRef> {
         let most = 10i128.pow(u32::from(DECIMAL128_MAX_PRECISION));
-        let number = |group: usize| {
-            let fits = self.sums[group].to_i128().filter(|sum| -most < *sum && *sum < most);
-            fits.ok_or_else(|| {
-                EngineError::definition(format!(
-                    "the sum '{name}' has more than 38 digits in one window: cast its argument to DOUBLE in a map before"
-                ))
-            })
+        let mut number = |n: usize| {
+            let group = groups.row(n);
+            let sum = self.sums[group].to_i128().filter(|sum| -most < *sum && *sum < most);
+            if sum.is_none() {
+                let reason = format!(
+                    "the sum '{name}' of this window has more than 38 digits: cast its argument to DOUBLE, as in sum(cast(x as double))"
+                );
+                unsayable.push(Unsayable { row: n, reason });
+            }
+            sum.filter(|_| self.counts[group] > 0)
         };
-        let numbers: Vec<i128> = (0..groups.len()).map(|n| number(groups.row(n))).collect::<Result<_>>()?;
-        Ok(Arc::new(Decimal128Array::try_new(numbers.into(), nulls)?.with_data_type(self.sum_type())))
+        let numbers: Decimal128Array = (0..groups.len()).map(&mut number).collect();
+        Ok(Arc::new(numbers.with_data_type(self.sum_type())))
     }
 
     /// The means of some groups; null where there was no value.
@@ -215,15 +235,26 @@ mod tests {
         let mut sums = DecimalSums::new(2);
         sums.resize(2);
         sums.update([(0, 0), (0, 1), (0, 4), (0, 2), (0, 3)].into_iter(), &values).unwrap();
-        let output = sums.output("s", Rows::All(2)).unwrap();
+        let output = sums.output("s", Rows::All(2), &mut Vec::new()).unwrap();
         assert_eq!(output.data_type(), &DataType::Decimal128(38, 2));
         let output = output.as_primitive::<Decimal128Type>();
         assert_eq!((output.value(0), output.is_null(1)), (125, true));
         let means = sums.means(Rows::All(2));
         assert_eq!(means.as_primitive::<arrow::datatypes::Float64Type>().value(0), 0.25);
         sums.update([(1, 0), (1, 1)].into_iter(), &values).unwrap();
-        let error = sums.output("spend", Rows::All(2)).unwrap_err().message;
-        assert!(error.contains("'spend'") && error.contains("38 digits"), "{error}");
+        let mut unsayable = Vec::new();
+        let output = sums.output("spend", Rows::All(2), &mut unsayable).unwrap();
+        assert!(output.is_valid(0) && output.is_null(1));
+        let [Unsayable { row: 1, reason }] = unsayable.as_slice() else { panic!("{unsayable:?}") };
+        assert!(reason.contains("'spend'") && reason.contains("38 digits"), "{reason}");
+        // Over the exchange and in checkpoints it is as exact as any other, and comes down again.
+        let mut merged = DecimalSums::new(2);
+        merged.resize(2);
+        merged.merge([(0, 0), (1, 1)].into_iter(), &sums.states(Rows::All(2)).unwrap()).unwrap();
+        assert_eq!(merged.sums, sums.sums);
+        merged.update([(1, 2)].into_iter(), &values).unwrap();
+        let output = merged.output("spend", Rows::All(2), &mut Vec::new()).unwrap();
+        assert_eq!(output.as_primitive::<Decimal128Type>().value(1), most);
     }
 
     #[test]
@@ -237,12 +268,12 @@ mod tests {
         let mut whole = DecimalSums::new(2);
         whole.resize(1);
         for part in &parts {
-            let states = part.states("s", Rows::All(1)).unwrap();
+            let states = part.states(Rows::All(1)).unwrap();
             let types: Vec<_> = states.iter().map(|state| state.data_type()).collect();
             assert_eq!(DecimalSums::argument_of(&types), Some(DataType::Decimal128(38, 2)));
             whole.merge([(0, 0)].into_iter(), &states).unwrap();
         }
-        let sum = whole.output("s", Rows::All(1)).unwrap();
+        let sum = whole.output("s", Rows::All(1), &mut Vec::new()).unwrap();
         assert_eq!(sum.as_primitive::<Decimal128Type>().value(0), -124);
         let mut least = DecimalExtremes::new(false, DataType::Decimal128(5, 2));
         least.resize(2);

@@ -1,9 +1,12 @@
 //! Builds the rows of results, column by column, straight from a window's groups.
 
+use super::accumulator::{Accumulator, Unsayable};
 use super::config::AggregateConfig;
 use super::groups::{GroupColumns, Groups};
-use crate::columns::{RECORD_ID, WINDOW_END, WINDOW_START, revision_field, withdrawn_field};
+use crate::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START, revision_field, withdrawn_field};
+use crate::dead_letters::RefusedRows;
 use crate::event_time::event_time_type;
+use crate::expression::RefusedRow;
 use crate::record_id::RecordIds;
 use crate::table::Rows;
 use arrow::{
@@ -13,7 +16,7 @@ use arrow::{
     datatypes::{DataType, Field, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{
     Result,
     element::{Batch, KeyHashes, Port},
@@ -29,6 +32,7 @@ pub(super) struct Emission {
     ids: RecordIds,
     key: Arc<[String]>,
     schema: SchemaRef,
+    refused: RefusedRows,
 }
 
 /// Results of one or several windows, in columns.
@@ -41,6 +45,8 @@ pub(super) struct Results {
     pub(super) revisions: Vec<i32>,
     /// Which of them hold no longer; none: all hold.
     pub(super) withdrawn: Option<BooleanArray>,
+    /// Those of which a value cannot be said. They go out as withdrawn, and as dead letters when their window is closed.
+    pub(super) unsayable: Vec<Unsayable>,
 }
 
 impl Emission {
@@ -59,6 +65,7 @@ impl Emission {
             ids: RecordIds::new(&context.identity, &context.operator),
             key: config.key.clone().into(),
             schema: Arc::new(Schema::new(fields)),
+            refused: RefusedRows::new(context),
         }
     }
 
@@ -87,7 +94,11 @@ impl Emission {
     }
 
     /// Emits results, in batches of a bounded size.
-    pub(super) fn emit(&self, port: Port, results: Results, out: &mut Collector) -> Result<()> {
+    pub(super) fn emit(&self, port: Port, mut results: Results, out: &mut Collector) -> Result<()> {
+        let unsayable = std::mem::take(&mut results.unsayable);
+        if !unsayable.is_empty() {
+            results.withdraw(&unsayable);
+        }
         let bounds = results.window_starts.iter().zip(&results.window_ends);
         let keyed = results.hashes.iter().zip(bounds);
         let ids: Vec<[u8; 16]> = keyed.map(|(hash, (start, end))| self.ids.id(*hash, *start, *end)).collect();
@@ -110,6 +121,9 @@ impl Emission {
         let none = || BooleanArray::new(BooleanBuffer::new_unset(rows), None);
         columns.push(Arc::new(results.withdrawn.unwrap_or_else(none)));
         let columns = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
+        if port == Port::Main && !unsayable.is_empty() {
+            self.refuse(&columns, unsayable, out)?;
+        }
         for first in (0..columns.num_rows()).step_by(MOST_ROWS) {
             let rows = MOST_ROWS.min(columns.num_rows() - first);
             let mut batch = Batch::new(columns.slice(first, rows));
@@ -121,11 +135,43 @@ impl Emission {
     }
 }
 
+impl Emission {
+    /// Results that cannot be said, as dead letters: each once, by its key and its window.
+    fn refuse(&self, rows: &RecordBatch, unsayable: Vec<Unsayable>, out: &mut Collector) -> Result<()> {
+        let mut reasons: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+        unsayable.into_iter().for_each(|one| reasons.entry(one.row).or_default().push(one.reason));
+        let refused = reasons.into_iter().map(|(row, reasons)| RefusedRow { row, reason: reasons.join("; ") });
+        let names = self.key.iter().map(String::as_str).chain([WINDOW_START, WINDOW_END, REVISION]);
+        let places: std::result::Result<Vec<usize>, _> = names.map(|name| self.schema.index_of(name)).collect();
+        self.refused.emit(&rows.project(&places?)?, &refused.collect::<Vec<_>>(), out)
+    }
+}
+
+impl Results {
+    /// Whoever has an earlier result must hear that it holds no longer.
+    fn withdraw(&mut self, unsayable: &[Unsayable]) {
+        let rows = self.revisions.len();
+        let mut withdrawn = vec![false; rows];
+        if let Some(before) = &self.withdrawn {
+            withdrawn.iter_mut().enumerate().for_each(|(row, withdrawn)| *withdrawn = before.value(row));
+        }
+        unsayable.iter().for_each(|one| withdrawn[one.row] = true);
+        self.withdrawn = Some(withdrawn.into());
+    }
+}
+
+/// The results of some groups, aggregate by aggregate, and those that cannot be said.
+pub(super) fn outputs(accumulators: &[Accumulator], groups: Rows<'_>) -> Result<(Vec<ArrayRef>, Vec<Unsayable>)> {
+    let mut unsayable = Vec::new();
+    let outputs: Result<Vec<_>> =
+        accumulators.iter().map(|accumulator| accumulator.output(groups, &mut unsayable)).collect();
+    Ok((outputs?, unsayable))
+}
+
 /// The results of some groups of one window.
 fn results((start, end): (i64, i64), groups: &Groups, chosen: Rows<'_>, revisions: Vec<i32>) -> Result<Results> {
     let columns = groups.columns();
-    let aggregates: Result<Vec<_>> =
-        columns.accumulators.iter().map(|accumulator| accumulator.output(chosen)).collect();
+    let (aggregates, unsayable) = outputs(&columns.accumulators, chosen)?;
     Ok(Results {
         hashes: match chosen {
             Rows::All(_) => groups.shared_hashes(),
@@ -134,9 +180,10 @@ fn results((start, end): (i64, i64), groups: &Groups, chosen: Rows<'_>, revision
         keys: columns.keys.arrays(chosen)?,
         window_starts: vec![start; chosen.len()],
         window_ends: vec![end; chosen.len()],
-        aggregates: aggregates?,
+        aggregates,
         revisions,
         withdrawn: None,
+        unsayable,
     })
 }
 
@@ -150,7 +197,6 @@ pub(super) struct Partials {
 
 impl Partials {
     pub(super) fn of(config: &AggregateConfig, batch: &RecordBatch) -> Result<Self> {
-        use super::accumulator::Accumulator;
         use arrow::{array::AsArray, datatypes::Int64Type};
         let wrong = || {
             weir_engine::EngineError::internal(format!("not the partials of this aggregate: {}", batch.schema_ref()))
@@ -159,11 +205,10 @@ impl Partials {
         let keys: Vec<ArrayRef> = columns.by_ref().take(config.key.len()).collect();
         let starts = crate::event_time::event_times(batch, super::config::SLICE_START)?;
         columns.next().ok_or_else(wrong)?;
-        let states: Vec<Vec<ArrayRef>> = config
-            .aggregates
-            .iter()
-            .map(|call| columns.by_ref().take(Accumulator::state_columns(call.function)).collect())
-            .collect();
+        let fields = batch.schema_ref().fields();
+        let widths = Accumulator::state_widths(&config.aggregates, fields, config.key.len() + 1);
+        let states: Vec<Vec<ArrayRef>> =
+            widths.into_iter().map(|width| columns.by_ref().take(width).collect()).collect();
         let input_rows = match config.row_count() {
             Some(count) => states.get(count).and_then(|states| states.first()).cloned(),
             None => columns.next(),

@@ -129,6 +129,7 @@ impl GlobalAggregate {
                 let mut merged = Groups::new(&layout.prototype, expected);
                 let mut scratch = Scratch::default();
                 for slice in several {
+                    self.context.canceled.check()?;
                     merged.merge_groups(&slice.groups, slice.all(), &mut scratch)?;
                 }
                 Slice::of(merged).emit(window, &layout.emission, out)?
@@ -171,6 +172,7 @@ impl GlobalAggregate {
             changed.flat_map(|(start, _)| self.windows_of(*start)).filter(|end| *end > self.emitted_until).collect();
         let mut emitted = 0;
         for end in open {
+            self.context.canceled.check()?;
             emitted += self.emit_running_window(end, revision, layout, out)?;
         }
         self.slices.values_mut().for_each(Slice::settle_running);
@@ -201,6 +203,7 @@ impl GlobalAggregate {
         let to_correct: BTreeSet<i64> =
             changed.flat_map(|start| self.windows_of(start)).filter(|end| *end <= self.emitted_until).collect();
         for end in to_correct {
+            self.context.canceled.check()?;
             self.correct_window(end, layout, out)?;
         }
         let closed = |end: &i64| self.emitted_until < *end && *end <= watermark;
@@ -213,6 +216,7 @@ impl GlobalAggregate {
             .filter(closed)
             .collect();
         for end in closing {
+            self.context.canceled.check()?;
             self.emit_window(end, layout, out)?;
         }
         Ok(())

@@ -34,7 +34,9 @@ mod slice;
 mod state;
 mod wide_sum;
 
-pub use config::{AggregateCall, AggregateConfig, Function, RunningCounts, is_defined, output_schema};
+pub use config::{
+    AggregateCall, AggregateConfig, Function, RunningCounts, is_defined, may_be_unsayable, output_schema,
+};
 pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
 pub use session::SessionAggregate;

@@ -7,7 +7,7 @@
 //! took its events is a new record.
 
 use super::config::AggregateConfig;
-use super::emission::{Emission, Partials, Results};
+use super::emission::{Emission, Partials, Results, outputs};
 use super::groups::{GroupColumns, Scratch};
 use super::session_state::SessionState;
 use super::session_store::{Kind, Session, SessionStore};
@@ -201,8 +201,9 @@ impl SessionAggregate {
         let sessions = || slots.iter().map(|slot| store.session(*slot));
         let is_withdrawn = |session: &Session| session.kind == Kind::Withdrawal;
         let keys: Vec<u32> = sessions().map(|session| session.key).collect();
-        let aggregates: Result<Vec<_>> =
-            store.accumulators().iter().map(|accumulator| accumulator.output(Rows::Some(slots))).collect();
+        let (aggregates, mut unsayable) = outputs(store.accumulators(), Rows::Some(slots))?;
+        // Of a session that is withdrawn nothing has to be said.
+        unsayable.retain(|one| !is_withdrawn(store.session(slots[one.row])));
         layout.emission.emit(
             Port::Main,
             Results {
@@ -210,11 +211,12 @@ impl SessionAggregate {
                 keys: store.keys().arrays(Rows::Some(&keys))?,
                 window_starts: sessions().map(|session| session.start).collect(),
                 window_ends: sessions().map(|session| session.end).collect(),
-                aggregates: aggregates?,
+                aggregates,
                 revisions: sessions().map(|session| session.revision).collect(),
                 withdrawn: sessions()
                     .any(is_withdrawn)
                     .then(|| sessions().map(|session| Some(is_withdrawn(session))).collect()),
+                unsayable,
             },
             out,
         )

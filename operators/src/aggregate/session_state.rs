@@ -115,8 +115,8 @@ impl SessionState {
         key_groups: KeyGroupRange,
         context: &OperatorContext,
     ) -> Result<RestoredSessions> {
-        let widths: Vec<usize> =
-            config.aggregates.iter().map(|call| Accumulator::state_columns(call.function)).collect();
+        let fields = batch.schema_ref().fields();
+        let widths = Accumulator::state_widths(&config.aggregates, fields, BEFORE_KEYS + config.key.len());
         let before_flags = BEFORE_KEYS + config.key.len() + widths.iter().sum::<usize>();
         if batch.num_columns() != before_flags + FLAGS.len() + 1 {
             return Err(misfit(segment));

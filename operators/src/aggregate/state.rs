@@ -132,10 +132,6 @@ fn bools(values: &[bool], rows: usize) -> ArrayRef {
     }
 }
 
-fn state_widths(config: &AggregateConfig) -> Vec<usize> {
-    config.aggregates.iter().map(|call| Accumulator::state_columns(call.function)).collect()
-}
-
 /// The watermark in a `progress` segment.
 pub(super) fn restored_progress(segment: &str, rows: &RecordBatch) -> Result<i64> {
     let last = rows.columns().last().and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());
@@ -156,7 +152,8 @@ pub(super) fn restored_rows(
     key_groups: KeyGroupRange,
     context: &OperatorContext,
 ) -> Result<RestoredRows> {
-    let widths = state_widths(config);
+    let fields = batch.schema_ref().fields();
+    let widths = Accumulator::state_widths(&config.aggregates, fields, BEFORE_KEYS + config.key.len());
     let states: usize = widths.iter().sum();
     if batch.num_columns() != BEFORE_KEYS + config.key.len() + states + AFTER_STATES {
         return Err(misfit(segment));

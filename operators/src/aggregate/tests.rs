@@ -423,7 +423,7 @@ fn every_type_of_argument_goes_through_its_states() {
 }
 
 #[test]
-fn a_sum_that_does_not_fit_is_an_error_and_not_a_wrong_number() {
+fn a_sum_that_does_not_fit_is_a_dead_letter_and_not_a_wrong_number() {
     let config = config(WindowSpec::Tumbling { size_ms: 10 }, 0);
     let mut pipeline = Pipeline::new(&config, false);
     let big = Step::Rows(0, vec![(0, 1, Some(i64::MAX)), (0, 1, Some(1)), (0, 1, Some(-1))], false);
@@ -433,8 +433,31 @@ fn a_sum_that_does_not_fit_is_an_error_and_not_a_wrong_number() {
     let more = Step::Rows(0, vec![(10, 1, Some(i64::MAX)), (10, 1, Some(1))], false);
     pipeline.run(&more, 0, 0);
     pipeline.run(&Step::Barrier, 0, 0);
-    let refused = pipeline.global.watermark(20).unwrap_err().message;
-    assert!(refused.contains("'sum'") && refused.contains("9223372036854775808"), "{refused}");
+    let out = pipeline.global.watermark(20).unwrap();
+    let of = |port: Port| &out.iter().find(|(found, _)| *found == port).unwrap().1.columns;
+    let text = |column: &str| of(Port::DeadLetters).column_by_name(column).unwrap().as_string::<i32>().value(0);
+    assert!(text("reason").contains("'sum'") && text("reason").contains("9223372036854775808"), "{}", text("reason"));
+    assert!(text("raw").contains("\"window_start\":\"1970-01-01T00:00:00.010Z\""), "{}", text("raw"));
+    let main = of(Port::Main);
+    assert!(crate::columns::withdrawn(main).unwrap().value(0), "whoever has an earlier one must hear it");
+    assert!(main.column_by_name("sum").unwrap().is_null(0));
+}
+
+#[test]
+fn a_step_that_puts_out_many_windows_ends_when_it_is_canceled() {
+    let config = config(WindowSpec::Hopping { size_ms: 10_000, slide_ms: 1 }, 0);
+    let context = OperatorContext::single("job", "operator");
+    let mut local = OperatorHarness::new(Box::new(
+        LocalAggregate::new(config.clone(), &OperatorContext::single("job", "operator.local")).unwrap(),
+    ));
+    let mut global = OperatorHarness::new(Box::new(GlobalAggregate::new(config, &context).unwrap()));
+    local.process(Batch::new(batch(&[(0, 1, Some(1))], false))).unwrap();
+    for (_, partials) in local.watermark(10).unwrap() {
+        global.process(partials).unwrap();
+    }
+    assert_eq!(global.watermark(3).unwrap().len(), 3, "a batch for each window");
+    context.canceled.set();
+    assert!(global.watermark(20_000).unwrap_err().message.contains("canceled"));
 }
 
 #[test]

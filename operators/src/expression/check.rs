@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 use arrow::datatypes::Schema;
 use datafusion_sql::sqlparser::ast::{
-    Expr as SqlExpr, Function, Ident, ObjectNamePart, Query, Spanned, Value, Visit, Visitor,
+    Expr as SqlExpr, Function, FunctionArguments, Ident, ObjectNamePart, Query, Spanned, Value, Visit, Visitor,
 };
 
 use super::error::{ExpressionError, Position};
@@ -39,10 +39,11 @@ impl Visitor for Check<'_> {
     fn pre_visit_expr(&mut self, expression: &SqlExpr) -> ControlFlow<ExpressionError> {
         match expression {
             SqlExpr::Identifier(name) => self.column(name),
-            SqlExpr::Function(function) => check_function(function),
-            SqlExpr::CompoundIdentifier(names) => {
-                let position = names.first().and_then(|name| position_of(name.span.start));
-                unsupported(&format!("`{expression}` names a table; columns stand alone here"), position)
+            SqlExpr::Function(function) => self.function(function),
+            SqlExpr::CompoundIdentifier(names) => self.compound(expression, names),
+            SqlExpr::CompoundFieldAccess { root, .. } => {
+                let what = format!("`{expression}` can't be used here: `get_field({root}, 'name')` reads a field");
+                unsupported(&what, place(root))
             }
             SqlExpr::Subquery(_) | SqlExpr::Exists { .. } | SqlExpr::InSubquery { .. } => {
                 unsupported("a subquery can't be used here: an expression sees one row", place(expression))
@@ -57,6 +58,45 @@ impl Visitor for Check<'_> {
 }
 
 impl Check<'_> {
+    /// `ad.id`
+    fn compound(&self, expression: &SqlExpr, names: &[Ident]) -> ControlFlow<ExpressionError> {
+        let position = names.first().and_then(|name| position_of(name.span.start));
+        let whole = names.iter().map(|name| name.value.as_str()).collect::<Vec<_>>().join(".");
+        let first = names.first().map_or("", |name| name.value.as_str());
+        let what = if self.schema.index_of(&whole).is_ok() {
+            quotes_needed(&whole)
+        } else if let ([_, field], true) = (names, self.schema.index_of(first).is_ok()) {
+            format!(
+                "`{expression}` would be a table's column; `get_field({first}, '{}')` reads a field of `{first}`",
+                field.value
+            )
+        } else {
+            format!(
+                "`{expression}` would be a table's column, and there are no tables here; a value inside of a JSON object is made a \
+                 column in the source: schema = {{ {} = {{ type = \"string\", path = \"{whole}\" }} }}",
+                whole.replace('.', "_")
+            )
+        };
+        unsupported(&what, position)
+    }
+
+    /// Words such as `user` are functions of SQL that are called without brackets.
+    fn function(&self, function: &Function) -> ControlFlow<ExpressionError> {
+        let name = function.name.to_string();
+        let is_bare = matches!(function.args, FunctionArguments::None);
+        if is_bare && let Some(column) = self.named(&name) {
+            let position = function.name.0.first().and_then(|part| position_of(part.span().start));
+            return unsupported(&reserved(column), position);
+        }
+        check_function(function)
+    }
+
+    /// The column of this name, whatever its case.
+    fn named(&self, name: &str) -> Option<&str> {
+        let fields = self.schema.fields().iter().map(|field| field.name().as_str());
+        fields.into_iter().find(|column| column.eq_ignore_ascii_case(name))
+    }
+
     fn column(&mut self, name: &Ident) -> ControlFlow<ExpressionError> {
         match self.schema.index_of(&name.value) {
             Ok(index) => {
@@ -70,6 +110,16 @@ impl Check<'_> {
             }),
         }
     }
+}
+
+/// What to do about a column whose name is a word of SQL.
+pub(super) fn reserved(column: &str) -> String {
+    format!("`{column}` is a word of SQL: as a column's name it is written in double quotes, \"{column}\"")
+}
+
+/// What to do about a column whose name SQL takes for something else.
+pub(super) fn quotes_needed(column: &str) -> String {
+    format!("the column `{column}` is written in double quotes, \"{column}\": its name is no single word of SQL")
 }
 
 fn check_function(function: &Function) -> ControlFlow<ExpressionError> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::compute::cast;
+use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 use arrow::error::ArrowError;
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -72,7 +72,8 @@ impl Compiled {
         if array.data_type() == declared || (is_text(array.data_type()) && is_text(declared)) {
             return Ok(array);
         }
-        Ok(cast(&array, declared)?)
+        // Nothing becomes null silently.
+        Ok(cast_with_options(&array, declared, &CastOptions { safe: false, ..CastOptions::default() })?)
     }
 }
 
@@ -116,9 +117,14 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
     }
 }
 
-/// The type that a definition speaks of: every kind of text is Utf8.
+/// The type that a definition speaks of: every kind of text is Utf8, and seconds are milliseconds, which is what times are
+/// stored in everywhere: seconds that have none are told here, on their row, and not by whoever stores them.
 pub(super) fn declared_type(data_type: &DataType) -> DataType {
-    if is_text(data_type) { DataType::Utf8 } else { data_type.clone() }
+    match data_type {
+        text if is_text(text) => DataType::Utf8,
+        DataType::Timestamp(TimeUnit::Second, zone) => DataType::Timestamp(TimeUnit::Millisecond, zone.clone()),
+        other => other.clone(),
+    }
 }
 
 /// A type as definitions speak of it, with an article.
@@ -130,6 +136,14 @@ pub fn type_name(data_type: &DataType) -> String {
         DataType::Timestamp(TimeUnit::Millisecond, Some(zone)) if &*zone == "UTC" => "a timestamp".into(),
         DataType::Int64 => "an int".into(),
         DataType::Float64 => "a float".into(),
+        DataType::Decimal128(digits, scale) => format!("a decimal({digits}, {scale})"),
+        DataType::Timestamp(_, None) => "a timestamp without a zone".into(),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => "a timestamp in microseconds".into(),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => "a timestamp in nanoseconds".into(),
+        DataType::Null => "always null".into(),
+        DataType::Interval(_) | DataType::Duration(_) => "a span of time".into(),
+        DataType::Struct(_) => "a struct of several fields".into(),
+        DataType::List(_) | DataType::LargeList(_) | DataType::FixedSizeList(..) => "a list".into(),
         other => format!("of type {other}"),
     }
 }

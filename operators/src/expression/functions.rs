@@ -83,6 +83,60 @@ impl Functions {
     }
 }
 
+/// A function, for whoever writes expressions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FunctionNote {
+    /// What it is about, such as `Math`.
+    pub about: String,
+    /// Its name, and other names for it.
+    pub names: Vec<String>,
+    /// How it is called.
+    pub call: String,
+    /// What it does, in a sentence.
+    pub does: String,
+}
+
+/// A text without links into another page: `[this](#this)` is this.
+fn without_links(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("](") {
+        let Some((_, after)) = after.split_once(')') else { break };
+        match before.rsplit_once('[') {
+            Some((before, label)) => plain.extend([before, label]),
+            None => plain.push_str(before),
+        }
+        rest = after;
+    }
+    plain + rest
+}
+
+/// All functions that an expression can call, by what they are about and by name.
+pub fn functions() -> Vec<FunctionNote> {
+    let mut notes: Vec<FunctionNote> = Vec::new();
+    for function in
+        FUNCTIONS.scalar.iter().filter(|(name, function)| *name == function.name()).map(|(_, function)| function)
+    {
+        let documentation = function.documentation();
+        let names = [function.name().to_owned()].into_iter().chain(function.aliases().iter().cloned());
+        let one_line = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let sentence = |text: &str| {
+            let text = without_links(&one_line(text));
+            text.split(". ").next().unwrap_or_default().trim_end_matches('.').to_owned()
+        };
+        notes.push(FunctionNote {
+            about: documentation
+                .map_or("Other", |documentation| documentation.doc_section.label)
+                .replace(" Functions", ""),
+            names: names.collect(),
+            call: documentation.map_or_else(String::new, |documentation| one_line(&documentation.syntax_example)),
+            does: documentation.map_or_else(String::new, |documentation| sentence(&documentation.description)),
+        });
+    }
+    notes.sort_by(|one, other| (&one.about, &one.names).cmp(&(&other.about, &other.names)));
+    notes
+}
+
 impl ContextProvider for Functions {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         plan_err!("an expression reads no tables, and so not {name}")

@@ -13,11 +13,13 @@ mod compile;
 mod error;
 mod functions;
 mod parse;
+mod quotes;
 mod rows;
 mod stack;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
@@ -29,6 +31,7 @@ use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 pub use aggregate_call::{AggregateCall, AggregateFunction};
 pub use compile::type_name;
 pub use error::{EvaluationError, ExpressionError, Position};
+pub use functions::{FunctionNote, functions};
 pub use parse::parse_select_item;
 pub use rows::{EvaluatedRows, RefusedRow, evaluate_rows};
 
@@ -68,8 +71,8 @@ impl Expression {
     }
 
     fn compile(text: &str, schema: &Schema) -> Result<Self, ExpressionError> {
-        let syntax = parse::parse_expression(text)?;
-        let columns = check::columns_read(&syntax, schema)?;
+        let syntax = parse::parse_expression(text).map_err(|error| quotes::explain(error, text, schema))?;
+        let columns = check::columns_read(&syntax, schema).map_err(|error| quotes::explain(error, text, schema))?;
         let fields: Vec<Field> = columns.iter().map(|index| schema.field(*index).clone()).collect();
         let compiled = Compiled::new(&syntax, &Schema::new(fields.clone()))?;
         let types = fields.iter().map(|field| field.data_type().clone()).collect();
@@ -153,7 +156,12 @@ impl Expression {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         let input = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
             .map_err(|error| self.failed(error.to_string()))?;
-        compiled.evaluate(&input, &self.data_type).map_err(|error| EvaluationError {
+        // A function that breaks down over a value is no reason for a job to end: the row is to blame, as for any failure.
+        let evaluated = catch_unwind(AssertUnwindSafe(|| compiled.evaluate(&input, &self.data_type)));
+        let Ok(evaluated) = evaluated else {
+            return Err(EvaluationError { is_of_values: true, ..self.failed("a function broke down over it".into()) });
+        };
+        evaluated.map_err(|error| EvaluationError {
             is_of_values: compile::is_of_values(&error),
             ..self.failed(advice(&compile::message_of(&error)))
         })

@@ -60,12 +60,13 @@ impl<T> EvaluatedRows<T> {
 /// Calls `evaluate` on the batch and, where that fails because of what is in the rows, on smaller and smaller pieces of it.
 ///
 /// # Errors
-/// When it fails for another reason, or on no rows at all.
+/// When it fails on no rows at all.
 pub fn evaluate_rows<T>(
     batch: &RecordBatch,
     mut evaluate: impl FnMut(&RecordBatch) -> Result<T, EvaluationError>,
 ) -> Result<EvaluatedRows<T>, EvaluationError> {
     let mut evaluated = EvaluatedRows { pieces: Vec::new(), refused: Vec::new() };
+    let mut is_of_rows = false;
     // Ranges still to be evaluated, the first of them last.
     let mut ranges = vec![(0, batch.num_rows())];
     while let Some((start, rows)) = ranges.pop() {
@@ -73,10 +74,15 @@ pub fn evaluate_rows<T>(
         let result = if rows == batch.num_rows() { evaluate(batch) } else { evaluate(&batch.slice(start, rows)) };
         match result {
             Ok(piece) => evaluated.pieces.push(piece),
-            Err(error) if !error.is_of_values || rows == 0 => return Err(error),
+            Err(error) if rows == 0 => return Err(error),
+            // What fails on nothing is not to be blamed on a row; all else is, whatever kind of error it is.
+            Err(error) if !error.is_of_values && !is_of_rows => {
+                evaluate(&batch.slice(0, 0))?;
+                is_of_rows = true;
+                ranges.push((start, rows));
+            }
             Err(error) if rows == 1 => {
-                if evaluated.refused.is_empty() {
-                    // What fails on nothing is not to be blamed on a row.
+                if evaluated.refused.is_empty() && !is_of_rows {
                     evaluate(&batch.slice(0, 0))?;
                 }
                 evaluated.refused.push(RefusedRow { row: start, reason: error.to_string() });

@@ -300,6 +300,7 @@ impl Operator for GlobalTop {
         self.emitted_until = watermark;
         let mut windows = std::mem::take(&mut self.windows);
         for (end, window) in windows.range_mut(..=watermark) {
+            self.context.canceled.check()?;
             let emitted = window.take_changes(self.config.n, &self.items);
             self.emit(*end, &window.known.counted.keys, &emitted, out)?;
             self.ranks_emitted.add(emitted.ranks.len() as u64);

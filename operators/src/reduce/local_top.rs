@@ -303,6 +303,7 @@ impl LocalTop {
 
     fn advance(&mut self, watermark: i64, prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
         for (end, changed) in self.take_changes() {
+            self.context.canceled.check()?;
             self.correct(end, &changed, prototype, out)?;
         }
         let reconcile = std::mem::take(&mut self.reconcile);
@@ -310,6 +311,7 @@ impl LocalTop {
         let is_due = |end: &i64| *end <= watermark && (reconcile || *end > self.emitted_until) && self.is_held(*end);
         let to_give: BTreeSet<i64> = ends.filter(is_due).collect();
         for end in to_give {
+            self.context.canceled.check()?;
             if reconcile && let Some(given) = self.given.get(&end) {
                 let known = given.known.table.hashes().to_vec();
                 self.correct(end, &known, prototype, out)?;

@@ -6,7 +6,7 @@
 
 use super::{
     settings::SourceSettings,
-    split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+    split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
 };
 use crate::{
     dead_letters::DeadLetter,
@@ -176,10 +176,18 @@ impl Connector for TimedConnector {
 
     fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
         async move {
-            let Discovery { opened, gone } = self.inner.discover().await?;
-            Ok(Discovery { opened: self.timed(opened), gone })
+            let found = self.inner.discover().await?;
+            Ok(Discovery { opened: self.timed(found.opened), ..found })
         }
         .boxed()
+    }
+
+    fn listen(&mut self) -> Heard {
+        self.inner.listen()
+    }
+
+    fn listens(&self) -> bool {
+        self.inner.listens()
     }
 
     fn is_followed(&self) -> bool {

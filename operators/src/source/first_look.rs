@@ -3,7 +3,7 @@
 //! A column whose unit or name is wrong makes a dead letter of every record, or puts all of them into 1970; that is said once,
 //! with the file, and not left to whoever looks at the counts. Nothing that goes through is changed.
 
-use super::split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit, SplitEvent, SplitReader};
+use super::split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit, SplitEvent, SplitReader};
 use crate::{dead_letters::DeadLetter, moment};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -61,10 +61,18 @@ impl Connector for FirstLook {
 
     fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
         async move {
-            let Discovery { opened, gone } = self.inner.discover().await?;
-            Ok(Discovery { opened: self.looked_at(opened), gone })
+            let found = self.inner.discover().await?;
+            Ok(Discovery { opened: self.looked_at(found.opened), ..found })
         }
         .boxed()
+    }
+
+    fn listen(&mut self) -> Heard {
+        self.inner.listen()
+    }
+
+    fn listens(&self) -> bool {
+        self.inner.listens()
     }
 
     fn is_followed(&self) -> bool {
@@ -154,7 +162,7 @@ impl LookedAt {
         let Some(look) = &mut self.look else { return };
         let seen = match event {
             SplitEvent::Records { columns, dead_letters } => look.at(columns, dead_letters),
-            SplitEvent::Pending => Seen::TooLittle,
+            SplitEvent::Pending | SplitEvent::AtRest => Seen::TooLittle,
             SplitEvent::Finished => look.at_end(),
         };
         if let Seen::Odd(what) = &seen

@@ -1,7 +1,7 @@
 //! Where records come from, one folder a connector, and what they share.
 //!
 //! Reading order: `split_reader` (what a connector does), `reader` (what is common to all of them: splits become one stream
-//! with event time), `computed_time` and `first_look` (what stands between the two), `split_watermark`, `jump`, `head` and
+//! with event time), `turns` and `packs` (so that many splits cost little), `computed_time` and `first_look` (what stands between the two), `split_watermark`, `jump`, `head` and
 //! `event_times` (who is behind, who is too far ahead, where time begins, and which times cannot be meant), `column_type` and
 //! `times` (what a definition can say of columns), then the connectors.
 
@@ -14,12 +14,14 @@ mod first_look;
 pub mod generator;
 mod head;
 mod jump;
+pub mod packs;
 pub mod parquet;
 pub mod reader;
 pub mod settings;
 pub mod split_reader;
 pub mod split_watermark;
 pub mod times;
+mod turns;
 
 pub use event_times::PLAUSIBLE_EVENT_TIMES;
 pub use jump::{JumpAfter, JumpRule};

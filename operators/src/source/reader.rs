@@ -18,8 +18,10 @@ use super::{
     event_times::EventTimes,
     head::{Added, Chunk, Head},
     jump::JumpRule,
-    split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+    packs::{LEAST_STATES, MOST_STATES, Packs, unpack},
+    split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
     split_watermark::{Jump, Observed, RefusedAhead, SplitWatermark, WatermarkRule},
+    turns::{Place, Rank, Turns},
 };
 use crate::dead_letters::{DeadLetter, dead_letter_batch};
 use arrow::{
@@ -29,7 +31,7 @@ use arrow::{
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::Arc,
     time::Duration,
 };
@@ -66,13 +68,19 @@ pub struct SourceReader {
     settings: ReaderSettings,
     env: Env,
     connector: Box<dyn Connector>,
+    subtask: usize,
     splits: Vec<Split>,
+    /// Where each of them is in `splits`.
+    indexes: HashMap<String, usize>,
+    turns: Turns,
+    packs: Packs,
     /// What has been read and not sent. When `next` returns there are no rows of the main output in it.
     queue: VecDeque<Queued>,
     /// The last watermark sent.
     sent: i64,
     idle: bool,
     next_discovery: Moment,
+    next_listening: Moment,
     /// Records that the last attempt failed on.
     suspect: Option<Arc<Origin>>,
     events_in: Counter,
@@ -106,6 +114,13 @@ struct Split {
     undelivered: Vec<DeadLetter>,
     /// Not asked again before this moment.
     ask_at: Option<Moment>,
+    /// It has nothing, and the connector says when it may have.
+    at_rest: bool,
+    /// Its state may not be what the last checkpoint says, and how many checkpoints have said the same.
+    changed: bool,
+    unchanged: u32,
+    /// The pack that its state is in.
+    pack: Option<u64>,
     /// Since when it has had nothing.
     pending_since: Option<Moment>,
     /// How much of that its watermark has been told, in milliseconds.
@@ -181,11 +196,16 @@ impl SourceReader {
             settings,
             env: context.env.clone(),
             connector,
+            subtask: context.subtask,
             splits: Vec::new(),
+            indexes: HashMap::new(),
+            turns: Turns::default(),
+            packs: Packs::default(),
             queue: VecDeque::new(),
             sent: WATERMARK_MIN,
             idle: false,
             next_discovery: context.env.now(),
+            next_listening: context.env.now(),
             suspect: context.suspect.clone(),
             events_in: context.counters.counter("events_in"),
             dead_letters: context.counters.counter("dead_letters"),
@@ -194,6 +214,7 @@ impl SourceReader {
     }
 
     async fn open(&mut self, states: Vec<SplitState>) -> Result<()> {
+        let states = unpack(states)?;
         let mut stored = HashMap::with_capacity(states.len());
         let mut restored = Vec::with_capacity(states.len());
         for state in states {
@@ -213,13 +234,16 @@ impl SourceReader {
         self.env.crash_point("source.opening")?;
         let opened = self.connector.open(restored).await?;
         self.env.crash_point("source.opened")?;
-        self.splits = opened.into_iter().map(|opened| Split::new(opened, &mut stored)).collect();
+        for opened in opened {
+            self.add(opened, &mut stored);
+        }
         if let (false, Some(jump), Some(_)) = (self.connector.is_live(), self.refusing(), &self.settings.event_time) {
             let unbegun = |split: &&mut Split| !split.watermark.has_begun() && !split.watermark_is_fixed;
             for split in self.splits.iter_mut().filter(unbegun) {
                 split.head = Some(Head::new(&jump, split.reader.position()));
             }
         }
+        (0..self.splits.len()).for_each(|index| self.place(index));
         let undelivered = self.splits.iter().enumerate().filter(|(_, split)| !split.undelivered.is_empty());
         self.queue = undelivered.map(|(index, _)| Queued::DeadLetters(index)).collect();
         self.next_discovery = self.env.now() + self.settings.discover_interval;
@@ -234,6 +258,9 @@ impl SourceReader {
                 return self.send(queued);
             }
             let followed = self.connector.is_followed();
+            if followed && self.connector.listens() && self.next_listening <= self.env.now() {
+                self.listen();
+            }
             if followed && self.next_discovery <= self.env.now() {
                 self.discover().await?;
             }
@@ -259,6 +286,7 @@ impl SourceReader {
                 let split = &mut self.splits[index];
                 let rows = dead_letter_batch(&self.source, &split.name, &split.undelivered)?;
                 split.undelivered.clear();
+                split.changed = true;
                 self.events_in.add(rows.num_rows() as u64);
                 self.dead_letters.add(rows.num_rows() as u64);
                 SourceEvent::Rows(Port::DeadLetters, Batch::new(rows))
@@ -268,49 +296,105 @@ impl SourceReader {
         })
     }
 
+    /// Adds a split, or opens one again of which there is more. Returns its index; it is to be placed.
+    fn add(&mut self, opened: OpenedSplit, stored: &mut HashMap<String, StoredSplit>) -> usize {
+        if let Some(index) = self.indexes.get(&opened.id).copied() {
+            self.splits[index].go_on_in(opened);
+            return index;
+        }
+        self.indexes.insert(opened.id.clone(), self.splits.len());
+        self.splits.push(Split::new(opened, stored));
+        self.splits.len() - 1
+    }
+
+    /// What becomes of a split has been decided anew.
+    fn place(&mut self, index: usize) {
+        let split = &self.splits[index];
+        self.turns.place(index, split.place(&self.settings));
+    }
+
     /// The split to read next: one that has waited long enough, else, of those that may have something, the one whose event
     /// time has come least far. A bounded source has one until its end.
-    fn choose(&self) -> Option<usize> {
-        if let Some(waiting) = self.splits.iter().position(Split::can_release) {
-            return Some(waiting);
-        }
+    fn choose(&mut self) -> Option<usize> {
         let now = self.env.now();
-        let may_have_something = |split: &Split| !split.finished && split.ask_at.is_none_or(|ask_at| ask_at <= now);
-        let candidates = self.splits.iter().enumerate().filter(|(_, split)| may_have_something(split));
-        let rule = self.settings.rule;
-        candidates.min_by_key(|(_, split)| split.watermark.watermark(rule)).map(|(index, _)| index)
+        while let Some((_, index)) = self.turns.first_due().filter(|(due, _)| *due <= now) {
+            let split = &mut self.splits[index];
+            if split.at_rest {
+                split.tell_silence(now, &self.settings)
+            } else {
+                split.ask_at = None
+            }
+            self.place(index);
+        }
+        self.turns.next()
     }
 
     /// When a split may have something again, or it is time to look for new ones.
     fn next_attempt(&self) -> Moment {
-        let asks = self.splits.iter().filter(|split| !split.finished).filter_map(|split| split.ask_at);
-        asks.chain([self.next_discovery]).min().unwrap_or(self.next_discovery)
+        let listening = self.connector.listens().then_some(self.next_listening);
+        let due = self.turns.first_due().map(|(due, _)| due);
+        due.into_iter().chain(listening).fold(self.next_discovery, Moment::min)
+    }
+
+    /// Hears which splits at rest may have something.
+    fn listen(&mut self) {
+        let now = self.env.now();
+        self.next_listening = now + self.settings.poll_interval;
+        let Heard { awake, look } = self.connector.listen();
+        self.wake(&awake);
+        if look {
+            self.next_discovery = now;
+        }
+    }
+
+    fn wake(&mut self, awake: &[String]) {
+        let now = self.env.now();
+        for id in awake {
+            let Some(index) = self.indexes.get(id).copied() else { continue };
+            let split = &mut self.splits[index];
+            if std::mem::take(&mut split.at_rest) {
+                split.tell_silence(now, &self.settings);
+                self.place(index);
+            }
+        }
     }
 
     async fn discover(&mut self) -> Result<()> {
         self.env.crash_point("source.discovering")?;
-        let Discovery { opened, gone } = self.connector.discover().await?;
+        let Discovery { opened, gone, awake, next_in } = self.connector.discover().await?;
         self.env.crash_point("source.discovered")?;
-        self.next_discovery = self.env.now() + self.settings.discover_interval;
+        self.next_discovery = self.env.now() + next_in.unwrap_or(self.settings.discover_interval);
+        self.wake(&awake);
         for opened in opened {
-            let index = match self.splits.iter().position(|split| split.id == opened.id) {
-                Some(index) => {
-                    let split = &mut self.splits[index];
-                    (split.reader, split.name, split.finished) = (opened.reader, opened.name, false);
-                    index
-                }
-                None => {
-                    self.splits.push(Split::new(opened, &mut HashMap::new()));
-                    self.splits.len() - 1
-                }
-            };
+            let index = self.add(opened, &mut HashMap::new());
             self.splits[index].watermark.raise_floor(self.sent);
+            self.place(index);
         }
-        self.splits.retain(|split| !gone.contains(&split.id));
+        if !gone.is_empty() {
+            self.forget(gone);
+        }
         Ok(())
     }
 
+    fn forget(&mut self, gone: Vec<String>) {
+        let gone: HashSet<String> = gone.into_iter().collect();
+        let packs = self.splits.iter().filter(|split| gone.contains(&split.id)).filter_map(|split| split.pack);
+        packs.for_each(|pack| self.packs.forgotten(pack));
+        self.splits.retain(|split| !gone.contains(&split.id));
+        self.indexes = self.splits.iter().enumerate().map(|(index, split)| (split.id.clone(), index)).collect();
+        self.turns = Turns::default();
+        (0..self.splits.len()).for_each(|index| self.place(index));
+    }
+
     async fn read(&mut self, index: usize) -> Result<()> {
+        // Changed or not, should reading be given up in the middle.
+        self.splits[index].changed = true;
+        let outcome = self.read_split(index).await;
+        self.place(index);
+        outcome
+    }
+
+    async fn read_split(&mut self, index: usize) -> Result<()> {
         let split = &mut self.splits[index];
         if let Some((chunk, located)) = split.release() {
             return self.take_records(index, chunk, located);
@@ -341,15 +425,13 @@ impl SourceReader {
                 split.end(&self.settings);
                 Ok(())
             }
-            SplitEvent::Pending => {
+            SplitEvent::Pending | SplitEvent::AtRest => {
                 self.bytes_in.add(bytes_behind.saturating_sub(from));
                 let now = self.env.now();
-                let since = *split.pending_since.get_or_insert(now);
-                split.ask_at = Some(now + self.settings.poll_interval);
-                split.silent = self.settings.idle_after.is_some_and(|idle_after| now - since >= idle_after);
-                let silence = i64::try_from((now - since).as_millis()).unwrap_or(i64::MAX);
-                split.watermark.was_silent(silence - split.silence_told);
-                split.silence_told = silence;
+                split.at_rest = matches!(event, SplitEvent::AtRest);
+                split.ask_at = (!split.at_rest).then(|| now + self.settings.poll_interval);
+                split.pending_since.get_or_insert(now);
+                split.tell_silence(now, &self.settings);
                 Ok(())
             }
         }
@@ -363,6 +445,7 @@ impl SourceReader {
             split.watermark.raise_floor(self.sent);
         }
         (split.silent, split.pending_since, split.ask_at, split.silence_told) = (false, None, None, 0);
+        split.at_rest = false;
         self.bytes_in.add(chunk.origin.to.saturating_sub(chunk.origin.from));
         split.undelivered.extend(chunk.dead_letters);
         let mut batch = Batch { origin: Some(Arc::new(chunk.origin)), ..Batch::new(chunk.columns) };
@@ -395,6 +478,42 @@ impl SourceReader {
         Ok(())
     }
 
+    /// The states of all splits. Those that stay the same are in packs.
+    fn states(&mut self) -> Result<Vec<SplitState>> {
+        let (heard_at, now) = (self.listening_at(), self.env.now());
+        for split in self.splits.iter_mut().filter(|split| split.changed) {
+            if let Some(pack) = split.pack.take() {
+                self.packs.changed(pack);
+            }
+        }
+        for pack in self.packs.drop_stale() {
+            self.splits.iter_mut().filter(|split| split.pack == Some(pack)).for_each(|split| split.pack = None);
+        }
+        let mut states = Vec::new();
+        let mut settled = Vec::new();
+        for (index, split) in self.splits.iter_mut().enumerate().filter(|(_, split)| split.pack.is_none()) {
+            split.unchanged = if std::mem::take(&mut split.changed) { 0 } else { split.unchanged + 1 };
+            split.tell_silence(now, &self.settings);
+            states.push(split.state(heard_at)?);
+            if split.unchanged > 0 {
+                settled.push((states.len() - 1, index));
+            }
+        }
+        // The first checkpoint with so many of them is the one that packs them.
+        if settled.len() >= LEAST_STATES {
+            for group in settled.chunks(MOST_STATES) {
+                let members: Vec<SplitState> = group.iter().map(|(state, _)| states[*state].clone()).collect();
+                let pack = self.packs.pack(&members)?;
+                group.iter().for_each(|(_, index)| self.splits[*index].pack = Some(pack));
+            }
+            let packed: HashSet<usize> = settled.into_iter().map(|(state, _)| state).collect();
+            let mut state = 0..;
+            states.retain(|_| !packed.contains(&state.next().unwrap_or_default()));
+        }
+        states.extend(self.packs.states(self.subtask));
+        Ok(states)
+    }
+
     /// The rule by which rows are refused.
     fn refusing(&self) -> Option<JumpRule> {
         self.settings.rule.jump.filter(|jump| jump.refuses)
@@ -414,9 +533,7 @@ impl SourceReader {
 
     /// Queues the watermark where it has risen, and idleness where it has begun.
     fn queue_time(&mut self) {
-        let rule = self.settings.rule;
-        let speaking = self.splits.iter().filter(|split| !split.finished && !split.silent);
-        match speaking.map(|split| split.watermark.watermark(rule)).min() {
+        match self.turns.watermark() {
             Some(watermark) => {
                 self.idle = false;
                 if watermark > self.sent {
@@ -454,12 +571,48 @@ impl Split {
             at_end: false,
             undelivered,
             ask_at: None,
+            at_rest: false,
+            changed: true,
+            unchanged: 0,
+            pack: None,
             pending_since: None,
             silence_told: 0,
             silent: false,
             bytes_behind: reader.bytes_behind(),
             reader,
         }
+    }
+
+    /// It had been read to its end or could not be read, and is read on.
+    fn go_on_in(&mut self, opened: OpenedSplit) {
+        (self.reader, self.name, self.finished) = (opened.reader, opened.name, false);
+        (self.at_rest, self.ask_at, self.changed) = (false, None, true);
+    }
+
+    /// Where it stands among the others.
+    fn place(&self, settings: &ReaderSettings) -> Place {
+        let watermark = self.watermark.watermark(settings.rule);
+        let silent_at = || Some(self.pending_since? + settings.idle_after?);
+        let due = if self.at_rest && !self.silent { silent_at() } else { self.ask_at };
+        let may_have_something = !self.finished && !self.at_rest && self.ask_at.is_none();
+        Place {
+            ready: if self.can_release() {
+                Some(Rank::Held)
+            } else {
+                may_have_something.then_some(Rank::At(watermark))
+            },
+            due: due.filter(|_| !self.finished),
+            watermark: (!self.finished && !self.silent).then_some(watermark),
+        }
+    }
+
+    /// It has had nothing until now.
+    fn tell_silence(&mut self, now: Moment, settings: &ReaderSettings) {
+        let Some(since) = self.pending_since else { return };
+        self.silent = settings.idle_after.is_some_and(|idle_after| now - since >= idle_after);
+        let silence = i64::try_from((now - since).as_millis()).unwrap_or(i64::MAX);
+        self.watermark.was_silent(silence - self.silence_told);
+        self.silence_told = silence;
     }
 
     /// Lets a chunk wait, while it is not known where time begins. Gives back one that need not.
@@ -597,8 +750,7 @@ impl Source for SourceReader {
 
     fn snapshot(&mut self) -> Result<Vec<SplitState>> {
         self.env.crash_point("source.position")?;
-        let heard_at = self.listening_at();
-        let states = self.splits.iter().map(|split| split.state(heard_at)).collect::<Result<_>>()?;
+        let states = self.states()?;
         self.env.crash_point("source.position_taken")?;
         Ok(states)
     }

@@ -15,11 +15,11 @@ use weir_engine::{
 };
 
 /// Records of a batch at most: enough for a column's fixed costs not to show, few enough for a batch to stay in the cache.
-const BATCH_ROWS: usize = 16_384;
+pub const BATCH_ROWS: usize = 16_384;
 /// How often a followed source asks for new records.
-const POLL_INTERVAL: Duration = Duration::from_millis(50);
+pub const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How often a followed source looks for new splits.
-const DISCOVER_INTERVAL: Duration = Duration::from_millis(500);
+pub const DISCOVER_INTERVAL: Duration = Duration::from_millis(500);
 
 /// The part of a source node's configuration that is the same for all connectors.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

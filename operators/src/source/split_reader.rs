@@ -5,6 +5,7 @@
 use crate::dead_letters::DeadLetter;
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
+use std::time::Duration;
 use weir_engine::error::Result;
 
 /// Reads one split: a file, a part of one, a partition.
@@ -41,6 +42,8 @@ pub enum SplitEvent {
     },
     /// There is nothing now; ask again later.
     Pending,
+    /// There is nothing now, and no need to ask: the connector says when there may be ([`Heard`], [`Discovery`]).
+    AtRest,
     /// There will never be more.
     Finished,
 }
@@ -92,6 +95,17 @@ pub trait Connector: Send {
         Box::pin(async { Ok(Discovery::default()) })
     }
 
+    /// What has happened to splits that are at rest, as far as that can be told without looking for new ones. Cheap, and called
+    /// with every poll if [`listens`](Self::listens).
+    fn listen(&mut self) -> Heard {
+        Heard::default()
+    }
+
+    /// Whether splits may be at rest.
+    fn listens(&self) -> bool {
+        false
+    }
+
     /// Whether new records and splits may come for ever, so that the source has no end.
     fn is_followed(&self) -> bool {
         false
@@ -111,4 +125,17 @@ pub struct Discovery {
     pub opened: Vec<OpenedSplit>,
     /// Ids of splits that had been read to their end and do not exist any more: they are forgotten.
     pub gone: Vec<String>,
+    /// Ids of splits at rest that may have something.
+    pub awake: Vec<String>,
+    /// How long it need not be looked again, unless [`Heard`] says so; none: as long as the settings say.
+    pub next_in: Option<Duration>,
+}
+
+/// What a connector has heard.
+#[derive(Default)]
+pub struct Heard {
+    /// Ids of splits at rest that may have something.
+    pub awake: Vec<String>,
+    /// Whether it is to be looked for new splits now.
+    pub look: bool,
 }

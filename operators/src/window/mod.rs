@@ -16,6 +16,10 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineError, Result};
 
+/// The most windows that one event may be in: as many as a week has minutes. Each of them is put out, and put together of as many
+/// slices.
+pub const MOST_WINDOWS: u32 = 7 * 24 * 60;
+
 /// How event time is cut into windows. Durations are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,6 +71,12 @@ impl WindowSpec {
                 "a hopping window of {size_ms} ms every {slide_ms} ms: the size must be a multiple of the slide, for example {} ms",
                 (size_ms / slide_ms + 1) * slide_ms
             )),
+            WindowSpec::Hopping { size_ms, slide_ms } if size_ms / slide_ms > i64::from(MOST_WINDOWS) => {
+                refuse(format!(
+                    "a hopping window of {size_ms} ms every {slide_ms} ms: each event would be in {} windows, and {MOST_WINDOWS} are the most",
+                    size_ms / slide_ms
+                ))
+            }
             WindowSpec::Session { gap_ms } if gap_ms <= 0 => {
                 refuse(format!("a session window with a gap of {gap_ms} ms: the gap must be positive"))
             }

@@ -9,7 +9,8 @@
 //! those. One that overlaps what a transaction replaces goes in the same transaction. The new one comes in the transaction
 //! that replaces the last of its minutes, if all of them are replaced; where the replay has counted only a part of them there
 //! is none any more, and whoever asks computes it from the minutes. (Beyond the range nothing is missing where the store has no
-//! counts at all.)
+//! counts at all.) One that the live job may still correct is left as it is: a correction has only the places that change, and the
+//! others would be missing.
 //!
 //! **Hours and days** that retention has added up are replaced as a whole.
 
@@ -22,13 +23,14 @@ use crate::{
     store::{Grain, HOUR_MS, RolledUp, Store, Value, Writing, integer, quoted, text},
 };
 use statements::{Part, overlapping, windows};
+use std::collections::BTreeSet;
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
 };
 use weir_jobs::recalculation::StoreTable;
 use weir_operators::{
-    sink::sql::{SHADOW, WITHDRAWN},
+    sink::sql::{REJECTED, SHADOW, WITHDRAWN},
     source::files::EventTimeRange,
 };
 
@@ -49,6 +51,23 @@ pub fn shadow_name(table: &str, number: i64) -> String {
     format!("{table}{SHADOW}{number}")
 }
 
+/// The numbers of the replays that have shadows of these tables.
+///
+/// # Errors
+/// When the store refuses.
+pub async fn shadow_numbers(store: &Store, tables: &[StoreTable]) -> Result<BTreeSet<i64>> {
+    let mut numbers = BTreeSet::new();
+    for table in tables {
+        let beginning = format!("{}{SHADOW}", table.table);
+        for name in store.tables_that_begin(&beginning).await? {
+            let number: Option<i64> =
+                name.strip_prefix(&beginning).and_then(|rest| rest.split('_').next()?.parse().ok());
+            numbers.extend(number);
+        }
+    }
+    Ok(numbers)
+}
+
 /// Replaces what a replay has counted, from where its record says on.
 #[derive(Debug)]
 pub struct Replacement<'a> {
@@ -61,6 +80,8 @@ pub struct Replacement<'a> {
     /// Of the first, in their order, where rows are kept.
     grains: Vec<Vec<Grain>>,
     record: ReplayRecord,
+    /// Overlapping windows that end later are not touched.
+    final_until: i64,
 }
 
 impl<'a> Replacement<'a> {
@@ -87,7 +108,12 @@ impl<'a> Replacement<'a> {
             }
             grains.push(found);
         }
-        Ok(Replacement { store, env, counts, lists, grains, record })
+        Ok(Replacement { store, env, counts, lists, grains, record, final_until: i64::MAX })
+    }
+
+    /// While the job goes on: the windows that end by then are final.
+    pub fn while_final_until(self, final_until: Option<i64>) -> Self {
+        Replacement { final_until: final_until.unwrap_or(i64::MAX), ..self }
     }
 
     /// Replaces all that is left, and calls `progress` with how far it has come.
@@ -130,8 +156,9 @@ impl<'a> Replacement<'a> {
         for one in &self.lists {
             let (delete, insert) = overlapping(one)?;
             let EventTimeRange { from_ms, to_ms } = span;
-            done.old_rows += writing.execute(&delete, &[from_ms.into(), to_ms.into()]).await?;
-            let values = [from_ms.into(), whole.to_ms.into(), whole.from_ms.into()];
+            let values = [from_ms.into(), to_ms.into(), self.final_until.into()];
+            done.old_rows += writing.execute(&delete, &values).await?;
+            let values = [from_ms.into(), whole.to_ms.min(self.final_until).into(), whole.from_ms.into()];
             done.new_rows += writing.execute(&insert, &values).await?;
         }
         records::advance(&mut writing, &self.record, done, self.env.wall_clock_ms()).await?;
@@ -253,8 +280,10 @@ pub async fn remove_shadows(store: &Store, replay_job: &str, shadows: &[String])
         for grain in [Grain::Window, Grain::Hour, Grain::Day] {
             store.execute(&format!("DROP TABLE IF EXISTS {}", quoted(&grain.table(shadow))), &[]).await?;
         }
-        let withdrawn = quoted(&format!("{shadow}{WITHDRAWN}"));
-        store.execute(&format!("DROP TABLE IF EXISTS {withdrawn}"), &[]).await?;
+        for ending in [WITHDRAWN, REJECTED] {
+            let beside = quoted(&format!("{shadow}{ending}"));
+            store.execute(&format!("DROP TABLE IF EXISTS {beside}"), &[]).await?;
+        }
     }
     for table in ["weir_sinks", "weir_commits"] {
         if store.has(table).await? {

@@ -73,7 +73,7 @@ pub(super) fn overlapping(one: &ShadowedTable) -> Result<(String, String)> {
         }
     };
     let (table, shadow, columns) = (quoted(&one.table.table), quoted(&one.shadow), list(&one.table.columns));
-    let delete = format!("DELETE FROM {table} WHERE {end} > $1 AND {start} < $2");
+    let delete = format!("DELETE FROM {table} WHERE {end} > $1 AND {start} < $2 AND {end} <= $3");
     let insert = format!(
         "INSERT INTO {table} ({columns}) SELECT {columns} FROM {shadow} WHERE {end} > $1 AND {end} <= $2 AND {start} >= $3"
     );

@@ -145,6 +145,29 @@ async fn windows_of_the_range_are_replaced_and_no_others() {
     assert_eq!((record.replaced_rows, record.new_rows), (10 + 7, 4 + 3));
 }
 
+/// The live job corrects single places of a list, so that one that was removed would come back in part.
+#[tokio::test]
+async fn lists_that_may_still_be_corrected_are_left_as_they_are() {
+    let fixture = Fixture::new().await;
+    for minute in 0..9 {
+        fixture.fill("ad_counts", at(minute), 2, 1).await;
+        fixture.fill("ad_counts__replay_1", at(minute), 2, 1).await;
+    }
+    for end in 1..10 {
+        fixture.list("top_ads", at(end), "old").await;
+        fixture.list("top_ads__replay_1", at(end), "new").await;
+    }
+    let record = begin(&fixture.store, &fixture.plan(at(0), at(5)), 7).await.unwrap();
+    let env = Env::default();
+    let replacement = Replacement::new(&fixture.store, &env, fixture.tables.clone(), record).await.unwrap();
+    replacement.while_final_until(Some(at(6))).run(|_| {}).await.unwrap();
+    let list = |end: i64, ad: &str| (at(end), ad.to_owned());
+    // The one that ends with the sixth minute is final, and only a part of it was counted.
+    let new = (1..6).map(|end| list(end, "new"));
+    let old = (7..10).map(|end| list(end, "old"));
+    assert_eq!(fixture.lists().await, new.chain(old).collect::<Vec<_>>());
+}
+
 #[tokio::test]
 async fn lists_reach_beyond_the_range_where_nothing_was_counted() {
     let fixture = Fixture::new().await;
@@ -200,6 +223,17 @@ async fn a_newer_replay_stops_an_older_one() {
     let left: Vec<i64> =
         records::to_clean(&fixture.store, "ad-click").await.unwrap().iter().map(|old| old.number).collect();
     assert_eq!(left, [1]);
+}
+
+/// What a replay that was replaced has made once more is found, whatever its record says.
+#[tokio::test]
+async fn shadows_are_found_by_their_names() {
+    let fixture = Fixture::new().await;
+    for name in ["ad_counts__replay_12_withdrawn", "top_ads__replay_3_hours", "ad_counts__replay_x", "ad_counts_2"] {
+        fixture.store.execute(&format!("CREATE TABLE {name} (a BIGINT)"), &[]).await.unwrap();
+    }
+    let tables: Vec<StoreTable> = fixture.tables.iter().map(|one| one.table.clone()).collect();
+    assert_eq!(shadow_numbers(&fixture.store, &tables).await.unwrap(), [1, 3, 12].into());
 }
 
 /// Readers see each minute with all of its old rows, or all of its new ones, whatever happens to the replay.

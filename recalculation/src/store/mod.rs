@@ -1,33 +1,21 @@
 //! The store, opened for writing: SQLite or PostgreSQL, one code path. Times are milliseconds since 1970.
 
 mod rolled_up;
+mod session;
 
 pub use rolled_up::{DAY_MS, Grain, HOUR_MS, RolledUp};
 
-use sqlx::{
-    Any, AnyPool, AssertSqlSafe, Row, Transaction,
-    any::{AnyArguments, AnyPoolOptions, AnyRow},
-    query::Query,
-};
-use std::time::Duration;
-use weir_engine::error::{EngineError, Result};
-use weir_operators::sink::sql::end_who_is_stopped;
-
-/// How long a statement waits for a connection.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(30);
+use session::{Database, Flavour, Session, failed};
+use sqlx::{Row, any::AnyRow};
+use std::sync::{Arc, Mutex, PoisonError};
+use weir_engine::{env::Env, error::Result};
 
 /// A store. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pool: AnyPool,
-    flavour: Flavour,
-}
-
-/// Which database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Flavour {
-    Sqlite,
-    Postgres,
+    database: Arc<Database>,
+    /// A connection that nobody uses at the moment.
+    idle: Arc<Mutex<Option<Session>>>,
 }
 
 /// A value that is put into a statement.
@@ -51,51 +39,39 @@ impl From<&str> for Value {
     }
 }
 
-impl Flavour {
-    /// What a new connection is told first.
-    fn greeting(self) -> Vec<String> {
-        match self {
-            // Whoever else writes holds the file for as long as a transaction takes, never for minutes.
-            Flavour::Sqlite => ["PRAGMA busy_timeout = 60000", "PRAGMA synchronous = FULL"].map(String::from).into(),
-            // A replay that was stopped while it keeps the sinks from committing does so for some seconds, not for good.
-            Flavour::Postgres => vec![end_who_is_stopped()],
-        }
-    }
-}
-
 impl Store {
     /// Opens `sqlite:PATH` or `postgres://…`, which must exist.
     ///
     /// # Errors
     /// When the address is neither, or nothing answers there.
     pub async fn open(url: &str) -> Result<Self> {
-        let resolved = weir_engine::secrets::resolve(url)
-            .map_err(|missing| EngineError::definition(format!("the store's address: {missing}")))?;
-        let url = resolved.as_str();
-        let flavour = if url.starts_with("sqlite:") {
-            Flavour::Sqlite
-        } else if url.starts_with("postgres://") || url.starts_with("postgresql://") {
-            Flavour::Postgres
-        } else {
-            // The address itself is not repeated: it may hold a password.
-            let scheme = url.split(':').next().unwrap_or_default();
-            return Err(EngineError::definition(format!(
-                "the store's address begins with '{scheme}:'; a store is sqlite:PATH or postgres://USER@HOST/DATABASE"
-            )));
-        };
-        sqlx::any::install_default_drivers();
-        let options = AnyPoolOptions::new().max_connections(2).acquire_timeout(ACQUIRE_TIMEOUT).after_connect(
-            move |connection, _| {
-                Box::pin(async move {
-                    for setting in flavour.greeting() {
-                        sqlx::query(AssertSqlSafe(setting)).execute(&mut *connection).await?;
-                    }
-                    Ok(())
-                })
-            },
-        );
-        let pool = options.connect(url).await.map_err(|error| failed("cannot open the store", &error))?;
-        Ok(Store { pool, flavour })
+        Store::open_in(url, &Env::default()).await
+    }
+
+    /// The same, where time may be simulated.
+    ///
+    /// # Errors
+    /// When the address is neither, or nothing answers there.
+    pub async fn open_in(url: &str, env: &Env) -> Result<Self> {
+        let store = Store { database: Arc::new(Database::new(url, env)?), idle: Arc::default() };
+        let session = store.database.connect().await?;
+        store.put_back(session);
+        Ok(store)
+    }
+
+    /// A connection that works. One that fails or is dropped is not used again.
+    async fn session(&self) -> Result<Session> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(mut session) = idle
+            && session.is_there().await
+        {
+            return Ok(session);
+        }
+        self.database.connect().await
+    }
+
+    fn put_back(&self, session: Session) {
+        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
     }
 
     /// Executes a statement by itself.
@@ -103,8 +79,10 @@ impl Store {
     /// # Errors
     /// When the store refuses.
     pub async fn execute(&self, sql: &str, values: &[Value]) -> Result<u64> {
-        let done = bound(sql, values).execute(&self.pool).await.map_err(|error| failed(sql, &error))?;
-        Ok(done.rows_affected())
+        let mut session = self.session().await?;
+        let done = session.execute(sql, values).await?;
+        self.put_back(session);
+        Ok(done)
     }
 
     /// All rows of a statement.
@@ -112,19 +90,20 @@ impl Store {
     /// # Errors
     /// When the store refuses.
     pub async fn rows(&self, sql: &str, values: &[Value]) -> Result<Vec<AnyRow>> {
-        bound(sql, values).fetch_all(&self.pool).await.map_err(|error| failed(sql, &error))
+        let mut session = self.session().await?;
+        let rows = session.rows(sql, values).await?;
+        self.put_back(session);
+        Ok(rows)
     }
 
     /// Hands the rows of a statement on one by one, so that there may be many.
     ///
     /// # Errors
     /// When the store refuses, and those of `take`.
-    pub async fn each(&self, sql: &str, values: &[Value], mut take: impl FnMut(&AnyRow) -> Result<()>) -> Result<()> {
-        use futures::TryStreamExt;
-        let mut rows = bound(sql, values).fetch(&self.pool);
-        while let Some(row) = rows.try_next().await.map_err(|error| failed(sql, &error))? {
-            take(&row)?;
-        }
+    pub async fn each(&self, sql: &str, values: &[Value], take: impl FnMut(&AnyRow) -> Result<()>) -> Result<()> {
+        let mut session = self.session().await?;
+        session.each(sql, values, take).await?;
+        self.put_back(session);
         Ok(())
     }
 
@@ -133,7 +112,7 @@ impl Store {
     /// # Errors
     /// When the store refuses.
     pub async fn has(&self, table: &str) -> Result<bool> {
-        let sql = match self.flavour {
+        let sql = match self.database.flavour {
             Flavour::Sqlite => "SELECT name FROM sqlite_master WHERE type = 'table' AND name = $1",
             Flavour::Postgres => {
                 "SELECT CAST(relname AS TEXT) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') AND relname = $1 \
@@ -143,25 +122,42 @@ impl Store {
         Ok(!self.rows(sql, &[table.into()]).await?.is_empty())
     }
 
+    /// The tables whose names begin like this.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn tables_that_begin(&self, beginning: &str) -> Result<Vec<String>> {
+        let sql = match self.database.flavour {
+            Flavour::Sqlite => {
+                "SELECT name FROM sqlite_master WHERE type = 'table' AND substr(name, 1, length($1)) = $1 ORDER BY name"
+            }
+            Flavour::Postgres => {
+                "SELECT CAST(relname AS TEXT) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') \
+                 AND pg_catalog.starts_with(CAST(relname AS TEXT), $1) AND pg_catalog.pg_table_is_visible(oid) ORDER BY 1"
+            }
+        };
+        self.rows(sql, &[beginning.into()]).await?.iter().map(|row| text(row, 0)).collect()
+    }
+
     /// A transaction that writes. In SQLite it is the only one that does, from its beginning on.
     ///
     /// # Errors
     /// When the store refuses, or is held by others for too long.
     pub async fn begin(&self) -> Result<Writing> {
-        let begin = match self.flavour {
+        let begin = match self.database.flavour {
             Flavour::Sqlite => "BEGIN IMMEDIATE",
             Flavour::Postgres => "BEGIN",
         };
-        let transaction =
-            self.pool.begin_with(begin).await.map_err(|error| failed("cannot write to the store", &error))?;
-        Ok(Writing { transaction, flavour: self.flavour })
+        let mut session = self.session().await?;
+        session.execute(begin, &[]).await.map_err(|error| error.context("cannot write to the store"))?;
+        Ok(Writing { session, store: self.clone() })
     }
 }
 
 /// A transaction that writes; dropped, it changes nothing.
 pub struct Writing {
-    transaction: Transaction<'static, Any>,
-    flavour: Flavour,
+    session: Session,
+    store: Store,
 }
 
 impl Writing {
@@ -170,8 +166,7 @@ impl Writing {
     /// # Errors
     /// When the store refuses.
     pub async fn execute(&mut self, sql: &str, values: &[Value]) -> Result<u64> {
-        let done = bound(sql, values).execute(&mut *self.transaction).await.map_err(|error| failed(sql, &error))?;
-        Ok(done.rows_affected())
+        self.session.execute(sql, values).await
     }
 
     /// All rows of a statement.
@@ -179,7 +174,7 @@ impl Writing {
     /// # Errors
     /// When the store refuses.
     pub async fn rows(&mut self, sql: &str, values: &[Value]) -> Result<Vec<AnyRow>> {
-        bound(sql, values).fetch_all(&mut *self.transaction).await.map_err(|error| failed(sql, &error))
+        self.session.rows(sql, values).await
     }
 
     /// Keeps the sinks that fill a table from committing until the end of this transaction.
@@ -187,7 +182,7 @@ impl Writing {
     /// # Errors
     /// When the store refuses.
     pub async fn hold_sinks(&mut self, table: &str) -> Result<()> {
-        if self.flavour == Flavour::Postgres {
+        if self.store.database.flavour == Flavour::Postgres {
             let sql = "SELECT checkpoint FROM weir_sinks WHERE table_name = $1 FOR UPDATE";
             self.rows(sql, &[table.into()]).await?;
         }
@@ -198,27 +193,16 @@ impl Writing {
     ///
     /// # Errors
     /// When the store refuses; then nothing has changed, or all of it has.
-    pub async fn commit(self) -> Result<()> {
-        self.transaction.commit().await.map_err(|error| failed("cannot commit", &error))
+    pub async fn commit(mut self) -> Result<()> {
+        self.session.execute("COMMIT", &[]).await?;
+        self.store.put_back(self.session);
+        Ok(())
     }
 }
 
 /// A name as SQL.
 pub fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-fn bound<'q>(sql: &str, values: &[Value]) -> Query<'q, Any, AnyArguments> {
-    // The text is ours but for names, which are quoted; what else is from outside goes in as values.
-    values.iter().fold(sqlx::query(AssertSqlSafe(sql)), |query, value| match value {
-        Value::Integer(value) => query.bind(*value),
-        Value::Text(value) => query.bind(value.clone()),
-    })
-}
-
-/// What the store says, with what was asked of it.
-pub(crate) fn failed(what: &str, error: &sqlx::Error) -> EngineError {
-    EngineError::io(format!("the store: {error} ({what})"))
 }
 
 /// A whole number in a row.

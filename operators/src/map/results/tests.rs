@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     map::{Map, MapConfig, SelectItem},
     schema::ColumnSchema,
+    sink::sql::{Dialect, TableRule},
 };
 use arrow::{
     array::{FixedSizeBinaryArray, Int32Array, Int64Array, StringArray},
@@ -37,6 +38,7 @@ fn config(condition: Option<&str>, select: &[(&str, &str)], running: bool) -> Ma
         condition: condition.map(Into::into),
         select: (!select.is_empty()).then(|| select.iter().map(item).collect()),
         results: Some(ResultRows { fixed, running }),
+        table: None,
     }
 }
 
@@ -100,6 +102,33 @@ fn what_fails_is_a_dead_letter_and_withdrawn() {
     // What follows from the key stays with what is withdrawn.
     let out = map(&failing).process(batch(&[(1, 1, None)])).unwrap();
     assert_eq!(out[0].1.columns.column_by_name("ad").unwrap().as_string::<i32>().value(0), "AD1");
+}
+
+#[test]
+fn a_table_hears_nothing_of_what_it_could_never_take() {
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let rule = |needed: &[&str]| TableRule {
+        table: "t".into(),
+        dialect: Dialect::Sqlite,
+        needed: names(needed),
+        key: names(needed),
+        indexes: vec![],
+    };
+    let rows: &[Row] = &[(1, 0, Some(5)), (1, 1, None), (2, 1, None)];
+    let table = |needed: &[&str]| MapConfig { table: Some(rule(needed)), ..config(None, &[], false) };
+    // Withdrawn rows have a null in `n` here.
+    assert_eq!(after(&table(&["n"]), "n", &[rows]), (vec![(1, 0, Some(5))], 0));
+    assert_eq!(after(&table(&["ad"]), "n", &[rows]), (rows.to_vec(), 0));
+    // A correction without a key is a dead letter, and what it corrects was one, too.
+    let mut columns = batch(&[(1, 1, Some(5)), (2, 1, Some(6))]).columns;
+    let ads: ArrayRef = Arc::new(StringArray::from(vec![None, Some("ad2")]));
+    let mut all = columns.columns().to_vec();
+    all[1] = ads;
+    columns = RecordBatch::try_new(columns.schema(), all).unwrap();
+    let out = map(&table(&["ad"])).process(Batch::new(columns)).unwrap();
+    let rows_on =
+        |port: Port| out.iter().filter(|(found, _)| *found == port).map(|(_, batch)| batch.len()).sum::<usize>();
+    assert_eq!((rows_on(Port::Main), rows_on(Port::DeadLetters)), (1, 1));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::{
     fault::{Fault, Tried},
     marker::{Marker, Markers, Verdict},
     patience::Patience,
+    rejected::{self, Rejected},
     retention::{self, Keeper},
     staged_rows, tables,
     upsert::Upsert,
@@ -48,8 +49,18 @@ pub struct SqlCommitter {
     connection: Mutex<Option<Connection>>,
 }
 
+/// How the rows of a checkpoint are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Care {
+    /// Many at a time.
+    Usual,
+    /// So that one which the database refuses can be set aside: it has refused one.
+    Careful,
+}
+
 /// What a commit has done.
 struct Committed {
+    rejected: Rejected,
     rows: u64,
     /// The newest time among rows that are final.
     newest: Option<i64>,
@@ -135,7 +146,12 @@ impl SqlCommitter {
         Ok(())
     }
 
-    async fn try_commit(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
+    async fn try_commit(
+        &self,
+        connection: &mut Connection,
+        staged: &StagedCheckpoint,
+        care: Care,
+    ) -> Tried<Option<Committed>> {
         let owner = self.owner().await?;
         if self.judge(connection, staged).await? == Verdict::Done {
             return Ok(None);
@@ -154,10 +170,19 @@ impl SqlCommitter {
             };
         }
         self.context.env.crash_point("sql_sink.marked")?;
-        let mut committed = Committed { rows: 0, newest: None };
+        let mut committed = Committed { rejected: Rejected::default(), rows: 0, newest: None };
+        if care == Care::Careful {
+            rejected::prepare(connection, &self.config).await?;
+        }
         loop {
             if let Some(rows) = staged_rows::merge(&self.config, &rows)? {
-                committed.rows += self.write(connection, &rows).await?;
+                committed.rows += match care {
+                    Care::Usual => self.write(connection, &rows).await?,
+                    Care::Careful => {
+                        let at = (staged.checkpoint, now_ms);
+                        self.write_carefully(connection, &rows, at, &mut committed.rejected).await?
+                    }
+                };
                 committed.newest = committed.newest.max(retention::newest_final(&self.config, &rows));
             }
             self.context.env.crash_point("sql_sink.written")?;
@@ -181,6 +206,44 @@ impl SqlCommitter {
         let Some(withdrawals) = &self.withdrawals else { return self.upsert.write(connection, rows).await };
         let (holding, removed) = withdrawals.apply(connection, rows).await?;
         Ok(removed + self.upsert.write(connection, &holding).await?)
+    }
+
+    /// The same, piece by piece: of what the database refuses, smaller and smaller pieces, down to rows that are set aside.
+    async fn write_carefully(
+        &self,
+        connection: &mut Connection,
+        rows: &RecordBatch,
+        at: (CheckpointId, i64),
+        rejected: &mut Rejected,
+    ) -> Tried<u64> {
+        const DOING: &str = "write rows one by one";
+        let mut taken = 0;
+        // Ranges still to be written, the first of them last.
+        let mut ranges = vec![(0, rows.num_rows())];
+        while let Some((start, length)) = ranges.pop().filter(|(_, length)| *length > 0) {
+            let piece = rows.slice(start, length);
+            connection.run(DOING, "SAVEPOINT weir_rows").await?;
+            let refused = match self.write(connection, &piece).await {
+                Ok(rows) => {
+                    taken += rows;
+                    connection.run(DOING, "RELEASE SAVEPOINT weir_rows").await?;
+                    continue;
+                }
+                Err(Fault::Refused(refused)) => refused,
+                Err(fault) => return Err(fault),
+            };
+            connection.run(DOING, "ROLLBACK TO SAVEPOINT weir_rows").await?;
+            if length == 1 {
+                rejected::set_aside(connection, &self.config, &piece, at, &refused.told).await?;
+                rejected.rows += 1;
+                rejected.reason.get_or_insert(refused.told);
+                continue;
+            }
+            let half = length / 2;
+            ranges.push((start + half, length - half));
+            ranges.push((start, half));
+        }
+        Ok(taken)
     }
 
     async fn judge(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Verdict> {
@@ -258,9 +321,14 @@ impl SqlCommitter {
         Ok(removed)
     }
 
-    async fn commit_once(&self, held: &mut Option<Connection>, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
+    async fn commit_once(
+        &self,
+        held: &mut Option<Connection>,
+        staged: &StagedCheckpoint,
+        care: Care,
+    ) -> Tried<Option<Committed>> {
         let mut connection = self.connect(held).await?;
-        let committed = self.try_commit(&mut connection, staged).await?;
+        let committed = self.try_commit(&mut connection, staged, care).await?;
         *held = Some(connection);
         Ok(committed)
     }
@@ -268,16 +336,30 @@ impl SqlCommitter {
     async fn commit_patiently(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
         let mut patience = Patience::new(&self.context, None);
         let mut held = self.connection.lock().await;
+        let mut care = Care::Usual;
         let committed = loop {
-            match self.commit_once(&mut held, staged).await {
+            match self.commit_once(&mut held, staged, care).await {
                 Ok(committed) => break committed,
-                Err(Fault::Lasting(error)) => return Err(error),
-                Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
+                Err(Fault::Passing(cause) | Fault::Denied(EngineError { message: cause, .. })) => {
+                    patience.wait(&cause).await?;
+                }
+                Err(Fault::Refused(_)) if care == Care::Usual => care = Care::Careful,
+                Err(fault) => return Err(fault.into_error()),
             }
         };
         patience.done();
         self.clear(staged).await?;
         let Some(committed) = committed else { return Ok(CommitOutcome::AlreadyDone) };
+        if let Some(reason) = &committed.rejected.reason {
+            tracing::warn!(
+                sink = self.context.sink,
+                checkpoint = %staged.checkpoint,
+                rows = committed.rejected.rows,
+                reason,
+                "the database refused rows; they are in the table '{}'",
+                rejected::beside(&self.config.table)
+            );
+        }
         tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, staged = staged.rows, rows = committed.rows, "committed");
         self.retain(&mut held, staged, &committed).await?;
         self.shorten_log(&mut held).await;
@@ -297,7 +379,8 @@ impl SqlCommitter {
                 Ok(true) => self.context.env.crash_point("sql_sink.retained")?,
                 Ok(false) => break,
                 Err(Fault::Lasting(error)) if error.kind == ErrorKind::Crash => return Err(error),
-                Err(Fault::Lasting(EngineError { message: cause, .. }) | Fault::Passing(cause)) => {
+                Err(fault) => {
+                    let cause = fault.into_error().message;
                     tracing::warn!(
                         sink = self.context.sink,
                         cause,
@@ -315,7 +398,8 @@ impl SqlCommitter {
         let Some(mut connection) = held.take() else { return };
         match self.log.shorten(&mut connection).await {
             Ok(()) => *held = Some(connection),
-            Err(Fault::Lasting(EngineError { message: cause, .. }) | Fault::Passing(cause)) => {
+            Err(fault) => {
+                let cause = fault.into_error().message;
                 tracing::warn!(sink = self.context.sink, cause, "the write-ahead log stays as long as it is for now");
             }
         }
@@ -382,8 +466,8 @@ impl SqlCommitter {
         let removed = loop {
             match self.reset_once(&mut held, lineage).await {
                 Ok(removed) => break removed,
-                Err(Fault::Lasting(error)) => return Err(error),
                 Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
+                Err(fault) => return Err(fault.into_error()),
             }
         };
         patience.done();
@@ -396,8 +480,8 @@ impl SqlCommitter {
         loop {
             match self.prepare_once(&mut held).await {
                 Ok(()) => break,
-                Err(Fault::Lasting(error)) => return Err(error),
                 Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
+                Err(fault) => return Err(fault.into_error()),
             }
         }
         patience.done();

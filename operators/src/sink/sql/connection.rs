@@ -85,7 +85,7 @@ impl Database {
             ))),
         };
         let (dialect, url, env) = (self.dialect, self.url.clone(), self.env.clone());
-        let inner = Driver { connection: Some(connected?), is_simulated: env.is_simulated() };
+        let inner = Driver::new(connected?, &env);
         let mut connection = Connection { inner, dialect, url, env };
         let no_waiting = (dialect == Dialect::Sqlite && connection.env.is_simulated()).then(|| NO_WAITING.to_owned());
         for greeting in dialect.greeting().into_iter().chain(no_waiting) {
@@ -218,16 +218,25 @@ impl Connection {
     }
 }
 
-/// A driver's connection.
+/// A driver's connection. A simulation closes it at once when it is dropped.
 #[derive(Debug)]
-struct Driver {
+pub struct Driver {
     /// Always there until it is dropped.
     connection: Option<AnyConnection>,
     is_simulated: bool,
 }
 
 impl Driver {
-    fn get(&mut self) -> std::result::Result<&mut AnyConnection, sqlx::Error> {
+    /// Of this connection.
+    pub fn new(connection: AnyConnection, env: &Env) -> Self {
+        Driver { connection: Some(connection), is_simulated: env.is_simulated() }
+    }
+
+    /// The connection.
+    ///
+    /// # Errors
+    /// Never.
+    pub fn get(&mut self) -> std::result::Result<&mut AnyConnection, sqlx::Error> {
         self.connection.as_mut().ok_or(sqlx::Error::WorkerCrashed)
     }
 }

@@ -1,6 +1,7 @@
 //! What the databases differ in. The only place that knows.
 
 use super::config::SqlType;
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use weir_engine::error::{EngineError, Result};
 
@@ -8,7 +9,8 @@ use weir_engine::error::{EngineError, Result};
 pub(super) const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
 /// A kind of database.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Dialect {
     /// A file on a local disk, written by one process at a time.
     Sqlite,

@@ -10,6 +10,30 @@ pub(super) enum Fault {
     Passing(String),
     /// Another try would fail as well.
     Lasting(EngineError),
+    /// Somebody has to let this process write again. At a start that is told at once; a decided commit waits for it.
+    Denied(EngineError),
+    /// The database does not take some row. Nothing of the statement was done.
+    Refused(Refused),
+}
+
+/// What a database said of a row that it does not take.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// The whole sentence.
+    pub message: String,
+    /// The database's own words.
+    pub told: String,
+}
+
+impl Fault {
+    /// As an error, for whoever does not try again.
+    pub fn into_error(self) -> EngineError {
+        match self {
+            Fault::Passing(message) => EngineError::io(message),
+            Fault::Lasting(error) | Fault::Denied(error) => error,
+            Fault::Refused(refused) => EngineError::definition(refused.message),
+        }
+    }
 }
 
 /// The result of one try.
@@ -28,6 +52,8 @@ pub(super) fn fault(dialect: Dialect, url: &str, doing: &str, error: &sqlx::Erro
         sqlx::Error::Database(database) => match kind(dialect, database.code().as_deref().unwrap_or_default()) {
             Kind::Passing => Fault::Passing(message),
             Kind::Damaged => Fault::Lasting(EngineError::corrupt(message)),
+            Kind::Denied(hint) => Fault::Denied(EngineError::definition(format!("{message}{hint}"))),
+            Kind::Refused => Fault::Refused(Refused { message, told: told(error) }),
             Kind::Wrong(hint) => Fault::Lasting(EngineError::definition(format!("{message}{hint}"))),
         },
         // The connection is gone, or never came; another one may come.
@@ -39,6 +65,8 @@ pub(super) fn fault(dialect: Dialect, url: &str, doing: &str, error: &sqlx::Erro
 enum Kind {
     Passing,
     Damaged,
+    Denied(&'static str),
+    Refused,
     Wrong(&'static str),
 }
 
@@ -55,8 +83,10 @@ fn of_sqlite(code: &str) -> Kind {
         // Busy, locked, interrupted, a disk that fails or is full, the schema changed meanwhile.
         Ok(5 | 6 | 9 | 10 | 13 | 15 | 17) => Kind::Passing,
         Ok(11 | 26) => Kind::Damaged,
-        Ok(8) => Kind::Wrong("; the file and its folder must be writable"),
-        Ok(14) => Kind::Wrong("; the folder must be there and writable, and the file no folder"),
+        // Too big, a constraint or a trigger, a value of another type.
+        Ok(18..=20) => Kind::Refused,
+        Ok(3 | 8) => Kind::Denied("; the file and its folder must be writable"),
+        Ok(14) => Kind::Denied("; the folder must be there and writable, and the file no folder"),
         _ => Kind::Wrong(""),
     }
 }
@@ -71,12 +101,16 @@ fn of_postgres(code: &str) -> Kind {
         "42501" => return Kind::Wrong("; the user must own the table, or may create it in its schema"),
         // A standby takes over, a row is locked for long; this process was stopped in a transaction, which is over.
         "25006" | "55P03" | "25P03" | "25P04" => return Kind::Passing,
+        // A row twice in one statement, after whatever a trigger made of it; a trigger's own complaint; a view's condition.
+        "21000" | "P0001" | "44000" => return Kind::Refused,
         _ => {}
     }
     match code.get(..2).unwrap_or_default() {
         // Connection, transaction rolled back, resources, operator intervention, system.
         "08" | "40" | "53" | "57" | "58" => Kind::Passing,
         "XX" => Kind::Damaged,
+        // A value that does not fit, a constraint, a limit of the program such as the length of a key.
+        "22" | "23" | "54" => Kind::Refused,
         _ => Kind::Wrong(""),
     }
 }
@@ -104,6 +138,19 @@ mod tests {
         }
         for code in ["28P01", "3D000", "42P01", "22021", "23505"] {
             assert!(!passes(Dialect::Postgres, code), "{code}");
+        }
+        let refuses = |dialect, code| matches!(kind(dialect, code), Kind::Refused);
+        for code in ["22021", "22003", "22P05", "23505", "23502", "23514", "54000", "21000", "P0001"] {
+            assert!(refuses(Dialect::Postgres, code), "{code}");
+        }
+        for code in ["18", "19", "1299", "1555", "1811", "20"] {
+            assert!(refuses(Dialect::Sqlite, code), "{code}");
+        }
+        for code in ["42P01", "28P01", "53100", "25006", "08006", "40001"] {
+            assert!(!refuses(Dialect::Postgres, code), "{code}");
+        }
+        for code in ["8", "1032", "14"] {
+            assert!(matches!(kind(Dialect::Sqlite, code), Kind::Denied(_)), "{code}");
         }
         for code in ["1", "8", "14", "11", "1299"] {
             assert!(!passes(Dialect::Sqlite, code), "{code}");

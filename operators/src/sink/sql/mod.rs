@@ -6,6 +6,7 @@
 //! <table>                                                   the rows; of a key, the one with the highest revision
 //! <table>_hours, <table>_days                               older ones, added up, if `retention` is set
 //! <table>_withdrawn                                         keys and revisions of what was withdrawn, where anything may be
+//! <table>_rejected                                          rows that the database has refused, once it has refused one
 //! weir_sinks                                                a row a sink: which checkpoint is in, who may write
 //! weir_commits                                              its last commits
 //! ```
@@ -15,9 +16,9 @@
 //! of rows with the same key the one with the highest revision stays, in whatever order they come, and none if that one is
 //! withdrawn.
 //!
-//! Reading order: [`config`], `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
-//! phase) with `marker` (who may commit what), `upsert`, `withdrawn` and `tables` (SQL), `connection` and `fault` (a database that is slow
-//! or down), `retention`, `write_ahead_log`. Where databases differ stands in [`dialect`] alone.
+//! Reading order: [`config`], `table_rule` (what is never staged), `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
+//! phase) with `marker` (who may commit what), `upsert`, `withdrawn` and `tables` (SQL), `rejected` (a row that the database refuses all
+//! the same), `connection` and `fault` (a database that is slow or down), `retention`, `write_ahead_log`. Where databases differ stands in [`dialect`] alone.
 
 mod committable;
 pub mod committer;
@@ -28,9 +29,11 @@ mod fault;
 mod location;
 mod marker;
 mod patience;
+mod rejected;
 mod retention;
 mod sink;
 mod staged_rows;
+mod table_rule;
 mod tables;
 mod upsert;
 mod withdrawn;
@@ -41,8 +44,11 @@ mod tests;
 
 pub use committer::SqlCommitter;
 pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
+pub use connection::Driver;
 pub use dialect::{Dialect, end_who_is_stopped};
+pub use rejected::REJECTED;
 pub use sink::SqlSink;
+pub use table_rule::TableRule;
 pub use tables::SHADOW;
 pub use withdrawn::WITHDRAWN;
 

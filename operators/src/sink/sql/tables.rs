@@ -5,6 +5,7 @@ use super::{
     connection::{Connection, Parameters},
     dialect::Dialect,
     fault::Tried,
+    rejected::REJECTED,
     withdrawn::{WITHDRAWN, beside},
 };
 use sqlx::Row;
@@ -20,8 +21,8 @@ pub(super) const HOURS: &str = "_hours";
 pub(super) const DAYS: &str = "_days";
 
 /// The names of all tables that a sink with this table may have.
-pub(super) fn names(table: &str) -> [String; 4] {
-    [table.to_string(), format!("{table}{HOURS}"), format!("{table}{DAYS}"), format!("{table}{WITHDRAWN}")]
+pub(super) fn names(table: &str) -> [String; 5] {
+    ["", HOURS, DAYS, WITHDRAWN, REJECTED].map(|ending| format!("{table}{ending}"))
 }
 
 /// Those with all columns that a sink has.

@@ -138,7 +138,8 @@ impl BoundedFiles {
                 let file = find(files, &stored.file, split.finished)?;
                 positions.insert((stored.file.clone(), stored.first_row), (file, stored));
             }
-            warn_of_new_files(files, |name| positions.keys().any(|(file, _)| file == name));
+            let known: BTreeSet<&str> = positions.keys().map(|(file, _)| file.as_str()).collect();
+            warn_of_new_files(files, |name| known.contains(name));
             splits.extend(positions.into_values());
         }
         let open = |(file, stored): (FoundFile, StoredParquetSplit)| OpenedSplit {

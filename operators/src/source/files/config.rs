@@ -29,7 +29,7 @@ use weir_engine::{
 };
 
 /// How long a rotated file may still be written to without having anything to say, in milliseconds.
-const DEFAULT_ROTATION_GRACE_MS: u64 = 5_000;
+pub const DEFAULT_ROTATION_GRACE_MS: u64 = 5_000;
 
 /// A files source as a node of a graph configures it; [`SourceSettings`] are beside these in the same object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -71,6 +71,10 @@ pub struct FilesConfig {
     /// Whether the files lie in folders by hour, which say how old their rows can be: the watermark follows from that.
     #[serde(default)]
     pub by_partition: bool,
+    /// Whether one of such files that cannot be read ends the job, in place of being a dead letter: what is counted from the
+    /// others would be wrong.
+    #[serde(default)]
+    pub all_or_nothing: bool,
     /// Only events of this range; for such files.
     #[serde(default)]
     pub range: Option<EventTimeRange>,
@@ -163,8 +167,9 @@ impl FilesConfig {
             return Err(self.refuse("follow = true: only files of lines can be followed, a Parquet file does not grow"));
         };
         let rotation_grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
-        let follow = FollowSettings { rotation_grace, copies: self.copies };
         let OperatorContext { env, subtask, parallelism, .. } = context;
+        let discover = self.reader_settings(settings).discover_interval;
+        let follow = FollowSettings { rotation_grace, copies: self.copies, discover };
         Ok(FollowedFiles::new(path.clone(), lines, follow, env.clone(), *subtask, *parallelism))
     }
 
@@ -185,6 +190,7 @@ impl FilesConfig {
             range: self.range.unwrap_or(EventTimeRange::ALL),
             parquet,
             event_time: event_time.clone(),
+            all_or_nothing: self.all_or_nothing,
             subtask: *subtask,
             parallelism: *parallelism,
             env: env.clone(),

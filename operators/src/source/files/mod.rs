@@ -29,6 +29,6 @@ mod tests;
 
 pub use archive::{ArchivePart, EventTimeRange, archive_parts};
 pub use compression::is_compressed;
-pub use config::{FilesConfig, locations, source};
+pub use config::{DEFAULT_ROTATION_GRACE_MS, FilesConfig, locations, source};
 pub use followed::Copies;
 pub use schema::parquet_schema;

@@ -99,7 +99,7 @@ impl ParquetSettings {
     }
 
     /// Whether the rows of a file can be read as is declared.
-    fn check(&self, file: &ParquetFile) -> std::result::Result<(), String> {
+    pub(super) fn check(&self, file: &ParquetFile) -> std::result::Result<(), String> {
         let missing = file.missing_columns(&self.wanted(file))?;
         match self.event_time.as_ref().filter(|event_time| missing.contains(event_time)) {
             Some(event_time) if file.rows() > 0 => {

@@ -9,7 +9,7 @@ use crate::{
     dead_letters::DeadLetter,
     source::{
         column_type::{DeclaredColumn, DeclaredSchema},
-        split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+        split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
     },
 };
 use arrow::{
@@ -159,11 +159,19 @@ impl Connector for PartitionedFiles {
 
     fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
         async move {
-            let Discovery { opened, gone } = self.files.discover().await?;
+            let found = self.files.discover().await?;
             let with_columns = |opened| PartitionedFiles::with_columns(&self.columns, opened, false);
-            Ok(Discovery { opened: opened.into_iter().map(with_columns).collect(), gone })
+            Ok(Discovery { opened: found.opened.into_iter().map(with_columns).collect(), ..found })
         }
         .boxed()
+    }
+
+    fn listen(&mut self) -> Heard {
+        self.files.listen()
+    }
+
+    fn listens(&self) -> bool {
+        self.files.listens()
     }
 
     fn is_followed(&self) -> bool {

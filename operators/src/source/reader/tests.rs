@@ -115,7 +115,7 @@ impl Connector for ScriptConnector {
     fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
         let found = std::mem::take(&mut *self.found_later.lock().expect("unpoisoned"));
         let opened = found.into_iter().map(|script| self.opened(script, 0)).collect();
-        async move { Ok(Discovery { opened, gone: Vec::new() }) }.boxed()
+        async move { Ok(Discovery { opened, ..Discovery::default() }) }.boxed()
     }
 
     fn is_followed(&self) -> bool {

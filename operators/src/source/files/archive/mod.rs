@@ -75,6 +75,8 @@ pub(super) struct ArchiveFiles {
     pub(super) range: EventTimeRange,
     pub(super) parquet: Arc<ParquetSettings>,
     pub(super) event_time: String,
+    /// A file that cannot be read is an error, and no dead letter.
+    pub(super) all_or_nothing: bool,
     pub(super) subtask: usize,
     pub(super) parallelism: usize,
     pub(super) env: Env,
@@ -157,6 +159,8 @@ impl ArchiveFiles {
                 files,
                 parquet: self.parquet.clone(),
                 event_time: self.event_time.clone(),
+                all_or_nothing: self.all_or_nothing,
+                careful: 0,
                 range: self.range,
                 stored,
                 rows: None,

@@ -12,7 +12,7 @@ use crate::source::{
         listing::FoundFile,
         parquet_split::{ParquetSettings, open},
     },
-    parquet::ParquetRows,
+    parquet::{ParquetRows, is_damage},
     split_reader::{SplitEvent, SplitReader},
 };
 use arrow::{
@@ -22,7 +22,10 @@ use arrow::{
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use weir_engine::{env::Env, error::Result};
+use weir_engine::{
+    env::Env,
+    error::{EngineError, Result},
+};
 
 /// A split and how far it has been read.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,6 +56,9 @@ pub(super) struct ArchiveSplitReader {
     pub(super) parquet: Arc<ParquetSettings>,
     pub(super) event_time: String,
     pub(super) range: EventTimeRange,
+    pub(super) all_or_nothing: bool,
+    /// Rows to be read one by one, to find the one that damage begins with.
+    pub(super) careful: usize,
     pub(super) stored: StoredArchiveSplit,
     /// The first file, open.
     pub(super) rows: Option<ParquetRows>,
@@ -75,15 +81,34 @@ impl ArchiveSplitReader {
             let Some(file) = self.files.first() else { return Ok(SplitEvent::Finished) };
             if self.rows.is_none() {
                 self.env.crash_point("files.opening")?;
-                let opened = open(file).await?;
+                let opened = match open(file).await {
+                    Ok(opened) => match self.parquet.check(&opened) {
+                        Ok(()) => opened,
+                        Err(problem) => return self.pass_over(format!("{}: {problem}", file.name)),
+                    },
+                    Err(error) if is_damage(&error) => return self.pass_over(error.message),
+                    Err(error) => return Err(error),
+                };
                 self.env.crash_point("files.opened")?;
                 let mut whole = opened.whole();
                 whole.file_bytes = *self.stored.file_bytes.get_or_insert(whole.file_bytes);
                 self.rows = Some(opened.rows_of(whole, &self.parquet.columns, self.stored.row)?);
             }
             let Some(rows) = &mut self.rows else { continue };
-            match rows.next(max_rows).await? {
-                Some(columns) => {
+            let (careful, max_rows) = (self.careful > 0, if self.careful > 0 { 1 } else { max_rows });
+            match rows.next(max_rows).await {
+                // All rows before the damage come out, however many are asked for at once.
+                Err(error) if is_damage(&error) && !careful && max_rows > 1 => self.careful = max_rows,
+                Err(error) if is_damage(&error) && !self.all_or_nothing => {
+                    let (first, skipped) = (self.stored.row, rows.skip_group());
+                    (self.stored.row, self.careful) = (rows.position(), 0);
+                    let reason = format!("{}; {skipped} rows from this one on are not read", error.message);
+                    return self.unread(first, reason);
+                }
+                Err(error) if is_damage(&error) => return Err(all_or_nothing(error.message)),
+                Err(error) => return Err(error),
+                Ok(Some(columns)) => {
+                    self.careful = self.careful.saturating_sub(1);
                     let first_row = self.stored.row;
                     let refused = rows.refused().to_vec();
                     self.stored.row = rows.position();
@@ -94,13 +119,31 @@ impl ArchiveSplitReader {
                         return Ok(event);
                     }
                 }
-                None => {
-                    self.files.remove(0);
-                    self.stored.files.remove(0);
-                    (self.rows, self.stored.row, self.stored.file_bytes) = (None, 0, None);
-                }
+                Ok(None) => self.next_file(),
             }
         }
+    }
+
+    fn next_file(&mut self) {
+        self.files.remove(0);
+        self.stored.files.remove(0);
+        (self.rows, self.stored.row, self.stored.file_bytes, self.careful) = (None, 0, None, 0);
+    }
+
+    /// Nothing of the first file can be read.
+    fn pass_over(&mut self, problem: String) -> Result<SplitEvent> {
+        if self.all_or_nothing {
+            return Err(all_or_nothing(problem));
+        }
+        self.next_file();
+        self.unread(0, problem)
+    }
+
+    fn unread(&self, first: u64, reason: String) -> Result<SplitEvent> {
+        tracing::warn!("a file, or a part of one, is not read: {reason}");
+        let columns = RecordBatch::new_empty(Arc::new(self.parquet.columns.clone()));
+        let dead_letters = vec![DeadLetter { offset: offset(first), reason, raw: String::new() }];
+        Ok(SplitEvent::Records { columns, dead_letters })
     }
 
     /// Takes out the rows that are not asked for, and those that should not be there.
@@ -135,6 +178,13 @@ impl ArchiveSplitReader {
         self.last = Some(LastRows { rows: rows.clone(), places });
         Ok(SplitEvent::Records { columns: rows, dead_letters })
     }
+}
+
+fn all_or_nothing(problem: String) -> EngineError {
+    EngineError::corrupt(format!(
+        "{problem}. Without it the windows of its hour would be counted wrongly, so they are not replaced: bring the file back \
+         from a copy, or leave its hour out of the range"
+    ))
 }
 
 fn offset(place: u64) -> i64 {

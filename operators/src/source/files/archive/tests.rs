@@ -223,3 +223,48 @@ proptest! {
         prop_assert_eq!(found, expected);
     }
 }
+
+fn damage(path: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let mut bytes = fs::read(path).unwrap();
+    change(&mut bytes);
+    fs::write(path, bytes).unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_a_dead_letter_and_the_others_are_read() {
+    let root = tempfile::tempdir().unwrap();
+    let rows = |from: i64| -> Vec<(i64, i64)> { (from..from + 40).map(|n| (at(n / 100, n % 60), n)).collect() };
+    for (name, from) in [("a", 0), ("b", 40), ("c", 0)] {
+        write(root.path(), FIRST_HOUR, name, &rows(from));
+    }
+    write(root.path(), FIRST_HOUR + 1, "d", &rows(100));
+    let path = |name: &str| root.path().join(folder(Some(FIRST_HOUR))).join(name);
+    damage(&path("b.parquet"), |bytes| bytes.truncate(bytes.len() - 9));
+    damage(&path("c.parquet"), |bytes| bytes[6..200].fill(0xff));
+    let seen = read(&config(root.path()), 1, &[]).await;
+    assert_eq!(seen.numbers, [(0..40).collect::<Vec<_>>(), (100..140).collect()].concat());
+    assert_eq!(seen.dead.len(), 2, "{:?}", seen.dead);
+    assert!(seen.dead[0].contains("b.parquet") && seen.dead[1].contains("c.parquet"), "{:?}", seen.dead);
+    assert!(seen.dead[1].contains("40 rows from this one on are not read"), "{}", seen.dead[1]);
+}
+
+#[tokio::test]
+async fn where_all_is_to_be_counted_a_damaged_file_is_an_error() {
+    let root = tempfile::tempdir().unwrap();
+    write(root.path(), FIRST_HOUR, "a", &[(at(0, 1), 1)]);
+    write(root.path(), FIRST_HOUR, "b", &[(at(0, 2), 2)]);
+    let file = root.path().join(folder(Some(FIRST_HOUR))).join("b.parquet");
+    let mut config = config(root.path());
+    config["all_or_nothing"] = true.into();
+    assert_eq!(read(&config, 1, &[]).await.numbers, [1, 2]);
+    damage(&file, |bytes| bytes.truncate(bytes.len() - 9));
+    let mut source = opened(&config, 0, 1, &[]).await;
+    let error = loop {
+        match source.next().await {
+            Ok(SourceEvent::EndOfInput) => panic!("the file was left out"),
+            Ok(_) => {}
+            Err(error) => break error.message,
+        }
+    };
+    assert!(error.contains("b.parquet") && error.contains("bring the file back"), "{error}");
+}

@@ -117,12 +117,22 @@ impl FollowedFiles {
     /// The splits that may have the same bytes as a file with this prefix, as far as both go.
     fn alike(&self, prefix: &Prefix, head: &Head) -> Vec<(String, Followed)> {
         let known = self.watch.known();
-        let alike = known.iter().filter(|(id, split)| {
+        let alike = known.of_head(head).filter(|(id, split)| {
             // What it begins with may be known, although it was not read yet.
             let begun = self.begun.get(*id).filter(|begun| begun.length > split.read.length);
-            split.head == *head && prefix.agrees(begun.unwrap_or(&split.read))
+            prefix.agrees(begun.unwrap_or(&split.read))
         });
         alike.map(|(id, split)| (id.clone(), split.clone())).collect()
+    }
+
+    /// Whether the file of a split is listed. One that ended is not open, and its number may be another file's by now.
+    fn is_there(&self, split: &Followed, original: FileId, listing: &Listing) -> bool {
+        let Some(name) = listing.names(original).next() else { return false };
+        if !split.ended || listing.is_at(original, &split.path) {
+            return true;
+        }
+        let Some(file) = self.watch.open(name) else { return true };
+        split.fits(&file, Thorough::Little).unwrap_or(true)
     }
 
     fn opinion(
@@ -149,7 +159,7 @@ impl FollowedFiles {
             };
         }
         let original = FileId { device: split.device.unwrap_or_default(), inode: split.inode };
-        if !listing.has(original) {
+        if !self.is_there(split, original, listing) {
             // The original is gone. A file that has all that was read of it goes on in its place, or is what it was moved to.
             if prefix.length < split.read.length || split.read.length == 0 || !has_all() {
                 return Opinion::Nothing;

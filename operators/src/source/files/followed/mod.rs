@@ -21,13 +21,22 @@
 //! A source that is followed has no end. Forgetting: a split that has ended is kept in the checkpoints as long as its file is
 //! there, and some minutes longer.
 //!
+//! Most files of many are at rest. A file that was read to its end is asked for more only when it has changed, as events or a
+//! look at all files tell; it may be closed, and costs a checkpoint nothing.
+//!
 //! Reading order: `identity` and `prefix` (what a file is known by), `watch` (how it is found again), `reader` (how it is
-//! read), `copies` (what is read at all), and this one, which looks for files.
+//! read), `open_files`, `resting` and `events` (what becomes of those at rest), `copies` (what is read at all), and this one,
+//! which looks for files.
 
 mod copies;
+mod events;
 mod identity;
+#[cfg(test)]
+mod many;
+mod open_files;
 mod prefix;
 mod reader;
+mod resting;
 #[cfg(test)]
 mod schedule;
 mod search;
@@ -38,20 +47,23 @@ mod watch;
 pub use watch::Copies;
 
 use super::{lines::LineSettings, listing::LocalPath};
-use crate::source::split_reader::{Connector, Discovery, OpenedSplit, RestoredSplit};
+use crate::source::split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit};
 use copies::{Verdict, Waiting};
+use events::{Listen, News};
 use futures::{FutureExt, future::BoxFuture};
 use identity::{FileId, Head, Stamp};
+use open_files::{OpenFiles, most_open_files};
 use prefix::{Prefix, Thorough};
 use reader::{Begin, FollowedReader};
 use search::{LOOKS, Listing, Search, Whereabouts};
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::File,
-    sync::{Arc, Mutex},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, atomic::Ordering},
     time::Duration,
 };
-use watch::{Followed, Listed, Watch};
+use watch::{AllListed, Followed, Listed, Watch};
 use weir_engine::{
     env::{Env, Moment},
     error::{EngineError, Result},
@@ -61,6 +73,10 @@ use weir_engine::{
 const FORGET_AFTER: Duration = Duration::from_secs(300);
 /// The same for a file whose disk is away.
 const FORGET_AWAY_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Where events tell what happens, it is looked for files so much less often.
+const RARELY: u32 = 10;
+/// Of all time at most this part is spent on looking for files.
+const PART_OF_TIME: u32 = 20;
 /// A file that has not changed for so long has not changed since it was looked at.
 const SETTLED: Duration = Duration::from_millis(100);
 
@@ -70,6 +86,8 @@ pub(super) struct FollowSettings {
     pub(super) rotation_grace: Duration,
     /// What is done with what may be a copy.
     pub(super) copies: Copies,
+    /// How often it is looked for files.
+    pub(super) discover: Duration,
 }
 
 /// The files of a followed source that belong to a subtask.
@@ -83,6 +101,10 @@ pub(super) struct FollowedFiles {
     begun: HashMap<String, Prefix>,
     /// Since when splits' files have not been listed, or have begun anew.
     missing: BTreeMap<String, Moment>,
+    events: Option<Box<dyn Listen>>,
+    discover: Duration,
+    /// When it may be looked for files again.
+    next_look: Moment,
 }
 
 /// A file of which nothing is read.
@@ -114,14 +136,23 @@ impl FollowedFiles {
             subtask,
             parallelism,
             known: Mutex::default(),
+            open_files: Mutex::new(OpenFiles::new(most_open_files(parallelism))),
+            resting: Mutex::default(),
+            announcing: Mutex::default(),
+            look: false.into(),
             unreadable: Mutex::default(),
             heads: Mutex::default(),
         };
-        FollowedFiles::over(watch)
+        // In a simulation files change on its own time, and so are only looked at.
+        let events = if watch.env.is_simulated() { None } else { events::of_system() };
+        FollowedFiles::over(watch, events, follow.discover)
     }
 
-    fn over(watch: Watch) -> Self {
+    fn over(watch: Watch, events: Option<Box<dyn Listen>>, discover: Duration) -> Self {
         FollowedFiles {
+            next_look: watch.env.now(),
+            events,
+            discover,
             watch: Arc::new(watch),
             settled: HashMap::new(),
             waiting: HashMap::new(),
@@ -134,7 +165,20 @@ impl FollowedFiles {
     #[cfg(test)]
     fn identifying(self, identify: identity::Identify) -> Self {
         let Some(watch) = Arc::into_inner(self.watch) else { unreachable!("nothing has been opened") };
-        FollowedFiles::over(Watch { identify, ..watch })
+        FollowedFiles::over(Watch { identify, ..watch }, self.events, self.discover)
+    }
+
+    /// The same with no more open files than this.
+    #[cfg(test)]
+    fn keeping_open(self, most: usize) -> Self {
+        *self.watch.open_files() = OpenFiles::new(most);
+        self
+    }
+
+    /// The same with other events.
+    #[cfg(test)]
+    fn hearing(self, events: Option<Box<dyn Listen>>) -> Self {
+        FollowedFiles { events, ..self }
     }
 
     fn restore(&mut self, restored: Vec<RestoredSplit>) -> Result<Vec<OpenedSplit>> {
@@ -152,7 +196,7 @@ impl FollowedFiles {
             if followed.device.is_none() {
                 self.prove(&mut followed, &search.listing);
             }
-            self.watch.known().insert(split.id.clone(), followed.clone());
+            self.watch.known().insert(&split.id, followed.clone());
             if followed.ended {
                 opened.push(self.opened(split.id, followed, Begin::Ended));
             } else {
@@ -207,7 +251,7 @@ impl FollowedFiles {
 
     fn opened(&self, id: String, split: Followed, begin: Begin) -> OpenedSplit {
         let name = split.path.display().to_string();
-        self.watch.known().insert(id.clone(), split.clone());
+        self.watch.known().insert(&id, split.clone());
         let reader = Box::new(FollowedReader::new(self.watch.clone(), id.clone(), split, begin));
         OpenedSplit { id, name, reader, newest_before_ms: None, oldest_ms: None }
     }
@@ -216,23 +260,33 @@ impl FollowedFiles {
     /// read: nothing can be a copy of what was read already.
     fn look(&mut self, first: bool) -> Result<Discovery> {
         let watch = self.watch.clone();
-        let mut search = Search::new(&watch)?;
+        let began = self.watch.env.now();
+        watch.look.store(false, Ordering::Relaxed);
+        let AllListed { files, folders, is_whole } = watch.list_all()?;
+        let is_new = self.listen_to(folders);
+        let mut search = Search::in_files(&watch, files);
         self.watch.env.crash_point("files.listed")?;
         self.watch.forget_all_but(&search.listing);
         let mut opened = self.look_for_missing(&mut search);
         let listing = &search.listing;
+        let awake = watch.resting().wake_changed(|path| listing.at(path).map(|listed| (listed.id, listed.stamp)));
         self.note_missing(listing);
-        let reading: HashSet<FileId> = {
+        let (reading, is_any_away): (HashSet<FileId>, bool) = {
             let known = self.watch.known();
-            let reading = known.values().filter(|split| !split.ended && split.found);
-            reading.filter_map(|split| Some(FileId { device: split.device?, inode: split.inode })).collect()
+            let reading = known.iter().map(|(_, split)| split).filter(|split| !split.ended && split.found);
+            let reading =
+                reading.filter_map(|split| Some(FileId { device: split.device?, inode: split.inode })).collect();
+            (reading, known.iter().any(|(_, split)| split.away && !split.ended))
         };
-        let is_new = |file: &&Listed| file.stamp.bytes > 0 && !reading.contains(&file.id) && !self.is_settled(file);
-        let mut new: Vec<&Listed> = listing.files().filter(is_new).collect();
+        let is_unread = |file: &&Listed| file.stamp.bytes > 0 && !reading.contains(&file.id) && !self.is_settled(file);
+        let mut new: Vec<&Listed> = listing.files().filter(is_unread).collect();
         // A copy may be shorter than its original, never longer.
         new.sort_by(|a, b| b.stamp.bytes.cmp(&a.stamp.bytes).then_with(|| a.path.cmp(&b.path)));
+        let mut undecided = is_any_away || !is_whole;
         for file in new {
-            opened.extend(self.judge(file, listing, first)?);
+            let judged = self.judge(file, listing, first)?;
+            undecided |= judged.is_none() && !self.is_settled(file);
+            opened.extend(judged);
         }
         self.settled.retain(|id, _| listing.has(*id));
         self.waiting.retain(|id, _| listing.has(*id));
@@ -240,7 +294,26 @@ impl FollowedFiles {
         let known = self.watch.known();
         self.begun.retain(|id, begun| known.get(id).is_some_and(|split| split.read.length < begun.length));
         drop(known);
-        Ok(Discovery { opened, gone })
+        let now = self.watch.env.now();
+        let at_least = self.discover.max((now - began) * PART_OF_TIME);
+        self.next_look = now + at_least;
+        let may_rest = self.events.is_some() && !undecided && !is_new && self.is_all_announced(listing);
+        let next_in = if may_rest { at_least.max(self.discover * RARELY) } else { at_least };
+        Ok(Discovery { opened, gone, awake, next_in: Some(next_in) })
+    }
+
+    /// Listens to all folders. Whether there are new ones, so that files may have come before it was listened to them.
+    fn listen_to(&mut self, folders: Vec<PathBuf>) -> bool {
+        let Some(events) = &mut self.events else { return false };
+        let announcing: HashSet<PathBuf> = folders.into_iter().filter(|folder| events.listen_to(folder)).collect();
+        self.watch.set_announcing(announcing)
+    }
+
+    /// Whether events tell of all folders that files are in.
+    fn is_all_announced(&self, listing: &Listing) -> bool {
+        let mut folders: Vec<&Path> = listing.files().map(|file| search::folder_of(&file.path)).collect();
+        folders.dedup();
+        folders.into_iter().all(|folder| self.watch.is_announcing(folder))
     }
 
     fn is_settled(&self, file: &Listed) -> bool {
@@ -266,10 +339,10 @@ impl FollowedFiles {
             self.settle(file);
             return Ok(None);
         };
-        let ended = |split: &&Followed| split.ended && !split.began_anew && split.is(file.id);
         let ended: Vec<(String, Followed)> = {
             let known = self.watch.known();
-            known.iter().filter(|(_, split)| ended(split)).map(|(id, split)| (id.clone(), split.clone())).collect()
+            let ended = known.of_file(file.id).filter(|(_, split)| split.ended && !split.began_anew);
+            ended.map(|(id, split)| (id.clone(), split.clone())).collect()
         };
         // One of which nothing but the first line was read: others may say more about the file.
         let mut doubtful = None;
@@ -281,13 +354,13 @@ impl FollowedFiles {
                     return Ok(Some(self.go_on(id, split, file, open)));
                 }
                 Some(false) => {} // Its number is another file's now.
-                Some(true) if split.is_proof() || file.stamp.bytes <= split.read.length => {
+                Some(true) if split.knows_file() || file.stamp.bytes <= split.read.length => {
                     return Ok(self.take_up(id, split, file, open));
                 }
                 Some(true) => doubtful = Some((id, split)),
             }
         }
-        let unused = |generation: &u32| !self.watch.known().contains_key(&head.split_id(file.id, *generation));
+        let unused = |generation: &u32| self.watch.known().get(&head.split_id(file.id, *generation)).is_none();
         let generation = (0..).find(unused).unwrap_or_default();
         let id = head.split_id(file.id, generation);
         let verdict = match first && self.watch.copies == Copies::Read {
@@ -337,12 +410,16 @@ impl FollowedFiles {
             away.map(|(id, split)| (id.clone(), split.clone())).collect()
         };
         let mut opened = Vec::new();
+        let mut elsewhere = Vec::new();
+        // Those that are where they were come first: they are nobody else's copies.
         for (id, split) in away {
-            let found = match search.find_same(&split) {
-                Some((listed, file)) => Whereabouts::Here(listed, file),
-                None => search.find_elsewhere(&id, &split),
-            };
-            match found {
+            match search.find_same(&split) {
+                Some((listed, file)) => opened.push(self.go_on(id, split, &listed, file)),
+                None => elsewhere.push((id, split)),
+            }
+        }
+        for (id, split) in elsewhere {
+            match search.find_elsewhere(&id, &split) {
                 Whereabouts::Here(listed, file) => opened.push(self.go_on(id, split, &listed, file)),
                 Whereabouts::Away => {}
                 Whereabouts::Gone => opened.push(self.opened(id, Followed { away: false, ..split }, Begin::Gone)),
@@ -356,7 +433,7 @@ impl FollowedFiles {
         let now = self.watch.env.now();
         let known = self.watch.known();
         let reading: HashSet<(Option<u64>, u64)> =
-            known.values().filter(|split| !split.ended).map(|split| (split.device, split.inode)).collect();
+            known.iter().filter(|(_, split)| !split.ended).map(|(_, split)| (split.device, split.inode)).collect();
         for (id, split) in known.iter() {
             let file = split.device.map(|device| FileId { device, inode: split.inode });
             let is_there = file.is_some_and(|file| listing.has(file));
@@ -367,7 +444,7 @@ impl FollowedFiles {
                 self.missing.entry(id.clone()).or_insert(now);
             }
         }
-        self.missing.retain(|id, _| known.contains_key(id));
+        self.missing.retain(|id, _| known.get(id).is_some());
     }
 
     fn forget(&mut self) -> Vec<String> {
@@ -402,6 +479,36 @@ impl Connector for FollowedFiles {
 
     fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
         async move { self.look(false) }.boxed()
+    }
+
+    fn listen(&mut self) -> Heard {
+        let mut awake = Vec::new();
+        let news = self.events.as_mut().map(|events| events.news()).unwrap_or_default();
+        let mut resting = self.watch.resting();
+        for what in news {
+            match what {
+                News::Changed(path) => {
+                    awake.extend(resting.wake(&path));
+                    // A file that is being read is asked for more anyway.
+                    if !resting.is_followed(&path) {
+                        self.watch.look_soon();
+                    }
+                }
+                News::Moved(path) => {
+                    awake.extend(resting.moved(&path));
+                    self.watch.look_soon();
+                }
+                News::Lost => self.watch.look_soon(),
+            }
+        }
+        awake.extend(resting.look_at_some(&self.watch.identify));
+        drop(resting);
+        let look = self.watch.look.load(Ordering::Relaxed) && self.next_look <= self.watch.env.now();
+        Heard { awake, look }
+    }
+
+    fn listens(&self) -> bool {
+        true
     }
 
     fn is_followed(&self) -> bool {

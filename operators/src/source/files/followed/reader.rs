@@ -5,7 +5,8 @@
 
 use super::{
     SETTLED,
-    identity::Stamp,
+    identity::{FileId, Stamp},
+    open_files::Hold,
     prefix::{Prefix, Thorough},
     search::{LOOKS, Search},
     watch::{Followed, Watch},
@@ -34,7 +35,10 @@ pub(super) struct FollowedReader {
     id: String,
     split: Followed,
     lines: Lines,
-    file: Option<File>,
+    /// Its file has been found, be it open or closed.
+    has_file: bool,
+    /// The copy that is read on in from now on.
+    exchanged: Option<File>,
     /// Whether the file is looked at closely, which it is once after it was opened.
     thorough: Thorough,
     /// How the file was last, and since when.
@@ -69,6 +73,8 @@ pub(super) enum Begin {
 enum Read {
     Some,
     Nothing,
+    /// Nothing, and nothing will come before the file changes.
+    AtRest(Stamp),
 }
 
 impl FollowedReader {
@@ -79,7 +85,8 @@ impl FollowedReader {
             id,
             split,
             lines,
-            file: None,
+            has_file: false,
+            exchanged: None,
             thorough: Thorough::Much,
             stamp: None,
             compared: None,
@@ -90,7 +97,11 @@ impl FollowedReader {
             unpublished: false,
         };
         match begin {
-            Begin::At(file) => reader.file = Some(file),
+            Begin::At(file) => {
+                reader.has_file = true;
+                reader.keep(file, Hold::Reading);
+                reader.watch.resting().reading(&reader.id, &reader.split.path);
+            }
             Begin::Away => {}
             Begin::Ended => reader.at_end = true,
             Begin::Gone => reader.gone = true,
@@ -110,13 +121,27 @@ impl FollowedReader {
                 return self.lines.remark(remark);
             }
             if self.at_end {
-                (self.split.ended, self.file, self.unpublished) = (true, None, true);
+                (self.split.ended, self.has_file, self.unpublished) = (true, false, true);
                 self.publish();
+                self.watch.open_files().take(&self.id);
+                self.watch.resting().forget(&self.id, &self.split.path);
+                // Its file may have begun anew.
+                self.watch.look_soon();
                 return Ok(SplitEvent::Finished);
             }
-            if let Read::Nothing = self.read()? {
-                self.publish();
-                return Ok(SplitEvent::Pending);
+            match self.read()? {
+                Read::Some => {}
+                Read::Nothing => {
+                    self.publish();
+                    return Ok(SplitEvent::Pending);
+                }
+                Read::AtRest(stamp) => {
+                    self.publish();
+                    let path = &self.split.path;
+                    let announced = self.watch.is_announced(path);
+                    self.watch.resting().rest(&self.id, path, self.file_id(), stamp, announced);
+                    return Ok(SplitEvent::AtRest);
+                }
             }
         }
     }
@@ -125,34 +150,84 @@ impl FollowedReader {
     fn publish(&mut self) {
         if std::mem::take(&mut self.unpublished) {
             self.split.position = self.lines.position();
-            self.watch.known().insert(self.id.clone(), self.split.clone());
+            self.watch.known().insert(&self.id, self.split.clone());
         }
+    }
+
+    fn file_id(&self) -> FileId {
+        FileId { device: self.split.device.unwrap_or_default(), inode: self.split.inode }
+    }
+
+    fn keep(&self, file: File, hold: Hold) {
+        let place = (self.split.path.clone(), self.file_id());
+        self.watch.open_files().keep(&self.id, file, place, hold, &self.watch.identify);
+    }
+
+    /// Opens the file again that was closed. Nothing: it is not there any more.
+    fn open_again(&mut self) -> io::Result<Option<File>> {
+        let file = match File::open(&self.split.path) {
+            Ok(file) => file,
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+        self.thorough = Thorough::Much;
+        Ok(self.split.is((self.watch.identify)(&file.metadata()?)).then_some(file))
+    }
+
+    /// The file is not to be had now; it is looked for.
+    fn lose_sight(&mut self) {
+        // What was read and not taken is read again when the file is back.
+        self.lines.seek(self.lines.position().offset);
+        (self.split.away, self.has_file, self.unpublished) = (true, false, true);
+        self.watch.open_files().take(&self.id);
+        self.watch.resting().forget(&self.id, &self.split.path);
+        self.watch.look_soon();
     }
 
     fn read(&mut self) -> Result<Read> {
         if self.gone {
             let read = self.lines.position().offset;
+            if (self.split.vanished || self.split.left) && self.split.seen <= read {
+                tracing::info!(file = %self.split.path.display(), "a file that had been read to its end was removed");
+                self.end();
+                return Ok(Read::Some);
+            }
             self.end_with_loss(format!(
                 "it is gone: what was written to it after byte {read}, to which it was read, is lost"
             ));
             return Ok(Read::Some);
         }
-        let Some(file) = self.file.take() else { return Ok(Read::Nothing) };
-        let outcome = self.read_from(&file);
+        if !self.has_file {
+            return Ok(Read::Nothing);
+        }
+        let open = self.watch.open_files().take(&self.id);
+        let outcome = match open.map_or_else(|| self.open_again(), |file| Ok(Some(file))) {
+            Ok(Some(file)) => self.read_from(&file).map(|read| (read, file)),
+            Ok(None) => {
+                self.split.vanished = true;
+                self.lose_sight();
+                return Ok(Read::Nothing);
+            }
+            Err(error) => Err(Failed::File(error)),
+        };
         match outcome {
-            Ok(read) => {
+            Ok((read, file)) => {
                 // A truncated file may have been exchanged for its copy.
-                if self.file.is_none() {
-                    self.file = Some(file);
-                }
+                let file = self.exchanged.take().unwrap_or(file);
+                let hold = match read {
+                    Read::AtRest(_) => Hold::AtRest,
+                    _ if self.left_since.is_some() => Hold::Left,
+                    _ => Hold::Reading,
+                };
+                self.keep(file, hold);
                 Ok(read)
             }
             Err(Failed::Engine(error)) => Err(error),
             Err(Failed::File(error)) => {
                 self.watch.cannot_read_on(&self.split.path, &error);
-                // What was read and not taken is read again when the file is back.
-                self.lines.seek(self.lines.position().offset);
-                (self.split.away, self.file, self.unpublished) = (true, None, true);
+                self.lose_sight();
                 Ok(Read::Nothing)
             }
         }
@@ -166,7 +241,10 @@ impl FollowedReader {
         let offset = self.lines.read_offset();
         let at_rest = self.compared.is_some_and(|compared| compared - since >= SETTLED);
         if at_rest && stamp.bytes == offset {
-            return Ok(self.wait_for_more());
+            return Ok(match self.wait_for_more() {
+                Read::Nothing if self.left_since.is_none() => Read::AtRest(stamp),
+                read => read,
+            });
         }
         let (split, thorough) = (&mut self.split, self.thorough);
         let mut same = true;
@@ -184,7 +262,7 @@ impl FollowedReader {
             (self.thorough, self.compared) = (Thorough::Little, Some(now));
         }
         if read > 0 {
-            (self.left_since, self.unpublished) = (None, true);
+            (self.left_since, self.split.left, self.unpublished) = (None, false, true);
             self.split.seen = self.split.seen.max(stamp.bytes).max(self.lines.read_offset());
             return Ok(Read::Some);
         }
@@ -206,9 +284,11 @@ impl FollowedReader {
     fn wait_for_more(&mut self) -> Read {
         let at_its_place = fs::metadata(&self.split.path).is_ok_and(|file| self.split.is((self.watch.identify)(&file)));
         if at_its_place && !self.split.is_copy {
+            self.unpublished |= std::mem::take(&mut self.split.left);
             self.left_since = None;
             return Read::Nothing;
         }
+        self.unpublished |= !std::mem::replace(&mut self.split.left, !at_its_place);
         let now = self.watch.env.now();
         let since = *self.left_since.get_or_insert(now);
         if now - since < self.watch.rotation_grace {
@@ -280,8 +360,11 @@ impl FollowedReader {
             "a file was written anew, and what it had is read on in its copy"
         );
         self.lines.seek(self.split.position.offset);
+        // What is under its name now is nobody's yet.
+        self.watch.resting().forget(&self.id, &self.split.path);
+        self.watch.look_soon();
         self.watch.go_on_in(&mut self.split, &copy);
-        (self.split.is_copy, self.file) = (true, Some(file));
+        (self.split.is_copy, self.exchanged) = (true, Some(file));
         (self.stamp, self.compared, self.left_since, self.unpublished) = (None, None, None, true);
         self.publish();
         Ok(true)

@@ -55,7 +55,7 @@ impl Listing {
         self.names(id).any(|name| name.path == path)
     }
 
-    fn at(&self, path: &Path) -> Option<&Listed> {
+    pub(super) fn at(&self, path: &Path) -> Option<&Listed> {
         let index = self.files.binary_search_by(|file| file.path.as_path().cmp(path)).ok()?;
         self.files.get(index)
     }
@@ -81,7 +81,12 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(watch: &'a Watch) -> Result<Self> {
-        Ok(Search { watch, listing: Listing::new(watch.list()?), heads: None, neighbours: HashMap::new() })
+        Ok(Search::in_files(watch, watch.list()?))
+    }
+
+    /// In files that were just listed.
+    pub(super) fn in_files(watch: &'a Watch, files: Vec<Listed>) -> Self {
+        Search { watch, listing: Listing::new(files), heads: None, neighbours: HashMap::new() }
     }
 
     fn neighbours(&mut self, split: &Followed) -> &Listing {
@@ -100,12 +105,20 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// The file of a split that is not open, by its number. Whether it still is the same one is for its reader to find out.
+    /// The file of a split that is not open, by its number. At its place it may have been written anew, which is for its reader
+    /// to find out; under another name it may be another file by now.
     pub(super) fn find_same(&mut self, split: &Followed) -> Option<(Listed, File)> {
         let watch = self.watch;
         let by_number = |listing: &Listing| {
             let id = FileId { device: split.device?, inode: split.inode };
-            listing.names(id).find_map(|listed| Some((listed.clone(), watch.open(listed)?)))
+            let (at_its_place, others): (Vec<&Listed>, Vec<&Listed>) =
+                listing.names(id).partition(|listed| listed.path == split.path);
+            at_its_place.into_iter().chain(others).find_map(|listed| {
+                let file = watch.open(listed)?;
+                let is_it =
+                    listed.path == split.path || watch.or_say(&listed.path, split.fits(&file, Thorough::Much))?;
+                is_it.then(|| (listed.clone(), file))
+            })
         };
         by_number(&self.listing).or_else(|| by_number(self.neighbours(split))).or_else(|| {
             // After a restart of the machine the devices may have other numbers.
@@ -126,7 +139,8 @@ impl<'a> Search<'a> {
         copy.map_or(Whereabouts::Gone, |(listed, file)| Whereabouts::Here(listed, file))
     }
 
-    /// Another file that has all that was read of a split, and is not read itself.
+    /// Another file that has all that was read of a split, and is not read itself. Where that is no more than many files begin
+    /// with, only one beside it that is named after it.
     pub(super) fn find_copy(&mut self, id: &str, split: &Followed) -> Option<(Listed, File)> {
         let watch = self.watch;
         let listing = &self.listing;
@@ -135,8 +149,12 @@ impl<'a> Search<'a> {
         // A file that was replaced is looked for in its place first.
         let (in_place, others): (Vec<&Listed>, Vec<&Listed>) =
             alike.iter().partition(|file| listing.is_at(file.id, &split.path));
-        let found = in_place.into_iter().chain(others).find_map(|file| watch.has_all_of(id, split, file));
-        found.or_else(|| self.neighbours(split).files().find_map(|file| watch.has_all_of(id, split, file)))
+        let may_be = |file: &&Listed| split.is_proof() || is_named_after(&file.path, &split.path);
+        let all = in_place.into_iter().chain(others).filter(may_be);
+        let found = all.into_iter().find_map(|file| watch.has_all_of(id, split, file));
+        found.or_else(|| {
+            self.neighbours(split).files().filter(may_be).find_map(|file| watch.has_all_of(id, split, file))
+        })
     }
 }
 
@@ -148,6 +166,14 @@ fn by_head(watch: &Watch, listing: &Listing) -> HashMap<Head, Vec<Listed>> {
         }
     }
     heads
+}
+
+/// Whether a file lies beside a log and is called like what is made of it by rotation: `clicks.log.1`, `clicks-2022.log`.
+fn is_named_after(file: &Path, log: &Path) -> bool {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let (name, log_name) = (name(file), name(log));
+    let stem = log_name.split('.').next().unwrap_or_default();
+    folder_of(file) == folder_of(log) && !stem.is_empty() && name.starts_with(stem)
 }
 
 /// The folder that a file is in.

@@ -497,3 +497,31 @@ async fn a_position_of_a_version_that_knew_less_goes_on() {
     follower.append("a.log", &click("a4", 4));
     follower.expect(&["a1", "a2", "a3", "a4"], &[]).await;
 }
+
+#[tokio::test]
+async fn files_that_are_no_logs_are_one_dead_letter_each_by_their_names() {
+    let mut follower = Follower::new(1);
+    follower.config["format"] = "csv".into();
+    follower.config["schema"] = serde_json::json!({"ad_id": "string", "click_timestamp": "timestamp"});
+    follower.sources = open(&follower.config, 1);
+    follower.append("1.csv", "ad_id,click_timestamp\na1,2022-03-04 00:00:01\n");
+    follower.append("3.csv", "ad,click_timestamp\nb1,2022-03-04 00:00:01\n");
+    follower.append("README", "What is in here\nis explained here.\n");
+    fs::write(follower.path("core"), [0x7f, b'E', b'L', b'F', 0, 0, 0xff, b'\n', 0xfe, b'\n', 0]).expect("written");
+    follower.start().await;
+    follower.expect(&["a1"], &["", "", ""]).await;
+    for (name, reason) in [("3.csv", "no column \"ad_id\""), ("README", "no column"), ("core@0", "")] {
+        let of_it: Vec<_> = follower.seen.dead.iter().filter(|letter| letter.starts_with(name)).collect();
+        assert!(of_it.len() == 1 && of_it[0].contains(reason), "{name}: {of_it:?}");
+        let others = ["1.csv", "3.csv", "README", "core"].into_iter().filter(|other| !name.starts_with(other));
+        assert!(others.into_iter().all(|other| !of_it[0].contains(other)), "{of_it:?}");
+    }
+    // They may grow, and the others do, too.
+    follower.append("README", "More.\n");
+    follower.append("1.csv", "a2,2022-03-04 00:00:02\n");
+    follower.expect(&["a1", "a2"], &["", "", ""]).await;
+    follower.restart(2).await;
+    follower.append("1.csv", "a3,2022-03-04 00:00:03\n");
+    follower.append("3.csv", "b2,2022-03-04 00:00:01\n");
+    follower.expect(&["a1", "a2", "a3"], &["", "", ""]).await;
+}

@@ -4,7 +4,9 @@
 
 use super::{
     identity::{FileId, Head, Identify, Stamp},
+    open_files::OpenFiles,
     prefix::{Prefix, Thorough},
+    resting::Resting,
     search::{Listing, folder_of},
 };
 use crate::source::files::{
@@ -13,11 +15,15 @@ use crate::source::files::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs::{self, File},
     io::{self, ErrorKind},
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use weir_engine::{env::Env, error::Result};
@@ -32,6 +38,14 @@ pub enum Copies {
     Read,
     /// It is not read as long as it is equal.
     Skip,
+}
+
+/// What could be listed.
+pub(super) struct AllListed {
+    pub(super) files: Vec<Listed>,
+    pub(super) folders: Vec<PathBuf>,
+    /// Nothing could not.
+    pub(super) is_whole: bool,
 }
 
 /// A split, as its reader keeps it up to date and checkpoints hold it.
@@ -69,12 +83,18 @@ pub(super) struct Followed {
     /// The split has ended.
     #[serde(default)]
     pub(super) ended: bool,
+    /// It was read to its end, and its name was gone: nobody writes to it any more.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) left: bool,
     /// Its file has been found in this process.
     #[serde(skip)]
     pub(super) found: bool,
     /// Its file cannot be reached, and is waited for.
     #[serde(skip)]
     pub(super) away: bool,
+    /// Its file was closed, all of it being read, and is not there any more.
+    #[serde(skip)]
+    pub(super) vanished: bool,
 }
 
 impl Followed {
@@ -94,8 +114,10 @@ impl Followed {
             is_copy: false,
             passed_over: false,
             ended: false,
+            left: false,
             found: true,
             away: false,
+            vanished: false,
         }
     }
 
@@ -112,7 +134,16 @@ impl Followed {
     /// Whether more was read than what any file of its kind may begin with, or nothing at all: only then do equal bytes prove
     /// something about a file with another number.
     pub(super) fn is_proof(&self) -> bool {
-        self.read.length > self.head.length || self.read.length == 0 && self.position.offset == 0
+        self.knows_file() || self.read.length == 0 && self.position.offset == 0
+    }
+
+    /// Whether more was read than what any file of its kind may begin with.
+    pub(super) fn knows_file(&self) -> bool {
+        self.read.length > self.head.length
+    }
+
+    fn file(&self) -> Option<FileId> {
+        self.device.map(|device| FileId { device, inode: self.inode })
     }
 }
 
@@ -122,6 +153,64 @@ pub(super) struct Listed {
     pub(super) path: PathBuf,
     pub(super) id: FileId,
     pub(super) stamp: Stamp,
+}
+
+/// The splits of a subtask, by their ids, by their files and by what these begin with.
+#[derive(Default)]
+pub(super) struct Splits {
+    splits: BTreeMap<String, Followed>,
+    of_files: HashMap<FileId, BTreeSet<String>>,
+    of_heads: HashMap<Head, BTreeSet<String>>,
+}
+
+impl Splits {
+    pub(super) fn insert(&mut self, id: &str, split: Followed) {
+        let is_where_it_was =
+            self.splits.get(id).is_some_and(|before| before.file() == split.file() && before.head == split.head);
+        if !is_where_it_was {
+            self.remove(id);
+            if let Some(file) = split.file() {
+                self.of_files.entry(file).or_default().insert(id.to_owned());
+            }
+            self.of_heads.entry(split.head.clone()).or_default().insert(id.to_owned());
+        }
+        self.splits.insert(id.to_owned(), split);
+    }
+
+    pub(super) fn remove(&mut self, id: &str) {
+        let Some(split) = self.splits.remove(id) else { return };
+        if let Some(file) = split.file() {
+            remove_from(&mut self.of_files, &file, id);
+        }
+        remove_from(&mut self.of_heads, &split.head, id);
+    }
+
+    pub(super) fn get(&self, id: &str) -> Option<&Followed> {
+        self.splits.get(id)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Followed)> {
+        self.splits.iter()
+    }
+
+    /// Those whose file had that number when it was seen last.
+    pub(super) fn of_file(&self, file: FileId) -> impl Iterator<Item = (&String, &Followed)> {
+        self.of_files.get(&file).into_iter().flatten().filter_map(|id| self.splits.get_key_value(id))
+    }
+
+    /// Those whose files begin so.
+    pub(super) fn of_head(&self, head: &Head) -> impl Iterator<Item = (&String, &Followed)> {
+        self.of_heads.get(head).into_iter().flatten().filter_map(|id| self.splits.get_key_value(id))
+    }
+}
+
+fn remove_from<K: std::hash::Hash + Eq>(index: &mut HashMap<K, BTreeSet<String>>, key: &K, id: &str) {
+    if let Some(ids) = index.get_mut(key) {
+        ids.remove(id);
+        if ids.is_empty() {
+            index.remove(key);
+        }
+    }
 }
 
 pub(super) struct Watch {
@@ -135,7 +224,13 @@ pub(super) struct Watch {
     pub(super) env: Env,
     pub(super) subtask: usize,
     pub(super) parallelism: usize,
-    pub(super) known: Mutex<BTreeMap<String, Followed>>,
+    pub(super) known: Mutex<Splits>,
+    pub(super) open_files: Mutex<OpenFiles>,
+    pub(super) resting: Mutex<Resting>,
+    /// Folders whose events can be relied on.
+    pub(super) announcing: Mutex<HashSet<PathBuf>>,
+    /// Something has happened that may be seen in the list of files only.
+    pub(super) look: AtomicBool,
     /// What cannot be read now, so that it is said once.
     pub(super) unreadable: Mutex<BTreeMap<PathBuf, String>>,
     /// What files began with, as they were then.
@@ -147,12 +242,48 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Watch {
-    pub(super) fn known(&self) -> MutexGuard<'_, BTreeMap<String, Followed>> {
+    pub(super) fn known(&self) -> MutexGuard<'_, Splits> {
         lock(&self.known)
     }
 
-    /// The files that there are. What cannot be listed is said, and left out.
+    pub(super) fn open_files(&self) -> MutexGuard<'_, OpenFiles> {
+        lock(&self.open_files)
+    }
+
+    pub(super) fn resting(&self) -> MutexGuard<'_, Resting> {
+        lock(&self.resting)
+    }
+
+    /// Folders that tell what happens in them. Whether one of them is new.
+    pub(super) fn set_announcing(&self, folders: HashSet<PathBuf>) -> bool {
+        let mut announcing = lock(&self.announcing);
+        let is_new = !folders.is_subset(&announcing);
+        *announcing = folders;
+        is_new
+    }
+
+    pub(super) fn is_announcing(&self, folder: &Path) -> bool {
+        lock(&self.announcing).contains(folder)
+    }
+
+    /// Whether events tell of all that happens to a file under that name: not through links to it.
+    pub(super) fn is_announced(&self, path: &Path) -> bool {
+        self.is_announcing(folder_of(path))
+            && fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.nlink() == 1)
+    }
+
+    /// It is to be looked for files soon.
+    pub(super) fn look_soon(&self) {
+        self.look.store(true, Ordering::Relaxed);
+    }
+
+    /// The files that there are, by name.
     pub(super) fn list(&self) -> Result<Vec<Listed>> {
+        Ok(self.list_all()?.files)
+    }
+
+    /// The files that there are. What cannot be listed is said, and left out.
+    pub(super) fn list_all(&self) -> Result<AllListed> {
         let found = self.path.list()?;
         for (path, error) in &found.unreadable {
             self.cannot_open(path, &error.message);
@@ -163,7 +294,8 @@ impl Watch {
         if is_back && self.subtask == 0 {
             tracing::info!(path = %base.display(), "it can be read again");
         }
-        Ok(found.files.into_iter().map(|(path, file)| self.listed(path, &file)).collect())
+        let files = found.files.into_iter().map(|(path, file)| self.listed(path, &file)).collect();
+        Ok(AllListed { files, folders: found.folders, is_whole: found.unreadable.is_empty() })
     }
 
     pub(super) fn listed(&self, path: PathBuf, file: &fs::Metadata) -> Listed {
@@ -244,19 +376,34 @@ impl Watch {
             return None;
         }
         let file = self.open(listed)?;
-        let has_it = self.or_say(&listed.path, split.fits(&file, Thorough::All))? && !self.is_taken(id, listed, &file);
+        let has_it = self.or_say(&listed.path, split.fits(&file, Thorough::All))?
+            && !self.is_taken(id, listed, &file)
+            && (split.knows_file() || !self.is_better_known(id, split, &file));
         has_it.then(|| (listed.clone(), file))
+    }
+
+    /// Whether a file has what was read of another split that begins alike, more than that: it may be its copy.
+    fn is_better_known(&self, id: &str, split: &Followed, file: &File) -> bool {
+        let others: Vec<Followed> = {
+            let known = self.known();
+            let others = known.of_head(&split.head).filter(|(other, split)| *other != id && split.knows_file());
+            others.map(|(_, split)| split.clone()).collect()
+        };
+        others.iter().any(|other| other.fits(file, Thorough::Much).unwrap_or(false))
     }
 
     /// Whether a file belongs to another split than `id`.
     fn is_taken(&self, id: &str, listed: &Listed, file: &File) -> bool {
         let others: Vec<Followed> = {
             let known = self.known();
-            let others = known.iter().filter(|(other, split)| *other != id && split.is(listed.id));
+            let others = known.of_file(listed.id).filter(|(other, _)| *other != id);
             others.map(|(_, split)| split.clone()).collect()
         };
         others.iter().any(|split| {
-            let was_read = || split.ended && !split.began_anew && !split.passed_over;
+            // More than the first line, that is: a file with its number may begin with that, too.
+            let all_was_read = listed.stamp.bytes <= split.read.length;
+            let was_read =
+                || split.ended && !split.began_anew && !split.passed_over && (split.knows_file() || all_was_read);
             let reads_it = !split.ended && split.found && !split.away;
             reads_it || was_read() && split.fits(file, Thorough::Much).unwrap_or(false)
         })
@@ -265,6 +412,10 @@ impl Watch {
     /// Whether it cannot be said that a file is gone: its folder is not there, or another one, as long as a disk is not mounted.
     pub(super) fn is_away(&self, split: &Followed) -> bool {
         if fs::metadata(self.path.base()).is_err() {
+            return true;
+        }
+        // It is there, and cannot be opened.
+        if fs::metadata(&split.path).is_ok_and(|metadata| split.is((self.identify)(&metadata))) {
             return true;
         }
         let mut folder = folder_of(&split.path);
@@ -284,7 +435,7 @@ impl Watch {
     pub(super) fn go_on_in(&self, split: &mut Followed, file: &Listed) {
         (split.path, split.device, split.inode) = (file.path.clone(), Some(file.id.device), file.id.inode);
         split.folder_device = self.folder_device(&file.path);
-        (split.found, split.away, split.ended) = (true, false, false);
+        (split.found, split.away, split.ended, split.vanished) = (true, false, false, false);
     }
 
     /// The device of the folder that a file is in.

@@ -41,6 +41,8 @@ type LocalFile = (PathBuf, Metadata);
 pub(in crate::source::files) struct Found {
     /// By name.
     pub(in crate::source::files) files: Vec<LocalFile>,
+    /// The folders that were listed.
+    pub(in crate::source::files) folders: Vec<PathBuf>,
     /// What could not be listed, and why.
     pub(in crate::source::files) unreadable: Vec<(PathBuf, EngineError)>,
 }
@@ -83,6 +85,7 @@ impl LocalPath {
             Err(error) => found.unreadable.push((self.base.clone(), cannot_read(&self.base, &error))),
             Ok(metadata) if !metadata.is_dir() => {
                 refuse_unread(&self.base.to_string_lossy(), wanted)?;
+                found.folders.extend(self.base.parent().map(Path::to_owned));
                 found.files.push((self.base.clone(), metadata));
             }
             Ok(metadata) => {
@@ -103,7 +106,7 @@ impl LocalPath {
         other_names: OtherNames,
         passed_over: &mut PassedOver,
     ) -> Result<Vec<LocalFile>> {
-        let Found { files: mut found, unreadable } = self.look(wanted, passed_over)?;
+        let Found { files: mut found, unreadable, .. } = self.look(wanted, passed_over)?;
         if let Some((_, error)) = unreadable.into_iter().next() {
             return Err(error);
         }
@@ -139,6 +142,7 @@ impl FolderListing<'_> {
             Err(error) if self.is_forbidden(&error) && !at_the_base => return self.pass_over(folder, FORBIDDEN),
             Err(error) => return self.cannot_read(folder, &error),
         };
+        self.found.folders.push(folder.to_owned());
         for entry in entries {
             let entry = match entry {
                 Ok(entry) => entry,

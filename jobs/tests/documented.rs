@@ -1,0 +1,149 @@
+//! What the pages of the docs say of functions and of defaults is what the code has.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use weir_jobs::duration::show;
+use weir_operators::expression::functions;
+use weir_operators::source::JumpAfter;
+use weir_operators::source::files::DEFAULT_ROTATION_GRACE_MS;
+use weir_operators::source::files::format::DEFAULT_MAX_LINE_BYTES;
+use weir_operators::source::settings::{BATCH_ROWS, DISCOVER_INTERVAL, POLL_INTERVAL};
+use weir_operators::window::MOST_WINDOWS;
+
+fn page(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)
+}
+
+/// The page of functions. `WEIR_WRITE_DOCS=1` writes it anew.
+#[test]
+fn the_page_of_functions_has_those_that_there_are() {
+    let written = std::fs::read_to_string(page("functions.md")).unwrap_or_default();
+    let head = written.split("\n## ").next().unwrap_or_default().trim_end();
+    let mut expected = format!("{head}\n");
+    let mut about = String::new();
+    for function in functions() {
+        if function.about != about {
+            about.clone_from(&function.about);
+            let _ = write!(expected, "\n## {about}\n\n| function | |\n|---|---|\n");
+        }
+        let call = if function.call.is_empty() { format!("{}(…)", function.names[0]) } else { function.call.clone() };
+        let others: Vec<String> = function.names[1..].iter().map(|name| format!("`{name}`")).collect();
+        let others = if others.is_empty() { String::new() } else { format!(" Also {}.", others.join(", ")) };
+        let does = if function.does.is_empty() { String::new() } else { format!("{}.", function.does) };
+        let cell = |text: String| text.replace('|', "\\|");
+        let _ = writeln!(expected, "| `{}` | {} |", cell(call), cell(format!("{does}{others}").trim().to_owned()));
+    }
+    if std::env::var_os("WEIR_WRITE_DOCS").is_some() {
+        std::fs::write(page("functions.md"), &expected).unwrap();
+    }
+    assert!(head.starts_with("# "), "the page has a heading");
+    let first = expected.lines().zip(written.lines()).find(|(right, found)| right != found);
+    assert!(expected == written, "WEIR_WRITE_DOCS=1 writes it anew; the first difference: {first:?}");
+}
+
+/// The rows of the tables of a page, by the heading and the key: what stands in the second column.
+fn table_rows(text: &str) -> BTreeMap<(String, String), String> {
+    let mut rows = BTreeMap::new();
+    let mut heading = String::new();
+    for line in text.lines() {
+        if let Some(found) = line.strip_prefix('#') {
+            heading = found.trim_matches(['#', ' ', '`']).replace('`', "");
+        }
+        let Some(row) = line.strip_prefix('|') else { continue };
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let [keys, value, ..] = cells.as_slice() else { continue };
+        for (number, key) in keys.split(", ").enumerate() {
+            let value = if keys.contains(", ") { value.split(", ").nth(number).unwrap_or_default() } else { value };
+            rows.insert((heading.clone(), key.trim_matches('`').to_owned()), value.to_owned());
+        }
+    }
+    rows
+}
+
+#[test]
+fn the_defaults_of_definitions_are_those_that_are_told() {
+    let written = std::fs::read_to_string(page("job-definition.md")).unwrap();
+    let rows = table_rows(&written);
+    let job = weir_jobs::Checkpoint::default();
+    let jump = JumpAfter::default();
+    let nothing = compiled("", "", "", "", "");
+    let jump_span = show(std::time::Duration::from_millis(jump.span_ms.unsigned_abs()));
+    let own = [
+        ("[job]", "checkpoint.interval", format!("`{}`", show(job.interval))),
+        ("[job]", "checkpoint.retain", format!("`{}`", job.retain)),
+        ("[job]", "max_parallelism", format!("`{}`", nothing["max_parallelism"])),
+        ("[source.NAME]", "watermark.delay", "`0s`".into()),
+        ("[source.NAME]", "watermark.idle_after", "none".into()),
+        ("[source.NAME]", "watermark.max_jump", "none".into()),
+        ("[source.NAME]", "watermark.max_ahead", "none".into()),
+        ("[source.NAME]", "watermark.by_partition", "`false`".into()),
+        ("connector = \"files\"", "delimiter", "`,`".into()),
+        ("connector = \"files\"", "follow", "`false`".into()),
+        ("connector = \"files\"", "max_line_bytes", format!("{} MiB", DEFAULT_MAX_LINE_BYTES >> 20)),
+        ("connector = \"files\"", "batch_rows", format!("`{BATCH_ROWS}`")),
+        ("connector = \"files\"", "poll", format!("`{}`", show(POLL_INTERVAL))),
+        ("connector = \"files\"", "discover", format!("`{}`", show(DISCOVER_INTERVAL))),
+        (
+            "connector = \"files\"",
+            "rotation_grace",
+            format!("`{}`", show(std::time::Duration::from_millis(DEFAULT_ROTATION_GRACE_MS))),
+        ),
+        ("[dedup.NAME]", "same_event_time", "`false`".into()),
+        ("[dedup.NAME]", "null_key", "`pass`".into()),
+        ("[aggregate.NAME]", "window.allowed_lateness", "`0s`".into()),
+        ("[sink.NAME]", "enabled", "`true`".into()),
+        ("[sink.NAME]", "compression", "`none`".into()),
+        ("[sink.NAME]", "partition_by", "`none`".into()),
+        ("connector = \"sql\"", "key", "`[\"record_id\"]`".into()),
+    ];
+    for (heading, key, value) in &own {
+        let found = rows.get(&((*heading).to_owned(), (*key).to_owned()));
+        assert_eq!(found, Some(value), "{heading} {key}");
+    }
+    assert!(written.contains(&format!("rows = {}, span = \"{jump_span}\"", jump.rows)));
+    assert!(written.contains(&format!("at most {MOST_WINDOWS} windows")), "the limit of windows");
+    // A definition that leaves all of them out, and one that says all of them, are the same job.
+    let all = compiled(
+        "checkpoint = { interval = \"1s\", retain = 3 }\nmax_parallelism = 128\nparallelism = 1",
+        "watermark = { delay = \"0s\", by_partition = false }\nfollow = false",
+        "same_event_time = false\nnull_key = \"pass\"",
+        ", allowed_lateness = \"0s\"",
+        "enabled = true\ncompression = \"none\"\npartition_by = \"none\"\nformat = \"parquet\"\nrunning = false",
+    );
+    assert_eq!(nothing, all);
+}
+
+fn compiled(job: &str, source: &str, dedup: &str, window: &str, sink: &str) -> serde_json::Value {
+    let text = format!(
+        r#"
+[job]
+name = "j"
+{job}
+[source.clicks]
+connector = "files"
+path = "in"
+format = "click_log"
+event_time = "click_timestamp"
+{source}
+[dedup.unique]
+input = "clicks"
+key = ["user_id"]
+ttl = "1h"
+{dedup}
+[aggregate.counts]
+input = "unique"
+key = ["ad_id"]
+window = {{ tumbling = "1m"{window} }}
+select = {{ n = "count(*)" }}
+[sink.counts]
+input = "counts"
+connector = "files"
+path = "out"
+{sink}
+"#
+    );
+    let job = weir_jobs::parse("job.toml", &text, &[], &weir_jobs::CompileOptions::default());
+    serde_json::to_value(job.unwrap_or_else(|refusal| panic!("{refusal}")).graph).unwrap()
+}
