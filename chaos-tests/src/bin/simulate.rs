@@ -4,11 +4,7 @@
 
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
-use weir_chaos_tests::simulation::{
-    Plan, crash_points,
-    many::for_each,
-    run,
-};
+use weir_chaos_tests::simulation::{Plan, crash_points, many::for_each, run};
 
 struct Settings {
     seeds: u64,

@@ -113,7 +113,7 @@ async fn drive(
 async fn carry_out(
     arguments: &ReplayArguments,
     place: &Place,
-    replay: &Replay,
+    replay: &Replay<'_>,
     env: Env,
     data_runtime: Handle,
 ) -> Result<u64, Failure> {

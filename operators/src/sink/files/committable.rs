@@ -26,7 +26,7 @@ impl Staged {
 
     /// That an attempt has ended.
     pub fn ended(sink: &str, checkpoint: CheckpointId) -> Committable {
-        Committable { sink: sink.into(), checkpoint, payload: serde_json::json!({ ENDED: true }) }
+        Committable::new(sink, checkpoint, serde_json::json!({ ENDED: true }))
     }
 }
 

@@ -57,8 +57,7 @@ impl FilesCommitter {
     /// The same, which also removes files when they were written so many milliseconds ago.
     #[must_use]
     pub fn with_retention(mut self, keep_ms: i64) -> Self {
-        self.retention =
-            Some(Retention::new(keep_ms, &self.storage, &self.naming, self.staging.lineage(), &self.env));
+        self.retention = Some(Retention::new(keep_ms, &self.storage, &self.naming, self.staging.lineage(), &self.env));
         self
     }
 

@@ -503,8 +503,8 @@ impl SqlCommitter {
         loop {
             match self.compare_once(&mut held, newest).await {
                 Ok(()) => break,
-                Err(Fault::Lasting(error)) => return Err(error),
                 Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
+                Err(other) => return Err(other.into_error()),
             }
         }
         patience.done();
