@@ -13,7 +13,7 @@ use std::{
 use weir_engine::{
     element::Barrier,
     env::Env,
-    ids::CheckpointId,
+    ids::{CheckpointId, Lineage},
     operator::{CommitOutcome, Committable},
 };
 
@@ -140,7 +140,7 @@ async fn many_are_removed_over_several_commits() {
     fs::create_dir_all(folder(&target)).unwrap();
     let naming = Naming::new(JOB, SINK);
     for k in 0..2_100 {
-        let path = folder(&target).join(naming.committed(None, CheckpointId(1), 0, k));
+        let path = folder(&target).join(naming.committed(None, Lineage::NAMELESS, CheckpointId(1), 0, k));
         File::create(path).unwrap().set_modified(SystemTime::UNIX_EPOCH + DAY).unwrap();
     }
     let committer = committer(&target);

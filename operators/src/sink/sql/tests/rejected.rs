@@ -46,7 +46,7 @@ async fn a_row_that_the_database_refuses_is_set_aside_and_the_others_are_in() {
         committer.commit(CheckpointId(2), &second).await.unwrap();
         assert_eq!((visible(&target).await.len(), aside(&target).await.len()), (28, 2));
         // A start-over begins without them.
-        committer.reset(Attempt(2)).await.unwrap();
+        committer.reset(Lineage(2)).await.unwrap();
         assert!(visible(&target).await.is_empty());
         let tables = match target.config.url.starts_with("sqlite:") {
             true => target.query::<i64>("SELECT count(*) FROM sqlite_master WHERE name = 'numbers_rejected'").await,
@@ -69,7 +69,7 @@ async fn a_crash_on_the_way_sets_nothing_aside_twice() {
         target.env = Env::default();
         let committer = target.new_committer(JOB, SINK);
         committer.commit(CheckpointId(1), &staged).await.unwrap();
-        committer.sweep(&SweepScope { attempt: Attempt(2), keep: staged.clone() }).await.unwrap();
+        committer.sweep(&SweepScope { attempt: Attempt(2), keep: staged.clone(), results: None }).await.unwrap();
         assert_eq!((visible(&target).await, aside(&target).await.len()), (with_luck(), 2), "{point}");
     }
 }
