@@ -170,7 +170,7 @@ pub async fn recover(
     let keep: Vec<Committable> = newest.iter().flat_map(Manifest::to_commit).cloned().collect();
     control.sweep(SweepScope { attempt, keep }).await?;
     env.crash_point("recovery.swept")?;
-    let removed = retire::retire(store, env, graph.checkpoint.retain, attempt, true).await?;
+    let removed = retire::sweep(store, env, graph.checkpoint.retain, attempt).await?;
     if removed > 0 {
         tracing::info!(removed, "removed state files of dead attempts");
     }
