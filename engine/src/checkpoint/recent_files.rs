@@ -25,21 +25,19 @@ impl<'a> RecentFiles<'a> {
 
     /// The content of a file.
     pub(crate) async fn content(&mut self, file: &FileRef) -> Result<Bytes> {
-        if let Some(at) = self.files.iter().position(|(path, _)| *path == file.path)
-            && let Some(found) = self.files.remove(at)
-        {
-            let content = found.1.clone();
-            self.files.push_back(found);
-            return Ok(content);
-        }
-        // Room is made before, so that it is never needed for one more.
+        let at = self.files.iter().position(|(path, _)| *path == file.path);
+        let known = at.and_then(|at| self.files.remove(at));
+        // Room is made before one is read, so that it is never needed for one more.
         let mut kept: usize = self.files.iter().map(|(_, content)| content.len()).sum();
         while kept > KEPT_BYTES
             && let Some((_, content)) = self.files.pop_front()
         {
             kept -= content.len();
         }
-        let content = self.store.read_state(self.env, file).await?;
+        let content = match known {
+            Some((_, content)) => content,
+            None => self.store.read_state(self.env, file).await?,
+        };
         self.files.push_back((file.path.clone(), content.clone()));
         Ok(content)
     }
