@@ -52,6 +52,51 @@ async fn memory_keeps_its_promises() {
 }
 
 #[tokio::test]
+async fn claims_are_few_however_often_a_job_was_started() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in ["memory:///".to_string(), format!("file://{}", folder.path().display())] {
+        let (store, env) = (CheckpointStore::open(&url, "job").unwrap(), Env::default());
+        store.claim_attempt(&env).await.unwrap();
+        let identity = store.identity().await.unwrap();
+        for attempt in 2..60 {
+            assert_eq!(store.claim_attempt(&env).await.unwrap(), Attempt(attempt));
+            let claims = store.list(&store.layout().attempts()).await.unwrap();
+            assert!(claims.len() <= KEPT_CLAIMS + 2, "{}", claims.len());
+            for older in [1, attempt / 2, attempt - 1] {
+                let after = store.attempt_after(Attempt(older)).await.unwrap();
+                assert_eq!(after, Some(Attempt(attempt)), "attempt {older} finds that it was replaced");
+            }
+        }
+        assert_eq!(store.identity().await.unwrap(), identity);
+    }
+}
+
+#[tokio::test]
+async fn the_folder_of_a_checkpoint_goes_with_its_last_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::open(&format!("file://{}", folder.path().display()), "job").unwrap();
+    let (env, layout) = (Env::default(), store.layout().clone());
+    let n = CheckpointId(1);
+    let state = layout.state_file(Attempt(1), n, "op", 0);
+    let paths = [layout.manifest(n), layout.committed(n), state, layout.staged(Attempt(1), "sink", "a")];
+    for round in 0..2 {
+        for path in &paths {
+            assert!(store.create(&env, path, "x".into()).await.unwrap());
+        }
+        let folder_of = |path: &Path| PathBuf::from(format!("/{path}")).parent().unwrap().is_dir();
+        store.delete(&paths[0]).await.unwrap();
+        assert!(folder_of(&paths[0]), "the mark is still there");
+        for path in &paths[1..] {
+            store.delete(path).await.unwrap();
+        }
+        let left: Vec<bool> = paths.iter().map(folder_of).collect();
+        assert_eq!(left, [false, false, false, true], "round {round}: only that of a sink is used again");
+    }
+    store.remove_empty_folders(&env).await.unwrap();
+    assert_eq!(std::fs::read_dir(folder.path().join("jobs/job")).unwrap().count(), 0);
+}
+
+#[tokio::test]
 async fn a_damaged_newest_checkpoint_is_refused_not_skipped() {
     let env = Env::default();
     let store = CheckpointStore::open("memory:///", "job").unwrap();
