@@ -36,9 +36,10 @@ struct Kept {
 /// One merge at a time: the next one is planned when a checkpoint has taken up what came of this one.
 #[derive(Debug)]
 enum Merging {
-    /// Not before so many checkpoints more.
-    Not(usize),
+    No,
     Planned,
+    /// It failed, and is made again after so many checkpoints. The file may come to be there nevertheless.
+    Failed(usize, String),
     Done(Merged),
 }
 
@@ -50,14 +51,15 @@ const WAIT_AFTER_FAILURE: usize = 60;
 pub struct Recorded {
     /// All of them.
     pub segments: Vec<SegmentState>,
-    /// A merged file that no manifest will name: its segments were gone, or written anew, before a checkpoint came.
-    pub unused: Option<FileRef>,
+    /// The path of a merged file that no manifest will name: its segments were gone, or written anew, before a checkpoint came, or
+    /// merging failed.
+    pub unused: Option<String>,
 }
 
 impl SegmentLedger {
     /// For a subtask that owns these key groups.
     pub fn new(key_groups: KeyGroupRange) -> Self {
-        SegmentLedger { key_groups, segments: BTreeMap::new(), merging: Merging::Not(0) }
+        SegmentLedger { key_groups, segments: BTreeMap::new(), merging: Merging::No }
     }
 
     /// Continues segments of a checkpoint, as far as they are this subtask's.
@@ -116,7 +118,7 @@ impl SegmentLedger {
 
     /// Parts that should become one, of as many segments as need it; none while others are being merged.
     pub fn plan_merge(&mut self) -> Option<Vec<ToMerge>> {
-        if !matches!(self.merging, Merging::Not(0)) {
+        if !matches!(self.merging, Merging::No) {
             return None;
         }
         let planned = self.segments.iter().filter_map(|(id, kept)| {
@@ -137,21 +139,26 @@ impl SegmentLedger {
         Some(planned)
     }
 
-    /// What came of the plan; none: it failed, and is made again later.
-    pub fn merged(&mut self, merged: Option<Merged>) {
-        self.merging = merged.map_or(Merging::Not(WAIT_AFTER_FAILURE), Merging::Done);
+    /// What came of the plan.
+    pub fn merged(&mut self, merged: Merged) {
+        self.merging = Merging::Done(merged);
     }
 
-    /// Puts merged parts in place of those that they were made from, where these are still there. Gives the file if none are.
-    fn take_up(&mut self) -> Option<FileRef> {
-        let merged = match std::mem::replace(&mut self.merging, Merging::Not(0)) {
+    /// Nothing came of the plan for the file at that path.
+    pub fn merge_failed(&mut self, path: String) {
+        self.merging = Merging::Failed(WAIT_AFTER_FAILURE, path);
+    }
+
+    /// Puts merged parts in place of those that they were made from, where these are still there. Gives the path of the file if none are.
+    fn take_up(&mut self) -> Option<String> {
+        let merged = match std::mem::replace(&mut self.merging, Merging::No) {
             Merging::Done(merged) => merged,
-            Merging::Not(wait) => {
-                self.merging = Merging::Not(wait.saturating_sub(1));
-                return None;
-            }
-            Merging::Planned => {
-                self.merging = Merging::Planned;
+            Merging::Failed(0, path) => return Some(path),
+            unfinished => {
+                self.merging = match unfinished {
+                    Merging::Failed(wait, path) => Merging::Failed(wait - 1, path),
+                    other => other,
+                };
                 return None;
             }
         };
@@ -164,7 +171,7 @@ impl SegmentLedger {
                 is_used = true;
             }
         }
-        (!is_used).then_some(merged.file)
+        (!is_used).then_some(merged.file.path)
     }
 }
 

@@ -112,19 +112,18 @@ async fn merge_links(
         let Some(planned) = lock(ledger).plan_merge() else { continue };
         env.crash_point("merge.started")?;
         let path = store.layout().merged_file(*attempt, checkpoint, node, *subtask);
-        let merged = match caught("merging state", merge::merge(store, env, planned, &path)).await {
+        match caught("merging state", merge::merge(store, env, planned, &path)).await {
             Ok(merged) => {
                 observer.saw_state_bytes(merged.file.bytes);
                 env.crash_point("merge.written")?;
-                Some(merged)
+                lock(ledger).merged(merged);
             }
             Err(error) if matches!(error.kind, ErrorKind::Fenced | ErrorKind::Crash) => return Err(error),
             Err(error) => {
                 tracing::warn!(node, subtask, %error, "cannot merge state files, they are left as they are for now");
-                None
+                lock(ledger).merge_failed(path.to_string());
             }
-        };
-        lock(ledger).merged(merged);
+        }
     }
     Ok(())
 }
@@ -185,7 +184,7 @@ async fn store_link(
         lock(&ledger).record(&encoded, file.as_ref())?
     };
     if let Some(unused) = unused {
-        services.store.delete(&Path::from(unused.path.as_str())).await?;
+        services.store.delete(&Path::from(unused.as_str())).await?;
     }
     let state = SubtaskState { subtask, key_groups: Some(key_groups), counters, splits, segments };
     Ok((node, state))

@@ -112,7 +112,7 @@ fn what_was_merged_is_named_by_the_next_checkpoint_with_what_came_meanwhile() {
     assert!(ledger.plan_merge().is_none(), "one at a time");
     let states = take(&mut ledger, "meanwhile", vec![segment("a", Change::Append(rows(&[9])))]);
     assert_eq!(paths(&states[0]), ["0", "1", "2", "3", "meanwhile"], "it is not done yet");
-    ledger.merged(Some(merged(planned, "merged")));
+    ledger.merged(merged(planned, "merged"));
     let (recorded, _) = record(&mut ledger, "after", vec![segment("a", Change::Append(rows(&[10])))]);
     assert_eq!(paths(&recorded.segments[0]), ["merged", "meanwhile", "after"]);
     assert_eq!((recorded.segments[0].parts[0].level, recorded.unused), (1, None));
@@ -124,9 +124,9 @@ fn what_was_merged_of_what_is_gone_is_not_used() {
         let is_gone = changes.is_empty();
         let mut ledger = full();
         let planned = ledger.plan_merge().unwrap();
-        ledger.merged(Some(merged(planned, "merged")));
+        ledger.merged(merged(planned, "merged"));
         let (recorded, _) = record(&mut ledger, "new", changes);
-        assert_eq!(recorded.unused.map(|file| file.path), Some("merged".into()));
+        assert_eq!(recorded.unused, Some("merged".into()));
         assert_eq!(
             recorded.segments.iter().flat_map(paths).collect::<Vec<_>>(),
             if is_gone { vec![] } else { vec!["new"] }
@@ -138,10 +138,12 @@ fn what_was_merged_of_what_is_gone_is_not_used() {
 fn a_merge_that_failed_is_tried_again_later() {
     let mut ledger = full();
     ledger.plan_merge().unwrap();
-    ledger.merged(None);
-    for _ in 0..WAIT_AFTER_FAILURE {
-        assert!(ledger.plan_merge().is_none());
-        take(&mut ledger, "", vec![segment("a", Change::Unchanged)]);
+    ledger.merge_failed("failed".into());
+    let mut unused = Vec::new();
+    for _ in 0..=WAIT_AFTER_FAILURE {
+        assert!(ledger.plan_merge().is_none() && unused.is_empty());
+        unused.extend(record(&mut ledger, "", vec![segment("a", Change::Unchanged)]).0.unused);
     }
+    assert_eq!(unused, ["failed"], "should it have come late");
     assert_eq!(ledger.plan_merge().unwrap()[0].parts.len(), merge::FAN_IN);
 }
