@@ -39,7 +39,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -52,11 +52,12 @@ const PER_BUCKET: u64 = 6;
 const BUCKETS_HELD: u64 = 24;
 const NODE: &str = "source";
 
-/// An object store in memory that counts what it is asked.
-#[derive(Debug)]
+/// An object store in memory that counts what it is asked, and may lose the answers to whoever merges.
+#[derive(Debug, Default)]
 struct Counting {
     inner: InMemory,
     requests: Arc<AtomicU64>,
+    loses_merged: AtomicBool,
 }
 
 impl Counting {
@@ -77,7 +78,11 @@ type Answer<T> = object_store::Result<T>;
 #[async_trait]
 impl ObjectStore for Counting {
     async fn put_opts(&self, path: &Path, payload: PutPayload, options: PutOptions) -> Answer<PutResult> {
-        self.count().put_opts(path, payload, options).await
+        let done = self.count().put_opts(path, payload, options).await?;
+        if self.loses_merged.load(Ordering::SeqCst) && path.as_ref().ends_with("-merged.parquet") {
+            return Err(object_store::Error::Generic { store: "counting", source: "the answer is lost".into() });
+        }
+        Ok(done)
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Answer<Box<dyn MultipartUpload>> {
@@ -364,7 +369,7 @@ fn job(store: CheckpointStore, requests: Arc<AtomicU64>) -> Job {
 #[tokio::test(start_paused = true)]
 async fn a_month_costs_each_checkpoint_what_the_first_day_does() {
     let requests = Arc::new(AtomicU64::new(0));
-    let objects = Arc::new(Counting { inner: InMemory::new(), requests: requests.clone() });
+    let objects = Arc::new(Counting { requests: requests.clone(), ..Counting::default() });
     let job = job(CheckpointStore::over(objects.clone(), "job"), requests);
     let mut left = Vec::new();
     grow_old(&job, A_MONTH, |_| {
@@ -384,6 +389,26 @@ async fn a_month_costs_each_checkpoint_what_the_first_day_does() {
     assert!(late.manifest_bytes <= 10_000, "{early:?} {late:?}");
     assert!(averages[1] < 1.1 * averages[0] && averages[1] < 16.0, "requests a checkpoint: {averages:?}");
     assert!(left.iter().max() < Some(&100), "{left:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_merging_fails_costs_no_attempt_and_leaves_nothing() {
+    let objects = Arc::new(Counting { loses_merged: true.into(), ..Counting::default() });
+    let job = job(CheckpointStore::over(objects.clone(), "job"), Arc::default());
+    let merged_files = || {
+        let paths = objects.inner.list(None).map(|object| object.unwrap().location.to_string());
+        paths.filter(|path| futures::future::ready(path.contains("-merged"))).count().now_or_never().unwrap()
+    };
+    job.attempt(140, true).await;
+    job.check_rows().await;
+    let most = |record: &Record| Seen::most(&record.seen[record.seen.len() - 10..]).parts;
+    let unmerged = most(&job.record.lock().unwrap());
+    assert!((1..=2).contains(&merged_files()), "one for now, or the next one: {}", merged_files());
+    objects.loses_merged.store(false, Ordering::SeqCst);
+    job.attempt(60, true).await;
+    job.check_rows().await;
+    let merged = most(&job.record.lock().unwrap());
+    assert!(unmerged > 150 && merged < 60, "{unmerged} parts, then {merged}");
 }
 
 #[tokio::test(start_paused = true)]
