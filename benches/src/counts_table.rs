@@ -10,7 +10,7 @@ use weir_engine::{
     element::{Barrier, Batch},
     env::Env,
     graph::{Node, NodeRole},
-    ids::{Attempt, CheckpointId},
+    ids::{CheckpointId, Lineage},
     operator::{Committer, CommitterContext, Factory, OperatorContext, Sink, Waits},
 };
 use weir_operators::Registry;
@@ -65,7 +65,7 @@ impl CountsTable {
 
     /// Empties the table.
     pub async fn begin_anew(&self) -> Result<()> {
-        self.committer.reset(Attempt(1)).await.map(drop).map_err(failed)
+        self.committer.reset(Lineage(1)).await.map(drop).map_err(failed)
     }
 
     /// Goes on with the table as it is, whose owner must be [`CountsTable::owner`].

@@ -24,6 +24,10 @@ use std::{
     thread::JoinHandle,
     time::Duration,
 };
+use weir_engine::{
+    checkpoint::layout::Layout,
+    ids::{CheckpointId, Lineage},
+};
 
 /// Subtasks of each task, and logs.
 const PARALLELISM: usize = 2;
@@ -177,16 +181,16 @@ fn files(folder: &Path) -> Result<BTreeSet<PathBuf>> {
     Ok(found)
 }
 
-/// The attempt that took a file's checkpoint, which is part of the file's name: `job-sink-checkpoint-subtask-number`.
+/// The attempt that took a file's checkpoint, which is part of the file's name: `job-sink-lineage.checkpoint-subtask-number`.
 fn attempt_of(storage: &Path, file: &Path) -> Result<u64> {
     let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    let checkpoint = name.rsplit('-').nth(2).and_then(|number| number.parse::<u64>().ok());
-    let checkpoint = checkpoint.with_context(|| format!("'{name}' names no checkpoint"))?;
-    // Numbers have zeros before them, however many.
-    let mut folders = std::fs::read_dir(storage.join("checkpoints"))?.flatten().map(|entry| entry.path());
-    let number = |folder: &PathBuf| folder.file_name().and_then(|name| name.to_str()?.parse::<u64>().ok());
-    let folder = folders.find(|folder| number(folder) == Some(checkpoint));
-    let manifest = folder.with_context(|| format!("checkpoint {checkpoint} is gone"))?.join("manifest.json");
+    let numbers = name.rsplit('-').nth(2).and_then(|numbers| numbers.split_once('.'));
+    let numbers = numbers.and_then(|(lineage, number)| Some((lineage.parse().ok()?, number.parse().ok()?)));
+    let (lineage, checkpoint) = numbers.with_context(|| format!("'{name}' names no checkpoint"))?;
+    let job = storage.file_name().unwrap_or_default().to_string_lossy();
+    let layout = Layout::new(&job).in_lineage(Lineage(lineage));
+    let root = storage.ancestors().nth(2).context("the storage of a job lies in a storage")?;
+    let manifest = root.join(layout.manifest(CheckpointId(checkpoint)).as_ref());
     let text = std::fs::read(&manifest).with_context(|| format!("cannot read '{}'", manifest.display()))?;
     let manifest: Value = serde_json::from_slice(&text)?;
     manifest["attempt"].as_u64().context("a manifest without its attempt")

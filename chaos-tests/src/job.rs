@@ -358,11 +358,24 @@ impl Bench {
         env: Env,
         stop: StopSignal,
     ) -> weir_engine::Result<RunOutcome> {
+        self.run_with(config, factory, RunSettings::new(store, "test", env), stop).await
+    }
+
+    /// The same with all settings but those of the job.
+    ///
+    /// # Errors
+    /// Whatever ends it.
+    pub async fn run_with(
+        &self,
+        config: &JobConfig,
+        factory: Arc<dyn Factory>,
+        settings: RunSettings,
+        stop: StopSignal,
+    ) -> weir_engine::Result<RunOutcome> {
         let graph = config
             .graph(&self.input(), &self.output())
             .map_err(|error| weir_engine::EngineError::definition(format!("{error:#}")))?;
-        let settings = RunSettings { channel_bytes: config.channel_bytes, ..RunSettings::new(store, "test", env) };
-        run(graph, factory, settings, stop).await
+        run(graph, factory, RunSettings { channel_bytes: config.channel_bytes, ..settings }, stop).await
     }
 
     /// Runs until all input is counted, without any fault.

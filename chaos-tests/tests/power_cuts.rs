@@ -33,8 +33,9 @@ const POINTS: [&str; 9] = [
 fn lasting(bench: &Bench) -> BTreeSet<PathBuf> {
     let mut files: BTreeSet<PathBuf> = visible_files(&bench.output()).unwrap().into_iter().collect();
     let checkpoints = bench.checkpoints().join("jobs/ad-click/checkpoints");
-    let newest = checkpoints.read_dir().into_iter().flatten().flatten().map(|entry| entry.path().join("manifest.json"));
-    files.extend(newest.filter(|manifest| manifest.exists()).max());
+    let lineages = checkpoints.read_dir().into_iter().flatten().flatten();
+    let all = lineages.filter_map(|lineage| lineage.path().read_dir().ok()).flatten().flatten();
+    files.extend(all.map(|entry| entry.path()).filter(|path| path.extension() == Some("json".as_ref())).max());
     files
 }
 

@@ -10,6 +10,7 @@ use weir_chaos_tests::{
         many::for_each,
         plan::{COORDINATOR, Ending, Planned, Role, Trouble, worker},
         run, run_with,
+        storage::Conditions,
     },
 };
 
@@ -86,10 +87,16 @@ fn logs_that_grow_and_are_rotated_are_counted_once() {
 
 #[test]
 fn a_job_that_is_started_over_forgets_what_was_before() {
-    let plans = (0..2).map(|seed| {
+    let plans = (0..4).map(|seed| {
         let mut plan = troubled(seed);
         plan.with_store = true;
         plan.start_over_at = Some(Duration::from_millis(1_800 + 400 * seed));
+        if seed >= 2 {
+            // What was asked for before is done after it was forgotten: one request in eight, seconds later.
+            let late = Conditions { late_one_in: 8, latest: Duration::from_secs(6), ..Conditions::default() };
+            let (at, lasts) = (Duration::from_millis(600), Duration::from_millis(1_600));
+            plan.troubles.push(Planned { at, lasts, trouble: Trouble::Storage(late) });
+        }
         plan
     });
     for outcome in all_right(&plans.collect::<Vec<_>>()) {

@@ -14,7 +14,8 @@ use weir_engine::{
     ErrorKind,
     checkpoint::CheckpointStore,
     env::{CrashPlan, Env},
-    task::StopSignal,
+    ids::{CheckpointId, Lineage},
+    task::{RunSettings, StopSignal},
 };
 use weir_operators::Registry;
 
@@ -82,12 +83,54 @@ fn finish_and_check(bench: &Bench, config: &JobConfig, world: &Runtime, scenario
     }
 }
 
+/// A run whose manifest is held up on its way, while the user starts over, again and again: what comes then is of a run that nobody
+/// remembers, however much further it had come.
+#[test]
+fn a_manifest_from_before_a_start_over_comes_late() {
+    for start_overs in [1, 3] {
+        let scenario = format!("{start_overs} start-overs");
+        let objects = Arc::new(InMemory::new());
+        let bench = Bench::with_store(CheckpointStore::over(objects.clone(), JOB)).unwrap();
+        let config = JobConfig { with_table: false, ..small_job() };
+        Workload::generate(&small_workload(start_overs)).write(&bench.input(), config.format).unwrap();
+        let gate = Arc::new(Gate::default());
+        let held_up = Once::new(Verb::Put, "1/0000000006.json", 1, Fault::FreezeBefore(gate.clone()));
+        let older = CheckpointStore::over(FaultyStore::new(objects, held_up), JOB);
+        let (old_world, new_world) = (frozen_world(), frozen_world());
+        let run = bench.run_on(older, &config, Arc::new(Registry), Env::seeded(1), StopSignal::default());
+        let mut run = Box::pin(run);
+        old_world.block_on(async {
+            tokio::select! {
+                biased;
+                () = gate.reached() => {}
+                ended = &mut run => panic!("never came there: {:?}", ended.map(|outcome| outcome.manifest.checkpoint)),
+            }
+        });
+        for number in 1..=start_overs {
+            let env = Env::seeded(1 + number).with_crash_plan(CrashPlan::crash_at("manifest.created", 2));
+            let afresh = RunSettings { start_over: true, ..RunSettings::new(bench.store.clone(), "test", env) };
+            let crashed = bench.run_with(&config, Arc::new(Registry), afresh, StopSignal::default());
+            assert_eq!(new_world.block_on(crashed).unwrap_err().kind, ErrorKind::Crash);
+        }
+        let newest = || new_world.block_on(bench.store.newest()).unwrap().unwrap();
+        let before = newest();
+        assert_eq!((before.lineage.0, before.checkpoint.0), (1 + start_overs, 2), "{scenario}");
+        gate.release();
+        end_of_a_zombie(old_world.block_on(run), &scenario);
+        let late = bench.store.layout().clone().in_lineage(Lineage(1)).manifest(CheckpointId(6));
+        assert!(new_world.block_on(bench.store.exists(&late)).unwrap(), "it has come");
+        assert_eq!(newest(), before, "{scenario}");
+        finish_and_check(&bench, &config, &new_world, &scenario);
+        assert!(!new_world.block_on(bench.store.exists(&late)).unwrap(), "and is gone");
+    }
+}
+
 #[test]
 fn frozen_at_the_commit_point_and_replaced() {
-    for nth in [1, 2, 4] {
+    for manifest in ["1/0000000001.json", "1/0000000002.json", "1/0000000004.json"] {
         for before in [true, false] {
             for successor_crashes_at in [None, Some("recovery.swept"), Some("manifest.created")] {
-                replace_while_frozen(Verb::Put, "manifest.json", nth, before, successor_crashes_at);
+                replace_while_frozen(Verb::Put, manifest, 1, before, successor_crashes_at);
             }
         }
     }
@@ -101,7 +144,7 @@ fn frozen_anywhere_else_and_replaced() {
         (Verb::List, "attempts", 3),
         (Verb::List, "checkpoints", 2),
         (Verb::Get, "committed", 2),
-        (Verb::Delete, "manifest.json", 1),
+        (Verb::Delete, "1/0000000001.json", 1),
         (Verb::Delete, "/state/", 1),
     ] {
         for before in [true, false] {

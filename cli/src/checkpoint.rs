@@ -1,12 +1,13 @@
-//! `weir checkpoint`: what lies in a checkpoint store, read only.
+//! `weir checkpoint`: what lies in a checkpoint store, looked at and copied, and never changed.
 
 use crate::{
     data_dir::{self, storage_url},
     failure::Failure,
-    runtime, text,
+    run, runtime, text,
 };
 use clap::{Args, Subcommand};
 use comfy_table::{CellAlignment, Table, presets};
+use object_store::path::Path;
 use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,6 +17,8 @@ use std::{
 use weir_engine::{
     checkpoint::{
         CheckpointStore, Manifest, committed,
+        export::{self, Exported},
+        layout::Layout,
         manifest::{FileRef, OperatorState, SubtaskState, checksum},
     },
     ids::CheckpointId,
@@ -28,17 +31,26 @@ pub enum CheckpointCommand {
     List(ListArguments),
     /// What one checkpoint consists of
     Inspect(InspectArguments),
+    /// Copy the newest checkpoint of a job to another place, verified, to restore the job from
+    Export(ExportArguments),
 }
 
-/// Which store.
+/// Where jobs keep their checkpoints.
 #[derive(Debug, Args)]
-struct StoreArguments {
+struct PlaceArguments {
     /// The data dir that the jobs ran with
     #[arg(long, value_name = "DIR", default_value = data_dir::DEFAULT)]
     data_dir: PathBuf,
     /// The storage that the jobs ran with, if they had one of their own
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
+}
+
+/// Which checkpoints.
+#[derive(Debug, Args)]
+struct StoreArguments {
+    #[command(flatten)]
+    place: PlaceArguments,
     /// Only this job
     #[arg(long, value_name = "NAME")]
     job: Option<String>,
@@ -67,6 +79,22 @@ pub struct InspectArguments {
     verify: bool,
 }
 
+/// Arguments of `weir checkpoint export`.
+#[derive(Debug, Args)]
+pub struct ExportArguments {
+    /// The job
+    #[arg(value_name = "JOB")]
+    job: String,
+    /// Where to: a folder, or a URL with file:// or s3://. Jobs are restored from it as their --storage
+    #[arg(long, value_name = "URL")]
+    to: String,
+    #[command(flatten)]
+    place: PlaceArguments,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
 /// Runs a command on checkpoints.
 pub fn checkpoint(command: &CheckpointCommand) -> Result<(), Failure> {
     let runtime = runtime()?;
@@ -74,13 +102,14 @@ pub fn checkpoint(command: &CheckpointCommand) -> Result<(), Failure> {
         match command {
             CheckpointCommand::List(arguments) => list(&arguments.store).await,
             CheckpointCommand::Inspect(arguments) => inspect(arguments).await,
+            CheckpointCommand::Export(arguments) => export(arguments).await,
         }
     })?;
     text::print(&shown);
     Ok(())
 }
 
-impl StoreArguments {
+impl PlaceArguments {
     fn url(&self) -> Result<String, Failure> {
         // Looking must not make folders: opening a store does.
         if self.storage.is_none() && !self.data_dir.join("storage").is_dir() {
@@ -91,10 +120,12 @@ impl StoreArguments {
         }
         storage_url(self.storage.as_deref(), &self.data_dir)
     }
+}
 
+impl StoreArguments {
     /// The stores of the jobs that are asked for, by name.
     async fn jobs(&self) -> Result<BTreeMap<String, CheckpointStore>, Failure> {
-        let url = self.url()?;
+        let url = self.place.url()?;
         let names = match &self.job {
             Some(job) => BTreeSet::from([job.clone()]),
             None => job_names(&url).await?,
@@ -118,13 +149,10 @@ impl StoreArguments {
 /// The jobs that have anything in a store: the first part of each path below `jobs/`.
 async fn job_names(url: &str) -> Result<BTreeSet<String>, Failure> {
     let store = CheckpointStore::open(url, "any")?;
-    let mut parts: Vec<_> = store.layout().job().parts().collect();
-    parts.pop();
-    let jobs = parts.into_iter().collect();
+    let jobs = Layout::jobs();
     let paths = store.list(&jobs).await?;
-    let name = |path: &object_store::path::Path| {
-        path.prefix_match(&jobs).and_then(|mut rest| rest.next().map(|part| part.as_ref().to_string()))
-    };
+    let name =
+        |path: &Path| path.prefix_match(&jobs).and_then(|mut rest| rest.next().map(|part| part.as_ref().to_string()));
     Ok(paths.iter().filter_map(name).collect())
 }
 
@@ -137,7 +165,7 @@ struct Listed {
 async fn list(arguments: &StoreArguments) -> Result<String, Failure> {
     let mut jobs = BTreeMap::new();
     for (name, store) in arguments.jobs().await? {
-        let mut listed = Vec::new();
+        let (mut listed, store) = (Vec::new(), store.current().await?);
         for number in store.checkpoints().await? {
             let manifest = store.manifest(number).await?;
             let committed = committed::is_marked(&store, number, manifest.attempt).await?;
@@ -244,7 +272,7 @@ async fn verify(store: &CheckpointStore, manifest: &Manifest) -> Result<u64, Fai
     let mut wrong = Vec::new();
     let files = files(manifest);
     for file in &files {
-        match store.read(&object_store::path::Path::from(file.path.as_str())).await {
+        match store.read(&Path::from(file.path.as_str())).await {
             Ok(content) if checksum(&content) == file.checksum => {}
             Ok(content) => wrong.push(format!(
                 "'{}' is damaged: {} and checksum {} instead of {} and {}",
@@ -275,7 +303,7 @@ fn inspect_as_text(manifest: &Manifest, store: &CheckpointStore) -> String {
         place(store, manifest),
     );
     for operator in &manifest.operators {
-        out.push_str(&operator_as_text(manifest, operator));
+        out.push_str(&operator_as_text(manifest, operator, store));
     }
     let committables = manifest.to_commit().count();
     if committables > 0 {
@@ -289,11 +317,11 @@ fn inspect_as_text(manifest: &Manifest, store: &CheckpointStore) -> String {
 
 /// Where the manifest lies, as something that can be opened.
 fn place(store: &CheckpointStore, manifest: &Manifest) -> String {
-    let path = store.layout().manifest(manifest.checkpoint);
-    if store.url().starts_with("file://") { format!("/{path}") } else { path.to_string() }
+    let layout = store.layout().clone().in_lineage(manifest.lineage);
+    store.describe(&layout.manifest(manifest.checkpoint))
 }
 
-fn operator_as_text(manifest: &Manifest, operator: &OperatorState) -> String {
+fn operator_as_text(manifest: &Manifest, operator: &OperatorState, store: &CheckpointStore) -> String {
     let counters = manifest.counters(&operator.operator);
     let counters: Vec<String> = counters
         .iter()
@@ -305,12 +333,12 @@ fn operator_as_text(manifest: &Manifest, operator: &OperatorState) -> String {
         out.push_str(&format!("  {}\n", counters.join(", ")));
     }
     for subtask in &operator.subtasks {
-        out.push_str(&subtask_as_text(subtask));
+        out.push_str(&subtask_as_text(subtask, store));
     }
     out
 }
 
-fn subtask_as_text(subtask: &SubtaskState) -> String {
+fn subtask_as_text(subtask: &SubtaskState, store: &CheckpointStore) -> String {
     let mut out = String::new();
     for split in &subtask.splits {
         out.push_str(&format!("  subtask {}: split {}: {}\n", subtask.subtask, split.id, split.state));
@@ -318,10 +346,10 @@ fn subtask_as_text(subtask: &SubtaskState) -> String {
     for segment in &subtask.segments {
         for part in &segment.parts {
             out.push_str(&format!(
-                "  subtask {}: {}: /{} ({}, {} from {})\n",
+                "  subtask {}: {}: {} ({}, {} from {})\n",
                 subtask.subtask,
                 segment.id,
-                part.file.path,
+                store.describe(&Path::from(part.file.path.as_str())),
                 text::bytes(part.file.bytes),
                 text::count_of(part.row_groups as u64, "row group"),
                 part.first_row_group,
@@ -329,6 +357,36 @@ fn subtask_as_text(subtask: &SubtaskState) -> String {
         }
     }
     out
+}
+
+async fn export(arguments: &ExportArguments) -> Result<String, Failure> {
+    let job = &arguments.job;
+    let from = CheckpointStore::open(&arguments.place.url()?, job)?;
+    if from.newest_attempt().await?.is_none() {
+        return Err(Failure::refused(format!("there are no checkpoints of job '{job}' in '{}'", from.url())));
+    }
+    let url = storage_url(Some(&arguments.to), &arguments.place.data_dir)?;
+    let to = CheckpointStore::open(&url, job)?;
+    let Exported { manifest, files, bytes } = export::export(&from, &to, &run::environment()?).await?;
+    if arguments.json {
+        let shown = json!({
+            "job": job,
+            "checkpoint": manifest.checkpoint,
+            "completed_at_ms": manifest.completed_at_ms,
+            "files": files,
+            "bytes": bytes,
+            "storage": url,
+        });
+        return Ok(format!("{shown}\n"));
+    }
+    Ok(format!(
+        "checkpoint {} of {job}, completed {}: {}, {}, every checksum is right\nto restore it: weir run DEFINITION --storage {}\n",
+        manifest.checkpoint,
+        text::moment(manifest.completed_at_ms),
+        text::count_of(files, "state file"),
+        text::bytes(bytes),
+        arguments.to,
+    ))
 }
 
 fn table(header: &[&str], right: &[usize], rows: impl Iterator<Item = Vec<String>>) -> String {

@@ -11,12 +11,12 @@
 
 use crate::{failure::Failure, text};
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io::{Read, Seek, Write},
     path::{Path, PathBuf},
 };
 use url::Url;
-use weir_engine::env::Env;
+use weir_engine::{disk, env::Env};
 
 /// The default, in the current folder.
 pub const DEFAULT: &str = ".weir";
@@ -39,7 +39,7 @@ impl JobDir {
         let root = std::path::absolute(root)
             .map_err(|error| Failure::refused(format!("--data-dir '{}': {error}", root.display())))?;
         let folder = root.join(job);
-        fs::create_dir_all(&folder).map_err(|error| {
+        disk::make_folder(&folder).map_err(|error| {
             Failure::failed(format!(
                 "cannot make the folder '{}': {error}; name another with --data-dir",
                 folder.display()

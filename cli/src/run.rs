@@ -18,7 +18,8 @@ use clap::Args;
 use std::{num::NonZeroUsize, path::PathBuf, time::Duration};
 use tokio::{runtime::Handle, sync::mpsc};
 use weir_engine::{
-    checkpoint::CheckpointStore,
+    checkpoint::{CheckpointStore, committed},
+    disk,
     env::{CrashPlan, Env},
 };
 use weir_jobs::Job;
@@ -118,7 +119,7 @@ pub fn environment() -> Result<Env, Failure> {
 fn start_over(arguments: &RunArguments, folder: &JobDir) -> Result<Option<PathBuf>, Failure> {
     let mark = folder.starting_over();
     if arguments.fresh {
-        std::fs::write(&mark, "")
+        disk::make_file(&mark)
             .map_err(|error| Failure::failed(format!("cannot write '{}': {error}", mark.display())))?;
     }
     Ok(mark.exists().then_some(mark))
@@ -136,7 +137,10 @@ async fn drive(
     // Of what is forgotten nothing is gone on from.
     let before = if start_over.is_some() { None } else { store.newest().await? };
     let was_visible = match &before {
-        Some(manifest) => store.exists(&store.layout().committed(manifest.checkpoint)).await?,
+        Some(manifest) => {
+            let store = store.clone().in_lineage(manifest.lineage);
+            committed::is_marked(&store, manifest.checkpoint, manifest.attempt).await?
+        }
         None => false,
     };
     let signals = EndSignals::catch()?;

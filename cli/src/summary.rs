@@ -11,7 +11,6 @@ use weir_engine::{
     element::Port,
     graph::{JobGraph, NodeRole},
     hidden::without_password,
-    ids::CheckpointId,
     task::{Observers, RunOutcome},
 };
 
@@ -148,7 +147,7 @@ impl Summary {
             job: manifest.job.clone(),
             status,
             attempt: manifest.attempt.0,
-            restored_from: before.map(|before| before.checkpoint).map(|CheckpointId(number)| number),
+            restored_from: before.filter(|before| !before.is_beginning()).map(|before| before.checkpoint.0),
             events_in: sum("events_in"),
             dead_letters: dead_letters(graph, manifest),
             unread_dead_letters: unread_dead_letters(graph, manifest),

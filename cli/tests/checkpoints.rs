@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::fs;
+use std::{fs, path::Path};
 use support::{Workplace, ad_click, borrowed};
 
 /// A finished job of which all checkpoints are kept, and the number of one with state.
@@ -45,13 +45,92 @@ fn damage_is_found_and_named() {
     let subtasks = manifest["operators"].as_array().unwrap().iter().flat_map(|one| one["subtasks"].as_array().unwrap());
     let files = subtasks.filter_map(|subtask| subtask["files"].as_array()).flatten();
     let path = files.filter_map(|file| file["path"].as_str()).next().expect("a state file");
-    let file = format!("/{path}");
+    let file = place.path("data/storage").join(path);
     let mut content = fs::read(&file).unwrap();
     let middle = content.len() / 2;
     content[middle] ^= 1;
     fs::write(&file, content).unwrap();
     let told = place.refused(&["checkpoint", "inspect", &number, "--data-dir", "data", "--verify"], 1);
     assert!(told.contains(path) && told.contains("damaged"), "{told}");
+}
+
+/// Everything in a folder to another place, as `cp -r` does it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &to.join(entry.file_name())),
+            false => drop(fs::copy(entry.path(), to.join(entry.file_name())).unwrap()),
+        }
+    }
+}
+
+#[test]
+fn a_copy_is_read_and_gone_on_from_where_it_is() {
+    let place = Workplace::new();
+    place.done(&["generate", "clicks", "--events", "300000", "--quiet"]);
+    let often = ["job.checkpoint.interval=20ms"];
+    let run = ad_click("clicks", "out", "data", &often);
+    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.marked:2").output().unwrap();
+    assert!(!killed.status.success());
+    let told = place.done(&["checkpoint", "export", "ad-click", "--to", "backup", "--data-dir", "data"]);
+    assert!(told.contains("every checksum is right") && told.contains("--storage backup"), "{told}");
+    let refused = place.refused(&["checkpoint", "export", "ad-click", "--to", "backup", "--data-dir", "data"], 2);
+    assert!(refused.contains("backup/jobs/ad-click"), "{refused}");
+    copy(&place.path("data/storage"), &place.path("moved/storage"));
+    copy(&place.path("out"), &place.path("out-then"));
+    let finished = place.json(&borrowed(&run));
+    let counts = place.counts("out/counts");
+    fs::remove_dir_all(place.path("data")).unwrap();
+
+    // Neither reads anything of the original.
+    let verified = place.json(&["checkpoint", "inspect", "--verify", "--storage", "backup"]);
+    assert!(verified["verified_files"].as_u64() > Some(0), "{verified}");
+    let checkpoint = verified["checkpoint"].as_u64().unwrap();
+    place.done(&["checkpoint", "inspect", "--verify", "--data-dir", "moved"]);
+
+    // The results are those of the end, and both copies are older.
+    let mut restored = run.clone();
+    restored.extend(["--storage".into(), "backup".into()]);
+    let refused = place.refused(&borrowed(&restored), 2);
+    for word in [format!("up to checkpoint {checkpoint} in"), "are newer".into(), "--fresh".into()] {
+        assert!(refused.contains(&word), "'{word}' is missing in: {refused}");
+    }
+    let moved = ad_click("clicks", "out", "moved", &often);
+    let refused = place.refused(&borrowed(&moved), 2);
+    assert!(refused.contains("are newer"), "{refused}");
+
+    // With the results of that time it goes on, and comes to the same end.
+    fs::remove_dir_all(place.path("out")).unwrap();
+    fs::rename(place.path("out-then"), place.path("out")).unwrap();
+    let again = place.json(&borrowed(&moved));
+    assert!(again["restored_from"].as_u64() > Some(0), "{again}");
+    assert_eq!((&again["events_in"], place.counts("out/counts")), (&finished["events_in"], counts));
+}
+
+#[test]
+fn a_results_folder_has_one_job_until_it_is_started_afresh() {
+    let place = Workplace::new();
+    place.done(&["generate", "clicks", "--events", "3000", "--quiet"]);
+    place.json(&borrowed(&ad_click("clicks", "out", "data", &[])));
+    let counts = place.counts("out/counts");
+    let elsewhere = ad_click("clicks", "out", "other", &[]);
+    let refused = place.refused(&borrowed(&elsewhere), 2);
+    assert!(refused.contains("out/") && refused.contains("another run") && refused.contains("--fresh"), "{refused}");
+    let mut afresh = elsewhere.clone();
+    afresh.push("--fresh".into());
+    for _ in 0..2 {
+        let summary = place.json(&borrowed(&afresh));
+        assert!(summary["restored_from"].is_null(), "{summary}");
+        assert_eq!(place.counts("out/counts"), counts);
+    }
+    // Who had it before is told.
+    let refused = place.refused(&borrowed(&ad_click("clicks", "out", "data", &[])), 2);
+    assert!(refused.contains("another run"), "{refused}");
+    let mut renamed = ad_click("clicks", "out", "data", &["job.name=other"]);
+    renamed.push("--fresh".into());
+    let refused = place.refused(&borrowed(&renamed), 2);
+    assert!(refused.contains("job 'ad-click'"), "{refused}");
 }
 
 #[test]

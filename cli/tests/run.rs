@@ -113,7 +113,7 @@ fn record_ids_are_uuids_to_every_reader() {
     place.done(&["run", "jobs/ad_click.toml", "--quiet"]);
     for folder in ["out/counts", "out/top_ads"] {
         let files = fs::read_dir(place.path(folder)).unwrap().map(|entry| entry.unwrap().path());
-        let file = files.filter(|path| path.is_file()).min().expect("a committed file");
+        let file = files.filter(|path| path.extension() == Some("parquet".as_ref())).min().expect("a committed file");
         let reader = SerializedFileReader::new(fs::File::open(file).unwrap()).unwrap();
         let column = reader.metadata().file_metadata().schema_descr().column(0);
         assert_eq!((column.name(), column.logical_type_ref()), ("record_id", Some(&LogicalType::Uuid)), "{folder}");

@@ -104,6 +104,24 @@ pub fn create(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// Makes an empty file, for its name, so that it lasts.
+///
+/// # Errors
+/// Those of the disk.
+pub fn make_file(path: &Path) -> io::Result<()> {
+    sync(&create(path)?, path)?;
+    sync_folder(parent(path))
+}
+
+/// Removes a file, so that it stays away.
+///
+/// # Errors
+/// Those of the disk.
+pub fn remove_file(path: &Path) -> io::Result<()> {
+    fs::remove_file(path)?;
+    sync_folder(parent(path))
+}
+
 /// What is in a file lasts when this returns; its name may not.
 ///
 /// # Errors
@@ -199,6 +217,12 @@ mod tests {
         let lines = std::mem::take(&mut *told.0.lock().unwrap());
         let begins = ["FolderMade", "FolderSynced", "FolderMade", "FolderSynced"];
         assert!(lines.len() == 4 && lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{lines:?}");
+        make_file(&watched.path().join("a/mark")).unwrap();
+        let lines = std::mem::take(&mut *told.0.lock().unwrap());
+        let begins = ["Made", "Synced", "FolderSynced"];
+        assert!(lines.len() == 3 && lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{lines:?}");
+        remove_file(&watched.path().join("a/mark")).unwrap();
+        assert!(std::mem::take(&mut *told.0.lock().unwrap()).concat().starts_with("FolderSynced"));
         drop(watching);
         make_folder(&watched.path().join("c")).unwrap();
         assert!(told.0.lock().unwrap().is_empty());

@@ -27,6 +27,33 @@ number!(
     Attempt
 );
 
+number!(
+    /// What a start-over begins: the number of the attempt that began it. The first attempt of all begins one, too; 0 is that of
+    /// jobs that versions before this word began. A later attempt is never of an earlier lineage.
+    Lineage
+);
+
+impl Default for Lineage {
+    fn default() -> Self {
+        Lineage::NAMELESS
+    }
+}
+
+impl Lineage {
+    /// Of jobs that versions before lineages began.
+    pub const NAMELESS: Lineage = Lineage(0);
+
+    /// Whether an attempt was over, as far as anybody counts on it, before this lineage began.
+    pub fn has_left_behind(self, attempt: Attempt) -> bool {
+        attempt.0 < self.0
+    }
+
+    /// Whether this is the attempt that began it: nobody was in it before.
+    pub fn was_begun_by(self, attempt: Attempt) -> bool {
+        attempt.0 == self.0
+    }
+}
+
 impl CheckpointId {
     /// The one after.
     pub fn next(self) -> Self {

@@ -98,13 +98,14 @@ impl Progress<'_> {
         if !self.decides(in_store).await? {
             return Ok(false);
         }
-        for checkpoint in self.checkpoints.checkpoints().await?.into_iter().rev() {
+        let checkpoints = self.checkpoints.current().await?;
+        for checkpoint in checkpoints.checkpoints().await?.into_iter().rev() {
             if checkpoint < newest {
                 break;
             }
             // It may be put away while it is looked at: then there are newer ones the next time.
-            let path = self.checkpoints.layout().manifest(checkpoint);
-            let Some(content) = self.checkpoints.find(&path).await? else { continue };
+            let path = checkpoints.layout().manifest(checkpoint);
+            let Some(content) = checkpoints.find(&path).await? else { continue };
             if self.is_marked(&Manifest::from_bytes(&content, path.as_ref())?).await? {
                 return Ok(true);
             }
@@ -113,7 +114,8 @@ impl Progress<'_> {
     }
 
     async fn is_marked(&self, manifest: &Manifest) -> Result<bool> {
-        committed::is_marked(self.checkpoints, manifest.checkpoint, manifest.attempt).await
+        let checkpoints = self.checkpoints.clone().in_lineage(manifest.lineage);
+        committed::is_marked(&checkpoints, manifest.checkpoint, manifest.attempt).await
     }
 
     /// Whether these checkpoints decide what comes into the store, as far as it says whose do.

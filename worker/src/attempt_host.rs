@@ -18,7 +18,7 @@ use weir_engine::{
     element::Origin,
     error::{EngineError, Result},
     graph::{ExecutionGraph, JobGraph},
-    ids::{Attempt, CheckpointId, SubtaskId},
+    ids::{Attempt, CheckpointId, Lineage, SubtaskId},
     panics::caught,
     task::{
         Observer, Report, SourceCommand, TaskServices,
@@ -60,7 +60,7 @@ impl Assignment {
     pub fn from_wire(deploy: pb::Deploy, components: &WorkerComponents) -> Result<Self> {
         let key = AttemptKey::try_from(deploy.attempt)?;
         let graph: JobGraph = wire::from_json(&deploy.graph, "a job graph")?;
-        let store = (components.open_store)(&deploy.storage, &graph.name)?;
+        let store = (components.open_store)(&deploy.storage, &graph.name)?.in_lineage(Lineage(deploy.lineage));
         let (mut placement, mut addresses) = (BTreeMap::new(), BTreeMap::new());
         for entry in deploy.placements {
             addresses.insert(entry.worker.clone(), entry.data_address);

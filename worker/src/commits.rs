@@ -7,7 +7,7 @@ use weir_engine::{
     checkpoint::CheckpointStore,
     error::Result,
     graph::JobGraph,
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     operator::{Committable, SweepScope, Waits},
     panics::caught,
     task::recovery::{self, Committers},
@@ -40,9 +40,10 @@ const KEPT: usize = 8;
 
 /// The committers of a job.
 struct Opened {
-    /// The job's graph, as JSON, and its storage: what they were opened from.
+    /// The job's graph, as JSON, its storage, and the lineage: what they were opened from.
     graph: bytes::Bytes,
     storage: String,
+    lineage: Lineage,
     job: String,
     store: CheckpointStore,
     committers: Committers,
@@ -89,45 +90,48 @@ impl Commits {
     async fn execute(&self, request: Request) -> Result<u64> {
         match request {
             Request::Commit(commit) => {
-                let opened = self.open(&commit.graph, &commit.storage)?;
+                let opened = self.open(&commit.graph, &commit.storage, commit.lineage)?;
                 let committables: Vec<Committable> = wire::from_json(&commit.committables, "committables")?;
                 let (checkpoint, attempt) = (CheckpointId(commit.checkpoint), Attempt(commit.manifest_attempt));
                 let (store, env) = (&opened.store, &self.components.env);
-                recovery::commit(store, env, &opened.committers, checkpoint, attempt, &committables).await?;
+                let is_inherited = AttemptKey::try_from(commit.attempt)?.attempt != attempt;
+                let committers = &opened.committers;
+                recovery::commit(store, env, committers, checkpoint, attempt, &committables, is_inherited).await?;
                 Ok(0)
             }
             Request::Sweep(sweep) => {
-                let opened = self.open(&sweep.graph, &sweep.storage)?;
+                let opened = self.open(&sweep.graph, &sweep.storage, sweep.lineage)?;
                 let keep: Vec<Committable> = wire::from_json(&sweep.keep, "committables")?;
                 let attempt = AttemptKey::try_from(sweep.attempt)?.attempt;
-                recovery::sweep(&opened.committers, &SweepScope { attempt, keep }).await
+                let results = match sweep.results.is_empty() {
+                    true => None,
+                    false => Some(wire::from_json(&sweep.results, "results")?),
+                };
+                recovery::sweep(&opened.committers, &SweepScope { attempt, keep, results }).await
             }
             Request::Reset(reset) => {
-                let opened = self.open(&reset.graph, &reset.storage)?;
-                let attempt = AttemptKey::try_from(reset.attempt)?.attempt;
-                let mut removed = 0;
-                for (sink, committer) in &opened.committers {
-                    let reset = committer.reset(attempt).await;
-                    removed += reset.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
-                }
-                Ok(removed)
+                let opened = self.open(&reset.graph, &reset.storage, reset.lineage)?;
+                recovery::reset(&opened.committers, Lineage(reset.lineage)).await
             }
         }
     }
 
-    fn open(&self, graph: &bytes::Bytes, storage: &str) -> Result<Arc<Opened>> {
+    fn open(&self, graph: &bytes::Bytes, storage: &str, lineage: u64) -> Result<Arc<Opened>> {
+        let lineage = Lineage(lineage);
+        let is_it =
+            |opened: &Arc<Opened>| opened.graph == *graph && opened.storage == storage && opened.lineage == lineage;
         let mut all = self.lock();
-        if let Some(at) = all.iter().position(|opened| opened.graph == *graph && opened.storage == storage) {
+        if let Some(at) = all.iter().position(is_it) {
             let found = all.remove(at);
             all.push(Arc::clone(&found));
             return Ok(found);
         }
         let (components, waits) = (&self.components, self.components.observers.waits());
         let job: JobGraph = wire::from_json(graph, "a job graph")?;
-        let store = (components.open_store)(storage, &job.name)?;
+        let store = (components.open_store)(storage, &job.name)?.in_lineage(lineage);
         let committers = recovery::committers(&job, components.factory.as_ref(), &store, &components.env, &waits)?;
         let (graph, storage) = (graph.clone(), storage.to_owned());
-        let opened = Arc::new(Opened { graph, storage, job: job.name, store, committers, waits });
+        let opened = Arc::new(Opened { graph, storage, lineage, job: job.name, store, committers, waits });
         if all.len() >= KEPT {
             all.remove(0);
         }

@@ -14,7 +14,7 @@ use weir_engine::{
     element::{Barrier, Batch, Port},
     env::Env,
     graph::Node,
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     key_group::KeyGroupRange,
     operator::{
         Collector, CommitOutcome, Committable, Committer, CommitterContext, Factory, Operator, OperatorContext, Sink,
@@ -405,10 +405,18 @@ impl Committer for MutantCommitter {
         self.inner.prepare()
     }
 
-    fn reset(&self, attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
+    fn verify<'a>(&'a self, committables: &'a [Committable]) -> BoxFuture<'a, Result<()>> {
+        self.inner.verify(committables)
+    }
+
+    fn compare(&self, newest: CheckpointId) -> BoxFuture<'_, Result<()>> {
+        self.inner.compare(newest)
+    }
+
+    fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {
         if self.mutant == Mutant::ResetRemovesNothing {
             return std::future::ready(Ok(0)).boxed();
         }
-        self.inner.reset(attempt)
+        self.inner.reset(lineage)
     }
 }

@@ -249,8 +249,8 @@ impl Source for SlowSource {
 
 /// The checkpoint that a committed file belongs to, as its name says.
 pub fn checkpoint_of(path: &str) -> Option<u64> {
-    let name = Path::new(path).file_stem()?.to_str()?;
-    name.rsplit('-').nth(2)?.parse().ok()
+    let name = Path::new(path).file_name()?.to_str()?.strip_suffix(".parquet")?;
+    name.rsplit('-').nth(2)?.rsplit('.').next()?.parse().ok()
 }
 
 #[cfg(test)]
@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_committed_file_names_its_checkpoint() {
-        assert_eq!(checkpoint_of("output/counts/ad-click-counts-00000012-1-0.parquet"), Some(12));
+        assert_eq!(checkpoint_of("output/counts/ad-click-counts-4.00000012-1-0.parquet"), Some(12));
         assert_eq!(checkpoint_of("output/counts/x.parquet"), None);
     }
 }

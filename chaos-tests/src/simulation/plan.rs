@@ -81,19 +81,14 @@ pub struct LeftOut {
     /// Logs that are removed after all of them was read: if the job is restarted just then, a dead letter says that something
     /// may be lost, which only the recount knows better (seed 1011).
     pub logs_that_are_removed: bool,
-    /// A job is started over while storage serves requests long after they were given up: what the job before had asked for
-    /// may be done after it was forgotten.
-    pub late_requests_of_a_job_that_is_started_over: bool,
 }
 
 /// What is left out now.
-pub const LEFT_OUT: LeftOut =
-    LeftOut { logs_that_are_removed: true, late_requests_of_a_job_that_is_started_over: true };
+pub const LEFT_OUT: LeftOut = LeftOut { logs_that_are_removed: true };
 
 impl LeftOut {
     /// Nothing is.
-    pub const NOTHING: LeftOut =
-        LeftOut { logs_that_are_removed: false, late_requests_of_a_job_that_is_started_over: false };
+    pub const NOTHING: LeftOut = LeftOut { logs_that_are_removed: false };
 }
 
 /// A simulation.
@@ -213,23 +208,10 @@ impl Plan {
                     same_beginning: some(),
                 });
             }
-            2 => {
-                plan.start_over_at = Some(Duration::from_millis(dice.random_range(300..5_000)));
-                if left_out.late_requests_of_a_job_that_is_started_over {
-                    plan.without_late_requests();
-                }
-            }
+            2 => plan.start_over_at = Some(Duration::from_millis(dice.random_range(300..5_000))),
             _ => {}
         }
         plan
-    }
-
-    fn without_late_requests(&mut self) {
-        for planned in &mut self.troubles {
-            if let Trouble::Storage(conditions) = &mut planned.trouble {
-                conditions.late_one_in = 0;
-            }
-        }
     }
 
     /// The input is written while the job runs. Nothing of it is late: which log is a file of its own is not for the recount to

@@ -65,7 +65,7 @@ async fn serve(arguments: &CoordinatorArguments) -> Result<(), Failure> {
     let env = run::environment()?;
     let secret = arguments.secret.read()?;
     warn_of_open_door(&arguments.listen, &secret);
-    std::fs::create_dir_all(&arguments.data_dir).map_err(|error| {
+    weir_engine::disk::make_folder(&arguments.data_dir).map_err(|error| {
         Failure::failed(format!("cannot make the folder '{}': {error}", arguments.data_dir.display()))
     })?;
     let network: SharedNetwork = Arc::new(TcpNetwork);

@@ -22,6 +22,7 @@ use weir_coordinator::{
 };
 use weir_engine::{
     checkpoint::{CheckpointStore, Manifest, OpenStore},
+    disk,
     env::Env,
     error::{EngineError, ErrorKind},
     graph::{ExecutionGraph, JobGraph},
@@ -272,5 +273,5 @@ fn ended(part: Result<Result<(), EngineError>, tokio::task::JoinError>) -> Failu
 }
 
 fn remove(mark: &std::path::Path) -> Result<(), Failure> {
-    std::fs::remove_file(mark).map_err(|error| Failure::failed(format!("cannot remove '{}': {error}", mark.display())))
+    disk::remove_file(mark).map_err(|error| Failure::failed(format!("cannot remove '{}': {error}", mark.display())))
 }

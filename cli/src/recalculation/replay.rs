@@ -22,7 +22,7 @@ use clap::Args;
 use serde::Serialize;
 use std::{num::NonZeroUsize, time::Duration};
 use tokio::{runtime::Handle, sync::mpsc};
-use weir_engine::{checkpoint::CheckpointStore, env::Env};
+use weir_engine::{checkpoint::CheckpointStore, env::Env, ids::Attempt};
 use weir_jobs::{
     Job,
     recalculation::{Recalculation, ReplaySettings},
@@ -226,9 +226,9 @@ async fn clean(place: &Place, record: &ReplayRecord, env: &Env) -> Result<(), Fa
     let shadows: Vec<String> = place.tables.iter().map(|table| shadow_name(&table.table, record.number)).collect();
     let checkpoints = CheckpointStore::open(&place.checkpoints, &name)?;
     // Whoever still runs it finds itself replaced before anything of it goes.
-    checkpoints.claim_attempt(env).await?;
+    let claim = checkpoints.claim(env, Attempt(0), true).await?;
     remove_shadows(&place.store, &name, &shadows).await?;
-    checkpoints.remove_job().await?;
+    checkpoints.in_lineage(claim.lineage).remove_left_behind().await?;
     records::cleaned(&place.store, record).await?;
     Ok(())
 }

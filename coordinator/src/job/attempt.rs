@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::sync::mpsc;
 use weir_engine::{
-    checkpoint::{CheckpointStore, Manifest},
+    checkpoint::{CheckpointStore, Claim, Manifest},
     element::Origin,
     error::{EngineError, Result},
     graph::ExecutionGraph,
@@ -47,6 +47,8 @@ pub struct JobAttempt {
     graph: Arc<ExecutionGraph>,
     graph_json: bytes::Bytes,
     fingerprint: String,
+    claim: Claim,
+    /// Of the attempt's lineage.
     store: CheckpointStore,
     placement: Placement,
     events: mpsc::UnboundedReceiver<AttemptEvent>,
@@ -71,7 +73,9 @@ impl JobAttempt {
         let components = &context.components;
         let store = (components.open_store)(&context.settings.storage, &job.name)?;
         // Above what the catalog knows, too: the storage may be another one.
-        let attempt = store.claim_attempt_above(&components.env, job.attempt.unwrap_or(Attempt(0))).await?;
+        let known = job.attempt.unwrap_or(Attempt(0));
+        let claim = store.claim(&components.env, known, job.fresh_start_pending).await?;
+        let attempt = claim.attempt;
         let key = AttemptKey { job: job.name.clone(), attempt };
         let Some(events) = context.workers.open_attempt(&key, scheduler::slots_taken(&placement)) else {
             return Ok(None);
@@ -81,7 +85,8 @@ impl JobAttempt {
             graph_json: wire::to_json(&graph.job)?,
             graph,
             fingerprint: job.fingerprint.clone(),
-            store,
+            claim,
+            store: store.in_lineage(claim.lineage),
             placement,
             events,
             observer: components.observers.driver(attempt),
@@ -115,16 +120,20 @@ impl JobAttempt {
         let control = Arc::new(self.control());
         self.start_afresh_if_asked(&control).await?;
         self.check_storage().await?;
-        let (graph, attempt) = (self.graph.clone(), self.key.attempt);
-        let restored =
-            recovery::recover(&self.store, &env, control.as_ref(), &graph.job, &self.fingerprint, attempt).await?;
+        let (graph, attempt, definition) = (self.graph.clone(), self.key.attempt, self.fingerprint.as_str());
+        // Between two attempts of one submission nobody brings back an older state.
+        let is_start = self.context.metadata.catalog().job(&self.key.job).is_some_and(|job| job.restarts == 0);
+        let (store, control_plane) = (&self.store, control.as_ref());
+        let restored = recovery::recover(store, &env, control_plane, &graph.job, definition, attempt, is_start).await?;
         self.observer.begins(attempt, restored.as_ref());
         if let Some(manifest) = restored.clone().filter(|manifest| manifest.last) {
             return Ok(RunOutcome { manifest, was_finished: true });
         }
         self.deploy(restored.as_ref()).await?;
         env.crash_point("attempt.deployed")?;
-        let from = restored.as_ref().map_or("the beginning".into(), |found| format!("checkpoint {}", found.checkpoint));
+        // One without state was only taken so that nobody else takes it.
+        let begun = restored.as_ref().filter(|found| !found.is_beginning());
+        let from = begun.map_or("the beginning".into(), |found| format!("checkpoint {}", found.checkpoint));
         self.become_status(JobStatus::Running, format!("attempt {attempt} runs from {from}")).await?;
         self.each_worker(|key| Kind::Start(key.into()));
         let commander = self.commander();
@@ -160,17 +169,24 @@ impl JobAttempt {
         )))
     }
 
-    /// Forgets what the job was before, when its user wants that. Its claimed attempt fences whoever still runs it.
+    /// Forgets what the job was before, when its user wants that. Its claimed attempt fences whoever still runs it, and has begun a
+    /// lineage that nobody else writes to. One that was cut short elsewhere is finished.
     async fn start_afresh_if_asked(&self, control: &ClusterControl) -> Result<()> {
         let catalog = self.context.metadata.catalog();
-        let Some(job) = catalog.job(&self.key.job).filter(|job| job.fresh_start_pending) else { return Ok(()) };
-        let objects = self.store.remove_job().await?;
+        let Some(job) = catalog.job(&self.key.job) else { return Ok(()) };
+        if !job.fresh_start_pending && !recovery::starts_over(&self.store, self.claim).await? {
+            return Ok(());
+        }
+        let objects = self.store.remove_left_behind().await?;
         let mut outputs = 0;
         // The definition may have had other sinks then.
         for graph in job.forgotten_graphs.iter().chain([&job.graph]) {
             outputs += control.reset(wire::to_json(graph)?).await?;
         }
         tracing::info!(attempt = %self.key, objects, outputs, "started over");
+        if !job.fresh_start_pending {
+            return Ok(());
+        }
         let (job, attempt) = (self.key.job.clone(), self.key.attempt);
         self.context.metadata.propose(Command::FreshStartDone { job, attempt }).await?;
         Ok(())
@@ -233,6 +249,7 @@ impl JobAttempt {
             placements,
             token: token.to_vec().into(),
             suspect: self.suspect.as_ref().map(Into::into),
+            lineage: self.claim.lineage.0,
         })
     }
 

@@ -21,6 +21,7 @@ pub struct ClusterControl {
     key: AttemptKey,
     /// The job graph, as JSON.
     graph: bytes::Bytes,
+    /// Of the attempt's lineage.
     layout: Layout,
 }
 
@@ -71,7 +72,7 @@ impl ClusterControl {
         waiting.any(|wait| wait.job == self.key.job)
     }
 
-    /// Removes everything that the sinks of a graph of this job have written. Returns how much.
+    /// Removes everything that the sinks of a graph of this job have written before the attempt's lineage. Returns how much.
     ///
     /// # Errors
     /// When a sink refuses.
@@ -82,6 +83,7 @@ impl ClusterControl {
                 attempt: Some((&self.key).into()),
                 graph: graph.clone(),
                 storage: self.context.settings.storage.clone(),
+                lineage: self.layout.lineage().0,
             })
         };
         self.request(reset).await
@@ -110,6 +112,7 @@ impl ControlPlane for ClusterControl {
                     storage: control.context.settings.storage.clone(),
                     checkpoint: checkpoint.0,
                     manifest_attempt: attempt.0,
+                    lineage: control.layout.lineage().0,
                     committables: committables.clone(),
                 })
             };
@@ -126,12 +129,15 @@ impl ControlPlane for ClusterControl {
         let control = self.clone();
         async move {
             let keep = wire::to_json(&scope.keep)?;
+            let results = scope.results.as_ref().map(wire::to_json).transpose()?.unwrap_or_default();
             let sweep = |request| {
                 Kind::Sweep(pb::Sweep {
                     request,
                     attempt: Some((&control.key).into()),
                     graph: control.graph.clone(),
                     keep: keep.clone(),
+                    results: results.clone(),
+                    lineage: control.layout.lineage().0,
                     storage: control.context.settings.storage.clone(),
                 })
             };

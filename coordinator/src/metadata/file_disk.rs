@@ -38,7 +38,7 @@ fn make(path: &Path) -> Result<()> {
     let draft = path.with_extension(format!("draft-{}", std::process::id()));
     let failed = |error: io::Error| EngineError::io(format!("cannot make '{}': {error}", path.display()));
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).map_err(failed)?;
+    weir_engine::disk::make_folder(folder).map_err(failed)?;
     let file = File::options().read(true).write(true).create(true).truncate(true).open(&draft).map_err(failed)?;
     let backend =
         FileBackend::new(file).map_err(|error| EngineError::io(format!("cannot make the metadata: {error}")))?;

@@ -1,8 +1,8 @@
 //! The mark that all of a checkpoint's committables are visible.
 //!
-//! Invariant: a mark speaks for one manifest, which it knows by the attempt that wrote it. Checkpoints are numbered from 1 again
-//! after a fresh start, and a commit from before it may still go on and write its mark then; attempts only rise, also over
-//! fresh starts, so that this mark is not taken for one of the new run.
+//! Invariant: a mark speaks for one manifest: that of its lineage and number, which it knows by the attempt that wrote it, too. In
+//! the nameless lineage, where earlier versions made fresh starts, the attempt alone tells a mark from before one from those
+//! after it.
 
 use super::CheckpointStore;
 use crate::{

@@ -109,8 +109,7 @@ impl LocalFile {
     fn create(&self) -> io::Result<File> {
         let mut again = 0..FOLDER_GONE;
         loop {
-            disk::make_folder(folder(&self.path))?;
-            match disk::create(&self.beside) {
+            match disk::make_folder(folder(&self.path)).and_then(|()| disk::create(&self.beside)) {
                 Err(error) if error.kind() == ErrorKind::NotFound && again.next().is_some() => {}
                 created => return created,
             }

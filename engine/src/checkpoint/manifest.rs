@@ -5,7 +5,7 @@
 
 use crate::{
     error::{EngineError, Result},
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     key_group::KeyGroupRange,
     operator::{Committable, SplitState},
 };
@@ -15,7 +15,8 @@ use stored_subtask::StoredSubtask;
 
 mod stored_subtask;
 
-/// Version of the format that this program writes; it reads this and all older ones.
+/// Version of the format that this program writes; it reads this and all older ones. Since 2 it notes the lineage and what sinks
+/// hold, paths are relative to the storage, and each file is named once; of version 1 there are manifests with some of that.
 pub const FORMAT_VERSION: u32 = 2;
 
 /// A completed checkpoint.
@@ -29,6 +30,9 @@ pub struct Manifest {
     pub job: String,
     /// Fingerprint of the definition, without parallelism and paths of this run.
     pub definition: String,
+    /// Which lineage it is of: checkpoints of each are numbered from 1.
+    #[serde(default)]
+    pub lineage: Lineage,
     /// Which checkpoint.
     pub checkpoint: CheckpointId,
     /// Who took it.
@@ -47,7 +51,14 @@ pub struct Manifest {
     pub committables: Vec<Committable>,
     /// What sinks staged for earlier checkpoints and was not known to be committed yet, in order.
     pub uncommitted: Vec<Committable>,
+    /// By sink: the newest checkpoint of the lineage, up to this one, that has results for it, 0 if none has. What sinks hold is
+    /// compared with that. Of a sink that is missing it is not known: earlier versions did not note it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub results: Results,
 }
+
+/// By sink: a checkpoint.
+pub type Results = BTreeMap<String, CheckpointId>;
 
 /// A node's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -110,7 +121,7 @@ impl FilePart {
 /// A file of the checkpoint store.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct FileRef {
-    /// Path within the store.
+    /// Path within the storage.
     pub path: String,
     /// Length in bytes.
     pub bytes: u64,
@@ -119,6 +130,15 @@ pub struct FileRef {
 }
 
 impl Manifest {
+    /// Notes which results of each sink come before those of this checkpoint, and that these are the newest now.
+    pub fn note_results(&mut self, before: &Results) {
+        self.results = before.clone();
+        for committable in &mut self.committables {
+            committable.after = before.get(&committable.sink).copied();
+            self.results.insert(committable.sink.clone(), committable.checkpoint);
+        }
+    }
+
     /// As stored.
     ///
     /// # Errors
@@ -168,9 +188,21 @@ impl Manifest {
         subtasks.flat_map(|subtask| &subtask.segments).flat_map(|segment| &segment.parts).map(|part| &part.file)
     }
 
+    /// The same, to change them.
+    pub(super) fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
+        let subtasks = self.operators.iter_mut().flat_map(|operator| &mut operator.subtasks);
+        let segments = subtasks.flat_map(|subtask| &mut subtask.segments);
+        segments.flat_map(|segment| &mut segment.parts).map(|part| &mut part.file)
+    }
+
     /// What must be committed when this is the newest checkpoint, oldest first.
     pub fn to_commit(&self) -> impl Iterator<Item = &Committable> {
         self.uncommitted.iter().chain(&self.committables)
+    }
+
+    /// Whether it stands for the beginning: nothing had been read, and it was only taken so that nobody else takes its number.
+    pub fn is_beginning(&self) -> bool {
+        self.operators.is_empty()
     }
 
     /// The state of a node.
@@ -211,6 +243,7 @@ pub(crate) mod tests {
             weir_version: "0".into(),
             job: "job".into(),
             definition: "d".into(),
+            lineage: Lineage::NAMELESS,
             checkpoint: CheckpointId(checkpoint),
             attempt: Attempt(1),
             completed_at_ms: 0,
@@ -220,6 +253,7 @@ pub(crate) mod tests {
             operators: vec![OperatorState { operator: "dedup".into(), subtasks: vec![subtask] }],
             committables: vec![],
             uncommitted: vec![],
+            results: Results::new(),
         }
     }
 
@@ -246,23 +280,36 @@ pub(crate) mod tests {
         assert!(bytes.len() < 20_000, "{}", bytes.len());
     }
 
-    #[test]
-    fn manifests_of_the_first_format_are_read() {
+    /// As programs wrote it that knew neither lineages nor the list of files.
+    pub(crate) fn of_the_first_format(checkpoint: u64, file: &str) -> String {
         let text = r#"{
-  "format_version": 1, "weir_version": "0", "job": "job", "definition": "d", "checkpoint": 3, "attempt": 1,
+  "format_version": 1, "weir_version": "0", "job": "job", "definition": "d", "checkpoint": CHECKPOINT, "attempt": 1,
   "completed_at_ms": 0, "duration_ms": 0, "last": false, "max_parallelism": 128,
   "operators": [{ "operator": "dedup", "subtasks": [{
     "subtask": 0, "key_groups": { "start": 0, "end": 128 },
     "segments": [{ "id": "s", "parts": [{
-      "path": "a", "bytes": 1, "checksum": "c", "first_row_group": 0, "row_groups": 1, "key_groups": { "start": 0, "end": 64 }
+      "path": "FILE", "bytes": 1, "checksum": "c", "first_row_group": 0, "row_groups": 1, "key_groups": { "start": 0, "end": 64 }
     }] }]
   }] }],
   "committables": [], "uncommitted": []"#;
-        let stored = format!("{text},\n  \"checksum\": \"{}\"\n}}\n", checksum(text.as_bytes()));
+        let text = text.replace("CHECKPOINT", &checkpoint.to_string()).replace("FILE", file);
+        format!("{text},\n  \"checksum\": \"{}\"\n}}\n", checksum(text.as_bytes()))
+    }
+
+    #[test]
+    fn manifests_of_the_first_format_are_read() {
+        let stored = of_the_first_format(3, "a");
         let read = Manifest::from_bytes(stored.as_bytes(), "m").unwrap();
         let part = &read.operators[0].subtasks[0].segments[0].parts[0];
         let key_groups = KeyGroupRange { start: 0, end: 64 };
         assert_eq!((part.file.path.as_str(), part.key_groups, part.level, part.size()), ("a", key_groups, 0, 1));
+        assert_eq!((read.lineage, read.results), (Lineage::NAMELESS, Results::new()));
+        // Those that noted the lineage already.
+        let stored = of_the_first_format(3, "a");
+        let (body, _) = stored.rsplit_once(",\n  \"checksum\"").unwrap();
+        let body = body.replacen('{', "{ \"lineage\": 2,", 1);
+        let stored = format!("{body},\n  \"checksum\": \"{}\"\n}}\n", checksum(body.as_bytes()));
+        assert_eq!(Manifest::from_bytes(stored.as_bytes(), "m").unwrap().lineage, Lineage(2));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 
 pub mod committed;
 pub mod draft;
+pub mod export;
 pub mod layout;
 pub mod manifest;
 pub mod merge;
@@ -22,4 +23,4 @@ pub mod store;
 pub use manifest::Manifest;
 pub use staging::Staging;
 pub use state_cache::StateCache;
-pub use store::{CheckpointStore, OpenStore};
+pub use store::{CheckpointStore, Claim, OpenStore};

@@ -1,7 +1,7 @@
 //! Retiring: which checkpoints and files go. The decision is pure; only the owner of the current attempt carries it out.
 //!
 //! Invariant: a file that a retained manifest names is never removed, nor one that the current attempt wrote for a checkpoint
-//! that is not complete yet.
+//! that is not complete yet. Only checkpoints of the store's lineage are retired; those of former ones are nobody's.
 //!
 //! What there is, is listed when an attempt starts, and only then: from there on the attempt knows what it has completed, so
 //! that retiring costs what goes, however much there is.
@@ -87,8 +87,8 @@ pub async fn remove(store: &CheckpointStore, env: &Env, outdated: &Outdated) -> 
 }
 
 /// At the start of an attempt: retires what is outdated, and removes what crashes and former attempts have left behind, namely
-/// state files that no manifest names, marks without a checkpoint and empty folders. All checkpoints that are there are committed.
-/// Returns how many state files went.
+/// state files that no manifest names, marks without a checkpoint, what former lineages have written too late, and empty folders.
+/// All checkpoints of the store's lineage are committed; only these are retired. Returns how many state files went.
 ///
 /// # Errors
 /// When a manifest is damaged or the store refuses.
@@ -98,7 +98,7 @@ pub async fn sweep(store: &CheckpointStore, env: &Env, retain: usize, attempt: A
     let outdated = newest.map(|newest| completed.take_outdated(newest)).unwrap_or_default();
     let removed = outdated.files.len();
     remove(store, env, &outdated).await?;
-    remove_orphan_marks(store, &completed).await?;
+    remove_orphans(store, &completed).await?;
     let needed: BTreeSet<&str> = completed.files.values().flatten().map(String::as_str).collect();
     let mut garbage = store.list(&store.layout().state()).await?;
     garbage.retain(|path| {
@@ -113,11 +113,14 @@ pub async fn sweep(store: &CheckpointStore, env: &Env, retain: usize, attempt: A
     Ok(removed + garbage.len())
 }
 
-/// Removes the marks of checkpoints that are not there: a crash came between the removals of the two.
-async fn remove_orphan_marks(store: &CheckpointStore, completed: &Completed) -> Result<()> {
-    for path in store.list(&store.layout().checkpoints()).await? {
-        let of = store.layout().checkpoint_of(&path);
-        if of.is_some_and(|of| path == store.layout().committed(of) && !completed.files.contains_key(&of)) {
+/// Removes the marks of checkpoints that are not there, for a crash came between the removals of the two; and what former lineages
+/// have written too late.
+async fn remove_orphans(store: &CheckpointStore, completed: &Completed) -> Result<()> {
+    let layout = store.layout();
+    for path in store.list(&layout.all_checkpoints()).await? {
+        let of = layout.checkpoint_of(&path);
+        let is_orphan = of.is_some_and(|of| path == layout.committed(of) && !completed.files.contains_key(&of));
+        if is_orphan || layout.is_left_behind(&path) {
             store.delete(&path).await?;
         }
     }
@@ -127,7 +130,7 @@ async fn remove_orphan_marks(store: &CheckpointStore, completed: &Completed) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::manifest::tests::manifest;
+    use crate::{checkpoint::manifest::tests::manifest, ids::Lineage};
 
     fn completed(retain: usize, manifests: &[(u64, &[&str])]) -> Completed {
         let mut completed = Completed::new(retain);
@@ -183,6 +186,36 @@ mod tests {
             let left = store.list(&store.layout().state()).await.unwrap();
             assert_eq!(left, [shared, fresh], "a retained file and one in the making stay");
         }
+    }
+
+    #[tokio::test]
+    async fn a_sweep_takes_what_former_lineages_left_and_nothing_of_later_ones() {
+        let env = Env::default();
+        let store = CheckpointStore::in_memory("job");
+        let lineages = [0, 3, 5].map(|lineage| store.clone().in_lineage(Lineage(lineage)));
+        // The numbers of former lineages are higher: they had come further.
+        for (own, newest) in lineages.iter().zip([9, 6, 2]) {
+            let layout = own.layout();
+            let state = layout.state_file(Attempt(layout.lineage().0.max(1)), CheckpointId(1), "op", 0);
+            store.create(&env, &state, "x".into()).await.unwrap();
+            for n in newest - 1..=newest {
+                let manifest = Manifest { lineage: layout.lineage(), ..manifest(n, &[state.as_ref()]) };
+                let bytes = manifest.to_bytes().unwrap();
+                store.create(&env, &layout.manifest(CheckpointId(n)), bytes.into()).await.unwrap();
+                store.create(&env, &layout.committed(CheckpointId(n)), "x".into()).await.unwrap();
+            }
+            store.create(&env, &layout.committed(CheckpointId(newest + 7)), "an orphan".into()).await.unwrap();
+        }
+        let [nameless, own, later] = &lineages;
+        let of_later = store.list(&later.layout().checkpoints()).await.unwrap();
+        sweep(own, &env, 1, Attempt(4)).await.unwrap();
+        assert_eq!(own.checkpoints().await.unwrap(), [CheckpointId(6)]);
+        assert!(nameless.checkpoints().await.unwrap().is_empty());
+        let mut left = vec![own.layout().committed(CheckpointId(6)), own.layout().manifest(CheckpointId(6))];
+        left.extend(of_later);
+        assert_eq!(store.list(&own.layout().all_checkpoints()).await.unwrap(), left);
+        let state = [3, 5].map(|attempt| store.layout().state_file(Attempt(attempt), CheckpointId(1), "op", 0));
+        assert_eq!(store.list(&store.layout().state()).await.unwrap(), state);
     }
 
     #[tokio::test]

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     env::Env,
     error::{EngineError, Result},
-    ids::Attempt,
+    ids::{Attempt, Lineage},
 };
 use bytes::Bytes;
 use object_store::path::Path;
@@ -54,7 +54,7 @@ impl Staging {
     /// # Errors
     /// When it cannot be read, or is not what was put.
     pub async fn get(&self, file: &FileRef) -> Result<Option<Bytes>> {
-        let path = Path::from(file.path.as_str());
+        let path = self.path(file);
         let Some(content) = self.store.find(&path).await? else { return Ok(None) };
         let actual = checksum(&content);
         if content.len() as u64 == file.bytes && actual == file.checksum {
@@ -75,7 +75,11 @@ impl Staging {
     /// # Errors
     /// When the storage refuses.
     pub async fn remove(&self, file: &FileRef) -> Result<()> {
-        self.store.delete(&Path::from(file.path.as_str())).await
+        self.store.delete(&self.path(file)).await
+    }
+
+    fn path(&self, file: &FileRef) -> Path {
+        Path::from(self.store.layout().relative(&file.path))
     }
 
     /// The paths of all blobs of this sink, of every attempt.
@@ -94,6 +98,7 @@ impl Staging {
     /// # Errors
     /// When the storage refuses.
     pub async fn sweep(&self, attempt: Attempt, keep: &HashSet<String>) -> Result<u64> {
+        let keep: HashSet<String> = keep.iter().map(|path| self.store.layout().relative(path)).collect();
         let mut removed = 0;
         for path in self.list().await? {
             let path = Path::from(path.as_str());
@@ -114,6 +119,11 @@ impl Staging {
     pub async fn identity(&self) -> Result<String> {
         self.store.identity().await
     }
+
+    /// The lineage of whoever stages and commits here.
+    pub fn lineage(&self) -> Lineage {
+        self.store.layout().lineage()
+    }
 }
 
 #[cfg(test)]
@@ -133,8 +143,12 @@ mod tests {
         for store in stores {
             let (env, staging) = (Env::default(), Staging::new(store.clone(), "sink.store"));
             let file = staging.put(&env, Attempt(3), "0-1-0.arrow", Bytes::from_static(b"rows")).await.unwrap();
-            assert!(file.path.ends_with("jobs/job/staged/0000000003/sink.store/0-1-0.arrow"), "{}", file.path);
-            assert_eq!(staging.get(&file).await.unwrap().unwrap(), "rows");
+            assert_eq!(file.path, "jobs/job/staged/0000000003/sink.store/0-1-0.arrow");
+            // As versions before this one have written it.
+            let rooted = FileRef { path: format!("somewhere/{}", file.path), ..file.clone() };
+            for file in [&file, &rooted] {
+                assert_eq!(staging.get(file).await.unwrap().unwrap(), "rows");
+            }
             assert_eq!(staging.list().await.unwrap(), std::slice::from_ref(&file.path));
             assert_eq!(Staging::new(store.clone(), "sink.stor").list().await.unwrap(), [""; 0]);
             let other = FileRef { checksum: "0".into(), ..file.clone() };
@@ -154,10 +168,10 @@ mod tests {
             for attempt in 1..4 {
                 files.push(staging.put(&env, Attempt(attempt), "a", Bytes::from_static(b"x")).await.unwrap());
             }
-            let keep = HashSet::from([files[0].path.clone()]);
+            let keep = HashSet::from([format!("somewhere/{}", files[0].path)]);
             assert_eq!(staging.sweep(Attempt(3), &keep).await.unwrap(), 1);
             assert_eq!(staging.list().await.unwrap(), [files[0].path.clone(), files[2].path.clone()]);
-            store.remove_job().await.unwrap();
+            store.in_lineage(Lineage(4)).remove_left_behind().await.unwrap();
             assert_eq!(staging.list().await.unwrap(), [""; 0]);
         }
     }
@@ -170,8 +184,8 @@ mod tests {
             assert!(store.identity().await.is_err());
             store.claim_attempt(&Env::from_entropy()).await.unwrap();
             let identity = store.identity().await.unwrap();
-            store.claim_attempt(&Env::from_entropy()).await.unwrap();
-            store.remove_job().await.unwrap();
+            let claim = store.claim(&Env::from_entropy(), Attempt(0), true).await.unwrap();
+            store.clone().in_lineage(claim.lineage).remove_left_behind().await.unwrap();
             assert_eq!(store.identity().await.unwrap(), identity);
             identities.insert(identity);
         }

@@ -1,7 +1,8 @@
 //! The checkpoint store: objects of one job in object storage, written so that what was acknowledged stays.
 //!
 //! Invariants: [`CheckpointStore::create`] makes an object or fails, never replaces one; when it returns, the object survives
-//! the death of the process and, on a local disk, of the machine (file and folder are synced).
+//! the death of the process and, on a local disk, of the machine (file and folder are synced). Checkpoints are those of one
+//! lineage: the one that the store was [told](CheckpointStore::in_lineage), or else the newest.
 
 use super::{
     draft::Draft,
@@ -15,17 +16,22 @@ use crate::{
     disk,
     env::Env,
     error::{EngineError, Result},
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
+use object_store::{
+    ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, local::LocalFileSystem, path::Path,
+    prefix::PrefixStore,
+};
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     io::Write,
     path::PathBuf,
     sync::{Arc, Mutex},
 };
+use tokio::sync::OnceCell;
 
 /// Claims of attempts that are kept, but for the oldest.
 const KEPT_CLAIMS: usize = 16;
@@ -38,10 +44,39 @@ pub type OpenStore = Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + 
 pub struct CheckpointStore {
     store: Arc<dyn ObjectStore>,
     layout: Layout,
+    /// Whether somebody has said which lineage is meant.
+    in_lineage: bool,
     /// Folder of a local store.
     local: Option<PathBuf>,
     url: String,
     cache: Option<StateCache>,
+    /// Never changes once it is there.
+    identity: Arc<OnceCell<String>>,
+}
+
+/// An attempt that was claimed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Its number.
+    pub attempt: Attempt,
+    /// The lineage that it is of.
+    pub lineage: Lineage,
+    /// Whether that was begun by a start-over: what lineages before it have left is to go.
+    pub starts_over: bool,
+}
+
+/// A claim as it lies in the storage. Those of earlier versions say nothing of a lineage.
+#[derive(Debug, Serialize, Deserialize)]
+struct ClaimRecord {
+    attempt: Attempt,
+    #[serde(default)]
+    lineage: Lineage,
+    #[serde(default)]
+    starts_over: bool,
+    process: u32,
+    claimed_at_ms: i64,
+    /// The text is this claim's own, so that a retried write is told from another's claim.
+    nonce: u64,
 }
 
 impl CheckpointStore {
@@ -68,16 +103,25 @@ impl CheckpointStore {
             disk::make_folder(folder)
                 .map_err(|error| EngineError::io(format!("cannot make the folder '{}': {error}", folder.display())))?;
         }
-        let environment =
-            std::env::vars().filter(|(key, _)| key.starts_with("AWS_")).map(|(k, v)| (k.to_lowercase(), v));
-        let (store, root) = object_store::parse_url_opts(&parsed, environment)
-            .map_err(|error| EngineError::definition(format!("cannot open the storage '{url}': {error}")))?;
+        let cannot_open = |error| EngineError::definition(format!("cannot open the storage '{url}': {error}"));
+        // Paths are relative to the storage, so that it can be moved.
+        let store: Arc<dyn ObjectStore> = match &local {
+            Some(folder) => Arc::new(LocalFileSystem::new_with_prefix(folder).map_err(cannot_open)?),
+            None => {
+                let environment =
+                    std::env::vars().filter(|(key, _)| key.starts_with("AWS_")).map(|(k, v)| (k.to_lowercase(), v));
+                let (store, root) = object_store::parse_url_opts(&parsed, environment).map_err(cannot_open)?;
+                Arc::new(PrefixStore::new(store, root))
+            }
+        };
         Ok(CheckpointStore {
-            store: Arc::from(store),
-            layout: Layout::new(&root, job),
+            store,
+            layout: Layout::new(job),
+            in_lineage: false,
             local,
             url: url.into(),
             cache: None,
+            identity: Arc::default(),
         })
     }
 
@@ -85,10 +129,12 @@ impl CheckpointStore {
     pub fn over(store: Arc<dyn ObjectStore>, job: &str) -> Self {
         CheckpointStore {
             store,
-            layout: Layout::new(&Path::default(), job),
+            layout: Layout::new(job),
+            in_lineage: false,
             local: None,
             url: "given".into(),
             cache: None,
+            identity: Arc::default(),
         }
     }
 
@@ -103,7 +149,25 @@ impl CheckpointStore {
         CheckpointStore { cache: Some(cache).filter(|_| !is_near), ..self }
     }
 
-    /// The paths.
+    /// The same, with the checkpoints of this lineage and no other.
+    pub fn in_lineage(self, lineage: Lineage) -> Self {
+        CheckpointStore { layout: self.layout.in_lineage(lineage), in_lineage: true, ..self }
+    }
+
+    /// The same, with the checkpoints of the newest lineage, unless it was told of another.
+    ///
+    /// # Errors
+    /// When the store refuses, or the newest claim is damaged.
+    pub async fn current(&self) -> Result<Self> {
+        if self.in_lineage {
+            return Ok(self.clone());
+        }
+        let newest = self.newest_claim().await?;
+        let lineage = newest.map_or(Lineage::NAMELESS, |claim| claim.lineage);
+        Ok(self.clone().in_lineage(lineage))
+    }
+
+    /// The paths. Those of checkpoints are of the lineage that the store was told, or of the nameless one.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }
@@ -127,8 +191,7 @@ impl CheckpointStore {
                 })
                 .await;
         }
-        let options = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
-        match self.store.put_opts(path, PutPayload::from_bytes(content.clone()), options).await {
+        match self.store.put_opts(path, PutPayload::from_bytes(content.clone()), create_only()).await {
             Ok(_) => Ok(true),
             // A retried request of our own may be what is there: compare before giving it up as another's.
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => {
@@ -194,7 +257,7 @@ impl CheckpointStore {
         {
             return Ok(content);
         }
-        let path = Path::from(file.path.as_str());
+        let path = Path::from(self.layout.relative(&file.path));
         let content = self.read(&path).await?;
         state_file::verify(file, &content)?;
         self.keep(env, &path, &content).await;
@@ -241,7 +304,8 @@ impl CheckpointStore {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
             Err(error) => return Err(self.failed("delete", path, &error)),
         }
-        let of_checkpoint = [self.layout.checkpoints(), self.layout.state()].iter().any(|all| path.prefix_matches(all));
+        let of_checkpoint =
+            [self.layout.all_checkpoints(), self.layout.state()].iter().any(|all| path.prefix_matches(all));
         if let Some(folder) = self.local_path(path).as_deref().and_then(|file| file.parent())
             && of_checkpoint
         {
@@ -263,42 +327,57 @@ impl CheckpointStore {
         .await
     }
 
-    /// Takes the next attempt's number. Two processes never get the same one.
+    /// Takes the next attempt's number, to go on in the newest lineage. Two processes never get the same one.
     ///
     /// # Errors
     /// When the store refuses.
     pub async fn claim_attempt(&self, env: &Env) -> Result<Attempt> {
-        self.claim_attempt_above(env, Attempt(0)).await
+        Ok(self.claim(env, Attempt(0), false).await?.attempt)
     }
 
-    /// The same, above a number that is known to have been taken.
+    /// The same, above a number that is known to have been taken; in a lineage of its own if it starts over.
     ///
     /// # Errors
-    /// When the store refuses.
-    pub async fn claim_attempt_above(&self, env: &Env, known: Attempt) -> Result<Attempt> {
+    /// When the store refuses, the newest claim is damaged, or the store replaces what it was told to leave alone.
+    pub async fn claim(&self, env: &Env, known: Attempt, starts_over: bool) -> Result<Claim> {
         loop {
             let paths = self.list(&self.layout.attempts()).await?;
             let claimed: Vec<Attempt> = paths.iter().filter_map(|path| self.layout.attempt_of(path)).collect();
-            let last = claimed.last().copied().unwrap_or(Attempt(0)).max(known);
-            let next = Attempt(last.0 + 1);
-            // The text is this claim's own, so that a retried write is told from another's claim.
-            let claim = serde_json::json!({
-                "attempt": next,
-                "process": std::process::id(),
-                "claimed_at_ms": env.wall_clock_ms(),
-                "nonce": env.nonce(),
-            });
-            let is_ours = self.create(env, &self.layout.attempt(next), Bytes::from(format!("{claim:#}\n"))).await?;
-            // A claim that was long on its way may come when the one that had this number has been removed.
-            if is_ours && self.attempt_after(next).await?.is_none() {
-                self.remove_old_claims(&claimed).await?;
-                return Ok(next);
+            let last = claimed.last().copied();
+            let former = match last {
+                Some(last) => Some(self.read_claim(last).await?),
+                None => None,
+            };
+            let attempt = Attempt(last.unwrap_or(Attempt(0)).max(known).0 + 1);
+            let claim = match former {
+                Some(former) if !starts_over => Claim { attempt, ..former },
+                _ => Claim { attempt, lineage: Lineage(attempt.0), starts_over },
+            };
+            let record = ClaimRecord {
+                attempt,
+                lineage: claim.lineage,
+                starts_over: claim.starts_over,
+                process: std::process::id(),
+                claimed_at_ms: env.wall_clock_ms(),
+                nonce: env.nonce(),
+            };
+            let text = serde_json::to_string_pretty(&record)
+                .map_err(|error| EngineError::internal(format!("the claim of attempt {attempt}: {error}")))?;
+            let (path, content) = (self.layout.attempt(attempt), Bytes::from(text + "\n"));
+            if self.create(env, &path, content.clone()).await? {
+                self.refuse_if_it_replaces(&path, content).await?;
+                // A claim that was long on its way may come when the one that had this number has been removed.
+                if self.attempt_after(attempt).await?.is_none() {
+                    self.remove_old_claims(&claimed).await?;
+                    return Ok(claim);
+                }
             }
         }
     }
 
-    /// Removes claims, but for the newest ones, which say to a process of any age that it was replaced, and the oldest, which is
-    /// the storage's [identity](CheckpointStore::identity). So they can be listed however often a job has failed.
+    /// Removes claims, but for the newest ones, which say to a process of any age that it was replaced and in which lineage to go
+    /// on, and the oldest, which is the storage's [identity](CheckpointStore::identity). So they can be listed however often a job
+    /// has failed.
     async fn remove_old_claims(&self, claimed: &[Attempt]) -> Result<()> {
         let many = claimed.len().saturating_sub(KEPT_CLAIMS);
         for attempt in claimed.iter().take(many).skip(1) {
@@ -307,7 +386,45 @@ impl CheckpointStore {
         Ok(())
     }
 
-    /// The newest attempt that was claimed after this one.
+    async fn newest_claim(&self) -> Result<Option<Claim>> {
+        match self.newest_attempt().await? {
+            Some(newest) => Ok(Some(self.read_claim(newest).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn read_claim(&self, attempt: Attempt) -> Result<Claim> {
+        let path = self.layout.attempt(attempt);
+        let record: ClaimRecord = serde_json::from_slice(&self.read(&path).await?).map_err(|error| {
+            EngineError::corrupt(format!(
+                "storage '{}': the claim '{path}', which says what attempt {attempt} goes on from, is damaged ({error}). Restore \
+                 the object from a backup",
+                self.url
+            ))
+        })?;
+        Ok(Claim { attempt, lineage: record.lineage, starts_over: record.starts_over })
+    }
+
+    /// Everything here rests on objects that are made only where there is none: a store that does not know that is found out by
+    /// making one again, with the same content, which harms nothing.
+    async fn refuse_if_it_replaces(&self, path: &Path, content: Bytes) -> Result<()> {
+        if self.local.is_some() {
+            return Ok(());
+        }
+        match self.store.put_opts(path, PutPayload::from_bytes(content), create_only()).await {
+            Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
+            Ok(_) => Err(EngineError::definition(format!(
+                "storage '{}' replaces objects that it is told to make only where there is none (it ignores 'If-None-Match: *'): \
+                 two processes could take the same job without noticing. Use a storage that knows conditional writes, as S3 \
+                 itself, MinIO, Ceph and R2 do",
+                self.url
+            ))),
+            Err(error) => Err(self.failed("write", path, &error)),
+        }
+    }
+
+    /// The newest attempt that was claimed after this one: the newest claim is never removed, so a process of any age finds out that
+    /// it was replaced. Only what comes behind is asked for.
     ///
     /// # Errors
     /// When the store refuses.
@@ -327,12 +444,23 @@ impl CheckpointStore {
         Ok(claimed.iter().filter_map(|path| self.layout.attempt_of(path)).max())
     }
 
+    /// The oldest and the newest claim.
+    pub(super) async fn ends_of_claims(&self) -> Result<BTreeSet<Path>> {
+        let mut claims = self.list(&self.layout.attempts()).await?;
+        claims.retain(|path| self.layout.attempt_of(path).is_some());
+        Ok(claims.first().into_iter().chain(claims.last()).cloned().collect())
+    }
+
     /// What tells this job in this storage from the same job in any other: the checksum of the oldest claim, which is never
     /// removed.
     ///
     /// # Errors
     /// When the store refuses, or no attempt was ever claimed.
     pub async fn identity(&self) -> Result<String> {
+        self.identity.get_or_try_init(|| self.read_identity()).await.cloned()
+    }
+
+    async fn read_identity(&self) -> Result<String> {
         let claimed = self.list(&self.layout.attempts()).await?;
         let oldest = claimed.iter().find(|path| self.layout.attempt_of(path).is_some()).ok_or_else(|| {
             EngineError::internal(format!("storage '{}': no attempt of '{}' was claimed", self.url, self.layout.job()))
@@ -345,10 +473,13 @@ impl CheckpointStore {
     /// # Errors
     /// When the store refuses.
     pub async fn checkpoints(&self) -> Result<Vec<CheckpointId>> {
-        let paths = self.list(&self.layout.checkpoints()).await?;
-        let manifests = paths.iter().filter(|path| path.filename() == Some("manifest.json"));
-        let numbers: BTreeSet<_> = manifests.filter_map(|path| self.layout.checkpoint_of(path)).collect();
-        Ok(numbers.into_iter().collect())
+        let Self { layout, .. } = &self.current().await?;
+        let paths = self.list(&layout.checkpoints()).await?;
+        let numbers = paths.iter().filter_map(|path| {
+            let number = layout.checkpoint_of(path)?;
+            (layout.manifest(number) == *path).then_some(number)
+        });
+        Ok(numbers.collect::<BTreeSet<_>>().into_iter().collect())
     }
 
     /// The manifest of a checkpoint.
@@ -356,8 +487,18 @@ impl CheckpointStore {
     /// # Errors
     /// When it is not there or damaged.
     pub async fn manifest(&self, checkpoint: CheckpointId) -> Result<Manifest> {
-        let path = self.layout.manifest(checkpoint);
-        Manifest::from_bytes(&self.read(&path).await?, path.as_ref())
+        let Self { layout, .. } = &self.current().await?;
+        let path = layout.manifest(checkpoint);
+        let mut manifest = Manifest::from_bytes(&self.read(&path).await?, path.as_ref())?;
+        if manifest.lineage != layout.lineage() || manifest.checkpoint != checkpoint {
+            return Err(EngineError::corrupt(format!(
+                "storage '{}': '{path}' is checkpoint {} of lineage {}, which has another place: somebody has moved it. Restore \
+                 the object from a backup, or start afresh with --fresh",
+                self.url, manifest.checkpoint, manifest.lineage
+            )));
+        }
+        manifest.files_mut().for_each(|file| file.path = layout.relative(&file.path));
+        Ok(manifest)
     }
 
     /// The newest completed checkpoint. A damaged one is an error, never skipped: what it committed may be visible already, and
@@ -366,24 +507,26 @@ impl CheckpointStore {
     /// # Errors
     /// When it is damaged or the store refuses.
     pub async fn newest(&self) -> Result<Option<Manifest>> {
-        match self.checkpoints().await?.last() {
-            Some(newest) => Ok(Some(self.manifest(*newest).await?)),
+        let current = self.current().await?;
+        match current.checkpoints().await?.last() {
+            Some(newest) => Ok(Some(current.manifest(*newest).await?)),
             None => Ok(None),
         }
     }
 
-    /// Removes the job's checkpoints and state. The claims of attempts stay: an attempt that is alive elsewhere must go on
-    /// finding that it was replaced, and numbers go on rising.
+    /// Removes the checkpoints and the state of lineages before this one, which nobody needs any more. Whatever attempts of this
+    /// one, or a later one, have written stays, so it may be done by anybody and at any time. The claims of attempts stay, too: an
+    /// attempt that is alive elsewhere must go on finding that it was replaced, and numbers go on rising.
     ///
     /// # Errors
     /// When the store refuses.
-    pub async fn remove_job(&self) -> Result<usize> {
-        let mut all = self.list(self.layout.job()).await?;
-        all.retain(|path| self.layout.attempt_of(path).is_none());
-        // Manifests last: a job that is half removed still names what it needs.
-        let (manifests, others): (Vec<_>, Vec<_>) =
-            all.iter().partition(|path| path.filename() == Some("manifest.json"));
-        for path in others.into_iter().chain(manifests) {
+    pub async fn remove_left_behind(&self) -> Result<usize> {
+        let Self { layout, .. } = &self.current().await?;
+        let mut all = self.list(layout.job()).await?;
+        all.retain(|path| layout.is_left_behind(path));
+        // Manifests last: a lineage that is half removed still names what it needs.
+        all.sort_by_key(|path| layout.lineage_of(path).is_some());
+        for path in &all {
             self.delete(path).await?;
         }
         Ok(all.len())
@@ -397,13 +540,24 @@ impl CheckpointStore {
     }
 
     fn local_path(&self, path: &Path) -> Option<PathBuf> {
-        // object_store's local paths are absolute, without the leading slash.
-        self.local.as_ref().map(|_| PathBuf::from(format!("/{path}")))
+        self.local.as_ref().map(|folder| folder.join(path.as_ref()))
+    }
+
+    /// Where an object lies, as something that can be opened.
+    pub fn describe(&self, path: &Path) -> String {
+        match self.local_path(path) {
+            Some(path) => path.display().to_string(),
+            None => format!("{}/{path}", self.url.trim_end_matches('/')),
+        }
     }
 
     fn failed(&self, what: &str, path: &Path, error: &object_store::Error) -> EngineError {
         EngineError::io(format!("storage '{}': cannot {what} '{path}': {error}", self.url))
     }
+}
+
+fn create_only() -> PutOptions {
+    PutOptions { mode: PutMode::Create, ..PutOptions::default() }
 }
 
 #[cfg(test)]

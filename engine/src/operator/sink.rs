@@ -1,9 +1,10 @@
 //! The contract of a sink: two phases, with the checkpoint between them.
 
 use crate::{
+    checkpoint::manifest::Results,
     element::{Barrier, Batch},
     error::Result,
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
 };
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,17 @@ pub struct Committable {
     pub checkpoint: CheckpointId,
     /// What the committer needs, opaque to the engine.
     pub payload: serde_json::Value,
+    /// The newest checkpoint before that has results for the sink (0: none has): they are visible before these become so. Noted
+    /// with the manifest; nothing: it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<CheckpointId>,
+}
+
+impl Committable {
+    /// What a sink has staged for a checkpoint.
+    pub fn new(sink: impl Into<String>, checkpoint: CheckpointId, payload: serde_json::Value) -> Self {
+        Committable { sink: sink.into(), checkpoint, payload, after: None }
+    }
 }
 
 /// What a commit did.
@@ -68,18 +80,40 @@ pub trait Committer: Send + Sync {
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>>;
 
+    /// Compares what is staged, and not visible yet, with what was staged, before somebody commits it who has not staged it: a disk
+    /// may have lost something in a power cut.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    fn verify<'a>(&'a self, committables: &'a [Committable]) -> BoxFuture<'a, Result<()>> {
+        let _ = committables;
+        std::future::ready(Ok(())).boxed()
+    }
+
+    /// Compares what is visible with the checkpoint that is gone on from, once nobody before can commit any more: `newest` is the
+    /// newest checkpoint of the lineage that has results for the sink, 0 if none has.
+    ///
+    /// # Errors
+    /// When there are results of later checkpoints, or it can be told that those of earlier ones are gone: what was restored,
+    /// which results don't fit, and what to do.
+    fn compare(&self, newest: CheckpointId) -> BoxFuture<'_, Result<()>> {
+        let _ = newest;
+        std::future::ready(Ok(())).boxed()
+    }
+
     /// Removes what attempts before `scope.attempt` have staged and no checkpoint will commit.
     ///
     /// # Errors
     /// When the target refuses.
     fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>>;
 
-    /// Removes everything that this job's sink has ever made visible or staged: the user asked for a fresh start, which
-    /// `attempt` makes. Where the target can tell, it refuses from now on what attempts before that one have staged.
+    /// Removes everything that this job's sink has made visible or staged in lineages before `lineage`: the user asked for a fresh
+    /// start, which has begun that one. Where the target can tell, it refuses from now on what lineages before have staged. Done
+    /// again, or too late, it removes nothing of that lineage and of later ones.
     ///
     /// # Errors
-    /// When the target refuses.
-    fn reset(&self, attempt: Attempt) -> BoxFuture<'_, Result<u64>>;
+    /// When the target refuses, or a later lineage has it.
+    fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>>;
 }
 
 /// What a sweep may remove: leftovers of attempts older than `attempt` that are not in `keep`.
@@ -89,4 +123,6 @@ pub struct SweepScope {
     pub attempt: Attempt,
     /// The sink's committables of completed checkpoints, committed or not.
     pub keep: Vec<Committable>,
+    /// What the sinks must show at the start of a job: see [`Committer::compare`].
+    pub results: Option<Results>,
 }

@@ -238,21 +238,22 @@ impl Job {
     /// Runs an attempt for so many checkpoints, and then stops it, or kills it where it stands.
     async fn attempt(&self, checkpoints: u64, kill: bool) {
         let (graph, stop) = (graph(), StopSignal::default());
-        let attempt = self.store.claim_attempt(&self.env).await.unwrap();
+        let claim = self.store.claim(&self.env, Attempt(0), false).await.unwrap();
+        let (attempt, store) = (claim.attempt, self.store.clone().in_lineage(claim.lineage));
         let committers: Arc<Committers> = Arc::default();
-        let local = LocalControl { store: self.store.clone(), env: self.env.clone(), committers };
+        let local = LocalControl { store: store.clone(), env: self.env.clone(), committers, attempt };
         let control: Arc<dyn ControlPlane> = Arc::new(Watching {
             local,
             requests: self.requests.clone(),
             before: Mutex::default(),
             record: self.record.clone(),
         });
-        let recovering = recovery::recover(&self.store, &self.env, control.as_ref(), &graph.job, "d", attempt);
+        let recovering = recovery::recover(&store, &self.env, control.as_ref(), &graph.job, "d", attempt, true);
         let restored = recovering.await.unwrap();
         let (reports, inbox) = mpsc::unbounded_channel();
         let services = TaskServices {
             env: self.env.clone(),
-            store: self.store.clone(),
+            store: store.clone(),
             attempt,
             observer: Arc::new(Observer::default()),
             suspect: None,
@@ -260,7 +261,7 @@ impl Job {
         };
         let settings = AttemptSettings {
             definition: "d".into(),
-            store: self.store.clone(),
+            store,
             env: self.env.clone(),
             attempt,
             observer: services.observer.clone(),

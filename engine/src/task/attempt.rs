@@ -6,11 +6,11 @@
 //! The commit point is the creation of a checkpoint's manifest: it fails where there is one already, and numbers have no
 //! gaps, so that of two processes that believe to own a job only one can go on.
 
-use super::{checkpointing::Report, observer::Observer, subtask::SourceCommand};
+use super::{checkpointing::Report, observer::Observer, recovery, subtask::SourceCommand};
 use crate::{
     checkpoint::{
         CheckpointStore, Manifest,
-        manifest::FORMAT_VERSION,
+        manifest::{FORMAT_VERSION, Results},
         pending::{Acknowledgement, PendingCheckpoint},
         retire::{self, Completed},
     },
@@ -389,11 +389,12 @@ impl Driver {
         let id = checkpoint.checkpoint();
         let acknowledged = checkpoint.into_acknowledged();
         let AttemptSettings { env, store, attempt, observer, graph, definition, control, .. } = &self.settings;
-        let manifest = Manifest {
+        let mut manifest = Manifest {
             format_version: FORMAT_VERSION,
             weir_version: env!("CARGO_PKG_VERSION").into(),
             job: graph.job.name.clone(),
             definition: definition.clone(),
+            lineage: store.layout().lineage(),
             checkpoint: id,
             attempt: *attempt,
             completed_at_ms: env.wall_clock_ms(),
@@ -403,7 +404,12 @@ impl Driver {
             operators: acknowledged.operators,
             committables: acknowledged.committables,
             uncommitted: self.uncommitted.iter().flat_map(|(_, committables)| committables.clone()).collect(),
+            results: Results::new(),
         };
+        match &self.newest {
+            Some(before) => manifest.note_results(&before.results),
+            None => manifest.note_results(&recovery::no_results(&graph.job)),
+        }
         env.crash_point("manifest.before")?;
         refuse_if_replaced(store, *attempt).await?;
         let bytes = manifest.to_bytes()?;
@@ -413,7 +419,7 @@ impl Driver {
             )));
         }
         env.crash_point("manifest.created")?;
-        // A successor that has come far may have forgotten its own checkpoint of this number, so that creating it proves nothing.
+        // A successor that has come far may have retired its own checkpoint of this number, so that creating it proves nothing.
         refuse_if_replaced(store, *attempt).await?;
         control.completed(&manifest).await?;
         env.crash_point("manifest.recorded")?;
@@ -440,7 +446,7 @@ impl Driver {
         self.committing.spawn(async move {
             control.commit(checkpoint, attempt, committables).await?;
             if !outdated.checkpoints.is_empty() {
-                // What is outdated for a process that was replaced may bear the number of what is not for its successor.
+                // A process that was replaced leaves what is outdated to its successor, which may be reading it just now.
                 refuse_if_replaced(&store, attempt).await?;
                 retire::remove(&store, &env, &outdated).await?;
             }
@@ -456,7 +462,7 @@ impl Driver {
     }
 }
 
-async fn refuse_if_replaced(store: &CheckpointStore, attempt: Attempt) -> Result<()> {
+pub(super) async fn refuse_if_replaced(store: &CheckpointStore, attempt: Attempt) -> Result<()> {
     match store.attempt_after(attempt).await? {
         Some(newest) => Err(EngineError::fenced(format!(
             "attempt {newest} has replaced attempt {attempt}: another process runs this job, this one stops"

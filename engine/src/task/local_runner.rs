@@ -15,6 +15,7 @@ use crate::{
     env::Env,
     error::Result,
     graph::{ExecutionGraph, JobGraph},
+    ids::Attempt,
     operator::Factory,
 };
 use std::{sync::Arc, time::Duration};
@@ -36,6 +37,8 @@ pub struct RunSettings {
     pub env: Env,
     /// Shows what happens.
     pub observer: Arc<Observer>,
+    /// Whether to forget what was before.
+    pub start_over: bool,
 }
 
 impl RunSettings {
@@ -47,6 +50,7 @@ impl RunSettings {
             channel_bytes: 1 << 20,
             env,
             observer: Arc::new(Observer::default()),
+            start_over: false,
         }
     }
 }
@@ -61,14 +65,19 @@ pub async fn run(
     settings: RunSettings,
     stop: StopSignal,
 ) -> Result<RunOutcome> {
-    let RunSettings { store, definition, channel_bytes, env, observer } = settings;
+    let RunSettings { store, definition, channel_bytes, env, observer, start_over } = settings;
     let graph = Arc::new(ExecutionGraph::new(graph)?);
-    let attempt = store.claim_attempt(&env).await?;
+    let claim = store.claim(&env, Attempt(0), start_over).await?;
+    let (attempt, store) = (claim.attempt, store.in_lineage(claim.lineage));
     env.crash_point("attempt.claimed")?;
     let committers = recovery::committers(&graph.job, factory.as_ref(), &store, &env, observer.waits())?;
-    let committers = Arc::new(committers);
-    let control: Arc<dyn ControlPlane> = Arc::new(LocalControl { store: store.clone(), env: env.clone(), committers });
-    let newest = recovery::recover(&store, &env, control.as_ref(), &graph.job, &definition, attempt).await?;
+    if recovery::starts_over(&store, claim).await? {
+        store.remove_left_behind().await?;
+        recovery::reset(&committers, claim.lineage).await?;
+    }
+    let control: Arc<dyn ControlPlane> =
+        Arc::new(LocalControl { store: store.clone(), env: env.clone(), committers: Arc::new(committers), attempt });
+    let newest = recovery::recover(&store, &env, control.as_ref(), &graph.job, &definition, attempt, true).await?;
     observer.begins(attempt, newest.as_ref());
     if let Some(manifest) = newest.clone().filter(|manifest| manifest.last) {
         return Ok(RunOutcome { manifest, was_finished: true });

@@ -95,7 +95,7 @@ pub struct SubtaskView {
 pub struct RunStatus {
     /// The attempt that runs.
     pub attempt: Option<Attempt>,
-    /// The checkpoint that it was restored from.
+    /// The checkpoint that it was restored from, if that holds more than the beginning.
     pub restored: Option<CheckpointId>,
     /// The newest completed checkpoint.
     pub completed: Option<CheckpointId>,
@@ -126,7 +126,8 @@ impl Observer {
     pub fn begins(&self, attempt: Attempt, restored: Option<&Manifest>) {
         self.update(|run| {
             run.attempt = Some(attempt);
-            run.restored = restored.map(|manifest| manifest.checkpoint);
+            let begun = restored.filter(|manifest| !manifest.is_beginning());
+            run.restored = begun.map(|manifest| manifest.checkpoint);
         });
     }
 

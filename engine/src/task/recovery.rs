@@ -5,13 +5,17 @@
 //! its manifest may go on at any time: so the new one first takes that number itself, with a checkpoint that changes nothing
 //! (in [`recover`]).
 
-use super::attempt::ControlPlane;
+use super::attempt::{ControlPlane, refuse_if_replaced};
 use crate::{
-    checkpoint::{CheckpointStore, Manifest, Staging, committed, manifest::FORMAT_VERSION, retire},
+    checkpoint::{
+        CheckpointStore, Claim, Manifest, Staging, committed,
+        manifest::{FORMAT_VERSION, Results},
+        retire,
+    },
     env::Env,
     error::{EngineError, Result},
     graph::{JobGraph, NodeRole},
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     operator::{CommitOutcome, Committable, Committer, CommitterContext, Factory, SweepScope, Waits},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -28,6 +32,8 @@ pub struct LocalControl {
     pub env: Env,
     /// One for each sink.
     pub committers: Arc<Committers>,
+    /// The attempt that asks.
+    pub attempt: Attempt,
 }
 
 impl ControlPlane for LocalControl {
@@ -42,7 +48,8 @@ impl ControlPlane for LocalControl {
         committables: Vec<Committable>,
     ) -> BoxFuture<'static, Result<()>> {
         let (store, env, committers) = (self.store.clone(), self.env.clone(), self.committers.clone());
-        async move { commit(&store, &env, &committers, checkpoint, attempt, &committables).await }.boxed()
+        let is_inherited = attempt != self.attempt;
+        async move { commit(&store, &env, &committers, checkpoint, attempt, &committables, is_inherited).await }.boxed()
     }
 
     fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
@@ -102,14 +109,14 @@ pub fn check(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<
         ));
     }
     // Nothing has been read yet under a definition that a checkpoint without state names.
-    if manifest.definition != definition && !manifest.operators.is_empty() {
+    if manifest.definition != definition && !manifest.is_beginning() {
         return refuse("was taken by another version of the definition".into());
     }
     Ok(())
 }
 
 /// Makes the committables visible, in order, that the manifest of `attempt` decided to, and marks that they are. Doing it again
-/// changes nothing.
+/// changes nothing. Where they are inherited from a former attempt, what is staged is looked at closely first.
 ///
 /// # Errors
 /// When a sink refuses, or the checkpoint was forgotten in a fresh start.
@@ -120,6 +127,7 @@ pub async fn commit(
     checkpoint: CheckpointId,
     attempt: Attempt,
     committables: &[Committable],
+    is_inherited: bool,
 ) -> Result<()> {
     if committed::is_marked(store, checkpoint, attempt).await? {
         return Ok(());
@@ -131,6 +139,10 @@ pub async fn commit(
                 "checkpoint {checkpoint} holds results for the sink '{sink}', which the definition no longer has"
             ))
         })?;
+        if is_inherited {
+            let verified = committer.verify(&committables).await;
+            verified.map_err(|error| error.context(format!("committing checkpoint {checkpoint} of '{sink}'")))?;
+        }
         let committed = committer.commit(checkpoint, &committables).await;
         let outcome =
             committed.map_err(|error| error.context(format!("committing checkpoint {checkpoint} of '{sink}'")))?;
@@ -153,8 +165,18 @@ fn by_checkpoint_and_sink(committables: &[Committable]) -> BTreeMap<(CheckpointI
     groups
 }
 
+/// Whether what lineages before a claim's have left, in storage and sinks, is to go before anything else: its lineage was begun by
+/// a start-over, and nobody in it has come as far as a checkpoint. It may have been cut short, whoever began it.
+///
+/// # Errors
+/// When the store refuses.
+pub async fn starts_over(store: &CheckpointStore, claim: Claim) -> Result<bool> {
+    Ok(claim.starts_over && store.checkpoints().await?.is_empty())
+}
+
 /// What a new attempt does before anything of it runs: finishes what the newest checkpoint decided, makes sure that no former
-/// attempt can complete another, sweeps away what they left. Returns what to go on from.
+/// attempt can complete another, sweeps away what they left; at the start of a job (`is_start`) it compares what sinks show with
+/// what the checkpoint says. Returns what to go on from.
 ///
 /// # Errors
 /// When the newest checkpoint cannot be continued, or storage or a sink refuses.
@@ -165,10 +187,16 @@ pub async fn recover(
     graph: &JobGraph,
     definition: &str,
     attempt: Attempt,
+    is_start: bool,
 ) -> Result<Option<Manifest>> {
     let newest = take_over(store, env, control, graph, definition, attempt).await?;
     let keep: Vec<Committable> = newest.iter().flat_map(Manifest::to_commit).cloned().collect();
-    control.sweep(SweepScope { attempt, keep }).await?;
+    let results = newest.as_ref().map_or_else(|| no_results(graph), |manifest| manifest.results.clone());
+    if let Err(error) = control.sweep(SweepScope { attempt, keep, results: is_start.then_some(results) }).await {
+        // What does not fit may be a successor's.
+        refuse_if_replaced(store, attempt).await?;
+        return Err(error);
+    }
     env.crash_point("recovery.swept")?;
     let removed = retire::sweep(store, env, graph.checkpoint.retain, attempt).await?;
     if removed > 0 {
@@ -176,6 +204,12 @@ pub async fn recover(
     }
     env.crash_point("recovery.done")?;
     Ok(newest)
+}
+
+/// What sinks hold when a lineage begins.
+pub(super) fn no_results(graph: &JobGraph) -> Results {
+    let sinks = graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
+    sinks.map(|node| (node.id.clone(), CheckpointId(0))).collect()
 }
 
 /// Finishes what the newest checkpoint decided, and takes the number after it, so that no former attempt can complete a
@@ -198,11 +232,11 @@ async fn take_over(
             control.commit(manifest.checkpoint, manifest.attempt, committables).await?;
         }
         env.crash_point("recovery.committed")?;
-        let is_first = newest.is_none() && attempt == Attempt(1);
+        let is_first = newest.is_none() && store.layout().lineage().was_begun_by(attempt);
         if is_first || newest.as_ref().is_some_and(|manifest| manifest.last) {
             return Ok(newest);
         }
-        let same = unchanged(newest, env, graph, definition, attempt);
+        let same = Manifest { lineage: store.layout().lineage(), ..unchanged(newest, env, graph, definition, attempt) };
         if store.create(env, &store.layout().manifest(same.checkpoint), same.to_bytes()?.into()).await? {
             env.crash_point("recovery.taken_over")?;
             control.completed(&same).await?;
@@ -221,30 +255,48 @@ fn unchanged(newest: Option<Manifest>, env: &Env, graph: &JobGraph, definition: 
         weir_version: env!("CARGO_PKG_VERSION").into(),
         job: graph.name.clone(),
         definition: definition.into(),
+        lineage: Lineage::NAMELESS,
         checkpoint,
         attempt,
         completed_at_ms: env.wall_clock_ms(),
         duration_ms: 0,
         last: false,
         max_parallelism: graph.max_parallelism,
+        results: newest.as_ref().map_or_else(|| no_results(graph), |manifest| manifest.results.clone()),
         operators: newest.map(|manifest| manifest.operators).unwrap_or_default(),
         committables: Vec::new(),
         uncommitted: Vec::new(),
     }
 }
 
-/// Makes every sink ready, and removes what dead attempts have staged. None of them can complete a checkpoint any more: see
-/// [`recover`]. Returns how much was removed.
+/// Removes what lineages before `lineage` have left in the sinks. Returns how much.
 ///
 /// # Errors
 /// When a sink refuses.
+pub async fn reset(committers: &Committers, lineage: Lineage) -> Result<u64> {
+    let mut removed = 0;
+    for (sink, committer) in committers {
+        let reset = committer.reset(lineage).await;
+        removed += reset.map_err(|error| error.context(format!("starting over, '{sink}'")))?;
+    }
+    Ok(removed)
+}
+
+/// Makes every sink ready, compares what it shows with what it should, and removes what dead attempts have staged. None of them can complete a checkpoint any more: see
+/// [`recover`]. Returns how much was removed.
+///
+/// # Errors
+/// When a sink refuses, or shows something else.
 pub async fn sweep(committers: &Committers, scope: &SweepScope) -> Result<u64> {
     let mut removed = 0;
     for (sink, committer) in committers {
         committer.prepare().await.map_err(|error| error.context(sink))?;
         // What others have staged is written in a way of their own.
         let own = scope.keep.iter().filter(|committable| committable.sink == *sink).cloned().collect();
-        let scope = SweepScope { attempt: scope.attempt, keep: own };
+        if let Some(newest) = scope.results.as_ref().and_then(|results| results.get(sink)) {
+            committer.compare(*newest).await.map_err(|error| error.context(sink))?;
+        }
+        let scope = SweepScope { attempt: scope.attempt, keep: own, results: None };
         let swept = committer.sweep(&scope).await.map_err(|error| error.context(format!("sweeping '{sink}'")))?;
         if swept > 0 {
             tracing::info!(sink, swept, "removed what dead attempts had staged");

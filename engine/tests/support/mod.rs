@@ -18,7 +18,7 @@ use weir_engine::{
     error::EngineError,
     graph::{CheckpointSettings, JobGraph, Node, NodeRole, Partitioner},
     hash::hash_integer,
-    ids::{Attempt, CheckpointId},
+    ids::{CheckpointId, Lineage},
     key_group::{KeyGroupRange, key_group_of},
     operator::*,
     state::{Change, Segment, Snapshot, StateRows},
@@ -261,7 +261,7 @@ impl Sink for TestSink {
             context.env.crash_point("sink.staging")?;
             assert!(sinks.0.lock().unwrap().staged.insert(staged.clone(), rows).is_none());
             let payload = serde_json::json!({ "staged": staged, "final": visible });
-            Ok(vec![Committable { sink, checkpoint, payload }])
+            Ok(vec![Committable::new(sink, checkpoint, payload)])
         })
     }
 }
@@ -303,7 +303,7 @@ impl Committer for TestCommitter {
         })
     }
 
-    fn reset(&self, _: Attempt) -> BoxFuture<'_, Result<u64>> {
+    fn reset(&self, _: Lineage) -> BoxFuture<'_, Result<u64>> {
         Box::pin(async { Ok(0) })
     }
 }

@@ -5,7 +5,7 @@ use futures::future::BoxFuture;
 use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use weir_engine::{
     element::{Barrier, Batch},
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     operator::{CommitOutcome, Committable, Committer, OperatorContext, Sink, SweepScope},
 };
 
@@ -141,7 +141,7 @@ async fn a_crash_before_the_commit_loses_nothing(target: &impl SinkUnderTest) {
     // The next attempt commits first, then sweeps, then goes on from the barrier.
     let committer = target.committer(JOB, SINK);
     commit(&*committer, &staged, CommitOutcome::Done).await;
-    committer.sweep(&SweepScope { attempt: Attempt(2), keep: staged.clone() }).await.unwrap();
+    committer.sweep(&SweepScope { attempt: Attempt(2), keep: staged.clone(), results: None }).await.unwrap();
     let mut sink = target.sink(&context(2, 0));
     let next = stage(&mut sink, 10..20, 2).await;
     commit(&*committer, &next, CommitOutcome::Done).await;
@@ -162,7 +162,7 @@ async fn what_was_not_staged_is_written_again(target: &impl SinkUnderTest) {
     commit(&*committer, &staged, CommitOutcome::Done).await;
     assert_eq!(visible(target).await, numbers(0..20));
     drop(dead);
-    committer.sweep(&SweepScope { attempt: Attempt(2), keep: staged }).await.unwrap();
+    committer.sweep(&SweepScope { attempt: Attempt(2), keep: staged, results: None }).await.unwrap();
     assert_eq!((visible(target).await, target.leftovers().await), (numbers(0..20), 0));
 }
 
@@ -177,7 +177,7 @@ async fn subtasks_and_sinks_do_not_meet(target: &impl SinkUnderTest) {
     commit(&*target.committer(JOB, SINK), &staged, CommitOutcome::Done).await;
     assert_eq!(visible(target).await, numbers(0..20));
     // The sweep of one sink leaves the other's alone.
-    let scope = SweepScope { attempt: Attempt(9), keep: staged };
+    let scope = SweepScope { attempt: Attempt(9), keep: staged, results: None };
     target.committer(JOB, SINK).sweep(&scope).await.unwrap();
     commit(&*target.committer(JOB, "sink.counts-late"), &late, CommitOutcome::Done).await;
     assert_eq!(visible(target).await, numbers(0..30));
@@ -202,7 +202,7 @@ async fn a_sweep_takes_only_what_the_dead_have_left(target: &impl SinkUnderTest)
     let current = stage(&mut living, 10..20, 2).await;
     let before = target.leftovers().await;
     let committer = target.committer(JOB, SINK);
-    let scope = SweepScope { attempt: Attempt(2), keep: kept.clone() };
+    let scope = SweepScope { attempt: Attempt(2), keep: kept.clone(), results: None };
     let removed = committer.sweep(&scope).await.unwrap();
     assert_eq!(target.leftovers().await as u64, before as u64 - removed);
     assert_eq!(committer.sweep(&scope).await.unwrap(), 0, "a sweep that is repeated finds nothing");
@@ -217,7 +217,7 @@ async fn a_reset_starts_afresh(target: &impl SinkUnderTest) {
     let staged = stage(&mut sink, 0..10, 1).await;
     commit(&*committer, &staged, CommitOutcome::Done).await;
     stage(&mut sink, 10..20, 2).await;
-    committer.reset(Attempt(2)).await.unwrap();
+    committer.reset(Lineage(2)).await.unwrap();
     assert_eq!(target.leftovers().await, 0);
     let before = visible(target).await;
     assert!(before.is_empty() || !target.can_take_back(), "{before:?}");

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use weir_engine::{
     element::{Barrier, Batch},
     error::{EngineError, Result},
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     operator::{CommitOutcome, Committable, Committer, CommitterContext, OperatorContext, Sink, SweepScope},
 };
 
@@ -107,7 +107,7 @@ impl ConsoleSink {
         }
         let payload = serde_json::to_value(Printout { attempt: self.attempt, subtask: self.subtask, lines })
             .map_err(|error| EngineError::internal(format!("lines cannot be written as JSON: {error}")))?;
-        Ok(vec![Committable { sink: self.sink.clone(), checkpoint, payload }])
+        Ok(vec![Committable::new(&self.sink, checkpoint, payload)])
     }
 }
 
@@ -177,7 +177,7 @@ impl Committer for ConsoleCommitter {
         futures::future::ready(Ok(0)).boxed()
     }
 
-    fn reset(&self, _attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
+    fn reset(&self, _lineage: Lineage) -> BoxFuture<'_, Result<u64>> {
         self.output.forget(&self.identity);
         futures::future::ready(Ok(0)).boxed()
     }

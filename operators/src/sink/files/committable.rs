@@ -10,6 +10,9 @@ use weir_engine::{
 /// A staged file, and what it is to become. Paths are relative to the sink's folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StagedFile {
+    /// The folder, as it was written to. Earlier versions did not note it.
+    #[serde(default)]
+    pub root: String,
     /// Where it lies.
     pub staged: String,
     /// Where it will lie.
@@ -26,7 +29,7 @@ impl StagedFile {
     pub fn into_committable(self, sink: &str, checkpoint: CheckpointId) -> Result<Committable> {
         let payload = serde_json::to_value(self)
             .map_err(|error| EngineError::internal(format!("a staged file cannot be written as JSON: {error}")))?;
-        Ok(Committable { sink: sink.into(), checkpoint, payload })
+        Ok(Committable::new(sink, checkpoint, payload))
     }
 
     pub fn from_committable(committable: &Committable) -> Result<Self> {

@@ -3,15 +3,17 @@
 use super::{
     committable::{StagedFile, checksum_text},
     naming::Naming,
+    owner::Owner,
     storage::Storage,
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::HashSet, sync::Arc};
 use weir_engine::{
+    checkpoint::Staging,
     env::Env,
     error::{EngineError, Result},
-    ids::{Attempt, CheckpointId},
-    operator::{CommitOutcome, Committable, Committer, SweepScope},
+    ids::{CheckpointId, Lineage},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
 };
 
 /// Commits the files of one sink of one job.
@@ -19,6 +21,8 @@ use weir_engine::{
 pub struct FilesCommitter {
     storage: Arc<dyn Storage>,
     naming: Naming,
+    job: String,
+    staging: Staging,
     env: Env,
 }
 
@@ -32,9 +36,20 @@ enum Found {
 }
 
 impl FilesCommitter {
-    /// For the node `sink` of a job.
-    pub fn new(storage: Arc<dyn Storage>, job: &str, sink: &str, env: &Env) -> Self {
-        FilesCommitter { storage, naming: Naming::new(job, sink), env: env.clone() }
+    /// For a sink of a job.
+    pub fn new(storage: Arc<dyn Storage>, context: &CommitterContext) -> Self {
+        let CommitterContext { job, sink, env, staging, .. } = context;
+        FilesCommitter {
+            storage,
+            naming: Naming::new(job, sink),
+            job: job.clone(),
+            staging: staging.clone(),
+            env: env.clone(),
+        }
+    }
+
+    async fn owner(&self, lineage: Lineage) -> Result<Owner> {
+        Ok(Owner { job: self.job.clone(), storage: self.staging.identity().await?, lineage })
     }
 
     async fn commit_files(&self, committables: &[Committable]) -> Result<CommitOutcome> {
@@ -84,11 +99,11 @@ impl FilesCommitter {
                 file.bytes
             ))),
             (None, None) => Err(EngineError::corrupt(format!(
-                "a completed checkpoint decided that '{}' becomes '{}', but neither is there: {} result rows are missing. \
-                 Somebody has removed them; put either file back, or start the job afresh",
+                "a completed checkpoint decided that '{}' becomes '{}', but neither is there: {} result rows are missing. {}",
                 self.storage.describe(&file.staged),
                 self.storage.describe(&file.path),
-                file.rows
+                file.rows,
+                self.where_they_were(file)
             ))),
             (_, Some(bytes)) if bytes != file.bytes => Err(self.foreign(file)),
             // Both are there: only after a crash between the two steps of a commit, or when the name was taken by another
@@ -99,6 +114,65 @@ impl FilesCommitter {
             },
             (None, Some(_)) => Ok(Found::Committed { staged: false }),
         }
+    }
+
+    /// What may have become of files that are not there.
+    fn where_they_were(&self, file: &StagedFile) -> String {
+        let here = self.storage.describe("");
+        if file.root.is_empty() || file.root == here {
+            return "Somebody has removed them; put either file back, or start the job afresh".into();
+        }
+        format!(
+            "They were written below '{}', and are looked for below '{here}': start the job where it was started before, or move \
+             that folder here",
+            file.root
+        )
+    }
+
+    async fn verify_files(&self, committables: &[Committable]) -> Result<()> {
+        for committable in committables {
+            let file = StagedFile::from_committable(committable)?;
+            if self.look(&file).await? != Found::Staged {
+                continue;
+            }
+            let checksum = checksum_text(self.storage.checksum(&file.staged).await?);
+            if checksum != file.checksum {
+                return Err(EngineError::corrupt(format!(
+                    "the staged file '{}' is damaged: it has checksum {checksum}, but was checkpointed with {}. It is not \
+                     committed; restore it from a backup, or start the job afresh",
+                    self.storage.describe(&file.staged),
+                    file.checksum
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses results of this lineage that are newer than its checkpoint. Those of former ones, which were published too late to go
+    /// with a start-over, go now: the folder's mark says that it was begun afresh since.
+    async fn compare_results(&self, newest: CheckpointId) -> Result<()> {
+        let (all, own) = (self.storage.list("").await?, self.staging.lineage());
+        let mut newer = Vec::new();
+        for path in &all {
+            match self.naming.committed_by(path) {
+                Some((lineage, checkpoint)) if lineage == own && checkpoint > newest => newer.push((checkpoint, path)),
+                Some((lineage, _)) if lineage < own && lineage != Lineage::NAMELESS => {
+                    tracing::warn!(path = self.storage.describe(path), "removing what came after it was forgotten");
+                    self.storage.remove(path).await?;
+                }
+                _ => {}
+            }
+        }
+        let Some((last, path)) = newer.iter().max() else { return Ok(()) };
+        Err(EngineError::definition(format!(
+            "the checkpoint that is gone on from has results up to checkpoint {newest} in '{}', but {} files there are newer, up to \
+             checkpoint {last} ('{}'): an older state of the job was restored than of its results, and to go on would count twice. \
+             Restore the newest checkpoints; or bring the folder back to the same state, by removing the files with a number \
+             above {newest} before their subtask's; or start with --fresh, which removes all and counts again",
+            self.storage.describe(""),
+            newer.len(),
+            self.storage.describe(path),
+        )))
     }
 
     fn foreign(&self, file: &StagedFile) -> EngineError {
@@ -128,20 +202,35 @@ impl FilesCommitter {
         Ok(removed)
     }
 
-    async fn remove_all(&self) -> Result<u64> {
+    /// What is staged goes first, so that nobody who is late can publish it; nothing of the lineage itself, or of later ones, goes.
+    async fn remove_before(&self, lineage: Lineage) -> Result<u64> {
+        let owner = self.owner(lineage).await?;
+        let all_goes = owner.is_anothers(&*self.storage).await?;
+        let is_staged =
+            |path: &str| self.naming.attempt_of(path).is_some_and(|by| all_goes || lineage.has_left_behind(by));
+        let is_result = |path: &str| self.naming.committed_by(path).is_some_and(|(of, _)| all_goes || of < lineage);
         let mut removed = 0;
-        for path in self.storage.list("").await? {
-            if self.naming.is_committed(&path) || self.naming.attempt_of(&path).is_some() {
-                self.storage.remove(&path).await?;
-                removed += 1;
-            }
+        let staged = self.storage.list(&self.naming.staging()).await?;
+        for path in staged.iter().filter(|path| is_staged(path)) {
+            self.storage.remove(path).await?;
+            removed += 1;
+        }
+        let all = self.storage.list("").await?;
+        for path in all.iter().filter(|path| is_result(path)) {
+            self.storage.remove(path).await?;
+            removed += 1;
         }
         self.storage.prune(&self.naming.staging()).await?;
+        owner.take_afresh(&*self.storage).await?;
         Ok(removed)
     }
 }
 
 impl Committer for FilesCommitter {
+    fn prepare(&self) -> BoxFuture<'_, Result<()>> {
+        async move { self.owner(self.staging.lineage()).await?.take(&*self.storage, &self.naming).await }.boxed()
+    }
+
     fn commit<'a>(
         &'a self,
         _checkpoint: CheckpointId,
@@ -154,7 +243,15 @@ impl Committer for FilesCommitter {
         self.sweep_older(scope).boxed()
     }
 
-    fn reset(&self, _attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
-        self.remove_all().boxed()
+    fn verify<'a>(&'a self, committables: &'a [Committable]) -> BoxFuture<'a, Result<()>> {
+        self.verify_files(committables).boxed()
+    }
+
+    fn compare(&self, newest: CheckpointId) -> BoxFuture<'_, Result<()>> {
+        self.compare_results(newest).boxed()
+    }
+
+    fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {
+        self.remove_before(lineage).boxed()
     }
 }

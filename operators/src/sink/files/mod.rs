@@ -3,16 +3,17 @@
 //!
 //! ```text
 //! <path>/_staging/<job>/<attempt>/<sink>/<subtask>-<k>.parquet.staged       durable, not yet results
-//! <path>/<job>-<sink>-<checkpoint>-<subtask>-<k>.parquet                    results
-//! <path>/hour=2022-03-04T00/<job>-<sink>-<checkpoint>-<subtask>-<k>.parquet the same, partitioned by hour
+//! <path>/<job>-<sink>-<lineage>.<checkpoint>-<subtask>-<k>.parquet          results
+//! <path>/hour=2022-03-04T00/<job>-<sink>-<lineage>.<checkpoint>-<subtask>-<k>.parquet   the same, partitioned by hour
+//! <path>/_owner.json                                                        whose folder it is
 //! ```
 //!
 //! Invariants: a file whose name ends in `.parquet` is whole, is committed, and never changes; a final name follows from
-//! job, sink, checkpoint and part alone, so a commit that is repeated, by whomever, meets its own work and leaves it; what
-//! is staged bears its attempt, so that a sweep removes only what the dead have left.
+//! job, sink, lineage, checkpoint and part alone, so a commit that is repeated, by whomever, meets its own work and leaves it; what
+//! is staged bears its attempt, so that a sweep removes only what the dead have left. A folder has one owner.
 //!
 //! Reading order: [`config`], `naming` (paths), `sink` (the first phase), `open_file` (one file, written beside the
-//! processing), [`committer`] (the second phase), [`storage`] (disk or object storage), `staged_files` (the phases as seen from
+//! processing), [`committer`] (the second phase), `owner` (whose folder it is), [`storage`] (disk or object storage), `staged_files` (the phases as seen from
 //! outside).
 
 mod committable;
@@ -21,6 +22,7 @@ pub mod config;
 mod encoder;
 mod naming;
 mod open_file;
+mod owner;
 mod partition;
 mod sink;
 mod staged_files;
@@ -56,8 +58,7 @@ pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box
 /// # Errors
 /// When the settings don't fit or the target cannot be opened.
 pub fn committer(config: &serde_json::Value, context: &CommitterContext) -> Result<Arc<dyn Committer>> {
-    let CommitterContext { job, sink, env, .. } = context;
-    let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(sink))?;
-    let storage = storage::open(&config.path).map_err(|error| error.context(sink))?;
-    Ok(Arc::new(FilesCommitter::new(storage, job, sink, env)))
+    let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(&context.sink))?;
+    let storage = storage::open(&config.path).map_err(|error| error.context(&context.sink))?;
+    Ok(Arc::new(FilesCommitter::new(storage, context)))
 }

@@ -1,6 +1,6 @@
 //! The names of files and folders of a sink. The only copy of these rules; the rest passes them around.
 
-use weir_engine::ids::{Attempt, CheckpointId};
+use weir_engine::ids::{Attempt, CheckpointId, Lineage};
 
 const STAGING: &str = "_staging";
 const STAGED_SUFFIX: &str = ".parquet.staged";
@@ -37,21 +37,36 @@ impl Naming {
         (parts.next()? == self.sink).then_some(Attempt(attempt))
     }
 
-    /// The final path of the `k`-th file that a subtask wrote for a checkpoint.
-    pub fn committed(&self, folder: Option<&str>, checkpoint: CheckpointId, subtask: usize, k: usize) -> String {
-        let name = format!("{}-{}-{:08}-{subtask}-{k}{SUFFIX}", self.job, self.sink, checkpoint.0);
+    /// The final path of the `k`-th file that a subtask wrote for a checkpoint of a lineage.
+    pub fn committed(
+        &self,
+        folder: Option<&str>,
+        lineage: Lineage,
+        checkpoint: CheckpointId,
+        subtask: usize,
+        k: usize,
+    ) -> String {
+        let lineage = match lineage {
+            Lineage::NAMELESS => String::new(),
+            lineage => format!("{lineage}."),
+        };
+        let name = format!("{}-{}-{lineage}{:08}-{subtask}-{k}{SUFFIX}", self.job, self.sink, checkpoint.0);
         folder.map_or(name.clone(), |folder| format!("{folder}/{name}"))
     }
 
-    /// Whether a path is a final one of this sink.
-    pub fn is_committed(&self, path: &str) -> bool {
+    /// The lineage and the checkpoint of a final path, if it is one of this sink.
+    pub fn committed_by(&self, path: &str) -> Option<(Lineage, CheckpointId)> {
+        if path.starts_with(STAGING) {
+            return None;
+        }
         let name = path.rsplit('/').next().unwrap_or(path);
-        let numbers = || {
-            let rest = name.strip_prefix(&self.job)?.strip_prefix('-')?.strip_prefix(&self.sink)?.strip_prefix('-')?;
-            let numbers: Vec<&str> = rest.strip_suffix(SUFFIX)?.split('-').collect();
-            (numbers.len() == 3 && numbers.iter().all(|number| number.parse::<u64>().is_ok())).then_some(())
-        };
-        !path.starts_with(STAGING) && numbers().is_some()
+        let rest = name.strip_prefix(&self.job)?.strip_prefix('-')?.strip_prefix(&self.sink)?.strip_prefix('-')?;
+        let parts: Vec<&str> = rest.strip_suffix(SUFFIX)?.split('-').collect();
+        let [of, subtask, k] = parts[..] else { return None };
+        let (lineage, checkpoint) = of.split_once('.').unwrap_or(("0", of));
+        subtask.parse::<u64>().ok()?;
+        k.parse::<u64>().ok()?;
+        Some((Lineage(lineage.parse().ok()?), CheckpointId(checkpoint.parse().ok()?)))
     }
 }
 
@@ -90,19 +105,27 @@ mod tests {
     #[test]
     fn names_tell_what_they_are() {
         let counts = Naming::new("ad-click", "sink.counts");
-        let path = counts.committed(Some("hour=2022-03-04T00"), CheckpointId(12), 3, 1);
-        assert_eq!(path, "hour=2022-03-04T00/ad-click-counts-00000012-3-1.parquet");
-        assert!(counts.is_committed(&path) && counts.is_committed("ad-click-counts-123456789-3-1.parquet"));
-        assert!(!Naming::new("ad", "click-counts-1").is_committed("ad-click-counts-00000012-3-1.parquet"));
-        assert!(!Naming::new("ad-click", "sink.count").is_committed(&path));
-        assert!(!counts.is_committed("ad-click-counts-late-00000012-3-1.parquet"));
+        let path = counts.committed(Some("hour=2022-03-04T00"), Lineage(4), CheckpointId(12), 3, 1);
+        assert_eq!(path, "hour=2022-03-04T00/ad-click-counts-4.00000012-3-1.parquet");
+        let nameless = counts.committed(None, Lineage::NAMELESS, CheckpointId(12), 3, 1);
+        assert_eq!(nameless, "ad-click-counts-00000012-3-1.parquet");
+        for (path, lineage, checkpoint) in
+            [(&*path, 4, 12), (&*nameless, 0, 12), ("ad-click-counts-11.123456789-3-1.parquet", 11, 123_456_789)]
+        {
+            assert_eq!(counts.committed_by(path), Some((Lineage(lineage), CheckpointId(checkpoint))), "{path}");
+            assert_eq!(Naming::new("ad", "click-counts-1").committed_by(path), None);
+            assert_eq!(Naming::new("ad-click", "sink.count").committed_by(path), None);
+        }
+        for other in ["late-00000012-3-1", "1-00000012-3-1", "4.5.00000012-3-1", "00000012-3", "00000012-3-x"] {
+            assert_eq!(counts.committed_by(&format!("ad-click-counts-{other}.parquet")), None, "{other}");
+        }
 
         let staged = counts.staged(Attempt(7), 3, 1);
         assert_eq!(staged, "_staging/ad-click/7/counts/3-1.parquet.staged");
         assert_eq!(counts.attempt_of(&staged), Some(Attempt(7)));
         assert_eq!(Naming::new("ad-click", "sink.count").attempt_of(&staged), None);
         assert_eq!(Naming::new("ad", "sink.counts").attempt_of(&staged), None);
-        assert!(!counts.is_committed(&staged));
+        assert_eq!(counts.committed_by(&staged), None);
         assert_eq!(attempt_of_staged("ad-click", &staged), Some(Attempt(7)));
         assert_eq!(attempt_of_staged("ad", &staged), None);
         assert!(staged.starts_with(&staging_of("ad-click")));

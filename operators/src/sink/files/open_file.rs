@@ -153,9 +153,9 @@ impl ClosingFile {
 
 impl WrittenFile {
     /// With the name that it is to get.
-    pub fn into_staged(self, path: String) -> StagedFile {
+    pub fn into_staged(self, root: String, path: String) -> StagedFile {
         let checksum = checksum_text(self.checksum);
-        StagedFile { staged: self.staged, path, bytes: self.bytes, checksum, rows: self.rows }
+        StagedFile { root, staged: self.staged, path, bytes: self.bytes, checksum, rows: self.rows }
     }
 }
 

@@ -23,7 +23,7 @@ use weir_engine::{
     element::{Barrier, Batch},
     env::Env,
     error::Result,
-    ids::Attempt,
+    ids::{Attempt, Lineage},
     operator::{Committable, OperatorContext, Sink},
 };
 
@@ -47,6 +47,7 @@ pub struct FilesSink {
     sink: String,
     subtask: usize,
     attempt: Attempt,
+    lineage: Lineage,
     env: Env,
     /// Number of the next staged file of this attempt.
     next: u64,
@@ -75,6 +76,7 @@ impl FilesSink {
             sink: context.operator.clone(),
             subtask: context.subtask,
             attempt: context.attempt,
+            lineage: context.staging.lineage(),
             env: context.env.clone(),
             next: 0,
             open: Vec::new(),
@@ -166,7 +168,8 @@ impl Sink for FilesSink {
     fn stage(&mut self, Barrier { checkpoint, .. }: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
         let (mut written, closing) = (std::mem::take(&mut self.written), std::mem::take(&mut self.closing));
         let open = std::mem::take(&mut self.open);
-        let (naming, sink, subtask) = (self.naming.clone(), self.sink.clone(), self.subtask);
+        let (naming, sink, subtask, lineage) = (self.naming.clone(), self.sink.clone(), self.subtask, self.lineage);
+        let root = self.storage.describe("");
         let env = self.env.clone();
         async move {
             env.crash_point("files_sink.staging")?;
@@ -177,8 +180,8 @@ impl Sink for FilesSink {
             written.extend(try_join_all(closing.chain(open)).await?);
             env.crash_point("files_sink.staged")?;
             let named = written.into_iter().enumerate().map(|(k, file)| {
-                let path = naming.committed(file.folder.as_deref(), checkpoint, subtask, k);
-                file.into_staged(path).into_committable(&sink, checkpoint)
+                let path = naming.committed(file.folder.as_deref(), lineage, checkpoint, subtask, k);
+                file.into_staged(root.clone(), path).into_committable(&sink, checkpoint)
             });
             named.collect()
         }

@@ -77,7 +77,7 @@ impl StagedFiles {
 #[cfg(test)]
 mod tests {
     use super::{super::naming::Naming, *};
-    use weir_engine::ids::CheckpointId;
+    use weir_engine::ids::{CheckpointId, Lineage};
 
     async fn put(storage: &Arc<dyn Storage>, path: &str) {
         let mut file = storage.create(path).await.unwrap();
@@ -92,7 +92,7 @@ mod tests {
             let storage = storage::open(&path).unwrap();
             assert!(StagedFiles::of(&path, "job").await.unwrap().is_empty(), "nothing is there at all");
             let (raw, other) = (Naming::new("job", "sink.raw"), Naming::new("other", "sink.raw"));
-            put(&storage, &raw.committed(Some("hour=2022-03-04T00"), CheckpointId(1), 0, 0)).await;
+            put(&storage, &raw.committed(Some("hour=2022-03-04T00"), Lineage(1), CheckpointId(1), 0, 0)).await;
             put(&storage, &other.staged(Attempt(9), 0, 0)).await;
             assert!(StagedFiles::of(&path, "job").await.unwrap().is_empty(), "nor of this job");
 
@@ -103,7 +103,7 @@ mod tests {
             let mut files = StagedFiles::of(&path, "job").await.unwrap();
             assert_eq!(files.len(), 2);
             assert!(files.example().unwrap().ends_with("/_staging/job/2/raw/0-0.parquet.staged"));
-            let path_of = |k| raw.committed(Some("hour=2022-03-04T00"), CheckpointId(2), 0, k);
+            let path_of = |k| raw.committed(Some("hour=2022-03-04T00"), Lineage(1), CheckpointId(2), 0, k);
             storage.publish(&staged[0], &path_of(0)).await.unwrap();
             files.look_again().await.unwrap();
             assert_eq!(files.len(), 2, "a reader may not have seen it when it listed the results");

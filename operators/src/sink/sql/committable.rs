@@ -28,7 +28,7 @@ impl StagedRows {
     pub fn into_committable(self, sink: &str, checkpoint: CheckpointId) -> Result<Committable> {
         let payload = serde_json::to_value(self)
             .map_err(|error| EngineError::internal(format!("staged rows cannot be written as JSON: {error}")))?;
-        Ok(Committable { sink: sink.into(), checkpoint, payload })
+        Ok(Committable::new(sink, checkpoint, payload))
     }
 
     pub fn from_committable(committable: &Committable) -> Result<Self> {
@@ -52,6 +52,8 @@ pub(super) struct StagedCheckpoint {
     pub staged_at_ms: i64,
     /// The attempt ended with it.
     pub last: bool,
+    /// The newest checkpoint before that has rows for the sink, if that is known: they are in the table before these go in.
+    pub after: Option<CheckpointId>,
 }
 
 impl StagedCheckpoint {
@@ -64,6 +66,7 @@ impl StagedCheckpoint {
             attempt: staged.iter().map(|one| one.attempt).max().ok_or_else(nothing)?,
             staged_at_ms: staged.iter().map(|one| one.staged_at_ms).min().ok_or_else(nothing)?,
             last: staged.iter().all(|one| one.last),
+            after: committables.iter().filter_map(|one| one.after).max(),
             parts: staged.into_iter().flat_map(|one| one.parts).collect(),
         })
     }

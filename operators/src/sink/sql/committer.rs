@@ -6,7 +6,7 @@ use super::{
     config::SqlSinkConfig,
     connection::{Connection, Database},
     fault::{Fault, Tried},
-    marker::{Markers, Verdict},
+    marker::{Marker, Markers, Verdict},
     patience::Patience,
     retention::{self, Keeper},
     staged_rows, tables,
@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, OnceCell};
 use weir_engine::{
     checkpoint::manifest::FileRef,
     error::{EngineError, ErrorKind, Result},
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
 };
 
@@ -249,9 +249,9 @@ impl SqlCommitter {
         Ok(())
     }
 
-    async fn reset_once(&self, held: &mut Option<Connection>, attempt: Attempt) -> Tried<u64> {
+    async fn reset_once(&self, held: &mut Option<Connection>, lineage: Lineage) -> Tried<u64> {
         let mut connection = self.connect(held).await?;
-        let removed = self.try_reset(&mut connection, attempt).await?;
+        let removed = self.try_reset(&mut connection, lineage).await?;
         *held = Some(connection);
         Ok(removed)
     }
@@ -341,18 +341,24 @@ impl SqlCommitter {
         Ok(moved)
     }
 
-    /// Begins the tables anew, and lets nobody in who does not know.
-    async fn try_reset(&self, connection: &mut Connection, attempt: Attempt) -> Tried<u64> {
+    /// Begins the tables anew, and lets nobody in who does not know. What this lineage has begun already stays as it is.
+    async fn try_reset(&self, connection: &mut Connection, lineage: Lineage) -> Tried<u64> {
         self.open_tables(connection).await?;
         let owner = self.owner().await?;
         let mut removed = 0;
         let own = self.markers.read(connection).await?;
+        let begun =
+            |marker: &Marker| marker.owner == owner && marker.fence.0 == lineage.0 && marker.table == self.config.table;
+        if own.as_ref().is_some_and(begun) {
+            connection.roll_back().await?;
+            return Ok(0);
+        }
         // A sink that bore another name in an earlier definition of the job.
         let former = self.markers.of_table(connection).await?.filter(|marker| marker.job == self.context.job);
         for marker in own.into_iter().chain(former) {
-            if marker.owner == owner && marker.fence > attempt {
+            if marker.owner == owner && marker.fence.0 > lineage.0 {
                 return Err(EngineError::fenced(format!(
-                    "attempt {} has begun '{}' afresh: attempt {attempt} is too late for that",
+                    "attempt {} has written to '{}' since: attempt {lineage} is too late to begin it afresh",
                     marker.fence, marker.table
                 ))
                 .into());
@@ -361,25 +367,25 @@ impl SqlCommitter {
             self.markers.forget(connection, &marker).await?;
         }
         self.refuse_foreign_table(connection).await?;
-        self.markers.write(connection, owner, attempt).await?;
+        self.markers.write(connection, owner, Attempt(lineage.0)).await?;
         tables::make(connection, &self.config).await?;
         self.context.env.crash_point("sql_sink.resetting")?;
         connection.commit().await?;
         Ok(removed)
     }
 
-    async fn reset_all(&self, attempt: Attempt) -> Result<u64> {
+    async fn reset_all(&self, lineage: Lineage) -> Result<u64> {
         let mut patience = Patience::new(&self.context, Some(START_PATIENCE));
         let mut held = self.connection.lock().await;
         let removed = loop {
-            match self.reset_once(&mut held, attempt).await {
+            match self.reset_once(&mut held, lineage).await {
                 Ok(removed) => break removed,
                 Err(Fault::Lasting(error)) => return Err(error),
                 Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
             }
         };
         patience.done();
-        Ok(removed + self.context.staging.sweep(Attempt(u64::MAX), &HashSet::new()).await?)
+        Ok(removed + self.context.staging.sweep(Attempt(lineage.0), &HashSet::new()).await?)
     }
 
     async fn prepare_patiently(&self) -> Result<()> {
@@ -387,6 +393,29 @@ impl SqlCommitter {
         let mut held = self.connection.lock().await;
         loop {
             match self.prepare_once(&mut held).await {
+                Ok(()) => break,
+                Err(Fault::Lasting(error)) => return Err(error),
+                Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
+            }
+        }
+        patience.done();
+        Ok(())
+    }
+
+    async fn compare_once(&self, held: &mut Option<Connection>, newest: CheckpointId) -> Tried<()> {
+        let mut connection = self.connect(held).await?;
+        if let Some(marker) = self.markers.read(&mut connection).await? {
+            marker.compare(newest, &self.database.shown())?;
+        }
+        *held = Some(connection);
+        Ok(())
+    }
+
+    async fn compare_patiently(&self, newest: CheckpointId) -> Result<()> {
+        let mut patience = Patience::new(&self.context, Some(START_PATIENCE));
+        let mut held = self.connection.lock().await;
+        loop {
+            match self.compare_once(&mut held, newest).await {
                 Ok(()) => break,
                 Err(Fault::Lasting(error)) => return Err(error),
                 Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
@@ -420,7 +449,11 @@ impl Committer for SqlCommitter {
         self.sweep_older(scope).boxed()
     }
 
-    fn reset(&self, attempt: Attempt) -> BoxFuture<'_, Result<u64>> {
-        self.reset_all(attempt).boxed()
+    fn compare(&self, newest: CheckpointId) -> BoxFuture<'_, Result<()>> {
+        self.compare_patiently(newest).boxed()
+    }
+
+    fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {
+        self.reset_all(lineage).boxed()
     }
 }

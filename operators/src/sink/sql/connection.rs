@@ -107,7 +107,7 @@ impl Database {
     fn file(&self) -> Result<String> {
         let path = self.path();
         if let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            std::fs::create_dir_all(folder).map_err(|error| {
+            weir_engine::disk::make_folder(folder).map_err(|error| {
                 EngineError::definition(format!("cannot make the folder '{}' of '{path}': {error}", folder.display()))
             })?;
         }

@@ -183,7 +183,39 @@ impl Marker {
                 self.table, self.fence, staged.attempt
             )));
         }
+        if staged.after.is_some_and(|before| self.checkpoint < before) {
+            return Err(self.is_behind(staged.after.unwrap_or(self.checkpoint), shown));
+        }
         Ok(Verdict::Commit)
+    }
+
+    /// Whether the table is where the checkpoint that is gone on from says: `newest` is the newest one that has rows for it.
+    ///
+    /// # Errors
+    /// When the database or the checkpoints were restored to another state than the other.
+    pub fn compare(&self, newest: CheckpointId, shown: &str) -> Result<(), EngineError> {
+        if self.checkpoint < newest {
+            return Err(self.is_behind(newest, shown));
+        }
+        if self.checkpoint == newest {
+            return Ok(());
+        }
+        Err(EngineError::definition(format!(
+            "the checkpoint that is gone on from has rows for '{}' up to checkpoint {newest}, but the table in '{shown}' holds those \
+             of checkpoint {} already: an older state of the job was restored than of the database, and to go on would count \
+             twice. Restore the newest checkpoints; or restore the database to checkpoint {newest}; or start with --fresh, which \
+             empties the table and counts again",
+            self.table, self.checkpoint
+        )))
+    }
+
+    fn is_behind(&self, newest: CheckpointId, shown: &str) -> EngineError {
+        EngineError::corrupt(format!(
+            "the table '{}' in '{shown}' is at checkpoint {}, but the job has committed checkpoint {newest} to it: an older state of the \
+             database was restored than of the job, and the rows in between are missing. Restore a newer state of the database; \
+             or restore the job's checkpoints of that time; or start with --fresh, which counts again",
+            self.table, self.checkpoint
+        ))
     }
 
     /// # Errors

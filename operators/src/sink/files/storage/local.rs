@@ -10,6 +10,7 @@ use std::{
     fs::{self, File},
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicU64, Ordering},
 };
 use weir_engine::{
     disk,
@@ -56,6 +57,40 @@ impl Storage for LocalFolder {
             Ok(Box::new(LocalFile { path, file, doing }) as Box<dyn NewFile>)
         }
         .boxed()
+    }
+
+    fn create_new<'a>(&'a self, path: &'a str, content: Bytes) -> BoxFuture<'a, Result<bool>> {
+        let path = self.at(path);
+        self.run(format!("cannot write '{}'", path.display()), move || {
+            let beside = beside(&path);
+            let mut file = create(&beside)?;
+            file.write_all(&content)?;
+            disk::sync(&file, &beside)?;
+            let made = match disk::link(&beside, &path) {
+                Ok(()) => true,
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
+                Err(error) if knows_links(&error) => return Err(error),
+                Err(_) if path.try_exists()? => false,
+                // Without links, two that do this at the same moment are not told apart.
+                Err(_) => {
+                    fs::copy(&beside, &path)?;
+                    disk::sync(&File::open(&path)?, &path)?;
+                    true
+                }
+            };
+            fs::remove_file(&beside)?;
+            disk::sync_folder(parent(&path))?;
+            Ok(made)
+        })
+    }
+
+    fn find<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        let path = self.at(path);
+        self.run(format!("cannot read '{}'", path.display()), move || match fs::read(&path) {
+            Ok(content) => Ok(Some(content.into())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        })
     }
 
     fn size<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>>> {
@@ -136,7 +171,10 @@ impl Storage for LocalFolder {
     }
 
     fn describe(&self, path: &str) -> String {
-        self.at(path).display().to_string()
+        match path {
+            "" => self.root.display().to_string(),
+            path => self.at(path).display().to_string(),
+        }
     }
 }
 
@@ -191,6 +229,14 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| EngineError::internal(format!("a file operation did not end: {error}")))
+}
+
+/// A hidden name beside a path, which is given only once.
+fn beside(path: &Path) -> PathBuf {
+    static GIVEN: AtomicU64 = AtomicU64::new(0);
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = GIVEN.fetch_add(1, Ordering::Relaxed);
+    parent(path).join(format!(".{name}.{}-{number}", std::process::id()))
 }
 
 /// Makes a file and the folders above it. A sweep may take an empty folder away in between: then once more.

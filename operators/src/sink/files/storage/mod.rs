@@ -27,6 +27,12 @@ pub trait Storage: Debug + Send + Sync {
     /// is there at once, which is why files are staged.
     fn create<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Box<dyn NewFile>>>;
 
+    /// Makes a small file that was not there, whole. `false`: there is one already.
+    fn create_new<'a>(&'a self, path: &'a str, content: Bytes) -> BoxFuture<'a, Result<bool>>;
+
+    /// The content of a small file, if it is there.
+    fn find<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
+
     /// Size of a file in bytes; `None` when it is not there, which is never a guess.
     fn size<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>>>;
 
@@ -45,7 +51,7 @@ pub trait Storage: Debug + Send + Sync {
     /// Removes folders that are empty below a folder, and then itself, where folders are things of their own.
     fn prune<'a>(&'a self, folder: &'a str) -> BoxFuture<'a, Result<()>>;
 
-    /// A path for people to read.
+    /// A path for people to read; the folder itself for "".
     fn describe(&self, path: &str) -> String;
 }
 

@@ -6,7 +6,7 @@
 use super::{NewFile, Storage};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt, TryStreamExt, future::BoxFuture};
-use object_store::{Error, ObjectStore, ObjectStoreExt, buffered::BufWriter, path::Path};
+use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, buffered::BufWriter, path::Path};
 use std::sync::Arc;
 use tokio::io::AsyncWriteExt;
 use weir_engine::error::{EngineError, Result};
@@ -52,6 +52,30 @@ impl Storage for ObjectFolder {
             BufWriter::with_capacity(Arc::clone(&self.store), self.at(path), PART_BYTES).with_max_concurrency(PARTS);
         let doing = format!("cannot write '{}'", self.describe(path));
         async move { Ok(Box::new(ObjectFile { writer, doing }) as Box<dyn NewFile>) }.boxed()
+    }
+
+    fn create_new<'a>(&'a self, path: &'a str, content: Bytes) -> BoxFuture<'a, Result<bool>> {
+        async move {
+            let create_only = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match self.store.put_opts(&self.at(path), content.clone().into(), create_only).await {
+                Ok(_) => Ok(true),
+                Err(Error::AlreadyExists { .. } | Error::Precondition { .. }) => Ok(false),
+                Err(error) => Err(self.failed("write", path, &error)),
+            }
+        }
+        .boxed()
+    }
+
+    fn find<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        async move {
+            let read = async { self.store.get(&self.at(path)).await?.bytes().await };
+            match read.await {
+                Ok(content) => Ok(Some(content)),
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(self.failed("read", path, &error)),
+            }
+        }
+        .boxed()
     }
 
     fn size<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>>> {
@@ -126,7 +150,7 @@ impl Storage for ObjectFolder {
     }
 
     fn describe(&self, path: &str) -> String {
-        format!("{}/{path}", self.url)
+        format!("{}/{path}", self.url).trim_end_matches('/').into()
     }
 }
 

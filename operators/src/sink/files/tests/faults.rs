@@ -90,6 +90,14 @@ impl Storage for FaultyStorage {
         .boxed()
     }
 
+    fn create_new<'a>(&'a self, path: &'a str, content: Bytes) -> BoxFuture<'a, Result<bool>> {
+        self.plan.step("create_new", self.inner.create_new(path, content)).boxed()
+    }
+
+    fn find<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        self.plan.step("find", self.inner.find(path)).boxed()
+    }
+
     fn size<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>>> {
         self.plan.step("size", self.inner.size(path)).boxed()
     }
@@ -155,12 +163,13 @@ struct Run {
 impl Run {
     async fn attempt(&mut self) -> Result<()> {
         self.attempt += 1;
-        let committer = FilesCommitter::new(Arc::clone(&self.storage), JOB, SINK, &weir_engine::env::Env::default());
+        let committer = FilesCommitter::new(Arc::clone(&self.storage), &self.target.committer_context(JOB, SINK));
         let keep = self.completed.concat();
         for (k, committables) in self.completed.iter().enumerate() {
             committer.commit(CheckpointId(k as u64 + 1), committables).await?;
         }
-        committer.sweep(&SweepScope { attempt: Attempt(self.attempt), keep }).await?;
+        committer.prepare().await?;
+        committer.sweep(&SweepScope { attempt: Attempt(self.attempt), keep, results: None }).await?;
         let mut sink = FilesSink::new(self.target.config.clone(), Arc::clone(&self.storage), &context(self.attempt, 0));
         while self.completed.len() < 2 {
             let from = self.completed.len() as i64 * 10;
@@ -210,7 +219,7 @@ async fn whatever_step_fails_the_rows_are_there_once() {
             }
         }
     }
-    for step in ["create", "write", "finish", "size", "publish", "remove", "list", "prune"] {
+    for step in ["create", "write", "finish", "size", "publish", "remove", "list", "prune", "find", "create_new"] {
         assert!(seen.contains(&step), "no fault was at '{step}'");
     }
 }
@@ -316,6 +325,14 @@ async fn a_slow_storage_slows_the_job_down() {
     impl Storage for StuckStorage {
         fn create<'a>(&'a self, _path: &'a str) -> BoxFuture<'a, Result<Box<dyn NewFile>>> {
             async { Ok(Box::new(StuckFile) as Box<dyn NewFile>) }.boxed()
+        }
+
+        fn create_new<'a>(&'a self, path: &'a str, content: Bytes) -> BoxFuture<'a, Result<bool>> {
+            self.0.create_new(path, content)
+        }
+
+        fn find<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+            self.0.find(path)
         }
 
         fn size<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Option<u64>>> {

@@ -2,6 +2,7 @@
 
 mod faults;
 mod formats;
+mod owners;
 
 use super::{FilesCommitter, FilesSink, FilesSinkConfig, storage};
 use crate::sink::conformance::{self, SinkUnderTest};
@@ -13,13 +14,20 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::sync::Arc;
 use storage::{LocalFolder, ObjectFolder, Storage};
 use tempfile::TempDir;
-use weir_engine::operator::{Committer, OperatorContext, Sink};
+use weir_engine::{
+    checkpoint::{CheckpointStore, Staging},
+    env::Env,
+    ids::Lineage,
+    operator::{Committer, CommitterContext, OperatorContext, Sink},
+};
 
 /// A folder to write to, and a way to read what is in it.
 pub(super) struct Target {
     pub storage: Arc<dyn Storage>,
     pub reader: Reader,
     pub config: FilesSinkConfig,
+    /// Of the checkpoints.
+    pub store: CheckpointStore,
 }
 
 pub(super) enum Reader {
@@ -36,6 +44,7 @@ impl Target {
             storage: Arc::new(LocalFolder::new(path.clone())),
             reader: Reader::Local(folder),
             config: FilesSinkConfig::at(path.to_str().unwrap()),
+            store: checkpoints(),
         }
     }
 
@@ -47,7 +56,22 @@ impl Target {
             storage: Arc::new(folder.unwrap()),
             reader: Reader::Memory(store),
             config: FilesSinkConfig::at("memory://test/out/counts"),
+            store: checkpoints(),
         }
+    }
+
+    /// The same folder, for a run whose checkpoints lie elsewhere.
+    pub fn elsewhere(self) -> Self {
+        Target { store: checkpoints(), ..self }
+    }
+
+    /// The same, in the lineage that a start-over by this attempt begins.
+    pub fn in_lineage(self, lineage: u64) -> Self {
+        Target { store: self.store.in_lineage(Lineage(lineage)), ..self }
+    }
+
+    pub fn committer_context(&self, job: &str, sink: &str) -> CommitterContext {
+        CommitterContext { staging: Staging::new(self.store.clone(), sink), ..CommitterContext::single(job, sink) }
     }
 
     /// Names of all files that are results by their names, relative to the sink's folder.
@@ -73,13 +97,22 @@ impl Target {
     }
 }
 
+/// A checkpoint storage of its own, in the nameless lineage.
+fn checkpoints() -> CheckpointStore {
+    let store = CheckpointStore::in_memory(conformance::JOB);
+    store.claim_attempt(&Env::from_entropy()).now_or_never().unwrap().unwrap();
+    store.in_lineage(Lineage::NAMELESS)
+}
+
 impl SinkUnderTest for Target {
     fn sink(&self, context: &OperatorContext) -> Box<dyn Sink> {
-        Box::new(FilesSink::new(self.config.clone(), Arc::clone(&self.storage), context))
+        let staging = Staging::new(self.store.clone(), &context.operator);
+        let context = OperatorContext { staging, ..context.clone() };
+        Box::new(FilesSink::new(self.config.clone(), Arc::clone(&self.storage), &context))
     }
 
     fn committer(&self, job: &str, sink: &str) -> Arc<dyn Committer> {
-        Arc::new(FilesCommitter::new(Arc::clone(&self.storage), job, sink, &weir_engine::env::Env::default()))
+        Arc::new(FilesCommitter::new(Arc::clone(&self.storage), &self.committer_context(job, sink)))
     }
 
     fn visible(&self) -> BoxFuture<'_, Vec<i64>> {

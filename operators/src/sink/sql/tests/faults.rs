@@ -47,7 +47,7 @@ async fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
             let committer = target.new_committer(JOB, SINK);
             committer.commit(CheckpointId(2), &second).await.unwrap();
             committer.prepare().await.unwrap();
-            committer.sweep(&SweepScope { attempt: Attempt(2), keep: second.clone() }).await.unwrap();
+            committer.sweep(&SweepScope { attempt: Attempt(2), keep: second.clone(), results: None }).await.unwrap();
             assert_eq!((visible(&target).await, target.leftovers().await), (numbers(0..20), 0), "{point}");
         })
         .await;
@@ -60,15 +60,17 @@ async fn who_was_begun_afresh_after_is_refused() {
         let zombie = target.prepared().await;
         zombie.commit(CheckpointId(1), &target.staged(1, 0..10, 1).await).await.unwrap();
         let late = target.staged(1, 10..20, 2).await;
-        target.new_committer(JOB, SINK).reset(Attempt(2)).await.unwrap();
+        target.new_committer(JOB, SINK).reset(Lineage(2)).await.unwrap();
         let late = [late, target.staged(1, 20..30, 2).await].concat();
         let refused = zombie.commit(CheckpointId(2), &late).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Fenced, "{refused}");
         assert_eq!(visible(&target).await, [0i64; 0]);
         let living = target.prepared().await;
         living.commit(CheckpointId(1), &target.staged(3, 100..105, 1).await).await.unwrap();
-        // A fresh start that was frozen half-way comes too late.
-        let refused = zombie.reset(Attempt(2)).await.unwrap_err();
+        // The same once more changes nothing; one that was frozen half-way comes too late.
+        target.prepared().await.reset(Lineage(3)).await.unwrap();
+        assert_eq!(visible(&target).await, numbers(100..105));
+        let refused = zombie.reset(Lineage(2)).await.unwrap_err();
         assert_eq!(refused.kind, ErrorKind::Fenced, "{refused}");
         assert_eq!(visible(&target).await, numbers(100..105));
     })
@@ -194,7 +196,7 @@ async fn a_server_that_is_killed_and_started_again_has_every_row_once() {
         decided.extend(from..from + 10);
         assert_eq!(visible(&target).await, decided, "{point}");
     }
-    assert_eq!(committer.sweep(&SweepScope { attempt: Attempt(2), keep: vec![] }).await.unwrap(), 0);
+    assert_eq!(committer.sweep(&SweepScope { attempt: Attempt(2), keep: vec![], results: None }).await.unwrap(), 0);
 }
 
 /// A committer that stands still at a point, as a process that is stopped, until it is told to go on.
@@ -259,7 +261,7 @@ async fn who_was_stopped_in_a_transaction_is_refused_after_a_fresh_start() {
     let staged = target.staged(1, 0..10, 1).await;
     // A fresh start removes what is staged. This one has read it before.
     let stopped = Stopped::at("sql_sink.written", &mut target, 1, &staged);
-    successor.reset(Attempt(2)).await.unwrap();
+    successor.reset(Lineage(2)).await.unwrap();
     let refused = stopped.goes_on().await.unwrap_err();
     assert_eq!(refused.kind, ErrorKind::Fenced, "{refused}");
     assert_eq!(visible(&target).await, [0i64; 0]);
@@ -292,4 +294,31 @@ async fn who_waits_for_its_storage_in_a_transaction_is_alive() {
     target.env.sleep(Duration::from_secs(5)).await;
     let fault = connection.commit().await.unwrap_err();
     assert!(matches!(fault, super::super::fault::Fault::Passing(_)), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_database_and_checkpoints_of_different_times_are_told_apart() {
+    on_each_database(async |target| {
+        let committer = target.prepared().await;
+        committer.compare(CheckpointId(0)).await.unwrap();
+        for checkpoint in [3, 5] {
+            let from = checkpoint as i64 * 10;
+            let staged = target.staged(1, from..from + 10, checkpoint).await;
+            committer.commit(CheckpointId(checkpoint), &staged).await.unwrap();
+        }
+        committer.compare(CheckpointId(5)).await.unwrap();
+        let newer = committer.compare(CheckpointId(3)).await.unwrap_err();
+        assert!(newer.message.contains("up to checkpoint 3,") && newer.message.contains("of checkpoint 5 "), "{newer}");
+        let older = committer.compare(CheckpointId(8)).await.unwrap_err();
+        assert!(older.message.contains("at checkpoint 5,") && older.message.contains("checkpoint 8 to it"), "{older}");
+        // While the job runs, too: what comes next says what it comes after.
+        let mut staged = target.staged(1, 90..100, 9).await;
+        staged.iter_mut().for_each(|one| one.after = Some(CheckpointId(8)));
+        let gap = committer.commit(CheckpointId(9), &staged).await.unwrap_err();
+        assert!(gap.message.contains("at checkpoint 5,") && gap.message.contains("checkpoint 8 to it"), "{gap}");
+        staged.iter_mut().for_each(|one| one.after = Some(CheckpointId(5)));
+        committer.commit(CheckpointId(9), &staged).await.unwrap();
+        assert_eq!(visible(&target).await, [numbers(30..40), numbers(50..60), numbers(90..100)].concat());
+    })
+    .await;
 }

@@ -17,7 +17,7 @@ use weir_engine::{
     checkpoint::{CheckpointStore, Staging},
     element::Barrier,
     env::Env,
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     operator::{Committable, Committer, CommitterContext, OperatorContext, Sink, Waits},
 };
 
@@ -173,8 +173,8 @@ impl Committer for Prepared {
         self.0.sweep(scope)
     }
 
-    fn reset(&self, attempt: Attempt) -> BoxFuture<'_, weir_engine::Result<u64>> {
-        self.0.reset(attempt)
+    fn reset(&self, lineage: Lineage) -> BoxFuture<'_, weir_engine::Result<u64>> {
+        self.0.reset(lineage)
     }
 }
 

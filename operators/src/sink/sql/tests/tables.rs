@@ -176,7 +176,7 @@ async fn a_fresh_start_takes_the_table_from_whom_it_was() {
         // Another storage, other columns, another table: it is the job's all the same.
         let mut afresh = with_revisions(target.elsewhere());
         afresh.config.table = "renamed".into();
-        afresh.new_committer(JOB, SINK).reset(Attempt(2)).await.unwrap();
+        afresh.new_committer(JOB, SINK).reset(Lineage(2)).await.unwrap();
         afresh.prepared().await;
         assert_eq!(afresh.query::<i64>("SELECT count(*) FROM renamed").await, [0]);
         assert_eq!(afresh.visible().await, [0i64; 0]);

@@ -72,7 +72,7 @@ async fn what_is_withdrawn_goes_and_does_not_come_back() {
         write(&target, 5, &[(0, 1, 4, Some(1)), (0, 1, 5, None), (0, 2, 2, None)]).await;
         assert_eq!((counts(&target).await, remembered(&target).await), (vec![], vec![5, 2]), "in one commit, too");
         // Afresh, nothing is remembered.
-        target.new_committer(JOB, SINK).reset(Attempt(2)).await.unwrap();
+        target.new_committer(JOB, SINK).reset(Lineage(2)).await.unwrap();
         target.prepared().await;
         assert_eq!(remembered(&target).await, [0i64; 0]);
     })
