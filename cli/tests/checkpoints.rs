@@ -43,8 +43,8 @@ fn damage_is_found_and_named() {
     let (place, number) = with_checkpoints();
     let manifest = place.json(&["checkpoint", "inspect", &number, "--data-dir", "data"]);
     let subtasks = manifest["operators"].as_array().unwrap().iter().flat_map(|one| one["subtasks"].as_array().unwrap());
-    let segments = subtasks.filter_map(|subtask| subtask["segments"].as_array()).flatten();
-    let path = segments.filter_map(|segment| segment["parts"][0]["path"].as_str()).next().expect("a state file");
+    let files = subtasks.filter_map(|subtask| subtask["files"].as_array()).flatten();
+    let path = files.filter_map(|file| file["path"].as_str()).next().expect("a state file");
     let file = place.path("data/storage").join(path);
     let mut content = fs::read(&file).unwrap();
     let middle = content.len() / 2;

@@ -163,6 +163,32 @@ pub fn sync_folder(folder: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Removes a folder if nothing is in it. One that stays is only untidy; one that comes back after a power cut, too.
+pub fn remove_folder_if_empty(folder: &Path) {
+    // Whether it is empty, the system says.
+    let _ = fs::remove_dir(folder);
+}
+
+/// Removes the folders below a folder that nothing is in. Whoever is about to make a file in one makes the folder again.
+///
+/// # Errors
+/// Those of the disk; a folder that is not there is none.
+pub fn remove_empty_folders(folder: &Path) -> io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    for entry in entries {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            remove_empty_folders(&entry.path())?;
+            remove_folder_if_empty(&entry.path());
+        }
+    }
+    Ok(())
+}
+
 fn parent(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new(""))
 }
@@ -200,5 +226,19 @@ mod tests {
         drop(watching);
         make_folder(&watched.path().join("c")).unwrap();
         assert!(told.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn only_folders_without_a_file_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        make_folder(&root.path().join("empty/empty")).unwrap();
+        make_folder(&root.path().join("a/b")).unwrap();
+        make_folder(&root.path().join("a/empty")).unwrap();
+        create(&root.path().join("a/b/file")).unwrap();
+        remove_empty_folders(root.path()).unwrap();
+        remove_folder_if_empty(&root.path().join("a/b"));
+        let names = |folder: &Path| fs::read_dir(folder).unwrap().count();
+        assert_eq!((names(root.path()), names(&root.path().join("a")), names(&root.path().join("a/b"))), (1, 1, 1));
+        remove_empty_folders(&root.path().join("not there")).unwrap();
     }
 }

@@ -23,13 +23,10 @@ struct Mark {
 /// # Errors
 /// When storage refuses, or a later run has come as far as this checkpoint: what is asked about was forgotten.
 pub async fn is_marked(store: &CheckpointStore, checkpoint: CheckpointId, attempt: Attempt) -> Result<bool> {
-    let path = store.layout().committed(checkpoint);
-    if !store.exists(&path).await? {
-        return Ok(false);
-    }
+    let Some(mark) = store.find(&store.layout().committed(checkpoint)).await? else { return Ok(false) };
     // The empty marks of earlier versions name nobody, and could be anybody's. They are not believed: what they may have stood
     // for is committed again, which changes nothing.
-    match serde_json::from_slice(&store.read(&path).await?) {
+    match serde_json::from_slice(&mark) {
         Ok(Mark { attempt: marked }) if marked > attempt => Err(EngineError::fenced(format!(
             "checkpoint {checkpoint} of attempt {attempt} was forgotten in a fresh start: attempt {marked} has one of that number"
         ))),

@@ -17,6 +17,9 @@ use xxhash_rust::xxh3::Xxh3;
 /// Smaller writes are put together; pages of a file are larger and go straight through.
 const BUFFER_BYTES: usize = 256 << 10;
 
+/// How often a folder is made again that has just gone.
+const FOLDER_GONE: usize = 8;
+
 /// An object that nobody can see yet. Dropped, it leaves nothing behind.
 pub struct Draft {
     target: Target,
@@ -98,10 +101,20 @@ impl Write for Draft {
 impl LocalFile {
     fn open(&mut self) -> io::Result<&mut BufWriter<File>> {
         if self.file.is_none() {
-            disk::make_folder(folder(&self.path))?;
-            self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, disk::create(&self.beside)?));
+            self.file = Some(BufWriter::with_capacity(BUFFER_BYTES, self.create()?));
         }
         self.file.as_mut().ok_or_else(|| io::Error::other("the file was just opened"))
+    }
+
+    /// The folder may go again before the file is in it, if the last other file in it does.
+    fn create(&self) -> io::Result<File> {
+        let mut again = 0..FOLDER_GONE;
+        loop {
+            match disk::make_folder(folder(&self.path)).and_then(|()| disk::create(&self.beside)) {
+                Err(error) if error.kind() == ErrorKind::NotFound && again.next().is_some() => {}
+                created => return created,
+            }
+        }
     }
 
     fn publish(&mut self) -> io::Result<bool> {

@@ -5,6 +5,7 @@
 //! jobs/<job>/checkpoints/<lineage>/<n>.json               the manifest: what checkpoint n of a lineage consists of
 //! jobs/<job>/checkpoints/<lineage>/<n>.committed          every committable of n is visible; of whose manifest
 //! jobs/<job>/state/<attempt>/<n>/<operator>-<k>.parquet   what subtask k of an operator wrote for checkpoint n
+//! jobs/<job>/state/<attempt>/<n>/<operator>-<k>-merged.parquet   what it merged of earlier ones after n
 //! jobs/<job>/staged/<attempt>/<sink>/<name>               rows that a sink staged and a commit will take away
 //! ```
 //!
@@ -122,6 +123,11 @@ impl Layout {
     /// The state file of one subtask of one operator.
     pub fn state_file(&self, attempt: Attempt, checkpoint: CheckpointId, operator: &str, subtask: usize) -> Path {
         self.state_of(attempt, checkpoint).join(format!("{operator}-{subtask}.parquet"))
+    }
+
+    /// What one subtask of one operator has merged after a checkpoint.
+    pub fn merged_file(&self, attempt: Attempt, checkpoint: CheckpointId, operator: &str, subtask: usize) -> Path {
+        self.state_of(attempt, checkpoint).join(format!("{operator}-{subtask}-merged.parquet"))
     }
 
     /// Everything that sinks have staged.

@@ -11,9 +11,13 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use stored_subtask::StoredSubtask;
 
-/// Version of the format that this program writes; it reads this and all older ones.
-pub const FORMAT_VERSION: u32 = 1;
+mod stored_subtask;
+
+/// Version of the format that this program writes; it reads this and all older ones. Since 2 it notes the lineage and what sinks
+/// hold, paths are relative to the storage, and each file is named once; of version 1 there are manifests with some of that.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// A completed checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -67,24 +71,22 @@ pub struct OperatorState {
 
 /// The state of one subtask of a node.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(into = "StoredSubtask", try_from = "StoredSubtask")]
 pub struct SubtaskState {
     /// Index of the subtask.
     pub subtask: usize,
     /// The key groups that it owned.
     pub key_groups: Option<KeyGroupRange>,
     /// Counters as of the barrier.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub counters: BTreeMap<String, u64>,
     /// Positions of a source's splits.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub splits: Vec<SplitState>,
     /// Keyed state, by segment.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub segments: Vec<SegmentState>,
 }
 
 /// One segment of keyed state: the rows of these parts, in this order.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct SegmentState {
     /// The segment's name.
     pub id: String,
@@ -93,10 +95,9 @@ pub struct SegmentState {
 }
 
 /// Row groups of a file.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FilePart {
     /// The file.
-    #[serde(flatten)]
     pub file: FileRef,
     /// First row group of the segment.
     pub first_row_group: usize,
@@ -104,6 +105,17 @@ pub struct FilePart {
     pub row_groups: usize,
     /// The key groups whose rows count. Rows of others are another subtask's, which may have replaced them since.
     pub key_groups: KeyGroupRange,
+    /// How often parts have been merged into it.
+    pub level: u8,
+    /// Bytes of these row groups; 0: not known, as in manifests of earlier versions.
+    pub part_bytes: u64,
+}
+
+impl FilePart {
+    /// Bytes that reading it takes: at most those of its file.
+    pub fn size(&self) -> u64 {
+        if self.part_bytes > 0 { self.part_bytes } else { self.file.bytes }
+    }
 }
 
 /// A file of the checkpoint store.
@@ -132,10 +144,9 @@ impl Manifest {
     /// # Errors
     /// When it cannot be written as JSON.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let mut text = serde_json::to_string_pretty(self)
+        let mut text = serde_json::to_string(self)
             .map_err(|error| EngineError::internal(format!("manifest {}: {error}", self.checkpoint)))?;
-        let end = text.rfind('\n').unwrap_or(text.len());
-        text.truncate(end);
+        text.truncate(text.rfind('}').unwrap_or(text.len()));
         let checksum = checksum(text.as_bytes());
         text.push_str(&format!(",\n  \"checksum\": \"{checksum}\"\n}}\n"));
         Ok(text.into_bytes())
@@ -222,7 +233,7 @@ pub(crate) mod tests {
 
     pub(crate) fn manifest(checkpoint: u64, files: &[&str]) -> Manifest {
         let key_groups = KeyGroupRange::all(128);
-        let part = |file| FilePart { file, first_row_group: 0, row_groups: 1, key_groups };
+        let part = |file| FilePart { file, first_row_group: 0, row_groups: 1, key_groups, level: 0, part_bytes: 1 };
         let file = |path: &&str| FileRef { path: (*path).into(), bytes: 1, checksum: checksum(b"x") };
         let parts = files.iter().map(|path| part(file(path))).collect();
         let segments = vec![SegmentState { id: "s".into(), parts }];
@@ -252,6 +263,53 @@ pub(crate) mod tests {
         let bytes = written.to_bytes().unwrap();
         assert_eq!(Manifest::from_bytes(&bytes, "m").unwrap(), written);
         serde_json::from_slice::<serde_json::Value>(&bytes).expect("it is plain JSON for everybody else");
+    }
+
+    #[test]
+    fn a_file_with_many_parts_is_named_once_and_its_parts_are_short() {
+        let mut written = manifest(3, &["jobs/job/state/0000000001/0000000003/dedup.unique-0.parquet"]);
+        let segment = written.operators[0].subtasks[0].segments[0].clone();
+        let other = KeyGroupRange { start: 3, end: 7 };
+        let segments = (0..100u8).map(|n| {
+            let part = FilePart { level: n % 5, first_row_group: n.into(), ..segment.parts[0].clone() };
+            SegmentState { id: n.to_string(), parts: vec![part.clone(), FilePart { key_groups: other, ..part }] }
+        });
+        written.operators[0].subtasks[0].segments = segments.collect();
+        let bytes = written.to_bytes().unwrap();
+        assert_eq!(Manifest::from_bytes(&bytes, "m").unwrap(), written);
+        assert!(bytes.len() < 20_000, "{}", bytes.len());
+    }
+
+    /// As programs wrote it that knew neither lineages nor the list of files.
+    pub(crate) fn of_the_first_format(checkpoint: u64, file: &str) -> String {
+        let text = r#"{
+  "format_version": 1, "weir_version": "0", "job": "job", "definition": "d", "checkpoint": CHECKPOINT, "attempt": 1,
+  "completed_at_ms": 0, "duration_ms": 0, "last": false, "max_parallelism": 128,
+  "operators": [{ "operator": "dedup", "subtasks": [{
+    "subtask": 0, "key_groups": { "start": 0, "end": 128 },
+    "segments": [{ "id": "s", "parts": [{
+      "path": "FILE", "bytes": 1, "checksum": "c", "first_row_group": 0, "row_groups": 1, "key_groups": { "start": 0, "end": 64 }
+    }] }]
+  }] }],
+  "committables": [], "uncommitted": []"#;
+        let text = text.replace("CHECKPOINT", &checkpoint.to_string()).replace("FILE", file);
+        format!("{text},\n  \"checksum\": \"{}\"\n}}\n", checksum(text.as_bytes()))
+    }
+
+    #[test]
+    fn manifests_of_the_first_format_are_read() {
+        let stored = of_the_first_format(3, "a");
+        let read = Manifest::from_bytes(stored.as_bytes(), "m").unwrap();
+        let part = &read.operators[0].subtasks[0].segments[0].parts[0];
+        let key_groups = KeyGroupRange { start: 0, end: 64 };
+        assert_eq!((part.file.path.as_str(), part.key_groups, part.level, part.size()), ("a", key_groups, 0, 1));
+        assert_eq!((read.lineage, read.results), (Lineage::NAMELESS, Results::new()));
+        // Those that noted the lineage already.
+        let stored = of_the_first_format(3, "a");
+        let (body, _) = stored.rsplit_once(",\n  \"checksum\"").unwrap();
+        let body = body.replacen('{', "{ \"lineage\": 2,", 1);
+        let stored = format!("{body},\n  \"checksum\": \"{}\"\n}}\n", checksum(body.as_bytes()));
+        assert_eq!(Manifest::from_bytes(stored.as_bytes(), "m").unwrap().lineage, Lineage(2));
     }
 
     #[test]

@@ -3,15 +3,18 @@
 //! The life of a checkpoint: a barrier passes a subtask → its snapshot is written as Parquet ([`state_file`]) beside the
 //! processing → the subtask acknowledges with its files → when all have ([`pending`]), the manifest ([`manifest`]) is created in
 //! the store ([`store`]): that is the commit point of a job that runs in one process → its committables are committed → older
-//! checkpoints are retired ([`retire`]).
+//! checkpoints are retired ([`retire`]). Beside all that, the many parts that state is written in become few ([`merge`]).
 
 pub mod committed;
 pub mod draft;
 pub mod export;
 pub mod layout;
 pub mod manifest;
+pub mod merge;
 pub mod pending;
+pub(crate) mod recent_files;
 pub mod retire;
+pub mod segment_ledger;
 pub mod staging;
 pub mod state_cache;
 pub mod state_file;

@@ -6,7 +6,7 @@
 
 mod folder;
 
-use super::{manifest::FileRef, state_file::SegmentLedger};
+use super::{manifest::FileRef, segment_ledger::SegmentLedger};
 use crate::env::Env;
 use bytes::Bytes;
 use folder::{CacheFolder, outdated, size_on_disk};

@@ -8,8 +8,9 @@ use super::{
     draft::Draft,
     layout::Layout,
     manifest::{FileRef, Manifest, checksum},
+    segment_ledger::SegmentLedger,
     state_cache::StateCache,
-    state_file::{self, SegmentLedger},
+    state_file,
 };
 use crate::{
     disk,
@@ -32,6 +33,9 @@ use std::{
     sync::{Arc, Mutex},
 };
 use tokio::sync::OnceCell;
+
+/// Claims of attempts that are kept, but for the oldest.
+const KEPT_CLAIMS: usize = 16;
 
 /// Opens the checkpoint store of a job: at a storage URL, for a job's name.
 pub type OpenStore = Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + Sync>;
@@ -292,15 +296,37 @@ impl CheckpointStore {
         Ok(paths)
     }
 
-    /// Removes an object; one that is not there is no error.
+    /// Removes an object; one that is not there is no error. On a local disk the folder of a checkpoint goes with the last of
+    /// what is in it: nobody would ever look into it again, but for listings that would take longer each time.
     ///
     /// # Errors
     /// When the store refuses.
     pub async fn delete(&self, path: &Path) -> Result<()> {
         match self.store.delete(path).await {
-            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(self.failed("delete", path, &error)),
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
+            Err(error) => return Err(self.failed("delete", path, &error)),
         }
+        let of_checkpoint =
+            [self.layout.all_checkpoints(), self.layout.state()].iter().any(|all| path.prefix_matches(all));
+        if let Some(folder) = self.local_path(path).as_deref().and_then(|file| file.parent())
+            && of_checkpoint
+        {
+            disk::remove_folder_if_empty(folder);
+        }
+        Ok(())
+    }
+
+    /// On a local disk, removes the folders of the job that nothing is in, as crashes and earlier versions have left them.
+    ///
+    /// # Errors
+    /// When the disk refuses.
+    pub async fn remove_empty_folders(&self, env: &Env) -> Result<()> {
+        let Some(folder) = self.local_path(self.layout.job()) else { return Ok(()) };
+        env.run_blocking(move || {
+            disk::remove_empty_folders(&folder)
+                .map_err(|error| EngineError::io(format!("cannot look through '{}': {error}", folder.display())))
+        })
+        .await
     }
 
     /// Takes the next attempt's number, to go on in the newest lineage. Two processes never get the same one.
@@ -317,7 +343,9 @@ impl CheckpointStore {
     /// When the store refuses, the newest claim is damaged, or the store replaces what it was told to leave alone.
     pub async fn claim(&self, env: &Env, known: Attempt, starts_over: bool) -> Result<Claim> {
         loop {
-            let last = self.newest_attempt().await?;
+            let paths = self.list(&self.layout.attempts()).await?;
+            let claimed: Vec<Attempt> = paths.iter().filter_map(|path| self.layout.attempt_of(path)).collect();
+            let last = claimed.last().copied();
             let former = match last {
                 Some(last) => Some(self.read_claim(last).await?),
                 None => None,
@@ -340,9 +368,24 @@ impl CheckpointStore {
             let (path, content) = (self.layout.attempt(attempt), Bytes::from(text + "\n"));
             if self.create(env, &path, content.clone()).await? {
                 self.refuse_if_it_replaces(&path, content).await?;
-                return Ok(claim);
+                // A claim that was long on its way may come when the one that had this number has been removed.
+                if self.attempt_after(attempt).await?.is_none() {
+                    self.remove_old_claims(&claimed).await?;
+                    return Ok(claim);
+                }
             }
         }
+    }
+
+    /// Removes claims, but for the newest ones, which say to a process of any age that it was replaced and in which lineage to go
+    /// on, and the oldest, which is the storage's [identity](CheckpointStore::identity). So they can be listed however often a job
+    /// has failed.
+    async fn remove_old_claims(&self, claimed: &[Attempt]) -> Result<()> {
+        let many = claimed.len().saturating_sub(KEPT_CLAIMS);
+        for attempt in claimed.iter().take(many).skip(1) {
+            self.delete(&self.layout.attempt(*attempt)).await?;
+        }
+        Ok(())
     }
 
     async fn newest_claim(&self) -> Result<Option<Claim>> {
@@ -382,8 +425,8 @@ impl CheckpointStore {
         }
     }
 
-    /// The newest attempt that was claimed after this one. Claims are never removed, since a process of any age may still have
-    /// to find out that it was replaced; so only what comes behind is asked for, and the answer is short however many there are.
+    /// The newest attempt that was claimed after this one: the newest claim is never removed, so a process of any age finds out that
+    /// it was replaced. Only what comes behind is asked for.
     ///
     /// # Errors
     /// When the store refuses.

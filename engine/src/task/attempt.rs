@@ -12,7 +12,7 @@ use crate::{
         CheckpointStore, Manifest,
         manifest::{FORMAT_VERSION, Results},
         pending::{Acknowledgement, PendingCheckpoint},
-        retire,
+        retire::{self, Completed},
     },
     env::{Env, Moment},
     error::{EngineError, ErrorKind, Result},
@@ -154,7 +154,8 @@ pub async fn drive(
     reports: mpsc::UnboundedReceiver<Report>,
     stop: StopSignal,
 ) -> Result<RunOutcome> {
-    Driver::new(settings).drive(reports, stop).await
+    let completed = Completed::list(&settings.store, settings.graph.job.checkpoint.retain).await?;
+    Driver::new(settings, completed).drive(reports, stop).await
 }
 
 struct Driver {
@@ -171,6 +172,8 @@ struct Driver {
     uncommitted: VecDeque<(CheckpointId, Vec<Committable>)>,
     committing: JoinSet<Result<CheckpointId>>,
     newest: Option<Manifest>,
+    /// All that are there.
+    completed: Completed,
     /// Sources read nothing: commits are too far behind.
     held: bool,
     /// The last checkpoint of this run is complete; what is left is to commit it.
@@ -184,7 +187,7 @@ struct InProgress {
 }
 
 impl Driver {
-    fn new(settings: AttemptSettings) -> Self {
+    fn new(settings: AttemptSettings, completed: Completed) -> Self {
         let newest = settings.restored.clone();
         let next = newest.as_ref().map_or(CheckpointId(1), |manifest| manifest.checkpoint.next());
         let sources: BTreeSet<usize> = settings.graph.source_tasks().collect();
@@ -200,6 +203,7 @@ impl Driver {
             uncommitted: VecDeque::new(),
             committing: JoinSet::new(),
             newest,
+            completed,
             held: false,
             ended: false,
         }
@@ -416,20 +420,22 @@ impl Driver {
             )));
         }
         env.crash_point("manifest.created")?;
-        // A successor that has come far may have forgotten its own checkpoint of this number, so that creating it proves nothing.
+        // A successor that has come far may have retired its own checkpoint of this number, so that creating it proves nothing.
         refuse_if_replaced(store, *attempt).await?;
         control.completed(&manifest).await?;
         env.crash_point("manifest.recorded")?;
         tracing::debug!(checkpoint = %id, took_ms = manifest.duration_ms, last, "checkpoint complete");
         observer.completed(&manifest);
         self.uncommitted.push_back((id, manifest.committables.clone()));
+        self.completed.add(&manifest);
         self.newest = Some(manifest);
         self.next = id.next();
         self.ended = last;
         Ok(())
     }
 
-    /// Commits the oldest completed checkpoint, beside the processing; one at a time, so in order.
+    /// Commits the oldest completed checkpoint and retires what is outdated then, beside the processing; one at a time, so in
+    /// order.
     fn commit_next(&mut self) {
         if !self.committing.is_empty() {
             return;
@@ -437,10 +443,14 @@ impl Driver {
         let Some((checkpoint, committables)) = self.uncommitted.front().cloned() else { return };
         let (control, store, env) =
             (self.settings.control.clone(), self.settings.store.clone(), self.settings.env.clone());
-        let (retain, attempt) = (self.settings.graph.job.checkpoint.retain, self.settings.attempt);
+        let (outdated, attempt) = (self.completed.take_outdated(checkpoint), self.settings.attempt);
         self.committing.spawn(async move {
             control.commit(checkpoint, attempt, committables).await?;
-            retire::retire(&store, &env, retain, attempt, false).await?;
+            if !outdated.checkpoints.is_empty() {
+                // A process that was replaced leaves what is outdated to its successor, which may be reading it just now.
+                refuse_if_replaced(&store, attempt).await?;
+                retire::remove(&store, &env, &outdated).await?;
+            }
             Ok(checkpoint)
         });
     }

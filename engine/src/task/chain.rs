@@ -4,7 +4,7 @@
 //! [`Delivery`]s, in order, and waited for by the subtask's loop.
 
 use crate::{
-    checkpoint::state_file::SegmentLedger,
+    checkpoint::segment_ledger::SegmentLedger,
     element::{Barrier, Batch, Port},
     error::{EngineError, Result},
     graph::ChainTarget,

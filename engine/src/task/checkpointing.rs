@@ -5,18 +5,21 @@ use crate::{
     checkpoint::{
         CheckpointStore,
         manifest::{FileRef, SubtaskState},
+        merge,
         pending::Acknowledgement,
+        segment_ledger::{Recorded, SegmentLedger},
         state_file::{self, EncodedSnapshot},
     },
-    element::Origin,
+    element::{Barrier, Origin},
     env::{Env, Moment},
-    error::{EngineError, Result},
+    error::{EngineError, ErrorKind, Result},
     ids::{Attempt, CheckpointId, SubtaskId},
     operator::{Committable, SplitState},
     panics::caught,
 };
 use futures::future::try_join_all;
-use std::sync::Arc;
+use object_store::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::mpsc;
 
 /// What a subtask tells whoever drives its attempt.
@@ -71,20 +74,58 @@ impl TaskServices {
     }
 }
 
-/// Makes a subtask's snapshot durable and acknowledges it.
+/// Makes a subtask's snapshot durable and acknowledges it. Then merges parts of its state, if there are many.
 pub(crate) async fn upload(
     services: TaskServices,
     subtask: SubtaskId,
-    checkpoint: CheckpointId,
+    barrier: Barrier,
     captured: Vec<CapturedLink>,
     splits: Vec<SplitState>,
 ) {
+    let checkpoint = barrier.checkpoint;
+    let links: Vec<_> = captured.iter().map(|link| (link.node.clone(), link.subtask, link.ledger.clone())).collect();
     let uploading = try_upload(&services, subtask, checkpoint, captured, splits);
-    let done = caught("making a snapshot durable", uploading).await;
-    services.report(match done {
-        Ok(acknowledgement) => Report::Acknowledged(acknowledgement),
-        Err(error) => Report::Failed(subtask, error.context(format!("checkpoint {checkpoint}"))),
-    });
+    let done = match caught("making a snapshot durable", uploading).await {
+        Ok(acknowledgement) => {
+            services.report(Report::Acknowledged(acknowledgement));
+            // Nothing comes after the last one that could name what is merged.
+            if barrier.last { Ok(()) } else { merge_links(&services, checkpoint, &links).await }
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
+        services.report(Report::Failed(subtask, error.context(format!("checkpoint {checkpoint}"))));
+    }
+}
+
+/// Merges what the ledgers of some links find to merge.
+///
+/// # Errors
+/// When the attempt is over. That merging fails is no failure of the attempt: the parts stay as they are.
+async fn merge_links(
+    services: &TaskServices,
+    checkpoint: CheckpointId,
+    links: &[(String, usize, Arc<Mutex<SegmentLedger>>)],
+) -> Result<()> {
+    let TaskServices { env, store, attempt, observer, .. } = services;
+    for (node, subtask, ledger) in links {
+        let Some(planned) = lock(ledger).plan_merge() else { continue };
+        env.crash_point("merge.started")?;
+        let path = store.layout().merged_file(*attempt, checkpoint, node, *subtask);
+        match caught("merging state", merge::merge(store, env, planned, &path)).await {
+            Ok(merged) => {
+                observer.saw_state_bytes(merged.file.bytes);
+                env.crash_point("merge.written")?;
+                lock(ledger).merged(merged);
+            }
+            Err(error) if matches!(error.kind, ErrorKind::Fenced | ErrorKind::Crash) => return Err(error),
+            Err(error) => {
+                tracing::warn!(node, subtask, %error, "cannot merge state files, they are left as they are for now");
+                lock(ledger).merge_failed(path.to_string());
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn try_upload(
@@ -118,8 +159,8 @@ async fn store_link(
     splits: Vec<SplitState>,
 ) -> Result<(String, SubtaskState)> {
     let CapturedLink { node, subtask, key_groups, counters, snapshot, ledger, staging: _ } = link;
-    let segments = if snapshot.segments.is_empty() {
-        record(&ledger, &EncodedSnapshot::default(), None)?
+    let Recorded { segments, unused } = if snapshot.segments.is_empty() {
+        lock(&ledger).record(&EncodedSnapshot::default(), None)?
     } else {
         let path = services.store.layout().state_file(services.attempt, checkpoint, &node, subtask);
         let mut draft = services.store.draft(&services.env, &path);
@@ -140,16 +181,15 @@ async fn store_link(
                 Some(file)
             }
         };
-        record(&ledger, &encoded, file.as_ref())?
+        lock(&ledger).record(&encoded, file.as_ref())?
     };
+    if let Some(unused) = unused {
+        services.store.delete(&Path::from(unused.as_str())).await?;
+    }
     let state = SubtaskState { subtask, key_groups: Some(key_groups), counters, splits, segments };
     Ok((node, state))
 }
 
-fn record(
-    ledger: &std::sync::Mutex<state_file::SegmentLedger>,
-    encoded: &EncodedSnapshot,
-    file: Option<&FileRef>,
-) -> Result<Vec<crate::checkpoint::manifest::SegmentState>> {
-    ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).record(encoded, file)
+fn lock(ledger: &Mutex<SegmentLedger>) -> MutexGuard<'_, SegmentLedger> {
+    ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }

@@ -17,8 +17,12 @@ use crate::{
     key_group::range_of,
     operator::{Canceled, Counters, Factory, OperatorContext, Source},
 };
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
+
+/// Subtasks that are restored side by side: for each there is a file in memory.
+const RESTORED_AT_ONCE: usize = 16;
 
 /// Subtasks, ready to run, and the ends to command their sources by.
 pub struct Deployment {
@@ -90,21 +94,19 @@ pub async fn deploy(
     mut channels: Channels,
     subtasks: &BTreeSet<SubtaskId>,
 ) -> Result<Deployment> {
-    let mut restorer = manifest.map(|manifest| Restorer::new(services, manifest));
+    let restorer = manifest.map(|manifest| Restorer::new(services, manifest));
     if let Some(restorer) = &restorer {
         services.observer.will_restore(restorer.bytes(graph, subtasks));
     }
     let canceled = Canceled::default();
     let mut deployment =
         Deployment { subtasks: Vec::new(), sources: SourceCommands::default(), canceled: canceled.clone() };
+    let mut chains = Vec::with_capacity(subtasks.len());
     for id in subtasks.iter().copied() {
-        let (mut chain, source) = build_chain(graph, factory, (services, &canceled), id)?;
-        chain.links.iter().for_each(|link| services.store.watch(&link.ledger));
-        if let Some(restorer) = &mut restorer {
-            for link in &mut chain.links {
-                restorer.restore(link).await?;
-            }
-        }
+        chains.push(build_and_restore(graph, factory, (services, &canceled), restorer, id).boxed());
+    }
+    let mut chains = stream::iter(chains).buffered(RESTORED_AT_ONCE);
+    while let Some((id, chain, source)) = chains.try_next().await? {
         let head = match source {
             None => Head::Gate(InputGate::new(channels.receiver(id))),
             Some(mut source) => {
@@ -123,6 +125,23 @@ pub async fn deploy(
         deployment.subtasks.push(Subtask { id, head, body });
     }
     Ok(deployment)
+}
+
+async fn build_and_restore(
+    graph: &ExecutionGraph,
+    factory: &dyn Factory,
+    (services, canceled): (&TaskServices, &Canceled),
+    restorer: Option<Restorer<'_>>,
+    id: SubtaskId,
+) -> Result<(SubtaskId, Chain, Option<Box<dyn Source>>)> {
+    let (mut chain, source) = build_chain(graph, factory, (services, canceled), id)?;
+    chain.links.iter().for_each(|link| services.store.watch(&link.ledger));
+    if let Some(restorer) = restorer {
+        for link in &mut chain.links {
+            restorer.restore(link).await?;
+        }
+    }
+    Ok((id, chain, source))
 }
 
 fn build_chain(

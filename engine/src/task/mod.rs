@@ -5,6 +5,8 @@
 //! does first. A coordinator and its workers put the three together, in several processes or in one; [`local_runner::run`] does it
 //! without them, for tests.
 
+#[cfg(test)]
+mod age_tests;
 pub mod attempt;
 mod chain;
 pub mod checkpointing;

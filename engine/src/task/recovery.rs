@@ -222,7 +222,7 @@ pub async fn recover(
         return Err(error);
     }
     env.crash_point("recovery.swept")?;
-    let removed = retire::retire(store, env, graph.checkpoint.retain, attempt, true).await?;
+    let removed = retire::sweep(store, env, graph.checkpoint.retain, attempt).await?;
     if removed > 0 {
         tracing::info!(removed, "removed state files of dead attempts");
     }

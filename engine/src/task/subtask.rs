@@ -193,7 +193,7 @@ impl Body {
         self.signal(&StreamElement::Barrier(barrier)).await?;
         self.services.env.crash_point("subtask.barrier_forwarded")?;
         while self.uploads.try_join_next().is_some() {}
-        let upload = checkpointing::upload(self.services.clone(), self.id, barrier.checkpoint, captured, splits);
+        let upload = checkpointing::upload(self.services.clone(), self.id, barrier, captured, splits);
         self.uploads.spawn(upload);
         Ok(())
     }

@@ -163,7 +163,7 @@ async fn state_that_is_in_use_outlives_what_came_after_it() {
     let store = storage.seen_from(folder.path(), 1 << 20);
     let old = publish(&store, 0, &[0; 50_000]).await;
     let key_groups = KeyGroupRange::all(128);
-    let part = FilePart { file: old.clone(), first_row_group: 0, row_groups: 1, key_groups };
+    let part = FilePart { file: old.clone(), first_row_group: 0, row_groups: 1, key_groups, level: 0, part_bytes: 1 };
     let mut ledger = SegmentLedger::new(key_groups);
     ledger.restore(&[SegmentState { id: "table".into(), parts: vec![part] }]);
     let ledger = Arc::new(Mutex::new(ledger));

@@ -1,7 +1,7 @@
 //! The same promises from every kind of store.
 
 use super::*;
-use crate::checkpoint::manifest::tests::manifest;
+use crate::checkpoint::manifest::tests::{manifest, of_the_first_format};
 
 /// A manifest of a lineage, as it is stored.
 fn stored(lineage: Lineage, checkpoint: u64) -> Bytes {
@@ -90,9 +90,9 @@ async fn a_job_of_before_there_were_lineages_goes_on_where_it_was() {
     let (env, store) = (Env::default(), CheckpointStore::open("memory:///new/place", "job").unwrap());
     let claim = r#"{ "attempt": 4, "process": 1, "claimed_at_ms": 0, "nonce": 7 }"#;
     store.create(&env, &"jobs/job/attempts/0000000004.json".into(), claim.into()).await.unwrap();
-    let rooted = manifest(7, &["old/place/jobs/job/state/0000000004/0000000007/op-0.parquet"]);
+    let rooted = of_the_first_format(7, "old/place/jobs/job/state/0000000004/0000000007/op-0.parquet");
     let path = "jobs/job/checkpoints/0000000007/manifest.json";
-    store.create(&env, &path.into(), rooted.to_bytes().unwrap().into()).await.unwrap();
+    store.create(&env, &path.into(), rooted.into()).await.unwrap();
     let next = store.claim(&env, Attempt(0), false).await.unwrap();
     assert_eq!(next, Claim { attempt: Attempt(5), lineage: Lineage::NAMELESS, starts_over: false });
     let found = store.newest().await.unwrap().unwrap();
@@ -124,6 +124,74 @@ async fn a_storage_can_be_moved() {
     let after = CheckpointStore::open(&url("after"), "job").unwrap();
     assert_eq!(after.read_state(&env, &file).await.unwrap(), "x");
     assert_eq!(after.describe(&path), format!("{}/after/{path}", folder.path().canonicalize().unwrap().display()));
+}
+
+#[tokio::test]
+async fn claims_are_few_however_often_a_job_was_started() {
+    let folder = tempfile::tempdir().unwrap();
+    for url in ["memory:///".to_string(), format!("file://{}", folder.path().display())] {
+        let (store, env) = (CheckpointStore::open(&url, "job").unwrap(), Env::default());
+        store.claim_attempt(&env).await.unwrap();
+        let identity = store.identity().await.unwrap();
+        for attempt in 2..60 {
+            let (lineage, starts_over) = if attempt < 30 { (1, false) } else { (30, true) };
+            let claim = store.claim(&env, Attempt(0), attempt == 30).await.unwrap();
+            assert_eq!(claim, Claim { attempt: Attempt(attempt), lineage: Lineage(lineage), starts_over });
+            let claims = store.list(&store.layout().attempts()).await.unwrap();
+            assert!(claims.len() <= KEPT_CLAIMS + 2, "{}", claims.len());
+            for older in [1, attempt / 2, attempt - 1] {
+                let after = store.attempt_after(Attempt(older)).await.unwrap();
+                assert_eq!(after, Some(Attempt(attempt)), "attempt {older} finds that it was replaced");
+            }
+        }
+        let fresh = CheckpointStore { identity: Arc::default(), ..store };
+        assert_eq!(fresh.identity().await.unwrap(), identity);
+    }
+}
+
+#[tokio::test]
+async fn a_claim_that_comes_late_is_not_gone_by() {
+    let (store, env) = (CheckpointStore::in_memory("job"), Env::default());
+    for attempt in 1..40 {
+        assert_eq!(store.claim(&env, Attempt(0), attempt == 20).await.unwrap().attempt, Attempt(attempt));
+    }
+    // Of an attempt that was claimed before the start-over, and whose number is free again.
+    let late = store.layout().attempt(Attempt(3));
+    let record = r#"{ "attempt": 3, "lineage": 1, "process": 1, "claimed_at_ms": 0, "nonce": 7 }"#;
+    assert!(store.create(&env, &late, record.into()).await.unwrap());
+    assert_eq!(store.current().await.unwrap().layout().lineage(), Lineage(20));
+    let next = store.claim(&env, Attempt(0), false).await.unwrap();
+    assert_eq!(next, Claim { attempt: Attempt(40), lineage: Lineage(20), starts_over: true });
+    assert!(!store.exists(&late).await.unwrap(), "it went with the next claim");
+}
+
+#[tokio::test]
+async fn the_folder_of_a_checkpoint_goes_with_its_last_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = CheckpointStore::open(&format!("file://{}", folder.path().display()), "job").unwrap();
+    let store = store.in_lineage(Lineage(2));
+    let (env, layout, nameless) = (Env::default(), store.layout().clone(), Layout::new("job"));
+    let n = CheckpointId(1);
+    let state = layout.state_file(Attempt(1), n, "op", 0);
+    // Those of the lineage before it have folders of their own.
+    let (manifest, mark) = (nameless.manifest(n), nameless.committed(n));
+    let staged = layout.staged(Attempt(1), "sink", "a");
+    let paths = [manifest, mark, layout.manifest(n), layout.committed(n), state, staged];
+    for round in 0..2 {
+        for path in &paths {
+            assert!(store.create(&env, path, "x".into()).await.unwrap());
+        }
+        let folder_of = |path: &Path| folder.path().join(path.as_ref()).parent().unwrap().is_dir();
+        store.delete(&paths[0]).await.unwrap();
+        assert!(folder_of(&paths[0]), "the mark is still there");
+        for path in &paths[1..] {
+            store.delete(path).await.unwrap();
+        }
+        let left: Vec<bool> = paths.iter().map(folder_of).collect();
+        assert_eq!(left, [false, false, false, false, false, true], "round {round}: only that of a sink is used again");
+    }
+    store.remove_empty_folders(&env).await.unwrap();
+    assert_eq!(std::fs::read_dir(folder.path().join("jobs/job")).unwrap().count(), 0);
 }
 
 #[tokio::test]
