@@ -71,7 +71,8 @@ fn a_copy_is_read_and_gone_on_from_where_it_is() {
     place.done(&["generate", "clicks", "--events", "300000", "--quiet"]);
     let often = ["job.checkpoint.interval=20ms"];
     let run = ad_click("clicks", "out", "data", &often);
-    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.marked:2").output().unwrap();
+    // The newest checkpoint is complete, and nothing of it is committed yet.
+    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.started:3").output().unwrap();
     assert!(!killed.status.success());
     let told = place.done(&["checkpoint", "export", "ad-click", "--to", "backup", "--data-dir", "data"]);
     assert!(told.contains("every checksum is right") && told.contains("--storage backup"), "{told}");
@@ -100,7 +101,7 @@ fn a_copy_is_read_and_gone_on_from_where_it_is() {
     let refused = place.refused(&borrowed(&moved), 2);
     assert!(refused.contains("are newer"), "{refused}");
 
-    // With the results of that time it goes on, and comes to the same end.
+    // With the results of that time it goes on, and comes to the same end: what was refused has committed nothing.
     fs::remove_dir_all(place.path("out")).unwrap();
     fs::rename(place.path("out-then"), place.path("out")).unwrap();
     let again = place.json(&borrowed(&moved));

@@ -409,8 +409,8 @@ impl Committer for MutantCommitter {
         self.inner.verify(committables)
     }
 
-    fn compare(&self, newest: CheckpointId) -> BoxFuture<'_, Result<()>> {
-        self.inner.compare(newest)
+    fn compare(&self, newest: CheckpointId, is_committed: bool) -> BoxFuture<'_, Result<()>> {
+        self.inner.compare(newest, is_committed)
     }
 
     fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {

@@ -19,7 +19,7 @@ use weir_engine::{
     ids::{Attempt, CheckpointId, SubtaskId},
     task::{
         Observer, Report, SourceCommand, StopSignal,
-        attempt::{self, AttemptSettings, ControlPlane, RunOutcome},
+        attempt::{self, AttemptSettings, RunOutcome},
         recovery,
     },
     wire::{self, AttemptKey},
@@ -306,13 +306,10 @@ impl JobAttempt {
     pub async fn commit_decided(&self) {
         let env = self.context.components.env.clone();
         let committing = async {
-            let Some(newest) = self.store.newest().await? else { return Ok(()) };
-            // One that this job cannot go on from is not its to commit.
-            recovery::check(&newest, &self.graph.job, &self.fingerprint)?;
-            let control = self.control();
-            control.completed(&newest).await?;
-            let committables = newest.to_commit().cloned().collect();
-            control.commit(newest.checkpoint, newest.attempt, committables).await
+            // One that this job cannot go on from is not its to commit; nor one that is older than what the sinks show, for which
+            // a start was refused.
+            let (graph, control, attempt) = (&self.graph.job, self.control(), self.key.attempt);
+            recovery::commit_newest(&self.store, &control, graph, &self.fingerprint, attempt, true).await
         };
         let done = tokio::select! {
             biased;

@@ -12,7 +12,7 @@ mod waits;
 
 pub use canceled::Canceled;
 pub use context::{CommitterContext, Counter, Counters, OperatorContext};
-pub use sink::{CommitOutcome, Committable, Committer, Sink, SweepScope};
+pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, Sink, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};
 pub use waits::{Wait, Waits};
 

@@ -100,14 +100,14 @@ pub trait Committer: Send + Sync {
         std::future::ready(Ok(())).boxed()
     }
 
-    /// Compares what is visible with the checkpoint that is gone on from, once nobody before can commit any more: `newest` is the
-    /// newest checkpoint of the lineage that has results for the sink, 0 if none has.
+    /// Compares what is visible with the checkpoint that is gone on from: `newest` is the newest checkpoint of the lineage that has
+    /// results for the sink, 0 if none has; `is_committed`, whether they have to be visible already.
     ///
     /// # Errors
     /// When there are results of later checkpoints, or it can be told that those of earlier ones are gone: what was restored,
     /// which results don't fit, and what to do.
-    fn compare(&self, newest: CheckpointId) -> BoxFuture<'_, Result<()>> {
-        let _ = newest;
+    fn compare(&self, newest: CheckpointId, is_committed: bool) -> BoxFuture<'_, Result<()>> {
+        let _ = (newest, is_committed);
         std::future::ready(Ok(())).boxed()
     }
 
@@ -134,5 +134,14 @@ pub struct SweepScope {
     /// The sink's committables of completed checkpoints, committed or not.
     pub keep: Vec<Committable>,
     /// What the sinks must show at the start of a job: see [`Committer::compare`].
-    pub results: Option<Results>,
+    pub results: Option<ExpectedResults>,
+}
+
+/// What sinks must show.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExpectedResults {
+    /// The newest checkpoint that has results for each.
+    pub newest: Results,
+    /// Whether they are committed. Before that is decided, sinks are only compared, and nothing is swept.
+    pub is_committed: bool,
 }

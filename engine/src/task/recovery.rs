@@ -16,7 +16,7 @@ use crate::{
     error::{EngineError, Result},
     graph::{DefinitionRecord, JobGraph, NodeRole},
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, CommitterContext, Factory, SweepScope, Waits},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, ExpectedResults, Factory, SweepScope, Waits},
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeMap, sync::Arc};
@@ -213,10 +213,11 @@ pub async fn recover(
     attempt: Attempt,
     is_start: bool,
 ) -> Result<Option<Manifest>> {
-    let newest = take_over(store, env, control, graph, definition, attempt).await?;
+    let newest = take_over(store, env, control, graph, definition, attempt, is_start).await?;
     let keep: Vec<Committable> = newest.iter().flat_map(Manifest::to_commit).cloned().collect();
     let results = newest.as_ref().map_or_else(|| no_results(graph), |manifest| manifest.results.clone());
-    if let Err(error) = control.sweep(SweepScope { attempt, keep, results: is_start.then_some(results) }).await {
+    let results = is_start.then_some(ExpectedResults { newest: results, is_committed: true });
+    if let Err(error) = control.sweep(SweepScope { attempt, keep, results }).await {
         // What does not fit may be a successor's.
         refuse_if_replaced(store, attempt).await?;
         return Err(error);
@@ -245,21 +246,10 @@ async fn take_over(
     graph: &JobGraph,
     definition: &str,
     attempt: Attempt,
+    is_start: bool,
 ) -> Result<Option<Manifest>> {
     loop {
-        let newest = store.newest().await?;
-        if let Some(manifest) = &newest {
-            check(manifest, graph, definition)?;
-            let changes = changes(manifest, definition)?;
-            if !changes.is_empty() {
-                let (checkpoint, changes) = (manifest.checkpoint, changes.join(", "));
-                tracing::warn!(job = graph.name, "definition changed: {changes}; resumes from checkpoint {checkpoint}");
-            }
-            // Its creator may have died before it could take it down.
-            control.completed(manifest).await?;
-            let committables = manifest.to_commit().cloned().collect();
-            control.commit(manifest.checkpoint, manifest.attempt, committables).await?;
-        }
+        let newest = commit_newest(store, control, graph, definition, attempt, is_start).await?;
         env.crash_point("recovery.committed")?;
         let is_first = newest.is_none() && store.layout().lineage().was_begun_by(attempt);
         if is_first || newest.as_ref().is_some_and(|manifest| manifest.last) {
@@ -274,6 +264,57 @@ async fn take_over(
         // A former attempt was faster: its checkpoint is the newest now.
         tracing::info!(checkpoint = %same.checkpoint, "a former attempt has completed one more checkpoint");
     }
+}
+
+/// Makes visible what the newest checkpoint decided, if it is this job's to commit, and, where that `is_compared`, sinks show nothing
+/// newer.
+///
+/// # Errors
+/// When it cannot be continued or does not fit the sinks, in which case nothing is committed; or storage or a sink refuses.
+pub async fn commit_newest(
+    store: &CheckpointStore,
+    control: &dyn ControlPlane,
+    graph: &JobGraph,
+    definition: &str,
+    attempt: Attempt,
+    is_compared: bool,
+) -> Result<Option<Manifest>> {
+    loop {
+        let Some(newest) = store.newest().await? else { return Ok(None) };
+        check(&newest, graph, definition)?;
+        let changes = changes(&newest, definition)?;
+        if !changes.is_empty() {
+            let (checkpoint, changes) = (newest.checkpoint, changes.join(", "));
+            tracing::warn!(job = graph.name, "definition changed: {changes}; resumes from checkpoint {checkpoint}");
+        }
+        if is_compared && !fits(store, control, &newest, attempt).await? {
+            continue;
+        }
+        // Its creator may have died before it could take it down.
+        control.completed(&newest).await?;
+        let committables = newest.to_commit().cloned().collect();
+        control.commit(newest.checkpoint, newest.attempt, committables).await?;
+        return Ok(Some(newest));
+    }
+}
+
+/// Whether sinks show nothing newer than a checkpoint that is to be gone on from, before anything of it is committed: a commit
+/// that finds newer results takes its own for done, and would not be made again when older ones are put in their place. `false`:
+/// a former attempt has completed another checkpoint meanwhile, whose results these may be.
+async fn fits(
+    store: &CheckpointStore,
+    control: &dyn ControlPlane,
+    newest: &Manifest,
+    attempt: Attempt,
+) -> Result<bool> {
+    let results = Some(ExpectedResults { newest: newest.results.clone(), is_committed: false });
+    let Err(error) = control.sweep(SweepScope { attempt, keep: Vec::new(), results }).await else { return Ok(true) };
+    refuse_if_replaced(store, attempt).await?;
+    // Results are visible only after the manifest that decided them is there.
+    if store.checkpoints().await?.last().is_some_and(|last| *last > newest.checkpoint) {
+        return Ok(false);
+    }
+    Err(error)
 }
 
 /// The checkpoint after `newest` if nothing happens in between.
@@ -311,8 +352,8 @@ pub async fn reset(committers: &Committers, lineage: Lineage) -> Result<u64> {
     Ok(removed)
 }
 
-/// Makes every sink ready, compares what it shows with what it should, and removes what dead attempts have staged. None of them can complete a checkpoint any more: see
-/// [`recover`]. Returns how much was removed.
+/// Makes every sink ready, compares what it shows with what it should, and removes what dead attempts have staged, unless only the
+/// comparison is asked for. None of them can complete a checkpoint any more: see [`recover`]. Returns how much was removed.
 ///
 /// # Errors
 /// When a sink refuses, or shows something else.
@@ -322,8 +363,13 @@ pub async fn sweep(committers: &Committers, scope: &SweepScope) -> Result<u64> {
         committer.prepare().await.map_err(|error| error.context(sink))?;
         // What others have staged is written in a way of their own.
         let own = scope.keep.iter().filter(|committable| committable.sink == *sink).cloned().collect();
-        if let Some(newest) = scope.results.as_ref().and_then(|results| results.get(sink)) {
-            committer.compare(*newest).await.map_err(|error| error.context(sink))?;
+        if let Some(ExpectedResults { newest, is_committed }) = &scope.results {
+            if let Some(newest) = newest.get(sink) {
+                committer.compare(*newest, *is_committed).await.map_err(|error| error.context(sink))?;
+            }
+            if !is_committed {
+                continue;
+            }
         }
         let scope = SweepScope { attempt: scope.attempt, keep: own, results: None };
         let swept = committer.sweep(&scope).await.map_err(|error| error.context(format!("sweeping '{sink}'")))?;

@@ -282,7 +282,7 @@ impl Committer for FilesCommitter {
         self.verify_files(committables).boxed()
     }
 
-    fn compare(&self, newest: CheckpointId) -> BoxFuture<'_, Result<()>> {
+    fn compare(&self, newest: CheckpointId, _is_committed: bool) -> BoxFuture<'_, Result<()>> {
         self.compare_results(newest).boxed()
     }
 

@@ -488,20 +488,20 @@ impl SqlCommitter {
         Ok(())
     }
 
-    async fn compare_once(&self, held: &mut Option<Connection>, newest: CheckpointId) -> Tried<()> {
+    async fn compare_once(&self, held: &mut Option<Connection>, newest: CheckpointId, is_committed: bool) -> Tried<()> {
         let mut connection = self.connect(held).await?;
         if let Some(marker) = self.markers.read(&mut connection).await? {
-            marker.compare(newest, &self.database.shown())?;
+            marker.compare(newest, is_committed, &self.database.shown())?;
         }
         *held = Some(connection);
         Ok(())
     }
 
-    async fn compare_patiently(&self, newest: CheckpointId) -> Result<()> {
+    async fn compare_patiently(&self, newest: CheckpointId, is_committed: bool) -> Result<()> {
         let mut patience = Patience::new(&self.context, Some(START_PATIENCE));
         let mut held = self.connection.lock().await;
         loop {
-            match self.compare_once(&mut held, newest).await {
+            match self.compare_once(&mut held, newest, is_committed).await {
                 Ok(()) => break,
                 Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
                 Err(other) => return Err(other.into_error()),
@@ -535,8 +535,8 @@ impl Committer for SqlCommitter {
         self.sweep_older(scope).boxed()
     }
 
-    fn compare(&self, newest: CheckpointId) -> BoxFuture<'_, Result<()>> {
-        self.compare_patiently(newest).boxed()
+    fn compare(&self, newest: CheckpointId, is_committed: bool) -> BoxFuture<'_, Result<()>> {
+        self.compare_patiently(newest, is_committed).boxed()
     }
 
     fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {

@@ -189,15 +189,16 @@ impl Marker {
         Ok(Verdict::Commit)
     }
 
-    /// Whether the table is where the checkpoint that is gone on from says: `newest` is the newest one that has rows for it.
+    /// Whether the table is where the checkpoint that is gone on from says: `newest` is the newest one that has rows for it;
+    /// before they are committed, it may be behind.
     ///
     /// # Errors
     /// When the database or the checkpoints were restored to another state than the other.
-    pub fn compare(&self, newest: CheckpointId, shown: &str) -> Result<(), EngineError> {
-        if self.checkpoint < newest {
+    pub fn compare(&self, newest: CheckpointId, is_committed: bool, shown: &str) -> Result<(), EngineError> {
+        if self.checkpoint < newest && is_committed {
             return Err(self.is_behind(newest, shown));
         }
-        if self.checkpoint == newest {
+        if self.checkpoint <= newest {
             return Ok(());
         }
         Err(EngineError::definition(format!(

@@ -82,7 +82,7 @@ async fn what_a_former_lineage_still_does_touches_nothing_of_the_new_one() {
         assert_eq!(visible(&target).await.len(), 20, "readers see it");
         // Until the job is started the next time.
         committer.prepare().await.unwrap();
-        committer.compare(CheckpointId(3)).await.unwrap();
+        committer.compare(CheckpointId(3), true).await.unwrap();
         assert_eq!(visible(&target).await, numbers(100..115));
     }
 }
@@ -104,14 +104,14 @@ async fn results_that_nobody_knows_of_are_refused() {
 async fn results_that_are_newer_than_the_checkpoint_are_told() {
     for target in [Target::local(), Target::memory()] {
         let committer = target.committer(JOB, SINK);
-        committer.compare(CheckpointId(0)).await.unwrap();
+        committer.compare(CheckpointId(0), true).await.unwrap();
         for checkpoint in [1, 4] {
             commit(&target, 1, checkpoint, 0..10).await;
         }
-        committer.compare(CheckpointId(4)).await.unwrap();
-        committer.compare(CheckpointId(7)).await.expect("results may be taken away, or moved");
+        committer.compare(CheckpointId(4), true).await.unwrap();
+        committer.compare(CheckpointId(7), true).await.expect("results may be taken away, or moved");
         for restored in [0, 1, 3] {
-            let refused = committer.compare(CheckpointId(restored)).await.unwrap_err();
+            let refused = committer.compare(CheckpointId(restored), true).await.unwrap_err();
             let names = [format!("up to checkpoint {restored}"), "00000004-0-0.parquet".into(), "--fresh".into()];
             assert!(names.iter().all(|name| refused.message.contains(name)), "{refused}");
         }

@@ -300,17 +300,19 @@ async fn who_waits_for_its_storage_in_a_transaction_is_alive() {
 async fn a_database_and_checkpoints_of_different_times_are_told_apart() {
     on_each_database(async |target| {
         let committer = target.prepared().await;
-        committer.compare(CheckpointId(0)).await.unwrap();
+        committer.compare(CheckpointId(0), true).await.unwrap();
         for checkpoint in [3, 5] {
             let from = checkpoint as i64 * 10;
             let staged = target.staged(1, from..from + 10, checkpoint).await;
             committer.commit(CheckpointId(checkpoint), &staged).await.unwrap();
         }
-        committer.compare(CheckpointId(5)).await.unwrap();
-        let newer = committer.compare(CheckpointId(3)).await.unwrap_err();
+        committer.compare(CheckpointId(5), true).await.unwrap();
+        let newer = committer.compare(CheckpointId(3), true).await.unwrap_err();
         assert!(newer.message.contains("up to checkpoint 3,") && newer.message.contains("of checkpoint 5 "), "{newer}");
-        let older = committer.compare(CheckpointId(8)).await.unwrap_err();
+        let older = committer.compare(CheckpointId(8), true).await.unwrap_err();
         assert!(older.message.contains("at checkpoint 5,") && older.message.contains("checkpoint 8 to it"), "{older}");
+        committer.compare(CheckpointId(8), false).await.expect("it is not committed yet");
+        committer.compare(CheckpointId(3), false).await.expect_err("newer is newer");
         // While the job runs, too: what comes next says what it comes after.
         let mut staged = target.staged(1, 90..100, 9).await;
         staged.iter_mut().for_each(|one| one.after = Some(CheckpointId(8)));
