@@ -112,6 +112,8 @@ fn checkpoints_of_another_run_do_not_speak_for_the_store() {
         "sink.store_top.url=sqlite:other.sqlite",
         "--set",
         "sink.zz_raw.path=other",
+        "--set",
+        "sink.dead_letters.path=other_dead_letters",
     ];
     place.done(&borrowed(&arguments("run", &[&other[..], &["--quiet", "--data-dir", "finished"]].concat())));
     let own = reconcile(&place, &[]);
