@@ -11,7 +11,11 @@ use weir_operators::Registry;
 
 async fn fails(bench: &Bench, config: &JobConfig) -> weir_engine::EngineError {
     let error = bench.run(config, Arc::new(Registry), Env::seeded(1), StopSignal::default()).await.unwrap_err();
-    assert!(matches!(error.kind, ErrorKind::Io | ErrorKind::Unavailable | ErrorKind::Definition), "{:?}: {error}", error.kind);
+    assert!(
+        matches!(error.kind, ErrorKind::Io | ErrorKind::Unavailable | ErrorKind::Definition),
+        "{:?}: {error}",
+        error.kind
+    );
     assert!(!error.message.contains("panicked"), "{error}");
     error
 }

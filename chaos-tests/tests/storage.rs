@@ -57,7 +57,7 @@ async fn damaged_objects_are_refused_by_name() {
     bench.run(&config, Arc::new(Registry), env, StopSignal::default()).await.unwrap_err();
     let manifest = bench.store.newest().await.unwrap().unwrap();
     let state = manifest.files().next().expect("a checkpoint after some batches holds state").path.clone();
-    let named = bench.store.layout().manifest(manifest.checkpoint);
+    let named = bench.store.clone().in_lineage(manifest.lineage).layout().manifest(manifest.checkpoint);
     for (seed, path) in [named, Path::from(state)].into_iter().enumerate() {
         let whole = objects.get(&path).await.unwrap().bytes().await.unwrap();
         let mut damaged = whole.to_vec();

@@ -354,8 +354,8 @@ fn a_changed_definition_is_refused_by_its_checkpoints() {
 fn a_job_goes_on_from_its_checkpoint_after_a_change_of_its_expressions() {
     let place = Workplace::new();
     place.done(&["generate", "clicks", "--events", "100000", "--quiet"]);
-    let files = std::fs::read_dir(place.path("clicks")).unwrap().map(|entry| entry.unwrap().path());
-    let lines: usize = files.map(|file| std::fs::read_to_string(file).unwrap().lines().count()).sum();
+    let files = fs::read_dir(place.path("clicks")).unwrap().map(|entry| entry.unwrap().path());
+    let lines: usize = files.map(|file| fs::read_to_string(file).unwrap().lines().count()).sum();
     let arguments = |more: &[&str]| {
         let more = [&["job.checkpoint.interval=20ms", "source.clicks.batch_rows=100"], more].concat();
         ad_click("clicks", "out", "data", &more)

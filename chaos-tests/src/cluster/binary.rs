@@ -29,25 +29,30 @@ fn find() -> Result<PathBuf> {
     }
     let this = std::env::current_exe().context("where am I?")?;
     let mut folder = this.parent().context("this program lies in no folder")?;
-    if folder.ends_with("deps") {
+    let is_test = folder.ends_with("deps");
+    if is_test {
         folder = folder.parent().context("'deps' lies in no folder")?;
     }
     if let Some(cargo) = std::env::var_os("CARGO") {
-        build(&cargo, folder)?;
+        build(&cargo, folder, is_test)?;
     }
     let beside = folder.join("weir");
     ensure!(beside.is_file(), "there is no '{}': build it with cargo, or name one in {VARIABLE}", beside.display());
     Ok(beside)
 }
 
-/// With the features of the whole workspace, so that nothing is compiled twice.
-fn build(cargo: &std::ffi::OsStr, folder: &Path) -> Result<()> {
+/// With the features of the whole workspace, so that nothing is compiled twice. The tests' own dependencies turn on some more, and
+/// so a test asks for the program as it is built beside tests.
+fn build(cargo: &std::ffi::OsStr, folder: &Path, is_test: bool) -> Result<()> {
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
         Some(name) => name,
     };
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--workspace", "--bin", "weir", "--profile", profile]);
+    match is_test {
+        true => build.args(["test", "--no-run", "--quiet", "--workspace", "--test", "links", "--profile", profile]),
+        false => build.args(["build", "--quiet", "--workspace", "--bin", "weir", "--profile", profile]),
+    };
     let status = build.current_dir(env!("CARGO_MANIFEST_DIR")).status().context("cannot start cargo to build weir")?;
     ensure!(status.success(), "weir does not build");
     Ok(())
