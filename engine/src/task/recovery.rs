@@ -90,6 +90,11 @@ pub fn committers(
 /// # Errors
 /// When it is another job's or another definition's, saying what can be done.
 pub fn check(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<()> {
+    changes(manifest, graph, definition).map(|_| ())
+}
+
+/// The same; gives the nodes of the definition that have changed since, in a way that its state still means the same.
+fn changes(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<Vec<String>> {
     let refuse = |what: String| {
         Err(EngineError::definition(format!(
             "checkpoint {} of job '{}' {what}; use another --data-dir, or --fresh to forget it and start over",
@@ -108,11 +113,6 @@ pub fn check(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<
             manifest.max_parallelism, graph.max_parallelism
         ));
     }
-    changes(manifest, definition).map(|_| ())
-}
-
-/// The nodes of the definition that have changed since a checkpoint, in a way that its state still means the same.
-fn changes(manifest: &Manifest, definition: &str) -> Result<Vec<String>> {
     // Nothing has been read yet under a definition that a checkpoint without state names.
     if manifest.is_beginning() {
         return Ok(Vec::new());
@@ -281,8 +281,7 @@ pub async fn commit_newest(
 ) -> Result<Option<Manifest>> {
     loop {
         let Some(newest) = store.newest().await? else { return Ok(None) };
-        check(&newest, graph, definition)?;
-        let changes = changes(&newest, definition)?;
+        let changes = changes(&newest, graph, definition)?;
         if !changes.is_empty() {
             let (checkpoint, changes) = (newest.checkpoint, changes.join(", "));
             tracing::warn!(job = graph.name, "definition changed: {changes}; resumes from checkpoint {checkpoint}");
