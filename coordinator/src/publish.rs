@@ -9,11 +9,8 @@ use crate::{
     },
     workers::{WorkerView, Workers},
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use weir_engine::{
     env::{Env, Moment},
     graph::ExecutionGraph,
@@ -104,11 +101,11 @@ impl Publisher {
     /// How things stand now.
     pub fn snapshot(&self) -> Snapshot {
         let (now, views, catalog) = (self.env.now(), self.workers.views(), self.metadata.catalog());
-        let mut looks = self.looks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut looks = self.looks.lock();
         look(&mut looks, &views);
-        let mut totals = self.totals.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut totals = self.totals.lock();
         totals.keep(&catalog.jobs().map(|job| job.name.as_str()).collect());
-        let mut graphs = self.graphs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut graphs = self.graphs.lock();
         graphs.keep(&catalog);
         let coordinator = CoordinatorStatus {
             version: env!("CARGO_PKG_VERSION").into(),

@@ -3,11 +3,8 @@
 //! Invariant: whoever waits for a worker hears of its loss. A message of an attempt that nobody drives goes nowhere.
 
 use crate::config::CoordinatorSettings;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 use weir_engine::{
     env::{Env, Moment},
@@ -387,7 +384,7 @@ impl Workers {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.state.lock()
     }
 }
 

@@ -5,13 +5,14 @@
 //! ([`sync_folder`]); [`make_folder`] does that for folders. A test can [`watch`] all of it, and so know what a power cut may
 //! leave.
 
+use parking_lot::RwLock;
 use std::{
     fmt,
     fs::{self, File},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     sync::{
-        Arc, PoisonError, RwLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
 };
@@ -46,7 +47,7 @@ static WATCHED: AtomicUsize = AtomicUsize::new(0);
 
 /// Tells `watcher` of changes below a folder, until what is returned is dropped.
 pub fn watch(folder: &Path, watcher: Arc<dyn Watcher>) -> Watched {
-    WATCHERS.write().unwrap_or_else(PoisonError::into_inner).push((folder.into(), watcher.clone()));
+    WATCHERS.write().push((folder.into(), watcher.clone()));
     WATCHED.fetch_add(1, Ordering::SeqCst);
     Watched(watcher)
 }
@@ -62,7 +63,7 @@ impl fmt::Debug for Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        let mut watchers = WATCHERS.write().unwrap_or_else(PoisonError::into_inner);
+        let mut watchers = WATCHERS.write();
         watchers.retain(|(_, watcher)| !Arc::ptr_eq(watcher, &self.0));
         WATCHED.fetch_sub(1, Ordering::SeqCst);
     }
@@ -72,7 +73,7 @@ fn tell(path: &Path, change: Change<'_>) {
     if WATCHED.load(Ordering::Relaxed) == 0 {
         return;
     }
-    let watchers: Watchers = WATCHERS.read().unwrap_or_else(PoisonError::into_inner).clone();
+    let watchers: Watchers = WATCHERS.read().clone();
     watchers.iter().filter(|(folder, _)| path.starts_with(folder)).for_each(|(_, watcher)| watcher.changed(change));
 }
 
@@ -196,14 +197,14 @@ fn parent(path: &Path) -> &Path {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::Mutex;
+    use parking_lot::Mutex;
 
     #[derive(Default)]
     struct Told(Mutex<Vec<String>>);
 
     impl Watcher for Told {
         fn changed(&self, change: Change<'_>) {
-            self.0.lock().unwrap().push(format!("{change:?}"));
+            self.0.lock().push(format!("{change:?}"));
         }
     }
 
@@ -214,18 +215,18 @@ mod tests {
         let watching = watch(watched.path(), told.clone());
         make_folder(&watched.path().join("a/b")).unwrap();
         make_folder(&other.path().join("a")).unwrap();
-        let lines = std::mem::take(&mut *told.0.lock().unwrap());
+        let lines = std::mem::take(&mut *told.0.lock());
         let begins = ["FolderMade", "FolderSynced", "FolderMade", "FolderSynced"];
         assert!(lines.len() == 4 && lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{lines:?}");
         make_file(&watched.path().join("a/mark")).unwrap();
-        let lines = std::mem::take(&mut *told.0.lock().unwrap());
+        let lines = std::mem::take(&mut *told.0.lock());
         let begins = ["Made", "Synced", "FolderSynced"];
         assert!(lines.len() == 3 && lines.iter().zip(begins).all(|(line, begin)| line.starts_with(begin)), "{lines:?}");
         remove_file(&watched.path().join("a/mark")).unwrap();
-        assert!(std::mem::take(&mut *told.0.lock().unwrap()).concat().starts_with("FolderSynced"));
+        assert!(std::mem::take(&mut *told.0.lock()).concat().starts_with("FolderSynced"));
         drop(watching);
         make_folder(&watched.path().join("c")).unwrap();
-        assert!(told.0.lock().unwrap().is_empty());
+        assert!(told.0.lock().is_empty());
     }
 
     #[test]

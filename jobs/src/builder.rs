@@ -3,9 +3,10 @@
 use weir_engine::key_group::DEFAULT_MAX_PARALLELISM;
 
 use crate::compile::compile;
-use crate::diagnose::{Refusal, Severity, without_file};
+use crate::diagnose::{Refusal, without_file};
 use crate::job::{CompileOptions, Job};
 use crate::spec::{Aggregate, Checkpoint, Dedup, JobSpec, Map, NodeBody, NodeSpec, Reduce, Sink, Source};
+use weir_operators::definition::Severity;
 
 /// Collects the nodes of a job, then checks and compiles them.
 ///

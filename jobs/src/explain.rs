@@ -8,8 +8,8 @@ use weir_engine::graph::{Edge, ExecutionGraph, NodeRole, Partitioner};
 use weir_engine::hidden::redacted_json;
 use weir_engine::{EngineError, Result};
 
-use crate::duration::show;
 use crate::job::Job;
+use weir_operators::definition::duration::show;
 
 /// How a job is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,10 +10,8 @@
 mod builder;
 mod compile;
 pub mod diagnose;
-pub mod duration;
 pub mod explain;
 mod job;
-mod key_path;
 mod load;
 pub mod recalculation;
 pub mod spec;
@@ -21,9 +19,9 @@ mod sql_sink;
 mod toml;
 
 pub use builder::JobBuilder;
-pub use diagnose::{Diagnostic, Refusal, Severity};
+pub use diagnose::{Diagnostic, Refusal};
 pub use job::{CompileOptions, Job, NodeNote};
-pub use key_path::{KeyPath, Segment};
 pub use load::{load, parse};
 pub use spec::{Aggregate, Checkpoint, Compression, Dedup, Format, Map, Reduce, Roll, Sink, Source, Window};
 pub use sql_sink::{TableIndex, TableRetention};
+pub use weir_operators::definition::{KeyPath, Segment, Severity, duration};

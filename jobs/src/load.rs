@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use crate::compile::compile;
-use crate::diagnose::{Diagnostic, Mistake, Origins, Refusal, Severity, locate};
+use crate::diagnose::{Diagnostic, Origins, Refusal, locate};
 use crate::job::{CompileOptions, Job};
-use crate::key_path::KeyPath;
 use crate::spec::JobSpec;
-use crate::toml::tree::Value;
 use crate::toml::{apply_overrides, read_job};
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::{Mistake, Severity};
 
 /// Reads a definition file, applies the overrides (`KEY=VALUE`), checks everything and compiles it.
 ///
@@ -50,7 +50,7 @@ fn parse_both(
     options: &CompileOptions,
 ) -> Result<(Job, JobSpec), Refusal> {
     let origins = Origins { file: name, text, settings, tree: None };
-    let mut tree = match Value::parse(text) {
+    let mut tree = match crate::toml::parse(text) {
         Ok(tree) => tree,
         Err(mistake) => return Err(Refusal { diagnostics: locate(vec![*mistake], origins) }),
     };

@@ -11,10 +11,11 @@ use weir_operators::source::files::EventTimeRange;
 
 use crate::compile::compile;
 use crate::compile::replay::{Graft, Survey, graft, survey};
-use crate::diagnose::{Refusal, Severity, without_file};
+use crate::diagnose::{Refusal, without_file};
 use crate::job::{CompileOptions, Job};
 use crate::load::load_spec;
 use crate::spec::{JobSpec, NodeBody, Sink, SinkConnector};
+use weir_operators::definition::Severity;
 
 /// A definition whose counts can be recalculated from its raw archive.
 #[derive(Debug, Clone)]

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use weir_jobs::duration::show;
 use weir_operators::expression::functions;
+use weir_operators::format::DEFAULT_MAX_LINE_BYTES;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::files::DEFAULT_ROTATION_GRACE_MS;
-use weir_operators::source::files::format::DEFAULT_MAX_LINE_BYTES;
 use weir_operators::source::settings::{BATCH_ROWS, DISCOVER_INTERVAL, POLL_INTERVAL};
 use weir_operators::window::MOST_WINDOWS;
 

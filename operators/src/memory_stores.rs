@@ -3,11 +3,12 @@
 //! One that nobody has provided is made when it is first asked for, and lives as long as the process.
 
 use object_store::{ObjectStore, memory::InMemory};
+use parking_lot::Mutex;
 use std::{
     cell::RefCell,
     collections::HashMap,
     marker::PhantomData,
-    sync::{Arc, LazyLock, Mutex},
+    sync::{Arc, LazyLock},
 };
 
 type Stores = HashMap<String, Arc<dyn ObjectStore>>;
@@ -24,7 +25,7 @@ thread_local! {
 pub fn memory_store(name: &str) -> Arc<dyn ObjectStore> {
     let provided = PROVIDED.with_borrow(|stores| stores.get(name).cloned());
     provided.unwrap_or_else(|| {
-        let mut stores = STORES.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut stores = STORES.lock();
         stores.entry(name.into()).or_insert_with(|| Arc::new(InMemory::new())).clone()
     })
 }

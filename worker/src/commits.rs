@@ -2,7 +2,8 @@
 //! worker may, again and again.
 
 use crate::{attempt_host::Outbound, config::WorkerComponents};
-use std::sync::{Arc, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use weir_engine::{
     checkpoint::CheckpointStore,
     error::Result,
@@ -140,6 +141,6 @@ impl Commits {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Opened>>> {
-        self.opened.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.opened.lock()
     }
 }

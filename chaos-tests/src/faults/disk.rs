@@ -5,12 +5,13 @@
 //! not by chance: a name without its content, a part of the content, a file that had been removed.
 
 use anyhow::{Context, Result};
+use parking_lot::{Mutex, MutexGuard};
 use rand::{RngExt, rngs::StdRng};
 use std::{
     collections::{BTreeMap, HashMap},
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
 };
 use weir_engine::disk::{Change, Watched, Watcher, watch};
 
@@ -119,7 +120,7 @@ impl UnsyncedDisk {
 
 impl Seen {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 }
 

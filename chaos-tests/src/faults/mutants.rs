@@ -275,7 +275,7 @@ struct MutantSink {
     committer: Arc<dyn Committer>,
     mutant: Mutant,
     attempt: Attempt,
-    behind: Arc<std::sync::Mutex<Vec<Committable>>>,
+    behind: Arc<parking_lot::Mutex<Vec<Committable>>>,
     kept: Option<Batch>,
 }
 
@@ -299,7 +299,7 @@ impl Sink for MutantSink {
             let mut staged = staging.await?;
             match mutant {
                 Mutant::SinkStagesOneBehind => {
-                    let mut behind = behind.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    let mut behind = behind.lock();
                     std::mem::swap(&mut *behind, &mut staged);
                 }
                 Mutant::SinkCommitsEarly => {

@@ -10,12 +10,13 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
+use parking_lot::{Mutex, MutexGuard};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::BTreeMap,
     fmt, io,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -143,7 +144,7 @@ impl Flaky {
 
 impl FaultPlan for Flaky {
     fn fault(&self, _: Verb, _: &str) -> Option<Fault> {
-        let mut dice = self.dice.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut dice = self.dice.lock();
         if dice.random_range(0..self.one_in) > 0 {
             return None;
         }
@@ -188,7 +189,7 @@ impl Requests {
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.lock()
     }
 }
 

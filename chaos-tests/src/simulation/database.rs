@@ -5,12 +5,9 @@
 
 use super::{power::Process, trace::Trace};
 use futures::{FutureExt, future::BoxFuture};
+use parking_lot::{Mutex, MutexGuard};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::{
-    io,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{io, sync::Arc, time::Duration};
 use weir_engine::env::{Door, Env};
 
 /// How the database behaves at present. All of it by chance.
@@ -64,7 +61,7 @@ impl DatabaseLink {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.state.lock()
     }
 
     /// How long one way takes, and whether it leads nowhere.

@@ -12,10 +12,11 @@ use super::{
 use crate::job::JOB;
 use anyhow::{Context, Result, bail};
 use object_store::ObjectStore;
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::pending,
-    sync::{Arc, Mutex, MutexGuard, Weak},
+    sync::{Arc, Weak},
     time::Duration,
 };
 use tokio::runtime::Handle;
@@ -142,7 +143,7 @@ impl World {
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.shared.lock()
     }
 
     /// Begins a process on a host, with the crash that is planned for it.
@@ -178,7 +179,7 @@ impl World {
         let cause = format!("point {point}, visit {visit}, for {lasts:?}");
         CrashPlan::stand_at(point, visit, move || {
             freezing.freeze(&cause);
-            let mut shared = shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            let mut shared = shared.lock();
             shared.stand.push((freezing.host().into(), lasts));
         })
     }

@@ -1,11 +1,9 @@
 //! Many simulations at once: each is single-threaded, so as many run side by side as there are processors.
 
+use parking_lot::Mutex;
 use std::{
     num::NonZero,
-    sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
 
@@ -23,12 +21,12 @@ pub fn for_each<I: Sync, R: Send>(items: &[I], work: impl Fn(&I) -> R + Sync, do
                 {
                     let result = work(item);
                     done(item, &result);
-                    results.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((index, result));
+                    results.lock().push((index, result));
                 }
             });
         }
     });
-    let mut results = results.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut results = results.into_inner();
     results.sort_by_key(|(index, _)| *index);
     results.into_iter().map(|(_, result)| result).collect()
 }

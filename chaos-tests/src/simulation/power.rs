@@ -11,12 +11,13 @@
 
 use super::trace::Trace;
 use futures::{FutureExt, future::BoxFuture};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,
     future::poll_fn,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -94,7 +95,7 @@ impl Power {
     }
 
     fn lock(&self) -> MutexGuard<'_, Processes> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.lock()
     }
 }
 
@@ -191,6 +192,6 @@ impl Process {
     }
 
     fn standing(&self) -> MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.standing.lock()
     }
 }

@@ -12,11 +12,12 @@ use crate::{
     table::{self, Contents},
 };
 use anyhow::{Result, anyhow, ensure};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 use weir_engine::{
@@ -183,7 +184,7 @@ impl Replays {
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
-        self.0.board.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.board.lock()
     }
 
     /// The job is over. What is in the tables is remembered.

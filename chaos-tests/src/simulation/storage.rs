@@ -6,11 +6,9 @@
 use super::{power::Power, trace::Trace};
 use crate::faults::store::{Fault, FaultPlan, Requests, Verb};
 use futures::{FutureExt, future::BoxFuture};
+use parking_lot::{Mutex, MutexGuard};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::{
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 /// How storage behaves. Cheap to clone.
 #[derive(Clone)]
@@ -78,7 +76,7 @@ impl Weather {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.state.lock()
     }
 }
 

@@ -1,9 +1,10 @@
 //! What happened in a simulation, line by line with virtual times: what two runs of one seed are compared by.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     fmt::Display,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -79,6 +80,6 @@ impl Trace {
     }
 
     fn lines(&self) -> MutexGuard<'_, Vec<Line>> {
-        self.0.lines.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.0.lines.lock()
     }
 }

@@ -6,9 +6,10 @@
 use super::power::Process;
 use crate::faults::mutants::Mutant;
 use futures::{FutureExt, StreamExt};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard},
+    sync::Arc,
     time::Duration,
 };
 use tokio::sync::mpsc;
@@ -115,7 +116,7 @@ impl WrongPart {
 }
 
 fn lock(memory: &Mutex<Memory>) -> MutexGuard<'_, Memory> {
-    memory.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    memory.lock()
 }
 
 /// What a wrong link remembers.

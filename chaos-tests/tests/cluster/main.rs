@@ -8,7 +8,7 @@ mod serving;
 mod strangers;
 
 use anyhow::Result;
-use std::sync::{Mutex, PoisonError};
+use parking_lot::Mutex;
 use weir_chaos_tests::cluster::processes::{ClusterProcesses, ClusterSettings};
 
 /// Clusters one after the other: each has as many processes as a machine bears.
@@ -20,7 +20,7 @@ fn in_cluster(workers: usize, test: impl FnOnce(&mut ClusterProcesses) -> Result
 }
 
 fn in_cluster_of(settings: ClusterSettings, workers: usize, test: impl FnOnce(&mut ClusterProcesses) -> Result<()>) {
-    let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = ONE_AT_A_TIME.lock();
     let mut cluster = ClusterProcesses::start(settings, workers).expect("a cluster");
     if let Err(error) = test(&mut cluster) {
         // Dropped in a panic, the cluster shows its logs.

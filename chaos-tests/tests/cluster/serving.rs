@@ -4,7 +4,6 @@ use crate::in_cluster;
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use sqlx::{AnyConnection, Connection, Row};
-use std::sync::PoisonError;
 use tokio::runtime::{Builder, Runtime};
 use weir_chaos_tests::{
     cluster::{
@@ -34,7 +33,7 @@ fn whoever_is_killed_a_postgresql_store_is_what_the_recount_says() {
 
 /// `None`: there is no such store here.
 fn kills_with(seed: u64, store: impl FnOnce() -> Option<Store>) -> Option<Report> {
-    let _alone = crate::ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = crate::ONE_AT_A_TIME.lock();
     let store = store()?;
     let run = KillRun::short_serving(seed).and_then(|run| run.run_serving(store));
     let report = run.unwrap_or_else(|error| panic!("{error:?}"));

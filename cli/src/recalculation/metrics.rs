@@ -2,11 +2,9 @@
 
 use crate::{doors, failure::Failure, serve};
 use axum::{Router, routing::get};
+use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
-use std::{
-    fmt,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{fmt, sync::Arc};
 use weir_engine::env::Env;
 use weir_http::metrics::{Families, Sample, answer, register};
 use weir_recalculation::reconcile::Report;
@@ -28,7 +26,7 @@ struct Last {
 impl Metrics {
     /// A comparison was made.
     pub fn compared(&self, report: &Report, now_ms: i64) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut last = self.0.lock();
         last.job.clone_from(&report.job);
         last.made_at_ms = Some(now_ms);
         (last.matching, last.differing) = (report.matching, report.differing);
@@ -36,12 +34,12 @@ impl Metrics {
 
     /// One could not be made.
     pub fn failed(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).failures += 1;
+        self.0.lock().failures += 1;
     }
 
     /// Whether none was made yet, nor tried.
     pub fn is_first(&self) -> bool {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let last = self.0.lock();
         last.made_at_ms.is_none() && last.failures == 0
     }
 
@@ -62,7 +60,7 @@ impl Metrics {
     }
 
     fn registry(&self) -> Registry {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last = self.0.lock().clone();
         let mut registry = Registry::default();
         register(&mut registry, move |families| last.write(families));
         registry

@@ -14,10 +14,8 @@ use crate::{
     metadata::{Command, JobStatus, Metadata},
     workers::Workers,
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, SubtaskId},
@@ -99,11 +97,11 @@ impl Waiting {
 impl LiveJobs {
     /// Changes what is known of a job.
     pub fn update(&self, job: &str, change: impl FnOnce(&mut LiveJob)) {
-        change(self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).entry(job.into()).or_default());
+        change(self.0.lock().entry(job.into()).or_default());
     }
 
     /// What is known of a job now.
     pub fn of(&self, job: &str) -> LiveJob {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).get(job).cloned().unwrap_or_default()
+        self.0.lock().get(job).cloned().unwrap_or_default()
     }
 }

@@ -4,8 +4,9 @@
 //! cannot be read is an error, never "absent"; a database that is not there is made by [`format()`] and by nothing else, so
 //! that one that was lost is not mistaken for one that never was.
 
+use parking_lot::{Mutex, RwLock};
 use redb::{ReadTransaction, ReadableDatabase, StorageBackend, TableDefinition, WriteTransaction};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 use weir_engine::{EngineError, ErrorKind, Result, availability, env::Env};
 
 /// Single values: `format`, `node`, `vote`, `committed`, `purged`.
@@ -93,7 +94,7 @@ impl Database {
         let result = self
             .env
             .run_blocking(move || {
-                let redb = redb.read().unwrap_or_else(PoisonError::into_inner);
+                let redb = redb.read();
                 read(&redb.as_ref().ok_or_else(closed)?.begin_read().map_err(failed(doing))?)
             })
             .await;
@@ -113,7 +114,7 @@ impl Database {
         let result = self
             .env
             .run_blocking(move || {
-                let redb = redb.read().unwrap_or_else(PoisonError::into_inner);
+                let redb = redb.read();
                 let transaction = redb.as_ref().ok_or_else(closed)?.begin_write().map_err(failed(doing))?;
                 let written = write(&transaction)?;
                 transaction.commit().map_err(failed(doing))?;
@@ -131,7 +132,7 @@ impl Database {
         let redb = self.redb.clone();
         self.env
             .run_blocking(move || {
-                drop(redb.write().unwrap_or_else(PoisonError::into_inner).take());
+                drop(redb.write().take());
                 Ok(())
             })
             .await
@@ -139,12 +140,12 @@ impl Database {
 
     /// The first error: the Raft library stops at it and passes on no more than its text.
     pub fn failure(&self) -> Option<EngineError> {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.failure.lock().clone()
     }
 
     fn note<T>(&self, result: Result<T>) -> Result<T> {
         if let Err(error) = &result {
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| error.clone());
+            self.failure.lock().get_or_insert_with(|| error.clone());
         }
         result
     }

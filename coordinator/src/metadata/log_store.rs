@@ -9,12 +9,13 @@ use super::{
     record,
 };
 use openraft::{AnyError, LogState, OptionalSend, RaftLogReader, storage::LogFlushed, storage::RaftLogStorage};
+use parking_lot::Mutex;
 use redb::{ReadableTable, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     fmt::Debug,
     ops::{Bound, RangeBounds},
-    sync::{Arc, Mutex, PoisonError},
+    sync::Arc,
 };
 use weir_engine::{EngineError, Result};
 
@@ -85,8 +86,8 @@ impl LogStore {
             .await
     }
 
-    fn committed(&self) -> std::sync::MutexGuard<'_, Option<LogId>> {
-        self.committed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn committed(&self) -> parking_lot::MutexGuard<'_, Option<LogId>> {
+        self.committed.lock()
     }
 }
 

@@ -1,12 +1,10 @@
 //! A disk in memory that outlives a simulated crash, and forgets at it what was never synced.
 
 use super::database;
+use parking_lot::{Mutex, MutexGuard};
 use rand::{Rng, RngExt};
 use redb::StorageBackend;
-use std::{
-    fmt, io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{fmt, io, sync::Arc};
 
 /// A disk. Clones are the same disk; a process opens it by [`MemoryDisk::backend`].
 #[derive(Clone, Default)]
@@ -96,7 +94,7 @@ impl MemoryDisk {
     }
 
     fn platter(&self) -> MutexGuard<'_, Platter> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

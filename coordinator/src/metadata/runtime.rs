@@ -6,12 +6,9 @@
 //! [`Env`]: weir_engine::env::Env
 
 use openraft::{AsyncRuntime, OptionalSend, TokioInstant, TokioRuntime, async_runtime::TokioOneShotSender};
+use parking_lot::Mutex;
 use rand::{Rng, rngs::StdRng};
-use std::{
-    future::Future,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 tokio::task_local! {
     static DICE: Dice;
@@ -33,7 +30,7 @@ pub struct Dice(Arc<Mutex<StdRng>>);
 impl Dice {
     fn roll<T>(&self, roll: impl FnOnce(&mut StdRng) -> T) -> T {
         // Dice are whole even if somebody who held them panicked.
-        roll(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        roll(&mut self.0.lock())
     }
 }
 

@@ -7,10 +7,8 @@ use crate::{
     element::StreamElement,
     error::{EngineError, Result},
 };
-use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, MutexGuard},
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::VecDeque, sync::Arc};
 use tokio::sync::Notify;
 
 struct Shared {
@@ -71,7 +69,7 @@ pub fn local_channels(count: usize, capacity: usize) -> (Vec<LocalSender>, Chann
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 }
 

@@ -10,12 +10,13 @@ use super::{manifest::FileRef, segment_ledger::SegmentLedger};
 use crate::env::Env;
 use bytes::Bytes;
 use folder::{CacheFolder, outdated, size_on_disk};
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::BTreeSet,
     io,
     path::PathBuf,
     sync::{
-        Arc, Mutex, MutexGuard, Weak,
+        Arc, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
@@ -145,7 +146,7 @@ impl Shared {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock()
 }
 
 #[cfg(test)]

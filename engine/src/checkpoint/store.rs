@@ -25,13 +25,9 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, local::LocalFileSystem, path::Path,
     prefix::PrefixStore,
 };
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeSet,
-    io::Write,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeSet, io::Write, path::PathBuf, sync::Arc};
 use tokio::sync::OnceCell;
 
 /// Claims of attempts that are kept, but for the oldest.

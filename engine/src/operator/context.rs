@@ -2,10 +2,11 @@
 
 use super::{canceled::Canceled, waits::Waits};
 use crate::{checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -115,7 +116,7 @@ impl Counter {
 impl Counters {
     /// The counter of that name, made at its first use.
     pub fn counter(&self, name: &str) -> Counter {
-        let mut all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut all = self.0.lock();
         match all.get(name) {
             Some(counter) => counter.clone(),
             None => all.entry(name.to_string()).or_default().clone(),
@@ -124,7 +125,7 @@ impl Counters {
 
     /// All values now.
     pub fn values(&self) -> BTreeMap<String, u64> {
-        let all = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let all = self.0.lock();
         all.iter().map(|(name, counter)| (name.clone(), counter.get())).collect()
     }
 

@@ -1,10 +1,8 @@
 //! What sinks wait for: a target that is down or slow is no failure, but somebody should know.
 
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 /// The sinks of a job that wait for their targets now. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -22,7 +20,7 @@ pub struct Wait {
 impl Waits {
     /// A sink waits, since the first time that this was said.
     pub fn begin(&self, sink: &str, now_ms: i64, cause: impl Into<String>) {
-        let mut waits = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut waits = self.0.lock();
         let cause = cause.into();
         match waits.get_mut(sink) {
             Some(wait) => wait.cause = cause,
@@ -34,11 +32,11 @@ impl Waits {
 
     /// A sink does not wait any more.
     pub fn end(&self, sink: &str) {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(sink);
+        self.0.lock().remove(sink);
     }
 
     /// Which sinks wait, by node id.
     pub fn now(&self) -> BTreeMap<String, Wait> {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.0.lock().clone()
     }
 }

@@ -34,11 +34,12 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, PutMultipartOptions,
     PutOptions, PutPayload, PutResult, memory::InMemory, path::Path,
 };
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -149,8 +150,8 @@ struct Record {
 impl ControlPlane for Watching {
     fn completed<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<()>> {
         let now = self.requests.load(Ordering::SeqCst);
-        let before = self.before.lock().unwrap().replace(now);
-        let mut record = self.record.lock().unwrap();
+        let before = self.before.lock().replace(now);
+        let mut record = self.record.lock();
         // What a new attempt does first is another matter.
         if let Some(before) = before {
             let subtasks = manifest.operators.iter().flat_map(|operator| &operator.subtasks);
@@ -308,11 +309,11 @@ impl Job {
                         subtask: 0,
                         key_groups,
                         counters: BTreeMap::new(),
-                        snapshot: snapshot(checkpoint.0, &mut known.lock().unwrap()),
+                        snapshot: snapshot(checkpoint.0, &mut known.lock()),
                         ledger: ledger.clone(),
                         staging: None,
                     };
-                    record.lock().unwrap().taken.insert(checkpoint.0);
+                    record.lock().taken.insert(checkpoint.0);
                     let barrier = Barrier { last, ..Barrier::new(checkpoint) };
                     let upload = checkpointing::upload(services.clone(), subtask, barrier, vec![captured], Vec::new());
                     tokio::spawn(upload);
@@ -326,7 +327,7 @@ impl Job {
     /// What is held is what the checkpoints brought that were taken.
     async fn check_rows(&self) {
         let newest = self.store.newest().await.unwrap().unwrap();
-        let taken = self.record.lock().unwrap().taken.clone();
+        let taken = self.record.lock().taken.clone();
         let mut expected: BTreeMap<String, Vec<i64>> = BTreeMap::new();
         let last = *taken.last().unwrap();
         for (bucket, rows) in taken.iter().filter(|n| **n <= newest.checkpoint.0).flat_map(|n| rows_of(*n)) {
@@ -378,7 +379,7 @@ async fn a_month_costs_each_checkpoint_what_the_first_day_does() {
     })
     .await;
     job.check_rows().await;
-    let seen = job.record.lock().unwrap().seen.clone();
+    let seen = job.record.lock().seen.clone();
     assert!(seen.len() > 700, "{}", seen.len());
     // All buckets are there after 144 checkpoints.
     let (early, late) = (&seen[150..350], &seen[seen.len() - 200..]);
@@ -403,12 +404,12 @@ async fn that_merging_fails_costs_no_attempt_and_leaves_nothing() {
     job.attempt(140, true).await;
     job.check_rows().await;
     let most = |record: &Record| Seen::most(&record.seen[record.seen.len() - 10..]).parts;
-    let unmerged = most(&job.record.lock().unwrap());
+    let unmerged = most(&job.record.lock());
     assert!((1..=2).contains(&merged_files()), "one for now, or the next one: {}", merged_files());
     objects.loses_merged.store(false, Ordering::SeqCst);
     job.attempt(60, true).await;
     job.check_rows().await;
-    let merged = most(&job.record.lock().unwrap());
+    let merged = most(&job.record.lock());
     assert!(unmerged > 150 && merged < 60, "{unmerged} parts, then {merged}");
 }
 

@@ -13,7 +13,8 @@ use crate::{
     state::Snapshot,
 };
 use futures::future::BoxFuture;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 
 /// The operators of one subtask.
 pub(crate) struct Chain {

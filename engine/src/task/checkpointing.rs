@@ -19,7 +19,8 @@ use crate::{
 };
 use futures::future::try_join_all;
 use object_store::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard};
+use parking_lot::{Mutex, MutexGuard};
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// What a subtask tells whoever drives its attempt.
@@ -191,5 +192,5 @@ async fn store_link(
 }
 
 fn lock(ledger: &Mutex<SegmentLedger>) -> MutexGuard<'_, SegmentLedger> {
-    ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    ledger.lock()
 }

@@ -7,10 +7,11 @@ use crate::{
     ids::{Attempt, CheckpointId, SubtaskId},
     operator::{Counters, Waits},
 };
+use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
     sync::{
-        Arc, Mutex,
+        Arc,
         atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
@@ -60,12 +61,12 @@ impl SubtaskGauges {
 
     /// The rows that go through the operators now.
     pub(crate) fn processing(&self, rows: Option<&Arc<Origin>>) {
-        *self.processing.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = rows.cloned();
+        *self.processing.lock() = rows.cloned();
     }
 
     /// An error that came up, about the rows that went through the operators then. What comes from outside is not their fault.
     pub(crate) fn about(&self, error: EngineError) -> EngineError {
-        let processing = self.processing.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let processing = self.processing.lock();
         match (&*processing, error.kind) {
             (Some(origin), ErrorKind::Internal | ErrorKind::Definition) => error.with_origin(origin),
             _ => error,
@@ -132,17 +133,17 @@ pub struct RunStatus {
 
 impl Observer {
     pub(crate) fn add_node(&self, subtask: SubtaskId, id: &str, counters: Counters) {
-        self.nodes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((subtask, id.to_string(), counters));
+        self.nodes.lock().push((subtask, id.to_string(), counters));
     }
 
     pub(crate) fn add_subtask(&self, id: SubtaskId) -> Arc<SubtaskGauges> {
         let gauges = Arc::new(SubtaskGauges::default());
-        self.subtasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((id, gauges.clone()));
+        self.subtasks.lock().push((id, gauges.clone()));
         gauges
     }
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut RunStatus)) {
-        change(&mut self.run.lock().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        change(&mut self.run.lock());
     }
 
     /// An attempt is about to run, from this checkpoint.
@@ -189,7 +190,7 @@ impl Observer {
     /// The counters of every node now, summed over its subtasks.
     pub fn counters(&self) -> BTreeMap<String, BTreeMap<String, u64>> {
         let mut sums: BTreeMap<String, BTreeMap<String, u64>> = BTreeMap::new();
-        for (_, node, counters) in self.nodes.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).iter() {
+        for (_, node, counters) in self.nodes.lock().iter() {
             let sums = sums.entry(node.clone()).or_default();
             for (name, value) in counters.values() {
                 *sums.entry(name).or_default() += value;
@@ -200,8 +201,8 @@ impl Observer {
 
     /// Every subtask now: its gauges, and the counters of each operator of its chain.
     pub fn subtasks(&self) -> Vec<SubtaskView> {
-        let nodes = self.nodes.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        let subtasks = self.subtasks.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let nodes = self.nodes.lock();
+        let subtasks = self.subtasks.lock();
         let operators = |id| {
             let own = nodes.iter().filter(move |(subtask, ..)| *subtask == id);
             own.map(|(_, node, counters)| (node.clone(), counters.values())).collect()
@@ -225,7 +226,7 @@ impl Observer {
 
     /// Where the run stands.
     pub fn status(&self) -> RunStatus {
-        self.run.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).clone()
+        self.run.lock().clone()
     }
 
     /// The longest that one step of any subtask has held its input up.

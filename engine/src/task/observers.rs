@@ -4,11 +4,8 @@
 
 use super::observer::{Observer, Restored, RunStatus};
 use crate::{ids::Attempt, operator::Waits};
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// Gives the parts of an attempt their observers. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -108,7 +105,7 @@ impl Observers {
     }
 
     fn seen(&self) -> Option<MutexGuard<'_, Seen>> {
-        self.0.as_ref().map(|seen| seen.lock().unwrap_or_else(|poisoned| poisoned.into_inner()))
+        self.0.as_ref().map(|seen| seen.lock())
     }
 
     /// With `attempt` as the newest one.

@@ -64,7 +64,7 @@ impl<'a> Restorer<'a> {
             let is_ours = former.key_groups.is_some_and(|owned| owned.intersection(link.key_groups).is_some());
             if is_ours && !former.segments.is_empty() {
                 self.restore_segments(link, former).await?;
-                let mut ledger = link.ledger.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                let mut ledger = link.ledger.lock();
                 ledger.restore(&former.segments);
             }
         }

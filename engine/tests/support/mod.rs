@@ -5,11 +5,8 @@ use arrow::{
     datatypes::Int64Type,
 };
 use futures::future::BoxFuture;
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use weir_engine::{
     Result,
     checkpoint::CheckpointStore,
@@ -224,7 +221,7 @@ impl Target {
 impl Sinks {
     /// Every number is visible once, and every key's sum is right.
     pub fn check(&self, numbers: i64) {
-        let target = self.0.lock().unwrap();
+        let target = self.0.lock();
         let of = |sink: &str| -> Vec<(i64, i64)> {
             let parts = target.visible.iter().filter(|(part, _)| part.starts_with(sink));
             let mut rows: Vec<_> = parts.flat_map(|(_, rows)| rows.clone()).collect();
@@ -240,7 +237,7 @@ impl Sinks {
     }
 
     pub fn is_visible(&self, committable: &Committable) -> bool {
-        self.0.lock().unwrap().visible.contains_key(committable.payload["final"].as_str().unwrap())
+        self.0.lock().visible.contains_key(committable.payload["final"].as_str().unwrap())
     }
 }
 
@@ -267,7 +264,7 @@ impl Sink for TestSink {
             let staged = format!("{sink}/{}/{checkpoint}/{}", context.attempt, context.subtask);
             let visible = format!("{sink}/{checkpoint}/{}", context.subtask);
             context.env.crash_point("sink.staging")?;
-            assert!(sinks.0.lock().unwrap().staged.insert(staged.clone(), rows).is_none());
+            assert!(sinks.0.lock().staged.insert(staged.clone(), rows).is_none());
             let payload = serde_json::json!({ "staged": staged, "final": visible });
             Ok(vec![Committable::new(sink, checkpoint, payload)])
         })
@@ -289,7 +286,7 @@ impl Committer for TestCommitter {
             let mut outcome = CommitOutcome::AlreadyDone;
             for committable in committables {
                 assert_eq!((committable.checkpoint, &committable.sink), (checkpoint, &self.sink));
-                if self.sinks.0.lock().unwrap().commit(committable)? {
+                if self.sinks.0.lock().commit(committable)? {
                     outcome = CommitOutcome::Done;
                 }
             }
@@ -299,7 +296,7 @@ impl Committer for TestCommitter {
 
     fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {
         Box::pin(async move {
-            let mut target = self.sinks.0.lock().unwrap();
+            let mut target = self.sinks.0.lock();
             let prefix = format!("{}/", self.sink);
             let before = target.staged.len();
             let kept = |staged: &str| scope.keep.iter().any(|keep| keep.payload["staged"] == staged);

@@ -18,9 +18,9 @@ use super::prune::selected;
 use super::reduce_step::ReduceStep;
 use super::results::{Results, carried_by_map, carried_by_sink, is_column};
 use super::types::{TimeLost, Types, adds_filters, partition_column, unknown_column};
-use crate::diagnose::Mistake;
-use crate::key_path::KeyPath;
 use crate::spec::{Aggregate, Dedup, JobSpec, Map, Reduce, Sink, SinkConnector, Window};
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
 
 /// One node being checked.
 pub(super) struct Check<'a> {
@@ -276,7 +276,11 @@ impl Check<'_> {
             && size.as_millis() / slide.as_millis().max(1) > u128::from(MOST_WINDOWS)
         {
             let windows = size.as_millis() / slide.as_millis().max(1);
-            let found = format!("{} by {}", crate::duration::show(size), crate::duration::show(slide));
+            let found = format!(
+                "{} by {}",
+                weir_operators::definition::duration::show(size),
+                weir_operators::definition::duration::show(slide)
+            );
             let mistake = Mistake::new(self.path.key("window"), format!("each event would be in {windows} windows"));
             let expected = format!(
                 "at most {MOST_WINDOWS} windows, as many as a week has minutes: a longer `slide`, or a shorter window"
@@ -287,7 +291,11 @@ impl Check<'_> {
         if let Window::Hopping { size, slide } = window
             && (slide.is_zero() || !size.as_millis().is_multiple_of(slide.as_millis()))
         {
-            let found = format!("{} by {}", crate::duration::show(size), crate::duration::show(slide));
+            let found = format!(
+                "{} by {}",
+                weir_operators::definition::duration::show(size),
+                weir_operators::definition::duration::show(slide)
+            );
             let mistake = Mistake::new(self.path.key("window"), "a window's size must be a multiple of its slide");
             self.mistakes.push(mistake.found(found).expected("such as { hopping = \"5m\", slide = \"1m\" }"));
         }
@@ -397,7 +405,8 @@ impl Check<'_> {
         if !fits(size) || !fits(slide) {
             let message = "its windows don't consist of whole windows of the aggregate";
             let mistake = Mistake::new(self.path.key("window"), message);
-            self.mistakes.push(mistake.expected(format!("multiples of {}", crate::duration::show(piece))));
+            self.mistakes
+                .push(mistake.expected(format!("multiples of {}", weir_operators::definition::duration::show(piece))));
         }
     }
 

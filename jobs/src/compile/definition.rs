@@ -11,7 +11,7 @@ use weir_operators::schema::ColumnSchema;
 use weir_operators::window::WindowSpec;
 
 use super::prune::StepColumns;
-use crate::duration::show;
+use weir_operators::definition::duration::show;
 
 /// The record of a graph; `columns` are those around each of its nodes.
 pub(super) fn record(graph: &JobGraph, columns: &[StepColumns]) -> DefinitionRecord {

@@ -6,9 +6,9 @@ use weir_operators::schema::{Column, ColumnSchema};
 use weir_operators::source::computed_time::ComputedTime;
 
 use super::types::unknown_column;
-use crate::diagnose::Mistake;
-use crate::key_path::KeyPath;
 use crate::spec::{EventTime, Source, SourceConnector};
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
 
 /// The name of a computed event time that is given none.
 const EVENT_TIME: &str = "event_time";

@@ -8,9 +8,9 @@ use weir_operators::late_gate::LateRule;
 use weir_operators::window::{WindowRule, WindowSpec};
 
 use super::resolve::{Resolved, path_of};
-use crate::diagnose::Mistake;
-use crate::duration::{millis, show};
 use crate::spec::{Aggregate, NodeBody, Window};
+use weir_operators::definition::Mistake;
+use weir_operators::definition::duration::{millis, show};
 
 /// A gate.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -16,9 +16,9 @@ use super::plan::{Operator, Step};
 use super::prune::StepColumns;
 use super::reduce_step::ReduceStep;
 use super::types::partition_column;
-use crate::duration::{millis, show};
 use crate::job::NodeNote;
 use crate::spec::{Dedup, Format, JobSpec, Sink, SinkConnector, Source, SourceConnector, Window};
+use weir_operators::definition::duration::{millis, show};
 
 /// Makes the graph and the notes of its nodes.
 pub(super) fn graph(

@@ -20,10 +20,10 @@ mod sql_sink;
 mod table_key;
 mod types;
 
-use crate::diagnose::{Mistake, Severity};
 use crate::job::{CompileOptions, Job};
-use crate::key_path::KeyPath;
 use crate::spec::{JobSpec, NodeBody, SinkConnector};
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::{Mistake, Severity};
 
 use gates::Gates;
 use resolve::{Resolved, path_of};

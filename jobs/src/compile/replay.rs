@@ -19,11 +19,11 @@ use super::gates::{Gates, window_rule, window_spec};
 use super::resolve::{Output, Resolved, path_of};
 use super::roll::longest_before_archives;
 use super::types::{self, AllTypes, Types, adds_filters};
-use crate::diagnose::Mistake;
-use crate::key_path::KeyPath;
 use crate::recalculation::{CountedTable, LeftOut, RecountStep, StoreTable, TableWindows, WhyLeftOut};
 use crate::spec::{Aggregate, Format, JobSpec, NodeBody, NodeSpec, Reduce, Sink, SinkConnector, Source, Window};
 use crate::sql_sink::SqlSink;
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
 
 /// Nobody waits for the results of a single checkpoint of a replay.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);

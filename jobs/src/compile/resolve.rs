@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::diagnose::Mistake;
-use crate::key_path::KeyPath;
 use crate::spec::{JobSpec, LONGEST_NAME, NodeBody, NodeSpec, Sink, SinkConnector};
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
 
 /// An output of a node, as definitions name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -7,11 +7,11 @@
 use weir_operators::hold::{HoldConfig, check};
 use weir_operators::schema::ColumnSchema;
 
-use crate::diagnose::Mistake;
-use crate::duration::{millis, show};
-use crate::key_path::KeyPath;
 use crate::spec::{FilesSink, JobSpec, NodeBody, Roll, Sink, SinkConnector};
 use std::time::Duration;
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
+use weir_operators::definition::duration::{millis, show};
 
 /// For how long rows are held.
 const STANDARD: Duration = Duration::from_secs(60);

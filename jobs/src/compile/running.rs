@@ -5,8 +5,8 @@
 use weir_operators::aggregate::RunningCounts;
 
 use super::resolve::{Output, Resolved, path_of};
-use crate::diagnose::Mistake;
 use crate::spec::{Aggregate, NodeBody, Sink, Window};
+use weir_operators::definition::Mistake;
 
 /// Whether a node is a sink that running counts come to.
 pub(super) fn is_taker(resolved: &Resolved<'_>, node: usize) -> bool {

@@ -2,16 +2,16 @@
 
 use arrow::datatypes::Schema;
 use weir_operators::dead_letters;
+use weir_operators::format::click_log;
 use weir_operators::memory_stores::for_thread_beside;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::source::column_type::DeclaredSchema;
-use weir_operators::source::files::format::click_log;
 use weir_operators::source::files::parquet_schema;
 use weir_operators::source::generator::click_schema;
 
-use crate::diagnose::Mistake;
-use crate::key_path::KeyPath;
 use crate::spec::{FilesSource, Format, Source, SourceConnector};
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
 
 /// The columns that a source can give.
 pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<ColumnSchema> {

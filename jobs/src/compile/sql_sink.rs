@@ -18,11 +18,11 @@ use super::check::{Check, adds_up};
 use super::roll::longest_before_archives;
 use super::table_key::newest_by;
 use super::types::{Types, unknown_column};
-use crate::diagnose::Mistake;
-use crate::duration::{millis, show};
-use crate::key_path::KeyPath;
 use crate::spec::{Aggregate, JobSpec, NodeBody, Sink, SinkConnector, Window};
 use crate::sql_sink::{SqlSink, TableRetention};
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
+use weir_operators::definition::duration::{millis, show};
 
 impl Check<'_> {
     /// Checks a sink that writes these columns into a table.

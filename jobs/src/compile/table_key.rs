@@ -8,8 +8,8 @@ use weir_operators::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START};
 use super::check::Check;
 use super::results::Results;
 use super::types::Types;
-use crate::diagnose::Mistake;
 use crate::sql_sink::SqlSink;
+use weir_operators::definition::Mistake;
 
 impl Check<'_> {
     /// Checks a key of columns that are there.

@@ -18,9 +18,9 @@ use super::gates::Gates;
 use super::resolve::{Output, Resolved, path_of};
 use super::results::Results;
 use super::sources::source_schema;
-use crate::diagnose::{Mistake, Severity};
-use crate::key_path::KeyPath;
 use crate::spec::{Aggregate, JobSpec, Map, NodeBody, Source};
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::{Mistake, Severity};
 
 /// What a node puts out.
 #[derive(Debug, Clone)]

@@ -4,9 +4,10 @@
 
 use toml_edit::Key;
 
-use super::tree::{Entry, Kind, Origin, Value};
-use crate::diagnose::Mistake;
-use crate::key_path::KeyPath;
+use super::parse::parse_value;
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
+use weir_operators::definition::{Entry, Kind, Origin, Value};
 
 /// Applies the settings in order; a mistake does not keep the others from being applied.
 pub(crate) fn apply_overrides(tree: &mut Value, settings: &[String]) -> Vec<Mistake> {
@@ -29,7 +30,7 @@ fn apply(tree: &mut Value, setting: &str, origin: Origin) -> Result<(), Box<Mist
         let mistake = wrong("the part before `=` is not a key").found(path);
         Box::new(mistake.expected("names with dots between them, as in `source.clicks.path`"))
     })?;
-    let mut value = match Value::parse_value(value) {
+    let mut value = match parse_value(value) {
         Some(value) => value,
         None => Value { kind: Kind::Text(value.to_owned()), origin },
     };
@@ -79,7 +80,7 @@ mod tests {
     use super::*;
 
     fn set(settings: &[&str]) -> (Value, Vec<Mistake>) {
-        let mut tree = Value::parse("[source.clicks]\npath = \"old\"\nfollow = false\n").unwrap();
+        let mut tree = crate::toml::parse("[source.clicks]\npath = \"old\"\nfollow = false\n").unwrap();
         let settings: Vec<String> = settings.iter().map(|setting| (*setting).to_owned()).collect();
         let mistakes = apply_overrides(&mut tree, &settings);
         (tree, mistakes)

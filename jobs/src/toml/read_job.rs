@@ -12,16 +12,16 @@ use weir_operators::source::generator::ClickStreamConfig;
 
 use super::read_schema::read_schema;
 use super::read_sql_sink::read_sql_sink;
-use super::reader::{Mistakes, Reader};
-use super::tree::{Kind, Value};
 use crate::builder::JobBuilder;
-use crate::diagnose::Mistake;
-use crate::duration::millis;
-use crate::key_path::KeyPath;
 use crate::spec::{
     Aggregate, Checkpoint, Compression, Dedup, EventTime, FilesSink, FilesSource, Format, LONGEST_NAME, Map, NodeBody,
     Reduce, Roll, Sink, SinkConnector, Source, SourceConnector, Window,
 };
+use weir_operators::definition::KeyPath;
+use weir_operators::definition::Mistake;
+use weir_operators::definition::duration::millis;
+use weir_operators::definition::{Kind, Value};
+use weir_operators::definition::{Mistakes, Reader};
 
 /// Reads all sections. The builder holds whatever could be read; it is to be built only if there are no mistakes.
 pub(crate) fn read_job(tree: &Value) -> (JobBuilder, Vec<Mistake>) {

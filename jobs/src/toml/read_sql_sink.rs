@@ -1,7 +1,7 @@
 //! The keys of a `[sink.NAME]` with the connector `sql`.
 
-use super::reader::Reader;
 use crate::sql_sink::{SqlSink, TableIndex, TableRetention};
+use weir_operators::definition::Reader;
 
 pub(super) fn read_sql_sink(node: &Reader<'_>) -> SqlSink {
     SqlSink {

@@ -19,8 +19,9 @@ mod stack;
 #[cfg(test)]
 mod tests;
 
+use parking_lot::Mutex;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::buffer::BooleanBuffer;
@@ -211,7 +212,7 @@ impl Expression {
 
     fn compiled_for(&self, columns: &[ArrayRef]) -> Result<Arc<Compiled>, EvaluationError> {
         // A panic elsewhere leaves the list whole: entries are only ever added.
-        let mut variants = self.variants.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut variants = self.variants.lock();
         let same = |variant: &&Variant| {
             variant.types.len() == columns.len()
                 && variant.types.iter().zip(columns).all(|(wanted, column)| wanted == column.data_type())

@@ -5,9 +5,10 @@ mod session;
 
 pub use rolled_up::{DAY_MS, Grain, HOUR_MS, RolledUp};
 
+use parking_lot::Mutex;
 use session::{Database, Flavour, Session, failed};
 use sqlx::{Row, any::AnyRow};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use weir_engine::{env::Env, error::Result};
 
 /// A store. Cheap to clone.
@@ -61,7 +62,7 @@ impl Store {
 
     /// A connection that works. One that fails or is dropped is not used again.
     async fn session(&self) -> Result<Session> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let idle = self.idle.lock().take();
         if let Some(mut session) = idle
             && session.is_there().await
         {
@@ -71,7 +72,7 @@ impl Store {
     }
 
     fn put_back(&self, session: Session) {
-        *self.idle.lock().unwrap_or_else(PoisonError::into_inner) = Some(session);
+        *self.idle.lock() = Some(session);
     }
 
     /// Executes a statement by itself.

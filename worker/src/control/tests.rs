@@ -139,8 +139,8 @@ fn start_on(
     components: WorkerComponents,
     links: Vec<Option<ControlLink>>,
 ) -> tokio::task::JoinHandle<Result<()>> {
-    let links = std::sync::Mutex::new(links.into_iter());
-    let dial: OpenLink = Box::new(move |_| match links.lock().unwrap().next().flatten() {
+    let links = parking_lot::Mutex::new(links.into_iter());
+    let dial: OpenLink = Box::new(move |_| match links.lock().next().flatten() {
         Some(link) => Box::pin(std::future::ready(Ok(link))),
         None => Box::pin(std::future::pending()),
     });

@@ -36,7 +36,8 @@ impl Flag {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::{Arc, Mutex};
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     #[tokio::test]
     async fn whoever_waits_is_woken_in_order_and_whoever_comes_later_does_not_wait() {
@@ -46,14 +47,14 @@ mod tests {
             let (flag, woken) = (flag.clone(), woken.clone());
             waiting.spawn(async move {
                 flag.wait().await;
-                woken.lock().unwrap().push(number);
+                woken.lock().push(number);
             });
         }
         tokio::task::yield_now().await;
-        assert!(!flag.is_set() && woken.lock().unwrap().is_empty());
+        assert!(!flag.is_set() && woken.lock().is_empty());
         flag.set();
         waiting.join_all().await;
-        assert!(woken.lock().unwrap().is_sorted());
+        assert!(woken.lock().is_sorted());
         flag.wait().await;
     }
 }

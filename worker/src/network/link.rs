@@ -6,10 +6,11 @@ use super::{
     settings::KeepAlive,
     traffic::Traffic,
 };
+use parking_lot::{Mutex, MutexGuard};
 use std::{
     future::Future,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -121,7 +122,7 @@ struct QueueState {
 
 impl WriteQueue {
     fn lock(&self) -> MutexGuard<'_, QueueState> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
     /// Adds frames at the end. Those for a connection that is closed are dropped: whoever has to know is told otherwise.

@@ -16,8 +16,9 @@ use super::{
     traffic::Traffic,
 };
 use futures::future::BoxFuture;
+use parking_lot::{Mutex, MutexGuard};
 use std::sync::{
-    Arc, Mutex, MutexGuard,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 use tokio::sync::Notify;
@@ -67,7 +68,7 @@ impl Outbound {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.state.lock()
     }
 
     /// A further channel, as long as the list has not been sent.
@@ -216,7 +217,7 @@ impl RemoteChannel {
             // A permit left by an earlier notification makes this return at once; the loop looks again.
             self.credit_came.notified().await;
         }
-        let mut encoder = self.encoder.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut encoder = self.encoder.lock();
         let frames = encoder.encode(batch).map_err(|error| error.context(format!("channel {}", self.id)))?;
         for EncodedFrame { bytes, cost } in frames {
             self.outbound.send(self.index, FrameKind::Batch, bytes, cost)?;

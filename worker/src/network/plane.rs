@@ -8,11 +8,8 @@ use super::{
     settings::{KeepAlive, NetworkSettings},
     traffic::{Traffic, TrafficCounts},
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
-};
+use parking_lot::{Mutex, MutexGuard};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinSet};
 use weir_engine::{
     channel::{LocalSender, RemoteSender},
@@ -75,7 +72,7 @@ pub(super) struct Attempt {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    mutex.lock()
 }
 
 impl DataPlane {

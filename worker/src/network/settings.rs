@@ -1,9 +1,7 @@
 //! What can be set about the data plane, in one place.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::time::Duration;
 use weir_engine::error::{EngineError, Result};
 
 /// Settings of a worker's data plane.
@@ -55,11 +53,11 @@ impl KeepAlive {
 
     /// Period and timeout, as they are now.
     pub(super) fn now(&self) -> (Duration, Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.0.lock()
     }
 
     pub(super) fn set(&self, period: Duration, timeout: Duration) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (period, timeout);
+        *self.0.lock() = (period, timeout);
     }
 }
 

@@ -13,8 +13,9 @@ use axum::{
     response::{Html, IntoResponse, Response},
     routing::get,
 };
+use parking_lot::Mutex;
 use std::sync::{
-    Arc, Mutex,
+    Arc,
     atomic::{AtomicUsize, Ordering},
 };
 use weir_http::testing::{Browser, check_files, start};
@@ -101,7 +102,7 @@ fn pressed() -> (Router, Asked) {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = asked.clone();
     let router = serve_snapshot(fixture::snapshot(), move |job, drain| {
-        log.lock().unwrap().push((job.to_string(), drain));
+        log.lock().push((job.to_string(), drain));
         Ok(())
     });
     let html = FILES[0].text.replace("</head>", "<script type=\"module\" src=\"press.js\"></script></head>");
@@ -116,12 +117,12 @@ async fn an_action_is_asked_for_only_after_a_yes() {
     let (router, asked) = pressed();
     let server = start(router).await;
     let page = browser.show(&server, "pressed?confirm-no#/jobs/ad-click").await;
-    assert_eq!(*asked.lock().unwrap(), vec![], "{}", page.html);
+    assert_eq!(*asked.lock(), vec![], "{}", page.html);
     page.is_quiet();
 
     let page = browser.show(&server, "pressed?confirm-yes#/jobs/ad-click").await;
     page.has(&["ad-click: asked for. Its state says how far it is."]);
-    assert_eq!(*asked.lock().unwrap(), vec![("ad-click".to_string(), Some(true))]);
+    assert_eq!(*asked.lock(), vec![("ad-click".to_string(), Some(true))]);
     page.is_quiet();
 }
 
@@ -143,7 +144,7 @@ async fn whoever_looks_is_asked_for_the_secret_where_there_is_one() {
     let log = asked.clone();
     let access = Access { secret: "open sesame".into(), ..Access::default() };
     let router = serve_guarded(fixture::snapshot(), access, move |job, drain| {
-        log.lock().unwrap().push((job.to_string(), drain));
+        log.lock().push((job.to_string(), drain));
         Ok(())
     });
     let html = FILES[0].text.replace("</head>", "<script type=\"module\" src=\"press.js\"></script></head>");
@@ -152,7 +153,7 @@ async fn whoever_looks_is_asked_for_the_secret_where_there_is_one() {
     let server = start(router).await;
     let page = browser.show(&server, "pressed?confirm-yes#/jobs/ad-click").await;
     page.has(&["ad-click: asked for. Its state says how far it is."]);
-    assert_eq!(*asked.lock().unwrap(), vec![("ad-click".to_string(), Some(true))]);
+    assert_eq!(*asked.lock(), vec![("ad-click".to_string(), Some(true))]);
 }
 
 /// Answers the cluster's description only for the requests whose number, from 0, is told to be good.

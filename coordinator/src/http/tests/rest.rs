@@ -6,7 +6,8 @@ use crate::{
     status::{ClusterStatus, JobStatus, Snapshot, StatusBoard},
 };
 use axum::http::StatusCode;
-use std::sync::{Arc, Mutex};
+use parking_lot::Mutex;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 use weir_http::testing::{check_headers, get, send};
 
@@ -96,7 +97,7 @@ async fn actions_go_out_and_their_answers_come_back() {
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = asked.clone();
     let router = serve_snapshot(fixture::snapshot(), move |job, drain| {
-        log.lock().unwrap().push((job.to_string(), drain));
+        log.lock().push((job.to_string(), drain));
         match job {
             "revenue" => Err(Refusal::Conflict("job 'revenue' has FAILED; there is nothing to cancel".into())),
             "talkingdata" => Err(Refusal::Unavailable("coordinator 2 leads".into())),
@@ -109,9 +110,9 @@ async fn actions_go_out_and_their_answers_come_back() {
     for (query, drain) in [("", false), ("?drain=true", true), ("?drain=false", false)] {
         let answer = post(&router, &format!("/api/v1/jobs/ad-click/stop{query}"), OURS).await;
         assert_eq!(answer.status, StatusCode::ACCEPTED);
-        assert_eq!(asked.lock().unwrap().pop(), Some(("ad-click".into(), Some(drain))));
+        assert_eq!(asked.lock().pop(), Some(("ad-click".into(), Some(drain))));
     }
-    assert_eq!(asked.lock().unwrap().pop(), Some(("ad-click".into(), None)));
+    assert_eq!(asked.lock().pop(), Some(("ad-click".into(), None)));
 
     let answer = post(&router, "/api/v1/jobs/revenue/cancel", OURS).await;
     assert_eq!(answer.status, StatusCode::CONFLICT);
@@ -119,11 +120,11 @@ async fn actions_go_out_and_their_answers_come_back() {
     let answer = post(&router, "/api/v1/jobs/talkingdata/stop", OURS).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
 
-    let before = asked.lock().unwrap().len();
+    let before = asked.lock().len();
     let answer = post(&router, "/api/v1/jobs/ad-click/stop?drain=maybe", OURS).await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
     assert!(answer.problem().detail.contains("`drain` is true or false"), "{}", answer.text);
-    assert_eq!(asked.lock().unwrap().len(), before, "what makes no sense goes nowhere");
+    assert_eq!(asked.lock().len(), before, "what makes no sense goes nowhere");
 }
 
 #[tokio::test]

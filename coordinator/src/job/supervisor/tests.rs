@@ -7,10 +7,8 @@ use crate::{
     metadata::{Command, MemoryDisk, Metadata, MetadataSettings},
     workers::Workers,
 };
-use std::sync::{
-    Mutex,
-    atomic::{AtomicU32, Ordering},
-};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tokio::task::JoinHandle;
 use weir_engine::{
     checkpoint::{CheckpointStore, OpenStore},
@@ -181,7 +179,7 @@ async fn a_job_whose_storage_is_away_for_a_day_says_so_and_goes_on_by_itself() {
 async fn attempts_that_fail_for_what_is_full_use_nothing_up() {
     let left = Mutex::new(40);
     let deployed = move || {
-        let mut left = left.lock().unwrap();
+        let mut left = left.lock();
         *left -= 1;
         if *left < 0 { Ok(()) } else { Err(EngineError::unavailable("no space left on device")) }
     };

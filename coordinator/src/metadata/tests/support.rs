@@ -2,10 +2,11 @@
 
 use crate::metadata::{Command, MemoryDisk, Metadata, MetadataSettings};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     io,
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 use tokio::{sync::mpsc, task::AbortHandle};
 use weir_engine::{Result, env::Env};
@@ -67,7 +68,7 @@ impl Pipes {
 
     /// Ends every connection to and from it, and lets none be opened.
     pub fn cut_off(&self, address: &str) {
-        let mut plan = self.0.lock().unwrap();
+        let mut plan = self.0.lock();
         plan.cut_off.insert(address.into());
         plan.open.retain(|(ends, pump)| {
             let cut = ends.iter().any(|end| end == address);
@@ -79,14 +80,14 @@ impl Pipes {
     }
 
     pub fn heal(&self) {
-        self.0.lock().unwrap().cut_off.clear();
+        self.0.lock().cut_off.clear();
     }
 }
 
 #[async_trait]
 impl Network for PipesOf {
     async fn connect(&self, address: &str) -> io::Result<BoxConnection> {
-        let mut plan = self.pipes.0.lock().unwrap();
+        let mut plan = self.pipes.0.lock();
         let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody answers at {address}"));
         if plan.cut_off.contains(&self.own) || plan.cut_off.contains(address) {
             return Err(refused());
@@ -104,7 +105,7 @@ impl Network for PipesOf {
 
     async fn listen(&self, address: &str) -> io::Result<Box<dyn Listener>> {
         let (sender, connections) = mpsc::unbounded_channel();
-        self.pipes.0.lock().unwrap().listeners.insert(address.into(), sender);
+        self.pipes.0.lock().listeners.insert(address.into(), sender);
         Ok(Box::new(PipeListener { address: address.into(), connections }))
     }
 }

@@ -1,10 +1,11 @@
 //! A stream of text that remembers what it has printed, so that a commit that is repeated prints nothing.
 
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
     io::{self, Write},
-    sync::{Arc, LazyLock, Mutex},
+    sync::{Arc, LazyLock},
 };
 use weir_engine::ids::{Attempt, CheckpointId};
 
@@ -38,7 +39,7 @@ impl ConsoleOutput {
 
     /// Prints the lines of a part, unless this has been done.
     pub(super) fn print_once(&self, identity: &str, part: Part, lines: &[String]) -> io::Result<bool> {
-        let mut printer = self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut printer = self.0.lock();
         let Printer { target, printed } = &mut *printer;
         let printed = printed.entry(identity.to_string()).or_default();
         if printed.contains(&part) {
@@ -58,7 +59,7 @@ impl ConsoleOutput {
 
     /// Forgets what a sink has printed: its job starts afresh.
     pub(super) fn forget(&self, identity: &str) {
-        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).printed.remove(identity);
+        self.0.lock().printed.remove(identity);
     }
 }
 

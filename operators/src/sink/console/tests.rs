@@ -6,10 +6,10 @@ use arrow::{
     array::{ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch},
     datatypes::{DataType, Field, Schema},
 };
+use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     io::{self, Write},
-    sync::Mutex,
 };
 
 /// A terminal that a test can read.
@@ -18,13 +18,13 @@ struct Screen(Arc<Mutex<Vec<u8>>>);
 
 impl Screen {
     fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+        String::from_utf8(self.0.lock().clone()).unwrap()
     }
 }
 
 impl Write for Screen {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.lock().extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

@@ -11,11 +11,8 @@ use super::{
     naming::Naming,
     storage::{Storage, TimedFile},
 };
-use std::{
-    collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use parking_lot::Mutex;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use weir_engine::{
     env::{Env, Moment},
     error::Result,
@@ -105,8 +102,8 @@ impl Retention {
         old
     }
 
-    fn next_look(&self) -> std::sync::MutexGuard<'_, Option<Moment>> {
-        self.next_look.lock().unwrap_or_else(PoisonError::into_inner)
+    fn next_look(&self) -> parking_lot::MutexGuard<'_, Option<Moment>> {
+        self.next_look.lock()
     }
 }
 

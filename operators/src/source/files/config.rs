@@ -5,7 +5,6 @@ use super::{
     bounded::{BoundedFiles, RecordSettings},
     empty_columns::ToldFiles,
     followed::{Copies, FollowSettings, FollowedFiles},
-    format::{DEFAULT_MAX_LINE_BYTES, LineFormat},
     lines::LineSettings,
     listing::Location,
     parquet_split::ParquetSettings,
@@ -14,6 +13,7 @@ use super::{
     passed_over::Teller,
 };
 use crate::confinement::Location as Outside;
+use crate::format::{DEFAULT_MAX_LINE_BYTES, LineFormat};
 use crate::source::{
     column_type::DeclaredSchema,
     first_look::FirstLook,

@@ -4,7 +4,7 @@
 //! Invariant: the position is where the first line begins that has not been taken; all bytes before it have been taken
 //! exactly once. A line longer than allowed is passed over without being held in memory, and counts as one line.
 
-use super::format::{
+use crate::format::{
     BadLine,
     records::{RecordRule, RecordScanner},
     rows::too_long,

@@ -6,9 +6,9 @@
 
 use super::{
     beginning::{Beginning, beginning_of, may_be_more},
-    format::{BadLine, FormatError, LineDecoder, LineFormat, records::RecordRule, rows::locate_rows},
     line_buffer::LineBuffer,
 };
+use crate::format::{BadLine, FormatError, LineDecoder, LineFormat, records::RecordRule, rows::locate_rows};
 use crate::{dead_letters::DeadLetter, source::split_reader::SplitEvent};
 use arrow::array::RecordBatch;
 use serde::{Deserialize, Serialize};

@@ -14,7 +14,6 @@ mod config;
 mod empty_columns;
 mod file_reader;
 mod followed;
-pub mod format;
 mod glob;
 mod line_buffer;
 mod lines;

@@ -3,7 +3,7 @@
 //! Invariant: a value is the time that the same value is in a JSON file of the same schema. One that is none is refused with
 //! the reason, and never null without a word.
 
-use super::format::column_builder::ValueError;
+use crate::format::column_builder::ValueError;
 use crate::source::{
     column_type::{ColumnType, DeclaredSchema},
     times::{Decimal, TimeError, TimeReader},

@@ -4,7 +4,8 @@
 //! percent-decoded; `__HIVE_DEFAULT_PARTITION__` is null, and so is a column that no folder tells, which is said. A file whose
 //! folder tells no value of the declared type is one dead letter.
 
-use super::{empty_columns::ToldFiles, format::column_builder::ColumnBuilder};
+use super::empty_columns::ToldFiles;
+use crate::format::column_builder::ColumnBuilder;
 use crate::{
     dead_letters::DeadLetter,
     source::{

@@ -3,9 +3,10 @@
 //! Invariant: what is kept of them is bounded by what the last listing found; of a great many the log names some and says how
 //! many there are.
 
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex},
+    sync::Arc,
 };
 use weir_engine::operator::{Counter, OperatorContext};
 use xxhash_rust::xxh3::xxh3_64;
@@ -72,7 +73,7 @@ impl Teller {
     /// the count is part of the checkpoint.
     pub(super) fn tell(&self, passed_over: &PassedOver) {
         let Some(told) = &self.0 else { return };
-        let mut told = told.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut told = told.lock();
         let hash = |name: &str| xxh3_64(name.as_bytes());
         let is_new = |name: &str| told.known.as_ref().is_none_or(|known| !known.contains(&hash(name)));
         let mut by_reason: BTreeMap<&str, Vec<&str>> = BTreeMap::new();

@@ -7,11 +7,11 @@ mod unlike;
 
 use super::{
     bounded::{BoundedFiles, RecordSettings},
-    format::LineFormat,
     lines::LineSettings,
     listing::Location,
     source,
 };
+use crate::format::LineFormat;
 use crate::source::{
     reader::SourceReader,
     settings::SourceSettings,

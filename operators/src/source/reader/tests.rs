@@ -5,8 +5,9 @@ use crate::source::{JumpAfter, JumpRule, PLAUSIBLE_EVENT_TIMES, column_type::Col
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMillisecondArray};
 use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use futures::FutureExt;
+use parking_lot::Mutex;
 use proptest::prelude::*;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 const RULE: WatermarkRule = WatermarkRule { delay_ms: 10, jump: None };
 
@@ -113,7 +114,7 @@ impl Connector for ScriptConnector {
     }
 
     fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
-        let found = std::mem::take(&mut *self.found_later.lock().expect("unpoisoned"));
+        let found = std::mem::take(&mut *self.found_later.lock());
         let opened = found.into_iter().map(|script| self.opened(script, 0)).collect();
         async move { Ok(Discovery { opened, ..Discovery::default() }) }.boxed()
     }
@@ -262,7 +263,7 @@ async fn a_source_without_splits_ends_or_is_idle() {
     let connector = ScriptConnector { followed: true, found_later: found_later.clone(), ..ScriptConnector::default() };
     let mut followed = opened(settings(), connector).await;
     assert_eq!(next(&mut followed).await, "idle");
-    found_later.lock().expect("unpoisoned").push(script("a", &[rows(&[100, 100, 100])]));
+    found_later.lock().push(script("a", &[rows(&[100, 100, 100])]));
     assert_eq!(next(&mut followed).await, "rows [100, 100, 100]");
     assert_eq!(next(&mut followed).await, "watermark 90");
 }
@@ -300,7 +301,7 @@ async fn a_split_found_later_joins_with_a_floor() {
     let mut reader = opened(settings(), connector).await;
     assert_eq!(next(&mut reader).await, "rows [100, 100, 100]");
     assert_eq!(next(&mut reader).await, "watermark 90");
-    found_later.lock().expect("unpoisoned").push(script("b", &[rows(&[20, 95, 30])]));
+    found_later.lock().push(script("b", &[rows(&[20, 95, 30])]));
     assert_eq!(next(&mut reader).await, "rows [20, 95, 30] behind [90, 90, 90]");
 }
 

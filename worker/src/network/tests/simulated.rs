@@ -2,7 +2,8 @@
 
 use super::*;
 use async_trait::async_trait;
-use std::{io, sync::Mutex};
+use parking_lot::Mutex;
+use std::io;
 use weir_proto::net::{BoxConnection, Listener, Network};
 
 const PORT: u16 = 7000;
@@ -47,7 +48,7 @@ type Log = Arc<Mutex<Vec<String>>>;
 
 fn note(log: &Log, what: impl Into<String>) {
     let micros = turmoil::sim_elapsed().unwrap_or_default().as_micros();
-    log.lock().unwrap().push(format!("{micros} {}", what.into()));
+    log.lock().push(format!("{micros} {}", what.into()));
 }
 
 /// What happens when the network between two workers is cut while batches flow.
@@ -97,7 +98,7 @@ fn run(seed: u64) -> Vec<String> {
         Ok(())
     });
     simulation.run().unwrap();
-    let log = log.lock().unwrap();
+    let log = log.lock();
     log.clone()
 }
 

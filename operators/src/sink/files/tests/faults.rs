@@ -5,13 +5,11 @@ use crate::sink::{
     conformance::{JOB, SINK, context, numbers, rows, visible},
     files::storage::{NewFile, TimedFile},
 };
+use parking_lot::Mutex;
 use std::{
     fmt,
     io::ErrorKind,
-    sync::{
-        Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
 };
 use weir_engine::{
     element::Barrier,
@@ -56,7 +54,7 @@ impl Plan {
     /// Runs a step, or what the plan makes of it.
     async fn step<T>(&self, name: &'static str, work: impl Future<Output = Result<T>>) -> Result<T> {
         let number = {
-            let mut steps = self.steps.lock().unwrap();
+            let mut steps = self.steps.lock();
             steps.push(name);
             steps.len() - 1
         };
@@ -203,7 +201,7 @@ async fn run_with_fault(target: Target, fault: Fault, at: usize) -> Option<&'sta
     }
     assert_eq!(visible(&run.target).await, numbers(0..20), "{fault:?} at {at}");
     assert_eq!(run.target.leftovers().await, 0, "{fault:?} at {at}");
-    let steps = plan.steps.lock().unwrap();
+    let steps = plan.steps.lock();
     steps.get(at).copied()
 }
 

@@ -171,10 +171,10 @@ async fn a_server_that_is_killed_and_started_again_has_every_row_once() {
         // Ends the server while the committer stands at the point.
         let (reached, stands) = std::sync::mpsc::channel();
         let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
-        let goes_on = std::sync::Mutex::new(goes_on);
+        let goes_on = parking_lot::Mutex::new(goes_on);
         let plan = CrashPlan::end_at(point, 1, move || {
             reached.send(()).unwrap();
-            goes_on.lock().unwrap().recv().unwrap();
+            goes_on.lock().recv().unwrap();
         });
         target.env = Env::default().with_crash_plan(plan);
         let dying = target.new_committer(JOB, SINK);
@@ -210,10 +210,10 @@ impl Stopped {
     fn at(point: &str, target: &mut Target, checkpoint: u64, staged: &[Committable]) -> Self {
         let (reached, stands) = std::sync::mpsc::channel();
         let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
-        let goes_on = std::sync::Mutex::new(goes_on);
+        let goes_on = parking_lot::Mutex::new(goes_on);
         target.env = Env::default().with_crash_plan(CrashPlan::stand_at(point, 1, move || {
             reached.send(()).unwrap();
-            tokio::task::block_in_place(|| goes_on.lock().unwrap().recv().unwrap());
+            tokio::task::block_in_place(|| goes_on.lock().recv().unwrap());
         }));
         let committer = target.new_committer(JOB, SINK);
         target.env = Env::default();

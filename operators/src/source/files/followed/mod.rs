@@ -53,6 +53,7 @@ use events::{Listen, News};
 use futures::{FutureExt, future::BoxFuture};
 use identity::{FileId, Head, Stamp};
 use open_files::{OpenFiles, most_open_files};
+use parking_lot::Mutex;
 use prefix::{Prefix, Thorough};
 use reader::{Begin, FollowedReader};
 use search::{LOOKS, Listing, Search, Whereabouts};
@@ -60,7 +61,7 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::File,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 use watch::{AllListed, Followed, Listed, Watch};

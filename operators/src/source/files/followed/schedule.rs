@@ -19,6 +19,7 @@ use crate::source::{
     reader::SourceReader,
     settings::SourceSettings,
 };
+use parking_lot::Mutex;
 use proptest::{prelude::*, test_runner::RngSeed};
 use serde::Deserialize;
 use serde_json::Value;
@@ -28,7 +29,7 @@ use std::{
     io::Write,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 use weir_engine::operator::{Source, SourceEvent, SplitState};
@@ -236,7 +237,7 @@ impl World {
 
     fn number(&self, path: &Path, id: FileId) {
         let metadata = fs::metadata(path).expect("there");
-        self.numbers.lock().expect("numbers").insert((metadata.dev(), metadata.ino()), id);
+        self.numbers.lock().insert((metadata.dev(), metadata.ino()), id);
     }
 
     /// A number that no file on that disk has.
@@ -623,7 +624,7 @@ impl World {
         let numbers = self.numbers.clone();
         let identify: Identify = Arc::new(move |metadata| {
             let real = FileId::of(metadata);
-            numbers.lock().expect("numbers").get(&(real.device, real.inode)).copied().unwrap_or(real)
+            numbers.lock().get(&(real.device, real.inode)).copied().unwrap_or(real)
         });
         for subtask in 0..parallelism {
             let context = context(subtask, parallelism);

@@ -4,38 +4,37 @@ use std::cell::RefCell;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use weir_operators::moment;
-
-use super::tree::{Entry, Kind, Value};
-use crate::diagnose::Mistake;
-use crate::duration;
-use crate::key_path::KeyPath;
+use super::{Entry, KeyPath, Kind, Mistake, Value, duration};
+use crate::moment;
 
 /// What has been found wrong so far.
 #[derive(Debug, Default)]
-pub(super) struct Mistakes(RefCell<Vec<Mistake>>);
+pub struct Mistakes(RefCell<Vec<Mistake>>);
 
 impl Mistakes {
-    pub(super) fn add(&self, mistake: Mistake) {
+    /// Notes one more.
+    pub fn add(&self, mistake: Mistake) {
         self.0.borrow_mut().push(mistake);
     }
 
-    pub(super) fn into_vec(self) -> Vec<Mistake> {
+    /// All of them, in the order in which they were found.
+    pub fn into_vec(self) -> Vec<Mistake> {
         self.0.into_inner()
     }
 }
 
 /// One table being read. Every getter notes its key as known; wrong types are noted as mistakes and read as absent.
-pub(super) struct Reader<'a> {
+pub struct Reader<'a> {
     entries: &'a [Entry],
-    pub(super) path: KeyPath,
+    /// Where the table stands.
+    pub path: KeyPath,
     mistakes: &'a Mistakes,
     known: RefCell<Vec<String>>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of a value that should be a table.
-    pub(super) fn new(value: &'a Value, path: KeyPath, mistakes: &'a Mistakes) -> Self {
+    pub fn new(value: &'a Value, path: KeyPath, mistakes: &'a Mistakes) -> Self {
         let entries = match &value.kind {
             Kind::Table(entries) => entries.as_slice(),
             other => {
@@ -47,14 +46,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes something that is wrong with the value of a key.
-    pub(super) fn refuse(&self, key: &str, message: impl Into<String>, expected: &str) {
+    pub fn refuse(&self, key: &str, message: impl Into<String>, expected: &str) {
         let mut mistake = Mistake::new(self.path.key(key), message).expected(expected);
         mistake.found = self.entries.iter().find(|entry| entry.key == key).map(|entry| entry.value.kind.show());
         self.mistakes.add(mistake);
     }
 
     /// Notes that a key is missing.
-    pub(super) fn missing(&self, key: &str, expected: &str) {
+    pub fn missing(&self, key: &str, expected: &str) {
         let message = format!("the key `{key}` is missing");
         // What a whole section lacks is told at the section; a missing section, under its own name.
         let path = if self.path.0.is_empty() { self.path.key(key) } else { self.path.clone() };
@@ -62,24 +61,24 @@ impl<'a> Reader<'a> {
     }
 
     /// Notes that a key is missing, if it is.
-    pub(super) fn require(&self, key: &str, expected: &str) {
+    pub fn require(&self, key: &str, expected: &str) {
         if self.value(key).is_none() {
             self.missing(key, expected);
         }
     }
 
     /// Notes a mistake anywhere.
-    pub(super) fn note(&self, mistake: Mistake) {
+    pub fn note(&self, mistake: Mistake) {
         self.mistakes.add(mistake);
     }
 
     /// Whether a key is there.
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub fn has(&self, key: &str) -> bool {
         self.entries.iter().any(|entry| entry.key == key)
     }
 
     /// The raw value of a key.
-    pub(super) fn value(&self, key: &str) -> Option<&'a Value> {
+    pub fn value(&self, key: &str) -> Option<&'a Value> {
         if !self.known.borrow().iter().any(|known| known == key) {
             self.known.borrow_mut().push(key.to_owned());
         }
@@ -97,7 +96,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A text.
-    pub(super) fn text(&self, key: &str) -> Option<String> {
+    pub fn text(&self, key: &str) -> Option<String> {
         self.typed(key, "a text", "a text in quotes", |kind| match kind {
             Kind::Text(text) => Some(text.clone()),
             _ => None,
@@ -105,13 +104,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A text that has to be there.
-    pub(super) fn required_text(&self, key: &str, example: &str) -> String {
+    pub fn required_text(&self, key: &str, example: &str) -> String {
         self.require(key, example);
         self.text(key).unwrap_or_default()
     }
 
     /// True or false.
-    pub(super) fn flag(&self, key: &str) -> Option<bool> {
+    pub fn flag(&self, key: &str) -> Option<bool> {
         self.typed(key, "true or false", "true or false, without quotes", |kind| match kind {
             Kind::Boolean(value) => Some(*value),
             _ => None,
@@ -119,7 +118,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A whole number in a range.
-    pub(super) fn integer(&self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer(&self, key: &str, range: RangeInclusive<i64>) -> Option<i64> {
         let expected = format!("a whole number from {} to {}", range.start(), range.end());
         self.typed(key, &expected, &expected, |kind| match kind {
             Kind::Integer(number) if range.contains(number) => Some(*number),
@@ -128,7 +127,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A duration.
-    pub(super) fn duration(&self, key: &str) -> Option<Duration> {
+    pub fn duration(&self, key: &str) -> Option<Duration> {
         if let Some(Kind::Text(text)) = self.value(key).map(|value| &value.kind)
             && let Some(why) = duration::out_of_range(text)
         {
@@ -142,7 +141,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A duration that is longer than nothing.
-    pub(super) fn positive_duration(&self, key: &str) -> Option<Duration> {
+    pub fn positive_duration(&self, key: &str) -> Option<Duration> {
         let duration = self.duration(key)?;
         if duration.is_zero() {
             self.refuse(key, format!("`{key}` is no time at all"), "a duration longer than nothing");
@@ -152,7 +151,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A point in time, in milliseconds since 1970.
-    pub(super) fn moment(&self, key: &str) -> Option<i64> {
+    pub fn moment(&self, key: &str) -> Option<i64> {
         self.typed(key, "a point in time", moment::EXAMPLES, |kind| match kind {
             Kind::Text(text) | Kind::Datetime(text) => moment::parse(text),
             Kind::Integer(seconds) => seconds.checked_mul(1_000),
@@ -161,7 +160,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of texts.
-    pub(super) fn texts(&self, key: &str) -> Option<Vec<String>> {
+    pub fn texts(&self, key: &str) -> Option<Vec<String>> {
         self.typed(key, "a list of texts", "texts in quotes between brackets, as in [\"ad_id\", \"user_id\"]", |kind| {
             match kind {
                 Kind::Array(values) => values
@@ -177,7 +176,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Named texts in the order written, as in `{ count = "count(*)" }`.
-    pub(super) fn named_texts(&self, key: &str) -> Option<Vec<(String, String)>> {
+    pub fn named_texts(&self, key: &str) -> Option<Vec<(String, String)>> {
         let expected = "names and texts, as in { name = \"...\" }";
         let entries = self.typed(key, "a table of texts", expected, |kind| match kind {
             Kind::Table(entries) => Some(entries),
@@ -198,7 +197,7 @@ impl<'a> Reader<'a> {
     }
 
     /// One of a few words.
-    pub(super) fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
         let text = self.text(key)?;
         let found = choices.iter().find(|(name, _)| *name == text).map(|(_, value)| *value);
         if found.is_none() {
@@ -211,13 +210,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A table inside.
-    pub(super) fn table(&self, key: &str) -> Option<Reader<'a>> {
+    pub fn table(&self, key: &str) -> Option<Reader<'a>> {
         let value = self.value(key)?;
         Some(Reader::new(value, self.path.key(key), self.mistakes))
     }
 
     /// A list of tables, as in `[{ columns = [...] }, { columns = [...] }]`; empty if it is not there.
-    pub(super) fn tables(&self, key: &str) -> Vec<Reader<'a>> {
+    pub fn tables(&self, key: &str) -> Vec<Reader<'a>> {
         let list = self.typed(key, "a list of tables", "tables between brackets, as in [{ ... }]", |kind| match kind {
             Kind::Array(values) => Some(values),
             _ => None,
@@ -228,24 +227,24 @@ impl<'a> Reader<'a> {
     }
 
     /// The tables inside, whatever their names, as in `[map.valid]` and `[map.other]`.
-    pub(super) fn children(&self) -> impl Iterator<Item = (&'a str, Reader<'a>)> {
+    pub fn children(&self) -> impl Iterator<Item = (&'a str, Reader<'a>)> {
         self.entries
             .iter()
             .map(|entry| (entry.key.as_str(), Reader::new(&entry.value, self.path.key(&entry.key), self.mistakes)))
     }
 
     /// The keys, in the order written.
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
+    pub fn keys(&self) -> impl Iterator<Item = &'a str> {
         self.entries.iter().map(|entry| entry.key.as_str())
     }
 
     /// Leaves the other keys unjudged.
-    pub(super) fn ignore_others(self) {
+    pub fn ignore_others(self) {
         drop(self);
     }
 
     /// Notes every key that was not asked for as a mistake.
-    pub(super) fn finish(self) {
+    pub fn finish(self) {
         let known = self.known.into_inner();
         for entry in self.entries.iter().filter(|entry| !known.contains(&entry.key)) {
             let mistake = Mistake::on_key(self.path.key(&entry.key), format!("the key `{}` is unknown", entry.key));

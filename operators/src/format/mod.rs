@@ -27,7 +27,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::error::ArrowError;
 use serde::{Deserialize, Serialize};
 
-use super::super::column_type::DeclaredSchema;
+use crate::source::column_type::DeclaredSchema;
 use click_log::ClickLogDecoder;
 use csv::CsvDecoder;
 use json::JsonDecoder;

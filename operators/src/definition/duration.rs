@@ -26,7 +26,7 @@ pub fn parse(text: &str) -> Option<Duration> {
 }
 
 /// What is wrong with a duration that is none only because of its size.
-pub(crate) fn out_of_range(text: &str) -> Option<&'static str> {
+pub fn out_of_range(text: &str) -> Option<&'static str> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0)?;
     match text[digits..].trim_start() {
@@ -48,7 +48,7 @@ pub fn show(duration: Duration) -> String {
 }
 
 /// In milliseconds, as operators take it.
-pub(crate) fn millis(duration: Duration) -> i64 {
+pub fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
