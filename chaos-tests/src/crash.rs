@@ -9,7 +9,7 @@ use crate::{
 };
 use anyhow::{Context, Result, bail};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use weir_engine::{
     ErrorKind,
     env::{CrashPlan, Env},
@@ -82,7 +82,7 @@ impl Scenario {
         }
     }
 
-    /// Everything random, from one seed: the format, the job, the crash points among `points`, the parallelisms.
+    /// Everything random, from one seed: the format, the job, the crash points among `points`, the parallelisms, the workers.
     pub fn random(seed: u64, points: &[&str]) -> Self {
         let mut dice = StdRng::seed_from_u64(seed);
         let ending = |dice: &mut StdRng| {
@@ -105,6 +105,7 @@ impl Scenario {
         };
         let runs = (0..dice.random_range(1..5)).map(|_| (dice.random_range(1..5), ending(&mut dice))).collect();
         let last_parallelism = dice.random_range(1..9);
+        let job = JobConfig { workers: NonZeroUsize::MIN.saturating_add(dice.random_range(0..2)), ..job };
         let one_wrong_in = if job.with_max_jump { 20 } else { 0 };
         let workload = WorkloadConfig { one_wrong_in, ..small_workload(seed) };
         Scenario { seed, workload, job, runs, last_parallelism }

@@ -8,6 +8,7 @@ use crate::{
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use std::{
+    num::NonZeroUsize,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -16,8 +17,9 @@ use weir_engine::{
     env::Env,
     graph::JobGraph,
     operator::Factory,
-    task::{RunOutcome, RunSettings, StopSignal, run},
+    task::{RunOutcome, StopSignal},
 };
+use weir_local::{Settings, Submission, run, run_apart};
 
 /// Name of the job: part of paths.
 pub const JOB: &str = "ad-click";
@@ -29,6 +31,8 @@ pub struct JobConfig {
     pub format: InputFormat,
     /// Subtasks of every operator.
     pub parallelism: usize,
+    /// Workers that share them.
+    pub workers: NonZeroUsize,
     /// From one checkpoint to the next.
     pub checkpoint_interval_ms: u64,
     /// Rows of a source's batch at most.
@@ -62,6 +66,7 @@ impl Default for JobConfig {
         JobConfig {
             format: InputFormat::ClickLog,
             parallelism: 2,
+            workers: NonZeroUsize::MIN,
             checkpoint_interval_ms: 20,
             batch_rows: 32,
             channel_bytes: 1 << 20,
@@ -345,7 +350,7 @@ impl Bench {
         self.folder.path().join("output")
     }
 
-    /// Runs the job once, until it ends, fails or is stopped.
+    /// Runs the job once as a process of its own, until it ends, fails or is stopped.
     ///
     /// # Errors
     /// Whatever ends it.
@@ -371,24 +376,42 @@ impl Bench {
         env: Env,
         stop: StopSignal,
     ) -> weir_engine::Result<RunOutcome> {
-        self.run_with(config, factory, RunSettings::new(store, "test", env), stop).await
+        let settings = self.settings(store, config, factory, env)?;
+        Ok(run_apart(2, settings, Submission::new("test"), stop).await?)
     }
 
-    /// The same with all settings but those of the job.
+    /// The same on the runtime that this is called on, afresh or not: what the run has begun stands still with the runtime.
     ///
     /// # Errors
     /// Whatever ends it.
-    pub async fn run_with(
+    pub async fn run_here(
         &self,
+        store: CheckpointStore,
+        config: &JobConfig,
+        env: Env,
+        start_over: bool,
+    ) -> weir_engine::Result<RunOutcome> {
+        let settings = self.settings(store, config, Arc::new(weir_operators::Registry), env)?;
+        let submission = Submission { start_over, ..Submission::new("test") };
+        Ok(run(settings, submission, StopSignal::default()).await?)
+    }
+
+    /// The job of a configuration, with everything that it runs with.
+    ///
+    /// # Errors
+    /// When the definition is refused.
+    pub fn settings(
+        &self,
+        store: CheckpointStore,
         config: &JobConfig,
         factory: Arc<dyn Factory>,
-        settings: RunSettings,
-        stop: StopSignal,
-    ) -> weir_engine::Result<RunOutcome> {
+        env: Env,
+    ) -> weir_engine::Result<Settings> {
         let graph = config
             .graph(&self.input(), &self.output())
             .map_err(|error| weir_engine::EngineError::definition(format!("{error:#}")))?;
-        run(graph, factory, RunSettings { channel_bytes: config.channel_bytes, ..settings }, stop).await
+        let settings = Settings::new(graph, store, env, factory);
+        Ok(Settings { workers: config.workers, channel_bytes: config.channel_bytes, ..settings })
     }
 
     /// Runs until all input is counted, without any fault.

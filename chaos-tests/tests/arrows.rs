@@ -1,13 +1,14 @@
 //! The arrows between the rooms point down only, and every dependency is declared in one place.
 //!
-//! `cli → {coordinator, worker, query, recalculation} → jobs → operators → engine → proto`, with `http` beside `operators`;
-//! `chaos-tests` and `benches` look at everything, and nothing looks at them. Rooms that are not built yet are in the table, so that their arrows are kept from the first day.
+//! `cli → {coordinator, worker, query, recalculation} → jobs → operators → engine → proto`, with `http` beside `operators`
+//! and `local` above coordinator and worker; `chaos-tests` and `benches` look at everything, and nothing looks at them. Rooms that are not built yet are in the table, so that their arrows are kept from the first day.
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Height of each room: one may look at lower ones only.
-const HEIGHTS: [(&str, u32); 12] = [
+const HEIGHTS: [(&str, u32); 14] = [
     ("proto", 0),
+    ("test-rigs", 0),
     ("engine", 1),
     ("operators", 2),
     ("http", 2),
@@ -16,10 +17,14 @@ const HEIGHTS: [(&str, u32); 12] = [
     ("worker", 4),
     ("query", 4),
     ("recalculation", 4),
-    ("cli", 5),
-    ("chaos-tests", 6),
-    ("benches", 6),
+    ("local", 5),
+    ("cli", 6),
+    ("chaos-tests", 7),
+    ("benches", 7),
 ];
+
+/// What tests of lower rooms may run on, too, as long as nothing of it looks back at their room.
+const RIGS: [&str; 2] = ["local", "test-rigs"];
 
 fn metadata() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
@@ -36,12 +41,12 @@ fn height(room: &str) -> u32 {
     known.unwrap_or_else(|| panic!("the room '{room}' is not in the table of heights: give it its place")).1
 }
 
-/// Arrows between rooms, as (from, to); a dev-dependency counts too.
-fn arrows(metadata: &Metadata) -> Vec<(String, String)> {
+/// Arrows between rooms, as (from, to), of dependencies of those kinds.
+fn arrows(metadata: &Metadata, kinds: &[DependencyKind]) -> Vec<(String, String)> {
     let packages = metadata.workspace_packages();
     let mut arrows = Vec::new();
     for package in &packages {
-        for dependency in &package.dependencies {
+        for dependency in package.dependencies.iter().filter(|dependency| kinds.contains(&dependency.kind)) {
             let target = packages.iter().find(|other| other.name.as_str() == dependency.name);
             if let Some(target) = target {
                 arrows.push((room(package).to_string(), room(target).to_string()));
@@ -51,9 +56,27 @@ fn arrows(metadata: &Metadata) -> Vec<(String, String)> {
     arrows
 }
 
+/// The rooms that a room looks at, and those that they look at, where the product is built.
+fn looked_at(arrows: &[(String, String)], room: &str) -> Vec<String> {
+    let mut seen = vec![room.to_string()];
+    let mut next = 0;
+    while let Some(from) = seen.get(next).cloned() {
+        let targets = arrows.iter().filter(|(other, _)| *other == from).map(|(_, to)| to);
+        let fresh: Vec<String> = targets.filter(|to| !seen.contains(to)).cloned().collect();
+        seen.extend(fresh);
+        next += 1;
+    }
+    seen
+}
+
 #[test]
 fn arrows_point_down_only() {
-    let arrows = arrows(&metadata());
+    let metadata = metadata();
+    let product = arrows(&metadata, &[DependencyKind::Normal, DependencyKind::Build]);
+    let of_tests = arrows(&metadata, &[DependencyKind::Development]);
+    let is_of_rig =
+        |(from, to): &(String, String)| RIGS.contains(&to.as_str()) && !looked_at(&product, to).contains(from);
+    let arrows: Vec<_> = of_tests.into_iter().filter(|arrow| !is_of_rig(arrow)).chain(product.clone()).collect();
     assert!(arrows.contains(&("operators".into(), "engine".into())), "the test sees no arrows at all: {arrows:?}");
     let upward: Vec<String> = arrows
         .iter()
@@ -63,11 +86,20 @@ fn arrows_point_down_only() {
     assert!(upward.is_empty(), "these arrows do not point down: {upward:?}");
 }
 
+/// What tests start for themselves is in nothing that ships.
+#[test]
+fn no_product_is_built_with_test_rigs() {
+    let arrows = arrows(&metadata(), &[DependencyKind::Normal, DependencyKind::Build]);
+    let users: Vec<_> = arrows.iter().filter(|(_, to)| to == "test-rigs").map(|(from, _)| from.as_str()).collect();
+    assert_eq!(users, ["chaos-tests"]);
+}
+
 #[test]
 fn an_upward_arrow_would_be_seen() {
     assert!(height("engine") < height("operators") && height("operators") < height("jobs"));
     assert!(height("jobs") < height("cli") && height("cli") < height("chaos-tests"));
     assert_eq!(height("worker"), height("coordinator"), "neither may look at the other");
+    assert!(height("local") > height("worker") && height("local") < height("cli"));
 }
 
 /// The engine knows no connector and no SQL, and no room below the command line knows how a terminal works.

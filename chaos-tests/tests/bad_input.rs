@@ -7,10 +7,13 @@ use weir_chaos_tests::{
     workload::{InputFormat, Workload, WorkloadConfig},
 };
 use weir_engine::{ErrorKind, checkpoint::CheckpointStore, env::Env, task::StopSignal};
+use weir_local::{OneProcess, Submission};
 use weir_operators::Registry;
 
 async fn fails(bench: &Bench, config: &JobConfig) -> weir_engine::EngineError {
-    let error = bench.run(config, Arc::new(Registry), Env::seeded(1), StopSignal::default()).await.unwrap_err();
+    let running = bench.run(config, Arc::new(Registry), Env::seeded(1), StopSignal::default());
+    let ended = tokio::time::timeout(Duration::from_secs(60), running).await;
+    let error = ended.expect("it fails, and does not wait for what waiting does not heal").unwrap_err();
     assert!(
         matches!(error.kind, ErrorKind::Io | ErrorKind::Unavailable | ErrorKind::Definition),
         "{:?}: {error}",
@@ -207,9 +210,9 @@ impl Drop for SmallDisk<'_> {
     }
 }
 
-/// The disk of the sinks is full: the run ends with an error that says so; with room again it goes on and is right.
+/// The disk of the sinks is full: the job waits and says so; with room again it goes on and is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_disk_at_the_sink_costs_an_attempt() {
+async fn a_full_disk_at_the_sink_is_waited_out() {
     let bench = Bench::new().unwrap();
     let workload = WorkloadConfig { lines_per_file: 400, ..small_workload(3) };
     Workload::generate(&workload).write(&bench.input(), InputFormat::ClickLog).unwrap();
@@ -221,12 +224,24 @@ async fn a_full_disk_at_the_sink_costs_an_attempt() {
     let filler = output.join("filler");
     fs::write(&filler, vec![0; 200 << 10]).unwrap();
     let config = JobConfig::default();
-    let error = fails(&bench, &config).await;
-    assert!(error.message.contains("space"), "{error}");
+    let settings = bench.settings(bench.store.clone(), &config, Arc::new(Registry), Env::seeded(1)).unwrap();
+    let process = OneProcess::start(settings).await.unwrap();
+    let waits = process.waits();
+    let running = tokio::spawn(process.run(Submission::new("test")));
+    let mut looks = 0;
+    let waiting = loop {
+        if let Some(waiting) = waits() {
+            break waiting;
+        }
+        looks += 1;
+        assert!(looks < 600 && !running.is_finished(), "it does not wait");
+        Env::default().sleep(Duration::from_millis(100)).await;
+    };
+    assert!(waiting.contains("space"), "{waiting}");
     fs::remove_file(&filler).unwrap();
     let enlarged = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&output).status();
     assert!(enlarged.is_ok_and(|status| status.success()), "the file system cannot be enlarged");
-    let outcome = bench.run_to_end(&config, Arc::new(Registry), 2).await.unwrap();
+    let outcome = running.await.unwrap().unwrap();
     bench.check(&config, &outcome).unwrap();
     drop(disk);
 }

@@ -1,14 +1,10 @@
 //! A record that kills its operator each time: the job ends in FAILED and names the record, where it is and what it does, after
 //! a few restarts; whatever the operator, on whatever worker.
 
-use std::{fmt::Write, path::Path, sync::Arc, time::Duration};
-use weir_coordinator::{
-    Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
-    metadata::{Command, Job, JobStatus, MemoryDisk, Metadata, MetadataSettings},
-};
+use std::{fmt::Write, num::NonZeroUsize, path::Path, sync::Arc, time::Duration};
 use weir_engine::{
     Result,
-    checkpoint::{CheckpointStore, OpenStore},
+    checkpoint::CheckpointStore,
     element::{Barrier, Batch},
     env::Env,
     graph::Node,
@@ -16,12 +12,10 @@ use weir_engine::{
     key_group::KeyGroupRange,
     operator::{Collector, Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
     state::Snapshot,
-    task::Observers,
 };
 use weir_jobs::{CompileOptions, load};
+use weir_local::{OneProcess, Settings, Submission};
 use weir_operators::Registry;
-use weir_proto::net::{Network, TcpNetwork};
-use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
 
 /// Builds operators of one kind so that a certain user's click kills them.
 struct Poisoned {
@@ -97,7 +91,15 @@ fn write_clicks(folder: &Path) -> usize {
     at
 }
 
-async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
+/// How a job ended.
+struct Ended {
+    cause: String,
+    restarts: usize,
+    /// Where the poisoned line begins.
+    at: usize,
+}
+
+async fn run_poisoned(kind: &'static str, panics: bool) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let clicks = folder.path().join("clicks");
     std::fs::create_dir(&clicks).unwrap();
@@ -110,79 +112,42 @@ async fn run_poisoned(kind: &'static str, panics: bool) -> (Job, usize) {
     let options = CompileOptions { parallelism: Some(2), ..CompileOptions::default() };
     let job = load(definition, &settings, &options).unwrap();
 
-    let (env, network) = (Env::seeded(1), Arc::new(TcpNetwork));
     let storage = format!("file://{}", folder.path().join("storage").display());
-    let open_store: OpenStore = Arc::new(CheckpointStore::open);
-    let listener = TcpNetwork.listen("127.0.0.1:0").await.unwrap();
-    let address = listener.address();
-    let group = MetadataSettings::alone(1, &address);
-    let metadata = Metadata::open(group, MemoryDisk::new().backend(), network.clone(), env.clone()).await.unwrap();
-    let metadata = Arc::new(metadata);
-    let components = CoordinatorComponents {
-        open_store: open_store.clone(),
-        network: network.clone(),
-        env: env.clone(),
-        observers: Observers::default(),
+    let store = CheckpointStore::open(&storage, &job.graph.name).unwrap();
+    let settings = Settings {
+        workers: NonZeroUsize::new(2).unwrap(),
+        restarts: 10,
+        first_backoff: Duration::from_millis(10),
+        channel_bytes: 1 << 16,
+        ..Settings::new(job.graph, store, Env::seeded(1), Arc::new(Poisoned { kind, panics }))
     };
-    let restart = RestartPolicy { first_backoff: Duration::from_millis(10), ..RestartPolicy::default() };
-    let coordinator = CoordinatorSettings { storage, restart, ..CoordinatorSettings::default() };
-    let coordinator = Coordinator::new(coordinator, components, metadata.clone(), 1);
-    let mut cluster = tokio::task::JoinSet::new();
-    cluster.spawn(coordinator.run(listener, None));
-    for worker in ["a", "b"] {
-        let settings = WorkerSettings {
-            worker: worker.into(),
-            coordinators: vec![address.clone()],
-            slots: 1,
-            listen: "127.0.0.1:0".into(),
-            advertise: None,
-            secret: Default::default(),
-            reconnect_after: Duration::from_millis(50),
-            channel_bytes: 1 << 16,
-            compression: Compression::None,
-        };
-        let components = WorkerComponents {
-            factory: Arc::new(Poisoned { kind, panics }),
-            open_store: open_store.clone(),
-            network: network.clone(),
-            env: env.clone(),
-            observers: Observers::default(),
-            data_runtime: tokio::runtime::Handle::current(),
-        };
-        cluster.spawn(weir_worker::run(settings, components));
+    let process = OneProcess::start(settings).await.unwrap();
+    let (notices, mut told) = tokio::sync::mpsc::unbounded_channel();
+    let running = process.run(Submission { notices, ..Submission::new("test") });
+    let ended = tokio::time::timeout(Duration::from_secs(120), running).await.expect("not in an endless loop");
+    let mut restarts = 0;
+    while told.try_recv().is_ok() {
+        restarts += 1;
     }
-    let submit = Command::Submit {
-        job: job.graph.name.clone(),
-        graph: serde_json::to_value(&job.graph).unwrap().into(),
-        fingerprint: "test".into(),
-        definition: String::new().into(),
-        fresh: false,
-        at_ms: 0,
-    };
-    metadata.propose(submit).await.unwrap();
-    let mut catalog = metadata.watch();
-    let ended = catalog.wait_for(|catalog| catalog.job(&job.graph.name).is_some_and(|job| job.status.is_terminal()));
-    let ended = tokio::time::timeout(Duration::from_secs(120), ended).await.expect("not in an endless loop").unwrap();
-    (ended.job(&job.graph.name).unwrap().clone(), at)
+    Ended { cause: ended.unwrap_err().to_string(), restarts, at }
 }
 
-fn check(job: &Job, at: usize) {
-    let cause = &job.transitions.back().unwrap().cause;
-    assert_eq!(job.status, JobStatus::Failed, "{cause}");
+fn check(ended: &Ended) {
+    let Ended { cause, restarts, at } = ended;
     assert!(cause.contains("the same record each time"), "{cause}");
     assert!(cause.contains(&format!("offset {at} of")) && cause.contains("a.log"), "line at {at}: {cause}");
     assert!(cause.contains("a poisoned click"), "{cause}");
-    assert!(job.restarts <= 3, "{} restarts", job.restarts);
+    assert!((1..=3).contains(restarts), "{restarts} restarts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poisoned_record_is_named_by_an_operator_beside_its_source() {
-    let (job, at) = run_poisoned("map", false).await;
-    check(&job, at);
+    let ended = run_poisoned("map", false).await;
+    check(&ended);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poisoned_record_is_named_though_its_operator_panics_on_another_worker() {
-    let (job, at) = run_poisoned("dedup", true).await;
-    check(&job, at);
+    let ended = run_poisoned("dedup", true).await;
+    check(&ended);
 }

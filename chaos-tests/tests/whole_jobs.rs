@@ -2,7 +2,7 @@
 //! is committed at the end is what the recount says.
 
 use proptest::prelude::*;
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 use weir_chaos_tests::{
     job::{Bench, JobConfig},
     oracle::{REFUSED_BY_FILTERS, REFUSED_BY_MAP},
@@ -92,6 +92,7 @@ proptest! {
         seed in 0u64..1_000_000,
         format in prop::sample::select(InputFormat::ALL.to_vec()),
         parallelism in 1usize..9,
+        workers in prop::sample::select(vec![NonZeroUsize::MIN, NonZeroUsize::MIN.saturating_add(1)]),
         checkpoint_interval_ms in prop_oneof![Just(20), 20u64..1_000],
         batch_rows in prop_oneof![Just(1), 1usize..200],
         channel_bytes in prop_oneof![Just(300), Just(1usize << 20)],
@@ -113,6 +114,7 @@ proptest! {
         let config = JobConfig {
             format,
             parallelism,
+            workers,
             checkpoint_interval_ms,
             batch_rows,
             channel_bytes,

@@ -15,7 +15,7 @@ use weir_engine::{
     checkpoint::CheckpointStore,
     env::{CrashPlan, Env},
     ids::{CheckpointId, Lineage},
-    task::{RunSettings, StopSignal},
+    task::RunOutcome,
 };
 use weir_operators::Registry;
 
@@ -38,7 +38,7 @@ fn replace_while_frozen(verb: Verb, path: &'static str, nth: u64, before: bool, 
     let faulty = FaultyStore::new(objects, Once::new(verb, path, nth, fault));
     let older = CheckpointStore::over(faulty, JOB);
     let (old_world, new_world) = (frozen_world(), frozen_world());
-    let run = bench.run_on(older, &config, Arc::new(Registry), Env::seeded(1), StopSignal::default());
+    let run = bench.run_here(older, &config, Env::seeded(1), false);
     let mut run = Box::pin(run);
     let ended = old_world.block_on(async {
         tokio::select! {
@@ -53,7 +53,7 @@ fn replace_while_frozen(verb: Verb, path: &'static str, nth: u64, before: bool, 
     if let Some(point) = successor_crashes_at {
         let plan = CrashPlan::crash_at(point, 1);
         let env = Env::seeded(2).with_crash_plan(plan);
-        let crashed = new_world.block_on(bench.run(&config, Arc::new(Registry), env, StopSignal::default()));
+        let crashed = new_world.block_on(bench.run_here(bench.store.clone(), &config, env, false));
         assert_eq!(crashed.unwrap_err().kind, ErrorKind::Crash);
         gate.release();
         end_of_a_zombie(old_world.block_on(run), &scenario);
@@ -66,7 +66,7 @@ fn replace_while_frozen(verb: Verb, path: &'static str, nth: u64, before: bool, 
     }
 }
 
-fn end_of_a_zombie(ended: weir_engine::Result<weir_engine::task::RunOutcome>, scenario: &str) {
+fn end_of_a_zombie(ended: weir_engine::Result<RunOutcome>, scenario: &str) {
     match ended {
         Ok(outcome) => panic!("{scenario}: the replaced run went on to checkpoint {}", outcome.manifest.checkpoint),
         // Its files may be swept away under its hands before it notices.
@@ -100,7 +100,7 @@ fn a_manifest_from_before_a_start_over_comes_late() {
         let held_up = Once::new(Verb::Put, "1/0000000006.json", 1, Fault::FreezeBefore(gate.clone()));
         let older = CheckpointStore::over(FaultyStore::new(objects, held_up), JOB);
         let (old_world, new_world) = (frozen_world(), frozen_world());
-        let run = bench.run_on(older, &config, Arc::new(Registry), Env::seeded(1), StopSignal::default());
+        let run = bench.run_here(older, &config, Env::seeded(1), false);
         let mut run = Box::pin(run);
         old_world.block_on(async {
             tokio::select! {
@@ -111,8 +111,7 @@ fn a_manifest_from_before_a_start_over_comes_late() {
         });
         for number in 1..=start_overs {
             let env = Env::seeded(1 + number).with_crash_plan(CrashPlan::crash_at("manifest.created", 2));
-            let afresh = RunSettings { start_over: true, ..RunSettings::new(bench.store.clone(), "test", env) };
-            let crashed = bench.run_with(&config, Arc::new(Registry), afresh, StopSignal::default());
+            let crashed = bench.run_here(bench.store.clone(), &config, env, true);
             assert_eq!(new_world.block_on(crashed).unwrap_err().kind, ErrorKind::Crash);
         }
         let newest = || new_world.block_on(bench.store.newest()).unwrap().unwrap();

@@ -83,6 +83,13 @@ impl From<EngineError> for Failure {
     }
 }
 
+impl From<weir_local::Failed> for Failure {
+    fn from(failed: weir_local::Failed) -> Self {
+        let failure = Failure::from(failed.error);
+        if failed.has_started { failure.once_started() } else { failure }
+    }
+}
+
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         Failure::Refused(refusal.to_string())

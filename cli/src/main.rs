@@ -1,8 +1,7 @@
 //! `weir`: exactly-once dataflow, one binary.
 //!
 //! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`generate`],
-//! [`checkpoint`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), [`one_process`] (what a run runs
-//! on), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
+//! [`checkpoint`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
 //! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
@@ -18,7 +17,6 @@ mod explain;
 mod failure;
 mod generate;
 mod logs;
-mod one_process;
 mod progress;
 mod recalculation;
 mod results;
@@ -42,7 +40,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[command(
     after_help = "Exit codes: 0 done, 1 failed (reconcile: something differs), 2 wrong definition or arguments, \
                   3 replaced by another process, 4 not compared, \
-                  130 aborted by a second Ctrl-C."
+                  130 aborted by a second Ctrl-C, or stopped without a last checkpoint."
 )]
 struct Arguments {
     #[command(flatten)]

@@ -6,24 +6,33 @@ use crate::{
     data_dir::{self, JobDir},
     definition::DefinitionArguments,
     failure::Failure,
-    one_process::{self, OneProcess, Submission},
     processors,
     progress::{Progress, Style},
     results, runtime,
     serving::Serving,
-    signals::EndSignals,
+    signals::{EndSignals, STOP_TIMEOUT},
     summary::Summary,
     text,
 };
 use clap::Args;
-use std::{fs::Permissions, num::NonZeroUsize, os::unix::fs::PermissionsExt, path::PathBuf, time::Duration};
+use std::{
+    fs::Permissions,
+    num::NonZeroUsize,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::{runtime::Handle, sync::mpsc};
 use weir_engine::{
-    checkpoint::{CheckpointStore, committed},
+    checkpoint::{CheckpointStore, Manifest, committed},
     disk,
     env::{CrashPlan, Env},
+    error::EngineError,
 };
-use weir_jobs::Job;
+use weir_jobs::{Job, duration};
+use weir_local::{OneProcess, Settings, Submission};
+use weir_operators::Registry;
 
 /// What is logged unless somebody asks for more: what the coordinator and the workers warn of, the run tells itself.
 pub const USUAL_LOGS: &str = "warn,weir_coordinator=off,weir_worker=off";
@@ -48,6 +57,9 @@ pub struct RunArguments {
     /// Failures in a row, without progress between them, after which the job begins again from its newest checkpoint
     #[arg(long, value_name = "N", default_value_t = 0)]
     restarts: u32,
+    /// How long a job that is asked to stop may take for its last checkpoint; after that it stops without one [default: 30s]
+    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
+    stop_timeout: Option<Duration>,
     /// Write the job's tables, too, and answer queries from them: a page and an API there, until Ctrl-C
     #[arg(long, value_name = "HOST:PORT")]
     serve: Option<String>,
@@ -59,6 +71,10 @@ pub struct RunArguments {
     /// Show no progress
     #[arg(long, short)]
     quiet: bool,
+}
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    duration::parse(text).ok_or_else(|| format!("write {}", duration::EXAMPLES))
 }
 
 /// Runs a job until its input ends or it is asked to stop.
@@ -143,25 +159,15 @@ async fn drive(
     data_runtime: Handle,
     serving: Option<&Serving>,
 ) -> Result<Summary, Failure> {
-    // Of what is forgotten nothing is gone on from.
-    let before = if start_over.is_some() { None } else { store.newest().await? };
-    let was_visible = match &before {
-        Some(manifest) => {
-            let store = store.clone().in_lineage(manifest.lineage);
-            committed::is_marked(&store, manifest.checkpoint, manifest.attempt).await?
-        }
-        None => false,
-    };
-    let signals = EndSignals::catch()?;
+    let mut signals = EndSignals::catch()?;
+    let (before, was_visible) = signals.or_abort(look(&store, start_over.is_some())).await?;
     tracing::info!(job = job.graph.name, processors = processors(), storage = store.url(), "starting");
     let started = env.now();
-    let settings = one_process::Settings {
-        graph: job.graph.clone(),
-        store,
-        env: env.clone(),
+    let settings = Settings {
         workers: arguments.workers,
         restarts: arguments.restarts,
-        data_runtime,
+        data_runtime: Some(data_runtime),
+        ..Settings::new(job.graph.clone(), store, env.clone(), Arc::new(Registry))
     };
     let process = OneProcess::start(settings).await?;
     let (observers, stopper) = (process.observers(), process.stopper());
@@ -172,14 +178,38 @@ async fn drive(
         serving.suggest_later(notices.clone());
     }
     let progress = Progress::new(&job.graph, style, observers.clone(), told, process.waits(), env.clone());
-    let submission = Submission { fingerprint: job.definition.clone(), start_over, notices };
+    let submission = Submission {
+        fingerprint: job.definition.clone(),
+        start_over: start_over.is_some(),
+        on_started_over: start_over.map(|mark| Box::new(move || remove(&mark)) as _),
+        notices,
+    };
+    let patience = arguments.stop_timeout.unwrap_or(STOP_TIMEOUT);
     let outcome = tokio::select! {
-        ended = process.run(submission, before.as_ref()) => ended?,
+        ended = process.run(submission) => ended?,
         never = progress.show() => match never {},
-        never = signals.stop_then_abort(stopper.stop(), &env, arguments.quiet) => match never {},
+        never = signals.stop_then_abort(stopper.stop(), patience, &env, arguments.quiet) => match never {},
     };
     let elapsed = env.now() - started;
     Ok(Summary::new(&job.graph, &outcome, before.as_ref(), was_visible, &observers, elapsed))
+}
+
+/// The checkpoint that a run begins with, and whether its results had all been committed.
+async fn look(store: &CheckpointStore, is_forgotten: bool) -> Result<(Option<Manifest>, bool), EngineError> {
+    // Of what is forgotten nothing is gone on from.
+    let before = if is_forgotten { None } else { store.newest().await? };
+    let was_visible = match &before {
+        Some(manifest) => {
+            let store = store.clone().in_lineage(manifest.lineage);
+            committed::is_marked(&store, manifest.checkpoint, manifest.attempt).await?
+        }
+        None => false,
+    };
+    Ok((before, was_visible))
+}
+
+fn remove(mark: &Path) -> Result<(), EngineError> {
+    disk::remove_file(mark).map_err(|error| EngineError::io(format!("cannot remove '{}': {error}", mark.display())))
 }
 
 fn show(arguments: &RunArguments, job: &Job, summary: &Summary) -> Result<(), Failure> {

@@ -1,12 +1,18 @@
-//! Ctrl-C and SIGTERM: the first asks the job to stop with a last checkpoint, the second ends the process at once.
+//! Ctrl-C and SIGTERM: the first asks the job to stop with a last checkpoint, the second ends the process at once. So does a
+//! last checkpoint that takes too long: a step that puts out millions of windows, or storage that is away, must not hold up
+//! whoever wants the process to end.
 
 use crate::failure::{EXIT_ABORTED, Failure};
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use weir_engine::env::Env;
+use weir_jobs::duration;
 
 /// Signals so close to each other are one wish: `timeout` sends its signal to a process and then to its group, so twice.
 const ONE_WISH: Duration = Duration::from_millis(200);
+
+/// How long a job that is asked to stop may take for its last checkpoint, unless it is told otherwise.
+pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Both signals that ask a process to end.
 #[derive(Debug)]
@@ -30,13 +36,24 @@ impl EndSignals {
         }
     }
 
-    /// Asks the job to `stop` at the first signal, ends the process at the second. Never returns.
+    /// Does something that can be cut short anywhere: the next signal ends the process.
+    pub async fn or_abort<T>(&mut self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            biased;
+            () = self.next() => std::process::exit(EXIT_ABORTED),
+            done = work => done,
+        }
+    }
+
+    /// Asks the job to `stop` at the first signal, ends the process at the second, or when the job has not ended within
+    /// `patience`. Never returns.
     pub async fn stop_then_abort(
-        mut self,
+        &mut self,
         stop: impl Future<Output = ()>,
+        patience: Duration,
         env: &Env,
         quiet: bool,
-    ) -> std::convert::Infallible {
+    ) -> Infallible {
         self.next().await;
         if !quiet {
             eprintln!("\nstopping with a last checkpoint; once more to abort at once (nothing is lost either way)");
@@ -52,7 +69,15 @@ impl EndSignals {
             self.next().await;
             std::process::exit(EXIT_ABORTED)
         };
-        tokio::join!(stop, second).1
+        let too_late = async {
+            env.sleep(patience).await;
+            eprintln!(
+                "error: no last checkpoint within {}: stopped without one; started again, the job resumes from the one before",
+                duration::show(patience)
+            );
+            std::process::exit(EXIT_ABORTED)
+        };
+        tokio::join!(stop, second, too_late).1
     }
 }
 

@@ -318,6 +318,49 @@ fn a_second_ctrl_c_ends_it_at_once() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
+/// Each click is in ten thousand windows, and all of them are put out in one step that takes minutes.
+#[test]
+fn a_step_without_end_holds_up_no_stop() {
+    let place = Workplace::new();
+    let lines = (0..4_320).map(|minute| {
+        let (day, hour, at) = (1 + minute / 1_440, minute / 60 % 24, minute % 60);
+        format!("[AdClickEvent] ad{:03}, 2022-03-{day:02} {hour:02}:{at:02}:00, user 1, 1.2.3.4, USA\n", minute % 500)
+    });
+    fs::create_dir(place.path("clicks")).unwrap();
+    fs::write(place.path("clicks/a.log"), lines.collect::<String>()).unwrap();
+    let week = "
+        [job]
+        name = 'week'
+        [source.clicks]
+        connector = 'files'
+        path = 'clicks'
+        format = 'click_log'
+        event_time = 'click_timestamp'
+        [aggregate.week]
+        input = 'clicks'
+        key = ['ad_id']
+        window = { hopping = '7d', slide = '1m' }
+        select = { count = 'count(*)' }
+        [sink.week]
+        input = 'week'
+        connector = 'files'
+        format = 'parquet'
+        path = 'week'";
+    fs::write(place.path("week.toml"), week).unwrap();
+    let mut child = place.start(&["run", "week.toml", "--data-dir", "data", "--quiet", "--stop-timeout", "1s"]);
+    pause(Duration::from_secs(3));
+    assert!(child.try_wait().unwrap().is_none(), "the step does not take long enough");
+    signal(&child, "TERM");
+    pause(Duration::from_secs(10));
+    let ended = child.try_wait().unwrap();
+    if ended.is_none() {
+        child.kill().unwrap();
+    }
+    assert_eq!(ended.expect("it waits for its step").code(), Some(130));
+    let output = child.wait_with_output().unwrap();
+    assert!(complaint(&output).contains("no last checkpoint within 1s"), "{}", complaint(&output));
+}
+
 #[test]
 fn mistakes_are_told_with_their_place_before_anything_starts() {
     let place = Workplace::new();

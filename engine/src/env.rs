@@ -13,10 +13,11 @@ use std::{
     fmt, io,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
+use tokio::sync::watch;
 
 /// A moment on the monotonic clock.
 pub type Moment = tokio::time::Instant;
@@ -214,6 +215,20 @@ impl Env {
             Some(plan) => plan.hit(name),
         }
     }
+
+    /// The planned crash, if it has happened.
+    pub fn crash(&self) -> Option<EngineError> {
+        let plan = self.crash_points.as_ref()?;
+        plan.crashed().then(|| plan.crash())
+    }
+
+    /// Waits for the planned crash: whoever stands for the process ends with it.
+    pub async fn crashed(&self) -> EngineError {
+        let Some(plan) = &self.crash_points else { return std::future::pending().await };
+        // The sender lives as long as self.
+        let _ = plan.crashed.subscribe().wait_for(|crashed| *crashed).await;
+        plan.crash()
+    }
 }
 
 /// Which named point ends the run, at which visit. Counts the visits of all points on the way, so that a test can learn
@@ -223,7 +238,7 @@ pub struct CrashPlan {
     target: Option<(String, u64)>,
     then: Then,
     visits: Mutex<BTreeMap<&'static str, u64>>,
-    crashed: AtomicBool,
+    crashed: watch::Sender<bool>,
 }
 
 /// What happens at the point.
@@ -297,13 +312,12 @@ impl CrashPlan {
 
     /// Whether the crash happened.
     pub fn crashed(&self) -> bool {
-        self.crashed.load(Ordering::SeqCst)
+        *self.crashed.borrow()
     }
 
     fn hit(&self, name: &'static str) -> Result<()> {
-        let crash = || EngineError::of(ErrorKind::Crash, format!("crash asked for at '{name}'"));
         if self.crashed() {
-            return Err(crash());
+            return Err(self.crash());
         }
         let visit = {
             let mut visits = self.visits.lock();
@@ -317,14 +331,19 @@ impl CrashPlan {
                     stand();
                     return Ok(());
                 }
-                self.crashed.store(true, Ordering::SeqCst);
+                self.crashed.send_replace(true);
                 if let Then::End(end) = &self.then {
                     end();
                 }
-                Err(crash())
+                Err(self.crash())
             }
             _ => Ok(()),
         }
+    }
+
+    fn crash(&self) -> EngineError {
+        let at = self.target.as_ref().map_or("", |(name, _)| name);
+        EngineError::of(ErrorKind::Crash, format!("crash asked for at '{at}'"))
     }
 }
 
@@ -342,6 +361,17 @@ mod tests {
         assert_eq!(env.crash_point("b").unwrap_err().kind, ErrorKind::Crash);
         assert!(env.crash_point("a").is_err(), "the dead do nothing any more");
         assert_eq!(plan.visits()["b"], 2);
+    }
+
+    #[tokio::test]
+    async fn whoever_stands_for_the_process_hears_of_its_crash() {
+        let env = Env::seeded(1).with_crash_plan(CrashPlan::crash_at("a", 1));
+        let part = env.clone();
+        let waiting = tokio::spawn(async move { part.crashed().await });
+        assert!(env.crash().is_none());
+        env.crash_point("a").unwrap_err();
+        assert_eq!(waiting.await.unwrap().kind, ErrorKind::Crash);
+        assert_eq!(env.crashed().await.message, env.crash().unwrap().message, "and later");
     }
 
     #[test]

@@ -31,7 +31,6 @@ pub mod late_gate;
 pub mod map;
 pub mod memory_stores;
 pub mod moment;
-pub mod postgres_server;
 pub mod record_id;
 pub mod reduce;
 pub mod registry;

@@ -25,10 +25,11 @@ use weir_engine::{
     env::Env,
     error::{EngineError, ErrorKind},
     graph::JobGraph,
-    task::{RunSettings, StopSignal, run},
+    task::StopSignal,
     wire,
 };
 use weir_jobs::{CompileOptions, recalculation::Recalculation};
+use weir_local::{Settings, Submission};
 use weir_operators::source::files::EventTimeRange;
 use weir_recalculation::{
     ground::{Asked, Chosen},
@@ -387,11 +388,10 @@ async fn replay(world: &World, replays: &Replays, index: usize, env: &Env) -> Re
     world.trace.note(format!("replay {} of {range:?} begins or goes on", replay.record().number));
     let job = replay.job()?;
     let store = place.checkpoints(&job.graph.name)?;
-    let settings = RunSettings {
-        channel_bytes: world.plan.job.channel_bytes,
-        ..RunSettings::new(store, fingerprint(&job.graph), env.clone())
-    };
-    let outcome = run(job.graph, world.factory.clone(), settings, StopSignal::default()).await?;
+    let submission = Submission::new(fingerprint(&job.graph));
+    let settings = Settings::new(job.graph, store, env.clone(), world.factory.clone());
+    let settings = Settings { channel_bytes: world.plan.job.channel_bytes, ..settings };
+    let outcome = weir_local::run(settings, submission, StopSignal::default()).await?;
     if !outcome.manifest.last {
         return Err(EngineError::internal("the replay's job ended before its input"));
     }

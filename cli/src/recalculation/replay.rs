@@ -7,20 +7,20 @@ use crate::{
     data_dir::JobDir,
     definition,
     failure::Failure,
-    one_process::{self, OneProcess, Submission},
     progress::{Progress, Style},
     run::environment,
     runtime,
-    signals::EndSignals,
+    signals::{EndSignals, STOP_TIMEOUT},
     text,
 };
 use clap::Args;
 use serde::Serialize;
-use std::{num::NonZeroUsize, time::Duration};
+use std::{sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::mpsc};
 use weir_engine::env::Env;
 use weir_jobs::{Job, recalculation::Recalculation};
-use weir_operators::source::files::EventTimeRange;
+use weir_local::{OneProcess, Settings, Submission};
+use weir_operators::{Registry, source::files::EventTimeRange};
 use weir_recalculation::{ground::Asked, place::Place, replay::Replay};
 
 /// Arguments of `weir replay`.
@@ -117,8 +117,10 @@ async fn carry_out(
     env: Env,
     data_runtime: Handle,
 ) -> Result<u64, Failure> {
-    let archive_rows = count(arguments, place, &replay.job()?, env, data_runtime).await?;
-    replace(arguments, replay).await?;
+    let mut signals = EndSignals::catch()?;
+    let archive_rows = count(arguments, place, &replay.job()?, env, data_runtime, &mut signals).await?;
+    // Cut short, it is done again by the same command.
+    signals.or_abort(replace(arguments, replay)).await?;
     Ok(archive_rows)
 }
 
@@ -129,28 +131,21 @@ async fn count(
     job: &Job,
     env: Env,
     data_runtime: Handle,
+    signals: &mut EndSignals,
 ) -> Result<u64, Failure> {
     let store = place.checkpoints(&job.graph.name)?;
-    let before = store.newest().await?;
-    let signals = EndSignals::catch()?;
-    let settings = one_process::Settings {
-        graph: job.graph.clone(),
-        store,
-        env: env.clone(),
-        workers: NonZeroUsize::MIN,
-        restarts: 0,
-        data_runtime,
-    };
+    let settings = Settings::new(job.graph.clone(), store, env.clone(), Arc::new(Registry));
+    let settings = Settings { data_runtime: Some(data_runtime), ..settings };
     let process = OneProcess::start(settings).await?;
     let stopper = process.stopper();
     let (notices, told) = mpsc::unbounded_channel();
     let style = Style::fitting(arguments.quiet, false);
     let progress = Progress::new(&job.graph, style, process.observers(), told, process.waits(), env.clone());
-    let submission = Submission { fingerprint: job.definition.clone(), start_over: None, notices };
+    let submission = Submission { notices, ..Submission::new(&job.definition) };
     let outcome = tokio::select! {
-        ended = process.run(submission, before.as_ref()) => ended?,
+        ended = process.run(submission) => ended?,
         never = progress.show() => match never {},
-        never = signals.stop_then_abort(stopper.stop(), &env, arguments.quiet) => match never {},
+        never = signals.stop_then_abort(stopper.stop(), STOP_TIMEOUT, &env, arguments.quiet) => match never {},
     };
     if !outcome.manifest.last {
         return Err(Failure::failed("stopped before everything was counted again; the same command goes on from here"));

@@ -9,7 +9,7 @@ use super::{
     chain::CapturedLink,
     checkpointing::{self, Report, TaskServices},
     observer::Observer,
-    recovery::{self, Committers, LocalControl},
+    recovery::{self, Committers},
     subtask::SourceCommand,
 };
 use crate::{
@@ -131,9 +131,11 @@ impl Seen {
     }
 }
 
-/// Looks on while checkpoints are recorded.
+/// A control plane whose record is the manifests, without sinks. Looks on while checkpoints are recorded.
 struct Watching {
-    local: LocalControl,
+    store: CheckpointStore,
+    env: Env,
+    attempt: Attempt,
     requests: Arc<AtomicU64>,
     /// The count at the last checkpoint; none: the attempt has just begun.
     before: Mutex<Option<u64>>,
@@ -161,7 +163,7 @@ impl ControlPlane for Watching {
                 requests: now - before,
             });
         }
-        self.local.completed(manifest)
+        std::future::ready(Ok(())).boxed()
     }
 
     fn commit(
@@ -170,11 +172,13 @@ impl ControlPlane for Watching {
         attempt: Attempt,
         committables: Vec<Committable>,
     ) -> BoxFuture<'static, Result<()>> {
-        self.local.commit(n, attempt, committables)
+        let (store, env, is_inherited) = (self.store.clone(), self.env.clone(), attempt != self.attempt);
+        let none = Committers::new();
+        async move { recovery::commit(&store, &env, &none, n, attempt, &committables, is_inherited).await }.boxed()
     }
 
-    fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
-        self.local.sweep(scope)
+    fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {
+        std::future::ready(Ok(())).boxed()
     }
 }
 
@@ -241,10 +245,10 @@ impl Job {
         let (graph, stop) = (graph(), StopSignal::default());
         let claim = self.store.claim(&self.env, Attempt(0), false).await.unwrap();
         let (attempt, store) = (claim.attempt, self.store.clone().in_lineage(claim.lineage));
-        let committers: Arc<Committers> = Arc::default();
-        let local = LocalControl { store: store.clone(), env: self.env.clone(), committers, attempt };
         let control: Arc<dyn ControlPlane> = Arc::new(Watching {
-            local,
+            store: store.clone(),
+            env: self.env.clone(),
+            attempt,
             requests: self.requests.clone(),
             before: Mutex::default(),
             record: self.record.clone(),

@@ -114,6 +114,11 @@ impl StopSignal {
         });
     }
 
+    /// Waits until it is asked for an end, of one kind or the other.
+    pub async fn asked_to_stop(&self) {
+        self.asked_for_more_than(Asked::Nothing).await;
+    }
+
     async fn asked_for_more_than(&self, known: Asked) -> Asked {
         let mut watching = self.0.subscribe();
         // The sender lives as long as self.

@@ -2,8 +2,7 @@
 //!
 //! [`deployment`] builds and restores subtasks (all of a job's, or those that a worker is given); [`attempt`] drives them:
 //! triggers checkpoints, collects acknowledgements, writes manifests, has them committed; [`recovery`] is what a new attempt
-//! does first. A coordinator and its workers put the three together, in several processes or in one; [`local_runner::run`] does it
-//! without them, for tests.
+//! does first. A coordinator and its workers put the three together, in several processes or in one.
 
 #[cfg(test)]
 mod age_tests;
@@ -11,7 +10,6 @@ pub mod attempt;
 mod chain;
 pub mod checkpointing;
 pub mod deployment;
-pub mod local_runner;
 pub mod observer;
 pub mod observers;
 pub mod recovery;
@@ -20,7 +18,6 @@ mod subtask;
 
 pub use attempt::{RunOutcome, StopSignal};
 pub use checkpointing::{Report, TaskServices};
-pub use local_runner::{RunSettings, run};
 pub use observer::Observer;
 pub use observers::Observers;
 pub use subtask::SourceCommand;

@@ -18,45 +18,10 @@ use crate::{
     ids::{Attempt, CheckpointId, Lineage},
     operator::{CommitOutcome, Committable, Committer, CommitterContext, ExpectedResults, Factory, SweepScope, Waits},
 };
-use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// The committers of a job's sinks, by node id.
 pub type Committers = BTreeMap<String, Arc<dyn Committer>>;
-
-/// The record and the commits of a job that has no coordinator: its manifests are the record.
-pub struct LocalControl {
-    /// Where checkpoints lie.
-    pub store: CheckpointStore,
-    /// Time, chance and planned crashes.
-    pub env: Env,
-    /// One for each sink.
-    pub committers: Arc<Committers>,
-    /// The attempt that asks.
-    pub attempt: Attempt,
-}
-
-impl ControlPlane for LocalControl {
-    fn completed<'a>(&'a self, _manifest: &'a Manifest) -> BoxFuture<'a, Result<()>> {
-        std::future::ready(Ok(())).boxed()
-    }
-
-    fn commit(
-        &self,
-        checkpoint: CheckpointId,
-        attempt: Attempt,
-        committables: Vec<Committable>,
-    ) -> BoxFuture<'static, Result<()>> {
-        let (store, env, committers) = (self.store.clone(), self.env.clone(), self.committers.clone());
-        let is_inherited = attempt != self.attempt;
-        async move { commit(&store, &env, &committers, checkpoint, attempt, &committables, is_inherited).await }.boxed()
-    }
-
-    fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
-        let committers = self.committers.clone();
-        async move { sweep(&committers, &scope).await.map(|_| ()) }.boxed()
-    }
-}
 
 /// Opens the committer of every sink of a job.
 ///

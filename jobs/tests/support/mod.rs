@@ -1,4 +1,4 @@
-//! Runs a compiled job in this process, and reads what its sinks wrote.
+//! Runs a compiled job as `weir run` does, and reads what its sinks wrote.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +7,9 @@ use arrow::array::RecordBatch;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use weir_engine::checkpoint::CheckpointStore;
 use weir_engine::env::Env;
-use weir_engine::task::{RunOutcome, RunSettings, StopSignal, run};
+use weir_engine::task::{RunOutcome, StopSignal};
 use weir_jobs::Job;
+use weir_local::{Settings, Submission, run};
 use weir_operators::Registry;
 
 /// Runs a bounded job to its end.
@@ -26,9 +27,9 @@ pub fn execute_until<F: Future<Output = ()>>(
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let url = format!("file://{}", checkpoints.display());
     let store = CheckpointStore::open(&url, &job.graph.name).unwrap();
-    let settings = RunSettings::new(store, "test", Env::default());
+    let settings = Settings::new(job.graph, store, Env::default(), Arc::new(Registry));
     let stop = StopSignal::default();
-    let running = run(job.graph, Arc::new(Registry), settings, stop.clone());
+    let running = run(settings, Submission::new("test"), stop.clone());
     let outcome = runtime.block_on(async {
         tokio::pin!(running);
         tokio::select! {

@@ -9,7 +9,8 @@ use weir_engine::{
     env::Env,
     operator::CommitterContext,
 };
-use weir_operators::{postgres_server::PostgresServer, sink::sql};
+use weir_operators::sink::sql;
+use weir_test_rigs::postgres_server::PostgresServer;
 
 /// 2022-03-04 00:00 UTC, when the sample's clicks begin.
 pub(crate) const MARCH: i64 = 1_646_352_000_000;

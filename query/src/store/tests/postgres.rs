@@ -3,7 +3,7 @@
 use super::{fixture::Fixture, model, questions};
 use crate::store::StoreError;
 use std::time::Duration;
-use weir_operators::postgres_server::PostgresServer;
+use weir_test_rigs::postgres_server::PostgresServer;
 
 fn server() -> Option<PostgresServer> {
     PostgresServer::start().unwrap()

@@ -7,10 +7,7 @@ mod tables;
 mod withdrawn;
 
 use super::{SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlType, connection::Database};
-use crate::{
-    postgres_server::PostgresServer,
-    sink::conformance::{self, JOB, SINK, SinkUnderTest, context},
-};
+use crate::sink::conformance::{self, JOB, SINK, SinkUnderTest, context};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{Connection as _, Row};
 use std::{sync::Arc, time::Duration};
@@ -21,6 +18,7 @@ use weir_engine::{
     ids::{Attempt, CheckpointId, Lineage},
     operator::{Committable, Committer, CommitterContext, OperatorContext, Sink, Waits},
 };
+use weir_test_rigs::postgres_server::PostgresServer;
 
 /// A table in a database that only one test has, and the checkpoint storage beside it.
 struct Target {

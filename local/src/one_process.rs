@@ -1,4 +1,4 @@
-//! A coordinator and its workers in this process: what `weir run` runs a job on.
+//! A coordinator and its workers in this process.
 //!
 //! They are those of a cluster, and so is what they say to each other. It goes through queues instead of connections
 //! ([`link`]), and of the workers' data only what goes from one to another is on the network ([`peers`]), which one worker
@@ -6,13 +6,14 @@
 //! and a run begins with what they say.
 //!
 //! Invariant: a part of this process is lost only with the whole. So no silence between them means anything: a job goes on that
-//! was suspended for hours, and one whose output nobody takes waits.
+//! was suspended for hours, and one whose output nobody takes waits. A planned crash in any part ends all of them.
 
-mod link;
-mod peers;
-
-use crate::{cluster::connection::refused, failure::Failure};
-use std::{num::NonZeroUsize, path::PathBuf, sync::Arc, time::Duration};
+use crate::{
+    failed::{Failed, refused},
+    link, peers,
+    settings::{OnStartedOver, Settings, Submission},
+};
+use std::{sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinSet};
 use tonic::Request;
 use weir_coordinator::{
@@ -22,55 +23,24 @@ use weir_coordinator::{
     scheduler,
 };
 use weir_engine::{
-    checkpoint::{CheckpointStore, Manifest, OpenStore},
-    disk,
+    checkpoint::{CheckpointStore, OpenStore},
     env::Env,
     error::{EngineError, ErrorKind},
     graph::{ExecutionGraph, JobGraph},
     task::{Observers, RunOutcome},
     wire,
 };
-use weir_operators::Registry;
 use weir_proto::v1::{StopRequest, SubmitRequest, client_server::Client};
 use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
 
 /// Longer than anybody waits. (The longest that a worker's lease can be is 49 days.)
-const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How often workers tell what they have done.
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// A wait that is over before is not told of.
 const TOLD_AFTER_MS: i64 = 1000;
-
-/// Credit of each channel, in bytes.
-const CHANNEL_BYTES: usize = 1 << 20;
-
-/// What runs where, and with which means.
-pub struct Settings {
-    /// The job.
-    pub graph: JobGraph,
-    /// Its checkpoints.
-    pub store: CheckpointStore,
-    /// Time, chance and planned crashes.
-    pub env: Env,
-    /// How many workers share the job's subtasks.
-    pub workers: NonZeroUsize,
-    /// How often in a row, without progress, the job may fail and begin again.
-    pub restarts: u32,
-    /// Where subtasks run.
-    pub data_runtime: Handle,
-}
-
-/// What is asked of the job besides running it.
-pub struct Submission {
-    /// Fingerprint of its definition.
-    pub fingerprint: String,
-    /// The file that says that the job is to be started over; it is removed when that is done.
-    pub start_over: Option<PathBuf>,
-    /// Takes a sentence for the user now and then.
-    pub notices: tokio::sync::mpsc::UnboundedSender<String>,
-}
 
 /// A coordinator and its workers, up and running.
 pub struct OneProcess {
@@ -100,7 +70,9 @@ impl OneProcess {
     /// # Errors
     /// When the graph cannot be run, or a port is refused.
     pub async fn start(settings: Settings) -> Result<Self, EngineError> {
-        let Settings { graph, store, env, workers, restarts, data_runtime } = settings;
+        let Settings { graph, store, env, factory, workers, restarts, first_backoff, channel_bytes, data_runtime } =
+            settings;
+        let data_runtime = data_runtime.unwrap_or_else(Handle::current);
         let slots = scheduler::slots_needed(&ExecutionGraph::new(graph.clone())?).max(1).div_ceil(workers.get());
         let observers = Observers::of_one_job();
         let network = peers::network(workers);
@@ -120,15 +92,17 @@ impl OneProcess {
             env: env.clone(),
             observers: observers.clone(),
         };
-        let settings = coordinator_settings(store.url(), restarts);
+        let restart =
+            RestartPolicy { most_failures: restarts, first_backoff, yields: true, ..RestartPolicy::default() };
+        let settings = coordinator_settings(store.url(), restart);
         let coordinator = Coordinator::new(settings, components, metadata.clone(), 1);
         let mut parts = JoinSet::new();
         let leading = coordinator.clone();
         parts.spawn(async move { leading.lead().await });
         for number in 1..=workers.get() {
-            let settings = worker_settings(number, slots);
+            let settings = worker_settings(number, slots, channel_bytes);
             let components = WorkerComponents {
-                factory: Arc::new(Registry),
+                factory: factory.clone(),
                 open_store: open_store.clone(),
                 network: network.clone(),
                 env: env.clone(),
@@ -160,14 +134,20 @@ impl OneProcess {
         Stopper { coordinator, metadata, job: self.job.name.clone() }
     }
 
-    /// Hands the job in and waits until it is over. `before` is the newest checkpoint before that.
+    /// Hands the job in and waits until it is over.
     ///
     /// # Errors
-    /// The root cause of a failure.
-    pub async fn run(mut self, submission: Submission, before: Option<&Manifest>) -> Result<RunOutcome, Failure> {
-        let done = match self.until_over(submission).await {
-            Ok(()) => self.outcome(before).await,
-            Err(failure) => Err(failure),
+    /// The root cause of a failure; a planned crash, wherever it was.
+    pub async fn run(mut self, submission: Submission) -> Result<RunOutcome, Failed> {
+        let env = self.env.clone();
+        let done = tokio::select! {
+            biased;
+            crash = env.crashed() => Err(crash.into()),
+            done = self.until_over(submission) => done,
+        };
+        let done = match done {
+            Ok(()) => self.outcome().await,
+            Err(failed) => Err(failed),
         };
         self.parts.shutdown().await;
         if let Err(error) = self.metadata.shutdown().await {
@@ -176,15 +156,16 @@ impl OneProcess {
         done
     }
 
-    async fn until_over(&mut self, submission: Submission) -> Result<(), Failure> {
-        let Submission { fingerprint, mut start_over, notices } = submission;
+    async fn until_over(&mut self, submission: Submission) -> Result<(), Failed> {
+        let Submission { fingerprint, start_over, on_started_over, notices } = submission;
         let request = SubmitRequest {
             graph: wire::to_json(&self.job)?,
             fingerprint,
             definition: String::new(),
-            fresh: start_over.is_some(),
+            fresh: start_over,
         };
-        self.starts_over = start_over.is_some();
+        self.starts_over = start_over;
+        let mut started_over: Option<OnStartedOver> = on_started_over.filter(|_| start_over);
         let mut catalog = self.metadata.watch();
         let submitted = self.coordinator.client_service().submit(Request::new(request)).await;
         submitted.map_err(|status| refused(&status))?;
@@ -192,10 +173,10 @@ impl OneProcess {
         loop {
             if let Some(job) = catalog.borrow_and_update().job(&self.job.name) {
                 if !job.fresh_start_pending
-                    && let Some(mark) = start_over.take()
+                    && let Some(started_over) = started_over.take()
                 {
                     tracing::info!(job = job.name, "started over");
-                    remove(&mark)?;
+                    started_over()?;
                 }
                 if job.restarts > restarts {
                     restarts = job.restarts;
@@ -215,22 +196,22 @@ impl OneProcess {
     }
 
     /// How the job ended.
-    async fn outcome(&self, before: Option<&Manifest>) -> Result<RunOutcome, Failure> {
+    async fn outcome(&self) -> Result<RunOutcome, Failed> {
         let catalog = self.metadata.catalog();
         let job = catalog.job(&self.job.name).ok_or_else(|| EngineError::internal("the job is not in the catalog"))?;
+        let has_run = job.restarts > 0 || job.transitions.iter().any(|step| step.to == JobStatus::Running);
         let last = match (job.status, job.checkpoint) {
             (JobStatus::Finished | JobStatus::Canceled, Some(last)) => last,
             _ => {
                 let failure = self.coordinator.failure(&job.name);
                 let kind = failure.map_or(ErrorKind::Io, |failure| failure.kind);
-                let failure = Failure::from(EngineError::of(kind, cause(job)));
-                let has_run = job.restarts > 0 || job.transitions.iter().any(|step| step.to == JobStatus::Running);
                 let has_removed = self.starts_over && job.attempt.is_some();
-                return Err(if has_run || has_removed { failure.once_started() } else { failure });
+                return Err(Failed { error: EngineError::of(kind, cause(job)), has_started: has_run || has_removed });
             }
         };
         let manifest = self.store.manifest(last).await?;
-        Ok(RunOutcome { manifest, was_finished: before.is_some_and(|before| before.last) })
+        let was_finished = manifest.last && !has_run && self.observers.status().checkpoints == 0;
+        Ok(RunOutcome { manifest, was_finished })
     }
 }
 
@@ -250,7 +231,7 @@ impl Stopper {
     }
 }
 
-fn coordinator_settings(storage: &str, restarts: u32) -> CoordinatorSettings {
+fn coordinator_settings(storage: &str, restart: RestartPolicy) -> CoordinatorSettings {
     CoordinatorSettings {
         storage: storage.into(),
         heartbeat_interval: HEARTBEAT,
@@ -258,12 +239,12 @@ fn coordinator_settings(storage: &str, restarts: u32) -> CoordinatorSettings {
         commit_timeout: FOREVER,
         commit_patience: FOREVER,
         deploy_timeout: FOREVER,
-        restart: RestartPolicy { most_failures: restarts, yields: true, ..RestartPolicy::default() },
+        restart,
         ..CoordinatorSettings::default()
     }
 }
 
-fn worker_settings(number: usize, slots: usize) -> WorkerSettings {
+fn worker_settings(number: usize, slots: usize, channel_bytes: usize) -> WorkerSettings {
     WorkerSettings {
         worker: format!("worker-{number}"),
         coordinators: Vec::new(),
@@ -272,7 +253,7 @@ fn worker_settings(number: usize, slots: usize) -> WorkerSettings {
         advertise: None,
         secret: Default::default(),
         reconnect_after: Duration::from_millis(10),
-        channel_bytes: CHANNEL_BYTES,
+        channel_bytes,
         compression: Compression::None,
     }
 }
@@ -283,14 +264,10 @@ fn cause(job: &Job) -> String {
 }
 
 /// A part of this process ended, which none does by itself.
-fn ended(part: Result<Result<(), EngineError>, tokio::task::JoinError>) -> Failure {
+fn ended(part: Result<Result<(), EngineError>, tokio::task::JoinError>) -> Failed {
     match part {
         Ok(Err(error)) => error.into(),
         Ok(Ok(())) => EngineError::internal("the coordinator or a worker ended by itself").into(),
         Err(error) => EngineError::internal(format!("the coordinator or a worker panicked: {error}")).into(),
     }
-}
-
-fn remove(mark: &std::path::Path) -> Result<(), Failure> {
-    disk::remove_file(mark).map_err(|error| Failure::failed(format!("cannot remove '{}': {error}", mark.display())))
 }

@@ -1,6 +1,6 @@
 //! What there is between the workers of one process: this machine's loopback, or nothing where there is one worker alone.
 
-use super::FOREVER;
+use crate::one_process::FOREVER;
 use async_trait::async_trait;
 use std::{io, num::NonZeroUsize, sync::Arc};
 use weir_engine::error::EngineError;

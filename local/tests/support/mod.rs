@@ -19,8 +19,9 @@ use weir_engine::{
     key_group::{KeyGroupRange, key_group_of},
     operator::*,
     state::{Change, Segment, Snapshot, StateRows},
-    task::{RunOutcome, RunSettings, StopSignal, run},
+    task::{RunOutcome, StopSignal},
 };
+use weir_local::{Settings, Submission, run_apart};
 
 const KEYS: i64 = 7;
 
@@ -47,8 +48,7 @@ pub async fn run_once(
     env: Env,
     stop: &StopSignal,
 ) -> Result<RunOutcome> {
-    let settings = RunSettings { channel_bytes: 2000, ..RunSettings::new(store.clone(), "definition", env) };
-    run(job, Arc::new(TestFactory(sinks.clone())), settings, stop.clone()).await
+    run_as(job, "definition", store, sinks, env, stop).await
 }
 
 pub async fn run_definition(
@@ -57,8 +57,20 @@ pub async fn run_definition(
     store: &CheckpointStore,
     sinks: &Sinks,
 ) -> Result<RunOutcome> {
-    let settings = RunSettings::new(store.clone(), definition, Env::default());
-    run(job, Arc::new(TestFactory(sinks.clone())), settings, StopSignal::default()).await
+    run_as(job, definition, store, sinks, Env::default(), &StopSignal::default()).await
+}
+
+async fn run_as(
+    job: JobGraph,
+    definition: &str,
+    store: &CheckpointStore,
+    sinks: &Sinks,
+    env: Env,
+    stop: &StopSignal,
+) -> Result<RunOutcome> {
+    let settings = Settings::new(job, store.clone(), env, Arc::new(TestFactory(sinks.clone())));
+    let settings = Settings { channel_bytes: 2000, ..settings };
+    Ok(run_apart(2, settings, Submission::new(definition), stop.clone()).await?)
 }
 
 pub async fn run_to_end(job: JobGraph, store: &CheckpointStore, sinks: &Sinks, env: Env) {
