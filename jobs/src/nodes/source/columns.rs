@@ -1,67 +1,63 @@
-//! The columns of sources and of their dead letters.
+//! The columns that a source can give, and what contradicts the way it is read.
 
-use arrow::datatypes::Schema;
-use weir_operators::dead_letters;
 use weir_operators::format::click_log;
-use weir_operators::memory_stores::for_thread_beside;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::source::column_type::DeclaredSchema;
-use weir_operators::source::files::parquet_schema;
 use weir_operators::source::generator::click_schema;
 
-use crate::spec::{FilesSource, Format, Source, SourceConnector};
-use weir_operators::definition::KeyPath;
-use weir_operators::definition::Mistake;
+use super::super::check::Check;
+use super::connector::{FilesSource, Format, SourceConnector};
+use super::definition::Source;
+use weir_operators::definition::{KeyPath, Mistake};
 
-/// The columns that a source can give.
-pub(super) fn source_schema(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<ColumnSchema> {
-    let files = match &source.connector {
-        SourceConnector::Generator { .. } => {
-            check_jump(source, path, mistakes);
-            return Some(ColumnSchema::from(click_schema().as_ref()));
+impl Source {
+    /// The columns that it can give.
+    pub(super) fn columns(&self, check: &mut Check<'_>) -> Option<ColumnSchema> {
+        let path = check.path.clone();
+        let files = match &self.connector {
+            SourceConnector::Generator { .. } => return Some(ColumnSchema::from(click_schema().as_ref())),
+            SourceConnector::Files(files) => files,
+        };
+        if files.follow {
+            let mistake = |message: &str| Mistake::new(path.key("follow"), message).expected("false");
+            if matches!(files.format, Format::Parquet { .. }) {
+                check.mistakes.push(mistake("a Parquet file does not grow, so that it can't be followed"));
+            } else if files.path.contains("://") && !files.path.starts_with("file://") {
+                check.mistakes.push(mistake("only local files can be followed"));
+            }
         }
-        SourceConnector::Files(files) => files,
-    };
-    if files.path.is_empty() {
-        return None; // Missing, and said so where it was read.
+        check_archive(self, files, &path, check.mistakes);
+        let mut columns = columns_in_files(files, check)?;
+        add_partitions(files, &mut columns, &path, check.mistakes);
+        Some(columns)
     }
-    if files.follow {
-        let mistake = |message: &str| Mistake::new(path.key("follow"), message).expected("false");
-        if matches!(files.format, Format::Parquet { .. }) {
-            mistakes.push(mistake("a Parquet file does not grow, so that it can't be followed"));
-        } else if files.path.contains("://") && !files.path.starts_with("file://") {
-            mistakes.push(mistake("only local files can be followed"));
-        }
-    }
-    check_archive(source, files, path, mistakes);
-    check_jump(source, path, mistakes);
-    let mut columns = columns_in_files(files, path, mistakes)?;
-    add_partitions(files, &mut columns, path, mistakes);
-    Some(columns)
 }
 
 /// The columns that the files themselves have.
-fn columns_in_files(files: &FilesSource, path: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<ColumnSchema> {
+fn columns_in_files(files: &FilesSource, check: &mut Check<'_>) -> Option<ColumnSchema> {
+    let path = check.path.clone();
     match &files.format {
         Format::ClickLog => Some(from_declared(&click_log::columns())),
         Format::Csv { schema, .. } | Format::Json { schema } => {
-            check_paths(files, schema, path, mistakes);
+            check_paths(files, schema, &path, check.mistakes);
             if schema.columns.is_empty() {
                 let mistake = Mistake::new(path.key("schema"), "no column is declared");
-                mistakes.push(mistake.expected("such as { ad_id = \"string\", click_timestamp = \"timestamp\" }"));
+                check
+                    .mistakes
+                    .push(mistake.expected("such as { ad_id = \"string\", click_timestamp = \"timestamp\" }"));
                 return None;
             }
             Some(from_declared(schema))
         }
         Format::Parquet { schema: Some(schema) } => {
-            check_paths(files, schema, path, mistakes);
+            check_paths(files, schema, &path, check.mistakes);
             Some(from_declared(schema))
         }
-        Format::Parquet { schema: None } => match schema_of_files(files) {
-            Ok(schema) => Some(ColumnSchema::from(&schema)),
+        Format::Parquet { schema: None } => match check.found.columns.as_ref()? {
+            Ok(columns) => Some(columns.clone()),
             Err(message) => {
                 let expected = "a folder with Parquet files, or `schema = { column = \"type\" }` beside it";
-                mistakes.push(Mistake::new(path.key("path"), message).found(&files.path).expected(expected));
+                check.mistakes.push(Mistake::new(path.key("path"), message).found(&files.path).expected(expected));
                 None
             }
         },
@@ -115,15 +111,6 @@ fn check_archive(source: &Source, files: &FilesSource, path: &KeyPath, mistakes:
     }
 }
 
-/// Where no row is refused for being ahead, there is nothing to go on after.
-fn check_jump(source: &Source, path: &KeyPath, mistakes: &mut Vec<Mistake>) {
-    if source.jump_after.is_some() && source.max_jump.is_none() {
-        let message = "it says when time goes on to rows that are ahead, but without `max_jump` none is refused";
-        let mistake = Mistake::on_key(path.key("watermark").key("jump_after"), message);
-        mistakes.push(mistake.expected("`max_jump = \"1h\"` beside it"));
-    }
-}
-
 /// Only JSON has values below others.
 fn check_paths(files: &FilesSource, schema: &DeclaredSchema, path: &KeyPath, mistakes: &mut Vec<Mistake>) {
     if matches!(files.format, Format::Json { .. }) {
@@ -138,21 +125,4 @@ fn check_paths(files: &FilesSource, schema: &DeclaredSchema, path: &KeyPath, mis
 
 fn from_declared(schema: &DeclaredSchema) -> ColumnSchema {
     ColumnSchema::from(schema.arrow_schema().as_ref())
-}
-
-/// The columns of a source's output `dead_letters`.
-pub(super) fn dead_letter_schema() -> ColumnSchema {
-    ColumnSchema::from(dead_letters::dead_letter_schema().as_ref())
-}
-
-/// The columns of the Parquet files that the source would read.
-fn schema_of_files(files: &FilesSource) -> Result<Schema, String> {
-    let look_up = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("the files can't be looked at: {error}"))?;
-        runtime.block_on(parquet_schema(&files.path, files.by_partition)).map_err(|error| error.message)
-    };
-    // On a thread of its own: the caller may be inside of a runtime already.
-    let schema = std::thread::scope(|scope| scope.spawn(for_thread_beside(look_up)).join());
-    Ok(schema.map_err(|_| "looking at the files failed".to_owned())??.as_ref().clone())
 }

@@ -5,10 +5,10 @@
 
 use weir_operators::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START};
 
-use super::check::Check;
-use super::results::Results;
-use super::types::Types;
-use crate::sql_sink::SqlSink;
+use super::super::check::Check;
+use super::super::results::Results;
+use super::super::types::Types;
+use super::sql::SqlSink;
 use weir_operators::definition::Mistake;
 
 impl Check<'_> {
@@ -70,7 +70,7 @@ impl Check<'_> {
             let expected = "the window in the `key`, or an aggregate as `input` and no computed columns";
             self.mistakes.push(Mistake::new(place.clone(), message).found("\"newest\"").expected(expected));
         }
-        if newest_by(written).is_none() {
+        if results.newest_by(&written.main).is_none() {
             let message = "it does not write which window a row is of";
             self.mistakes
                 .push(Mistake::new(place, message).found("\"newest\"").expected("`window_end` in the `select`"));
@@ -106,11 +106,4 @@ impl Check<'_> {
         );
         self.mistakes.push(Mistake::warning(self.path.key("key"), message));
     }
-}
-
-/// The column that says which of two windows is the newer one.
-pub(super) fn newest_by(written: &Types) -> Option<&str> {
-    let results = written.results.as_ref()?;
-    let of = |column: &str| written.main.names().find(|name| results.origin(name) == Some(column));
-    of(WINDOW_END).or_else(|| of(WINDOW_START))
 }

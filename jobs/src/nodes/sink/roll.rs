@@ -4,14 +4,18 @@
 //! minds: a minute, since results come some time after their windows anyway; and ten minutes for what stands beside the results
 //! (late rows, dead letters, an archive). Running counts are there to be new, and are not held.
 
+use std::time::Duration;
+
 use weir_operators::hold::{HoldConfig, check};
 use weir_operators::schema::ColumnSchema;
 
-use crate::spec::{FilesSink, JobSpec, NodeBody, Roll, Sink, SinkConnector};
-use std::time::Duration;
-use weir_operators::definition::KeyPath;
-use weir_operators::definition::Mistake;
+use super::super::node::Node;
+use super::connector::SinkConnector;
+use super::definition::Sink;
+use super::files::{FilesSink, Roll};
+use crate::settings::JobSettings;
 use weir_operators::definition::duration::{millis, show};
+use weir_operators::definition::{KeyPath, Mistake};
 
 /// For how long rows are held.
 const STANDARD: Duration = Duration::from_secs(60);
@@ -48,45 +52,41 @@ impl Held {
     }
 }
 
-/// How long rows of these columns are held before a sink.
-pub(super) fn held_before(spec: &JobSpec, sink: &Sink, columns: &ColumnSchema) -> Option<Held> {
-    match &sink.connector {
-        SinkConnector::Files(files) if check(columns).is_ok() => held(spec, sink, files),
-        SinkConnector::Files(_) | SinkConnector::Console | SinkConnector::Sql(_) => None,
-    }
-}
-
-/// How long rows may be held back from an archive, in milliseconds of event time: what has been counted so late may not be in it.
-pub(super) fn longest_before_archives(spec: &JobSpec) -> i64 {
-    let of_archive = |body: &NodeBody| match body {
-        NodeBody::Sink(sink) => match &sink.connector {
-            SinkConnector::Files(files) if files.hourly => held(spec, sink, files),
+impl Sink {
+    /// The files, if they are by hour.
+    pub(super) fn hourly_files(&self) -> Option<&FilesSink> {
+        match &self.connector {
+            SinkConnector::Files(files) if files.hourly => Some(files),
             _ => None,
-        },
-        _ => None,
-    };
-    spec.nodes.iter().filter_map(|node| of_archive(&node.body)).map(|held| held.time_ms).max().unwrap_or(0)
-}
-
-/// Rows that wait for the next barrier are not held.
-fn held(spec: &JobSpec, sink: &Sink, files: &FilesSink) -> Option<Held> {
-    let Roll::Every { every, bytes } = files.roll.unwrap_or_else(|| standard(sink)) else { return None };
-    if every <= spec.checkpoint.interval {
-        return None;
+        }
     }
-    let interval = spec.checkpoint.interval.as_millis().max(1);
-    let barriers = u64::try_from(every.as_millis().div_ceil(interval)).unwrap_or(u64::MAX);
-    Some(Held { time_ms: millis(every), barriers, bytes })
-}
 
-/// What suits the rows of a sink that does not say when its files are begun.
-fn standard(sink: &Sink) -> Roll {
-    if sink.takes_running() {
-        return Roll::Checkpoint;
+    /// How long rows of these columns are held before it.
+    pub(super) fn held_before(&self, job: &JobSettings, columns: &ColumnSchema) -> Option<Held> {
+        match &self.connector {
+            SinkConnector::Files(files) if check(columns).is_ok() => self.held(job, files),
+            SinkConnector::Files(_) | SinkConnector::Console | SinkConnector::Sql(_) => None,
+        }
     }
-    // `clicks` is a node, `clicks.dead_letters` another output of it.
-    let is_beside = sink.input.contains('.');
-    Roll::Every { every: if is_beside { BESIDE } else { STANDARD }, bytes: None }
+
+    /// Rows that wait for the next barrier are not held.
+    pub(super) fn held(&self, job: &JobSettings, files: &FilesSink) -> Option<Held> {
+        let Roll::Every { every, bytes } = files.roll.unwrap_or_else(|| self.standard_roll()) else { return None };
+        if every <= job.checkpoint.interval {
+            return None;
+        }
+        Some(Held { time_ms: millis(every), barriers: job.checkpoints_in(every), bytes })
+    }
+
+    /// What suits its rows, where it does not say when files are begun.
+    fn standard_roll(&self) -> Roll {
+        if self.takes_running() {
+            return Roll::Checkpoint;
+        }
+        // `clicks` is a node, `clicks.dead_letters` another output of it.
+        let is_beside = self.input.iter().all(|input| input.contains('.'));
+        Roll::Every { every: if is_beside { BESIDE } else { STANDARD }, bytes: None }
+    }
 }
 
 /// What is wrong with holding rows of these columns, if it was asked for and anything is.

@@ -4,9 +4,7 @@ use weir_operators::source::column_type::{ColumnType, DeclaredColumn, DeclaredSc
 use weir_operators::source::field_path::FieldPath;
 use weir_operators::source::times::{EpochUnit, TimeForm};
 
-use weir_operators::definition::Kind;
-use weir_operators::definition::Mistake;
-use weir_operators::definition::Reader;
+use weir_operators::definition::{Kind, Mistake, Reader};
 
 /// The columns that a key of a source declares (`schema`, `partitions`), if any; none of them where one is wrong.
 pub(super) fn read_schema(node: &Reader<'_>, key: &str) -> Option<DeclaredSchema> {

@@ -5,10 +5,11 @@ use weir_operators::expression::{Expression, type_name};
 use weir_operators::schema::{Column, ColumnSchema};
 use weir_operators::source::computed_time::ComputedTime;
 
-use super::types::unknown_column;
-use crate::spec::{EventTime, Source, SourceConnector};
-use weir_operators::definition::KeyPath;
-use weir_operators::definition::Mistake;
+use super::super::check::Check;
+use super::super::types::unknown_column;
+use super::connector::SourceConnector;
+use super::definition::{EventTime, Source};
+use weir_operators::definition::{KeyPath, Mistake};
 
 /// The name of a computed event time that is given none.
 const EVENT_TIME: &str = "event_time";
@@ -37,18 +38,15 @@ impl SourceTime {
     }
 }
 
-/// Finds out what the event time is, and adds it to the columns where it is computed.
-pub(super) fn source_time(
-    source: &Source,
-    path: &KeyPath,
-    columns: &mut ColumnSchema,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<SourceTime> {
-    let time = source.event_time.as_ref()?;
-    let place = path.key("event_time");
-    match names_a_column(time, columns) {
-        true => column_time(&time.expression, place, columns, mistakes),
-        false => computed_time(source, time, place, columns, mistakes),
+impl Source {
+    /// Finds out what the event time is, and adds it to the columns where it is computed.
+    pub(super) fn time(&self, columns: &mut ColumnSchema, check: &mut Check<'_>) -> Option<SourceTime> {
+        let time = self.event_time.as_ref()?;
+        let place = check.path.key("event_time");
+        match names_a_column(time, columns) {
+            true => column_time(&time.expression, place, columns, check.mistakes),
+            false => computed_time(self, time, place, columns, check.mistakes),
+        }
     }
 }
 
