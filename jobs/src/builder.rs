@@ -19,9 +19,10 @@ use weir_operators::definition::Severity;
 /// ```
 /// use std::time::Duration;
 /// use weir_jobs::{Aggregate, CompileOptions, Dedup, JobBuilder, Map, Reduce, Sink, Source, Window};
+/// use weir_jobs::{sink::ConsoleSinkConfig, source::FilesConfig};
 ///
 /// let minute = Duration::from_secs(60);
-/// let clicks = Source::files("jobs/data/clicks")
+/// let clicks = Source::of(FilesConfig::at("jobs/data/clicks"))
 ///     .event_time("click_timestamp")
 ///     .watermark_delay(Duration::from_secs(15));
 /// let job = JobBuilder::new("ad-click")
@@ -37,7 +38,7 @@ use weir_operators::definition::Severity;
 ///             .select("count", "count(*)"),
 ///     )
 ///     .reduce("top_ads", Reduce::top("clicks_per_minute", 100, "count").per(["filter_id"]))
-///     .sink("top", Sink::console("top_ads"))
+///     .sink("top", Sink::of("top_ads", ConsoleSinkConfig::default()))
 ///     .build(&CompileOptions { parallelism: Some(2), ..CompileOptions::default() })?;
 /// assert_eq!(job.graph.name, "ad-click");
 /// assert!(job.graph.nodes.iter().any(|node| node.id == "dedup.unique"));

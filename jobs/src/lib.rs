@@ -29,8 +29,22 @@ pub use nodes::aggregate::Aggregate;
 pub use nodes::dedup::Dedup;
 pub use nodes::map::Map;
 pub use nodes::reduce::Reduce;
-pub use nodes::sink::{Compression, Roll, Sink, TableIndex, TableRetention};
-pub use nodes::source::{Format, Source};
+pub use nodes::sink::Sink;
+pub use nodes::source::Source;
 pub use nodes::{Inputs, Window};
 pub use settings::Checkpoint;
 pub use weir_operators::definition::{KeyPath, Segment, Severity, duration};
+
+/// What a [`Source`] reads: the settings of connectors.
+pub mod source {
+    pub use weir_operators::format::Format;
+    pub use weir_operators::source::files::{EventTimeRange, FilesConfig};
+    pub use weir_operators::source::generator::{ClickStreamConfig, GeneratorConfig};
+}
+
+/// What a [`Sink`] writes to: the settings of connectors.
+pub mod sink {
+    pub use weir_operators::sink::console::ConsoleSinkConfig;
+    pub use weir_operators::sink::files::{Compression, FilesSinkSettings, Roll};
+    pub use weir_operators::sink::sql::{Retention, SqlIndex, SqlSinkSettings};
+}

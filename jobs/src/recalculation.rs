@@ -11,8 +11,8 @@ use crate::diagnose::{Refusal, without_file};
 use crate::job::{CompileOptions, Job};
 use crate::load::load_spec;
 use crate::spec::JobSpec;
-use crate::store_table::Shadow;
 use weir_operators::definition::Severity;
+use weir_operators::sink::Shadow;
 
 pub use crate::store_table::{CountedTable, LeftOut, RecountStep, StoreTable, TableWindows, WhyLeftOut};
 

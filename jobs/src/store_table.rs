@@ -119,30 +119,6 @@ pub enum RecountStep {
     },
 }
 
-/// The table that a sink keeps, as its definition has it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct KeptTable<'a> {
-    /// Where the database is.
-    pub(crate) url: &'a Hidden<String>,
-    /// The table's name.
-    pub(crate) table: &'a str,
-    /// The columns that identify a row, where they are named.
-    pub(crate) key: &'a [String],
-    /// Whether the row of the newest window takes the place of others.
-    pub(crate) keep_newest: bool,
-    /// The columns that are added up where minutes become hours.
-    pub(crate) sums: &'a [String],
-}
-
-/// What a replay writes to in the place of the job's own tables.
-#[derive(Clone, Copy)]
-pub(crate) struct Shadow<'a> {
-    /// Where the store is, whatever the definition says.
-    pub(crate) store: Option<&'a str>,
-    /// What stands for a table's name.
-    pub(crate) table: &'a dyn Fn(&str) -> String,
-}
-
 /// Files by hour that hold the rows of an input.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Archive<'a> {

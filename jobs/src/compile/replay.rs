@@ -10,19 +10,21 @@ use std::time::Duration;
 
 use weir_operators::columns::{WINDOW_END, WINDOW_START, WITHDRAWN};
 use weir_operators::filters::FILTER_ID;
+use weir_operators::format::Format;
 use weir_operators::map::SelectItem;
-use weir_operators::source::files::EventTimeRange;
+use weir_operators::sink::{KeptTable, Shadow};
+use weir_operators::source::files::{EventTimeRange, FilesConfig};
 use weir_operators::window::WindowSpec;
 
 use super::Findings;
 use super::gates::Gates;
 use super::resolve::{Feed, Resolved};
 use super::types::{self, AllTypes};
-use crate::nodes::source::{Format, Source};
+use crate::nodes::source::Source;
 use crate::nodes::types::Types;
 use crate::nodes::{Counted, Output, Results};
 use crate::spec::{JobSpec, NodeSpec};
-use crate::store_table::{CountedTable, KeptTable, LeftOut, RecountStep, Shadow, StoreTable, TableWindows, WhyLeftOut};
+use crate::store_table::{CountedTable, LeftOut, RecountStep, StoreTable, TableWindows, WhyLeftOut};
 use weir_operators::definition::KeyPath;
 use weir_operators::definition::Mistake;
 use weir_operators::definition::duration::millis;
@@ -80,12 +82,12 @@ pub(crate) fn graft(spec: &JobSpec, survey: &Survey, graft: &Graft<'_>) -> JobSp
     while spec.nodes.iter().any(|node| node.name == source_name) {
         source_name.push('_');
     }
-    let source = Source::files(graft.archive)
+    let archive = FilesConfig::at(graft.archive)
         .format(Format::Parquet { schema: None })
-        .event_time(&survey.event_time)
         .by_partition()
         .all_or_nothing()
         .range(graft.range);
+    let source = Source::of(archive).event_time(&survey.event_time);
     let source = NodeSpec { name: source_name.clone(), body: Box::new(source) };
     let mut nodes = vec![source];
     for index in &survey.kept {
@@ -183,7 +185,9 @@ impl Surveyor<'_, '_> {
         let message = match (gates.next(), gates.next()) {
             (Some(gate), None) => return Ok(gate),
             (None, _) => "it has no gate for late events, so that there is no archive of what came on time",
-            (Some(_), Some(_)) => "it counts what several gates let through, and one archive holds the rows of one gate",
+            (Some(_), Some(_)) => {
+                "it counts what several gates let through, and one archive holds the rows of one gate"
+            }
         };
         Err(Box::new(Mistake::on_key(self.path(sink.aggregate), message)))
     }

@@ -8,7 +8,7 @@ use weir_operators::table::can_be_key;
 use weir_operators::window::MOST_WINDOWS;
 
 use super::found::Found;
-use super::types::{TimeLost, Types, unknown_column};
+use super::types::{TimeLost, Types};
 use super::window::Window;
 use crate::settings::JobSettings;
 use weir_operators::definition::duration::show;
@@ -55,7 +55,7 @@ impl Check<'_> {
                     Mistake::new(place, "there is no `filter_id`: no filters are defined")
                         .expected("a section [filters], such as \"0000\" = \"true\", or a key without `filter_id`"),
                 ),
-                None => self.mistakes.push(unknown_column(place, name, columns)),
+                None => self.mistakes.push(Mistake::unknown_column(place, name, columns)),
                 Some(column)
                     if matches!(column.data_type, DataType::Float16 | DataType::Float32 | DataType::Float64) =>
                 {

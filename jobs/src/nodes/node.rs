@@ -7,15 +7,15 @@ use weir_engine::graph::NodeRole;
 use weir_operators::late_gate::LateRule;
 
 use super::check::Check;
-use super::claims::Claim;
 use super::found::Found;
 use super::inputs::Inputs;
 use super::output::Output;
 use super::planning::{Planning, StepOutput};
 use super::types::Types;
 use crate::settings::JobSettings;
-use crate::store_table::{Archive, KeptTable, RecountStep, Shadow};
+use crate::store_table::{Archive, RecountStep};
 use weir_operators::definition::KeyPath;
+use weir_operators::sink::{KeptTable, Owned, Shadow};
 
 /// A node, as written.
 pub(crate) trait Node: Debug + Send + Sync {
@@ -84,7 +84,7 @@ pub(crate) trait Node: Debug + Send + Sync {
     }
 
     /// What it writes to, and nobody else may.
-    fn claim(&self) -> Option<Claim> {
+    fn claim(&self) -> Option<Owned> {
         None
     }
 

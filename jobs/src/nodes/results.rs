@@ -12,6 +12,7 @@ use weir_operators::columns::{RANK, RECORD_ID, REVISION, WINDOW_END, WINDOW_STAR
 use weir_operators::expression::Expression;
 use weir_operators::map::{ResultRows, SelectItem};
 use weir_operators::schema::{Column, ColumnSchema};
+use weir_operators::sink::SinkResults;
 
 use super::window::Window;
 
@@ -146,12 +147,6 @@ impl Results {
         }
     }
 
-    /// The columns that tell results of one window apart and that `names` has not among them.
-    pub(crate) fn left_out(&self, names: &[String]) -> Vec<&str> {
-        let has = |column: &str| names.iter().any(|name| self.origin(name) == Some(column));
-        self.key.iter().map(String::as_str).filter(|column| !has(column)).collect()
-    }
-
     /// What a map has to know.
     pub(crate) fn rows(&self, running: bool) -> ResultRows {
         ResultRows { fixed: self.fixed.keys().cloned().collect(), running }
@@ -189,10 +184,18 @@ impl Results {
         with_null_values(columns, |name| self.is_fixed(name))
     }
 
-    /// The column that says which of two windows is the newer one, of those that are written.
-    pub(crate) fn newest_by<'a>(&self, written: &'a ColumnSchema) -> Option<&'a str> {
-        let of = |column: &str| written.names().find(|name| self.origin(name) == Some(column));
-        of(WINDOW_END).or_else(|| of(WINDOW_START))
+    /// What a sink should know of them; `not_sums` are the columns that don't add up over windows.
+    pub(crate) fn of_sink(&self, not_sums: Vec<String>) -> SinkResults {
+        SinkResults {
+            fixed: self.fixed.clone(),
+            key: self.key.clone(),
+            sessions: self.sessions,
+            withdrawable: self.withdrawable,
+            unsayable: self.unsayable,
+            window: self.window.length(),
+            allowed_lateness: self.counted.allowed_lateness,
+            not_sums,
+        }
     }
 }
 

@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use weir_operators::columns::WINDOW_START;
 use weir_operators::dead_letters;
-use weir_operators::event_time::event_time_type;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::source::computed_time::ComputedTime;
 
 use super::output::Output;
 use super::results::Results;
-use weir_operators::definition::{KeyPath, Mistake};
+use weir_operators::definition::KeyPath;
 
 /// What a node puts out.
 #[derive(Debug, Clone)]
@@ -77,17 +75,6 @@ impl Types {
     pub(crate) fn out_of(&self, output: Output) -> Self {
         Types { origin: output_name(output), ..self.passed_on() }
     }
-
-    /// The timestamp column whose hour files are sorted by when none is named.
-    pub(crate) fn partition_column(&self) -> Option<&str> {
-        if let Some(event_time) = &self.event_time {
-            return Some(event_time);
-        }
-        let timestamps = || self.main.columns.iter().filter(|column| column.data_type == event_time_type());
-        let start = timestamps().find(|column| column.name == WINDOW_START);
-        let only = || timestamps().next().filter(|_| timestamps().count() == 1);
-        start.or_else(only).map(|column| column.name.as_str())
-    }
 }
 
 fn output_name(output: Output) -> String {
@@ -97,10 +84,4 @@ fn output_name(output: Output) -> String {
 /// The columns of an output `dead_letters`.
 pub(crate) fn dead_letter_schema() -> ColumnSchema {
     ColumnSchema::from(dead_letters::dead_letter_schema().as_ref())
-}
-
-/// A name that no column bears.
-pub(crate) fn unknown_column(path: KeyPath, name: &str, columns: &ColumnSchema) -> Mistake {
-    let names: Vec<&str> = columns.names().collect();
-    Mistake::new(path, format!("there is no column `{name}`")).one_of("columns", &names).meant(name, &names)
 }

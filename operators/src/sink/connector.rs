@@ -15,7 +15,7 @@ use crate::{
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 use weir_engine::{
     error::Result,
-    hidden::Hidden,
+    hidden::{Hidden, without_password},
     operator::{Committer, CommitterContext, OperatorContext, Sink},
 };
 
@@ -86,7 +86,7 @@ pub trait SinkConnector: fmt::Debug + Send + Sync {
     }
 
     /// The same sink with another table beside the one that it keeps; none: it keeps none.
-    fn beside(&self, _shadow: &ShadowTable<'_>) -> Option<Arc<dyn SinkConnector>> {
+    fn beside(&self, _shadow: &Shadow<'_>) -> Option<Arc<dyn SinkConnector>> {
         None
     }
 }
@@ -209,16 +209,16 @@ pub struct KeptTable<'a> {
     /// The columns that are added up where minutes become hours; empty: they never do.
     pub sums: &'a [String],
     /// Whether it keeps the newest window of a key alone.
-    pub keeps_newest: bool,
+    pub keep_newest: bool,
 }
 
-/// What a table beside another one is called, and where it is.
+/// What a replay writes to in the place of a job's own tables.
 #[derive(Clone, Copy)]
-pub struct ShadowTable<'a> {
-    /// Its name, from that of the other one.
-    pub name: &'a dyn Fn(&str) -> String,
+pub struct Shadow<'a> {
     /// The database; none: that of the other one.
-    pub url: Option<&'a str>,
+    pub store: Option<&'a str>,
+    /// Its name, from that of the other one.
+    pub table: &'a dyn Fn(&str) -> String,
 }
 
 /// A table that a sink writes.
@@ -247,9 +247,9 @@ impl fmt::Debug for SinkKind {
     }
 }
 
-impl fmt::Debug for ShadowTable<'_> {
+impl fmt::Debug for Shadow<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("ShadowTable").field("url", &self.url.map(|_| "...")).finish_non_exhaustive()
+        formatter.debug_struct("Shadow").field("store", &self.store.map(without_password)).finish_non_exhaustive()
     }
 }
 

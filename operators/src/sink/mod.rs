@@ -11,7 +11,7 @@ mod results;
 pub mod sql;
 
 pub use connector::{
-    Archive, FilesHere, KeptTable, Owned, ShadowTable, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm,
-    StoredSink, WrittenTable,
+    Archive, FilesHere, KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,
+    WrittenTable,
 };
 pub use results::SinkResults;

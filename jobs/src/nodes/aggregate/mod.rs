@@ -22,10 +22,10 @@ use super::results::{Counted, Results};
 use super::select::selected;
 use super::types::Types;
 use crate::settings::JobSettings;
-use crate::store_table::Shadow;
 use operators::{GlobalAggregate, LocalAggregate, WindowCount, WindowMarks};
 use step::AggregateStep;
 use weir_operators::definition::Mistake;
+use weir_operators::sink::Shadow;
 
 pub use definition::Aggregate;
 

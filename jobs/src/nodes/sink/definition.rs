@@ -1,33 +1,39 @@
 //! The keys of a sink that are not its connector's.
 
-use super::super::inputs::Inputs;
-use super::connector::SinkConnector;
+use std::sync::Arc;
+
+use weir_operators::connectors::chosen_sink;
 use weir_operators::definition::Reader;
+use weir_operators::sink::SinkConnector;
+use weir_operators::sink::console::ConsoleSinkConfig;
+
+use super::super::inputs::Inputs;
 
 /// Where results go.
 #[derive(Debug, Clone)]
 pub struct Sink {
-    pub(crate) input: Inputs,
-    pub(crate) connector: SinkConnector,
+    pub(super) input: Inputs,
+    pub(super) connector: Arc<dyn SinkConnector>,
     /// Items such as `ad_id` or `window_start as click_minute`.
-    pub(crate) select: Option<Vec<String>>,
+    pub(super) select: Option<Vec<String>>,
     /// Whether it takes running counts, where that was said.
-    pub(crate) running: Option<bool>,
-    pub(crate) enabled: bool,
+    pub(super) running: Option<bool>,
+    pub(super) enabled: bool,
 }
 
 impl Sink {
-    /// Lines on standard output.
-    pub fn console(input: impl Into<Inputs>) -> Self {
-        Sink::new(input.into(), SinkConnector::Console)
+    /// The output of a node, written to where the settings of a connector say, such as
+    /// [`FilesSinkSettings`](crate::sink::FilesSinkSettings).
+    pub fn of(input: impl Into<Inputs>, connector: impl SinkConnector + 'static) -> Self {
+        Sink::new(input.into(), Arc::new(connector))
     }
 
-    pub(crate) fn new(input: Inputs, connector: SinkConnector) -> Self {
+    fn new(input: Inputs, connector: Arc<dyn SinkConnector>) -> Self {
         Sink { input, connector, select: None, running: None, enabled: true }
     }
 
     /// Whether it also takes the running counts of its aggregate's open windows ([`Aggregate::emit_every`](crate::Aggregate::emit_every)): rows with a
-    /// revision below zero, of which each replaces the one before. Files and consoles don't unless it is said here.
+    /// revision below zero, of which each replaces the one before. Not said: tables do, files and consoles don't.
     #[must_use]
     pub fn running(mut self, running: bool) -> Self {
         self.running = Some(running);
@@ -50,15 +56,17 @@ impl Sink {
 
     pub(crate) fn read(node: Reader<'_>) -> Self {
         let input = Inputs::read(&node, "input", "the name of a node, in quotes");
-        let Some(connector) = SinkConnector::read(&node) else {
+        let Some(kind) = chosen_sink(&node) else {
+            // No other key can be judged. A console takes whatever comes.
             node.ignore_others();
-            return Sink::console(input);
+            return Sink::of(input, ConsoleSinkConfig::default());
         };
+        let connector = (kind.read)(&node);
         let sink = Sink {
             select: node.texts("select"),
             running: node.flag("running"),
             enabled: node.flag("enabled").unwrap_or(true),
-            ..Sink::new(input, connector)
+            ..Sink::new(input, connector.into())
         };
         node.finish();
         sink

@@ -1,25 +1,16 @@
 //! `[sink.NAME]`: where results go. What is written to, and how, is the connector's own affair.
 
-mod builder;
-mod connector;
 mod definition;
-mod files;
-mod files_check;
 mod operators;
-mod read_files;
-mod roll;
 mod select;
-mod sql;
-mod sql_check;
-mod sql_table;
-mod table_key;
 
 use weir_engine::element::Port;
 use weir_engine::graph::NodeRole;
 use weir_operators::columns::WITHDRAWN;
+use weir_operators::hold::{self, HoldRule};
+use weir_operators::sink::{KeptTable, Owned, Shadow, SinkGiven, SinkJob, SinkResults, SinkRhythm};
 
 use super::check::Check;
-use super::claims::Claim;
 use super::found::Found;
 use super::inputs::Inputs;
 use super::map::MapOperator;
@@ -29,13 +20,11 @@ use super::planning::{Planning, StepOutput};
 use super::select::is_computed;
 use super::types::Types;
 use crate::settings::JobSettings;
-use crate::store_table::{Archive, KeptTable, Shadow};
+use crate::store_table::Archive;
 use operators::{Hold, SinkOperator};
 use weir_operators::definition::{KeyPath, Mistake};
 
 pub use definition::Sink;
-pub use files::{Compression, Roll};
-pub use sql::{TableIndex, TableRetention};
 
 impl Sink {
     /// Notes that it asks for running counts that nobody emits.
@@ -56,6 +45,24 @@ impl Sink {
             }
         };
         check.mistakes.push(mistake.found("true"));
+    }
+
+    /// What its connector is told of its rows.
+    fn given<'a>(&self, written: &'a Types, results: Option<&'a SinkResults>) -> SinkGiven<'a> {
+        SinkGiven {
+            columns: &written.main,
+            event_time: written.event_time.as_deref(),
+            results,
+            has_select: self.select.is_some(),
+        }
+    }
+
+    /// How long rows are held before it.
+    fn held(&self, job: &JobSettings) -> Option<HoldRule> {
+        // `clicks` is a node, `clicks.dead_letters` another output of it.
+        let beside = self.input.iter().all(|input| input.contains('.'));
+        let rhythm = SinkRhythm { checkpoint_interval: job.checkpoint.interval, running: self.takes_running(), beside };
+        self.connector.hold(&rhythm)
     }
 }
 
@@ -85,7 +92,9 @@ impl Node for Sink {
     }
 
     fn look(&self, path: &KeyPath, runs_here: bool) -> Found {
-        Found { mistakes: self.connector.look(path, runs_here && self.enabled), ..Found::default() }
+        let mut found = Found::default();
+        self.connector.check_secrets(runs_here && self.enabled, path, &mut found.mistakes);
+        found
     }
 
     fn check(&self, check: &mut Check<'_>) -> Option<Types> {
@@ -95,8 +104,8 @@ impl Node for Sink {
             None => given.passed_on(),
             Some(items) => self.check_select(items, &given, check)?,
         };
-        let place = check.path.key(if self.select.is_some() { "select" } else { "input" });
-        self.connector.check(&place, &given, &written, check);
+        let results = of_sink(&written, &given);
+        self.connector.check(&self.given(&written, results.as_ref()), &check.path, check.mistakes);
         Some(written)
     }
 
@@ -118,7 +127,9 @@ impl Node for Sink {
             dead_letters.push((select, Port::DeadLetters));
             from = vec![(select, Port::Main)];
         }
-        if let Some(rule) = self.connector.table_rule(written)
+        let of_sink = of_sink(written, &given);
+        let rows = self.given(written, of_sink.as_ref());
+        if let Some(rule) = self.connector.table_rule(&rows)
             && (dead_letters.is_empty() || rule.may_refuse(&written.main))
         {
             // Rows that say whether they hold: what is refused of them may have been there before.
@@ -132,11 +143,16 @@ impl Node for Sink {
         if !dead_letters.is_empty() {
             planning.output(Output::DeadLetters, dead_letters);
         }
-        if let Some(held) = self.held_before(planning.job, &written.main) {
-            let hold = planning.forward(format!("{id}.hold"), from, Hold(held));
+        if let Some(rule) = self.held(planning.job).filter(|_| hold::check(&written.main).is_ok()) {
+            let hold = planning.forward(format!("{id}.hold"), from, Hold(rule));
             from = vec![(hold, Port::Main)];
         }
-        let operator = SinkOperator::new(&self.connector, planning, takes_running);
+        let job = SinkJob {
+            running: takes_running,
+            filters: &planning.job.filters,
+            archive_held_ms: planning.archive_held_ms,
+        };
+        let operator = SinkOperator::new(self.connector.as_ref(), &rows, &job);
         let step = planning.forward(id, from, operator);
         planning.output(Output::Main, vec![(step, Port::Main)]);
     }
@@ -146,7 +162,7 @@ impl Node for Sink {
     }
 
     fn enable_table(&mut self) {
-        self.enabled |= self.connector.is_table();
+        self.enabled |= self.connector.table().is_some();
     }
 
     fn is_seen(&self) -> bool {
@@ -154,29 +170,47 @@ impl Node for Sink {
     }
 
     fn takes_running(&self) -> bool {
-        self.enabled && self.running.unwrap_or(self.connector.is_table())
+        self.enabled && self.running.unwrap_or(self.connector.takes_running())
     }
 
-    fn claim(&self) -> Option<Claim> {
-        self.connector.claim().filter(|_| self.enabled)
+    fn claim(&self) -> Option<Owned> {
+        self.connector.owns().filter(|_| self.enabled)
     }
 
     fn kept_table(&self) -> Option<KeptTable<'_>> {
-        self.connector.kept_table()
+        self.connector.table()
     }
 
     fn archive(&self, job: &JobSettings) -> Option<Archive<'_>> {
-        self.hourly_files().map(|files| Archive {
-            path: &files.path,
+        let files = self.connector.archive()?;
+        Some(Archive {
+            path: files.path,
             is_whole: self.select.is_none(),
-            expires: files.retention.is_some(),
-            held_ms: self.held(job, files).map_or(0, |held| held.time_ms),
+            expires: files.expires,
+            held_ms: self.held(job).map_or(0, |held| held.time_ms),
         })
     }
 
     fn shadow(&mut self, shadow: &Shadow<'_>) {
         self.enabled = true;
         self.running = Some(false);
-        self.connector.shadow(shadow);
+        if let Some(beside) = self.connector.beside(shadow) {
+            self.connector = beside;
+        }
     }
+}
+
+/// What a connector is told of results that are written, of those that are given.
+fn of_sink(written: &Types, given: &Types) -> Option<SinkResults> {
+    let (results, given) = written.results.as_ref().zip(given.results.as_ref())?;
+    // Of what a map has computed that is not known.
+    let is_no_sum = |name: &&str| given.adds_up(computed_from(written, name)) == Some(false);
+    let not_sums = written.main.names().filter(is_no_sum).map(str::to_owned).collect();
+    Some(results.of_sink(not_sums))
+}
+
+/// The column of the input that a selected one is.
+fn computed_from<'a>(written: &'a Types, name: &'a str) -> &'a str {
+    let item = written.select.iter().flatten().find(|item| item.name == name);
+    item.map_or(name, |item| item.expression.trim_matches('"'))
 }

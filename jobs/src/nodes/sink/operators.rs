@@ -2,16 +2,15 @@
 
 use serde_json::{Value, json};
 use weir_engine::graph::{NodeRole, Remembers};
+use weir_operators::hold::HoldRule;
 use weir_operators::schema::ColumnSchema;
+use weir_operators::sink::{SinkConnector, SinkGiven, SinkJob, SinkKind};
 
 use super::super::operator::{Configuration, Memory, Note, Operator, StepColumns};
-use super::super::planning::Planning;
-use super::connector::SinkConnector;
-use super::roll::Held;
 
 /// Rows on their way to a sink.
 #[derive(Debug)]
-pub(super) struct Hold(pub(super) Held);
+pub(super) struct Hold(pub(super) HoldRule);
 
 impl Operator for Hold {
     fn output(&self, given: &ColumnSchema) -> ColumnSchema {
@@ -36,16 +35,15 @@ impl Operator for Hold {
 /// A sink.
 #[derive(Debug)]
 pub(super) struct SinkOperator {
-    kind: &'static str,
+    kind: &'static SinkKind,
     config: Value,
     note: String,
 }
 
 impl SinkOperator {
-    /// The sink that is being planned.
-    pub(super) fn new(connector: &SinkConnector, planning: &Planning<'_>, takes_running: bool) -> Self {
-        let (kind, config) = connector.configuration(planning, takes_running);
-        SinkOperator { kind, config, note: connector.note() }
+    /// Of a connector, for these rows.
+    pub(super) fn new(connector: &dyn SinkConnector, rows: &SinkGiven<'_>, job: &SinkJob<'_>) -> Self {
+        SinkOperator { kind: connector.kind(), config: connector.config(rows, job), note: connector.note() }
     }
 }
 
@@ -55,7 +53,7 @@ impl Operator for SinkOperator {
     }
 
     fn configuration(&self, _columns: &StepColumns) -> Configuration {
-        Configuration { role: NodeRole::Sink, kind: self.kind, config: self.config.clone() }
+        Configuration { role: NodeRole::Sink, kind: self.kind.name, config: self.config.clone() }
     }
 
     fn note(&self, _columns: &StepColumns) -> Note {
@@ -63,6 +61,6 @@ impl Operator for SinkOperator {
     }
 
     fn memory(&self, _config: &Value, _input: &ColumnSchema) -> Option<Memory> {
-        Some(Memory::of(Remembers::Progress, &["path", "url", "table", "key", "newest_by"]))
+        Some(Memory::of(Remembers::Progress, self.kind.meaning))
     }
 }

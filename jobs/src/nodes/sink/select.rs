@@ -1,9 +1,12 @@
 //! The `select` of a sink: the columns that it writes.
 
+use weir_operators::columns::{REVISION, WITHDRAWN};
 use weir_operators::expression::parse_select_item;
 use weir_operators::map::SelectItem;
 
 use super::super::check::Check;
+use super::super::results::Results;
+use super::super::select::is_column;
 use super::super::types::Types;
 use super::definition::Sink;
 use weir_operators::definition::Mistake;
@@ -31,10 +34,18 @@ impl Sink {
             Some(results) => {
                 let selected: Vec<SelectItem> = named.iter().map(|(_, item)| item.clone()).collect();
                 let results = results.selected(&selected, &given.main);
-                self.connector.carried(&selected, &results)
+                self.carried(&selected, &results)
             }
             None => &[],
         };
         check.select(given, named, carried)
+    }
+
+    /// What it carries over results beside what it names: whether they hold, where that is not plain. What is withdrawn is not in a
+    /// table, so that its rows need say so only if any may be.
+    fn carried(&self, items: &[SelectItem], results: &Results) -> &'static [&'static str] {
+        let names_revision = items.iter().any(|item| is_column(item, REVISION));
+        let says_so = results.may_be_withdrawn() || (self.connector.keeps_revisions() && names_revision);
+        if says_so { &[WITHDRAWN] } else { &[] }
     }
 }

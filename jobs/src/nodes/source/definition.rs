@@ -1,12 +1,12 @@
 //! The keys of a source that are not its connector's.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use weir_operators::source::JumpAfter;
-
-use super::connector::SourceConnector;
+use weir_operators::connectors::chosen_source;
 use weir_operators::definition::duration::millis;
 use weir_operators::definition::{Kind, Reader};
+use weir_operators::source::{JumpAfter, SourceConnector, WatermarkSettings};
 
 /// What says when a record happened: a column, or an expression over columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,26 +40,16 @@ impl EventTime {
 /// Where records come from.
 #[derive(Debug, Clone)]
 pub struct Source {
-    pub(crate) connector: SourceConnector,
-    pub(crate) event_time: Option<EventTime>,
-    pub(crate) delay: Duration,
-    pub(crate) idle_after: Option<Duration>,
-    pub(crate) max_jump: Option<Duration>,
-    pub(crate) jump_after: Option<JumpAfter>,
-    pub(crate) max_ahead: Option<Duration>,
+    /// What is read; none: the definition names no connector that there is.
+    pub(super) connector: Option<Arc<dyn SourceConnector>>,
+    pub(super) event_time: Option<EventTime>,
+    pub(super) watermark: WatermarkSettings,
 }
 
 impl Source {
-    pub(crate) fn new(connector: SourceConnector) -> Self {
-        Source {
-            connector,
-            event_time: None,
-            delay: Duration::ZERO,
-            idle_after: None,
-            max_jump: None,
-            jump_after: None,
-            max_ahead: None,
-        }
+    /// What the settings of a connector say, such as [`FilesConfig`](crate::source::FilesConfig).
+    pub fn of(connector: impl SourceConnector + 'static) -> Self {
+        Source { connector: Some(Arc::new(connector)), event_time: None, watermark: WatermarkSettings::default() }
     }
 
     /// The column that says when a record happened; or an SQL expression that does, as a column `event_time`.
@@ -79,28 +69,28 @@ impl Source {
     /// How far the watermark stays behind the largest event time seen: how much disorder is waited for.
     #[must_use]
     pub fn watermark_delay(mut self, delay: Duration) -> Self {
-        self.delay = delay;
+        self.watermark.delay_ms = millis(delay);
         self
     }
 
     /// The silence after which a split no longer holds time up.
     #[must_use]
     pub fn idle_after(mut self, silence: Duration) -> Self {
-        self.idle_after = Some(silence);
+        self.watermark.idle_after_ms = Some(millis(silence).unsigned_abs());
         self
     }
 
     /// How far a record may be ahead of its split's time; one that is further ahead is a dead letter.
     #[must_use]
     pub fn max_jump(mut self, jump: Duration) -> Self {
-        self.max_jump = Some(jump);
+        self.watermark.max_jump_ms = Some(millis(jump));
         self
     }
 
     /// With [`Source::max_jump`]: how many records ahead must agree, and what they must cover, for time to go on there.
     #[must_use]
     pub fn jump_after(mut self, after: JumpAfter) -> Self {
-        self.jump_after = Some(after);
+        self.watermark.jump_after = Some(after);
         self
     }
 
@@ -108,39 +98,25 @@ impl Source {
     /// effect where records are not read as they happen.
     #[must_use]
     pub fn max_ahead(mut self, ahead: Duration) -> Self {
-        self.max_ahead = Some(ahead);
+        self.watermark.max_ahead_ms = Some(millis(ahead));
         self
     }
 
     pub(crate) fn read(node: Reader<'_>) -> Self {
-        let Some(connector) = SourceConnector::read(&node) else {
+        let Some(kind) = chosen_source(&node) else {
             // No other key can be judged, and no column.
             node.ignore_others();
-            return Source::new(SourceConnector::unknown());
+            return Source { connector: None, event_time: None, watermark: WatermarkSettings::default() };
         };
-        let mut source = Source::new(connector);
-        source.event_time = EventTime::read(&node);
-        if let Some(watermark) = node.table("watermark") {
-            source.connector.read_watermark(&watermark);
-            source.delay = watermark.duration("delay").unwrap_or_default();
-            source.idle_after = watermark.positive_duration("idle_after");
-            source.max_jump = watermark.positive_duration("max_jump");
-            source.jump_after = read_jump_after(&watermark);
-            source.max_ahead = watermark.positive_duration("max_ahead");
-            watermark.finish();
+        let mut connector = (kind.read)(&node);
+        let event_time = EventTime::read(&node);
+        let mut watermark = WatermarkSettings::default();
+        if let Some(table) = node.table("watermark") {
+            connector.read_watermark(&table);
+            watermark = WatermarkSettings::read(&table);
+            table.finish();
         }
         node.finish();
-        source
+        Source { connector: Some(connector.into()), event_time, watermark }
     }
-}
-
-/// `jump_after = { rows = 1000, span = "10m" }`; what is missing is as it would be without the key.
-fn read_jump_after(watermark: &Reader<'_>) -> Option<JumpAfter> {
-    let table = watermark.table("jump_after")?;
-    let standard = JumpAfter::default();
-    let most = i64::try_from(JumpAfter::MOST_ROWS).unwrap_or(i64::MAX);
-    let rows = table.integer("rows", 1..=most).and_then(|rows| u64::try_from(rows).ok()).unwrap_or(standard.rows);
-    let span_ms = table.duration("span").map_or(standard.span_ms, millis);
-    table.finish();
-    Some(JumpAfter { rows, span_ms })
 }

@@ -16,7 +16,7 @@ use crate::{
     },
     event_time::event_time_type,
     schema::Column,
-    sink::{KeptTable, Owned, ShadowTable, SinkConnector, SinkGiven, SinkJob, SinkKind, StoredSink, WrittenTable},
+    sink::{KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, StoredSink, WrittenTable},
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -117,14 +117,14 @@ impl SinkConnector for SqlSinkSettings {
             table: &self.table,
             key: self.key.as_deref().unwrap_or_default(),
             sums: self.retention.as_ref().map_or(&[], |retention| retention.sum.as_slice()),
-            keeps_newest: self.keep_newest,
+            keep_newest: self.keep_newest,
         })
     }
 
-    fn beside(&self, shadow: &ShadowTable<'_>) -> Option<Arc<dyn SinkConnector>> {
+    fn beside(&self, shadow: &Shadow<'_>) -> Option<Arc<dyn SinkConnector>> {
         Some(Arc::new(SqlSinkSettings {
-            url: shadow.url.map_or_else(|| self.url.clone(), Into::into),
-            table: (shadow.name)(&self.table),
+            url: shadow.store.map_or_else(|| self.url.clone(), Into::into),
+            table: (shadow.table)(&self.table),
             retention: None,
             // Nobody asks it anything but in the order of its key.
             indexes: Vec::new(),

@@ -119,8 +119,8 @@ fn a_table_is_its_own_with_all_that_stands_beside_it() {
 #[test]
 fn a_table_beside_it_is_kept_as_simply_as_it_goes() {
     let settings = counts().retention(retention(60 * MINUTE));
-    let name = |table: &str| format!("{table}_new");
-    let beside = settings.beside(&ShadowTable { name: &name, url: Some("sqlite:other.sqlite") }).unwrap();
+    let named = |table: &str| format!("{table}_new");
+    let beside = settings.beside(&Shadow { store: Some("sqlite:other.sqlite"), table: &named }).unwrap();
     let table = beside.table().unwrap();
     assert_eq!((table.table, table.url.as_str(), table.sums.len()), ("counts_new", "sqlite:other.sqlite", 0));
     assert_eq!(table.key, ["window_start", "ad_id"]);
