@@ -19,7 +19,7 @@ use weir_operators::definition::Severity;
 /// ```
 /// use std::time::Duration;
 /// use weir_jobs::{Aggregate, CompileOptions, Dedup, JobBuilder, Map, Reduce, Sink, Source, Window};
-/// use weir_jobs::{sink::ConsoleSinkConfig, source::FilesConfig};
+/// use weir_jobs::{sink::console::ConsoleSinkConfig, source::files::FilesConfig};
 ///
 /// let minute = Duration::from_secs(60);
 /// let clicks = Source::of(FilesConfig::at("jobs/data/clicks"))

@@ -34,17 +34,4 @@ pub use nodes::source::Source;
 pub use nodes::{Inputs, Window};
 pub use settings::Checkpoint;
 pub use weir_operators::definition::{KeyPath, Segment, Severity, duration};
-
-/// What a [`Source`] reads: the settings of connectors.
-pub mod source {
-    pub use weir_operators::format::Format;
-    pub use weir_operators::source::files::{EventTimeRange, FilesConfig};
-    pub use weir_operators::source::generator::{ClickStreamConfig, GeneratorConfig};
-}
-
-/// What a [`Sink`] writes to: the settings of connectors.
-pub mod sink {
-    pub use weir_operators::sink::console::ConsoleSinkConfig;
-    pub use weir_operators::sink::files::{Compression, FilesSinkSettings, Roll};
-    pub use weir_operators::sink::sql::{Retention, SqlIndex, SqlSinkSettings};
-}
+pub use weir_operators::{format::Format, sink, source};

@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use weir_engine::element::Port;
 use weir_engine::graph::{Edge, Node, Partitioner};
 use weir_jobs::{
-    Aggregate, Checkpoint, CompileOptions, Dedup, Job, JobBuilder, Map, Reduce, Sink, Source, Window,
-    sink::{ConsoleSinkConfig, FilesSinkSettings, Roll},
-    source::{ClickStreamConfig, FilesConfig, Format, GeneratorConfig},
+    Aggregate, Checkpoint, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Reduce, Sink, Source, Window,
+    sink::console::ConsoleSinkConfig,
+    sink::files::{FilesSinkSettings, Roll},
+    source::files::FilesConfig,
+    source::generator::{ClickStreamConfig, GeneratorConfig},
 };
 use weir_operators::source::column_type::{ColumnType, DeclaredSchema};
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use serde_json::json;
 use weir_jobs::{
     CompileOptions, Job, Refusal, Sink, Source, parse,
-    sink::{SqlIndex, SqlSinkSettings},
-    source::FilesConfig,
+    sink::sql::{SqlIndex, SqlSinkSettings},
+    source::files::FilesConfig,
 };
 
 /// A definition without mistakes.

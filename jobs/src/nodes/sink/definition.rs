@@ -23,7 +23,7 @@ pub struct Sink {
 
 impl Sink {
     /// The output of a node, written to where the settings of a connector say, such as
-    /// [`FilesSinkSettings`](crate::sink::FilesSinkSettings).
+    /// [`FilesSinkSettings`](weir_operators::sink::files::FilesSinkSettings).
     pub fn of(input: impl Into<Inputs>, connector: impl SinkConnector + 'static) -> Self {
         Sink::new(input.into(), Arc::new(connector))
     }

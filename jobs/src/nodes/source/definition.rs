@@ -47,7 +47,7 @@ pub struct Source {
 }
 
 impl Source {
-    /// What the settings of a connector say, such as [`FilesConfig`](crate::source::FilesConfig).
+    /// What the settings of a connector say, such as [`FilesConfig`](weir_operators::source::files::FilesConfig).
     pub fn of(connector: impl SourceConnector + 'static) -> Self {
         Source { connector: Some(Arc::new(connector)), event_time: None, watermark: WatermarkSettings::default() }
     }

@@ -67,7 +67,7 @@ fn what_is_wrong_is_told_at_its_key() {
     assert_eq!(told(&hourly(None), &two), ["partition_by: it is not clear which column's hour is meant"]);
     assert_eq!(told(&hourly(Some("a")), &two), Vec::<String>::new());
     assert_eq!(told(&hourly(Some("c")), &two), ["partition_column: there is no column `c`"]);
-    assert_eq!(told(&hourly(Some("n")), &two), ["partition_column: `n` is a 64-bit integer"]);
+    assert_eq!(told(&hourly(Some("n")), &two), ["partition_column: `n` is an int"]);
     assert_eq!(told(&FilesSinkSettings::at(" "), &two), ["path: this names no folder"]);
 }
 
