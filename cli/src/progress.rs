@@ -2,15 +2,7 @@
 
 use crate::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use parquet::file::reader::{FileReader, SerializedFileReader};
-use serde::Deserialize;
-use std::{
-    collections::BTreeSet,
-    fs::File,
-    io::IsTerminal,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::BTreeSet, io::IsTerminal, time::Duration};
 use tokio::sync::mpsc::UnboundedReceiver;
 use weir_engine::{
     env::{Env, Moment},
@@ -19,10 +11,7 @@ use weir_engine::{
     rate::Rate,
     task::Observers,
 };
-use weir_operators::{
-    hour_partition::hour_of,
-    source::files::{EventTimeRange, is_compressed},
-};
+use weir_operators::{connectors::stored_source, source::Total};
 
 /// How often the line moves.
 const REDRAW: Duration = Duration::from_millis(125);
@@ -54,17 +43,6 @@ impl Style {
     }
 }
 
-/// What there is to read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Total {
-    /// No end, or nobody knows.
-    Unknown,
-    /// So many events.
-    Events(u64),
-    /// So many bytes.
-    Bytes(u64),
-}
-
 /// Shows a run until it is dropped.
 pub struct Progress {
     job: String,
@@ -73,7 +51,8 @@ pub struct Progress {
     /// Sinks that were said to wait.
     waiting: BTreeSet<String>,
     env: Env,
-    total: Total,
+    /// What there is to read; none: no end, or nobody knows.
+    total: Option<Total>,
     bar: ProgressBar,
     started: Moment,
     /// The attempt whose beginning was told.
@@ -100,10 +79,9 @@ impl Progress {
     ) -> Self {
         let total = total(graph);
         let target = if style == Style::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let length = match total {
-            Total::Unknown => None,
-            Total::Events(length) | Total::Bytes(length) => Some(length),
-        };
+        let length = total.map(|total| match total {
+            Total::Events(length) | Total::Bytes(length) => length,
+        });
         let bar = ProgressBar::with_draw_target(length, target);
         let template = if length.is_some() { "{bar:24} {percent:>3} %  {wide_msg}" } else { "{spinner} {wide_msg}" };
         bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
@@ -163,9 +141,9 @@ impl Progress {
         match self.style {
             Style::Bar => {
                 match self.total {
-                    Total::Unknown => {}
-                    Total::Events(_) => self.bar.set_position(events),
-                    Total::Bytes(_) => self.bar.set_position(sum("bytes_in")),
+                    None => {}
+                    Some(Total::Events(_)) => self.bar.set_position(events),
+                    Some(Total::Bytes(_)) => self.bar.set_position(sum("bytes_in")),
                 }
                 self.bar.set_message(message);
                 self.bar.tick();
@@ -230,7 +208,7 @@ impl Progress {
         }
         let rate = self.rate.per_second().round() as u64;
         let mut message = format!("{} events, {} events/s", text::number(events), text::number(rate));
-        if let Total::Bytes(total) = self.total {
+        if let Some(Total::Bytes(total)) = self.total {
             message.push_str(&format!(", {} of {}", text::bytes(bytes.min(total)), text::bytes(total)));
         }
         if self.next_wait.is_some() {
@@ -253,72 +231,13 @@ impl Drop for Progress {
 }
 
 /// The sum over the sources, if all have an end that is known.
-fn total(graph: &JobGraph) -> Total {
-    let mut total = Total::Unknown;
-    for source in graph.nodes.iter().filter(|node| node.role == NodeRole::Source) {
-        let text = |key: &str| source.config.get(key).and_then(serde_json::Value::as_str);
-        let of_this = match source.kind.as_str() {
-            "generator" => {
-                source.config.pointer("/stream/events").and_then(serde_json::Value::as_u64).map(Total::Events)
-            }
-            _ if source.config.get("follow").and_then(serde_json::Value::as_bool) == Some(true) => None,
-            _ => {
-                let path = text("path").map(|path| PathBuf::from(path.strip_prefix("file://").unwrap_or(path)));
-                match text("format") {
-                    Some("parquet") => {
-                        let rows = rows_within(source.config.get("range"));
-                        path.and_then(|path| sum_below(&path, &rows)).map(Total::Events)
-                    }
-                    _ => path.and_then(|path| sum_below(&path, &bytes_of)).map(Total::Bytes),
-                }
-            }
-        };
-        total = match (total, of_this) {
-            (Total::Unknown, Some(first)) => first,
-            (Total::Events(sum), Some(Total::Events(more))) => Total::Events(sum + more),
-            (Total::Bytes(sum), Some(Total::Bytes(more))) => Total::Bytes(sum + more),
-            _ => return Total::Unknown,
-        };
-    }
-    total
-}
-
-/// Counts the rows of a file; of an archive by hour none where its hour is not in the range that is read.
-fn rows_within(range: Option<&serde_json::Value>) -> impl Fn(&Path) -> Option<u64> {
-    let range = range.and_then(|range| EventTimeRange::deserialize(range).ok());
-    move |file| {
-        let hour = hour_of(&file.to_string_lossy());
-        let is_out = range.zip(hour).is_some_and(|(range, hour)| range.within_hour(hour).is_none());
-        if is_out { Some(0) } else { rows_of(file) }
-    }
-}
-
-/// Sum over a file, or over all visible files below a folder; none when they are not on this machine.
-fn sum_below(path: &Path, of_file: &dyn Fn(&Path) -> Option<u64>) -> Option<u64> {
-    if std::fs::metadata(path).ok()?.is_file() {
-        return of_file(path);
-    }
-    let mut sum = 0;
-    for entry in std::fs::read_dir(path).ok()?.flatten() {
-        // Links to folders may lead in a circle.
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        let passed_over = is_link && std::fs::metadata(entry.path()).map_or(true, |target| target.is_dir());
-        if !passed_over && !entry.file_name().to_string_lossy().starts_with(['.', '_']) {
-            sum += sum_below(&entry.path(), of_file)?;
-        }
-    }
-    Some(sum)
-}
-
-/// Not known of a compressed file: what is counted is its text.
-fn bytes_of(file: &Path) -> Option<u64> {
-    if is_compressed(&file.to_string_lossy()) {
-        return None;
-    }
-    std::fs::metadata(file).ok().map(|metadata| metadata.len())
-}
-
-fn rows_of(file: &Path) -> Option<u64> {
-    let reader = SerializedFileReader::new(File::open(file).ok()?).ok()?;
-    u64::try_from(reader.metadata().file_metadata().num_rows()).ok()
+fn total(graph: &JobGraph) -> Option<Total> {
+    let sources = graph.nodes.iter().filter(|node| node.role == NodeRole::Source);
+    let mut totals = sources.map(|source| stored_source(source).ok()?.total());
+    let first = totals.next()??;
+    totals.try_fold(first, |sum, total| match (sum, total?) {
+        (Total::Events(sum), Total::Events(more)) => Some(Total::Events(sum + more)),
+        (Total::Bytes(sum), Total::Bytes(more)) => Some(Total::Bytes(sum + more)),
+        _ => None,
+    })
 }

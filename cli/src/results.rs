@@ -12,13 +12,13 @@ use arrow::{
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
-use std::{
-    collections::HashMap,
-    fs::File,
-    path::{Path, PathBuf},
-};
+use std::{collections::HashMap, fs::File};
 use weir_engine::graph::{JobGraph, Node, NodeRole};
-use weir_operators::columns::{RECORD_ID, REVISION, WITHDRAWN};
+use weir_operators::{
+    columns::{RECORD_ID, REVISION, WITHDRAWN},
+    connectors::stored_sink,
+    sink::FilesHere,
+};
 
 /// Files beyond this size are not read back: the end of a run is no place to wait.
 const MOST_BYTES: u64 = 64 << 20;
@@ -74,7 +74,7 @@ impl LastResults {
 
 /// Reads the last window back; none when there is nothing to show.
 pub fn last_results(graph: &JobGraph) -> Result<Option<LastResults>, Failure> {
-    let Some((sink, folder)) = shown_sink(graph) else { return Ok(None) };
+    let Some((sink, FilesHere { folder, files })) = shown_sink(graph) else { return Ok(None) };
     let name = sink.id.strip_prefix("sink.").unwrap_or(&sink.id);
     let failed = |error: &dyn std::fmt::Display| {
         Failure::failed(format!(
@@ -82,7 +82,7 @@ pub fn last_results(graph: &JobGraph) -> Result<Option<LastResults>, Failure> {
             folder.display()
         ))
     };
-    let files = committed(&folder, &format!("{}-{name}-", graph.name)).map_err(|error| failed(&error))?;
+    let files = files.map_err(|error| failed(&error))?;
     let size: u64 = files.iter().filter_map(|file| std::fs::metadata(file).ok()).map(|meta| meta.len()).sum();
     if files.is_empty() || size > MOST_BYTES {
         return Ok(None);
@@ -100,8 +100,8 @@ pub fn last_results(graph: &JobGraph) -> Result<Option<LastResults>, Failure> {
     last_window(name, &all).map_err(|error| failed(&error))
 }
 
-/// The sink whose rows are worth showing, and its folder on this machine.
-fn shown_sink(graph: &JobGraph) -> Option<(&Node, PathBuf)> {
+/// The sink whose rows are worth showing, and its files on this machine.
+fn shown_sink(graph: &JobGraph) -> Option<(&Node, FilesHere)> {
     let producer = |index: usize| graph.edges.iter().find(|edge| edge.to == index).map(|edge| (edge.from, edge.port));
     let behind = |index: usize, prefix: &str| {
         let (mut from, mut port) = producer(index)?;
@@ -114,33 +114,11 @@ fn shown_sink(graph: &JobGraph) -> Option<(&Node, PathBuf)> {
     };
     ["reduce.", "aggregate."].into_iter().find_map(|prefix| {
         graph.nodes.iter().enumerate().find_map(|(index, node)| {
-            let path = node.config.get("path").and_then(serde_json::Value::as_str)?;
-            let local = match path.strip_prefix("file://") {
-                Some(path) => Some(PathBuf::from(path)),
-                None => (!path.contains("://")).then(|| PathBuf::from(path)),
-            };
-            (node.role == NodeRole::Sink && behind(index, prefix).is_some()).then_some((node, local?))
+            let is_worth = node.role == NodeRole::Sink && behind(index, prefix).is_some();
+            let files = stored_sink(node).ok().filter(|_| is_worth)?.files_here(&graph.name, &node.id)?;
+            Some((node, files))
         })
     })
-}
-
-/// Committed files of a sink, in its folder or one below it.
-fn committed(folder: &Path, prefix: &str) -> std::io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    if !folder.exists() {
-        return Ok(files);
-    }
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if entry.file_type()?.is_dir() && name != "_staging" {
-            files.extend(committed(&entry.path(), prefix)?);
-        } else if name.starts_with(prefix) && name.ends_with(".parquet") {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 /// The rows of the latest window, newest revisions only, best first, of the first filter.

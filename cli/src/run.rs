@@ -29,10 +29,11 @@ use weir_engine::{
     disk,
     env::{CrashPlan, Env},
     error::EngineError,
+    graph::NodeRole,
 };
 use weir_jobs::{Job, duration};
 use weir_local::{OneProcess, Settings, Submission};
-use weir_operators::Registry;
+use weir_operators::{Registry, connectors::stored_sink};
 
 /// What is logged unless somebody asks for more: what the coordinator and the workers warn of, the run tells itself.
 pub const USUAL_LOGS: &str = "warn,weir_coordinator=off,weir_worker=off";
@@ -171,7 +172,8 @@ async fn drive(
     };
     let process = OneProcess::start(settings).await?;
     let (observers, stopper) = (process.observers(), process.stopper());
-    let prints_rows = job.graph.nodes.iter().any(|node| node.kind == "console");
+    let sinks = job.graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
+    let prints_rows = sinks.filter_map(|node| stored_sink(node).ok()).any(|sink| sink.shown().is_none());
     let style = Style::fitting(arguments.quiet, prints_rows);
     let (notices, told) = mpsc::unbounded_channel();
     if let Some(serving) = serving {

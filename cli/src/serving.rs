@@ -10,7 +10,11 @@ use std::{net::SocketAddr, time::Duration};
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
 use weir_engine::{
     env::Env,
-    graph::{JobGraph, Node},
+    graph::{JobGraph, NodeRole},
+};
+use weir_operators::{
+    connectors::stored_sink,
+    sink::{StoredSink, WrittenTable},
 };
 use weir_query::{
     http,
@@ -93,14 +97,14 @@ impl Serving {
 
 /// Where the job's table of counts is, and what it is called.
 fn counts(graph: &JobGraph) -> Result<(String, String), Failure> {
-    let text = |node: &Node, key: &str| node.config[key].as_str().unwrap_or_default().to_owned();
-    let tables: Vec<&Node> = graph.nodes.iter().filter(|node| node.kind == "sql").collect();
-    let counts = || tables.iter().filter(|node| node.config["key"] == serde_json::json!(COUNTS_KEY));
-    let usual = counts().find(|node| node.config["table"] == USUAL_TABLE);
-    if let Some(node) = usual.or_else(|| counts().next()) {
-        return Ok((text(node, "url"), text(node, "table")));
+    let sinks = graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
+    let sinks: Vec<Box<dyn StoredSink>> = sinks.filter_map(|node| stored_sink(node).ok()).collect();
+    let tables: Vec<WrittenTable<'_>> = sinks.iter().filter_map(|sink| sink.table()).collect();
+    let counts = || tables.iter().filter(|table| table.key == COUNTS_KEY);
+    if let Some(table) = counts().find(|table| table.table == USUAL_TABLE).or_else(|| counts().next()) {
+        return Ok((table.url.to_string(), table.table.to_owned()));
     }
-    let written: Vec<String> = tables.iter().map(|node| text(node, "table")).collect();
+    let written: Vec<&str> = tables.iter().map(|table| table.table).collect();
     let written = if written.is_empty() { "no table".into() } else { format!("only {}", written.join(", ")) };
     let key = COUNTS_KEY.map(|column| format!("{column:?}")).join(", ");
     Err(Failure::refused(format!(
@@ -139,17 +143,21 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use weir_engine::graph::NodeRole;
+    use weir_engine::graph::Node;
 
     fn graph(tables: &[(&str, &[&str])]) -> JobGraph {
         let mut graph = JobGraph::new("job");
         for (table, key) in tables {
+            let columns: Vec<_> =
+                key.iter().map(|column| serde_json::json!({ "name": column, "type": "text" })).collect();
             graph.add_node(Node {
                 id: format!("sink.{table}"),
                 kind: "sql".into(),
                 role: NodeRole::Sink,
                 parallelism: 1,
-                config: serde_json::json!({ "url": format!("sqlite:{table}.sqlite"), "table": table, "key": key }),
+                config: serde_json::json!({
+                    "url": format!("sqlite:{table}.sqlite"), "table": table, "key": key, "columns": columns,
+                }),
             });
         }
         graph

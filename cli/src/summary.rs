@@ -4,14 +4,18 @@
 //! process alone (speed, pauses) comes from the observer, and is left out when the job was finished before.
 
 use crate::{results::LastResults, text};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use weir_engine::{
     checkpoint::Manifest,
     element::Port,
     graph::{JobGraph, Node, NodeRole},
-    hidden::without_password,
     task::{Observers, RunOutcome},
+};
+use weir_operators::{
+    connectors::{stored_sink, stored_source},
+    map::MapConfig,
+    source::settings::SourceSettings,
 };
 
 /// A run in numbers.
@@ -295,7 +299,7 @@ fn results_refused(graph: &JobGraph, manifest: &Manifest) -> u64 {
 fn is_of_results(node: &Node) -> bool {
     match node.kind.as_str() {
         "global_aggregate" | "session_aggregate" => true,
-        "map" => !node.config["results"].is_null(),
+        "map" => MapConfig::deserialize(&node.config).is_ok_and(|map| map.results.is_some()),
         _ => false,
     }
 }
@@ -330,12 +334,7 @@ fn hints(graph: &JobGraph, manifest: &Manifest) -> Vec<String> {
             hints.push(format!("warning: `{name}` told no duplicate: of all {rows} the key has a null"));
         }
     }
-    let believes_all = |config: &serde_json::Value| {
-        !config["event_time"].is_null()
-            && config["watermark"]["max_jump_ms"].is_null()
-            && config["by_partition"] != true
-    };
-    let is_unguarded = graph.nodes.iter().any(|node| node.role == NodeRole::Source && believes_all(&node.config));
+    let is_unguarded = graph.nodes.iter().any(|node| node.role == NodeRole::Source && believes_all(node));
     let (events, late) = (sum_of(manifest, "events_in"), sum_of(manifest, "late"));
     if is_unguarded && late >= 10 && late >= events / 10 {
         hints.push(format!(
@@ -346,6 +345,14 @@ fn hints(graph: &JobGraph, manifest: &Manifest) -> Vec<String> {
         ));
     }
     hints
+}
+
+/// Whether a single event with a date far ahead moves a source's time.
+fn believes_all(source: &Node) -> bool {
+    let (Ok(connector), Ok(settings)) = (stored_source(source), SourceSettings::deserialize(&source.config)) else {
+        return false;
+    };
+    settings.event_time.is_some() && settings.watermark.max_jump_ms.is_none() && !connector.bounds_time()
 }
 
 fn this_run(observers: &Observers, events: u64, elapsed: Duration) -> ThisRun {
@@ -393,7 +400,7 @@ fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
     sinks
         .map(|node| Output {
             sink: node.id.strip_prefix("sink.").unwrap_or(&node.id).into(),
-            path: path_of(&node.config),
+            path: stored_sink(node).ok().and_then(|sink| sink.shown()),
             rows: manifest.counters(&node.id).get("rows_in").copied().unwrap_or(0),
             dead_letters: ["select", "table"]
                 .iter()
@@ -401,26 +408,4 @@ fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
                 .sum(),
         })
         .collect()
-}
-
-/// Where a sink writes to, as its configuration says. A database's password stays away.
-fn path_of(config: &serde_json::Value) -> Option<String> {
-    let text = |key: &str| config.get(key).and_then(serde_json::Value::as_str);
-    let Some((table, url)) = text("table").zip(text("url")) else { return text("path").map(Into::into) };
-    Some(format!("{table} in {}", without_password(url)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::path_of;
-    use serde_json::json;
-
-    #[test]
-    fn results_are_told_without_passwords() {
-        assert_eq!(path_of(&json!({})), None);
-        assert_eq!(path_of(&json!({ "path": "out/counts" })).unwrap(), "out/counts");
-        let of = |url: &str| path_of(&json!({ "table": "ad_counts", "url": url })).unwrap();
-        assert_eq!(of("sqlite:out/store.sqlite"), "ad_counts in sqlite:out/store.sqlite");
-        assert_eq!(of("postgres://weir:secret@db/clicks"), "ad_counts in postgres://weir:***@db/clicks");
-    }
 }

@@ -1,11 +1,17 @@
 //! The public way to make a job in Rust. The TOML front end uses it too.
 
-use weir_engine::key_group::DEFAULT_MAX_PARALLELISM;
-
-use crate::compile::compile;
+use crate::build::build;
 use crate::diagnose::{Refusal, without_file};
 use crate::job::{CompileOptions, Job};
-use crate::spec::{Aggregate, Checkpoint, Dedup, JobSpec, Map, NodeBody, NodeSpec, Reduce, Sink, Source};
+use crate::nodes::Node;
+use crate::nodes::aggregate::Aggregate;
+use crate::nodes::dedup::Dedup;
+use crate::nodes::map::Map;
+use crate::nodes::reduce::Reduce;
+use crate::nodes::sink::Sink;
+use crate::nodes::source::Source;
+use crate::settings::{Checkpoint, JobSettings};
+use crate::spec::{JobSpec, NodeSpec};
 use weir_operators::definition::Severity;
 
 /// Collects the nodes of a job, then checks and compiles them.
@@ -13,9 +19,10 @@ use weir_operators::definition::Severity;
 /// ```
 /// use std::time::Duration;
 /// use weir_jobs::{Aggregate, CompileOptions, Dedup, JobBuilder, Map, Reduce, Sink, Source, Window};
+/// use weir_jobs::{sink::console::ConsoleSinkConfig, source::files::FilesConfig};
 ///
 /// let minute = Duration::from_secs(60);
-/// let clicks = Source::files("jobs/data/clicks")
+/// let clicks = Source::of(FilesConfig::at("jobs/data/clicks"))
 ///     .event_time("click_timestamp")
 ///     .watermark_delay(Duration::from_secs(15));
 /// let job = JobBuilder::new("ad-click")
@@ -31,7 +38,7 @@ use weir_operators::definition::Severity;
 ///             .select("count", "count(*)"),
 ///     )
 ///     .reduce("top_ads", Reduce::top("clicks_per_minute", 100, "count").per(["filter_id"]))
-///     .sink("top", Sink::console("top_ads"))
+///     .sink("top", Sink::of("top_ads", ConsoleSinkConfig::default()))
 ///     .build(&CompileOptions { parallelism: Some(2), ..CompileOptions::default() })?;
 /// assert_eq!(job.graph.name, "ad-click");
 /// assert!(job.graph.nodes.iter().any(|node| node.id == "dedup.unique"));
@@ -45,85 +52,75 @@ pub struct JobBuilder {
 impl JobBuilder {
     /// A job without nodes. Its name is part of paths and of the ids of results.
     pub fn new(name: impl Into<String>) -> Self {
-        JobBuilder {
-            spec: JobSpec {
-                name: name.into(),
-                identity: None,
-                checkpoint: Checkpoint::default(),
-                parallelism: None,
-                max_parallelism: DEFAULT_MAX_PARALLELISM,
-                nodes: Vec::new(),
-                filters: Vec::new(),
-            },
-        }
+        JobBuilder { spec: JobSpec { settings: JobSettings::new(name.into()), nodes: Vec::new() } }
     }
 
     /// When checkpoints are taken and where they go.
     #[must_use]
     pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Self {
-        self.spec.checkpoint = checkpoint;
+        self.spec.settings.checkpoint = checkpoint;
         self
     }
 
     /// Number of subtasks of every node; [`CompileOptions::parallelism`] goes before it.
     #[must_use]
     pub fn parallelism(mut self, parallelism: usize) -> Self {
-        self.spec.parallelism = Some(parallelism);
+        self.spec.settings.parallelism = Some(parallelism);
         self
     }
 
     /// Number of key groups: the most subtasks that the job's state can ever be spread over. Part of stored state.
     #[must_use]
     pub fn max_parallelism(mut self, max_parallelism: u16) -> Self {
-        self.spec.max_parallelism = max_parallelism;
+        self.spec.settings.max_parallelism = max_parallelism;
         self
     }
 
     /// Adds a source.
     #[must_use]
     pub fn source(self, name: impl Into<String>, source: Source) -> Self {
-        self.node(name, NodeBody::Source(source))
+        self.node(name, Box::new(source))
     }
 
     /// Adds a map.
     #[must_use]
     pub fn map(self, name: impl Into<String>, map: Map) -> Self {
-        self.node(name, NodeBody::Map(map))
+        self.node(name, Box::new(map))
     }
 
     /// Adds a dedup.
     #[must_use]
     pub fn dedup(self, name: impl Into<String>, dedup: Dedup) -> Self {
-        self.node(name, NodeBody::Dedup(dedup))
+        self.node(name, Box::new(dedup))
     }
 
     /// Adds a filter: rows are counted once under every filter that they match, by aggregates that have `filter_id` in
     /// their key.
     #[must_use]
     pub fn filter(mut self, id: impl Into<String>, condition: impl Into<String>) -> Self {
-        self.spec.filters.push((id.into(), condition.into()));
+        self.spec.settings.filters.push((id.into(), condition.into()));
         self
     }
 
     /// Adds an aggregate.
     #[must_use]
     pub fn aggregate(self, name: impl Into<String>, aggregate: Aggregate) -> Self {
-        self.node(name, NodeBody::Aggregate(aggregate))
+        self.node(name, Box::new(aggregate))
     }
 
     /// Adds a reduce.
     #[must_use]
     pub fn reduce(self, name: impl Into<String>, reduce: Reduce) -> Self {
-        self.node(name, NodeBody::Reduce(reduce))
+        self.node(name, Box::new(reduce))
     }
 
     /// Adds a sink.
     #[must_use]
     pub fn sink(self, name: impl Into<String>, sink: Sink) -> Self {
-        self.node(name, NodeBody::Sink(sink))
+        self.node(name, Box::new(sink))
     }
 
-    pub(crate) fn node(mut self, name: impl Into<String>, body: NodeBody) -> Self {
+    pub(crate) fn node(mut self, name: impl Into<String>, body: Box<dyn Node>) -> Self {
         self.spec.nodes.push(NodeSpec { name: name.into(), body });
         self
     }
@@ -133,7 +130,7 @@ impl JobBuilder {
     /// # Errors
     /// With every mistake that was found, not just the first.
     pub fn build(&self, options: &CompileOptions) -> Result<Job, Refusal> {
-        let (job, mut mistakes) = compile(&self.spec, options);
+        let (job, mut mistakes) = build(&self.spec, options);
         if let Some(mut job) = job {
             job.warnings = without_file(mistakes);
             return Ok(job);

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::compile::compile;
+use crate::build::build;
 use crate::diagnose::{Diagnostic, Origins, Refusal, locate};
 use crate::job::{CompileOptions, Job};
 use crate::spec::JobSpec;
@@ -57,7 +57,7 @@ fn parse_both(
     let mut mistakes = apply_overrides(&mut tree, settings);
     let (builder, unread) = read_job(&tree);
     mistakes.extend(unread);
-    let (job, wrong) = compile(&builder.spec, options);
+    let (job, wrong) = build(&builder.spec, options);
     // A value that could not be read is missing for the compiler too, which would say so once more.
     // So are nodes, and what is said of the whole job then says nothing new.
     let is_of_whole = |mistake: &Mistake| mistake.path == KeyPath::of(["job"]) && !mistakes.is_empty();

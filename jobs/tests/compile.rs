@@ -6,16 +6,33 @@ use serde_json::{Value, json};
 use weir_engine::element::Port;
 use weir_engine::graph::{Edge, Node, Partitioner};
 use weir_jobs::{
-    Aggregate, Checkpoint, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Reduce, Roll, Sink, Source, Window,
+    Aggregate, Checkpoint, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Reduce, Sink, Source, Window,
+    sink::console::ConsoleSinkConfig,
+    sink::files::{FilesSinkSettings, Roll},
+    source::files::FilesConfig,
+    source::generator::{ClickStreamConfig, GeneratorConfig},
 };
 use weir_operators::source::column_type::{ColumnType, DeclaredSchema};
-use weir_operators::source::generator::ClickStreamConfig;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3_600);
 
+/// A sink that prints.
+fn console(input: &str) -> Sink {
+    Sink::of(input, ConsoleSinkConfig::default())
+}
+
+/// Files in a folder.
+fn files(path: &str) -> FilesSinkSettings {
+    FilesSinkSettings::at(path)
+}
+
 fn clicks() -> Source {
-    Source::files("in").event_time("click_timestamp").watermark_delay(Duration::from_secs(15))
+    clicks_in(FilesConfig::at("in"))
+}
+
+fn clicks_in(files: FilesConfig) -> Source {
+    Source::of(files).event_time("click_timestamp").watermark_delay(Duration::from_secs(15))
 }
 
 fn per_minute(input: &str) -> Aggregate {
@@ -63,12 +80,12 @@ fn a_followed_source_has_a_gate_behind_the_exchange_too() {
                 .source("clicks", source)
                 .dedup("unique", Dedup::over("clicks", ["user_id"], HOUR))
                 .aggregate("counts", per_minute("unique"))
-                .sink("out", Sink::console("counts"))
-                .sink("late", Sink::console("counts.late")),
+                .sink("out", console("counts"))
+                .sink("late", console("counts.late")),
         )
     };
     assert_eq!(gates(&job(clicks())), ["late_gate.unique"]);
-    let job = job(clicks().follow(true));
+    let job = job(clicks_in(FilesConfig::at("in").follow(true)));
     assert_eq!(node(&job, "late_gate.unique.merged").kind, "merged_late_gate");
     let edge = edge_into(&job, "late_gate.unique.merged");
     assert_eq!((&edge.partitioner, &edge.columns), (&Partitioner::Hash { key: vec!["user_id".into()] }, &None));
@@ -85,7 +102,7 @@ fn a_source_reads_what_is_needed_and_no_more() {
         JobBuilder::new("job")
             .source("clicks", clicks())
             .aggregate("counts", per_minute("clicks"))
-            .sink("out", Sink::console("counts")),
+            .sink("out", console("counts")),
     );
     assert_eq!(names(&node(&job, "source.clicks").config["columns"]), ["ad_id", "click_timestamp"]);
 }
@@ -98,7 +115,7 @@ fn an_exchange_carries_what_is_needed_and_a_dedup_copies_what_is_needed() {
             .map("valid", Map::over("clicks").keep_where("country <> ''"))
             .dedup("unique", Dedup::over("valid", ["user_id", "ip"], HOUR))
             .aggregate("counts", per_minute("unique"))
-            .sink("out", Sink::console("counts")),
+            .sink("out", console("counts")),
     );
     let read = ["ad_id", "click_timestamp", "user_id", "ip", "country"];
     assert_eq!(names(&node(&job, "source.clicks").config["columns"]), read);
@@ -118,8 +135,8 @@ fn a_sink_of_all_columns_makes_its_producers_keep_them() {
         JobBuilder::new("job")
             .source("clicks", clicks())
             .aggregate("counts", per_minute("clicks"))
-            .sink("out", Sink::console("counts"))
-            .sink("late", Sink::console("counts.late")),
+            .sink("out", console("counts"))
+            .sink("late", console("counts.late")),
     );
     assert_eq!(names(&node(&job, "source.clicks").config["columns"]).len(), 6);
     assert_eq!(input_of(&job, "sink.late"), "late_gate.counts.late");
@@ -139,7 +156,7 @@ fn unread_columns_of_a_map_are_not_computed() {
             .source("clicks", clicks())
             .map("renamed", map)
             .aggregate("sessions", aggregate)
-            .sink("out", Sink::console("sessions")),
+            .sink("out", console("sessions")),
     );
     assert_eq!(names(&node(&job, "map.renamed").config["select"]), ["ad", "at", "shout"]);
     assert_eq!(names(&node(&job, "source.clicks").config["columns"]), ["ad_id", "click_timestamp", "country"]);
@@ -161,11 +178,11 @@ fn one_gate_stands_above_the_first_dedup_for_all_aggregates_behind_it() {
             .dedup("second", Dedup::over("between", ["ip"], HOUR))
             .aggregate("a", per_minute("second"))
             .aggregate("b", per_minute("first"))
-            .sink("out_a", Sink::console("a"))
-            .sink("out_b", Sink::console("b"))
-            .sink("late_a", Sink::console("a.late"))
-            .sink("late_b", Sink::console("b.late"))
-            .sink("late_dedup", Sink::console("second.late")),
+            .sink("out_a", console("a"))
+            .sink("out_b", console("b"))
+            .sink("late_a", console("a.late"))
+            .sink("late_b", console("b.late"))
+            .sink("late_dedup", console("second.late")),
     );
     assert_eq!(gates(&job), ["late_gate.first"]);
     for sink in ["sink.late_a", "sink.late_b", "sink.late_dedup"] {
@@ -183,8 +200,8 @@ fn without_a_dedup_every_aggregate_has_a_gate_of_its_own() {
             .source("clicks", clicks())
             .aggregate("minutes", per_minute("clicks"))
             .aggregate("hours", hourly)
-            .sink("a", Sink::console("minutes"))
-            .sink("b", Sink::console("hours")),
+            .sink("a", console("minutes"))
+            .sink("b", console("hours")),
     );
     assert_eq!(gates(&job), ["late_gate.minutes", "late_gate.hours"]);
 }
@@ -196,8 +213,8 @@ fn a_dedup_without_aggregates_is_guarded_by_what_it_remembers() {
             .source("clicks", clicks())
             .dedup("long", Dedup::over("clicks", ["user_id"], 2 * HOUR))
             .dedup("short", Dedup::over("long", ["ip"], HOUR))
-            .sink("out", Sink::console("short"))
-            .sink("late", Sink::console("long.late")),
+            .sink("out", console("short"))
+            .sink("late", console("long.late")),
     );
     assert_eq!(gates(&job), ["late_gate.long"]);
     assert_eq!(node(&job, "late_gate.long").config["rule"], json!({ "ttl": { "ttl_ms": 3_600_000 } }));
@@ -215,8 +232,8 @@ fn filters_stand_before_every_aggregate_that_asks_for_them() {
             .aggregate("with", filtered)
             .aggregate("without", per_minute("clicks"))
             .reduce("top", Reduce::top("without", 3, "count"))
-            .sink("a", Sink::console("with"))
-            .sink("b", Sink::console("top")),
+            .sink("a", console("with"))
+            .sink("b", console("top")),
     );
     let filters: Vec<&Node> = job.graph.nodes.iter().filter(|node| node.kind == "filters").collect();
     assert_eq!(filters.len(), 1);
@@ -227,8 +244,8 @@ fn filters_stand_before_every_aggregate_that_asks_for_them() {
 
 #[test]
 fn sinks_of_the_same_node_share_it_and_hourly_ones_know_their_column() {
-    let raw = Sink::files("clicks", "out/raw").partition_by_hour(None);
-    let counts = Sink::files("counts", "out/counts").partition_by_hour(None).select([
+    let raw = Sink::of("clicks", files("out/raw").partition_by_hour(None));
+    let counts = Sink::of("counts", files("out/counts").partition_by_hour(None)).select([
         "ad_id",
         "window_start as minute",
         "count",
@@ -239,7 +256,7 @@ fn sinks_of_the_same_node_share_it_and_hourly_ones_know_their_column() {
             .aggregate("counts", per_minute("clicks"))
             .sink("raw", raw)
             .sink("counts", counts)
-            .sink("shown", Sink::console("counts")),
+            .sink("shown", console("counts")),
     );
     assert_eq!(node(&job, "sink.raw").config["partition_column"], "click_timestamp");
     assert_eq!(node(&job, "sink.counts").config["partition_column"], "minute");
@@ -252,10 +269,11 @@ fn sinks_of_the_same_node_share_it_and_hourly_ones_know_their_column() {
 #[test]
 fn files_that_are_begun_less_often_than_checkpoints_have_their_rows_held() {
     let rolled = |every_ms: u64| {
-        let raw = Sink::files("clicks", "out/raw").select(["ad_id", "click_timestamp as at"]);
+        let roll = Roll::Every { every: Duration::from_millis(every_ms), bytes: None };
+        let raw = Sink::of("clicks", files("out/raw").roll(roll)).select(["ad_id", "click_timestamp as at"]);
         let checkpoint = Checkpoint { interval: Duration::from_millis(400), ..Checkpoint::default() };
         let job = JobBuilder::new("job").checkpoint(checkpoint).source("clicks", clicks());
-        job.sink("raw", raw.roll(Roll::Every { every: Duration::from_millis(every_ms), bytes: None }))
+        job.sink("raw", raw)
     };
     let job = build(rolled(1_000));
     let hold = node(&job, "sink.raw.hold");
@@ -269,10 +287,9 @@ fn files_that_are_begun_less_often_than_checkpoints_have_their_rows_held() {
     let job = build(rolled(400));
     assert_eq!(input_of(&job, "sink.raw"), "sink.raw.select");
 
-    let odd = Sink::files("clicks", "out/raw").select(["ad_id", "arrow_cast(ad_id, 'LargeBinary') as price"]);
-    let job = JobBuilder::new("job")
-        .source("clicks", clicks())
-        .sink("raw", odd.roll(Roll::Every { every: MINUTE, bytes: None }));
+    let every_minute = files("out/raw").roll(Roll::Every { every: MINUTE, bytes: None });
+    let odd = Sink::of("clicks", every_minute).select(["ad_id", "arrow_cast(ad_id, 'LargeBinary') as price"]);
+    let job = JobBuilder::new("job").source("clicks", clicks()).sink("raw", odd);
     let told = job.build(&CompileOptions::default()).unwrap_err().to_string();
     assert!(told.contains("sink.raw.roll") && told.contains("price"), "{told}");
 }
@@ -283,17 +300,17 @@ fn rows_are_held_for_as_long_as_nobody_waits_for_them() {
     let shown = Map::over("counts").select("ad", "ad_id").select("n", "count + 1");
     let odd = ["ad_id", "arrow_cast(ad_id, 'LargeBinary') as price"];
     let sinks = [
-        ("counts", Sink::files("counts", "out/counts"), Some(60_000)),
-        ("shown", Sink::files("shown", "out/shown"), Some(60_000)),
-        ("top", Sink::files("top", "out/top"), Some(60_000)),
-        ("live", Sink::files("counts", "out/live").running(true), None),
-        ("eager", Sink::files("counts", "out/eager").roll(Roll::Checkpoint), None),
-        ("late", Sink::files("counts.late", "out/late"), Some(600_000)),
-        ("broken", Sink::files("clicks.dead_letters", "out/broken"), Some(600_000)),
-        ("raw", Sink::files("counts.on_time", "out/raw").partition_by_hour(None), Some(600_000)),
-        ("all", Sink::files("clicks", "out/all"), Some(60_000)),
-        ("odd", Sink::files("clicks", "out/odd").select(odd), None),
-        ("lines", Sink::console("counts"), None),
+        ("counts", Sink::of("counts", files("out/counts")), Some(60_000)),
+        ("shown", Sink::of("shown", files("out/shown")), Some(60_000)),
+        ("top", Sink::of("top", files("out/top")), Some(60_000)),
+        ("live", Sink::of("counts", files("out/live")).running(true), None),
+        ("eager", Sink::of("counts", files("out/eager").roll(Roll::Checkpoint)), None),
+        ("late", Sink::of("counts.late", files("out/late")), Some(600_000)),
+        ("broken", Sink::of("clicks.dead_letters", files("out/broken")), Some(600_000)),
+        ("raw", Sink::of("counts.on_time", files("out/raw").partition_by_hour(None)), Some(600_000)),
+        ("all", Sink::of("clicks", files("out/all")), Some(60_000)),
+        ("odd", Sink::of("clicks", files("out/odd")).select(odd), None),
+        ("lines", console("counts"), None),
     ];
     let mut job = JobBuilder::new("job")
         .source("clicks", clicks())
@@ -314,14 +331,15 @@ fn rows_are_held_for_as_long_as_nobody_waits_for_them() {
 fn declared_columns_and_generated_ones() {
     let schema =
         DeclaredSchema::new([("at", ColumnType::Timestamp), ("who", ColumnType::String), ("n", ColumnType::Integer)]);
-    let csv = Source::files("in").format(Format::Csv { schema, delimiter: ';' }).event_time("at").follow(true);
+    let csv = FilesConfig::at("in").format(Format::Csv { schema, delimiter: ';' }).follow(true);
+    let csv = Source::of(csv).event_time("at");
     let stream = ClickStreamConfig { seed: 7, ..ClickStreamConfig::default() };
     let job = build(
         JobBuilder::new("job")
             .source("csv", csv)
-            .source("made", Source::generator(stream, Some(1_000)))
-            .sink("a", Sink::console("csv"))
-            .sink("b", Sink::console("made")),
+            .source("made", Source::of(GeneratorConfig { stream, clicks_per_second: Some(1_000) }))
+            .sink("a", console("csv"))
+            .sink("b", console("made")),
     );
     let config = &node(&job, "source.csv").config;
     assert_eq!((config["delimiter"].as_str(), config["follow"].as_bool()), (Some(";"), Some(true)));
@@ -332,7 +350,7 @@ fn declared_columns_and_generated_ones() {
 
 #[test]
 fn parallelism_of_the_command_line_goes_before_that_of_the_definition() {
-    let builder = || JobBuilder::new("job").source("clicks", clicks()).sink("out", Sink::console("clicks"));
+    let builder = || JobBuilder::new("job").source("clicks", clicks()).sink("out", console("clicks"));
     let of = |builder: JobBuilder, options: CompileOptions| builder.build(&options).unwrap().graph.nodes[0].parallelism;
     let standard = CompileOptions { default_parallelism: Some(4), ..CompileOptions::default() };
     assert_eq!(of(builder(), standard.clone()), 4);
@@ -351,8 +369,7 @@ fn mistakes_of_a_built_job_name_the_key() {
     let told = refusal.to_string();
     assert!(told.starts_with("error: map.valid.input: there is no node `click`"), "{told}");
     assert!(told.contains("did you mean `clicks`?"), "{told}");
-    let twice =
-        JobBuilder::new("job").source("a", clicks()).sink("x", Sink::console("a")).sink("x", Sink::console("a"));
+    let twice = JobBuilder::new("job").source("a", clicks()).sink("x", console("a")).sink("x", console("a"));
     assert!(
         twice.build(&CompileOptions::default()).unwrap_err().to_string().contains("the name `x` is taken by `sink.x`")
     );

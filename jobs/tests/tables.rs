@@ -3,7 +3,11 @@
 use std::fmt::Write as _;
 
 use serde_json::json;
-use weir_jobs::{CompileOptions, Job, Refusal, Sink, TableIndex, parse};
+use weir_jobs::{
+    CompileOptions, Job, Refusal, Sink, Source, parse,
+    sink::sql::{SqlIndex, SqlSinkSettings},
+    source::files::FilesConfig,
+};
 
 /// A definition without mistakes.
 const RIGHT: &str = r#"[job]
@@ -154,9 +158,10 @@ fn events_need_no_revision() {
 #[test]
 fn the_builder_makes_the_same() {
     let mut builder = weir_jobs::JobBuilder::new("clicks");
-    let clicks = weir_jobs::Source::files("in").format(weir_jobs::Format::ClickLog).event_time("click_timestamp");
-    let index = TableIndex { columns: vec!["ad_id".into()], condition: None };
-    let sink = Sink::sql("clicks", "sqlite:out/clicks.sqlite", "clicks").key(["user_id", "ad_id"]).index(index);
+    let clicks = Source::of(FilesConfig::at("in")).event_time("click_timestamp");
+    let index = SqlIndex { columns: vec!["ad_id".into()], condition: None };
+    let table = SqlSinkSettings::table("sqlite:out/clicks.sqlite", "clicks").key(["user_id", "ad_id"]).index(index);
+    let sink = Sink::of("clicks", table);
     builder = builder.source("clicks", clicks).sink("table", sink);
     let job = builder.build(&CompileOptions::default()).unwrap_or_else(|refusal| panic!("{refusal}"));
     assert_eq!(config(&job, "sink.table")["indexes"], json!([{ "columns": ["ad_id"] }]));

@@ -1,12 +1,12 @@
 //! What jobs may read and write outside of the cluster: all of it, or what an operator of the cluster names.
 //!
-//! Every source and sink says itself [where](crate::registry::locations) it reads and writes, as it understands its own
+//! Every source and sink says itself [where](crate::connectors::locations) it reads and writes, as it understands its own
 //! settings. [`Confined`] compares that with what is allowed before it builds anything.
 //!
 //! Paths are compared component by component, after links and `..` were followed; URLs by scheme, host and port, and then
 //! component by component. Storage of checkpoints is no location: jobs do not name it.
 
-use crate::{Registry, registry::locations};
+use crate::{Registry, connectors::locations};
 use std::{
     fmt, io,
     path::{Component, Path, PathBuf},

@@ -18,6 +18,7 @@
 pub mod aggregate;
 pub mod columns;
 pub mod confinement;
+pub mod connectors;
 pub mod dead_letters;
 pub mod dedup;
 pub mod definition;

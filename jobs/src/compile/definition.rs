@@ -10,83 +10,46 @@ use weir_engine::hidden::redacted_json;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::window::WindowSpec;
 
-use super::prune::StepColumns;
+use crate::nodes::operator::{Memory, StepColumns};
+use crate::nodes::planning::Step;
 use weir_operators::definition::duration::show;
 
-/// The record of a graph; `columns` are those around each of its nodes.
-pub(super) fn record(graph: &JobGraph, columns: &[StepColumns]) -> DefinitionRecord {
-    // What stands between the nodes of the definition and remembers nothing follows from them.
-    let is_between = |node: &Node| matches!(node.kind.as_str(), "late_gate" | "local_aggregate" | "window_marks");
-    let nodes = graph.nodes.iter().zip(columns).enumerate().filter(|(_, (node, _))| !is_between(node));
-    let nodes = nodes.map(|(index, (node, columns))| {
-        let (remembers, meaning) = state(node, &columns.input);
+/// The record of a graph: of the operators that its nodes are, and the columns around each.
+pub(super) fn record(graph: &JobGraph, steps: &[Step], columns: &[StepColumns]) -> DefinitionRecord {
+    let told = |(index, (node, (step, columns))): (usize, (&Node, (&Step, &StepColumns)))| {
+        let config = redacted_json(&node.config);
+        // What stands between the nodes of the definition and remembers nothing follows from them.
+        let memory = step.operator.memory(&config, &columns.input)?;
+        let meaning = meaning(node, &config, &columns.input, &memory);
         let inputs: Vec<&Edge> = graph.edges.iter().filter(|edge| edge.to == index).collect();
         let from: Vec<_> =
             inputs.iter().map(|edge| (&graph.nodes[edge.from].id, edge.port, &edge.partitioner)).collect();
         // A new password is no other database.
-        let rest = serde_json::json!([node.kind, redacted_json(&node.config), format!("{from:?}")]);
+        let rest = serde_json::json!([node.kind, config, format!("{from:?}")]);
         let rest = format!("{:032x}", hash_text(&rest.to_string()));
-        (node.id.clone(), NodeRecord { remembers, meaning, rest })
-    });
-    DefinitionRecord { nodes: nodes.collect() }
+        Some((node.id.clone(), NodeRecord { remembers: memory.remembers, meaning, rest }))
+    };
+    let nodes = graph.nodes.iter().zip(steps.iter().zip(columns)).enumerate();
+    DefinitionRecord { nodes: nodes.filter_map(told).collect() }
 }
 
-/// What a node remembers, and the settings that say what that means.
-fn state(node: &Node, input: &ColumnSchema) -> (Remembers, BTreeMap<String, String>) {
-    let config = redacted_json(&node.config);
-    let mut meaning = BTreeMap::from([("connector".to_owned(), node.kind.clone())]);
-    let mut takes = |settings: &[&str]| {
-        for setting in settings {
-            if let Some(value) = config.get(*setting).filter(|value| !value.is_null()) {
-                let (name, value) = told(setting, value);
-                meaning.insert(name, value);
-            }
-        }
-    };
-    let remembers = match node.kind.as_str() {
-        "files" | "generator" if node.role == weir_engine::graph::NodeRole::Source => {
-            takes(&["path", "format", "follow", "by_partition", "range", "partitions", "event_time", "stream"]);
-            Remembers::State
-        }
-        "dedup" => {
-            takes(&["key", "ttl_ms", "same_event_time"]);
-            types_of(&config["key"], input, &mut meaning);
-            Remembers::State
-        }
-        "global_aggregate" | "session_aggregate" => {
-            takes(&["key", "window", "allowed_lateness_ms"]);
-            types_of(&config["key"], input, &mut meaning);
-            let calls = config["aggregates"].as_array().into_iter().flatten();
-            let select: Vec<String> = calls.map(|call| call_of(call, input)).collect();
-            meaning.insert("select".into(), select.join(", "));
-            Remembers::State
-        }
-        "local_top" | "global_top" => {
-            takes(&["key", "by", "per", "n", "window", "slice_ms", "size_ms", "slide_ms", "allowed_lateness_ms"]);
-            types_of(&config["key"], input, &mut meaning);
-            Remembers::State
-        }
-        "window_count" => {
-            takes(&["windows"]);
-            Remembers::State
-        }
-        "merged_late_gate" => Remembers::State,
-        "hold" => {
-            let columns: Vec<String> =
-                input.columns.iter().map(|column| format!("{} {}", column.name, column.data_type)).collect();
-            meaning.insert("columns".into(), columns.join(", "));
-            Remembers::Rows
-        }
-        "files" | "sql" | "console" => {
-            takes(&["path", "url", "table", "key", "newest_by"]);
-            Remembers::Progress
-        }
-        _ => Remembers::Nothing,
-    };
-    if remembers == Remembers::Nothing {
-        meaning.clear();
+/// The settings that say what a node remembers.
+fn meaning(node: &Node, config: &Value, input: &ColumnSchema, memory: &Memory) -> BTreeMap<String, String> {
+    if memory.remembers == Remembers::Nothing {
+        return BTreeMap::new();
     }
-    (remembers, meaning)
+    let mut meaning = BTreeMap::from([("connector".to_owned(), node.kind.clone())]);
+    for setting in memory.settings {
+        if let Some(value) = config.get(*setting).filter(|value| !value.is_null()) {
+            let (name, value) = told(setting, value);
+            meaning.insert(name, value);
+        }
+    }
+    if memory.typed_key {
+        types_of(&config["key"], input, &mut meaning);
+    }
+    meaning.extend(memory.more.clone());
+    meaning
 }
 
 /// A setting as a user knows it.
@@ -113,14 +76,4 @@ fn types_of(key: &Value, input: &ColumnSchema, meaning: &mut BTreeMap<String, St
     let types =
         names.filter_map(|name| input.column(name)).map(|column| format!("{} {}", column.name, column.data_type));
     meaning.insert("types of the key".into(), types.collect::<Vec<_>>().join(", "));
-}
-
-/// A call by its function and the type of its argument, not by how that is computed.
-fn call_of(call: &Value, input: &ColumnSchema) -> String {
-    let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
-    let argument = call["argument"].as_str().map(|name| match input.column(name) {
-        Some(column) => format!("{}", column.data_type),
-        None => "?".into(),
-    });
-    format!("{} = {}({})", text("output"), text("function"), argument.unwrap_or_else(|| "*".into()))
 }

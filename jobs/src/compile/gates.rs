@@ -1,16 +1,17 @@
-//! Where it is decided that a row is late: one gate above the first dedup on the way to an aggregate, or, where there is
+//! Where it is decided that a row is late: one gate above the first dedup on each way to an aggregate, or, where there is
 //! none, above the aggregate itself.
 //!
 //! So a late row never touches dedup state, and everything behind a gate agrees on which rows there are. A dedup with no
 //! aggregate behind it is guarded by what it remembers.
 
-use weir_operators::late_gate::LateRule;
-use weir_operators::window::{WindowRule, WindowSpec};
+use std::collections::BTreeSet;
 
-use super::resolve::{Resolved, path_of};
-use crate::spec::{Aggregate, NodeBody, Window};
+use weir_operators::late_gate::LateRule;
+use weir_operators::window::WindowRule;
+
+use super::resolve::Resolved;
 use weir_operators::definition::Mistake;
-use weir_operators::definition::duration::{millis, show};
+use weir_operators::definition::duration::show;
 
 /// A gate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,45 +28,36 @@ pub(super) struct GatePoint {
 #[derive(Debug, Default)]
 pub(super) struct Gates {
     points: Vec<GatePoint>,
-    /// For every node that has an output `late`, its gate.
-    of: Vec<Option<usize>>,
-}
-
-/// The windows and lateness of an aggregate, as operators take them.
-pub(super) fn window_rule(aggregate: &Aggregate) -> WindowRule {
-    WindowRule { window: window_spec(aggregate.window), allowed_lateness_ms: millis(aggregate.allowed_lateness) }
-}
-
-/// A window as operators take it.
-pub(super) fn window_spec(window: Window) -> WindowSpec {
-    match window {
-        Window::Tumbling { size } => WindowSpec::Tumbling { size_ms: millis(size) },
-        Window::Hopping { size, slide } => WindowSpec::Hopping { size_ms: millis(size), slide_ms: millis(slide) },
-        Window::Session { gap } => WindowSpec::Session { gap_ms: millis(gap) },
-    }
+    /// For every node that has an output `late`, its gates.
+    of: Vec<Vec<usize>>,
 }
 
 impl Gates {
     /// Finds the places of all gates, and what contradicts them.
     pub(super) fn new(resolved: &Resolved<'_>, mistakes: &mut Vec<Mistake>) -> Self {
-        let mut gates = Gates { points: Vec::new(), of: vec![None; resolved.spec.nodes.len()] };
+        let mut gates = Gates { points: Vec::new(), of: vec![Vec::new(); resolved.spec.nodes.len()] };
+        let ways = Ways::new(resolved);
         for &index in &resolved.order {
-            if let NodeBody::Aggregate(aggregate) = &resolved.node(index).body {
-                gates.add_aggregate(resolved, index, aggregate, mistakes);
+            if let Some(LateRule::Window(rule)) = resolved.node(index).body.late_rule() {
+                check_ttl(resolved, index, rule, mistakes);
+                for before in ways.places(resolved, index) {
+                    gates.add_aggregate(resolved, index, before, rule, mistakes);
+                }
             }
         }
         for &index in &resolved.order {
-            if let NodeBody::Dedup(dedup) = &resolved.node(index).body {
-                let rule = LateRule::Ttl { ttl_ms: millis(dedup.ttl) };
-                gates.add_dedup(resolved, index, rule);
+            if let Some(LateRule::Ttl { ttl_ms }) = resolved.node(index).body.late_rule() {
+                for before in ways.places(resolved, index) {
+                    gates.add_dedup(index, before, ttl_ms);
+                }
             }
         }
         gates
     }
 
-    /// The gate whose late rows are the node's output `late`.
-    pub(super) fn of(&self, node: usize) -> Option<&GatePoint> {
-        self.points.get((*self.of.get(node)?)?)
+    /// The gates whose late rows are the node's output `late`.
+    pub(super) fn of(&self, node: usize) -> impl Iterator<Item = &GatePoint> {
+        self.of.get(node).into_iter().flatten().filter_map(|point| self.points.get(*point))
     }
 
     /// The gate that guards the input of a node.
@@ -75,56 +67,90 @@ impl Gates {
 
     /// The nodes whose output `late` is fed by the gate before `node`.
     pub(super) fn fed_by(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
-        let is_fed = move |other: &usize| self.of(*other).is_some_and(|point| point.before == node);
-        (0..self.of.len()).filter(is_fed)
+        (0..self.of.len()).filter(move |other| self.of(*other).any(|point| point.before == node))
+    }
+
+    fn position(&self, before: usize) -> Option<usize> {
+        self.points.iter().position(|point| point.before == before)
+    }
+
+    fn add(&mut self, point: GatePoint) -> usize {
+        self.points.push(point);
+        self.points.len() - 1
     }
 
     fn add_aggregate(
         &mut self,
         resolved: &Resolved<'_>,
-        index: usize,
-        aggregate: &Aggregate,
+        owner: usize,
+        before: usize,
+        rule: WindowRule,
         mistakes: &mut Vec<Mistake>,
     ) {
-        let rule = window_rule(aggregate);
-        let before = first_dedup(resolved, index).unwrap_or(index);
-        check_ttl(resolved, index, rule, mistakes);
-        let existing = self.points.iter().position(|point| point.before == before);
-        let point = match existing {
+        let rule = LateRule::Window(rule);
+        let point = match self.position(before) {
             Some(point) => {
-                if self.points[point].rule != LateRule::Window(rule) {
-                    mistakes.push(disagreement(resolved, index, &self.points[point]));
+                if self.points[point].rule != rule {
+                    mistakes.push(disagreement(resolved, owner, &self.points[point]));
                 }
                 point
             }
-            None => {
-                self.points.push(GatePoint { before, rule: LateRule::Window(rule), owner: index });
-                self.points.len() - 1
-            }
+            None => self.add(GatePoint { before, rule, owner }),
         };
-        self.of[index] = Some(point);
+        self.of[owner].push(point);
     }
 
-    fn add_dedup(&mut self, resolved: &Resolved<'_>, index: usize, rule: LateRule) {
-        let before = first_dedup(resolved, index).unwrap_or(index);
-        let existing = self.points.iter().position(|point| point.before == before);
-        let point = existing.unwrap_or_else(|| {
-            self.points.push(GatePoint { before, rule, owner: index });
-            self.points.len() - 1
-        });
+    fn add_dedup(&mut self, owner: usize, before: usize, ttl_ms: i64) {
+        let rule = LateRule::Ttl { ttl_ms };
+        let point = match self.position(before) {
+            Some(point) => point,
+            None => self.add(GatePoint { before, rule, owner }),
+        };
         // Of several dedups in a row, the one that forgets first decides.
-        if let (LateRule::Ttl { ttl_ms: held }, LateRule::Ttl { ttl_ms }) = (self.points[point].rule, rule)
+        if let LateRule::Ttl { ttl_ms: held } = self.points[point].rule
             && ttl_ms < held
         {
             self.points[point].rule = rule;
         }
-        self.of[index] = Some(point);
+        self.of[owner].push(point);
     }
 }
 
-/// The dedup nearest to the source on the way to a node.
-fn first_dedup(resolved: &Resolved<'_>, node: usize) -> Option<usize> {
-    resolved.upstream(node).filter(|node| matches!(resolved.node(*node).body, NodeBody::Dedup(_))).last()
+/// For every node, the ways that rows have come from their sources: the dedups that are the first on one, and whether there is
+/// one without any. A dedup itself is on the ways to it.
+struct Ways(Vec<(BTreeSet<usize>, bool)>);
+
+impl Ways {
+    fn new(resolved: &Resolved<'_>) -> Self {
+        let mut ways = Ways(vec![(BTreeSet::new(), true); resolved.spec.nodes.len()]);
+        for &index in resolved.order.iter().filter(|index| resolved.feeds(**index).next().is_some()) {
+            let (mut dedups, mut is_free) = ways.to(resolved, index);
+            if is_free && matches!(resolved.node(index).body.late_rule(), Some(LateRule::Ttl { .. })) {
+                dedups.insert(index);
+                is_free = false;
+            }
+            ways.0[index] = (dedups, is_free);
+        }
+        ways
+    }
+
+    /// The ways to the input of a node.
+    fn to(&self, resolved: &Resolved<'_>, node: usize) -> (BTreeSet<usize>, bool) {
+        let ways = resolved.feeds(node).map(|feed| &self.0[feed.node]);
+        ways.fold((BTreeSet::new(), false), |(mut dedups, is_free), (more, also_free)| {
+            dedups.extend(more);
+            (dedups, is_free || *also_free)
+        })
+    }
+
+    /// The nodes before which rows on their way to a node pass a gate: on each way the first dedup, or the node itself.
+    fn places(&self, resolved: &Resolved<'_>, node: usize) -> BTreeSet<usize> {
+        let (mut dedups, is_free) = self.to(resolved, node);
+        if is_free {
+            dedups.insert(node);
+        }
+        dedups
+    }
 }
 
 fn disagreement(resolved: &Resolved<'_>, index: usize, point: &GatePoint) -> Mistake {
@@ -136,25 +162,25 @@ fn disagreement(resolved: &Resolved<'_>, index: usize, point: &GatePoint) -> Mis
         resolved.node(point.before).name
     );
     let expected = format!("the same window and allowed_lateness as `{}`, or a dedup of its own", other.name);
-    Mistake::new(path_of(this).key("window"), message).expected(expected)
+    Mistake::new(this.path().key("window"), message).expected(expected)
 }
 
 /// A dedup must remember an id for as long as an event with it can still be counted.
 fn check_ttl(resolved: &Resolved<'_>, aggregate: usize, rule: WindowRule, mistakes: &mut Vec<Mistake>) {
-    let needed = rule.minimum_dedup_ttl_ms();
+    let needed_ms = rule.minimum_dedup_ttl_ms();
+    let span = |ms: i64| show(std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
     for index in resolved.upstream(aggregate) {
         let node = resolved.node(index);
-        let NodeBody::Dedup(dedup) = &node.body else { continue };
-        if millis(dedup.ttl) >= needed || dedup.ttl.is_zero() {
+        let Some(LateRule::Ttl { ttl_ms }) = node.body.late_rule() else { continue };
+        if ttl_ms >= needed_ms || ttl_ms == 0 {
             continue;
         }
-        let needed = std::time::Duration::from_millis(u64::try_from(needed).unwrap_or(0));
         let message = format!(
             "it forgets ids before `{}` has stopped counting: a duplicate could be counted twice",
             resolved.node(aggregate).name
         );
-        let expected = format!("at least window + allowed_lateness, {}", show(needed));
-        let mistake = Mistake::new(path_of(node).key("ttl"), message);
-        mistakes.push(mistake.found(show(dedup.ttl)).expected(expected));
+        let expected = format!("at least window + allowed_lateness, {}", span(needed_ms));
+        let mistake = Mistake::new(node.path().key("ttl"), message);
+        mistakes.push(mistake.found(span(ttl_ms)).expected(expected));
     }
 }

@@ -9,21 +9,25 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weir_operators::columns::{WINDOW_END, WINDOW_START, WITHDRAWN};
-use weir_operators::expression::AggregateCall;
 use weir_operators::filters::FILTER_ID;
+use weir_operators::format::Format;
 use weir_operators::map::SelectItem;
-use weir_operators::source::files::EventTimeRange;
+use weir_operators::sink::{KeptTable, Shadow};
+use weir_operators::source::files::{EventTimeRange, FilesConfig};
+use weir_operators::window::WindowSpec;
 
-use super::aggregate_step::AggregateStep;
-use super::gates::{Gates, window_rule, window_spec};
-use super::resolve::{Output, Resolved, path_of};
-use super::roll::longest_before_archives;
-use super::types::{self, AllTypes, Types, adds_filters};
-use crate::recalculation::{CountedTable, LeftOut, RecountStep, StoreTable, TableWindows, WhyLeftOut};
-use crate::spec::{Aggregate, Format, JobSpec, NodeBody, NodeSpec, Reduce, Sink, SinkConnector, Source, Window};
-use crate::sql_sink::SqlSink;
+use super::Findings;
+use super::gates::Gates;
+use super::resolve::{Feed, Resolved};
+use super::types::{self, AllTypes};
+use crate::nodes::source::Source;
+use crate::nodes::types::Types;
+use crate::nodes::{Counted, Output, Results};
+use crate::spec::{JobSpec, NodeSpec};
+use crate::store_table::{CountedTable, LeftOut, RecountStep, StoreTable, TableWindows, WhyLeftOut};
 use weir_operators::definition::KeyPath;
 use weir_operators::definition::Mistake;
+use weir_operators::definition::duration::millis;
 
 /// Nobody waits for the results of a single checkpoint of a replay.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
@@ -54,79 +58,47 @@ pub(crate) struct Graft<'a> {
     pub(crate) archive: &'a str,
     /// What of it is read.
     pub(crate) range: EventTimeRange,
-    /// Where the store is, whatever the definition says.
-    pub(crate) store: Option<&'a str>,
-    /// What stands for a table's name.
-    pub(crate) table: &'a dyn Fn(&str) -> String,
+    /// What it writes to.
+    pub(crate) shadow: Shadow<'a>,
 }
 
 /// Looks at a spec without mistakes.
-pub(crate) fn survey(spec: &JobSpec) -> Result<Survey, Box<Mistake>> {
+pub(crate) fn survey(spec: &JobSpec, findings: &Findings) -> Result<Survey, Box<Mistake>> {
     let mut mistakes = Vec::new();
     let resolved = Resolved::new(spec, &mut mistakes);
     let gates = Gates::new(&resolved, &mut mistakes);
-    let types = types::infer(&resolved, &gates, &mut mistakes);
+    let types = types::infer(&resolved, &gates, findings, &mut mistakes);
     let survey = Surveyor { resolved: &resolved, gates: &gates, types: &types };
     survey.survey()
 }
 
 /// The job over the archive.
 pub(crate) fn graft(spec: &JobSpec, survey: &Survey, graft: &Graft<'_>) -> JobSpec {
-    let mut replay = spec.clone();
-    replay.identity = Some(spec.name.clone());
-    replay.name = graft.name.to_owned();
-    replay.checkpoint.interval = replay.checkpoint.interval.max(CHECKPOINT_INTERVAL);
+    let mut settings = spec.settings.clone();
+    settings.identity = Some(settings.name);
+    settings.name = graft.name.to_owned();
+    settings.checkpoint.interval = settings.checkpoint.interval.max(CHECKPOINT_INTERVAL);
     let mut source_name = "archive".to_owned();
     while spec.nodes.iter().any(|node| node.name == source_name) {
         source_name.push('_');
     }
-    let source = Source::files(graft.archive)
+    let archive = FilesConfig::at(graft.archive)
         .format(Format::Parquet { schema: None })
-        .event_time(&survey.event_time)
         .by_partition()
         .all_or_nothing()
         .range(graft.range);
-    let source = NodeSpec { name: source_name.clone(), body: NodeBody::Source(source) };
+    let source = Source::of(archive).event_time(&survey.event_time);
+    let source = NodeSpec { name: source_name.clone(), body: Box::new(source) };
     let mut nodes = vec![source];
     for index in &survey.kept {
         let mut node = spec.nodes[*index].clone();
-        match &mut node.body {
-            // A replay is looked at when it is through.
-            NodeBody::Aggregate(aggregate) => aggregate.emit = None,
-            NodeBody::Sink(sink) => shadow(sink, graft),
-            _ => {}
-        }
+        node.body.shadow(&graft.shadow);
         if *index == survey.reader {
-            read_from(&mut node.body, &source_name);
+            node.body.read_from(&source_name);
         }
         nodes.push(node);
     }
-    replay.nodes = nodes;
-    replay
-}
-
-fn shadow(sink: &mut Sink, graft: &Graft<'_>) {
-    sink.enabled = true;
-    sink.running = Some(false);
-    if let SinkConnector::Sql(sql) = &mut sink.connector {
-        sql.table = (graft.table)(&sql.table);
-        sql.retention = None;
-        // Nobody asks it anything but in the order of its key.
-        sql.indexes.clear();
-        if let Some(store) = graft.store {
-            sql.url = store.into();
-        }
-    }
-}
-
-fn read_from(body: &mut NodeBody, source: &str) {
-    let input = match body {
-        NodeBody::Source(_) | NodeBody::Sink(_) | NodeBody::Reduce(_) => return,
-        NodeBody::Map(node) => &mut node.input,
-        NodeBody::Dedup(node) => &mut node.input,
-        NodeBody::Aggregate(node) => &mut node.input,
-    };
-    *input = source.to_owned();
+    JobSpec { settings, nodes }
 }
 
 struct Surveyor<'s, 'a> {
@@ -138,12 +110,13 @@ struct Surveyor<'s, 'a> {
 /// A sink of the store, and what counts for it.
 struct StoreSink<'a> {
     index: usize,
-    sql: &'a SqlSink,
-    aggregate: (usize, &'a Aggregate),
-    reduce: Option<&'a Reduce>,
+    table: KeptTable<'a>,
+    /// The node that counts.
+    aggregate: usize,
+    results: &'a Results,
 }
 
-impl<'a> Surveyor<'_, 'a> {
+impl Surveyor<'_, '_> {
     fn survey(&self) -> Result<Survey, Box<Mistake>> {
         let (sinks, left_out) = self.store_sinks()?;
         let Some(first) = sinks.first() else {
@@ -159,154 +132,145 @@ impl<'a> Surveyor<'_, 'a> {
             if self.gate_before(sink)? != before {
                 let message = "it counts what another gate lets through than the other sinks of the store, and one archive holds the \
                                rows of one gate";
-                return Err(Box::new(Mistake::on_key(path_of(self.resolved.node(sink.index)).key("input"), message)));
+                return Err(Box::new(Mistake::on_key(self.path(sink.index).key("input"), message)));
             }
         }
-        let (reader, from) = self.feed(before);
-        let mut kept = BTreeSet::new();
-        for sink in &sinks {
-            kept.insert(sink.index);
-            for node in self.resolved.upstream(sink.index) {
-                kept.insert(node);
-                if node == reader {
-                    break;
-                }
-            }
-        }
-        let given = self.types.0[from].as_ref().and_then(|types| types.event_time.clone());
-        let event_time = given.ok_or_else(|| {
-            let message = "it has no event time, so that nothing behind it can be replayed";
-            Box::new(Mistake::on_key(path_of(self.resolved.node(from)), message))
-        })?;
+        let (reader, event_time) = self.feed(before)?;
+        let between = |node: &usize| {
+            let is_read = |sink: &StoreSink<'_>| self.resolved.is_before(*node, sink.index);
+            self.resolved.is_before(reader, *node) && sinks.iter().any(is_read)
+        };
+        let kept: BTreeSet<usize> = (0..self.resolved.spec.nodes.len()).filter(between).collect();
         let tables = sinks.iter().map(|sink| self.table(sink, reader)).collect();
         Ok(Survey { reader, kept, event_time, archive: self.archive(before), tables, left_out })
     }
 
+    fn path(&self, node: usize) -> KeyPath {
+        self.resolved.node(node).path()
+    }
+
     /// The sinks that keep results in a store, enabled or not; and the tables of others whose rows are results, too.
-    fn store_sinks(&self) -> Result<(Vec<StoreSink<'a>>, Vec<LeftOut>), Box<Mistake>> {
+    fn store_sinks(&self) -> Result<(Vec<StoreSink<'_>>, Vec<LeftOut>), Box<Mistake>> {
         let (mut found, mut left_out) = (Vec::new(), Vec::new());
         for index in 0..self.resolved.spec.nodes.len() {
-            let NodeBody::Sink(sink) = &self.resolved.node(index).body else { continue };
-            let SinkConnector::Sql(sql) = &sink.connector else { continue };
-            let main = self.resolved.inputs[index].is_some_and(|input| input.output == Output::Main);
-            let body = |node: usize| &self.resolved.node(node).body;
-            let mut upstream = self.resolved.upstream(index);
-            let (reduce, aggregate) = match upstream.next().map(|node| (node, body(node))) {
-                Some((_, NodeBody::Reduce(reduce))) => (Some(reduce), upstream.next().map(|node| (node, body(node)))),
-                first => (None, first),
-            };
-            let mut leave_out = |why| {
-                let sink = self.resolved.node(index).name.clone();
-                left_out.push(LeftOut { sink, table: sql.table.clone(), why });
-            };
+            let node = self.resolved.node(index);
+            let Some(table) = node.body.kept_table() else { continue };
             // Events, such as late ones, are in no window.
-            let (true, Some((node, NodeBody::Aggregate(aggregate)))) = (main, aggregate) else {
-                if self.types.0[index].as_ref().is_some_and(|types| types.results.is_some()) {
-                    leave_out(WhyLeftOut::BehindMap);
-                }
-                continue;
+            let given = self.types.first_given(index).and_then(|given| given.results.as_ref());
+            let (Some(results), Some(_)) = (given, self.types.own(index)) else { continue };
+            let why = match () {
+                () if results.behind_map => Some(WhyLeftOut::BehindMap),
+                () if self.only_feed(index).is_none() => Some(WhyLeftOut::OfSeveral),
+                () if table.keep_newest => Some(WhyLeftOut::KeepsNewest),
+                () => None,
             };
-            if sql.keep_newest {
-                leave_out(WhyLeftOut::KeepsNewest);
+            if let Some(why) = why {
+                left_out.push(LeftOut { sink: node.name.clone(), table: table.table.to_owned(), why });
                 continue;
             }
-            if matches!(aggregate.window, Window::Session { .. }) {
+            let is_counting = |node: &usize| self.resolved.node(*node).name == results.counted.name;
+            let Some(aggregate) = self.resolved.upstream(index).into_iter().find(is_counting) else { continue };
+            if results.counted.is_of_sessions() {
                 let message = "sessions have no fixed windows, so that a replay could not replace them one by one";
-                return Err(Box::new(Mistake::on_key(path_of(self.resolved.node(node)).key("window"), message)));
+                return Err(Box::new(Mistake::on_key(self.path(aggregate).key("window"), message)));
             }
-            found.push(StoreSink { index, sql, aggregate: (node, aggregate), reduce });
+            found.push(StoreSink { index, table, aggregate, results });
         }
         Ok((found, left_out))
     }
 
     /// The node whose input the gate guards that decides what a sink's counts are made of.
     fn gate_before(&self, sink: &StoreSink<'_>) -> Result<usize, Box<Mistake>> {
-        let (aggregate, _) = sink.aggregate;
-        self.gates.of(aggregate).map(|gate| gate.before).ok_or_else(|| {
-            let message = "it has no gate for late events, so that there is no archive of what came on time";
-            Box::new(Mistake::on_key(path_of(self.resolved.node(aggregate)), message))
-        })
+        let mut gates = self.gates.of(sink.aggregate).map(|gate| gate.before);
+        let message = match (gates.next(), gates.next()) {
+            (Some(gate), None) => return Ok(gate),
+            (None, _) => "it has no gate for late events, so that there is no archive of what came on time",
+            (Some(_), Some(_)) => {
+                "it counts what several gates let through, and one archive holds the rows of one gate"
+            }
+        };
+        Err(Box::new(Mistake::on_key(self.path(sink.aggregate), message)))
     }
 
-    /// The node that reads what the archive holds, and the one that gave it.
-    fn feed(&self, before: usize) -> (usize, usize) {
+    /// The node that reads what the archive holds, and the column with its event time.
+    fn feed(&self, before: usize) -> Result<(usize, String), Box<Mistake>> {
         let mut reader = before;
-        for node in self.resolved.upstream(before) {
-            match &self.resolved.node(node).body {
-                NodeBody::Map(map) if map.select.is_none() => reader = node,
-                _ => return (reader, node),
-            }
+        while let Some(above) = self.only_feed(reader)
+            && self.resolved.node(above).body.only_keeps()
+        {
+            reader = above;
         }
-        (reader, reader)
+        let given = self.types.first_given(reader).and_then(|given| given.event_time.clone());
+        let event_time = given.ok_or_else(|| {
+            let message = "it has no event time, so that nothing behind it can be replayed";
+            Box::new(Mistake::on_key(self.path(self.only_feed(reader).unwrap_or(reader)), message))
+        })?;
+        Ok((reader, event_time))
+    }
+
+    /// The one node that a node reads.
+    fn only_feed(&self, node: usize) -> Option<usize> {
+        let mut feeds = self.resolved.feeds(node);
+        feeds.next().filter(|_| feeds.next().is_none()).map(|feed| feed.node)
     }
 
     /// Where the definition writes what the gate lets through, all columns, by hour.
     fn archive(&self, before: usize) -> Option<String> {
+        let holds_it =
+            |feed: Feed| feed.output == Output::OnTime && self.gates.of(feed.node).any(|gate| gate.before == before);
         (0..self.resolved.spec.nodes.len()).find_map(|index| {
-            let NodeBody::Sink(sink) = &self.resolved.node(index).body else { return None };
-            let SinkConnector::Files(files) = &sink.connector else { return None };
-            let input = self.resolved.inputs[index]?;
-            let is_of_gate = self.gates.of(input.node).is_some_and(|gate| gate.before == before);
-            let is_archive = input.output == Output::OnTime && is_of_gate && files.hourly && sink.select.is_none();
-            is_archive.then(|| files.path.clone())
+            let archive = self.resolved.node(index).body.archive(&self.resolved.spec.settings)?;
+            let is_it = archive.is_whole && self.resolved.feeds(index).any(holds_it);
+            is_it.then(|| archive.path.to_owned())
         })
     }
 
     fn table(&self, sink: &StoreSink<'_>, reader: usize) -> StoreTable {
-        let written = self.types.0[sink.index].as_ref();
-        let mut items = written.map(written_items).unwrap_or_default();
+        let mut items = self.types.own(sink.index).map(written_items).unwrap_or_default();
         // What is withdrawn is not in a table.
         items.retain(|(name, _)| name != WITHDRAWN);
-        let (_, aggregate) = sink.aggregate;
-        let window = sink.reduce.and_then(|reduce| reduce.window).unwrap_or(aggregate.window);
-        let (size_ms, slide_ms) = match window_spec(window) {
-            weir_operators::window::WindowSpec::Tumbling { size_ms } => (size_ms, size_ms),
-            weir_operators::window::WindowSpec::Hopping { size_ms, slide_ms } => (size_ms, slide_ms),
-            weir_operators::window::WindowSpec::Session { gap_ms } => (gap_ms, gap_ms),
+        let (size_ms, slide_ms) = match sink.results.window.spec() {
+            WindowSpec::Tumbling { size_ms } => (size_ms, size_ms),
+            WindowSpec::Hopping { size_ms, slide_ms } => (size_ms, slide_ms),
+            WindowSpec::Session { gap_ms } => (gap_ms, gap_ms),
         };
         let column = |of: &str| items.iter().find(|(_, from)| from == of).map(|(name, _)| name.clone());
-        let sums = sink.sql.retention.as_ref().map(|retention| retention.sum.clone()).unwrap_or_default();
         StoreTable {
             sink: self.resolved.node(sink.index).name.clone(),
-            url: sink.sql.url.clone(),
-            table: sink.sql.table.clone(),
+            url: sink.table.url.clone(),
+            table: sink.table.table.to_owned(),
             columns: items.iter().map(|(name, _)| name.clone()).collect(),
-            key: sink.sql.key.clone().unwrap_or_default(),
-            sums,
+            key: sink.table.key.to_vec(),
+            sums: sink.table.sums.to_vec(),
             windows: TableWindows { start: column(WINDOW_START), end: column(WINDOW_END), size_ms, slide_ms },
-            allowed_lateness_ms: window_rule(aggregate).allowed_lateness_ms,
-            archive_held_ms: longest_before_archives(self.resolved.spec),
-            counted: match sink.reduce {
-                None => self.counted(sink, reader, &items),
-                Some(_) => None,
+            allowed_lateness_ms: millis(sink.results.counted.allowed_lateness),
+            archive_held_ms: self.resolved.spec.archive_held_ms(),
+            counted: match sink.results.are_groups {
+                true => self.counted(sink.aggregate, &sink.results.counted, reader, &items),
+                false => None,
             },
         }
     }
 
     /// How the counts of a table follow from the archive, if it holds plain counts with their whole key.
-    fn counted(&self, sink: &StoreSink<'_>, reader: usize, items: &[(String, String)]) -> Option<CountedTable> {
-        let (node, aggregate) = sink.aggregate;
+    fn counted(
+        &self,
+        aggregate: usize,
+        counted: &Counted,
+        reader: usize,
+        items: &[(String, String)],
+    ) -> Option<CountedTable> {
         let column = |of: &str| items.iter().find(|(_, from)| from == of).map(|(name, _)| name.clone());
-        let is_count = |call: &str| {
-            AggregateCall::parse(call).is_ok_and(|call| {
-                call.function == weir_operators::expression::AggregateFunction::Count && call.argument.is_none()
-            })
-        };
-        let (count, _) = aggregate.select.iter().find(|(_, call)| is_count(call))?;
-        let filters = adds_filters(self.resolved.spec, aggregate);
-        let keys = aggregate.key.iter().filter(|name| !(filters && *name == FILTER_ID));
-        let input = self.resolved.inputs[node]?;
-        let given = self.types.of_output(self.resolved, self.gates, input.node, input.output)?;
-        let time = given.event_time.clone()?;
-        let mut steps = self.steps(node, reader)?;
-        if let Some(arguments) = AggregateStep::new(aggregate, &time, &given.main).arguments {
-            // What an argument fails on is not counted, in whatever column.
-            steps.push(RecountStep::Compute(arguments));
-        }
+        let count = counted.count.as_ref()?;
+        let filters = counted.is_filtered;
+        let keys = counted.key.iter().filter(|name| !(filters && *name == FILTER_ID));
+        let mut steps = self.steps(aggregate, reader)?;
+        // What an argument fails on is not counted, in whatever column.
+        steps.extend(counted.arguments.clone().map(RecountStep::Compute));
         Some(CountedTable {
             steps,
-            time,
-            filters: if filters { self.resolved.spec.filters.clone() } else { Vec::new() },
+            time: counted.time.clone(),
+            filters: if filters { self.resolved.spec.settings.filters.clone() } else { Vec::new() },
             filter_column: if filters { Some(column(FILTER_ID)?) } else { None },
             keys: keys.map(|name| Some((name.clone(), column(name)?))).collect::<Option<_>>()?,
             count: column(count)?,
@@ -316,32 +280,15 @@ impl<'a> Surveyor<'_, 'a> {
     /// What is done between the archive and an aggregate.
     fn steps(&self, aggregate: usize, reader: usize) -> Option<Vec<RecountStep>> {
         let mut nodes = Vec::new();
-        for node in self.resolved.upstream(aggregate).take_while(|_| aggregate != reader) {
-            nodes.push(node);
-            if node == reader {
-                break;
-            }
+        let mut at = aggregate;
+        while at != reader {
+            at = self.only_feed(at)?;
+            nodes.push(at);
         }
         let mut steps = Vec::new();
         for node in nodes.into_iter().rev() {
-            match &self.resolved.node(node).body {
-                NodeBody::Map(map) => {
-                    steps.extend(map.condition.clone().map(RecountStep::Keep));
-                    let select = self.types.0[node].as_ref().and_then(|types| types.select.clone());
-                    steps.extend(select.map(RecountStep::Compute));
-                }
-                NodeBody::Dedup(dedup) => {
-                    let given = self.resolved.inputs[node].and_then(|input| self.types.0[input.node].as_ref())?;
-                    let by_time = given.event_time.as_ref().is_some_and(|time| dedup.key.contains(time));
-                    let same_event_time = dedup.same_event_time || by_time;
-                    steps.push(RecountStep::Unique {
-                        key: dedup.key.clone(),
-                        same_event_time,
-                        null_key: dedup.null_key,
-                    });
-                }
-                _ => return None,
-            }
+            let (given, own) = (self.types.first_given(node)?, self.types.own(node)?);
+            steps.extend(self.resolved.node(node).body.recount_steps(given, own)?);
         }
         Some(steps)
     }

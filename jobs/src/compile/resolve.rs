@@ -1,39 +1,18 @@
-//! Names → nodes: which node reads from which output, and in which order data flows.
+//! Names → nodes: which node reads from which outputs, and in which order data flows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::spec::{JobSpec, LONGEST_NAME, NodeBody, NodeSpec, Sink, SinkConnector};
+use weir_engine::graph::NodeRole;
+
+use crate::nodes::{Inputs, Output, filters};
+use crate::settings::{JobSettings, LONGEST_NAME};
+use crate::spec::{JobSpec, NodeSpec};
 use weir_operators::definition::KeyPath;
 use weir_operators::definition::Mistake;
 
-/// An output of a node, as definitions name it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Output {
-    /// Results; with the node's name alone.
-    Main,
-    /// The rows that came to a gate in time: what is counted, and duplicates.
-    OnTime,
-    /// The rows that came too late.
-    Late,
-    /// What could not be read or computed.
-    DeadLetters,
-}
-
-impl Output {
-    /// As written behind a node's name.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Output::Main => "main",
-            Output::OnTime => "on_time",
-            Output::Late => "late",
-            Output::DeadLetters => "dead_letters",
-        }
-    }
-}
-
-/// Where a node's rows come from.
+/// Where rows come from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Input {
+pub(super) struct Feed {
     /// The producing node, as a position in the spec.
     pub(super) node: usize,
     /// Which of its outputs.
@@ -44,27 +23,28 @@ pub(super) struct Input {
 #[derive(Debug)]
 pub(super) struct Resolved<'a> {
     pub(super) spec: &'a JobSpec,
-    /// For each node, where its rows come from; none for sources, and where the name leads nowhere.
-    pub(super) inputs: Vec<Option<Input>>,
+    /// For each node and each of its inputs, where its rows come from; sources have no inputs. Where a name leads nowhere, it is
+    /// left out.
+    pub(super) inputs: Vec<Vec<Vec<Feed>>>,
     /// Nodes that can be checked: every producer before its consumers.
     pub(super) order: Vec<usize>,
-}
-
-/// The key of a node in the definition.
-pub(super) fn path_of(node: &NodeSpec) -> KeyPath {
-    KeyPath::of([node.body.kind(), node.name.as_str()])
 }
 
 impl<'a> Resolved<'a> {
     /// Follows all names; what can't be followed becomes a mistake.
     pub(super) fn new(spec: &'a JobSpec, mistakes: &mut Vec<Mistake>) -> Self {
         check_job(spec, mistakes);
-        let producers = producers(spec, mistakes);
-        let inputs: Vec<Option<Input>> =
-            spec.nodes.iter().map(|node| resolve_input(spec, node, &producers, mistakes)).collect();
-        let order = order(spec, &inputs, mistakes);
-        warn_of_unread(spec, &inputs, mistakes);
-        let resolved = Resolved { spec, inputs, order };
+        let names = Names { spec, producers: producers(spec, mistakes) };
+        let found: Vec<Vec<Vec<Option<Feed>>>> = spec.nodes.iter().map(|node| names.feeds(node, mistakes)).collect();
+        let is_whole = |inputs: &Vec<Vec<Option<Feed>>>| inputs.iter().all(|feeds| feeds.iter().all(Option::is_some));
+        let whole: Vec<bool> = found.iter().map(is_whole).collect();
+        let known =
+            |inputs: Vec<Vec<Option<Feed>>>| inputs.into_iter().map(|feeds| feeds.into_iter().flatten().collect());
+        let inputs = found.into_iter().map(|inputs| known(inputs).collect()).collect();
+        let mut resolved = Resolved { spec, inputs, order: Vec::new() };
+        resolved.note_cycles(mistakes);
+        resolved.order = resolved.sorted(&whole);
+        resolved.warn_of_unread(mistakes);
         resolved.warn_of_unseen_sources(mistakes);
         resolved
     }
@@ -74,15 +54,22 @@ impl<'a> Resolved<'a> {
         &self.spec.nodes[index]
     }
 
-    /// Whether somebody sees what comes out of a node: a sink or an aggregate, itself or behind it. A source that nobody sees
-    /// anything of is not read. Where that would be all of them, it is as if they were.
+    /// All that a node reads, whichever of its inputs takes it.
+    pub(super) fn feeds(&self, node: usize) -> impl Iterator<Item = Feed> + '_ {
+        self.inputs[node].iter().flatten().copied()
+    }
+
+    /// The nodes that read an output.
+    pub(super) fn readers(&self, of: Feed) -> impl Iterator<Item = usize> + '_ {
+        (0..self.spec.nodes.len()).filter(move |node| self.feeds(*node).any(|feed| feed == of))
+    }
+
+    /// Whether somebody sees what comes out of a node, itself or behind it. A source that nobody sees anything of is not read.
+    /// Where that would be all of them, it is as if they were.
     pub(super) fn is_seen(&self, node: usize) -> bool {
-        let sees = |node: usize| match &self.node(node).body {
-            NodeBody::Sink(sink) => sink.enabled,
-            NodeBody::Aggregate(_) => true,
-            _ => false,
+        let seen = |node: usize| {
+            self.order.iter().any(|other| self.node(*other).body.is_seen() && self.is_before(node, *other))
         };
-        let seen = |node: usize| self.order.iter().any(|other| sees(*other) && self.is_before(node, *other));
         seen(node) || !self.order.iter().any(|other| seen(*other))
     }
 
@@ -90,194 +77,215 @@ impl<'a> Resolved<'a> {
     fn warn_of_unseen_sources(&self, mistakes: &mut Vec<Mistake>) {
         for &index in self.order.iter().filter(|index| !self.is_seen(**index)) {
             let node = self.node(index);
-            let is_read = self.inputs.iter().flatten().any(|input| input.node == index);
-            if is_read && matches!(node.body, NodeBody::Source(_)) {
+            if self.is_read(index) && node.body.role() == NodeRole::Source {
                 let message = format!("no sink and no aggregate comes of `{}`, so that it is not read", node.name);
-                mistakes.push(Mistake::warning(path_of(node), message));
+                mistakes.push(Mistake::warning(node.path(), message));
             }
         }
     }
 
-    fn is_before(&self, node: usize, other: usize) -> bool {
-        node == other || self.upstream(other).any(|before| before == node)
+    fn is_read(&self, node: usize) -> bool {
+        self.inputs.iter().flatten().flatten().any(|feed| feed.node == node)
     }
 
-    /// The nodes that the rows of `node` have come through, the nearest first; they end at a source.
-    pub(super) fn upstream(&self, node: usize) -> impl Iterator<Item = usize> + '_ {
-        let mut at = node;
-        std::iter::from_fn(move || {
-            at = self.inputs[at]?.node;
-            Some(at)
-        })
-        .take(self.spec.nodes.len())
+    /// Whether rows of `node` come to `other`, or the two are one.
+    pub(super) fn is_before(&self, node: usize, other: usize) -> bool {
+        node == other || self.upstream(other).contains(&node)
+    }
+
+    /// The nodes that the rows of `node` have come through, each once, the nearest first.
+    pub(super) fn upstream(&self, node: usize) -> Vec<usize> {
+        let (mut found, mut next) = (Vec::new(), VecDeque::from([node]));
+        while let Some(at) = next.pop_front() {
+            for feed in self.feeds(at) {
+                if !found.contains(&feed.node) {
+                    found.push(feed.node);
+                    next.push_back(feed.node);
+                }
+            }
+        }
+        found
+    }
+
+    /// Notes each cycle once, at the first of its nodes.
+    fn note_cycles(&self, mistakes: &mut Vec<Mistake>) {
+        for node in 0..self.spec.nodes.len() {
+            let Some(path) = self.way_back(node).filter(|path| path.iter().min() == Some(&node)) else { continue };
+            let name = |node: &usize| self.node(*node).name.as_str();
+            let names: Vec<&str> = [node].iter().chain(path.iter().rev()).map(name).collect();
+            let message = format!("this goes in a circle: {}", names.join(" → "));
+            let mistake = Mistake::new(self.node(node).path().key("input"), message);
+            mistakes.push(mistake.expected("inputs that lead to a source"));
+        }
+    }
+
+    /// The shortest way from a node over what it reads back to itself, if there is one.
+    fn way_back(&self, node: usize) -> Option<Vec<usize>> {
+        let mut seen = BTreeSet::new();
+        let mut next = VecDeque::from([vec![node]]);
+        while let Some(path) = next.pop_front() {
+            for feed in path.last().into_iter().flat_map(|at| self.feeds(*at)) {
+                if feed.node == node {
+                    return Some(path);
+                }
+                if seen.insert(feed.node) {
+                    next.push_back(path.iter().copied().chain([feed.node]).collect());
+                }
+            }
+        }
+        None
+    }
+
+    /// Sorts the nodes so that producers come first. A node counts only if all that it reads comes from sources; elsewhere a
+    /// mistake has been noted already.
+    fn sorted(&self, whole: &[bool]) -> Vec<usize> {
+        let count = self.spec.nodes.len();
+        let mut depths: Vec<Option<usize>> = vec![None; count];
+        // Nobody is further from its sources than there are nodes.
+        for _ in 0..count {
+            for node in (0..count).filter(|node| whole[*node]) {
+                let behind = self.feeds(node).map(|feed| depths[feed.node]).collect::<Option<Vec<usize>>>();
+                depths[node] = behind.map(|depths| depths.into_iter().max().map_or(0, |depth| depth + 1));
+            }
+        }
+        let mut order: Vec<usize> = (0..count).filter(|node| depths[*node].is_some()).collect();
+        order.sort_by_key(|node| depths[*node]);
+        order
+    }
+
+    fn warn_of_unread(&self, mistakes: &mut Vec<Mistake>) {
+        for (index, node) in self.spec.nodes.iter().enumerate() {
+            let (read, role) = (self.is_read(index), node.body.role());
+            if !read && role != NodeRole::Sink {
+                let unread = if role == NodeRole::Source { ", so that it is not read" } else { "" };
+                mistakes.push(Mistake::warning(node.path(), format!("nothing reads from `{}`{unread}", node.name)));
+            }
+            if read && !node.body.is_enabled() {
+                let message =
+                    format!("nothing comes out of `{}`, which is not enabled: its readers are left out", node.name);
+                mistakes.push(Mistake::warning(node.path().key("enabled"), message));
+            }
+        }
     }
 }
 
 fn check_job(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
-    let right = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
-    let name = KeyPath::of(["job", "name"]);
-    if spec.name.is_empty() || !spec.name.chars().all(right) || spec.name.starts_with('.') {
-        let mistake = Mistake::new(name, "this can't be the name of a job: it is part of paths");
-        mistakes.push(mistake.found(format!("{:?}", spec.name)).expected("letters, digits, `-`, `_` and `.`"));
-    }
-    if spec.name.len() > LONGEST_NAME {
-        let mistake = Mistake::new(KeyPath::of(["job", "name"]), "the name is too long: names of files are made of it");
-        let found = format!("{} characters", spec.name.len());
-        mistakes.push(mistake.found(found).expected(format!("{LONGEST_NAME} characters at most")));
-    }
-    if spec.max_parallelism == 0 {
-        let mistake = Mistake::new(KeyPath::of(["job", "max_parallelism"]), "there must be a key group");
-        mistakes.push(mistake.found("0").expected("a whole number from 1 to 65535"));
-    }
-    if !spec.nodes.iter().any(|node| matches!(node.body, NodeBody::Source(_))) {
+    check_settings(&spec.settings, mistakes);
+    if !spec.nodes.iter().any(|node| node.body.role() == NodeRole::Source) {
         let mistake = Mistake::on_key(KeyPath::default(), "there is no source, so no record would ever come");
         mistakes.push(mistake.expected("a section such as [source.clicks]"));
     }
-    for (position, (id, _)) in spec.filters.iter().enumerate() {
-        if spec.filters[..position].iter().any(|(other, _)| other == id) {
-            mistakes.push(Mistake::on_key(KeyPath::of(["filters", id]), format!("there are two filters \"{id}\"")));
-        }
+    filters::check_names(&spec.settings, mistakes);
+}
+
+fn check_settings(job: &JobSettings, mistakes: &mut Vec<Mistake>) {
+    let right = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || c == '.';
+    let name = KeyPath::of(["job", "name"]);
+    if job.name.is_empty() || !job.name.chars().all(right) || job.name.starts_with('.') {
+        let mistake = Mistake::new(name.clone(), "this can't be the name of a job: it is part of paths");
+        mistakes.push(mistake.found(format!("{:?}", job.name)).expected("letters, digits, `-`, `_` and `.`"));
+    }
+    if job.name.len() > LONGEST_NAME {
+        let mistake = Mistake::new(name, "the name is too long: names of files are made of it");
+        let found = format!("{} characters", job.name.len());
+        mistakes.push(mistake.found(found).expected(format!("{LONGEST_NAME} characters at most")));
+    }
+    if job.max_parallelism == 0 {
+        let mistake = Mistake::new(KeyPath::of(["job", "max_parallelism"]), "there must be a key group");
+        mistakes.push(mistake.found("0").expected("a whole number from 1 to 65535"));
     }
 }
 
 /// Nodes that others can read from, by name.
 fn producers<'a>(spec: &'a JobSpec, mistakes: &mut Vec<Mistake>) -> BTreeMap<&'a str, usize> {
+    let is_sink = |node: &NodeSpec| node.body.role() == NodeRole::Sink;
     let mut producers = BTreeMap::new();
     for (index, node) in spec.nodes.iter().enumerate() {
-        let twin = spec.nodes[..index].iter().find(|other| {
-            let both_sinks = matches!((&other.body, &node.body), (NodeBody::Sink(_), NodeBody::Sink(_)));
-            let no_sink = !matches!(other.body, NodeBody::Sink(_)) && !matches!(node.body, NodeBody::Sink(_));
-            other.name == node.name && (both_sinks || no_sink)
-        });
-        if let Some(twin) = twin {
-            let message = format!("the name `{}` is taken by `{}`", node.name, path_of(twin));
-            mistakes
-                .push(Mistake::on_key(path_of(node), message).expected("another name: inputs refer to nodes by it"));
-        } else if !matches!(node.body, NodeBody::Sink(_)) {
+        let is_twin = |other: &&NodeSpec| other.name == node.name && is_sink(other) == is_sink(node);
+        if let Some(twin) = spec.nodes[..index].iter().find(is_twin) {
+            let message = format!("the name `{}` is taken by `{}`", node.name, twin.path());
+            mistakes.push(Mistake::on_key(node.path(), message).expected("another name: inputs refer to nodes by it"));
+        } else if !is_sink(node) {
             producers.insert(node.name.as_str(), index);
         }
     }
     producers
 }
 
-fn resolve_input(
-    spec: &JobSpec,
-    node: &NodeSpec,
-    producers: &BTreeMap<&str, usize>,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<Input> {
-    let written = node.body.input()?;
-    if written.is_empty() {
-        return None; // Missing, and said so where it was read.
-    }
-    if let Some(input) = output_of_sink(spec, written) {
-        return Some(input);
-    }
-    let path = path_of(node).key("input");
-    let (name, written_output) = written.split_once('.').map_or((written, None), |(name, output)| (name, Some(output)));
-    let Some(producer) = producers.get(name).copied() else {
-        let names: Vec<&str> = producers.keys().copied().filter(|other| *other != node.name).collect();
-        let message = match spec.nodes.iter().any(|other| other.name == name) {
-            true => format!("`{name}` is a sink, and nothing can be read from it"),
-            false => format!("there is no node `{name}`"),
-        };
-        mistakes.push(Mistake::new(path, message).one_of("nodes", &names).meant(name, &names));
-        return None;
-    };
-    let outputs = outputs(&spec.nodes[producer].body);
-    let output = match written_output {
-        None => Some(Output::Main),
-        Some(name) => outputs.iter().copied().find(|output| output.name() == name),
-    };
-    let Some(output) = output else {
-        let names: Vec<String> = std::iter::once(name.to_owned())
-            .chain(outputs.iter().map(|output| format!("{name}.{}", output.name())))
-            .collect();
-        let kind = spec.nodes[producer].body.kind();
-        let message = format!("the {kind} `{name}` has no output `{}`", written_output.unwrap_or_default());
-        mistakes.push(Mistake::new(path, message).one_of("outputs", &names).meant(written, &names));
-        return None;
-    };
-    Some(Input { node: producer, output })
+/// The names of outputs.
+struct Names<'a> {
+    spec: &'a JobSpec,
+    /// Nodes that others can read from.
+    producers: BTreeMap<&'a str, usize>,
 }
 
-/// `sink.NAME.dead_letters`: a sink may bear the name of another node, so that its output is called by its section, too.
-fn output_of_sink(spec: &JobSpec, written: &str) -> Option<Input> {
-    let (name, output) = written.strip_prefix("sink.")?.split_once('.')?;
-    let is_it = |node: &NodeSpec| matches!(node.body, NodeBody::Sink(_)) && node.name == name;
-    let node = spec.nodes.iter().position(is_it)?;
-    let output = outputs(&spec.nodes[node].body).iter().copied().find(|known| known.name() == output)?;
-    Some(Input { node, output })
-}
-
-/// The outputs beside the main one.
-fn outputs(body: &NodeBody) -> &'static [Output] {
-    match body {
-        NodeBody::Source(_) => &[Output::DeadLetters],
-        NodeBody::Map(_) => &[Output::DeadLetters],
-        NodeBody::Dedup(_) => &[Output::OnTime, Output::Late, Output::DeadLetters],
-        NodeBody::Aggregate(_) => &[Output::OnTime, Output::Late, Output::DeadLetters],
-        NodeBody::Sink(sink) if sink.select.is_some() => &[Output::DeadLetters],
-        NodeBody::Sink(Sink { connector: SinkConnector::Sql(_), .. }) => &[Output::DeadLetters],
-        NodeBody::Reduce(_) | NodeBody::Sink(_) => &[],
+impl Names<'_> {
+    /// What feeds each input of a node; nothing where a name leads nowhere.
+    fn feeds(&self, node: &NodeSpec, mistakes: &mut Vec<Mistake>) -> Vec<Vec<Option<Feed>>> {
+        let inputs = node.body.inputs();
+        inputs.into_iter().map(|(key, inputs)| self.input(node, &node.path().key(key), inputs, mistakes)).collect()
     }
-}
 
-/// Sorts the nodes so that producers come first. As a node has one input, a cycle is a path that returns to its start.
-fn order(spec: &JobSpec, inputs: &[Option<Input>], mistakes: &mut Vec<Mistake>) -> Vec<usize> {
-    let count = spec.nodes.len();
-    let mut depths: Vec<Option<usize>> = vec![None; count];
-    for (node, depth) in depths.iter_mut().enumerate() {
-        let mut path = vec![node];
-        let mut at = node;
-        while let Some(input) = inputs[at] {
-            if input.node == node {
-                note_cycle(spec, &path, mistakes);
-            }
-            if path.contains(&input.node) {
-                break;
-            }
-            at = input.node;
-            path.push(at);
+    fn input(
+        &self,
+        node: &NodeSpec,
+        path: &KeyPath,
+        inputs: &Inputs,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Vec<Option<Feed>> {
+        let place = |position| if inputs.iter().count() > 1 { path.index(position) } else { path.clone() };
+        let feeds = inputs.iter().enumerate();
+        let feeds: Vec<_> = feeds.map(|(at, written)| self.feed(node, place(at), written, mistakes)).collect();
+        if feeds.is_empty() {
+            mistakes.push(Mistake::new(path.clone(), "it names no node").expected("the name of a node, in quotes"));
+            return vec![None];
         }
-        // A node counts only if its path ends at a source; elsewhere a mistake has been noted already.
-        if matches!(spec.nodes[at].body, NodeBody::Source(_)) {
-            *depth = Some(path.len());
+        feeds
+    }
+
+    fn feed(&self, node: &NodeSpec, path: KeyPath, written: &str, mistakes: &mut Vec<Mistake>) -> Option<Feed> {
+        let (spec, producers) = (self.spec, &self.producers);
+        if written.is_empty() {
+            return None; // Missing, and said so where it was read.
         }
-    }
-    let mut order: Vec<usize> = (0..count).filter(|node| depths[*node].is_some()).collect();
-    order.sort_by_key(|node| depths[*node]);
-    order
-}
-
-/// Notes a cycle once, at the first of its nodes.
-fn note_cycle(spec: &JobSpec, path: &[usize], mistakes: &mut Vec<Mistake>) {
-    if path.iter().min() != path.first() {
-        return;
-    }
-    let mut names: Vec<&str> = path.iter().rev().map(|node| spec.nodes[*node].name.as_str()).collect();
-    names.insert(0, spec.nodes[path[0]].name.as_str());
-    let message = format!("this goes in a circle: {}", names.join(" → "));
-    let mistake = Mistake::new(path_of(&spec.nodes[path[0]]).key("input"), message);
-    mistakes.push(mistake.expected("inputs that lead to a source"));
-}
-
-fn warn_of_unread(spec: &JobSpec, inputs: &[Option<Input>], mistakes: &mut Vec<Mistake>) {
-    for (index, node) in spec.nodes.iter().enumerate() {
-        let read = inputs.iter().flatten().any(|input| input.node == index);
-        if !read && !matches!(node.body, NodeBody::Sink(_)) {
-            let unread = match node.body {
-                NodeBody::Source(_) => ", so that it is not read",
-                _ => "",
+        if let Some(feed) = self.output_of_sink(written) {
+            return Some(feed);
+        }
+        let (name, written_output) =
+            written.split_once('.').map_or((written, None), |(name, output)| (name, Some(output)));
+        let Some(producer) = producers.get(name).copied() else {
+            let names: Vec<&str> = producers.keys().copied().filter(|other| *other != node.name).collect();
+            let message = match spec.nodes.iter().any(|other| other.name == name) {
+                true => format!("`{name}` is a sink, and nothing can be read from it"),
+                false => format!("there is no node `{name}`"),
             };
-            mistakes.push(Mistake::warning(path_of(node), format!("nothing reads from `{}`{unread}", node.name)));
-        }
-        if let (NodeBody::Sink(sink), true) = (&node.body, read)
-            && !sink.enabled
-        {
-            let message =
-                format!("nothing comes out of `{}`, which is not enabled: its readers are left out", node.name);
-            mistakes.push(Mistake::warning(path_of(node).key("enabled"), message));
-        }
+            mistakes.push(Mistake::new(path, message).one_of("nodes", &names).meant(name, &names));
+            return None;
+        };
+        let outputs = spec.nodes[producer].body.outputs();
+        let output = match written_output {
+            None => Some(Output::Main),
+            Some(name) => outputs.iter().copied().find(|output| output.name() == name),
+        };
+        let Some(output) = output else {
+            let names: Vec<String> = std::iter::once(name.to_owned())
+                .chain(outputs.iter().map(|output| format!("{name}.{}", output.name())))
+                .collect();
+            let kind = spec.nodes[producer].body.kind();
+            let message = format!("the {kind} `{name}` has no output `{}`", written_output.unwrap_or_default());
+            mistakes.push(Mistake::new(path, message).one_of("outputs", &names).meant(written, &names));
+            return None;
+        };
+        Some(Feed { node: producer, output })
+    }
+
+    /// `sink.NAME.dead_letters`: a sink may bear the name of another node, so that its output is called by its section, too.
+    fn output_of_sink(&self, written: &str) -> Option<Feed> {
+        let (name, output) = written.strip_prefix("sink.")?.split_once('.')?;
+        let is_it = |node: &NodeSpec| node.body.role() == NodeRole::Sink && node.name == name;
+        let node = self.spec.nodes.iter().position(is_it)?;
+        let outputs = self.spec.nodes[node].body.outputs();
+        let output = outputs.iter().copied().find(|known| known.name() == output)?;
+        Some(Feed { node, output })
     }
 }

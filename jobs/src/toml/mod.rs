@@ -3,8 +3,6 @@
 mod overrides;
 mod parse;
 mod read_job;
-mod read_schema;
-mod read_sql_sink;
 
 pub(crate) use overrides::apply_overrides;
 pub(crate) use parse::parse;

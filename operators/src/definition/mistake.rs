@@ -1,6 +1,7 @@
 //! What is wrong in a definition: at which key, what was found, what would be right, and what was probably meant.
 
 use crate::expression::{ExpressionError, Position};
+use crate::schema::ColumnSchema;
 use std::ops::Range;
 
 use super::KeyPath;
@@ -80,6 +81,12 @@ impl Mistake {
         };
         mistake.position = error.position();
         mistake
+    }
+
+    /// A name that no column has.
+    pub fn unknown_column(path: KeyPath, name: &str, columns: &ColumnSchema) -> Self {
+        let names: Vec<&str> = columns.names().collect();
+        Mistake::new(path, format!("there is no column `{name}`")).one_of("columns", &names).meant(name, &names)
     }
 
     /// Adds what stands there.

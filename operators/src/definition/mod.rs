@@ -8,6 +8,8 @@ pub mod duration;
 mod key_path;
 mod mistake;
 mod reader;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tree;
 
 pub use key_path::{KeyPath, Segment};

@@ -126,6 +126,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// A whole number from 1 to 2^30.
+    pub fn positive_integer(&self, key: &str) -> Option<u64> {
+        self.integer(key, 1..=1 << 30).map(i64::unsigned_abs)
+    }
+
     /// A duration.
     pub fn duration(&self, key: &str) -> Option<Duration> {
         if let Some(Kind::Text(text)) = self.value(key).map(|value| &value.kind)

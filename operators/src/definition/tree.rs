@@ -87,6 +87,18 @@ impl Kind {
 }
 
 impl Value {
+    /// The same as JSON; a date is a text there.
+    pub fn to_json(&self) -> serde_json::Value {
+        match &self.kind {
+            Kind::Table(entries) => entries.iter().map(|entry| (entry.key.clone(), entry.value.to_json())).collect(),
+            Kind::Array(values) => values.iter().map(Value::to_json).collect(),
+            Kind::Text(text) | Kind::Datetime(text) => text.clone().into(),
+            Kind::Integer(number) => (*number).into(),
+            Kind::Float(number) => (*number).into(),
+            Kind::Boolean(value) => (*value).into(),
+        }
+    }
+
     /// An empty table.
     pub fn table(origin: Origin) -> Self {
         Value { kind: Kind::Table(Vec::new()), origin }

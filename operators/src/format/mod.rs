@@ -13,11 +13,13 @@
 pub mod click_log;
 pub mod column_builder;
 pub mod csv;
+pub mod declared;
 pub mod json;
 mod json_paths;
 mod json_scanner;
 pub mod records;
 pub mod rows;
+pub mod settings;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +34,8 @@ use click_log::ClickLogDecoder;
 use csv::CsvDecoder;
 use json::JsonDecoder;
 use records::RecordRule;
+
+pub use settings::{Format, FormatName, FormatSettings};
 
 /// How many bytes of a bad line are kept.
 const KEPT_BYTES: usize = 4096;

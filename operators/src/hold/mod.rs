@@ -19,12 +19,14 @@
 //! State: one segment, to which a checkpoint appends the rows that came since the last one. Its columns are those of the rows,
 //! and a key group for each, of those that the subtask owns, in turn: so a rescale spreads the rows, each to one subtask.
 
+mod rule;
 mod state;
 #[cfg(test)]
 mod tests;
 
 use crate::schema::ColumnSchema;
 use arrow::record_batch::RecordBatch;
+pub use rule::HoldRule;
 use serde::{Deserialize, Serialize};
 pub use state::check;
 use state::{HeldState, SEGMENT};

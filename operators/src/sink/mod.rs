@@ -1,8 +1,17 @@
-//! Where rows go out. One folder a connector; all of them fulfil the two-phase contract of
-//! [`weir_engine::operator::Sink`] and [`Committer`](weir_engine::operator::Committer), which one suite checks.
+//! Where rows go out. One folder a connector: what it is to those that check, compile, show and confine jobs says [`connector`];
+//! in the engine all of them fulfil the two-phase contract of [`weir_engine::operator::Sink`] and
+//! [`Committer`](weir_engine::operator::Committer), which one suite checks.
 
 #[cfg(test)]
 mod conformance;
+pub mod connector;
 pub mod console;
 pub mod files;
+mod results;
 pub mod sql;
+
+pub use connector::{
+    Archive, FilesHere, KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,
+    WrittenTable,
+};
+pub use results::SinkResults;

@@ -171,6 +171,11 @@ impl DeclaredSchema {
         Self { columns: columns.into_iter().map(declare).collect() }
     }
 
+    /// Whether nothing is declared.
+    pub fn is_empty(&self) -> bool {
+        self.columns.is_empty()
+    }
+
     /// The declared column of that name.
     pub fn column(&self, name: &str) -> Option<&DeclaredColumn> {
         self.columns.iter().find(|column| column.name == name)

@@ -6,7 +6,7 @@
 
 use super::{
     settings::SourceSettings,
-    split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+    split_reader::{Connector, OpenedSplit, Over, OverSplits, SplitEvent, SplitReader},
 };
 use crate::{
     dead_letters::DeadLetter,
@@ -58,7 +58,7 @@ impl ComputedTime {
             return Err(refuse(format!("it is of type {}, and a timestamp is needed", expression.data_type())));
         }
         let column = TimeColumn { name, expression, output: settings.column_names() };
-        Ok(Box::new(TimedConnector { inner, column: Arc::new(column) }))
+        Ok(Over::boxed(inner, TimedSplits { column: Arc::new(column) }))
     }
 }
 
@@ -150,52 +150,15 @@ fn to_event_times(times: &ArrayRef) -> Result<ArrayRef> {
     Ok(cast_with_options(&times, &event_time_type(), &options)?)
 }
 
-struct TimedConnector {
-    inner: Box<dyn Connector>,
+/// Computes the event time of the rows of each split.
+struct TimedSplits {
     column: Arc<TimeColumn>,
 }
 
-impl TimedConnector {
-    fn timed(&self, opened: Vec<OpenedSplit>) -> Vec<OpenedSplit> {
-        let timed = |opened: OpenedSplit| OpenedSplit {
-            reader: Box::new(TimedReader { inner: opened.reader, column: Arc::clone(&self.column), kept: None }),
-            ..opened
-        };
-        opened.into_iter().map(timed).collect()
-    }
-}
-
-impl Connector for TimedConnector {
-    fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
-        async move {
-            let opened = self.inner.open(restored).await?;
-            Ok(self.timed(opened))
-        }
-        .boxed()
-    }
-
-    fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
-        async move {
-            let found = self.inner.discover().await?;
-            Ok(Discovery { opened: self.timed(found.opened), ..found })
-        }
-        .boxed()
-    }
-
-    fn listen(&mut self) -> Heard {
-        self.inner.listen()
-    }
-
-    fn listens(&self) -> bool {
-        self.inner.listens()
-    }
-
-    fn is_followed(&self) -> bool {
-        self.inner.is_followed()
-    }
-
-    fn is_live(&self) -> bool {
-        self.inner.is_live()
+impl OverSplits for TimedSplits {
+    fn over(&mut self, opened: OpenedSplit) -> OpenedSplit {
+        let reader = Box::new(TimedReader { inner: opened.reader, column: Arc::clone(&self.column), kept: None });
+        OpenedSplit { reader, ..opened }
     }
 }
 

@@ -3,7 +3,7 @@
 //! A column whose unit or name is wrong makes a dead letter of every record, or puts all of them into 1970; that is said once,
 //! with the file, and not left to whoever looks at the counts. Nothing that goes through is changed.
 
-use super::split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit, SplitEvent, SplitReader};
+use super::split_reader::{Connector, OpenedSplit, Over, OverSplits, SplitEvent, SplitReader};
 use crate::{dead_letters::DeadLetter, moment};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -26,61 +26,25 @@ const MOST_SPLITS: usize = 8;
 const HARDLY_BEFORE: i64 = 315_532_800_000;
 const HARDLY_AFTER: i64 = 4_102_444_800_000;
 
-/// A connector at whose splits is looked.
+/// Looks at the splits of a connector.
 pub(super) struct FirstLook {
-    inner: Box<dyn Connector>,
     event_time: Option<Arc<str>>,
     spoken_of: Arc<AtomicUsize>,
 }
 
 impl FirstLook {
     /// `event_time` is the column that rows of the connector have their event time in.
-    pub(super) fn at(inner: Box<dyn Connector>, event_time: Option<&str>) -> Self {
-        FirstLook { inner, event_time: event_time.map(Into::into), spoken_of: Arc::default() }
-    }
-
-    fn looked_at(&self, opened: Vec<OpenedSplit>) -> Vec<OpenedSplit> {
-        let look = |opened: OpenedSplit| {
-            let look = Look { event_time: self.event_time.clone(), records: 0, first_reason: None };
-            let (file, spoken_of) = (opened.name.clone(), Arc::clone(&self.spoken_of));
-            let reader = Box::new(LookedAt { inner: opened.reader, file, look: Some(look), spoken_of });
-            OpenedSplit { reader, ..opened }
-        };
-        opened.into_iter().map(look).collect()
+    pub(super) fn at(inner: Box<dyn Connector>, event_time: Option<&str>) -> Box<dyn Connector> {
+        Over::boxed(inner, FirstLook { event_time: event_time.map(Into::into), spoken_of: Arc::default() })
     }
 }
 
-impl Connector for FirstLook {
-    fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
-        async move {
-            let opened = self.inner.open(restored).await?;
-            Ok(self.looked_at(opened))
-        }
-        .boxed()
-    }
-
-    fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
-        async move {
-            let found = self.inner.discover().await?;
-            Ok(Discovery { opened: self.looked_at(found.opened), ..found })
-        }
-        .boxed()
-    }
-
-    fn listen(&mut self) -> Heard {
-        self.inner.listen()
-    }
-
-    fn listens(&self) -> bool {
-        self.inner.listens()
-    }
-
-    fn is_followed(&self) -> bool {
-        self.inner.is_followed()
-    }
-
-    fn is_live(&self) -> bool {
-        self.inner.is_live()
+impl OverSplits for FirstLook {
+    fn over(&mut self, opened: OpenedSplit) -> OpenedSplit {
+        let look = Look { event_time: self.event_time.clone(), records: 0, first_reason: None };
+        let (file, spoken_of) = (opened.name.clone(), Arc::clone(&self.spoken_of));
+        let reader = Box::new(LookedAt { inner: opened.reader, file, look: Some(look), spoken_of });
+        OpenedSplit { reader, ..opened }
     }
 }
 

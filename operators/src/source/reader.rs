@@ -19,7 +19,7 @@ use super::{
     head::{Added, Chunk, Head},
     jump::JumpRule,
     packs::{LEAST_STATES, MOST_STATES, Packs, unpack},
-    split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+    split_reader::{Connector, Discovery, Heard, Nature, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
     split_watermark::{Jump, Observed, RefusedAhead, SplitWatermark, WatermarkRule},
     turns::{Place, Rank, Turns},
 };
@@ -237,7 +237,8 @@ impl SourceReader {
         for opened in opened {
             self.add(opened, &mut stored);
         }
-        if let (false, Some(jump), Some(_)) = (self.connector.is_live(), self.refusing(), &self.settings.event_time) {
+        if let (false, Some(jump), Some(_)) = (self.connector.nature().live, self.refusing(), &self.settings.event_time)
+        {
             let unbegun = |split: &&mut Split| !split.watermark.has_begun() && !split.watermark_is_fixed;
             for split in self.splits.iter_mut().filter(unbegun) {
                 split.head = Some(Head::new(&jump, split.reader.position()));
@@ -257,8 +258,8 @@ impl SourceReader {
             if let Some(queued) = self.queue.pop_front() {
                 return self.send(queued);
             }
-            let followed = self.connector.is_followed();
-            if followed && self.connector.listens() && self.next_listening <= self.env.now() {
+            let Nature { follows: followed, listens, .. } = self.connector.nature();
+            if followed && listens && self.next_listening <= self.env.now() {
                 self.listen();
             }
             if followed && self.next_discovery <= self.env.now() {
@@ -331,7 +332,7 @@ impl SourceReader {
 
     /// When a split may have something again, or it is time to look for new ones.
     fn next_attempt(&self) -> Moment {
-        let listening = self.connector.listens().then_some(self.next_listening);
+        let listening = self.connector.nature().listens.then_some(self.next_listening);
         let due = self.turns.first_due().map(|(due, _)| due);
         due.into_iter().chain(listening).fold(self.next_discovery, Moment::min)
     }
@@ -521,13 +522,13 @@ impl SourceReader {
 
     /// What the wall clock shows, where it matters how long a split was silent.
     fn listening_at(&self) -> Option<i64> {
-        let matters = self.connector.is_live() && self.settings.rule.jump.is_some();
+        let matters = self.connector.nature().live && self.settings.rule.jump.is_some();
         matters.then(|| self.env.wall_clock_ms())
     }
 
     /// What rows must not be ahead of, of a live source.
     fn clock(&self) -> Option<Clock> {
-        let max_ahead_ms = self.settings.max_ahead_ms.filter(|_| self.connector.is_live())?;
+        let max_ahead_ms = self.settings.max_ahead_ms.filter(|_| self.connector.nature().live)?;
         Some(Clock { now_ms: self.env.wall_clock_ms(), max_ahead_ms })
     }
 
@@ -541,7 +542,7 @@ impl SourceReader {
                     self.queue.push_back(Queued::Watermark(watermark));
                 }
             }
-            None if self.connector.is_followed() && !self.idle => {
+            None if self.connector.nature().follows && !self.idle => {
                 self.idle = true;
                 self.queue.push_back(Queued::Idle);
             }

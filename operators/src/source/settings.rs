@@ -6,7 +6,10 @@ use super::{
     reader::ReaderSettings,
     split_watermark::WatermarkRule,
 };
-use crate::schema::ColumnSchema;
+use crate::{
+    definition::{Reader, duration::millis},
+    schema::ColumnSchema,
+};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use weir_engine::{
@@ -54,6 +57,36 @@ pub struct WatermarkSettings {
     pub max_ahead_ms: Option<i64>,
 }
 
+impl WatermarkSettings {
+    /// Reads the keys of `watermark` that are the same for all connectors.
+    pub fn read(watermark: &Reader<'_>) -> Self {
+        let in_ms = |key: &str| watermark.positive_duration(key).map(millis);
+        WatermarkSettings {
+            delay_ms: watermark.duration("delay").map_or(0, millis),
+            idle_after_ms: in_ms("idle_after").map(i64::unsigned_abs),
+            max_jump_ms: in_ms("max_jump"),
+            jump_after: read_jump_after(watermark),
+            max_ahead_ms: in_ms("max_ahead"),
+        }
+    }
+
+    /// Whether nothing is said of it.
+    pub fn is_empty(&self) -> bool {
+        *self == WatermarkSettings::default()
+    }
+}
+
+/// `jump_after = { rows = 1000, span = "10m" }`; what is missing is as it would be without the key.
+fn read_jump_after(watermark: &Reader<'_>) -> Option<JumpAfter> {
+    let table = watermark.table("jump_after")?;
+    let standard = JumpAfter::default();
+    let most = i64::try_from(JumpAfter::MOST_ROWS).unwrap_or(i64::MAX);
+    let rows = table.integer("rows", 1..=most).map_or(standard.rows, i64::unsigned_abs);
+    let span_ms = table.duration("span").map_or(standard.span_ms, millis);
+    table.finish();
+    Some(JumpAfter { rows, span_ms })
+}
+
 impl SourceSettings {
     /// The names of the wanted columns, in order.
     pub fn column_names(&self) -> Vec<String> {
@@ -65,6 +98,15 @@ impl SourceSettings {
         let mut settings = self.clone();
         settings.columns.columns.retain(|column| !left_out(&column.name));
         settings
+    }
+
+    /// The configuration of a node: that of its connector, with these beside it.
+    pub fn beside(&self, connector: serde_json::Value) -> serde_json::Value {
+        let mut config = connector;
+        if let (Some(config), serde_json::Value::Object(common)) = (config.as_object_mut(), serde_json::json!(self)) {
+            config.extend(common);
+        }
+        config
     }
 
     /// From a node's configuration.
@@ -98,5 +140,44 @@ impl SourceSettings {
             poll_interval: POLL_INTERVAL,
             discover_interval: DISCOVER_INTERVAL,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn stored_graphs_keep_their_keys() {
+        let settings = SourceSettings {
+            columns: ColumnSchema::default(),
+            event_time: Some("at".into()),
+            computed_time: None,
+            watermark: WatermarkSettings { delay_ms: 5, ..WatermarkSettings::default() },
+        };
+        let watermark = json!({
+            "delay_ms": 5, "idle_after_ms": null, "max_jump_ms": null, "jump_after": null, "max_ahead_ms": null,
+        });
+        let expected = json!({ "path": "a", "columns": [], "event_time": "at", "watermark": watermark });
+        assert_eq!(settings.beside(json!({ "path": "a" })), expected);
+        assert_eq!(SourceSettings::deserialize(&expected).unwrap(), settings);
+    }
+
+    #[test]
+    fn the_keys_of_the_watermark_are_read() {
+        let keys = json!({
+            "delay": "5s", "idle_after": "1m", "max_jump": "1h", "jump_after": { "rows": 7 }, "max_ahead": "0s",
+        });
+        let (read, wrong) = crate::definition::testing::read(keys, WatermarkSettings::read);
+        let expected = WatermarkSettings {
+            delay_ms: 5_000,
+            idle_after_ms: Some(60_000),
+            max_jump_ms: Some(3_600_000),
+            jump_after: Some(JumpAfter { rows: 7, ..JumpAfter::default() }),
+            max_ahead_ms: None,
+        };
+        assert_eq!((read, wrong), (expected, vec!["max_ahead: `max_ahead` is no time at all".to_owned()]));
+        assert!(WatermarkSettings::default().is_empty());
     }
 }

@@ -85,7 +85,7 @@ pub trait Connector: Send {
     fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>>;
 
     /// What came and went since. A split known before is opened again where there is more of it after its end. Called now
-    /// and then if [`is_followed`](Self::is_followed).
+    /// and then if it [follows](Nature::follows).
     ///
     /// May be dropped while it waits and called again.
     ///
@@ -96,25 +96,82 @@ pub trait Connector: Send {
     }
 
     /// What has happened to splits that are at rest, as far as that can be told without looking for new ones. Cheap, and called
-    /// with every poll if [`listens`](Self::listens).
+    /// with every poll if it [listens](Nature::listens).
     fn listen(&mut self) -> Heard {
         Heard::default()
     }
 
-    /// Whether splits may be at rest.
-    fn listens(&self) -> bool {
-        false
+    /// How its records come.
+    fn nature(&self) -> Nature;
+}
+
+/// How records come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Nature {
+    /// New records and splits may come for ever, so that the source has no end.
+    pub follows: bool,
+    /// Records are read as they happen, so that none can be held until others come, and the wall clock says which cannot have
+    /// happened yet.
+    pub live: bool,
+    /// Splits may be at rest.
+    pub listens: bool,
+}
+
+impl Nature {
+    /// All that there is, and then the end.
+    pub const BOUNDED: Nature = Nature { follows: false, live: false, listens: false };
+    /// Whatever comes, for ever.
+    pub const FOLLOWED: Nature = Nature { follows: true, live: true, listens: false };
+}
+
+/// Something that is done with the splits of another connector.
+pub trait OverSplits: Send {
+    /// Called before splits are opened, with those of the checkpoint; with none when all of these are opened.
+    fn restoring(&mut self, _restored: &[RestoredSplit]) {}
+
+    /// Does it with one split.
+    fn over(&mut self, opened: OpenedSplit) -> OpenedSplit;
+}
+
+/// A connector with something done with each of its splits. All else is the inner connector's: whoever has something to do with
+/// splits need not know what that is, nor can forget it.
+pub struct Over<O> {
+    inner: Box<dyn Connector>,
+    over: O,
+}
+
+impl<O: OverSplits + 'static> Over<O> {
+    /// Does it with the splits of a connector.
+    pub fn boxed(inner: Box<dyn Connector>, over: O) -> Box<dyn Connector> {
+        Box::new(Over { inner, over })
+    }
+}
+
+impl<O: OverSplits> Connector for Over<O> {
+    fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
+        Box::pin(async move {
+            self.over.restoring(&restored);
+            let opened = self.inner.open(restored).await?;
+            let opened = opened.into_iter().map(|opened| self.over.over(opened)).collect();
+            self.over.restoring(&[]);
+            Ok(opened)
+        })
     }
 
-    /// Whether new records and splits may come for ever, so that the source has no end.
-    fn is_followed(&self) -> bool {
-        false
+    fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
+        Box::pin(async move {
+            let found = self.inner.discover().await?;
+            let opened = found.opened.into_iter().map(|opened| self.over.over(opened)).collect();
+            Ok(Discovery { opened, ..found })
+        })
     }
 
-    /// Whether records are read as they happen, so that none can be held until others come, and the wall clock says which
-    /// cannot have happened yet.
-    fn is_live(&self) -> bool {
-        self.is_followed()
+    fn listen(&mut self) -> Heard {
+        self.inner.listen()
+    }
+
+    fn nature(&self) -> Nature {
+        self.inner.nature()
     }
 }
 

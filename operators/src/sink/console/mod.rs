@@ -8,34 +8,35 @@
 //! For a few rows a second. More than [`MAX_BYTES`] between two checkpoints are refused, since they would go through the
 //! manifest.
 
+mod connector;
 mod output;
 mod render;
 
 #[cfg(test)]
 mod tests;
 
+pub use connector::KIND;
 pub use output::ConsoleOutput;
 pub use render::ConsoleFormat;
 
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
-use std::sync::Arc;
 use weir_engine::{
     element::{Barrier, Batch},
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, CommitterContext, OperatorContext, Sink, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, OperatorContext, Sink, SweepScope},
 };
 
 /// What a subtask may print for one checkpoint, in bytes of text.
 pub const MAX_BYTES: usize = 16 << 20;
 
 /// Settings of a console sink.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConsoleSinkConfig {
     /// How rows are shown.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "ConsoleFormat::is_default")]
     pub format: ConsoleFormat,
 }
 
@@ -45,21 +46,6 @@ struct Printout {
     attempt: Attempt,
     subtask: usize,
     lines: Vec<String>,
-}
-
-/// A subtask's instance of a console sink, from the settings of its node.
-///
-/// # Errors
-/// When the settings don't fit.
-pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Sink>> {
-    let config = ConsoleSinkConfig::deserialize(config)
-        .map_err(|error| EngineError::definition(format!("{}: console sink: {error}", context.operator)))?;
-    Ok(Box::new(ConsoleSink::new(config, context)))
-}
-
-/// What prints the committed rows of a sink of a job, to standard output.
-pub fn committer(context: &CommitterContext) -> Arc<dyn Committer> {
-    Arc::new(ConsoleCommitter::new(ConsoleOutput::standard(), &context.job, &context.sink))
 }
 
 /// Renders rows, in one subtask.

@@ -6,12 +6,12 @@ use arrow::{
     json::LineDelimitedWriter,
     util::pretty::pretty_format_batches,
 };
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use weir_engine::error::Result;
 
 /// How rows are shown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ConsoleFormat {
     /// A small table for every batch of rows.
@@ -19,6 +19,12 @@ pub enum ConsoleFormat {
     Table,
     /// A JSON object a row.
     Json,
+}
+
+impl ConsoleFormat {
+    pub(super) fn is_default(&self) -> bool {
+        *self == ConsoleFormat::default()
+    }
 }
 
 /// The lines of a batch; none for no rows.

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::{
     collections::HashMap,
     io::{self, Write},
+    sync::Arc,
 };
 
 /// A terminal that a test can read.

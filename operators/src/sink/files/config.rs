@@ -1,10 +1,10 @@
-//! Settings of a files sink, as a definition's `[sink.NAME]` has them.
+//! The configuration of a files sink, as the node of a graph keeps it.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use weir_engine::error::{EngineError, Result};
 
-/// Settings of a files sink.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// Settings of a files sink that its node keeps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FilesSinkConfig {
     /// Folder, or URL of one (`file://`, `s3://`, `memory://`).
@@ -16,16 +16,16 @@ pub struct FilesSinkConfig {
     #[serde(default)]
     pub compression: Compression,
     /// How files are spread over folders.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "PartitionBy::is_none")]
     pub partition_by: PartitionBy,
     /// The timestamp column that a row's partition follows from.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub partition_column: Option<String>,
     /// How long after its rows were committed a file goes; none: never.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retention_ms: Option<i64>,
     /// A file that has grown to this many bytes is closed and the next one begun, also between two checkpoints.
-    #[serde(default = "default_roll_bytes")]
+    #[serde(default = "default_roll_bytes", skip_serializing_if = "is_default_roll_bytes")]
     pub roll_bytes: u64,
 }
 
@@ -33,8 +33,12 @@ fn default_roll_bytes() -> u64 {
     256 << 20
 }
 
+fn is_default_roll_bytes(bytes: &u64) -> bool {
+    *bytes == default_roll_bytes()
+}
+
 /// Formats that files can be written in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FileFormat {
     /// Apache Parquet.
@@ -47,7 +51,7 @@ pub enum FileFormat {
 /// Measured on rows of counts (UUID, ad, minute, filter, count, revision; 2 million rows, one thread): `none` 14 ns and 37
 /// bytes a row, `snappy` 109 ns and 23 bytes, `zstd` 131 ns and 20 bytes. Half of such a row is a hash that nothing
 /// shrinks, so `none` is the default; raw events and other rows with long texts are worth compressing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Compression {
     /// Not at all, and not encoded either. See [`weir_engine::parquet_pages`].
@@ -60,7 +64,7 @@ pub enum Compression {
 }
 
 /// How files are spread over folders.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PartitionBy {
     /// All in one folder.
@@ -68,6 +72,18 @@ pub enum PartitionBy {
     None,
     /// A folder for every hour of the partition column, in UTC, such as `hour=2022-03-04T00`.
     Hour,
+}
+
+impl Compression {
+    /// As a definition has it.
+    pub(super) const NAMES: [(&'static str, Compression); 3] =
+        [("none", Compression::None), ("snappy", Compression::Snappy), ("zstd", Compression::Zstd)];
+}
+
+impl PartitionBy {
+    fn is_none(&self) -> bool {
+        *self == PartitionBy::None
+    }
 }
 
 impl FilesSinkConfig {

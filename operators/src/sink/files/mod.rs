@@ -12,19 +12,23 @@
 //! job, sink, lineage, checkpoint and part alone, so a commit that is repeated, by whomever, meets its own work and leaves it; what
 //! is staged bears its attempt, so that a sweep removes only what the dead have left. A folder has one owner.
 //!
-//! Reading order: [`config`], `naming` (paths), `sink` (the first phase), `open_file` (one file, written beside the
+//! Reading order: `settings` (what a definition says), [`config`] (what the node keeps of it), `connector` (what is wrong with
+//! them, and what others ask), `here` (results on this machine), `naming` (paths), `sink` (the first phase), `open_file` (one file, written beside the
 //! processing), [`committer`] (the second phase), `owner` (whose folder it is), `retention` (the end of results), [`storage`] (disk or object storage), `staged_files` (the phases as seen from
 //! outside).
 
 mod committable;
 pub mod committer;
 pub mod config;
+mod connector;
 mod encoder;
+mod here;
 mod naming;
 mod open_file;
 mod owner;
 mod partition;
 mod retention;
+mod settings;
 mod sink;
 mod staged_files;
 pub mod storage;
@@ -33,46 +37,9 @@ pub mod storage;
 mod tests;
 
 pub use committer::FilesCommitter;
-pub use config::FilesSinkConfig;
+pub use config::{Compression, FileFormat, FilesSinkConfig, PartitionBy};
+pub use connector::KIND;
 pub use encoder::can_be_written;
+pub use settings::{FilesSinkSettings, Roll};
 pub use sink::FilesSink;
 pub use staged_files::StagedFiles;
-
-use crate::confinement::Location;
-use std::sync::Arc;
-use weir_engine::{
-    error::Result,
-    operator::{Committer, CommitterContext, OperatorContext, Sink},
-};
-
-/// A subtask's instance of a files sink, from the settings of its node.
-///
-/// # Errors
-/// When the settings don't fit or the target cannot be opened.
-pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Sink>> {
-    let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(&context.operator))?;
-    let storage = storage::open(&config.path).map_err(|error| error.context(&context.operator))?;
-    Ok(Box::new(FilesSink::new(config, storage, context)))
-}
-
-/// Where a files sink writes, from the settings of its node.
-///
-/// # Errors
-/// When the settings don't fit.
-pub fn locations(config: &serde_json::Value) -> Result<Vec<Location>> {
-    storage::locations(&FilesSinkConfig::from_json(config)?.path)
-}
-
-/// What commits the files of a sink of a job, from anywhere.
-///
-/// # Errors
-/// When the settings don't fit or the target cannot be opened.
-pub fn committer(config: &serde_json::Value, context: &CommitterContext) -> Result<Arc<dyn Committer>> {
-    let config = FilesSinkConfig::from_json(config).map_err(|error| error.context(&context.sink))?;
-    let storage = storage::open(&config.path).map_err(|error| error.context(&context.sink))?;
-    let committer = FilesCommitter::new(storage, context);
-    Ok(Arc::new(match config.retention_ms {
-        Some(keep_ms) => committer.with_retention(keep_ms),
-        None => committer,
-    }))
-}

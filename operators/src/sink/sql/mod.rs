@@ -16,14 +16,17 @@
 //! of rows with the same key the one with the highest revision stays, in whatever order they come, and none if that one is
 //! withdrawn.
 //!
-//! Reading order: [`config`], `table_rule` (what is never staged), `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
+//! Reading order: `settings` (what a definition says), `check` and `table_key` (what is wrong with that), [`config`] (what the node
+//! keeps of it), `connector` (what others ask), `table_rule` (what is never staged), `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
 //! phase) with `marker` (who may commit what), `upsert`, `withdrawn` and `tables` (SQL), `rejected` (a row that the database refuses all
 //! the same), `connection` and `fault` (a database that is slow or down), `retention`, `write_ahead_log`. Where databases differ stands in [`dialect`] alone.
 
+mod check;
 mod committable;
 pub mod committer;
 pub mod config;
 mod connection;
+mod connector;
 pub mod dialect;
 mod fault;
 mod location;
@@ -31,8 +34,10 @@ mod marker;
 mod patience;
 mod rejected;
 mod retention;
+mod settings;
 mod sink;
 mod staged_rows;
+mod table_key;
 mod table_rule;
 mod tables;
 mod upsert;
@@ -45,42 +50,11 @@ mod tests;
 pub use committer::SqlCommitter;
 pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
 pub use connection::Driver;
+pub use connector::KIND;
 pub use dialect::{Dialect, end_who_is_stopped};
 pub use rejected::REJECTED;
+pub use settings::SqlSinkSettings;
 pub use sink::SqlSink;
 pub use table_rule::TableRule;
 pub use tables::SHADOW;
 pub use withdrawn::WITHDRAWN;
-
-use crate::confinement::Location;
-use std::sync::Arc;
-use weir_engine::{
-    error::Result,
-    operator::{Committer, CommitterContext, OperatorContext, Sink},
-};
-
-/// A subtask's instance of a SQL sink, from the settings of its node.
-///
-/// # Errors
-/// When the settings don't fit.
-pub fn sink(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Sink>> {
-    let config = SqlSinkConfig::from_json(config).map_err(|error| error.context(&context.operator))?;
-    Ok(Box::new(SqlSink::new(config, context)?))
-}
-
-/// Where a SQL sink writes, and which files it reads secrets from, from the settings of its node.
-///
-/// # Errors
-/// When the settings don't fit.
-pub fn locations(config: &serde_json::Value) -> Result<Vec<Location>> {
-    location::of(&SqlSinkConfig::from_json(config)?.url)
-}
-
-/// What commits the rows of a SQL sink of a job, from anywhere. The database is not spoken to before the first need.
-///
-/// # Errors
-/// When the settings don't fit.
-pub fn committer(config: &serde_json::Value, context: CommitterContext) -> Result<Arc<dyn Committer>> {
-    let config = SqlSinkConfig::from_json(config).map_err(|error| error.context(&context.sink))?;
-    Ok(Arc::new(SqlCommitter::new(config, context)?))
-}

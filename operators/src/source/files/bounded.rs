@@ -11,7 +11,7 @@ use super::{
     parquet_split::{ParquetSettings, ParquetSplitReader, StoredParquetSplit},
     passed_over::Teller,
 };
-use crate::source::split_reader::{Connector, OpenedSplit, RestoredSplit};
+use crate::source::split_reader::{Connector, Nature, OpenedSplit, RestoredSplit};
 use futures::{FutureExt, future::BoxFuture};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -156,6 +156,10 @@ impl BoundedFiles {
 impl Connector for BoundedFiles {
     fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
         async move { self.open_all(restored).await }.boxed()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::BOUNDED
     }
 }
 

@@ -1,4 +1,4 @@
-//! The configuration of a files source, as a node of a graph bears it, and the source that is made from it.
+//! The settings of a files source, and the source that is made from them.
 
 use super::{
     archive::{ArchiveFiles, EventTimeRange},
@@ -12,8 +12,7 @@ use super::{
     partitions::{PartitionColumns, PartitionedFiles},
     passed_over::Teller,
 };
-use crate::confinement::Location as Outside;
-use crate::format::{DEFAULT_MAX_LINE_BYTES, LineFormat};
+use crate::format::{Format, FormatSettings};
 use crate::source::{
     column_type::DeclaredSchema,
     first_look::FirstLook,
@@ -25,95 +24,131 @@ use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 use weir_engine::{
     error::{EngineError, Result},
-    operator::{OperatorContext, Source},
+    operator::OperatorContext,
 };
 
 /// How long a rotated file may still be written to without having anything to say, in milliseconds.
 pub const DEFAULT_ROTATION_GRACE_MS: u64 = 5_000;
 
-/// A files source as a node of a graph configures it; [`SourceSettings`] are beside these in the same object.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A files source, as a definition's `[source.NAME]` has it and as the node of a graph keeps it; [`SourceSettings`] are beside
+/// these in the same object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FilesConfig {
     /// A file, a folder, a pattern, or a URL of an object store.
     pub path: String,
-    /// `click_log`, `csv`, `json` or `parquet`.
-    pub format: String,
-    /// The declared columns of `csv` and `json`, and of Parquet files where there are any.
-    #[serde(default)]
-    pub schema: Option<DeclaredSchema>,
-    /// What stands between the fields of `csv`; a comma unless told otherwise.
-    #[serde(default)]
-    pub delimiter: Option<char>,
+    /// How the files are written.
+    #[serde(flatten)]
+    pub format: FormatSettings,
     /// Columns whose values are in the names of folders, as in `country=US`.
-    #[serde(default)]
-    pub partitions: Option<DeclaredSchema>,
-    /// Whether the files are followed as they grow.
+    #[serde(default, skip_serializing_if = "DeclaredSchema::is_empty")]
+    pub partitions: DeclaredSchema,
+    /// Whether the files are followed as they grow, until the job is stopped.
     #[serde(default)]
     pub follow: bool,
-    /// The longest line that is accepted, in bytes.
-    #[serde(default)]
-    pub max_line_bytes: Option<usize>,
     /// Rows of a batch at most.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch_rows: Option<usize>,
     /// How often a followed file is asked for more.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub poll_ms: Option<u64>,
     /// How often new files are looked for.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub discover_ms: Option<u64>,
-    /// How long a rotated file may still be written to.
-    #[serde(default)]
+    /// How long a rotated file may still be written to; none: as [`DEFAULT_ROTATION_GRACE_MS`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation_grace_ms: Option<u64>,
-    /// What is done with a followed file that may be a copy of another one.
-    #[serde(default)]
-    pub copies: Copies,
+    /// What is done with a followed file that may be a copy of another one; none: as [`Copies::default`] says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub copies: Option<Copies>,
     /// Whether the files lie in folders by hour, which say how old their rows can be: the watermark follows from that.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_not")]
     pub by_partition: bool,
     /// Whether one of such files that cannot be read ends the job, in place of being a dead letter: what is counted from the
     /// others would be wrong.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_not")]
     pub all_or_nothing: bool,
     /// Only events of this range; for such files.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub range: Option<EventTimeRange>,
 }
 
-/// The source that a node's configuration asks for: [`FilesConfig`] and [`SourceSettings`], both in the same object.
-///
-/// # Errors
-/// When the configuration does not fit or contradicts itself, or the storage that it names cannot be opened.
-pub fn source(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Source>> {
-    let settings = SourceSettings::read(config, context)?;
-    let files = FilesConfig::deserialize(config).map_err(|error| {
-        EngineError::definition(format!("the configuration of '{}', files, does not fit: {error}", context.operator))
-    })?;
-    Ok(Box::new(files.build(&settings, context)?))
-}
-
-/// Where a files source reads, from the settings of its node.
-///
-/// # Errors
-/// When they name nothing.
-pub fn locations(config: &serde_json::Value) -> Result<Vec<Outside>> {
-    match config["path"].as_str() {
-        Some(path) => Ok(Location::outside(path).into_iter().collect()),
-        None => Err(EngineError::definition("a files source needs a `path`")),
-    }
+fn is_not(flag: &bool) -> bool {
+    !flag
 }
 
 impl FilesConfig {
+    /// Files below a folder, or at a URL; click logs, unless [`FilesConfig::format`] says otherwise.
+    pub fn at(path: impl Into<String>) -> Self {
+        FilesConfig {
+            path: path.into(),
+            format: Format::ClickLog.into(),
+            partitions: DeclaredSchema::default(),
+            follow: false,
+            batch_rows: None,
+            poll_ms: None,
+            discover_ms: None,
+            rotation_grace_ms: None,
+            copies: None,
+            by_partition: false,
+            all_or_nothing: false,
+            range: None,
+        }
+    }
+
+    /// How the files are written.
+    #[must_use]
+    pub fn format(mut self, format: Format) -> Self {
+        self.format.format = format;
+        self
+    }
+
+    /// Columns whose values are in the names of folders, as in `country=US/clicks.log`.
+    #[must_use]
+    pub fn partitions(mut self, columns: DeclaredSchema) -> Self {
+        self.partitions = columns;
+        self
+    }
+
+    /// Whether growing and new files are followed until the job is stopped.
+    #[must_use]
+    pub fn follow(mut self, follow: bool) -> Self {
+        self.follow = follow;
+        self
+    }
+
+    /// The files are an archive: Parquet in a folder for each hour, as a files sink with `partition_by = "hour"` writes it. They
+    /// are read in the order of the hours, time follows the hours, and nothing is ever behind.
+    #[must_use]
+    pub fn by_partition(mut self) -> Self {
+        self.by_partition = true;
+        self
+    }
+
+    /// A file of an archive that cannot be read ends the job, since what is counted from the others would be wrong. Otherwise it
+    /// is a dead letter.
+    #[must_use]
+    pub fn all_or_nothing(mut self) -> Self {
+        self.all_or_nothing = true;
+        self
+    }
+
+    /// Of an archive, only the events of this range.
+    #[must_use]
+    pub fn range(mut self, range: EventTimeRange) -> Self {
+        self.range = Some(range);
+        self
+    }
+
     /// The source of one subtask. Nothing is opened yet.
     ///
     /// # Errors
     /// When the configuration contradicts itself, or the storage that it names cannot be opened.
-    pub fn build(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<SourceReader> {
+    pub fn reader(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<SourceReader> {
         let connector = match &settings.computed_time {
             None => self.connector(settings, context)?,
             Some(computed) => computed.over(self.connector(&computed.read_settings(settings), context)?, settings)?,
         };
-        let connector = Box::new(FirstLook::at(connector, settings.event_time.as_deref()));
+        let connector = FirstLook::at(connector, settings.event_time.as_deref());
         Ok(SourceReader::new(self.reader_settings(settings), connector, context))
     }
 
@@ -121,7 +156,7 @@ impl FilesConfig {
     fn connector(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<Box<dyn Connector>> {
         let location = Location::parse(&self.path)?.telling(Teller::of(context));
         let all_columns = settings.columns.to_arrow();
-        let partitions = self.partitions.as_ref().and_then(|partitions| PartitionColumns::of(&all_columns, partitions));
+        let partitions = PartitionColumns::of(&all_columns, &self.partitions);
         let in_files = settings.without_columns(|name| self.is_partition(name));
         let settings = &in_files;
         let mut connector: Box<dyn Connector> = if self.follow {
@@ -135,13 +170,13 @@ impl FilesConfig {
             Box::new(BoundedFiles { location, path, records, subtask, parallelism, env })
         };
         if let Some(partitions) = partitions {
-            connector = Box::new(PartitionedFiles::new(connector, partitions));
+            connector = PartitionedFiles::over(connector, partitions);
         }
         Ok(connector)
     }
 
     fn is_partition(&self, name: &str) -> bool {
-        self.partitions.as_ref().is_some_and(|partitions| partitions.columns.iter().any(|column| column.name == name))
+        self.partitions.column(name).is_some()
     }
 
     pub(super) fn reader_settings(&self, settings: &SourceSettings) -> ReaderSettings {
@@ -169,7 +204,7 @@ impl FilesConfig {
         let rotation_grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
         let OperatorContext { env, subtask, parallelism, .. } = context;
         let discover = self.reader_settings(settings).discover_interval;
-        let follow = FollowSettings { rotation_grace, copies: self.copies, discover };
+        let follow = FollowSettings { rotation_grace, copies: self.copies.unwrap_or_default(), discover };
         Ok(FollowedFiles::new(path.clone(), lines, follow, env.clone(), *subtask, *parallelism))
     }
 
@@ -198,21 +233,14 @@ impl FilesConfig {
     }
 
     pub(super) fn records(&self, settings: &SourceSettings) -> Result<RecordSettings> {
-        let schema = || self.schema.clone().filter(|schema| !schema.columns.is_empty());
-        let declared =
-            || schema().ok_or_else(|| self.refuse("the columns and their types must be declared: schema = { … }"));
-        let format = match self.format.as_str() {
-            "click_log" => LineFormat::ClickLog,
-            "csv" => LineFormat::Csv { schema: declared()?, delimiter: self.delimiter.unwrap_or(',') },
-            "json" => LineFormat::Json { schema: declared()? },
-            "parquet" => return Ok(RecordSettings::Parquet(Arc::new(self.parquet(settings)?))),
-            other => {
-                let right = "click_log, csv, json or parquet is expected";
-                return Err(self.refuse(&format!("there is no format '{other}': {right}")));
-            }
+        let Some(format) = self.format.format.as_lines() else {
+            return Ok(RecordSettings::Parquet(Arc::new(self.parquet(settings)?)));
         };
-        let max_line_bytes = self.max_line_bytes.unwrap_or(DEFAULT_MAX_LINE_BYTES);
-        Ok(RecordSettings::Lines(Arc::new(LineSettings { format, columns: settings.column_names(), max_line_bytes })))
+        if self.format.format.declared().is_some_and(DeclaredSchema::is_empty) {
+            return Err(self.refuse("the columns and their types must be declared: schema = { … }"));
+        }
+        let (columns, max_line_bytes) = (settings.column_names(), self.format.longest_line());
+        Ok(RecordSettings::Lines(Arc::new(LineSettings { format, columns, max_line_bytes })))
     }
 
     fn parquet(&self, settings: &SourceSettings) -> Result<ParquetSettings> {
@@ -220,7 +248,7 @@ impl FilesConfig {
         let event_time = settings.event_time.clone().filter(|name| settings.columns.column(name).is_some());
         Ok(ParquetSettings {
             columns: settings.columns.to_arrow(),
-            times: DeclaredTimes::of(self.schema.as_ref())?,
+            times: DeclaredTimes::of(self.format.format.declared())?,
             event_time,
             uncut: settings.computed_time.is_some(),
             jump: settings.rule().jump,
@@ -238,8 +266,11 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn build(config: serde_json::Value) -> Result<Box<dyn Source>> {
-        source(&config, &OperatorContext::single("job", "source.clicks"))
+    fn build(config: serde_json::Value) -> Result<SourceReader> {
+        let context = OperatorContext::single("job", "source.clicks");
+        let settings = SourceSettings::read(&config, &context)?;
+        let files = FilesConfig::deserialize(&config).map_err(|error| EngineError::definition(error.to_string()))?;
+        files.reader(&settings, &context)
     }
 
     fn refused(mut config: serde_json::Value) -> String {
@@ -263,17 +294,29 @@ mod tests {
     }
 
     #[test]
+    fn graphs_of_other_versions_are_read_and_written_with_the_same_keys() {
+        let least = json!({ "path": "a", "format": "click_log", "follow": false });
+        assert_eq!(json!(FilesConfig::deserialize(&least).expect("files")), least);
+        let most = json!({
+            "path": "a", "format": "csv", "schema": { "a": "int" }, "delimiter": ",", "partitions": { "day": "date" },
+            "follow": true, "max_line_bytes": 9, "batch_rows": 8, "poll_ms": 7, "discover_ms": 6, "rotation_grace_ms": 0,
+            "copies": "read", "by_partition": true, "all_or_nothing": true, "range": { "from_ms": 1, "to_ms": 2 },
+        });
+        assert_eq!(json!(FilesConfig::deserialize(&most).expect("files")), most);
+        let parquet = json!({ "path": "a", "format": "parquet", "follow": false });
+        assert_eq!(json!(FilesConfig::deserialize(&parquet).expect("files")), parquet);
+    }
+
+    #[test]
     fn contradictions_are_refused() {
-        assert!(refused(json!({"path": "a", "format": "tsv"})).contains("click_log, csv, json or parquet"));
-        assert!(refused(json!({"path": "a", "format": "csv"})).contains("must be declared"));
+        assert!(refused(json!({"path": "a", "format": "tsv"})).contains("unknown variant `tsv`"));
+        assert!(refused(json!({"path": "a", "format": "csv"})).contains("missing field `schema`"));
+        assert!(refused(json!({"path": "a", "format": "csv", "schema": {}})).contains("must be declared"));
         assert!(refused(json!({"path": "", "format": "click_log"})).contains("must name a file"));
         assert!(refused(json!({"path": "ftp://x/y", "format": "click_log"})).contains("there is no 'ftp://'"));
         let object = json!({"path": "memory:///a", "format": "click_log", "follow": true});
         assert!(refused(object).contains("only local files"));
         assert!(refused(json!({"path": "a", "format": "parquet", "follow": true})).contains("does not grow"));
-        assert!(
-            refused(json!({"format": "parquet"}))
-                .starts_with("the configuration of 'source.clicks', files, does not fit")
-        );
+        assert!(refused(json!({"format": "parquet"})).contains("missing field `path`"));
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     dead_letters::DeadLetter,
     source::{
         column_type::{DeclaredColumn, DeclaredSchema},
-        split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+        split_reader::{Connector, OpenedSplit, Over, OverSplits, RestoredSplit, SplitEvent, SplitReader},
     },
 };
 use arrow::{
@@ -119,68 +119,35 @@ fn decoded(text: &str) -> String {
     percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
-/// A connector's files with the columns of their folders.
+/// Adds the columns of folders to the files of a connector.
 pub(super) struct PartitionedFiles {
-    files: Box<dyn Connector>,
     columns: Arc<PartitionColumns>,
+    /// Splits of a checkpoint whose reason had come out.
+    told: HashSet<String>,
 }
 
 impl PartitionedFiles {
-    pub(super) fn new(files: Box<dyn Connector>, columns: PartitionColumns) -> Self {
-        PartitionedFiles { files, columns: Arc::new(columns) }
-    }
-
-    fn with_columns(columns: &Arc<PartitionColumns>, opened: OpenedSplit, is_told: bool) -> OpenedSplit {
-        // Of a file that is cut into splits the first one says what is wrong with it.
-        let is_first = opened.id.strip_prefix(&opened.name).is_none_or(|part| matches!(part, "" | "#0"));
-        let values = match columns.values(&opened.name) {
-            Ok(values) => Values::Known(values),
-            Err(_) if is_told || !is_first => Values::Refused(None),
-            Err(problem) => Values::Refused(Some(problem)),
-        };
-        let reader = PartitionedReader { rows: opened.reader, columns: columns.clone(), values };
-        OpenedSplit { reader: Box::new(reader), ..opened }
+    pub(super) fn over(files: Box<dyn Connector>, columns: PartitionColumns) -> Box<dyn Connector> {
+        Over::boxed(files, PartitionedFiles { columns: Arc::new(columns), told: HashSet::new() })
     }
 }
 
-impl Connector for PartitionedFiles {
-    fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
-        async move {
-            let is_told = |split: &&RestoredSplit| split.position.get(REFUSED).is_some();
-            let told: HashSet<String> = restored.iter().filter(is_told).map(|split| split.id.clone()).collect();
-            let opened = self.files.open(restored).await?;
-            let with_columns = |opened: OpenedSplit| {
-                let is_told = told.contains(&opened.id);
-                PartitionedFiles::with_columns(&self.columns, opened, is_told)
-            };
-            Ok(opened.into_iter().map(with_columns).collect())
-        }
-        .boxed()
+impl OverSplits for PartitionedFiles {
+    fn restoring(&mut self, restored: &[RestoredSplit]) {
+        let is_told = |split: &&RestoredSplit| split.position.get(REFUSED).is_some();
+        self.told = restored.iter().filter(is_told).map(|split| split.id.clone()).collect();
     }
 
-    fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
-        async move {
-            let found = self.files.discover().await?;
-            let with_columns = |opened| PartitionedFiles::with_columns(&self.columns, opened, false);
-            Ok(Discovery { opened: found.opened.into_iter().map(with_columns).collect(), ..found })
-        }
-        .boxed()
-    }
-
-    fn listen(&mut self) -> Heard {
-        self.files.listen()
-    }
-
-    fn listens(&self) -> bool {
-        self.files.listens()
-    }
-
-    fn is_followed(&self) -> bool {
-        self.files.is_followed()
-    }
-
-    fn is_live(&self) -> bool {
-        self.files.is_live()
+    fn over(&mut self, opened: OpenedSplit) -> OpenedSplit {
+        // Of a file that is cut into splits the first one says what is wrong with it.
+        let is_first = opened.id.strip_prefix(&opened.name).is_none_or(|part| matches!(part, "" | "#0"));
+        let values = match self.columns.values(&opened.name) {
+            Ok(values) => Values::Known(values),
+            Err(_) if self.told.contains(&opened.id) || !is_first => Values::Refused(None),
+            Err(problem) => Values::Refused(Some(problem)),
+        };
+        let reader = PartitionedReader { rows: opened.reader, columns: self.columns.clone(), values };
+        OpenedSplit { reader: Box::new(reader), ..opened }
     }
 }
 

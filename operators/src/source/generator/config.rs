@@ -77,6 +77,24 @@ impl ClickStreamConfig {
         }
     }
 
+    /// The names of the settings.
+    pub fn keys() -> Vec<String> {
+        match serde_json::to_value(ClickStreamConfig::default()) {
+            Ok(serde_json::Value::Object(settings)) => settings.keys().cloned().collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// With another value of a setting.
+    ///
+    /// # Errors
+    /// When the value is none of that setting's.
+    pub fn with(&self, key: &str, value: serde_json::Value) -> serde_json::Result<Self> {
+        let mut settings = serde_json::to_value(self)?;
+        settings[key] = value;
+        serde_json::from_value(settings)
+    }
+
     /// Clicks of one partition; none: without end.
     pub fn events_of(&self, partition: u32) -> Option<u64> {
         let partitions = u64::from(self.partitions.max(1));

@@ -1,11 +1,17 @@
 //! The generator as a connector: its partitions are the splits, dealt out to the subtasks in turn.
 
-use super::{ClickStream, ClickStreamConfig, reader::GeneratorRows};
-use crate::dead_letters::DeadLetter;
-use crate::source::{
-    reader::SourceReader,
-    settings::SourceSettings,
-    split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+use super::{ClickStream, ClickStreamConfig, click_schema, reader::GeneratorRows};
+use crate::{
+    confinement::Location,
+    dead_letters::DeadLetter,
+    definition::{KeyPath, Mistake, Reader},
+    schema::ColumnSchema,
+    source::{
+        Nature, SourceConnector, SourceGiven, SourceKind, Total,
+        reader::SourceReader,
+        settings::SourceSettings,
+        split_reader::{Connector, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
+    },
 };
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
@@ -15,8 +21,17 @@ use weir_engine::{
     operator::{OperatorContext, Source},
 };
 
-/// A generator source as a node of a graph configures it; [`SourceSettings`] are beside these in the same object.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A reproducible stream of clicks.
+pub const KIND: SourceKind = SourceKind {
+    name: "generator",
+    read: |keys| Box::new(GeneratorConfig::read(keys)),
+    stored: |config| Ok(Box::new(GeneratorConfig::deserialize(config)?)),
+    meaning: &["stream", "event_time"],
+};
+
+/// A generator source, as a definition's `[source.NAME]` has it and as the node of a graph keeps it; [`SourceSettings`] are
+/// beside these in the same object.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GeneratorConfig {
     /// What is generated.
     #[serde(default)]
@@ -26,20 +41,62 @@ pub struct GeneratorConfig {
     pub clicks_per_second: Option<u64>,
 }
 
-/// The source that a node's configuration asks for.
-///
-/// # Errors
-/// When the configuration does not fit, or makes no stream.
-pub fn source(config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Source>> {
-    let settings = SourceSettings::read(config, context)?;
-    let generator = GeneratorConfig::deserialize(config).map_err(|error| {
-        EngineError::definition(format!(
-            "the configuration of '{}', a generator, does not fit: {error}",
-            context.operator
-        ))
-    })?;
-    let connector = GeneratorConnector::new(generator, settings.column_names(), context)?;
-    Ok(Box::new(SourceReader::new(settings.reader_settings(), Box::new(connector), context)))
+impl GeneratorConfig {
+    /// The keys of a `[source.NAME]` are those of `weir generate`, under the same names.
+    fn read(keys: &Reader<'_>) -> Self {
+        let mut stream = ClickStreamConfig::default();
+        for key in ClickStreamConfig::keys() {
+            let Some(value) = keys.value(&key) else { continue };
+            match stream.with(&key, value.to_json()) {
+                Ok(changed) => stream = changed,
+                Err(error) => {
+                    let mistake = Mistake::new(keys.path.key(&key), error.to_string());
+                    keys.note(mistake.found(value.kind.show()));
+                }
+            }
+        }
+        GeneratorConfig { stream, clicks_per_second: keys.positive_integer("clicks_per_second") }
+    }
+}
+
+impl SourceConnector for GeneratorConfig {
+    fn kind(&self) -> &'static SourceKind {
+        &KIND
+    }
+
+    fn config(&self) -> serde_json::Value {
+        serde_json::json!(self)
+    }
+
+    fn columns(&self, _given: &SourceGiven<'_>, _at: &KeyPath, _mistakes: &mut Vec<Mistake>) -> Option<ColumnSchema> {
+        Some(ColumnSchema::from(click_schema().as_ref()))
+    }
+
+    fn never_computes_time(&self) -> Option<(&'static str, &'static str)> {
+        Some(("generated clicks have their event time in a column", "click_timestamp"))
+    }
+
+    /// A paced one gives its clicks one by one.
+    fn nature(&self) -> Nature {
+        Nature { live: self.clicks_per_second.is_some(), ..Nature::BOUNDED }
+    }
+
+    fn note(&self) -> String {
+        "generated clicks".to_owned()
+    }
+
+    fn total(&self) -> Option<Total> {
+        self.stream.events.map(Total::Events)
+    }
+
+    fn locations(&self) -> Result<Vec<Location>> {
+        Ok(Vec::new())
+    }
+
+    fn build(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<Box<dyn Source>> {
+        let connector = GeneratorConnector::new(self.clone(), settings.column_names(), context)?;
+        Ok(Box::new(SourceReader::new(settings.reader_settings(), Box::new(connector), context)))
+    }
 }
 
 /// Knows which partitions are one subtask's.
@@ -110,9 +167,8 @@ impl Connector for GeneratorConnector {
         async move { opened }.boxed()
     }
 
-    /// A paced one gives its clicks one by one.
-    fn is_live(&self) -> bool {
-        self.config.clicks_per_second.is_some()
+    fn nature(&self) -> Nature {
+        self.config.nature()
     }
 }
 
@@ -214,7 +270,7 @@ mod tests {
             "event_time": "click_timestamp",
             "watermark": { "delay_ms": 10_000, "idle_after_ms": null, "max_jump_ms": null },
         });
-        let mut source = source(&config, &context(0, 2)).unwrap();
+        let mut source = crate::connectors::source(&KIND, &config, &context(0, 2)).unwrap();
         source.restore(Vec::new()).await.unwrap();
         let (mut rows, mut watermark) = (0, i64::MIN);
         loop {
@@ -227,8 +283,20 @@ mod tests {
         }
         assert_eq!(rows, 600, "partitions 0, 2 and 4");
         assert!(watermark > ClickStreamConfig::default().start_ms - 10_000, "{watermark}");
-        let error = super::source(&serde_json::json!({ "stream": { "sed": 1 }, "columns": [] }), &context(0, 1)).err();
-        assert!(error.is_some_and(|error| error.message.contains("'source.clicks', a generator, does not fit")));
+        let misspelt = serde_json::json!({ "stream": { "sed": 1 }, "columns": [] });
+        let error = crate::connectors::source(&KIND, &misspelt, &context(0, 1)).err().unwrap();
+        assert!(error.message.contains("the configuration of 'source.clicks', generator, does not fit"), "{error}");
+    }
+
+    #[test]
+    fn the_settings_of_the_stream_are_keys_of_the_source() {
+        let read = |keys| crate::definition::testing::read(keys, GeneratorConfig::read);
+        let (generator, wrong) = read(serde_json::json!({ "seed": 7, "skew": 0.5, "clicks_per_second": 10 }));
+        let stream = ClickStreamConfig { seed: 7, skew: 0.5, ..ClickStreamConfig::default() };
+        assert_eq!(generator, GeneratorConfig { stream, clicks_per_second: Some(10) });
+        assert_eq!((wrong, generator.nature().live), (Vec::<String>::new(), true));
+        let (generator, wrong) = read(serde_json::json!({ "seed": "x", "sed": 1 }));
+        assert_eq!((generator, wrong.len()), (GeneratorConfig::default(), 2), "{wrong:?}");
     }
 
     #[test]

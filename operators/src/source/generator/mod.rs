@@ -23,7 +23,7 @@ mod zipf;
 
 pub use batch::click_schema;
 pub use config::ClickStreamConfig;
-pub use connector::{GeneratorConfig, GeneratorConnector, source};
+pub use connector::{GeneratorConfig, GeneratorConnector, KIND};
 pub use lines::LineFormat;
 pub use write::{ClickFormat, Destination, GenerateReport, generate};
 

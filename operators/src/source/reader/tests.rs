@@ -119,8 +119,8 @@ impl Connector for ScriptConnector {
         async move { Ok(Discovery { opened, ..Discovery::default() }) }.boxed()
     }
 
-    fn is_followed(&self) -> bool {
-        self.followed
+    fn nature(&self) -> Nature {
+        if self.followed { Nature::FOLLOWED } else { Nature::BOUNDED }
     }
 }
 

@@ -59,7 +59,7 @@ impl Fixture {
         for (sink, config) in [("sink.store", of_counts), ("sink.store_top", of_tops)] {
             let staging = Staging::new(checkpoints.clone(), sink);
             let context = CommitterContext { staging, ..CommitterContext::single("ad-click", sink) };
-            sql::committer(&config, context).unwrap().prepare().await.unwrap();
+            (sql::KIND.stored)(&config).unwrap().committer(context).unwrap().prepare().await.unwrap();
         }
         sqlx::any::install_default_drivers();
         let writer = AnyPoolOptions::new().max_connections(1).connect(url).await.unwrap();

@@ -25,7 +25,7 @@ use super::{
     parquet_split::ParquetSettings,
 };
 use crate::hour_partition::{HOUR_MS, hour_of};
-use crate::source::split_reader::{Connector, OpenedSplit, RestoredSplit};
+use crate::source::split_reader::{Connector, Nature, OpenedSplit, RestoredSplit};
 use futures::{FutureExt, future::BoxFuture};
 use reader::{ArchiveSplitReader, StoredArchiveSplit};
 use serde::{Deserialize, Serialize};
@@ -181,5 +181,9 @@ fn outside_of_hours(name: &str) -> EngineError {
 impl Connector for ArchiveFiles {
     fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
         async move { self.open_all(restored).await }.boxed()
+    }
+
+    fn nature(&self) -> Nature {
+        Nature::BOUNDED
     }
 }

@@ -47,7 +47,7 @@ mod watch;
 pub use watch::Copies;
 
 use super::{lines::LineSettings, listing::LocalPath};
-use crate::source::split_reader::{Connector, Discovery, Heard, OpenedSplit, RestoredSplit};
+use crate::source::split_reader::{Connector, Discovery, Heard, Nature, OpenedSplit, RestoredSplit};
 use copies::{Verdict, Waiting};
 use events::{Listen, News};
 use futures::{FutureExt, future::BoxFuture};
@@ -508,11 +508,7 @@ impl Connector for FollowedFiles {
         Heard { awake, look }
     }
 
-    fn listens(&self) -> bool {
-        true
-    }
-
-    fn is_followed(&self) -> bool {
-        true
+    fn nature(&self) -> Nature {
+        Nature { listens: true, ..Nature::FOLLOWED }
     }
 }

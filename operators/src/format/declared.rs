@@ -1,15 +1,12 @@
 //! The declared columns of a source: `NAME = "type"`, or `NAME = { type = "type", … }` with what else is to be said.
 
-use weir_operators::source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema};
-use weir_operators::source::field_path::FieldPath;
-use weir_operators::source::times::{EpochUnit, TimeForm};
-
-use weir_operators::definition::Kind;
-use weir_operators::definition::Mistake;
-use weir_operators::definition::Reader;
+use crate::definition::{Kind, Mistake, Reader};
+use crate::source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema};
+use crate::source::field_path::FieldPath;
+use crate::source::times::{EpochUnit, TimeForm};
 
 /// The columns that a key of a source declares (`schema`, `partitions`), if any; none of them where one is wrong.
-pub(super) fn read_schema(node: &Reader<'_>, key: &str) -> Option<DeclaredSchema> {
+pub fn read_schema(node: &Reader<'_>, key: &str) -> Option<DeclaredSchema> {
     let table = node.table(key)?;
     let mut columns = Vec::new();
     let mut wrong = false;

@@ -1,23 +1,23 @@
 //! An aggregate as its operators take it: its arguments are columns, computed by a map before it where they are not.
 
 use weir_engine::Result;
-use weir_operators::aggregate::{self, AggregateConfig, Function, RunningCounts, output_schema};
-use weir_operators::expression::{AggregateCall, AggregateFunction};
+use weir_operators::aggregate::{self, AggregateConfig, RunningCounts, output_schema};
+use weir_operators::expression::AggregateCall;
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 
-use super::gates::window_rule;
-use super::plan::quoted;
-use crate::spec::Aggregate;
+use super::super::select::quoted;
+use super::call::function;
+use super::definition::Aggregate;
 
 /// What stands behind the name of a column that holds an argument; no definition can name such a column by chance.
 const ARGUMENT: &str = "/argument";
 
 /// An aggregate, with its arguments as columns.
 #[derive(Debug, Clone)]
-pub(super) struct AggregateStep<'a> {
-    pub(super) aggregate: &'a Aggregate,
+pub(super) struct AggregateStep {
+    pub(super) aggregate: Aggregate,
     /// The event-time column.
     pub(super) time: String,
     /// Output column and call; the argument is a column's name.
@@ -28,9 +28,9 @@ pub(super) struct AggregateStep<'a> {
     pub(super) running: Option<RunningCounts>,
 }
 
-impl<'a> AggregateStep<'a> {
+impl AggregateStep {
     /// An aggregate over the columns `given`; its calls have been checked. Its filters may be still to come.
-    pub(super) fn new(aggregate: &'a Aggregate, time: &str, given: &ColumnSchema) -> Self {
+    pub(super) fn new(aggregate: &Aggregate, time: &str, given: &ColumnSchema) -> Self {
         let column = |name: &str| SelectItem { name: name.to_owned(), expression: quoted(name) };
         let mut items: Vec<SelectItem> = given.names().map(column).collect();
         let mut calls = Vec::with_capacity(aggregate.select.len());
@@ -47,7 +47,13 @@ impl<'a> AggregateStep<'a> {
             }
             calls.push((output.clone(), call));
         }
-        AggregateStep { aggregate, time: time.to_owned(), calls, arguments: computes.then_some(items), running: None }
+        AggregateStep {
+            aggregate: aggregate.clone(),
+            time: time.to_owned(),
+            calls,
+            arguments: computes.then_some(items),
+            running: None,
+        }
     }
 
     /// The settings of its operators.
@@ -59,7 +65,7 @@ impl<'a> AggregateStep<'a> {
         };
         AggregateConfig {
             key: self.aggregate.key.clone(),
-            windows: window_rule(self.aggregate),
+            windows: self.aggregate.window_rule(),
             time_column: self.time.clone(),
             aggregates: self.calls.iter().map(call).collect(),
             running: self.running,
@@ -96,16 +102,4 @@ fn as_column(expression: &str, given: &ColumnSchema) -> Option<String> {
         return Some(FILTER_ID.to_owned());
     }
     given.column(name).map(|column| column.name.clone())
-}
-
-/// The operators' word for a function.
-pub(super) fn function(function: AggregateFunction) -> Function {
-    match function {
-        AggregateFunction::Count => Function::Count,
-        AggregateFunction::Sum => Function::Sum,
-        AggregateFunction::Min => Function::Min,
-        AggregateFunction::Max => Function::Max,
-        AggregateFunction::Avg => Function::Avg,
-        AggregateFunction::ApproxDistinct => Function::ApproxDistinct,
-    }
 }

@@ -3,12 +3,12 @@
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::{Expression, type_name};
 use weir_operators::schema::{Column, ColumnSchema};
+use weir_operators::source::SourceConnector;
 use weir_operators::source::computed_time::ComputedTime;
 
-use super::types::unknown_column;
-use crate::spec::{EventTime, Source, SourceConnector};
-use weir_operators::definition::KeyPath;
-use weir_operators::definition::Mistake;
+use super::super::check::Check;
+use super::definition::{EventTime, Source};
+use weir_operators::definition::{KeyPath, Mistake};
 
 /// The name of a computed event time that is given none.
 const EVENT_TIME: &str = "event_time";
@@ -37,18 +37,20 @@ impl SourceTime {
     }
 }
 
-/// Finds out what the event time is, and adds it to the columns where it is computed.
-pub(super) fn source_time(
-    source: &Source,
-    path: &KeyPath,
-    columns: &mut ColumnSchema,
-    mistakes: &mut Vec<Mistake>,
-) -> Option<SourceTime> {
-    let time = source.event_time.as_ref()?;
-    let place = path.key("event_time");
-    match names_a_column(time, columns) {
-        true => column_time(&time.expression, place, columns, mistakes),
-        false => computed_time(source, time, place, columns, mistakes),
+impl Source {
+    /// Finds out what the event time is, and adds it to the columns where it is computed.
+    pub(super) fn time(
+        &self,
+        connector: &dyn SourceConnector,
+        columns: &mut ColumnSchema,
+        check: &mut Check<'_>,
+    ) -> Option<SourceTime> {
+        let time = self.event_time.as_ref()?;
+        let place = check.path.key("event_time");
+        match names_a_column(time, columns) {
+            true => column_time(&time.expression, place, columns, check.mistakes),
+            false => computed_time(connector, time, place, columns, check.mistakes),
+        }
     }
 }
 
@@ -61,7 +63,7 @@ fn names_a_column(time: &EventTime, columns: &ColumnSchema) -> bool {
 fn column_time(name: &str, place: KeyPath, columns: &ColumnSchema, mistakes: &mut Vec<Mistake>) -> Option<SourceTime> {
     match columns.column(name) {
         None => {
-            mistakes.push(unknown_column(place, name, columns));
+            mistakes.push(Mistake::unknown_column(place, name, columns));
             None
         }
         Some(column) if column.data_type != event_time_type() => {
@@ -76,7 +78,7 @@ fn column_time(name: &str, place: KeyPath, columns: &ColumnSchema, mistakes: &mu
 }
 
 fn computed_time(
-    source: &Source,
+    connector: &dyn SourceConnector,
     time: &EventTime,
     place: KeyPath,
     columns: &mut ColumnSchema,
@@ -85,16 +87,8 @@ fn computed_time(
     let before = mistakes.len();
     let written = if time.name.is_some() { place.key("expression") } else { place.clone() };
     let name = time.name.clone().unwrap_or_else(|| EVENT_TIME.to_owned());
-    match &source.connector {
-        SourceConnector::Files(files) if files.by_partition => {
-            let message = "an archive by hour has its event time in a column";
-            mistakes.push(Mistake::new(written.clone(), message).expected("the name of a column of type timestamp"));
-        }
-        SourceConnector::Files(_) => {}
-        SourceConnector::Generator { .. } => {
-            let message = "generated clicks have their event time in a column";
-            mistakes.push(Mistake::new(written.clone(), message).expected("click_timestamp"));
-        }
+    if let Some((why, expected)) = connector.never_computes_time() {
+        mistakes.push(Mistake::new(written.clone(), why).expected(expected));
     }
     let expression = match Expression::new(&time.expression, &columns.to_arrow()) {
         Ok(expression) => expression,

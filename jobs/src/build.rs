@@ -1,0 +1,24 @@
+//! A job as written → a checked job: a look at what is outside of the definition, and then the compiler, which does no I/O.
+
+use crate::compile::replay::{self, Survey};
+use crate::compile::{Findings, compile};
+use crate::job::{CompileOptions, Job};
+use crate::spec::JobSpec;
+use weir_operators::definition::Mistake;
+
+/// Looks at files, then checks and compiles; the job is there only if there is no mistake but warnings.
+pub(crate) fn build(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>, Vec<Mistake>) {
+    let with_tables = options.enable_tables.then(|| spec.clone().with_tables());
+    let spec = with_tables.as_ref().unwrap_or(spec);
+    compile(spec, &look(spec, options.runs_here), options)
+}
+
+/// Looks at a spec without mistakes: what replays and recounts go by.
+pub(crate) fn survey(spec: &JobSpec) -> Result<Survey, Box<Mistake>> {
+    replay::survey(spec, &look(spec, false))
+}
+
+/// What each node has found outside of the definition.
+fn look(spec: &JobSpec, runs_here: bool) -> Findings {
+    spec.nodes.iter().map(|node| node.body.look(&node.path(), runs_here)).collect()
+}

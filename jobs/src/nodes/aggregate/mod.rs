@@ -1,0 +1,175 @@
+//! `[aggregate.NAME]`: groups rows by key and window.
+
+mod call;
+mod definition;
+mod operators;
+mod step;
+
+use weir_engine::element::Port;
+use weir_operators::aggregate::RunningCounts;
+use weir_operators::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START, WITHDRAWN};
+use weir_operators::filters::FILTER_ID;
+use weir_operators::late_gate::LateRule;
+
+use super::check::Check;
+use super::filters::{self, FiltersOperator};
+use super::inputs::Inputs;
+use super::map::MapOperator;
+use super::node::Node;
+use super::output::Output;
+use super::planning::{Planning, StepOutput};
+use super::results::{Counted, Results};
+use super::select::selected;
+use super::types::Types;
+use crate::settings::JobSettings;
+use operators::{GlobalAggregate, LocalAggregate, WindowCount, WindowMarks};
+use step::AggregateStep;
+use weir_operators::definition::Mistake;
+use weir_operators::sink::Shadow;
+
+pub use definition::Aggregate;
+
+impl Aggregate {
+    fn unique(&self, check: &mut Check<'_>) {
+        let own = [RECORD_ID, WINDOW_START, WINDOW_END, REVISION, WITHDRAWN];
+        for (position, (name, _)) in self.select.iter().enumerate() {
+            let twice = self.select[..position].iter().any(|(other, _)| other == name);
+            if twice || self.key.contains(name) || own.contains(&name.as_str()) {
+                let message = format!("two columns would be called `{name}`");
+                let mistake = Mistake::on_key(check.path.key("select").key(name), message);
+                let expected = format!("a name that is not in the key and none of {}", own.join(", "));
+                check.mistakes.push(mistake.expected(expected));
+            }
+        }
+    }
+
+    /// What its results are of.
+    fn counted(&self, check: &Check<'_>, time: &str, given: &Types) -> Counted {
+        Counted {
+            name: check.name.to_owned(),
+            key: self.key.clone(),
+            window: self.window,
+            allowed_lateness: self.allowed_lateness,
+            computed: self.select.iter().map(|(name, _)| name.clone()).collect(),
+            sums: self.select.iter().filter(|(_, text)| call::adds_up(text)).map(|(name, _)| name.clone()).collect(),
+            count: self.select.iter().find(|(_, text)| call::counts_rows(text)).map(|(name, _)| name.clone()),
+            is_filtered: self.is_filtered(check.job),
+            time: time.to_owned(),
+            arguments: AggregateStep::new(self, time, &given.main).arguments,
+        }
+    }
+}
+
+impl Node for Aggregate {
+    fn kind(&self) -> &'static str {
+        "aggregate"
+    }
+
+    fn boxed(&self) -> Box<dyn Node> {
+        Box::new(self.clone())
+    }
+
+    fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
+        vec![("input", &self.input)]
+    }
+
+    fn read_from(&mut self, output: &str) {
+        self.input = output.into();
+    }
+
+    fn outputs(&self) -> &'static [Output] {
+        &[Output::OnTime, Output::Late, Output::DeadLetters]
+    }
+
+    fn check(&self, check: &mut Check<'_>) -> Option<Types> {
+        let before = check.mistakes.len();
+        let given = check.take_given()?;
+        let is_filtered = self.is_filtered(check.job);
+        let mut input = given.main.clone();
+        if is_filtered {
+            if input.column(FILTER_ID).is_some() {
+                let message = "its input has a column `filter_id` already, and [filters] would add another";
+                check.mistakes.push(Mistake::on_key(check.path.clone(), message));
+                return None;
+            }
+            input.columns.push(filters::column());
+        }
+        check.key(&self.key, &input);
+        check.needs_event_time(&given);
+        check.window(self.window);
+        for (name, text) in &self.select {
+            check.call(name, text, &input, is_filtered);
+        }
+        self.unique(check);
+        if self.emit.is_some() && self.is_of_sessions() {
+            let message = "sessions have no running counts: where one begins and ends is known when it is over";
+            let mistake = Mistake::on_key(check.path.key("emit"), message);
+            check.beside.push(mistake.expected("no `emit`, or a tumbling or a hopping window"));
+        }
+        if check.mistakes.len() > before {
+            return None;
+        }
+        let time = given.event_time.clone()?;
+        let step = AggregateStep::new(self, &time, &input);
+        let input = step.arguments.as_ref().map_or(input.clone(), |items| selected(items, &input));
+        let main = check.accepted(step.output(&input))?;
+        let counted = self.counted(check, &time, &given);
+        let results = Results::of_aggregate(counted, step.may_be_unsayable(&main), &main);
+        Some(Types { results: Some(results), running: self.emit, ..Types::of(main, self.kind()) })
+    }
+
+    /// Arguments are computed before the filters copy rows, so that a row that one fails on is a dead letter once, and counted
+    /// under no filter.
+    fn plan(&self, planning: &mut Planning<'_>, from: Vec<Vec<StepOutput>>) {
+        let Some(given) = planning.given.pop() else { return };
+        let mut from = from.concat();
+        let (id, name) = (planning.id.clone(), planning.name);
+        let mut dead_letters = Vec::new();
+        let time = given.event_time.as_deref().unwrap_or_default();
+        let mut step = AggregateStep::new(self, time, &given.main);
+        if let Some(select) = step.arguments.clone() {
+            let map = planning.forward(format!("map.{name}.arguments"), from, MapOperator::selecting(select, None));
+            dead_letters.push((map, Port::DeadLetters));
+            from = vec![(map, Port::Main)];
+        }
+        if self.is_filtered(planning.job) {
+            let operator = FiltersOperator(planning.job.filters.clone());
+            let filters = planning.forward(format!("filters.{name}"), from, operator);
+            dead_letters.push((filters, Port::DeadLetters));
+            from = vec![(filters, Port::Main)];
+        }
+        let local = planning.forward(format!("{id}.local"), from, LocalAggregate(step.clone()));
+        step.running = self
+            .emit
+            .filter(|_| planning.running_wanted)
+            .map(|every| RunningCounts { every_checkpoints: planning.job.checkpoints_in(every) });
+        let global = planning.hashed(id, vec![(local, Port::Main)], self.key.clone(), GlobalAggregate(step));
+        // Windows whose sum cannot be said.
+        dead_letters.push((global, Port::DeadLetters));
+        planning.output(Output::DeadLetters, dead_letters);
+        planning.output(Output::Main, vec![(global, Port::Main)]);
+        if !self.is_of_sessions() {
+            let from = vec![(global, Port::Main)];
+            let marks = planning.forward(format!("windows.{name}.local"), from, WindowMarks);
+            let (from, count) = (vec![(marks, Port::Main)], WindowCount(self.window_rule()));
+            planning.hashed(format!("windows.{name}"), from, vec![WINDOW_END.into()], count);
+        }
+    }
+
+    fn is_seen(&self) -> bool {
+        true
+    }
+
+    fn is_filtered(&self, job: &JobSettings) -> bool {
+        !job.filters.is_empty() && self.key.iter().any(|column| column == FILTER_ID)
+    }
+
+    fn late_rule(&self) -> Option<LateRule> {
+        Some(LateRule::Window(self.window_rule()))
+    }
+
+    /// A replay is looked at when it is through.
+    fn shadow(&mut self, _shadow: &Shadow<'_>) {
+        self.emit = None;
+    }
+}

@@ -1,0 +1,158 @@
+//! The operators that an aggregate becomes: partial values before the exchange, their sums behind it, and the count of windows
+//! for the closing table.
+
+use serde_json::{Value, json};
+use weir_engine::graph::Remembers;
+use weir_operators::columns::WINDOW_END;
+use weir_operators::schema::ColumnSchema;
+use weir_operators::window::WindowRule;
+use weir_operators::window_count::WindowCountConfig;
+
+use super::super::operator::{Configuration, Memory, Names, Note, Operator, StepColumns};
+use super::super::window::Window;
+use super::step::AggregateStep;
+use weir_operators::definition::duration::show;
+
+/// Partial values of each batch.
+#[derive(Debug)]
+pub(super) struct LocalAggregate(pub(super) AggregateStep);
+
+impl Operator for LocalAggregate {
+    fn needs(&self, _output: &Names, _given: &ColumnSchema) -> Names {
+        self.0.reads().collect()
+    }
+
+    /// Partials are the operators' own affair: the columns go on in what follows from the input.
+    fn output(&self, given: &ColumnSchema) -> ColumnSchema {
+        given.clone()
+    }
+
+    fn configuration(&self, _columns: &StepColumns) -> Configuration {
+        Configuration::operator("local_aggregate", json!(self.0.config()))
+    }
+
+    fn note(&self, _columns: &StepColumns) -> Note {
+        Note::of(format!("partial {}", calls(&self.0)))
+    }
+
+    fn shows_columns(&self) -> bool {
+        false
+    }
+
+    fn memory(&self, _config: &Value, _input: &ColumnSchema) -> Option<Memory> {
+        None
+    }
+}
+
+/// The values of each key and window.
+#[derive(Debug)]
+pub(super) struct GlobalAggregate(pub(super) AggregateStep);
+
+impl Operator for GlobalAggregate {
+    /// Checked when the types were inferred.
+    fn output(&self, given: &ColumnSchema) -> ColumnSchema {
+        self.0.output(given).unwrap_or_default()
+    }
+
+    fn takes_partials(&self) -> bool {
+        true
+    }
+
+    fn configuration(&self, _columns: &StepColumns) -> Configuration {
+        let kind = if self.0.aggregate.is_of_sessions() { "session_aggregate" } else { "global_aggregate" };
+        Configuration::operator(kind, json!(self.0.config()))
+    }
+
+    fn note(&self, _columns: &StepColumns) -> Note {
+        let aggregate = &self.0.aggregate;
+        let (key, lateness) = (aggregate.key.join(", "), show(aggregate.allowed_lateness));
+        let window = aggregate.window.note();
+        let mut does = format!("{} per {key}, {window}, allowed lateness {lateness}", calls(&self.0));
+        if let (Some(_), Some(every)) = (self.0.running, aggregate.emit) {
+            does.push_str(&format!(", running counts every {}", show(every)));
+        }
+        let kept = match aggregate.window {
+            Window::Session { .. } => "open sessions",
+            _ => "open slices of windows",
+        };
+        Note::of(does).with_state(format!("{kept} per key, until {lateness} after their end"))
+    }
+
+    fn memory(&self, config: &Value, input: &ColumnSchema) -> Option<Memory> {
+        let calls = config["aggregates"].as_array().into_iter().flatten();
+        let select: Vec<String> = calls.map(|call| call_of(call, input)).collect();
+        let memory = Memory::of(Remembers::State, &["key", "window", "allowed_lateness_ms"]).with_key();
+        Some(memory.with("select", select.join(", ")))
+    }
+}
+
+/// A row for each window of a batch of results.
+#[derive(Debug)]
+pub(super) struct WindowMarks;
+
+impl Operator for WindowMarks {
+    fn needs(&self, _output: &Names, _given: &ColumnSchema) -> Names {
+        Names::from([WINDOW_END.to_owned()])
+    }
+
+    fn output(&self, given: &ColumnSchema) -> ColumnSchema {
+        let ends = given.columns.iter().filter(|column| column.name == WINDOW_END);
+        ColumnSchema { columns: ends.cloned().collect() }
+    }
+
+    fn configuration(&self, _columns: &StepColumns) -> Configuration {
+        Configuration::operator("window_marks", json!({}))
+    }
+
+    fn note(&self, _columns: &StepColumns) -> Note {
+        Note::of("a row for each window of a batch")
+    }
+
+    fn memory(&self, _config: &Value, _input: &ColumnSchema) -> Option<Memory> {
+        None
+    }
+}
+
+/// How many windows there are: a window is a row here, so that one subtask has time for all of them.
+#[derive(Debug)]
+pub(super) struct WindowCount(pub(super) WindowRule);
+
+impl Operator for WindowCount {
+    fn needs(&self, _output: &Names, _given: &ColumnSchema) -> Names {
+        Names::from([WINDOW_END.to_owned()])
+    }
+
+    fn output(&self, _given: &ColumnSchema) -> ColumnSchema {
+        ColumnSchema::default()
+    }
+
+    fn is_single(&self) -> bool {
+        true
+    }
+
+    fn configuration(&self, _columns: &StepColumns) -> Configuration {
+        Configuration::operator("window_count", json!(WindowCountConfig { windows: self.0 }))
+    }
+
+    fn note(&self, _columns: &StepColumns) -> Note {
+        Note::of("counts windows for the closing table").with_state("open windows")
+    }
+
+    fn memory(&self, _config: &Value, _input: &ColumnSchema) -> Option<Memory> {
+        Some(Memory::of(Remembers::State, &["windows"]))
+    }
+}
+
+fn calls(step: &AggregateStep) -> String {
+    step.aggregate.select.iter().map(|(name, call)| format!("{name} = {call}")).collect::<Vec<_>>().join(", ")
+}
+
+/// A call by its function and the type of its argument, not by how that is computed.
+fn call_of(call: &Value, input: &ColumnSchema) -> String {
+    let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
+    let argument = call["argument"].as_str().map(|name| match input.column(name) {
+        Some(column) => format!("{}", column.data_type),
+        None => "?".into(),
+    });
+    format!("{} = {}({})", text("output"), text("function"), argument.unwrap_or_else(|| "*".into()))
+}

@@ -1,0 +1,54 @@
+//! The nodes of a definition: one node, one file. Each reads its keys, checks them against the columns that come in, says what
+//! goes out, and becomes operators.
+//!
+//! A new node is a file here that implements [`Node`], and a line in [`KINDS`].
+
+pub(crate) mod aggregate;
+mod check;
+pub(crate) mod claims;
+pub(crate) mod dedup;
+pub(crate) mod filters;
+mod found;
+mod inputs;
+pub(crate) mod late_gate;
+pub(crate) mod map;
+mod node;
+pub(crate) mod operator;
+mod output;
+pub(crate) mod planning;
+pub(crate) mod reduce;
+mod results;
+mod select;
+pub(crate) mod sink;
+pub(crate) mod source;
+pub(crate) mod types;
+mod window;
+
+use weir_operators::definition::Reader;
+
+pub use inputs::Inputs;
+pub use window::Window;
+
+pub(crate) use check::Check;
+pub(crate) use found::Found;
+pub(crate) use node::Node;
+pub(crate) use output::Output;
+pub(crate) use results::{Counted, Results};
+
+/// A kind of node.
+pub(crate) struct Kind {
+    /// The section that such nodes stand in.
+    pub(crate) section: &'static str,
+    /// Reads one.
+    pub(crate) read: fn(Reader<'_>) -> Box<dyn Node>,
+}
+
+/// All kinds, in the order in which their sections are read.
+pub(crate) const KINDS: [Kind; 6] = [
+    Kind { section: "source", read: |node| Box::new(source::Source::read(node)) },
+    Kind { section: "map", read: |node| Box::new(map::Map::read(node)) },
+    Kind { section: "dedup", read: |node| Box::new(dedup::Dedup::read(node)) },
+    Kind { section: "aggregate", read: |node| Box::new(aggregate::Aggregate::read(node)) },
+    Kind { section: "reduce", read: |node| Box::new(reduce::Reduce::read(node)) },
+    Kind { section: "sink", read: |node| Box::new(sink::Sink::read(node)) },
+];

@@ -1,0 +1,114 @@
+//! What a definition says of a files sink, and what is wrong with it.
+
+use super::*;
+use crate::{
+    definition::testing::read,
+    schema::{Column, ColumnSchema},
+};
+use arrow::datatypes::DataType;
+use serde_json::json;
+
+fn columns(of: &[(&str, DataType)]) -> ColumnSchema {
+    let column = |(name, data_type): &(&str, DataType)| Column {
+        name: (*name).to_owned(),
+        data_type: data_type.clone(),
+        nullable: true,
+    };
+    ColumnSchema { columns: of.iter().map(column).collect() }
+}
+
+fn given(columns: &ColumnSchema) -> SinkGiven<'_> {
+    SinkGiven { columns, event_time: None, results: None, has_select: false }
+}
+
+const JOB: SinkJob<'static> = SinkJob { running: false, filters: &[], archive_held_ms: 0 };
+
+fn told(settings: &FilesSinkSettings, columns: &ColumnSchema) -> Vec<String> {
+    let mut mistakes = Vec::new();
+    settings.check(&given(columns), &KeyPath::default(), &mut mistakes);
+    mistakes.iter().map(|mistake| format!("{}: {}", mistake.path, mistake.message)).collect()
+}
+
+#[test]
+fn keys_become_the_configuration_of_a_node() {
+    let keys = json!({
+        "format": "parquet", "path": "out", "compression": "zstd", "partition_by": "hour", "retention": "2d",
+        "roll": { "every": "5m", "bytes": 7 },
+    });
+    let (settings, wrong) = read(keys, FilesSinkSettings::read);
+    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(settings.roll, Some(Roll::Every { every: Duration::from_secs(300), bytes: Some(7) }));
+    let rows = columns(&[("n", DataType::Int64), ("at", event_time_type())]);
+    let expected = json!({
+        "path": "out", "format": "parquet", "compression": "zstd", "partition_by": "hour", "partition_column": "at",
+        "retention_ms": 172_800_000,
+    });
+    assert_eq!(settings.config(&given(&rows), &JOB), expected);
+    assert_eq!(settings.note(), "Parquet files at out, a folder an hour, kept for 2d");
+    assert_eq!(settings.archive(), Some(Archive { path: "out", expires: true }));
+    let plain = FilesSinkSettings::at("out");
+    assert_eq!(plain.config(&given(&rows), &JOB), json!({ "path": "out", "format": "parquet", "compression": "none" }));
+    assert_eq!(plain.archive(), None);
+}
+
+#[test]
+fn what_is_wrong_is_told_at_its_key() {
+    let keys = json!({ "path": "out", "format": "csv", "retention": "1s", "roll": "never", "rol": 1 });
+    let (_, wrong) = read(keys, FilesSinkSettings::read);
+    let expected = [
+        "format: there is no format called `csv`",
+        "roll: this does not say when files are begun",
+        "retention: files would be removed as soon as they are there",
+        "rol: the key `rol` is unknown",
+    ];
+    assert_eq!(wrong, expected);
+    let two = columns(&[("a", event_time_type()), ("b", event_time_type()), ("n", DataType::Int64)]);
+    let hourly = |column: Option<&str>| FilesSinkSettings::at("out").partition_by_hour(column.map(str::to_owned));
+    assert_eq!(told(&hourly(None), &two), ["partition_by: it is not clear which column's hour is meant"]);
+    assert_eq!(told(&hourly(Some("a")), &two), Vec::<String>::new());
+    assert_eq!(told(&hourly(Some("c")), &two), ["partition_column: there is no column `c`"]);
+    assert_eq!(told(&hourly(Some("n")), &two), ["partition_column: `n` is an int"]);
+    assert_eq!(told(&FilesSinkSettings::at(" "), &two), ["path: this names no folder"]);
+}
+
+#[test]
+fn rows_are_held_as_it_suits_them_unless_it_is_said() {
+    let rhythm = |running, beside| SinkRhythm { checkpoint_interval: Duration::from_secs(1), running, beside };
+    let held = |settings: &FilesSinkSettings, running, beside| {
+        settings.hold(&rhythm(running, beside)).map(|rule| rule.time_ms)
+    };
+    let settings = FilesSinkSettings::at("out");
+    assert_eq!(held(&settings, false, false), Some(60_000));
+    assert_eq!(held(&settings, false, true), Some(600_000));
+    assert_eq!(held(&settings, true, false), None);
+    let every = Roll::Every { every: Duration::from_secs(5), bytes: None };
+    assert_eq!(held(&settings.clone().roll(every), true, false), Some(5_000));
+    assert_eq!(held(&settings.roll(Roll::Checkpoint), false, true), None);
+}
+
+#[test]
+fn folders_are_the_same_however_they_are_written() {
+    let owned = |path: &str| FilesSinkSettings::at(path).owns().unwrap();
+    assert!(owned("out/a").meets(&owned("./out//a/")) && owned("/out/a").meets(&owned("file:///out")));
+    assert!(!owned("out").meets(&owned("/out")) && !owned("out/a").meets(&owned("out/ab")));
+    assert_eq!(owned("./out//a/").shown, "out/a");
+    assert!(FilesSinkSettings::at("").owns().is_none());
+}
+
+#[test]
+fn committed_files_are_found_on_this_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["hour=2022-03-04T00", "_staging"] {
+        std::fs::create_dir(folder.path().join(name)).unwrap();
+    }
+    for name in ["hour=2022-03-04T00/job-counts-00000001-0-0.parquet", "_staging/job-counts-x.parquet", "other.parquet"]
+    {
+        std::fs::write(folder.path().join(name), "").unwrap();
+    }
+    let at = |path: String| FilesSinkConfig::at(path).files_here("job", "sink.counts");
+    let found = at(format!("file://{}", folder.path().display())).unwrap();
+    let names: Vec<_> = found.files.unwrap().iter().map(|file| file.file_name().unwrap().to_owned()).collect();
+    assert_eq!(names, ["job-counts-00000001-0-0.parquet"]);
+    assert!(at("s3://bucket/out".into()).is_none());
+    assert_eq!(at("no/such/folder".into()).unwrap().files.unwrap(), Vec::<PathBuf>::new());
+}
