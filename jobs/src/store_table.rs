@@ -24,6 +24,8 @@ pub enum WhyLeftOut {
     KeepsNewest,
     /// A map stands between the table and the aggregate.
     BehindMap,
+    /// It takes the results of several nodes.
+    OfSeveral,
 }
 
 impl fmt::Display for LeftOut {
@@ -32,6 +34,9 @@ impl fmt::Display for LeftOut {
         let why = match why {
             WhyLeftOut::KeepsNewest => {
                 "it keeps the row of the newest window only, and has none of the windows of a range"
+            }
+            WhyLeftOut::OfSeveral => {
+                "it has results of several nodes, so that its rows don't tell which counts they are of"
             }
             WhyLeftOut::BehindMap => {
                 "a map makes its rows of the results, so that they don't tell which counts they are of"

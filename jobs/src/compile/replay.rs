@@ -158,6 +158,7 @@ impl Surveyor<'_, '_> {
             let (Some(results), Some(_)) = (given, self.types.own(index)) else { continue };
             let why = match () {
                 () if results.behind_map => Some(WhyLeftOut::BehindMap),
+                () if self.only_feed(index).is_none() => Some(WhyLeftOut::OfSeveral),
                 () if table.keep_newest => Some(WhyLeftOut::KeepsNewest),
                 () => None,
             };
@@ -178,10 +179,15 @@ impl Surveyor<'_, '_> {
 
     /// The node whose input the gate guards that decides what a sink's counts are made of.
     fn gate_before(&self, sink: &StoreSink<'_>) -> Result<usize, Box<Mistake>> {
-        self.gates.of(sink.aggregate).next().map(|gate| gate.before).ok_or_else(|| {
-            let message = "it has no gate for late events, so that there is no archive of what came on time";
-            Box::new(Mistake::on_key(self.path(sink.aggregate), message))
-        })
+        let mut gates = self.gates.of(sink.aggregate).map(|gate| gate.before);
+        let message = match (gates.next(), gates.next()) {
+            (Some(gate), None) => return Ok(gate),
+            (None, _) => "it has no gate for late events, so that there is no archive of what came on time",
+            (Some(_), Some(_)) => {
+                "it counts what several gates let through, and one archive holds the rows of one gate"
+            }
+        };
+        Err(Box::new(Mistake::on_key(self.path(sink.aggregate), message)))
     }
 
     /// The node that reads what the archive holds, and the column with its event time.
@@ -237,9 +243,9 @@ impl Surveyor<'_, '_> {
             windows: TableWindows { start: column(WINDOW_START), end: column(WINDOW_END), size_ms, slide_ms },
             allowed_lateness_ms: millis(sink.results.counted.allowed_lateness),
             archive_held_ms: self.resolved.spec.archive_held_ms(),
-            counted: match sink.results.is_ranked {
-                false => self.counted(sink.aggregate, &sink.results.counted, reader, &items),
-                true => None,
+            counted: match sink.results.are_groups {
+                true => self.counted(sink.aggregate, &sink.results.counted, reader, &items),
+                false => None,
             },
         }
     }

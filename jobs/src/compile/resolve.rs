@@ -233,7 +233,14 @@ impl Names<'_> {
         inputs: &Inputs,
         mistakes: &mut Vec<Mistake>,
     ) -> Vec<Option<Feed>> {
-        inputs.iter().map(|written| self.feed(node, path.clone(), written, mistakes)).collect()
+        let place = |position| if inputs.iter().count() > 1 { path.index(position) } else { path.clone() };
+        let feeds = inputs.iter().enumerate();
+        let feeds: Vec<_> = feeds.map(|(at, written)| self.feed(node, place(at), written, mistakes)).collect();
+        if feeds.is_empty() {
+            mistakes.push(Mistake::new(path.clone(), "it names no node").expected("the name of a node, in quotes"));
+            return vec![None];
+        }
+        feeds
     }
 
     fn feed(&self, node: &NodeSpec, path: KeyPath, written: &str, mistakes: &mut Vec<Mistake>) -> Option<Feed> {

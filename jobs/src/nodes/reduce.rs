@@ -187,7 +187,7 @@ impl Node for Reduce {
     fn check(&self, check: &mut Check<'_>) -> Option<Types> {
         let before = check.mistakes.len();
         let given = check.take_given()?;
-        let Some(results) = given.results.as_ref().filter(|results| !results.is_ranked) else {
+        let Some(results) = given.results.as_ref().filter(|results| results.are_groups) else {
             let mistake = Mistake::new(check.path.key("input"), "a reduce ranks the groups of an aggregate");
             let expected = "the name of an aggregate, or of a map behind one";
             check.mistakes.push(mistake.found(format!("a {}", given.origin)).expected(expected));

@@ -59,17 +59,17 @@ pub(crate) struct Results {
     pub(crate) counted: Arc<Counted>,
     /// The windows that they are of: the aggregate's, or the longer ones of a reduce.
     pub(crate) window: Window,
-    /// Whether they were ranked.
-    pub(crate) is_ranked: bool,
+    /// Whether each is the result of one group of one aggregate, and no rank.
+    pub(crate) are_groups: bool,
     /// Whether they have come through a map.
     pub(crate) behind_map: bool,
     /// What each column was called when the results were made; none: a map computes it.
-    columns: BTreeMap<String, Option<String>>,
+    pub(crate) columns: BTreeMap<String, Option<String>>,
     /// The columns in which every revision of a record has the same value; for those that are another column under this or
     /// another name, which one that was when the results were made.
-    fixed: BTreeMap<String, Option<String>>,
+    pub(crate) fixed: BTreeMap<String, Option<String>>,
     /// The columns that tell one result of a window from another, as they were called when the results were made.
-    key: Vec<String>,
+    pub(crate) key: Vec<String>,
     /// Whether windows are sessions, whose bounds belong to what they hold.
     pub(crate) sessions: bool,
     /// Whether a result may be withdrawn because of what is made of it.
@@ -93,7 +93,7 @@ impl Results {
             fixed: fixed(&key),
             key,
             counted: Arc::new(counted),
-            is_ranked: false,
+            are_groups: true,
             behind_map: false,
             columns: as_they_are(columns),
         }
@@ -104,7 +104,7 @@ impl Results {
         let key: Vec<String> = per.iter().cloned().chain([RANK.into()]).collect();
         Results {
             window: window.unwrap_or(self.window),
-            is_ranked: true,
+            are_groups: false,
             columns: as_they_are(columns),
             fixed: fixed(&key),
             key,
@@ -120,7 +120,7 @@ impl Results {
 
     /// Whether they are as the aggregate has put them out.
     pub(crate) fn are_direct(&self) -> bool {
-        !self.behind_map && !self.is_ranked
+        !self.behind_map && self.are_groups
     }
 
     /// Whether every revision of a record has the same value in a column.
