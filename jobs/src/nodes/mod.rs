@@ -22,6 +22,7 @@ mod select;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod types;
+pub(crate) mod union;
 mod window;
 
 use weir_operators::definition::Reader;
