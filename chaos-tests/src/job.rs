@@ -6,7 +6,7 @@ use crate::{
     results, table,
     workload::{Click, InputFormat},
 };
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use std::{
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -15,7 +15,7 @@ use std::{
 use weir_engine::{
     checkpoint::CheckpointStore,
     env::Env,
-    graph::JobGraph,
+    graph::{JobGraph, NodeRole},
     operator::Factory,
     task::{RunOutcome, StopSignal},
 };
@@ -29,6 +29,8 @@ pub const JOB: &str = "ad-click";
 pub struct JobConfig {
     /// How the input is written.
     pub format: InputFormat,
+    /// Whether two sources read the files, those with an even and those with an odd number, and flow together.
+    pub two_sources: bool,
     /// Subtasks of every operator.
     pub parallelism: usize,
     /// Workers that share them.
@@ -65,6 +67,7 @@ impl Default for JobConfig {
     fn default() -> Self {
         JobConfig {
             format: InputFormat::ClickLog,
+            two_sources: false,
             parallelism: 2,
             workers: NonZeroUsize::MIN,
             checkpoint_interval_ms: 20,
@@ -177,15 +180,31 @@ impl JobConfig {
             InputFormat::Parquet => String::new(),
             _ => format!("max_line_bytes = {MAX_LINE_BYTES}"),
         };
+        let source = |name: &str, path: &Path| {
+            format!(
+                "[source.{name}]\nconnector = \"files\"\npath = {}\nformat = \"{format}\"\nfollow = {follow}\n\
+                 event_time = \"click_timestamp\"\nwatermark = {{ delay = \"{DELAY_SECONDS}s\"{idle}{jump} }}\n\
+                 {schema}\n{line_bytes}\n\n",
+                toml_text(path)
+            )
+        };
+        let sources = match self.two_sources {
+            true => [source("clicks", &input.join("*[02468].*")), source("others", &input.join("*[13579].*"))].concat(),
+            false => source("clicks", input),
+        };
         let sink = |name: &str, input: &str, select: &str| {
             let path = toml_text(&output.join(name));
             // What is put out with every checkpoint shows what goes wrong in one.
             let roll = if select.contains("roll = ") { "" } else { "roll = \"checkpoint\"\n" };
             format!(
-                "[sink.{name}]\ninput = \"{input}\"\nconnector = \"files\"\nformat = \"parquet\"\npath = {path}\n{roll}{select}\n"
+                "[sink.{name}]\ninput = [\"{input}\"]\nconnector = \"files\"\nformat = \"parquet\"\npath = {path}\n{roll}{select}\n"
             )
         };
         let columns = "select = [\"record_id\", \"ad_id\", \"window_start as click_minute\", \"filter_id\", \"count\", \"revision\"]";
+        let (read, unread) = match self.two_sources {
+            true => ("clicks\", \"others", "clicks.dead_letters\", \"others.dead_letters"),
+            false => ("clicks", "clicks.dead_letters"),
+        };
         let store = self.store.as_ref().map_or(String::new(), |url| STORE.replace("URL", &format!("{url:?}")));
         let sinks = [
             sink("counts", "clicks_per_minute", columns),
@@ -196,10 +215,10 @@ impl JobConfig {
             sink("late", "clicks_per_minute.late", ""),
             // Held back over many checkpoints: a tenth of the event time that there is.
             sink("on_time", "clicks_per_minute.on_time", &format!("roll = {{ every = \"90s\" }}{archive}")),
-            sink("dead_letters", "clicks.dead_letters", ""),
+            sink("dead_letters", unread, ""),
             sink("refused_by_map", "valid.dead_letters", ""),
             sink("refused_by_filters", "clicks_per_minute.dead_letters", ""),
-            sink("raw", "clicks", ""),
+            sink("raw", read, ""),
             store,
         ]
         .concat();
@@ -211,18 +230,9 @@ impl JobConfig {
 name = "{JOB}"
 checkpoint = {{ interval = "{interval}ms" }}
 
-[source.clicks]
-connector = "files"
-path = {input}
-format = "{format}"
-follow = {follow}
-event_time = "click_timestamp"
-watermark = {{ delay = "{DELAY_SECONDS}s"{idle}{jump} }}
-{schema}
-{line_bytes}
-
+{sources}
 [map.valid]
-input = "clicks"
+input = ["{read}"]
 # Fails on guests, who have no number, and divides by zero for user 7.
 where = """case when ad_id <> '' and country is not null
     then 100 / (cast(substr(user_id, 6) as bigint) - 7) < 1000 else false end"""
@@ -267,7 +277,6 @@ top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
 "#,
             interval = self.checkpoint_interval_ms,
             emit = 2 * self.checkpoint_interval_ms,
-            input = toml_text(input),
         )
     }
 
@@ -281,11 +290,12 @@ top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
         let job = weir_jobs::parse("ad_click.toml", &text, &[], &options)
             .map_err(|refusal| anyhow!("the definition is refused: {refusal}\n{text}"))?;
         let mut graph = job.graph;
-        let source = graph.nodes.iter_mut().find(|node| node.id == "source.clicks").context("no source")?;
-        source.config["batch_rows"] = self.batch_rows.into();
-        if self.follow {
-            source.config["poll_ms"] = 5.into();
-            source.config["discover_ms"] = 20.into();
+        for source in graph.nodes.iter_mut().filter(|node| node.role == NodeRole::Source) {
+            source.config["batch_rows"] = self.batch_rows.into();
+            if self.follow {
+                source.config["poll_ms"] = 5.into();
+                source.config["discover_ms"] = 20.into();
+            }
         }
         Ok(graph)
     }

@@ -86,6 +86,18 @@ fn logs_that_grow_and_are_rotated_are_counted_once() {
     all_right(&plans.collect::<Vec<_>>());
 }
 
+/// Two sources that flow together, on files of their own, while processes end and stand still.
+#[test]
+fn two_sources_that_flow_together_are_counted_once() {
+    let plans = (0..3).map(|seed| {
+        let mut plan = troubled(40 + seed);
+        plan.job.two_sources = true;
+        plan.with_store = true;
+        plan
+    });
+    all_right(&plans.collect::<Vec<_>>());
+}
+
 #[test]
 fn a_job_that_is_started_over_forgets_what_was_before() {
     let plans = (0..4).map(|seed| {

@@ -76,6 +76,18 @@ async fn clicks_with_wrong_clocks_are_dead_letters_in_every_format() {
     }
 }
 
+/// Two sources that flow together are as one: each click is as late as it is in its own file.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_sources_that_flow_together_give_the_same_as_one() {
+    let workload = Workload::generate(&WorkloadConfig { files: 5, ..WorkloadConfig::default() });
+    let one = run(&workload, &JobConfig::default()).await;
+    for (parallelism, batch_rows) in [(1, 200), (3, 7), (8, 1)] {
+        let config = JobConfig { two_sources: true, parallelism, batch_rows, ..JobConfig::default() };
+        let two = run(&workload, &config).await;
+        assert_eq!((&one.counts, &one.top_ads, &one.raw), (&two.counts, &two.top_ads, &two.raw));
+    }
+}
+
 #[test]
 fn an_empty_folder_of_empty_files_ends_at_once() {
     let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -108,11 +120,13 @@ proptest! {
         one_wrong_in in 0usize..30,
         with_max_jump in any::<bool>(),
         archive_by_hour in any::<bool>(),
+        two_sources in any::<bool>(),
     ) {
         let workload =
             WorkloadConfig { seed, files, lines_per_file, ads, minutes, begins_at_minute, one_late_in, one_broken_in, one_wrong_in };
         let config = JobConfig {
             format,
+            two_sources: two_sources && files > 1,
             parallelism,
             workers,
             checkpoint_interval_ms,

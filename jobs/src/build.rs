@@ -1,10 +1,12 @@
 //! A job as written → a checked job: a look at what is outside of the definition, and then the compiler, which does no I/O.
 
+use crate::builder::JobBuilder;
 use crate::compile::replay::{self, Survey};
 use crate::compile::{Findings, compile};
+use crate::diagnose::{Refusal, without_file};
 use crate::job::{CompileOptions, Job};
 use crate::spec::JobSpec;
-use weir_operators::definition::Mistake;
+use weir_operators::definition::{Mistake, Severity};
 
 /// Looks at files, then checks and compiles; the job is there only if there is no mistake but warnings.
 pub(crate) fn build(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>, Vec<Mistake>) {
@@ -16,6 +18,22 @@ pub(crate) fn build(spec: &JobSpec, options: &CompileOptions) -> (Option<Job>, V
 /// Looks at a spec without mistakes: what replays and recounts go by.
 pub(crate) fn survey(spec: &JobSpec) -> Result<Survey, Box<Mistake>> {
     replay::survey(spec, &look(spec, false))
+}
+
+impl JobBuilder {
+    /// Checks everything and compiles the job to a graph.
+    ///
+    /// # Errors
+    /// With every mistake that was found, not just the first.
+    pub fn build(&self, options: &CompileOptions) -> Result<Job, Refusal> {
+        let (job, mut mistakes) = build(&self.spec, options);
+        if let Some(mut job) = job {
+            job.warnings = without_file(mistakes);
+            return Ok(job);
+        }
+        mistakes.retain(|mistake| mistake.severity == Severity::Error);
+        Err(Refusal { diagnostics: without_file(mistakes) })
+    }
 }
 
 /// What each node has found outside of the definition.

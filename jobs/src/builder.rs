@@ -1,18 +1,11 @@
-//! The public way to make a job in Rust. The TOML front end uses it too.
+//! The public way to make a job in Rust. The TOML front end uses it too. Each node's file has the method that adds one, and
+//! `build` the one that compiles.
 
-use crate::build::build;
-use crate::diagnose::{Refusal, without_file};
-use crate::job::{CompileOptions, Job};
 use crate::nodes::Node;
-use crate::nodes::aggregate::Aggregate;
-use crate::nodes::dedup::Dedup;
-use crate::nodes::map::Map;
-use crate::nodes::reduce::Reduce;
 use crate::nodes::sink::Sink;
 use crate::nodes::source::Source;
 use crate::settings::{Checkpoint, JobSettings};
 use crate::spec::{JobSpec, NodeSpec};
-use weir_operators::definition::Severity;
 
 /// Collects the nodes of a job, then checks and compiles them.
 ///
@@ -82,36 +75,12 @@ impl JobBuilder {
         self.node(name, Box::new(source))
     }
 
-    /// Adds a map.
-    #[must_use]
-    pub fn map(self, name: impl Into<String>, map: Map) -> Self {
-        self.node(name, Box::new(map))
-    }
-
-    /// Adds a dedup.
-    #[must_use]
-    pub fn dedup(self, name: impl Into<String>, dedup: Dedup) -> Self {
-        self.node(name, Box::new(dedup))
-    }
-
     /// Adds a filter: rows are counted once under every filter that they match, by aggregates that have `filter_id` in
     /// their key.
     #[must_use]
     pub fn filter(mut self, id: impl Into<String>, condition: impl Into<String>) -> Self {
         self.spec.settings.filters.push((id.into(), condition.into()));
         self
-    }
-
-    /// Adds an aggregate.
-    #[must_use]
-    pub fn aggregate(self, name: impl Into<String>, aggregate: Aggregate) -> Self {
-        self.node(name, Box::new(aggregate))
-    }
-
-    /// Adds a reduce.
-    #[must_use]
-    pub fn reduce(self, name: impl Into<String>, reduce: Reduce) -> Self {
-        self.node(name, Box::new(reduce))
     }
 
     /// Adds a sink.
@@ -123,19 +92,5 @@ impl JobBuilder {
     pub(crate) fn node(mut self, name: impl Into<String>, body: Box<dyn Node>) -> Self {
         self.spec.nodes.push(NodeSpec { name: name.into(), body });
         self
-    }
-
-    /// Checks everything and compiles the job to a graph.
-    ///
-    /// # Errors
-    /// With every mistake that was found, not just the first.
-    pub fn build(&self, options: &CompileOptions) -> Result<Job, Refusal> {
-        let (job, mut mistakes) = build(&self.spec, options);
-        if let Some(mut job) = job {
-            job.warnings = without_file(mistakes);
-            return Ok(job);
-        }
-        mistakes.retain(|mistake| mistake.severity == Severity::Error);
-        Err(Refusal { diagnostics: without_file(mistakes) })
     }
 }

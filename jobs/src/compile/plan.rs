@@ -12,6 +12,8 @@ use super::types::AllTypes;
 use crate::nodes::Output;
 use crate::nodes::late_gate::LateGate;
 use crate::nodes::planning::{Planning, Step, StepOutput, push};
+use crate::nodes::types::Types;
+use crate::nodes::union::UnionOperator;
 
 /// Plans a spec without mistakes.
 pub(super) fn plan(resolved: &Resolved<'_>, gates: &Gates, types: &AllTypes) -> Vec<Step> {
@@ -37,9 +39,10 @@ impl Planner<'_, '_> {
     fn node(&mut self, index: usize) {
         let node = self.resolved.node(index);
         let (Some(own), Some(given)) = (self.types.own(index), self.types.given(index)) else { return };
-        let from: Option<Vec<Vec<StepOutput>>> =
-            self.resolved.inputs[index].iter().map(|feeds| self.feeding(feeds)).collect();
-        let Some(from) = from.filter(|_| node.body.is_enabled()) else { return };
+        if !node.body.is_enabled() {
+            return;
+        }
+        let Some(from) = self.feeding(index, given) else { return };
         let (from, is_spread) = self.gate(index, from);
         let mut planning = Planning {
             job: &self.resolved.spec.settings,
@@ -58,11 +61,36 @@ impl Planner<'_, '_> {
         self.outputs.extend(outputs.into_iter().map(|(output, steps)| ((index, output), steps)));
     }
 
-    /// What an input reads; nothing, where nothing comes out of what it names.
-    fn feeding(&self, feeds: &[Feed]) -> Option<Vec<StepOutput>> {
-        let steps: Vec<StepOutput> =
-            feeds.iter().filter_map(|feed| self.outputs.get(&(feed.node, feed.output))).flatten().copied().collect();
-        (!steps.is_empty()).then_some(steps)
+    /// What each input of a node reads; nothing, where nothing comes out of what one names. Where these are several outputs,
+    /// each is made one of the union first.
+    fn feeding(&mut self, index: usize, given: &[Types]) -> Option<Vec<Vec<StepOutput>>> {
+        let mut made = 0;
+        let mut from = Vec::with_capacity(given.len());
+        for (feeds, given) in self.resolved.inputs[index].iter().zip(given) {
+            let come = feeds.iter().filter_map(|feed| self.outputs.get(&(feed.node, feed.output)));
+            let mut come: Vec<StepOutput> = come.flatten().copied().collect();
+            if come.is_empty() {
+                return None;
+            }
+            let is_of_gates = |feed: &Feed| matches!(feed.output, Output::Late | Output::OnTime);
+            let is_of_several = |feed: &Feed| is_of_gates(feed) && self.gates.of(feed.node).count() > 1;
+            if feeds.len() > 1 || feeds.iter().any(is_of_several) {
+                for output in &mut come {
+                    made += 1;
+                    *output = self.united(index, made, *output, given);
+                }
+            }
+            from.push(come);
+        }
+        Some(from)
+    }
+
+    /// Puts in what makes an output one of those of a union.
+    fn united(&mut self, index: usize, number: usize, output: StepOutput, union: &Types) -> StepOutput {
+        let node = self.resolved.node(index);
+        let id = format!("union.{}.{}.{number}", node.body.kind(), node.name);
+        let operator = Box::new(UnionOperator { columns: union.main.clone() });
+        (push(&mut self.steps, id, vec![output], None, operator), Port::Main)
     }
 
     /// Whether a reader takes running counts.

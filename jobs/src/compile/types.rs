@@ -7,8 +7,9 @@ use super::Findings;
 use super::gates::Gates;
 use super::resolve::{Feed, Resolved};
 use crate::nodes::types::Types;
-use crate::nodes::{Check, Output, filters};
-use weir_operators::definition::{Mistake, Severity};
+use crate::nodes::union::united;
+use crate::nodes::{Check, Inputs, Output, filters};
+use weir_operators::definition::{KeyPath, Mistake, Severity};
 
 /// The types of all nodes.
 #[derive(Debug)]
@@ -35,22 +36,48 @@ impl AllTypes {
         self.own[node].as_ref()
     }
 
-    /// Types of an output, as its readers see them: what is on time and what is late are rows as they came to the gate.
-    fn of_output(&self, gates: &Gates, feed: Feed) -> Option<Types> {
+    /// Types of an output, as its readers see them: what is on time and what is late are rows as they came to the gates.
+    fn of_output(&self, resolved: &Resolved<'_>, gates: &Gates, feed: Feed, reader: &mut Reading<'_>) -> Option<Types> {
         match feed.output {
             Output::Main => self.own[feed.node].clone(),
             Output::OnTime | Output::Late => {
-                let gate = gates.of(feed.node).next()?;
-                Some(self.first_given(gate.before)?.out_of(feed.output))
+                let come = gates.of(feed.node).map(|gate| {
+                    let name = resolved.node(gate.before).name.as_str();
+                    Some((name, self.first_given(gate.before)?.out_of(feed.output)))
+                });
+                united(&reader.path, &come.collect::<Option<Vec<_>>>()?, reader.mistakes)
             }
             Output::DeadLetters => Some(Types::dead_letters()),
         }
     }
 
-    fn of_inputs(&self, resolved: &Resolved<'_>, gates: &Gates, node: usize) -> Option<Vec<Types>> {
-        let of_input = |feeds: &Vec<Feed>| self.of_output(gates, *feeds.first()?);
-        resolved.inputs[node].iter().map(of_input).collect()
+    /// What comes in at each input of a node.
+    fn of_inputs(
+        &self,
+        resolved: &Resolved<'_>,
+        gates: &Gates,
+        index: usize,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<Vec<Types>> {
+        let node = resolved.node(index);
+        let inputs = node.body.inputs().into_iter().zip(&resolved.inputs[index]);
+        let of_input = |((key, inputs), feeds): ((&str, &Inputs), &Vec<Feed>)| {
+            let mut reader = Reading { path: node.path().key(key), mistakes };
+            let come = inputs
+                .iter()
+                .zip(feeds)
+                .map(|(name, feed)| Some((name, self.of_output(resolved, gates, *feed, &mut reader)?)));
+            let come = come.collect::<Option<Vec<_>>>()?;
+            united(&reader.path, &come, reader.mistakes)
+        };
+        inputs.map(of_input).collect()
     }
+}
+
+/// The input that an output is read by.
+struct Reading<'m> {
+    path: KeyPath,
+    mistakes: &'m mut Vec<Mistake>,
 }
 
 /// Infers and checks the types of all nodes.
@@ -65,7 +92,7 @@ pub(super) fn infer(
     let mut beside = Vec::new();
     for &index in &resolved.order {
         let node = resolved.node(index);
-        let Some(given) = types.of_inputs(resolved, gates, index) else { continue };
+        let Some(given) = types.of_inputs(resolved, gates, index, mistakes) else { continue };
         types.given[index] = Some(given.clone());
         let before = errors(mistakes);
         let (job, found) = (&resolved.spec.settings, &findings[index]);

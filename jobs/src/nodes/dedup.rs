@@ -16,6 +16,7 @@ use super::operator::{Configuration, Memory, Names, Note, Operator, StepColumns,
 use super::output::Output;
 use super::planning::{Planning, StepOutput};
 use super::types::Types;
+use crate::builder::JobBuilder;
 use crate::store_table::RecountStep;
 use weir_operators::definition::Reader;
 use weir_operators::definition::duration::{millis, show};
@@ -72,6 +73,14 @@ impl Dedup {
     /// Whether duplicates bear the event time of their original.
     fn by_time(&self, time: &str) -> bool {
         self.same_event_time || self.key.iter().any(|column| column == time)
+    }
+}
+
+impl JobBuilder {
+    /// Adds a dedup.
+    #[must_use]
+    pub fn dedup(self, name: impl Into<String>, dedup: Dedup) -> Self {
+        self.node(name, Box::new(dedup))
     }
 }
 

@@ -1,8 +1,8 @@
 //! What a node reads from, as written.
 
-use weir_operators::definition::Reader;
+use weir_operators::definition::{Kind, Reader};
 
-/// The outputs that an input of a node reads: `clicks`, or `clicks.late`.
+/// The outputs that an input of a node reads: `clicks`, or `clicks.late`; or several, whose rows flow together.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inputs(Vec<String>);
 
@@ -36,9 +36,25 @@ impl From<&String> for Inputs {
     }
 }
 
+impl<S: Into<String>, const N: usize> From<[S; N]> for Inputs {
+    fn from(names: [S; N]) -> Self {
+        Inputs(names.into_iter().map(Into::into).collect())
+    }
+}
+
+impl<S: Into<String>> From<Vec<S>> for Inputs {
+    fn from(names: Vec<S>) -> Self {
+        Inputs(names.into_iter().map(Into::into).collect())
+    }
+}
+
 impl Inputs {
-    /// Reads a key that names them.
+    /// Reads a key that names one output, or a list of them.
     pub(crate) fn read(node: &Reader<'_>, key: &str, expected: &str) -> Self {
-        Inputs(vec![node.required_text(key, expected)])
+        let Some(Kind::Array(_)) = node.value(key).map(|value| &value.kind) else {
+            return Inputs(vec![node.required_text(key, expected)]);
+        };
+        // What is wrong with the list has been said; without a name the node is not judged.
+        node.texts(key).map_or_else(|| Inputs(vec![String::new()]), Inputs)
     }
 }

@@ -17,6 +17,7 @@ use super::planning::{Planning, StepOutput};
 use super::results::with_null_values;
 use super::select::{is_computed, quoted, read_by, selected};
 use super::types::Types;
+use crate::builder::JobBuilder;
 use crate::store_table::RecountStep;
 use weir_operators::definition::{KeyPath, Mistake, Reader};
 
@@ -63,6 +64,14 @@ impl Map {
         }
         node.finish();
         map
+    }
+}
+
+impl JobBuilder {
+    /// Adds a map.
+    #[must_use]
+    pub fn map(self, name: impl Into<String>, map: Map) -> Self {
+        self.node(name, Box::new(map))
     }
 }
 

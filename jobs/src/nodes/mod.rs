@@ -1,32 +1,37 @@
 //! The nodes of a definition: one node, one file. Each reads its keys, checks them against the columns that come in, says what
 //! goes out, and becomes operators.
 //!
-//! A new node is a file here that implements [`Node`], and a line in [`KINDS`].
+//! A new node is a file here that implements [`Node`], and a line in [`KINDS`] (and `pub use`, for jobs that are made in Rust).
 
-pub(crate) mod aggregate;
+mod aggregate;
 mod check;
 pub(crate) mod claims;
-pub(crate) mod dedup;
+mod dedup;
 pub(crate) mod filters;
 mod found;
 mod inputs;
 pub(crate) mod late_gate;
-pub(crate) mod map;
+mod map;
 mod node;
 pub(crate) mod operator;
 mod output;
 pub(crate) mod planning;
-pub(crate) mod reduce;
+mod reduce;
 mod results;
 mod select;
 pub(crate) mod sink;
 pub(crate) mod source;
 pub(crate) mod types;
+pub(crate) mod union;
 mod window;
 
 use weir_operators::definition::Reader;
 
+pub use aggregate::Aggregate;
+pub use dedup::Dedup;
 pub use inputs::Inputs;
+pub use map::Map;
+pub use reduce::Reduce;
 pub use window::Window;
 
 pub(crate) use check::Check;
@@ -46,9 +51,9 @@ pub(crate) struct Kind {
 /// All kinds, in the order in which their sections are read.
 pub(crate) const KINDS: [Kind; 6] = [
     Kind { section: "source", read: |node| Box::new(source::Source::read(node)) },
-    Kind { section: "map", read: |node| Box::new(map::Map::read(node)) },
-    Kind { section: "dedup", read: |node| Box::new(dedup::Dedup::read(node)) },
-    Kind { section: "aggregate", read: |node| Box::new(aggregate::Aggregate::read(node)) },
-    Kind { section: "reduce", read: |node| Box::new(reduce::Reduce::read(node)) },
+    Kind { section: "map", read: |node| Box::new(Map::read(node)) },
+    Kind { section: "dedup", read: |node| Box::new(Dedup::read(node)) },
+    Kind { section: "aggregate", read: |node| Box::new(Aggregate::read(node)) },
+    Kind { section: "reduce", read: |node| Box::new(Reduce::read(node)) },
     Kind { section: "sink", read: |node| Box::new(sink::Sink::read(node)) },
 ];

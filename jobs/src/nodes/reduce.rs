@@ -20,6 +20,7 @@ use super::planning::{Planning, StepOutput};
 use super::results::{Counted, Results};
 use super::types::Types;
 use super::window::{Window, read_window};
+use crate::builder::JobBuilder;
 use weir_operators::definition::duration::{millis, show};
 use weir_operators::definition::{Mistake, Reader};
 
@@ -161,6 +162,14 @@ impl Reduce {
 /// What it puts out, from what the aggregate does.
 fn columns(config: &TopConfig, input: &ColumnSchema) -> weir_engine::Result<ColumnSchema> {
     Ok(ColumnSchema::from(&output_schema(&input.to_arrow(), config)?))
+}
+
+impl JobBuilder {
+    /// Adds a reduce.
+    #[must_use]
+    pub fn reduce(self, name: impl Into<String>, reduce: Reduce) -> Self {
+        self.node(name, Box::new(reduce))
+    }
 }
 
 impl Node for Reduce {

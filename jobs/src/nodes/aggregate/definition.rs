@@ -6,6 +6,7 @@ use weir_operators::window::WindowRule;
 
 use super::super::inputs::Inputs;
 use super::super::window::{Window, read_window};
+use crate::builder::JobBuilder;
 use weir_operators::definition::Reader;
 use weir_operators::definition::duration::millis;
 
@@ -87,6 +88,14 @@ impl Aggregate {
 
     pub(super) fn is_of_sessions(&self) -> bool {
         matches!(self.window, Window::Session { .. })
+    }
+}
+
+impl JobBuilder {
+    /// Adds an aggregate.
+    #[must_use]
+    pub fn aggregate(self, name: impl Into<String>, aggregate: Aggregate) -> Self {
+        self.node(name, Box::new(aggregate))
     }
 }
 
