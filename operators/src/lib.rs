@@ -16,7 +16,6 @@
 //! the waiting.
 
 pub mod aggregate;
-pub mod columns;
 pub mod confinement;
 pub mod dead_letters;
 pub mod dedup;
@@ -45,3 +44,4 @@ pub mod window;
 pub mod window_count;
 
 pub use registry::Registry;
+pub use weir_store::columns;

@@ -10,8 +10,8 @@ use weir_operators::columns::{RECORD_ID, REVISION, WITHDRAWN};
 use weir_operators::event_time::event_time_type;
 use weir_operators::expression::type_name;
 use weir_operators::sink::sql::{
-    Dialect, REJECTED, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, TableRule, WITHDRAWN as WITHDRAWN_TABLE,
-    check_name,
+    Description, Dialect, Filter, OWN, Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, TableRule, check_name,
+    of_sink,
 };
 
 use super::check::{Check, adds_up};
@@ -28,11 +28,10 @@ impl Check<'_> {
     /// Checks a sink that writes these columns into a table.
     pub(super) fn sql_sink(&mut self, sink: &Sink, sql: &SqlSink, written: &Types) {
         let before = self.mistakes.len();
-        if let Err(error) = Dialect::of(&sql.url) {
-            let (message, expected) = error.message.split_once("; ").unwrap_or((error.message.as_str(), ""));
+        if let Err(wrong) = Dialect::of(&sql.url) {
             let mistake =
-                Mistake::new(self.path.key("url"), message).found(format!("{:?}", without_password(&sql.url)));
-            self.mistakes.push(mistake.expected(expected));
+                Mistake::new(self.path.key("url"), wrong.message).found(format!("{:?}", without_password(&sql.url)));
+            self.mistakes.push(mistake.expected(wrong.expected.unwrap_or_default()));
         }
         self.table_name(sql);
         self.table_columns(sink, written);
@@ -61,7 +60,7 @@ impl Check<'_> {
             let mistake = Mistake::new(self.path.key("table"), "this can't be the name of a table");
             self.mistakes.push(mistake.found(format!("{:?}", sql.table)).expected(NAMES));
         }
-        if sql.table.starts_with("weir_") {
+        if sql.table.starts_with(OWN) {
             let mistake = Mistake::new(self.path.key("table"), "names that begin with `weir_` are Weir's own");
             self.mistakes.push(mistake.found(format!("{:?}", sql.table)).expected("another name"));
         }
@@ -317,24 +316,31 @@ pub(super) fn configuration(spec: &JobSpec, sink: &Sink, sql: &SqlSink, written:
 }
 
 /// What readers of the table should know of how it came to be.
-fn description(spec: &JobSpec, sink: &Sink, key: &[String], retention: Option<&Retention>, written: &Types) -> Value {
+fn description(
+    spec: &JobSpec,
+    sink: &Sink,
+    key: &[String],
+    retention: Option<&Retention>,
+    written: &Types,
+) -> Description {
     let results = results_of(spec, &sink.input);
-    let filters = spec.filters.iter().map(|(id, predicate)| json!({ "id": id, "predicate": predicate }));
+    let filters = spec.filters.iter().map(|(id, predicate)| Filter { id: id.clone(), predicate: predicate.clone() });
     // Only an aggregate has running counts, and only straight to a sink.
     let emits = |node: &NodeBody| matches!(node, NodeBody::Aggregate(aggregate) if aggregate.emit.is_some());
     let running = sink.takes_running() && node(spec, &sink.input).is_some_and(emits);
     let timestamp =
         |name: &&String| written.main.column(name).is_some_and(|column| column.data_type == event_time_type());
-    json!({
-        "filters": filters.collect::<Vec<_>>(),
-        "key": key,
-        "time": key.iter().find(timestamp),
-        "window_ms": results.map(|(_, window)| millis(length(window))),
-        "archive_held_ms": longest_before_archives(spec),
-        "allowed_lateness_ms": results.map(|(aggregate, _)| millis(aggregate.allowed_lateness)),
-        "running": running,
-        "retention": retention,
-    })
+    Description {
+        filters: filters.collect(),
+        key: key.to_vec(),
+        time: key.iter().find(timestamp).cloned(),
+        window_ms: results.map(|(_, window)| millis(length(window))),
+        archive_held_ms: Some(longest_before_archives(spec)),
+        allowed_lateness_ms: results.map(|(aggregate, _)| millis(aggregate.allowed_lateness)),
+        running,
+        retention: retention.cloned(),
+        ..Description::default()
+    }
 }
 
 /// References to secrets must be written right, and, where the job runs, lead to something. The kind of the database is no
@@ -347,10 +353,12 @@ pub(super) fn check_secrets(spec: &JobSpec, runs_here: bool, mistakes: &mut Vec<
             _ => Ok(()),
         });
         if let Err(wrong) = resolved {
-            let (message, expected) = wrong.split_once("; ").unwrap_or((&wrong, ""));
-            let mistake = Mistake::new(super::resolve::path_of(node).key("url"), message);
+            let mistake = Mistake::new(super::resolve::path_of(node).key("url"), wrong.message);
             let mistake = mistake.found(format!("{:?}", without_password(&sql.url)));
-            mistakes.push(if expected.is_empty() { mistake } else { mistake.expected(expected) });
+            mistakes.push(match wrong.expected {
+                None => mistake,
+                Some(expected) => mistake.expected(expected),
+            });
         }
     }
 }
@@ -376,14 +384,7 @@ pub(super) fn check_tables(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
 
 /// Whether two sinks have a table in common, those of hours and days and of what was withdrawn included.
 fn meet(one: &(String, String, bool), other: &(String, String, bool)) -> bool {
-    let tables = |(_, table, retained): &(String, String, bool)| {
-        let endings: &[&str] = if *retained {
-            &["", WITHDRAWN_TABLE, REJECTED, "_hours", "_days"]
-        } else {
-            &["", WITHDRAWN_TABLE, REJECTED]
-        };
-        endings.iter().map(|ending| format!("{table}{ending}")).collect::<Vec<_>>()
-    };
+    let tables = |(_, table, retained): &(String, String, bool)| of_sink(table, *retained);
     one.0 == other.0 && tables(one).iter().any(|table| tables(other).contains(table))
 }
 
