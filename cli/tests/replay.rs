@@ -7,7 +7,8 @@ use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 use support::{Workplace, ad_click, borrowed, complaint, pause, signal, wait_until};
 use weir_operators::postgres_server::PostgresServer;
-use weir_recalculation::store::{Store, integer, text};
+use weir_recalculation::store::Store;
+use weir_store::row::{integer, text};
 
 /// A workplace with clicks that a job has counted into a store.
 struct Counted {

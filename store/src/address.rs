@@ -44,7 +44,7 @@ impl From<UrlMistake> for EngineError {
 
 impl From<SecretMistake> for UrlMistake {
     fn from(mistake: SecretMistake) -> Self {
-        UrlMistake { message: mistake.message, expected: mistake.expected }
+        UrlMistake { message: mistake.to_string(), expected: None }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What a sink says about its table, in its row of `weir_sinks`: how the rows came to be, for whoever reads them.
 
 use crate::tables::SINKS;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 use weir_engine::error::{EngineError, Result};
 
-/// What readers of a table should know. It is stored as JSON; a field that is not there says nothing.
+/// What readers of a table should know. It is stored as JSON; a field that is not there says nothing, and what other versions of
+/// Weir say beside that is passed over.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Description {
@@ -25,9 +26,6 @@ pub struct Description {
     pub running: bool,
     /// When rows are rolled up; none: never.
     pub retention: Option<Retention>,
-    /// What another version of Weir says beside that; kept as it is.
-    #[serde(flatten)]
-    pub other: serde_json::Map<String, serde_json::Value>,
 }
 
 /// A predicate that events are counted under.
@@ -61,10 +59,24 @@ impl Description {
     /// # Errors
     /// When it is no description.
     pub fn read(text: &str, of: &str) -> Result<Self> {
-        serde_json::from_str(text).map_err(|error| {
-            EngineError::corrupt(format!("the description of '{of}' in {SINKS} cannot be read: {error}"))
-        })
+        read(text, of)
     }
+
+    /// A description, as it is stored, with these filters in the place of its own. All else stays, whoever has written it.
+    ///
+    /// # Errors
+    /// When it is no description.
+    pub fn with_filters(text: &str, of: &str, filters: &[Filter]) -> Result<String> {
+        let mut fields: serde_json::Map<String, serde_json::Value> = read(text, of)?;
+        let filters = serde_json::to_value(filters).map_err(|error| EngineError::internal(error.to_string()))?;
+        fields.insert("filters".into(), filters);
+        Ok(serde_json::Value::Object(fields).to_string())
+    }
+}
+
+fn read<T: DeserializeOwned>(text: &str, of: &str) -> Result<T> {
+    serde_json::from_str(text)
+        .map_err(|error| EngineError::corrupt(format!("the description of '{of}' in {SINKS} cannot be read: {error}")))
 }
 
 impl fmt::Display for Description {
@@ -115,8 +127,19 @@ mod tests {
         let mut newer = stored();
         newer["said_later"] = json!({ "by": "another version" });
         let read = Description::read(&newer.to_string(), "counts").unwrap();
-        assert_eq!(serde_json::from_str::<serde_json::Value>(&read.to_string()).unwrap(), newer);
+        assert_eq!(read, Description::read(&stored().to_string(), "counts").unwrap());
         let error = Description::read("nonsense", "counts").unwrap_err();
         assert!(error.message.contains("'counts' in weir_sinks"), "{error}");
+    }
+
+    #[test]
+    fn other_filters_leave_all_else_as_it_was() {
+        let mut newer = stored();
+        newer["said_later"] = json!({ "by": "another version" });
+        let filter = Filter { id: "0012".into(), predicate: "country = 'USA'".into() };
+        let text = Description::with_filters(&newer.to_string(), "counts", &[filter]).unwrap();
+        newer["filters"] = json!([{ "id": "0012", "predicate": "country = 'USA'" }]);
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), newer);
+        assert!(Description::with_filters("nonsense", "counts", &[]).is_err());
     }
 }

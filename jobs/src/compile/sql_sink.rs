@@ -339,7 +339,6 @@ fn description(
         allowed_lateness_ms: results.map(|(aggregate, _)| millis(aggregate.allowed_lateness)),
         running,
         retention: retention.cloned(),
-        ..Description::default()
     }
 }
 

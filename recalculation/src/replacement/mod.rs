@@ -253,9 +253,9 @@ pub async fn describe(store: &Store, job: &str, tables: &[ShadowedTable]) -> Res
         let sql = format!("SELECT sink, description FROM {SINKS} WHERE job = $1 AND table_name = $2");
         for row in writing.rows(&sql, &values).await? {
             let (sink, description) = (text(&row, 0)?, text(&row, 1)?);
-            let description = Description { filters: filters.clone(), ..Description::read(&description, &sink)? };
+            let description = Description::with_filters(&description, &sink, &filters)?;
             let update = format!("UPDATE {SINKS} SET description = $1 WHERE job = $2 AND sink = $3");
-            let values = [description.to_string().into(), job.into(), sink.into()];
+            let values = [description.into(), job.into(), sink.into()];
             writing.execute(&update, &values).await?;
         }
     }
