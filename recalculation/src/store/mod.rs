@@ -53,8 +53,7 @@ impl Store {
     }
 
     async fn connect(&self) -> Result<Session> {
-        let connected = self.database.connect().await.map_err(refused);
-        let connection = connected.map_err(|error| error.context("cannot open the store"))?;
+        let connection = self.database.connect().await.map_err(refused)?;
         Ok(Session { connection, env: self.env.clone() })
     }
 

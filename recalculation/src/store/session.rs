@@ -85,5 +85,5 @@ fn doing(sql: &str) -> String {
 
 /// What the store says. Whatever it is, nothing is wrong with the definition.
 pub(super) fn refused(fault: Fault) -> EngineError {
-    EngineError::io(fault.into_error().message)
+    EngineError::io(fault.into_error().message).context("the store")
 }
