@@ -64,7 +64,7 @@ async fn a_reader_sees_one_state_and_writes_nothing() {
     assert_eq!(row::text_of(&rows[0], 1).unwrap().as_deref(), Some("8"));
     let unreadable = row::integer(&rows[0], 0).unwrap_err();
     assert!(unreadable.to_string().contains("no whole number"), "{unreadable}");
-    let missing = after.rows("SELECT 1 FROM nothing", &[]).await.err().unwrap();
+    let missing = after.rows("SELECT 1 FROM another", &[]).await.err().unwrap();
     assert_eq!(fault::missing(Dialect::Sqlite, &missing), Some(fault::Missing::PerhapsTable));
 }
 
@@ -80,7 +80,7 @@ async fn a_lock_is_told_from_other_faults() {
     assert!(matches!(locked, Fault::Locked(_)) && locked.passes(), "{locked:?}");
     sink.roll_back().await.unwrap();
     other.begin().await.unwrap();
-    let wrong = other.run("write", "INSERT INTO nothing VALUES (1)").await.unwrap_err();
+    let wrong = other.run("write", "INSERT INTO another VALUES (1)").await.unwrap_err();
     assert!(!wrong.passes() && wrong.message().contains("cannot write: no such table"), "{wrong:?}");
 }
 
