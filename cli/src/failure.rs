@@ -4,10 +4,12 @@ use std::process::ExitCode;
 use weir_engine::{EngineError, ErrorKind};
 use weir_jobs::Refusal;
 
-/// Why a command did not do what was asked. [`Refused`](Failure::Refused) is what it is told with 2 for: nothing was started. Whoever
+/// Why a command did not do what was asked. [`Refused`](Failure::Refused) and [`Mistakes`](Failure::Mistakes) are told with 2: nothing was started. Whoever
 /// has started something maps its failures through [`once_started`](Failure::once_started).
 #[derive(Debug)]
 pub enum Failure {
+    /// The definition has mistakes, and nothing was started.
+    Mistakes(Refusal),
     /// The definition or an argument is wrong, and nothing was started; the text says all of it.
     Refused(String),
     /// It was tried and failed.
@@ -37,6 +39,7 @@ impl Failure {
     /// The same once something was started: then no mistake in a definition is told as if nothing had been.
     pub fn once_started(self) -> Self {
         match self {
+            Failure::Mistakes(refusal) => Failure::Failed(refusal.to_string()),
             Failure::Refused(message) => Failure::Failed(message),
             other => other,
         }
@@ -45,10 +48,8 @@ impl Failure {
     /// Tells the user.
     pub fn show(&self) {
         match self {
-            // A refused definition says "error" at each mistake itself.
-            Failure::Refused(message) if message.starts_with("error") || message.starts_with("warning") => {
-                eprintln!("{message}");
-            }
+            // It says "error" at each mistake.
+            Failure::Mistakes(refusal) => eprintln!("{refusal}"),
             Failure::Refused(message) | Failure::Failed(message) | Failure::NotCompared(message) => {
                 eprintln!("error: {message}");
             }
@@ -61,7 +62,7 @@ impl Failure {
     pub fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Failure::Failed(_) | Failure::Differs(_) => 1,
-            Failure::Refused(_) => 2,
+            Failure::Mistakes(_) | Failure::Refused(_) => 2,
             Failure::Replaced(_) => 3,
             Failure::NotCompared(_) => 4,
         })
@@ -92,6 +93,6 @@ impl From<weir_local::Failed> for Failure {
 
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
-        Failure::Refused(refusal.to_string())
+        Failure::Mistakes(refusal)
     }
 }

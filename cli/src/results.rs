@@ -15,7 +15,7 @@ use serde::Serialize;
 use std::{collections::HashMap, fs::File};
 use weir_engine::graph::{JobGraph, Node, NodeRole};
 use weir_operators::{
-    columns::{RECORD_ID, REVISION, WITHDRAWN},
+    columns::{FILTER_ID, RANK, RECORD_ID, REVISION, WITHDRAWN},
     connectors::stored_sink,
     sink::FilesHere,
 };
@@ -136,7 +136,7 @@ fn last_window(sink: &str, rows: &RecordBatch) -> arrow::error::Result<Option<La
     let cell = |column: usize, row: u32| -> arrow::error::Result<String> {
         Ok(ArrayFormatter::try_new(rows.column(column), &options)?.value(row as usize).to_string())
     };
-    let filter = rows.schema().index_of("filter_id").ok();
+    let filter = rows.schema().index_of(FILTER_ID).ok();
     if let Some(filter) = filter {
         let mut ids = kept.iter().map(|row| cell(filter, *row)).collect::<arrow::error::Result<Vec<_>>>()?;
         ids.sort();
@@ -217,7 +217,7 @@ fn sort(rows: &RecordBatch, kept: &mut [u32]) {
         let column = arrow::compute::cast(column, &DataType::Int64).ok()?;
         Some(column.as_primitive::<Int64Type>().iter().map(Option::unwrap_or_default).collect())
     };
-    if let Some(ranks) = rows.column_by_name("rank").and_then(|column| integers(column)) {
+    if let Some(ranks) = rows.column_by_name(RANK).and_then(|column| integers(column)) {
         kept.sort_by_key(|row| ranks[*row as usize]);
         return;
     }

@@ -30,6 +30,7 @@ pub mod operator;
 pub mod panics;
 pub mod parquet_pages;
 pub mod rate;
+pub mod retry;
 pub mod secrets;
 pub mod state;
 pub mod task;

@@ -4,7 +4,7 @@
 //! Within a text, which is a URL, a secret is escaped as a part of one. Alone it is taken as it is.
 
 use crate::hidden::Hidden;
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 /// What begins a reference.
 const OPEN: &str = "${";
@@ -22,6 +22,36 @@ pub enum Reference<'a> {
     File(&'a str),
 }
 
+/// What is wrong with a reference. Nothing of it is secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretMistake {
+    /// What is wrong, naming the reference.
+    pub message: String,
+    /// What would be right, as far as that is known.
+    pub expected: Option<String>,
+}
+
+impl fmt::Display for SecretMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.expected {
+            None => f.write_str(&self.message),
+            Some(expected) => write!(f, "{}; {expected}", self.message),
+        }
+    }
+}
+
+impl std::error::Error for SecretMistake {}
+
+fn mistake(message: impl Into<String>) -> SecretMistake {
+    SecretMistake { message: message.into(), expected: None }
+}
+
+impl SecretMistake {
+    fn expected(self, expected: impl Into<String>) -> Self {
+        SecretMistake { expected: Some(expected.into()), ..self }
+    }
+}
+
 /// A part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part<'a> {
@@ -33,7 +63,7 @@ enum Part<'a> {
 ///
 /// # Errors
 /// When one is not written right.
-pub fn references(text: &str) -> Result<Vec<Reference<'_>>, String> {
+pub fn references(text: &str) -> Result<Vec<Reference<'_>>, SecretMistake> {
     let reference = |part| match part {
         Part::Reference(reference) => Some(reference),
         Part::Plain(_) => None,
@@ -45,7 +75,7 @@ pub fn references(text: &str) -> Result<Vec<Reference<'_>>, String> {
 ///
 /// # Errors
 /// When one is not written right.
-pub fn replaced(text: &str, by: &str) -> Result<String, String> {
+pub fn replaced(text: &str, by: &str) -> Result<String, SecretMistake> {
     let shown = |part| match part {
         Part::Plain(plain) => plain,
         Part::Reference(_) => by,
@@ -57,7 +87,7 @@ pub fn replaced(text: &str, by: &str) -> Result<String, String> {
 ///
 /// # Errors
 /// When one is not written right, or there is no such variable or file. The text names it, and nothing that is secret.
-pub fn resolve(text: &str) -> Result<Hidden<String>, String> {
+pub fn resolve(text: &str) -> Result<Hidden<String>, SecretMistake> {
     resolve_with(text, |name| std::env::var(name).ok(), |path| std::fs::read_to_string(path))
 }
 
@@ -65,7 +95,7 @@ fn resolve_with(
     text: &str,
     variable: impl Fn(&str) -> Option<String>,
     file: impl Fn(&str) -> std::io::Result<String>,
-) -> Result<Hidden<String>, String> {
+) -> Result<Hidden<String>, SecretMistake> {
     let parts = parts(text)?;
     let is_alone = parts.len() == 1;
     let mut resolved = String::with_capacity(text.len());
@@ -77,12 +107,13 @@ fn resolve_with(
             }
             Part::Reference(Reference::Env(name)) => variable(name)
                 .filter(|value| !value.is_empty())
-                .ok_or_else(|| format!("the environment variable '{name}' is not set, or is empty"))?,
+                .ok_or_else(|| mistake(format!("the environment variable '{name}' is not set, or is empty")))?,
             Part::Reference(Reference::File(path)) => {
-                let text = file(path).map_err(|error| format!("cannot read the secret in '{path}': {error}"))?;
+                let text =
+                    file(path).map_err(|error| mistake(format!("cannot read the secret in '{path}': {error}")))?;
                 let secret = text.trim_end_matches(['\r', '\n']);
                 if secret.is_empty() {
-                    return Err(format!("there is no secret in '{path}': the file is empty"));
+                    return Err(mistake(format!("there is no secret in '{path}': the file is empty")));
                 }
                 secret.to_owned()
             }
@@ -107,12 +138,12 @@ fn escape(secret: &str, out: &mut String) {
     }
 }
 
-fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
+fn parts(text: &str) -> Result<Vec<Part<'_>>, SecretMistake> {
     let (mut parts, mut rest) = (Vec::new(), text);
     while let Some(at) = rest.find(OPEN) {
         let (plain, reference) = (&rest[..at], &rest[at + OPEN.len()..]);
-        let (inside, after) =
-            reference.split_once('}').ok_or_else(|| format!("a reference has no end; write {EXAMPLES}"))?;
+        let endless = || mistake("a reference has no end").expected(format!("write {EXAMPLES}"));
+        let (inside, after) = reference.split_once('}').ok_or_else(endless)?;
         if !plain.is_empty() {
             parts.push(Part::Plain(plain));
         }
@@ -125,16 +156,16 @@ fn parts(text: &str) -> Result<Vec<Part<'_>>, String> {
     Ok(parts)
 }
 
-fn reference_of(inside: &str) -> Result<Reference<'_>, String> {
+fn reference_of(inside: &str) -> Result<Reference<'_>, SecretMistake> {
     match inside.split_once(':') {
         Some(("env", name)) if OWN.iter().any(|own| name.starts_with(own)) => {
-            Err(format!("the variable '{name}' is the process's own; give the secret another name"))
+            Err(mistake(format!("the variable '{name}' is the process's own")).expected("give the secret another name"))
         }
         Some(("env", name)) if is_name(name) => Ok(Reference::Env(name)),
-        Some(("env", _)) => Err("a variable's name has letters, digits and '_', no digit first".into()),
-        Some(("file", "")) => Err("a reference names no file; write ${file:PATH}".into()),
+        Some(("env", _)) => Err(mistake("a variable's name has letters, digits and '_', no digit first")),
+        Some(("file", "")) => Err(mistake("a reference names no file").expected("write ${file:PATH}")),
         Some(("file", path)) => Ok(Reference::File(path)),
-        _ => Err(format!("there is no such reference; write {EXAMPLES}")),
+        _ => Err(mistake("there is no such reference").expected(format!("write {EXAMPLES}"))),
     }
 }
 
@@ -159,7 +190,8 @@ mod tests {
             "/empty" => Ok("\n".to_owned()),
             _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
         };
-        resolve_with(text, variable, file).map(|resolved| String::clone(&resolved))
+        let resolved = resolve_with(text, variable, file).map_err(|mistake| mistake.to_string())?;
+        Ok(String::clone(&resolved))
     }
 
     #[test]

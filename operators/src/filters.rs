@@ -23,8 +23,7 @@ use weir_engine::{
     operator::{Collector, Counter, Operator, OperatorContext},
 };
 
-/// The name of the added column. It is text: a dictionary in batches, as any text may be, and plain in results.
-pub const FILTER_ID: &str = "filter_id";
+pub use crate::columns::FILTER_ID;
 
 /// Which filters there are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,7 +16,6 @@
 //! the waiting.
 
 pub mod aggregate;
-pub mod columns;
 pub mod confinement;
 pub mod connectors;
 pub mod dead_letters;
@@ -45,3 +44,4 @@ pub mod window;
 pub mod window_count;
 
 pub use registry::Registry;
+pub use weir_store::columns;

@@ -12,7 +12,7 @@
 //! Invariant: first the store is looked at, then what is staged, and the archive's files are listed last. All rows of a
 //! checkpoint are staged before it is complete, and it is complete before any sink commits it.
 
-use crate::store::{Store, integer, text};
+use crate::store::Store;
 use std::{collections::BTreeSet, time::Duration};
 use weir_engine::{
     checkpoint::{CheckpointStore, Manifest, committed},
@@ -22,6 +22,10 @@ use weir_engine::{
 };
 use weir_jobs::recalculation::StoreTable;
 use weir_operators::sink::files::StagedFiles;
+use weir_store::{
+    row::{integer, text},
+    tables::SINKS,
+};
 
 /// How often it is looked whether the archive has come as far as the store.
 const POLL: Duration = Duration::from_millis(50);
@@ -132,11 +136,11 @@ impl Progress<'_> {
 
     async fn in_store(&self) -> Result<InStore> {
         let mut found = InStore::default();
-        if !self.store.has("weir_sinks").await? {
+        if !self.store.has(SINKS).await? {
             return Ok(found);
         }
-        let sql = "SELECT table_name, checkpoint, owner FROM weir_sinks WHERE job = $1";
-        for row in self.store.rows(sql, &[self.job.into()]).await? {
+        let sql = format!("SELECT table_name, checkpoint, owner FROM {SINKS} WHERE job = $1");
+        for row in self.store.rows(&sql, &[self.job.into()]).await? {
             let table = text(&row, 0)?;
             if self.tables.iter().any(|own| own.table == table) {
                 let checkpoint = u64::try_from(integer(&row, 1)?).unwrap_or(0);

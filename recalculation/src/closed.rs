@@ -7,17 +7,16 @@
 //! every subtask that holds rows had passed *e* before the checkpoint that says so. Hence what that checkpoint has not let go
 //! is of windows that end after *e* less the lateness, less the time of holding.
 
-use crate::store::{Grain, Store, integer, quoted, text};
-use serde::Deserialize;
-use weir_engine::error::{EngineError, Result};
+use crate::store::Store;
+use weir_engine::error::Result;
 use weir_jobs::recalculation::StoreTable;
-
-/// What a sink says of itself in the store, as far as it matters here.
-#[derive(Debug, Default, Deserialize)]
-struct Description {
-    allowed_lateness_ms: Option<i64>,
-    archive_held_ms: Option<i64>,
-}
+use weir_store::{
+    Description, Grain,
+    columns::REVISION,
+    quoted,
+    row::{integer, text},
+    tables::SINKS,
+};
 
 /// How far behind event time a job leaves things open, in milliseconds.
 #[derive(Clone, Copy, Debug)]
@@ -49,12 +48,13 @@ async fn newest_end(store: &Store, table: &StoreTable) -> Result<Option<i64>> {
     let Some(start) = &table.windows.start else { return Ok(None) };
     let start = quoted(start);
     let mut newest = None;
-    for grain in [Grain::Window, Grain::Hour, Grain::Day] {
+    for grain in Grain::ALL {
         let name = grain.table(&table.table);
         if (grain != Grain::Window && table.sums.is_empty()) || !store.has(&name).await? {
             continue;
         }
-        let ended = if table.columns.iter().any(|column| column == "revision") { "WHERE revision >= 0" } else { "" };
+        let has_revisions = table.columns.iter().any(|column| column == REVISION);
+        let ended = if has_revisions { format!("WHERE {REVISION} >= 0") } else { String::new() };
         let sql = format!("SELECT {start} FROM {} {ended} ORDER BY {start} DESC LIMIT 1", quoted(&name));
         if let Some(row) = store.rows(&sql, &[]).await?.first() {
             newest = newest.max(Some(integer(row, 0)?.saturating_add(grain.length_ms(table.windows.size_ms))));
@@ -66,14 +66,12 @@ async fn newest_end(store: &Store, table: &StoreTable) -> Result<Option<i64>> {
 /// What the definition leaves open, and the sinks that fill a table, as they describe themselves.
 async fn left_open(store: &Store, table: &StoreTable) -> Result<Open> {
     let mut open = Open { lateness_ms: table.allowed_lateness_ms, held_ms: table.archive_held_ms };
-    if !store.has("weir_sinks").await? {
+    if !store.has(SINKS).await? {
         return Ok(open);
     }
-    let sql = "SELECT description FROM weir_sinks WHERE table_name = $1";
-    for row in store.rows(sql, &[table.table.as_str().into()]).await? {
-        let description: Description = serde_json::from_str(&text(&row, 0)?).map_err(|error| {
-            EngineError::corrupt(format!("the description of '{}' in weir_sinks cannot be read: {error}", table.table))
-        })?;
+    let sql = format!("SELECT description FROM {SINKS} WHERE table_name = $1");
+    for row in store.rows(&sql, &[table.table.as_str().into()]).await? {
+        let description = Description::read(&text(&row, 0)?, &table.table)?;
         open.lateness_ms = open.lateness_ms.max(description.allowed_lateness_ms.unwrap_or(0));
         open.held_ms = open.held_ms.max(description.archive_held_ms.unwrap_or(0));
     }

@@ -2,7 +2,7 @@
 
 use crate::{
     closed::final_until,
-    store::{DAY_MS, Grain, HOUR_MS, RolledUp, Store, integer_or_null, quoted},
+    store::{RolledUp, Store},
 };
 use weir_engine::error::{EngineError, Result};
 use weir_jobs::recalculation::StoreTable;
@@ -10,6 +10,7 @@ use weir_operators::{
     moment,
     source::files::{ArchivePart, EventTimeRange},
 };
+use weir_store::{DAY_MS, Grain, HOUR_MS, quoted, row::integer_or_null};
 
 /// What limits a range.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -190,7 +191,7 @@ impl Ground {
 async fn earliest(store: &Store, table: &StoreTable) -> Result<Option<i64>> {
     let Some(start) = &table.windows.start else { return Ok(None) };
     let mut earliest: Option<i64> = None;
-    for grain in [Grain::Window, Grain::Hour, Grain::Day] {
+    for grain in Grain::ALL {
         let name = grain.table(&table.table);
         if (grain != Grain::Window && table.sums.is_empty()) || !store.has(&name).await? {
             continue;

@@ -3,12 +3,16 @@
 
 use crate::{
     recount::{Buckets, Recounter, SEPARATOR},
-    store::{Grain, HOUR_MS, RolledUp, Store, Value, integer, quoted, text_of},
+    store::{RolledUp, Store},
 };
 use serde::Serialize;
 use weir_engine::error::{EngineError, Result};
 use weir_jobs::recalculation::{CountedTable, StoreTable};
 use weir_operators::source::files::{ArchivePart, EventTimeRange};
+use weir_store::{
+    Grain, HOUR_MS, Value, quoted,
+    row::{integer, text_of},
+};
 
 /// What is compared.
 #[derive(Clone, Debug)]

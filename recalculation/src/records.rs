@@ -3,22 +3,27 @@
 //! `weir_replays` has a row for each replay of a job, numbered from 1; the newest number is the only one that may still
 //! replace anything. `weir_reconciliations` has a row for each reconciliation, the newest thousand of a job.
 
-use crate::store::{Store, Value, Writing, integer, text};
+use crate::store::{Store, Writing};
 use sqlx::any::AnyRow;
 use weir_engine::error::{EngineError, Result};
 use weir_operators::source::files::EventTimeRange;
+use weir_store::{
+    Value,
+    row::{integer, text},
+    tables::{RECONCILIATIONS, REPLAYS},
+};
 
 /// How many reconciliations of a job are kept.
 const KEPT_RECONCILIATIONS: i64 = 1_000;
 
-const REPLAYS: &str = "CREATE TABLE IF NOT EXISTS weir_replays (job TEXT NOT NULL, number BIGINT NOT NULL, \
+/// The columns of the two tables.
+const OF_REPLAYS: &str = "job TEXT NOT NULL, number BIGINT NOT NULL, \
     definition TEXT NOT NULL, archive TEXT NOT NULL, from_ms BIGINT NOT NULL, to_ms BIGINT NOT NULL, \
     replaced_to_ms BIGINT NOT NULL, state TEXT NOT NULL, replaced_rows BIGINT NOT NULL, new_rows BIGINT NOT NULL, \
-    started_at_ms BIGINT NOT NULL, changed_at_ms BIGINT NOT NULL, PRIMARY KEY (job, number))";
-
-const RECONCILIATIONS: &str = "CREATE TABLE IF NOT EXISTS weir_reconciliations (job TEXT NOT NULL, \
+    started_at_ms BIGINT NOT NULL, changed_at_ms BIGINT NOT NULL, PRIMARY KEY (job, number)";
+const OF_RECONCILIATIONS: &str = "job TEXT NOT NULL, \
     made_at_ms BIGINT NOT NULL, archive TEXT NOT NULL, from_ms BIGINT NOT NULL, to_ms BIGINT NOT NULL, \
-    matching BIGINT NOT NULL, differing BIGINT NOT NULL, PRIMARY KEY (job, made_at_ms))";
+    matching BIGINT NOT NULL, differing BIGINT NOT NULL, PRIMARY KEY (job, made_at_ms)";
 
 const COLUMNS: &str = "number, definition, archive, from_ms, to_ms, replaced_to_ms, state, replaced_rows, new_rows";
 
@@ -48,7 +53,7 @@ impl ReplayState {
     fn of(name: &str) -> Result<Self> {
         let all = [ReplayState::Running, ReplayState::Replaced, ReplayState::Done, ReplayState::Superseded];
         let found = all.into_iter().find(|state| state.name() == name);
-        found.ok_or_else(|| EngineError::corrupt(format!("weir_replays: there is no state '{name}'")))
+        found.ok_or_else(|| EngineError::corrupt(format!("{REPLAYS}: there is no state '{name}'")))
     }
 }
 
@@ -98,10 +103,10 @@ pub struct Replaced {
 /// # Errors
 /// When the store refuses.
 pub async fn prepare(store: &Store) -> Result<()> {
-    for (name, table) in [("weir_replays", REPLAYS), ("weir_reconciliations", RECONCILIATIONS)] {
+    for (name, columns) in [(REPLAYS, OF_REPLAYS), (RECONCILIATIONS, OF_RECONCILIATIONS)] {
         // Asked first, so that whoever may not make tables can go on where they are there.
         if !store.has(name).await? {
-            store.execute(table, &[]).await?;
+            store.execute(&format!("CREATE TABLE IF NOT EXISTS {name} ({columns})"), &[]).await?;
         }
     }
     Ok(())
@@ -114,7 +119,7 @@ pub async fn prepare(store: &Store) -> Result<()> {
 pub async fn begin(store: &Store, plan: &Plan, now_ms: i64) -> Result<ReplayRecord> {
     let mut writing = store.begin().await?;
     let job = Value::from(plan.job.as_str());
-    let sql = format!("SELECT {COLUMNS} FROM weir_replays WHERE job = $1 ORDER BY number DESC LIMIT 1");
+    let sql = format!("SELECT {COLUMNS} FROM {REPLAYS} WHERE job = $1 ORDER BY number DESC LIMIT 1");
     let newest = writing.rows(&sql, std::slice::from_ref(&job)).await?;
     let newest = newest.first().map(|row| record(&plan.job, row)).transpose()?;
     if let Some(newest) = &newest
@@ -123,14 +128,15 @@ pub async fn begin(store: &Store, plan: &Plan, now_ms: i64) -> Result<ReplayReco
     {
         return Ok(newest.clone());
     }
-    let supersede = "UPDATE weir_replays SET state = $1, changed_at_ms = $2 WHERE job = $3 AND state = $4";
+    let supersede = format!("UPDATE {REPLAYS} SET state = $1, changed_at_ms = $2 WHERE job = $3 AND state = $4");
     let (superseded, running) = (ReplayState::Superseded.name(), ReplayState::Running.name());
-    writing.execute(supersede, &[superseded.into(), now_ms.into(), job.clone(), running.into()]).await?;
+    writing.execute(&supersede, &[superseded.into(), now_ms.into(), job.clone(), running.into()]).await?;
     let number = newest.map_or(1, |newest| newest.number + 1);
     let EventTimeRange { from_ms, to_ms } = plan.range;
-    let insert = "INSERT INTO weir_replays (job, number, definition, archive, from_ms, to_ms, replaced_to_ms, state, \
-                  replaced_rows, new_rows, started_at_ms, changed_at_ms) \
-                  VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10)";
+    let insert = format!(
+        "INSERT INTO {REPLAYS} (job, number, definition, archive, from_ms, to_ms, replaced_to_ms, state, replaced_rows, \
+         new_rows, started_at_ms, changed_at_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, 0, $9, $10)"
+    );
     let values = [
         job,
         number.into(),
@@ -143,7 +149,7 @@ pub async fn begin(store: &Store, plan: &Plan, now_ms: i64) -> Result<ReplayReco
         now_ms.into(),
         now_ms.into(),
     ];
-    writing.execute(insert, &values).await?;
+    writing.execute(&insert, &values).await?;
     writing.commit().await?;
     let (plan, state) = (plan.clone(), ReplayState::Running);
     Ok(ReplayRecord { plan, number, replaced_to_ms: from_ms, state, replaced_rows: 0, new_rows: 0 })
@@ -156,8 +162,10 @@ pub async fn begin(store: &Store, plan: &Plan, now_ms: i64) -> Result<ReplayReco
 /// has come further with it; then the transaction must not be committed.
 pub async fn advance(writing: &mut Writing, record: &ReplayRecord, done: Replaced, now_ms: i64) -> Result<()> {
     let state = if done.to_ms >= record.plan.range.to_ms { ReplayState::Replaced } else { ReplayState::Running };
-    let sql = "UPDATE weir_replays SET replaced_to_ms = $1, replaced_rows = replaced_rows + $2, new_rows = new_rows + $3, \
-               changed_at_ms = $4, state = $5 WHERE job = $6 AND number = $7 AND replaced_to_ms = $8 AND state = $9";
+    let sql = format!(
+        "UPDATE {REPLAYS} SET replaced_to_ms = $1, replaced_rows = replaced_rows + $2, new_rows = new_rows + $3, \
+         changed_at_ms = $4, state = $5 WHERE job = $6 AND number = $7 AND replaced_to_ms = $8 AND state = $9"
+    );
     let rows = |rows: u64| Value::Integer(i64::try_from(rows).unwrap_or(i64::MAX));
     let values = [
         done.to_ms.into(),
@@ -170,7 +178,7 @@ pub async fn advance(writing: &mut Writing, record: &ReplayRecord, done: Replace
         record.replaced_to_ms.into(),
         ReplayState::Running.name().into(),
     ];
-    if writing.execute(sql, &values).await? == 1 {
+    if writing.execute(&sql, &values).await? == 1 {
         return Ok(());
     }
     Err(EngineError::fenced(format!(
@@ -184,7 +192,7 @@ pub async fn advance(writing: &mut Writing, record: &ReplayRecord, done: Replace
 /// # Errors
 /// When the store refuses.
 pub async fn to_clean(store: &Store, job: &str) -> Result<Vec<ReplayRecord>> {
-    let sql = format!("SELECT {COLUMNS} FROM weir_replays WHERE job = $1 AND state IN ($2, $3) ORDER BY number");
+    let sql = format!("SELECT {COLUMNS} FROM {REPLAYS} WHERE job = $1 AND state IN ($2, $3) ORDER BY number");
     let states = [ReplayState::Replaced, ReplayState::Superseded].map(|state| Value::from(state.name()));
     let rows = store.rows(&sql, &[&[job.into()], states.as_slice()].concat()).await?;
     rows.iter().map(|row| record(job, row)).collect()
@@ -200,8 +208,8 @@ pub async fn cleaned(store: &Store, record: &ReplayRecord) -> Result<()> {
         ReplayState::Superseded => "superseded and removed",
         _ => ReplayState::Done.name(),
     };
-    let sql = "UPDATE weir_replays SET state = $1 WHERE job = $2 AND number = $3";
-    store.execute(sql, &[state.into(), record.plan.job.as_str().into(), record.number.into()]).await?;
+    let sql = format!("UPDATE {REPLAYS} SET state = $1 WHERE job = $2 AND number = $3");
+    store.execute(&sql, &[state.into(), record.plan.job.as_str().into(), record.number.into()]).await?;
     Ok(())
 }
 
@@ -210,10 +218,10 @@ pub async fn cleaned(store: &Store, record: &ReplayRecord) -> Result<()> {
 /// # Errors
 /// When the store refuses, or there is none.
 pub async fn find(store: &Store, job: &str, number: i64) -> Result<ReplayRecord> {
-    let sql = format!("SELECT {COLUMNS} FROM weir_replays WHERE job = $1 AND number = $2");
+    let sql = format!("SELECT {COLUMNS} FROM {REPLAYS} WHERE job = $1 AND number = $2");
     let rows = store.rows(&sql, &[job.into(), number.into()]).await?;
     let row =
-        rows.first().ok_or_else(|| EngineError::corrupt(format!("weir_replays has no replay {number} of '{job}'")))?;
+        rows.first().ok_or_else(|| EngineError::corrupt(format!("{REPLAYS} has no replay {number} of '{job}'")))?;
     record(job, row)
 }
 
@@ -245,8 +253,10 @@ pub async fn reconciled(store: &Store, report: &crate::reconcile::Report, now_ms
     let job = Value::from(report.job.as_str());
     let count = |count: u64| Value::Integer(i64::try_from(count).unwrap_or(i64::MAX));
     // Two within a millisecond are one.
-    let sql = "INSERT INTO weir_reconciliations (job, made_at_ms, archive, from_ms, to_ms, matching, differing) \
-               VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (job, made_at_ms) DO NOTHING";
+    let sql = format!(
+        "INSERT INTO {RECONCILIATIONS} (job, made_at_ms, archive, from_ms, to_ms, matching, differing) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (job, made_at_ms) DO NOTHING"
+    );
     let values = [
         job.clone(),
         now_ms.into(),
@@ -256,9 +266,11 @@ pub async fn reconciled(store: &Store, report: &crate::reconcile::Report, now_ms
         count(report.matching),
         count(report.differing),
     ];
-    writing.execute(sql, &values).await?;
-    let oldest = "DELETE FROM weir_reconciliations WHERE job = $1 AND made_at_ms <= (SELECT made_at_ms \
-                  FROM weir_reconciliations WHERE job = $1 ORDER BY made_at_ms DESC LIMIT 1 OFFSET CAST($2 AS BIGINT))";
-    writing.execute(oldest, &[job, KEPT_RECONCILIATIONS.into()]).await?;
+    writing.execute(&sql, &values).await?;
+    let oldest = format!(
+        "DELETE FROM {RECONCILIATIONS} WHERE job = $1 AND made_at_ms <= (SELECT made_at_ms \
+         FROM {RECONCILIATIONS} WHERE job = $1 ORDER BY made_at_ms DESC LIMIT 1 OFFSET CAST($2 AS BIGINT))"
+    );
+    writing.execute(&oldest, &[job, KEPT_RECONCILIATIONS.into()]).await?;
     writing.commit().await
 }

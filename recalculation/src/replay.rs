@@ -9,7 +9,7 @@ use crate::{
     ground::Chosen,
     place::Place,
     records::{self, Plan, ReplayRecord},
-    replacement::{Replacement, ShadowedTable, describe, remove_shadows, shadow_name, shadow_numbers},
+    replacement::{Replacement, ShadowedTable, describe, remove_shadows, shadow_numbers},
 };
 use weir_engine::{
     env::Env,
@@ -22,6 +22,7 @@ use weir_jobs::{
     recalculation::{ReplaySettings, StoreTable},
 };
 use weir_operators::source::files::EventTimeRange;
+use weir_store::tables::shadow_of;
 
 /// A replay that was begun.
 #[derive(Debug)]
@@ -76,13 +77,13 @@ impl<'a> Replay<'a> {
     /// When the archive has not the columns that the job needs.
     pub fn job(&self) -> Result<Job> {
         let ReplayRecord { plan, number, .. } = &self.record;
-        compile(self.place, &job_name(&plan.job, *number), plan.range, &|table| shadow_name(table, *number))
+        compile(self.place, &job_name(&plan.job, *number), plan.range, &|table| shadow_of(table, *number))
     }
 
     /// The tables, with those that the job fills.
     pub fn tables(&self) -> Vec<ShadowedTable> {
         let shadowed = |table: &StoreTable| ShadowedTable {
-            shadow: shadow_name(&table.table, self.record.number),
+            shadow: shadow_of(&table.table, self.record.number),
             table: table.clone(),
         };
         self.place.tables.iter().map(shadowed).collect()
@@ -120,7 +121,7 @@ fn job_name(job: &str, number: i64) -> String {
 
 fn compile(place: &Place, name: &str, range: EventTimeRange, shadow: &dyn Fn(&str) -> String) -> Result<Job> {
     let settings = ReplaySettings { name, archive: &place.archive, range, store: Some(&place.store_url) };
-    let refused = |refusal: Refusal| EngineError::definition(refusal.to_string());
+    let refused = |refusal: Refusal| EngineError::definition(format!("the job cannot be replayed:\n{refusal}"));
     place.recalculation.replay(&settings, shadow).map_err(refused)
 }
 
@@ -132,7 +133,7 @@ async fn clean(place: &Place, record: &ReplayRecord, env: &Env) -> Result<()> {
 
 async fn remove(place: &Place, number: i64, env: &Env) -> Result<()> {
     let name = job_name(place.recalculation.job(), number);
-    let shadows: Vec<String> = place.tables.iter().map(|table| shadow_name(&table.table, number)).collect();
+    let shadows: Vec<String> = place.tables.iter().map(|table| shadow_of(&table.table, number)).collect();
     let checkpoints = place.checkpoints(&name)?;
     // Whoever still runs it finds itself replaced before anything of it goes.
     let claim = checkpoints.claim(env, Attempt(0), true).await?;

@@ -107,7 +107,9 @@ async fn again_and_again(
             match once(arguments, asked, env).await {
                 Ok(report) => metrics.compared(&report, env.wall_clock_ms()),
                 // Neither the definition nor the arguments change by themselves.
-                Err(failure @ Failure::Refused(_)) if metrics.is_first() => return Err(failure),
+                Err(failure @ (Failure::Mistakes(_) | Failure::Refused(_))) if metrics.is_first() => {
+                    return Err(failure);
+                }
                 Err(failure) => {
                     metrics.failed();
                     failure.show();

@@ -165,6 +165,20 @@ fn explain(error: DataFusionError) -> ExpressionError {
     }
 }
 
+/// What failed, with what would avoid the common failures.
+pub(super) fn with_advice(error: &DataFusionError) -> String {
+    let advice = match error.find_root() {
+        DataFusionError::ArrowError(error, _) => match error.as_ref() {
+            ArrowError::DivideByZero => "; `x / nullif(y, 0)` yields null instead",
+            ArrowError::ArithmeticOverflow(_) => "; `cast(... as double)` has room, and rounds",
+            ArrowError::CastError(_) | ArrowError::ParseError(_) => "; `try_cast(... as ...)` yields null instead",
+            _ => "",
+        },
+        _ => "",
+    };
+    format!("{}{advice}", message_of(error))
+}
+
 /// The innermost message, on one line and without a backtrace.
 pub(super) fn message_of(error: &DataFusionError) -> String {
     let root = error.find_root();

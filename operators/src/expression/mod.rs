@@ -164,7 +164,7 @@ impl Expression {
         };
         evaluated.map_err(|error| EvaluationError {
             is_of_values: compile::is_of_values(&error),
-            ..self.failed(advice(&compile::message_of(&error)))
+            ..self.failed(compile::with_advice(&error))
         })
     }
 
@@ -233,18 +233,4 @@ impl Expression {
     fn failed(&self, message: String) -> EvaluationError {
         EvaluationError { place: String::new(), expression: self.text.clone(), message, is_of_values: false }
     }
-}
-
-/// Adds what would avoid the common failures.
-fn advice(message: &str) -> String {
-    if message.contains("Divide by zero") {
-        return format!("{message}; `x / nullif(y, 0)` yields null instead");
-    }
-    if message.contains("Overflow") {
-        return format!("{message}; `cast(... as double)` has room, and rounds");
-    }
-    if message.contains("Cast error") || message.contains("parse") {
-        return format!("{message}; `try_cast(... as ...)` yields null instead");
-    }
-    message.to_owned()
 }

@@ -1,22 +1,12 @@
 //! What the store says about itself: the sinks that fill it, their filters, and how far they have come.
 
-use super::{
-    StoreError,
-    coverage::bounds,
-    range::MINUTE_MS,
-    snapshot::{Snapshot, Value, integer, text},
-    tables::Unit,
+use super::{StoreError, coverage::bounds, snapshot::Snapshot};
+use weir_store::{
+    Description, Filter, Grain, MINUTE_MS, Value,
+    columns::{CLICK_MINUTE, COUNT, FILTER_ID, REVISION},
+    row::{integer, text},
+    tables::{RECONCILIATIONS, SINKS},
 };
-use serde::Deserialize;
-
-/// A predicate that clicks are counted under.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-pub struct Filter {
-    /// Its id, as in `0012`.
-    pub id: String,
-    /// Its condition in SQL, as in `country = 'USA'`.
-    pub predicate: String,
-}
 
 /// How far the store has come.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,35 +53,26 @@ pub(super) struct Sink {
     pub ended: bool,
 }
 
-/// As much of a sink's description as is read here.
-#[derive(Clone, Debug, Default, Deserialize)]
-pub(super) struct Description {
-    #[serde(default)]
-    pub filters: Vec<Filter>,
-    #[serde(default)]
-    pub key: Vec<String>,
-}
-
 /// All sinks that fill tables of the store.
 pub(super) async fn sinks(snapshot: &mut Snapshot) -> Result<Vec<Sink>, StoreError> {
-    let sql = "SELECT job, table_name, description, checkpoint, staged_at_ms, committed_at_ms, ended FROM weir_sinks \
-               ORDER BY table_name";
+    let sql = format!(
+        "SELECT job, table_name, description, checkpoint, staged_at_ms, committed_at_ms, ended FROM {SINKS} \
+         ORDER BY table_name"
+    );
     let read = |row| {
         let table = text(row, 1)?;
-        let description = serde_json::from_str(&text(row, 2)?).map_err(|error| {
-            StoreError::Unavailable(format!("the description of '{table}' in 'weir_sinks' is not readable: {error}"))
-        })?;
+        let description = Description::read(&text(row, 2)?, &table);
         Ok(Sink {
             job: text(row, 0)?,
             table,
-            description,
+            description: description.map_err(|error| StoreError::Unavailable(error.message))?,
             checkpoint: integer(row, 3)?,
             staged_at_ms: integer(row, 4)?,
             committed_at_ms: integer(row, 5)?,
             ended: integer(row, 6)? != 0,
         })
     };
-    snapshot.rows(sql, &[]).await?.iter().map(read).collect()
+    snapshot.rows(&sql, &[]).await?.iter().map(read).collect()
 }
 
 /// The filters that clicks are counted under, by id.
@@ -111,7 +92,7 @@ pub(super) fn check_filter(snapshot: &Snapshot, filter_id: &str) -> Result<(), S
 
 /// How far the store has come.
 pub(super) async fn freshness(snapshot: &mut Snapshot) -> Result<Freshness, StoreError> {
-    let minutes_ms = bounds(snapshot, Unit::Minutes).await?;
+    let minutes_ms = bounds(snapshot, Grain::Window).await?;
     let counts = &snapshot.tables().counts;
     if counts.checkpoint == 0 {
         return Err(nothing_yet());
@@ -138,10 +119,12 @@ pub(super) async fn reconciliations(snapshot: &mut Snapshot) -> Result<Vec<Recon
     if !snapshot.tables().has_reconciliations() {
         return Ok(Vec::new());
     }
-    let sql = "SELECT job, made_at_ms, from_ms, to_ms, matching, differing FROM weir_reconciliations AS one \
-               WHERE made_at_ms = (SELECT max(made_at_ms) FROM weir_reconciliations AS of_job WHERE of_job.job = one.job) \
-               ORDER BY job";
-    let rows = snapshot.rows(sql, &[]).await?;
+    let sql = format!(
+        "SELECT job, made_at_ms, from_ms, to_ms, matching, differing FROM {RECONCILIATIONS} AS one \
+         WHERE made_at_ms = (SELECT max(made_at_ms) FROM {RECONCILIATIONS} AS of_job WHERE of_job.job = one.job) \
+         ORDER BY job"
+    );
+    let rows = snapshot.rows(&sql, &[]).await?;
     let read = |row| {
         Ok(Reconciliation {
             job: text(row, 0)?,
@@ -156,19 +139,21 @@ pub(super) async fn reconciliations(snapshot: &mut Snapshot) -> Result<Vec<Recon
 
 /// How many counts are corrections, where an index knows.
 pub(super) async fn corrections(snapshot: &mut Snapshot) -> Result<Option<i64>, StoreError> {
-    if !indexes(snapshot).await?.iter().any(|index| index.ends_with("whererevision>0")) {
+    let of_corrections = format!("where{REVISION}>0");
+    if !indexes(snapshot).await?.iter().any(|index| index.ends_with(&of_corrections)) {
         return Ok(None);
     }
-    let counted = format!("SELECT count(*) FROM {} WHERE revision > 0", snapshot.tables().of(Unit::Minutes));
+    let counted = format!("SELECT count(*) FROM {} WHERE {REVISION} > 0", snapshot.tables().of(Grain::Window));
     Ok(Some(integer(&snapshot.row(&counted, &[]).await?, 0)?))
 }
 
 /// From which count on the minutes have an index by minute, filter and count; the lowest of several. The job says from which:
 /// `indexes = [{ columns = ["click_minute", "filter_id", "count"], where = "count >= 8" }]`.
 pub(super) async fn least_listed(snapshot: &mut Snapshot) -> Result<Option<i64>, StoreError> {
+    let (condition, listed) = (format!("where{COUNT}>="), format!("({CLICK_MINUTE},{FILTER_ID},{COUNT})"));
     let limit = |index: &String| {
-        let (columns, limit) = index.split_once("wherecount>=")?;
-        columns.ends_with("(click_minute,filter_id,count)").then(|| limit.parse().ok())?
+        let (columns, limit) = index.split_once(&condition)?;
+        columns.ends_with(&listed).then(|| limit.parse().ok())?
     };
     Ok(indexes(snapshot).await?.iter().filter_map(limit).min())
 }
@@ -177,7 +162,7 @@ pub(super) async fn least_listed(snapshot: &mut Snapshot) -> Result<Option<i64>,
 /// PostgreSQL puts around a condition.
 async fn indexes(snapshot: &mut Snapshot) -> Result<Vec<String>, StoreError> {
     let table = snapshot.tables().counts.table.clone();
-    let rows = snapshot.rows(snapshot.flavour().indexes(), &[Value::Text(&table)]).await?;
+    let rows = snapshot.rows(snapshot.dialect().indexes_of_table(), &[Value::from(&table)]).await?;
     let plain = |row| {
         let mut index = text(row, 0)?.to_lowercase();
         index.retain(|character| character != '"' && !character.is_whitespace());

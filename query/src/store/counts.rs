@@ -3,8 +3,13 @@
 use super::{
     StoreError,
     coverage::{Coverage, Part},
-    range::{DAY_MS, HOUR_MS, MINUTE_MS, Range},
-    snapshot::{Flavour, Snapshot, Value, integer},
+    range::Range,
+    snapshot::Snapshot,
+};
+use weir_store::{
+    DAY_MS, HOUR_MS, MINUTE_MS, Value,
+    columns::{AD_ID, CLICK_MINUTE, COUNT, FILTER_ID},
+    row::integer,
 };
 
 /// The starts of a part as a table `starts`: the values $1 (the first) and $2 (the end) belong to it.
@@ -35,10 +40,10 @@ pub(super) async fn ad_count(
     let mut total = 0;
     for part in coverage.minutes.iter().chain(&coverage.rolled_up) {
         let sql = format!(
-            "{} SELECT CAST(coalesce(sum(c.count), 0) AS BIGINT) FROM starts CROSS JOIN {} AS c \
-             WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = $4",
+            "{} SELECT CAST(coalesce(sum(c.{COUNT}), 0) AS BIGINT) FROM starts CROSS JOIN {} AS c \
+             WHERE c.{CLICK_MINUTE} = starts.start AND c.{FILTER_ID} = $3 AND c.{AD_ID} = $4",
             with_starts(part),
-            snapshot.tables().of(part.unit)
+            snapshot.tables().of(part.grain)
         );
         total += integer(&snapshot.row(&sql, &values(part, filter_id, ad_id)).await?, 0)?;
     }
@@ -59,10 +64,10 @@ pub(super) async fn minute_counts(
     let mut counts = vec![0; usize::try_from(range.minutes()).unwrap_or(0)];
     let Some(part) = coverage.minutes.filter(|_| can_hold(snapshot, ad_id)) else { return Ok(counts) };
     let sql = format!(
-        "{} SELECT starts.start, c.count FROM starts CROSS JOIN {} AS c \
-         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = $4",
+        "{} SELECT starts.start, c.{COUNT} FROM starts CROSS JOIN {} AS c \
+         WHERE c.{CLICK_MINUTE} = starts.start AND c.{FILTER_ID} = $3 AND c.{AD_ID} = $4",
         with_starts(&part),
-        snapshot.tables().of(part.unit)
+        snapshot.tables().of(part.grain)
     );
     for row in snapshot.rows(&sql, &values(&part, filter_id, ad_id)).await? {
         let place = usize::try_from((integer(&row, 0)? - range.from_ms()) / MINUTE_MS).ok();
@@ -78,8 +83,8 @@ async fn rolled_up_until(snapshot: &mut Snapshot, coverage: &Coverage) -> Result
     let mut until = None;
     for part in &coverage.rolled_up {
         let sql = format!(
-            "SELECT CAST(coalesce(max(click_minute), -1) AS BIGINT) FROM {} WHERE click_minute >= $1 AND click_minute < $2",
-            snapshot.tables().of(part.unit)
+            "SELECT CAST(coalesce(max({CLICK_MINUTE}), -1) AS BIGINT) FROM {} WHERE {CLICK_MINUTE} >= $1 AND {CLICK_MINUTE} < $2",
+            snapshot.tables().of(part.grain)
         );
         let bounds = [Value::Integer(part.starts.first), Value::Integer(part.starts.end)];
         let last = integer(&snapshot.row(&sql, &bounds).await?, 0)?;
@@ -92,10 +97,10 @@ async fn rolled_up_until(snapshot: &mut Snapshot, coverage: &Coverage) -> Result
 }
 
 fn values<'a>(part: &Part, filter_id: &'a str, ad_id: &'a str) -> [Value<'a>; 4] {
-    [Value::Integer(part.starts.first), Value::Integer(part.starts.end), Value::Text(filter_id), Value::Text(ad_id)]
+    [Value::Integer(part.starts.first), Value::Integer(part.starts.end), filter_id.into(), ad_id.into()]
 }
 
-/// PostgreSQL refuses a text with a zero byte even in a question; nothing that it holds has one.
+/// Whether a text may be asked for; one that the database cannot hold is nowhere.
 pub(super) fn can_hold(snapshot: &Snapshot, text: &str) -> bool {
-    snapshot.flavour() == Flavour::Sqlite || !text.contains('\0')
+    snapshot.dialect().can_hold(text)
 }

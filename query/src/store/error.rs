@@ -1,7 +1,11 @@
 //! Why a question has no answer, and what whoever asked can do about it.
 
-use super::range::DAY_MS;
 use std::fmt;
+use weir_store::{
+    DAY_MS, Dialect, UrlMistake,
+    fault::{Missing, missing, told},
+    row::Unreadable,
+};
 
 /// Why a question has no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +50,18 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What an error of a database means.
+    pub(super) fn of(dialect: Dialect, error: &sqlx::Error) -> Self {
+        if matches!(error, sqlx::Error::PoolTimedOut) {
+            return StoreError::Unavailable("no connection to the database could be had in time".into());
+        }
+        match missing(dialect, error) {
+            Some(Missing::File) => StoreError::NothingYet("there is no database file".into()),
+            Some(Missing::Table) => StoreError::NothingYet(told(error)),
+            Some(Missing::PerhapsTable) | None => StoreError::Unavailable(told(error)),
+        }
+    }
+
     /// The nearest boundaries around a cut, in milliseconds.
     pub fn nearest(at_ms: i64, unit_ms: i64) -> (i64, i64) {
         let before = at_ms - at_ms.rem_euclid(unit_ms);
@@ -86,22 +102,18 @@ impl fmt::Display for StoreError {
 
 impl std::error::Error for StoreError {}
 
-impl From<sqlx::Error> for StoreError {
-    fn from(error: sqlx::Error) -> Self {
-        match &error {
-            sqlx::Error::PoolTimedOut => {
-                StoreError::Unavailable("no connection to the database could be had in time".into())
-            }
-            sqlx::Error::Database(database) => match database.code().as_deref() {
-                // SQLite: the file cannot be opened. PostgreSQL: there is no such table.
-                Some("14") => StoreError::NothingYet("there is no database file".into()),
-                Some("42P01") => StoreError::NothingYet(database.message().into()),
-                Some("1") if database.message().starts_with("no such table") => {
-                    StoreError::NothingYet(database.message().into())
-                }
-                _ => StoreError::Unavailable(database.message().into()),
-            },
-            _ => StoreError::Unavailable(error.to_string()),
-        }
+impl From<Unreadable> for StoreError {
+    fn from(unreadable: Unreadable) -> Self {
+        StoreError::Unavailable(unreadable.to_string())
+    }
+}
+
+impl From<UrlMistake> for StoreError {
+    fn from(mistake: UrlMistake) -> Self {
+        let expected = "a store is sqlite:PATH or postgres://USER@HOST/DATABASE";
+        StoreError::Address(match mistake.expected {
+            Some(_) => format!("{}; {expected}", mistake.message),
+            None => mistake.message,
+        })
     }
 }

@@ -16,34 +16,24 @@ mod threshold;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use catalog::{Filter, Freshness, Reconciliation};
+pub use catalog::{Freshness, Reconciliation};
 pub use error::StoreError;
 pub use popular::{AdCount, Source, TopAds};
-pub use range::{DAY_MS, HOUR_MS, MINUTE_MS, Range};
-pub use tables::{COUNTS_KEY, USUAL_TABLE};
+pub use range::Range;
+pub use weir_store::{
+    DAY_MS, Filter, HOUR_MS, MINUTE_MS,
+    counts::{COUNTS_KEY, USUAL_TABLE},
+};
 
-use snapshot::{Flavour, Snapshot};
-use sqlx::{AnyPool, any::AnyPoolOptions};
-use std::{fmt, sync::Arc, time::Duration};
-
-/// How long a question waits for a connection. A database that is down answers no sooner.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(2);
-/// A file that was put in the place of another is seen by then; a server that moved, too.
-const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
+use snapshot::Snapshot;
+use std::sync::Arc;
+use weir_store::Readers;
 
 /// A store of aggregated clicks, opened for reading. Cheap to clone.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Store {
-    pool: AnyPool,
-    flavour: Flavour,
+    readers: Readers,
     table: Option<Arc<str>>,
-}
-
-impl fmt::Debug for Store {
-    /// Without the address, which may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Store").field("flavour", &self.flavour).finish_non_exhaustive()
-    }
 }
 
 impl Store {
@@ -53,16 +43,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Address`] when the address is neither.
     pub fn open(url: &str, most_connections: u32) -> Result<Self, StoreError> {
-        let url = weir_engine::secrets::resolve(url).map_err(StoreError::Address)?;
-        let (flavour, url) = Flavour::of(&url)?;
-        sqlx::any::install_default_drivers();
-        let options = AnyPoolOptions::new()
-            .max_connections(most_connections.max(1))
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .max_lifetime(CONNECTION_LIFETIME)
-            .after_connect(move |connection, _| Box::pin(async move { flavour.prepare(connection).await }));
-        let pool = options.connect_lazy(&url).map_err(|error| StoreError::Address(error.to_string()))?;
-        Ok(Store { pool, flavour, table: None })
+        Ok(Store { readers: Readers::open(url, most_connections)?, table: None })
     }
 
     /// The same store, answering from that table of counts. Otherwise it is [`USUAL_TABLE`], or the only one that there is.
@@ -139,6 +120,6 @@ impl Store {
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {
-        Snapshot::begin(&self.pool, self.flavour, self.table.as_deref()).await
+        Snapshot::begin(&self.readers, self.table.as_deref()).await
     }
 }

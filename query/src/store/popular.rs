@@ -5,8 +5,13 @@ use super::{
     counts::{starts_table, with_starts},
     coverage::{Coverage, Part},
     range::Range,
-    snapshot::{Snapshot, Value, integer, integer_or_null, text},
+    snapshot::Snapshot,
     threshold::Heads,
+};
+use weir_store::{
+    Value,
+    columns::{AD_ID, CLICK_MINUTE, COUNT, FILTER_ID, RANK, WINDOW_END, WINDOW_START},
+    row::{integer, integer_or_null, text},
 };
 
 /// An ad and its clicks.
@@ -69,11 +74,11 @@ async fn precomputed(
 ) -> Result<Option<Vec<AdCount>>, StoreError> {
     for table in snapshot.tables().tops() {
         let sql = format!(
-            "SELECT ad_id, count FROM {table} WHERE window_end = $1 AND window_start = $2 AND filter_id = $3 \
-             ORDER BY rank LIMIT CAST($4 AS BIGINT)"
+            "SELECT {AD_ID}, {COUNT} FROM {table} WHERE {WINDOW_END} = $1 AND {WINDOW_START} = $2 AND {FILTER_ID} = $3 \
+             ORDER BY {RANK} LIMIT CAST($4 AS BIGINT)"
         );
         let (end, start) = (Value::Integer(range.to_ms()), Value::Integer(range.from_ms()));
-        let ads = ad_counts(snapshot, &sql, &[end, start, Value::Text(filter_id), limit(n)]).await?;
+        let ads = ad_counts(snapshot, &sql, &[end, start, Value::from(filter_id), limit(n)]).await?;
         if ads.len() >= n {
             return Ok(Some(ads));
         }
@@ -120,18 +125,18 @@ async fn lists(
     n: usize,
     least: i64,
 ) -> Result<(Heads, Option<i64>), StoreError> {
-    let table = snapshot.tables().of(minutes.unit);
+    let table = snapshot.tables().of(minutes.grain);
     let list = format!(
-        "FROM {table} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.count >= {least} \
-         ORDER BY c.count DESC LIMIT 1"
+        "FROM {table} AS c WHERE c.{CLICK_MINUTE} = starts.start AND c.{FILTER_ID} = $3 AND c.{COUNT} >= {least} \
+         ORDER BY c.{COUNT} DESC LIMIT 1"
     );
     let sql = format!(
-        "{} SELECT (SELECT c.count {list}), (SELECT c.count {list} OFFSET CAST($4 AS BIGINT)) FROM starts \
-         WHERE EXISTS (SELECT 1 FROM {table} AS c WHERE c.click_minute = starts.start AND c.filter_id = $3)",
+        "{} SELECT (SELECT c.{COUNT} {list}), (SELECT c.{COUNT} {list} OFFSET CAST($4 AS BIGINT)) FROM starts \
+         WHERE EXISTS (SELECT 1 FROM {table} AS c WHERE c.{CLICK_MINUTE} = starts.start AND c.{FILTER_ID} = $3)",
         with_starts(minutes)
     );
     let [first, end] = bounds(minutes);
-    let rows = snapshot.rows(&sql, &[first, end, Value::Text(filter_id), limit(n - 1)]).await?;
+    let rows = snapshot.rows(&sql, &[first, end, Value::from(filter_id), limit(n - 1)]).await?;
     let heads = rows.iter().map(|row| integer_or_null(row, 0)).collect::<Result<Vec<_>, _>>()?;
     let nth = rows.iter().map(|row| integer_or_null(row, 1)).collect::<Result<Vec<_>, _>>()?;
     let mut nth: Vec<i64> = nth.into_iter().flatten().collect();
@@ -150,7 +155,7 @@ impl Level {
     /// As a condition; the value $4 is the level. It comes first: SQLite begins to read where the first condition says, and
     /// takes from the second only that the index of large counts may be read.
     fn condition(self) -> String {
-        format!("c.count >= $4 AND c.count >= {}", self.least)
+        format!("c.{COUNT} >= $4 AND c.{COUNT} >= {}", self.least)
     }
 }
 
@@ -164,16 +169,16 @@ async fn reached(
     level: Level,
 ) -> Result<i64, StoreError> {
     let sql = format!(
-        "{} SELECT CAST(sum(c.count) AS BIGINT) AS total FROM starts CROSS JOIN {} AS c \
-         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND {} \
-         GROUP BY c.ad_id ORDER BY total DESC LIMIT 1 OFFSET CAST($5 AS BIGINT)",
+        "{} SELECT CAST(sum(c.{COUNT}) AS BIGINT) AS total FROM starts CROSS JOIN {} AS c \
+         WHERE c.{CLICK_MINUTE} = starts.start AND c.{FILTER_ID} = $3 AND {} \
+         GROUP BY c.{AD_ID} ORDER BY total DESC LIMIT 1 OFFSET CAST($5 AS BIGINT)",
         with_starts(minutes),
-        snapshot.tables().of(minutes.unit),
+        snapshot.tables().of(minutes.grain),
         level.condition(),
     );
     let [first, end] = bounds(minutes);
-    let values = [first, end, Value::Text(filter_id), Value::Integer(level.from), limit(n - 1)];
-    snapshot.rows(&sql, &values).await?.first().map_or(Ok(0), |row| integer(row, 0))
+    let values = [first, end, Value::from(filter_id), Value::Integer(level.from), limit(n - 1)];
+    snapshot.rows(&sql, &values).await?.first().map_or(Ok(0), |row| Ok(integer(row, 0)?))
 }
 
 /// More than any ad can have, and small enough to be added to.
@@ -198,17 +203,17 @@ async fn candidates(
     n: usize,
     look: Look,
 ) -> Result<Vec<AdCount>, StoreError> {
-    let table = snapshot.tables().of(minutes.unit);
+    let table = snapshot.tables().of(minutes.grain);
     // A minute in which an ad is seen adds its count to what the ad can have, and takes `level - 1` from it.
     let sql = format!(
-        "{}, candidates(ad_id, listed, seen) AS (\
-         SELECT c.ad_id, CAST(sum(c.count) AS BIGINT), count(*) FROM starts CROSS JOIN {table} AS c \
-         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND {} \
-         GROUP BY c.ad_id HAVING CAST(sum(c.count) AS BIGINT) + $5 - count(*) * ($4 - 1) >= $6), \
-         totals(ad_id, total) AS (SELECT ad_id, CASE WHEN seen = $7 THEN listed ELSE (\
-         SELECT CAST(sum(c.count) AS BIGINT) FROM starts CROSS JOIN {table} AS c \
-         WHERE c.click_minute = starts.start AND c.filter_id = $3 AND c.ad_id = candidates.ad_id) END FROM candidates) \
-         SELECT c.ad_id, c.total FROM totals AS c ORDER BY c.total DESC, {} LIMIT CAST($8 AS BIGINT)",
+        "{}, candidates({AD_ID}, listed, seen) AS (\
+         SELECT c.{AD_ID}, CAST(sum(c.{COUNT}) AS BIGINT), count(*) FROM starts CROSS JOIN {table} AS c \
+         WHERE c.{CLICK_MINUTE} = starts.start AND c.{FILTER_ID} = $3 AND {} \
+         GROUP BY c.{AD_ID} HAVING CAST(sum(c.{COUNT}) AS BIGINT) + $5 - count(*) * ($4 - 1) >= $6), \
+         totals({AD_ID}, total) AS (SELECT {AD_ID}, CASE WHEN seen = $7 THEN listed ELSE (\
+         SELECT CAST(sum(c.{COUNT}) AS BIGINT) FROM starts CROSS JOIN {table} AS c \
+         WHERE c.{CLICK_MINUTE} = starts.start AND c.{FILTER_ID} = $3 AND c.{AD_ID} = candidates.{AD_ID}) END FROM candidates) \
+         SELECT c.{AD_ID}, c.total FROM totals AS c ORDER BY c.total DESC, {} LIMIT CAST($8 AS BIGINT)",
         with_starts(minutes),
         look.level.condition(),
         by_bytes(snapshot),
@@ -217,7 +222,7 @@ async fn candidates(
     let values = [
         first,
         end,
-        Value::Text(filter_id),
+        Value::from(filter_id),
         Value::Integer(look.level.from),
         Value::Integer(look.most_unseen),
         Value::Integer(look.reached),
@@ -229,20 +234,20 @@ async fn candidates(
 
 /// From all counts of the parts.
 async fn all_counts(snapshot: &mut Snapshot, filter_id: &str, parts: &[Part], n: usize) -> Result<TopAds, StoreError> {
-    let (mut tables, mut counts, mut values) = (Vec::new(), Vec::new(), vec![Value::Text(filter_id), limit(n)]);
+    let (mut tables, mut counts, mut values) = (Vec::new(), Vec::new(), vec![Value::from(filter_id), limit(n)]);
     for part in parts {
-        let starts = format!("starts_of_{:?}", part.unit);
+        let starts = format!("starts_of_{:?}", part.grain);
         tables.push(starts_table(&starts, part, values.len() + 1));
         counts.push(format!(
-            "SELECT c.ad_id AS ad_id, c.count AS clicks FROM {starts} CROSS JOIN {} AS c \
-             WHERE c.click_minute = {starts}.start AND c.filter_id = $1",
-            snapshot.tables().of(part.unit)
+            "SELECT c.{AD_ID} AS {AD_ID}, c.{COUNT} AS clicks FROM {starts} CROSS JOIN {} AS c \
+             WHERE c.{CLICK_MINUTE} = {starts}.start AND c.{FILTER_ID} = $1",
+            snapshot.tables().of(part.grain)
         ));
         values.extend(bounds(part));
     }
     let sql = format!(
-        "WITH RECURSIVE {} SELECT c.ad_id, CAST(sum(c.clicks) AS BIGINT) AS total FROM ({}) AS c \
-         GROUP BY c.ad_id ORDER BY total DESC, {} LIMIT CAST($2 AS BIGINT)",
+        "WITH RECURSIVE {} SELECT c.{AD_ID}, CAST(sum(c.clicks) AS BIGINT) AS total FROM ({}) AS c \
+         GROUP BY c.{AD_ID} ORDER BY total DESC, {} LIMIT CAST($2 AS BIGINT)",
         tables.join(", "),
         counts.join(" UNION ALL "),
         by_bytes(snapshot),
@@ -251,12 +256,9 @@ async fn all_counts(snapshot: &mut Snapshot, filter_id: &str, parts: &[Part], n:
     Ok(TopAds { ads, source: Source::AllCounts })
 }
 
-/// Ad ids in the order of their bytes, whatever language the database speaks.
-fn by_bytes(snapshot: &Snapshot) -> &'static str {
-    match snapshot.flavour() {
-        super::Flavour::Sqlite => "c.ad_id",
-        super::Flavour::Postgres => "c.ad_id COLLATE \"C\"",
-    }
+/// Ad ids in the order of their bytes.
+fn by_bytes(snapshot: &Snapshot) -> String {
+    snapshot.dialect().by_bytes(&format!("c.{AD_ID}"))
 }
 
 async fn ad_counts(snapshot: &mut Snapshot, sql: &str, values: &[Value<'_>]) -> Result<Vec<AdCount>, StoreError> {

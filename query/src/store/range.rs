@@ -1,11 +1,6 @@
 //! Ranges of event time, half-open, on minute boundaries.
 
-/// A minute in milliseconds.
-pub const MINUTE_MS: i64 = 60_000;
-/// An hour in milliseconds.
-pub const HOUR_MS: i64 = 60 * MINUTE_MS;
-/// A day in milliseconds.
-pub const DAY_MS: i64 = 24 * HOUR_MS;
+use weir_store::MINUTE_MS;
 
 /// `[from, to)` in milliseconds since the epoch: both on minute boundaries, never empty.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +52,7 @@ pub(super) struct Starts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_store::{DAY_MS, HOUR_MS};
 
     #[test]
     fn a_range_is_whole_minutes_and_not_empty() {

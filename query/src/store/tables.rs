@@ -1,51 +1,13 @@
 //! Which tables of a store answer. They are found by their keys, which the sinks tell of, so that a definition may call them
 //! as it likes.
 
-use super::{
-    StoreError,
-    catalog::{Filter, Sink},
-    range::{DAY_MS, HOUR_MS, MINUTE_MS},
+use super::{StoreError, catalog::Sink};
+use weir_store::{
+    Filter, Grain,
+    counts::{COUNTS_KEY, TOP_KEY, USUAL_TABLE},
+    quoted,
+    tables::{RECONCILIATIONS, is_shadow},
 };
-use weir_operators::sink::sql::SHADOW;
-
-/// The key of a table of counts.
-pub const COUNTS_KEY: [&str; 3] = ["click_minute", "filter_id", "ad_id"];
-/// The key of a table of the most clicked ads of windows.
-const TOP_KEY: [&str; 4] = ["window_end", "window_start", "filter_id", "rank"];
-/// The table of counts that is meant where there are several and nobody says which.
-pub const USUAL_TABLE: &str = "ad_counts";
-/// Where reconciliations are told of.
-pub(super) const RECONCILIATIONS: &str = "weir_reconciliations";
-
-/// One of the three tables that a click may be counted in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
-    Minutes,
-    Hours,
-    Days,
-}
-
-impl Unit {
-    /// Those that minutes are added up to.
-    pub(super) const ROLL_UPS: [Unit; 2] = [Unit::Hours, Unit::Days];
-
-    pub(super) fn width_ms(self) -> i64 {
-        match self {
-            Unit::Minutes => MINUTE_MS,
-            Unit::Hours => HOUR_MS,
-            Unit::Days => DAY_MS,
-        }
-    }
-
-    /// What stands behind the name of the table of minutes.
-    fn ending(self) -> &'static str {
-        match self {
-            Unit::Minutes => "",
-            Unit::Hours => "_hours",
-            Unit::Days => "_days",
-        }
-    }
-}
 
 /// The tables that answer.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +24,7 @@ impl Tables {
     /// Those that these sinks fill: the counts are in the table that was chosen, else in the usual one, else in the only one.
     pub(super) fn find(sinks: Vec<Sink>, chosen: Option<&str>) -> Result<Self, StoreError> {
         // What a replay fills is not read before it has come to its place.
-        let has_key = |sink: &&Sink, key: &[&str]| sink.description.key == key && !sink.table.contains(SHADOW);
+        let has_key = |sink: &&Sink, key: &[&str]| sink.description.key == key && !is_shadow(&sink.table);
         let counts: Vec<&Sink> = sinks.iter().filter(|sink| has_key(sink, &COUNTS_KEY)).collect();
         let called = |name: &str| counts.iter().find(|sink| sink.table == name).copied();
         let found = match (chosen, counts.as_slice()) {
@@ -81,7 +43,7 @@ impl Tables {
 
     /// The names of all that there may be.
     pub(super) fn possible(&self) -> Vec<String> {
-        let mut names: Vec<String> = Unit::ROLL_UPS.into_iter().map(|unit| self.plain(unit)).collect();
+        let mut names: Vec<String> = Grain::ROLLED_UP.into_iter().map(|grain| self.plain(grain)).collect();
         names.push(RECONCILIATIONS.into());
         names.extend(self.tops.iter().cloned());
         names
@@ -93,17 +55,17 @@ impl Tables {
         self.there = names;
     }
 
-    pub(super) fn has(&self, unit: Unit) -> bool {
-        unit == Unit::Minutes || self.there.contains(&self.plain(unit))
+    pub(super) fn has(&self, grain: Grain) -> bool {
+        grain == Grain::Window || self.there.contains(&self.plain(grain))
     }
 
     pub(super) fn has_reconciliations(&self) -> bool {
         self.there.iter().any(|name| name == RECONCILIATIONS)
     }
 
-    /// The table of a unit, as a statement has it.
-    pub(super) fn of(&self, unit: Unit) -> String {
-        quoted(&self.plain(unit))
+    /// The table of a grain, as a statement has it.
+    pub(super) fn of(&self, grain: Grain) -> String {
+        quoted(&self.plain(grain))
     }
 
     /// The tables of the most clicked ads, as statements have them.
@@ -119,20 +81,15 @@ impl Tables {
         filters
     }
 
-    fn plain(&self, unit: Unit) -> String {
-        format!("{}{}", self.counts.table, unit.ending())
+    fn plain(&self, grain: Grain) -> String {
+        grain.table(&self.counts.table)
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn no_table(sinks: &[Sink], chosen: Option<&str>) -> StoreError {
     let asked = chosen.map_or_else(|| "no table of counts".into(), |name| format!("no table of counts '{name}'"));
     let key = COUNTS_KEY.join(", ");
-    let others: Vec<&str> =
-        sinks.iter().map(|sink| sink.table.as_str()).filter(|name| !name.contains(SHADOW)).collect();
+    let others: Vec<&str> = sinks.iter().map(|sink| sink.table.as_str()).filter(|name| !is_shadow(name)).collect();
     let others = if others.is_empty() { "nothing else either".into() } else { format!("only {}", others.join(", ")) };
     StoreError::NothingYet(format!("the store has {asked}, which is one with the key ({key}); there is {others}"))
 }
@@ -150,7 +107,7 @@ mod tests {
     fn found(sinks: &[(&str, &str, &[&str])], chosen: Option<&str>) -> Result<(String, Vec<String>), String> {
         let sinks = sinks.iter().map(|(job, table, key)| sink(job, table, key)).collect();
         let tables = Tables::find(sinks, chosen).map_err(|error| error.to_string())?;
-        Ok((tables.of(Unit::Hours), tables.tops()))
+        Ok((tables.of(Grain::Hour), tables.tops()))
     }
 
     #[test]

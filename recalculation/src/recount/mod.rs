@@ -10,7 +10,6 @@ pub(crate) use rows::NO_VALUE;
 #[cfg(test)]
 mod tests;
 
-use crate::store::HOUR_MS;
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray},
     compute::cast,
@@ -22,6 +21,7 @@ use std::collections::{HashMap, HashSet};
 use weir_engine::error::{EngineError, Result};
 use weir_jobs::recalculation::{CountedTable, RecountStep};
 use weir_operators::source::files::{ArchivePart, EventTimeRange};
+use weir_store::HOUR_MS;
 
 /// Stands between the values of a key.
 pub(crate) const SEPARATOR: char = '\u{1f}';

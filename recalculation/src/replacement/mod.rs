@@ -20,7 +20,7 @@ mod tests;
 
 use crate::{
     records::{self, Replaced, ReplayRecord, ReplayState},
-    store::{Grain, HOUR_MS, RolledUp, Store, Value, Writing, integer, quoted, text},
+    store::{RolledUp, Store, Writing},
 };
 use statements::{Part, overlapping, windows};
 use std::collections::BTreeSet;
@@ -29,9 +29,11 @@ use weir_engine::{
     error::{EngineError, Result},
 };
 use weir_jobs::recalculation::StoreTable;
-use weir_operators::{
-    sink::sql::{REJECTED, SHADOW, WITHDRAWN},
-    source::files::EventTimeRange,
+use weir_operators::source::files::EventTimeRange;
+use weir_store::{
+    Description, Filter, Grain, HOUR_MS, Value, quoted,
+    row::{integer, text},
+    tables::{COMMITS, SINKS, of_sink, replay_of, shadows_of},
 };
 
 /// Rows that a transaction removes and inserts, more or less: what takes a fraction of a second.
@@ -46,11 +48,6 @@ pub struct ShadowedTable {
     pub shadow: String,
 }
 
-/// The name of the shadow of a table.
-pub fn shadow_name(table: &str, number: i64) -> String {
-    format!("{table}{SHADOW}{number}")
-}
-
 /// The numbers of the replays that have shadows of these tables.
 ///
 /// # Errors
@@ -58,11 +55,8 @@ pub fn shadow_name(table: &str, number: i64) -> String {
 pub async fn shadow_numbers(store: &Store, tables: &[StoreTable]) -> Result<BTreeSet<i64>> {
     let mut numbers = BTreeSet::new();
     for table in tables {
-        let beginning = format!("{}{SHADOW}", table.table);
-        for name in store.tables_that_begin(&beginning).await? {
-            let number: Option<i64> =
-                name.strip_prefix(&beginning).and_then(|rest| rest.split('_').next()?.parse().ok());
-            numbers.extend(number);
+        for name in store.tables_that_begin(&shadows_of(&table.table)).await? {
+            numbers.extend(replay_of(&name, &table.table));
         }
     }
     Ok(numbers)
@@ -101,7 +95,7 @@ impl<'a> Replacement<'a> {
         let mut grains = Vec::with_capacity(counts.len());
         for ShadowedTable { table, .. } in &counts {
             let mut found = Vec::new();
-            for grain in [Grain::Hour, Grain::Day] {
+            for grain in Grain::ROLLED_UP {
                 if !table.sums.is_empty() && store.has(&grain.table(&table.table)).await? {
                     found.push(grain);
                 }
@@ -253,19 +247,16 @@ pub async fn describe(store: &Store, job: &str, tables: &[ShadowedTable]) -> Res
         if counted.filters.is_empty() {
             continue;
         }
-        let filter = |(id, predicate): &(String, String)| serde_json::json!({ "id": id, "predicate": predicate });
+        let filter = |(id, predicate): &(String, String)| Filter { id: id.clone(), predicate: predicate.clone() };
         let filters: Vec<_> = counted.filters.iter().map(filter).collect();
         let values = [Value::from(job), one.table.table.as_str().into()];
-        let sql = "SELECT sink, description FROM weir_sinks WHERE job = $1 AND table_name = $2";
-        for row in writing.rows(sql, &values).await? {
+        let sql = format!("SELECT sink, description FROM {SINKS} WHERE job = $1 AND table_name = $2");
+        for row in writing.rows(&sql, &values).await? {
             let (sink, description) = (text(&row, 0)?, text(&row, 1)?);
-            let mut description: serde_json::Value = serde_json::from_str(&description).map_err(|error| {
-                EngineError::corrupt(format!("the description of '{sink}' in weir_sinks cannot be read: {error}"))
-            })?;
-            description["filters"] = filters.clone().into();
-            let update = "UPDATE weir_sinks SET description = $1 WHERE job = $2 AND sink = $3";
-            let values = [Value::Text(description.to_string()), job.into(), Value::Text(sink)];
-            writing.execute(update, &values).await?;
+            let description = Description::with_filters(&description, &sink, &filters)?;
+            let update = format!("UPDATE {SINKS} SET description = $1 WHERE job = $2 AND sink = $3");
+            let values = [description.into(), job.into(), sink.into()];
+            writing.execute(&update, &values).await?;
         }
     }
     writing.commit().await
@@ -277,15 +268,11 @@ pub async fn describe(store: &Store, job: &str, tables: &[ShadowedTable]) -> Res
 /// When the store refuses.
 pub async fn remove_shadows(store: &Store, replay_job: &str, shadows: &[String]) -> Result<()> {
     for shadow in shadows {
-        for grain in [Grain::Window, Grain::Hour, Grain::Day] {
-            store.execute(&format!("DROP TABLE IF EXISTS {}", quoted(&grain.table(shadow))), &[]).await?;
-        }
-        for ending in [WITHDRAWN, REJECTED] {
-            let beside = quoted(&format!("{shadow}{ending}"));
-            store.execute(&format!("DROP TABLE IF EXISTS {beside}"), &[]).await?;
+        for table in of_sink(shadow, true) {
+            store.execute(&format!("DROP TABLE IF EXISTS {}", quoted(&table)), &[]).await?;
         }
     }
-    for table in ["weir_sinks", "weir_commits"] {
+    for table in [SINKS, COMMITS] {
         if store.has(table).await? {
             store.execute(&format!("DELETE FROM {table} WHERE job = $1"), &[replay_job.into()]).await?;
         }

@@ -1,9 +1,9 @@
 //! The statements that put the rows of a shadow table in the place of those of its table.
 
 use super::ShadowedTable;
-use crate::store::{Grain, quoted};
 use weir_engine::error::{EngineError, Result};
 use weir_operators::source::files::EventTimeRange;
+use weir_store::{Grain, quoted, quoted_list};
 
 /// A part of a table that is kept in one way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(super) fn windows(one: &ShadowedTable, part: &Part) -> (Vec<String>, String)
     let start = quoted(table.windows.start.as_deref().unwrap_or_default());
     let span = format!("{start} >= $1 AND {start} < $2");
     let delete = |grain: Grain| format!("DELETE FROM {} WHERE {span}", quoted(&grain.table(&table.table)));
-    let columns = list(&table.columns);
+    let columns = quoted_list(&table.columns);
     let (shadow, into) = (quoted(&one.shadow), quoted(&part.grain.table(&table.table)));
     if part.grain == Grain::Window {
         let insert = format!("INSERT INTO {into} ({columns}) SELECT {columns} FROM {shadow} WHERE {span}");
@@ -72,7 +72,7 @@ pub(super) fn overlapping(one: &ShadowedTable) -> Result<(String, String)> {
             )));
         }
     };
-    let (table, shadow, columns) = (quoted(&one.table.table), quoted(&one.shadow), list(&one.table.columns));
+    let (table, shadow, columns) = (quoted(&one.table.table), quoted(&one.shadow), quoted_list(&one.table.columns));
     let delete = format!("DELETE FROM {table} WHERE {end} > $1 AND {start} < $2 AND {end} <= $3");
     let insert = format!(
         "INSERT INTO {table} ({columns}) SELECT {columns} FROM {shadow} WHERE {end} > $1 AND {end} <= $2 AND {start} >= $3"
@@ -96,8 +96,4 @@ pub(super) fn rows_by_window(one: &ShadowedTable) -> Option<String> {
         )
     };
     Some(format!("{} UNION ALL {}", counted(&one.table.table), counted(&one.shadow)))
-}
-
-fn list(columns: &[String]) -> String {
-    columns.iter().map(|column| quoted(column)).collect::<Vec<_>>().join(", ")
 }

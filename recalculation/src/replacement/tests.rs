@@ -1,10 +1,7 @@
 //! Replacements on SQLite: crashes at every step, readers all the while, hours and days, and lists.
 
 use super::*;
-use crate::{
-    records::{Plan, begin, find, prepare},
-    store::DAY_MS,
-};
+use crate::records::{Plan, begin, find, prepare};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
@@ -14,6 +11,7 @@ use std::{
 };
 use weir_engine::{env::CrashPlan, error::ErrorKind};
 use weir_jobs::recalculation::TableWindows;
+use weir_store::{DAY_MS, tables::shadow_of};
 
 const MINUTE: i64 = 60_000;
 /// Some midnight.
@@ -63,7 +61,7 @@ impl Fixture {
             store.execute(&format!("CREATE TABLE {name} {sql}"), &[]).await.unwrap();
         }
         prepare(&store).await.unwrap();
-        let shadowed = |table: StoreTable| ShadowedTable { shadow: shadow_name(&table.table, 1), table };
+        let shadowed = |table: StoreTable| ShadowedTable { shadow: shadow_of(&table.table, 1), table };
         Fixture { _folder: folder, url, store, tables: vec![shadowed(counts), shadowed(lists)] }
     }
 

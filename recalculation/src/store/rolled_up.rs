@@ -1,25 +1,10 @@
 //! Up to where minutes have become hours, and hours days. A row of events is in exactly one of the three tables.
 
-use super::{Store, Writing, integer_or_null, quoted};
+use super::{Store, Writing};
 use weir_engine::error::Result;
 use weir_jobs::recalculation::StoreTable;
 use weir_operators::source::files::EventTimeRange;
-
-/// An hour in milliseconds.
-pub const HOUR_MS: i64 = 3_600_000;
-/// A day in milliseconds.
-pub const DAY_MS: i64 = 24 * HOUR_MS;
-
-/// How the counts of a place in time are kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grain {
-    /// As the job gave them.
-    Window,
-    /// Added up by hour.
-    Hour,
-    /// Added up by day.
-    Day,
-}
+use weir_store::{Grain, quoted, row::integer_or_null};
 
 /// The ends of what is rolled up: counts are by day before `days_end`, by hour from there to `hours_end`, and as the job
 /// gave them from there on. Rolling up goes by age, so that nothing before such an end is kept any finer.
@@ -29,26 +14,6 @@ pub struct RolledUp {
     pub days_end: Option<i64>,
     /// End of the last hour.
     pub hours_end: Option<i64>,
-}
-
-impl Grain {
-    /// The table where counts of this grain are.
-    pub fn table(self, table: &str) -> String {
-        match self {
-            Grain::Window => table.to_owned(),
-            Grain::Hour => format!("{table}_hours"),
-            Grain::Day => format!("{table}_days"),
-        }
-    }
-
-    /// Its length in milliseconds, given that of the job's windows.
-    pub fn length_ms(self, window_ms: i64) -> i64 {
-        match self {
-            Grain::Window => window_ms,
-            Grain::Hour => HOUR_MS,
-            Grain::Day => DAY_MS,
-        }
-    }
 }
 
 impl RolledUp {
@@ -79,7 +44,7 @@ impl RolledUp {
     /// When the store refuses.
     pub async fn of(store: &Store, table: &StoreTable) -> Result<Self> {
         let mut found = RolledUp::default();
-        for grain in [Grain::Hour, Grain::Day] {
+        for grain in Grain::ROLLED_UP {
             if let Some(sql) = newest(table, grain)
                 && store.has(&grain.table(&table.table)).await?
             {
@@ -123,6 +88,7 @@ fn newest(table: &StoreTable, grain: Grain) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_store::{DAY_MS, HOUR_MS};
 
     #[test]
     fn ranges_are_widened_to_what_is_kept_as_one() {

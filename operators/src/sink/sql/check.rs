@@ -50,9 +50,9 @@ impl Check<'_> {
     }
 
     fn url(&mut self) {
-        if let Err(error) = Dialect::of(&self.sql.url) {
-            let (message, expected) = error.message.split_once("; ").unwrap_or((error.message.as_str(), ""));
-            self.mistakes.push(at_url(self.sql, self.at, message).expected(expected));
+        if let Err(wrong) = Dialect::of(&self.sql.url) {
+            let mistake = at_url(self.sql, self.at, &wrong.message);
+            self.mistakes.push(mistake.expected(wrong.expected.unwrap_or_default()));
         }
     }
 
@@ -66,7 +66,7 @@ impl Check<'_> {
             let mistake = Mistake::new(self.at.key("table"), "this can't be the name of a table");
             self.mistakes.push(mistake.found(format!("{table:?}")).expected(NAMES));
         }
-        if table.starts_with("weir_") {
+        if table.starts_with(OWN) {
             let mistake = Mistake::new(self.at.key("table"), "names that begin with `weir_` are Weir's own");
             self.mistakes.push(mistake.found(format!("{table:?}")).expected("another name"));
         }
@@ -236,9 +236,11 @@ pub(super) fn check_secrets(sql: &SqlSinkSettings, runs_here: bool, at: &KeyPath
         _ => Ok(()),
     });
     if let Err(wrong) = resolved {
-        let (message, expected) = wrong.split_once("; ").unwrap_or((&wrong, ""));
-        let mistake = at_url(sql, at, message);
-        mistakes.push(if expected.is_empty() { mistake } else { mistake.expected(expected) });
+        let mistake = at_url(sql, at, &wrong.message);
+        mistakes.push(match wrong.expected {
+            None => mistake,
+            Some(expected) => mistake.expected(expected),
+        });
     }
 }
 

@@ -4,8 +4,6 @@
 use super::{
     committable::{StagedCheckpoint, StagedRows},
     config::SqlSinkConfig,
-    connection::{Connection, Database},
-    fault::{Fault, Tried},
     marker::{Marker, Markers, Verdict},
     patience::Patience,
     rejected::{self, Rejected},
@@ -25,9 +23,10 @@ use weir_engine::{
     ids::{Attempt, CheckpointId, Lineage},
     operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
 };
+use weir_store::{Connection, Database, Fault, Role, Tried, tables::rejected_from};
 
 /// How long a database is waited for before a job starts. Then the attempt ends, and the job waits without one: it says what for.
-const START_PATIENCE: Duration = Duration::from_secs(15);
+const AT_A_START: Patience = Patience::Limited(Duration::from_secs(15));
 
 /// Rows are put into the order of their keys in groups that take so much, staged.
 const GROUP_BYTES: u64 = 16 << 20;
@@ -72,7 +71,7 @@ impl SqlCommitter {
     /// # Errors
     /// When the URL is of no database that is known.
     pub fn new(config: SqlSinkConfig, context: CommitterContext) -> Result<Self> {
-        let database = Database::new(&config.url, &context.env)?;
+        let database = Database::new(&config.url, Role::Sink, &context.env)?;
         // A secret that is not there is told of before anything is processed.
         database.resolved().map_err(|error| error.context(&context.sink))?;
         Ok(SqlCommitter {
@@ -307,47 +306,50 @@ impl SqlCommitter {
         }
     }
 
-    async fn prepare_once(&self, held: &mut Option<Connection>) -> Tried<()> {
-        let mut connection = self.connect(held).await?;
+    async fn prepare_once(&self) -> Tried<()> {
+        let mut held = self.connection.lock().await;
+        let mut connection = self.connect(&mut held).await?;
         self.try_prepare(&mut connection).await?;
         *held = Some(connection);
         Ok(())
     }
 
-    async fn reset_once(&self, held: &mut Option<Connection>, lineage: Lineage) -> Tried<u64> {
-        let mut connection = self.connect(held).await?;
+    async fn reset_once(&self, lineage: Lineage) -> Tried<u64> {
+        let mut held = self.connection.lock().await;
+        let mut connection = self.connect(&mut held).await?;
         let removed = self.try_reset(&mut connection, lineage).await?;
         *held = Some(connection);
         Ok(removed)
     }
 
-    async fn commit_once(
-        &self,
-        held: &mut Option<Connection>,
-        staged: &StagedCheckpoint,
-        care: Care,
-    ) -> Tried<Option<Committed>> {
-        let mut connection = self.connect(held).await?;
+    async fn compare_once(&self, newest: CheckpointId, is_committed: bool) -> Tried<()> {
+        let mut held = self.connection.lock().await;
+        let mut connection = self.connect(&mut held).await?;
+        if let Some(marker) = self.markers.read(&mut connection).await? {
+            marker.compare(newest, is_committed, &self.database.shown())?;
+        }
+        *held = Some(connection);
+        Ok(())
+    }
+
+    /// As usual; carefully, if the database refuses a row.
+    async fn commit_once(&self, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
+        match self.commit_with(staged, Care::Usual).await {
+            Err(Fault::Refused(_)) => self.commit_with(staged, Care::Careful).await,
+            done => done,
+        }
+    }
+
+    async fn commit_with(&self, staged: &StagedCheckpoint, care: Care) -> Tried<Option<Committed>> {
+        let mut held = self.connection.lock().await;
+        let mut connection = self.connect(&mut held).await?;
         let committed = self.try_commit(&mut connection, staged, care).await?;
         *held = Some(connection);
         Ok(committed)
     }
 
     async fn commit_patiently(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
-        let mut patience = Patience::new(&self.context, None);
-        let mut held = self.connection.lock().await;
-        let mut care = Care::Usual;
-        let committed = loop {
-            match self.commit_once(&mut held, staged, care).await {
-                Ok(committed) => break committed,
-                Err(Fault::Passing(cause) | Fault::Denied(EngineError { message: cause, .. })) => {
-                    patience.wait(&cause).await?;
-                }
-                Err(Fault::Refused(_)) if care == Care::Usual => care = Care::Careful,
-                Err(fault) => return Err(fault.into_error()),
-            }
-        };
-        patience.done();
+        let committed = Patience::Endless.retry(&self.context, || self.commit_once(staged)).await?;
         self.clear(staged).await?;
         let Some(committed) = committed else { return Ok(CommitOutcome::AlreadyDone) };
         if let Some(reason) = &committed.rejected.reason {
@@ -357,10 +359,11 @@ impl SqlCommitter {
                 rows = committed.rejected.rows,
                 reason,
                 "the database refused rows; they are in the table '{}'",
-                rejected::beside(&self.config.table)
+                rejected_from(&self.config.table)
             );
         }
         tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, staged = staged.rows, rows = committed.rows, "committed");
+        let mut held = self.connection.lock().await;
         self.retain(&mut held, staged, &committed).await?;
         self.shorten_log(&mut held).await;
         Ok(CommitOutcome::Done)
@@ -461,54 +464,8 @@ impl SqlCommitter {
     }
 
     async fn reset_all(&self, lineage: Lineage) -> Result<u64> {
-        let mut patience = Patience::new(&self.context, Some(START_PATIENCE));
-        let mut held = self.connection.lock().await;
-        let removed = loop {
-            match self.reset_once(&mut held, lineage).await {
-                Ok(removed) => break removed,
-                Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
-                Err(fault) => return Err(fault.into_error()),
-            }
-        };
-        patience.done();
+        let removed = AT_A_START.retry(&self.context, || self.reset_once(lineage)).await?;
         Ok(removed + self.context.staging.sweep(Attempt(lineage.0), &HashSet::new()).await?)
-    }
-
-    async fn prepare_patiently(&self) -> Result<()> {
-        let mut patience = Patience::new(&self.context, Some(START_PATIENCE));
-        let mut held = self.connection.lock().await;
-        loop {
-            match self.prepare_once(&mut held).await {
-                Ok(()) => break,
-                Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
-                Err(fault) => return Err(fault.into_error()),
-            }
-        }
-        patience.done();
-        Ok(())
-    }
-
-    async fn compare_once(&self, held: &mut Option<Connection>, newest: CheckpointId, is_committed: bool) -> Tried<()> {
-        let mut connection = self.connect(held).await?;
-        if let Some(marker) = self.markers.read(&mut connection).await? {
-            marker.compare(newest, is_committed, &self.database.shown())?;
-        }
-        *held = Some(connection);
-        Ok(())
-    }
-
-    async fn compare_patiently(&self, newest: CheckpointId, is_committed: bool) -> Result<()> {
-        let mut patience = Patience::new(&self.context, Some(START_PATIENCE));
-        let mut held = self.connection.lock().await;
-        loop {
-            match self.compare_once(&mut held, newest, is_committed).await {
-                Ok(()) => break,
-                Err(Fault::Passing(cause)) => patience.wait(&cause).await?,
-                Err(other) => return Err(other.into_error()),
-            }
-        }
-        patience.done();
-        Ok(())
     }
 
     async fn sweep_older(&self, scope: &SweepScope) -> Result<u64> {
@@ -520,7 +477,7 @@ impl SqlCommitter {
 
 impl Committer for SqlCommitter {
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {
-        self.prepare_patiently().boxed()
+        AT_A_START.retry(&self.context, || self.prepare_once()).boxed()
     }
 
     fn commit<'a>(
@@ -536,7 +493,7 @@ impl Committer for SqlCommitter {
     }
 
     fn compare(&self, newest: CheckpointId, is_committed: bool) -> BoxFuture<'_, Result<()>> {
-        self.compare_patiently(newest, is_committed).boxed()
+        AT_A_START.retry(&self.context, move || self.compare_once(newest, is_committed)).boxed()
     }
 
     fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {

@@ -1,12 +1,11 @@
 //! Settings of a SQL sink, as the compiled node of a definition's `[sink.NAME]` has them.
 
-use super::dialect::Dialect;
-use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 use weir_engine::{
     error::{EngineError, Result},
     hidden::Hidden,
 };
+use weir_store::{Description, Dialect, Retention, SqlType, tables::check_name};
 
 /// Settings of a SQL sink.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,9 +34,9 @@ pub struct SqlSinkConfig {
     /// When older rows are added up and removed; none: never.
     #[serde(default)]
     pub retention: Option<Retention>,
-    /// What readers of the table should know; written beside it as it is.
+    /// What readers of the table should know; written beside it.
     #[serde(default)]
-    pub description: serde_json::Value,
+    pub description: Description,
 }
 
 /// A column of the table.
@@ -50,53 +49,6 @@ pub struct SqlColumn {
     pub sql_type: SqlType,
 }
 
-/// What a column of the table holds: few types, the same in all databases.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum SqlType {
-    /// Integers; timestamps and dates, as milliseconds since the epoch; truth, as 0 and 1.
-    BigInt,
-    /// Floating point numbers.
-    Double,
-    /// Texts.
-    Text,
-    /// Bytes, such as the sixteen of a record id.
-    Bytes,
-    /// Decimals, and integers beyond 64 bits with a sign, exact: a number of any length where the database has one, else a text.
-    Numeric,
-}
-
-impl SqlType {
-    /// What a column of a stream becomes in a table; none: such columns cannot be stored.
-    pub fn of(data_type: &DataType) -> Option<Self> {
-        match data_type {
-            DataType::Boolean | DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Some(SqlType::BigInt),
-            // Half of its values are beyond the integers of databases.
-            DataType::UInt64 => Some(SqlType::Numeric),
-            integer if integer.is_integer() => Some(SqlType::BigInt),
-            floating if floating.is_floating() => Some(SqlType::Double),
-            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(SqlType::Text),
-            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
-                Some(SqlType::Bytes)
-            }
-            DataType::Decimal128(..) => Some(SqlType::Numeric),
-            DataType::Dictionary(_, values) => SqlType::of(values),
-            _ => None,
-        }
-    }
-
-    /// How such columns lie in staged files.
-    pub(super) fn staged(self) -> DataType {
-        match self {
-            SqlType::BigInt => DataType::Int64,
-            SqlType::Double => DataType::Float64,
-            // With all its digits.
-            SqlType::Text | SqlType::Numeric => DataType::Utf8,
-            SqlType::Bytes => DataType::Binary,
-        }
-    }
-}
-
 /// An index of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -106,22 +58,6 @@ pub struct SqlIndex {
     /// Only rows that this SQL condition holds for are in it.
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-}
-
-/// When rows are added up and removed, measured against the newest time of rows that are final.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Retention {
-    /// The key's first column: milliseconds since the epoch.
-    pub time: String,
-    /// The columns that are added up. All others are part of the key, or the revision.
-    pub sum: Vec<String>,
-    /// Hours that are older than this, in milliseconds, go to `<table>_hours`.
-    pub minutes_ms: i64,
-    /// Days that are older than this go on to `<table>_days`.
-    pub hours_ms: i64,
-    /// Days that are older than this are removed.
-    pub days_ms: i64,
 }
 
 impl SqlSinkConfig {
@@ -172,22 +108,4 @@ impl SqlSinkConfig {
     pub(super) fn positions(&self, names: &[String]) -> Vec<usize> {
         names.iter().filter_map(|name| self.column(name)).collect()
     }
-}
-
-/// The longest name that a table or a column may have: PostgreSQL cuts names at 63 bytes, and some get endings.
-pub const MAX_NAME: usize = 48;
-
-/// Whether a table or a column may be called so, in whatever database.
-///
-/// # Errors
-/// Saying what would be right.
-pub fn check_name(name: &str) -> Result<()> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
-    if begins && name.chars().all(plain) && name.len() <= MAX_NAME {
-        return Ok(());
-    }
-    Err(EngineError::definition(format!(
-        "'{name}' cannot be the name of a table or a column; letters, digits and '_' can, no digit first, {MAX_NAME} at most"
-    )))
 }

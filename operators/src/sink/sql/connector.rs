@@ -1,10 +1,9 @@
 //! What a SQL sink is to those that check, compile, show and confine jobs.
 
 use super::{
-    Dialect, REJECTED, SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlSinkSettings, SqlType, TableRule,
-    WITHDRAWN as WITHDRAWN_TABLE,
+    Description, Dialect, Filter, SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlSinkSettings, SqlType, TableRule,
     check::{Check, check_secrets, span, stored},
-    location,
+    location, of_sink,
     table_key::newest_by,
 };
 use crate::{
@@ -51,10 +50,8 @@ impl SinkConnector for SqlSinkSettings {
     /// are its own, too.
     fn owns(&self) -> Option<Owned> {
         let shown = self.table.to_lowercase();
-        let of_ages: &[&str] = if self.retention.is_some() { &["_hours", "_days"] } else { &[] };
-        let endings = ["", WITHDRAWN_TABLE, REJECTED].iter().chain(of_ages);
-        let place = |ending: &&str| vec![KIND.name.to_owned(), self.url.to_string(), format!("{shown}{ending}")];
-        let places = endings.map(place).collect();
+        let place = |table| vec![KIND.name.to_owned(), self.url.to_string(), table];
+        let places = of_sink(&shown, self.retention.is_some()).into_iter().map(place).collect();
         Some(Owned { key: "table", expected: "a table of its own", places, shown })
     }
 
@@ -135,21 +132,21 @@ impl SinkConnector for SqlSinkSettings {
 
 impl SqlSinkSettings {
     /// What readers of the table should know of how it came to be.
-    fn description(&self, given: &SinkGiven<'_>, job: &SinkJob<'_>) -> Value {
+    fn description(&self, given: &SinkGiven<'_>, job: &SinkJob<'_>) -> Description {
         let key = self.primary_key();
-        let filters = job.filters.iter().map(|(id, predicate)| json!({ "id": id, "predicate": predicate }));
+        let filters = job.filters.iter().map(|(id, predicate)| Filter { id: id.clone(), predicate: predicate.clone() });
         let timestamp =
             |name: &&String| given.columns.column(name).is_some_and(|column| column.data_type == event_time_type());
-        json!({
-            "filters": filters.collect::<Vec<_>>(),
-            "key": key,
-            "time": key.iter().find(timestamp),
-            "window_ms": given.results.map(|results| millis(results.window)),
-            "archive_held_ms": job.archive_held_ms,
-            "allowed_lateness_ms": given.results.map(|results| millis(results.allowed_lateness)),
-            "running": job.running,
-            "retention": self.retention,
-        })
+        Description {
+            filters: filters.collect(),
+            time: key.iter().find(timestamp).cloned(),
+            key,
+            window_ms: given.results.map(|results| millis(results.window)),
+            archive_held_ms: Some(job.archive_held_ms),
+            allowed_lateness_ms: given.results.map(|results| millis(results.allowed_lateness)),
+            running: job.running,
+            retention: self.retention.clone(),
+        }
     }
 }
 

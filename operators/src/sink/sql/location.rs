@@ -1,13 +1,13 @@
 //! Where the URL of a database leads, as its driver understands it.
 
-use super::{connection::path_of, dialect::Dialect};
 use crate::confinement::{Location, Place};
 use url::Url;
 use weir_engine::{
     error::{EngineError, Result},
     hidden::without_password,
-    secrets::{self, Reference},
+    secrets::{self, Reference, SecretMistake},
 };
+use weir_store::{Dialect, address::path_of};
 
 /// The key in the definition.
 const KEY: &str = "url";
@@ -17,14 +17,15 @@ const HARMLESS: [&str; 6] = ["sslmode", "ssl-mode", "application_name", "stateme
 /// The database and whatever files the URL names.
 pub(super) fn of(url: &str) -> Result<Vec<Location>> {
     let wrong = |why: String| EngineError::definition(format!("`{KEY}` '{}': {why}", without_password(url)));
-    let references = secrets::references(url).map_err(wrong)?;
+    let of_secret = |mistake: SecretMistake| wrong(mistake.to_string());
+    let references = secrets::references(url).map_err(of_secret)?;
     let files = references.iter().filter_map(|reference| match reference {
         Reference::File(path) => Some(Location::path(KEY, *path)),
         Reference::Env(_) => None,
     });
     let mut locations: Vec<Location> = files.collect();
     // A secret may stand for a user or a password, which lead nowhere. Anywhere else it makes a place that nobody allows.
-    let shown = secrets::replaced(url, "%00").map_err(wrong)?;
+    let shown = secrets::replaced(url, "%00").map_err(of_secret)?;
     match Dialect::of(&shown)? {
         Dialect::Sqlite => {
             let path = percent_encoding::percent_decode_str(path_of(&shown)).decode_utf8_lossy();

@@ -2,18 +2,16 @@
 //!
 //! Every transaction of a committer changes or locks this row first, so that of two committers one comes after the other.
 
-use super::{
-    committable::StagedCheckpoint,
-    config::SqlSinkConfig,
-    connection::{Connection, Parameters},
-    dialect::Dialect,
-    fault::Tried,
-};
+use super::{committable::StagedCheckpoint, config::SqlSinkConfig};
 use sqlx::Row;
 use weir_engine::{
     error::EngineError,
     ids::{Attempt, CheckpointId},
     operator::CommitterContext,
+};
+use weir_store::{
+    Connection, Dialect, Parameters, Tried,
+    tables::{COMMITS, SINKS},
 };
 
 /// Commits that the history keeps, by the numbers of their checkpoints.
@@ -51,7 +49,7 @@ pub(super) enum Verdict {
     Done,
 }
 
-const COLUMNS: &str = "SELECT job, sink, table_name, fence_attempt, checkpoint, owner FROM weir_sinks";
+const COLUMNS: &str = "SELECT job, sink, table_name, fence_attempt, checkpoint, owner FROM";
 
 impl Markers {
     pub fn new(config: &SqlSinkConfig, context: &CommitterContext) -> Self {
@@ -66,13 +64,13 @@ impl Markers {
     /// The row of this sink.
     pub async fn read(&self, connection: &mut Connection) -> Tried<Option<Marker>> {
         let [job, sink] = parameters(connection.dialect);
-        let sql = format!("{COLUMNS} WHERE job = {job} AND sink = {sink}");
+        let sql = format!("{COLUMNS} {SINKS} WHERE job = {job} AND sink = {sink}");
         read(connection, sql, self.own()).await
     }
 
     /// The row of whatever sink has this table.
     pub async fn of_table(&self, connection: &mut Connection) -> Tried<Option<Marker>> {
-        let sql = format!("{COLUMNS} WHERE table_name = {}", connection.dialect.parameter(1));
+        let sql = format!("{COLUMNS} {SINKS} WHERE table_name = {}", connection.dialect.parameter(1));
         read(connection, sql, Parameters::default().text(&self.table)).await
     }
 
@@ -80,7 +78,7 @@ impl Markers {
     pub async fn write(&self, connection: &mut Connection, owner: &str, fence: Attempt) -> Tried<()> {
         let values: Vec<_> = (1..=6).map(|n| connection.dialect.parameter(n)).collect();
         let sql = format!(
-            "INSERT INTO weir_sinks (job, sink, table_name, description, fence_attempt, owner, \
+            "INSERT INTO {SINKS} (job, sink, table_name, description, fence_attempt, owner, \
              checkpoint, staged_at_ms, committed_at_ms, ended) VALUES ({}, 0, 0, 0, 0)",
             values.join(", ")
         );
@@ -91,7 +89,7 @@ impl Markers {
     /// Removes the row of a sink, and its history.
     pub async fn forget(&self, connection: &mut Connection, marker: &Marker) -> Tried<()> {
         let [job, sink] = parameters(connection.dialect);
-        for table in ["weir_sinks", "weir_commits"] {
+        for table in [SINKS, COMMITS] {
             let sql = format!("DELETE FROM {table} WHERE job = {job} AND sink = {sink}");
             let values = Parameters::default().text(&marker.job).text(&marker.sink);
             connection.execute("forget the sink", sql, values.into()).await?;
@@ -102,7 +100,7 @@ impl Markers {
     /// Says what readers should know of the table, where that has changed.
     pub async fn describe(&self, connection: &mut Connection) -> Tried<()> {
         let [description, job, sink] = parameters(connection.dialect);
-        let sql = format!("UPDATE weir_sinks SET description = {description} WHERE job = {job} AND sink = {sink}");
+        let sql = format!("UPDATE {SINKS} SET description = {description} WHERE job = {job} AND sink = {sink}");
         let values = Parameters::default().text(&self.description).text(&self.job).text(&self.sink);
         connection.execute("describe the sink", sql, values.into()).await?;
         Ok(())
@@ -118,7 +116,7 @@ impl Markers {
     ) -> Tried<bool> {
         let [checkpoint, fence, staged_at, now, ended, job, sink, own, below, attempt] = parameters(connection.dialect);
         let sql = format!(
-            "UPDATE weir_sinks SET checkpoint = {checkpoint}, fence_attempt = {fence}, staged_at_ms = {staged_at}, \
+            "UPDATE {SINKS} SET checkpoint = {checkpoint}, fence_attempt = {fence}, staged_at_ms = {staged_at}, \
              committed_at_ms = {now}, ended = {ended} WHERE job = {job} AND sink = {sink} AND owner = {own} AND checkpoint < {below} \
              AND fence_attempt <= {attempt}"
         );
@@ -138,7 +136,7 @@ impl Markers {
     pub async fn hold(&self, connection: &mut Connection, staged: &StagedCheckpoint, owner: &str) -> Tried<bool> {
         let [job, sink, own, checkpoint, fence] = parameters(connection.dialect);
         let sql = format!(
-            "UPDATE weir_sinks SET owner = owner WHERE job = {job} AND sink = {sink} AND owner = {own} \
+            "UPDATE {SINKS} SET owner = owner WHERE job = {job} AND sink = {sink} AND owner = {own} \
              AND checkpoint = {checkpoint} AND fence_attempt = {fence}"
         );
         let values = self.own().text(owner).number(staged.checkpoint.0 as i64).number(staged.attempt.0 as i64);
@@ -149,14 +147,14 @@ impl Markers {
     pub async fn remember(&self, connection: &mut Connection, staged: &StagedCheckpoint, now_ms: i64) -> Tried<()> {
         let [job, sink, checkpoint, attempt, staged_at, now, rows] = parameters(connection.dialect);
         let sql = format!(
-            "INSERT INTO weir_commits (job, sink, checkpoint, attempt, staged_at_ms, committed_at_ms, rows) \
+            "INSERT INTO {COMMITS} (job, sink, checkpoint, attempt, staged_at_ms, committed_at_ms, rows) \
              VALUES ({job}, {sink}, {checkpoint}, {attempt}, {staged_at}, {now}, {rows})"
         );
         let values = self.own().number(staged.checkpoint.0 as i64).number(staged.attempt.0 as i64);
         let values = values.number(staged.staged_at_ms).number(now_ms).number(staged.rows as i64);
         connection.execute("note the commit", sql, values.into()).await?;
         let [job, sink, oldest] = parameters(connection.dialect);
-        let sql = format!("DELETE FROM weir_commits WHERE job = {job} AND sink = {sink} AND checkpoint <= {oldest}");
+        let sql = format!("DELETE FROM {COMMITS} WHERE job = {job} AND sink = {sink} AND checkpoint <= {oldest}");
         let oldest = staged.checkpoint.0.saturating_sub(HISTORY);
         connection.execute("forget old commits", sql, self.own().number(oldest as i64).into()).await?;
         Ok(())

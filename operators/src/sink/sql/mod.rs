@@ -19,16 +19,14 @@
 //! Reading order: `settings` (what a definition says), `check` and `table_key` (what is wrong with that), [`config`] (what the node
 //! keeps of it), `connector` (what others ask), `table_rule` (what is never staged), `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
 //! phase) with `marker` (who may commit what), `upsert`, `withdrawn` and `tables` (SQL), `rejected` (a row that the database refuses all
-//! the same), `connection` and `fault` (a database that is slow or down), `retention`, `write_ahead_log`. Where databases differ stands in [`dialect`] alone.
+//! the same), `patience` (a database that is slow or down), `retention`, `write_ahead_log`. What readers of the table rely on, how a
+//! database is spoken to, and where databases differ is in [`weir_store`].
 
 mod check;
 mod committable;
 pub mod committer;
 pub mod config;
-mod connection;
 mod connector;
-pub mod dialect;
-mod fault;
 mod location;
 mod marker;
 mod patience;
@@ -48,13 +46,12 @@ mod write_ahead_log;
 mod tests;
 
 pub use committer::SqlCommitter;
-pub use config::{Retention, SqlColumn, SqlIndex, SqlSinkConfig, SqlType, check_name};
-pub use connection::Driver;
+pub use config::{SqlColumn, SqlIndex, SqlSinkConfig};
 pub use connector::KIND;
-pub use dialect::{Dialect, end_who_is_stopped};
-pub use rejected::REJECTED;
 pub use settings::SqlSinkSettings;
 pub use sink::SqlSink;
 pub use table_rule::TableRule;
-pub use tables::SHADOW;
-pub use withdrawn::WITHDRAWN;
+pub use weir_store::{
+    Description, Dialect, Filter, Retention, SqlType, UrlMistake,
+    tables::{OWN, check_name, of_sink},
+};

@@ -1,91 +1,178 @@
-//! Waiting for a database that is down or busy: ever longer, up to some seconds, and not in silence.
+//! Retrying what a database did not do because it is down or busy: ever later, up to some seconds, and not in silence.
 
+use backon::Retryable;
 use std::time::Duration;
 use weir_engine::{
-    env::{Env, Moment},
+    env::Moment,
     error::{EngineError, Result},
     operator::CommitterContext,
+    retry,
 };
+use weir_store::{Fault, Tried};
 
-/// The first wait; each further one is twice as long.
+/// The first pause; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(50);
 
-/// The longest wait.
+/// The longest pause.
 const LONGEST: Duration = Duration::from_secs(5);
 
 /// A warning comes at once, and then not more often than this.
 const WARN_EVERY: Duration = Duration::from_secs(30);
 
-/// The waits of one piece of work. When it is dropped, the sink waits no more.
-pub(super) struct Patience<'a> {
+/// What is waited for, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Patience {
+    /// What passes, up to a limit: then the attempt ends, and the job waits without one.
+    Limited(Duration),
+    /// What passes, and what somebody has to mend, for as long as it takes: what is decided must be done.
+    Endless,
+}
+
+impl Patience {
+    fn waits_for(self, fault: &Fault) -> bool {
+        fault.passes() || (matches!(self, Patience::Endless) && matches!(fault, Fault::Denied(_)))
+    }
+
+    fn limit(self) -> Option<Duration> {
+        match self {
+            Patience::Limited(limit) => Some(limit),
+            Patience::Endless => None,
+        }
+    }
+
+    /// Does a piece of work, again and again until it is done or fails for good.
+    ///
+    /// # Errors
+    /// With what lasts, or with what did not pass in time.
+    pub async fn retry<T, F>(self, context: &CommitterContext, work: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Tried<T>>,
+    {
+        let env = &context.env;
+        let enough = self.limit().map(|limit| env.now() + limit);
+        let mut wait = Wait::new(context);
+        let done = work
+            .retry(retry::jittered(env, FIRST, LONGEST))
+            .sleep(retry::sleeper(env))
+            .when(|fault| self.waits_for(fault) && enough.is_none_or(|enough| env.now() < enough))
+            .notify(|fault, _| wait.goes_on(fault.message()))
+            .await;
+        match done {
+            Ok(done) => {
+                wait.is_over();
+                Ok(done)
+            }
+            Err(fault) if self.waits_for(&fault) => {
+                let waited_s = wait.seconds();
+                Err(EngineError::unavailable(format!("{} (after {waited_s} s of trying)", fault.message())))
+            }
+            Err(fault) => Err(fault.into_error()),
+        }
+    }
+}
+
+/// What is shown while a sink waits. When it is dropped, the sink waits no more.
+struct Wait<'a> {
     context: &'a CommitterContext,
-    /// Until when it waits at all; none: for as long as it takes.
-    enough: Option<Moment>,
-    next: Duration,
     began: Option<Moment>,
     warned: Option<Moment>,
 }
 
-impl<'a> Patience<'a> {
-    /// With a limit, or without.
-    pub fn new(context: &'a CommitterContext, limit: Option<Duration>) -> Self {
-        let enough = limit.map(|limit| context.env.now() + limit);
-        Patience { context, enough, next: FIRST, began: None, warned: None }
+impl<'a> Wait<'a> {
+    fn new(context: &'a CommitterContext) -> Self {
+        Wait { context, began: None, warned: None }
     }
 
-    /// Waits before the next try.
-    ///
-    /// # Errors
-    /// With the cause, when it has waited for long enough.
-    pub async fn wait(&mut self, cause: &str) -> Result<()> {
-        let env = &self.context.env;
+    fn seconds(&self) -> u64 {
+        self.began.map_or(0, |began| (self.context.env.now() - began).as_secs())
+    }
+
+    fn goes_on(&mut self, cause: &str) {
+        let CommitterContext { job, sink, env, waits, .. } = self.context;
         let now = env.now();
-        let began = *self.began.get_or_insert(now);
-        if self.enough.is_some_and(|enough| now >= enough) {
-            let waited = (now - began).as_secs();
-            return Err(EngineError::unavailable(format!("{cause} (after {waited} s of trying)")));
-        }
-        self.context.waits.begin(&self.context.sink, env.cluster_clock_ms(), cause);
+        self.began.get_or_insert(now);
+        waits.begin(sink, env.cluster_clock_ms(), cause);
         if self.warned.is_none_or(|warned| now - warned >= WARN_EVERY) {
             self.warned = Some(now);
-            let waited_s = (now - began).as_secs();
-            tracing::warn!(
-                job = self.context.job,
-                sink = self.context.sink,
-                cause,
-                waited_s,
-                "the sink waits for its database; nothing is lost meanwhile"
-            );
+            let waited_s = self.seconds();
+            tracing::warn!(job, sink, cause, waited_s, "the sink waits for its database; nothing is lost meanwhile");
         }
-        env.sleep(self.jittered()).await;
-        self.next = (self.next * 2).min(LONGEST);
-        Ok(())
     }
 
-    /// Half of the wait to all of it, so that those who were cut off together don't come back together.
-    fn jittered(&self) -> Duration {
-        let share = env_share(&self.context.env);
-        self.next.mul_f64(0.5 + share / 2.0)
-    }
-
-    /// The work is done.
-    pub fn done(self) {
-        if let Some(began) = self.began {
-            let waited_s = (self.context.env.now() - began).as_secs();
-            tracing::info!(job = self.context.job, sink = self.context.sink, waited_s, "the database is back");
+    fn is_over(&self) {
+        if self.began.is_some() {
+            let CommitterContext { job, sink, .. } = self.context;
+            tracing::info!(job, sink, waited_s = self.seconds(), "the database is back");
         }
     }
 }
 
-/// A number from 0 to 1.
-fn env_share(env: &Env) -> f64 {
-    (env.nonce() % 1024) as f64 / 1024.0
-}
-
-impl Drop for Patience<'_> {
+impl Drop for Wait<'_> {
     fn drop(&mut self) {
         if self.began.is_some() {
             self.context.waits.end(&self.context.sink);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::Cell, sync::Arc};
+    use weir_engine::{ErrorKind, env::Env};
+
+    fn context() -> CommitterContext {
+        CommitterContext { env: Env::simulated(1, Arc::new(|| 0)), ..CommitterContext::single("job", "sink") }
+    }
+
+    fn down() -> Fault {
+        Fault::Passing("it is down".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_start_waits_for_a_while() {
+        let (context, began) = (context(), context().env.now());
+        let patience = Patience::Limited(Duration::from_secs(15));
+        let error = patience.retry::<(), _>(&context, async || Err(down())).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable);
+        assert!(error.message.starts_with("it is down (after 1"), "{error}");
+        let waited = (context.env.now() - began).as_secs();
+        assert!((15..=20).contains(&waited), "{waited} s");
+        assert!(context.waits.now().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_decided_commit_waits_a_day_and_for_whoever_must_mend_something() {
+        let (context, began) = (context(), context().env.now());
+        let tries = Cell::new(0);
+        let work = async || {
+            tries.set(tries.get() + 1);
+            if tries.get() > 1 {
+                assert!(context.waits.now().contains_key("sink"), "it says that it waits");
+            }
+            match context.env.now() - began {
+                passed if passed >= Duration::from_secs(86_400) => Ok(passed),
+                _ if tries.get() % 2 == 0 => Err(Fault::Denied(EngineError::definition("read-only"))),
+                _ => Err(down()),
+            }
+        };
+        let waited = Patience::Endless.retry(&context, work).await.unwrap();
+        assert!(waited < Duration::from_secs(86_400) + LONGEST, "{waited:?}");
+        assert!(tries.get() < 40_000, "it asks every few seconds: {}", tries.get());
+        assert!(context.waits.now().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_lasts_is_not_waited_for() {
+        let context = context();
+        let denied = || Fault::Denied(EngineError::definition("read-only"));
+        let lasting = || Fault::Lasting(EngineError::corrupt("damaged"));
+        let began = context.env.now();
+        let patience = Patience::Limited(Duration::from_secs(15));
+        let error = patience.retry::<(), _>(&context, async || Err(denied())).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Definition);
+        let error = Patience::Endless.retry::<(), _>(&context, async || Err(lasting())).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Corrupt);
+        assert_eq!(context.env.now(), began);
     }
 }

@@ -4,20 +4,11 @@
 //! So the transaction is done again, carefully: what is refused is halved until it is one row, which goes into a table beside, in
 //! the same transaction. Invariant: of the rows of a checkpoint, each is in the table or in the one beside, exactly once.
 
-use super::{
-    config::{SqlSinkConfig, SqlType},
-    connection::{Connection, Parameters},
-    dialect::Dialect,
-    fault::{Fault, Tried},
-    tables::quoted_list,
-    upsert::push_value,
-};
+use super::{config::SqlSinkConfig, upsert::push_value};
 use crate::dead_letters::row_as_json;
 use arrow::array::RecordBatch;
 use weir_engine::{error::EngineError, ids::CheckpointId};
-
-/// What the name of a table ends with that holds the rows which the database has refused.
-pub const REJECTED: &str = "_rejected";
+use weir_store::{Connection, Dialect, Fault, Parameters, SqlType, Tried, quoted, tables::rejected_from};
 
 const DOING: &str = "set a refused row aside";
 
@@ -30,16 +21,11 @@ pub(super) struct Rejected {
     pub reason: Option<String>,
 }
 
-/// The table beside.
-pub(super) fn beside(table: &str) -> String {
-    format!("{table}{REJECTED}")
-}
-
 /// Makes the table beside, and has the database say at once what it would only say at the end of the transaction.
 pub(super) async fn prepare(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<()> {
     let dialect = connection.dialect;
     let (number, text) = (dialect.type_name(SqlType::BigInt), dialect.type_name(SqlType::Text));
-    let table = dialect.quoted(&beside(&config.table));
+    let table = quoted(&rejected_from(&config.table));
     let sql = format!(
         "CREATE TABLE IF NOT EXISTS {table} (checkpoint {number} NOT NULL, rejected_at_ms {number} NOT NULL, \
          reason {text} NOT NULL, raw {text} NOT NULL)"
@@ -60,7 +46,7 @@ pub(super) async fn set_aside(
     reason: &str,
 ) -> Tried<()> {
     let dialect = connection.dialect;
-    let table = dialect.quoted(&beside(&config.table));
+    let table = quoted(&rejected_from(&config.table));
     let places: Vec<String> = (1..=4).map(|n| dialect.parameter(n)).collect();
     let sql = format!("INSERT INTO {table} (checkpoint, rejected_at_ms, reason, raw) VALUES ({})", places.join(", "));
     let values = Parameters::default()
@@ -88,14 +74,10 @@ async fn remove_earlier(connection: &mut Connection, config: &SqlSinkConfig, row
     for (number, name) in config.key.iter().enumerate() {
         let Some(at) = config.column(name) else { continue };
         let sql_type = config.columns[at].sql_type;
-        conditions.push(format!(
-            "{} = {}",
-            quoted_list(dialect, std::slice::from_ref(name)),
-            dialect.value(number + 1, sql_type)
-        ));
+        conditions.push(format!("{} = {}", quoted(name), dialect.value(number + 1, sql_type)));
         push_value(&mut values, dialect, sql_type, row.column(at), 0);
     }
-    let sql = format!("DELETE FROM {} WHERE {}", dialect.quoted(&config.table), conditions.join(" AND "));
+    let sql = format!("DELETE FROM {} WHERE {}", quoted(&config.table), conditions.join(" AND "));
     connection.execute(DOING, sql, values.into()).await.map(|_| ())
 }
 

@@ -5,22 +5,15 @@
 //! that are final, so that no row that is moved can still be corrected (`minutes` is at least the allowed lateness), and no
 //! clock has a say.
 
-use super::{
-    config::{Retention, SqlSinkConfig},
-    connection::{Connection, Parameters},
-    dialect::Dialect,
-    fault::Tried,
-    tables::{DAYS, HOURS, quoted_list},
-    withdrawn::beside,
-};
+use super::{config::SqlSinkConfig, withdrawn::beside};
 use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::Int64Type,
 };
 use sqlx::Row;
-
-const HOUR_MS: i64 = 3_600_000;
-const DAY_MS: i64 = 24 * HOUR_MS;
+use weir_store::{
+    Connection, DAY_MS, Dialect, Grain, HOUR_MS, Parameters, Retention, SqlType, Tried, quoted, quoted_list,
+};
 
 /// Rows that one step moves or removes at most.
 const STEP_ROWS: usize = 5_000;
@@ -82,7 +75,7 @@ impl Keeper {
     /// What goes next: of the smallest table that has something old.
     async fn oldest(&self, connection: &mut Connection, newest: i64) -> Tried<Option<Old>> {
         let table = &self.config.table;
-        let (hours, days) = (format!("{table}{HOURS}"), format!("{table}{DAYS}"));
+        let [hours, days] = Grain::ROLLED_UP.map(|grain| grain.table(table));
         let kinds = [
             (days.clone(), None, DAY_MS, self.retention.days_ms),
             (hours.clone(), Some(days), DAY_MS, self.retention.hours_ms),
@@ -102,9 +95,9 @@ impl Keeper {
     }
 
     async fn first_time(&self, connection: &mut Connection, table: &str) -> Tried<Option<i64>> {
-        let time = self.dialect.quoted(&self.retention.time);
+        let time = quoted(&self.retention.time);
         let doing = format!("find the oldest row of '{table}'");
-        let sql = format!("SELECT {time} FROM {} ORDER BY {time} LIMIT 1", self.dialect.quoted(table));
+        let sql = format!("SELECT {time} FROM {} ORDER BY {time} LIMIT 1", quoted(table));
         let rows = connection.query(&doing, sql, Parameters::default().into()).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         row.try_get(0).map(Some).map_err(|error| connection.unreadable(&doing, &error))
@@ -116,11 +109,11 @@ impl Keeper {
         if rest.is_empty() {
             return Ok(None);
         }
-        let keys = quoted_list(self.dialect, rest);
+        let keys = quoted_list(rest);
         let sql = format!(
             "SELECT {keys} FROM {} WHERE {} = {} ORDER BY {keys} LIMIT 1 OFFSET {STEP_ROWS}",
-            self.dialect.quoted(&old.from),
-            self.dialect.quoted(&self.retention.time),
+            quoted(&old.from),
+            quoted(&self.retention.time),
             self.dialect.parameter(1)
         );
         let rows = connection.query("find old rows", sql, Parameters::default().number(old.time).into()).await?;
@@ -129,7 +122,7 @@ impl Keeper {
 
     /// The condition of the rows of a step, whose parameters begin with number `first`.
     fn condition(&self, first: usize, bounded: bool) -> String {
-        let time = format!("{} = {}", self.dialect.quoted(&self.retention.time), self.dialect.parameter(first));
+        let time = format!("{} = {}", quoted(&self.retention.time), self.dialect.parameter(first));
         if !bounded {
             return time;
         }
@@ -139,11 +132,10 @@ impl Keeper {
             column.map_or_else(String::new, |sql_type| self.dialect.value(first + 1 + n, sql_type))
         };
         let values: Vec<_> = rest.iter().enumerate().map(value).collect();
-        format!("{time} AND ({}) < ({})", quoted_list(self.dialect, rest), values.join(", "))
+        format!("{time} AND ({}) < ({})", quoted_list(rest), values.join(", "))
     }
 
     fn parameters(&self, mut values: Parameters, old: &Old, bound: Option<&sqlx::any::AnyRow>) -> Parameters {
-        use super::config::SqlType;
         values.push(old.time);
         let Some(bound) = bound else { return values };
         for (n, name) in self.config.key[1..].iter().enumerate() {
@@ -174,20 +166,19 @@ impl Keeper {
             },
             // A sum has no revisions.
             name if Some(name) == self.config.revision.as_ref() => "0".into(),
-            name => dialect.quoted(name),
+            name => quoted(name),
         };
         let values: Vec<_> = names.iter().map(value).collect();
-        let sums = self.retention.sum.iter().map(|name| dialect.quoted(name));
-        let sums: Vec<_> =
-            sums.map(|name| format!("{name} = {}.{name} + excluded.{name}", dialect.quoted(to))).collect();
+        let sums = self.retention.sum.iter().map(|name| quoted(name));
+        let sums: Vec<_> = sums.map(|name| format!("{name} = {}.{name} + excluded.{name}", quoted(to))).collect();
         let sql = format!(
             "INSERT INTO {} ({}) SELECT {} FROM {} WHERE {} ON CONFLICT ({}) DO UPDATE SET {}",
-            dialect.quoted(to),
-            quoted_list(dialect, &names),
+            quoted(to),
+            quoted_list(&names),
             values.join(", "),
-            dialect.quoted(&old.from),
+            quoted(&old.from),
             self.condition(2, bound.is_some()),
-            quoted_list(dialect, &self.config.key),
+            quoted_list(&self.config.key),
             sums.join(", ")
         );
         let values = self.parameters(Parameters::default().number(old.becomes), old, bound);
@@ -196,7 +187,7 @@ impl Keeper {
 
     async fn remove(&self, connection: &mut Connection, old: &Old, bound: Option<&sqlx::any::AnyRow>) -> Tried<()> {
         let condition = self.condition(1, bound.is_some());
-        let sql = format!("DELETE FROM {} WHERE {condition}", self.dialect.quoted(&old.from));
+        let sql = format!("DELETE FROM {} WHERE {condition}", quoted(&old.from));
         let values = self.parameters(Parameters::default(), old, bound);
         connection.execute("remove old rows", sql, values.into()).await.map(|_| ())
     }

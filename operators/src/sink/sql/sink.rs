@@ -5,7 +5,6 @@
 use super::{
     committable::StagedRows,
     config::SqlSinkConfig,
-    dialect::Dialect,
     staged_rows::{self, Normaliser},
 };
 use arrow::array::RecordBatch;
@@ -19,6 +18,7 @@ use weir_engine::{
     ids::Attempt,
     operator::{Committable, OperatorContext, Sink},
 };
+use weir_store::Dialect;
 
 /// Rows that take more memory than this are staged before the barrier comes.
 const PART_BYTES: usize = 16 << 20;

@@ -1,8 +1,7 @@
 //! Rows between the phases: cast to the table's types, written as Arrow IPC, read back, and put into the order of the key with
 //! one row a key.
 
-use super::config::{SqlSinkConfig, SqlType};
-use super::withdrawn;
+use super::{config::SqlSinkConfig, withdrawn};
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array},
     compute::{CastOptions, cast_with_options, concat_batches, take_record_batch},
@@ -17,6 +16,18 @@ use arrow::{
 use bytes::Bytes;
 use std::sync::Arc;
 use weir_engine::error::{EngineError, Result};
+use weir_store::SqlType;
+
+/// How columns of a type lie in staged files.
+fn staged(sql_type: SqlType) -> DataType {
+    match sql_type {
+        SqlType::BigInt => DataType::Int64,
+        SqlType::Double => DataType::Float64,
+        // With all its digits.
+        SqlType::Text | SqlType::Numeric => DataType::Utf8,
+        SqlType::Bytes => DataType::Binary,
+    }
+}
 
 /// Casts rows to the table's types, and refuses what no table could take: a commit that can never succeed must not be staged.
 #[derive(Debug)]
@@ -29,7 +40,7 @@ pub(super) struct Normaliser {
 
 impl Normaliser {
     pub fn new(config: SqlSinkConfig, replaces_zero: bool) -> Self {
-        let field = |name: &str, sql_type: SqlType| Field::new(name, sql_type.staged(), true);
+        let field = |name: &str, sql_type: SqlType| Field::new(name, staged(sql_type), true);
         let mut fields: Vec<_> = config.columns.iter().map(|column| field(&column.name, column.sql_type)).collect();
         fields.extend(config.withdrawn.iter().map(|name| field(name, withdrawn::STAGED)));
         Normaliser { config, schema: Arc::new(Schema::new(fields)), replaces_zero }
@@ -77,7 +88,7 @@ impl Normaliser {
             DataType::FixedSizeBinary(_) => cast_with_options(column, &DataType::Binary, &options).map_err(failed)?,
             _ => Arc::clone(column),
         };
-        let cast = cast_with_options(&column, &sql_type.staged(), &options).map_err(failed)?;
+        let cast = cast_with_options(&column, &staged(sql_type), &options).map_err(failed)?;
         Ok(if self.replaces_zero && sql_type == SqlType::Text { without_zero(&cast) } else { cast })
     }
 }
@@ -163,7 +174,7 @@ mod tests {
             newest_by: None,
             indexes: vec![],
             retention: None,
-            description: serde_json::Value::Null,
+            description: Default::default(),
         }
     }
 

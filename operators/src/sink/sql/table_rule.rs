@@ -1,7 +1,6 @@
 //! What a table can take: a row that its database would refuse is told from the others before it is staged, for a commit is
 //! decided by then and must not fail.
 
-use super::dialect::Dialect;
 use crate::{
     expression::RefusedRow,
     schema::{Column, ColumnSchema},
@@ -14,6 +13,7 @@ use arrow::{
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use weir_engine::error::{EngineError, Result};
+use weir_store::Dialect;
 
 /// What an entry of an index of PostgreSQL may take in bytes: a third of a page, less what the entry itself needs.
 const MOST_INDEX_BYTES: usize = 2_680;

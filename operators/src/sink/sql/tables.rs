@@ -1,34 +1,20 @@
 //! The tables of a sink: made if they are not there, and looked at if they are.
 
 use super::{
-    config::{SqlIndex, SqlSinkConfig, SqlType},
-    connection::{Connection, Parameters},
-    dialect::Dialect,
-    fault::Tried,
-    rejected::REJECTED,
-    withdrawn::{WITHDRAWN, beside},
+    config::{SqlColumn, SqlIndex, SqlSinkConfig},
+    withdrawn::beside,
 };
 use sqlx::Row;
 use weir_engine::error::EngineError;
+use weir_store::{
+    Connection, Dialect, Grain, Parameters, SqlType, Tried, quoted, quoted_list,
+    tables::{COMMITS, SINKS, of_sink},
+};
 
-/// What stands in the name of a table that a replay fills beside the one that is read.
-pub const SHADOW: &str = "__replay_";
-
-/// Ending of the table of hours.
-pub(super) const HOURS: &str = "_hours";
-
-/// Ending of the table of days.
-pub(super) const DAYS: &str = "_days";
-
-/// The names of all tables that a sink with this table may have.
-pub(super) fn names(table: &str) -> [String; 5] {
-    ["", HOURS, DAYS, WITHDRAWN, REJECTED].map(|ending| format!("{table}{ending}"))
-}
-
-/// Those with all columns that a sink has.
+/// The tables with all columns that a sink has.
 fn own(config: &SqlSinkConfig) -> Vec<String> {
-    let kept = if config.retention.is_some() { 3 } else { 1 };
-    names(&config.table).into_iter().take(kept).collect()
+    let kept = if config.retention.is_some() { Grain::ALL.len() } else { 1 };
+    Grain::ALL.into_iter().take(kept).map(|grain| grain.table(&config.table)).collect()
 }
 
 /// Makes the tables and indexes that are missing, and checks those that are there. Within a transaction.
@@ -49,7 +35,7 @@ async fn make_all(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<
             check(connection, config, &table, &found)?;
         }
         for (k, index) in config.indexes.iter().enumerate() {
-            let sql = create_index(connection.dialect, &table, k, index);
+            let sql = create_index(&table, k, index);
             connection.run(&format!("make an index of '{table}'"), sql).await?;
         }
     }
@@ -59,10 +45,9 @@ async fn make_all(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<
 /// Removes all tables of a sink. Within a transaction.
 pub(super) async fn remove(connection: &mut Connection, table: &str) -> Tried<u64> {
     let mut removed = 0;
-    for name in names(table) {
+    for name in of_sink(table, true) {
         if !columns(connection, &name).await?.is_empty() {
-            let quoted = connection.dialect.quoted(&name);
-            connection.run(&format!("drop '{name}'"), format!("DROP TABLE {quoted}")).await?;
+            connection.run(&format!("drop '{name}'"), format!("DROP TABLE {}", quoted(&name))).await?;
             removed += 1;
         }
     }
@@ -74,7 +59,7 @@ pub(super) async fn holds_rows(connection: &mut Connection, table: &str) -> Trie
     if columns(connection, table).await?.is_empty() {
         return Ok(false);
     }
-    let sql = format!("SELECT 1 FROM {} LIMIT 1", connection.dialect.quoted(table));
+    let sql = format!("SELECT 1 FROM {} LIMIT 1", quoted(table));
     let rows = connection.query(&format!("look into '{table}'"), sql, Parameters::default().into()).await?;
     Ok(!rows.is_empty())
 }
@@ -126,34 +111,29 @@ fn check(connection: &Connection, config: &SqlSinkConfig, table: &str, found: &[
 }
 
 fn create(dialect: Dialect, config: &SqlSinkConfig, table: &str) -> String {
-    let column = |column: &super::config::SqlColumn| {
+    let column = |column: &SqlColumn| {
         let needed = config.key.contains(&column.name) || config.revision.as_ref() == Some(&column.name);
         let null = if needed { " NOT NULL" } else { "" };
-        format!("{} {}{null}", dialect.quoted(&column.name), dialect.type_name(column.sql_type))
+        format!("{} {}{null}", quoted(&column.name), dialect.type_name(column.sql_type))
     };
     let columns: Vec<_> = config.columns.iter().map(column).collect();
     format!(
         "CREATE TABLE {} ({}, PRIMARY KEY ({})){}",
-        dialect.quoted(table),
+        quoted(table),
         columns.join(", "),
-        quoted_list(dialect, &config.key),
+        quoted_list(&config.key),
         dialect.table_options()
     )
 }
 
-fn create_index(dialect: Dialect, table: &str, number: usize, index: &SqlIndex) -> String {
+fn create_index(table: &str, number: usize, index: &SqlIndex) -> String {
     let condition = index.condition.as_ref().map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
     format!(
         "CREATE INDEX IF NOT EXISTS {} ON {} ({}){condition}",
-        dialect.quoted(&format!("{table}_index_{}", number + 1)),
-        dialect.quoted(table),
-        quoted_list(dialect, &index.columns)
+        quoted(&format!("{table}_index_{}", number + 1)),
+        quoted(table),
+        quoted_list(&index.columns)
     )
-}
-
-/// Names with commas between them.
-pub(super) fn quoted_list(dialect: Dialect, names: &[String]) -> String {
-    names.iter().map(|name| dialect.quoted(name)).collect::<Vec<_>>().join(", ")
 }
 
 /// Makes the tables of the sinks themselves. Within a transaction.
@@ -162,9 +142,9 @@ pub(super) async fn keep_books(connection: &mut Connection) -> Tried<()> {
         connection.run("make the tables of the sinks", statement).await?;
     }
     // Stores of the first days lack this column.
-    if columns(connection, "weir_sinks").await?.iter().all(|column| column.name != "ended") {
+    if columns(connection, SINKS).await?.iter().all(|column| column.name != "ended") {
         let number = connection.dialect.type_name(SqlType::BigInt);
-        let sql = format!("ALTER TABLE weir_sinks ADD COLUMN ended {number} NOT NULL DEFAULT 0");
+        let sql = format!("ALTER TABLE {SINKS} ADD COLUMN ended {number} NOT NULL DEFAULT 0");
         connection.run("complete the table of the sinks", sql).await?;
     }
     Ok(())
@@ -174,14 +154,14 @@ fn bookkeeping(dialect: Dialect) -> [String; 3] {
     let (number, text) = (dialect.type_name(SqlType::BigInt), dialect.type_name(SqlType::Text));
     [
         format!(
-            "CREATE TABLE IF NOT EXISTS weir_sinks (job {text} NOT NULL, sink {text} NOT NULL, table_name {text} NOT NULL, \
+            "CREATE TABLE IF NOT EXISTS {SINKS} (job {text} NOT NULL, sink {text} NOT NULL, table_name {text} NOT NULL, \
              description {text} NOT NULL, fence_attempt {number} NOT NULL, checkpoint {number} NOT NULL, \
              staged_at_ms {number} NOT NULL, committed_at_ms {number} NOT NULL, owner {text} NOT NULL, ended {number} NOT NULL, \
              PRIMARY KEY (job, sink))"
         ),
-        "CREATE UNIQUE INDEX IF NOT EXISTS weir_sinks_table ON weir_sinks (table_name)".into(),
+        format!("CREATE UNIQUE INDEX IF NOT EXISTS {SINKS}_table ON {SINKS} (table_name)"),
         format!(
-            "CREATE TABLE IF NOT EXISTS weir_commits (job {text} NOT NULL, sink {text} NOT NULL, \
+            "CREATE TABLE IF NOT EXISTS {COMMITS} (job {text} NOT NULL, sink {text} NOT NULL, \
              checkpoint {number} NOT NULL, attempt {number} NOT NULL, staged_at_ms {number} NOT NULL, \
              committed_at_ms {number} NOT NULL, rows {number} NOT NULL, PRIMARY KEY (job, sink, checkpoint))"
         ),

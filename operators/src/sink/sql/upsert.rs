@@ -1,17 +1,12 @@
 //! Rows into a table: statements of many rows, whose texts repeat, so that the database has each prepared.
 
-use super::{
-    config::{SqlColumn, SqlSinkConfig, SqlType},
-    connection::{Connection, Parameters},
-    dialect::Dialect,
-    fault::Tried,
-    tables::quoted_list,
-};
+use super::config::{SqlColumn, SqlSinkConfig};
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     datatypes::{Float64Type, Int64Type},
 };
 use std::{collections::BTreeMap, sync::Arc};
+use weir_store::{Connection, Dialect, Parameters, SqlType, Tried, quoted, quoted_list};
 
 /// Rows of the largest statement. Larger ones are hardly faster, and take longer to prepare.
 const MOST_ROWS: usize = 512;
@@ -80,7 +75,7 @@ pub(super) fn push_value(values: &mut Parameters, dialect: Dialect, sql_type: Sq
 
 fn statement(dialect: Dialect, config: &SqlSinkConfig, rows: usize) -> String {
     let names: Vec<String> = config.columns.iter().map(|column| column.name.clone()).collect();
-    let mut sql = format!("INSERT INTO {} ({}) VALUES ", dialect.quoted(&config.table), quoted_list(dialect, &names));
+    let mut sql = format!("INSERT INTO {} ({}) VALUES ", quoted(&config.table), quoted_list(&names));
     let mut parameter = 0;
     for row in 0..rows {
         sql.push_str(if row == 0 { "(" } else { ", (" });
@@ -93,13 +88,13 @@ fn statement(dialect: Dialect, config: &SqlSinkConfig, rows: usize) -> String {
         }
         sql.push(')');
     }
-    sql.push_str(&format!(" ON CONFLICT ({}) DO ", quoted_list(dialect, &config.key)));
+    sql.push_str(&format!(" ON CONFLICT ({}) DO ", quoted_list(&config.key)));
     match config.versions().as_slice() {
         [] => sql.push_str("NOTHING"),
         versions => {
-            let values = names.iter().filter(|name| !config.key.contains(name)).map(|name| dialect.quoted(name));
+            let values = names.iter().filter(|name| !config.key.contains(name)).map(|name| quoted(name));
             let values: Vec<_> = values.map(|name| format!("{name} = excluded.{name}")).collect();
-            let newer = newer(dialect, &config.table, versions);
+            let newer = newer(&config.table, versions);
             sql.push_str(&format!("UPDATE SET {} WHERE {newer}", values.join(", ")));
         }
     }
@@ -107,14 +102,14 @@ fn statement(dialect: Dialect, config: &SqlSinkConfig, rows: usize) -> String {
 }
 
 /// The condition that a row is newer than the one that the table has: the first column that differs decides.
-fn newer(dialect: Dialect, table: &str, versions: &[&str]) -> String {
+fn newer(table: &str, versions: &[&str]) -> String {
     let Some((first, rest)) = versions.split_first() else { return "false".into() };
-    let (table_name, column) = (dialect.quoted(table), dialect.quoted(first));
+    let (table_name, column) = (quoted(table), quoted(first));
     let higher = format!("excluded.{column} > {table_name}.{column}");
     if rest.is_empty() {
         return higher;
     }
-    format!("({higher} OR (excluded.{column} = {table_name}.{column} AND {}))", newer(dialect, table, rest))
+    format!("({higher} OR (excluded.{column} = {table_name}.{column} AND {}))", newer(table, rest))
 }
 
 #[cfg(test)]
@@ -133,7 +128,7 @@ mod tests {
             newest_by: None,
             indexes: vec![],
             retention: None,
-            description: serde_json::Value::Null,
+            description: Default::default(),
         }
     }
 
@@ -150,7 +145,7 @@ mod tests {
              ON CONFLICT (\"k\") DO NOTHING"
         );
         assert_eq!(
-            newer(Dialect::Sqlite, "t", &["w", "r"]),
+            newer("t", &["w", "r"]),
             "(excluded.\"w\" > \"t\".\"w\" OR (excluded.\"w\" = \"t\".\"w\" AND excluded.\"r\" > \"t\".\"r\"))"
         );
     }

@@ -5,11 +5,7 @@
 //! order rows and withdrawals come. While nothing is withdrawn, a commit asks once whether that is so, and no more.
 
 use super::{
-    config::{SqlColumn, SqlSinkConfig, SqlType},
-    connection::{Connection, Parameters},
-    dialect::Dialect,
-    fault::Tried,
-    tables::quoted_list,
+    config::{SqlColumn, SqlSinkConfig},
     upsert::push_value,
 };
 use arrow::{
@@ -19,9 +15,7 @@ use arrow::{
 };
 use sqlx::Row;
 use std::{collections::BTreeMap, sync::Arc};
-
-/// What the name of a table ends with that remembers what was withdrawn from another.
-pub const WITHDRAWN: &str = "_withdrawn";
+use weir_store::{Connection, Dialect, Parameters, SqlType, Tried, quoted, quoted_list, tables::withdrawn_from};
 
 /// The type of the column of staged rows that says which are withdrawn.
 pub(super) const STAGED: SqlType = SqlType::BigInt;
@@ -35,7 +29,7 @@ pub(super) fn beside(config: &SqlSinkConfig) -> Option<SqlSinkConfig> {
     let is_kept =
         |column: &&SqlColumn| config.key.contains(&column.name) || config.revision.as_ref() == Some(&column.name);
     Some(SqlSinkConfig {
-        table: format!("{}{WITHDRAWN}", config.table),
+        table: withdrawn_from(&config.table),
         columns: config.columns.iter().filter(is_kept).cloned().collect(),
         withdrawn: None,
         indexes: Vec::new(),
@@ -78,7 +72,7 @@ impl Withdrawals {
         let texts = Texts { dialect, columns: &columns, table: &config.table, beside: &beside.table };
         let sizes = std::iter::successors(Some(MOST_KEYS), |keys| Some(keys / 2).filter(|keys| *keys > 0));
         let statements = sizes.map(|keys| (keys, texts.statements(keys))).collect();
-        let is_empty = format!("SELECT 1 FROM {} LIMIT 1", dialect.quoted(&beside.table)).into();
+        let is_empty = format!("SELECT 1 FROM {} LIMIT 1", quoted(&beside.table)).into();
         Some(Withdrawals { dialect, columns, is_empty, statements })
     }
 
@@ -157,7 +151,7 @@ struct Texts<'a> {
 
 impl Texts<'_> {
     fn statements(&self, keys: usize) -> Statements {
-        let (table, beside) = (self.dialect.quoted(self.table), self.dialect.quoted(self.beside));
+        let (table, beside) = (quoted(self.table), quoted(self.beside));
         let conditions = |compare: &str| (0..keys).map(|n| self.condition(n, compare)).collect::<Vec<_>>();
         let place =
             |(n, condition): (usize, String)| format!("SELECT CAST({n} AS BIGINT) FROM {beside} WHERE {condition}");
@@ -176,7 +170,7 @@ impl Texts<'_> {
         let one = |(at, (_, column)): (usize, &(usize, SqlColumn))| {
             let compare = if at + 1 == width { compare } else { "=" };
             let value = self.dialect.value(n * width + at + 1, column.sql_type);
-            format!("{} {compare} {value}", self.dialect.quoted(&column.name))
+            format!("{} {compare} {value}", quoted(&column.name))
         };
         let all: Vec<String> = self.columns.iter().enumerate().map(one).collect();
         format!("({})", all.join(" AND "))
@@ -192,13 +186,13 @@ impl Texts<'_> {
         };
         let names: Vec<String> = self.columns.iter().map(|(_, column)| column.name.clone()).collect();
         let (key, revision) = names.split_at(width - 1);
-        let revision = quoted_list(self.dialect, revision);
+        let revision = quoted_list(revision);
         format!(
             "INSERT INTO {beside} ({}) VALUES {} ON CONFLICT ({}) DO UPDATE SET {revision} = excluded.{revision} \
              WHERE excluded.{revision} > {beside}.{revision}",
-            quoted_list(self.dialect, &names),
+            quoted_list(&names),
             (0..keys).map(row).collect::<Vec<_>>().join(", "),
-            quoted_list(self.dialect, key)
+            quoted_list(key)
         )
     }
 }

@@ -8,16 +8,12 @@
 //! He waits in short turns. SQLite waits for one of its few read marks to be free, and does not notice when meanwhile the mark
 //! was moved forward, is harmless, and is shared by all new readers: then it is free no more. The next turn sees that.
 
-use super::{
-    connection::{Connection, Database},
-    dialect::BUSY_TIMEOUT,
-    fault::Tried,
-};
 use sqlx::Row;
 use std::{
     path::PathBuf,
     sync::atomic::{AtomicU64, Ordering},
 };
+use weir_store::{Connection, Database, Tried, role::BUSY_TIMEOUT};
 
 /// A log of so many bytes is cut off. SQLite itself copies pages into the file from a quarter of it on.
 pub(super) const LONG: u64 = 256 << 20;

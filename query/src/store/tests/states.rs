@@ -32,7 +32,8 @@ async fn a_reader_sees_each_commit_whole_and_never_writes() {
     assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 1, "not committed, not waited for");
     writing.commit().await.unwrap();
     assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 2);
-    let refused = sqlx::query("DELETE FROM ad_counts").execute(&fixture.store.pool).await.unwrap_err();
+    let mut reading = fixture.store.readers.begin().await.unwrap();
+    let refused = reading.rows("DELETE FROM ad_counts", &[]).await.err().unwrap();
     assert!(refused.to_string().contains("readonly"), "{refused}");
 }
 

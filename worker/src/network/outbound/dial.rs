@@ -9,9 +9,13 @@ use super::{
     },
     Outbound,
 };
+use backon::Retryable;
 use std::{sync::Arc, time::Duration};
 use tokio::io::AsyncWriteExt;
-use weir_engine::error::{EngineError, Result};
+use weir_engine::{
+    error::{EngineError, Result},
+    retry,
+};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -31,26 +35,24 @@ enum Unreached {
 pub(in super::super) async fn dial(plane: Arc<Plane>, attempt: Arc<Attempt>, outbound: Arc<Outbound>) -> Result<()> {
     let channels = outbound.list();
     let deadline = plane.env.now() + plane.settings.connect_timeout;
-    let mut pause = FIRST_PAUSE;
     let peer = format!("worker {} at {}", outbound.peer, outbound.address);
-    loop {
-        let cause = match try_once(&plane, &attempt, &outbound, &channels).await {
-            Ok((reader, out, welcome)) => {
-                outbound.welcome(welcome.channel_bytes);
-                tokio::spawn(carry(plane, attempt, outbound, reader, out));
-                return Ok(());
-            }
-            Err(Unreached::Refused(reason)) => {
-                return Err(EngineError::io(format!("{peer} refused the connection: {reason}")));
-            }
-            Err(Unreached::Cut(cause)) => cause,
-        };
-        if plane.env.now() + pause >= deadline {
-            let timeout = plane.settings.connect_timeout;
-            return Err(EngineError::unavailable(format!("{peer} could not be reached within {timeout:?}: {cause}")));
+    let connected = (|| try_once(&plane, &attempt, &outbound, &channels))
+        .retry(retry::pauses(FIRST_PAUSE, LONGEST_PAUSE))
+        .sleep(retry::sleeper(&plane.env))
+        .when(|unreached| matches!(unreached, Unreached::Cut(_)))
+        .adjust(|_, pause| pause.filter(|pause| plane.env.now() + *pause < deadline))
+        .await;
+    match connected {
+        Ok((reader, out, welcome)) => {
+            outbound.welcome(welcome.channel_bytes);
+            tokio::spawn(carry(plane, attempt, outbound, reader, out));
+            Ok(())
         }
-        plane.env.sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
+        Err(Unreached::Refused(reason)) => Err(EngineError::io(format!("{peer} refused the connection: {reason}"))),
+        Err(Unreached::Cut(cause)) => {
+            let timeout = plane.settings.connect_timeout;
+            Err(EngineError::unavailable(format!("{peer} could not be reached within {timeout:?}: {cause}")))
+        }
     }
 }
 

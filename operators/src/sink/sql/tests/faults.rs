@@ -124,7 +124,7 @@ async fn readers_who_take_turns_do_not_let_the_log_grow() {
     let target = Target::sqlite();
     let mut committer = target.prepared().await;
     let (path, long) = (target.config.url.trim_start_matches("sqlite:").to_owned() + "-wal", 256 << 10);
-    committer.log = WriteAheadLog::of(&Database::new(&target.config.url, &target.env).unwrap(), long);
+    committer.log = WriteAheadLog::of(&Database::new(&target.config.url, Role::Sink, &target.env).unwrap(), long);
     let stop = Arc::new(AtomicBool::new(false));
     // At every moment at least one of them reads.
     let readers: Vec<_> =
@@ -286,14 +286,14 @@ async fn who_waits_for_its_storage_in_a_transaction_is_alive() {
     let Some(server) = PostgresServer::start().unwrap() else { return };
     let mut target = Target::postgres(&server);
     *target.config.url += "?options=-c%20idle_in_transaction_session_timeout%3D2s";
-    let mut connection = Database::new(&target.config.url, &target.env).unwrap().connect().await.unwrap();
+    let mut connection = Database::new(&target.config.url, Role::Sink, &target.env).unwrap().connect().await.unwrap();
     connection.begin().await.unwrap();
     connection.awake(target.env.sleep(Duration::from_secs(5))).await.unwrap();
     connection.commit().await.unwrap();
     connection.begin().await.unwrap();
     target.env.sleep(Duration::from_secs(5)).await;
     let fault = connection.commit().await.unwrap_err();
-    assert!(matches!(fault, super::super::fault::Fault::Passing(_)), "{fault:?}");
+    assert!(matches!(fault, weir_store::Fault::Passing(_)), "{fault:?}");
 }
 
 #[tokio::test]

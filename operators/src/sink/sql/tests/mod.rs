@@ -6,7 +6,7 @@ mod retention;
 mod tables;
 mod withdrawn;
 
-use super::{SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlType, connection::Database};
+use super::{SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlType};
 use crate::sink::conformance::{self, JOB, SINK, SinkUnderTest, context};
 use futures::{FutureExt, future::BoxFuture};
 use sqlx::{Connection as _, Row};
@@ -18,6 +18,7 @@ use weir_engine::{
     ids::{Attempt, CheckpointId, Lineage},
     operator::{Committable, Committer, CommitterContext, OperatorContext, Sink, Waits},
 };
+use weir_store::{Database, Description, Role};
 use weir_test_rigs::postgres_server::PostgresServer;
 
 /// A table in a database that only one test has, and the checkpoint storage beside it.
@@ -43,7 +44,7 @@ impl Target {
             newest_by: None,
             indexes: vec![],
             retention: None,
-            description: serde_json::json!({ "key": ["n"] }),
+            description: Description { key: vec!["n".into()], ..Description::default() },
         };
         let store = CheckpointStore::in_memory(JOB);
         store.claim_attempt(&Env::from_entropy()).now_or_never().unwrap().unwrap();
@@ -94,7 +95,7 @@ impl Target {
     where
         T: for<'r> sqlx::Decode<'r, sqlx::Any> + sqlx::Type<sqlx::Any>,
     {
-        let database = Database::new(&self.config.url, &self.env).unwrap();
+        let database = Database::new(&self.config.url, Role::Sink, &self.env).unwrap();
         let mut connection = database.connect().await.unwrap();
         let rows = connection.query("look", sql, Default::default()).await.unwrap();
         rows.iter().map(|row| row.try_get(0).unwrap()).collect()

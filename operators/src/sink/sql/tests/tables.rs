@@ -161,7 +161,7 @@ async fn a_place_that_is_not_there_is_told_at_the_start() {
     // Nor does anything say it that has it.
     let trusted = Target::at(server.url("postgres").replace("t@", "t:secret@"), None);
     let committer = trusted.prepared().await;
-    let database = Database::new(&trusted.config.url, &trusted.env).unwrap();
+    let database = Database::new(&trusted.config.url, Role::Sink, &trusted.env).unwrap();
     let connection = database.connect().await.unwrap();
     let printed = format!("{committer:?} {connection:?} {database:?} {:?} {error:?}", trusted.config);
     assert!(!printed.contains("secret"), "{printed}");

@@ -1,12 +1,9 @@
-//! What the databases differ in. The only place that knows.
+//! What the databases differ in. The only place that knows, beside [`role`](crate::role), which has their settings.
 
-use super::config::SqlType;
+use crate::address::UrlMistake;
+use arrow::datatypes::DataType;
 use serde::{Deserialize, Serialize};
 use std::fmt;
-use weir_engine::error::{EngineError, Result};
-
-/// How long a lock of SQLite is waited for, as a rule.
-pub(super) const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
 /// A kind of database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,12 +29,8 @@ impl Dialect {
     ///
     /// # Errors
     /// When it is none of those that are known.
-    pub fn of(url: &str) -> Result<Self> {
-        let refuse = |why: &str| {
-            Err(EngineError::definition(format!(
-                "{why}; a SQL sink writes to \"sqlite:path/of/file\" or \"postgres://user@host/database\""
-            )))
-        };
+    pub fn of(url: &str) -> Result<Self, UrlMistake> {
+        let refuse = |why: &str| Err(UrlMistake::new(why));
         if url.starts_with("${") {
             return refuse("the URL of a database begins with its kind, which is no secret");
         }
@@ -50,13 +43,8 @@ impl Dialect {
         }
     }
 
-    /// A name in a statement.
-    pub(super) fn quoted(self, name: &str) -> String {
-        format!("\"{}\"", name.replace('"', "\"\""))
-    }
-
     /// The type of a column.
-    pub(super) fn type_name(self, sql_type: SqlType) -> &'static str {
+    pub fn type_name(self, sql_type: SqlType) -> &'static str {
         match (sql_type, self) {
             (SqlType::BigInt, _) => "BIGINT",
             (SqlType::Double, _) => "DOUBLE PRECISION",
@@ -70,7 +58,7 @@ impl Dialect {
     }
 
     /// What stands behind the columns of a table. A table whose key is most of it needs no second tree for its rows.
-    pub(super) fn table_options(self) -> &'static str {
+    pub fn table_options(self) -> &'static str {
         match self {
             Dialect::Sqlite => " WITHOUT ROWID",
             Dialect::Postgres => "",
@@ -78,7 +66,7 @@ impl Dialect {
     }
 
     /// The place of the `n`-th parameter, from 1. SQLite looks named ones up one by one, and so gets anonymous ones.
-    pub(super) fn parameter(self, n: usize) -> String {
+    pub fn parameter(self, n: usize) -> String {
         match self {
             Dialect::Sqlite => "?".into(),
             Dialect::Postgres => format!("${n}"),
@@ -87,7 +75,7 @@ impl Dialect {
 
     /// The same for a value of a type. The driver gives a number that is absent another type than one that is there, which
     /// PostgreSQL takes amiss in a statement that it has seen before: there they travel as texts.
-    pub(super) fn value(self, n: usize, sql_type: SqlType) -> String {
+    pub fn value(self, n: usize, sql_type: SqlType) -> String {
         match (self, sql_type) {
             (Dialect::Postgres, SqlType::Double) => format!("CAST(${n}::text AS DOUBLE PRECISION)"),
             (Dialect::Postgres, SqlType::Numeric) => format!("CAST(${n}::text AS NUMERIC)"),
@@ -96,7 +84,7 @@ impl Dialect {
     }
 
     /// Parameters that a statement may have.
-    pub(super) fn max_parameters(self) -> usize {
+    pub fn max_parameters(self) -> usize {
         match self {
             Dialect::Sqlite => 32_766,
             Dialect::Postgres => 65_535,
@@ -104,36 +92,23 @@ impl Dialect {
     }
 
     /// Begins a transaction that will write. SQLite takes its one write lock at once: later it might have to be refused.
-    pub(super) fn begin(self) -> &'static str {
+    pub fn begin(self) -> &'static str {
         match self {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             Dialect::Postgres => "BEGIN",
         }
     }
 
-    /// What a new connection is told first. A commit that is reported as done must survive a loss of power.
-    pub(super) fn greeting(self) -> Vec<String> {
+    /// Begins a transaction that only reads, all of it the same state.
+    pub fn begin_reading(self) -> &'static str {
         match self {
-            Dialect::Sqlite => [
-                BUSY_TIMEOUT,
-                "PRAGMA journal_mode = WAL",
-                "PRAGMA synchronous = FULL",
-                "PRAGMA cache_size = -65536",
-                "PRAGMA wal_autocheckpoint = 16384",
-            ]
-            .map(String::from)
-            .into(),
-            Dialect::Postgres => vec![
-                "SET client_min_messages = warning".into(),
-                "SET synchronous_commit = on".into(),
-                end_who_is_stopped(),
-                where_undecided(&WAITS_NOT_LONG),
-            ],
+            Dialect::Sqlite => "BEGIN",
+            Dialect::Postgres => "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY",
         }
     }
 
     /// Makes sure that nobody else makes tables at the same time, until the end of the transaction.
-    pub(super) fn lock_tables(self) -> Option<&'static str> {
+    pub fn lock_tables(self) -> Option<&'static str> {
         match self {
             Dialect::Sqlite => None,
             // The number is Weir's own: "weir" in ASCII.
@@ -142,7 +117,7 @@ impl Dialect {
     }
 
     /// Name, type and place in the primary key (from 1; else 0) of every column of the table whose name is the parameter.
-    pub(super) fn columns_of_table(self) -> &'static str {
+    pub fn columns_of_table(self) -> &'static str {
         match self {
             Dialect::Sqlite => {
                 "SELECT CAST(name AS TEXT), CAST(upper(type) AS TEXT), CAST(pk AS BIGINT) FROM pragma_table_info(?) ORDER BY cid"
@@ -155,7 +130,109 @@ impl Dialect {
             }
         }
     }
+
+    /// The names of those tables that are there, of so many, which are the parameters.
+    pub fn which_tables(self, names: usize) -> String {
+        let places: Vec<String> = (1..=names).map(|place| format!("${place}")).collect();
+        let places = places.join(", ");
+        match self {
+            Dialect::Sqlite => format!("{SQLITE_TABLES} AND name IN ({places})"),
+            Dialect::Postgres => format!("{POSTGRES_TABLES} AND relname IN ({places})"),
+        }
+    }
+
+    /// The names of the tables that begin with the parameter.
+    pub fn tables_that_begin(self) -> String {
+        match self {
+            Dialect::Sqlite => format!("{SQLITE_TABLES} AND substr(name, 1, length($1)) = $1 ORDER BY 1"),
+            Dialect::Postgres => {
+                format!("{POSTGRES_TABLES} AND pg_catalog.starts_with(CAST(relname AS TEXT), $1) ORDER BY 1")
+            }
+        }
+    }
+
+    /// The definitions of the indexes of the table whose name is the parameter.
+    pub fn indexes_of_table(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => {
+                "SELECT sql FROM sqlite_master WHERE type = 'index' AND tbl_name = $1 AND sql IS NOT NULL"
+            }
+            Dialect::Postgres => "SELECT indexdef FROM pg_catalog.pg_indexes WHERE tablename = $1",
+        }
+    }
+
+    /// The rows of the query `select` are kept from everybody else who writes; none: whoever writes has the store alone.
+    pub fn lock_rows(self, select: &str) -> Option<String> {
+        match self {
+            Dialect::Sqlite => None,
+            Dialect::Postgres => Some(format!("{select} FOR UPDATE")),
+        }
+    }
+
+    /// A column of texts in the order of their bytes, whatever language the database speaks.
+    pub fn by_bytes(self, column: &str) -> String {
+        match self {
+            Dialect::Sqlite => column.to_owned(),
+            Dialect::Postgres => format!("{column} COLLATE \"C\""),
+        }
+    }
+
+    /// Whether a text may be there, or asked for. PostgreSQL has none with the character 0 in it.
+    pub fn can_hold(self, text: &str) -> bool {
+        self == Dialect::Sqlite || !text.contains('\0')
+    }
 }
+
+/// What a column of the table holds: few types, the same in all databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SqlType {
+    /// Integers; timestamps and dates, as milliseconds since the epoch; truth, as 0 and 1.
+    BigInt,
+    /// Floating point numbers.
+    Double,
+    /// Texts.
+    Text,
+    /// Bytes, such as the sixteen of a record id.
+    Bytes,
+    /// Decimals, and integers beyond 64 bits with a sign, exact: a number of any length where the database has one, else a text.
+    Numeric,
+}
+
+impl SqlType {
+    /// What a column of a stream becomes in a table; none: such columns cannot be stored.
+    pub fn of(data_type: &DataType) -> Option<Self> {
+        match data_type {
+            DataType::Boolean | DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Some(SqlType::BigInt),
+            // Half of its values are beyond the integers of databases.
+            DataType::UInt64 => Some(SqlType::Numeric),
+            integer if integer.is_integer() => Some(SqlType::BigInt),
+            floating if floating.is_floating() => Some(SqlType::Double),
+            DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Some(SqlType::Text),
+            DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => {
+                Some(SqlType::Bytes)
+            }
+            DataType::Decimal128(..) => Some(SqlType::Numeric),
+            DataType::Dictionary(_, values) => SqlType::of(values),
+            _ => None,
+        }
+    }
+}
+
+/// A name in a statement.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Names with commas between them.
+pub fn quoted_list<S: AsRef<str>>(names: &[S]) -> String {
+    names.iter().map(|name| quoted(name.as_ref())).collect::<Vec<_>>().join(", ")
+}
+
+/// The names of tables, with conditions to be added.
+const SQLITE_TABLES: &str = "SELECT name FROM sqlite_master WHERE type = 'table'";
+const POSTGRES_TABLES: &str = "SELECT CAST(relname AS TEXT) FROM pg_catalog.pg_class WHERE relkind IN ('r', 'p') \
+                               AND pg_catalog.pg_table_is_visible(oid)";
 
 /// Settings of a PostgreSQL session that end a client which was stopped, or cut off, in the middle of a transaction, within
 /// seconds: then its locks go to whoever needs them.
@@ -166,23 +243,14 @@ const ENDS_WHO_IS_STOPPED: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// And those that have a client which waits for locks, or for a long statement, say so within seconds, and nothing go on for
-/// one that has left. No answer to a sink is so large that a server waits for it to be read.
-const WAITS_NOT_LONG: [(&str, &str); 4] = [
-    ("lock_timeout", "3s"),
-    ("statement_timeout", "60s"),
-    ("tcp_user_timeout", "6s"),
-    ("client_connection_check_interval", "3s"),
-];
-
 /// The statement with which a PostgreSQL session is told to end a client that was stopped in a transaction.
-pub fn end_who_is_stopped() -> String {
+pub(crate) fn end_who_is_stopped() -> String {
     where_undecided(&ENDS_WHO_IS_STOPPED)
 }
 
 /// Sets what nobody has decided: a setting that is in the URL (`options=`), or that the role, the database or the server's
 /// configuration has, stays. So does what a server does not know.
-fn where_undecided(settings: &[(&str, &str)]) -> String {
+pub(crate) fn where_undecided(settings: &[(&str, &str)]) -> String {
     let settings: Vec<_> = settings.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();
     format!(
         "SELECT set_config(name, wanted, false) FROM (VALUES {}) AS settings (name, wanted) \
@@ -201,7 +269,7 @@ mod tests {
         assert_eq!(Dialect::of("sqlite:///tmp/store.sqlite").unwrap(), Dialect::Sqlite);
         assert_eq!(Dialect::of("postgres://t@localhost/t").unwrap(), Dialect::Postgres);
         for wrong in ["mysql://host/db", "out/store.sqlite", "sqlite:", "sqlite::memory:"] {
-            assert!(Dialect::of(wrong).unwrap_err().message.contains("sqlite:path/of/file"), "{wrong}");
+            assert!(Dialect::of(wrong).unwrap_err().to_string().contains("sqlite:path/of/file"), "{wrong}");
         }
     }
 }

@@ -21,6 +21,17 @@ pub const REVISION: &str = "revision";
 pub const WITHDRAWN: &str = "withdrawn";
 /// Place in a list of the largest.
 pub const RANK: &str = "rank";
+/// The filter that an event is counted under. It is text: a dictionary in batches, as any text may be, and plain in results.
+pub const FILTER_ID: &str = "filter_id";
+
+// The further columns of a table of counts that click queries are answered from. A definition gives them these names.
+
+/// The minute that clicks are counted in, by its first millisecond.
+pub const CLICK_MINUTE: &str = "click_minute";
+/// The ad that was clicked.
+pub const AD_ID: &str = "ad_id";
+/// How often.
+pub const COUNT: &str = "count";
 
 /// The field of [`REVISION`].
 pub fn revision_field() -> Field {

@@ -1,13 +1,15 @@
 //! What went wrong with a database: something that passes (it is down, busy, full), or something that waiting does not heal.
 
-use super::dialect::Dialect;
+use crate::dialect::Dialect;
 use weir_engine::{error::EngineError, hidden::without_password};
 
 /// Why a piece of work on a database was not done.
 #[derive(Debug)]
-pub(super) enum Fault {
+pub enum Fault {
     /// Worth another try, on a new connection: nothing of it was done, or all of it.
     Passing(String),
+    /// Somebody else holds a lock. Nothing was done; it is worth another try.
+    Locked(String),
     /// Another try would fail as well.
     Lasting(EngineError),
     /// Somebody has to let this process write again. At a start that is told at once; a decided commit waits for it.
@@ -18,7 +20,7 @@ pub(super) enum Fault {
 
 /// What a database said of a row that it does not take.
 #[derive(Debug)]
-pub(super) struct Refused {
+pub struct Refused {
     /// The whole sentence.
     pub message: String,
     /// The database's own words.
@@ -26,10 +28,24 @@ pub(super) struct Refused {
 }
 
 impl Fault {
+    /// Whether waiting heals it.
+    pub fn passes(&self) -> bool {
+        matches!(self, Fault::Passing(_) | Fault::Locked(_))
+    }
+
+    /// What went wrong.
+    pub fn message(&self) -> &str {
+        match self {
+            Fault::Passing(message) | Fault::Locked(message) => message,
+            Fault::Lasting(error) | Fault::Denied(error) => &error.message,
+            Fault::Refused(refused) => &refused.message,
+        }
+    }
+
     /// As an error, for whoever does not try again.
     pub fn into_error(self) -> EngineError {
         match self {
-            Fault::Passing(message) => EngineError::io(message),
+            Fault::Passing(message) | Fault::Locked(message) => EngineError::io(message),
             Fault::Lasting(error) | Fault::Denied(error) => error,
             Fault::Refused(refused) => EngineError::definition(refused.message),
         }
@@ -37,7 +53,7 @@ impl Fault {
 }
 
 /// The result of one try.
-pub(super) type Tried<T> = Result<T, Fault>;
+pub type Tried<T> = Result<T, Fault>;
 
 impl From<EngineError> for Fault {
     fn from(error: EngineError) -> Self {
@@ -46,11 +62,12 @@ impl From<EngineError> for Fault {
 }
 
 /// What an error of the driver means.
-pub(super) fn fault(dialect: Dialect, url: &str, doing: &str, error: &sqlx::Error) -> Fault {
+pub(crate) fn fault(dialect: Dialect, url: &str, doing: &str, error: &sqlx::Error) -> Fault {
     let message = format!("{dialect} at '{}': cannot {doing}: {}", without_password(url), told(error));
     match error {
         sqlx::Error::Database(database) => match kind(dialect, database.code().as_deref().unwrap_or_default()) {
             Kind::Passing => Fault::Passing(message),
+            Kind::Locked => Fault::Locked(message),
             Kind::Damaged => Fault::Lasting(EngineError::corrupt(message)),
             Kind::Denied(hint) => Fault::Denied(EngineError::definition(format!("{message}{hint}"))),
             Kind::Refused => Fault::Refused(Refused { message, told: told(error) }),
@@ -64,6 +81,7 @@ pub(super) fn fault(dialect: Dialect, url: &str, doing: &str, error: &sqlx::Erro
 
 enum Kind {
     Passing,
+    Locked,
     Damaged,
     Denied(&'static str),
     Refused,
@@ -80,8 +98,9 @@ fn kind(dialect: Dialect, code: &str) -> Kind {
 /// By SQLite's result codes, the extended ones included.
 fn of_sqlite(code: &str) -> Kind {
     match code.parse::<u32>().map(|code| code & 0xff) {
-        // Busy, locked, interrupted, a disk that fails or is full, the schema changed meanwhile.
-        Ok(5 | 6 | 9 | 10 | 13 | 15 | 17) => Kind::Passing,
+        Ok(5) => Kind::Locked,
+        // Locked by this process, interrupted, a disk that fails or is full, the schema changed meanwhile.
+        Ok(6 | 9 | 10 | 13 | 15 | 17) => Kind::Passing,
         Ok(11 | 26) => Kind::Damaged,
         // Too big, a constraint or a trigger, a value of another type.
         Ok(18..=20) => Kind::Refused,
@@ -99,8 +118,9 @@ fn of_postgres(code: &str) -> Kind {
             return Kind::Wrong("; the URL must have a user that may log in: postgres://user:password@host/database");
         }
         "42501" => return Kind::Wrong("; the user must own the table, or may create it in its schema"),
-        // A standby takes over, a row is locked for long; this process was stopped in a transaction, which is over.
-        "25006" | "55P03" | "25P03" | "25P04" => return Kind::Passing,
+        "55P03" => return Kind::Locked,
+        // A standby takes over; this process was stopped in a transaction, which is over.
+        "25006" | "25P03" | "25P04" => return Kind::Passing,
         // A row twice in one statement, after whatever a trigger made of it; a trigger's own complaint; a view's condition.
         "21000" | "P0001" | "44000" => return Kind::Refused,
         _ => {}
@@ -115,8 +135,30 @@ fn of_postgres(code: &str) -> Kind {
     }
 }
 
+/// What of a store is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// The file of the database.
+    File,
+    /// A table that was named.
+    Table,
+    /// SQLite has one code for a table that is not there, and for other mistakes in a statement: ask for its tables.
+    PerhapsTable,
+}
+
+/// Whether an error means that something is not there.
+pub fn missing(dialect: Dialect, error: &sqlx::Error) -> Option<Missing> {
+    let code = error.as_database_error()?.code()?;
+    match (dialect, code.as_ref()) {
+        (Dialect::Sqlite, "14") => Some(Missing::File),
+        (Dialect::Sqlite, "1") => Some(Missing::PerhapsTable),
+        (Dialect::Postgres, "42P01") => Some(Missing::Table),
+        _ => None,
+    }
+}
+
 /// What the database said, in its own words.
-fn told(error: &sqlx::Error) -> String {
+pub fn told(error: &sqlx::Error) -> String {
     match error {
         sqlx::Error::Database(database) => database.message().to_string(),
         other => other.to_string(),
@@ -129,7 +171,7 @@ mod tests {
 
     #[test]
     fn what_passes_is_told_from_what_stays() {
-        let passes = |dialect, code| matches!(kind(dialect, code), Kind::Passing);
+        let passes = |dialect, code| matches!(kind(dialect, code), Kind::Passing | Kind::Locked);
         for code in ["5", "261", "517", "6", "10", "13"] {
             assert!(passes(Dialect::Sqlite, code), "{code}");
         }
@@ -139,6 +181,9 @@ mod tests {
         for code in ["28P01", "3D000", "42P01", "22021", "23505"] {
             assert!(!passes(Dialect::Postgres, code), "{code}");
         }
+        let waits_for_others = |dialect, code| matches!(kind(dialect, code), Kind::Locked);
+        assert!(waits_for_others(Dialect::Sqlite, "517") && waits_for_others(Dialect::Postgres, "55P03"));
+        assert!(!waits_for_others(Dialect::Sqlite, "6") && !waits_for_others(Dialect::Postgres, "57P01"));
         let refuses = |dialect, code| matches!(kind(dialect, code), Kind::Refused);
         for code in ["22021", "22003", "22P05", "23505", "23502", "23514", "54000", "21000", "P0001"] {
             assert!(refuses(Dialect::Postgres, code), "{code}");
