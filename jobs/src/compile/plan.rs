@@ -9,6 +9,7 @@ use weir_engine::element::Port;
 use weir_operators::columns::{WINDOW_END, WITHDRAWN};
 use weir_operators::late_gate::LateRule;
 use weir_operators::map::{ResultRows, SelectItem};
+use weir_operators::ports;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::sink::sql::TableRule;
 use weir_operators::window::WindowRule;
@@ -119,8 +120,8 @@ impl<'a> Planner<'_, 'a> {
                 let Some(types) = &self.types.0[index] else { return };
                 let (columns, time) = (types.main.clone(), self.types.1.get(&index).cloned());
                 let step = self.push(id, Vec::new(), Operator::Source { source, columns, time });
-                self.outputs.insert((index, Output::Main), vec![(step, Port::Main)]);
-                self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
+                self.outputs.insert((index, Output::Main), vec![(step, Port::MAIN)]);
+                self.outputs.insert((index, Output::DeadLetters), vec![(step, ports::DEAD_LETTERS)]);
             }
             return;
         };
@@ -135,7 +136,7 @@ impl<'a> Planner<'_, 'a> {
                 let results = given.results.as_ref().filter(|_| may_withdraw).map(|results| results.rows(false));
                 let condition = map.condition.as_deref();
                 let step = self.forward(id, from, Operator::Map { condition, select, results, table: None });
-                self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
+                self.outputs.insert((index, Output::DeadLetters), vec![(step, ports::DEAD_LETTERS)]);
                 step
             }
             NodeBody::Dedup(dedup) => {
@@ -144,7 +145,7 @@ impl<'a> Planner<'_, 'a> {
                     true => self.forward(id, from, operator),
                     false => self.hashed(id, from, dedup.key.clone(), operator),
                 };
-                self.outputs.insert((index, Output::DeadLetters), vec![(step, Port::DeadLetters)]);
+                self.outputs.insert((index, Output::DeadLetters), vec![(step, ports::DEAD_LETTERS)]);
                 step
             }
             NodeBody::Aggregate(aggregate) => {
@@ -165,7 +166,7 @@ impl<'a> Planner<'_, 'a> {
                 None => return,
             },
         };
-        self.outputs.insert((index, Output::Main), vec![(step, Port::Main)]);
+        self.outputs.insert((index, Output::Main), vec![(step, Port::MAIN)]);
     }
 
     fn push(&mut self, id: String, inputs: Vec<StepInput>, operator: Operator<'a>) -> usize {
@@ -190,7 +191,7 @@ impl<'a> Planner<'_, 'a> {
         let node = self.resolved.node(index);
         let operator = |merged| Operator::LateGate { rule: point.rule, time: time.clone(), merged };
         let mut last = self.forward(format!("late_gate.{}", node.name), output, operator(false));
-        let mut late = vec![(last, Port::Late)];
+        let mut late = vec![(last, ports::LATE)];
         let may_be_silent = self.may_be_silent(index);
         if may_be_silent {
             let key = match &node.body {
@@ -198,15 +199,15 @@ impl<'a> Planner<'_, 'a> {
                 // Evenly, however often one key comes: counts are spread by key later.
                 _ => vec![time.clone()],
             };
-            let from = vec![(last, Port::Main)];
+            let from = vec![(last, Port::MAIN)];
             last = self.hashed(format!("late_gate.{}.merged", node.name), from, key, operator(true));
-            late.push((last, Port::Late));
+            late.push((last, ports::LATE));
         }
         for fed in self.gates.fed_by(index) {
             self.outputs.insert((fed, Output::Late), late.clone());
-            self.outputs.insert((fed, Output::OnTime), vec![(last, Port::Main)]);
+            self.outputs.insert((fed, Output::OnTime), vec![(last, Port::MAIN)]);
         }
-        (vec![(last, Port::Main)], may_be_silent)
+        (vec![(last, Port::MAIN)], may_be_silent)
     }
 
     /// Whether the source that a node's rows come from goes on without splits that are silent.
@@ -239,26 +240,26 @@ impl<'a> Planner<'_, 'a> {
         if let Some(select) = step.arguments.clone() {
             let operator = Operator::Map { condition: None, select: Some(select), results: None, table: None };
             let map = self.forward(format!("map.{name}.arguments"), from, operator);
-            dead_letters.push((map, Port::DeadLetters));
-            from = vec![(map, Port::Main)];
+            dead_letters.push((map, ports::DEAD_LETTERS));
+            from = vec![(map, Port::MAIN)];
         }
         if adds_filters(self.resolved.spec, aggregate) {
             let operator = Operator::Filters(&self.resolved.spec.filters);
             let filters = self.forward(format!("filters.{name}"), from, operator);
-            dead_letters.push((filters, Port::DeadLetters));
-            from = vec![(filters, Port::Main)];
+            dead_letters.push((filters, ports::DEAD_LETTERS));
+            from = vec![(filters, Port::MAIN)];
         }
         let local = self.forward(format!("{id}.local"), from, Operator::LocalAggregate(step.clone()));
         step.running = running_counts(self.resolved, index, aggregate);
-        let from = vec![(local, Port::Main)];
+        let from = vec![(local, Port::MAIN)];
         let global = self.hashed(id.to_owned(), from, aggregate.key.clone(), Operator::GlobalAggregate(step));
         // Windows whose sum cannot be said.
-        dead_letters.push((global, Port::DeadLetters));
+        dead_letters.push((global, ports::DEAD_LETTERS));
         self.outputs.insert((index, Output::DeadLetters), dead_letters);
         if !matches!(aggregate.window, Window::Session { .. }) {
             let marks =
-                self.forward(format!("windows.{name}.local"), vec![(global, Port::Main)], Operator::WindowMarks);
-            let (from, count) = (vec![(marks, Port::Main)], Operator::WindowCount(window_rule(aggregate)));
+                self.forward(format!("windows.{name}.local"), vec![(global, Port::MAIN)], Operator::WindowMarks);
+            let (from, count) = (vec![(marks, Port::MAIN)], Operator::WindowCount(window_rule(aggregate)));
             self.hashed(format!("windows.{name}"), from, vec![WINDOW_END.into()], count);
         }
         global
@@ -267,7 +268,7 @@ impl<'a> Planner<'_, 'a> {
     fn reduce(&mut self, id: &str, from: Vec<StepOutput>, step: ReduceStep<'a>) -> usize {
         let local = self.forward(format!("{id}.local"), from, Operator::LocalTop(step));
         let key = step.config().exchange_key();
-        self.hashed(id.to_owned(), vec![(local, Port::Main)], key, Operator::GlobalTop(step))
+        self.hashed(id.to_owned(), vec![(local, Port::MAIN)], key, Operator::GlobalTop(step))
     }
 
     fn sink(
@@ -281,7 +282,7 @@ impl<'a> Planner<'_, 'a> {
         let takes_running = is_taker(self.resolved, index);
         let mut dead_letters = Vec::new();
         if takes_running {
-            let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, Port::Running)).collect();
+            let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, ports::RUNNING)).collect();
             from.extend(running);
         }
         if let Some(select) = &written.select {
@@ -289,8 +290,8 @@ impl<'a> Planner<'_, 'a> {
             let results = results.map(|results| results.rows(takes_running));
             let operator = Operator::Map { condition: None, select: Some(select.clone()), results, table: None };
             let select = self.forward(format!("{id}.select"), from, operator);
-            dead_letters.push((select, Port::DeadLetters));
-            from = vec![(select, Port::Main)];
+            dead_letters.push((select, ports::DEAD_LETTERS));
+            from = vec![(select, Port::MAIN)];
         }
         if let Some(rule) = table_rule(sink, &written)
             && (dead_letters.is_empty() || rule.may_refuse(&written.main))
@@ -300,15 +301,15 @@ impl<'a> Planner<'_, 'a> {
             let results = results.map(|results| results.rows(takes_running));
             let operator = Operator::Map { condition: None, select: None, results, table: Some(rule) };
             let table = self.forward(format!("{id}.table"), from, operator);
-            dead_letters.push((table, Port::DeadLetters));
-            from = vec![(table, Port::Main)];
+            dead_letters.push((table, ports::DEAD_LETTERS));
+            from = vec![(table, Port::MAIN)];
         }
         if !dead_letters.is_empty() {
             self.outputs.insert((index, Output::DeadLetters), dead_letters);
         }
         if let Some(held) = held_before(self.resolved.spec, sink, &written.main) {
             let hold = self.forward(format!("{id}.hold"), from, Operator::Hold(held));
-            from = vec![(hold, Port::Main)];
+            from = vec![(hold, Port::MAIN)];
         }
         Some(self.forward(id, from, Operator::Sink { sink, written }))
     }

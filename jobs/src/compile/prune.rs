@@ -5,11 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use weir_engine::element::Port;
 use weir_operators::columns::{REVISION, WINDOW_END, WITHDRAWN};
 use weir_operators::expression::Expression;
 use weir_operators::filters::FILTER_ID;
 use weir_operators::map::{ResultRows, SelectItem};
+use weir_operators::ports;
 use weir_operators::schema::{Column, ColumnSchema};
 use weir_operators::source::computed_time::ComputedTime;
 
@@ -63,9 +63,9 @@ fn needs(steps: &[Step<'_>], full: &[ColumnSchema]) -> Needs {
         input.extend(late[index].iter().cloned());
         for edge in &step.inputs {
             match edge.port {
-                Port::Main | Port::Running => needs.output[edge.from].extend(input.iter().cloned()),
-                Port::Late => late[edge.from].extend(input.iter().cloned()),
-                Port::DeadLetters => {}
+                ports::LATE => late[edge.from].extend(input.iter().cloned()),
+                ports::DEAD_LETTERS => {}
+                _ => needs.output[edge.from].extend(input.iter().cloned()),
             }
         }
         needs.input[index] = input;
@@ -77,7 +77,7 @@ fn needs(steps: &[Step<'_>], full: &[ColumnSchema]) -> Needs {
 fn given_columns(step: &Step<'_>, full: &[ColumnSchema]) -> ColumnSchema {
     match step.inputs.first() {
         None => ColumnSchema::default(),
-        Some(edge) if edge.port == Port::DeadLetters => dead_letter_schema(),
+        Some(edge) if edge.port == ports::DEAD_LETTERS => dead_letter_schema(),
         // Late rows are rows of the gate's input, which a gate does not change.
         Some(edge) => full[edge.from].clone(),
     }
@@ -212,9 +212,9 @@ fn columns_of(
         return StepColumns { computed: time.read(&output), output, ..StepColumns::default() };
     };
     let arriving = match edge.port {
-        Port::DeadLetters => dead_letter_schema(),
-        Port::Late => before[edge.from].input.clone(),
-        Port::Main | Port::Running => before[edge.from].output.clone(),
+        ports::DEAD_LETTERS => dead_letter_schema(),
+        ports::LATE => before[edge.from].input.clone(),
+        _ => before[edge.from].output.clone(),
     };
     let from_partials = matches!(step.operator, Operator::GlobalAggregate(_) | Operator::GlobalTop(_));
     let mut carried = None;
