@@ -257,7 +257,7 @@ impl SessionAggregate {
 }
 
 impl Operator for SessionAggregate {
-    fn process(&mut self, input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -272,7 +272,7 @@ impl Operator for SessionAggregate {
             let (late, on_time) = (rows(true), rows(false));
             self.counters.late.add(partials.rows_represented(Rows::Some(&late)));
             out.emit(ports::LATE, batch.take(&UInt32Array::from(late))?);
-            return self.process(input, batch.take(&UInt32Array::from(on_time))?, out);
+            return self.process(0, batch.take(&UInt32Array::from(on_time))?, out);
         }
         let hashes = self.hasher.hashes_of(&batch)?;
         if self.layout.is_none() {
