@@ -29,7 +29,7 @@ struct Victim {
 }
 
 impl Operator for Victim {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         // Whatever the columns are by now: the user's name or the ad's is among them.
         let rows =
             arrow::util::pretty::pretty_format_batches(std::slice::from_ref(&batch.columns)).unwrap().to_string();
@@ -37,7 +37,7 @@ impl Operator for Victim {
             assert!(!self.panics, "a poisoned click");
             return Err(weir_engine::EngineError::internal("a poisoned click"));
         }
-        self.inner.process(batch, out)
+        self.inner.process(input, batch, out)
     }
 
     fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {

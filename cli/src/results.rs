@@ -110,7 +110,7 @@ fn shown_sink(graph: &JobGraph) -> Option<(&Node, FilesHere)> {
                 (from, port) = producer(from)?;
             }
         }
-        (port == weir_engine::element::Port::Main && graph.nodes[from].id.starts_with(prefix)).then_some(())
+        (port == weir_engine::element::Port::MAIN && graph.nodes[from].id.starts_with(prefix)).then_some(())
     };
     ["reduce.", "aggregate."].into_iter().find_map(|prefix| {
         graph.nodes.iter().enumerate().find_map(|(index, node)| {

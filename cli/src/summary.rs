@@ -8,13 +8,13 @@ use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use weir_engine::{
     checkpoint::Manifest,
-    element::Port,
     graph::{JobGraph, Node, NodeRole},
     task::{Observers, RunOutcome},
 };
 use weir_operators::{
     connectors::{stored_sink, stored_source},
     map::MapConfig,
+    ports,
     source::settings::SourceSettings,
 };
 
@@ -309,7 +309,7 @@ fn unread_dead_letters(graph: &JobGraph, manifest: &Manifest) -> BTreeMap<String
     let mut unread: BTreeMap<String, u64> = BTreeMap::new();
     for (index, node) in graph.nodes.iter().enumerate() {
         let rows = manifest.counters(&node.id).get("dead_letters").copied().unwrap_or(0);
-        let is_read = graph.edges.iter().any(|edge| edge.from == index && edge.port == Port::DeadLetters);
+        let is_read = graph.edges.iter().any(|edge| edge.from == index && edge.port == ports::DEAD_LETTERS);
         if rows > 0 && !is_read {
             let of_sink = node.id.strip_suffix(".select").or_else(|| node.id.strip_suffix(".table"));
             let name = match of_sink.filter(|id| id.starts_with("sink.")) {

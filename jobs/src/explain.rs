@@ -84,7 +84,7 @@ impl Job {
     fn producer(&self, edge: &Edge) -> String {
         let id = &self.graph.nodes[edge.from].id;
         match edge.port {
-            Port::Main => id.clone(),
+            Port::MAIN => id.clone(),
             port => format!("{id}.{}", port.name()),
         }
     }
@@ -108,7 +108,7 @@ impl Job {
         }
         for edge in &self.graph.edges {
             let mut labels = Vec::new();
-            if edge.port != Port::Main {
+            if edge.port != Port::MAIN {
                 labels.push(edge.port.name().to_owned());
             }
             if edge.partitioner != Partitioner::Forward {
@@ -183,8 +183,6 @@ fn partitioning(edge: &Edge) -> String {
         Partitioner::Forward => "forward".to_owned(),
         Partitioner::Hash { key } if key.is_empty() => "all to one".to_owned(),
         Partitioner::Hash { key } => format!("hash({})", key.join(", ")),
-        Partitioner::Rebalance => "rebalance".to_owned(),
-        Partitioner::Broadcast => "broadcast".to_owned(),
     };
     match &edge.columns {
         None => how,

@@ -12,6 +12,7 @@ use weir_jobs::{
     source::files::FilesConfig,
     source::generator::{ClickStreamConfig, GeneratorConfig},
 };
+use weir_operators::ports;
 use weir_operators::source::column_type::{ColumnType, DeclaredSchema};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -60,7 +61,7 @@ fn edge_into<'a>(job: &'a Job, id: &str) -> &'a Edge {
 fn input_of(job: &Job, id: &str) -> String {
     let edge = edge_into(job, id);
     let from = &job.graph.nodes[edge.from].id;
-    if edge.port == Port::Main { from.clone() } else { format!("{from}.{}", edge.port.name()) }
+    if edge.port == Port::MAIN { from.clone() } else { format!("{from}.{}", edge.port.name()) }
 }
 
 fn names(columns: &Value) -> Vec<&str> {
@@ -93,7 +94,7 @@ fn a_followed_source_has_a_gate_behind_the_exchange_too() {
     let late = job.graph.nodes.iter().position(|node| node.id == "sink.late").expect("the sink");
     let from = |edge: &Edge| (job.graph.nodes[edge.from].id.clone(), edge.port);
     let inputs: Vec<_> = job.graph.edges.iter().filter(|edge| edge.to == late).map(from).collect();
-    assert_eq!(inputs, [("late_gate.unique".into(), Port::Late), ("late_gate.unique.merged".into(), Port::Late)]);
+    assert_eq!(inputs, [("late_gate.unique".into(), ports::LATE), ("late_gate.unique.merged".into(), ports::LATE)]);
 }
 
 #[test]

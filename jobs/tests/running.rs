@@ -8,8 +8,8 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type};
 use support::{execute, execute_until, rows};
-use weir_engine::element::Port;
 use weir_jobs::{CompileOptions, Job, parse};
+use weir_operators::ports;
 
 const CLICKS: &str = r#"
 [job]
@@ -209,14 +209,14 @@ fn what_nobody_reads_is_not_computed() {
         let node = job.graph.nodes.iter().find(|node| node.id == "aggregate.minutes").unwrap();
         node.config.get("running").cloned()
     };
-    let ports = |job: &Job| job.graph.edges.iter().filter(|edge| edge.port == Port::Running).count();
+    let running = |job: &Job| job.graph.edges.iter().filter(|edge| edge.port == ports::RUNNING).count();
     let read = job(folder.path(), &[]);
-    assert_eq!((config(&read), ports(&read)), (Some(serde_json::json!({ "every_checkpoints": 2 })), 1));
+    assert_eq!((config(&read), running(&read)), (Some(serde_json::json!({ "every_checkpoints": 2 })), 1));
     let rounded = job(folder.path(), &[("EMIT", "emit = { every = \"50ms\" }")]);
     assert_eq!(config(&rounded), Some(serde_json::json!({ "every_checkpoints": 3 })));
     for unread in ["", "running = false", "running = true\nenabled = false"] {
         let job = job(folder.path(), &[("LIVE", unread)]);
-        assert_eq!((config(&job), ports(&job)), (None, 0), "{unread}");
+        assert_eq!((config(&job), running(&job)), (None, 0), "{unread}");
     }
 }
 

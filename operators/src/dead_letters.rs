@@ -3,6 +3,7 @@
 //! The schema is fixed here and nowhere else, so that all dead letters of a job can go into one table.
 
 use crate::expression::RefusedRow;
+use crate::ports;
 use arrow::{
     array::{Array, AsArray, Int64Array, RecordBatch, StringArray},
     datatypes::{DataType, Field, Schema, SchemaRef},
@@ -14,7 +15,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 use weir_engine::{
-    element::{Batch, Port},
+    element::Batch,
     error::Result,
     operator::{Collector, Counter, OperatorContext},
 };
@@ -87,7 +88,7 @@ impl RefusedRows {
             tracing::warn!(operator = self.operator, "a row became a dead letter, as may others: {}", first.reason);
         }
         self.dead_letters.add(refused.len() as u64);
-        out.emit(Port::DeadLetters, Batch::new(refused_batch(&self.operator, rows, refused)?));
+        out.emit(ports::DEAD_LETTERS, Batch::new(refused_batch(&self.operator, rows, refused)?));
         Ok(())
     }
 }

@@ -96,7 +96,7 @@ impl Filters {
 }
 
 impl Operator for Filters {
-    fn process(&mut self, mut batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, mut batch: Batch, out: &mut Collector) -> Result<()> {
         let (conditions, ids) = (&self.conditions, self.ids.as_string::<i32>());
         let evaluated = evaluate_rows(&batch.columns, |rows| {
             let masks = conditions.iter().enumerate().map(|(filter, condition)| {
@@ -119,7 +119,7 @@ impl Operator for Filters {
         for (filter, keep) in masks.iter().enumerate() {
             let keep = keep.as_boolean();
             if keep.true_count() > 0 {
-                out.emit(Port::Main, self.with_id(&projected.filter(keep)?, filter)?);
+                out.emit(Port::MAIN, self.with_id(&projected.filter(keep)?, filter)?);
             }
             matched = &matched | keep.values();
         }
@@ -131,6 +131,7 @@ impl Operator for Filters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports;
     use arrow::{
         array::Int64Array,
         datatypes::{DataType, Int64Type},
@@ -220,14 +221,14 @@ mod tests {
         let mut harness = OperatorHarness::new(Box::new(Filters::new(&filters, &context).unwrap()));
         let out = harness.process(batch()).unwrap();
         let dead: Vec<&Batch> =
-            out.iter().filter(|(port, _)| *port == Port::DeadLetters).map(|(_, batch)| batch).collect();
+            out.iter().filter(|(port, _)| *port == ports::DEAD_LETTERS).map(|(_, batch)| batch).collect();
         let [dead] = dead[..] else { panic!("{out:?}") };
         let text = |column: usize| dead.columns.column(column).as_string::<i32>().value(0).to_owned();
         assert_eq!((dead.len(), text(0), text(4)), (1, "filters.clicks".into(), r#"{"country":"DEU","n":2}"#.into()));
         assert!(text(3).starts_with("filter \"many\": expression `6 / (n - 2) > 0`: Divide by zero"), "{}", text(3));
         let counted: Vec<Vec<i64>> = out
             .iter()
-            .filter(|(port, _)| *port == Port::Main)
+            .filter(|(port, _)| *port == Port::MAIN)
             .map(|(_, batch)| batch.columns.column(1).as_primitive::<Int64Type>().values().to_vec())
             .collect();
         assert_eq!(counted, [vec![0, 1, 3], vec![0, 3], vec![3]]);

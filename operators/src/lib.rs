@@ -31,6 +31,7 @@ pub mod late_gate;
 pub mod map;
 pub mod memory_stores;
 pub mod moment;
+pub mod ports;
 pub mod record_id;
 pub mod reduce;
 pub mod registry;

@@ -111,7 +111,7 @@ impl Map {
 }
 
 impl Operator for Map {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         let Some(withdrawals) = &self.withdrawals else { return self.keep(batch, out, None) };
         let (holding, withdrawn) = withdrawals.part(batch)?;
         let mut turned_down = Vec::new();
@@ -135,7 +135,7 @@ impl Map {
                 kept = kept.with_columns(withdrawals.nullable(kept.columns.clone(), None)?);
             }
             if !kept.is_empty() {
-                out.emit(Port::Main, kept);
+                out.emit(Port::MAIN, kept);
             }
             return Ok(());
         };
@@ -164,7 +164,7 @@ impl Map {
         }
         let mut selected = read.with_columns(rows);
         selected.key_hashes = None;
-        out.emit(Port::Main, selected);
+        out.emit(Port::MAIN, selected);
         Ok(())
     }
 
@@ -198,12 +198,12 @@ impl Map {
                 batch = batch.filter(&kept)?;
             }
             let Some(select) = &self.select else {
-                out.emit(Port::Main, batch);
+                out.emit(Port::MAIN, batch);
                 continue;
             };
             if let Some(mut selected) = withdrawals.select(select, &batch)? {
                 selected.key_hashes = None;
-                out.emit(Port::Main, selected);
+                out.emit(Port::MAIN, selected);
             }
         }
         Ok(())
@@ -279,6 +279,7 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ports;
     use arrow::{
         array::{DictionaryArray, Int64Array, StringArray},
         datatypes::{DataType, Int32Type, Int64Type},
@@ -377,11 +378,11 @@ mod tests {
         let map = Map::new(config, &context).unwrap();
         let (mut letters, mut main) = (Vec::new(), None);
         for (port, batch) in OperatorHarness::new(Box::new(map)).process(batch).unwrap() {
-            if port == Port::Main {
+            if port == Port::MAIN {
                 main = Some(batch);
                 continue;
             }
-            assert_eq!(port, Port::DeadLetters);
+            assert_eq!(port, ports::DEAD_LETTERS);
             assert_eq!(batch.columns.schema(), crate::dead_letters::dead_letter_schema());
             let text = |column: usize, row| batch.columns.column(column).as_string::<i32>().value(row).to_owned();
             letters.extend((0..batch.len()).map(|row| (text(3, row), text(4, row))));

@@ -37,9 +37,9 @@ pub struct WindowCountConfig {
 pub struct WindowMarks;
 
 impl Operator for WindowMarks {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         let ends: BTreeSet<i64> = window_ends(&batch.columns)?.values().iter().copied().collect();
-        out.emit(Port::Main, Batch::new(rows_of(ends)?));
+        out.emit(Port::MAIN, Batch::new(rows_of(ends)?));
         Ok(())
     }
 }
@@ -73,7 +73,7 @@ impl WindowCount {
 }
 
 impl Operator for WindowCount {
-    fn process(&mut self, batch: Batch, _out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, _out: &mut Collector) -> Result<()> {
         for end in window_ends(&batch.columns)?.values() {
             if self.seen.insert(*end) {
                 self.windows.add(1);
@@ -150,7 +150,7 @@ mod tests {
     fn a_batch_of_results_becomes_a_row_a_window() {
         let mut marks = OperatorHarness::new(Box::new(WindowMarks));
         let out = marks.process(results(&[10, 10, 20, 10])).unwrap();
-        let [(Port::Main, marks)] = &out[..] else { panic!("{out:?}") };
+        let [(Port::MAIN, marks)] = &out[..] else { panic!("{out:?}") };
         assert_eq!(window_ends(&marks.columns).unwrap().values(), &[10, 20]);
         assert_eq!(marks.columns.num_columns(), 1);
     }

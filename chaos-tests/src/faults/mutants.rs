@@ -229,13 +229,13 @@ impl MutantOperator {
 }
 
 impl Operator for MutantOperator {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         if self.mutant != Mutant::LateRowsPass || self.kind != "late_gate" {
-            return self.inner.process(batch, out);
+            return self.inner.process(input, batch, out);
         }
         let mut inside = Collector::default();
-        self.inner.process(batch, &mut inside)?;
-        inside.drain().into_iter().for_each(|(_, batch)| out.emit(Port::Main, batch));
+        self.inner.process(input, batch, &mut inside)?;
+        inside.drain().into_iter().for_each(|(_, batch)| out.emit(Port::MAIN, batch));
         Ok(())
     }
 

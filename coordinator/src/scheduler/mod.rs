@@ -55,8 +55,8 @@ mod tests {
         let source = job.add_node(node("source", NodeRole::Source, parallelism));
         let count = job.add_node(node("count", NodeRole::Operator, parallelism));
         let top = job.add_node(node("top", NodeRole::Sink, 1));
-        job.add_edge(source, Port::Main, count, Partitioner::Hash { key: vec!["k".into()] });
-        job.add_edge(count, Port::Main, top, Partitioner::Rebalance);
+        job.add_edge(source, Port::MAIN, count, Partitioner::Hash { key: vec!["k".into()] });
+        job.add_edge(count, Port::MAIN, top, Partitioner::Hash { key: Vec::new() });
         ExecutionGraph::new(job).unwrap()
     }
 

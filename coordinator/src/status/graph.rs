@@ -61,7 +61,7 @@ pub struct EdgeView {
     /// Id of the operator that it goes to.
     #[schema(example = "dedup.unique")]
     pub to: String,
-    /// `forward`, `hash`, `rebalance` or `broadcast`.
+    /// `forward` or `hash`.
     #[schema(example = "hash")]
     pub partitioner: String,
     /// The key columns of `hash`; else empty.
@@ -121,7 +121,5 @@ fn partitioner_name(partitioner: &Partitioner) -> (&'static str, &[String]) {
     match partitioner {
         Partitioner::Forward => ("forward", &[]),
         Partitioner::Hash { key } => ("hash", key),
-        Partitioner::Rebalance => ("rebalance", &[]),
-        Partitioner::Broadcast => ("broadcast", &[]),
     }
 }

@@ -1,22 +1,22 @@
-//! Alignment of a checkpoint's barriers over the inputs of a subtask.
+//! Alignment of a checkpoint's barriers over the channels of a subtask, those of all of its inputs.
 //!
-//! Invariant: between the first and the last barrier *n*, nothing is read from an input that has delivered its barrier *n*; so
-//! the state at [`Alignment::Aligned`] holds exactly what came before the barriers. An ended input counts as aligned.
+//! Invariant: between the first and the last barrier *n*, nothing is read from a channel that has delivered its barrier *n*; so
+//! the state at [`Alignment::Aligned`] holds exactly what came before the barriers. An ended channel counts as aligned.
 
 use crate::{
     element::Barrier,
     error::{EngineError, Result},
 };
 
-/// Which inputs have delivered the current barrier.
+/// Which channels have delivered the current barrier.
 #[derive(Debug)]
 pub struct BarrierAligner {
-    inputs: Vec<Input>,
+    channels: Vec<State>,
     current: Option<Barrier>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Input {
+enum State {
     Open,
     Aligned,
     Ended,
@@ -25,64 +25,64 @@ enum Input {
 /// What a barrier or an end of input led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alignment {
-    /// Other inputs are still to come.
+    /// Other channels are still to come.
     Waiting,
-    /// All inputs have delivered this barrier: take the snapshot, then read on from all of them.
+    /// All channels have delivered this barrier: take the snapshot, then read on from all of them.
     Aligned(Barrier),
 }
 
 impl BarrierAligner {
-    /// For so many inputs.
-    pub fn new(inputs: usize) -> Self {
-        BarrierAligner { inputs: vec![Input::Open; inputs], current: None }
+    /// For so many channels.
+    pub fn new(channels: usize) -> Self {
+        BarrierAligner { channels: vec![State::Open; channels], current: None }
     }
 
-    /// Whether nothing may be read from `input` now.
-    pub fn is_blocked(&self, input: usize) -> bool {
-        self.inputs[input] == Input::Aligned
+    /// Whether nothing may be read from `channel` now.
+    pub fn is_blocked(&self, channel: usize) -> bool {
+        self.channels[channel] == State::Aligned
     }
 
-    /// Whether every input has ended.
+    /// Whether every channel has ended.
     pub fn all_ended(&self) -> bool {
-        self.inputs.iter().all(|input| *input == Input::Ended)
+        self.channels.iter().all(|channel| *channel == State::Ended)
     }
 
-    /// `input` delivered a barrier.
+    /// `channel` delivered a barrier.
     ///
     /// # Errors
-    /// When it is not the barrier that the others delivered, or the input had delivered one, or had ended.
-    pub fn on_barrier(&mut self, input: usize, barrier: Barrier) -> Result<Alignment> {
+    /// When it is not the barrier that the others delivered, or the channel had delivered one, or had ended.
+    pub fn on_barrier(&mut self, channel: usize, barrier: Barrier) -> Result<Alignment> {
         if let Some(current) = self.current
             && current != barrier
         {
             return Err(EngineError::internal(format!(
-                "input {input} delivered barrier {} while {} is being aligned",
+                "channel {channel} delivered barrier {} while {} is being aligned",
                 barrier.checkpoint, current.checkpoint
             )));
         }
-        if self.inputs[input] != Input::Open {
+        if self.channels[channel] != State::Open {
             return Err(EngineError::internal(format!(
-                "input {input} delivered barrier {} although it is {:?}",
-                barrier.checkpoint, self.inputs[input]
+                "channel {channel} delivered barrier {} although it is {:?}",
+                barrier.checkpoint, self.channels[channel]
             )));
         }
         self.current = Some(barrier);
-        self.inputs[input] = Input::Aligned;
+        self.channels[channel] = State::Aligned;
         Ok(self.check())
     }
 
-    /// `input` ended.
-    pub fn on_end(&mut self, input: usize) -> Alignment {
-        self.inputs[input] = Input::Ended;
+    /// `channel` ended.
+    pub fn on_end(&mut self, channel: usize) -> Alignment {
+        self.channels[channel] = State::Ended;
         self.check()
     }
 
     fn check(&mut self) -> Alignment {
         match self.current {
-            Some(barrier) if !self.inputs.contains(&Input::Open) => {
+            Some(barrier) if !self.channels.contains(&State::Open) => {
                 self.current = None;
-                for input in self.inputs.iter_mut().filter(|input| **input == Input::Aligned) {
-                    *input = Input::Open;
+                for channel in self.channels.iter_mut().filter(|channel| **channel == State::Aligned) {
+                    *channel = State::Open;
                 }
                 Alignment::Aligned(barrier)
             }
@@ -102,18 +102,18 @@ mod tests {
     }
 
     #[test]
-    fn all_inputs_must_deliver_and_are_blocked_meanwhile() {
+    fn all_channels_must_deliver_and_are_blocked_meanwhile() {
         let mut aligner = BarrierAligner::new(3);
         assert_eq!(aligner.on_barrier(1, barrier(1)).unwrap(), Waiting);
         assert!(aligner.is_blocked(1) && !aligner.is_blocked(0));
         assert_eq!(aligner.on_barrier(0, barrier(1)).unwrap(), Waiting);
         assert_eq!(aligner.on_barrier(2, barrier(1)).unwrap(), Aligned(barrier(1)));
-        assert!((0..3).all(|input| !aligner.is_blocked(input)));
+        assert!((0..3).all(|channel| !aligner.is_blocked(channel)));
         assert_eq!(aligner.on_barrier(0, barrier(2)).unwrap(), Waiting);
     }
 
     #[test]
-    fn an_ended_input_counts_as_aligned() {
+    fn an_ended_channel_counts_as_aligned() {
         let mut aligner = BarrierAligner::new(2);
         assert_eq!(aligner.on_end(0), Waiting);
         assert_eq!(aligner.on_barrier(1, barrier(1)).unwrap(), Aligned(barrier(1)));
@@ -122,11 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn an_input_that_ends_during_alignment_completes_it() {
+    fn a_channel_that_ends_during_alignment_completes_it() {
         let mut aligner = BarrierAligner::new(2);
         assert_eq!(aligner.on_barrier(0, barrier(7)).unwrap(), Waiting);
         assert_eq!(aligner.on_end(1), Aligned(barrier(7)));
-        assert!(!aligner.is_blocked(0), "the other input goes on");
+        assert!(!aligner.is_blocked(0), "the other channel goes on");
     }
 
     #[test]

@@ -1,45 +1,76 @@
-//! Merges the channels of a subtask's input into one stream: barriers aligned, watermarks merged, ends counted.
+//! Merges the channels of a subtask into one stream, those of all of its inputs: barriers aligned, watermarks merged, ends
+//! counted. Rows come out with the input that they were sent to.
+//!
+//! Invariant: no channel waits for another but for barriers. So an operator cannot choose which input to read, and a graph in
+//! which one stream reaches a node by two ways cannot come to a standstill.
 
 use super::ChannelReceiver;
 use crate::{
-    align::{Alignment, BarrierAligner, MergedTime, WatermarkMerger},
+    align::{Alignment, BarrierAligner, ChannelTime, MergedTime, WatermarkMerger},
     element::{Barrier, Batch, StreamElement},
     error::Result,
 };
 use std::collections::VecDeque;
 
-/// The input of a subtask.
+/// The inputs of a subtask.
 pub struct InputGate {
     receiver: ChannelReceiver,
+    /// The input that each channel feeds.
+    inputs: Vec<usize>,
     aligner: BarrierAligner,
     merger: WatermarkMerger,
     /// What one element led to beyond its first event.
     pending: VecDeque<GateEvent>,
 }
 
+/// What a gate knows of one of its channels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GateChannel {
+    /// The input that it feeds.
+    pub input: usize,
+    /// What it has to do with the others, as far as time goes.
+    pub time: ChannelTime,
+}
+
+impl GateChannel {
+    /// From a source into the first input.
+    pub fn of_source() -> Self {
+        GateChannel { input: 0, time: ChannelTime { group: 0, from_source: true } }
+    }
+}
+
 /// What comes out of a gate.
 #[derive(Debug)]
 pub enum GateEvent {
     /// Rows.
-    Batch(Batch),
+    Batch {
+        /// The input that they were sent to.
+        input: usize,
+        /// The rows.
+        batch: Batch,
+    },
     /// Merged event time has risen.
     Watermark(i64),
-    /// All inputs are idle.
+    /// No channel has anything to say about time.
     Idle,
-    /// The barrier has come on every input: take the snapshot now.
+    /// One has again; event time is still this.
+    Active(i64),
+    /// The barrier has come on every channel: take the snapshot now.
     Barrier(Barrier),
-    /// Every input has ended.
+    /// Every channel has ended.
     EndOfInput,
 }
 
 impl InputGate {
-    /// Over these channels.
-    pub fn new(receiver: ChannelReceiver) -> Self {
-        let inputs = receiver.channels();
+    /// Over these channels: `channels` says of each of the receiver's what it is.
+    pub fn new(receiver: ChannelReceiver, channels: &[GateChannel]) -> Self {
+        debug_assert_eq!(receiver.channels(), channels.len());
+        let times: Vec<ChannelTime> = channels.iter().map(|channel| channel.time).collect();
         InputGate {
             receiver,
-            aligner: BarrierAligner::new(inputs),
-            merger: WatermarkMerger::new(inputs),
+            inputs: channels.iter().map(|channel| channel.input).collect(),
+            aligner: BarrierAligner::new(channels.len()),
+            merger: WatermarkMerger::new(&times),
             pending: VecDeque::new(),
         }
     }
@@ -53,34 +84,35 @@ impl InputGate {
             if let Some(event) = self.pending.pop_front() {
                 return Ok(event);
             }
-            let (input, element) = self.receiver.receive().await?;
-            self.accept(input, element)?;
+            let (channel, element) = self.receiver.receive().await?;
+            self.accept(channel, element)?;
         }
     }
 
-    fn accept(&mut self, input: usize, element: StreamElement) -> Result<()> {
+    fn accept(&mut self, channel: usize, element: StreamElement) -> Result<()> {
         match element {
             StreamElement::Batch(batch) => {
-                self.merger.on_rows(input);
-                self.pending.push_back(GateEvent::Batch(batch));
+                let time = self.merger.on_rows(channel);
+                self.push_time(time);
+                self.pending.push_back(GateEvent::Batch { input: self.inputs[channel], batch });
             }
             StreamElement::Watermark(watermark) => {
-                let time = self.merger.on_watermark(input, watermark);
+                let time = self.merger.on_watermark(channel, watermark);
                 self.push_time(time);
             }
             StreamElement::Idle => {
-                let time = self.merger.on_idle(input);
+                let time = self.merger.on_idle(channel);
                 self.push_time(time);
             }
             StreamElement::Barrier(barrier) => {
-                let alignment = self.aligner.on_barrier(input, barrier)?;
-                self.receiver.block(input);
+                let alignment = self.aligner.on_barrier(channel, barrier)?;
+                self.receiver.block(channel);
                 self.push_alignment(alignment);
             }
             StreamElement::EndOfInput => {
-                let alignment = self.aligner.on_end(input);
+                let alignment = self.aligner.on_end(channel);
                 self.push_alignment(alignment);
-                let time = self.merger.on_end(input);
+                let time = self.merger.on_end(channel);
                 self.push_time(time);
                 if self.aligner.all_ended() {
                     self.pending.push_back(GateEvent::EndOfInput);
@@ -91,11 +123,11 @@ impl InputGate {
     }
 
     fn push_time(&mut self, time: Option<MergedTime>) {
-        match time {
-            None => {}
-            Some(MergedTime::Watermark(watermark)) => self.pending.push_back(GateEvent::Watermark(watermark)),
-            Some(MergedTime::Idle) => self.pending.push_back(GateEvent::Idle),
-        }
+        self.pending.extend(time.map(|time| match time {
+            MergedTime::Watermark(watermark) => GateEvent::Watermark(watermark),
+            MergedTime::Idle => GateEvent::Idle,
+            MergedTime::Active(watermark) => GateEvent::Active(watermark),
+        }));
     }
 
     fn push_alignment(&mut self, alignment: Alignment) {
@@ -107,36 +139,4 @@ impl InputGate {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{channel::local_channels, ids::CheckpointId};
-    use futures::FutureExt;
-
-    fn barrier(checkpoint: u64) -> StreamElement {
-        StreamElement::Barrier(Barrier { checkpoint: CheckpointId(checkpoint), last: false })
-    }
-
-    #[tokio::test]
-    async fn what_follows_a_barrier_waits_for_the_other_barriers() {
-        let (senders, receiver) = local_channels(2, 100);
-        let mut gate = InputGate::new(receiver);
-        senders[0].send(barrier(1)).await.unwrap();
-        senders[0].send(StreamElement::Watermark(9)).await.unwrap();
-        senders[1].send(StreamElement::Watermark(3)).await.unwrap();
-        assert!(gate.next().now_or_never().is_none(), "watermark 9 stands behind the barrier");
-        senders[1].send(barrier(1)).await.unwrap();
-        assert!(matches!(gate.next().await.unwrap(), GateEvent::Barrier(_)));
-        assert!(matches!(gate.next().await.unwrap(), GateEvent::Watermark(3)));
-    }
-
-    #[tokio::test]
-    async fn ends_complete_an_alignment_and_then_the_stream() {
-        let (senders, receiver) = local_channels(2, 100);
-        let mut gate = InputGate::new(receiver);
-        senders[0].send(barrier(4)).await.unwrap();
-        senders[1].send(StreamElement::EndOfInput).await.unwrap();
-        assert!(matches!(gate.next().await.unwrap(), GateEvent::Barrier(_)));
-        senders[0].send(StreamElement::EndOfInput).await.unwrap();
-        assert!(matches!(gate.next().await.unwrap(), GateEvent::EndOfInput));
-    }
-}
+mod tests;

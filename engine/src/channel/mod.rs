@@ -1,4 +1,5 @@
-//! Between subtasks: a result partition splits batches over channels, an input gate merges channels into one stream.
+//! Between subtasks: a result partition splits batches over channels, an input gate merges the channels
+//! of all inputs into one stream.
 //!
 //! Channels within a process are bounded queues of batches that are handed over without a copy; one to another process is a
 //! [`RemoteSender`] at the producer and, at the consumer, a queue that the network delivers to. Credit is counted in bytes and
@@ -13,7 +14,7 @@ mod partitioner;
 mod result_partition;
 mod sender;
 
-pub use input_gate::{GateEvent, InputGate};
+pub use input_gate::{GateChannel, GateEvent, InputGate};
 pub use local::{ChannelReceiver, LocalSender, TakenCallback, local_channels};
 pub use partitioner::{RowPartitioner, Split};
 pub use result_partition::ResultPartition;

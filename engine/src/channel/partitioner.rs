@@ -1,4 +1,4 @@
-//! Which subtask a row goes to. The single law: every row goes to exactly one (to every one, for a broadcast).
+//! Which subtask a row goes to. The single law: every row goes to exactly one.
 
 use crate::{
     element::{Batch, KeyHashes},
@@ -24,10 +24,6 @@ enum Rule {
         hasher: KeyHasher,
         key: Arc<[String]>,
     },
-    Rebalance {
-        next: usize,
-    },
-    Broadcast,
 }
 
 /// Parts of a batch, each with the subtask it goes to.
@@ -39,8 +35,6 @@ impl RowPartitioner {
         let rule = match partitioner {
             Partitioner::Forward => Rule::One(subtask),
             Partitioner::Hash { key } => Rule::Hash { hasher: KeyHasher::new(key.clone()), key: key.clone().into() },
-            Partitioner::Rebalance => Rule::Rebalance { next: subtask % parallelism },
-            Partitioner::Broadcast => Rule::Broadcast,
         };
         RowPartitioner { rule, parallelism, max_parallelism }
     }
@@ -63,16 +57,10 @@ impl RowPartitioner {
     ///
     /// # Errors
     /// When the batch was not hashed.
-    pub fn split(&mut self, batch: Batch) -> Result<Split> {
+    pub fn split(&self, batch: Batch) -> Result<Split> {
         let parallelism = self.parallelism;
-        match &mut self.rule {
+        match &self.rule {
             Rule::One(subtask) => Ok(vec![(*subtask, batch)]),
-            Rule::Rebalance { next } => {
-                let subtask = *next;
-                *next = (subtask + 1) % parallelism;
-                Ok(vec![(subtask, batch)])
-            }
-            Rule::Broadcast => Ok((0..parallelism).map(|subtask| (subtask, batch.clone())).collect()),
             Rule::Hash { .. } if parallelism == 1 => Ok(vec![(0, batch)]),
             Rule::Hash { key, .. } => {
                 let hashes = batch.key_hashes_of(key).ok_or_else(|| {
@@ -140,13 +128,8 @@ mod tests {
     }
 
     #[test]
-    fn rebalance_takes_turns_and_broadcast_goes_everywhere() {
-        let mut rebalance = RowPartitioner::new(&Partitioner::Rebalance, 1, 3, 128);
-        let targets: Vec<usize> = (0..4).map(|_| rebalance.split(batch(1)).unwrap()[0].0).collect();
-        assert_eq!(targets, [1, 2, 0, 1]);
-        let mut broadcast = RowPartitioner::new(&Partitioner::Broadcast, 0, 3, 128);
-        assert_eq!(broadcast.split(batch(2)).unwrap().len(), 3);
-        let mut forward = RowPartitioner::new(&Partitioner::Forward, 2, 3, 128);
+    fn forward_goes_to_the_subtask_of_the_same_number() {
+        let forward = RowPartitioner::new(&Partitioner::Forward, 2, 3, 128);
         let split = forward.split(batch(2)).unwrap();
         assert_eq!((split[0].0, split[0].1.columns.column(0).len()), (2, 2));
     }

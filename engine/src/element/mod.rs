@@ -2,9 +2,11 @@
 
 mod batch;
 mod origin;
+mod port;
 
 pub use batch::{Batch, KeyHashes};
 pub use origin::Origin;
+pub use port::Port;
 
 use crate::ids::CheckpointId;
 
@@ -41,31 +43,5 @@ impl Barrier {
     /// One that more follows.
     pub fn new(checkpoint: CheckpointId) -> Self {
         Barrier { checkpoint, last: false }
-    }
-}
-
-/// An output of an operator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Port {
-    /// Results.
-    Main,
-    /// What results will be as far as is known by now: of windows that are still open.
-    Running,
-    /// Events that came too late to be counted.
-    Late,
-    /// Records that could not be read, with the reason.
-    DeadLetters,
-}
-
-impl Port {
-    /// As written behind a node's name in a definition.
-    pub fn name(self) -> &'static str {
-        match self {
-            Port::Main => "main",
-            Port::Running => "running",
-            Port::Late => "late",
-            Port::DeadLetters => "dead_letters",
-        }
     }
 }

@@ -7,7 +7,11 @@ use crate::{
     key_group::DEFAULT_MAX_PARALLELISM,
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::HashSet, fmt, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    fmt,
+    time::Duration,
+};
 
 /// A checked job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -73,14 +77,16 @@ pub struct Edge {
     pub port: Port,
     /// Index of the consuming node.
     pub to: usize,
+    /// Which input of the consumer it feeds, from 0. Several edges may feed one, with rows of the same columns.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub input: usize,
     /// Which subtask of the consumer a row goes to.
     pub partitioner: Partitioner,
     /// The columns that the consumer needs; `None`: all.
     pub columns: Option<Vec<String>>,
 }
 
-/// Which subtask of the consumer a row goes to. The single law: every row arrives exactly once (at every subtask for
-/// `Broadcast`).
+/// Which subtask of the consumer a row goes to. The single law: every row arrives exactly once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Partitioner {
@@ -91,10 +97,10 @@ pub enum Partitioner {
         /// The key columns, in order.
         key: Vec<String>,
     },
-    /// To the subtasks in turn, a batch each.
-    Rebalance,
-    /// To every subtask.
-    Broadcast,
+}
+
+fn is_first(input: &usize) -> bool {
+    *input == 0
 }
 
 /// When checkpoints are taken and how many are kept.
@@ -143,9 +149,24 @@ impl JobGraph {
         self.nodes.len() - 1
     }
 
-    /// Adds an edge between two nodes.
+    /// Adds an edge between two nodes, into the first input of the consumer.
     pub fn add_edge(&mut self, from: usize, port: Port, to: usize, partitioner: Partitioner) {
-        self.edges.push(Edge { from, port, to, partitioner, columns: None });
+        self.add_edge_into(from, port, (to, 0), partitioner);
+    }
+
+    /// Adds an edge into an input of a node, by its number.
+    pub fn add_edge_into(&mut self, from: usize, port: Port, (to, input): (usize, usize), partitioner: Partitioner) {
+        self.edges.push(Edge { from, port, to, input, partitioner, columns: None });
+    }
+
+    /// The edges into a node, with their indices.
+    pub fn edges_into(&self, node: usize) -> impl Iterator<Item = (usize, &Edge)> {
+        self.edges.iter().enumerate().filter(move |(_, edge)| edge.to == node)
+    }
+
+    /// Number of inputs of a node. A source has none.
+    pub fn inputs_of(&self, node: usize) -> usize {
+        self.edges_into(node).map(|(_, edge)| edge.input.saturating_add(1)).max().unwrap_or(0)
     }
 
     /// Checks what the engine relies on. A definition's own mistakes are found long before, with better words.
@@ -173,9 +194,12 @@ impl JobGraph {
             }
         }
         for (index, node) in self.nodes.iter().enumerate() {
-            let inputs = self.edges.iter().filter(|edge| edge.to == index).count();
-            if (node.role == NodeRole::Source) != (inputs == 0) {
-                return refuse(format!("'{}' is a {:?} with {inputs} inputs", node.id, node.role));
+            let edges = self.edges_into(index).count();
+            if (node.role == NodeRole::Source) != (edges == 0) {
+                return refuse(format!("'{}' is a {:?} with {edges} inputs", node.id, node.role));
+            }
+            if let Err(problem) = self.check_inputs(index) {
+                return refuse(format!("'{}' {problem}", node.id));
             }
             if node.role == NodeRole::Sink && self.edges.iter().any(|edge| edge.from == index) {
                 return refuse(format!("the sink '{}' has a consumer", node.id));
@@ -196,5 +220,89 @@ impl JobGraph {
             }
         }
         Ok(())
+    }
+    /// The inputs of a node are numbered without gaps, and the edges into one of them agree in how they spread rows.
+    fn check_inputs(&self, node: usize) -> Result<(), String> {
+        // A number that somebody made up must not be counted up to.
+        let numbers: BTreeSet<usize> = self.edges_into(node).map(|(_, edge)| edge.input).collect();
+        if let Some((missing, _)) = numbers.iter().enumerate().find(|(index, input)| index != *input) {
+            return Err(format!("has no input {missing}, but one after it"));
+        }
+        if self.nodes[node].role == NodeRole::Sink && numbers.len() > 1 {
+            return Err(format!("is a sink with {} inputs", numbers.len()));
+        }
+        let mut partitioners = BTreeMap::new();
+        for (_, edge) in self.edges_into(node) {
+            if *partitioners.entry(edge.input).or_insert(&edge.partitioner) != &edge.partitioner {
+                return Err(format!("has edges into its input {} that spread rows differently", edge.input));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn node(id: &str, role: NodeRole) -> Node {
+        Node { id: id.into(), kind: "test".into(), role, parallelism: 1, config: serde_json::Value::Null }
+    }
+
+    fn by(key: &str) -> Partitioner {
+        Partitioner::Hash { key: vec![key.into()] }
+    }
+
+    /// Two sources, the inputs of a join.
+    fn join() -> JobGraph {
+        let mut job = JobGraph::new("test");
+        let left = job.add_node(node("left", NodeRole::Source));
+        let right = job.add_node(node("right", NodeRole::Source));
+        let join = job.add_node(node("join", NodeRole::Operator));
+        let sink = job.add_node(node("sink", NodeRole::Sink));
+        job.add_edge_into(left, Port::MAIN, (join, 0), by("l"));
+        job.add_edge_into(right, Port::MAIN, (join, 1), by("r"));
+        job.add_edge(join, Port::MAIN, sink, Partitioner::Forward);
+        job
+    }
+
+    #[test]
+    fn inputs_have_partitioners_of_their_own() {
+        let mut job = join();
+        job.validate().unwrap();
+        assert_eq!((0..4).map(|node| job.inputs_of(node)).collect::<Vec<_>>(), [0, 0, 2, 1]);
+        // A second edge into the same input must agree.
+        job.add_edge_into(0, Port::named("late"), (2, 1), by("r"));
+        job.validate().unwrap();
+        job.add_edge_into(0, Port::named("other"), (2, 1), by("l"));
+        let problem = job.validate().unwrap_err().message;
+        assert!(problem.contains("'join' has edges into its input 1 that spread rows differently"), "{problem}");
+    }
+
+    #[test]
+    fn inputs_are_numbered_without_gaps_and_sinks_have_one() {
+        for (input, missing) in [(2, 1), (usize::MAX, 1)] {
+            let mut job = join();
+            job.edges[1].input = input;
+            let problem = job.validate().unwrap_err().message;
+            assert!(problem.contains(&format!("'join' has no input {missing}")), "{problem}");
+        }
+        let mut job = join();
+        job.edges[0].input = 1;
+        assert!(job.validate().unwrap_err().message.contains("'join' has no input 0"));
+        let mut job = join();
+        job.add_edge_into(2, Port::named("late"), (3, 1), Partitioner::Forward);
+        assert!(job.validate().unwrap_err().message.contains("'sink' is a sink with 2 inputs"));
+    }
+
+    #[test]
+    fn graphs_that_were_stored_before_there_were_several_inputs_read_as_they_were() {
+        let edge = r#"{"from":0,"port":"dead_letters","to":1,"partitioner":{"hash":{"key":["k"]}},"columns":null}"#;
+        let read: Edge = serde_json::from_str(edge).unwrap();
+        assert_eq!((read.input, read.port), (0, Port::named("dead_letters")));
+        assert_eq!(serde_json::to_string(&read).unwrap(), edge, "and are stored as they were");
+        let second = Edge { input: 1, ..read };
+        let stored = serde_json::to_string(&second).unwrap();
+        assert_eq!(serde_json::from_str::<Edge>(&stored).unwrap(), second);
     }
 }

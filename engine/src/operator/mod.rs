@@ -54,13 +54,18 @@ impl Collector {
 /// [`WATERMARK_MAX`](crate::element::WATERMARK_MAX) says that no input will come any more; the last barrier follows it, and
 /// after that nothing. An error ends the attempt.
 ///
+/// An operator may have several inputs, numbered as the graph numbers them. They share one event time and one barrier, and the
+/// operator cannot choose between them: in which order rows of two inputs come is a matter of chance, and what is emitted in
+/// the end must not depend on it. An input that is over is not told apart from one that has nothing to say: event time goes on
+/// without it.
+///
 /// The same calls must give the same outputs: no clock, no chance, no iteration in the order of a random hash.
 pub trait Operator: Send {
-    /// Rows came in.
+    /// Rows came in on an input, from 0. An operator of one input need not look.
     ///
     /// # Errors
     /// Any error ends the attempt; bad rows go to a port instead.
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()>;
+    fn process(&mut self, input: usize, batch: Batch, out: &mut Collector) -> Result<()>;
 
     /// The operator's event time, the minimum over its inputs, has risen to `watermark`. What is emitted here reaches the
     /// next operator before the watermark does.

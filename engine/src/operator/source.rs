@@ -24,7 +24,7 @@ pub trait Source: Send {
     /// May be dropped at any of its waiting points and called again: nothing may be lost by that.
     ///
     /// # Errors
-    /// Any error ends the attempt; unreadable records go to [`Port::DeadLetters`] instead.
+    /// Any error ends the attempt; unreadable records go to a port of their own instead.
     fn next(&mut self) -> BoxFuture<'_, Result<SourceEvent>>;
 
     /// Gives, one after another, what has been read and not been given yet: the job is drained, and nothing more will be read.

@@ -77,9 +77,9 @@ impl Link {
 }
 
 impl Chain {
-    /// Rows for the head of a chain behind a gate.
-    pub(crate) fn process(&mut self, batch: Batch, out: &mut Vec<Delivery>) -> Result<()> {
-        self.feed(0, batch, out)
+    /// Rows for an input of the head of a chain behind a gate.
+    pub(crate) fn process(&mut self, input: usize, batch: Batch, out: &mut Vec<Delivery>) -> Result<()> {
+        self.feed(0, input, batch, out)
     }
 
     /// Rows that the source at the head made.
@@ -146,7 +146,7 @@ impl Chain {
         Ok(())
     }
 
-    fn feed(&mut self, index: usize, batch: Batch, out: &mut Vec<Delivery>) -> Result<()> {
+    fn feed(&mut self, index: usize, input: usize, batch: Batch, out: &mut Vec<Delivery>) -> Result<()> {
         let link = &mut self.links[index];
         link.rows_in.add(batch.len() as u64);
         match &mut link.body {
@@ -154,7 +154,7 @@ impl Chain {
             LinkBody::Source => return Err(EngineError::internal(format!("rows reached the source '{}'", link.node))),
             LinkBody::Operator(operator) => {
                 let mut collector = Collector::default();
-                operator.process(batch, &mut collector).map_err(|error| error.context(&link.node))?;
+                operator.process(input, batch, &mut collector).map_err(|error| error.context(&link.node))?;
                 for (port, batch) in collector.drain() {
                     self.route(index, port, batch, out)?;
                 }
@@ -164,7 +164,7 @@ impl Chain {
     }
 
     fn route(&mut self, from: usize, port: Port, batch: Batch, out: &mut Vec<Delivery>) -> Result<()> {
-        if port == Port::Main {
+        if port == Port::MAIN {
             self.links[from].rows_out.add(batch.len() as u64);
         }
         for position in 0..self.links[from].targets.len() {
@@ -172,7 +172,8 @@ impl Chain {
             if of_port == port {
                 match target {
                     ChainTarget::Output(output) => out.push(Delivery::Output(output, batch.clone())),
-                    ChainTarget::Link(link) => self.feed(link, batch.clone(), out)?,
+                    // Behind the head nobody has a second input.
+                    ChainTarget::Link(link) => self.feed(link, 0, batch.clone(), out)?,
                 }
             }
         }

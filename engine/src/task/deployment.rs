@@ -7,8 +7,10 @@ use super::{
     subtask::{Body, Head, SourceCommand, Subtask},
 };
 use crate::{
+    align::ChannelTime,
     channel::{
-        ChannelReceiver, ChannelSender, InputGate, LocalSender, ResultPartition, RowPartitioner, local_channels,
+        ChannelReceiver, ChannelSender, GateChannel, InputGate, LocalSender, ResultPartition, RowPartitioner,
+        local_channels,
     },
     checkpoint::{Manifest, Staging},
     error::Result,
@@ -108,7 +110,7 @@ pub async fn deploy(
     let mut chains = stream::iter(chains).buffered(RESTORED_AT_ONCE);
     while let Some((id, chain, source)) = chains.try_next().await? {
         let head = match source {
-            None => Head::Gate(InputGate::new(channels.receiver(id))),
+            None => Head::Gate(channels.gate(id)),
             Some(mut source) => {
                 let node = &graph.node(id.task, 0).id;
                 let splits = restorer.as_ref().map(|restorer| restorer.splits(node)).unwrap_or_default();
@@ -201,7 +203,7 @@ pub struct Wiring {
 /// Channel ends, waiting to be taken by their subtasks.
 #[derive(Default)]
 pub struct Channels {
-    receivers: BTreeMap<SubtaskId, ChannelReceiver>,
+    receivers: BTreeMap<SubtaskId, (ChannelReceiver, Vec<GateChannel>)>,
     senders: BTreeMap<ChannelId, ChannelSender>,
 }
 
@@ -212,12 +214,14 @@ impl Wiring {
         for consumer in graph.subtask_ids().filter(|id| !graph.tasks[id.task].inputs.is_empty()) {
             let channels = channels_into(graph, consumer);
             if !here.contains(&consumer) {
-                wiring.outbound.extend(channels.into_iter().filter(|channel| here.contains(&channel.producer)));
+                let ids = channels.into_iter().map(|(channel, _)| channel);
+                wiring.outbound.extend(ids.filter(|channel| here.contains(&channel.producer)));
                 continue;
             }
             let (senders, receiver) = local_channels(channels.len(), channel_bytes);
-            wiring.channels.receivers.insert(consumer, receiver);
-            for (channel, sender) in channels.into_iter().zip(senders) {
+            let gate = channels.iter().map(|(_, gate)| *gate).collect();
+            wiring.channels.receivers.insert(consumer, (receiver, gate));
+            for ((channel, _), sender) in channels.into_iter().zip(senders) {
                 if here.contains(&channel.producer) {
                     wiring.channels.senders.insert(channel, ChannelSender::Local(sender));
                 } else {
@@ -235,8 +239,10 @@ impl Channels {
         self.senders.insert(channel, sender);
     }
 
-    fn receiver(&mut self, id: SubtaskId) -> ChannelReceiver {
-        self.receivers.remove(&id).expect("every subtask behind a gate has a receiver, taken once")
+    fn gate(&mut self, id: SubtaskId) -> InputGate {
+        let (receiver, channels) =
+            self.receivers.remove(&id).expect("every subtask behind a gate has a receiver, taken once");
+        InputGate::new(receiver, &channels)
     }
 
     fn outputs(&mut self, graph: &ExecutionGraph, id: SubtaskId) -> Vec<ResultPartition> {
@@ -259,17 +265,22 @@ impl Channels {
     }
 }
 
-/// The channels into a subtask's gate, in the order of the gate's inputs.
-fn channels_into(graph: &ExecutionGraph, consumer: SubtaskId) -> Vec<ChannelId> {
+/// The channels into a subtask's gate, in the order of the edges into its task, with what the gate must know of each.
+fn channels_into(graph: &ExecutionGraph, consumer: SubtaskId) -> Vec<(ChannelId, GateChannel)> {
+    let groups = graph.groups_of_inputs(consumer.task);
     let edges = graph.tasks[consumer.task].inputs.iter().copied();
     edges
-        .flat_map(|edge| {
+        .zip(groups)
+        .flat_map(|(edge, group)| {
             let task = graph.task_producing(edge);
+            let from_source = graph.node(task, 0).role == NodeRole::Source;
+            let gate = GateChannel { input: graph.job.edges[edge].input, time: ChannelTime { group, from_source } };
             let indices = match graph.job.edges[edge].partitioner {
                 Partitioner::Forward => consumer.index..consumer.index + 1,
-                _ => 0..graph.tasks[task].parallelism,
+                Partitioner::Hash { .. } => 0..graph.tasks[task].parallelism,
             };
-            indices.map(move |index| ChannelId { edge, producer: SubtaskId { task, index }, consumer })
+            let channel = move |index| ChannelId { edge, producer: SubtaskId { task, index }, consumer };
+            indices.map(move |index| (channel(index), gate))
         })
         .collect()
 }

@@ -84,18 +84,18 @@ impl Subtask {
 async fn run_behind_gate(mut gate: InputGate, mut body: Body) -> Result<()> {
     loop {
         match gate.next().await? {
-            GateEvent::Batch(batch) => {
+            GateEvent::Batch { input, batch } => {
                 body.services.env.crash_point("subtask.batch")?;
                 let step = body.services.start_step();
                 body.gauges.processing(batch.origin.as_ref());
-                body.chain.process(batch, &mut body.deliveries)?;
+                body.chain.process(input, batch, &mut body.deliveries)?;
                 body.end_step(step);
                 body.deliver().await?;
             }
             GateEvent::Watermark(watermark) => body.watermark(watermark).await?,
-            // Only sources fall silent. Behind an exchange every subtask hears all of them, so that none holds time up for
-            // good; and as none is left out of the minimum, no operator's time runs ahead of those before it.
-            GateEvent::Idle => {}
+            // No operator hears of silence: those after an exchange do, which may have another input to go by.
+            GateEvent::Idle => body.signal(&StreamElement::Idle).await?,
+            GateEvent::Active(watermark) => body.signal(&StreamElement::Watermark(watermark)).await?,
             GateEvent::Barrier(barrier) => body.barrier(barrier, Vec::new()).await?,
             GateEvent::EndOfInput => return body.finish().await,
         }

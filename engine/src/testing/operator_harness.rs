@@ -63,13 +63,21 @@ impl OperatorHarness {
         self.checkpoint
     }
 
-    /// Rows in, rows out.
+    /// Rows into the first input, rows out.
     ///
     /// # Errors
     /// The operator's own.
     pub fn process(&mut self, batch: Batch) -> Result<Vec<(Port, Batch)>> {
+        self.process_input(0, batch)
+    }
+
+    /// Rows into an input, by its number, rows out.
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn process_input(&mut self, input: usize, batch: Batch) -> Result<Vec<(Port, Batch)>> {
         let mut out = Collector::default();
-        self.operator.process(batch, &mut out)?;
+        self.operator.process(input, batch, &mut out)?;
         Ok(out.drain())
     }
 

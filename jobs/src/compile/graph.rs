@@ -37,6 +37,7 @@ pub(super) fn graph(
                 from: input.from,
                 port: input.port,
                 to,
+                input: 0,
                 partitioner,
                 columns: columns.carried.clone(),
             });

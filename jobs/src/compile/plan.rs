@@ -90,7 +90,7 @@ impl Planner<'_, '_> {
         let node = self.resolved.node(index);
         let id = format!("union.{}.{}.{number}", node.body.kind(), node.name);
         let operator = Box::new(UnionOperator { columns: union.main.clone() });
-        (push(&mut self.steps, id, vec![output], None, operator), Port::Main)
+        (push(&mut self.steps, id, vec![output], None, operator), Port::MAIN)
     }
 
     /// Whether a reader takes running counts.
@@ -110,15 +110,15 @@ impl Planner<'_, '_> {
         let operator = |merged| Box::new(LateGate { rule: point.rule, time: time.clone(), merged });
         let id = format!("late_gate.{}", node.name);
         let mut last = push(&mut self.steps, id, from.concat(), None, operator(false));
-        let mut late = vec![(last, Port::Late)];
+        let mut late = vec![(last, weir_operators::ports::LATE)];
         if given.may_be_silent {
             // Where there is no key yet: evenly, however often one key comes.
             let key = node.body.spread_by().map_or_else(|| vec![time.clone()], <[String]>::to_vec);
-            let (id, from) = (format!("late_gate.{}.merged", node.name), vec![(last, Port::Main)]);
+            let (id, from) = (format!("late_gate.{}.merged", node.name), vec![(last, Port::MAIN)]);
             last = push(&mut self.steps, id, from, Some(key), operator(true));
-            late.push((last, Port::Late));
+            late.push((last, weir_operators::ports::LATE));
         }
-        let on_time = (last, Port::Main);
+        let on_time = (last, Port::MAIN);
         for fed in self.gates.fed_by(index) {
             self.outputs.entry((fed, Output::Late)).or_default().extend(&late);
             self.outputs.entry((fed, Output::OnTime)).or_default().push(on_time);

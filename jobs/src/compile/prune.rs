@@ -37,9 +37,9 @@ fn needs(steps: &[Step], full: &[ColumnSchema]) -> Needs {
         input.extend(late[index].iter().cloned());
         for edge in &step.inputs {
             match edge.port {
-                Port::Main | Port::Running => needs.output[edge.from].extend(input.iter().cloned()),
-                Port::Late => late[edge.from].extend(input.iter().cloned()),
-                Port::DeadLetters => {}
+                ports::LATE => late[edge.from].extend(input.iter().cloned()),
+                ports::DEAD_LETTERS => {}
+                _ => needs.output[edge.from].extend(input.iter().cloned()),
             }
         }
         needs.input[index] = input;
@@ -51,7 +51,7 @@ fn needs(steps: &[Step], full: &[ColumnSchema]) -> Needs {
 fn given_columns(step: &Step, full: &[ColumnSchema]) -> ColumnSchema {
     match step.inputs.first() {
         None => ColumnSchema::default(),
-        Some(edge) if edge.port == Port::DeadLetters => dead_letter_schema(),
+        Some(edge) if edge.port == ports::DEAD_LETTERS => dead_letter_schema(),
         // Late rows are rows of the gate's input, which a gate does not change.
         Some(edge) => full[edge.from].clone(),
     }
@@ -71,9 +71,9 @@ fn columns_of(index: usize, step: &Step, before: &[StepColumns], needs: &Needs) 
     let needed = &needs.output[index];
     let Some(edge) = step.inputs.first() else { return step.operator.narrowed(ColumnSchema::default(), needed) };
     let arriving = match edge.port {
-        Port::DeadLetters => dead_letter_schema(),
-        Port::Late => before[edge.from].input.clone(),
-        Port::Main | Port::Running => before[edge.from].output.clone(),
+        ports::DEAD_LETTERS => dead_letter_schema(),
+        ports::LATE => before[edge.from].input.clone(),
+        _ => before[edge.from].output.clone(),
     };
     let kept = only(&arriving, &needs.input[index]);
     if edge.hash.is_none() || step.operator.takes_partials() || kept.columns.len() == arriving.columns.len() {

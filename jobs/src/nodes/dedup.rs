@@ -120,8 +120,8 @@ impl Node for Dedup {
             true => planning.forward(id, from, operator),
             false => planning.hashed(id, from, self.key.clone(), operator),
         };
-        planning.output(Output::DeadLetters, vec![(step, Port::DeadLetters)]);
-        planning.output(Output::Main, vec![(step, Port::Main)]);
+        planning.output(Output::DeadLetters, vec![(step, weir_operators::ports::DEAD_LETTERS)]);
+        planning.output(Output::Main, vec![(step, Port::MAIN)]);
     }
 
     fn late_rule(&self) -> Option<LateRule> {

@@ -132,8 +132,8 @@ impl Node for Map {
         let results = given.filter(|_| may_withdraw).map(|results| results.rows(false));
         let operator = MapOperator { condition: self.condition.clone(), select, results, table: None };
         let step = planning.forward(planning.id.clone(), from.concat(), operator);
-        planning.output(Output::DeadLetters, vec![(step, Port::DeadLetters)]);
-        planning.output(Output::Main, vec![(step, Port::Main)]);
+        planning.output(Output::DeadLetters, vec![(step, weir_operators::ports::DEAD_LETTERS)]);
+        planning.output(Output::Main, vec![(step, Port::MAIN)]);
     }
 
     fn only_keeps(&self) -> bool {

@@ -220,8 +220,8 @@ impl Node for Reduce {
         let config = self.config(&results.counted);
         let (id, key) = (planning.id.clone(), config.exchange_key());
         let local = planning.forward(format!("{id}.local"), from.concat(), LocalTop(config.clone()));
-        let global = planning.hashed(id, vec![(local, Port::Main)], key, GlobalTop { config, window });
-        planning.output(Output::Main, vec![(global, Port::Main)]);
+        let global = planning.hashed(id, vec![(local, Port::MAIN)], key, GlobalTop { config, window });
+        planning.output(Output::Main, vec![(global, Port::MAIN)]);
     }
 }
 

@@ -35,9 +35,9 @@ pub fn job(parallelism: usize, numbers: i64) -> JobGraph {
     let raw = add("raw", NodeRole::Sink, serde_json::Value::Null);
     let sum = add("sum", NodeRole::Operator, serde_json::json!({}));
     let sums = add("sums", NodeRole::Sink, serde_json::Value::Null);
-    job.add_edge(source, Port::Main, raw, Partitioner::Forward);
-    job.add_edge(source, Port::Main, sum, Partitioner::Hash { key: vec!["key".into()] });
-    job.add_edge(sum, Port::Main, sums, Partitioner::Forward);
+    job.add_edge(source, Port::MAIN, raw, Partitioner::Forward);
+    job.add_edge(source, Port::MAIN, sum, Partitioner::Hash { key: vec!["key".into()] });
+    job.add_edge(sum, Port::MAIN, sums, Partitioner::Forward);
     job
 }
 
@@ -144,7 +144,7 @@ impl Source for Numbers {
             *open[turn] = numbers.last().unwrap() + SPLITS;
             let origin = Origin { source: "numbers".into(), split: "a.csv".into(), from: 0, to: 32, record: None };
             let batch = rows(numbers.iter().map(|n| (n % KEYS, *n)));
-            Ok(SourceEvent::Rows(Port::Main, Batch { origin: Some(Arc::new(origin)), ..batch }))
+            Ok(SourceEvent::Rows(Port::MAIN, Batch { origin: Some(Arc::new(origin)), ..batch }))
         })
     }
 
@@ -164,7 +164,7 @@ struct Sum {
 }
 
 impl Operator for Sum {
-    fn process(&mut self, batch: Batch, _: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, _: &mut Collector) -> Result<()> {
         for (key, number) in pairs(&batch.columns) {
             if Some(number) == self.fail_at {
                 return Err(EngineError::internal(format!("asked to fail at {number}")));
@@ -178,7 +178,7 @@ impl Operator for Sum {
     fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
         if watermark == WATERMARK_MAX && !self.sums.is_empty() {
             // Given out once: a restart from a checkpoint after this one hears the last watermark again.
-            out.emit(Port::Main, rows(std::mem::take(&mut self.sums).into_iter()));
+            out.emit(Port::MAIN, rows(std::mem::take(&mut self.sums).into_iter()));
         }
         Ok(())
     }

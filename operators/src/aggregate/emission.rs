@@ -7,6 +7,7 @@ use crate::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START, revision_fie
 use crate::dead_letters::RefusedRows;
 use crate::event_time::event_time_type;
 use crate::expression::RefusedRow;
+use crate::ports;
 use crate::record_id::RecordIds;
 use crate::table::Rows;
 use arrow::{
@@ -78,7 +79,7 @@ impl Emission {
         revisions: Vec<i32>,
         out: &mut Collector,
     ) -> Result<()> {
-        self.emit(Port::Main, results(bounds, groups, chosen, revisions)?, out)
+        self.emit(Port::MAIN, results(bounds, groups, chosen, revisions)?, out)
     }
 
     /// Emits running counts of some groups of an open window.
@@ -90,7 +91,7 @@ impl Emission {
         revision: i32,
         out: &mut Collector,
     ) -> Result<()> {
-        self.emit(Port::Running, results(bounds, groups, chosen, vec![revision; chosen.len()])?, out)
+        self.emit(ports::RUNNING, results(bounds, groups, chosen, vec![revision; chosen.len()])?, out)
     }
 
     /// Emits results, in batches of a bounded size.
@@ -121,7 +122,7 @@ impl Emission {
         let none = || BooleanArray::new(BooleanBuffer::new_unset(rows), None);
         columns.push(Arc::new(results.withdrawn.unwrap_or_else(none)));
         let columns = RecordBatch::try_new(Arc::clone(&self.schema), columns)?;
-        if port == Port::Main && !unsayable.is_empty() {
+        if port == Port::MAIN && !unsayable.is_empty() {
             self.refuse(&columns, unsayable, out)?;
         }
         for first in (0..columns.num_rows()).step_by(MOST_ROWS) {

@@ -18,6 +18,7 @@ use super::groups::{GroupColumns, Groups, Scratch};
 use super::running::RunningRule;
 use super::slice::{Corrections, Slice};
 use super::state::{StateLayout, misfit, restored_progress, restored_rows, time_in};
+use crate::ports;
 use crate::table::{Rows, RowsByBucket};
 use arrow::{
     array::{Array, UInt32Array},
@@ -26,7 +27,7 @@ use arrow::{
 use std::collections::{BTreeMap, BTreeSet};
 use weir_engine::{
     EngineError, Result,
-    element::{Barrier, Batch, Port, WATERMARK_MIN},
+    element::{Barrier, Batch, WATERMARK_MIN},
     hash::KeyHasher,
     ids::CheckpointId,
     key_group::KeyGroupRange,
@@ -271,7 +272,7 @@ fn order_of(keys: &[u128], slices: &[&Slice], merged: &mut Groups, scratch: &mut
 }
 
 impl Operator for GlobalAggregate {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -288,7 +289,7 @@ impl Operator for GlobalAggregate {
             if self.config.windows.is_late(start, self.emitted_until) {
                 self.late.add(represented);
                 let rows = UInt32Array::from_iter_values((0..rows.len()).map(|n| rows.row(n) as u32));
-                out.emit(Port::Late, batch.take(&rows)?);
+                out.emit(ports::LATE, batch.take(&rows)?);
                 continue;
             }
             if !self.slices.contains_key(&start) {

@@ -189,7 +189,7 @@ impl LocalAggregate {
         let columns = keys.into_iter().chain([starts]).chain(states).collect();
         let mut batch = Batch::new(RecordBatch::try_new(Arc::clone(schema), columns)?);
         batch.key_hashes = Some(KeyHashes { columns: Arc::clone(&self.key), hashes: Arc::clone(hashes) });
-        out.emit(Port::Main, batch);
+        out.emit(Port::MAIN, batch);
         Ok(())
     }
 
@@ -230,7 +230,7 @@ impl LocalAggregate {
 }
 
 impl Operator for LocalAggregate {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }

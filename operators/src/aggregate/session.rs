@@ -11,6 +11,7 @@ use super::emission::{Emission, Partials, Results, outputs};
 use super::groups::{GroupColumns, Scratch};
 use super::session_state::SessionState;
 use super::session_store::{Kind, Session, SessionStore};
+use crate::ports;
 use crate::table::{GroupTable, Rows};
 use arrow::{array::UInt32Array, record_batch::RecordBatch};
 use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
@@ -205,7 +206,7 @@ impl SessionAggregate {
         // Of a session that is withdrawn nothing has to be said.
         unsayable.retain(|one| !is_withdrawn(store.session(slots[one.row])));
         layout.emission.emit(
-            Port::Main,
+            Port::MAIN,
             Results {
                 hashes: Arc::new(keys.iter().map(|key| self.keys.hashes()[*key as usize]).collect()),
                 keys: store.keys().arrays(Rows::Some(&keys))?,
@@ -256,7 +257,7 @@ impl SessionAggregate {
 }
 
 impl Operator for SessionAggregate {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
@@ -270,8 +271,8 @@ impl Operator for SessionAggregate {
             };
             let (late, on_time) = (rows(true), rows(false));
             self.counters.late.add(partials.rows_represented(Rows::Some(&late)));
-            out.emit(Port::Late, batch.take(&UInt32Array::from(late))?);
-            return self.process(batch.take(&UInt32Array::from(on_time))?, out);
+            out.emit(ports::LATE, batch.take(&UInt32Array::from(late))?);
+            return self.process(0, batch.take(&UInt32Array::from(on_time))?, out);
         }
         let hashes = self.hasher.hashes_of(&batch)?;
         if self.layout.is_none() {

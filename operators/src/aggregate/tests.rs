@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::event_time::event_times;
+use crate::ports;
 use crate::testing::Subtasks;
 use crate::window::{WindowRule, WindowSpec, floor};
 use arrow::{
@@ -111,7 +112,7 @@ pub(super) struct Output {
 }
 
 pub(super) fn outputs(batches: &[(Port, Batch)]) -> Vec<Output> {
-    outputs_of(Port::Main, batches)
+    outputs_of(Port::MAIN, batches)
 }
 
 fn outputs_of(wanted: Port, batches: &[(Port, Batch)]) -> Vec<Output> {
@@ -231,7 +232,7 @@ impl Pipeline {
                 let out = out.unwrap();
                 self.emitted.extend(outputs(&out));
                 let before = self.emitted.len();
-                self.running.extend(outputs_of(Port::Running, &out).into_iter().map(|output| (before, output)));
+                self.running.extend(outputs_of(ports::RUNNING, &out).into_iter().map(|output| (before, output)));
             }
         }
     }
@@ -435,10 +436,10 @@ fn a_sum_that_does_not_fit_is_a_dead_letter_and_not_a_wrong_number() {
     pipeline.run(&Step::Barrier, 0, 0);
     let out = pipeline.global.watermark(20).unwrap();
     let of = |port: Port| &out.iter().find(|(found, _)| *found == port).unwrap().1.columns;
-    let text = |column: &str| of(Port::DeadLetters).column_by_name(column).unwrap().as_string::<i32>().value(0);
+    let text = |column: &str| of(ports::DEAD_LETTERS).column_by_name(column).unwrap().as_string::<i32>().value(0);
     assert!(text("reason").contains("'sum'") && text("reason").contains("9223372036854775808"), "{}", text("reason"));
     assert!(text("raw").contains("\"window_start\":\"1970-01-01T00:00:00.010Z\""), "{}", text("raw"));
-    let main = of(Port::Main);
+    let main = of(Port::MAIN);
     assert!(crate::columns::withdrawn(main).unwrap().value(0), "whoever has an earlier one must hear it");
     assert!(main.column_by_name("sum").unwrap().is_null(0));
 }
@@ -573,7 +574,7 @@ fn keys_without_sessions_are_forgotten() {
         let rows = RecordBatch::try_from_iter(columns).unwrap();
         let mut local = LocalAggregate::new(config.clone(), &OperatorContext::single("job", "l")).unwrap();
         let mut partials = Collector::default();
-        Operator::process(&mut local, Batch::new(rows), &mut partials).unwrap();
+        Operator::process(&mut local, 0, Batch::new(rows), &mut partials).unwrap();
         for (_, partial) in partials.drain() {
             pipeline.global.process(&partial.columns, false).unwrap();
         }

@@ -24,6 +24,7 @@ mod tests;
 use crate::dead_letters::RefusedRows;
 use crate::event_time::{event_time_type, event_times};
 use crate::expression::RefusedRow;
+use crate::ports;
 use crate::schema::project;
 use crate::table::{RowMask, RowsByBucket};
 use arrow::{
@@ -134,7 +135,7 @@ impl Dedup {
                 if let Some(output) = &self.config.output {
                     batch = batch.with_columns(project(&batch.columns, output)?);
                 }
-                out.emit(Port::Main, batch.filter(&BooleanArray::new(keyless, None))?);
+                out.emit(Port::MAIN, batch.filter(&BooleanArray::new(keyless, None))?);
             }
             NullKey::DeadLetter => {
                 let refused: Vec<RefusedRow> = keyless
@@ -176,7 +177,7 @@ fn is_null_at(column: &ArrayRef, row: usize) -> bool {
 }
 
 impl Operator for Dedup {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         let mut batch = self.part_from_keyless(batch, out)?;
         if batch.is_empty() {
             return Ok(());
@@ -201,10 +202,10 @@ impl Operator for Dedup {
         let late_rows = late.count();
         self.duplicates.add((batch.len() - kept.count() - late_rows) as u64);
         let kept = BooleanArray::new(kept.into_boolean_buffer(), None);
-        out.emit(Port::Main, batch.filter(&kept)?);
+        out.emit(Port::MAIN, batch.filter(&kept)?);
         if late_rows > 0 {
             self.late.add(late_rows as u64);
-            out.emit(Port::Late, batch.filter(&BooleanArray::new(late.into_boolean_buffer(), None))?);
+            out.emit(ports::LATE, batch.filter(&BooleanArray::new(late.into_boolean_buffer(), None))?);
         }
         Ok(())
     }

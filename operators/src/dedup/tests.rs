@@ -84,12 +84,12 @@ proptest! {
                             kept.push(number);
                         }
                     }
-                    prop_assert_eq!(passed(&outputs, Port::Late), too_late.clone());
+                    prop_assert_eq!(passed(&outputs, ports::LATE), too_late.clone());
                     if same_event_time {
-                        prop_assert_eq!(passed(&outputs, Port::Main), kept.clone());
+                        prop_assert_eq!(passed(&outputs, Port::MAIN), kept.clone());
                     } else {
                         // Beyond the ttl an id may be forgotten: what passes is at least what no set has ever seen.
-                        let all = passed(&outputs, Port::Main);
+                        let all = passed(&outputs, Port::MAIN);
                         prop_assert!(kept.iter().all(|number| all.contains(number)));
                         kept = all;
                     }
@@ -121,7 +121,7 @@ proptest! {
         for (n, row) in rows_at.iter().enumerate() {
             let outputs = subtasks.process(&rows(&[*row], n), n % 2 == 0).unwrap();
             let is_held = held.iter().any(|(id, at)| *id == row.0 && at + TTL >= watermark);
-            if passed(&outputs, Port::Main).len() == 1 {
+            if passed(&outputs, Port::MAIN).len() == 1 {
                 prop_assert!(!is_held, "{row:?} passed at {watermark}, though {held:?}");
                 held.push(*row);
             }
@@ -140,7 +140,7 @@ fn a_checkpoint_appends_what_came_since_the_last() {
     let mut dedup = Dedup::new(config(true, 1_000_000), &context).unwrap();
     let mut out = Collector::default();
     let mut changes = |dedup: &mut Dedup, new: &[(u8, i64)]| -> Vec<(String, String)> {
-        dedup.process(Batch::new(rows(new, 0)), &mut out).unwrap();
+        dedup.process(0, Batch::new(rows(new, 0)), &mut out).unwrap();
         let segments = dedup.snapshot(CheckpointId(1)).unwrap().segments;
         let describe = |change| match change {
             Change::Unchanged => "unchanged".to_string(),
@@ -164,7 +164,7 @@ fn a_checkpoint_appends_what_came_since_the_last() {
 fn a_changed_ttl_keeps_the_ids() {
     let context = OperatorContext::single("job", "dedup");
     let mut before = Dedup::new(config(false, 100_000), &context).unwrap();
-    before.process(Batch::new(rows(&[(1, 5), (2, 150_000)], 0)), &mut Collector::default()).unwrap();
+    before.process(0, Batch::new(rows(&[(1, 5), (2, 150_000)], 0)), &mut Collector::default()).unwrap();
     let mut after = Dedup::new(config(false, 130_000), &context).unwrap();
     for segment in before.snapshot(CheckpointId(1)).unwrap().segments {
         let Change::Append(new) = segment.change else { panic!("{segment:?}") };
@@ -173,8 +173,8 @@ fn a_changed_ttl_keeps_the_ids() {
         }
     }
     let mut out = Collector::default();
-    after.process(Batch::new(rows(&[(1, 6), (2, 6), (3, 6)], 0)), &mut out).unwrap();
-    assert_eq!(passed(&out.drain(), Port::Main), vec![2]);
+    after.process(0, Batch::new(rows(&[(1, 6), (2, 6), (3, 6)], 0)), &mut out).unwrap();
+    assert_eq!(passed(&out.drain(), Port::MAIN), vec![2]);
     let changes = after.snapshot(CheckpointId(2)).unwrap().segments;
     assert!(changes.iter().all(|segment| matches!(segment.change, Change::Replace(_))), "stored under new names");
 }
@@ -238,7 +238,7 @@ fn rows_without_a_key_are_nobodys_duplicates() {
         let context = OperatorContext::single("job", "dedup.unique");
         let mut dedup = OperatorHarness::new(Box::new(Dedup::new(config.clone(), &context).unwrap()));
         let outputs = dedup.process(keyed(&rows)).unwrap();
-        assert_eq!(passed(&outputs, Port::Main), [0, 1, 3, 4, 5, 6, 7], "an empty text is a value");
+        assert_eq!(passed(&outputs, Port::MAIN), [0, 1, 3, 4, 5, 6, 7], "an empty text is a value");
         let counters = context.counters.values();
         assert_eq!((counters["without_key"], counters["duplicates"]), (5, 2));
 
@@ -246,8 +246,8 @@ fn rows_without_a_key_are_nobodys_duplicates() {
         let config = DedupConfig { null_key: NullKey::DeadLetter, ..config };
         let mut dedup = OperatorHarness::new(Box::new(Dedup::new(config, &context).unwrap()));
         let outputs = dedup.process(keyed(&rows)).unwrap();
-        assert_eq!(passed(&outputs, Port::Main), [0, 7]);
-        let dead = outputs.iter().filter(|output| output.0 == Port::DeadLetters);
+        assert_eq!(passed(&outputs, Port::MAIN), [0, 7]);
+        let dead = outputs.iter().filter(|output| output.0 == ports::DEAD_LETTERS);
         let reasons = |batch: &Batch| {
             let reasons = batch.columns.column_by_name("reason").unwrap().as_string::<i32>().clone();
             (0..reasons.len()).map(|row| reasons.value(row).split(',').next().unwrap().to_owned()).collect::<Vec<_>>()

@@ -159,7 +159,7 @@ impl Hold {
 
     fn let_go(&mut self, out: &mut Collector) -> Result<()> {
         for held in self.held.drain(..) {
-            out.emit(Port::Main, Batch::new(self.state.declared(&held.rows)?));
+            out.emit(Port::MAIN, Batch::new(self.state.declared(&held.rows)?));
         }
         (self.bytes, self.scattered, self.stored, self.restored) = (0, 0, 0, false);
         Ok(())
@@ -167,9 +167,9 @@ impl Hold {
 }
 
 impl Operator for Hold {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         if self.passing {
-            out.emit(Port::Main, Batch::new(self.state.declared(&batch.columns)?));
+            out.emit(Port::MAIN, Batch::new(self.state.declared(&batch.columns)?));
             return Ok(());
         }
         self.hold(batch)?;

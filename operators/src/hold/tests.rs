@@ -40,7 +40,7 @@ fn rows(numbers: &[i64]) -> RecordBatch {
 }
 
 fn numbers(outputs: &[(Port, Batch)]) -> Vec<i64> {
-    assert!(outputs.iter().all(|(port, _)| *port == Port::Main));
+    assert!(outputs.iter().all(|(port, _)| *port == Port::MAIN));
     let of = |batch: &Batch| batch.columns.column(0).as_primitive::<Int64Type>().values().to_vec();
     outputs.iter().flat_map(|(_, batch)| of(batch)).collect()
 }
@@ -111,14 +111,14 @@ fn state_grows_by_what_comes() {
     };
     let mut none = Collector::default();
     operator.watermark(0, &mut none).unwrap();
-    operator.process(Batch::new(rows(&[1, 2])), &mut none).unwrap();
+    operator.process(0, Batch::new(rows(&[1, 2])), &mut none).unwrap();
     assert_eq!(barrier(&mut operator, 1), Some(("replace", 2)));
-    operator.process(Batch::new(rows(&[3])), &mut none).unwrap();
+    operator.process(0, Batch::new(rows(&[3])), &mut none).unwrap();
     assert_eq!(barrier(&mut operator, 2), Some(("append", 1)));
     operator.watermark(TIME_MS, &mut none).unwrap();
-    operator.process(Batch::new(rows(&[4])), &mut none).unwrap();
+    operator.process(0, Batch::new(rows(&[4])), &mut none).unwrap();
     assert_eq!(barrier(&mut operator, 3), None, "all has gone");
-    operator.process(Batch::new(rows(&[5])), &mut none).unwrap();
+    operator.process(0, Batch::new(rows(&[5])), &mut none).unwrap();
     assert_eq!(barrier(&mut operator, 4), Some(("replace", 1)), "what has gone does not come again");
     assert_eq!(barrier(&mut operator, 5), Some(("unchanged", 0)));
 }
@@ -262,7 +262,7 @@ fn what_is_held_takes_the_memory_of_its_rows() {
     let mut out = Collector::default();
     operator.watermark(0, &mut out).unwrap();
     for n in 0..1_000 {
-        operator.process(Batch::new(all.slice(n * 10, 1)), &mut out).unwrap();
+        operator.process(0, Batch::new(all.slice(n * 10, 1)), &mut out).unwrap();
         if n % 3 == 0 {
             let barrier = Barrier::new(CheckpointId(n as u64));
             operator.prepare_snapshot(barrier, &mut out).unwrap();

@@ -49,12 +49,12 @@ impl MergedLateGate {
 }
 
 impl Operator for MergedLateGate {
-    fn process(&mut self, batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
         let times = event_times(&batch.columns, &self.config.time_column)?;
         let (rule, watermark) = (self.config.rule, self.watermark);
         // Hardly ever is a row behind: the rule divides.
         if times.iter().all(|time| *time >= watermark) {
-            out.emit(Port::Main, batch);
+            out.emit(Port::MAIN, batch);
             return Ok(());
         }
         let mut late = RowMask::none(times.len());
@@ -104,6 +104,7 @@ fn state(watermark: i64) -> Result<RecordBatch> {
 mod tests {
     use super::super::LateRule;
     use super::*;
+    use crate::ports;
     use crate::window::{WindowRule, WindowSpec};
     use arrow::array::StringArray;
     use weir_engine::testing::OperatorHarness;
@@ -131,17 +132,17 @@ mod tests {
     fn rows_whose_windows_are_gone_are_late_with_all_columns_and_stay_so_after_a_restore() {
         let context = OperatorContext::single("job", "late_gate.unique.merged");
         let mut before = OperatorHarness::new(gate(&context));
-        assert_eq!(times(&before.process(batch(&[3, 1])).unwrap(), Port::Main), [3, 1], "nothing is closed yet");
+        assert_eq!(times(&before.process(batch(&[3, 1])).unwrap(), Port::MAIN), [3, 1], "nothing is closed yet");
         before.watermark(24).unwrap();
         let outputs = before.process(batch(&[9, 10, 19, 30])).unwrap();
-        assert_eq!((times(&outputs, Port::Late), times(&outputs, Port::Main)), (vec![9], vec![10, 19, 30]));
+        assert_eq!((times(&outputs, ports::LATE), times(&outputs, Port::MAIN)), (vec![9], vec![10, 19, 30]));
         assert!(outputs.iter().all(|(_, batch)| batch.columns.num_columns() == 2));
         before.watermark(10).unwrap();
         before.barrier().unwrap();
         let all = KeyGroupRange::all(context.max_parallelism);
         let mut after = OperatorHarness::restored(gate(&context), all, &[before.segments().clone()]).unwrap();
         let outputs = after.process(batch(&[9, 10])).unwrap();
-        assert_eq!((times(&outputs, Port::Late), times(&outputs, Port::Main)), (vec![9], vec![10]));
+        assert_eq!((times(&outputs, ports::LATE), times(&outputs, Port::MAIN)), (vec![9], vec![10]));
         assert_eq!(context.counters.values()["late"], 2);
     }
 }

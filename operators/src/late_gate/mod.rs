@@ -11,6 +11,7 @@ mod merged;
 pub use merged::MergedLateGate;
 
 use crate::event_time::event_times;
+use crate::ports;
 use crate::table::RowMask;
 use crate::window::WindowRule;
 use arrow::array::BooleanArray;
@@ -81,9 +82,9 @@ impl LateGate {
 }
 
 impl Operator for LateGate {
-    fn process(&mut self, mut batch: Batch, out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, mut batch: Batch, out: &mut Collector) -> Result<()> {
         let Some(watermarks) = batch.split_watermarks.take() else {
-            out.emit(Port::Main, batch);
+            out.emit(Port::MAIN, batch);
             return Ok(());
         };
         let times = event_times(&batch.columns, &self.config.time_column)?;
@@ -107,13 +108,13 @@ impl Operator for LateGate {
 fn split_off(batch: Batch, late: RowMask, counter: &Counter, out: &mut Collector) -> Result<()> {
     let late_rows = late.count();
     if late_rows == 0 {
-        out.emit(Port::Main, batch);
+        out.emit(Port::MAIN, batch);
         return Ok(());
     }
     counter.add(late_rows as u64);
     let late = late.into_boolean_buffer();
-    out.emit(Port::Main, batch.filter(&BooleanArray::new(!&late, None))?);
-    out.emit(Port::Late, batch.filter(&BooleanArray::new(late, None))?);
+    out.emit(Port::MAIN, batch.filter(&BooleanArray::new(!&late, None))?);
+    out.emit(ports::LATE, batch.filter(&BooleanArray::new(late, None))?);
     Ok(())
 }
 
@@ -159,8 +160,8 @@ mod tests {
             let is_late = |row: &&(i64, i64)| row.0.div_euclid(size) * size + size + lateness <= row.1;
             let late: Vec<i64> = rows.iter().filter(is_late).map(|row| row.0).collect();
             let on_time: Vec<i64> = rows.iter().filter(|row| !is_late(row)).map(|row| row.0).collect();
-            prop_assert_eq!(times(&outputs, Port::Late), late.clone());
-            prop_assert_eq!(times(&outputs, Port::Main), on_time);
+            prop_assert_eq!(times(&outputs, ports::LATE), late.clone());
+            prop_assert_eq!(times(&outputs, Port::MAIN), on_time);
             prop_assert_eq!(context.counters.values()["late"], late.len() as u64);
             prop_assert!(outputs.iter().all(|output| output.1.split_watermarks.is_none()));
         }
@@ -170,7 +171,7 @@ mod tests {
     fn a_batch_with_nothing_behind_passes_untouched() {
         let context = OperatorContext::single("job", "gate");
         let outputs = gate(LateRule::Ttl { ttl_ms: 10 }, &context).process(batch(&[5, 1], None)).unwrap();
-        assert_eq!(times(&outputs, Port::Main), vec![5, 1]);
+        assert_eq!(times(&outputs, Port::MAIN), vec![5, 1]);
         assert_eq!(context.counters.values()["late"], 0);
     }
 
@@ -179,8 +180,8 @@ mod tests {
         let context = OperatorContext::single("job", "gate");
         let rows = batch(&[0, 1, 100], Some(vec![10, 10, 10]));
         let outputs = gate(LateRule::Ttl { ttl_ms: 10 }, &context).process(rows).unwrap();
-        assert_eq!(times(&outputs, Port::Late), vec![0]);
-        assert_eq!(times(&outputs, Port::Main), vec![1, 100]);
+        assert_eq!(times(&outputs, ports::LATE), vec![0]);
+        assert_eq!(times(&outputs, Port::MAIN), vec![1, 100]);
     }
 
     #[test]

@@ -251,13 +251,13 @@ impl GlobalTop {
         columns.push(Arc::new(Int64Array::from_iter(emitted.ranks.iter().map(|rank| or_null(rank.count)))));
         columns.push(Arc::new(Int32Array::from_iter_values(emitted.ranks.iter().map(|rank| rank.revision))));
         columns.push(Arc::new(withdrawn));
-        out.emit(Port::Main, Batch::new(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?));
+        out.emit(Port::MAIN, Batch::new(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?));
         Ok(())
     }
 }
 
 impl Operator for GlobalTop {
-    fn process(&mut self, batch: Batch, _out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, _out: &mut Collector) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }

@@ -276,7 +276,7 @@ impl LocalTop {
         columns.extend(counted.keys.arrays(Rows::Some(chosen))?);
         let counts = chosen.iter().map(|key| or_null(counted.counts[*key as usize]));
         columns.push(Arc::new(Int64Array::from_iter(counts)));
-        out.emit(Port::Main, Batch::new(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?));
+        out.emit(Port::MAIN, Batch::new(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?));
         Ok(())
     }
 
@@ -357,7 +357,7 @@ fn column<'a>(batch: &'a RecordBatch, name: &str, operator: &str) -> Result<&'a 
 }
 
 impl Operator for LocalTop {
-    fn process(&mut self, batch: Batch, _out: &mut Collector) -> Result<()> {
+    fn process(&mut self, _input: usize, batch: Batch, _out: &mut Collector) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }

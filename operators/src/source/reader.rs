@@ -23,7 +23,10 @@ use super::{
     split_watermark::{Jump, Observed, RefusedAhead, SplitWatermark, WatermarkRule},
     turns::{Place, Rank, Turns},
 };
-use crate::dead_letters::{DeadLetter, dead_letter_batch};
+use crate::{
+    dead_letters::{DeadLetter, dead_letter_batch},
+    ports,
+};
 use arrow::{
     array::{BooleanArray, RecordBatch},
     compute::filter_record_batch,
@@ -281,7 +284,7 @@ impl SourceReader {
         Ok(match queued {
             Queued::Rows(batch) => {
                 self.events_in.add(batch.len() as u64);
-                SourceEvent::Rows(Port::Main, batch)
+                SourceEvent::Rows(Port::MAIN, batch)
             }
             Queued::DeadLetters(index) => {
                 let split = &mut self.splits[index];
@@ -290,7 +293,7 @@ impl SourceReader {
                 split.changed = true;
                 self.events_in.add(rows.num_rows() as u64);
                 self.dead_letters.add(rows.num_rows() as u64);
-                SourceEvent::Rows(Port::DeadLetters, Batch::new(rows))
+                SourceEvent::Rows(ports::DEAD_LETTERS, Batch::new(rows))
             }
             Queued::Watermark(watermark) => SourceEvent::Watermark(watermark),
             Queued::Idle => SourceEvent::Idle,

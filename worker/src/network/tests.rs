@@ -1,6 +1,7 @@
 //! Two workers' data planes over loopback, or over a simulated network.
 
 mod failures;
+mod inputs;
 mod simulated;
 mod strangers;
 mod streaming;

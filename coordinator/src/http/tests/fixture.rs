@@ -113,20 +113,20 @@ pub(super) fn graph() -> ExecutionGraph {
     }
     let hash = |key: &[&str]| Partitioner::Hash { key: key.iter().map(ToString::to_string).collect() };
     let edges = [
-        (0, Port::Main, 1, Partitioner::Forward),
-        (0, Port::DeadLetters, 2, Partitioner::Forward),
-        (1, Port::Main, 3, Partitioner::Forward),
-        (1, Port::Main, 4, Partitioner::Forward),
-        (3, Port::Late, 5, Partitioner::Forward),
-        (3, Port::Main, 6, hash(&["ad_id", "click_timestamp", "user_id", "ip"])),
-        (6, Port::Main, 7, Partitioner::Forward),
-        (7, Port::Main, 8, Partitioner::Forward),
-        (8, Port::Main, 9, hash(&["ad_id", "filter_id"])),
-        (9, Port::Main, 10, Partitioner::Forward),
-        (9, Port::Main, 11, Partitioner::Forward),
-        (11, Port::Main, 12, Partitioner::Forward),
-        (10, Port::Main, 13, hash(&["window_start", "window_end", "filter_id"])),
-        (13, Port::Main, 14, Partitioner::Forward),
+        (0, Port::MAIN, 1, Partitioner::Forward),
+        (0, Port::named("dead_letters"), 2, Partitioner::Forward),
+        (1, Port::MAIN, 3, Partitioner::Forward),
+        (1, Port::MAIN, 4, Partitioner::Forward),
+        (3, Port::named("late"), 5, Partitioner::Forward),
+        (3, Port::MAIN, 6, hash(&["ad_id", "click_timestamp", "user_id", "ip"])),
+        (6, Port::MAIN, 7, Partitioner::Forward),
+        (7, Port::MAIN, 8, Partitioner::Forward),
+        (8, Port::MAIN, 9, hash(&["ad_id", "filter_id"])),
+        (9, Port::MAIN, 10, Partitioner::Forward),
+        (9, Port::MAIN, 11, Partitioner::Forward),
+        (11, Port::MAIN, 12, Partitioner::Forward),
+        (10, Port::MAIN, 13, hash(&["window_start", "window_end", "filter_id"])),
+        (13, Port::MAIN, 14, Partitioner::Forward),
     ];
     for (from, port, to, partitioner) in edges {
         graph.add_edge(from, port, to, partitioner);

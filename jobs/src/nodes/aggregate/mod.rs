@@ -129,29 +129,29 @@ impl Node for Aggregate {
         let mut step = AggregateStep::new(self, time, &given.main);
         if let Some(select) = step.arguments.clone() {
             let map = planning.forward(format!("map.{name}.arguments"), from, MapOperator::selecting(select, None));
-            dead_letters.push((map, Port::DeadLetters));
-            from = vec![(map, Port::Main)];
+            dead_letters.push((map, weir_operators::ports::DEAD_LETTERS));
+            from = vec![(map, Port::MAIN)];
         }
         if self.is_filtered(planning.job) {
             let operator = FiltersOperator(planning.job.filters.clone());
             let filters = planning.forward(format!("filters.{name}"), from, operator);
-            dead_letters.push((filters, Port::DeadLetters));
-            from = vec![(filters, Port::Main)];
+            dead_letters.push((filters, weir_operators::ports::DEAD_LETTERS));
+            from = vec![(filters, Port::MAIN)];
         }
         let local = planning.forward(format!("{id}.local"), from, LocalAggregate(step.clone()));
         step.running = self
             .emit
             .filter(|_| planning.running_wanted)
             .map(|every| RunningCounts { every_checkpoints: planning.job.checkpoints_in(every) });
-        let global = planning.hashed(id, vec![(local, Port::Main)], self.key.clone(), GlobalAggregate(step));
+        let global = planning.hashed(id, vec![(local, Port::MAIN)], self.key.clone(), GlobalAggregate(step));
         // Windows whose sum cannot be said.
-        dead_letters.push((global, Port::DeadLetters));
+        dead_letters.push((global, weir_operators::ports::DEAD_LETTERS));
         planning.output(Output::DeadLetters, dead_letters);
-        planning.output(Output::Main, vec![(global, Port::Main)]);
+        planning.output(Output::Main, vec![(global, Port::MAIN)]);
         if !self.is_of_sessions() {
-            let from = vec![(global, Port::Main)];
+            let from = vec![(global, Port::MAIN)];
             let marks = planning.forward(format!("windows.{name}.local"), from, WindowMarks);
-            let (from, count) = (vec![(marks, Port::Main)], WindowCount(self.window_rule()));
+            let (from, count) = (vec![(marks, Port::MAIN)], WindowCount(self.window_rule()));
             planning.hashed(format!("windows.{name}"), from, vec![WINDOW_END.into()], count);
         }
     }

@@ -116,7 +116,7 @@ impl Node for Sink {
         let mut from = from.concat();
         let mut dead_letters = Vec::new();
         if takes_running {
-            let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, Port::Running)).collect();
+            let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, weir_operators::ports::RUNNING)).collect();
             from.extend(running);
         }
         if let Some(select) = &written.select {
@@ -124,8 +124,8 @@ impl Node for Sink {
             let results = results.map(|results| results.rows(takes_running));
             let operator = MapOperator::selecting(select.clone(), results);
             let select = planning.forward(format!("{id}.select"), from, operator);
-            dead_letters.push((select, Port::DeadLetters));
-            from = vec![(select, Port::Main)];
+            dead_letters.push((select, weir_operators::ports::DEAD_LETTERS));
+            from = vec![(select, Port::MAIN)];
         }
         let of_sink = of_sink(written, &given);
         let rows = self.given(written, of_sink.as_ref());
@@ -137,15 +137,15 @@ impl Node for Sink {
             let results = results.map(|results| results.rows(takes_running));
             let operator = MapOperator { condition: None, select: None, results, table: Some(rule) };
             let table = planning.forward(format!("{id}.table"), from, operator);
-            dead_letters.push((table, Port::DeadLetters));
-            from = vec![(table, Port::Main)];
+            dead_letters.push((table, weir_operators::ports::DEAD_LETTERS));
+            from = vec![(table, Port::MAIN)];
         }
         if !dead_letters.is_empty() {
             planning.output(Output::DeadLetters, dead_letters);
         }
         if let Some(rule) = self.held(planning.job).filter(|_| hold::check(&written.main).is_ok()) {
             let hold = planning.forward(format!("{id}.hold"), from, Hold(rule));
-            from = vec![(hold, Port::Main)];
+            from = vec![(hold, Port::MAIN)];
         }
         let job = SinkJob {
             running: takes_running,
@@ -154,7 +154,7 @@ impl Node for Sink {
         };
         let operator = SinkOperator::new(self.connector.as_ref(), &rows, &job);
         let step = planning.forward(id, from, operator);
-        planning.output(Output::Main, vec![(step, Port::Main)]);
+        planning.output(Output::Main, vec![(step, Port::MAIN)]);
     }
 
     fn is_enabled(&self) -> bool {

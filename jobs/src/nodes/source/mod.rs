@@ -97,7 +97,7 @@ impl Node for Source {
         let operator =
             SourceOperator { connector, watermark: self.watermark.clone(), written_time, columns: main, time };
         let step = planning.forward(planning.id.clone(), Vec::new(), operator);
-        planning.output(Output::Main, vec![(step, Port::Main)]);
-        planning.output(Output::DeadLetters, vec![(step, Port::DeadLetters)]);
+        planning.output(Output::Main, vec![(step, Port::MAIN)]);
+        planning.output(Output::DeadLetters, vec![(step, weir_operators::ports::DEAD_LETTERS)]);
     }
 }

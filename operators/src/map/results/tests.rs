@@ -3,6 +3,7 @@
 use super::*;
 use crate::{
     map::{Map, MapConfig, SelectItem},
+    ports,
     schema::ColumnSchema,
     sink::sql::{Dialect, TableRule},
 };
@@ -52,7 +53,7 @@ fn after(config: &MapConfig, column: &str, batches: &[&[Row]]) -> (Vec<Row>, usi
     let mut map = map(config);
     for given in batches {
         for (port, out) in map.process(batch(given)).unwrap() {
-            if port == Port::DeadLetters {
+            if port == ports::DEAD_LETTERS {
                 dead += out.len();
                 continue;
             }
@@ -128,7 +129,7 @@ fn a_table_hears_nothing_of_what_it_could_never_take() {
     let out = map(&table(&["ad"])).process(Batch::new(columns)).unwrap();
     let rows_on =
         |port: Port| out.iter().filter(|(found, _)| *found == port).map(|(_, batch)| batch.len()).sum::<usize>();
-    assert_eq!((rows_on(Port::Main), rows_on(Port::DeadLetters)), (1, 1));
+    assert_eq!((rows_on(Port::MAIN), rows_on(ports::DEAD_LETTERS)), (1, 1));
 }
 
 #[test]

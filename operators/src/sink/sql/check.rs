@@ -1,6 +1,6 @@
 //! What is wrong with a SQL sink's settings: what the database would refuse after hours is told before the job starts.
 
-use super::{Dialect, Retention, SqlSinkSettings, SqlType, check_name};
+use super::{Dialect, OWN, Retention, SqlSinkSettings, SqlType, check_name};
 use crate::{
     columns::{RECORD_ID, REVISION, WITHDRAWN},
     definition::{KeyPath, Mistake, duration::show},

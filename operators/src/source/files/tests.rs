@@ -58,7 +58,7 @@ pub(super) struct Seen {
 impl Seen {
     pub(super) fn take(&mut self, event: &SourceEvent) {
         let SourceEvent::Rows(port, batch) = event else { return };
-        if *port == Port::Main {
+        if *port == Port::MAIN {
             let ads = arrow::compute::cast(batch.columns.column(0), &arrow::datatypes::DataType::Utf8).expect("text");
             self.ads.extend(ads.as_string::<i32>().iter().map(|ad| ad.unwrap_or("-").to_owned()));
             return;

@@ -149,7 +149,7 @@ async fn opened(settings: ReaderSettings, connector: ScriptConnector) -> SourceR
 /// An event in short.
 fn short(event: &SourceEvent) -> String {
     match event {
-        SourceEvent::Rows(Port::DeadLetters, batch) => {
+        SourceEvent::Rows(ports::DEAD_LETTERS, batch) => {
             let reasons = batch.columns.column(3).as_string::<i32>();
             let offsets = batch.columns.column(2).as_primitive::<Int64Type>();
             let letters = (0..batch.len()).map(|row| format!("{}: {}", offsets.value(row), reasons.value(row)));

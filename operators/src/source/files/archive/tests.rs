@@ -52,7 +52,7 @@ struct Seen {
 impl Seen {
     fn take(&mut self, event: SourceEvent) {
         match event {
-            SourceEvent::Rows(Port::Main, batch) => {
+            SourceEvent::Rows(Port::MAIN, batch) => {
                 assert_eq!(batch.split_watermarks, None, "nothing is behind");
                 let times = batch.columns.column(0).as_primitive::<TimestampMillisecondType>();
                 let watermark = self.watermarks.last().copied().unwrap_or(i64::MIN);

@@ -22,7 +22,7 @@ async fn rows(config: &Value, states: Vec<SplitState>, parallelism: usize) -> (V
 
 fn take(event: &SourceEvent, rows: &mut Vec<String>, seen: &mut Seen) {
     match event {
-        SourceEvent::Rows(Port::Main, batch) => {
+        SourceEvent::Rows(Port::MAIN, batch) => {
             let text = |name: &str, row: usize| {
                 let column = batch.columns.column_by_name(name).expect("a column");
                 arrow::util::display::array_value_to_string(column, row).expect("text")
