@@ -310,6 +310,7 @@ impl SqlCommitter {
     async fn prepare_once(&self, held: &mut Option<Connection>) -> Tried<()> {
         let mut connection = self.connect(held).await?;
         self.try_prepare(&mut connection).await?;
+        self.tell_rejected(&mut connection).await?;
         *held = Some(connection);
         Ok(())
     }
@@ -331,6 +332,13 @@ impl SqlCommitter {
         let committed = self.try_commit(&mut connection, staged, care).await?;
         *held = Some(connection);
         Ok(committed)
+    }
+
+    /// Says how many rows are set aside: in all, so that it is right whoever has committed before, and after a restart.
+    async fn tell_rejected(&self, connection: &mut Connection) -> Tried<()> {
+        let rows = rejected::count(connection, &self.config).await?;
+        self.context.waits.set_rejected(&self.context.sink, rows);
+        Ok(())
     }
 
     async fn commit_patiently(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
@@ -359,6 +367,12 @@ impl SqlCommitter {
                 "the database refused rows; they are in the table '{}'",
                 rejected::beside(&self.config.table)
             );
+            // Once they cannot be counted, the next one who looks counts them, too.
+            if let Some(mut connection) = held.take()
+                && self.tell_rejected(&mut connection).await.is_ok()
+            {
+                *held = Some(connection);
+            }
         }
         tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, staged = staged.rows, rows = committed.rows, "committed");
         self.retain(&mut held, staged, &committed).await?;

@@ -9,11 +9,12 @@ use super::{
     connection::{Connection, Parameters},
     dialect::Dialect,
     fault::{Fault, Tried},
-    tables::quoted_list,
+    tables::{self, quoted_list},
     upsert::push_value,
 };
 use crate::dead_letters::row_as_json;
 use arrow::array::RecordBatch;
+use sqlx::Row;
 use weir_engine::{error::EngineError, ids::CheckpointId};
 
 /// What the name of a table ends with that holds the rows which the database has refused.
@@ -49,6 +50,20 @@ pub(super) async fn prepare(connection: &mut Connection, config: &SqlSinkConfig)
         connection.run("check constraints at once", "SET CONSTRAINTS ALL IMMEDIATE").await?;
     }
     Ok(())
+}
+
+/// How many rows are set aside in all. No table: none.
+pub(super) async fn count(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<u64> {
+    const DOING: &str = "count the refused rows";
+    let table = beside(&config.table);
+    if !tables::holds_rows(connection, &table).await? {
+        return Ok(0);
+    }
+    let sql = format!("SELECT count(*) FROM {}", connection.dialect.quoted(&table));
+    let rows = connection.query(DOING, sql, Parameters::default().into()).await?;
+    let counted = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose();
+    let counted = counted.map_err(|error| connection.unreadable(DOING, &error))?;
+    Ok(counted.unwrap_or(0).unsigned_abs())
 }
 
 /// Sets a row aside. An earlier revision of it goes: it is known not to hold any more.
