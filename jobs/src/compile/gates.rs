@@ -5,7 +5,7 @@
 //! aggregate behind it is guarded by what it remembers.
 
 use weir_operators::late_gate::LateRule;
-use weir_operators::window::{WindowRule, WindowSpec};
+use weir_operators::window::{MOST_OPEN_WINDOWS, WindowRule, WindowSpec};
 
 use super::resolve::{Resolved, path_of};
 use crate::spec::{Aggregate, NodeBody, Window};
@@ -89,6 +89,7 @@ impl Gates {
         let rule = window_rule(aggregate);
         let before = first_dedup(resolved, index).unwrap_or(index);
         check_ttl(resolved, index, rule, mistakes);
+        check_open_windows(resolved, index, rule, mistakes);
         let existing = self.points.iter().position(|point| point.before == before);
         let point = match existing {
             Some(point) => {
@@ -137,6 +138,32 @@ fn disagreement(resolved: &Resolved<'_>, index: usize, point: &GatePoint) -> Mis
     );
     let expected = format!("the same window and allowed_lateness as `{}`, or a dedup of its own", other.name);
     Mistake::new(path_of(this).key("window"), message).expected(expected)
+}
+
+/// Windows that are open at once are bounded by what the definition says, whatever the events are.
+fn check_open_windows(resolved: &Resolved<'_>, index: usize, rule: WindowRule, mistakes: &mut Vec<Mistake>) {
+    let delays = resolved.upstream(index).filter_map(|node| match &resolved.node(node).body {
+        NodeBody::Source(source) => Some(source.delay),
+        _ => None,
+    });
+    let delay = delays.max().unwrap_or_default();
+    let open = rule.open_windows(millis(delay));
+    if rule.window.validate().is_err() || open <= i64::from(MOST_OPEN_WINDOWS) {
+        return;
+    }
+    let (node, of) = (resolved.node(index), |ms: i64| show(std::time::Duration::from_millis(ms.unsigned_abs())));
+    let mistake = Mistake::new(path_of(node).key("window"), format!("{open} windows would be open at once"));
+    let slide = rule.window.slice_ms().unwrap_or_default();
+    let found = format!(
+        "one each {}, for {} of lateness and {} of delay",
+        of(slide),
+        of(rule.allowed_lateness_ms),
+        show(delay)
+    );
+    let expected = format!(
+        "at most {MOST_OPEN_WINDOWS} open windows: longer ones, or a shorter `allowed_lateness` or `watermark.delay`"
+    );
+    mistakes.push(mistake.found(found).expected(expected));
 }
 
 /// A dedup must remember an id for as long as an event with it can still be counted.
