@@ -143,13 +143,6 @@ impl WindowRule {
                 self.allowed_lateness_ms
             )));
         }
-        let open = self.open_windows(0);
-        if open > i64::from(MOST_OPEN_WINDOWS) {
-            return Err(EngineError::definition(format!(
-                "an allowed lateness of {} ms keeps {open} windows open at once, and {MOST_OPEN_WINDOWS} are the most",
-                self.allowed_lateness_ms
-            )));
-        }
         Ok(())
     }
 
