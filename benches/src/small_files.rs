@@ -59,6 +59,8 @@ struct Round {
     few: Usage,
 }
 
+type Which = fn(&Round) -> &Usage;
+
 /// Measures, and prints what came of it.
 pub fn small_files(arguments: &SmallFilesArguments) -> Result<()> {
     let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
@@ -152,9 +154,9 @@ fn report(arguments: &SmallFilesArguments, bytes: u64, rounds: &[Round]) {
         bytes as f64 / 1e6,
         rounds.len()
     );
-    let cpu = |which: fn(&Round) -> &Usage| median(rounds, |round| which(round).cpu.as_secs_f64());
+    let cpu = |which: Which| median(rounds, |round| which(round).cpu.as_secs_f64());
     let each = (cpu(|round| &round.many) - cpu(|round| &round.few)) / (arguments.files - FEW).max(1) as f64;
-    let rows: [(usize, fn(&Round) -> &Usage, String); 2] = [
+    let rows: [(usize, Which, String); 2] = [
         (arguments.files, |round| &round.many, format!("{:.1}", each * 1e6)),
         (FEW, |round| &round.few, String::new()),
     ];
