@@ -2,27 +2,33 @@
 //!
 //! Reading order: [`case`] (what is counted), [`replay`] (who counts it, in which order, and who must agree), [`weir`],
 //! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it). Beside
-//! it: [`cluster`] (one process against several) and [`recovery`] (how long a killed worker is missed), over [`processes`];
-//! and [`freshness`] (how old a count is when it can be seen), [`upserts`] (how many rows a second a table takes) and
-//! [`queries`] (how long questions take), which write by [`counts_table`].
+//! it: [`cluster`] (one process against several), [`recovery`] (how long a killed worker is missed) and [`checkpoints`] (what a
+//! checkpoint costs when a dedup is full), over [`processes`]; [`freshness`] (how old a count is when it can be seen);
+//! [`followed`] (what idle logs cost) and [`small_files`] (what a file costs that is read once), over [`job`] and [`running`];
+//! [`upserts`] (how many rows a second a table takes) and [`queries`] (how long questions take), which write by [`counts_table`].
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
 mod case;
+mod checkpoints;
 mod child;
 mod cluster;
 mod counts_table;
 mod duckdb;
 mod flink;
+mod followed;
 mod freshness;
 mod http;
 mod input;
+mod job;
 mod latencies;
 mod processes;
 mod queries;
 mod recovery;
 mod replay;
 mod report;
+mod running;
+mod small_files;
 mod upserts;
 mod weir;
 
@@ -46,6 +52,12 @@ enum Command {
     Cluster(cluster::ClusterArguments),
     /// Kill workers of a running job, and measure how long it takes until there are new results
     Recovery(recovery::RecoveryArguments),
+    /// Run the shipped job on a cluster until its dedup is full, and measure what a checkpoint costs
+    Checkpoints(checkpoints::CheckpointsArguments),
+    /// Follow many logs that nobody writes to, and measure what that costs
+    Followed(followed::FollowedArguments),
+    /// Count clicks in many small files and in few large ones
+    SmallFiles(small_files::SmallFilesArguments),
     /// Commit running counts into a table, and measure how many upserts a second it takes
     Upserts(upserts::UpsertsArguments),
     /// Append clicks to logs, and measure how long it takes until their counts are to be had over HTTP
@@ -59,6 +71,9 @@ fn main() -> ExitCode {
         Command::Replay(arguments) => run(&arguments),
         Command::Cluster(arguments) => cluster::cluster(&arguments),
         Command::Recovery(arguments) => recovery::recovery(&arguments).map(|()| true),
+        Command::Checkpoints(arguments) => checkpoints::checkpoints(&arguments).map(|()| true),
+        Command::Followed(arguments) => followed::followed(&arguments).map(|()| true),
+        Command::SmallFiles(arguments) => small_files::small_files(&arguments).map(|()| true),
         Command::Upserts(arguments) => upserts::upserts(&arguments).map(|()| true),
         Command::Freshness(arguments) => freshness::freshness(&arguments).map(|()| true),
         Command::Queries(arguments) => queries::queries(&arguments).map(|()| true),

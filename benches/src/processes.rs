@@ -82,6 +82,16 @@ impl Cluster {
         command
     }
 
+    /// The process of the coordinator.
+    pub fn coordinator(&self) -> u32 {
+        self.coordinator.id()
+    }
+
+    /// The processes of the workers.
+    pub fn workers(&self) -> impl Iterator<Item = u32> + '_ {
+        self.workers.iter().map(Child::id)
+    }
+
     /// Kills the worker with this process id, as `kill -9` does.
     pub fn kill_worker(&mut self, pid: u32) -> Result<()> {
         let place = self.workers.iter().position(|worker| worker.id() == pid);

@@ -5,7 +5,7 @@
 //! checkpoint. There is one worker more than the job needs. The one that was killed is started again when results are there.
 
 use crate::{
-    child, input,
+    child, input, job,
     processes::{Cluster, wait_for},
     weir,
 };
@@ -30,7 +30,7 @@ use weir_engine::{
 };
 
 /// Subtasks of each task, and logs.
-const PARALLELISM: usize = 2;
+pub const PARALLELISM: usize = 2;
 /// How often a server appends.
 const APPEND_EVERY: Duration = Duration::from_millis(20);
 
@@ -59,13 +59,13 @@ pub struct RecoveryArguments {
 
 /// One kill, in milliseconds after it.
 #[derive(Clone, Copy, Debug)]
-struct Recovery {
+pub struct Recovery {
     /// The job was seen to fail.
-    noticed: f64,
+    pub noticed: f64,
     /// A new attempt ran.
-    running: f64,
+    pub running: f64,
     /// Its first result could be seen.
-    visible: f64,
+    pub visible: f64,
 }
 
 type Phase = fn(&Recovery) -> f64;
@@ -77,19 +77,17 @@ pub fn recovery(arguments: &RecoveryArguments) -> Result<()> {
     input::empty_folder(&work)?;
     let work = work.canonicalize().with_context(|| format!("cannot find '{}'", work.display()))?;
     let binary = weir::binary(arguments.weir.as_deref())?;
-    let servers = Servers::begin(&work.join("clicks"), arguments.rate)?;
+    let servers = Servers::begin(&work.join("clicks"), arguments.rate, 1)?;
     let mut cluster = Cluster::start(&binary, &work.join("cluster"), PARALLELISM + 1)?;
-    let job = submit(&cluster, &work, arguments.interval_ms)?;
+    let interval = format!("job.checkpoint.interval={}ms", arguments.interval_ms);
+    // No row is held back for a file.
+    let settings = [interval, "sink.raw.roll=checkpoint".into()];
+    let job = submit(&cluster, &work, &settings)?;
     let storage = cluster.storage().join("jobs").join(&job);
     let raw = work.join("out/raw");
     let mut recoveries = Vec::new();
     for kill in 0..arguments.kills {
-        wait_for("two checkpoints of one attempt", || {
-            let status = cluster.job(&job)?;
-            let newest = status["checkpoints"].as_array().and_then(|all| all.iter().rev().nth(1).cloned());
-            let ready = status["state"] == "RUNNING" && newest.is_some_and(|one| one["attempt"] == status["attempt"]);
-            Ok(ready.then_some(()))
-        })?;
+        wait_until_it_runs(&cluster, &job)?;
         // Every part of the time between two checkpoints has its turn.
         child::pause(Duration::from_millis(kill * 370 % arguments.interval_ms.max(1)));
         recoveries.push(one_kill(&mut cluster, &job, &storage, &raw)?);
@@ -105,25 +103,33 @@ pub fn recovery(arguments: &RecoveryArguments) -> Result<()> {
     Ok(())
 }
 
-fn submit(cluster: &Cluster, work: &Path, interval_ms: u64) -> Result<String> {
+/// Until an attempt has completed two checkpoints.
+pub fn wait_until_it_runs(cluster: &Cluster, job: &str) -> Result<()> {
+    wait_for("two checkpoints of one attempt", || {
+        let status = cluster.job(job)?;
+        let newest = status["checkpoints"].as_array().and_then(|all| all.iter().rev().nth(1).cloned());
+        let ready = status["state"] == "RUNNING" && newest.is_some_and(|one| one["attempt"] == status["attempt"]);
+        Ok(ready.then_some(()))
+    })
+}
+
+/// Submits the shipped job, which follows the logs in `work/clicks` and writes below `work/out`.
+pub fn submit(cluster: &Cluster, work: &Path, more: &[String]) -> Result<String> {
     let mut submit = cluster.weir(&["submit"]);
     submit.arg(weir::workspace().join("jobs/ad_click.toml"));
     submit.arg("--parallelism").arg(PARALLELISM.to_string());
-    let mut settings = vec![
-        format!("source.clicks.path={}", work.join("clicks").display()),
-        "source.clicks.follow=true".into(),
-        format!("job.checkpoint.interval={interval_ms}ms"),
-    ];
-    for sink in ["counts", "top_ads", "late", "dead_letters", "raw"] {
-        settings.push(format!("sink.{sink}.path={}", work.join("out").join(sink).display()));
-    }
+    let mut settings =
+        vec![format!("source.clicks.path={}", work.join("clicks").display()), "source.clicks.follow=true".into()];
+    settings.extend(job::outputs(&work.join("out")));
+    settings.extend(more.iter().cloned());
     for setting in settings {
         submit.arg("--set").arg(setting);
     }
     cluster.submit(&mut submit)
 }
 
-fn one_kill(cluster: &mut Cluster, job: &str, storage: &Path, raw: &Path) -> Result<Recovery> {
+/// Kills a worker of the job, and waits until there are new results. The worker is not started again.
+pub fn one_kill(cluster: &mut Cluster, job: &str, storage: &Path, raw: &Path) -> Result<Recovery> {
     let before = cluster.job(job)?;
     let attempt = before["attempt"].as_u64().context("no attempt")?;
     let hosts: BTreeSet<u32> = before["subtasks"].as_array().into_iter().flatten().filter_map(host).collect();
@@ -227,13 +233,14 @@ fn report(arguments: &RecoveryArguments, recoveries: &[Recovery]) {
 }
 
 /// Servers that append clicks to their logs.
-struct Servers {
+pub struct Servers {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<Result<()>>>,
 }
 
 impl Servers {
-    fn begin(folder: &Path, rate: u64) -> Result<Self> {
+    /// So many clicks a second, in all logs; event time goes so many times as fast as the clock.
+    pub fn begin(folder: &Path, rate: u64, speed: u64) -> Result<Self> {
         std::fs::create_dir_all(folder)?;
         let logs: Vec<PathBuf> = (0..PARALLELISM).map(|log| folder.join(format!("server-{log}.log"))).collect();
         // A followed file is known by its first line.
@@ -249,7 +256,8 @@ impl Servers {
                 let due = rate * milliseconds / 1_000;
                 for (number, log) in logs.iter().enumerate() {
                     let mine = (written..due).filter(|click| *click as usize % PARALLELISM == number);
-                    let lines: String = mine.map(|click| click_line(click, click * 1_000 / rate.max(1))).collect();
+                    let lines: String =
+                        mine.map(|click| click_line(click, click * speed * 1_000 / rate.max(1))).collect();
                     OpenOptions::new().append(true).open(log)?.write_all(lines.as_bytes())?;
                 }
                 written = due;
@@ -260,7 +268,8 @@ impl Servers {
         Ok(Servers { stop, thread: Some(thread) })
     }
 
-    fn end(mut self) -> Result<()> {
+    /// No more clicks.
+    pub fn end(mut self) -> Result<()> {
         self.stop.store(true, Ordering::SeqCst);
         let thread = self.thread.take().context("ended before")?;
         thread.join().map_err(|_| anyhow!("the servers panicked"))?

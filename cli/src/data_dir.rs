@@ -11,9 +11,9 @@
 
 use crate::{failure::Failure, text};
 use std::{
-    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    fs::{self, File, OpenOptions, Permissions, TryLockError},
     io::{self, Read, Seek, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 use url::Url;
@@ -40,7 +40,7 @@ impl JobDir {
         let root = std::path::absolute(root)
             .map_err(|error| Failure::refused(format!("--data-dir '{}': {error}", root.display())))?;
         let folder = root.join(job);
-        private_folder(&root).and_then(|()| own_folder(&folder)).map_err(|error| {
+        disk::make_private_folder(&root).and_then(|()| own_folder(&folder)).map_err(|error| {
             Failure::failed(format!(
                 "cannot make the folder '{}': {error}; name another with --data-dir",
                 folder.display()
@@ -84,25 +84,9 @@ impl JobDir {
     }
 }
 
-/// Makes a folder that is its owner's alone, whatever the process's mask, and lasts; those above it as well. One that is there
-/// stays as it is.
-pub fn private_folder(path: &Path) -> io::Result<()> {
-    if path.as_os_str().is_empty() || path.is_dir() {
-        return Ok(());
-    }
-    let above = path.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    private_folder(above)?;
-    match DirBuilder::new().mode(0o700).create(path) {
-        // Somebody else was faster.
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
-        made => made?,
-    }
-    disk::sync_folder(above)
-}
-
-/// The same for a folder that nobody but Weir makes: one that was made open, by an older version, is closed.
+/// Makes a folder that nobody but Weir makes, its owner's alone: one that was made open, by an older version, is closed.
 fn own_folder(path: &Path) -> io::Result<()> {
-    private_folder(path)?;
+    disk::make_private_folder(path)?;
     if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
         match fs::set_permissions(path, Permissions::from_mode(0o700)) {
             // Another user's: whoever gave it to this one knows why.

@@ -102,6 +102,8 @@ pub struct Output {
     pub rows: u64,
     /// Rows that were not, because an expression of the sink's `select` failed on them, or its table cannot take them.
     pub dead_letters: u64,
+    /// Rows that the database has refused; they are in `TABLE_rejected`.
+    pub rejected: u64,
 }
 
 /// What one process did.
@@ -166,7 +168,7 @@ impl Summary {
             late: sum("late"),
             filtered_out: sum("filtered_out"),
             aggregates: aggregates(graph, manifest),
-            outputs: outputs(graph, manifest),
+            outputs: outputs(graph, manifest, &observers.waits().rejected()),
             checkpoint: manifest.checkpoint.0,
             this_run,
             last_results: None,
@@ -255,7 +257,11 @@ impl Output {
             0 => String::new(),
             some => format!(", {}", text::count_of(some, "dead letter")),
         };
-        (self.sink.clone(), format!("{path} ({}{dead_letters})", text::count_of(self.rows, "row")))
+        let rejected = match self.rejected {
+            0 => String::new(),
+            some => format!(", {} refused by the database", text::number(some)),
+        };
+        (self.sink.clone(), format!("{path} ({}{dead_letters}{rejected})", text::count_of(self.rows, "row")))
     }
 }
 
@@ -395,7 +401,7 @@ fn aggregates(graph: &JobGraph, manifest: &Manifest) -> Vec<AggregateSummary> {
         .collect()
 }
 
-fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
+fn outputs(graph: &JobGraph, manifest: &Manifest, rejected: &BTreeMap<String, u64>) -> Vec<Output> {
     let sinks = graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
     sinks
         .map(|node| Output {
@@ -406,6 +412,7 @@ fn outputs(graph: &JobGraph, manifest: &Manifest) -> Vec<Output> {
                 .iter()
                 .filter_map(|step| manifest.counters(&format!("{}.{step}", node.id)).get("dead_letters").copied())
                 .sum(),
+            rejected: rejected.get(&node.id).copied().unwrap_or(0),
         })
         .collect()
 }

@@ -64,6 +64,53 @@ fn clicks_that_an_expression_fails_on_are_counted_and_kept_where_the_definition_
     assert!(printed.contains("kept nowhere: nothing reads `clicks_per_minute.dead_letters`"), "{printed}");
 }
 
+/// Somebody else's trigger is no reason to stop, and none to say nothing.
+#[test]
+fn rows_that_a_database_refuses_are_counted_in_the_table_at_the_end() {
+    let place = Workplace::new();
+    fs::write(place.path("clicks.csv"), "ad,n\na,1\nb,2\nc,3\n").unwrap();
+    let job = r#"
+        [job]
+        name = "clicks"
+        [source.clicks]
+        connector = "files"
+        path = "clicks.csv"
+        format = "csv"
+        schema = { ad = "string", n = "int" }
+        [sink.table]
+        input = "clicks"
+        connector = "sql"
+        url = "sqlite:first.sqlite"
+        table = "clicks"
+        key = ["ad"]
+    "#;
+    fs::write(place.path("job.toml"), job).unwrap();
+    let first = place.json(&["run", "job.toml", "--data-dir", "first", "--quiet"]);
+    assert_eq!((&first["outputs"][0]["rows"], &first["outputs"][0]["rejected"]), (&3.into(), &0.into()), "{first}");
+    // The same table, which somebody guards.
+    let path = |name: &str| place.path(name).display().to_string();
+    let made = sqlite(&path("first.sqlite"), "SELECT sql FROM sqlite_master WHERE name = 'clicks'").remove(0);
+    sqlite(&path("second.sqlite"), &made);
+    let guard = "CREATE TRIGGER guard BEFORE INSERT ON clicks WHEN NEW.n = 2 BEGIN SELECT RAISE(ABORT, 'not two'); END";
+    sqlite(&path("second.sqlite"), guard);
+    let second = ["run", "job.toml", "--data-dir", "second", "--quiet", "--set", "sink.table.url=sqlite:second.sqlite"];
+    let printed = place.done(&second);
+    assert!(printed.contains("(3 rows, 1 refused by the database)"), "{printed}");
+    let again = place.json(&second);
+    assert_eq!((&again["status"], &again["outputs"][0]["rejected"]), (&"finished_before".into(), &1.into()), "{again}");
+}
+
+/// The first column, as text, of what a statement gives. The file is made if it is not there.
+#[tokio::main(flavor = "current_thread")]
+async fn sqlite(file: &str, sql: &str) -> Vec<String> {
+    use sqlx::{AssertSqlSafe, Connection, Row};
+    sqlx::any::install_default_drivers();
+    let mut connection = sqlx::AnyConnection::connect(&format!("sqlite:{file}?mode=rwc")).await.expect("a store");
+    let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await;
+    let rows = rows.unwrap_or_else(|error| panic!("{sql}: {error}"));
+    rows.iter().map(|row| row.get::<String, _>(0)).collect()
+}
+
 /// The sample's lines bear no event id: each is a click of its own, and who asked for duplicates by id is told so.
 #[test]
 fn clicks_without_the_key_of_a_dedup_are_counted_and_told() {

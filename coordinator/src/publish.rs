@@ -114,14 +114,14 @@ impl Publisher {
             started_at_ms: self.started_at_ms,
         };
         let workers = views.iter().map(|view| worker_status(view, now)).collect();
-        let (waiting, restoring) = (waiting_sinks(&views), restoring(&views));
+        let (waiting, restoring, rejected) = (waiting_sinks(&views), restoring(&views), rejected(&views));
         let jobs = catalog.jobs().map(|job| {
             let key = job.attempt.map(|attempt| AttemptKey { job: job.name.clone(), attempt });
             let restoring = key.and_then(|key| restoring.get(&key)).copied();
-            JobStatus {
-                restoring: restoring.filter(|_| job.status == Status::Restoring),
-                ..self.job_status(job, &looks, &waiting, &mut totals, &mut graphs)
-            }
+            let mut status = self.job_status(job, &looks, &waiting, &mut totals, &mut graphs);
+            status.restoring = restoring.filter(|_| job.status == Status::Restoring);
+            add_rejected(&mut status, &rejected);
+            status
         });
         Snapshot::new(self.env.wall_clock_ms(), coordinator, workers, jobs)
     }
@@ -204,6 +204,29 @@ fn restoring(views: &[WorkerView]) -> BTreeMap<AttemptKey, RestoringView> {
         sum.bytes += so_far.bytes;
     }
     sums
+}
+
+/// By job and sink: a lineage, and so many rows of it that the target has refused.
+type Rejected = BTreeMap<(String, String), (u64, u64)>;
+
+/// Of the newest lineage, as the worker says that has looked last and so knows of the most: they only become more in a lineage.
+fn rejected(views: &[WorkerView]) -> Rejected {
+    let mut most = Rejected::new();
+    for rejected in views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.rejected) {
+        let known = most.entry((rejected.job.clone(), rejected.sink.clone())).or_default();
+        *known = (*known).max((rejected.lineage, rejected.rows));
+    }
+    most
+}
+
+/// Shows them among what their sinks count.
+fn add_rejected(status: &mut JobStatus, rejected: &Rejected) {
+    for operator in &mut status.graph.operators {
+        let key = (status.id.clone(), operator.id.clone());
+        if let Some((_, rows)) = rejected.get(&key).filter(|(_, rows)| *rows > 0) {
+            operator.counters.insert("rejected".into(), *rows);
+        }
+    }
 }
 
 /// Takes in the newest heartbeats. Attempts that nobody reports any more are forgotten.
@@ -345,4 +368,43 @@ fn transitions(job: &Job) -> Vec<Transition> {
         cause: transition.cause.clone(),
     });
     shown.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::CoordinatorSettings, status::OperatorView};
+
+    /// A worker that has said so of the sink of a job.
+    fn tells(workers: &Workers, worker: &str, lineage: u64, rows: u64) {
+        let registration = pb::Register { worker: worker.into(), ..pb::Register::default() };
+        let (session, _orders) = workers.register(registration, &CoordinatorSettings::default());
+        let rejected = vec![pb::RejectedRows { job: "job".into(), sink: "sink.table".into(), lineage, rows }];
+        let heartbeat = pb::Heartbeat { rejected, ..pb::Heartbeat::default() };
+        let said = pb::WorkerMessage { kind: Some(pb::worker_message::Kind::Heartbeat(heartbeat)) };
+        workers.on_message(&session, said).unwrap();
+    }
+
+    #[test]
+    fn rows_that_a_target_has_refused_are_a_counter_of_their_sink() {
+        let workers = Workers::new(Env::default());
+        let shown = |workers: &Workers| {
+            let operators =
+                ["source.clicks", "sink.table"].map(|id| OperatorView { id: id.into(), ..OperatorView::default() });
+            let graph = crate::status::GraphView { operators: operators.into(), ..Default::default() };
+            let mut status = JobStatus { id: "job".into(), graph, ..JobStatus::default() };
+            add_rejected(&mut status, &rejected(&workers.views()));
+            let counters = status.graph.operators.into_iter().map(|operator| operator.counters);
+            counters.flatten().collect::<BTreeMap<String, u64>>()
+        };
+        assert!(shown(&workers).is_empty());
+        tells(&workers, "a", 1, 7);
+        tells(&workers, "b", 1, 9);
+        assert_eq!(shown(&workers), BTreeMap::from([("rejected".into(), 9)]), "who has looked last knows of the most");
+        // After a start-over there are none, whatever a worker says that has seen nothing of it.
+        tells(&workers, "b", 4, 0);
+        assert!(shown(&workers).is_empty());
+        tells(&workers, "b", 4, 2);
+        assert_eq!(shown(&workers), BTreeMap::from([("rejected".into(), 2)]));
+    }
 }

@@ -2,14 +2,15 @@
 //! a power cut would be noticed.
 //!
 //! Invariant: what has been made lasts when the file is synced ([`sync`]), and then the folder that it stands in
-//! ([`sync_folder`]); [`make_folder`] does that for folders. A test can [`watch`] all of it, and so know what a power cut may
+//! ([`sync_folder`]); [`make_folder`] and [`make_private_folder`] do that for folders. A test can [`watch`] all of it, and so know what a power cut may
 //! leave.
 
 use parking_lot::RwLock;
 use std::{
     fmt,
-    fs::{self, File},
+    fs::{self, DirBuilder, File},
     io::{self, ErrorKind},
+    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -82,11 +83,24 @@ fn tell(path: &Path, change: Change<'_>) {
 /// # Errors
 /// Those of the disk.
 pub fn make_folder(folder: &Path) -> io::Result<()> {
+    make(folder, 0o777)
+}
+
+/// The same, for its owner alone; a folder that is there already keeps its mode.
+///
+/// # Errors
+/// Those of the disk.
+pub fn make_private_folder(folder: &Path) -> io::Result<()> {
+    make(folder, 0o700)
+}
+
+/// Makes what is missing of a path, with this mode less the process's mask.
+fn make(folder: &Path, mode: u32) -> io::Result<()> {
     if folder.as_os_str().is_empty() || folder.is_dir() {
         return Ok(());
     }
-    make_folder(parent(folder))?;
-    match fs::create_dir(folder) {
+    make(parent(folder), mode)?;
+    match DirBuilder::new().mode(mode).create(folder) {
         Ok(()) => tell(folder, Change::FolderMade(folder)),
         // Somebody else was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
@@ -227,6 +241,24 @@ mod tests {
         drop(watching);
         make_folder(&watched.path().join("c")).unwrap();
         assert!(told.0.lock().is_empty());
+    }
+
+    #[test]
+    fn private_folders_are_their_owners_alone_and_watched_like_others() {
+        use std::os::unix::fs::PermissionsExt;
+        let root = tempfile::tempdir().unwrap();
+        let told = Arc::new(Told::default());
+        let _watching = watch(root.path(), told.clone());
+        let mode = |folder: &str| fs::metadata(root.path().join(folder)).unwrap().permissions().mode() & 0o777;
+        make_folder(&root.path().join("open")).unwrap();
+        let open = mode("open");
+        make_private_folder(&root.path().join("own/inner")).unwrap();
+        make_private_folder(&root.path().join("open/inner")).unwrap();
+        assert_eq!((mode("own"), mode("own/inner"), mode("open/inner")), (0o700, 0o700, 0o700));
+        assert_eq!(mode("open"), open, "what is there stays as it is");
+        let lines = told.0.lock();
+        let made: Vec<&String> = lines.iter().filter(|line| line.starts_with("FolderMade")).collect();
+        assert!(made.len() == 4 && lines.len() == 8, "each is made and synced: {lines:?}");
     }
 
     #[test]

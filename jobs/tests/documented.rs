@@ -10,7 +10,7 @@ use weir_operators::format::DEFAULT_MAX_LINE_BYTES;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::files::DEFAULT_ROTATION_GRACE_MS;
 use weir_operators::source::settings::{BATCH_ROWS, DISCOVER_INTERVAL, POLL_INTERVAL};
-use weir_operators::window::MOST_WINDOWS;
+use weir_operators::window::{MOST_OPEN_WINDOWS, MOST_WINDOWS};
 
 fn page(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)
@@ -104,6 +104,7 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
     }
     assert!(written.contains(&format!("rows = {}, span = \"{jump_span}\"", jump.rows)));
     assert!(written.contains(&format!("at most {MOST_WINDOWS} windows")), "the limit of windows");
+    assert!(written.contains(&format!("at most {MOST_OPEN_WINDOWS} windows open")), "the limit of open windows");
     // A definition that leaves all of them out, and one that says all of them, are the same job.
     let all = compiled(
         "checkpoint = { interval = \"1s\", retain = 3 }\nmax_parallelism = 128\nparallelism = 1",

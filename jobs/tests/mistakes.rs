@@ -201,6 +201,8 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ),
     ("a window in a hundred thousand", "tumbling = \"1m\", allowed", "hopping = \"100000d\", slide = \"1ms\", allowed"),
     ("a top list in too many windows", "hopping = \"5m\", slide = \"1m\"", "hopping = \"30d\", slide = \"1m\""),
+    ("windows open without bound", "allowed_lateness = \"10m\"", "allowed_lateness = \"70d\""),
+    ("windows held open by a delay", "delay = \"15s\"", "delay = \"70d\""),
     ("a ttl of a million years", "ttl = \"1h\"", "ttl = \"1000000000d\""),
     ("a lateness of a million years", "allowed_lateness = \"10m\"", "allowed_lateness = \"999999999999d\""),
     ("a duration in nanoseconds", "delay = \"15s\"", "delay = \"1ns\""),

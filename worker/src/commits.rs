@@ -88,6 +88,20 @@ impl Commits {
         self.lock().iter().flat_map(of_job).collect()
     }
 
+    /// Rows that targets have refused, as far as it was found here.
+    pub fn rejected(&self) -> Vec<pb::RejectedRows> {
+        let of_job = |opened: &Arc<Opened>| {
+            let (job, lineage) = (opened.job.clone(), opened.lineage.0);
+            opened.waits.rejected().into_iter().map(move |(sink, rows)| pb::RejectedRows {
+                job: job.clone(),
+                sink,
+                lineage,
+                rows,
+            })
+        };
+        self.lock().iter().flat_map(of_job).collect()
+    }
+
     async fn execute(&self, request: Request) -> Result<u64> {
         match request {
             Request::Commit(commit) => {

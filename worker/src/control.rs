@@ -372,6 +372,7 @@ impl Worker {
             waiting: self.commits.waiting(),
             clock_ahead_ms: self.clock.ahead_ms(),
             restoring: self.hosted.restoring(),
+            rejected: self.commits.rejected(),
         }
     }
 }

@@ -1,9 +1,11 @@
 //! Where a worker caches state files: a folder and a limit.
 
-use crate::data_dir;
 use clap::Args;
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
-use weir_engine::checkpoint::{CheckpointStore, OpenStore, StateCache};
+use weir_engine::{
+    checkpoint::{CheckpointStore, OpenStore, StateCache},
+    disk,
+};
 
 /// The cache of a worker.
 #[derive(Clone, Debug, Args)]
@@ -21,7 +23,7 @@ impl CacheArguments {
     pub fn open_store(&self) -> OpenStore {
         let Some(folder) = self.folder() else { return super::open_store() };
         // State tells what users did. A folder that cannot be made is told of when something is to be put there.
-        let _ = data_dir::private_folder(&folder);
+        let _ = disk::make_private_folder(&folder);
         let cache = StateCache::new(folder, self.cache_mib << 20);
         Arc::new(move |url, job| Ok(CheckpointStore::open(url, job)?.with_cache(cache.clone())))
     }

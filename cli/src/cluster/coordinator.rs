@@ -13,7 +13,7 @@ use weir_coordinator::{
     Admit, Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
     metadata::{Metadata, MetadataSettings, open_file},
 };
-use weir_engine::{EngineError, ErrorKind, task::Observers};
+use weir_engine::{EngineError, ErrorKind, disk, task::Observers};
 use weir_http::TrustedHosts;
 use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
 
@@ -125,7 +125,7 @@ async fn serve(arguments: &CoordinatorArguments, doors: &mut Doors) -> Result<Re
     if arguments.protect_reads && secret.is_empty() {
         return Err(Failure::refused("--protect-reads needs a secret to protect them with: name a --secret-file"));
     }
-    data_dir::private_folder(&arguments.data_dir).map_err(|error| {
+    disk::make_private_folder(&arguments.data_dir).map_err(|error| {
         Failure::failed(format!("cannot make the folder '{}': {error}", arguments.data_dir.display()))
     })?;
     let network: SharedNetwork = Arc::new(TcpNetwork);

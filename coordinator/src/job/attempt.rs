@@ -38,6 +38,8 @@ pub struct AttemptEnd {
     pub lost_worker: bool,
     /// Whether it completed a checkpoint of its own.
     pub made_progress: bool,
+    /// Whether what sinks show is known to fit the checkpoint that it went on from.
+    pub results_fit: bool,
 }
 
 /// A job's next attempt, whose number no other process can have, and the storage that it was claimed in.
@@ -63,6 +65,16 @@ pub struct JobAttempt {
     /// Records that the attempt before failed on.
     suspect: Option<Origin>,
     lost_worker: bool,
+    results_fit: bool,
+}
+
+/// What the attempts before it, of the same supervisor, have left to an attempt.
+#[derive(Debug, Default)]
+pub struct Inherited {
+    /// Records that the one before failed on, which are read one by one.
+    pub suspect: Option<Origin>,
+    /// Whether what sinks show was compared with the checkpoint gone on from, and nobody can have brought back an older state since.
+    pub results_fit: bool,
 }
 
 impl JobAttempt {
@@ -79,8 +91,7 @@ impl JobAttempt {
         Ok(ClaimedAttempt { store, claim })
     }
 
-    /// Begins a claimed attempt on a placement. Records that the one before failed on are read one by one. `None`: the slots are
-    /// not free any more.
+    /// Begins a claimed attempt on a placement. `None`: the slots are not free any more.
     ///
     /// # Errors
     /// When the catalog refuses.
@@ -89,7 +100,7 @@ impl JobAttempt {
         job: &Job,
         graph: Arc<ExecutionGraph>,
         placement: Placement,
-        suspect: Option<Origin>,
+        inherited: Inherited,
         claimed: ClaimedAttempt,
     ) -> Result<Option<Self>> {
         let (components, ClaimedAttempt { store, claim }) = (&context.components, claimed);
@@ -108,8 +119,9 @@ impl JobAttempt {
             placement,
             events,
             observer: components.observers.driver(attempt),
-            suspect,
+            suspect: inherited.suspect,
             lost_worker: false,
+            results_fit: inherited.results_fit,
             key,
         };
         components.env.crash_point("attempt.claimed")?;
@@ -129,7 +141,7 @@ impl JobAttempt {
     pub async fn run(&mut self, stop: StopSignal) -> AttemptEnd {
         let result = self.try_run(stop).await;
         let made_progress = self.observer.status().checkpoints > 0;
-        AttemptEnd { result, lost_worker: self.lost_worker, made_progress }
+        AttemptEnd { result, lost_worker: self.lost_worker, made_progress, results_fit: self.results_fit }
     }
 
     async fn try_run(&mut self, stop: StopSignal) -> Result<RunOutcome> {
@@ -139,10 +151,10 @@ impl JobAttempt {
         self.start_afresh_if_asked(&control).await?;
         self.check_storage().await?;
         let (graph, attempt, definition) = (self.graph.clone(), self.key.attempt, self.fingerprint.as_str());
-        // Between two attempts of one submission nobody brings back an older state.
-        let is_start = self.context.metadata.catalog().job(&self.key.job).is_some_and(|job| job.restarts == 0);
-        let (store, control_plane) = (&self.store, control.as_ref());
-        let restored = recovery::recover(store, &env, control_plane, &graph.job, definition, attempt, is_start).await?;
+        let (store, control_plane, is_compared) = (&self.store, control.as_ref(), !self.results_fit);
+        let restored =
+            recovery::recover(store, &env, control_plane, &graph.job, definition, attempt, is_compared).await?;
+        self.results_fit = true;
         self.observer.begins(attempt, restored.as_ref());
         if let Some(manifest) = restored.clone().filter(|manifest| manifest.last) {
             return Ok(RunOutcome { manifest, was_finished: true });

@@ -1,10 +1,10 @@
 //! Supervises one job from its submission to its end: waits for slots, runs attempts, decides after each what comes next.
 //!
-//! It holds nothing that the catalog does not: another coordinator that takes over goes on from there.
+//! It holds nothing that the catalog does not, but for what spares work: another coordinator that takes over goes on from there.
 
 use super::{
     JobContext, Waiting,
-    attempt::{AttemptEnd, JobAttempt, Placement},
+    attempt::{AttemptEnd, Inherited, JobAttempt, Placement},
     patience::Patience,
     verdict::{Failure, FailureRecord, Verdict},
 };
@@ -41,12 +41,16 @@ pub struct Supervisor {
     name: String,
     record: FailureRecord,
     patience: Patience,
+    /// What sinks show was compared with the checkpoint that an attempt went on from, and the job has not waited since. The next one
+    /// needs no comparison: only at a start, or while storage or a target is away, does somebody bring back an older state.
+    results_fit: bool,
 }
 
 impl Supervisor {
     /// Of the job of that name.
     pub fn new(context: JobContext, name: &str) -> Self {
-        Supervisor { context, name: name.into(), record: FailureRecord::default(), patience: Patience::default() }
+        let (record, patience) = (FailureRecord::default(), Patience::default());
+        Supervisor { context, name: name.into(), record, patience, results_fit: false }
     }
 
     /// Until the job is over.
@@ -141,8 +145,9 @@ impl Supervisor {
         };
         let slots = scheduler::slots_taken(&placement);
         self.become_status(JobStatus::Scheduled, format!("slots: {slots:?}")).await?;
+        let inherited = Inherited { suspect: self.record.suspect(), results_fit: self.results_fit };
         let opened = match claim {
-            Ok(claim) => JobAttempt::open(&self.context, job, graph, placement, self.record.suspect(), claim).await,
+            Ok(claim) => JobAttempt::open(&self.context, job, graph, placement, inherited, claim).await,
             Err(error) => Err(error),
         };
         let mut attempt = match opened {
@@ -176,7 +181,9 @@ impl Supervisor {
                 attempt.clear_away().await;
                 self.become_status(status, cause).await
             }
-            Ok(AttemptEnd { result: Err(error), lost_worker, made_progress }) => {
+            Ok(AttemptEnd { result: Err(error), lost_worker, made_progress, results_fit }) => {
+                // Who fences it may have gone on from another state.
+                self.results_fit = results_fit && error.kind != ErrorKind::Fenced;
                 if error.kind == ErrorKind::Crash {
                     return Err(error);
                 }
@@ -233,6 +240,7 @@ impl Supervisor {
 
     /// Says what is waited for, and waits until it is tried again.
     async fn wait_for(&mut self, cause: &str, wait: Duration) -> Result<()> {
+        self.results_fit = false;
         let waiting = self.patience.wait(&self.context.components.env, &self.name, cause);
         self.context.live.update(&self.name, |live| live.waiting = Some(waiting));
         self.pause(wait).await

@@ -1,7 +1,8 @@
 //! A copy of a job's newest checkpoint in another storage, whole and verified: what a job can be restored from somewhere else.
 //!
 //! Invariants: a copy has all that its manifest names, and is a checkpoint only once it is whole, for the claims come last; it is
-//! of the same job in the same lineage, so that sinks know whose it is.
+//! of the same job in the same lineage, so that sinks know whose it is: its newest claim is one of the manifest's own lineage,
+//! whoever starts the job over meanwhile.
 
 use super::{CheckpointStore, Manifest, committed, manifest::FileRef, state_file};
 use crate::{
@@ -31,7 +32,6 @@ pub struct Exported {
 /// # Errors
 /// When there is none, a file of it is damaged, the other storage has checkpoints of the job already, or one of them refuses.
 pub async fn export(from: &CheckpointStore, to: &CheckpointStore, env: &Env) -> Result<Exported> {
-    let from = from.current().await?;
     if to.newest_attempt().await?.is_some() {
         return Err(EngineError::definition(format!(
             "'{}' has checkpoints of the job already, and a copy would be mixed with them: name another place, or remove it",
@@ -40,9 +40,11 @@ pub async fn export(from: &CheckpointStore, to: &CheckpointStore, env: &Env) -> 
     }
     let mut tries = 0;
     loop {
-        let manifest = newest_committed(&from).await?;
+        // A start-over begins another lineage, and removes what is copied.
+        let from = &from.current().await?;
+        let manifest = newest_committed(from).await?;
         tries += 1;
-        match copy(&from, to, env, &manifest).await {
+        match copy(from, to, env, &manifest).await {
             Ok(copied) => return Ok(copied),
             Err(error) => {
                 let is_there = from.exists(&from.layout().manifest(manifest.checkpoint)).await?;
@@ -80,10 +82,17 @@ async fn copy(from: &CheckpointStore, to: &CheckpointStore, env: &Env, manifest:
         bytes += file.bytes;
         put(&to, env, &path, content).await?;
     }
+    // The oldest is what tells the storage from others, and the newest of the lineage says what lineage is gone on in.
+    let Some(claims) = from.claims_of(manifest.lineage).await? else {
+        return Err(EngineError::definition(format!(
+            "'{}' was started over while checkpoint {} was copied: copy it again",
+            from.describe(from.layout().job()),
+            manifest.checkpoint
+        )));
+    };
     put(&to, env, &to.layout().manifest(manifest.checkpoint), manifest.to_bytes()?.into()).await?;
     committed::mark(&to, env, manifest.checkpoint, manifest.attempt).await?;
-    // The oldest is what tells the storage from others, and the newest says what lineage is gone on in.
-    for claim in from.ends_of_claims().await? {
+    for claim in claims {
         put(&to, env, &claim, from.read(&claim).await?).await?;
     }
     Ok(Exported { manifest: manifest.clone(), files: files.len() as u64, bytes })
@@ -147,6 +156,45 @@ mod tests {
         assert_eq!((next.attempt, next.lineage), (Attempt(3), Lineage(2)), "it goes on");
         let again = export(&from, &to, &env).await.unwrap_err();
         assert!(again.message.contains("/backup/jobs/job'"), "{again}");
+    }
+
+    /// A start-over takes its claim at any moment, also between the manifest that is copied and the claims.
+    #[tokio::test]
+    async fn a_copy_is_of_one_lineage_whoever_starts_over_meanwhile() {
+        let env = Env::from_entropy();
+        let (from, to) = (running(&env).await, CheckpointStore::in_memory("job"));
+        let manifest = from.manifest(CheckpointId(1)).await.unwrap();
+        let newer = from.claim(&env, Attempt(0), true).await.unwrap();
+        copy(&from, &to, &env, &manifest).await.unwrap();
+        assert_eq!(to.newest_attempt().await.unwrap(), Some(Attempt(2)), "not the newer lineage's claim");
+        let found = to.newest().await.unwrap().map(|found| (found.lineage, found.checkpoint.0));
+        assert_eq!(found, Some((Lineage(2), 1)), "it can be gone on from");
+        assert_eq!(to.identity().await.unwrap(), from.identity().await.unwrap());
+        // So many attempts have come since that nothing says any more who had begun it.
+        for _ in 0..20 {
+            from.claim(&env, newer.attempt, false).await.unwrap();
+        }
+        let (again, to) = (from.manifest(CheckpointId(1)).await.unwrap(), CheckpointStore::in_memory("job"));
+        let error = copy(&from, &to, &env, &again).await.unwrap_err();
+        assert!(error.message.contains("started over while checkpoint 1 was copied"), "{error}");
+        assert!(to.newest().await.unwrap().is_none(), "it is no checkpoint");
+    }
+
+    #[tokio::test]
+    async fn a_copy_begins_with_the_lineage_that_is_the_newest_then() {
+        let env = Env::from_entropy();
+        let opened = CheckpointStore::open("memory:///started-over", "job").unwrap();
+        opened.claim_attempt(&env).await.unwrap();
+        let claim = opened.claim(&env, Attempt(0), true).await.unwrap();
+        let (path, number) = (opened.layout().clone().in_lineage(claim.lineage), CheckpointId(1));
+        let manifest = Manifest { lineage: claim.lineage, ..manifest(1, &[]) };
+        opened.create(&env, &path.manifest(number), manifest.to_bytes().unwrap().into()).await.unwrap();
+        committed::mark(&opened.current().await.unwrap(), &env, number, manifest.attempt).await.unwrap();
+        let to = CheckpointStore::in_memory("job");
+        assert_eq!(export(&opened, &to, &env).await.unwrap().manifest.lineage, claim.lineage);
+        opened.claim(&env, Attempt(0), true).await.unwrap();
+        let none = export(&opened, &CheckpointStore::in_memory("job"), &env).await.unwrap_err();
+        assert!(none.message.contains("no checkpoint whose results are visible"), "{none}");
     }
 
     #[tokio::test]

@@ -442,11 +442,17 @@ impl CheckpointStore {
         Ok(claimed.iter().filter_map(|path| self.layout.attempt_of(path)).max())
     }
 
-    /// The oldest and the newest claim.
-    pub(super) async fn ends_of_claims(&self) -> Result<BTreeSet<Path>> {
-        let mut claims = self.list(&self.layout.attempts()).await?;
-        claims.retain(|path| self.layout.attempt_of(path).is_some());
-        Ok(claims.first().into_iter().chain(claims.last()).cloned().collect())
+    /// The oldest claim and the newest of a lineage, oldest first; none where no claim of the lineage is there any more.
+    pub(super) async fn claims_of(&self, lineage: Lineage) -> Result<Option<BTreeSet<Path>>> {
+        let paths = self.list(&self.layout.attempts()).await?;
+        let claimed: Vec<Attempt> = paths.iter().filter_map(|path| self.layout.attempt_of(path)).collect();
+        for attempt in claimed.iter().rev() {
+            if self.read_claim(*attempt).await?.lineage == lineage {
+                let ends = claimed.first().into_iter().chain([attempt]);
+                return Ok(Some(ends.map(|attempt| self.layout.attempt(*attempt)).collect()));
+            }
+        }
+        Ok(None)
     }
 
     /// What tells this job in this storage from the same job in any other: the checksum of the oldest claim, which is never

@@ -164,8 +164,8 @@ pub async fn starts_over(store: &CheckpointStore, claim: Claim) -> Result<bool> 
 }
 
 /// What a new attempt does before anything of it runs: finishes what the newest checkpoint decided, makes sure that no former
-/// attempt can complete another, sweeps away what they left; at the start of a job (`is_start`) it compares what sinks show with
-/// what the checkpoint says. Returns what to go on from.
+/// attempt can complete another, sweeps away what they left; where it may be that somebody has brought back an older state
+/// (`is_compared`) it compares what sinks show with what the checkpoint says. Returns what to go on from.
 ///
 /// # Errors
 /// When the newest checkpoint cannot be continued, or storage or a sink refuses.
@@ -176,12 +176,12 @@ pub async fn recover(
     graph: &JobGraph,
     definition: &str,
     attempt: Attempt,
-    is_start: bool,
+    is_compared: bool,
 ) -> Result<Option<Manifest>> {
-    let newest = take_over(store, env, control, graph, definition, attempt, is_start).await?;
+    let newest = take_over(store, env, control, graph, definition, attempt, is_compared).await?;
     let keep: Vec<Committable> = newest.iter().flat_map(Manifest::to_commit).cloned().collect();
     let results = newest.as_ref().map_or_else(|| no_results(graph), |manifest| manifest.results.clone());
-    let results = is_start.then_some(ExpectedResults { newest: results, is_committed: true });
+    let results = is_compared.then_some(ExpectedResults { newest: results, is_committed: true });
     if let Err(error) = control.sweep(SweepScope { attempt, keep, results }).await {
         // What does not fit may be a successor's.
         refuse_if_replaced(store, attempt).await?;
@@ -211,10 +211,10 @@ async fn take_over(
     graph: &JobGraph,
     definition: &str,
     attempt: Attempt,
-    is_start: bool,
+    is_compared: bool,
 ) -> Result<Option<Manifest>> {
     loop {
-        let newest = commit_newest(store, control, graph, definition, attempt, is_start).await?;
+        let newest = commit_newest(store, control, graph, definition, attempt, is_compared).await?;
         env.crash_point("recovery.committed")?;
         let is_first = newest.is_none() && store.layout().lineage().was_begun_by(attempt);
         if is_first || newest.as_ref().is_some_and(|manifest| manifest.last) {

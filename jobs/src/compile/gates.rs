@@ -7,11 +7,11 @@
 use std::collections::BTreeSet;
 
 use weir_operators::late_gate::LateRule;
-use weir_operators::window::WindowRule;
+use weir_operators::window::{MOST_OPEN_WINDOWS, WindowRule};
 
 use super::resolve::Resolved;
 use weir_operators::definition::Mistake;
-use weir_operators::definition::duration::show;
+use weir_operators::definition::duration::{millis, show};
 
 /// A gate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,6 +40,7 @@ impl Gates {
         for &index in &resolved.order {
             if let Some(LateRule::Window(rule)) = resolved.node(index).body.late_rule() {
                 check_ttl(resolved, index, rule, mistakes);
+                check_open_windows(resolved, index, rule, mistakes);
                 for before in ways.places(resolved, index) {
                     gates.add_aggregate(resolved, index, before, rule, mistakes);
                 }
@@ -163,6 +164,29 @@ fn disagreement(resolved: &Resolved<'_>, index: usize, point: &GatePoint) -> Mis
     );
     let expected = format!("the same window and allowed_lateness as `{}`, or a dedup of its own", other.name);
     Mistake::new(this.path().key("window"), message).expected(expected)
+}
+
+/// Windows that are open at once are bounded by what the definition says, whatever the events are.
+fn check_open_windows(resolved: &Resolved<'_>, index: usize, rule: WindowRule, mistakes: &mut Vec<Mistake>) {
+    let delays = resolved.upstream(index).into_iter().map(|node| resolved.node(node).body.watermark_delay());
+    let delay = delays.max().unwrap_or_default();
+    let open = rule.open_windows(millis(delay));
+    if rule.window.validate().is_err() || open <= i64::from(MOST_OPEN_WINDOWS) {
+        return;
+    }
+    let (node, of) = (resolved.node(index), |ms: i64| show(std::time::Duration::from_millis(ms.unsigned_abs())));
+    let mistake = Mistake::new(node.path().key("window"), format!("{open} windows would be open at once"));
+    let slide = rule.window.slice_ms().unwrap_or_default();
+    let found = format!(
+        "one each {}, for {} of lateness and {} of delay",
+        of(slide),
+        of(rule.allowed_lateness_ms),
+        show(delay)
+    );
+    let expected = format!(
+        "at most {MOST_OPEN_WINDOWS} open windows: longer ones, or a shorter `allowed_lateness` or `watermark.delay`"
+    );
+    mistakes.push(mistake.found(found).expected(expected));
 }
 
 /// A dedup must remember an id for as long as an event with it can still be counted.

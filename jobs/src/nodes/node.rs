@@ -1,7 +1,7 @@
 //! What a node of a definition is to the compiler. Each kind is a file that answers all of this; the steps of `compile` ask, and
 //! know no kind.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, time::Duration};
 
 use weir_engine::graph::NodeRole;
 use weir_operators::late_gate::LateRule;
@@ -71,6 +71,11 @@ pub(crate) trait Node: Debug + Send + Sync {
     /// Which rows come too late for it, if it minds.
     fn late_rule(&self) -> Option<LateRule> {
         None
+    }
+
+    /// How far the watermark of what it reads stays behind the largest event time.
+    fn watermark_delay(&self) -> Duration {
+        Duration::ZERO
     }
 
     /// The columns that its rows are spread by before they reach it, if there are any.

@@ -20,11 +20,13 @@ use super::slice::{Corrections, Slice};
 use super::state::{StateLayout, misfit, restored_progress, restored_rows, time_in};
 use crate::ports;
 use crate::table::{Rows, RowsByBucket};
+use crate::window::MOST_OPEN_WINDOWS;
 use arrow::{
     array::{Array, UInt32Array},
     record_batch::RecordBatch,
 };
-use std::collections::{BTreeMap, BTreeSet};
+use chrono::DateTime;
+use std::collections::BTreeMap;
 use weir_engine::{
     EngineError, Result,
     element::{Barrier, Batch, WATERMARK_MIN},
@@ -55,6 +57,8 @@ pub struct GlobalAggregate {
     parted: RowsByBucket,
     scratch: Scratch,
     running: Option<RunningRule>,
+    /// With so many slices the log says that they are many.
+    warn_at: usize,
     events_counted: Counter,
     late: Counter,
     groups_emitted: Counter,
@@ -90,6 +94,7 @@ impl GlobalAggregate {
             stored_progress: None,
             parted: RowsByBucket::default(),
             scratch: Scratch::default(),
+            warn_at: MOST_OPEN_WINDOWS as usize,
             running: config.running.map(|running| RunningRule::new(running, context)),
             events_counted: counter("events_counted"),
             late: counter("late"),
@@ -99,19 +104,9 @@ impl GlobalAggregate {
         })
     }
 
-    fn slice_end(&self, start: i64) -> i64 {
-        start.saturating_add(self.slice_ms)
-    }
-
     /// The slices of the window that ends at `end`.
     fn slices_of(&self, end: i64) -> impl Iterator<Item = (&i64, &Slice)> {
         self.slices.range(end.saturating_sub(self.config.windows.window.size_ms())..end)
-    }
-
-    /// The ends of all windows that a slice is part of.
-    fn windows_of(&self, start: i64) -> impl Iterator<Item = i64> + use<> {
-        let (first, slide) = (self.slice_end(start), self.slice_ms);
-        (0..self.config.windows.window.slices_per_window()).map(move |n| first.saturating_add(n * slide))
     }
 
     fn window(&self, end: i64) -> (i64, i64) {
@@ -119,7 +114,7 @@ impl GlobalAggregate {
     }
 
     /// Emits a window for the first time.
-    fn emit_window(&mut self, end: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
+    fn emit_window(&self, end: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
         let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
         let window = self.window(end);
         let emitted = match slices.as_slice() {
@@ -169,10 +164,8 @@ impl GlobalAggregate {
     /// Emits what has changed in open windows since the last time.
     fn emit_running(&mut self, revision: i32, layout: &Layout, out: &mut Collector) -> Result<()> {
         let changed = self.slices.iter().filter(|(_, slice)| !slice.running_groups().is_empty());
-        let open: BTreeSet<i64> =
-            changed.flat_map(|(start, _)| self.windows_of(*start)).filter(|end| *end > self.emitted_until).collect();
         let mut emitted = 0;
-        for end in open {
+        for end in self.config.windows.window.ends(changed.map(|(start, _)| *start), self.emitted_until) {
             self.context.canceled.check()?;
             emitted += self.emit_running_window(end, revision, layout, out)?;
         }
@@ -200,23 +193,16 @@ impl GlobalAggregate {
     }
 
     fn advance(&mut self, watermark: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
+        let window = self.config.windows.window;
         let changed = self.slices.iter().filter(|(_, slice)| slice.has_changes()).map(|(start, _)| *start);
-        let to_correct: BTreeSet<i64> =
-            changed.flat_map(|start| self.windows_of(start)).filter(|end| *end <= self.emitted_until).collect();
+        // No more than a definition may keep open.
+        let to_correct: Vec<i64> =
+            window.ends(changed, WATERMARK_MIN).take_while(|end| *end <= self.emitted_until).collect();
         for end in to_correct {
             self.context.canceled.check()?;
             self.correct_window(end, layout, out)?;
         }
-        let closed = |end: &i64| self.emitted_until < *end && *end <= watermark;
-        // A slice that ends after the watermark is in no window that it closes.
-        let closing: BTreeSet<i64> = self
-            .slices
-            .keys()
-            .take_while(|start| self.slice_end(**start) <= watermark)
-            .flat_map(|start| self.windows_of(*start))
-            .filter(closed)
-            .collect();
-        for end in closing {
+        for end in window.ends(self.slices.keys().copied(), self.emitted_until).take_while(|end| *end <= watermark) {
             self.context.canceled.check()?;
             self.emit_window(end, layout, out)?;
         }
@@ -246,6 +232,22 @@ impl GlobalAggregate {
             prototype,
         }
     }
+}
+
+/// A definition that keeps more open is refused, so these are of events far ahead of others. They are counted where they say.
+fn warn_of_many(open: &BTreeMap<i64, Slice>, warn_at: &mut usize, operator: &str) {
+    if open.len() < *warn_at {
+        return;
+    }
+    *warn_at *= 2;
+    let newest = open.last_key_value().and_then(|(start, _)| DateTime::from_timestamp_millis(*start));
+    tracing::warn!(
+        operator,
+        windows = open.len(),
+        newest = newest.map(|newest| newest.to_rfc3339()),
+        "many windows are open at once, since some events are far ahead of others: each takes memory, and a place in every \
+         checkpoint. With `watermark.max_jump` an event that is further ahead of its file is a dead letter"
+    );
 }
 
 /// Each key once, where it first comes.
@@ -293,6 +295,7 @@ impl Operator for GlobalAggregate {
                 continue;
             }
             if !self.slices.contains_key(&start) {
+                warn_of_many(&self.slices, &mut self.warn_at, &self.context.operator);
                 let neighbour = self.slices.range(..start).next_back().map_or(0, |(_, slice)| slice.groups.len());
                 let slice = Slice::of(Groups::new(&layout.prototype, neighbour));
                 self.slices.insert(start, slice.noting_changes(self.running.is_some()));

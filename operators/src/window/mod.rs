@@ -20,6 +20,10 @@ use weir_engine::{EngineError, Result};
 /// slices.
 pub const MOST_WINDOWS: u32 = 7 * 24 * 60;
 
+/// The most windows that a definition may keep open at once: those that begin within a window, its allowed lateness and the delay of
+/// its source. Each of them has state of its own, and is named by each checkpoint.
+pub const MOST_OPEN_WINDOWS: u32 = 100_000;
+
 /// How event time is cut into windows. Durations are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -106,6 +110,19 @@ impl WindowSpec {
         self.slice_ms().map_or(1, |slice| self.size_ms() / slice)
     }
 
+    /// The ends of all windows behind `after` that some slices are part of, each once, in order; of slices that come in order.
+    pub fn ends(self, slice_starts: impl Iterator<Item = i64>, after: i64) -> impl Iterator<Item = i64> {
+        let (slide, size) = (self.slice_ms().unwrap_or(1), self.size_ms());
+        let mut known = floor(after, slide);
+        slice_starts.flat_map(move |start| {
+            let first = start.saturating_add(slide).max(known.saturating_add(slide));
+            let last = start.saturating_add(size);
+            known = known.max(last);
+            let windows = if first <= last { (last - first).saturating_add(slide - 1) / slide + 1 } else { 0 };
+            (0..windows).map(move |n| first.saturating_add(n * slide).min(last))
+        })
+    }
+
     /// End of the last window that an event belongs to; of a session, as if the event were its last.
     pub fn last_window_end(self, event_time: i64) -> i64 {
         let start = self.slice_ms().map_or(event_time, |slice| floor(event_time, slice));
@@ -127,6 +144,13 @@ impl WindowRule {
             )));
         }
         Ok(())
+    }
+
+    /// How many windows are open at once where time comes no further than `delay_ms` behind the newest event: as many as begin while
+    /// an event can still be counted. Sessions are those of their keys.
+    pub fn open_windows(self, delay_ms: i64) -> i64 {
+        let kept = self.window.size_ms().saturating_add(self.allowed_lateness_ms).saturating_add(delay_ms);
+        self.window.slice_ms().map_or(0, |slide| kept.saturating_add(slide - 1) / slide)
     }
 
     /// Whether an event is too late at a watermark: every window it belongs to is closed and past its lateness.

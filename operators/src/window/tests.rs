@@ -45,6 +45,44 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn the_windows_of_slices_come_each_once_and_in_order(
+        spec in spec().prop_filter("sessions have no slices", |spec| spec.slice_ms().is_some()),
+        times in prop::collection::btree_set(-300i64..300, 0..20),
+        after in prop_oneof![Just(i64::MIN), -400i64..400],
+    ) {
+        let slices: std::collections::BTreeSet<i64> = times.iter().map(|time| floor(*time, spec.slice_ms().unwrap())).collect();
+        let all: std::collections::BTreeSet<i64> =
+            times.iter().flat_map(|time| windows_of(spec, *time)).map(|window| window.1).filter(|end| *end > after).collect();
+        let found: Vec<i64> = spec.ends(slices.into_iter(), after).collect();
+        prop_assert_eq!(found, all.into_iter().collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_windows_of_the_last_moment_end_with_it() {
+    let of = |window: WindowSpec| {
+        window.ends([floor(i64::MAX, window.slice_ms().unwrap())].into_iter(), 0).collect::<Vec<_>>()
+    };
+    assert_eq!(of(WindowSpec::Tumbling { size_ms: 10 }), [i64::MAX]);
+    assert_eq!(of(WindowSpec::Hopping { size_ms: 30, slide_ms: 10 }), [i64::MAX]);
+    // So many that nobody could hold them all.
+    let hopping = WindowSpec::Hopping { size_ms: 1 << 50, slide_ms: 1 };
+    assert_eq!(hopping.ends([0, 1 << 30].into_iter(), 5).take(3).collect::<Vec<_>>(), [6, 7, 8]);
+}
+
+#[test]
+fn windows_that_are_open_at_once_are_as_many_as_begin_meanwhile() {
+    let rule = |window, allowed_lateness_ms| WindowRule { window, allowed_lateness_ms };
+    let minutes = WindowSpec::Tumbling { size_ms: 60_000 };
+    assert_eq!(rule(minutes, 0).open_windows(0), 1);
+    assert_eq!(rule(minutes, 600_000).open_windows(15_000), 12);
+    assert_eq!(rule(WindowSpec::Hopping { size_ms: 10_000, slide_ms: 10 }, 100_000).open_windows(1), 11_001);
+    assert_eq!(rule(WindowSpec::Session { gap_ms: 1 }, i64::MAX).open_windows(5), 0, "as many as keys have");
+    assert!(rule(WindowSpec::Tumbling { size_ms: 1 }, i64::MAX).open_windows(i64::MAX) > i64::from(MOST_OPEN_WINDOWS));
+}
+
 #[test]
 fn times_before_the_epoch_are_rounded_down() {
     assert_eq!(floor(-1, 60_000), -60_000);

@@ -8,7 +8,10 @@ use crate::{
     workers::Workers,
 };
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicU32, Ordering},
+};
 use tokio::task::JoinHandle;
 use weir_engine::{
     checkpoint::{CheckpointStore, OpenStore},
@@ -34,7 +37,11 @@ struct Bench {
     supervising: JoinHandle<Result<()>>,
     /// How often storage was opened.
     opened: Arc<AtomicU32>,
+    /// By attempt: whether results were compared with the checkpoint.
+    compared: Compared,
 }
+
+type Compared = Arc<Mutex<BTreeMap<u64, bool>>>;
 
 impl Bench {
     /// A job in a cluster with one worker, which says `deployed` whenever it is to deploy.
@@ -70,7 +77,7 @@ impl Bench {
             workers,
             live: LiveJobs::default(),
         };
-        serve(&context, deployed);
+        let compared = serve(&context, deployed);
         let submit = Command::Submit {
             job: JOB.into(),
             graph: serde_json::to_value(graph()).unwrap().into(),
@@ -81,7 +88,7 @@ impl Bench {
         };
         context.metadata.propose(submit).await.unwrap();
         let supervising = tokio::spawn(Supervisor::new(context.clone(), JOB).run());
-        Bench { context, supervising, opened }
+        Bench { context, supervising, opened, compared }
     }
 
     fn job(&self) -> Job {
@@ -116,10 +123,11 @@ fn graph() -> JobGraph {
 }
 
 /// A worker that does all that it is asked at once, and says so.
-fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'static) {
+fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'static) -> Compared {
     let registration = pb::Register { worker: "w".into(), slots: 1, ..pb::Register::default() };
     let (session, mut orders) = context.workers.register(registration, &context.settings);
-    let workers = context.workers.clone();
+    let (workers, compared) = (context.workers.clone(), Compared::default());
+    let noted = compared.clone();
     tokio::spawn(async move {
         while let Some(order) = orders.recv().await {
             let done = |request| Said::Done(pb::Done { request, failure: None, removed: 0 });
@@ -130,12 +138,17 @@ fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'stati
                 }
                 Some(Order::Cancel(attempt)) => Said::Canceled(attempt),
                 Some(Order::Commit(commit)) => done(commit.request),
-                Some(Order::Sweep(sweep)) => done(sweep.request),
+                Some(Order::Sweep(sweep)) => {
+                    let attempt = sweep.attempt.map_or(0, |key| key.attempt);
+                    *noted.lock().entry(attempt).or_default() |= !sweep.results.is_empty();
+                    done(sweep.request)
+                }
                 _ => continue,
             };
             workers.on_message(&session, pb::WorkerMessage { kind: Some(said) }).unwrap();
         }
     });
+    compared
 }
 
 fn away() -> Result<()> {
@@ -214,4 +227,27 @@ async fn a_job_that_waits_can_be_canceled_and_one_that_never_began_can_be_stoppe
         bench.passes(Duration::from_millis(10)).await;
         assert_eq!((bench.job().status, bench.waiting()), (JobStatus::Canceled, None));
     }
+}
+
+/// It costs a look at all results, so it is done only where somebody may have brought back an older state meanwhile.
+#[tokio::test(start_paused = true)]
+async fn results_are_compared_at_a_start_and_after_a_wait_and_not_at_each_restart() {
+    let ends = Mutex::new(vec![EngineError::io("a bug"), away().unwrap_err(), EngineError::io("another bug")]);
+    let deployed = move || {
+        let mut ends = ends.lock();
+        if ends.is_empty() { Ok(()) } else { Err(ends.remove(0)) }
+    };
+    let bench = Bench::new(Arc::new(|| Ok(())), deployed).await;
+    bench.passes(HOUR).await;
+    assert_eq!(bench.job().status, JobStatus::Running);
+    let compared = |bench: &Bench| bench.compared.lock().values().copied().collect::<Vec<bool>>();
+    assert_eq!(compared(&bench), [true, false, true, false], "the third has waited for storage");
+    // Its coordinator is started again, perhaps with all that it and its storage knew an hour ago.
+    bench.supervising.abort();
+    bench.passes(HOUR).await;
+    let supervising = tokio::spawn(Supervisor::new(bench.context.clone(), JOB).run());
+    bench.passes(HOUR).await;
+    assert_eq!((bench.job().status, bench.job().restarts), (JobStatus::Running, 4));
+    assert_eq!(compared(&bench), [true, false, true, false, true]);
+    assert!(!supervising.is_finished());
 }

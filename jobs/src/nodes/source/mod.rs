@@ -47,6 +47,10 @@ impl Node for Source {
         "source"
     }
 
+    fn watermark_delay(&self) -> Duration {
+        Duration::from_millis(self.watermark.delay_ms.unsigned_abs())
+    }
+
     fn role(&self) -> NodeRole {
         NodeRole::Source
     }

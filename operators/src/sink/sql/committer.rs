@@ -310,6 +310,7 @@ impl SqlCommitter {
         let mut held = self.connection.lock().await;
         let mut connection = self.connect(&mut held).await?;
         self.try_prepare(&mut connection).await?;
+        self.tell_rejected(&mut connection).await?;
         *held = Some(connection);
         Ok(())
     }
@@ -348,6 +349,13 @@ impl SqlCommitter {
         Ok(committed)
     }
 
+    /// Says how many rows are set aside: in all, so that it is right whoever has committed before, and after a restart.
+    async fn tell_rejected(&self, connection: &mut Connection) -> Tried<()> {
+        let rows = rejected::count(connection, &self.config).await?;
+        self.context.waits.set_rejected(&self.context.sink, rows);
+        Ok(())
+    }
+
     async fn commit_patiently(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
         let committed = Patience::Endless.retry(&self.context, || self.commit_once(staged)).await?;
         self.clear(staged).await?;
@@ -361,6 +369,12 @@ impl SqlCommitter {
                 "the database refused rows; they are in the table '{}'",
                 rejected_from(&self.config.table)
             );
+            // Once they cannot be counted, the next one who looks counts them, too.
+            if let Some(mut connection) = held.take()
+                && self.tell_rejected(&mut connection).await.is_ok()
+            {
+                *held = Some(connection);
+            }
         }
         tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, staged = staged.rows, rows = committed.rows, "committed");
         let mut held = self.connection.lock().await;

@@ -4,9 +4,10 @@
 //! So the transaction is done again, carefully: what is refused is halved until it is one row, which goes into a table beside, in
 //! the same transaction. Invariant: of the rows of a checkpoint, each is in the table or in the one beside, exactly once.
 
-use super::{config::SqlSinkConfig, upsert::push_value};
+use super::{config::SqlSinkConfig, tables, upsert::push_value};
 use crate::dead_letters::row_as_json;
 use arrow::array::RecordBatch;
+use sqlx::Row;
 use weir_engine::{error::EngineError, ids::CheckpointId};
 use weir_store::{Connection, Dialect, Fault, Parameters, SqlType, Tried, quoted, tables::rejected_from};
 
@@ -35,6 +36,20 @@ pub(super) async fn prepare(connection: &mut Connection, config: &SqlSinkConfig)
         connection.run("check constraints at once", "SET CONSTRAINTS ALL IMMEDIATE").await?;
     }
     Ok(())
+}
+
+/// How many rows are set aside in all. No table: none.
+pub(super) async fn count(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<u64> {
+    const DOING: &str = "count the refused rows";
+    let table = rejected_from(&config.table);
+    if !tables::holds_rows(connection, &table).await? {
+        return Ok(0);
+    }
+    let sql = format!("SELECT count(*) FROM {}", quoted(&table));
+    let rows = connection.query(DOING, sql, Parameters::default().into()).await?;
+    let counted = rows.first().map(|row| row.try_get::<i64, _>(0)).transpose();
+    let counted = counted.map_err(|error| connection.unreadable(DOING, &error))?;
+    Ok(counted.unwrap_or(0).unsigned_abs())
 }
 
 /// Sets a row aside. An earlier revision of it goes: it is known not to hold any more.

@@ -38,6 +38,8 @@ async fn a_row_that_the_database_refuses_is_set_aside_and_the_others_are_in() {
         let rows = aside(&target).await;
         assert_eq!(rows.len(), 2, "{rows:?}");
         assert!(rows[0].starts_with("{\"n\":13,") && rows[1].starts_with("{\"n\":17,"), "{rows:?}");
+        let told = |target: &Target| target.waits.rejected().get(SINK).copied();
+        assert_eq!(told(&target), Some(2));
         let reasons: Vec<String> = target.query("SELECT reason FROM numbers_rejected").await;
         assert!(reasons.iter().all(|reason| reason.contains("luck")), "{reasons:?}");
         // It is committed like any other, and holds up none that follows.
@@ -45,9 +47,15 @@ async fn a_row_that_the_database_refuses_is_set_aside_and_the_others_are_in() {
         let second = target.staged(1, 20..30, 2).await;
         committer.commit(CheckpointId(2), &second).await.unwrap();
         assert_eq!((visible(&target).await.len(), aside(&target).await.len()), (28, 2));
+        // Whoever comes next counts what others have set aside.
+        target.waits.set_rejected(SINK, 0);
+        target.prepared().await;
+        assert_eq!(told(&target), Some(2));
         // A start-over begins without them.
         committer.reset(Lineage(2)).await.unwrap();
         assert!(visible(&target).await.is_empty());
+        target.prepared().await;
+        assert_eq!(told(&target), Some(0));
         let tables = match target.config.url.starts_with("sqlite:") {
             true => target.query::<i64>("SELECT count(*) FROM sqlite_master WHERE name = 'numbers_rejected'").await,
             false => target.query::<i64>("SELECT count(*) FROM pg_class WHERE relname = 'numbers_rejected'").await,
