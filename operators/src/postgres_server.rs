@@ -1,6 +1,6 @@
 //! A PostgreSQL server of a test's own: made, killed and started again, gone when it is dropped. For tests alone.
 //!
-//! It needs PostgreSQL's programs on this machine, and says so where they are missing. Started by root it runs as `nobody`,
+//! It needs PostgreSQL's programs on this machine: where they are missing a test is skipped, and in CI it fails. Started by root it runs as `nobody`,
 //! as PostgreSQL refuses to be root.
 #![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
 
@@ -14,7 +14,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -39,10 +42,14 @@ impl PostgresServer {
     /// Starts a new one. `None`: PostgreSQL is not installed here, which is said on standard error.
     ///
     /// # Errors
-    /// When it is, and does not start.
+    /// When it is, and does not start; in CI (where `CI` is set) also when it is not.
     pub fn start() -> io::Result<Option<Self>> {
         let Some(programs) = find_programs() else {
-            let _ = writeln!(io::stderr(), "PostgreSQL is not installed here: what needs it is not tested");
+            let missing = "PostgreSQL is missing (apt-get install postgresql)";
+            if std::env::var_os("CI").is_some_and(|value| value != "" && value != "0" && value != "false") {
+                return Err(io::Error::other(format!("{missing}, and in CI no test is skipped")));
+            }
+            let _ = writeln!(io::stderr(), "skipped: {missing}");
             return Ok(None);
         };
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -60,6 +67,23 @@ impl PostgresServer {
         server.finish("initdb", &["-D", &data, "-A", "trust", "-U", "t", "--no-sync", "-E", "UTF8"])?;
         server.restart()?;
         Ok(Some(server))
+    }
+
+    /// The server of all tests of a process that want a database and nothing else of it: started by the first of them, and
+    /// gone when nobody holds it.
+    ///
+    /// # Errors
+    /// See [`start`](Self::start).
+    pub fn shared() -> io::Result<Option<Arc<Self>>> {
+        static SHARED: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
+        // Of a test that failed to start one there is nothing left.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = shared.upgrade() {
+            return Ok(Some(server));
+        }
+        let started = Self::start()?.map(Arc::new);
+        *shared = started.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        Ok(started)
     }
 
     /// The URL of a new database.

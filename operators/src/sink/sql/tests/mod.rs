@@ -182,7 +182,7 @@ impl Committer for Prepared {
 /// Runs a test on each database that is installed.
 async fn on_each_database(test: impl AsyncFn(Target)) {
     test(Target::sqlite()).await;
-    if let Some(server) = PostgresServer::start().unwrap() {
+    if let Some(server) = PostgresServer::shared().unwrap() {
         test(Target::postgres(&server)).await;
     }
 }
@@ -194,7 +194,7 @@ async fn sqlite_keeps_the_contract() {
 
 #[tokio::test]
 async fn postgres_keeps_the_contract() {
-    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let Some(server) = PostgresServer::shared().unwrap() else { return };
     conformance::check_all(|| Target::postgres(&server)).await;
 }
 
