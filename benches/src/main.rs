@@ -4,7 +4,7 @@
 //! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it). Beside
 //! it: [`cluster`] (one process against several) and [`recovery`] (how long a killed worker is missed), over [`processes`];
 //! and [`freshness`] (how old a count is when it can be seen), [`upserts`] (how many rows a second a table takes) and
-//! [`queries`] (how long questions take), which write by [`counts_table`].
+//! [`queries`] (how long questions take), which write by [`counts_table`]; and [`pages`] (what plain Parquet pages save).
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
@@ -18,6 +18,7 @@ mod freshness;
 mod http;
 mod input;
 mod latencies;
+mod pages;
 mod processes;
 mod queries;
 mod recovery;
@@ -52,6 +53,8 @@ enum Command {
     Freshness(freshness::FreshnessArguments),
     /// Fill a store, and measure how long questions take over HTTP while it is written
     Queries(queries::QueriesArguments),
+    /// Write rows as Parquet by plain pages and by ArrowWriter, and compare rows a second and bytes
+    Pages(pages::PagesArguments),
 }
 
 fn main() -> ExitCode {
@@ -62,6 +65,7 @@ fn main() -> ExitCode {
         Command::Upserts(arguments) => upserts::upserts(&arguments).map(|()| true),
         Command::Freshness(arguments) => freshness::freshness(&arguments).map(|()| true),
         Command::Queries(arguments) => queries::queries(&arguments).map(|()| true),
+        Command::Pages(arguments) => pages::pages(&arguments).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,
