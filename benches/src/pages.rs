@@ -318,7 +318,7 @@ mod tests {
 
     #[test]
     fn every_way_writes_the_same_rows() {
-        let arguments = PagesArguments { rows: 60_000, ads: 1_000, rounds: 1, json: false };
+        let arguments = PagesArguments { rows: 120_000, ads: 1_000, rounds: 1, json: false };
         for shape in Shape::ALL {
             let batches = rows(shape, &arguments).unwrap();
             let expected = concat_batches(&batches[0].schema(), &batches).unwrap();
