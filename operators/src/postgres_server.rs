@@ -46,7 +46,7 @@ impl PostgresServer {
     pub fn start() -> io::Result<Option<Self>> {
         let Some(programs) = find_programs() else {
             let missing = "PostgreSQL is missing (apt-get install postgresql)";
-            if std::env::var_os("CI").is_some_and(|value| value != "" && value != "0" && value != "false") {
+            if std::env::var_os("CI").is_some_and(|value| !["", "0", "false"].iter().any(|no| value == *no)) {
                 return Err(io::Error::other(format!("{missing}, and in CI no test is skipped")));
             }
             let _ = writeln!(io::stderr(), "skipped: {missing}");
