@@ -5,7 +5,8 @@
 //! it: [`cluster`] (one process against several), [`recovery`] (how long a killed worker is missed) and [`checkpoints`] (what a
 //! checkpoint costs when a dedup is full), over [`processes`]; [`freshness`] (how old a count is when it can be seen);
 //! [`followed`] (what idle logs cost) and [`small_files`] (what a file costs that is read once), over [`job`] and [`running`];
-//! [`upserts`] (how many rows a second a table takes) and [`queries`] (how long questions take), which write by [`counts_table`].
+//! [`upserts`] (how many rows a second a table takes) and [`queries`] (how long questions take), which write by [`counts_table`]; [`pages`]
+//! (what plain Parquet pages save).
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
@@ -22,6 +23,7 @@ mod http;
 mod input;
 mod job;
 mod latencies;
+mod pages;
 mod processes;
 mod queries;
 mod recovery;
@@ -64,6 +66,8 @@ enum Command {
     Freshness(freshness::FreshnessArguments),
     /// Fill a store, and measure how long questions take over HTTP while it is written
     Queries(queries::QueriesArguments),
+    /// Write rows as Parquet by plain pages and by ArrowWriter, and compare rows a second and bytes
+    Pages(pages::PagesArguments),
 }
 
 fn main() -> ExitCode {
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
         Command::Upserts(arguments) => upserts::upserts(&arguments).map(|()| true),
         Command::Freshness(arguments) => freshness::freshness(&arguments).map(|()| true),
         Command::Queries(arguments) => queries::queries(&arguments).map(|()| true),
+        Command::Pages(arguments) => pages::pages(&arguments).map(|()| true),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

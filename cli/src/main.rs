@@ -1,7 +1,7 @@
 //! `weir`: exactly-once dataflow, one binary.
 //!
 //! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`generate`],
-//! [`checkpoint`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
+//! [`checkpoint`], [`completions`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
 //! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
@@ -9,6 +9,7 @@
 
 mod checkpoint;
 mod cluster;
+mod completions;
 mod data_dir;
 mod definition;
 mod descriptors;
@@ -27,7 +28,7 @@ mod signals;
 mod summary;
 mod text;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
 
@@ -80,6 +81,8 @@ enum Command {
     Cancel(cluster::jobs::CancelArguments),
     /// End a job with a last checkpoint and commit
     Stop(cluster::jobs::StopArguments),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArguments),
 }
 
 fn main() -> ExitCode {
@@ -104,6 +107,7 @@ fn main() -> ExitCode {
         Command::Status(arguments) => cluster::jobs::status(&arguments),
         Command::Cancel(arguments) => cluster::jobs::cancel(&arguments),
         Command::Stop(arguments) => cluster::jobs::stop(&arguments),
+        Command::Completions(arguments) => completions::completions(&arguments, Arguments::command()),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

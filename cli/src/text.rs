@@ -1,21 +1,15 @@
 //! Numbers, sizes, spans and moments as people read them; and standard output, which may close before we do.
 
+use indicatif::HumanCount;
 use std::{io::Write, time::Duration};
 
 /// `12,345,678`
 pub fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    HumanCount(number).to_string()
 }
 
-/// `1.4 MB`, in powers of ten.
+/// `1.4 MB`, in powers of ten. (`indicatif`'s sizes have a digit too many to be read in passing, and its durations a unit too
+/// few: `2 minutes`.)
 pub fn bytes(bytes: u64) -> String {
     let mut size = bytes as f64;
     for unit in ["B", "kB", "MB", "GB"] {

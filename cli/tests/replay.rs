@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fs, path::Path};
 use support::{Workplace, ad_click, borrowed, complaint, pause, signal, wait_until};
 use weir_recalculation::store::Store;
 use weir_store::row::{integer, text};
-use weir_test_rigs::postgres_server::PostgresServer;
+use weir_test_support::postgres_server::PostgresServer;
 
 /// A workplace with clicks that a job has counted into a store.
 struct Counted {

@@ -1,7 +1,6 @@
-//! Somebody else's clicks, counted by a shipped definition and once more by this test.
-//!
-//! The sample is not ours to ship. It is looked for beside the repository, or where `WEIR_TALKINGDATA` says; where it is
-//! missing the test says so and passes.
+//! Somebody else's clicks, counted by a shipped definition and once more by this test: made-up ones of the same shape, and
+//! the sample itself where it is at hand. It is not ours to ship; it is looked for beside the repository, or where
+//! `WEIR_TALKINGDATA` says.
 
 mod support;
 
@@ -18,12 +17,48 @@ use weir_jobs::{CompileOptions, load};
 const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 
+/// So many lines of the sample's shape, under its header: clicks of four days in no order, of a few popular ads and many
+/// others, some of them sent twice, a few followed by an installation. The same in every run.
+fn made_up(lines: usize) -> String {
+    let mut state = 2017_u64;
+    // Knuth's multiplier; the upper bits are the good ones.
+    let mut below = |limit: u64| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % limit
+    };
+    let time = |seconds: u64| {
+        let (minutes, hours) = (seconds / 60, seconds / 3_600);
+        format!("2017-11-{:02} {:02}:{:02}:{:02}", 6 + hours / 24, hours % 24, minutes % 60, seconds % 60)
+    };
+    let mut text = String::from("ip,app,device,os,channel,click_time,attributed_time,is_attributed\n");
+    let mut sent: Vec<String> = Vec::new();
+    while sent.len() < lines {
+        if sent.len() % 25 == 24 {
+            let again = sent[below(sent.len() as u64) as usize].clone();
+            sent.push(again);
+            continue;
+        }
+        let (ip, device, os) = (1 + below(300_000), below(3), below(40));
+        // The smaller of two numbers is more often a small one.
+        let (app, channel) = (1 + below(20).min(below(20)), 101 + below(6));
+        // So many ads in half a day that hours have several clicks on one.
+        let clicked = below(3) * 86_400 + 36_000 + below(14_400);
+        let (attributed, is_attributed) = match below(40) {
+            0 => (time(clicked + 5 + below(7_200)), 1),
+            _ => (String::new(), 0),
+        };
+        sent.push(format!("{ip},{app},{device},{os},{channel},{},{attributed},{is_attributed}\n", time(clicked)));
+    }
+    text.extend(sent);
+    text
+}
+
 fn sample() -> Option<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent()?.parent()?;
     let beside = root.join("shared/data/talkingdata_sample.csv.gz");
     let path = std::env::var_os("WEIR_TALKINGDATA").map_or(beside, PathBuf::from);
     if !path.exists() {
-        eprintln!("skipped: {} is missing", path.display());
+        eprintln!("{} is missing: made-up clicks alone are counted", path.display());
         return None;
     }
     let unpacked = Command::new("gzip").arg("-dc").arg(&path).output().expect("gzip can be started");
@@ -43,21 +78,31 @@ fn milliseconds(text: &str) -> i64 {
 /// Ad and start of the hour to different clicks.
 type Counts = BTreeMap<(String, i64), i64>;
 
-fn recount(text: &str) -> (Counts, usize) {
-    let mut counts = Counts::new();
+/// What is in a text.
+#[derive(Default)]
+struct Recount {
+    counts: Counts,
+    /// Clicks that were there before.
+    duplicates: usize,
+    /// Different clicks that an installation followed.
+    attributed: i64,
+}
+
+fn recount(text: &str) -> Recount {
+    let mut found = Recount::default();
     let mut seen = HashSet::new();
-    let mut duplicates = 0;
     for line in text.lines().skip(1) {
         let fields: Vec<&str> = line.split(',').collect();
         let (ip, app, device, os, channel, at) = (fields[0], fields[1], fields[2], fields[3], fields[4], fields[5]);
         if !seen.insert((ip, app, device, os, channel, at)) {
-            duplicates += 1;
+            found.duplicates += 1;
             continue;
         }
         let hour = milliseconds(at) / HOUR_MS * HOUR_MS;
-        *counts.entry((format!("app-{app}/{channel}"), hour)).or_default() += 1;
+        *found.counts.entry((format!("app-{app}/{channel}"), hour)).or_default() += 1;
+        found.attributed += i64::from(fields[7] == "1");
     }
-    (counts, duplicates)
+    found
 }
 
 /// The ten most clicked ads of every day: day, rank, ad, clicks.
@@ -77,11 +122,27 @@ fn recount_top(counts: &Counts) -> Vec<(i64, i32, String, i64)> {
 }
 
 #[test]
+fn made_up_clicks_are_counted_as_by_hand() {
+    let text = made_up(1_000);
+    let found = recount(&text);
+    assert_eq!(found.duplicates, 40, "clicks that were sent twice");
+    assert!(found.attributed > 10 && found.counts.values().any(|clicks| *clicks > 3), "they have something to count");
+    check(&text, &found);
+}
+
+#[test]
 fn the_sample_is_counted_as_by_hand() {
     let Some(text) = sample() else { return };
+    let found = recount(&text);
+    assert_eq!(found.attributed, 227);
+    check(&text, &found);
+}
+
+/// The shipped definition counts in a text what was counted by hand.
+fn check(text: &str, expected: &Recount) {
     let folder = tempfile::tempdir().unwrap();
     let input = folder.path().join("clicks.csv");
-    std::fs::write(&input, &text).unwrap();
+    std::fs::write(&input, text).unwrap();
     let at = |name: &str| folder.path().join(name).display().to_string();
     let settings = [
         format!("source.clicks.path={}", input.display()),
@@ -95,8 +156,8 @@ fn the_sample_is_counted_as_by_hand() {
     let job = load(&definition, &settings, &options).unwrap_or_else(|refusal| panic!("{refusal}"));
     execute(job, &folder.path().join("checkpoints"));
 
-    let (counts, duplicates) = recount(&text);
-    assert_eq!(counts.values().sum::<i64>() as usize + duplicates, text.lines().count() - 1);
+    let counts = &expected.counts;
+    assert_eq!(counts.values().sum::<i64>() as usize + expected.duplicates, text.lines().count() - 1);
     let mut found = Counts::new();
     let mut attributed = 0;
     for batch in rows(Path::new(&at("counts"))) {
@@ -114,8 +175,8 @@ fn the_sample_is_counted_as_by_hand() {
             }
         }
     }
-    assert!(found == counts, "{} windows, not the {} that were counted by hand", found.len(), counts.len());
-    assert_eq!(attributed, 227);
+    assert!(found == *counts, "{} windows, not the {} that were counted by hand", found.len(), counts.len());
+    assert_eq!(attributed, expected.attributed);
 
     let mut top = Vec::new();
     for batch in rows(Path::new(&at("top"))) {
@@ -131,5 +192,5 @@ fn the_sample_is_counted_as_by_hand() {
         }
     }
     top.sort();
-    assert_eq!(top, recount_top(&counts));
+    assert_eq!(top, recount_top(counts));
 }

@@ -4,7 +4,7 @@ use super::rest;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
-use weir_test_rigs::postgres_server::PostgresServer;
+use weir_test_support::postgres_server::PostgresServer;
 
 /// Where a job's counts go.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! The page in headless Chromium. Where no Chromium is installed these tests say so and pass.
+//! The page in headless Chromium. Where no Chromium is installed these tests are skipped; in CI they fail.
 
 use super::{fixture, serve_guarded, serve_snapshot};
 use crate::{

@@ -1,5 +1,9 @@
 //! Patterns for paths: `*` and `?` within a name, `[a-z]` and `[!a-z]` for one character, `**` for any folders. Names that
 //! begin with `.` or `_` are fitted only by what begins with the same character.
+//!
+//! The crate `globset` compares bytes: there `?` fits no `é`, and `[é]` fits any name with one of its bytes. It also takes
+//! `{a,b}` for a choice, where a brace is a character like any other here, knows no hidden names, and refuses what it cannot
+//! read. So this is our own.
 
 /// Whether a path is a pattern.
 pub(super) fn is_pattern(path: &str) -> bool {
@@ -103,6 +107,9 @@ mod tests {
             ("[a-c]1[!0-9]", "b1x"),
             ("[]]", "]"),
             ("é*", "éa"),
+            ("?.log", "é.log"),
+            ("[à-é].log", "ç.log"),
+            ("{a,b}*", "{a,b}c"),
             ("_a/*.log", "_a/b.log"),
             ("**/.x", "a/.x"),
         ] {
@@ -121,6 +128,8 @@ mod tests {
             ("?a", "_a"),
             ("**/a", "_b/a"),
             ("[_]a", "_a"),
+            ("[é]", "ê"),
+            ("{a,b}", "a"),
         ] {
             assert!(!matches(pattern, path), "{pattern} does not fit {path}");
         }

@@ -1,30 +1,20 @@
 //! The API under schemathesis, which makes requests from the OpenAPI document and holds the answers against it.
 //!
-//! Where no `st` is on the path (`pip install schemathesis`), nor one named by `WEIR_SCHEMATHESIS`, this says so and passes.
+//! Where no `st` is on the path (`pip install schemathesis`), nor one named by `WEIR_SCHEMATHESIS`, this is skipped; in CI it fails.
 
 use super::{at, clicks};
 use crate::store::tests::fixture::MARCH;
-use std::{ffi::OsString, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 use tokio::process::Command;
 use weir_http::testing::start;
+use weir_test_support::needs_named;
 
 /// A run that has not come to an end by then never will.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-fn schemathesis() -> Option<OsString> {
-    let named = std::env::var_os("WEIR_SCHEMATHESIS");
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = || std::env::split_paths(&path).map(|folder| folder.join("st")).find(|file| file.is_file());
-    let program = named.or_else(|| found().map(Into::into));
-    if program.is_none() {
-        eprintln!("skipped: no schemathesis (`st`) is installed, and WEIR_SCHEMATHESIS names none");
-    }
-    program
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn the_api_does_what_its_document_says() {
-    let Some(program) = schemathesis() else { return };
+    let Some(program) = needs_named("WEIR_SCHEMATHESIS", &["st"], "pip install schemathesis") else { return };
     let fixture = clicks().await;
     let server = start(at(&fixture.store, MARCH + 14 * 60_000)).await;
     let folder = tempfile::tempdir().unwrap();

@@ -10,7 +10,7 @@ use weir_engine::{
     operator::CommitterContext,
 };
 use weir_operators::sink::sql;
-use weir_test_rigs::postgres_server::PostgresServer;
+use weir_test_support::postgres_server::PostgresServer;
 
 /// 2022-03-04 00:00 UTC, when the sample's clicks begin.
 pub(crate) const MARCH: i64 = 1_646_352_000_000;

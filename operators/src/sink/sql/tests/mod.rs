@@ -19,7 +19,7 @@ use weir_engine::{
     operator::{Committable, Committer, CommitterContext, OperatorContext, Sink, Waits},
 };
 use weir_store::{Database, Description, Role};
-use weir_test_rigs::postgres_server::PostgresServer;
+use weir_test_support::postgres_server::PostgresServer;
 
 /// A table in a database that only one test has, and the checkpoint storage beside it.
 struct Target {
@@ -181,7 +181,7 @@ impl Committer for Prepared {
 /// Runs a test on each database that is installed.
 async fn on_each_database(test: impl AsyncFn(Target)) {
     test(Target::sqlite()).await;
-    if let Some(server) = PostgresServer::start().unwrap() {
+    if let Some(server) = PostgresServer::shared().unwrap() {
         test(Target::postgres(&server)).await;
     }
 }
@@ -193,7 +193,7 @@ async fn sqlite_keeps_the_contract() {
 
 #[tokio::test]
 async fn postgres_keeps_the_contract() {
-    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let Some(server) = PostgresServer::shared().unwrap() else { return };
     conformance::check_all(|| Target::postgres(&server)).await;
 }
 

@@ -1,12 +1,12 @@
 //! A PostgreSQL server of a test's own: made, killed and started again, gone when it is dropped. For tests alone.
 //!
-//! It needs PostgreSQL's programs on this machine, and says so where they are missing. Started by root it runs as `nobody`,
+//! It needs PostgreSQL's programs on this machine: where they are missing a test is skipped, and in CI it fails. Started by root it runs as `nobody`,
 //! as PostgreSQL refuses to be root.
 #![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
 
 use std::{
     fs,
-    io::{self, Write},
+    io,
     net::TcpListener,
     os::unix::{
         fs::{MetadataExt, chown},
@@ -14,7 +14,10 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -36,13 +39,13 @@ pub struct PostgresServer {
 }
 
 impl PostgresServer {
-    /// Starts a new one. `None`: PostgreSQL is not installed here, which is said on standard error.
+    /// Starts a new one. `None`: PostgreSQL is not installed here, which has been [said](crate::missing).
     ///
     /// # Errors
-    /// When it is, and does not start.
+    /// When it does not start.
     pub fn start() -> io::Result<Option<Self>> {
         let Some(programs) = find_programs() else {
-            let _ = writeln!(io::stderr(), "PostgreSQL is not installed here: what needs it is not tested");
+            crate::missing("PostgreSQL", "apt-get install postgresql");
             return Ok(None);
         };
         static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -60,6 +63,23 @@ impl PostgresServer {
         server.finish("initdb", &["-D", &data, "-A", "trust", "-U", "t", "--no-sync", "-E", "UTF8"])?;
         server.restart()?;
         Ok(Some(server))
+    }
+
+    /// The server of all tests of a process that want a database and nothing else of it: started by the first of them, and
+    /// gone when nobody holds it.
+    ///
+    /// # Errors
+    /// See [`start`](Self::start).
+    pub fn shared() -> io::Result<Option<Arc<Self>>> {
+        static SHARED: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
+        // Of a test that failed to start one there is nothing left.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(server) = shared.upgrade() {
+            return Ok(Some(server));
+        }
+        let started = Self::start()?.map(Arc::new);
+        *shared = started.as_ref().map_or_else(Weak::new, Arc::downgrade);
+        Ok(started)
     }
 
     /// The URL of a new database.
