@@ -73,6 +73,7 @@ impl FilesSinkSettings {
     pub(super) fn read(keys: &Reader<'_>) -> Self {
         // There is one format so far; it is written out in definitions so that they stay right when there are more.
         let format = keys.choice("format", &[("parquet", FileFormat::Parquet)]).unwrap_or_default();
+        let path = keys.required_text("path", "\"out/counts\"");
         let config = FilesSinkConfig {
             format,
             compression: keys.choice("compression", &Compression::NAMES).unwrap_or_default(),
@@ -80,7 +81,7 @@ impl FilesSinkSettings {
                 .choice("partition_by", &[("hour", PartitionBy::Hour), ("none", PartitionBy::None)])
                 .unwrap_or_default(),
             partition_column: keys.text("partition_column"),
-            ..FilesSinkConfig::at(keys.required_text("path", "\"out/counts\""))
+            ..FilesSinkConfig::at(path)
         };
         let roll = read_roll(keys);
         FilesSinkSettings { config: FilesSinkConfig { retention_ms: read_retention(keys), ..config }, roll }

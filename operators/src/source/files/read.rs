@@ -49,7 +49,7 @@ mod tests {
     use serde_json::json;
 
     fn keys(keys: serde_json::Value) -> (serde_json::Value, Vec<String>) {
-        let (files, wrong) = testing::read(keys, |keys| read(keys));
+        let (files, wrong) = testing::read(keys, read);
         (files.config(), wrong)
     }
 
