@@ -12,12 +12,13 @@ use weir_chaos_tests::{
     workload::Workload,
 };
 use weir_engine::{
-    ErrorKind,
+    EngineError, ErrorKind,
     checkpoint::CheckpointStore,
     env::{CrashPlan, Env},
     ids::{CheckpointId, Lineage},
-    task::{RunSettings, StopSignal},
+    task::StopSignal,
 };
+use weir_local::{Submission, run_apart};
 use weir_operators::Registry;
 
 /// Crashes with everything in the making, a rescale at each, and none that a right job would not survive.
@@ -77,8 +78,9 @@ async fn a_manifest_from_before_comes_late(objects: Arc<InMemory>, seen: Arc<dyn
     let mut held_up = None;
     for (starts_over, checkpoints) in [(false, 6), (true, 2)] {
         let env = Env::seeded(checkpoints).with_crash_plan(CrashPlan::crash_at("manifest.created", checkpoints));
-        let settings = RunSettings { start_over: starts_over, ..RunSettings::new(bench.store.clone(), "test", env) };
-        let ended = bench.run_with(&config, Arc::new(Registry), settings, StopSignal::default()).await;
+        let settings = bench.settings(bench.store.clone(), &config, Arc::new(Registry), env)?;
+        let submission = Submission { start_over: starts_over, ..Submission::new("test") };
+        let ended = run_apart(2, settings, submission, StopSignal::default()).await.map_err(EngineError::from);
         anyhow::ensure!(ended.as_ref().is_err_and(|error| error.kind == ErrorKind::Crash), "{ended:?}");
         if !starts_over {
             held_up = Some(objects.get(&late).await?.bytes().await?);

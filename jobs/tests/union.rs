@@ -12,7 +12,10 @@ use arrow::datatypes::Int64Type;
 use support::{execute, rows};
 use weir_jobs::explain::ExplainFormat;
 use weir_jobs::recalculation::Recalculation;
-use weir_jobs::{Aggregate, CompileOptions, Dedup, Format, Job, JobBuilder, Map, Sink, Source, Window, parse};
+use weir_jobs::{
+    Aggregate, CompileOptions, Dedup, Job, JobBuilder, Map, Sink, Source, Window, parse,
+    sink::console::ConsoleSinkConfig, source::files::FilesConfig,
+};
 
 /// Two regions in two formats, whose columns are in another order and of which one may be null.
 const REGIONS: &str = r#"
@@ -205,23 +208,23 @@ fn several_outputs_become_one_stream_of_the_columns_that_are_needed() {
 
 #[test]
 fn a_union_is_built_in_rust_too() {
-    let clicks = || Source::files("no/such/folder").event_time("click_timestamp");
+    let clicks = || Source::of(FilesConfig::at("no/such/folder")).event_time("click_timestamp");
     let minute = Duration::from_secs(60);
     let minutes = || Aggregate::over("both", ["ad_id"], Window::Tumbling { size: minute }).select("n", "count(*)");
     let build = |sink: Sink| {
         JobBuilder::new("both")
             .source("one", clicks())
-            .source("other", clicks().format(Format::ClickLog))
+            .source("other", clicks())
             .map("both", Map::over(["one", "other"]).keep_where("ad_id <> ''"))
             .dedup("unique", Dedup::over(vec!["one", "other"], ["ad_id"], minute))
             .aggregate("minutes", minutes())
             .aggregate("same_minutes", minutes())
-            .sink("unique", Sink::console("unique"))
+            .sink("unique", Sink::of("unique", ConsoleSinkConfig::default()))
             .sink("minutes", sink)
             .build(&CompileOptions::default())
     };
-    build(Sink::console(["minutes", "same_minutes"])).unwrap();
-    let refusal = build(Sink::console(Vec::<String>::new())).unwrap_err().to_string();
+    build(Sink::of(["minutes", "same_minutes"], ConsoleSinkConfig::default())).unwrap();
+    let refusal = build(Sink::of(Vec::<String>::new(), ConsoleSinkConfig::default())).unwrap_err().to_string();
     assert!(refusal.contains("sink.minutes.input: it names no node"), "{refusal}");
 }
 

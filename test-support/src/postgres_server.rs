@@ -5,8 +5,7 @@
 #![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
 
 use std::{
-    fs,
-    io,
+    fs, io,
     net::TcpListener,
     os::unix::{
         fs::{MetadataExt, chown},

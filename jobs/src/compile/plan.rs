@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use weir_engine::element::Port;
+use weir_operators::ports;
 
 use super::gates::Gates;
 use super::resolve::{Feed, Resolved};
@@ -110,13 +111,13 @@ impl Planner<'_, '_> {
         let operator = |merged| Box::new(LateGate { rule: point.rule, time: time.clone(), merged });
         let id = format!("late_gate.{}", node.name);
         let mut last = push(&mut self.steps, id, from.concat(), None, operator(false));
-        let mut late = vec![(last, weir_operators::ports::LATE)];
+        let mut late = vec![(last, ports::LATE)];
         if given.may_be_silent {
             // Where there is no key yet: evenly, however often one key comes.
             let key = node.body.spread_by().map_or_else(|| vec![time.clone()], <[String]>::to_vec);
             let (id, from) = (format!("late_gate.{}.merged", node.name), vec![(last, Port::MAIN)]);
             last = push(&mut self.steps, id, from, Some(key), operator(true));
-            late.push((last, weir_operators::ports::LATE));
+            late.push((last, ports::LATE));
         }
         let on_time = (last, Port::MAIN);
         for fed in self.gates.fed_by(index) {

@@ -3,7 +3,7 @@
 //! Backwards: what every output must hold. Forwards: what it then does hold, in order and with types. A source reads
 //! only needed columns, a map computes only needed ones, and an exchange carries only needed ones.
 
-use weir_engine::element::Port;
+use weir_operators::ports;
 use weir_operators::schema::ColumnSchema;
 
 use crate::nodes::operator::{Names, StepColumns, only};

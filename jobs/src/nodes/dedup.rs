@@ -20,6 +20,7 @@ use crate::builder::JobBuilder;
 use crate::store_table::RecountStep;
 use weir_operators::definition::Reader;
 use weir_operators::definition::duration::{millis, show};
+use weir_operators::ports;
 
 /// Drops rows whose key was seen before.
 #[derive(Debug, Clone)]
@@ -120,7 +121,7 @@ impl Node for Dedup {
             true => planning.forward(id, from, operator),
             false => planning.hashed(id, from, self.key.clone(), operator),
         };
-        planning.output(Output::DeadLetters, vec![(step, weir_operators::ports::DEAD_LETTERS)]);
+        planning.output(Output::DeadLetters, vec![(step, ports::DEAD_LETTERS)]);
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
     }
 

@@ -20,6 +20,7 @@ use super::types::Types;
 use crate::builder::JobBuilder;
 use crate::store_table::RecountStep;
 use weir_operators::definition::{KeyPath, Mistake, Reader};
+use weir_operators::ports;
 
 /// Keeps rows by a condition, and computes columns.
 #[derive(Debug, Clone)]
@@ -132,7 +133,7 @@ impl Node for Map {
         let results = given.filter(|_| may_withdraw).map(|results| results.rows(false));
         let operator = MapOperator { condition: self.condition.clone(), select, results, table: None };
         let step = planning.forward(planning.id.clone(), from.concat(), operator);
-        planning.output(Output::DeadLetters, vec![(step, weir_operators::ports::DEAD_LETTERS)]);
+        planning.output(Output::DeadLetters, vec![(step, ports::DEAD_LETTERS)]);
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
     }
 

@@ -25,6 +25,7 @@ use crate::settings::JobSettings;
 use operators::{GlobalAggregate, LocalAggregate, WindowCount, WindowMarks};
 use step::AggregateStep;
 use weir_operators::definition::Mistake;
+use weir_operators::ports;
 use weir_operators::sink::Shadow;
 
 pub use definition::Aggregate;
@@ -129,13 +130,13 @@ impl Node for Aggregate {
         let mut step = AggregateStep::new(self, time, &given.main);
         if let Some(select) = step.arguments.clone() {
             let map = planning.forward(format!("map.{name}.arguments"), from, MapOperator::selecting(select, None));
-            dead_letters.push((map, weir_operators::ports::DEAD_LETTERS));
+            dead_letters.push((map, ports::DEAD_LETTERS));
             from = vec![(map, Port::MAIN)];
         }
         if self.is_filtered(planning.job) {
             let operator = FiltersOperator(planning.job.filters.clone());
             let filters = planning.forward(format!("filters.{name}"), from, operator);
-            dead_letters.push((filters, weir_operators::ports::DEAD_LETTERS));
+            dead_letters.push((filters, ports::DEAD_LETTERS));
             from = vec![(filters, Port::MAIN)];
         }
         let local = planning.forward(format!("{id}.local"), from, LocalAggregate(step.clone()));
@@ -145,7 +146,7 @@ impl Node for Aggregate {
             .map(|every| RunningCounts { every_checkpoints: planning.job.checkpoints_in(every) });
         let global = planning.hashed(id, vec![(local, Port::MAIN)], self.key.clone(), GlobalAggregate(step));
         // Windows whose sum cannot be said.
-        dead_letters.push((global, weir_operators::ports::DEAD_LETTERS));
+        dead_letters.push((global, ports::DEAD_LETTERS));
         planning.output(Output::DeadLetters, dead_letters);
         planning.output(Output::Main, vec![(global, Port::MAIN)]);
         if !self.is_of_sessions() {

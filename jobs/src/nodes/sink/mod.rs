@@ -23,6 +23,7 @@ use crate::settings::JobSettings;
 use crate::store_table::Archive;
 use operators::{Hold, SinkOperator};
 use weir_operators::definition::{KeyPath, Mistake};
+use weir_operators::ports;
 
 pub use definition::Sink;
 
@@ -116,7 +117,7 @@ impl Node for Sink {
         let mut from = from.concat();
         let mut dead_letters = Vec::new();
         if takes_running {
-            let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, weir_operators::ports::RUNNING)).collect();
+            let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, ports::RUNNING)).collect();
             from.extend(running);
         }
         if let Some(select) = &written.select {
@@ -124,7 +125,7 @@ impl Node for Sink {
             let results = results.map(|results| results.rows(takes_running));
             let operator = MapOperator::selecting(select.clone(), results);
             let select = planning.forward(format!("{id}.select"), from, operator);
-            dead_letters.push((select, weir_operators::ports::DEAD_LETTERS));
+            dead_letters.push((select, ports::DEAD_LETTERS));
             from = vec![(select, Port::MAIN)];
         }
         let of_sink = of_sink(written, &given);
@@ -137,7 +138,7 @@ impl Node for Sink {
             let results = results.map(|results| results.rows(takes_running));
             let operator = MapOperator { condition: None, select: None, results, table: Some(rule) };
             let table = planning.forward(format!("{id}.table"), from, operator);
-            dead_letters.push((table, weir_operators::ports::DEAD_LETTERS));
+            dead_letters.push((table, ports::DEAD_LETTERS));
             from = vec![(table, Port::MAIN)];
         }
         if !dead_letters.is_empty() {

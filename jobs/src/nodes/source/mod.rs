@@ -5,6 +5,7 @@ mod definition;
 mod event_time;
 mod operator;
 
+use std::time::Duration;
 use weir_engine::element::Port;
 use weir_engine::graph::NodeRole;
 use weir_operators::source::{Nature, SourceGiven, look};
@@ -19,6 +20,7 @@ use super::types::Types;
 use event_time::SourceTime;
 use operator::SourceOperator;
 use weir_operators::definition::{KeyPath, Mistake};
+use weir_operators::ports;
 
 pub use definition::Source;
 
@@ -102,6 +104,6 @@ impl Node for Source {
             SourceOperator { connector, watermark: self.watermark.clone(), written_time, columns: main, time };
         let step = planning.forward(planning.id.clone(), Vec::new(), operator);
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
-        planning.output(Output::DeadLetters, vec![(step, weir_operators::ports::DEAD_LETTERS)]);
+        planning.output(Output::DeadLetters, vec![(step, ports::DEAD_LETTERS)]);
     }
 }

@@ -360,6 +360,7 @@ impl SqlCommitter {
         let committed = Patience::Endless.retry(&self.context, || self.commit_once(staged)).await?;
         self.clear(staged).await?;
         let Some(committed) = committed else { return Ok(CommitOutcome::AlreadyDone) };
+        let mut held = self.connection.lock().await;
         if let Some(reason) = &committed.rejected.reason {
             tracing::warn!(
                 sink = self.context.sink,
@@ -377,7 +378,6 @@ impl SqlCommitter {
             }
         }
         tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, staged = staged.rows, rows = committed.rows, "committed");
-        let mut held = self.connection.lock().await;
         self.retain(&mut held, staged, &committed).await?;
         self.shorten_log(&mut held).await;
         Ok(CommitOutcome::Done)
