@@ -43,7 +43,7 @@ pub struct Account {
     pub checkpoints: u64,
     /// The longest from trigger to completion, in milliseconds.
     pub longest_checkpoint_ms: f64,
-    /// The longest that one step held up its input, in milliseconds.
+    /// The longest that one step blocked its input, in milliseconds.
     pub longest_pause_ms: f64,
     /// Bytes of state written to checkpoints.
     pub state_bytes: u64,

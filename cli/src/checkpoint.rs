@@ -1,4 +1,4 @@
-//! `weir checkpoint`: what lies in a checkpoint store, looked at and copied, and never changed.
+//! `weir checkpoint`: lists, inspects and exports checkpoints; never changes them.
 
 use crate::{
     data_dir::{self, storage_url},
@@ -28,11 +28,11 @@ use weir_operators::source::packs::unpack;
 /// What to look at.
 #[derive(Debug, Subcommand)]
 pub enum CheckpointCommand {
-    /// The checkpoints that are there
+    /// List the checkpoints
     List(ListArguments),
-    /// What one checkpoint consists of
+    /// Show what a checkpoint consists of
     Inspect(InspectArguments),
-    /// Copy the newest checkpoint of a job to another place, verified, to restore the job from
+    /// Copy a job's newest checkpoint to another place, verified, as a backup to restore from
     Export(ExportArguments),
 }
 
@@ -42,7 +42,7 @@ struct PlaceArguments {
     /// The data dir that the jobs ran with
     #[arg(long, value_name = "DIR", default_value = data_dir::DEFAULT)]
     data_dir: PathBuf,
-    /// The storage that the jobs ran with, if they had one of their own
+    /// The storage that the jobs ran with, if it was not in the data dir
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
 }
@@ -86,7 +86,7 @@ pub struct ExportArguments {
     /// The job
     #[arg(value_name = "JOB")]
     job: String,
-    /// Where to: a folder, or a URL with file:// or s3://. Jobs are restored from it as their --storage
+    /// Destination: a folder, or a URL with file:// or s3://; to restore, pass it as --storage
     #[arg(long, value_name = "URL")]
     to: String,
     #[command(flatten)]
@@ -115,7 +115,7 @@ impl PlaceArguments {
         // Looking must not make folders: opening a store does.
         if self.storage.is_none() && !self.data_dir.join("storage").is_dir() {
             return Err(Failure::refused(format!(
-                "there are no checkpoints in '{}'; name the folder that the job ran with by --data-dir, or its --storage",
+                "there are no checkpoints in '{}'; pass the --data-dir or --storage that the job ran with",
                 self.data_dir.display()
             )));
         }
@@ -141,7 +141,7 @@ impl StoreArguments {
         let names = jobs.keys().cloned().collect::<Vec<_>>().join(", ");
         match (jobs.len(), jobs.into_iter().next()) {
             (1, Some(job)) => Ok(job),
-            (0, _) | (_, None) => Err(Failure::refused("there are no checkpoints of any job")),
+            (0, _) | (_, None) => Err(Failure::refused("there are no checkpoints")),
             _ => Err(Failure::refused(format!("there are several jobs: choose one with --job ({names})"))),
         }
     }
@@ -261,8 +261,8 @@ async fn inspect(arguments: &InspectArguments) -> Result<String, Failure> {
     let mut out = inspect_as_text(&manifest, &store);
     if let Some(verified) = verified {
         out.push_str(&match verified {
-            0 => "\nit needs no state files, so there is nothing to verify\n".to_string(),
-            files => format!("\n{}, every checksum is right\n", text::count_of(files, "state file")),
+            0 => "\nit has no state files, so there is nothing to verify\n".to_string(),
+            files => format!("\n{}, all checksums match\n", text::count_of(files, "state file")),
         });
     }
     Ok(out)
@@ -382,7 +382,7 @@ async fn export(arguments: &ExportArguments) -> Result<String, Failure> {
         return Ok(format!("{shown}\n"));
     }
     Ok(format!(
-        "checkpoint {} of {job}, completed {}: {}, {}, every checksum is right\nto restore it: weir run DEFINITION --storage {}\n",
+        "checkpoint {} of {job}, completed {}: {}, {}, all checksums match\nto restore it: weir run DEFINITION --storage {}\n",
         manifest.checkpoint,
         text::moment(manifest.completed_at_ms),
         text::count_of(files, "state file"),

@@ -1,4 +1,4 @@
-//! Where a job keeps its things on this machine, and whose it is.
+//! The data dir: where a job keeps its files on this machine, and the lock that gives it to one process.
 //!
 //! ```text
 //! <data dir>/<job>/lock            held by the process that runs the job; says which
@@ -42,7 +42,7 @@ impl JobDir {
         let folder = root.join(job);
         disk::make_private_folder(&root).and_then(|()| own_folder(&folder)).map_err(|error| {
             Failure::failed(format!(
-                "cannot make the folder '{}': {error}; name another with --data-dir",
+                "cannot create the folder '{}': {error}; name another with --data-dir",
                 folder.display()
             ))
         })?;
@@ -89,7 +89,7 @@ fn own_folder(path: &Path) -> io::Result<()> {
     disk::make_private_folder(path)?;
     if fs::metadata(path)?.permissions().mode() & 0o077 != 0 {
         match fs::set_permissions(path, Permissions::from_mode(0o700)) {
-            // Another user's: whoever gave it to this one knows why.
+            // Another user's: it was given to this one on purpose.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
             closed => closed?,
         }
@@ -102,7 +102,7 @@ pub fn make_storage(given: Option<&str>, data_dir: &Path) -> Result<String, Fail
     if given.is_none() {
         let folder = data_dir.join("storage");
         own_folder(&folder)
-            .map_err(|error| Failure::failed(format!("cannot make the folder '{}': {error}", folder.display())))?;
+            .map_err(|error| Failure::failed(format!("cannot create the folder '{}': {error}", folder.display())))?;
     }
     storage_url(given, data_dir)
 }

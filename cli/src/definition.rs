@@ -15,7 +15,7 @@ pub struct DefinitionArguments {
     /// Override or add a key of the definition, as in `source.clicks.path=/data/clicks`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
-    /// Subtasks of every operator [default: what the definition says, or the number of processors]
+    /// Subtasks of every operator [default: as in the definition, or the number of processors]
     #[arg(long, value_name = "N")]
     parallelism: Option<usize>,
 }

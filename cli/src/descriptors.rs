@@ -1,4 +1,4 @@
-//! File descriptors of this process: as many as the system allows, for ports, files and storage together.
+//! File descriptors of this process: raises the limit to what the system allows, for ports, files and storage together.
 
 /// Raises the soft limit to the hard one. Returns how many may be open.
 pub fn raise() -> u64 {

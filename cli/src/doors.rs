@@ -34,8 +34,7 @@ pub fn secret_for_reading(
     address: &str,
 ) -> Result<ClusterSecret, crate::failure::Failure> {
     let secret = arguments.read()?;
-    let remedy =
-        "set one with --secret-file FILE, or let nobody through to that port but a proxy that asks who is there";
+    let remedy = "set one with --secret-file FILE, or put an authenticating proxy in front of that port";
     warn_if_open(address, &secret, "whoever reaches it can read all counts", remedy);
     Ok(secret)
 }

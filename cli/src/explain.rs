@@ -1,4 +1,4 @@
-//! `weir explain`: checks a definition and shows the graph it becomes.
+//! `weir explain`: checks a definition and shows the graph it compiles to.
 
 use crate::{definition::DefinitionArguments, failure::Failure, text};
 use clap::{Args, ValueEnum};
@@ -9,7 +9,7 @@ use weir_jobs::explain::ExplainFormat;
 pub struct ExplainArguments {
     #[command(flatten)]
     definition: DefinitionArguments,
-    /// For people, as a Mermaid flowchart, or for programs
+    /// Output format: text, a Mermaid flowchart, or JSON
     #[arg(long, value_enum, default_value = "text")]
     format: Format,
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, and the exit code it becomes. The only copy of the table of exit codes.
+//! Failures and their exit codes. The only copy of the table of exit codes.
 
 use std::process::ExitCode;
 use weir_engine::{EngineError, ErrorKind};
@@ -36,7 +36,7 @@ impl Failure {
         Failure::Failed(message.into())
     }
 
-    /// The same once something was started: then no mistake in a definition is told as if nothing had been.
+    /// The same once something was started: then an error in a definition is not reported as if nothing had been.
     pub fn once_started(self) -> Self {
         match self {
             Failure::Mistakes(refusal) => Failure::Failed(refusal.to_string()),

@@ -21,46 +21,46 @@ use weir_operators::source::generator::{
 /// Arguments of `weir generate`. What is not given comes from [`ClickStreamConfig`]'s defaults, the only copy of them.
 #[derive(Debug, Args)]
 pub struct GenerateArguments {
-    /// The folder to write to; it is made if missing
+    /// The folder to write to; it is created if missing
     #[arg(value_name = "FOLDER")]
     folder: PathBuf,
-    /// How clicks are written
+    /// Format of the clicks
     #[arg(long, value_enum, default_value = "click_log")]
     format: Format,
     /// Write the event id as a sixth field of each click-log line
     #[arg(long)]
     event_id: bool,
-    /// Append N clicks a second of real time, as servers would, instead of writing all at once
+    /// Append N clicks per second of real time, as servers would, instead of writing all at once
     #[arg(long, value_name = "N")]
     rate: Option<u64>,
-    /// With --rate: never end
+    /// With --rate: run until Ctrl-C
     #[arg(long, requires = "rate", conflicts_with = "events")]
     endless: bool,
-    /// Begin with the settings of the benchmarks: 20 million clicks on 2 million ads
+    /// Start from the benchmark settings: 20 million clicks on 2 million ads
     #[arg(long)]
     benchmark: bool,
-    /// Decides every draw: the same seed gives the same clicks [default: 1]
+    /// Seed of all random choices: the same seed gives the same clicks [default: 1]
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
-    /// Clicks in all, duplicates included [default: 100000]
+    /// Total number of clicks, duplicates included [default: 100000]
     #[arg(long, value_name = "N")]
     events: Option<u64>,
-    /// Servers, each with a file of its own [default: 2]
+    /// Number of servers, each with its own file [default: 2]
     #[arg(long, value_name = "N")]
     partitions: Option<u32>,
-    /// Ads there are [default: 10000]
+    /// Number of ads [default: 10000]
     #[arg(long, value_name = "N")]
     ads: Option<u32>,
-    /// Exponent of Zipf's law over the ads; 0: all alike [default: 1.1]
+    /// Exponent of Zipf's law over the ads; 0: all equally likely [default: 1.1]
     #[arg(long, value_name = "S")]
     skew: Option<f64>,
-    /// Users there are [default: 20000]
+    /// Number of users [default: 20000]
     #[arg(long, value_name = "N")]
     users: Option<u32>,
-    /// When the clicks begin, as 2022-03-04 or 2022-03-04T00:00:00Z, or `now` [default: 2022-03-04]
+    /// When the clicks start, as 2022-03-04 or 2022-03-04T00:00:00Z, or `now` [default: 2022-03-04]
     #[arg(long, value_name = "TIME")]
     start: Option<String>,
-    /// Clicks a second of event time [default: 1000, or --rate]
+    /// Clicks per second of event time [default: 1000, or --rate]
     #[arg(long, value_name = "N")]
     event_rate: Option<u64>,
     /// Clicks come out of order by up to this much, as in 10s [default: 10s]
@@ -78,7 +78,7 @@ pub struct GenerateArguments {
     /// Share of clicks that repeat an earlier one [default: 0.005]
     #[arg(long, value_name = "SHARE")]
     duplicate_share: Option<f64>,
-    /// A duplicate comes at most this many clicks of its server after its original [default: 1000]
+    /// A duplicate follows its original by at most this many clicks of the same server [default: 1000]
     #[arg(long, value_name = "N")]
     duplicate_within: Option<u64>,
     /// Broken lines, as a share of the clicks [default: 0]
@@ -127,8 +127,8 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
         None => {
             let clicks = text::count_of(written.load(Ordering::Relaxed), "click");
             match arguments.rate {
-                Some(_) => eprintln!("stopped after {clicks}; every line is whole"),
-                None => return Err(Failure::failed(format!("stopped after {clicks}: the files are not finished"))),
+                Some(_) => eprintln!("stopped after {clicks}; all lines are complete"),
+                None => return Err(Failure::failed(format!("stopped after {clicks}: the files are incomplete"))),
             }
         }
     }
@@ -143,7 +143,7 @@ impl GenerateArguments {
             Some(text) => match duration::parse(text) {
                 Some(span) => Ok(span.as_millis() as u64),
                 None => {
-                    Err(Failure::refused(format!("{name} '{text}' is not a time span: give {}", duration::EXAMPLES)))
+                    Err(Failure::refused(format!("{name} '{text}' is not a duration: write {}", duration::EXAMPLES)))
                 }
             },
         };
@@ -173,7 +173,7 @@ impl GenerateArguments {
             Format::Parquet => ClickFormat::Parquet,
         };
         if self.event_id && !matches!(self.format, Format::ClickLog) {
-            return Err(Failure::refused("--event-id is for --format click_log: the other formats always have one"));
+            return Err(Failure::refused("--event-id is for --format click_log: the other formats always include it"));
         }
         Ok(Destination { folder: self.folder.clone(), format, clicks_per_second: self.rate })
     }

@@ -1,20 +1,20 @@
-//! Logs: what the parts of weir tell, on standard error.
+//! Logs on standard error: the filter and the format.
 
 use crate::failure::Failure;
 use clap::Args;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
-/// What is logged unless somebody asks for more.
+/// The default log filter.
 pub const USUAL: &str = "warn";
 
 /// How much is logged, and how.
 #[derive(Debug, Args)]
 pub struct LogArguments {
-    /// What to log: error, warn, info, debug, trace, or per part as in `warn,weir_engine=debug`. A level alone is that of Weir's
-    /// own parts; libraries keep to warn unless they are named, as in `info,openraft=info` [default: $WEIR_LOG, or warn]
+    /// What to log: error, warn, info, debug, trace, or per module as in `warn,weir_engine=debug`. A level alone applies to Weir's
+    /// own modules; libraries stay at warn unless they are named, as in `info,openraft=info` [default: $WEIR_LOG, or warn]
     #[arg(long = "log", global = true, value_name = "FILTER")]
     filter: Option<String>,
-    /// Log as JSON, one object a line
+    /// Log as JSON, one object per line
     #[arg(long = "log-json", global = true)]
     json: bool,
 }
@@ -25,7 +25,7 @@ impl LogArguments {
         let given = self.filter.clone().or_else(|| std::env::var("WEIR_LOG").ok()).unwrap_or_else(|| usual.into());
         let filter = EnvFilter::try_new(own(&given)).map_err(|error| {
             Failure::refused(format!(
-                "'{given}' is not a filter for logs ({error}); write a level, as in 'info', or 'warn,weir_engine=debug'"
+                "'{given}' is not a log filter ({error}); write a level such as 'info', or 'warn,weir_engine=debug'"
             ))
         })?;
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -44,7 +44,7 @@ fn own(filter: &str) -> String {
         Ok(level) => format!("{},weir={level}", level.min(LevelFilter::WARN)),
         Err(_) => part.to_owned(),
     };
-    // An empty part is an error, which is told about the filter as it was given; so is a number as a level.
+    // An empty part is an error, which is reported for the filter as given; so is a number as a level.
     filter.split(',').map(one).collect::<Vec<_>>().join(",")
 }
 

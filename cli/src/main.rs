@@ -35,7 +35,7 @@ use std::process::ExitCode;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Exactly-once dataflow: reads streams of events, counts them in windows of event time, and survives being killed.
+/// Exactly-once dataflow: counts streams of events in event-time windows, and resumes after a crash.
 #[derive(Debug, Parser)]
 #[command(name = "weir", version, propagate_version = true)]
 #[command(
@@ -54,32 +54,32 @@ struct Arguments {
 enum Command {
     /// Run a job in this process, from its newest checkpoint if there is one
     Run(run::RunArguments),
-    /// Check a job definition and show the graph it becomes
+    /// Check a job definition and show the graph it compiles to
     Explain(explain::ExplainArguments),
-    /// Answer queries from a store that a job fills, and show its clicks on a page
+    /// Answer queries from a store that a job writes, and serve a page with its clicks
     Serve(serve::ServeArguments),
     /// Write a reproducible stream of clicks
     Generate(generate::GenerateArguments),
-    /// Count the raw archive again, and put the results in the place of those in the store
+    /// Recount the raw archive and replace the counts in the store
     Replay(recalculation::replay::ReplayArguments),
     /// Recount the raw archive and compare it with the store
     Reconcile(recalculation::reconcile::ReconcileArguments),
-    /// Look at the checkpoints of jobs
+    /// List, inspect and export checkpoints
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
     /// Run a coordinator of a cluster: it keeps jobs, places them on workers, completes their checkpoints
     Coordinator(cluster::coordinator::CoordinatorArguments),
     /// Run a worker of a cluster
     Worker(cluster::worker::WorkerArguments),
-    /// Hand a job in to a cluster; prints its id
+    /// Submit a job to a cluster and print its id
     Submit(cluster::submit::SubmitArguments),
     /// List the jobs and workers of a cluster
     List(cluster::jobs::ListArguments),
     /// Show one job of a cluster
     Status(cluster::jobs::StatusArguments),
-    /// End a job at once; what is committed stays
+    /// Cancel a job at once; what is committed stays
     Cancel(cluster::jobs::CancelArguments),
-    /// End a job with a last checkpoint and commit
+    /// Stop a job with a last checkpoint and commit
     Stop(cluster::jobs::StopArguments),
     /// Print a script that completes commands and options in a shell
     Completions(completions::CompletionsArguments),

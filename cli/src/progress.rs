@@ -1,4 +1,4 @@
-//! What a running job shows: a line that moves on a terminal, a log line now and then elsewhere. On standard error.
+//! Progress of a running job, on standard error: an updating line on a terminal, a log line now and then elsewhere.
 
 use crate::text;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -63,12 +63,12 @@ pub struct Progress {
     notices: UnboundedReceiver<String>,
     /// What the job waits for.
     waiting_for: Box<dyn Fn() -> Option<String> + Send>,
-    /// When that is told again, if it was.
+    /// When that is reported again, if it was.
     next_wait: Option<Moment>,
 }
 
 impl Progress {
-    /// For a run that begins now. `notices` are told as they come, and what the job waits for.
+    /// For a run that starts now. `notices` are shown as they come, and what the job waits for.
     pub fn new(
         graph: &JobGraph,
         style: Style,
@@ -133,7 +133,7 @@ impl Progress {
             self.told = status.attempt;
             self.rate = Rate::default();
             if let Some(checkpoint) = status.restored {
-                self.tell(&format!("{}: going on from checkpoint {checkpoint}", self.job));
+                self.tell(&format!("{}: resuming from checkpoint {checkpoint}", self.job));
             }
         }
         self.rate.read(now, events);
@@ -166,12 +166,12 @@ impl Progress {
             ));
         }
         for sink in self.waiting.iter().filter(|sink| !now.contains_key(*sink)) {
-            self.tell(&format!("{}: '{sink}' waits no more", self.job));
+            self.tell(&format!("{}: '{sink}' is no longer waiting", self.job));
         }
         self.waiting = now.into_keys().collect();
     }
 
-    /// Says once that the job waits, then every few minutes, and once that it does no more. Somebody who wants no progress has to
+    /// Says once that the job waits, then every few minutes, and once that it no longer does; without progress, too: users have to
     /// know of this, too.
     fn tell_of_the_jobs_wait(&mut self) {
         let (waiting, now) = ((self.waiting_for)(), self.env.now());
@@ -180,7 +180,7 @@ impl Progress {
                 self.next_wait = Some(now + TELL_OF_WAIT_EVERY);
                 self.tell_anybody(&format!("{}: {what}; nothing is lost meanwhile", self.job));
             }
-            None if self.next_wait.take().is_some() => self.tell_anybody(&format!("{}: waits no more", self.job)),
+            None if self.next_wait.take().is_some() => self.tell_anybody(&format!("{}: no longer waiting", self.job)),
             _ => {}
         }
     }

@@ -32,7 +32,7 @@ const MOST_WINDOWS: usize = 16;
 pub struct LastResults {
     /// The sink that they were read back from.
     pub sink: String,
-    /// The window's time, as its rows bear it.
+    /// The window's time, as stated in its rows.
     pub window: String,
     /// Names of the columns.
     pub columns: Vec<String>,

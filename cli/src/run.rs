@@ -35,7 +35,7 @@ use weir_jobs::{Job, duration};
 use weir_local::{OneProcess, Settings, Submission};
 use weir_operators::{Registry, connectors::stored_sink};
 
-/// What is logged unless somebody asks for more: what the coordinator and the workers warn of, the run tells itself.
+/// The default log filter: what the coordinator and the workers warn of, the run shows itself.
 pub const USUAL_LOGS: &str = "warn,weir_coordinator=off,weir_worker=off";
 
 /// Arguments of `weir run`.
@@ -46,22 +46,22 @@ pub struct RunArguments {
     /// Where the job keeps its checkpoints and its lock on this machine
     #[arg(long, value_name = "DIR", default_value = data_dir::DEFAULT)]
     data_dir: PathBuf,
-    /// Where checkpoints go instead: a folder, or a URL with file://, s3:// or memory://
+    /// Where to store checkpoints instead: a folder, or a URL with file://, s3:// or memory://
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
     /// Start over: first remove the job's checkpoints and everything that it has written
     #[arg(long)]
     fresh: bool,
-    /// Workers in this process that share the job's subtasks; data goes from one to another over this machine's loopback
+    /// Number of workers in this process that share the job's subtasks; they exchange data over loopback
     #[arg(long, value_name = "N", default_value = "1")]
     workers: NonZeroUsize,
-    /// Failures in a row, without progress between them, after which the job begins again from its newest checkpoint
+    /// Restart the job from its newest checkpoint after a failure, at most N times in a row without progress
     #[arg(long, value_name = "N", default_value_t = 0)]
     restarts: u32,
     /// How long a job that is asked to stop may take for its last checkpoint; after that it stops without one [default: 30s]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     stop_timeout: Option<Duration>,
-    /// Write the job's tables, too, and answer queries from them: a page and an API there, until Ctrl-C
+    /// Also write the job's tables, and serve a page and an API for queries at this address until Ctrl-C
     #[arg(long, value_name = "HOST:PORT")]
     serve: Option<String>,
     #[command(flatten)]
@@ -198,7 +198,7 @@ async fn drive(
 
 /// The checkpoint that a run begins with, and whether its results had all been committed.
 async fn look(store: &CheckpointStore, is_forgotten: bool) -> Result<(Option<Manifest>, bool), EngineError> {
-    // Of what is forgotten nothing is gone on from.
+    // Nothing that is discarded is resumed from.
     let before = if is_forgotten { None } else { store.newest().await? };
     let was_visible = match &before {
         Some(manifest) => {

@@ -10,13 +10,13 @@ use weir_query::{http, store::Store};
 /// Arguments of `weir serve`.
 #[derive(Debug, Args)]
 pub struct ServeArguments {
-    /// The store that a job fills: sqlite:PATH or postgres://USER@HOST/DATABASE
+    /// The store that a job writes: sqlite:PATH or postgres://USER@HOST/DATABASE
     #[arg(long, value_name = "URL", env = "WEIR_STORE", hide_env_values = true)]
     store: Hidden<String>,
-    /// The table of counts, where the store has several [default: ad_counts, or the only one]
+    /// The counts table, if the store has several [default: ad_counts, or the only one]
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
-    /// Where the API and the page are
+    /// Address of the API and the page
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: String,
     #[command(flatten)]

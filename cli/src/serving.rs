@@ -70,7 +70,7 @@ impl Serving {
             env.sleep(NOT_SOON).await;
             loop {
                 if let Ok(Some(questions)) = questions(&store, address).await {
-                    // Whoever shows notices may be gone.
+                    // The receiver may be gone.
                     let _ = notices.send(questions);
                     return;
                 }
@@ -108,8 +108,8 @@ fn counts(graph: &JobGraph) -> Result<(String, String), Failure> {
     let written = if written.is_empty() { "no table".into() } else { format!("only {}", written.join(", ")) };
     let key = COUNTS_KEY.map(|column| format!("{column:?}")).join(", ");
     Err(Failure::refused(format!(
-        "--serve answers from a table with key = [{key}], and job '{}' writes {written}. Add a sink with connector = \"sql\" \
-         and such a key, as jobs/ad_click.toml has one",
+        "--serve needs a table with key = [{key}], but job '{}' writes {written}. Add a sink with connector = \"sql\" \
+         and such a key, as in jobs/ad_click.toml",
         graph.name
     )))
 }

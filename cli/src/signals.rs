@@ -56,7 +56,9 @@ impl EndSignals {
     ) -> Infallible {
         self.next().await;
         if !quiet {
-            eprintln!("\nstopping with a last checkpoint; once more to abort at once (nothing is lost either way)");
+            eprintln!(
+                "\nstopping with a last checkpoint; press Ctrl-C again to abort at once (nothing is lost either way)"
+            );
         }
         let second = async {
             let enough = env.now() + ONE_WISH;

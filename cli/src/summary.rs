@@ -1,4 +1,4 @@
-//! What a run has done, in numbers: from the counters in the last manifest, so exactly once over any number of restarts.
+//! The summary of a run: from the counters in the last manifest, so exact over any number of restarts.
 //!
 //! Every event that came in is in exactly one class: counted, duplicate, late, filtered out, dead letter. What concerns this
 //! process alone (speed, pauses) comes from the observer, and is left out when the job was finished before.
@@ -27,7 +27,7 @@ pub struct Summary {
     pub status: Status,
     /// The attempt that took the last checkpoint.
     pub attempt: u64,
-    /// The checkpoint that this run went on from.
+    /// The checkpoint that this run resumed from.
     pub restored_from: Option<u64>,
     /// Records read, dead letters included.
     pub events_in: u64,
@@ -44,7 +44,7 @@ pub struct Summary {
     pub duplicates: u64,
     /// Records that a dedup let pass because their key had a null; they are in one of the classes, too.
     pub without_key: u64,
-    /// Records that came after their windows had been put away.
+    /// Records that came after their windows' allowed lateness.
     pub late: u64,
     /// Records that a `where` or all filters turned down.
     pub filtered_out: u64,
@@ -70,7 +70,7 @@ pub struct Summary {
 pub enum Status {
     /// All input was read and all results are committed.
     Finished,
-    /// Asked to stop; it goes on from there.
+    /// Asked to stop; it resumes from there.
     Stopped,
     /// An earlier run had finished it and was killed before its last results were visible. Now they are.
     Recovered,
@@ -85,7 +85,7 @@ pub struct AggregateSummary {
     pub name: String,
     /// Events that are in its windows.
     pub counted: u64,
-    /// Different windows that results were put out for; of sessions, one a key.
+    /// Distinct windows that results were emitted for; of sessions, one per key.
     pub windows: u64,
     /// Results that a late event replaced by a new revision.
     pub corrections: u64,
@@ -121,7 +121,7 @@ pub struct ThisRun {
     pub checkpoints: u64,
     /// The longest from trigger to completion, in milliseconds.
     pub longest_checkpoint_ms: f64,
-    /// The longest that one step held up its input, in milliseconds.
+    /// The longest that one step blocked its input, in milliseconds.
     pub longest_pause_ms: f64,
     /// State written to checkpoints, in bytes.
     pub state_bytes: u64,
@@ -182,7 +182,7 @@ impl Summary {
         out.push_str(&text::pairs(&self.classes()));
         for (output, rows) in &self.unread_dead_letters {
             let rows = text::count_of(*rows, "dead letter");
-            out.push_str(&format!("\n{rows} kept nowhere: nothing reads `{output}`\n"));
+            out.push_str(&format!("\n{rows} not written anywhere: nothing reads `{output}`\n"));
         }
         for hint in &self.hints {
             out.push_str(&format!("\n{hint}\n"));
@@ -202,17 +202,17 @@ impl Summary {
 
     fn headline(&self) -> String {
         let job = &self.job;
-        let since = self.restored_from.map(|n| format!(", after going on from checkpoint {n}")).unwrap_or_default();
+        let since = self.restored_from.map(|n| format!(", after resuming from checkpoint {n}")).unwrap_or_default();
         match self.status {
             Status::Finished => format!("{job}: finished{since}"),
             Status::Stopped => {
-                format!("{job}: stopped at checkpoint {}{since}; the same command goes on from there", self.checkpoint)
+                format!("{job}: stopped at checkpoint {}{since}; the same command resumes from there", self.checkpoint)
             }
             Status::Recovered => format!(
-                "{job}: finished; it was killed before the results of its last checkpoint were visible, and now they are"
+                "{job}: finished; it was killed before the results of its last checkpoint were visible; they are visible now"
             ),
             Status::FinishedBefore => format!(
-                "{job}: was finished before, so there was nothing to do; the same command with --fresh starts over"
+                "{job}: already finished, so there was nothing to do; the same command with --fresh starts over"
             ),
         }
     }
@@ -337,14 +337,14 @@ fn hints(graph: &JobGraph, manifest: &Manifest) -> Vec<String> {
         if of("without_key") > 0 && of("without_key") == of("rows_in") {
             let name = node.id.strip_prefix("dedup.").unwrap_or(&node.id);
             let rows = text::count_of(of("rows_in"), "event");
-            hints.push(format!("warning: `{name}` told no duplicate: of all {rows} the key has a null"));
+            hints.push(format!("warning: `{name}` found no duplicate: all {rows} have a null in the key"));
         }
     }
     let is_unguarded = graph.nodes.iter().any(|node| node.role == NodeRole::Source && believes_all(node));
     let (events, late) = (sum_of(manifest, "events_in"), sum_of(manifest, "late"));
     if is_unguarded && late >= 10 && late >= events / 10 {
         hints.push(format!(
-            "warning: {} of {} are late. A single event with a date far ahead does that; with `watermark.max_jump` it is a dead \
+            "warning: {} of {} are late. A single event dated far ahead causes that; with `watermark.max_jump` it is a dead \
              letter instead",
             text::number(late),
             text::count_of(events, "event")

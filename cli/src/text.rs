@@ -53,7 +53,7 @@ pub fn count_of(count: u64, one: &str) -> String {
 /// Writes to standard output. A reader that has had enough (`weir explain JOB | head`) is no failure.
 pub fn print(text: &str) {
     let mut output = std::io::stdout().lock();
-    // There is nobody left to tell when this fails.
+    // There is no way left to report when this fails.
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 

@@ -74,7 +74,7 @@ fn what_the_store_has_before_the_archive_is_waited_for() {
     for data_dir in ["elsewhere", ".weir"] {
         let place_and_wait = ["--data-dir", data_dir, "--wait", "500ms"];
         let complaint = place.refused(&borrowed(&arguments("reconcile", &place_and_wait)), 4);
-        assert!(complaint.contains("waiting until the job has put into the archive"), "{complaint}");
+        assert!(complaint.contains("waiting for the archive to catch up"), "{complaint}");
         assert!(complaint.contains("staged beside it") && complaint.contains("Start it again"), "{complaint}");
         let complaint = place.refused(&borrowed(&arguments("replay", &place_and_wait)), 1);
         assert!(complaint.contains("staged beside it"), "{complaint}");

@@ -28,7 +28,7 @@ fn what_is_there_is_listed_and_shown() {
     assert!(last["last"] == true && last["committed"] == true && last["bytes"].as_u64() >= last["new_bytes"].as_u64());
 
     let shown = place.done(&["checkpoint", "inspect", &number, "--data-dir", "data", "--verify"]);
-    for word in ["dedup.unique", "source.clicks", "split", "every checksum is right"] {
+    for word in ["dedup.unique", "source.clicks", "split", "all checksums match"] {
         assert!(shown.contains(word), "'{word}' is missing in:\n{shown}");
     }
     let manifest = place.json(&["checkpoint", "inspect", &number, "--data-dir", "data"]);
@@ -75,7 +75,7 @@ fn a_copy_is_read_and_gone_on_from_where_it_is() {
     let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.started:3").output().unwrap();
     assert!(!killed.status.success());
     let told = place.done(&["checkpoint", "export", "ad-click", "--to", "backup", "--data-dir", "data"]);
-    assert!(told.contains("every checksum is right") && told.contains("--storage backup"), "{told}");
+    assert!(told.contains("all checksums match") && told.contains("--storage backup"), "{told}");
     let refused = place.refused(&["checkpoint", "export", "ad-click", "--to", "backup", "--data-dir", "data"], 2);
     assert!(refused.contains("backup/jobs/ad-click"), "{refused}");
     copy(&place.path("data/storage"), &place.path("moved/storage"));

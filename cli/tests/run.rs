@@ -61,7 +61,7 @@ fn clicks_that_an_expression_fails_on_are_counted_and_kept_where_the_definition_
     let kept: usize = support::rows(&place.path("read/refused")).iter().map(|batch| batch.num_rows()).sum();
     assert_eq!(kept as u64, of_map);
     let printed = place.done(&borrowed(&arguments));
-    assert!(printed.contains("kept nowhere: nothing reads `clicks_per_minute.dead_letters`"), "{printed}");
+    assert!(printed.contains("not written anywhere: nothing reads `clicks_per_minute.dead_letters`"), "{printed}");
 }
 
 /// Somebody else's trigger is no reason to stop, and none to say nothing.
@@ -123,7 +123,7 @@ fn clicks_without_the_key_of_a_dedup_are_counted_and_told() {
     assert_eq!(passed["without_key"], passed["operators"]["dedup.unique"]["rows_in"]);
     assert!(number(&passed, "without_key") > 4_000, "{passed}");
     let printed = place.done(&borrowed(&ad_click("jobs/data/clicks", "passed", "passed-data", &by_id)));
-    assert!(printed.contains("`unique` told no duplicate") && printed.contains("without key"), "{printed}");
+    assert!(printed.contains("`unique` found no duplicate") && printed.contains("without key"), "{printed}");
 
     let refuse = [by_id[0], by_id[1], "dedup.unique.null_key=dead_letter"];
     let refused = place.json(&borrowed(&ad_click("jobs/data/clicks", "refused", "refused-data", &refuse)));

@@ -153,7 +153,7 @@ fn a_followed_job_is_visible_while_it_runs_and_one_signal_ends_both() {
 fn what_cannot_be_served_is_refused_before_anything_runs() {
     let place = Workplace::new();
     let told = place.refused(&["run", "jobs/talkingdata.toml", "--serve", "127.0.0.1:0"], 2);
-    assert!(told.contains("--serve answers from a table with key = [\"click_minute\""), "{told}");
+    assert!(told.contains("--serve needs a table with key = [\"click_minute\""), "{told}");
     let told = place.refused(&["serve", "--store", "store.sqlite"], 2);
     assert!(told.contains("sqlite:PATH or postgres://USER@HOST/DATABASE"), "{told}");
     let told = place.refused(&["serve", "--store", "sqlite:store.sqlite", "--listen", "256.0.0.1:1"], 1);

@@ -1,4 +1,4 @@
-//! A coordinator's settings and surroundings.
+//! A coordinator's settings and environment.
 
 use crate::http::Access;
 use std::{fmt, sync::Arc, time::Duration};
@@ -77,7 +77,7 @@ pub struct RestartPolicy {
     /// Failures one after another, without a completed checkpoint between them, after which the job is FAILED. Workers that
     /// were lost do not count.
     pub most_failures: u32,
-    /// The same for lost workers: a machine that dies is nobody's fault, an input that kills each machine is.
+    /// The same for lost workers: a machine that dies is not the job's fault, an input that kills each machine is.
     pub most_losses: u32,
     /// The wait before the first restart; each further one doubles it.
     pub first_backoff: Duration,
@@ -165,7 +165,7 @@ pub struct CoordinatorComponents {
     pub network: SharedNetwork,
     /// Time, chance and planned crashes.
     pub env: Env,
-    /// Shows the attempts of a job, where somebody in this process looks.
+    /// Exposes the attempts of a job to observers in this process.
     pub observers: Observers,
 }
 

@@ -1,4 +1,4 @@
-//! A whole coordinator: its doors, and, while it leads, a supervisor for every job that is not over.
+//! A whole coordinator: its ports, and, while it leads, a supervisor for every job that is not over.
 
 use crate::{
     config::{CoordinatorComponents, CoordinatorSettings},
@@ -28,7 +28,7 @@ use weir_proto::{
 /// Actions that wait to be served.
 const WAITING_ACTIONS: usize = 64;
 
-/// The wait before a supervisor that could not go on begins again.
+/// The delay before a failed supervisor is restarted.
 const SUPERVISOR_PAUSE: Duration = Duration::from_secs(1);
 
 /// A coordinator, not running yet. Cheap to clone.
@@ -73,12 +73,12 @@ impl Coordinator {
         }
     }
 
-    /// Describes how things stand.
+    /// Describes the current state.
     pub fn publisher(&self) -> Publisher {
         self.publisher.clone()
     }
 
-    /// How the last failed attempt of a job failed, for whoever needs more than the catalog's sentence. Known while this
+    /// How the last failed attempt of a job failed, in more detail than the catalog's sentence. Known while this
     /// coordinator runs.
     pub fn failure(&self, job: &str) -> Option<EngineError> {
         self.context.live.of(job).failure
@@ -92,7 +92,7 @@ impl Coordinator {
     /// Serves workers, users and other coordinators on `listener`, pages and REST on `http`, and drives jobs while it leads.
     ///
     /// # Errors
-    /// When it cannot go on: a door is closed, or the catalog cannot be written any more.
+    /// When it cannot continue: a port is closed, or the catalog cannot be written any more.
     pub async fn run(self, listener: Box<dyn Listener>, http: Option<Box<dyn Listener>>) -> Result<()> {
         let (actions, asked) = mpsc::channel(WAITING_ACTIONS);
         let rpc = self.serve_rpc(listener);
@@ -156,7 +156,7 @@ impl Coordinator {
                 Err(error) if error.kind == ErrorKind::Definition => Err(http::Refusal::Conflict(error.message)),
                 Err(error) => Err(http::Refusal::Unavailable(error.message)),
             };
-            // Whoever asked may be gone.
+            // The caller may be gone.
             let _ = reply.send(answer);
         }
     }
@@ -172,7 +172,7 @@ impl Coordinator {
     /// While it leads: a supervisor for every job that is not over.
     ///
     /// # Errors
-    /// When a supervisor cannot go on.
+    /// When a supervisor cannot continue.
     pub async fn lead(&self) -> Result<()> {
         let mut catalog = self.context.metadata.watch();
         let mut leadership = self.context.metadata.leadership();
@@ -227,7 +227,7 @@ async fn supervise(context: JobContext, job: String) -> Result<()> {
     loop {
         match Supervisor::new(context.clone(), &job).run().await {
             Err(error) if error.kind != ErrorKind::Crash => {
-                tracing::error!(job, %error, "the supervisor of a job could not go on; it begins again");
+                tracing::error!(job, %error, "the supervisor of a job failed; restarting it");
                 env.sleep(SUPERVISOR_PAUSE).await;
             }
             ended => return ended,

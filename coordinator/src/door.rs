@@ -1,4 +1,4 @@
-//! Who comes in at the port of workers, users and other coordinators, and how long strangers stay there.
+//! Authentication at the port of workers, users and other coordinators, and time-outs for those who don't authenticate.
 
 use futures::Stream;
 use std::{
@@ -11,7 +11,7 @@ use tonic::{Request, Status, service::Interceptor, transport::server::Connected}
 use weir_http::{Limited, LimitedListener, Visitor};
 use weir_proto::secret::{ClusterSecret, DemandSecret};
 
-/// Refuses calls without the cluster's secret before anything of their messages is read. Whoever shows it is no stranger at
+/// Refuses calls without the cluster's secret before anything of their messages is read. A caller with the secret is no stranger at
 /// the port any more.
 #[derive(Clone, Debug)]
 pub struct LetIn(DemandSecret);

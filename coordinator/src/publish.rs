@@ -1,4 +1,4 @@
-//! Describes how things stand: puts together what the catalog, the workers' heartbeats and the supervisors know.
+//! Describes the current state: combines what the catalog, the workers' heartbeats and the supervisors know.
 
 use crate::{
     job::{LiveJobs, Waiting},
@@ -46,7 +46,7 @@ impl Rates {
         }
     }
 
-    /// Shares of time: busy, and waiting for somebody downstream.
+    /// Shares of time: busy, and waiting for a downstream subtask.
     fn shares(&self) -> (f64, f64) {
         let share = |rate: &Rate| (rate.per_second() / 1e6).min(1.0);
         (share(&self.busy), share(&self.backpressure))
@@ -229,7 +229,7 @@ fn add_rejected(status: &mut JobStatus, rejected: &Rejected) {
     }
 }
 
-/// Takes in the newest heartbeats. Attempts that nobody reports any more are forgotten.
+/// Takes in the newest heartbeats. Attempts that are no longer reported are forgotten.
 fn look(looks: &mut Looks, views: &[WorkerView]) {
     let mut seen = Looks::new();
     for view in views.iter().filter(|view| !view.lost) {

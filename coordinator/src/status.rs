@@ -1,8 +1,8 @@
 //! What can be seen of a cluster from outside: the types that REST serves, that `weir list` and `weir status` print, and that
 //! the page reads. One form, described once.
 //!
-//! Plain data: whoever knows publishes a [`Snapshot`] on the [`StatusBoard`], whoever shows takes the newest one. So what is
-//! shown at one moment fits together, and a slow reader holds nobody up. Nothing here decides anything.
+//! Plain data: the writer publishes a [`Snapshot`] on the [`StatusBoard`], readers take the newest one. So what is
+//! shown at one moment is consistent, and a slow reader blocks nobody. Nothing here decides anything.
 //!
 //! Moments are milliseconds since the epoch, on the coordinator's wall clock unless they are called event time.
 
@@ -34,7 +34,7 @@ pub const SHOWN_TRANSITIONS: usize = 100;
 pub struct ClusterStatus {
     /// The moment, on the coordinator's clock.
     pub as_of_ms: i64,
-    /// The coordinator that tells this.
+    /// The coordinator that reports this.
     pub coordinator: CoordinatorStatus,
     /// All workers that it knows, by id.
     pub workers: Vec<WorkerStatus>,
@@ -59,7 +59,7 @@ pub struct CoordinatorStatus {
 /// A worker process.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct WorkerStatus {
-    /// Made anew by every process.
+    /// Created by every process for itself.
     pub id: String,
     /// Where other workers reach its data port.
     #[schema(example = "10.0.0.7:7071")]
@@ -133,7 +133,7 @@ pub struct JobSummary {
     pub state: String,
     /// Why it is in this state.
     pub cause: Option<String>,
-    /// What it lacks to go on.
+    /// What it lacks to continue.
     #[schema(example = "needs 4 slots, 2 free")]
     pub waiting_for: Option<String>,
     /// Since when it waits for that.
@@ -168,7 +168,7 @@ pub struct JobStatus {
     pub state: String,
     /// Why it is in this state.
     pub cause: Option<String>,
-    /// What it lacks to go on.
+    /// What it lacks to continue.
     #[schema(example = "needs 4 slots, 2 free")]
     pub waiting_for: Option<String>,
     /// Since when it waits for that.
@@ -253,7 +253,7 @@ pub struct SubtaskView {
     pub records_in: u64,
     /// Records given out since its attempt began.
     pub records_out: u64,
-    /// Share of its time that it waits for somebody downstream, from 0 to 1.
+    /// Share of its time that it waits for a downstream subtask, from 0 to 1.
     pub backpressure: f64,
     /// Share of its time that it processes, from 0 to 1.
     pub busy: f64,
@@ -322,7 +322,7 @@ impl JobSummary {
         has_ended(&self.state)
     }
 
-    /// What somebody who sees the job in its state will ask: what it waits for, or why it is not well.
+    /// What users will ask when they see the job in its state: what it waits for, or why it is not healthy.
     pub fn trouble(&self) -> Option<&str> {
         let not_well = matches!(self.state.as_str(), "FAILING" | "RESTARTING" | "FAILED");
         self.waiting_for.as_deref().or(self.cause.as_deref().filter(|_| not_well))

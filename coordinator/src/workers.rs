@@ -1,6 +1,6 @@
-//! The workers that are there, what they run, and what is asked of them. Volatile: a new leader learns it anew.
+//! The live workers, what they run, and the requests to them. Volatile: a new leader learns it from scratch.
 //!
-//! Invariant: whoever waits for a worker hears of its loss. A message of an attempt that nobody drives goes nowhere.
+//! Invariant: code that waits for a worker learns of its loss. A message of an attempt that is not driven is ignored.
 
 use crate::config::CoordinatorSettings;
 use parking_lot::{Mutex, MutexGuard};
@@ -23,7 +23,7 @@ pub const TOLERATED_MS: i64 = 1000;
 /// Workers that were lost and are still shown.
 const SHOWN_LOST: usize = 8;
 
-/// What concerns an attempt, for whoever drives it.
+/// Events of an attempt, for its driver.
 #[derive(Debug)]
 pub enum AttemptEvent {
     /// A worker has built and restored its subtasks, or could not.
@@ -100,10 +100,10 @@ impl Worker {
             tracing::warn!(
                 worker,
                 ahead_ms,
-                "the clock of a worker is not the coordinator's; what is shown is corrected, but `max_ahead` is measured by it"
+                "a worker's clock differs from the coordinator's; displayed times are corrected, but `max_ahead` is measured by it"
             );
         } else if !is_off && self.clock_is_off {
-            tracing::info!(worker, "the clock of a worker is right again");
+            tracing::info!(worker, "a worker's clock is right again");
         }
         self.clock_is_off = is_off;
         (self.heartbeat, self.heartbeat_at) = (heartbeat, self.heard);
@@ -163,7 +163,7 @@ impl Workers {
             heartbeat_timeout_ms: settings.heartbeat_timeout.as_millis() as u32,
         };
         give(&orders, coordinator_message::Kind::Registered(registered));
-        // The worker begins anew with every stream: what ran over an older one is over.
+        // The worker starts from scratch with every stream: what ran over an older one is over.
         self.lose(&worker, None, "it opened a new connection");
         let mut state = self.lock();
         state.sessions += 1;
@@ -204,7 +204,7 @@ impl Workers {
             }
             Some(Kind::Done(done)) => {
                 if let Some(pending) = state.pending.remove(&done.request) {
-                    // Whoever asked may have given up.
+                    // The caller may have given up.
                     let done = done.failure.map_or(Ok(done.removed), |failure| Err(failure.into()));
                     let _ = pending.reply.send(Answer::Done(done));
                 }
@@ -244,7 +244,7 @@ impl Workers {
             silent.map(|worker| (worker.registration.worker.clone(), worker.session)).collect()
         };
         for (worker, session) in silent {
-            let cause = format!("it was not heard for {:?}", settings.heartbeat_timeout);
+            let cause = format!("no heartbeat for {:?}", settings.heartbeat_timeout);
             self.lose(&worker, Some(session), &cause);
         }
     }
@@ -392,7 +392,7 @@ impl State {
     fn tell(&self, key: &AttemptKey, event: AttemptEvent) {
         match self.attempts.get(key) {
             Some(attempt) => {
-                // Whoever drove it has given it up.
+                // Its driver has given it up.
                 let _ = attempt.events.send(event);
             }
             None => tracing::debug!(attempt = %key, ?event, "nobody drives this attempt: ignored"),

@@ -61,7 +61,7 @@ fn passes(error: &io::Error) -> bool {
     passes || too_many
 }
 
-/// What an error was made of. An error of the system that wraps another one tells that one's source as its own.
+/// The source of an error. An error of the system that wraps another one reports that one's source as its own.
 fn inner<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
     match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
         Some(wrapped) => Some(wrapped),

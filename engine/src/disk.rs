@@ -102,7 +102,7 @@ fn make(folder: &Path, mode: u32) -> io::Result<()> {
     make(parent(folder), mode)?;
     match DirBuilder::new().mode(mode).create(folder) {
         Ok(()) => tell(folder, Change::FolderMade(folder)),
-        // Somebody else was faster.
+        // Another process was faster.
         Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => {}
         Err(error) => return Err(error),
     }
@@ -184,7 +184,7 @@ pub fn remove_folder_if_empty(folder: &Path) {
     let _ = fs::remove_dir(folder);
 }
 
-/// Removes the folders below a folder that nothing is in. Whoever is about to make a file in one makes the folder again.
+/// Removes the empty folders below a folder. A process that is about to create a file in one creates the folder again.
 ///
 /// # Errors
 /// Those of the disk; a folder that is not there is none.

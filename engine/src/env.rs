@@ -1,4 +1,4 @@
-//! The only door to time, chance and staged crashes.
+//! The only access to time, randomness and injected crashes.
 //!
 //! Everything that waits, reads a clock or throws dice takes an [`Env`]. Under a paused or simulated tokio runtime the
 //! clock is virtual and the dice are seeded, so that a run can be repeated. No result of a job depends on either.
@@ -189,7 +189,7 @@ impl Env {
     }
 
     /// Waits for a server whose driver has threads of its own, such as that of a database. Behind a door, whose time must not
-    /// go on meanwhile, it is waited for on the spot.
+    /// advance meanwhile, it is waited for on the spot.
     ///
     /// # Errors
     /// Only behind a door: when the server refuses, or its answer is lost.
@@ -249,7 +249,7 @@ enum Then {
     Crash,
     /// This ends whatever is to end, at once.
     End(Box<dyn Fn() + Send + Sync>),
-    /// This returns when the run may go on.
+    /// This returns when the run may continue.
     Stand(Box<dyn Fn() + Send + Sync>),
 }
 

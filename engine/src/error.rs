@@ -1,4 +1,4 @@
-//! The one error type of the runtime: whose fault it is, and what can be done about it.
+//! The one error type of the runtime: what caused it, and what can be done about it.
 
 use crate::{availability, element::Origin};
 use std::fmt;
@@ -16,7 +16,7 @@ pub enum ErrorKind {
     Corrupt,
     /// Another owner took the job over; this one must stop.
     Fenced,
-    /// Somebody that this one depends on is gone: an echo, the cause is elsewhere.
+    /// Something that this one depends on is gone: an echo, the cause is elsewhere.
     Disconnected,
     /// A broken invariant of ours.
     Internal,
@@ -70,7 +70,7 @@ impl EngineError {
         EngineError::of(ErrorKind::Fenced, message)
     }
 
-    /// Somebody that this one depends on is gone.
+    /// Something that this one depends on is gone.
     pub fn disconnected(message: impl Into<String>) -> Self {
         EngineError::of(ErrorKind::Disconnected, message)
     }

@@ -9,7 +9,7 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-/// What stands in the place of a password.
+/// What is shown instead of a password.
 const STARS: &str = "***";
 
 /// A value that may hold a password. It is written and read as what it is, and not printed.
@@ -107,7 +107,7 @@ fn end_of_user(rest: &str) -> Option<usize> {
         // A slash in a password should have been escaped, too.
         return rest[..rest.find(['?', '#']).unwrap_or(rest.len())].rfind('@');
     }
-    // What stands behind a host's colon is a number. Else it is a password in which a sign should have been escaped.
+    // What follows a host's colon is a number. Else it is a password in which a character should have been escaped.
     let (_, port) = authority.split_once(':')?;
     if port.is_empty() || port.contains(|c: char| !c.is_ascii_digit()) { rest.rfind('@') } else { None }
 }

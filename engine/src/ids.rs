@@ -23,7 +23,7 @@ number!(
     CheckpointId
 );
 number!(
-    /// The number of a job's current incarnation, raised at every (re)start. Everything that an attempt writes bears it.
+    /// The number of a job's current incarnation, raised at every (re)start. Everything that an attempt writes carries it.
     Attempt
 );
 
@@ -48,7 +48,7 @@ impl Lineage {
         attempt.0 < self.0
     }
 
-    /// Whether this is the attempt that began it: nobody was in it before.
+    /// Whether this is the attempt that started it: there was none before.
     pub fn was_begun_by(self, attempt: Attempt) -> bool {
         attempt.0 == self.0
     }

@@ -1,7 +1,7 @@
 //! Object storage behind a URL, with its settings from the environment.
 //!
 //! The library keeps to itself with which status a server has answered, where it has no error of its own for that: it has failed,
-//! was asked too much, has no such bucket, gives nobody its list. Here such an answer is an error of a type of its own
+//! was asked too much, has no such bucket, refuses listings. Here such an answer is an error of a type of its own
 //! ([`Answered`]), so that [`availability`](crate::availability) can tell who refuses from who is away.
 
 use async_trait::async_trait;
@@ -16,7 +16,7 @@ use object_store::{
 use std::{fmt, sync::Arc};
 use url::Url;
 
-/// So much of what a server says is told.
+/// How much of a server's answer is reported.
 const LONGEST_ANSWER: usize = 300;
 
 /// Settings of S3: `AWS_…` of the environment.

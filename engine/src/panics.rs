@@ -1,5 +1,5 @@
-//! Panics as errors: a bug in one operator ends its attempt, with its words, and not the process; and whoever waits for the
-//! work hears of it.
+//! Panics as errors: a bug in one operator ends its attempt, with its message, and not the process; and the code that waits for the
+//! work learns of it.
 
 use crate::error::{EngineError, Result};
 use futures::FutureExt;

@@ -1,4 +1,4 @@
-//! How fast a number rises, as people want to see it: over some seconds, for most rise in steps.
+//! Rates of counters for display: averaged over some seconds, since most counters rise in steps.
 
 use crate::env::Moment;
 use std::{collections::VecDeque, time::Duration};
@@ -17,7 +17,7 @@ pub struct Rate {
 }
 
 impl Rate {
-    /// The number now. One that has fallen has begun anew.
+    /// The number now. One that has fallen has been reset.
     pub fn read(&mut self, at: Moment, number: u64) {
         if self.readings.back().is_some_and(|(_, last)| number < *last) {
             self.readings.clear();

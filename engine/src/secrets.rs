@@ -71,7 +71,7 @@ pub fn references(text: &str) -> Result<Vec<Reference<'_>>, SecretMistake> {
     Ok(parts(text)?.into_iter().filter_map(reference).collect())
 }
 
-/// A text with something else in the place of each reference.
+/// A text with each reference replaced by something else.
 ///
 /// # Errors
 /// When one is not written right.

@@ -1,4 +1,4 @@
-//! Wire types ↔ ours, at the door. What comes from the wire is checked here and nowhere else.
+//! Conversion between wire types and ours. What comes from the wire is checked here and nowhere else.
 
 use crate::{
     checkpoint::pending::Acknowledgement,

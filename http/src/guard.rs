@@ -1,8 +1,8 @@
-//! Keeps foreign web pages from asking for what changes something.
+//! Keeps foreign web pages from requesting actions (CSRF).
 //!
 //! A browser sends a foreign page's plain POST, cookies or not, and only hides the answer. It does not send one with a
 //! header or a content type of ours before it has asked whether that is allowed, and we never allow it: no CORS header is
-//! ever set. So an action must bear one of both.
+//! ever set. So an action must have one of both.
 //!
 //! A page whose own name suddenly means this machine (DNS rebinding) is not foreign to the browser any more: it may send every
 //! header. But it cannot help that the browser says by which name it came. So a browser, which always sends `Origin` with a
@@ -36,7 +36,7 @@ impl TrustedHosts {
         TrustedHosts(names.into_iter().map(|name| plain(&name)).collect())
     }
 
-    /// Whether nobody else can make a browser come by this name.
+    /// Whether no other site can make a browser use this name.
     fn trusts(&self, host: &str) -> bool {
         let host = plain(host);
         let address = host.trim_start_matches('[').trim_end_matches(']');
@@ -64,8 +64,8 @@ pub async fn refuse_foreign(State(hosts): State<TrustedHosts>, request: Request,
     }
     match host(&request).filter(|host| !reads && is_browser(request.headers()) && !hosts.trusts(host)) {
         Some(host) => Problem::forbidden(format!(
-            "a browser that came by the name '{host}' cannot ask for an action: any web page can take such a name. Come by an \
-             address or by 'localhost', or start with --allowed-host {host} if that name is yours"
+            "a browser cannot request an action under the name '{host}': any web page can take such a name. Use an \
+             address or 'localhost', or start with --allowed-host {host} if that name is yours"
         ))
         .into_response(),
         None => next.run(request).await,
@@ -86,7 +86,7 @@ fn is_browser(headers: &HeaderMap) -> bool {
     headers.contains_key(ORIGIN)
 }
 
-/// The name that whoever asks believes us to have, without its port. What cannot be read is given whole, and trusted by nobody.
+/// The name under which the caller addresses us, without its port. What cannot be parsed is given whole, and never trusted.
 fn host(request: &Request) -> Option<String> {
     let Some(header) = request.headers().get(HOST) else {
         return request.uri().host().map(Into::into);

@@ -1,4 +1,4 @@
-//! Headers of every response: the page reaches nothing but its own server, and nobody keeps an answer.
+//! Headers of every response: the page reaches nothing but its own server, and no answer is cached.
 
 use axum::{
     http::{

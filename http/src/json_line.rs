@@ -1,4 +1,4 @@
-//! JSON that ends its line, so that a terminal's next prompt stands below it.
+//! JSON with a newline at its end, so that a terminal's next prompt starts on its own line.
 
 use axum::{
     http::{

@@ -34,7 +34,7 @@ use axum::{
 /// `document` is the path of its OpenAPI document, where those who are lost are sent.
 pub fn complete<S: Clone + Send + Sync + 'static>(router: Router<S>, document: &'static str) -> Router<S> {
     let not_found = move |uri: Uri| async move {
-        Problem::not_found(format!("there is nothing at '{}'; what there is, {document} says", uri.path()))
+        Problem::not_found(format!("there is nothing at '{}'; see {document}", uri.path()))
     };
     router
         .route("/healthz", get(|| async { "ok\n" }))
@@ -44,5 +44,5 @@ pub fn complete<S: Clone + Send + Sync + 'static>(router: Router<S>, document: &
 }
 
 async fn method_not_allowed(method: Method, uri: Uri) -> Problem {
-    Problem::method_not_allowed(format!("'{}' does not take {method}", uri.path()))
+    Problem::method_not_allowed(format!("'{}' does not support {method}", uri.path()))
 }

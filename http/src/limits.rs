@@ -4,7 +4,7 @@
 //! A connection is a *stranger* until something that it asks for is let in ([`Visitor::let_in`]): the first request, or the
 //! first one with the secret where there is one. A stranger has [`Limits::introduction`] for that. One that was let in is
 //! *silent* while it asks nothing and is answered nothing; bytes that only come do not count, so that half a request now and
-//! then keeps nothing open. At a port that is full, whoever comes takes the place of the oldest stranger, else of the one that
+//! then keeps nothing open. At a full port, a new connection replaces the oldest stranger, else the one that
 //! has been silent for longest.
 //!
 //! Invariant: a port has at most [`Limits::connections`] open, whoever connects, and a failed accept ends nothing.
@@ -27,7 +27,7 @@ use weir_proto::net::{BoxConnection, Listener};
 
 /// How long a failed accept is waited out: when no descriptors are left, asking again at once changes nothing.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often a full port is told of, at most.
+/// How often a full port is reported, at most.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// How many connections a port has, and how long silent ones stay.
@@ -134,13 +134,13 @@ impl LimitedListener {
                 Ok(connection) => match self.port.seat(connection) {
                     (Some(limited), false) => return limited,
                     (Some(limited), true) => {
-                        self.tell("silent ones make room");
+                        self.tell("idle ones are closed to make room");
                         return limited;
                     }
-                    (None, _) => self.tell("a new one was closed, for none of those is silent"),
+                    (None, _) => self.tell("a new one was closed, because none of those is idle"),
                 },
                 Err(error) => {
-                    tracing::warn!(address = self.address(), %error, "cannot accept a connection; trying on");
+                    tracing::warn!(address = self.address(), %error, "cannot accept a connection; retrying");
                     self.port.make_room(1);
                     env.sleep(ACCEPT_PAUSE).await;
                 }
@@ -263,7 +263,7 @@ impl Open {
         self.last.load(Ordering::Relaxed)
     }
 
-    /// Gives its descriptor back at once, and tells whoever waits for it.
+    /// Returns its descriptor at once, and notifies the waiter.
     fn close(&self) {
         let mut stream = lock(&self.stream);
         let (connection, reader, writer) = (stream.connection.take(), stream.reader.take(), stream.writer.take());
@@ -273,7 +273,7 @@ impl Open {
     }
 }
 
-/// A place at a port, given back when nobody has it any more.
+/// A place at a port, returned when its last owner is dropped.
 struct Seat {
     number: u64,
     open: Arc<Open>,
@@ -296,7 +296,7 @@ impl Drop for Limited {
 /// A connection of a port with limits.
 pub struct Limited(Arc<Seat>);
 
-/// Who is at the other end of a connection, for whoever decides what is let in. Cheap to clone.
+/// Who is at the other end of a connection, for code that authenticates. Cheap to clone.
 #[derive(Clone)]
 pub struct Visitor(Arc<Seat>);
 
@@ -313,7 +313,7 @@ impl Visitor {
         self.0.open.is_let_in.store(true, Ordering::Relaxed);
     }
 
-    /// It has asked for something: until the answer is there nobody takes its place.
+    /// It has sent a request: until the answer is sent, it is not replaced.
     pub fn asks(&self) -> Asking {
         self.0.open.busy.fetch_add(1, Ordering::Relaxed);
         Asking(self.0.clone())
@@ -351,7 +351,7 @@ impl Limited {
     ) -> Poll<io::Result<T>> {
         let mut stream = lock(&self.0.open.stream);
         let Some(connection) = &mut stream.connection else {
-            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed: nothing was asked for")));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "closed: no request came")));
         };
         let polled = poll(Pin::new(connection), context);
         let waiting = waker(&mut stream);

@@ -94,7 +94,7 @@ impl Families<'_> {
     }
 }
 
-/// Adds families that are written afresh for each scrape.
+/// Adds families that are written for each scrape.
 pub fn register(registry: &mut Registry, write: impl Fn(&mut Families<'_>) -> fmt::Result + Send + Sync + 'static) {
     registry.register_collector(Box::new(Afresh(Box::new(write))));
 }

@@ -1,4 +1,4 @@
-//! Pages: files that are compiled in. No build step, nothing from elsewhere; a page asks its server like anybody.
+//! Pages: files that are compiled in. No build step, nothing from elsewhere; a page calls its server's public API.
 //!
 //! [`FRAME`], [`DOM`], [`SECRET`] and [`ICON`] are for every page: colours and the frame around what it shows, how its elements
 //! are made, how it asks its server, and its picture.

@@ -48,12 +48,12 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, detail)
     }
 
-    /// 401: whoever asks did not show the secret.
+    /// 401: the caller did not send the secret.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::UNAUTHORIZED, detail)
     }
 
-    /// 403: whoever asks may not.
+    /// 403: the caller is not permitted.
     pub fn forbidden(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::FORBIDDEN, detail)
     }

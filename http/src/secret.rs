@@ -15,14 +15,14 @@ pub async fn demand_secret(State(secret): State<ClusterSecret>, request: Request
     let refused = match shown {
         _ if secret.is_empty() => return next.run(request).await,
         Some(Some(shown)) if secret.is(shown) => return next.run(request).await,
-        Some(Some(_)) => "the secret is another one",
+        Some(Some(_)) => "the secret is wrong",
         Some(None) => "the header 'authorization' is not 'Bearer SECRET'",
         None => "this needs the header 'authorization: Bearer SECRET'",
     };
-    Problem::unauthorized(format!("{refused}; the secret is what --secret-file or WEIR_SECRET say")).into_response()
+    Problem::unauthorized(format!("{refused}; the secret is set by --secret-file or WEIR_SECRET")).into_response()
 }
 
-/// What stands behind `Bearer`, in whatever letters.
+/// What follows `Bearer`, in upper or lower case.
 fn bearer(header: &[u8]) -> Option<&[u8]> {
     let (scheme, shown) = header.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| shown.trim_ascii())

@@ -1,4 +1,4 @@
-//! Serves routes over the door to the network, real or simulated, until it is told to end.
+//! Serves routes over the network, real or simulated, until it is told to stop.
 
 use crate::limits::{Limited, LimitedListener, Limits, Visitor};
 use axum::{
@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use weir_engine::env::Env;
 use weir_proto::net::Listener;
 
-/// How long requests in progress may hold up the end.
+/// How long requests in progress may delay the end.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Serves `router` until `stop` is ready; then no connection is accepted any more, and requests in progress get a second.
@@ -33,7 +33,7 @@ pub async fn serve(
     let router = router.layer(middleware::from_fn(let_in)).into_make_service_with_connect_info::<Caller>();
     let serving = axum::serve(door, router).with_graceful_shutdown(async move {
         stop.await;
-        // Nobody waits for it when serving has ended by itself.
+        // Nothing waits for it when serving has ended by itself.
         let _ = stopping.send(());
     });
     let out_of_patience = async move {
@@ -49,7 +49,7 @@ pub async fn serve(
     }
 }
 
-/// Whoever got an answer is no stranger any more, unless the answer is that the secret is missing.
+/// A client that got an answer is no stranger any more, unless the answer is that the secret is missing.
 async fn let_in(request: Request, next: Next) -> Response {
     let caller = request.extensions().get::<ConnectInfo<Caller>>();
     let Some(visitor) = caller.and_then(|ConnectInfo(Caller(visitor))| visitor.clone()) else {
@@ -87,7 +87,7 @@ impl axum::serve::Listener for Door {
         (connection, caller)
     }
 
-    /// Nobody asks for it.
+    /// It is not requested.
     fn local_addr(&self) -> io::Result<Caller> {
         Ok(Caller(None))
     }

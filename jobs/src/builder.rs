@@ -1,4 +1,4 @@
-//! The public way to make a job in Rust. The TOML front end uses it too. Each node's file has the method that adds one, and
+//! The public builder of jobs in Rust. The TOML front end uses it too. Each node's file has the method that adds one, and
 //! `build` the one that compiles.
 
 use crate::nodes::Node;

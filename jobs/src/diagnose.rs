@@ -1,6 +1,6 @@
-//! Mistakes in a definition: what was found, where, what would be right, and what was probably meant.
+//! Errors in a definition: what was found, where, what is expected, and what was probably meant.
 //!
-//! Whoever finds a mistake knows the key, not the line. [`locate`] adds file, line and column from the tree that the
+//! Code that finds an error knows the key, not the line. [`locate`] adds file, line and column from the tree that the
 //! definition was read into, and the line itself with a caret.
 
 use std::fmt;
@@ -80,8 +80,8 @@ impl fmt::Display for Refusal {
             writeln!(f, "{diagnostic}\n")?;
         }
         match self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == Severity::Error).count() {
-            1 => f.write_str("1 mistake; nothing was started"),
-            count => write!(f, "{count} mistakes; nothing was started"),
+            1 => f.write_str("1 error; nothing was started"),
+            count => write!(f, "{count} errors; nothing was started"),
         }
     }
 }

@@ -11,7 +11,7 @@ pub struct CompileOptions {
     pub parallelism: Option<usize>,
     /// Number of subtasks when neither this nor the definition says one; none: 1.
     pub default_parallelism: Option<usize>,
-    /// Turn the sinks on that write into tables, whatever their `enabled` says: somebody wants to read them.
+    /// Turn the sinks on that write into tables, whatever their `enabled` says: the tables are going to be read.
     pub enable_tables: bool,
     /// The job runs in this process, which must have the secrets that the definition refers to.
     pub runs_here: bool,
@@ -22,7 +22,7 @@ pub struct CompileOptions {
 pub struct Job {
     /// The graph.
     pub graph: JobGraph,
-    /// What its checkpoints are told of the definition: see [`DefinitionRecord`](weir_engine::graph::DefinitionRecord).
+    /// What its checkpoints record of the definition: see [`DefinitionRecord`](weir_engine::graph::DefinitionRecord).
     pub definition: String,
     /// Where checkpoints go, when the definition says so: a folder or a URL.
     pub checkpoint_storage: Option<String>,
@@ -39,6 +39,6 @@ pub struct NodeNote {
     pub does: String,
     /// What it remembers between records; none: nothing.
     pub state: Option<String>,
-    /// The columns that it puts out, in order; none for sinks.
+    /// The columns that it emits, in order; none for sinks.
     pub columns: Vec<String>,
 }

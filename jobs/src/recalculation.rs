@@ -84,7 +84,7 @@ impl Recalculation {
         &self.survey.left_out
     }
 
-    /// The same job over the archive, with the tables that `shadow` names in the place of its own.
+    /// The same job over the archive, with the tables that `shadow` names instead of its own.
     ///
     /// # Errors
     /// When the archive is none, or has not the columns that the job needs.

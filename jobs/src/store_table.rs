@@ -39,7 +39,7 @@ impl fmt::Display for LeftOut {
                 "it has results of several nodes, so that its rows don't tell which counts they are of"
             }
             WhyLeftOut::BehindMap => {
-                "a map makes its rows of the results, so that they don't tell which counts they are of"
+                "a map computes its rows from the results, so they don't tell which counts they belong to"
             }
         };
         write!(f, "table '{table}' of sink.{sink} stays as it is: {why}")
@@ -104,15 +104,15 @@ pub struct CountedTable {
 /// Something that is done with the rows of the archive before they are counted.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RecountStep {
-    /// Rows for which the condition is true go on.
+    /// Keeps the rows for which the condition is true.
     Keep(String),
-    /// These columns take the place of the ones before.
+    /// These columns replace the ones before.
     Compute(Vec<SelectItem>),
-    /// Of rows that are equal in the key, one goes on.
+    /// Of rows that are equal in the key, one is kept.
     Unique {
         /// The columns.
         key: Vec<String>,
-        /// Whether rows that are equal in the key happened at the same time, so that it does not matter which one goes on.
+        /// Whether rows that are equal in the key happened at the same time, so that it does not matter which one is kept.
         same_event_time: bool,
         /// What became of rows with a null in their key.
         null_key: NullKey,

@@ -301,7 +301,7 @@ fn the_times_of_files_are_checked() {
         ("roll = \"never\"", "sink.counts.roll", "found: \"never\""),
         ("roll = \"30s\"", "sink.counts.roll", "{ every = \"1m\" }, or \"checkpoint\""),
         ("roll = {}", "sink.counts.roll", "every = \"1m\""),
-        ("roll = { every = \"0s\" }", "sink.counts.roll.every", "no time at all"),
+        ("roll = { every = \"0s\" }", "sink.counts.roll.every", "is zero"),
         ("roll = { every = \"1m\", bytes = 0 }", "sink.counts.roll.bytes", "a whole number from 1 to"),
         ("roll = { every = \"1m\", size = 5 }", "sink.counts.roll", "size"),
         ("retention = \"10s\"", "sink.counts.retention", "a minute or more"),

@@ -450,7 +450,7 @@ fn what_cannot_be_meant_is_told_by_explain() {
     has(csv("at = { type = \"timestamp\", path = \"x.y\" }", "\"at\""), &["schema.at.path", "only the values of JSON"]);
     has(csv("at = { typ = \"timestamp\" }", "\"at\""), &["schema.at", "`typ` is unknown"]);
     has(csv("at = \"decimal(50, 2)\"", "\"at\""), &["schema.at", "1 to 38 digits"]);
-    has(csv("at = 7", "\"at\""), &["schema.at", "this says no type"]);
+    has(csv("at = 7", "\"at\""), &["schema.at", "no type is given"]);
 }
 
 /// A followed file: the rows that come later, too.

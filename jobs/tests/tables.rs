@@ -225,7 +225,7 @@ select = ["ad_id", "count"]
 fn a_key_must_tell_results_apart() {
     for (input, settings, words) in [
         ("per_minute", "key = [\"ad_id\", \"filter_id\"]", "leaves the window out"),
-        ("per_minute", "key = [\"ad_id\", \"filter_id\"]", "`keep = \"newest\"`: the row of the newest window stays"),
+        ("per_minute", "key = [\"ad_id\", \"filter_id\"]", "`keep = \"newest\"`: the row of the newest window is kept"),
         ("per_minute", "key = [\"window_start\", \"ad_id\", \"count\"]", "`count` is computed"),
         (
             "per_minute",
@@ -290,7 +290,7 @@ fn what_may_be_withdrawn_has_a_table_that_knows() {
     let (withdrawn, _, warnings, shown) = of("per_minute", "key = [\"ad_id\", \"filter_id\"]\nkeep = \"newest\"");
     assert_eq!((withdrawn, warnings.as_str()), (json!(null), ""));
     assert!(shown.contains("key ad_id, filter_id, the newest window of each"), "{shown}");
-    assert!(shown.contains("where count > 9; withdraws results that it keeps no more"), "{shown}");
+    assert!(shown.contains("where count > 9; withdraws results that no longer match"), "{shown}");
     assert!(of("per_minute", "key = [\"window_end\", \"ad_id\"]").2.contains("the key leaves `filter_id` out"));
     assert!(of("shares", "key = [\"hour\", \"ad\"]").2.contains("unless a computed column tells them apart"));
 }

@@ -16,7 +16,7 @@ pub fn to(service: WorkerService) -> OpenLink {
             let (outbound, messages) = mpsc::unbounded_channel();
             let first = WorkerMessage { kind: Some(Kind::Register(registration)) };
             outbound.send(first).map_err(|_| EngineError::internal("a new stream is closed"))?;
-            // It never ends: a worker that is dropped goes with the process, and nobody is to take it for lost.
+            // It never ends: a worker that is dropped goes with the process, and must not be considered lost.
             let messages = UnboundedReceiverStream::new(messages).map(Ok).chain(stream::pending());
             let orders = service.attend(messages).await;
             let orders = orders.map_err(|status| EngineError::internal(status.message()))?;

@@ -5,8 +5,8 @@
 //! alone has no port for. The coordinator's record lasts as long as the process: beyond it the job's manifests are the record,
 //! and a run begins with what they say.
 //!
-//! Invariant: a part of this process is lost only with the whole. So no silence between them means anything: a job goes on that
-//! was suspended for hours, and one whose output nobody takes waits. A planned crash in any part ends all of them.
+//! Invariant: a part of this process is lost only with the whole. So silence between the parts means nothing: a job continues that
+//! was suspended for hours, and one whose output is not read waits. A planned crash in any part ends all of them.
 
 use crate::{
     failed::{Failed, refused},
@@ -151,7 +151,7 @@ impl OneProcess {
         };
         self.parts.shutdown().await;
         if let Err(error) = self.metadata.shutdown().await {
-            tracing::info!(%error, "not shut down well; nothing of it is needed any more");
+            tracing::info!(%error, "not shut down cleanly; nothing of it is needed any more");
         }
         done
     }
@@ -180,7 +180,7 @@ impl OneProcess {
                 }
                 if job.restarts > restarts {
                     restarts = job.restarts;
-                    // Whoever shows notices may be gone.
+                    // The receiver may be gone.
                     let _ = notices.send(format!("{}; it begins again", cause(job)));
                 }
                 if job.status.is_terminal() {
@@ -217,7 +217,7 @@ impl OneProcess {
 
 impl Stopper {
     /// Asks the job to stop with a last checkpoint and commit. One that has not begun yet begins first: nothing was taken down
-    /// yet that it could go on from.
+    /// yet that it could resume from.
     pub async fn stop(self) {
         let mut catalog = self.metadata.watch();
         let has_begun = |job: &Job| job.attempt.is_some();
@@ -267,7 +267,7 @@ fn cause(job: &Job) -> String {
 fn ended(part: Result<Result<(), EngineError>, tokio::task::JoinError>) -> Failed {
     match part {
         Ok(Err(error)) => error.into(),
-        Ok(Ok(())) => EngineError::internal("the coordinator or a worker ended by itself").into(),
+        Ok(Ok(())) => EngineError::internal("the coordinator or a worker ended unexpectedly").into(),
         Err(error) => EngineError::internal(format!("the coordinator or a worker panicked: {error}")).into(),
     }
 }

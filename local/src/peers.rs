@@ -1,4 +1,4 @@
-//! What there is between the workers of one process: this machine's loopback, or nothing where there is one worker alone.
+//! The network between the workers of one process: loopback, or none if there is only one worker.
 
 use crate::one_process::FOREVER;
 use async_trait::async_trait;
@@ -30,7 +30,7 @@ pub async fn data_plane(
     DataPlane::start(components.network.clone(), env, network, runtime).await.map(Arc::new)
 }
 
-/// A network that nobody else is on: no port is opened.
+/// A network without other members: no port is opened.
 #[derive(Debug)]
 struct NoPeers;
 

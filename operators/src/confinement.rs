@@ -213,7 +213,7 @@ fn real(path: &Path) -> io::Result<PathBuf> {
                 real.pop();
             }
             Component::ParentDir => {
-                return Err(refused(format!("it goes back with '..' from '{}', which is not there", real.display())));
+                return Err(refused(format!("it goes back with '..' from '{}', which does not exist", real.display())));
             }
             Component::CurDir => {}
             other => {
@@ -226,7 +226,7 @@ fn real(path: &Path) -> io::Result<PathBuf> {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     // A link to what is not there leads there as soon as it is.
                     Err(_) if std::fs::symlink_metadata(&real).is_ok() => {
-                        return Err(refused(format!("'{}' is a link to what is not there", real.display())));
+                        return Err(refused(format!("'{}' is a broken link", real.display())));
                     }
                     Err(_) => is_there = false,
                 }

@@ -85,7 +85,11 @@ impl RefusedRows {
     pub fn emit(&self, rows: &RecordBatch, refused: &[RefusedRow], out: &mut Collector) -> Result<()> {
         let Some(first) = refused.first() else { return Ok(()) };
         if !self.warned.swap(true, Ordering::Relaxed) {
-            tracing::warn!(operator = self.operator, "a row became a dead letter, as may others: {}", first.reason);
+            tracing::warn!(
+                operator = self.operator,
+                "a row became a dead letter, and others may follow: {}",
+                first.reason
+            );
         }
         self.dead_letters.add(refused.len() as u64);
         out.emit(ports::DEAD_LETTERS, Batch::new(refused_batch(&self.operator, rows, refused)?));

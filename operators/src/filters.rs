@@ -33,7 +33,7 @@ pub struct FiltersConfig {
     pub input: ColumnSchema,
     /// The filters, in the order in which they are applied.
     pub filters: Vec<FilterConfig>,
-    /// The columns that go on beside `filter_id`, in order; none: all.
+    /// The columns that are passed on beside `filter_id`, in order; none: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Vec<String>>,
 }
@@ -53,7 +53,7 @@ pub struct FilterConfig {
 pub struct Filters {
     conditions: Vec<Expression>,
     output: Option<Vec<String>>,
-    /// All ids; one dictionary for all batches, so that whoever keeps something per entry can keep it.
+    /// All ids; one dictionary for all batches, so that downstream operators can cache something per entry.
     ids: ArrayRef,
     filtered_out: Counter,
     refused: RefusedRows,

@@ -2,7 +2,7 @@
 //!
 //! The engine knows a node as a kind and its settings; [`Registry`] makes one from them, and where a cluster confines its jobs
 //! [`confinement`] says which. A click's way through the shipped job:
-//! a [`source`] cuts files into records and tells of each whether its file has come past it, [`map`] keeps what a condition
+//! a [`source`] cuts files into records and says of each whether its file has come past it, [`map`] keeps what a condition
 //! wants, [`late_gate`] takes out what comes too late for its window, [`dedup`] what was there before, [`filters`] multiplies
 //! it by the filters that it matches, [`aggregate`] counts it (before the shuffle and behind it), [`reduce`] ranks the counts,
 //! and a [`sink`] makes them durable, then visible. What could not be read goes to [`dead_letters`]. Before the archive's sink

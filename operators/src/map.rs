@@ -1,7 +1,7 @@
-//! The map: keeps the rows for which a condition is true, and computes the columns that go on.
+//! The map: keeps the rows for which a condition is true, and computes the columns that are passed on.
 //!
 //! A row that the condition, or an expression of a row that meets it, fails on is a dead letter: neither filtered out nor
-//! passed on. Rows keep their order and what travels beside them, but for key hashes: a computed column may bear the name of a
+//! passed on. Rows keep their order and what travels beside them, but for key hashes: a computed column may have the name of a
 //! key column and hold something else.
 //!
 //! Behind an aggregate rows are results, which later revisions correct: see [`results`].
@@ -40,10 +40,10 @@ pub struct MapConfig {
     /// `results_left_out`.
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
-    /// The columns that go on; none: those that came in.
+    /// The columns that are passed on; none: those that came in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select: Option<Vec<SelectItem>>,
-    /// Of rows that are results, what is known of them; none: they are events, or all of them go on as they are.
+    /// Of rows that are results, what is known of them; none: they are events, or all of them are passed on unchanged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub results: Option<ResultRows>,
     /// Of rows on their way to a table, what it can take. The others are dead letters.

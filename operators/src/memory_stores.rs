@@ -1,6 +1,6 @@
 //! Object stores that live in this process, by the name in a `memory://NAME/…` URL: what one operator writes, another reads.
 //!
-//! One that nobody has provided is made when it is first asked for, and lives as long as the process.
+//! One that has not been provided is created when it is first asked for, and lives as long as the process.
 
 use object_store::{ObjectStore, memory::InMemory};
 use parking_lot::Mutex;
@@ -31,7 +31,7 @@ pub fn memory_store(name: &str) -> Arc<dyn ObjectStore> {
 }
 
 /// Gives a name to a store for all that runs on this thread, as a whole simulation does. `at_once` is the same store without
-/// anything that waits in simulated time: whoever looks at it from a thread beside gets that.
+/// anything that waits in simulated time: code that reads it from another thread gets that.
 pub fn provide(name: impl Into<String>, store: Arc<dyn ObjectStore>, at_once: Arc<dyn ObjectStore>) -> Provided {
     let name = name.into();
     PROVIDED.with_borrow_mut(|stores| stores.insert(name.clone(), store));

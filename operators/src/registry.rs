@@ -1,4 +1,4 @@
-//! Who builds what: from the kind and the configuration that a node of a graph bears to an operator that runs.
+//! The registry: builds operators from the kind and the configuration of a graph's nodes.
 //!
 //! A graph is data and can be stored or sent to another process; this is the place where it becomes code again. Every kind of
 //! operator stands in one line below, and every connector in one of [`connectors`].
@@ -21,7 +21,7 @@ pub struct Registry;
 impl Factory for Registry {
     fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
         let connector = connectors::stored_source(node)?;
-        // What does not say where it reads is not built: nobody could confine it.
+        // A source that does not say where it reads is not built: it could not be confined.
         connector.locations()?;
         connector.build(&SourceSettings::read(&node.config, &context)?, &context)
     }

@@ -1,4 +1,4 @@
-//! How many different windows an aggregate has put out: each once, however many subtasks have keys in it.
+//! Counts the distinct windows that an aggregate has emitted: each once, however many subtasks have keys in it.
 //!
 //! Two steps. [`WindowMarks`] stands in the aggregate's chain and makes one row of all results of a window in a batch;
 //! behind the exchange by `window_end`, [`WindowCount`] counts those it has not seen. It remembers a window for as long as

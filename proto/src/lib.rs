@@ -1,4 +1,4 @@
-//! The wire: what coordinators, workers and commands say to each other, and the door through which they reach each other.
+//! The wire: messages between coordinators, workers and commands, and the connections that carry them.
 //!
 //! [`v1`] is generated from `proto/weir/v1/*.proto`; nothing there has a meaning of its own, each room converts at its door.
 //! [`net`] is the network, real or simulated, [`transport`] runs gRPC over it, and [`secret`] is what strangers don't know. Data between workers has frames of its

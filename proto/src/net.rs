@@ -1,10 +1,10 @@
-//! The door to the network: real TCP, or a simulated one, behind the same two traits.
+//! Access to the network: real TCP, or a simulated one, behind the same two traits.
 
 use async_trait::async_trait;
 use std::{fmt, io, sync::Arc};
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// Bytes both ways, in order, until somebody closes or the network does.
+/// Bytes both ways, in order, until one side closes or the network does.
 pub trait Connection: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Connection for T {}
@@ -21,7 +21,7 @@ pub trait Network: Send + Sync + fmt::Debug {
     /// Connects to a listener.
     ///
     /// # Errors
-    /// When nobody listens there or the way is cut.
+    /// When nothing listens there or the way is cut.
     async fn connect(&self, address: &str) -> io::Result<BoxConnection>;
 
     /// Listens; port 0 takes a free one.

@@ -1,4 +1,4 @@
-//! The cluster's shared secret: shown in the head of every call, and looked at before anything of its body is read.
+//! The cluster's shared secret: sent in the header of every call, and checked before anything of its body is read.
 //!
 //! Invariant: a stranger's message is neither decoded nor kept; and nothing prints a secret.
 
@@ -87,7 +87,7 @@ impl Interceptor for DemandSecret {
             None if self.0.is_empty() => Ok(request),
             Some(Ok(shown)) if self.0.is(&shown) => Ok(request),
             None => refused("no shared secret was shown, or by another release"),
-            Some(_) => refused("the shared secret is another one"),
+            Some(_) => refused("the shared secret is wrong"),
         }
     }
 }

@@ -11,7 +11,7 @@ pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
 /// Opens a gRPC channel to `host:port`.
 ///
 /// # Errors
-/// When the address makes no sense, or nobody answers within `timeout`.
+/// When the address is invalid, or nothing answers within `timeout`.
 pub async fn connect(network: SharedNetwork, address: &str, timeout: Duration) -> Result<Channel, tonic::Status> {
     let refused =
         |error: &dyn std::error::Error| tonic::Status::unavailable(format!("cannot reach {address}: {error}"));

@@ -1,11 +1,11 @@
-//! How far a job has come, and whether the archive holds all that the counts in the store were made of.
+//! A job's progress, and whether the archive has everything that the counts in the store were made from.
 //!
 //! The sinks of a job make a checkpoint visible one after the other. What the store has counted may so come of rows whose files
-//! are still staged beside the archive, and whoever counted the archive then would find too little. Each of two things shows
+//! are still staged next to the archive, and a recount of the archive then would find too little. Each of two things shows
 //! that nothing is missing:
 //!
 //! - Checkpoints mark what is in the store as committed by all sinks. They must be the ones that decide what comes into the
-//!   store, which bears their mark: the same job may have run elsewhere, too.
+//!   store, which has their mark: the same job may have run elsewhere, too.
 //! - Nothing of what was staged beside the archive is staged any more. That needs no checkpoints, but a job that was killed
 //!   leaves files behind which only its next start decides about.
 //!
@@ -50,7 +50,7 @@ pub struct Progress<'a> {
 struct InStore {
     /// The newest checkpoint; none: nothing is known of the job.
     newest: Option<CheckpointId>,
-    /// What tells apart the checkpoints that decide about the tables.
+    /// Distinguishes the checkpoints that decide about the tables.
     owners: BTreeSet<String>,
 }
 
@@ -87,7 +87,7 @@ impl Progress<'_> {
                 return Err(EngineError::io(left_behind(self.job, &staged)));
             }
             if std::mem::take(&mut is_first) {
-                tell("waiting until the job has put into the archive what the store has counted");
+                tell("waiting for the archive to catch up with the store");
             }
             env.sleep(POLL).await;
             for files in &mut staged {
@@ -107,7 +107,7 @@ impl Progress<'_> {
             if checkpoint < newest {
                 break;
             }
-            // It may be put away while it is looked at: then there are newer ones the next time.
+            // It may be summed up while it is looked at: then there are newer ones the next time.
             let path = checkpoints.layout().manifest(checkpoint);
             let Some(content) = checkpoints.find(&path).await? else { continue };
             if self.is_marked(&Manifest::from_bytes(&content, path.as_ref())?).await? {
@@ -157,7 +157,7 @@ fn left_behind(job: &str, staged: &[StagedFiles]) -> String {
     let example = example.and_then(StagedFiles::example).unwrap_or_default();
     format!(
         "the archive may lack events that the store has counted: {files} files are staged beside it and are not committed, such as \
-         '{example}'. Is job '{job}' running? Start it again, so that it decides about them; or, if it was stopped for good, say \
+         '{example}'. Is job '{job}' running? Start it again, so that it commits or discards them; or, if it was stopped for good, say \
          with --data-dir or --storage where its checkpoints are, which tell whether anything is missing"
     )
 }

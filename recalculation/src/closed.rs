@@ -2,7 +2,7 @@
 //! from the archive.
 //!
 //! Where rows are held back before the archive's sink, what is final is so much earlier. A row that comes on time is of a window
-//! that ends after the watermark less the allowed lateness; and while it is held back, the watermark goes on by less than rows may
+//! that ends after the watermark less the allowed lateness; and while it is held, the watermark advances by less than rows may
 //! be held (the invariant of [`weir_operators::hold`]). When the newest window that has ended does so at *e*, the watermark of
 //! every subtask that holds rows had passed *e* before the checkpoint that says so. Hence what that checkpoint has not let go
 //! is of windows that end after *e* less the lateness, less the time of holding.
@@ -27,7 +27,7 @@ struct Open {
     held_ms: i64,
 }
 
-/// The end of the last window of a table that is final although the job goes on; `None`: there is none yet.
+/// The end of the last window of a table that is final although the job continues; `None`: there is none yet.
 ///
 /// A row with a revision of 0 or above says that its window has ended, so that the job's event time had reached its end. A
 /// window is final when event time has passed its end by the allowed lateness and the time for which rows may be held back from

@@ -53,10 +53,7 @@ impl Asked {
     /// Saying what would be right.
     pub fn parse(text: &str) -> Result<Self> {
         let wrong = |found: &str| {
-            EngineError::definition(format!(
-                "range '{text}': '{found}' is no point in time; write {}",
-                moment::EXAMPLES
-            ))
+            EngineError::definition(format!("range '{text}': '{found}' is not a time; write {}", moment::EXAMPLES))
         };
         let Some((from, to)) = text.split_once("..") else {
             return Err(EngineError::definition(format!("range '{text}': write FROM..TO, each {}", moment::EXAMPLES)));
@@ -179,7 +176,7 @@ impl Ground {
         match latest {
             i64::MIN => "no window is final yet: the job may still correct all of them".into(),
             latest => format!(
-                "the range from {} to {} holds no window that is final",
+                "the range from {} to {} contains no window that is final",
                 moment::show(from),
                 moment::show(latest)
             ),

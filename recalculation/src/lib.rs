@@ -3,7 +3,7 @@
 //! Reading order: [`store`] (the database, opened for writing), [`closed`] (which windows are final), [`archived`] (whether the
 //! archive holds what they were counted from), [`ground`] (which range is counted again), [`place`] (where all of that is for a
 //! job), [`records`] (what is written down about replays and reconciliations), [`replay`] (its steps), [`replacement`] (how a
-//! replay's counts take the place of the old ones), [`recount`] (the archive counted without the engine's operators),
+//! replay's counts replace the old ones), [`recount`] (the archive counted without the engine's operators),
 //! [`reconcile`](mod@reconcile) (what differs).
 //!
 //! Invariants: a window's old rows go and its new ones come in one transaction; nothing that a live job may still correct is

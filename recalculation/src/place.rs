@@ -16,9 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What is said about a place beside the definition.
 pub struct PlaceSettings {
-    /// The store in the place of the one that the definition names.
+    /// The store instead of the one in the definition.
     pub store: Option<Hidden<String>>,
-    /// The archive in the place of the one that the definition writes.
+    /// The archive instead of the one that the definition writes.
     pub archive: Option<String>,
     /// Where checkpoints are: a storage URL.
     pub checkpoints: String,
@@ -130,8 +130,8 @@ fn one_store(tables: &[StoreTable]) -> Result<String> {
     let urls: Vec<&str> = tables.iter().map(|table| table.url.as_str()).collect();
     match urls.as_slice() {
         [first, others @ ..] if others.iter().all(|other| other == first) => Ok((*first).to_owned()),
-        _ => Err(EngineError::definition(
-            "the sinks of the definition fill several stores: say with --store which one is meant",
-        )),
+        _ => {
+            Err(EngineError::definition("the sinks of the definition write to several stores: choose one with --store"))
+        }
     }
 }

@@ -109,7 +109,7 @@ pub async fn reconcile(store: &Store, comparison: &Comparison<'_>) -> Result<Rep
     }
     if report.tables.is_empty() {
         return Err(EngineError::definition(
-            "the job keeps no plain counts in the store, so that there is nothing to compare",
+            "the job keeps no plain counts in the store, so there is nothing to compare",
         ));
     }
     Ok(report)
@@ -122,7 +122,7 @@ fn check_windows(table: &StoreTable) -> Result<()> {
         return Ok(());
     }
     Err(EngineError::definition(format!(
-        "the windows of '{}' overlap or are no whole parts of an hour, so that they cannot be recounted hour by hour",
+        "the windows of '{}' overlap or do not divide an hour evenly, so they cannot be recounted hour by hour",
         table.table
     )))
 }

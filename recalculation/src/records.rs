@@ -30,7 +30,7 @@ const COLUMNS: &str = "number, definition, archive, from_ms, to_ms, replaced_to_
 /// How far a replay has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayState {
-    /// Its job counts, or its counts take the place of the old ones.
+    /// Its job counts, or its counts replace the old ones.
     Running,
     /// All windows are replaced, but what the replay has made for itself is still there.
     Replaced,
@@ -104,7 +104,7 @@ pub struct Replaced {
 /// When the store refuses.
 pub async fn prepare(store: &Store) -> Result<()> {
     for (name, columns) in [(REPLAYS, OF_REPLAYS), (RECONCILIATIONS, OF_RECONCILIATIONS)] {
-        // Asked first, so that whoever may not make tables can go on where they are there.
+        // Asked first, so that a user who may not create tables can continue where they exist.
         if !store.has(name).await? {
             store.execute(&format!("CREATE TABLE IF NOT EXISTS {name} ({columns})"), &[]).await?;
         }
@@ -182,7 +182,7 @@ pub async fn advance(writing: &mut Writing, record: &ReplayRecord, done: Replace
         return Ok(());
     }
     Err(EngineError::fenced(format!(
-        "replay {} of '{}' is being made by another process, or a newer one was begun; this one stops",
+        "replay {} of '{}' is being run by another process, or a newer one was started; this one stops",
         record.number, record.plan.job
     )))
 }

@@ -1,7 +1,7 @@
 //! A replay, step by step: it is begun, its job counts a range of the archive again into tables of its own, its counts take the
 //! place of those in the store, and what it has made for itself is removed. Who runs it runs the job.
 //!
-//! Invariant: every step can be cut short and is done again by whoever begins the same replay: the job goes on from its
+//! Invariant: every step can be interrupted and is repeated by the next run of the same replay: the job resumes from its
 //! checkpoint, the replacement from the window that it had come to, and what the replay has made for itself is removed at the
 //! end, or by the next replay.
 
@@ -34,7 +34,7 @@ pub struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    /// Begins the replay of a range, or goes on with it, and removes what others have left behind. `fingerprint` tells
+    /// Starts the replay of a range, or resumes it, and removes what others have left behind. `fingerprint` tells
     /// definitions apart.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ impl<'a> Replay<'a> {
         Ok(Replay { place, env, record, final_until })
     }
 
-    /// As it was when this process began it or went on with it.
+    /// As it was when this process started or resumed it.
     pub fn record(&self) -> &ReplayRecord {
         &self.record
     }
@@ -89,7 +89,7 @@ impl<'a> Replay<'a> {
         self.place.tables.iter().map(shadowed).collect()
     }
 
-    /// Once the job has ended: puts its counts in the place of the old ones. `progress` is told how far that has come.
+    /// Once the job has ended: replaces the old counts with its own. `progress` reports how far that has come.
     ///
     /// # Errors
     /// When the store refuses, or a newer replay was begun.
@@ -135,7 +135,7 @@ async fn remove(place: &Place, number: i64, env: &Env) -> Result<()> {
     let name = job_name(place.recalculation.job(), number);
     let shadows: Vec<String> = place.tables.iter().map(|table| shadow_of(&table.table, number)).collect();
     let checkpoints = place.checkpoints(&name)?;
-    // Whoever still runs it finds itself replaced before anything of it goes.
+    // A process that still runs it finds itself replaced before anything of it is removed.
     let claim = checkpoints.claim(env, Attempt(0), true).await?;
     remove_shadows(&place.store, &name, &shadows).await?;
     checkpoints.in_lineage(claim.lineage).remove_left_behind().await?;

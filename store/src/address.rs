@@ -71,7 +71,7 @@ pub(crate) fn for_driver(url: &str, dialect: Dialect, role: Role) -> Result<Stri
 fn make_folder(path: &str) -> Result<()> {
     let Some(folder) = Path::new(path).parent().filter(|folder| !folder.as_os_str().is_empty()) else { return Ok(()) };
     weir_engine::disk::make_folder(folder).map_err(|error| {
-        EngineError::definition(format!("cannot make the folder '{}' of '{path}': {error}", folder.display()))
+        EngineError::definition(format!("cannot create the folder '{}' of '{path}': {error}", folder.display()))
     })
 }
 

@@ -17,7 +17,7 @@ pub const WINDOW_START: &str = "window_start";
 pub const WINDOW_END: &str = "window_end";
 /// Which of several rows of a record is the newest.
 pub const REVISION: &str = "revision";
-/// Whether the record holds no longer.
+/// Whether the record no longer applies.
 pub const WITHDRAWN: &str = "withdrawn";
 /// Place in a list of the largest.
 pub const RANK: &str = "rank";

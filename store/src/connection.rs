@@ -210,7 +210,7 @@ impl Connection {
         }
     }
 
-    /// Commits it. After a fault nobody knows whether it was done.
+    /// Commits it. After a fault it is unknown whether it was done.
     pub async fn commit(&mut self) -> Tried<()> {
         self.run("commit", "COMMIT").await.map(|_| ())
     }

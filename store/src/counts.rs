@@ -9,5 +9,5 @@ pub const COUNTS_KEY: [&str; 3] = [CLICK_MINUTE, FILTER_ID, AD_ID];
 /// The key of a table of the most clicked ads of windows.
 pub const TOP_KEY: [&str; 4] = [WINDOW_END, WINDOW_START, FILTER_ID, RANK];
 
-/// The table of counts that is meant where there are several and nobody says which.
+/// The table of counts to use by default if there are several.
 pub const USUAL_TABLE: &str = "ad_counts";

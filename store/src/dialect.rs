@@ -57,7 +57,7 @@ impl Dialect {
         }
     }
 
-    /// What stands behind the columns of a table. A table whose key is most of it needs no second tree for its rows.
+    /// What follows the columns of a table. A table whose key is most of it needs no second tree for its rows.
     pub fn table_options(self) -> &'static str {
         match self {
             Dialect::Sqlite => " WITHOUT ROWID",
@@ -107,7 +107,7 @@ impl Dialect {
         }
     }
 
-    /// Makes sure that nobody else makes tables at the same time, until the end of the transaction.
+    /// Makes sure that no other process creates tables at the same time, until the end of the transaction.
     pub fn lock_tables(self) -> Option<&'static str> {
         match self {
             Dialect::Sqlite => None,
@@ -235,7 +235,7 @@ const POSTGRES_TABLES: &str = "SELECT CAST(relname AS TEXT) FROM pg_catalog.pg_c
                                AND pg_catalog.pg_table_is_visible(oid)";
 
 /// Settings of a PostgreSQL session that end a client which was stopped, or cut off, in the middle of a transaction, within
-/// seconds: then its locks go to whoever needs them.
+/// seconds: then its locks are released.
 const ENDS_WHO_IS_STOPPED: [(&str, &str); 4] = [
     ("idle_in_transaction_session_timeout", "5s"),
     ("tcp_keepalives_idle", "3s"),
@@ -243,12 +243,12 @@ const ENDS_WHO_IS_STOPPED: [(&str, &str); 4] = [
     ("tcp_keepalives_count", "3"),
 ];
 
-/// The statement with which a PostgreSQL session is told to end a client that was stopped in a transaction.
+/// The statement with which a PostgreSQL session is set to end a client that was stopped in a transaction.
 pub(crate) fn end_who_is_stopped() -> String {
     where_undecided(&ENDS_WHO_IS_STOPPED)
 }
 
-/// Sets what nobody has decided: a setting that is in the URL (`options=`), or that the role, the database or the server's
+/// Sets what has not been configured: a setting that is in the URL (`options=`), or that the role, the database or the server's
 /// configuration has, stays. So does what a server does not know.
 pub(crate) fn where_undecided(settings: &[(&str, &str)]) -> String {
     let settings: Vec<_> = settings.iter().map(|(name, value)| format!("('{name}', '{value}')")).collect();

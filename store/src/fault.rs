@@ -12,7 +12,7 @@ pub enum Fault {
     Locked(String),
     /// Another try would fail as well.
     Lasting(EngineError),
-    /// Somebody has to let this process write again. At a start that is told at once; a decided commit waits for it.
+    /// An administrator has to make it writable again. At a start that is reported at once; a decided commit waits for it.
     Denied(EngineError),
     /// The database does not take some row. Nothing of the statement was done.
     Refused(Refused),
@@ -42,7 +42,7 @@ impl Fault {
         }
     }
 
-    /// As an error, for whoever does not try again.
+    /// As an error, for code that does not retry.
     pub fn into_error(self) -> EngineError {
         match self {
             Fault::Passing(message) | Fault::Locked(message) => EngineError::io(message),

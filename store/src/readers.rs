@@ -15,7 +15,7 @@ use sqlx::{
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use weir_engine::secrets;
 
-/// A file that was put in the place of another is seen by then; a server that moved, too.
+/// A replaced file is noticed by then; a server that moved, too.
 const CONNECTION_LIFETIME: Duration = Duration::from_secs(60);
 
 /// A store, opened for reading. Cheap to clone.

@@ -17,7 +17,7 @@ pub enum Role {
 /// How long a lock of SQLite is waited for by a sink, as a rule.
 pub const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 5000";
 
-/// In a simulation nothing waits in real time: whoever finds a lock comes again.
+/// In a simulation nothing waits in real time: the caller retries when it finds a lock.
 const NO_WAITING: &str = "PRAGMA busy_timeout = 0";
 
 /// How long a recalculation waits for a lock. Whoever else writes holds the file for as long as a transaction takes, never for
@@ -34,7 +34,7 @@ const WAITS_NOT_LONG: [(&str, &str); 4] = [
 ];
 
 impl Role {
-    /// What a new connection is told first.
+    /// The first statements on a new connection.
     pub(crate) fn greeting(self, dialect: Dialect, is_simulated: bool) -> Vec<Cow<'static, str>> {
         match (dialect, self) {
             (Dialect::Sqlite, Role::Sink) => [

@@ -20,7 +20,7 @@ use std::{
     time::Duration,
 };
 
-/// The user `nobody`, where root must become somebody else.
+/// The user `nobody`, which root must switch to.
 const NOBODY: u32 = 65_534;
 
 /// Tries, a tenth of a second apart, until a server answers.

@@ -1,6 +1,6 @@
 //! One attempt of a job on this worker: deployed, started, its reports passed on, until it is canceled.
 //!
-//! It lives on the data runtime. Whoever owns the [`AttemptHost`] talks to it by messages, and never waits for it but to be
+//! It lives on the data runtime. The owner of the [`AttemptHost`] talks to it by messages, and never waits for it but to be
 //! sure that it is gone.
 
 use crate::{
@@ -68,7 +68,7 @@ impl Assignment {
         }
         let graph = ExecutionGraph::new(graph)?;
         if let Some(missing) = graph.subtask_ids().find(|id| !placement.contains_key(id)) {
-            return Err(EngineError::internal(format!("subtask {missing} of {key} is placed nowhere")));
+            return Err(EngineError::internal(format!("subtask {missing} of {key} is not placed on any worker")));
         }
         Ok(Assignment {
             key,
@@ -305,7 +305,7 @@ impl Host {
         loop {
             match self.inbox.recv().await {
                 Some(Command::Start) => return true,
-                // Nobody commands sources that were not told to start.
+                // Sources that were not told to start get no commands.
                 Some(Command::Sources(_)) => {}
                 Some(Command::Cancel) | None => return false,
             }
@@ -320,7 +320,7 @@ impl Host {
     }
 
     fn say(&self, kind: Kind) {
-        // Without a coordinator there is nobody to tell; the lease ends this attempt.
+        // Without a coordinator there is no receiver; the lease ends this attempt.
         let _ = self.outbound.send(pb::WorkerMessage { kind: Some(kind) });
     }
 }

@@ -1,4 +1,4 @@
-//! Commits, sweeps and resets of a job's sinks, asked for by the coordinator. They execute decisions that are final, so any
+//! Commits, sweeps and resets of a job's sinks, requested by the coordinator. They execute decisions that are final, so any
 //! worker may, again and again.
 
 use crate::{attempt_host::Outbound, config::WorkerComponents};
@@ -27,7 +27,7 @@ pub enum Request {
     Reset(pb::Reset),
 }
 
-/// The committers that this worker has opened, kept for the next request: a database is not connected to anew for every
+/// The committers that this worker has opened, kept for the next request, so as not to reconnect to a database for every
 /// commit. Cheap to clone.
 #[derive(Clone)]
 pub struct Commits {

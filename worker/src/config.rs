@@ -1,4 +1,4 @@
-//! A worker's settings and surroundings.
+//! A worker's settings and environment.
 
 use crate::network::Compression;
 use std::{fmt, sync::Arc, time::Duration};
@@ -40,7 +40,7 @@ pub struct WorkerComponents {
     pub network: SharedNetwork,
     /// Time, chance and planned crashes.
     pub env: Env,
-    /// Shows the attempts of a job, where somebody in this process looks.
+    /// Exposes the attempts of a job to observers in this process.
     pub observers: Observers,
     /// Where subtasks and the data plane run, so that no heartbeat waits behind a batch.
     pub data_runtime: Handle,

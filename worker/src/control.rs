@@ -1,4 +1,4 @@
-//! A worker's one stream to a coordinator: it registers, sends heartbeats, does as it is told, and stops in time when it hears
+//! A worker's one stream to a coordinator: it registers, sends heartbeats, executes commands, and stops in time when it hears
 //! nothing any more.
 //!
 //! Invariant of the lease: subtasks run only while, counted from when a heartbeat was *sent* that was answered, less than the
@@ -107,7 +107,7 @@ pub async fn run_with(
             Err(error) => {
                 // Said once, since it may take long.
                 if calls_in_vain == 0 {
-                    tracing::warn!(%error, "no coordinator answers; calling on");
+                    tracing::warn!(%error, "no coordinator answers; retrying");
                 }
                 calls_in_vain += 1;
             }
@@ -174,7 +174,7 @@ async fn registered(
     };
     match first.ok_or_else(|| EngineError::io("the coordinator closed the stream"))??.kind {
         Some(coordinator_message::Kind::Registered(registered)) => Ok(registered),
-        _ => Err(EngineError::io("the coordinator did not begin with its answer to the registration")),
+        _ => Err(EngineError::io("the coordinator did not answer the registration first")),
     }
 }
 
@@ -225,7 +225,7 @@ impl Worker {
         self.within_lease(answered).await
     }
 
-    /// Waits for something that a coordinator does. Meanwhile what runs here goes on until its lease ends.
+    /// Waits for something that a coordinator does. Meanwhile what runs here continues until its lease ends.
     async fn within_lease<T>(&mut self, waiting: impl Future<Output = T>) -> T {
         let mut waiting = std::pin::pin!(waiting);
         if let Some(ends) = self.lease.ends.filter(|_| !self.hosted.is_empty()) {
@@ -235,7 +235,7 @@ impl Worker {
                 done = &mut waiting => return done,
                 () = env.sleep_until(ends) => {}
             }
-            tracing::warn!("no coordinator for the time of the lease: stopped all subtasks");
+            tracing::warn!("no coordinator for as long as the lease: stopped all subtasks");
             self.hosted.cancel_all().await;
         }
         waiting.await
@@ -267,7 +267,7 @@ impl Worker {
                 biased;
                 () = env.sleep_until(lease_ends) => {
                     self.hosted.cancel_all().await;
-                    return Err(EngineError::io("heard nothing for the time of the lease: stopped all subtasks"));
+                    return Err(EngineError::io("heard nothing for as long as the lease: stopped all subtasks"));
                 }
                 () = env.sleep_until(next) => {
                     sequence += 1;
@@ -313,7 +313,7 @@ impl Worker {
             }
             Some(Order::Cancel(attempt)) => {
                 if !self.hosted.cancel(&AttemptKey::try_from(Some(attempt.clone()))?) {
-                    // Without a coordinator there is nobody to tell.
+                    // Without a coordinator there is no receiver.
                     let _ = outbound.send(pb::WorkerMessage { kind: Some(Kind::Canceled(attempt)) });
                 }
             }
@@ -331,7 +331,7 @@ impl Worker {
             Ok(assignment) => self.hosted.deploy(assignment, outbound.clone()),
             Err(error) => {
                 let refused = Kind::Deployed(pb::Deployed { attempt, failure: Some((&error).into()) });
-                // Without a coordinator there is nobody to tell.
+                // Without a coordinator there is no receiver.
                 let _ = outbound.send(pb::WorkerMessage { kind: Some(refused) });
             }
         }

@@ -37,7 +37,7 @@ impl HostedAttempts {
         }
     }
 
-    /// Deploys an attempt in the place of an older one. A stale order is refused.
+    /// Deploys an attempt instead of an older one. A stale order is refused.
     pub fn deploy(&mut self, assignment: Assignment, outbound: Outbound) {
         let key = assignment.key.clone();
         if let Some(newest) = self.newest.get(&key.job).filter(|newest| **newest >= key.attempt) {
@@ -65,7 +65,7 @@ impl HostedAttempts {
         }
     }
 
-    /// Ends an attempt, beside whatever else goes on; it says itself when it is gone. `false`: there is nothing of it here.
+    /// Ends an attempt in the background; it reports itself when it is gone. `false`: there is nothing of it here.
     pub fn cancel(&mut self, key: &AttemptKey) -> bool {
         if self.host(key).is_some()
             && let Some(host) = self.hosts.remove(&key.job)
@@ -76,7 +76,7 @@ impl HostedAttempts {
         false
     }
 
-    /// Ends all attempts and waits until they are gone. Every one is told first, so that a slow one keeps none running.
+    /// Ends all attempts and waits until they are gone. All are told first, so that a slow one keeps none running.
     pub async fn cancel_all(&mut self) {
         let hosts = std::mem::take(&mut self.hosts);
         hosts.values().for_each(AttemptHost::tell_to_end);
@@ -124,11 +124,10 @@ impl HostedAttempts {
 }
 
 fn refuse(key: &AttemptKey, newest: Attempt, outbound: &Outbound) {
-    tracing::warn!(attempt = %key, %newest, "told to deploy an attempt that is not new: refused");
-    let stale =
-        EngineError::disconnected(format!("{key} is not deployed: this worker was given attempt {newest} of it"));
+    tracing::warn!(attempt = %key, %newest, "refused to deploy a stale attempt");
+    let stale = EngineError::disconnected(format!("{key} is not deployed: this worker already has attempt {newest}"));
     let refused = pb::Deployed { attempt: Some(key.into()), failure: Some((&stale).into()) };
-    // Without a coordinator there is nobody to tell.
+    // Without a coordinator there is no receiver.
     let _ = outbound.send(pb::WorkerMessage { kind: Some(Kind::Deployed(refused)) });
 }
 

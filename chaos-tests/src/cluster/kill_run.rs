@@ -454,7 +454,7 @@ impl Running<'_> {
 
 /// Causes of restarts that name nobody who was killed or frozen.
 fn strange_causes(job: &Value) -> Vec<String> {
-    let known = ["was lost", "its coordinator was started again", "the slots were taken"];
+    let known = ["was lost", "its coordinator was restarted", "the slots were taken"];
     let restarts = job["restarts"].as_array().into_iter().flatten();
     let causes = restarts.filter_map(|restart| restart["cause"].as_str().map(String::from));
     causes.filter(|cause| !known.iter().any(|known| cause.contains(known))).collect()

@@ -100,7 +100,7 @@ impl Power {
 }
 
 impl Process {
-    /// The how-manieth process of its host it is, from 1.
+    /// Number of this process among those of its host, from 1.
     pub fn number(&self) -> u64 {
         self.number
     }

@@ -65,7 +65,7 @@ fn a_job_is_stopped_and_goes_on_and_is_started_over() {
         ensure!(cluster.done(&["stop", JOB])?.trim() == "CANCELED");
         let stopped = cluster.wait_for_state(JOB, "CANCELED")?;
         let cause = stopped["cause"].as_str().unwrap_or_default();
-        ensure!(cause.contains("submitted again it goes on from checkpoint"), "{cause}");
+        ensure!(cause.contains("submitted again it resumes from checkpoint"), "{cause}");
         ensure!(stopped["committed"] == stopped["last_checkpoint"], "a stop commits what it has: {stopped}");
         some_clicks(&job, &mut logs)?;
         job.submit(cluster)?;

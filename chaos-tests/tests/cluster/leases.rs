@@ -69,7 +69,7 @@ fn a_worker_that_thaws_after_it_was_replaced_joins_again_and_harms_nothing() {
                 && job["committed"].as_u64() > running["last_checkpoint"].as_u64().map(|before| before + 2)
         })?;
         let cause = replaced["restarts"][0]["cause"].as_str().unwrap_or_default().to_string();
-        ensure!(cause.contains(&placed) && cause.contains("not heard for"), "{cause}");
+        ensure!(cause.contains(&placed) && cause.contains("no heartbeat for"), "{cause}");
         cluster.thaw(zombie)?;
         cluster.wait_for_workers(3)?;
         pause(cluster.settings.heartbeat_timeout);

@@ -27,7 +27,7 @@ fn a_wrong_secret_is_refused() {
         for (arguments, code) in [(["list", "--secret-file", &file], 2), (["worker", "--secret-file", &file], 1)] {
             let said = cluster.say(cluster.weir(&arguments))?;
             ensure!(said.code == Some(code), "{arguments:?}: {said:?}");
-            ensure!(said.complaint.contains("the shared secret is another one"), "{said:?}");
+            ensure!(said.complaint.contains("the shared secret is wrong"), "{said:?}");
             ensure!(!said.complaint.contains("open"), "no secret is shown: {said:?}");
         }
         std::fs::write(&file, "open sesame\n")?;

@@ -10,10 +10,10 @@ use weir_engine::{
 /// The cache of a worker.
 #[derive(Clone, Debug, Args)]
 pub struct CacheArguments {
-    /// Where recent state files are kept for a restart, for storage with s3:// [default: weir/state in the user's cache folder]
+    /// Cache of recent state files for a fast restart, for storage with s3:// [default: weir/state in the user's cache folder]
     #[arg(long, value_name = "DIR")]
     cache_dir: Option<PathBuf>,
-    /// The most that they take, in MiB; 0 keeps none
+    /// Maximum size of that cache, in MiB; 0 disables it
     #[arg(long, value_name = "MIB", default_value_t = 1024)]
     cache_mib: u64,
 }
@@ -22,7 +22,7 @@ impl CacheArguments {
     /// Opens checkpoint stores that have this cache.
     pub fn open_store(&self) -> OpenStore {
         let Some(folder) = self.folder() else { return super::open_store() };
-        // State tells what users did. A folder that cannot be made is told of when something is to be put there.
+        // State contains user data. A folder that cannot be created is reported when something is to be stored there.
         let _ = disk::make_private_folder(&folder);
         let cache = StateCache::new(folder, self.cache_mib << 20);
         Arc::new(move |url, job| Ok(CheckpointStore::open(url, job)?.with_cache(cache.clone())))

@@ -9,12 +9,12 @@ use weir_proto::secret::ClusterSecret;
 /// What is allowed.
 #[derive(Clone, Debug, Args)]
 pub struct ConfinementArguments {
-    /// A file or folder that jobs may read and write, with all that is in it; may be given several times [default: any, where
-    /// the cluster is this machine's own and has no secret, else none]
+    /// A file or folder that jobs may read and write, with all that is in it; may be repeated [default: any, if
+    /// only this machine reaches the cluster and it has no secret, else none]
     #[arg(long, value_name = "PATH")]
     allow_path: Vec<PathBuf>,
     /// A URL that jobs may read and write, with all below it, as s3://bucket/prefix or postgres://host/database; `*` for any;
-    /// may be given several times [default: as for --allow-path]
+    /// may be repeated [default: as for --allow-path]
     #[arg(long, value_name = "URL")]
     allow_url: Vec<String>,
 }

@@ -21,7 +21,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Which cluster.
 #[derive(Clone, Debug, Args)]
 pub struct ConnectionArguments {
-    /// A coordinator; several, with commas between them, are tried in turn
+    /// Coordinator; several, separated by commas, are tried in turn
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_COORDINATOR, env = "WEIR_COORDINATOR", value_delimiter = ',')]
     pub coordinator: Vec<String>,
     #[command(flatten)]

@@ -20,23 +20,23 @@ use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
 /// Arguments of `weir coordinator`.
 #[derive(Debug, Args)]
 pub struct CoordinatorArguments {
-    /// Where the coordinator keeps what it has decided
+    /// Where the coordinator stores its decisions
     #[arg(long, value_name = "DIR", default_value = data_dir::DEFAULT)]
     data_dir: PathBuf,
     /// Where checkpoints go: a folder that all workers reach, or a URL with file:// or s3:// [default: in the data dir]
     #[arg(long, value_name = "URL")]
     storage: Option<String>,
-    /// Where workers and users reach it
+    /// Address for workers and users
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_COORDINATOR)]
     listen: String,
-    /// Where its page, REST and metrics are
+    /// Address of the page, REST and metrics
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7071")]
     http: String,
-    /// A name by which browsers come to its page, where that is not the one in --http, as behind a proxy; only those who come by
-    /// a known name, an address or localhost may stop jobs there
+    /// A host name of the page besides the one in --http, for instance behind a proxy; jobs can be stopped there only under
+    /// a known name, an address or localhost
     #[arg(long, value_name = "NAME")]
     allowed_host: Vec<String>,
-    /// Show pages, REST and metrics, too, only to those who have the secret
+    /// Require the secret for reading pages, REST and metrics, too
     #[arg(long)]
     protect_reads: bool,
     /// The number of this coordinator among its peers
@@ -46,10 +46,10 @@ pub struct CoordinatorArguments {
     /// All coordinators of the cluster, this one too, as `1=HOST:PORT,2=HOST:PORT,…` [default: this one alone]
     #[arg(long, value_name = "LIST", value_delimiter = ',', hide = true)]
     peers: Vec<String>,
-    /// Silence after which a worker is taken for dead, in milliseconds
+    /// Silence after which a worker is considered dead, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 3000)]
     heartbeat_timeout_ms: u64,
-    /// Failures one after another, without progress between them, after which a job is given up
+    /// Failures in a row without progress after which a job is FAILED
     #[arg(long, value_name = "N", default_value_t = RestartPolicy::default().most_failures)]
     restart_attempts: u32,
     #[command(flatten)]
@@ -84,7 +84,7 @@ pub fn coordinator(arguments: &CoordinatorArguments) -> Result<(), Failure> {
             Ok(Err(error)) if doors.opened && error.kind == ErrorKind::Unavailable => {
                 if doors.waits == 0 {
                     let folder = arguments.data_dir.display();
-                    tracing::warn!(%error, "the coordinator waits for its data dir '{folder}', and goes on by itself");
+                    tracing::warn!(%error, "the coordinator waits for its data dir '{folder}', and resumes by itself");
                 }
                 doors.waits += 1;
             }
@@ -117,17 +117,17 @@ async fn serve(arguments: &CoordinatorArguments, doors: &mut Doors) -> Result<Re
     let env = run::environment()?;
     env.sleep(doors.wait()).await;
     if doors.opened {
-        // Before a port is open: nobody finds a coordinator that cannot decide anything.
+        // Before a port is open: no client finds a coordinator that cannot decide anything.
         if let Err(error) = check_written(&arguments.data_dir) {
             return Ok(Err(error));
         }
     }
     let secret = arguments.secret.read()?;
     if arguments.protect_reads && secret.is_empty() {
-        return Err(Failure::refused("--protect-reads needs a secret to protect them with: name a --secret-file"));
+        return Err(Failure::refused("--protect-reads needs a secret: pass a --secret-file"));
     }
     disk::make_private_folder(&arguments.data_dir).map_err(|error| {
-        Failure::failed(format!("cannot make the folder '{}': {error}", arguments.data_dir.display()))
+        Failure::failed(format!("cannot create the folder '{}': {error}", arguments.data_dir.display()))
     })?;
     let network: SharedNetwork = Arc::new(TcpNetwork);
     let listen = |address: String| async move {
@@ -137,7 +137,7 @@ async fn serve(arguments: &CoordinatorArguments, doors: &mut Doors) -> Result<Re
     let (listener, http) = (listen(doors.listen.clone()).await?, listen(doors.http.clone()).await?);
     (doors.listen, doors.http) = (listener.address(), http.address());
     if !doors.opened {
-        let remedy = "give all processes the same --secret-file, or keep the port to this machine";
+        let remedy = "give all processes the same --secret-file, or bind the port to a loopback address";
         let can = "whoever reaches it can run, stop and cancel jobs, and join as a worker";
         warn_if_open(&doors.listen, &secret, can, remedy);
         warn_if_open(&doors.http, &secret, "whoever reaches it can see, stop and cancel all jobs", remedy);
@@ -174,7 +174,7 @@ async fn serve(arguments: &CoordinatorArguments, doors: &mut Doors) -> Result<Re
     let ended = coordinator.run(listener, Some(http)).await;
     // Its file is to be closed when it is opened again.
     if let Err(error) = metadata.shutdown().await {
-        tracing::debug!(%error, "the metadata was not shut down well");
+        tracing::debug!(%error, "the metadata was not shut down cleanly");
     }
     Ok(ended)
 }
@@ -189,7 +189,7 @@ fn check_written(folder: &Path) -> Result<(), EngineError> {
     written.and(removed).map_err(problem)
 }
 
-/// Whoever chose the address to listen on knows the name in it.
+/// The name in the address to listen on is trusted.
 fn trusted_hosts(arguments: &CoordinatorArguments) -> TrustedHosts {
     let own = arguments.http.rsplit_once(':').map_or(arguments.http.as_str(), |(host, _)| host);
     TrustedHosts::new(arguments.allowed_host.iter().cloned().chain([own.to_string()]))

@@ -38,7 +38,7 @@ pub struct StatusArguments {
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Go on looking, once a second, until the job is over
+    /// Refresh once a second until the job is over
     #[arg(long)]
     watch: bool,
     #[command(flatten)]
@@ -64,7 +64,7 @@ pub struct StopArguments {
     /// The job
     #[arg(value_name = "ID")]
     job: String,
-    /// Let event time go to its end first: all open windows fire, and the job is finished
+    /// Advance event time to its end first: all open windows fire, and the job is finished
     #[arg(long)]
     drain: bool,
     /// Return at once, without waiting for the end

@@ -17,12 +17,12 @@ pub fn render_cluster(cluster: &ClusterStatus) -> String {
     let mut out = headline(cluster);
     out.push('\n');
     if cluster.jobs.is_empty() {
-        out.push_str("no jobs; `weir submit JOB` brings one\n");
+        out.push_str("no jobs; submit one with `weir submit JOB`\n");
     }
     out.push_str(&jobs(cluster));
     out.push('\n');
     if cluster.workers.is_empty() {
-        out.push_str("no workers; `weir worker --coordinator ADDR` brings one\n");
+        out.push_str("no workers; start one with `weir worker --coordinator ADDR`\n");
     }
     out.push_str(&workers(&cluster.workers));
     out

@@ -39,7 +39,7 @@ pub(super) fn table(header: &[&str], right: &[usize], rows: Vec<Vec<String>>) ->
     table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
 }
 
-/// A text that somebody else chose, fit for a terminal: whatever could move the cursor or colour the screen is spelt out, and
+/// A text from elsewhere, made safe for a terminal: whatever could move the cursor or colour the screen is escaped, and
 /// beyond `most` letters it is cut.
 pub(super) fn plain(text: &str, most: usize) -> String {
     let mut out = String::new();
@@ -109,7 +109,7 @@ pub(super) fn watermark(watermark_ms: Option<i64>, now_ms: i64) -> String {
     }
     match now_ms.saturating_sub(watermark_ms) {
         behind @ 0..=FAR_MS => {
-            format!("{} behind", crate::text::span(Duration::from_millis(behind.unsigned_abs())))
+            format!("{} ago", crate::text::span(Duration::from_millis(behind.unsigned_abs())))
         }
         _ => crate::text::moment(watermark_ms),
     }

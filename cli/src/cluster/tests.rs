@@ -142,9 +142,9 @@ fn an_empty_cluster_says_what_to_do() {
     let expected = "\
 coordinator 3 (there is no leader), Weir 0.1.0, up 2 d 4 h; 0 workers, 0 of 0 slots in use
 
-no jobs; `weir submit JOB` brings one
+no jobs; submit one with `weir submit JOB`
 
-no workers; `weir worker --coordinator ADDR` brings one
+no workers; start one with `weir worker --coordinator ADDR`
 ";
     assert_eq!(render_cluster(&empty), expected);
 }
@@ -155,21 +155,21 @@ fn a_job_is_its_facts_and_its_tables() {
 ad-click: RUNNING, attempt 2, submitted 2 h 1 min ago
 
   read        1,234,567 records, 12,346 a second
-  watermark   15.2 s behind
+  watermark   15.2 s ago
   checkpoint  1,840, 1 s ago, took 92 ms, wrote 17.2 MB
   committed   1,839
   restarts        1
 
 operators
  operator       task         in    in/s      out  out/s  busy  backpressure  watermark
- source.clicks     0  1,234,567  12,346  617,283  6,173   5 %          57 %  15.2 s behind
- map.valid         0  1,234,567  12,346  617,283  6,173   5 %          57 %  15.2 s behind
- sink.counts       1        812     8.1      406    4.1   5 %          57 %  15.2 s behind
+ source.clicks     0  1,234,567  12,346  617,283  6,173   5 %          57 %  15.2 s ago
+ map.valid         0  1,234,567  12,346  617,283  6,173   5 %          57 %  15.2 s ago
+ sink.counts       1        812     8.1      406    4.1   5 %          57 %  15.2 s ago
 
 subtasks by worker
- worker  subtask  state           in      out  busy  backpressure  watermark      operators
- w-1     1/0      RUNNING  1,234,567  617,283   5 %          57 %  15.2 s behind  sink.counts
- w-2     0/0      RUNNING  1,234,567  617,283   5 %          57 %  15.2 s behind  source.clicks → map.valid
+ worker  subtask  state           in      out  busy  backpressure  watermark   operators
+ w-1     1/0      RUNNING  1,234,567  617,283   5 %          57 %  15.2 s ago  sink.counts
+ w-2     0/0      RUNNING  1,234,567  617,283   5 %          57 %  15.2 s ago  source.clicks → map.valid
 
 restarts
  at                       attempt  cause

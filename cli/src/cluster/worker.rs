@@ -14,19 +14,19 @@ use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
 /// Arguments of `weir worker`.
 #[derive(Debug, Args)]
 pub struct WorkerArguments {
-    /// The coordinators of the cluster, with commas between them
+    /// The cluster's coordinators, separated by commas
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_COORDINATOR, env = "WEIR_COORDINATOR", value_delimiter = ',')]
     coordinator: Vec<String>,
-    /// Slots, each for one subtask of every task [default: the number of processors]
+    /// Number of slots; each runs one subtask of every task [default: the number of processors]
     #[arg(long, value_name = "N")]
     slots: Option<usize>,
-    /// Where other workers reach it; port 0 takes a free one
+    /// Address for other workers; port 0 picks a free one
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:0")]
     listen: String,
-    /// The host under which other workers reach it [default: the one that it listens on]
+    /// The host to advertise to other workers [default: the one that it listens on]
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
-    /// Credit of each channel, in KiB: bounds the memory for data that is on its way
+    /// Credit of each channel, in KiB: bounds the memory for data in flight
     #[arg(long, value_name = "KIB", default_value_t = 1024)]
     channel_kib: usize,
     /// How batches are compressed on the network

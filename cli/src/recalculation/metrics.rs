@@ -72,14 +72,14 @@ impl Last {
         let labels = if self.job.is_empty() { Vec::new() } else { vec![("job", &self.job)] };
         let sample = |value: f64| [Sample::new(labels.clone(), value)];
         if let Some(made_at_ms) = self.made_at_ms {
-            let help = "When the last reconciliation was made, in seconds since 1970";
+            let help = "Time of the last reconciliation, in seconds since 1970";
             families.gauge("weir_reconcile_last_run_timestamp", help, sample(made_at_ms as f64 / 1000.0))?;
             let help = "Counts that are the same in store and archive";
             families.gauge("weir_reconcile_matching", help, sample(self.matching as f64))?;
             let help = "Counts that differ between store and archive";
             families.gauge("weir_reconcile_differing", help, sample(self.differing as f64))?;
         }
-        let help = "Reconciliations that could not be made";
+        let help = "Reconciliations that failed";
         families.counter("weir_reconcile_failures", help, [Sample::new(labels.clone(), self.failures)])
     }
 }

@@ -26,7 +26,7 @@ pub struct PlaceArguments {
     /// The store: sqlite:PATH or postgres://… [default: what the definition says]
     #[arg(long, value_name = "URL")]
     pub store: Option<Hidden<String>>,
-    /// How long the job may take to put into the archive what the store has counted already [default: 30s, and two of its
+    /// How long to wait for the archive to catch up with the store [default: 30s plus two of the job's
     /// checkpoints]
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     pub wait: Option<Duration>,

@@ -28,10 +28,10 @@ pub struct ReconcileArguments {
     /// left out [default: all that is in the archive and final]
     #[arg(long, value_name = "FROM..TO", default_value = "..")]
     range: String,
-    /// Compare again and again, so long after the last time, until Ctrl-C
+    /// Repeat with this pause in between, until Ctrl-C
     #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
     every: Option<Duration>,
-    /// With --every: serve the last result as metrics for Prometheus here, at /metrics
+    /// With --every: serve the last result as Prometheus metrics at this address, under /metrics
     #[arg(long, value_name = "ADDR", requires = "every")]
     listen: Option<String>,
     /// Print the report as one JSON object, with all differences

@@ -1,5 +1,5 @@
 //! `weir replay`: counts a range of the raw archive again, with the job's definition as it is now, in a job of its own, and
-//! puts the results in the place of those in the store.
+//! replaces those in the store.
 
 use super::{PlaceArguments, shown, tell};
 use crate::{
@@ -148,14 +148,14 @@ async fn count(
         never = signals.stop_then_abort(stopper.stop(), STOP_TIMEOUT, &env, arguments.quiet) => match never {},
     };
     if !outcome.manifest.last {
-        return Err(Failure::failed("stopped before everything was counted again; the same command goes on from here"));
+        return Err(Failure::failed("stopped before everything was recounted; the same command resumes from here"));
     }
     let sources = outcome.manifest.operators.iter().filter(|operator| operator.operator.starts_with("source."));
     let subtasks = sources.flat_map(|operator| &operator.subtasks);
     Ok(subtasks.filter_map(|subtask| subtask.counters.get("events_in")).sum())
 }
 
-/// Puts the new counts in the place of the old ones.
+/// Replaces the old counts with the new ones.
 async fn replace(arguments: &ReplayArguments, replay: &Replay<'_>) -> Result<(), Failure> {
     let bar = indicatif::ProgressBar::hidden();
     if Style::fitting(arguments.quiet, false) == Style::Bar {

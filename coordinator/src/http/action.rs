@@ -1,4 +1,4 @@
-//! What a user can ask of a job, as it leaves this room. Whoever serves it answers on `reply`.
+//! Actions that a user can request of a job, as they leave this crate. Whoever executes one answers on `reply`.
 
 use std::fmt;
 use tokio::sync::oneshot;

@@ -26,9 +26,9 @@ const NAMED_JOBS: usize = 20;
 #[openapi(
     info(
         title = "Weir",
-        description = "Jobs, workers and checkpoints of a cluster. Moments are milliseconds since the epoch. Errors are problem \
+        description = "Jobs, workers and checkpoints of a cluster. Times are milliseconds since the epoch. Errors are problem \
                        details (RFC 9457). An action needs the header `X-Weir-Request: 1` or the content type \
-                       `application/json`, so that no foreign web page can ask for it, and, where the cluster has a secret, \
+                       `application/json`, so that no foreign web page can ask for it, and, if the cluster has a secret, \
                        the header `Authorization: Bearer SECRET`. Where reading is protected, too, everything here does."
     ),
     components(schemas(Problem))
@@ -158,7 +158,7 @@ async fn cancel(State(doors): State<Doors>, id: Result<Path<String>, PathRejecti
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 struct StopParameters {
-    /// Let event time go to its end first: all open windows fire, and the job is finished. Without it the job can go on
+    /// Advance event time to its end first: all open windows fire, and the job is finished. Without it the job can resume
     /// later from its last checkpoint.
     #[serde(default)]
     #[param(required = false, default = false)]
@@ -188,7 +188,9 @@ async fn stop(
 fn job_id(id: Result<Path<String>, PathRejection>) -> Result<String, Problem> {
     match id {
         Ok(Path(id)) => Ok(id),
-        Err(rejection) => Err(Problem::bad_request(format!("the job's id is unreadable: {}", rejection.body_text()))),
+        Err(rejection) => {
+            Err(Problem::bad_request(format!("the job's id cannot be decoded: {}", rejection.body_text())))
+        }
     }
 }
 
@@ -213,7 +215,7 @@ async fn ask(
     name: &str,
     action: impl FnOnce(oneshot::Sender<Result<(), Refusal>>) -> Action,
 ) -> Result<Response, Problem> {
-    let stopping = || Problem::unavailable("the coordinator is about to stop, or is not the leader; ask again");
+    let stopping = || Problem::unavailable("the coordinator is about to stop, or is not the leader; try again");
     let (reply, answer) = oneshot::channel();
     doors.actions.send(action(reply)).await.map_err(|_| stopping())?;
     match answer.await.map_err(|_| stopping())? {

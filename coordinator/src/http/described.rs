@@ -57,7 +57,7 @@ pub(super) enum Refused {
     #[response(
         status = 503,
         content_type = "application/problem+json",
-        headers(("Retry-After" = i64, description = "Seconds after which another try makes sense"))
+        headers(("Retry-After" = i64, description = "Seconds after which to retry"))
     )]
     NotNow(Problem),
 }

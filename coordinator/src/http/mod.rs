@@ -2,7 +2,7 @@
 //!
 //! Everything shown comes from the [`StatusBoard`]; everything asked for goes out as an [`Action`] and is decided elsewhere.
 //! So nothing that comes in here can disturb a job, except by those actions, and those neither a foreign page can ask for (see
-//! [`refuse_foreign`]) nor whoever does not have the secret.
+//! [`refuse_foreign`]) nor a caller without the secret can request.
 
 mod action;
 mod api;
@@ -42,7 +42,7 @@ pub struct Access {
     pub protects_reads: bool,
 }
 
-/// All routes. What is asked for goes out through `actions`; whoever drops the receiver makes every action answer 503. The page's
+/// All routes. Actions go out through `actions`; if the receiver is dropped, every action is answered with 503. The page's
 /// own files are for everybody: it is where people are asked for the secret.
 pub fn router(board: StatusBoard, actions: mpsc::Sender<Action>, access: Access) -> Router {
     let Access { hosts, secret, protects_reads } = access;

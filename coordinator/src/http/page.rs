@@ -1,4 +1,4 @@
-//! The page: it reads the REST interface like anybody.
+//! The page: it reads the public REST interface.
 
 use weir_http::page::{DOM, FRAME, ICON, PageFile, SECRET};
 

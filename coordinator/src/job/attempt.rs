@@ -1,4 +1,4 @@
-//! One attempt of a job: claimed, recovered, deployed, driven, cleared away.
+//! One attempt of a job: claimed, recovered, deployed, driven, cleaned up.
 
 use super::{JobContext, control::ClusterControl};
 use crate::{
@@ -34,7 +34,7 @@ pub type Placement = BTreeMap<SubtaskId, String>;
 pub struct AttemptEnd {
     /// What came of it.
     pub result: Result<RunOutcome>,
-    /// Whether it lost a worker, which is nobody's fault.
+    /// Whether it lost a worker, which is not the job's fault.
     pub lost_worker: bool,
     /// Whether it completed a checkpoint of its own.
     pub made_progress: bool,
@@ -161,13 +161,13 @@ impl JobAttempt {
         }
         self.deploy(restored.as_ref()).await?;
         env.crash_point("attempt.deployed")?;
-        // One without state was only taken so that nobody else takes it.
+        // One without state was only taken to reserve its number.
         let begun = restored.as_ref().filter(|found| !found.is_beginning());
         let from = begun.map_or("the beginning".into(), |found| format!("checkpoint {}", found.checkpoint));
         self.become_status(JobStatus::Running, format!("attempt {attempt} runs from {from}")).await?;
         self.context.live.update(&self.key.job, |live| {
             if live.waiting.take().is_some() {
-                tracing::info!(attempt = %self.key, "goes on after waiting");
+                tracing::info!(attempt = %self.key, "resumes after waiting");
             }
         });
         self.each_worker(|key| Kind::Start(key.into()));
@@ -187,7 +187,7 @@ impl JobAttempt {
         self.drive(settings, stop).await
     }
 
-    /// What the catalog knows to be complete must be there: going on from less would count again what has been counted.
+    /// What the catalog knows to be complete must exist: resuming from less would count again what has been counted.
     async fn check_storage(&self) -> Result<()> {
         let Some(known) = self.context.metadata.catalog().job(&self.key.job).and_then(|job| job.checkpoint) else {
             return Ok(());
@@ -199,13 +199,13 @@ impl JobAttempt {
         let there = there.map_or("none".into(), |there| format!("only checkpoint {there}"));
         Err(EngineError::corrupt(format!(
             "checkpoint {known} of job '{}' is complete, but the storage '{}' has {there}: give the coordinator the storage that \
-             has it, or submit the job with --fresh to forget it and start over",
+             has it, or submit the job with --fresh to discard it and start over",
             self.key.job, self.context.settings.storage
         )))
     }
 
-    /// Forgets what the job was before, when its user wants that. Its claimed attempt fences whoever still runs it, and has begun a
-    /// lineage that nobody else writes to. One that was cut short elsewhere is finished.
+    /// Discards what the job was before, when its user wants that. Its claimed attempt fences any that still runs it, and has started a
+    /// lineage that no other attempt writes to. One that was interrupted elsewhere is finished.
     async fn start_afresh_if_asked(&self, control: &ClusterControl) -> Result<()> {
         let catalog = self.context.metadata.catalog();
         let Some(job) = catalog.job(&self.key.job) else { return Ok(()) };
@@ -313,12 +313,12 @@ impl JobAttempt {
         }
     }
 
-    /// Makes visible what completed checkpoints have decided, before the job ends: nobody may ever come to do it later. A
-    /// failure is told, and left to whoever submits the job again.
+    /// Makes visible what completed checkpoints have decided, before the job ends: it might never be done later. A
+    /// failure is reported, and left to the next submission of the job.
     pub async fn commit_decided(&self) {
         let env = self.context.components.env.clone();
         let committing = async {
-            // One that this job cannot go on from is not its to commit; nor one that is older than what the sinks show, for which
+            // One that this job cannot resume from is not its to commit; nor one that is older than what the sinks show, for which
             // a start was refused.
             let (graph, control, attempt) = (&self.graph.job, self.control(), self.key.attempt);
             recovery::commit_newest(&self.store, &control, graph, &self.fingerprint, attempt, true).await
@@ -326,7 +326,7 @@ impl JobAttempt {
         let done = tokio::select! {
             biased;
             done = committing => done,
-            () = env.sleep(self.context.settings.cancel_timeout * 10) => Err(EngineError::io("no worker has done it in time")),
+            () = env.sleep(self.context.settings.cancel_timeout * 10) => Err(EngineError::io("no worker did it in time")),
         };
         if let Err(error) = done {
             tracing::warn!(attempt = %self.key, %error, "the last checkpoint is not committed; the next submission commits it");
@@ -334,7 +334,7 @@ impl JobAttempt {
     }
 
     /// Ends what workers still run of it, and waits until it is gone or they are. Its slots are free when this is dropped. A worker that does not
-    /// answer in time is not waited for: whatever it still does bears an attempt that is over.
+    /// answer in time is not waited for: whatever it still does carries a stale attempt.
     ///
     /// Returns the worker that turned out to be lost, if one did: its end may be known to those who talked with it before it
     /// is known here.
@@ -359,7 +359,7 @@ impl JobAttempt {
                     None => break,
                 },
                 () = env.sleep_until(enough) => {
-                    tracing::warn!(attempt = %self.key, workers = ?waited_for, "did not say in time that the attempt is gone");
+                    tracing::warn!(attempt = %self.key, workers = ?waited_for, "did not confirm in time that the attempt has ended");
                     break;
                 }
             }

@@ -1,4 +1,4 @@
-//! The hands of an attempt's driver in a cluster: decisions go into the replicated catalog, commits to any worker.
+//! The control plane of an attempt's driver in a cluster: decisions go into the replicated catalog, commits to any worker.
 
 use super::JobContext;
 use crate::metadata::{CheckpointStats, Command};

@@ -49,7 +49,7 @@ impl JobContext {
         cause: impl Into<String>,
     ) -> Result<()> {
         let is_there = || self.metadata.catalog().job(job).is_some_and(|job| job.status == status);
-        // Where somebody else (a user's wish that was heard meanwhile) has brought it, it is.
+        // If something else (a user's request that came meanwhile) has already changed the status, it stays.
         if is_there() {
             return Ok(());
         }

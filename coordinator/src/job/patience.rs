@@ -1,4 +1,4 @@
-//! A job's wait for something that waiting heals: since when, and told once in the log, then seldom.
+//! A job's wait for something that waiting heals: since when, logged once at first and then rarely.
 
 use super::Waiting;
 use std::time::Duration;
@@ -30,10 +30,10 @@ impl Patience {
         if is_first || now - wait.warned >= WARN_EVERY {
             wait.warned = now;
             let waited_s = (now - wait.began).as_secs();
-            tracing::warn!(job, cause, waited_s, "the job waits, and goes on by itself; nothing is lost meanwhile");
+            tracing::warn!(job, cause, waited_s, "the job waits, and resumes by itself; nothing is lost meanwhile");
         }
         let since = Waiting::since(wait.shown.since_ms);
-        wait.shown.what = format!("waits since {since}, and goes on by itself: {cause}");
+        wait.shown.what = format!("waits since {since}, and resumes by itself: {cause}");
         wait.shown.clone()
     }
 
@@ -59,7 +59,7 @@ mod tests {
         let mut patience = Patience::default();
         assert_eq!(patience.waiting(), None);
         let first = patience.wait(&env, "j", "the storage is away");
-        assert_eq!(first.what, "waits since 2026-02-25 06:13:20 UTC, and goes on by itself: the storage is away");
+        assert_eq!(first.what, "waits since 2026-02-25 06:13:20 UTC, and resumes by itself: the storage is away");
         env.sleep(Duration::from_secs(86_400)).await;
         let second = patience.wait(&env, "j", "the disk is full");
         assert_eq!(second.since_ms, first.since_ms);

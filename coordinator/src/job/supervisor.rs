@@ -1,6 +1,6 @@
 //! Supervises one job from its submission to its end: waits for slots, runs attempts, decides after each what comes next.
 //!
-//! It holds nothing that the catalog does not, but for what spares work: another coordinator that takes over goes on from there.
+//! It holds nothing that the catalog does not, but for what spares work: another coordinator that takes over continues from there.
 
 use super::{
     JobContext, Waiting,
@@ -81,10 +81,10 @@ impl Supervisor {
         }
     }
 
-    /// A job whose attempt nobody drives any more has failed with its coordinator.
+    /// A job whose attempt is no longer driven has failed with its coordinator.
     async fn after_a_coordinator_that_died(&self, job: &Job) -> Result<()> {
         use JobStatus::*;
-        let cause = "its coordinator was started again";
+        let cause = "its coordinator was restarted";
         match job.status {
             Scheduled | Restoring | Running | Stopping => {
                 self.become_status(Failing, cause).await?;
@@ -128,7 +128,7 @@ impl Supervisor {
     }
 
     async fn end_without_attempt(&self, asked: Asked) -> Result<()> {
-        let cause = if asked == Asked::Stop { "stopped before it began" } else { "canceled by a user" };
+        let cause = if asked == Asked::Stop { "stopped before it started" } else { "canceled by a user" };
         self.become_status(JobStatus::Canceled, cause).await
     }
 
@@ -174,7 +174,7 @@ impl Supervisor {
                     true => (JobStatus::Finished, format!("all results are committed with checkpoint {checkpoint}")),
                     false => (
                         JobStatus::Canceled,
-                        format!("stopped; submitted again it goes on from checkpoint {checkpoint}"),
+                        format!("stopped; submitted again it resumes from checkpoint {checkpoint}"),
                     ),
                 };
                 self.through_stopping(&cause).await?;
@@ -191,7 +191,7 @@ impl Supervisor {
                 tracing::warn!(job = self.name, attempt = %attempt_number, %error, "attempt failed");
                 self.become_status(JobStatus::Failing, &error.message).await?;
                 let (error, lost_worker) = match attempt.clear_away().await {
-                    // Whoever was connected with it may have said so first.
+                    // Its peers may have reported it first.
                     Some(lost) if error.kind == ErrorKind::Disconnected => (lost, true),
                     _ => (error, lost_worker),
                 };
@@ -199,7 +199,7 @@ impl Supervisor {
                     self.patience.over();
                 }
                 let verdict = self.judge(&error, lost_worker, made_progress);
-                // Whoever has replaced this one commits it.
+                // The coordinator that has replaced this one commits it.
                 if matches!(verdict, Verdict::GiveUp(_)) && error.kind != ErrorKind::Fenced {
                     attempt.commit_decided().await;
                 }
@@ -268,13 +268,13 @@ impl Supervisor {
                 Asked::Nothing => {}
             }
             if asked != Asked::Nothing && self.status()? == JobStatus::Running {
-                self.become_status(JobStatus::Stopping, "asked by a user").await?;
+                self.become_status(JobStatus::Stopping, "requested by a user").await?;
             }
             catalog.changed().await.map_err(gone)?;
         }
     }
 
-    /// The end of an attempt that nobody stopped goes straight to FINISHED; others pass through STOPPING.
+    /// The end of an attempt that was not stopped goes straight to FINISHED; others pass through STOPPING.
     async fn through_stopping(&self, cause: &str) -> Result<()> {
         let status = self.status()?;
         match status {
@@ -333,8 +333,7 @@ impl Supervisor {
     fn look<T>(&self, look: impl FnOnce(&Job) -> T) -> Result<T> {
         let catalog = self.context.metadata.catalog();
         let job = catalog.job(&self.name);
-        job.map(look)
-            .ok_or_else(|| EngineError::internal(format!("job '{}' is not in the catalog any more", self.name)))
+        job.map(look).ok_or_else(|| EngineError::internal(format!("job '{}' is no longer in the catalog", self.name)))
     }
 
     async fn become_status(&self, status: JobStatus, cause: impl Into<String>) -> Result<()> {

@@ -1,4 +1,4 @@
-//! After a failed attempt: again, later, or never. Pure.
+//! After a failed attempt: restart now, later, or never. Pure.
 
 use crate::config::RestartPolicy;
 use std::time::Duration;
@@ -34,7 +34,7 @@ pub struct Failure<'a> {
 pub struct FailureRecord {
     /// Those that were not the loss of a worker.
     failures: u32,
-    /// Workers lost. A machine that dies is nobody's fault; an input that kills each machine is.
+    /// Workers lost. A machine that dies is not the job's fault; an input that kills each machine is.
     losses: u32,
     /// Those that waiting heals.
     waits: u32,

@@ -1,7 +1,7 @@
 //! Everything that the coordinators have decided: a pure state machine.
 //!
 //! [`Catalog::apply`] is all there is: no clock, no chance, no I/O, so that every replica that applies the same commands in
-//! the same order holds the same catalog, and one restored from its bytes goes on as if nothing had happened.
+//! the same order has the same catalog, and one restored from its bytes continues as if nothing had happened.
 
 use super::{
     command::{Command, Refusal, Response},
@@ -28,7 +28,7 @@ pub struct Leader {
     pub node: u64,
     /// Since when, milliseconds since the epoch.
     pub since_ms: i64,
-    /// The how-manieth leader it is.
+    /// Number of elections so far.
     pub elections: u64,
 }
 
@@ -133,7 +133,7 @@ impl Catalog {
     fn existing(&mut self, name: &str) -> Result<&mut Job, Refused> {
         self.jobs
             .get_mut(name)
-            .ok_or_else(|| (Refusal::UnknownJob, format!("there is no job '{name}'; `weir list` shows those that are")))
+            .ok_or_else(|| (Refusal::UnknownJob, format!("there is no job '{name}'; `weir list` shows all jobs")))
     }
 
     /// Its stored form.
@@ -142,7 +142,7 @@ impl Catalog {
     /// Never for a catalog that came about by [`Catalog::apply`].
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         serde_json::to_vec(&Stored { format_version: FORMAT_VERSION, catalog: self })
-            .map_err(|error| EngineError::internal(format!("the catalog of jobs has no stored form: {error}")))
+            .map_err(|error| EngineError::internal(format!("the catalog of jobs cannot be encoded: {error}")))
     }
 
     /// From its stored form.

@@ -1,4 +1,4 @@
-//! What can be decided about jobs: the commands that are replicated, and what becomes of one.
+//! The decisions about jobs: the commands that are replicated, and their outcomes.
 //!
 //! A command carries everything that its effect depends on; times are for people and decide nothing. Its JSON is a stored
 //! format: within [`FORMAT_VERSION`](super::catalog::FORMAT_VERSION) variants and fields are added, never changed.
@@ -16,8 +16,8 @@ use weir_engine::{
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Command {
-    /// A user submits a job. One of the same name that is not over refuses; one that FAILED or was CANCELED goes on from
-    /// its newest checkpoint, unless `fresh`; one that FINISHED is only begun anew.
+    /// A user submits a job. One of the same name that is not over refuses; one that FAILED or was CANCELED resumes from
+    /// its newest checkpoint, unless `fresh`; one that FINISHED can only be started over.
     Submit {
         /// Its name, which is its identity.
         job: String,
@@ -165,9 +165,9 @@ pub enum Refusal {
     UnknownJob,
     /// The job stands where this cannot be asked of it: the user's to correct.
     Conflict,
-    /// It comes from an attempt that is over: whoever sent it must stop.
+    /// It comes from an attempt that is over: its sender must stop.
     Stale,
-    /// Whoever drives the job has lost track of it: a broken invariant of ours.
+    /// The driver of the job has lost track of it: a broken invariant of ours.
     OutOfOrder,
 }
 

@@ -38,7 +38,7 @@ pub fn format(backend: impl StorageBackend) -> Result<()> {
         Ok(0) => {}
         Ok(bytes) => {
             return Err(EngineError::internal(format!(
-                "the metadata was to be made where there are {bytes} bytes already; they are left alone"
+                "the metadata would overwrite {bytes} existing bytes; they are left as they are"
             )));
         }
         Err(error) => return Err(failed("make")(error)),
@@ -71,7 +71,7 @@ impl Database {
         let redb = env
             .run_blocking(move || {
                 if backend.len().map_err(failed("open"))? == 0 {
-                    return Err(EngineError::corrupt("the metadata is empty: it was cut off, or never made"));
+                    return Err(EngineError::corrupt("the metadata is empty: it was truncated, or never created"));
                 }
                 builder().create_with_backend(backend).map_err(failed("open"))
             })
@@ -158,7 +158,7 @@ fn closed() -> EngineError {
 fn check_format(transaction: &ReadTransaction) -> Result<()> {
     let values = transaction.open_table(VALUES).map_err(failed("open"))?;
     let Some(stored) = values.get(FORMAT_KEY).map_err(failed("open"))? else {
-        return Err(EngineError::corrupt("the metadata does not say which format it has: it is no metadata of Weir's"));
+        return Err(EngineError::corrupt("the metadata does not state its format: it was not written by Weir"));
     };
     let version: u64 = super::record::decode("the metadata's format version", stored.value())?;
     if version != FORMAT {

@@ -29,7 +29,7 @@ pub fn open_file(path: &Path) -> Result<FileBackend> {
     let file = File::options().read(true).write(true).open(path).map_err(|error| failed("open", error))?;
     if file.metadata().map_err(|error| failed("read", error))?.len() == 0 {
         return Err(EngineError::corrupt(format!(
-            "'{}' is empty: it was cut off; restore it from a backup, or remove it to begin without any job",
+            "'{}' is empty: it was truncated; restore it from a backup, or remove it to start without any job",
             path.display()
         )));
     }
@@ -45,7 +45,7 @@ fn make(path: &Path) -> Result<()> {
     let file =
         File::options().read(true).write(true).create(true).truncate(true).mode(0o600).open(&draft).map_err(failed)?;
     let backend =
-        FileBackend::new(file).map_err(|error| EngineError::io(format!("cannot make the metadata: {error}")))?;
+        FileBackend::new(file).map_err(|error| EngineError::io(format!("cannot create the metadata: {error}")))?;
     let made = database::format(backend).and_then(|()| {
         File::open(&draft).and_then(|file| file.sync_all()).map_err(failed)?;
         match fs::hard_link(&draft, path) {

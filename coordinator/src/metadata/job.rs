@@ -1,6 +1,6 @@
-//! What is known for good about one job, and how a decision changes it.
+//! The durable state of one job, and how a decision changes it.
 //!
-//! Invariants: attempts only rise, over resubmissions too; completed checkpoints only rise within what was not begun afresh;
+//! Invariants: attempts only rise, over resubmissions too; completed checkpoints only rise unless the job was started over;
 //! `committed <= checkpoint`; a refused decision changes nothing; what comes from another attempt than the newest is refused.
 
 use super::{
@@ -56,7 +56,7 @@ pub struct Job {
     /// How often it failed since its last completed checkpoint, taken-over ones included. Part of the stored form; shown nowhere,
     /// since the supervisor, who judges what is given up, does not count taken-over ones.
     pub failures_in_a_row: u64,
-    /// The newest completed checkpoint: where a restart goes on.
+    /// The newest completed checkpoint: where a restart resumes.
     pub checkpoint: Option<CheckpointId>,
     /// The newest completed checkpoints, oldest first.
     pub checkpoints: VecDeque<CompletedCheckpoint>,
@@ -167,7 +167,7 @@ impl Job {
         }
         let cause = match self.checkpoint {
             _ if fresh => "submitted again, to start over".into(),
-            Some(checkpoint) => format!("submitted again, to go on from checkpoint {checkpoint}"),
+            Some(checkpoint) => format!("submitted again, to resume from checkpoint {checkpoint}"),
             None => "submitted again".into(),
         };
         self.record(Some(from), JobStatus::Created, cause, submission.at_ms);
@@ -186,7 +186,7 @@ impl Job {
         }
         if status == JobStatus::Finished {
             return Err(conflict(format!(
-                "job '{name}' is FINISHED: its results are complete; submit it with --fresh to forget them and start over"
+                "job '{name}' is FINISHED: its results are complete; submit it with --fresh to discard them and start over"
             )));
         }
         let Some(checkpoint) = self.checkpoint else { return Ok(()) };
@@ -238,7 +238,7 @@ impl Job {
         }
         if self.fresh_start_pending {
             return Err(out_of_order(format!(
-                "checkpoint {checkpoint} of job '{}' cannot complete: what its fresh start forgets is still there",
+                "checkpoint {checkpoint} of job '{}' cannot complete: what its fresh start discards still exists",
                 self.name
             )));
         }
@@ -298,7 +298,7 @@ impl Job {
     pub(super) fn request_stop(&mut self, drain: bool, at_ms: i64) -> Result<(), Refused> {
         self.check_not_over("stop")?;
         if self.cancel_requested {
-            return Err(conflict(format!("job '{}' is being cancelled; it cannot be stopped any more", self.name)));
+            return Err(conflict(format!("job '{}' is being canceled; it can no longer be stopped", self.name)));
         }
         match self.stop {
             None => self.stop = Some(StopRequest { drain, at_ms }),

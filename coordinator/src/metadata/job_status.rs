@@ -44,7 +44,7 @@ impl JobStatus {
     pub const ALL: [JobStatus; 10] =
         [Created, Scheduled, Restoring, Running, Failing, Restarting, Stopping, Finished, Failed, Canceled];
 
-    /// Every status that may follow this one. A resubmission begins anew at [`Created`](JobStatus::Created), past this table.
+    /// Every status that may follow this one. A resubmission starts again at [`Created`](JobStatus::Created), outside this table.
     pub const fn successors(self) -> &'static [JobStatus] {
         match self {
             Created => &[Scheduled, Restarting, Stopping, Failed, Canceled],
@@ -63,7 +63,7 @@ impl JobStatus {
         self.successors().contains(&next)
     }
 
-    /// Whether it is over until somebody submits it again.
+    /// Whether it is over until it is submitted again.
     pub const fn is_terminal(self) -> bool {
         matches!(self, Finished | Failed | Canceled)
     }

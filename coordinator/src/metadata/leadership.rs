@@ -1,4 +1,4 @@
-//! Who leads, as one coordinator knows it.
+//! The current leader, as one coordinator knows it.
 //!
 //! Invariant: a coordinator says that it leads only after an entry of its own term was applied here: then so is everything
 //! that was decided before, and [`catalog`](super::Metadata::catalog) is the truth to act on.
@@ -39,7 +39,7 @@ impl Leadership {
     }
 }
 
-/// Follows the log's state and tells about it, until the log stops.
+/// Follows the log's state and publishes it, until the log stops.
 ///
 /// `patience`: a leader that has not heard most of the others for so long may have been replaced without knowing.
 pub(super) async fn follow(raft: Arc<Raft>, patience: Duration, env: Env, tell: watch::Sender<Leadership>) {

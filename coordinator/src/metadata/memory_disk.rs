@@ -1,4 +1,4 @@
-//! A disk in memory that outlives a simulated crash, and forgets at it what was never synced.
+//! A disk in memory that survives a simulated crash, and then loses what was never synced.
 
 use super::database;
 use parking_lot::{Mutex, MutexGuard};
@@ -85,7 +85,7 @@ impl MemoryDisk {
         self.platter().syncs
     }
 
-    /// Changes what is on it, past whoever has it open: damage.
+    /// Changes its content behind the back of the process that has it open: damage.
     pub fn damage(&self, damage: impl FnOnce(&mut Vec<u8>)) {
         let mut platter = self.platter();
         platter.crash(|_, _| false);

@@ -132,7 +132,7 @@ impl Metadata {
         if !self.settings.is_alone() {
             return Ok(());
         }
-        // Nobody else could: no reason to wait for silence. A group that begins has an election already.
+        // No other coordinator could: no reason to wait for silence. A new group already has an election.
         if has_begun && !self.raft.metrics().borrow().state.is_leader() {
             self.raft.trigger().elect().await.map_err(|error| stopped(&self.database, &error))?;
         }
@@ -201,7 +201,7 @@ impl Metadata {
                 Err(RaftError::Fatal(error)) => Err(stopped(&self.database, &error).context(format!("cannot {name}"))),
             },
             () = self.env.sleep(limit) => Err(EngineError::unavailable(format!(
-                "{name}: not decided within {limit:?}, for most coordinators were not reached; it may be decided yet"
+                "{name}: not decided within {limit:?}, because most coordinators were not reached; it may still be decided"
             ))),
         }
     }
@@ -241,7 +241,7 @@ impl Metadata {
         let stopped = self.raft.shutdown().await;
         self.follower.abort();
         self.database.close().await?;
-        stopped.map_err(|error| EngineError::internal(format!("the metadata's log did not stop well: {error}")))
+        stopped.map_err(|error| EngineError::internal(format!("the metadata's log did not stop cleanly: {error}")))
     }
 }
 

@@ -1,4 +1,4 @@
-//! How coordinators reach each other: the Raft library's messages as JSON over gRPC, and the door where they arrive.
+//! How coordinators reach each other: the Raft library's messages as JSON over gRPC, and the service that receives them.
 //!
 //! A call names the coordinator that it is meant for, so that an address that is another's by now, or was given to two by
 //! mistake, is not taken for a second voice. A call that fails waits a little before it says so: the library tries again at
@@ -170,7 +170,7 @@ impl RaftService {
                 target.unwrap_or("nobody")
             )));
         }
-        let raft = self.raft.upgrade().ok_or_else(|| Status::unavailable("this coordinator is going down"))?;
+        let raft = self.raft.upgrade().ok_or_else(|| Status::unavailable("this coordinator is shutting down"))?;
         Ok((raft, from_json(&request.get_ref().json)?))
     }
 }

@@ -13,7 +13,7 @@ const HEADER: usize = 9;
 /// When it has none; nothing of ours hasn't.
 pub(super) fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>> {
     let json = serde_json::to_vec(value)
-        .map_err(|error| EngineError::internal(format!("{what} has no stored form: {error}")))?;
+        .map_err(|error| EngineError::internal(format!("{what} cannot be encoded: {error}")))?;
     Ok(frame(&json))
 }
 
@@ -23,7 +23,7 @@ pub(super) fn encode<T: Serialize>(what: &str, value: &T) -> Result<Vec<u8>> {
 /// When it is damaged, or of a format that this Weir does not know.
 pub(super) fn decode<T: DeserializeOwned>(what: &str, stored: &[u8]) -> Result<T> {
     serde_json::from_slice(unframe(what, stored)?)
-        .map_err(|error| damaged(what, &format!("its content makes no sense: {error}")))
+        .map_err(|error| damaged(what, &format!("its content is invalid: {error}")))
 }
 
 /// Bytes with their header.

@@ -29,7 +29,7 @@ pub struct Dice(Arc<Mutex<StdRng>>);
 
 impl Dice {
     fn roll<T>(&self, roll: impl FnOnce(&mut StdRng) -> T) -> T {
-        // Dice are whole even if somebody who held them panicked.
+        // The dice stay intact even if a holder of the lock panicked.
         roll(&mut self.0.lock())
     }
 }

@@ -23,7 +23,7 @@ pub struct MetadataSettings {
     pub snapshot_every: u64,
     /// Entries before a snapshot that are kept for those who lag behind.
     pub keep_entries: u64,
-    /// How long a decision may take; after that its outcome is unknown to whoever asked.
+    /// How long a decision may take; after that its outcome is unknown to the caller.
     pub decision_timeout: Duration,
 }
 
@@ -47,7 +47,7 @@ impl MetadataSettings {
         Self::new(node_id, BTreeMap::from([(node_id, address.into())]))
     }
 
-    /// Whether there is nobody else.
+    /// Whether this is the only coordinator.
     pub fn is_alone(&self) -> bool {
         self.peers.len() == 1
     }

@@ -1,4 +1,4 @@
-//! Users come in here: submit, list, status, cancel, stop.
+//! The gRPC service for users: submit, list, status, cancel, stop.
 
 use super::to_status;
 use crate::{
@@ -21,7 +21,7 @@ use weir_proto::v1::{self as pb, client_server::Client};
 pub struct ClientService {
     /// Where decisions are taken down.
     pub metadata: Arc<Metadata>,
-    /// Describes how things stand.
+    /// Describes the current state.
     pub publisher: Publisher,
     /// Which jobs are taken in.
     pub admit: Admit,
@@ -94,7 +94,7 @@ impl ClientService {
     fn describe_job(&self, job: &str) -> Result<Response<pb::Description>, Status> {
         match self.publisher.snapshot().jobs.get(job) {
             Some(job) => describe(job),
-            None => Err(Status::not_found(format!("there is no job '{job}'; `weir list` shows those that are"))),
+            None => Err(Status::not_found(format!("there is no job '{job}'; `weir list` shows all jobs"))),
         }
     }
 }

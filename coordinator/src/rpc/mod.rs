@@ -1,4 +1,4 @@
-//! The doors: workers and users come in here, and wire types are converted here.
+//! The gRPC services for workers and users, and the conversion of wire types.
 
 mod client_service;
 mod date;

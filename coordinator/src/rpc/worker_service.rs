@@ -1,4 +1,4 @@
-//! Workers come in here: one stream each.
+//! The gRPC service for workers: one stream each.
 
 use crate::{config::CoordinatorSettings, metadata::Metadata, workers::Workers};
 use futures::{Stream, StreamExt, stream::BoxStream};
@@ -42,8 +42,8 @@ impl WorkerControl for WorkerService {
 }
 
 impl WorkerService {
-    /// Takes a worker in whose first message is its registration, and listens to it beside whatever else goes on. Returns what
-    /// it is told; that ends when the worker is given up.
+    /// Takes in a worker whose first message is its registration, and listens to it in the background. Returns the
+    /// stream of commands to it, which ends when the worker is given up.
     ///
     /// # Errors
     /// When the registration is refused.

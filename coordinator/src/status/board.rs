@@ -1,4 +1,4 @@
-//! The board on which the newest description of the cluster hangs.
+//! The newest description of the cluster, published for readers.
 
 use super::{ClusterStatus, CoordinatorStatus, JobStatus, WorkerStatus};
 use std::{collections::BTreeMap, sync::Arc};

@@ -38,7 +38,7 @@ pub struct OperatorView {
     pub records_in_per_second: f64,
     /// Records given out a second, over the last ten.
     pub records_out_per_second: f64,
-    /// Share of time that its subtasks wait for somebody downstream, from 0 to 1: of the one that waits most.
+    /// Share of time that its subtasks wait for a downstream subtask, from 0 to 1: of the one that waits most.
     pub backpressure: f64,
     /// Share of time that its subtasks process, from 0 to 1: of the busiest.
     pub busy: f64,

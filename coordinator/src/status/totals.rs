@@ -1,9 +1,9 @@
-//! What all checkpoints of a job have cost, although only the newest are kept.
+//! Totals over all checkpoints of a job, although only the newest are kept.
 
 use super::{CheckpointTotals, CheckpointView};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Adds up the checkpoints of each job as they come. Every one is counted once, so the sums only rise; they begin anew with
+/// Adds up the checkpoints of each job as they come. Every one is counted once, so the sums only rise; they restart at zero with
 /// the process, and when a job starts over.
 #[derive(Debug, Default)]
 pub struct TotalsSoFar {
@@ -17,7 +17,7 @@ impl TotalsSoFar {
         let (last, totals) = self.jobs.entry(job.to_string()).or_default();
         let now = newest.last().map_or(0, |checkpoint| checkpoint.id);
         if now < *last {
-            // It was submitted afresh, and its checkpoints are numbered from 1 again.
+            // It was started over, and its checkpoints are numbered from 1 again.
             (*last, *totals) = Default::default();
         }
         for checkpoint in newest.iter().filter(|checkpoint| checkpoint.id > *last) {

@@ -1,7 +1,7 @@
-//! The mark that all of a checkpoint's committables are visible.
+//! The mark that all of a checkpoint's committables have been committed.
 //!
 //! Invariant: a mark speaks for one manifest: that of its lineage and number, which it knows by the attempt that wrote it, too. In
-//! the nameless lineage, where earlier versions made fresh starts, the attempt alone tells a mark from before one from those
+//! the nameless lineage, where earlier versions made fresh starts, only the attempt distinguishes a mark from before one from those
 //! after it.
 
 use super::CheckpointStore;
@@ -24,11 +24,11 @@ struct Mark {
 /// When storage refuses, or a later run has come as far as this checkpoint: what is asked about was forgotten.
 pub async fn is_marked(store: &CheckpointStore, checkpoint: CheckpointId, attempt: Attempt) -> Result<bool> {
     let Some(mark) = store.find(&store.layout().committed(checkpoint)).await? else { return Ok(false) };
-    // The empty marks of earlier versions name nobody, and could be anybody's. They are not believed: what they may have stood
+    // The empty marks of earlier versions name no attempt, and could be of any. They are not trusted: what they may have stood
     // for is committed again, which changes nothing.
     match serde_json::from_slice(&mark) {
         Ok(Mark { attempt: marked }) if marked > attempt => Err(EngineError::fenced(format!(
-            "checkpoint {checkpoint} of attempt {attempt} was forgotten in a fresh start: attempt {marked} has one of that number"
+            "checkpoint {checkpoint} of attempt {attempt} was discarded by a fresh start: attempt {marked} has one with that number"
         ))),
         Ok(Mark { attempt: marked }) => Ok(marked == attempt),
         Err(_) => Ok(false),
@@ -46,7 +46,7 @@ pub async fn mark(store: &CheckpointStore, env: &Env, checkpoint: CheckpointId, 
         if is_marked(store, checkpoint, attempt).await? {
             return Ok(());
         }
-        tracing::warn!(%path, "removing the mark of a run that a fresh start has forgotten");
+        tracing::warn!(%path, "removing the mark of a run that a fresh start has discarded");
         store.delete(&path).await?;
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! An object in the making: written beside its place, and there only when it is whole.
+//! An object being written: under a temporary name, and under its own only when it is complete.
 //!
 //! On a local disk it is a hidden file that is synced and then linked under its name, which fails where there is one
 //! already; for other stores it is kept in memory and sent in one request. Length and checksum are taken on the way.
@@ -20,7 +20,7 @@ const BUFFER_BYTES: usize = 256 << 10;
 /// How often a folder is made again that has just gone.
 const FOLDER_GONE: usize = 8;
 
-/// An object that nobody can see yet. Dropped, it leaves nothing behind.
+/// An object that is not visible yet. Dropped, it leaves nothing behind.
 pub struct Draft {
     target: Target,
     hasher: Xxh3,
@@ -136,7 +136,7 @@ impl LocalFile {
 impl Drop for LocalFile {
     fn drop(&mut self) {
         if self.file.take().is_some() {
-            // Nobody looks at hidden files; one that stays is only untidy.
+            // Hidden files are never listed; one that stays is only untidy.
             let _ = fs::remove_file(&self.beside);
         }
     }

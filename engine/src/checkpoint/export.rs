@@ -34,7 +34,7 @@ pub struct Exported {
 pub async fn export(from: &CheckpointStore, to: &CheckpointStore, env: &Env) -> Result<Exported> {
     if to.newest_attempt().await?.is_some() {
         return Err(EngineError::definition(format!(
-            "'{}' has checkpoints of the job already, and a copy would be mixed with them: name another place, or remove it",
+            "'{}' already has checkpoints of the job, and a copy would be mixed with them: choose another place, or remove it",
             to.describe(to.layout().job())
         )));
     }
@@ -66,7 +66,7 @@ async fn newest_committed(from: &CheckpointStore) -> Result<Manifest> {
         }
     }
     Err(EngineError::definition(format!(
-        "'{}' has no checkpoint whose results are visible: run the job, or let it go on, until it has one",
+        "'{}' has no checkpoint whose results are visible: run the job, or let it continue, until it has one",
         from.describe(from.layout().job())
     )))
 }
@@ -104,7 +104,7 @@ async fn put(to: &CheckpointStore, env: &Env, path: &Path, content: Bytes) -> Re
         return Ok(());
     }
     Err(EngineError::definition(format!(
-        "'{}' is there already, with another content: name another place, or remove it",
+        "'{}' already exists, with other content: choose another place, or remove it",
         to.describe(path)
     )))
 }
@@ -117,7 +117,7 @@ mod tests {
         ids::{Attempt, CheckpointId, Lineage},
     };
 
-    /// Two checkpoints of a lineage that was begun afresh; the results of the newer one are not visible yet.
+    /// Two checkpoints of a lineage that was started over; the results of the newer one are not visible yet.
     async fn running(env: &Env) -> CheckpointStore {
         let store = CheckpointStore::open("memory:///from", "job").unwrap();
         store.claim_attempt(env).await.unwrap();

@@ -9,11 +9,11 @@
 //! jobs/<job>/staged/<attempt>/<sink>/<name>               rows that a sink staged and a commit will take away
 //! ```
 //!
-//! Invariant: whatever is written of a job bears, in its name, the lineage or the attempt that it belongs to. An attempt is of one
+//! Invariant: everything written for a job has, in its name, the lineage or the attempt that it belongs to. An attempt is of one
 //! lineage, and none is of an earlier one than the attempts before it. So what an attempt from before a start-over still writes,
 //! however late it lands, has no name of the lineage that began then.
 //!
-//! Jobs that began before there were lineages go on in the nameless one: `checkpoints/<n>/manifest.json` and
+//! Jobs that started before there were lineages continue in the nameless one: `checkpoints/<n>/manifest.json` and
 //! `checkpoints/<n>/committed`.
 
 use crate::ids::{Attempt, CheckpointId, Lineage};
@@ -184,7 +184,7 @@ impl Layout {
         parts.next()?.as_ref().parse().ok().map(Attempt)
     }
 
-    /// Whether an object is of a lineage before this one, so that nobody needs it.
+    /// Whether an object is of an earlier lineage, so that it is no longer needed.
     pub fn is_left_behind(&self, path: &Path) -> bool {
         let writer = self.writer_of(path).or_else(|| self.staged_by(path).map(|(writer, _)| writer));
         match writer {

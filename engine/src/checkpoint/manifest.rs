@@ -159,8 +159,8 @@ impl Manifest {
     pub fn from_bytes(bytes: &[u8], path: &str) -> Result<Self> {
         let damaged = |what: String| {
             EngineError::corrupt(format!(
-                "checkpoint manifest '{path}' is damaged ({what}); it is refused rather than guessed. \
-                 Restore the object from a backup, or start afresh with --fresh"
+                "checkpoint manifest '{path}' is damaged ({what}) and refused. \
+                 Restore the object from a backup, or start over with --fresh"
             ))
         };
         let text = std::str::from_utf8(bytes).map_err(|error| damaged(error.to_string()))?;
@@ -200,7 +200,7 @@ impl Manifest {
         self.uncommitted.iter().chain(&self.committables)
     }
 
-    /// Whether it stands for the beginning: nothing had been read, and it was only taken so that nobody else takes its number.
+    /// Whether it stands for the beginning: nothing had been read, and it was only taken to reserve its number.
     pub fn is_beginning(&self) -> bool {
         self.operators.is_empty()
     }

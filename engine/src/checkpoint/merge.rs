@@ -5,9 +5,9 @@
 //! again once a level. Parts of many megabytes are left as they are. A segment that rests becomes one part, unless a little
 //! would cause much to be written again.
 //!
-//! Nothing waits for it. Merged parts are written to a file of their own and take the place of their sources in the next
+//! Nothing waits for it. Merged parts are written to a file of their own and replace their sources in the next
 //! checkpoint ([`SegmentLedger`](super::segment_ledger::SegmentLedger)); the sources go with the last manifest that names them.
-//! The file bears its attempt: what a dead one has merged is swept away like all that it wrote.
+//! The file carries its attempt: what a dead one has merged is removed like everything else it wrote.
 //!
 //! Invariant: merged parts have the same key groups, so that what counts in them stays the same; and they follow each other, so
 //! that rows keep their order. Sources are read one after the other, each checked, and written on batch by batch.
@@ -147,7 +147,7 @@ pub async fn merge(store: &CheckpointStore, env: &Env, planned: Vec<ToMerge>, pa
     let file = FileRef { path: path.to_string(), bytes: draft.bytes(), checksum: draft.checksum() };
     if !store.publish(env, path, draft).await? {
         return Err(EngineError::fenced(format!(
-            "state file '{path}' is there already: another process runs this attempt"
+            "state file '{path}' already exists: another process runs this attempt"
         )));
     }
     let parts = written.into_iter().map(|(from, groups, part_bytes)| {

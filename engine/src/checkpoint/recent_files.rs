@@ -1,4 +1,4 @@
-//! State files on their way through memory: the one that was read last, and those just before it as long as they are small.
+//! Recently read state files in memory: the last one, and those just before it as long as they are small.
 //!
 //! Parts are read segment by segment, and a small file often has parts of several segments.
 

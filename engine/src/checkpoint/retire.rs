@@ -1,7 +1,7 @@
-//! Retiring: which checkpoints and files go. The decision is pure; only the owner of the current attempt carries it out.
+//! Retirement: which checkpoints and files are deleted. The decision is pure; only the owner of the current attempt executes it.
 //!
 //! Invariant: a file that a retained manifest names is never removed, nor one that the current attempt wrote for a checkpoint
-//! that is not complete yet. Only checkpoints of the store's lineage are retired; those of former ones are nobody's.
+//! that is not complete yet. Only checkpoints of the store's lineage are retired; those of former ones are no longer used.
 //!
 //! What there is, is listed when an attempt starts, and only then: from there on the attempt knows what it has completed, so
 //! that retiring costs what goes, however much there is.

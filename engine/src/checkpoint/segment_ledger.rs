@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 /// The segments of one operator in one subtask, and where their rows lie.
 ///
 /// Invariant: a row counts in the parts of one subtask only. What is taken over from a checkpoint is narrowed to the subtask's
-/// own key groups, so that files that several subtasks go on with are neither counted twice nor stale when the key groups
+/// own key groups, so that files that several subtasks continue to use are neither counted twice nor stale when the key groups
 /// change hands again.
 #[derive(Debug)]
 pub struct SegmentLedger {
@@ -51,7 +51,7 @@ const WAIT_AFTER_FAILURE: usize = 60;
 pub struct Recorded {
     /// All of them.
     pub segments: Vec<SegmentState>,
-    /// The path of a merged file that no manifest will name: its segments were gone, or written anew, before a checkpoint came, or
+    /// The path of a merged file that no manifest will name: its segments were gone, or rewritten, before a checkpoint came, or
     /// merging failed.
     pub unused: Option<String>,
 }
@@ -90,7 +90,7 @@ impl SegmentLedger {
                 (true, Some(kept)) => kept,
                 (true, None) if segment.row_groups == 0 => {
                     return Err(EngineError::internal(format!(
-                        "state segment '{}' is said to be unchanged, but was never written",
+                        "state segment '{}' is reported as unchanged, but was never written",
                         segment.id
                     )));
                 }

@@ -1,6 +1,6 @@
 //! The staging area: what a sink has made durable with a checkpoint, and its committer takes out again.
 //!
-//! For sinks whose target cannot hold rows that nobody sees yet. A blob is written once, under a name that bears its attempt,
+//! For sinks whose target cannot hold rows invisibly. A blob is written once, under a name that carries its attempt,
 //! and is known by its size and checksum from then on, so that a damaged one is refused and never committed.
 
 use super::{
@@ -43,7 +43,7 @@ impl Staging {
         let file = FileRef { path: path.to_string(), bytes: content.len() as u64, checksum: checksum(&content) };
         if !self.store.create(env, &path, content).await? {
             return Err(EngineError::fenced(format!(
-                "'{path}' was staged already, with another content: another process runs attempt {attempt}, this one stops"
+                "'{path}' was already staged, with other content: another process runs attempt {attempt}, this one stops"
             )));
         }
         Ok(file)
@@ -62,7 +62,7 @@ impl Staging {
         }
         Err(EngineError::corrupt(format!(
             "'{path}', which '{}' has staged, is damaged: {} bytes with checksum {actual}, but {} bytes with checksum {} were \
-             written. Nothing of it is committed; restore the file from a backup, or start afresh with --fresh",
+             written. Nothing of it is committed; restore the file from a backup, or start over with --fresh",
             self.sink,
             content.len(),
             file.bytes,
@@ -111,7 +111,7 @@ impl Staging {
         Ok(removed)
     }
 
-    /// What tells this storage's runs of the job from those of any other storage: made with the first attempt, and kept for
+    /// Distinguishes this storage's runs of the job from those of any other storage: made with the first attempt, and kept for
     /// good, over fresh starts too.
     ///
     /// # Errors
@@ -120,7 +120,7 @@ impl Staging {
         self.store.identity().await
     }
 
-    /// The lineage of whoever stages and commits here.
+    /// The lineage of the attempts that stage and commit here.
     pub fn lineage(&self) -> Lineage {
         self.store.layout().lineage()
     }

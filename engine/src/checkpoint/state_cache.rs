@@ -89,7 +89,7 @@ impl StateCache {
             && !self.shared.gave_up.swap(true, Ordering::Relaxed)
         {
             let folder = self.shared.folder.path().display();
-            tracing::warn!(%folder, %error, "cannot keep state files here; until the next start they are only in the storage");
+            tracing::warn!(%folder, %error, "cannot cache state files here; until the next start they are only in the storage");
         }
     }
 

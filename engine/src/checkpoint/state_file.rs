@@ -99,7 +99,7 @@ pub fn verify(file: &FileRef, content: &Bytes) -> Result<()> {
     }
     Err(EngineError::corrupt(format!(
         "state file '{}' is damaged: {} bytes with checksum {actual}, the manifest says {} bytes with checksum {}. \
-         The checkpoint is refused; restore the file from a backup, or start afresh with --fresh",
+         The checkpoint is refused; restore the file from a backup, or start over with --fresh",
         file.path,
         content.len(),
         file.bytes,

@@ -41,7 +41,7 @@ pub type OpenStore = Arc<dyn Fn(&str, &str) -> Result<CheckpointStore> + Send + 
 pub struct CheckpointStore {
     store: Arc<dyn ObjectStore>,
     layout: Layout,
-    /// Whether somebody has said which lineage is meant.
+    /// Whether a lineage has been chosen.
     in_lineage: bool,
     /// Folder of a local store.
     local: Option<PathBuf>,
@@ -72,7 +72,7 @@ struct ClaimRecord {
     starts_over: bool,
     process: u32,
     claimed_at_ms: i64,
-    /// The text is this claim's own, so that a retried write is told from another's claim.
+    /// The text is this claim's own, so that a retried write is distinguished from another's claim.
     nonce: u64,
 }
 
@@ -98,7 +98,7 @@ impl CheckpointStore {
         };
         if let Some(folder) = &local {
             disk::make_folder(folder).map_err(|error| {
-                let problem = format!("cannot make the folder '{}': {error}", folder.display());
+                let problem = format!("cannot create the folder '{}': {error}", folder.display());
                 EngineError::caused_by(&error, problem)
             })?;
         }
@@ -293,7 +293,7 @@ impl CheckpointStore {
     }
 
     /// Removes an object; one that is not there is no error. On a local disk the folder of a checkpoint goes with the last of
-    /// what is in it: nobody would ever look into it again, but for listings that would take longer each time.
+    /// its contents: it would never be read again, except by listings that would take longer each time.
     ///
     /// # Errors
     /// When the store refuses.
@@ -320,12 +320,12 @@ impl CheckpointStore {
         let Some(folder) = self.local_path(self.layout.job()) else { return Ok(()) };
         env.run_blocking(move || {
             disk::remove_empty_folders(&folder)
-                .map_err(|error| EngineError::io(format!("cannot look through '{}': {error}", folder.display())))
+                .map_err(|error| EngineError::io(format!("cannot list '{}': {error}", folder.display())))
         })
         .await
     }
 
-    /// Takes the next attempt's number, to go on in the newest lineage. Two processes never get the same one.
+    /// Takes the next attempt's number, to continue in the newest lineage. Two processes never get the same one.
     ///
     /// # Errors
     /// When the store refuses.
@@ -395,7 +395,7 @@ impl CheckpointStore {
         let path = self.layout.attempt(attempt);
         let record: ClaimRecord = serde_json::from_slice(&self.read(&path).await?).map_err(|error| {
             EngineError::corrupt(format!(
-                "storage '{}': the claim '{path}', which says what attempt {attempt} goes on from, is damaged ({error}). Restore \
+                "storage '{}': the claim '{path}', which says what attempt {attempt} resumes from, is damaged ({error}). Restore \
                  the object from a backup",
                 self.url
             ))
@@ -412,8 +412,8 @@ impl CheckpointStore {
         match self.store.put_opts(path, PutPayload::from_bytes(content), create_only()).await {
             Err(object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. }) => Ok(()),
             Ok(_) => Err(EngineError::definition(format!(
-                "storage '{}' replaces objects that it is told to make only where there is none (it ignores 'If-None-Match: *'): \
-                 two processes could take the same job without noticing. Use a storage that knows conditional writes, as S3 \
+                "storage '{}' overwrites objects that it is told to create only if absent (it ignores 'If-None-Match: *'): \
+                 two processes could run the same job without noticing. Use storage that supports conditional writes, as S3 \
                  itself, MinIO, Ceph and R2 do",
                 self.url
             ))),
@@ -455,7 +455,7 @@ impl CheckpointStore {
         Ok(None)
     }
 
-    /// What tells this job in this storage from the same job in any other: the checksum of the oldest claim, which is never
+    /// Distinguishes this job in this storage from the same job in any other: the checksum of the oldest claim, which is never
     /// removed.
     ///
     /// # Errors
@@ -496,8 +496,8 @@ impl CheckpointStore {
         let mut manifest = Manifest::from_bytes(&self.read(&path).await?, path.as_ref())?;
         if manifest.lineage != layout.lineage() || manifest.checkpoint != checkpoint {
             return Err(EngineError::corrupt(format!(
-                "storage '{}': '{path}' is checkpoint {} of lineage {}, which has another place: somebody has moved it. Restore \
-                 the object from a backup, or start afresh with --fresh",
+                "storage '{}': '{path}' is checkpoint {} of lineage {}, which belongs in another place: somebody has moved it. Restore \
+                 the object from a backup, or start over with --fresh",
                 self.url, manifest.checkpoint, manifest.lineage
             )));
         }
@@ -518,9 +518,9 @@ impl CheckpointStore {
         }
     }
 
-    /// Removes the checkpoints and the state of lineages before this one, which nobody needs any more. Whatever attempts of this
+    /// Removes the checkpoints and the state of earlier lineages, which are no longer needed. Whatever attempts of this
     /// one, or a later one, have written stays, so it may be done by anybody and at any time. The claims of attempts stay, too: an
-    /// attempt that is alive elsewhere must go on finding that it was replaced, and numbers go on rising.
+    /// attempt that is alive elsewhere must keep finding that it was replaced, and numbers must keep rising.
     ///
     /// # Errors
     /// When the store refuses.

@@ -1,5 +1,5 @@
 //! What checkpoints know of the definition that they were taken with: of each node what its state means, and whether the rest is
-//! the same. So a job goes on from a checkpoint after whatever does not change what is remembered, and is told otherwise what it
+//! the same. So a job resumes from a checkpoint after whatever does not change what is remembered, and is told otherwise what it
 //! is that does.
 
 use serde::{Deserialize, Serialize};
@@ -76,7 +76,7 @@ impl DefinitionRecord {
                 }
                 None if matches!(was.remembers, Remembers::State | Remembers::Rows) => {
                     return Err(format!(
-                        "`{id}` is not in the definition any more, or has another name, and what it remembers would be lost"
+                        "`{id}` is no longer in the definition, or has another name, and its state would be lost"
                     ));
                 }
                 None => changes.push(format!("{id} (gone)")),
@@ -105,7 +105,7 @@ impl NodeRecord {
             if was != is {
                 let shown = |value: Option<String>| value.unwrap_or_else(|| "not set".into());
                 return Err(format!(
-                    "`{setting}` of `{id}` was {} and is now {}, and what it remembers would mean something else",
+                    "`{setting}` of `{id}` was {} and is now {}, and its state would no longer fit",
                     shown(was),
                     shown(is)
                 ));
@@ -149,7 +149,7 @@ mod tests {
         let told = changes(&[("dedup.d", a.clone())], &[("dedup.d", other)]).unwrap_err();
         assert!(told.contains("`key` of `dedup.d` was [\"x\"] and is now [\"y\"]"), "{told}");
         let told = changes(&[("dedup.d", a.clone())], &[("dedup.e", a.clone())]).unwrap_err();
-        assert!(told.starts_with("`dedup.d` is not in the definition any more"), "{told}");
+        assert!(told.starts_with("`dedup.d` is no longer in the definition"), "{told}");
         assert!(changes(&[], &[("dedup.d", a.clone())]).unwrap_err().starts_with("`dedup.d` is new"));
         let stateless = node(Remembers::Nothing, "", "1");
         assert!(changes(&[("dedup.d", a)], &[("dedup.d", stateless)]).unwrap_err().contains("another kind"));

@@ -19,7 +19,7 @@ pub struct ExecutionGraph {
 /// Nodes that run fused in one subtask.
 #[derive(Clone, Debug)]
 pub struct Task {
-    /// The fused nodes; the first is the head, each stands behind the one that feeds it.
+    /// The fused nodes; the first is the head, each comes after the one that feeds it.
     pub chain: Vec<ChainLink>,
     /// Number of subtasks.
     pub parallelism: usize,

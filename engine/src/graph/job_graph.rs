@@ -210,7 +210,7 @@ impl JobGraph {
                 return refuse(format!("an edge goes from {} to {}, which are not nodes", edge.from, edge.to));
             };
             if edge.from >= edge.to {
-                return refuse(format!("'{}' stands behind its consumer '{}'", from.id, to.id));
+                return refuse(format!("'{}' comes after its consumer '{}'", from.id, to.id));
             }
             if edge.partitioner == Partitioner::Forward && from.parallelism != to.parallelism {
                 return refuse(format!(

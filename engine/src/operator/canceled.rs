@@ -1,5 +1,5 @@
 //! Whether a subtask has been told to end. An operator waits for nothing, so it asks: between two windows, say, where one call
-//! may put out many of them.
+//! may emit many of them.
 
 use crate::error::{EngineError, Result};
 use std::sync::{

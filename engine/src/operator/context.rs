@@ -1,4 +1,4 @@
-//! What an operator is told about where it runs, and the counters it keeps.
+//! The context of an operator: where it runs, and the counters it keeps.
 
 use super::{canceled::Canceled, waits::Waits};
 use crate::{checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
@@ -64,7 +64,7 @@ impl OperatorContext {
     }
 }
 
-/// What a committer is told: it belongs to no subtask and no attempt.
+/// The context of a committer: it belongs to no subtask and no attempt.
 #[derive(Clone, Debug)]
 pub struct CommitterContext {
     /// The job's name.

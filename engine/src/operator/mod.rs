@@ -70,7 +70,7 @@ pub trait Operator: Send {
     /// The operator's event time, the minimum over its inputs, has risen to `watermark`. What is emitted here reaches the
     /// next operator before the watermark does.
     ///
-    /// After a restore time begins anew, and watermarks that were heard before the checkpoint are heard again: what has been
+    /// After a restore time starts from scratch, and watermarks from before the checkpoint arrive again: what has been
     /// emitted must be part of the state, or it is emitted twice.
     ///
     /// # Errors

@@ -14,7 +14,7 @@ pub trait Sink: Send {
     /// Takes rows. Waits where the target is slower than the job (that is the back-pressure).
     ///
     /// # Errors
-    /// When the target refuses: the attempt ends, and goes on from the last checkpoint.
+    /// When the target refuses: the attempt ends, and the next one resumes from the last checkpoint.
     fn write(&mut self, batch: Batch) -> BoxFuture<'_, Result<()>>;
 
     /// A barrier passed: everything since the previous one belongs to its checkpoint. Returns at once; the future, which runs
@@ -90,7 +90,7 @@ pub trait Committer: Send + Sync {
         std::future::ready(Ok(0)).boxed()
     }
 
-    /// Compares what is staged, and not visible yet, with what was staged, before somebody commits it who has not staged it: a disk
+    /// Compares what is staged, and not visible yet, with what was staged, before a process commits it that has not staged it: a disk
     /// may have lost something in a power cut.
     ///
     /// # Errors
@@ -100,7 +100,7 @@ pub trait Committer: Send + Sync {
         std::future::ready(Ok(())).boxed()
     }
 
-    /// Compares what is visible with the checkpoint that is gone on from: `newest` is the newest checkpoint of the lineage that has
+    /// Compares what is visible with the checkpoint that is resumed from: `newest` is the newest checkpoint of the lineage that has
     /// results for the sink, 0 if none has; `is_committed`, whether they have to be visible already.
     ///
     /// # Errors

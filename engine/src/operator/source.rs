@@ -28,7 +28,7 @@ pub trait Source: Send {
     fn next(&mut self) -> BoxFuture<'_, Result<SourceEvent>>;
 
     /// Gives, one after another, what has been read and not been given yet: the job is drained, and nothing more will be read.
-    /// A position may be behind such a record already, so that nobody would ever read it again.
+    /// A position may be past such a record already, so that it would never be read again.
     ///
     /// # Errors
     /// Any error ends the attempt.
@@ -50,7 +50,7 @@ pub enum SourceEvent {
     Rows(Port, Batch),
     /// The merged watermark of this subtask's splits has risen. Never falls within an attempt.
     Watermark(i64),
-    /// All splits are silent; other subtasks' time goes on without this one until its next event.
+    /// All splits are silent; other subtasks' time advances without this one until its next event.
     Idle,
     /// A bounded source has no more. `next` is not called again; `snapshot` still is.
     EndOfInput,

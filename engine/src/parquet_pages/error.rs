@@ -54,7 +54,7 @@ pub enum PageError {
         bytes: usize,
     },
     /// An earlier write failed part-way, so the file's offsets are no longer known.
-    #[error("an earlier write to this Parquet file failed; the file must be written anew")]
+    #[error("an earlier write to this Parquet file failed; the file must be rewritten")]
     Broken,
     /// The output refused bytes.
     #[error(transparent)]

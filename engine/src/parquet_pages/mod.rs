@@ -9,7 +9,7 @@
 //! bit-packed form of definition levels.
 //!
 //! Invariant: a file either ends in a footer that describes every byte before it, or has no footer. A writer that failed
-//! in the middle of a row group refuses to go on ([`PageError::Broken`]).
+//! in the middle of a row group refuses to continue ([`PageError::Broken`]).
 //!
 //! Reading order: [`writer`] (file), `column` (column chunk and its pages), `plain`, `dictionary`, `hybrid` (bytes of
 //! values and levels), `page_header` (Thrift), `schema` (types).

@@ -4,7 +4,7 @@
 //! [`ControlPlane`]. So one process and a cluster are driven by the same code.
 //!
 //! The commit point is the creation of a checkpoint's manifest: it fails where there is one already, and numbers have no
-//! gaps, so that of two processes that believe to own a job only one can go on.
+//! gaps, so that of two processes that believe to own a job only one can continue.
 
 use super::{checkpointing::Report, observer::Observer, recovery, subtask::SourceCommand};
 use crate::{
@@ -77,7 +77,7 @@ pub struct RunOutcome {
 /// What a run has been asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Asked {
-    /// To go on.
+    /// To continue.
     Nothing,
     /// To stop with a last checkpoint and commit.
     Stop,
@@ -96,7 +96,7 @@ impl Default for StopSignal {
 }
 
 impl StopSignal {
-    /// Asks to stop: the job can go on later.
+    /// Asks to stop: the job can resume later.
     pub fn stop(&self) {
         self.ask(Asked::Stop);
     }
@@ -297,21 +297,21 @@ impl Driver {
         Ok(())
     }
 
-    /// When sources are held up, should commits be outstanding until then.
+    /// When sources are paused, should commits be outstanding until then.
     fn hold_due(&self) -> Moment {
         self.next_due + self.settings.graph.job.checkpoint.interval() * MAX_UNCOMMITTED as u32
     }
 
-    /// Holds sources up while commits are too far behind, and lets them go on when they are not.
+    /// Pauses sources while too many commits are outstanding, and resumes them afterwards.
     fn hold_sources(&mut self) {
         let is_full = self.uncommitted.len() >= MAX_UNCOMMITTED;
         let (held, attempt) = (self.held, self.settings.attempt);
         if is_full && !held && !self.ended && self.settings.env.now() >= self.hold_due() {
-            tracing::warn!(%attempt, uncommitted = self.uncommitted.len(), "commits are too far behind: sources wait");
+            tracing::warn!(%attempt, uncommitted = self.uncommitted.len(), "too many checkpoints are uncommitted: sources wait");
             self.held = true;
             (self.settings.sources)(SourceCommand::Hold);
         } else if held && !is_full {
-            tracing::info!(%attempt, "commits go on: sources read on");
+            tracing::info!(%attempt, "commits have caught up: sources continue");
             self.held = false;
             (self.settings.sources)(SourceCommand::GoOn);
         }
@@ -361,7 +361,7 @@ impl Driver {
     async fn on_acknowledged(&mut self, acknowledgement: Acknowledgement) -> Result<()> {
         let Some(pending) = &mut self.pending else {
             return Err(EngineError::internal(format!(
-                "subtask {} acknowledged checkpoint {}, which nobody waits for",
+                "subtask {} acknowledged checkpoint {}, which is not pending",
                 acknowledgement.subtask, acknowledgement.checkpoint
             )));
         };

@@ -87,7 +87,7 @@ impl Chain {
         self.route(0, port, batch, out)
     }
 
-    /// Event time has risen. Each operator hears of it after the rows that those before it emitted because of it.
+    /// Event time has advanced. Each operator learns of it after the rows that those before it emitted because of it.
     pub(crate) fn watermark(&mut self, watermark: i64, out: &mut Vec<Delivery>) -> Result<()> {
         self.each_operator(out, |operator, collector| operator.watermark(watermark, collector))
     }

@@ -23,7 +23,7 @@ use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
-/// What a subtask tells whoever drives its attempt.
+/// What a subtask reports to the driver of its attempt.
 #[derive(Debug)]
 pub enum Report {
     /// Its part of a checkpoint is durable.
@@ -49,13 +49,13 @@ pub struct TaskServices {
     pub observer: Arc<Observer>,
     /// Records that the last attempt failed on.
     pub suspect: Option<Arc<Origin>>,
-    /// To whoever drives the attempt.
+    /// To the driver of the attempt.
     pub reports: mpsc::UnboundedSender<Report>,
 }
 
 impl TaskServices {
     pub(crate) fn report(&self, report: Report) {
-        // Nobody listens any more when the runner has given the attempt up.
+        // There is no receiver any more when the runner has given the attempt up.
         let _ = self.reports.send(report);
     }
 
@@ -174,7 +174,7 @@ async fn store_link(
                 services.observer.saw_state_bytes(bytes);
                 if !services.store.publish(&services.env, &path, draft).await? {
                     return Err(EngineError::fenced(format!(
-                        "state file '{path}' is there already: another process runs attempt {}",
+                        "state file '{path}' already exists: another process runs attempt {}",
                         services.attempt
                     )));
                 }

@@ -71,7 +71,7 @@ impl RunningSubtasks {
     }
 
     /// Ends them where they stand, as a crash would, and waits until none processes any more. An upload that blocks a thread may
-    /// still write a file, which bears the attempt and is referred to by nobody.
+    /// still write a file, which carries the attempt and is not referred to.
     pub async fn abort(mut self) {
         self.canceled.set();
         self.tasks.shutdown().await;

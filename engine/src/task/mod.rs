@@ -1,4 +1,4 @@
-//! Running a graph: subtasks, each a loop around one chain of operators, and what drives them.
+//! Running a graph: subtasks, each a loop around one chain of operators, and their driver.
 //!
 //! [`deployment`] builds and restores subtasks (all of a job's, or those that a worker is given); [`attempt`] drives them:
 //! triggers checkpoints, collects acknowledgements, writes manifests, has them committed; [`recovery`] is what a new attempt

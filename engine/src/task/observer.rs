@@ -1,4 +1,4 @@
-//! What can be seen of a running job from outside, without disturbing it.
+//! Observing a running job from outside, without disturbing it.
 
 use crate::{
     checkpoint::manifest::Manifest,
@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-/// Shared between a run and whoever shows its progress.
+/// Shared between a run and its progress display.
 #[derive(Debug, Default)]
 pub struct Observer {
     nodes: Mutex<Vec<(SubtaskId, String, Counters)>>,
@@ -85,7 +85,7 @@ pub struct SubtaskView {
     pub id: SubtaskId,
     /// Time spent in operators.
     pub busy: Duration,
-    /// Time spent handing results on: nearly all of it waiting where somebody downstream is slower.
+    /// Time spent handing results on: nearly all of it waiting where a downstream subtask is slower.
     pub delivering: Duration,
     /// Its event time, once known; milliseconds since the epoch.
     pub watermark: Option<i64>,

@@ -1,6 +1,6 @@
 //! What can be seen of a job whose coordinator and workers are all in this process, over all of its attempts.
 //!
-//! In a cluster every part has its own [`Observer`], which nobody else here looks at: that is the default.
+//! In a cluster every part has its own [`Observer`], which nothing else here reads: that is the default.
 
 use super::observer::{Observer, Restored, RunStatus};
 use crate::{ids::Attempt, operator::Waits};
@@ -36,7 +36,7 @@ impl Observers {
         Observers(Some(Arc::default()))
     }
 
-    /// For whoever drives an attempt.
+    /// For the driver of an attempt.
     pub fn driver(&self, attempt: Attempt) -> Arc<Observer> {
         self.begun(attempt).map_or_else(Arc::default, |seen| seen.driver.clone())
     }

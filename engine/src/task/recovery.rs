@@ -1,8 +1,8 @@
-//! What a new attempt owes to the one before: its decided commits first, then its leftovers swept away.
+//! Recovery by a new attempt: commits what earlier attempts decided, then removes their leftovers.
 //!
 //! Invariants: nothing of a new attempt runs before every committable of the newest completed checkpoint is visible; nothing
 //! is swept away before no former attempt can complete a checkpoint any more. An attempt that is frozen just before it creates
-//! its manifest may go on at any time: so the new one first takes that number itself, with a checkpoint that changes nothing
+//! its manifest may continue at any time: so the new one first takes that number itself, with a checkpoint that changes nothing
 //! (in [`recover`]).
 
 use super::attempt::{ControlPlane, refuse_if_replaced};
@@ -62,7 +62,7 @@ pub fn check(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<
 fn changes(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<Vec<String>> {
     let refuse = |what: String| {
         Err(EngineError::definition(format!(
-            "checkpoint {} of job '{}' {what}; use another --data-dir, or --fresh to forget it and start over",
+            "checkpoint {} of job '{}' {what}; use another --data-dir, or --fresh to discard it and start over",
             manifest.checkpoint, manifest.job
         )))
     };
@@ -84,8 +84,8 @@ fn changes(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<Ve
     }
     DefinitionRecord::changes(&manifest.definition, definition).map_err(|why| {
         EngineError::definition(format!(
-            "checkpoint {} of job '{}' cannot be continued by this definition: {why}. Put it back as it was; or start over with \
-             --fresh, which forgets what was counted and written; or give the job another name or --data-dir, and other outputs",
+            "checkpoint {} of job '{}' cannot be continued by this definition: {why}. Restore the old definition; or start over with \
+             --fresh, which discards what was counted and written; or give the job another name or --data-dir, and other outputs",
             manifest.checkpoint, manifest.job
         ))
     })
@@ -112,7 +112,7 @@ pub async fn commit(
     for ((checkpoint, sink), committables) in by_checkpoint_and_sink(committables) {
         let committer = committers.get(sink).ok_or_else(|| {
             EngineError::definition(format!(
-                "checkpoint {checkpoint} holds results for the sink '{sink}', which the definition no longer has"
+                "checkpoint {checkpoint} has results for the sink '{sink}', which the definition no longer has"
             ))
         })?;
         if is_inherited {
@@ -155,7 +155,7 @@ fn by_checkpoint_and_sink(committables: &[Committable]) -> BTreeMap<(CheckpointI
 }
 
 /// Whether what lineages before a claim's have left, in storage and sinks, is to go before anything else: its lineage was begun by
-/// a start-over, and nobody in it has come as far as a checkpoint. It may have been cut short, whoever began it.
+/// a start-over, and no attempt in it has reached a checkpoint yet. It may have been interrupted, whoever started it.
 ///
 /// # Errors
 /// When the store refuses.
@@ -203,7 +203,7 @@ pub(super) fn no_results(graph: &JobGraph) -> Results {
 }
 
 /// Finishes what the newest checkpoint decided, and takes the number after it, so that no former attempt can complete a
-/// checkpoint any more. Returns what to go on from; nothing when there is nothing to go on from and nobody was before.
+/// checkpoint any more. Returns what to resume from; nothing if there is nothing to resume from and no earlier attempt.
 async fn take_over(
     store: &CheckpointStore,
     env: &Env,
@@ -227,7 +227,7 @@ async fn take_over(
             return Ok(Some(same));
         }
         // A former attempt was faster: its checkpoint is the newest now.
-        tracing::info!(checkpoint = %same.checkpoint, "a former attempt has completed one more checkpoint");
+        tracing::info!(checkpoint = %same.checkpoint, "an earlier attempt has completed one more checkpoint");
     }
 }
 
@@ -262,7 +262,7 @@ pub async fn commit_newest(
     }
 }
 
-/// Whether sinks show nothing newer than a checkpoint that is to be gone on from, before anything of it is committed: a commit
+/// Whether sinks show nothing newer than a checkpoint that is to be resumed from, before anything of it is committed: a commit
 /// that finds newer results takes its own for done, and would not be made again when older ones are put in their place. `false`:
 /// a former attempt has completed another checkpoint meanwhile, whose results these may be.
 async fn fits(

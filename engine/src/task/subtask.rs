@@ -33,7 +33,7 @@ pub(crate) enum Head {
     Gate(InputGate),
 }
 
-/// What a source's subtask is told by whoever drives its attempt.
+/// Commands to a source's subtask from the driver of its attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SourceCommand {
     /// Let barrier *n* flow. After the last one nothing more is read.

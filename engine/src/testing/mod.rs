@@ -1,4 +1,4 @@
-//! Helps for tests of operators, here and in other crates.
+//! Helpers for tests of operators, here and in other crates.
 
 mod operator_harness;
 

@@ -1,4 +1,4 @@
-//! A port from outside, for tests: requests in, answers out, over a socket where a browser wants one.
+//! An HTTP client for tests: requests in, answers out, over a socket if a browser needs one.
 //!
 //! Everything here panics where a test has to fail.
 #![allow(clippy::missing_panics_doc, reason = "a test that fails panics")]
@@ -99,7 +99,7 @@ pub async fn check_files(router: &Router, files: &[PageFile]) {
     }
 }
 
-/// Every answer bears the headers that keep foreign pages out, and allows none of them anything.
+/// Every answer has the headers that keep foreign pages out, and allows none of them anything.
 pub async fn check_headers(router: &Router, paths: &[&str]) {
     for path in paths {
         let answer = get(router, path).await;

@@ -1,4 +1,4 @@
-//! What checkpoints are told of a definition: what the state of each node means, so that a job goes on from its checkpoint after
+//! What checkpoints record of a definition: what the state of each node means, so that a job resumes from its checkpoint after
 //! a change that leaves that as it is.
 
 use std::collections::BTreeMap;

@@ -157,7 +157,7 @@ impl Ways {
 fn disagreement(resolved: &Resolved<'_>, index: usize, point: &GatePoint) -> Mistake {
     let (this, other) = (resolved.node(index), resolved.node(point.owner));
     let message = format!(
-        "`{}` and `{}` stand behind the same dedup `{}`, but would not agree on which rows are late",
+        "`{}` and `{}` are downstream of the same dedup `{}`, but would not agree on which rows are late",
         this.name,
         other.name,
         resolved.node(point.before).name

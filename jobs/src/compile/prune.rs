@@ -1,4 +1,4 @@
-//! Which columns each step of a plan really has: only those that something behind it needs.
+//! Which columns each step of a plan really has: only those that something downstream needs.
 //!
 //! Backwards: what every output must hold. Forwards: what it then does hold, in order and with types. A source reads
 //! only needed columns, a map computes only needed ones, and an exchange carries only needed ones.

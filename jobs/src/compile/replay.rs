@@ -29,7 +29,7 @@ use weir_operators::definition::KeyPath;
 use weir_operators::definition::Mistake;
 use weir_operators::definition::duration::millis;
 
-/// Nobody waits for the results of a single checkpoint of a replay.
+/// Nothing waits for the results of a single checkpoint of a replay.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(2);
 
 /// What replays and recounts go by.
@@ -120,17 +120,17 @@ impl Surveyor<'_, '_> {
     fn survey(&self) -> Result<Survey, Box<Mistake>> {
         let (sinks, left_out) = self.store_sinks()?;
         let Some(first) = sinks.first() else {
-            let mut message = "no sink keeps counts in a store, so that there are none to replace".to_owned();
+            let mut message = "no sink keeps counts in a store, so there are none to replace".to_owned();
             for table in &left_out {
                 message.push_str(&format!("; {table}"));
             }
             let mistake = Mistake::on_key(KeyPath::of(["sink"]), message);
-            return Err(Box::new(mistake.expected("a sink with connector = \"sql\" behind an aggregate")));
+            return Err(Box::new(mistake.expected("a sink with connector = \"sql\" after an aggregate")));
         };
         let before = self.gate_before(first)?;
         for sink in &sinks {
             if self.gate_before(sink)? != before {
-                let message = "it counts what another gate lets through than the other sinks of the store, and one archive holds the \
+                let message = "it counts what passes another late gate than the store's other sinks, and one archive has only the \
                                rows of one gate";
                 return Err(Box::new(Mistake::on_key(self.path(sink.index).key("input"), message)));
             }
@@ -171,7 +171,7 @@ impl Surveyor<'_, '_> {
             let is_counting = |node: &usize| self.resolved.node(*node).name == results.counted.name;
             let Some(aggregate) = self.resolved.upstream(index).into_iter().find(is_counting) else { continue };
             if results.counted.is_of_sessions() {
-                let message = "sessions have no fixed windows, so that a replay could not replace them one by one";
+                let message = "sessions have no fixed windows, so a replay could not replace them one by one";
                 return Err(Box::new(Mistake::on_key(self.path(aggregate).key("window"), message)));
             }
             found.push(StoreSink { index, table, aggregate, results });
@@ -184,7 +184,7 @@ impl Surveyor<'_, '_> {
         let mut gates = self.gates.of(sink.aggregate).map(|gate| gate.before);
         let message = match (gates.next(), gates.next()) {
             (Some(gate), None) => return Ok(gate),
-            (None, _) => "it has no gate for late events, so that there is no archive of what came on time",
+            (None, _) => "it has no gate for late events, so there is no archive of what came on time",
             (Some(_), Some(_)) => {
                 "it counts what several gates let through, and one archive holds the rows of one gate"
             }
@@ -202,7 +202,7 @@ impl Surveyor<'_, '_> {
         }
         let given = self.types.first_given(reader).and_then(|given| given.event_time.clone());
         let event_time = given.ok_or_else(|| {
-            let message = "it has no event time, so that nothing behind it can be replayed";
+            let message = "it has no event time, so nothing downstream of it can be replayed";
             Box::new(Mistake::on_key(self.path(self.only_feed(reader).unwrap_or(reader)), message))
         })?;
         Ok((reader, event_time))

@@ -78,7 +78,7 @@ impl<'a> Resolved<'a> {
         for &index in self.order.iter().filter(|index| !self.is_seen(**index)) {
             let node = self.node(index);
             if self.is_read(index) && node.body.role() == NodeRole::Source {
-                let message = format!("no sink and no aggregate comes of `{}`, so that it is not read", node.name);
+                let message = format!("`{}` leads to no sink and no aggregate, so it is not read", node.name);
                 mistakes.push(Mistake::warning(node.path(), message));
             }
         }
@@ -113,7 +113,7 @@ impl<'a> Resolved<'a> {
             let Some(path) = self.way_back(node).filter(|path| path.iter().min() == Some(&node)) else { continue };
             let name = |node: &usize| self.node(*node).name.as_str();
             let names: Vec<&str> = [node].iter().chain(path.iter().rev()).map(name).collect();
-            let message = format!("this goes in a circle: {}", names.join(" → "));
+            let message = format!("this is a cycle: {}", names.join(" → "));
             let mistake = Mistake::new(self.node(node).path().key("input"), message);
             mistakes.push(mistake.expected("inputs that lead to a source"));
         }
@@ -157,12 +157,14 @@ impl<'a> Resolved<'a> {
         for (index, node) in self.spec.nodes.iter().enumerate() {
             let (read, role) = (self.is_read(index), node.body.role());
             if !read && role != NodeRole::Sink {
-                let unread = if role == NodeRole::Source { ", so that it is not read" } else { "" };
+                let unread = if role == NodeRole::Source { ", so it is not read" } else { "" };
                 mistakes.push(Mistake::warning(node.path(), format!("nothing reads from `{}`{unread}", node.name)));
             }
             if read && !node.body.is_enabled() {
-                let message =
-                    format!("nothing comes out of `{}`, which is not enabled: its readers are left out", node.name);
+                let message = format!(
+                    "nothing comes out of `{}`, which is not enabled: the nodes that read it are left out",
+                    node.name
+                );
                 mistakes.push(Mistake::warning(node.path().key("enabled"), message));
             }
         }
@@ -186,7 +188,7 @@ fn check_settings(job: &JobSettings, mistakes: &mut Vec<Mistake>) {
         mistakes.push(mistake.found(format!("{:?}", job.name)).expected("letters, digits, `-`, `_` and `.`"));
     }
     if job.name.len() > LONGEST_NAME {
-        let mistake = Mistake::new(name, "the name is too long: names of files are made of it");
+        let mistake = Mistake::new(name, "the name is too long: it is part of file names");
         let found = format!("{} characters", job.name.len());
         mistakes.push(mistake.found(found).expected(format!("{LONGEST_NAME} characters at most")));
     }
@@ -279,7 +281,7 @@ impl Names<'_> {
         Some(Feed { node: producer, output })
     }
 
-    /// `sink.NAME.dead_letters`: a sink may bear the name of another node, so that its output is called by its section, too.
+    /// `sink.NAME.dead_letters`: a sink may have the name of another node, so that its output is called by its section, too.
     fn output_of_sink(&self, written: &str) -> Option<Feed> {
         let (name, output) = written.strip_prefix("sink.")?.split_once('.')?;
         let is_it = |node: &NodeSpec| node.body.role() == NodeRole::Sink && node.name == name;

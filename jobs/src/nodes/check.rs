@@ -60,12 +60,12 @@ impl Check<'_> {
                     if matches!(column.data_type, DataType::Float16 | DataType::Float32 | DataType::Float64) =>
                 {
                     let mistake = Mistake::new(place, format!("`{name}` is a floating-point number"));
-                    self.mistakes.push(mistake.expected("a column whose values are equal or not, without rounding"));
+                    self.mistakes.push(mistake.expected("a column with exact values"));
                 }
                 Some(column) if !can_be_key(&column.data_type) => {
-                    let message = format!("`{name}` is {}, which no key can have in it", type_name(&column.data_type));
-                    let expected =
-                        "a text, a number without rounding, a time, bytes or truth; a `map` can make one of it";
+                    let message =
+                        format!("`{name}` is {}, which cannot be part of a key", type_name(&column.data_type));
+                    let expected = "a text, an exact number, a time, bytes or a bool; a `map` can convert it";
                     self.mistakes.push(Mistake::new(place, message).expected(expected));
                 }
                 Some(_) => {}
@@ -90,7 +90,7 @@ impl Check<'_> {
                         "its rows have no event time: `{node}` computes `{name} = {expression:?}`, which is another column"
                     ),
                     format!(
-                        "`{column} = \"{column}\"` in that `select`; or in the source, where it is judged what is late: \
+                        "`{column} = \"{column}\"` in that `select`; or in the source, where lateness is decided: \
                          event_time = {{ name = {name:?}, expression = {expression:?} }}"
                     ),
                 ),

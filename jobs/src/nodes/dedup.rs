@@ -33,13 +33,13 @@ pub struct Dedup {
 }
 
 impl Dedup {
-    /// Of rows that are equal in the key columns, the first goes on; a key is remembered for `ttl` of event time.
+    /// Of rows that are equal in the key columns, the first is kept; a key is remembered for `ttl` of event time.
     pub fn over<S: Into<String>>(input: impl Into<Inputs>, key: impl IntoIterator<Item = S>, ttl: Duration) -> Self {
         let key = key.into_iter().map(Into::into).collect();
         Dedup { input: input.into(), key, ttl, same_event_time: false, null_key: NullKey::Pass }
     }
 
-    /// Says that duplicates bear the event time of their original although it is not in the key: state is then kept by
+    /// Says that duplicates have the event time of their original although it is not in the key: state is then kept by
     /// time, which is faster and dropped whole.
     #[must_use]
     pub fn same_event_time(mut self, same: bool) -> Self {
@@ -47,7 +47,7 @@ impl Dedup {
         self
     }
 
-    /// What becomes of rows with a null in their key, which are nobody's duplicates.
+    /// What happens to rows with a null in their key, which are never duplicates.
     #[must_use]
     pub fn null_key(mut self, null_key: NullKey) -> Self {
         self.null_key = null_key;
@@ -71,7 +71,7 @@ impl Dedup {
         dedup
     }
 
-    /// Whether duplicates bear the event time of their original.
+    /// Whether duplicates have the event time of their original.
     fn by_time(&self, time: &str) -> bool {
         self.same_event_time || self.key.iter().any(|column| column == time)
     }

@@ -41,7 +41,9 @@ impl Operator for LateGate {
         };
         match self.merged {
             false => Note::of(does),
-            true => Note::of(format!("{does}, of files that were silent")).with_state("how far time has come"),
+            true => {
+                Note::of(format!("{does}, of files that were silent")).with_state("how far event time has advanced")
+            }
         }
     }
 

@@ -43,7 +43,7 @@ impl Map {
         self
     }
 
-    /// Adds a column of the result. Without any, all columns of the input go on.
+    /// Adds a column of the result. Without any, all columns of the input are kept.
     #[must_use]
     pub fn select(mut self, name: impl Into<String>, expression: impl Into<String>) -> Self {
         self.select.get_or_insert_default().push((name.into(), expression.into()));
@@ -236,9 +236,9 @@ impl Operator for MapOperator {
 
     fn note(&self, columns: &StepColumns) -> Note {
         if let Some(rule) = &self.table {
-            return Note::of(format!("keeps what the table {} can take", rule.table));
+            return Note::of(format!("passes on what the table {} can take", rule.table));
         }
-        let withdraws = if self.results.is_some() { "; withdraws results that it keeps no more" } else { "" };
+        let withdraws = if self.results.is_some() { "; withdraws results that no longer match" } else { "" };
         Note::of(self.does(columns) + withdraws)
     }
 }

@@ -63,7 +63,7 @@ pub(crate) struct StepColumns {
     pub(crate) output: ColumnSchema,
     /// Of a source whose event time is computed: how, and the columns that are read.
     pub(crate) computed: Option<ComputedTime>,
-    /// The items of a map, those that nobody needs left out.
+    /// The items of a map, without those that are not needed.
     pub(crate) select: Option<Vec<SelectItem>>,
     /// The columns that a dedup or filters let through; none: all there are.
     pub(crate) kept: Option<Vec<String>>,

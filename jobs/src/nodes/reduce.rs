@@ -92,7 +92,7 @@ impl Reduce {
         let key = results.counted.key.iter().map(String::as_str);
         for name in key.chain([WINDOW_START, WINDOW_END, self.by.as_str()]) {
             if results.behind_map && !results.is_unchanged(name) {
-                let message = format!("`{name}` does not come through as the aggregate has made it");
+                let message = format!("`{name}` does not come through unchanged from the aggregate");
                 let mistake = Mistake::new(check.path.key("input"), message);
                 check
                     .mistakes
@@ -110,7 +110,7 @@ impl Reduce {
                 check.mistakes.push(mistake.one_of("columns", names).meant(&self.by, names));
             }
             Some(column) if column.data_type != DataType::Int64 || !counted.adds_up(&self.by) => {
-                let message = format!("`{}` can't be added up over windows", self.by);
+                let message = format!("`{}` can't be summed over windows", self.by);
                 check.mistakes.push(Mistake::new(place, message).expected("a count, or a sum of whole numbers"));
             }
             Some(_) => {}
@@ -126,7 +126,7 @@ impl Reduce {
             }
         }
         if counted.key.iter().all(|name| self.per.contains(name)) {
-            let message = "nothing is left to be ranked: all key columns stand in `per`";
+            let message = "nothing is left to rank: all key columns are in `per`";
             check.mistakes.push(Mistake::new(place, message).expected("not all columns of the aggregate's key"));
         }
     }
@@ -145,7 +145,7 @@ impl Reduce {
             Window::Tumbling { size } => (size, size),
             Window::Hopping { size, slide } => (size, slide),
             Window::Session { .. } => {
-                let mistake = Mistake::new(check.path.key("window"), "sessions can't be put together of windows");
+                let mistake = Mistake::new(check.path.key("window"), "sessions can't be built from windows");
                 check.mistakes.push(mistake.expected("a tumbling or a hopping window"));
                 return;
             }
@@ -159,7 +159,7 @@ impl Reduce {
     }
 }
 
-/// What it puts out, from what the aggregate does.
+/// What it emits, from what the aggregate does.
 fn columns(config: &TopConfig, input: &ColumnSchema) -> weir_engine::Result<ColumnSchema> {
     Ok(ColumnSchema::from(&output_schema(&input.to_arrow(), config)?))
 }
@@ -198,7 +198,7 @@ impl Node for Reduce {
         let given = check.take_given()?;
         let Some(results) = given.results.as_ref().filter(|results| results.are_groups) else {
             let mistake = Mistake::new(check.path.key("input"), "a reduce ranks the groups of an aggregate");
-            let expected = "the name of an aggregate, or of a map behind one";
+            let expected = "the name of an aggregate, or of a map after one";
             check.mistakes.push(mistake.found(format!("a {}", given.origin)).expected(expected));
             return None;
         };
@@ -278,7 +278,7 @@ impl Operator for GlobalTop {
         let TopConfig { n, by, per, .. } = &self.config;
         let per = if per.is_empty() { String::new() } else { format!(" per {}", per.join(", ")) };
         let does = format!("top {n} by {by}{per}, {}", self.window.note());
-        Note::of(does).with_state("the best of open windows")
+        Note::of(does).with_state("the top of open windows")
     }
 
     fn memory(&self, _config: &Value, _input: &ColumnSchema) -> Option<Memory> {

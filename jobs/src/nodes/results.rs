@@ -1,7 +1,7 @@
 //! What is known of rows that are results: which counts they are of, what corrections leave as it is, what tells one result from
 //! another, and whether one may be withdrawn.
 //!
-//! Invariant: whoever reads results can tell which of two rows is the newer one, and whether it still holds. So a `select`
+//! Invariant: readers of results can tell which of two rows is newer, and whether it still applies. So a `select`
 //! over results carries the columns that say so, whether it names them or not.
 
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ impl Results {
     pub(crate) fn of_aggregate(counted: Counted, unsayable: bool, columns: &ColumnSchema) -> Self {
         let sessions = counted.is_of_sessions();
         let (window, key) = (counted.window, counted.key.clone());
-        // A session that grows is another one, and the one before holds no longer.
+        // A session that grows is another one, and the one before no longer applies.
         let withdrawable = sessions;
         Results {
             sessions,

@@ -11,7 +11,7 @@ use super::output::Output;
 use super::results::Results;
 use weir_operators::definition::KeyPath;
 
-/// What a node puts out.
+/// What a node emits.
 #[derive(Debug, Clone)]
 pub(crate) struct Types {
     /// Columns of the main output; of a sink, the columns it writes.

@@ -72,7 +72,7 @@ pub(crate) fn read_window(window: Reader<'_>, sessions: bool) -> Option<Window> 
     let read = match (tumbling, hopping, session) {
         _ if written != 1 => {
             let message =
-                if written == 0 { "this says no kind of window" } else { "this says several kinds of windows" };
+                if written == 0 { "no kind of window is given" } else { "several kinds of windows are given" };
             window.note(Mistake::new(window.path.clone(), message).expected(expected));
             None
         }
@@ -90,7 +90,7 @@ pub(crate) fn read_window(window: Reader<'_>, sessions: bool) -> Option<Window> 
         _ => None,
     };
     if window.has("slide") && !window.has("hopping") && written == 1 {
-        window.refuse("slide", "only a hopping window slides", expected);
+        window.refuse("slide", "only a hopping window has a slide", expected);
     }
     window.finish();
     read

@@ -33,8 +33,7 @@ fn check_name(name: &str, node: &Reader<'_>, mistakes: &Mistakes) {
         let mistake = Mistake::on_key(node.path.clone(), format!("`{name}` can't be the name of a node"));
         mistakes.add(mistake.expected("letters, digits, `_` and `-`"));
     } else if name.len() > LONGEST_NAME {
-        let mistake =
-            Mistake::on_key(node.path.clone(), "the name is too long: names of files and tables are made of it");
+        let mistake = Mistake::on_key(node.path.clone(), "the name is too long: it is part of file and table names");
         let expected = format!("{LONGEST_NAME} characters at most");
         mistakes.add(mistake.found(format!("{} characters", name.len())).expected(expected));
     }

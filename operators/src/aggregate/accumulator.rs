@@ -417,7 +417,7 @@ impl Accumulator {
                 for (row, (_, group)) in fit.iter().zip(rows()).enumerate().filter(|(_, (fit, _))| fit.is_none()) {
                     let (name, sum) = (&self.name, sums[group]);
                     let reason = format!(
-                        "the sum '{name}' of this window is {sum}, more than 64 bits hold: cast its argument, as in \
+                        "the sum '{name}' of this window is {sum}, which overflows 64 bits: cast its argument, as in \
                          sum(cast(x as decimal(38, 0)))"
                     );
                     unsayable.push(Unsayable { row, reason });

@@ -113,7 +113,7 @@ fn is_same(one: &ArrayRef, other: &ArrayRef) -> bool {
 }
 
 impl GroupsByCode {
-    /// Forgets all groups: they are numbered anew.
+    /// Forgets all groups: they are renumbered.
     pub(super) fn clear(&mut self) {
         self.groups.clear();
     }

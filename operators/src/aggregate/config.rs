@@ -1,4 +1,4 @@
-//! What an aggregate is told, and the columns that it makes of it.
+//! The configuration of an aggregate, and the columns that it produces.
 
 use super::accumulator::Accumulator;
 use crate::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START, WITHDRAWN, revision_field, withdrawn_field};
@@ -22,7 +22,7 @@ pub struct AggregateConfig {
     pub time_column: String,
     /// What is computed, in the order of the output's columns.
     pub aggregates: Vec<AggregateCall>,
-    /// Running counts of open windows; none: nobody reads them. Only a global aggregate of slices emits any.
+    /// Running counts of open windows; none: they are not read. Only a global aggregate of slices emits any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningCounts>,
 }

@@ -1,7 +1,7 @@
 //! Sums and extremes of decimals, exact: in whole units of the last digit.
 //!
 //! Invariant: sums of any number of decimals of 38 digits fit where they are kept, over the exchange, and in checkpoints, so that
-//! the order of adding never shows. Only what is put out has 38 digits: a sum with more is none that can be said.
+//! the order of adding never shows. Only what is emitted has 38 digits: a sum with more cannot be represented.
 
 use super::accumulator::Unsayable;
 use crate::table::Rows;
@@ -33,7 +33,7 @@ impl DecimalSums {
         DecimalSums { scale, sums: Vec::new(), counts: Vec::new() }
     }
 
-    /// The types of its state: the last 38 digits of the sum, the count (unsigned, which tells it from that of integers), and the
+    /// The types of its state: the last 38 digits of the sum, the count (unsigned, unlike that of integers), and the
     /// digits above.
     pub(super) fn state_types(&self) -> [DataType; 3] {
         [self.sum_type(), DataType::UInt64, ABOVE_TYPE]

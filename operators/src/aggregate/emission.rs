@@ -149,7 +149,7 @@ impl Emission {
 }
 
 impl Results {
-    /// Whoever has an earlier result must hear that it holds no longer.
+    /// Readers of an earlier result must learn that it no longer applies.
     fn withdraw(&mut self, unsayable: &[Unsayable]) {
         let rows = self.revisions.len();
         let mut withdrawn = vec![false; rows];

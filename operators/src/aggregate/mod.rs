@@ -1,19 +1,19 @@
-//! Counting and its kin over windows, in two steps.
+//! Aggregation over windows, in two steps.
 //!
 //! [`LocalAggregate`] stands before the exchange and makes *partials*: one row per key and slice of event time, with the
 //! state of every aggregate. It is what spreads a key with half of all events over all mappers. [`GlobalAggregate`]
-//! stands behind it, merges partials into keyed state and emits when windows close; [`SessionAggregate`] does so for
+//! comes after it, merges partials into keyed state and emits when windows close; [`SessionAggregate`] does so for
 //! sessions, whose bounds depend on the data.
 //!
 //! A partial has the key columns, `slice_start` (of a session: the event time), the states of the aggregates, and
 //! `input_rows` unless a `count(*)` says the same. An output row has `record_id`, the key columns, `window_start`,
 //! `window_end`, the aggregates, `revision` and `withdrawn`.
 //!
-//! Of windows that are still open the global aggregate emits *running counts* where it is told to: in the same columns, on a
+//! Of windows that are still open the global aggregate emits *running counts* if configured to: in the same columns, on a
 //! port of their own, at barriers, with revisions below zero. They change nothing of what it emits when a window closes.
 //!
 //! Sums are exact: of integers in 128 bits, of decimals in 256, of floats as [`ExactSum`](exact_sum) keeps them, rounded when
-//! they are put out. So none depends on the order in which rows come.
+//! they are emitted. So none depends on the order in which rows come.
 
 mod accumulator;
 mod changed_groups;

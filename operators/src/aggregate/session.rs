@@ -162,7 +162,7 @@ impl SessionAggregate {
     /// Makes sure that the session is looked at when the watermark gets to `time`.
     fn schedule(&mut self, slot: u32, time: i64) {
         let session = Arc::make_mut(&mut self.store).session_mut(slot);
-        // A session that is due earlier is scheduled anew when it is looked at.
+        // A session that is due earlier is rescheduled when it is looked at.
         if session.due.is_none_or(|due| due > time) {
             session.due = Some(time);
             self.due.push(Reverse((time, slot)));

@@ -165,7 +165,7 @@ impl SessionStore {
         is_due
     }
 
-    /// Keeps the keys `used` only, which are numbered anew in this order.
+    /// Keeps only the keys in `used`, which are renumbered in this order.
     pub(super) fn renumber_keys(&mut self, used: &[u32], keys: KeyColumns) {
         let mut numbers = vec![u32::MAX; self.keys.len()];
         for (number, key) in used.iter().enumerate() {

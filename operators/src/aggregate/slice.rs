@@ -22,7 +22,7 @@ pub(super) struct Slice {
     emitted: Vec<bool>,
     /// Since the last emission. Only kept once a window of the slice has been emitted.
     changed: ChangedGroups,
-    /// Since the last running counts; none: nobody reads them.
+    /// Since the last running counts; none: they are not read.
     running: Option<ChangedGroups>,
     /// All of it has been emitted, and nothing has come since.
     settled: bool,
@@ -139,7 +139,7 @@ impl Slice {
     }
 
     /// Takes rows back that a checkpoint held. Whether running counts of them were out by then is not known, nor whether
-    /// whoever reads those now did so then: all of them are to come.
+    /// their present readers got them then: all of them are emitted again.
     pub(super) fn restore(&mut self, restored: &RestoredRows, scratch: &mut Scratch) -> Result<()> {
         let rows = Rows::Some(&restored.rows);
         self.groups.assign(&restored.hashes, &restored.keys, rows, scratch)?;

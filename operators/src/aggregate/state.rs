@@ -55,7 +55,7 @@ pub(super) struct RestoredRows {
     pub(super) emitted: BooleanArray,
     pub(super) changed: BooleanArray,
     pub(super) revisions: Int32Array,
-    /// The stored segment holds more than this subtask's rows, or less: it has to be written anew.
+    /// The stored segment holds more than this subtask's rows, or less: it has to be rewritten.
     pub(super) is_partial: bool,
 }
 
@@ -144,7 +144,7 @@ pub(super) fn restored_progress(segment: &str, rows: &RecordBatch) -> Result<i64
 /// The rows of a segment that belong to `key_groups`.
 ///
 /// After a rescale the segment's files hold rows of other subtasks too, and may, when they come back once more, hold rows that
-/// have been replaced since: counts must not be merged from both. So such a segment is written anew at the next checkpoint.
+/// have been replaced since: counts must not be merged from both. So such a segment is rewritten at the next checkpoint.
 pub(super) fn restored_rows(
     config: &AggregateConfig,
     segment: &str,

@@ -11,7 +11,7 @@ const MOST_LIMBS: usize = 35;
 pub(super) struct WideSum {
     /// The place of the first limb: those below are zero.
     first: usize,
-    /// From the lowest on; the last one bears the sign.
+    /// From the lowest on; the last one has the sign.
     limbs: Vec<u64>,
 }
 
@@ -33,7 +33,7 @@ impl WideSum {
     pub(super) fn merge(&mut self, other: &WideSum) {
         let Some(last) = other.limbs.last() else { return };
         self.make_room(other.first, other.first + other.limbs.len());
-        // Above its own limbs, a negative number goes on with ones.
+        // Above its own limbs, a negative number continues with ones.
         let sign = if (*last as i64) < 0 { u64::MAX } else { 0 };
         let above = (self.first + self.limbs.len()).saturating_sub(other.first + other.limbs.len());
         let extended: Vec<u64> = other.limbs.iter().copied().chain(std::iter::repeat_n(sign, above)).collect();

@@ -5,7 +5,7 @@ use crate::window::floor;
 use std::collections::BTreeMap;
 use weir_engine::{EngineError, Result, element::WATERMARK_MIN};
 
-/// Width of a bucket when equal events bear the same event time: between 8 and 64 s no difference was measurable.
+/// Width of a bucket when equal events have the same event time: between 8 and 64 s no difference was measurable.
 const NARROW_MS: i64 = 64_000;
 /// Emptied logs that wait for reuse.
 const SPARE: usize = 2;
@@ -117,7 +117,7 @@ impl Buckets {
     }
 
     /// Puts an id back that a checkpoint held in the bucket at `start` of that width. After a change of the ttl it is held no
-    /// shorter than before, and its bucket, which has another name now, is written anew.
+    /// shorter than before, and its bucket, which has another name now, is rewritten.
     pub(super) fn restore(&mut self, start: i64, width_ms: i64, hash: u128) -> Result<(), TableFull> {
         let is_same = width_ms == self.width_ms;
         let start = if is_same { start } else { floor(start.saturating_add(width_ms - 1), self.width_ms) };

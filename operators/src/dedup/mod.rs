@@ -8,7 +8,7 @@
 //! event falls into the same bucket, of 64 seconds, and only that is looked into. Without it a bucket is as wide as the ttl,
 //! and the two or three that there are at a time are all looked into.
 //!
-//! A row whose key has a null is nobody's duplicate: it passes and counts as `without_key`, or is a dead letter, as
+//! A row whose key has a null is never a duplicate: it passes and counts as `without_key`, or is a dead letter, as
 //! [`NullKey`] says. Nothing is remembered of it.
 //!
 //! A row whose bucket is gone goes to the late port and counts as `late`; the gates before let none come.
@@ -55,10 +55,10 @@ pub struct DedupConfig {
     pub ttl_ms: i64,
     /// The event-time column.
     pub time_column: String,
-    /// Equal events bear the same event time: because it is in the key, or because the user says so.
+    /// Equal events have the same event time: because it is in the key, or because the user says so.
     #[serde(default)]
     pub same_event_time: bool,
-    /// The columns that go on, in order; none: all. Those that only the key needs are then not copied.
+    /// The columns that are passed on, in order; none: all. Those that only the key needs are then not copied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Vec<String>>,
     /// What becomes of a row with a null in its key.
@@ -70,7 +70,7 @@ pub struct DedupConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NullKey {
-    /// It goes on, and is counted as `without_key`.
+    /// It passes, and is counted as `without_key`.
     #[default]
     Pass,
     /// It is a dead letter.
@@ -163,7 +163,7 @@ impl Dedup {
         let is_null = |name: &&String| rows.column_by_name(name).is_some_and(|column| is_null_at(column, row));
         let null: Vec<&str> = self.config.key.iter().filter(is_null).map(String::as_str).collect();
         let are = if null.len() == 1 { "is" } else { "are" };
-        format!("{} {are} null, so that the row has no key to tell duplicates by (null_key)", null.join(" and "))
+        format!("{} {are} null, so the row has no key to find duplicates by (null_key)", null.join(" and "))
     }
 
     fn missing(&self, name: &str) -> EngineError {
@@ -183,7 +183,7 @@ impl Operator for Dedup {
             return Ok(());
         }
         let hashes = self.hasher.hashes_of(&batch)?;
-        // Whoever comes next has another key; filtering these along would be for nothing.
+        // The next operator has another key; filtering these along would be for nothing.
         batch.key_hashes = None;
         let times = event_times(&batch.columns, &self.config.time_column)?;
         if let Some(output) = &self.config.output {

@@ -30,7 +30,7 @@ pub fn out_of_range(text: &str) -> Option<&'static str> {
     let text = text.trim();
     let digits = text.find(|c: char| !c.is_ascii_digit()).filter(|digits| *digits > 0)?;
     match text[digits..].trim_start() {
-        "ns" | "us" | "µs" => Some("finer than a millisecond, the finest that times are kept in"),
+        "ns" | "us" | "µs" => Some("finer than a millisecond, the resolution of times"),
         "ms" | "s" | "m" | "min" | "h" | "d" if parse(text).is_none() => Some("longer than a thousand years"),
         _ => None,
     }

@@ -2,7 +2,7 @@
 //!
 //! A front end turns a definition into a tree of [`Value`]s, each with the place that it came from. Nodes and connectors read
 //! their own keys through a [`Reader`], which notes unknown keys and wrong types, and collect further [`Mistake`]s at a
-//! [`KeyPath`]; whoever has the text adds file and line.
+//! [`KeyPath`]; the code that has the text adds file and line.
 
 pub mod duration;
 mod key_path;

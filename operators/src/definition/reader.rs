@@ -55,7 +55,7 @@ impl<'a> Reader<'a> {
     /// Notes that a key is missing.
     pub fn missing(&self, key: &str, expected: &str) {
         let message = format!("the key `{key}` is missing");
-        // What a whole section lacks is told at the section; a missing section, under its own name.
+        // What a whole section lacks is reported at the section; a missing section, under its own name.
         let path = if self.path.0.is_empty() { self.path.key(key) } else { self.path.clone() };
         self.mistakes.add(Mistake::on_key(path, message).expected(format!("{key} = {expected}")));
     }
@@ -149,7 +149,7 @@ impl<'a> Reader<'a> {
     pub fn positive_duration(&self, key: &str) -> Option<Duration> {
         let duration = self.duration(key)?;
         if duration.is_zero() {
-            self.refuse(key, format!("`{key}` is no time at all"), "a duration longer than nothing");
+            self.refuse(key, format!("`{key}` is zero"), "a duration above zero");
             return None;
         }
         Some(duration)

@@ -1,4 +1,4 @@
-//! Looks through a parsed expression for names that don't exist and for SQL that has no meaning here.
+//! Checks a parsed expression for names that don't exist and for SQL that is not supported here.
 //!
 //! The planner would find most of it too, but without a place to point at and without the names there are.
 
@@ -114,12 +114,12 @@ impl Check<'_> {
 
 /// What to do about a column whose name is a word of SQL.
 pub(super) fn reserved(column: &str) -> String {
-    format!("`{column}` is a word of SQL: as a column's name it is written in double quotes, \"{column}\"")
+    format!("`{column}` is an SQL keyword: as a column's name it is written in double quotes, \"{column}\"")
 }
 
 /// What to do about a column whose name SQL takes for something else.
 pub(super) fn quotes_needed(column: &str) -> String {
-    format!("the column `{column}` is written in double quotes, \"{column}\": its name is no single word of SQL")
+    format!("the column `{column}` is written in double quotes, \"{column}\": its name is not a plain SQL identifier")
 }
 
 fn check_function(function: &Function) -> ControlFlow<ExpressionError> {
@@ -136,7 +136,7 @@ fn check_function(function: &Function) -> ControlFlow<ExpressionError> {
         return unsupported(&what, position);
     }
     if FUNCTIONS.is_volatile(&name) {
-        let what = format!("`{name}` gives something else in every run; counts must come out the same in a replay");
+        let what = format!("`{name}` gives a different result in every run; counts must come out the same in a replay");
         return unsupported(&what, position);
     }
     if !FUNCTIONS.contains(&name) {

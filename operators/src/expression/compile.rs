@@ -118,7 +118,7 @@ pub(super) fn is_text(data_type: &DataType) -> bool {
 }
 
 /// The type that a definition speaks of: every kind of text is Utf8, and seconds are milliseconds, which is what times are
-/// stored in everywhere: seconds that have none are told here, on their row, and not by whoever stores them.
+/// stored in everywhere: seconds out of range are reported here, on their row, and not where they are stored.
 pub(super) fn declared_type(data_type: &DataType) -> DataType {
     match data_type {
         text if is_text(text) => DataType::Utf8,

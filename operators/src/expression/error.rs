@@ -1,7 +1,7 @@
-//! What can be wrong with an SQL expression, in a form that a caller can point at.
+//! Errors in an SQL expression, with their position in it.
 //!
 //! Positions are lines and columns *within the expression text*, both counted from 1 and in characters, so that
-//! whoever knows where the text stands in a file can add the two up.
+//! code that knows where the text is in a file can add the two up.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub enum ExpressionError {
         /// Where.
         position: Position,
     },
-    /// A name that no column of the input bears.
+    /// A name that no column of the input has.
     UnknownColumn {
         /// The name as written.
         name: String,

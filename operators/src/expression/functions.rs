@@ -14,7 +14,7 @@ use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Vola
 /// The scalar functions by name and alias, built once.
 pub(super) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
 
-/// Aggregates of common SQL dialects, named so that a user who writes one here is told what to do instead.
+/// Aggregates of common SQL dialects, named so that the error message can say what to use instead.
 const AGGREGATES: [&str; 16] = [
     "any_value",
     "approx_count_distinct",
@@ -83,7 +83,7 @@ impl Functions {
     }
 }
 
-/// A function, for whoever writes expressions.
+/// A function, as documented for users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FunctionNote {
     /// What it is about, such as `Math`.

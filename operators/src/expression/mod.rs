@@ -160,7 +160,7 @@ impl Expression {
         // A function that breaks down over a value is no reason for a job to end: the row is to blame, as for any failure.
         let evaluated = catch_unwind(AssertUnwindSafe(|| compiled.evaluate(&input, &self.data_type)));
         let Ok(evaluated) = evaluated else {
-            return Err(EvaluationError { is_of_values: true, ..self.failed("a function broke down over it".into()) });
+            return Err(EvaluationError { is_of_values: true, ..self.failed("a function failed on it".into()) });
         };
         evaluated.map_err(|error| EvaluationError {
             is_of_values: compile::is_of_values(&error),

@@ -1,4 +1,4 @@
-//! Columns whose names have to stand in quotes: what a user is told who has left them out.
+//! Columns whose names have to be quoted: the error message for missing quotes.
 
 use arrow::datatypes::Schema;
 use datafusion_sql::sqlparser::ast::Expr;

@@ -16,7 +16,7 @@ pub(super) fn on_planner_stack<T: Send>(
             std::thread::Builder::new().name("planner".into()).stack_size(PLANNER_STACK).spawn_scoped(scope, work);
         match thread.map(|thread| thread.join()) {
             Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(failed("the planner broke down over this expression".into())),
+            Ok(Err(_)) => Err(failed("the planner failed on this expression".into())),
             Err(error) => Err(failed(format!("no thread could be started to plan this expression: {error}"))),
         }
     })

@@ -45,7 +45,7 @@ impl std::fmt::Display for ValueError {
             Self::Float => formatter.write_str("is not a float: a finite number like 1.5 or 2e3 is expected"),
             Self::Decimal { precision, scale } => write!(
                 formatter,
-                "is not a decimal({precision}, {scale}): a number with at most {} digits before the point and {scale} behind it is expected",
+                "is not a decimal({precision}, {scale}): a number with at most {} digits before the point and {scale} after it is expected",
                 i16::from(*precision) - i16::from(*scale)
             ),
             Self::Boolean => formatter.write_str("is not a bool: true or false is expected"),
@@ -215,7 +215,7 @@ impl ColumnBuilder {
         Ok(())
     }
 
-    /// The column so far; the builder begins anew.
+    /// The column so far; the builder starts over.
     pub fn finish(&mut self) -> ArrayRef {
         match self {
             // The time zone is a part of the type, and `finish` keeps it; so it does the digits of a decimal.

@@ -18,8 +18,8 @@ use super::rows::{Limits, Rows, decode_lines};
 use super::{DecodedLines, FormatError, LineDecoder};
 use crate::source::column_type::{ColumnType, DeclaredSchema};
 
-const UNCLOSED_QUOTE: &str = "a quoted field is not closed: it goes on to the end of the file, or over max_line_bytes; a quote within a quoted field is doubled";
-const STRAY_QUOTE: &str = "a double quote stands inside an unquoted field, or text follows a closing quote; a quote within a quoted field is doubled";
+const UNCLOSED_QUOTE: &str = "a quoted field is not closed: it continues to the end of the file, or past max_line_bytes; a quote within a quoted field is doubled";
+const STRAY_QUOTE: &str = "a double quote is inside an unquoted field, or text follows a closing quote; a quote within a quoted field is doubled";
 
 /// Decodes the records of one CSV file.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ pub fn read_schema(node: &Reader<'_>, key: &str) -> Option<DeclaredSchema> {
             Some(Kind::Table(_)) => table.table(name).and_then(|entry| read_entry(name, entry)),
             _ => {
                 let expected = "a type such as \"string\", or { type = \"string\", … }";
-                table.refuse(name, "this says no type", expected);
+                table.refuse(name, "no type is given", expected);
                 None
             }
         };

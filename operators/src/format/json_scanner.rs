@@ -79,13 +79,13 @@ impl<'line> Scanner<'line> {
     #[inline]
     pub fn begin_object(&mut self) -> Result<(), String> {
         self.skip_blanks();
-        self.expect(b'{', "an object, beginning with {")
+        self.expect(b'{', "an object, starting with {")
     }
 
     /// Enters the array that the text is.
     pub fn begin_array(&mut self) -> Result<(), String> {
         self.skip_blanks();
-        self.expect(b'[', "an array, beginning with [")
+        self.expect(b'[', "an array, starting with [")
     }
 
     /// The next value of the array; none at its end.

@@ -207,7 +207,7 @@ fn read_delimiter(keys: &Reader<'_>) -> Option<char> {
     match text.as_bytes() {
         [byte] if byte.is_ascii() && !matches!(byte, b'"' | b'\n' | b'\r') => Some(char::from(*byte)),
         _ => {
-            keys.refuse("delimiter", "this can't stand between two values", "one ASCII character, as in \";\"");
+            keys.refuse("delimiter", "this can't separate two values", "one ASCII character, as in \";\"");
             None
         }
     }

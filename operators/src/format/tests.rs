@@ -189,8 +189,8 @@ fn bad_records_say_what_is_wrong() {
     assert!(reason(",,x,1,1,yes,\n").starts_with("ok \"yes\" is not a bool"));
     assert!(reason(",,x,1,1,true,now\n").starts_with("at \"now\" is not a time"));
     assert!(reason("2022-02-29,,x,1,1,true,\n").contains("no day 29 in February 2022"));
-    assert!(reason(",,a\"b,,,,\n").starts_with("a double quote stands inside"));
-    assert!(reason(",,\"a\"b,,,,\n").starts_with("a double quote stands inside"));
+    assert!(reason(",,a\"b,,,,\n").starts_with("a double quote is inside"));
+    assert!(reason(",,\"a\"b,,,,\n").starts_with("a double quote is inside"));
 }
 
 #[test]
@@ -263,7 +263,7 @@ fn json_objects_are_rows() {
 #[test]
 fn bad_objects_say_what_is_wrong() {
     let reason = |line: &str| only_reason(&json(line)).to_owned();
-    assert_eq!(reason("[]\n"), "not JSON: at byte 1 there is '[', where an object, beginning with { is expected");
+    assert_eq!(reason("[]\n"), "not JSON: at byte 1 there is '[', where an object, starting with { is expected");
     assert_eq!(reason("{\"n\":1"), "not JSON: the line ends at byte 7, where a comma or } is expected");
     assert!(reason("{\"n\":1}{}\n").ends_with("where the end of the line is expected"));
     assert!(reason("{\"n\":1.0}").starts_with("n 1.0 is not an int"));
@@ -322,7 +322,7 @@ fn nested_values_are_found_by_their_paths() {
     assert!(reason("{\"ad\":{\"id\":{\"x\":1}}}").starts_with("ad_id {\"x\":1} is not a string"));
     assert_eq!(reason("{\"ad\":{\"id\":\"a\"},\"ad\":{\"id\":\"b\"}}"), "the key \"id\" occurs twice");
     assert!(reason("{\"ad\":{\"id\":\"a\"").starts_with("not JSON: the line ends"));
-    assert!(reason("{\"price\":1.555}").contains("at most 6 digits before the point and 2 behind it"));
+    assert!(reason("{\"price\":1.555}").contains("at most 6 digits before the point and 2 after it"));
     assert!(reason("{\"price\":1000000}").contains("decimal(8, 2)"));
     let one = decode(&nested_format(), "", &["tag"], b"{\"ad\":{\"id\":{}},\"tags\":[1,\"b\",3]}");
     assert_eq!(cells(&one.records), [["b".to_owned()]]);

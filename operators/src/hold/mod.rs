@@ -1,7 +1,7 @@
 //! Holds rows back, so that a sink which writes a file for each checkpoint writes few large ones although there are many
 //! checkpoints.
 //!
-//! Rows that are held are state: no checkpoint loses them, and none has them in a file, too. They go on when enough are held,
+//! Rows that are held are state: no checkpoint loses them, and none has them in a file, too. They pass on when enough are held,
 //! at once; or at a barrier, so that they are in the files of its very checkpoint: when they have been held long enough, and
 //! always at the last one. A stream that brings enough rows between two barriers is not held: until the next barrier all rows
 //! pass, for a file of this checkpoint is begun anyway.
@@ -53,11 +53,11 @@ const GATHERED: usize = 64;
 pub struct HoldConfig {
     /// The columns of the rows.
     pub columns: ColumnSchema,
-    /// How far event time may go on while a row is held, in milliseconds.
+    /// How far event time may advance while a row is held, in milliseconds.
     pub time_ms: i64,
-    /// The barriers, from the first after a row, at which it goes on whatever the time.
+    /// The barriers, from the first after a row, at which it is passed on whatever the time.
     pub barriers: u64,
-    /// Rows of so many bytes go on at once.
+    /// Rows of so many bytes are passed on at once.
     #[serde(default = "enough_bytes")]
     pub bytes: usize,
 }
@@ -73,7 +73,7 @@ fn enough_bytes() -> usize {
     ENOUGH_BYTES
 }
 
-/// Rows, and the key group that they bear while they are held.
+/// Rows, and the key group that they have while they are held.
 #[derive(Debug, Clone)]
 struct Held {
     rows: RecordBatch,

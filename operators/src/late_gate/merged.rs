@@ -1,12 +1,12 @@
-//! The second gate of a followed source: behind the exchange, in front of whoever keeps state by event time.
+//! The second gate of a followed source: after the exchange, before the operators that keep state by event time.
 //!
-//! A followed source whose splits are all silent holds nobody's time back. When one speaks again, its rows are not late by
+//! A followed source whose splits are all silent delays nobody's event time. When one continues, its rows are not late by
 //! their own split, but windows may have been closed without it. This gate compares them with the event time of all
 //! subtasks together, which is never behind that of any operator after it, and takes out what has no window any more: with
 //! all its columns, and before it touches state. For all other rows it lets pass what the first gate has let pass.
 //!
 //! Invariant: what has passed finds its window open. So the watermark is a part of the state: after a restore time begins
-//! anew, but windows that had been closed stay closed.
+//! from scratch, but windows that had been closed stay closed.
 
 use super::{LateGateConfig, split_off};
 use crate::{event_time::event_times, table::RowMask};
@@ -83,7 +83,7 @@ impl Operator for MergedLateGate {
         Ok(Snapshot { segments: vec![Segment { id: SEGMENT.into(), change }] })
     }
 
-    /// Of several former subtasks the one that had come furthest counts: none of them was behind whoever came after it.
+    /// Of several former subtasks the most advanced one counts: none of them was behind any that came after it.
     fn restore(&mut self, segment: &str, rows: &RecordBatch, _key_groups: KeyGroupRange) -> Result<()> {
         let column =
             rows.column_by_name(SEGMENT).and_then(|column| column.as_primitive_opt::<TimestampMillisecondType>());

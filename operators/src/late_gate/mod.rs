@@ -1,4 +1,4 @@
-//! Takes the rows out that are too late to be counted, right behind the source.
+//! The late gate: takes out the rows that are too late to be counted, right after the source.
 //!
 //! Whether a row is late is decided here, against the watermark of *its own split* just before the row. An operator's
 //! watermark further on is never ahead of that, so every row that passes finds its windows open: what is counted is a

@@ -1,9 +1,9 @@
-//! What a map does with results that it keeps no more.
+//! What a map does with results that it no longer keeps.
 //!
 //! A result is corrected by a row of the next revision. If the condition is true for the earlier row and not for the later
-//! one, whoever has the earlier one must hear that it holds no longer: the later row goes on as *withdrawn*. Invariant: of
-//! each record, the row of the highest revision that goes on is made of the highest one that came in, or none ever went on.
-//! So what holds in the end is the same, whatever was put out on the way.
+//! one, readers of the earlier one must learn that it no longer applies: the later row is passed on as *withdrawn*. Invariant: of
+//! each record, the row of the highest revision passed on is made from the highest one that came in, or none was ever passed on.
+//! So the final state is the same, whatever was emitted on the way.
 
 use super::{Batch, Selection};
 use crate::{
@@ -47,7 +47,7 @@ impl Withdrawals {
         Withdrawals { rows, decides_once }
     }
 
-    /// Whether a row that the condition turns down may have gone on before.
+    /// Whether a row that the condition rejects may have been passed on before.
     pub(super) fn condition_may_change(&self) -> bool {
         !self.decides_once
     }
@@ -97,7 +97,7 @@ impl Withdrawals {
     }
 
     /// The columns that are computed of withdrawn results: those that follow from what is fixed; the others are null. A record
-    /// for which one of the former fails has never gone on.
+    /// for which one of the former fails has never been passed on.
     pub(super) fn select(&self, select: &Selection, batch: &Batch) -> Result<Option<Batch>> {
         let evaluated = evaluate_rows(&batch.columns, |rows| {
             let column = |(expression, name): (&Expression, &String)| match self.follows(expression) {

@@ -236,7 +236,7 @@ impl GlobalTop {
         }
         fields.push(Field::new(RANK, DataType::Int32, false));
         columns.push(Arc::new(Int32Array::from(emitted.numbers.clone())));
-        // Nobody has a rank that was withdrawn.
+        // No key has a rank that was withdrawn.
         let withdrawn: BooleanArray = emitted.ranks.iter().map(|rank| Some(rank.is_withdrawn())).collect();
         for at in &self.items {
             fields.push(key_field(*at));
@@ -276,7 +276,7 @@ impl Operator for GlobalTop {
         let mut parted = std::mem::take(&mut self.parted);
         parted.part_exactly(&ends);
         for (end, rows) in parted.iter() {
-            // A window that is dropped is never given out again by a subtask; were it, its ranks must not start anew.
+            // A window that is dropped is never emitted again by a subtask; were it, its ranks must not start from scratch.
             if self.config.expiry(end) <= self.emitted_until {
                 continue;
             }
@@ -318,7 +318,7 @@ impl Operator for GlobalTop {
             let bounds = (self.config.window_start(*end), *end);
             segments.push(Segment { id: format!("window-{end}"), change: window.change(bounds, state) });
         }
-        // Also when no window is held: those that were dropped must not start anew.
+        // Also when no window is held: those that were dropped must not start from scratch.
         segments.extend(state.progress_segment(self.emitted_until));
         Ok(Snapshot { segments })
     }

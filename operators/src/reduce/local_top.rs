@@ -143,7 +143,7 @@ impl LocalTop {
 
     /// The N largest sums over several slices, without adding up all keys where few stand out.
     ///
-    /// The N-th best among the sums of the keys that lead a single slice is a bound: whoever is among the N largest over all k
+    /// The N-th best among the sums of the keys that lead a single slice is a bound: a key among the N largest over all k
     /// slices reaches it, so it has at least a k-th of it in one of them. Only such keys are added up.
     fn largest_sums(&self, slices: &[&Slice]) -> Result<Vec<Vec<Candidate>>> {
         let leaders = slices
@@ -289,7 +289,7 @@ impl LocalTop {
                 let hash = slice.table.hashes()[group as usize];
                 let config = &self.config;
                 let is_out = |end: &i64| *end <= self.emitted_until;
-                // After a restore every key counts as changed, also in windows that nobody holds any more.
+                // After a restore every key counts as changed, also in windows that no subtask holds any more.
                 let is_held = |end: &i64| config.expiry(*end) > self.emitted_until;
                 for end in config.windows_of(*start).take_while(is_out).filter(is_held) {
                     if known.insert((end, hash)) {

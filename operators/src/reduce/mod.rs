@@ -66,7 +66,7 @@ impl TopConfig {
             return refuse(format!("there is no list per '{foreign}', as it is not in the aggregate's key ({keys})"));
         }
         if self.items().is_empty() {
-            return refuse("nothing is left to be ranked: 'per' holds all key columns of the aggregate".into());
+            return refuse("nothing is left to rank: 'per' contains all key columns of the aggregate".into());
         }
         let (size, slide) = match self.windows.window {
             WindowSpec::Tumbling { size_ms } => (size_ms, size_ms),

@@ -85,7 +85,7 @@ pub(super) struct Selection<'a> {
     sources: &'a [&'a KeyColumns],
     items: &'a [usize],
     pools: Vec<Vec<Candidate>>,
-    /// The N-th largest so far of each list: whoever is not before it is out.
+    /// The N-th largest so far of each list: a key that is not before it is out.
     last: Vec<Option<Candidate>>,
 }
 

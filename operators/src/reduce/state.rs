@@ -121,7 +121,7 @@ pub(super) struct RestoredRows {
     pub(super) counts: Int64Array,
     pub(super) ranks: Int32Array,
     pub(super) revisions: Int32Array,
-    /// The stored segment does not hold exactly this subtask's rows and has to be written anew.
+    /// The stored segment does not hold exactly this subtask's rows and has to be rewritten.
     pub(super) is_partial: bool,
 }
 

@@ -138,7 +138,7 @@ async fn a_crash_before_the_commit_loses_nothing(target: &impl SinkUnderTest) {
     let staged = stage(&mut sink, 0..10, 1).await;
     sink.write(rows(10..20)).await.unwrap();
     drop(sink);
-    // The next attempt commits first, then sweeps, then goes on from the barrier.
+    // The next attempt commits first, then sweeps, then resumes from the barrier.
     let committer = target.committer(JOB, SINK);
     commit(&*committer, &staged, CommitOutcome::Done).await;
     committer.sweep(&SweepScope { attempt: Attempt(2), keep: staged.clone(), results: None }).await.unwrap();
@@ -156,7 +156,7 @@ async fn what_was_not_staged_is_written_again(target: &impl SinkUnderTest) {
     dead.write(rows(10..20)).await.unwrap();
     let mut sink = target.sink(&context(2, 0));
     let staged = stage(&mut sink, 0..20, 1).await;
-    // A frozen sink wakes up and goes on: it does no harm.
+    // A frozen sink wakes up and continues: it does no harm.
     stage(&mut dead, 20..25, 2).await;
     let committer = target.committer(JOB, SINK);
     commit(&*committer, &staged, CommitOutcome::Done).await;
@@ -221,7 +221,7 @@ async fn a_reset_starts_afresh(target: &impl SinkUnderTest) {
     assert_eq!(target.leftovers().await, 0);
     let before = visible(target).await;
     assert!(before.is_empty() || !target.can_take_back(), "{before:?}");
-    // The same checkpoint, in the run that begins afresh.
+    // The same checkpoint, in the run that starts over.
     let mut sink = target.sink(&context(3, 0));
     let staged = stage(&mut sink, 100..105, 1).await;
     commit(&*committer, &staged, CommitOutcome::Done).await;

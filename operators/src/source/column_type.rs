@@ -32,7 +32,7 @@ pub enum ColumnType {
     Decimal {
         /// How many digits it has, 1 to 38.
         precision: u8,
-        /// How many of them stand behind the point.
+        /// How many of them are after the point.
         scale: u8,
     },
 }
@@ -89,8 +89,9 @@ impl FromStr for ColumnType {
         let Some(parameters) = text.strip_prefix("decimal(").and_then(|rest| rest.strip_suffix(')')) else {
             return Err(format!("there is no type `{text}`"));
         };
-        let wrong =
-            || format!("`{text}` is no decimal: 1 to {DECIMAL128_MAX_PRECISION} digits, some of them behind the point");
+        let wrong = || {
+            format!("`{text}` is not a decimal: 1 to {DECIMAL128_MAX_PRECISION} digits, some of them after the point")
+        };
         let (precision, scale) = parameters.split_once(',').ok_or_else(wrong)?;
         let number = |text: &str| text.trim().parse::<u8>().map_err(|_| wrong());
         let (precision, scale) = (number(precision)?, number(scale)?);

@@ -2,7 +2,7 @@
 //!
 //! It stands between the connector and the sources' common part, so that from there on it is a column like any other.
 //! Invariant: a row on which the expression fails, or gives nothing, is a dead letter with the reason, whatever batch it came
-//! in; all others go on, in their order. What only the expression reads goes no further.
+//! in; all others are passed on, in their order. What only the expression reads is not passed on.
 
 use super::{
     settings::SourceSettings,
@@ -29,7 +29,7 @@ use weir_engine::error::{EngineError, Result};
 pub struct ComputedTime {
     /// The expression.
     pub expression: String,
-    /// The columns that are read, for the expression or to go on, in order.
+    /// The columns that are read, for the expression or to be passed on, in order.
     pub columns: ColumnSchema,
 }
 
@@ -67,7 +67,7 @@ impl ComputedTime {
 struct TimeColumn {
     name: String,
     expression: Expression,
-    /// What goes on, in order.
+    /// What is passed on, in order.
     output: Vec<String>,
 }
 
@@ -118,7 +118,7 @@ impl TimeColumn {
         Ok(TimedRows { rows, refused, kept: Some(wanted) })
     }
 
-    /// The columns that go on; the computed one takes the place of one with its name.
+    /// The columns that are passed on; the computed one replaces one with its name.
     fn arrange(&self, read: &RecordBatch, times: ArrayRef) -> Result<RecordBatch> {
         let mut fields: Vec<Arc<Field>> = Vec::with_capacity(self.output.len());
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.output.len());
@@ -177,7 +177,7 @@ impl TimedReader {
             let places: Vec<usize> = refused.iter().map(|refused| refused.row).collect();
             let located = self.inner.locate_rows(&places);
             if located.len() != places.len() {
-                let found = format!("{} of {} refused rows were found again", located.len(), places.len());
+                let found = format!("{} of {} rejected rows were found again", located.len(), places.len());
                 return Err(EngineError::internal(found));
             }
             let letter = |(found, refused): (DeadLetter, RefusedRow)| DeadLetter { reason: refused.reason, ..found };

@@ -116,12 +116,12 @@ pub fn look(connector: &dyn SourceConnector) -> Option<Looked> {
     let look = connector.look()?;
     let wait = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("the files can't be looked at: {error}"))?;
+        let runtime = runtime.map_err(|error| format!("the files can't be inspected: {error}"))?;
         runtime.block_on(look).map_err(|error| error.message)
     };
     // On a thread of its own: the caller may be inside of a runtime already.
     let looked = std::thread::scope(|scope| scope.spawn(crate::memory_stores::for_thread_beside(wait)).join());
-    Some(looked.unwrap_or_else(|_| Err("looking at the files failed".to_owned())))
+    Some(looked.unwrap_or_else(|_| Err("inspecting the files failed".to_owned())))
 }
 
 impl fmt::Debug for SourceKind {

@@ -27,7 +27,7 @@ impl<'rows> EventTimes<'rows> {
         let Some(found) = rows.column_by_name(column) else {
             let names: Vec<_> = rows.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
             return Err(EngineError::definition(format!(
-                "there is no column '{column}' to be the event time; the columns are: {}",
+                "there is no column '{column}' to use as the event time; the columns are: {}",
                 names.join(", ")
             )));
         };
@@ -77,13 +77,13 @@ impl<'rows> EventTimes<'rows> {
         ahead.map(|row| (row, reason(row))).collect()
     }
 
-    /// Why a row is refused that is ahead of its split, whose time has come to `newest`.
+    /// Why a row is refused that is ahead of its split, whose event time is at `newest`.
     pub(super) fn ahead_of_split(&self, row: usize, newest: i64, rule: &JumpRule) -> String {
         let (most, newest) = (span(rule.max_jump_ms), crate::moment::show(newest));
         let JumpAfter { rows, span_ms } = rule.after;
         let after = format!("{rows} such rows that agree and cover {}", span(span_ms));
         format!(
-            "{}, more than {most} (max_jump) ahead of its file, whose time has come to {newest} and goes on after {after} \
+            "{}, more than {most} (max_jump) ahead of its file, whose event time is at {newest} and advances after {after} \
              (jump_after)",
             self.shown(row)
         )

@@ -1,4 +1,4 @@
-//! Where a value stands in a nested record: `ad.id`, `tags.0`, `headers."user.agent"`.
+//! The path of a value in a nested record: `ad.id`, `tags.0`, `headers."user.agent"`.
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::fmt;
@@ -26,7 +26,7 @@ impl FromStr for FieldPath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = |what: &str| format!("`{text}` is no path: {what}");
+        let wrong = |what: &str| format!("`{text}` is not a path: {what}");
         let mut keys = Vec::new();
         let mut rest = text;
         loop {
@@ -35,7 +35,7 @@ impl FromStr for FieldPath {
                     let (key, after) =
                         rest[1..].split_once(quote).ok_or_else(|| wrong("a quote in it is not closed"))?;
                     if !after.is_empty() && !after.starts_with('.') {
-                        return Err(wrong("a dot is expected behind a key in quotes"));
+                        return Err(wrong("a dot is expected after a key in quotes"));
                     }
                     (key, after)
                 }

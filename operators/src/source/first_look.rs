@@ -1,7 +1,7 @@
 //! A first look at what comes out of each split: whether it is read as it was meant.
 //!
 //! A column whose unit or name is wrong makes a dead letter of every record, or puts all of them into 1970; that is said once,
-//! with the file, and not left to whoever looks at the counts. Nothing that goes through is changed.
+//! with the file, and not left to be found in the counts. Nothing that goes through is changed.
 
 use super::split_reader::{Connector, OpenedSplit, Over, OverSplits, SplitEvent, SplitReader};
 use crate::{dead_letters::DeadLetter, moment};

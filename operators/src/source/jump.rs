@@ -1,4 +1,4 @@
-//! Rows with a wrong clock: what is too far ahead of its split, where a split's time begins, and when a jump is believed.
+//! Rows with a wrong clock: what is too far ahead of its split, where a split's event time starts, and when a jump is accepted.
 //!
 //! Invariant: each of the three is a function of event times in the order of the split, and of nothing else.
 
@@ -12,13 +12,13 @@ pub(super) const UNSET_MAX_JUMP_MS: i64 = 24 * 60 * 60 * 1_000;
 pub struct JumpRule {
     /// A row whose event time is further ahead of its split's time than this does not move it, in milliseconds.
     pub max_jump_ms: i64,
-    /// Whether it is refused, too. Otherwise it goes on like any other.
+    /// Whether it is refused, too. Otherwise it is passed on like any other.
     pub refuses: bool,
-    /// When time goes on all the same.
+    /// When event time advances nevertheless.
     pub after: JumpAfter,
 }
 
-/// How many rows ahead must agree before time goes on to where they are.
+/// How many rows ahead must agree before event time advances to where they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JumpAfter {
     /// So many more of them must agree than not. So many records at the beginning of a split are looked at together, too.
@@ -39,7 +39,7 @@ impl JumpAfter {
 }
 
 impl JumpRule {
-    /// Whether an event time is too far ahead of a split whose time has come to `newest`.
+    /// Whether an event time is too far ahead of a split whose event time is at `newest`.
     pub(super) fn is_ahead(&self, event_time: i64, newest: i64) -> bool {
         event_time > newest.saturating_add(self.max_jump_ms)
     }
@@ -100,7 +100,7 @@ pub(super) struct RowsAhead {
 }
 
 impl RowsAhead {
-    /// After one more row that is ahead. One that disagrees takes one away, or takes the place of the last.
+    /// After one more row that is ahead. One that disagrees removes one, or replaces the last.
     pub(super) fn and(before: Option<Self>, event_time: i64, rule: &JumpRule) -> Self {
         let alone = RowsAhead { rows: 1, oldest: event_time, newest: event_time };
         let Some(before) = before else { return alone };
@@ -116,7 +116,7 @@ impl RowsAhead {
         }
     }
 
-    /// Whether time goes on to where they are.
+    /// Whether event time advances to where they are.
     pub(super) fn are_believed(&self, rule: &JumpRule) -> bool {
         self.rows >= rule.after.rows && self.newest.saturating_sub(self.oldest) >= rule.after.span_ms
     }

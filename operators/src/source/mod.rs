@@ -1,4 +1,4 @@
-//! Where records come from, one folder a connector, and what they share.
+//! Sources: one folder per connector, and what they share.
 //!
 //! Reading order: `connector` (what a connector is to those that check, compile, show and confine jobs), `split_reader` (what
 //! it does), `reader` (what is common to all of them: splits become one stream

@@ -58,7 +58,7 @@ impl Packs {
         }
     }
 
-    /// A member of a pack is forgotten, and must not come back: it is put together anew.
+    /// A member of a pack is forgotten, and must not come back: it is packed again.
     pub(super) fn forgotten(&mut self, number: u64) {
         if let Some(pack) = self.packs.iter_mut().find(|pack| pack.number == number) {
             pack.unchanged = 0;

@@ -186,7 +186,7 @@ struct StoredSplit {
     finished: bool,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     undelivered: Vec<DeadLetter>,
-    /// Of a live split, what the wall clock showed, in milliseconds: until it is restored nobody listens to it.
+    /// Of a live split, what the wall clock showed, in milliseconds: until it is restored it is not read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     heard_at_ms: Option<i64>,
 }
@@ -311,7 +311,7 @@ impl SourceReader {
         self.splits.len() - 1
     }
 
-    /// What becomes of a split has been decided anew.
+    /// What becomes of a split has been decided again.
     fn place(&mut self, index: usize) {
         let split = &self.splits[index];
         self.turns.place(index, split.place(&self.settings));
@@ -459,7 +459,7 @@ impl SourceReader {
                 tracing::warn!(
                     source = self.source,
                     split = split.name,
-                    "time went on from {} to {}, where {} more rows agreed than not (jump_after)",
+                    "event time advanced from {} to {}, where {} more rows agreed than not (jump_after)",
                     crate::moment::show(jump.from),
                     crate::moment::show(jump.to),
                     jump.rows
@@ -707,7 +707,7 @@ impl Split {
             None => self.reader.locate_rows(&rows),
         };
         if located.len() != rows.len() {
-            let found = format!("{} of {} refused rows were found again", located.len(), rows.len());
+            let found = format!("{} of {} rejected rows were found again", located.len(), rows.len());
             return Err(EngineError::internal(format!("{}: {found}", self.name)));
         }
         let reasons = refused.iter().map(|(_, reason)| reason.clone());

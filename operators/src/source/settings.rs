@@ -1,4 +1,4 @@
-//! What every source is configured with, whatever its connector.
+//! The settings that every source has, whatever its connector.
 
 use super::{
     computed_time::ComputedTime,
@@ -51,7 +51,7 @@ pub struct WatermarkSettings {
     /// An event further ahead of its split than this is a dead letter; none: none is, but one that is a day
     /// ahead moves no time.
     pub max_jump_ms: Option<i64>,
-    /// When time goes on to where such events are; none: as [`JumpAfter::default`] says.
+    /// When event time advances to where such events are; none: as [`JumpAfter::default`] says.
     pub jump_after: Option<JumpAfter>,
     /// Of a source that is read as events happen: one further ahead of the wall clock than this is a dead letter.
     pub max_ahead_ms: Option<i64>,
@@ -177,7 +177,7 @@ mod tests {
             jump_after: Some(JumpAfter { rows: 7, ..JumpAfter::default() }),
             max_ahead_ms: None,
         };
-        assert_eq!((read, wrong), (expected, vec!["max_ahead: `max_ahead` is no time at all".to_owned()]));
+        assert_eq!((read, wrong), (expected, vec!["max_ahead: `max_ahead` is zero".to_owned()]));
         assert!(WatermarkSettings::default().is_empty());
     }
 }

@@ -178,7 +178,7 @@ impl<O: OverSplits> Connector for Over<O> {
 /// What a connector has found.
 #[derive(Default)]
 pub struct Discovery {
-    /// Splits that are new, or go on after their end.
+    /// Splits that are new, or continue after their end.
     pub opened: Vec<OpenedSplit>,
     /// Ids of splits that had been read to their end and do not exist any more: they are forgotten.
     pub gone: Vec<String>,

@@ -5,7 +5,7 @@
 //!
 //! **The rule.** The watermark before a row is the largest event time of the split before it, less the delay. Without a rule
 //! for jumps every row moves time, whatever its event time. With one, a row further ahead than `max_jump` moves nothing,
-//! however many such rows come, and is refused if the rule says so. Time goes on to where they are when `rows` more of them
+//! however many such rows come, and is refused if the rule says so. Time advances to where they are when `rows` more of them
 //! agree with each other than not, cover `span` of event time, and no other row has moved time forward meanwhile.
 //!
 //! What time can have come to without a row is no jump: a split that was [silent](SplitWatermark::was_silent) may come back so
@@ -57,7 +57,7 @@ pub struct Observed {
     pub watermarks: Option<Vec<i64>>,
     /// The rows that are refused, in their order.
     pub refused: Vec<RefusedAhead>,
-    /// Where time went on to rows ahead.
+    /// Where event time advanced to rows ahead.
     pub jumps: Vec<Jump>,
 }
 
@@ -70,7 +70,7 @@ pub struct RefusedAhead {
     pub newest: i64,
 }
 
-/// Time went on to where rows ahead were.
+/// Event time advanced to where rows ahead were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Jump {
     /// How far it had come, in milliseconds.
@@ -104,7 +104,7 @@ impl SplitWatermark {
         (self.confirmed, self.first) = (Some(event_time), Vec::new());
     }
 
-    /// The watermark is never below `floor` from now on: for a split that joins, or comes back, after time went on
+    /// The watermark is never below `floor` from now on: for a split that joins, or comes back, after event time advanced
     /// without it. Its older rows are behind, since what they belong to may be closed already.
     pub fn raise_floor(&mut self, floor: i64) {
         if floor > self.floor.unwrap_or(WATERMARK_MIN) {
@@ -112,7 +112,7 @@ impl SplitWatermark {
         }
     }
 
-    /// For so long, in milliseconds, a live split had nothing to say: its time may have gone on by as much.
+    /// For so long, in milliseconds, a live split had nothing to say: its event time may have advanced by as much.
     pub fn was_silent(&mut self, milliseconds: i64) {
         if let Some(newest) = self.confirmed {
             self.silent_until = Some(self.silent_until.unwrap_or(newest).saturating_add(milliseconds));
@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn rows_ahead_are_refused_however_many_come() {
         let mut split = begun(50);
-        // Second by second the good rows go on, and between them some clocks are wrong.
+        // Second by second the good rows continue, and between them some clocks are wrong.
         let times: Vec<i64> = (51..1_000).flat_map(|time| [9_999, 9_000, time, 7_777 + time]).collect();
         let (_, refused) = one_by_one(&mut split, &times, RULE);
         assert_eq!(refused.len(), 3 * 949);

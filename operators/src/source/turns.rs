@@ -1,4 +1,4 @@
-//! Whose turn it is: what a source asks of its splits at each step, without a walk over all of them.
+//! Scheduling of a source's splits: which to ask at each step, without a walk over all of them.
 //!
 //! Invariant: a split stands where its last [`Place`] says, so each step costs the logarithm of the number of splits. Most of
 //! the many files of a folder have nothing to say.

@@ -40,7 +40,7 @@ impl GroupTable {
         &self.hashes
     }
 
-    /// The key hashes by group number, shared with whoever writes a snapshot.
+    /// The key hashes by group number, shared with the writer of a snapshot.
     pub fn shared_hashes(&self) -> Arc<Vec<u128>> {
         Arc::clone(&self.hashes)
     }

@@ -19,7 +19,7 @@ pub struct IdLog {
     index: TagIndex,
     sealed: Vec<ScalarBuffer<u128>>,
     open: Vec<u128>,
-    /// Ids of emptied chunks that nobody reads any more.
+    /// Ids of emptied chunks that are no longer read.
     spare: Vec<Vec<u128>>,
     /// Ids that earlier deltas have handed over.
     handed_over: usize,

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 const AT_A_GLANCE: usize = 8;
 
 /// Which rows of a batch fall into which bucket, in the order in which the buckets first occur. Kept from batch to batch,
-/// so that nothing is allocated anew.
+/// so that nothing is allocated again.
 #[derive(Debug, Default)]
 pub struct RowsByBucket {
     buckets: Vec<(i64, Vec<u32>)>,

@@ -1,4 +1,4 @@
-//! The hashed half of a table: an open-addressing index from a key hash to a position in somebody else's array.
+//! The hashed half of a table: an open-addressing index from a key hash to a position in another array.
 //!
 //! A slot is four bytes, so that an index of hundreds of thousands of keys nearly stays in the cache. Of 2ᵇ slots each holds
 //! the position plus one in its lower b bits, and in the others the tag, as many bits of the hash; zero is an empty slot.

@@ -16,7 +16,7 @@ mod tests;
 use serde::{Deserialize, Serialize};
 use weir_engine::{EngineError, Result};
 
-/// The most windows that one event may be in: as many as a week has minutes. Each of them is put out, and put together of as many
+/// The most windows that one event may be in: as many as a week has minutes. Each of them is emitted, and put together from as many
 /// slices.
 pub const MOST_WINDOWS: u32 = 7 * 24 * 60;
 

@@ -1,4 +1,4 @@
-//! The answers, as they leave this room. Moments are Unix seconds.
+//! The answers of the query API. Times are Unix seconds.
 
 use crate::store::{Filter, Freshness, Range, Reconciliation, TopAds};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ pub(super) struct AggregatedCount {
     /// The ad.
     #[schema(example = "ad001")]
     pub ad_id: String,
-    /// Its clicks in the range; 0 for an ad that nobody clicked.
+    /// Its clicks in the range; 0 for an ad without clicks.
     #[schema(minimum = 0, example = 7)]
     pub count: i64,
     /// The filter that they matched.
@@ -67,7 +67,7 @@ pub(super) struct CountsPerMinute {
 /// A filter.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(super) struct NamedFilter {
-    /// What it is asked for by.
+    /// The key it is queried by.
     #[schema(example = "0012")]
     pub id: String,
     /// Which clicks match it: a condition in SQL over the columns of a click.
@@ -116,7 +116,7 @@ pub(super) struct FreshnessAnswer {
 /// The newest reconciliation of each job.
 #[derive(Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub(super) struct Reconciliations {
-    /// By job; none when nobody has reconciled.
+    /// By job; none if there was no reconciliation.
     pub reconciliations: Vec<ReconciliationAnswer>,
 }
 

@@ -15,8 +15,8 @@ use weir_http::{JsonLine, Problem};
 #[openapi(
     info(
         title = "Weir queries",
-        description = "Counts of clicks on ads. Moments are Unix seconds on minute boundaries, ranges are half-open: `from` is \
-                       in, `to` is not. Answers hold everything that is committed, running counts of the open minute too. \
+        description = "Counts of clicks on ads. Times are Unix seconds on minute boundaries, ranges are half-open: `from` is \
+                       inclusive, `to` exclusive. Answers include everything that is committed, also running counts of the open minute. \
                        Errors are problem details (RFC 9457)."
     ),
     components(schemas(Problem))
@@ -138,6 +138,8 @@ fn read_ad_id(ad_id: Result<Path<String>, PathRejection>) -> Result<String, Prob
     match ad_id {
         Ok(Path(ad_id)) if ad_id.is_empty() => Err(Problem::not_found("there is nothing at an ad without an id")),
         Ok(Path(ad_id)) => Ok(ad_id),
-        Err(rejection) => Err(Problem::bad_request(format!("the ad's id is unreadable: {}", rejection.body_text()))),
+        Err(rejection) => {
+            Err(Problem::bad_request(format!("the ad's id cannot be decoded: {}", rejection.body_text())))
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! `/metrics`: what this process was asked, and how far the store is.
+//! `/metrics`: the requests to this process, and how fresh the store is.
 
 use super::Service;
 use crate::store::{Freshness, Reconciliation};
@@ -109,7 +109,7 @@ impl StoreState {
     }
 
     fn freshness(&self, freshness: &Freshness, families: &mut Families<'_>) -> fmt::Result {
-        let help = "Since the moment by which every click that was read is in the answers";
+        let help = "Age of the moment up to which every click that was read is in the answers";
         let behind_ms = (self.now_ms - freshness.read_until_ms).max(0);
         families.gauge("weir_store_freshness_seconds", help, [Sample::plain(behind_ms as f64 / 1000.0)])?;
         let help = "The newest checkpoint in the store";

@@ -1,4 +1,4 @@
-//! The page: it asks the query API like anybody.
+//! The page: it uses the public query API.
 
 use weir_http::page::{DOM, FRAME, ICON, PageFile, SECRET};
 

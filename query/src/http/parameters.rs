@@ -1,6 +1,6 @@
-//! What a question may say behind the `?`, and what it means where it says nothing.
+//! Query parameters of a request, and their defaults.
 //!
-//! Every mistake is told with what would be right: a name that nobody knows, one that is there twice, a number that is none.
+//! Every error says what would be valid: an unknown name, one that is given twice, a number that is none.
 
 use crate::store::{MINUTE_MS, Range};
 use std::{collections::BTreeMap, ops::RangeInclusive};
@@ -14,7 +14,7 @@ pub(super) const MOST_RANGE_MINUTES: i64 = 3_660 * 24 * 60;
 pub(super) const MOST_WINDOW_MINUTES: i64 = 24 * 60;
 /// Ads that one list may have.
 pub(super) const MOST_ADS: i64 = 1_000;
-/// Ads of a list where nobody says how many.
+/// Ads of a list by default.
 pub(super) const USUAL_ADS: i64 = 100;
 /// The filter that every click matches.
 pub(super) const ALL_CLICKS: &str = "0000";
@@ -33,7 +33,7 @@ impl Parameters {
                 return Err(Problem::bad_request(format!("there is no parameter '{name}' here; there are: {known}")));
             }
             if parameters.insert(name.to_string(), value.to_string()).is_some() {
-                return Err(Problem::bad_request(format!("'{name}' is there twice; it can be said once")));
+                return Err(Problem::bad_request(format!("'{name}' is given twice; it can be given once")));
             }
         }
         Ok(Parameters(parameters))
@@ -49,7 +49,7 @@ impl Parameters {
         let Some(text) = self.0.get(name) else { return Ok(usual) };
         text.parse().ok().filter(|number| bounds.contains(number)).ok_or_else(|| {
             let (least, most) = (bounds.start(), bounds.end());
-            Problem::bad_request(format!("'{name}' is '{text}'; it is a whole number from {least} to {most}"))
+            Problem::bad_request(format!("'{name}' is '{text}'; it must be a whole number from {least} to {most}"))
         })
     }
 
@@ -59,7 +59,7 @@ impl Parameters {
         let to = self.moment("to", end_of_minute(now_ms) / 1000)?;
         let from = self.moment("from", to - usual_minutes * 60)?;
         if from >= to {
-            return Err(Problem::bad_request(format!("'from' is {from}, 'to' is {to}; 'from' comes before 'to'")));
+            return Err(Problem::bad_request(format!("'from' is {from}, 'to' is {to}; 'from' must be before 'to'")));
         }
         if to - from > most_minutes * 60 {
             let minutes = (to - from) / 60;
@@ -131,13 +131,13 @@ mod tests {
         };
         says("from=1646351999", "the nearest are 1646351940 and 1646352000");
         says("to=1646352001", "the nearest are 1646352000 and 1646352060");
-        says("from=1646352060&to=1646352060", "'from' comes before 'to'");
+        says("from=1646352060&to=1646352060", "'from' must be before 'to'");
         says("from=1646352000&to=1646358060", "spans 101 minutes; at most 100");
         for none in ["x", "", "1e3", "1.5", "-60", "99999999999999999999", "0x10", "%FF"] {
-            says(&format!("to={none}"), "it is a whole number from 0 to 253402300740");
+            says(&format!("to={none}"), "it must be a whole number from 0 to 253402300740");
         }
         let twice = Parameters::read(Some("to=60&to=60"), KNOWN).unwrap_err();
-        assert_eq!(twice.detail, "'to' is there twice; it can be said once");
+        assert_eq!(twice.detail, "'to' is given twice; it can be given once");
         let unknown = Parameters::read(Some("form=60"), KNOWN).unwrap_err();
         assert_eq!(unknown.detail, "there is no parameter 'form' here; there are: from, to, filter, window, count");
         let unknown = Parameters::read(Some("a"), &[]).unwrap_err();

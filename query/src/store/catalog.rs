@@ -1,4 +1,4 @@
-//! What the store says about itself: the sinks that fill it, their filters, and how far they have come.
+//! The store's metadata: the sinks that write it, their filters, and their progress.
 
 use super::{StoreError, coverage::bounds, snapshot::Snapshot};
 use weir_store::{

@@ -1,4 +1,4 @@
-//! Why a question has no answer, and what whoever asked can do about it.
+//! Why a query has no answer, and what its caller can do about it.
 
 use std::fmt;
 use weir_store::{
@@ -14,7 +14,7 @@ pub enum StoreError {
     Address(String),
     /// There is no store yet, or nothing in it; the text says how that was seen.
     NothingYet(String),
-    /// Clicks are counted in several tables, and nobody has said which is meant.
+    /// Clicks are counted in several tables, and none was chosen.
     SeveralTables {
         /// Their names.
         tables: Vec<String>,
@@ -53,7 +53,7 @@ impl StoreError {
     /// What an error of a database means.
     pub(super) fn of(dialect: Dialect, error: &sqlx::Error) -> Self {
         if matches!(error, sqlx::Error::PoolTimedOut) {
-            return StoreError::Unavailable("no connection to the database could be had in time".into());
+            return StoreError::Unavailable("no connection to the database could be made in time".into());
         }
         match missing(dialect, error) {
             Some(Missing::File) => StoreError::NothingYet("there is no database file".into()),
@@ -72,11 +72,11 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            StoreError::Address(why) => write!(f, "this is not the address of a store: {why}"),
+            StoreError::Address(why) => write!(f, "this is not the URL of a store: {why}"),
             StoreError::NothingYet(why) => write!(f, "nothing has been committed yet: {why}"),
             StoreError::Unavailable(why) => write!(f, "the store does not answer: {why}"),
             StoreError::SeveralTables { tables } => {
-                write!(f, "the store has several tables of counts: {}; say which by --table", tables.join(", "))
+                write!(f, "the store has several counts tables: {}; choose one with --table", tables.join(", "))
             }
             StoreError::UnknownFilter { asked, known } => {
                 write!(f, "there is no filter '{asked}'; there are: {}", known.join(", "))
@@ -87,11 +87,11 @@ impl fmt::Display for StoreError {
                 let (at, before, after) = (at_ms / 1000, before / 1000, after / 1000);
                 write!(
                     f,
-                    "{at} cuts through a {unit} that is kept as one sum; the nearest boundaries are {before} and {after}"
+                    "{at} cuts through a {unit} that is stored as one sum; the nearest boundaries are {before} and {after}"
                 )
             }
             StoreError::RolledUp { until_ms } => {
-                write!(f, "minutes before {} are kept as hours or days only; ask from there on", until_ms / 1000)
+                write!(f, "minutes before {} are stored as hours or days only; ask for later ones", until_ms / 1000)
             }
             StoreError::TooLong { minutes, most } => {
                 write!(f, "the range spans {minutes} minutes that are counted one by one; at most {most} at once")

@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(found(&several, None).unwrap().0, "\"ad_counts_hours\"");
         assert_eq!(found(&several, Some("clicks")).unwrap().0, "\"clicks_hours\"");
         let unclear = found(&[counts("a"), counts("b"), counts("a__replay_1")], None).unwrap_err();
-        assert!(unclear.contains("several tables of counts: a, b; say which by --table"), "{unclear}");
+        assert!(unclear.contains("several counts tables: a, b; choose one with --table"), "{unclear}");
         let wrong = found(&[counts("a"), other], Some("c")).unwrap_err();
         assert!(wrong.contains("no table of counts 'c'") && wrong.ends_with("there is only a, raw"), "{wrong}");
         let none = found(&[], None).unwrap_err();

@@ -2,7 +2,7 @@
 //!
 //! A window is a list of minutes, each with a list of ads by count, descending. An ad that is not above some level in any
 //! list has, over the whole window, at most the sum of `min(level - 1, head)` over the lists. So once the N-th best total
-//! found is more than that, nobody unseen can displace it. This is Fagin's threshold algorithm (Fagin, Lotem, Naor: Optimal
+//! found is more than that, no unseen ad can displace it. This is Fagin's threshold algorithm (Fagin, Lotem, Naor: Optimal
 //! aggregation algorithms for middleware, 2001) with one level for all lists instead of one depth, as in TPUT (Cao, Wang:
 //! Efficient top-K query calculation in distributed networks, 2004): what any N ads have reached in a first, shallow look
 //! tells how deep the second must go, so there is never a third.
@@ -33,7 +33,7 @@ impl Heads {
         self.largest.iter().map(|head| (level - 1).min(*head)).sum()
     }
 
-    /// The largest level at which nobody unseen can have `total` or more; `None` when the lists do not go deep enough.
+    /// The largest level at which no unseen ad can have `total` or more; `None` when the lists do not go deep enough.
     pub(super) fn level_below(&self, total: i64) -> Option<i64> {
         let (mut proven, mut open) = (self.least, self.largest.iter().max()? + 2);
         if self.most_unseen(proven) >= total {

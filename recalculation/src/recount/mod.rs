@@ -1,7 +1,7 @@
 //! The archive counted without the engine's operators: plain code, one set for duplicates, one map for counts. Of the
 //! operators' room only the SQL expressions are used, which say what a filter means.
 //!
-//! Invariant: duplicates bear the event time of their original, so that both lie in the folder of one hour, and nothing has
+//! Invariant: duplicates have the event time of their original, so that both lie in the folder of one hour, and nothing has
 //! to be remembered from one hour to the next. Where a definition says otherwise, which of two events is counted depends on
 //! the order in which they came; then there is no recount.
 
@@ -118,7 +118,8 @@ impl Recounter {
         seen: &mut [HashSet<u128>],
         counts: &mut Counts,
     ) -> Result<()> {
-        let damaged = |error: &dyn std::fmt::Display| EngineError::io(format!("it is no whole Parquet file: {error}"));
+        let damaged =
+            |error: &dyn std::fmt::Display| EngineError::io(format!("it is not a complete Parquet file: {error}"));
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).and_then(|builder| builder.build());
         for batch in reader.map_err(|error| damaged(&error))? {
             let batch = logical(&batch.map_err(|error| damaged(&error))?)?;
@@ -150,7 +151,7 @@ fn add(
 ) -> Result<()> {
     let times = column(batch, &counted.time)?;
     let Some(times) = times.as_primitive_opt::<TimestampMillisecondType>() else {
-        return Err(EngineError::definition(format!("'{}' is no column of timestamps", counted.time)));
+        return Err(EngineError::definition(format!("'{}' is not a column of timestamps", counted.time)));
     };
     let texts = counted.keys.iter().map(|(name, _)| as_text(column(batch, name)?)).collect::<Result<Vec<_>>>()?;
     let texts: Vec<&StringArray> = texts.iter().map(|text| text.as_string::<i32>()).collect();

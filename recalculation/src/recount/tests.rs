@@ -1,4 +1,4 @@
-//! The recount against counts made by hand.
+//! The recount against counts done by hand.
 
 use super::*;
 use crate::recount::Buckets;
@@ -126,5 +126,5 @@ async fn what_cannot_be_recounted_is_refused() {
     fs::write(root.path().join(folder(Some(HOUR))).join("b.parquet"), "no Parquet").unwrap();
     let parts = archive_parts(root.path().to_str().unwrap()).await.unwrap();
     let message = Recounter::new(counted(vec![])).unwrap().count(&parts, buckets).await.unwrap_err().message;
-    assert!(message.contains("b.parquet: it is no whole Parquet file"), "{message}");
+    assert!(message.contains("b.parquet: it is not a complete Parquet file"), "{message}");
 }

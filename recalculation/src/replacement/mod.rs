@@ -1,4 +1,4 @@
-//! How the counts of a replay take the place of those in the store.
+//! How the counts of a replay replace those in the store.
 //!
 //! The replay's job has written its rows to *shadow tables*, one beside each table. From there they are moved window by
 //! window, in the order of time, as many windows in a transaction as is quick. Each transaction removes the old rows of its
@@ -8,7 +8,7 @@
 //! **Overlapping windows**, such as lists of the most clicked ads of the last five minutes, are results over several of
 //! those. One that overlaps what a transaction replaces goes in the same transaction. The new one comes in the transaction
 //! that replaces the last of its minutes, if all of them are replaced; where the replay has counted only a part of them there
-//! is none any more, and whoever asks computes it from the minutes. (Beyond the range nothing is missing where the store has no
+//! is none any more, and queries compute it from the minutes. (Beyond the range nothing is missing where the store has no
 //! counts at all.) One that the live job may still correct is left as it is: a correction has only the places that change, and the
 //! others would be missing.
 //!
@@ -105,7 +105,7 @@ impl<'a> Replacement<'a> {
         Ok(Replacement { store, env, counts, lists, grains, record, final_until: i64::MAX })
     }
 
-    /// While the job goes on: the windows that end by then are final.
+    /// While the job continues: the windows that end by then are final.
     pub fn while_final_until(self, final_until: Option<i64>) -> Self {
         Replacement { final_until: final_until.unwrap_or(i64::MAX), ..self }
     }
@@ -226,7 +226,7 @@ impl<'a> Replacement<'a> {
         let to_ms = span.from_ms.saturating_add(length);
         if span.from_ms.rem_euclid(length) != 0 || to_ms > self.record.plan.range.to_ms {
             return Err(EngineError::io(format!(
-                "while the replay was counting, '{}' has been added up to whole hours or days, of which the replay has counted a \
+                "while the replay was counting, '{}' has been summed into whole hours or days, of which the replay has counted a \
                  part: begin it again, with whole days",
                 one.table.table
             )));
@@ -236,7 +236,7 @@ impl<'a> Replacement<'a> {
 }
 
 /// Gives the filters of the definition that was counted with to the descriptions of the sinks that fill the tables, so that
-/// questions about a filter that is new are answered. A sink that goes on describes itself again when it changes.
+/// queries about a new filter are answered. A sink that continues describes itself again when it changes.
 ///
 /// # Errors
 /// When the store refuses, or a description is not readable.

@@ -1,4 +1,4 @@
-//! The statements that put the rows of a shadow table in the place of those of its table.
+//! The statements that replace the rows of a table with those of its shadow table.
 
 use super::ShadowedTable;
 use weir_engine::error::{EngineError, Result};

@@ -202,7 +202,7 @@ async fn hours_and_days_are_replaced_as_a_whole() {
     assert_eq!(fixture.counts("ad_counts").await, [(tomorrow + 2 * HOUR_MS, (2, 6))].into());
     let part = Plan { definition: "other".into(), ..fixture.plan(tomorrow + MINUTE, tomorrow + HOUR_MS) };
     let message = fixture.replace(&part, &Env::default()).await.unwrap_err().message;
-    assert!(message.contains("added up to whole hours"), "{message}");
+    assert!(message.contains("summed into whole hours"), "{message}");
 }
 
 #[tokio::test]

@@ -17,7 +17,7 @@ use weir_store::{Database, Role, Value, row::text, tables::SINKS};
 pub struct Store {
     database: Arc<Database>,
     env: Env,
-    /// A connection that nobody uses at the moment.
+    /// A connection that is not in use.
     idle: Arc<Mutex<Option<Session>>>,
 }
 

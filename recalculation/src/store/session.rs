@@ -8,7 +8,7 @@ use weir_engine::{
 };
 use weir_store::{Connection, Fault, Parameters, Value, role::LOCK_TIMEOUT};
 
-/// In a simulation nothing waits in real time: whoever finds a lock comes again so much later.
+/// In a simulation nothing waits in real time: the caller retries after this long.
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// A connection. Dropped in a transaction, it ends it.

@@ -1,4 +1,4 @@
-//! What the bytes on a data connection are: frames of a fixed header and a body.
+//! The format of a data connection: frames of a fixed header and a body.
 //!
 //! | bytes  | header, little-endian                                                     |
 //! |--------|---------------------------------------------------------------------------|
@@ -140,13 +140,13 @@ pub enum FrameError {
     #[error("a frame must begin with 'WEIR', but begins with {0:02x?}: the other side does not speak this protocol")]
     Magic([u8; 4]),
     /// Another version.
-    #[error("a frame of version {0}, where version {FRAME_VERSION} is understood")]
+    #[error("a frame of version {0}; this Weir reads version {FRAME_VERSION}")]
     Version(u16),
     /// An unknown kind.
     #[error("a frame of unknown kind {0}")]
     Kind(u8),
     /// Flags that mean nothing.
-    #[error("a frame of kind {0:?} with flags {1:#04x}, which mean nothing there")]
+    #[error("a frame of kind {0:?} with unknown flags {1:#04x}")]
     Flags(FrameKind, u8),
     /// The last four bytes of a header are not 0.
     #[error("a frame of kind {0:?} with {1:#x} where 0 must be")]

@@ -137,7 +137,7 @@ impl Channel {
     fn hear(&mut self, frame: Frame, attempt: &Attempt) -> Result<bool, String> {
         let (header, id) = (frame.header, self.id);
         if self.ended {
-            return Err(format!("a frame of kind {:?} behind the end of channel {id}", header.kind));
+            return Err(format!("a frame of kind {:?} after the end of channel {id}", header.kind));
         }
         let element = match header.kind {
             // What comes for a consumer that is gone is not even decoded.

@@ -1,4 +1,4 @@
-//! What both ends of a connection have: a queue that is written, a stream of frames that is read, and signs of life.
+//! What both ends of a connection share: a queue that is written, a stream of frames that is read, and keepalives.
 
 use super::{
     frame::{Frame, FrameDecoder, FrameKind, frame},
@@ -125,7 +125,7 @@ impl WriteQueue {
         self.state.lock()
     }
 
-    /// Adds frames at the end. Those for a connection that is closed are dropped: whoever has to know is told otherwise.
+    /// Adds frames at the end. Those for a connection that is closed are dropped: the failure is reported elsewhere.
     pub(super) fn push(&self, frames: Rope) {
         let mut state = self.lock();
         if !state.closed && !state.finished {
@@ -190,7 +190,7 @@ impl WriteQueue {
 
 /// Says something where nothing is said, and ends with the reason when nothing is heard for too long.
 ///
-/// It counts periods, not time: a process that was stopped itself does not take the others for dead when it goes on.
+/// It counts periods, not time: a process that was stopped itself does not consider the others dead when it continues.
 pub(super) async fn keep_alive(
     env: &Env,
     keepalive: &KeepAlive,

@@ -10,7 +10,7 @@
 //! One setting: [`NetworkSettings::channel_bytes`]. The consumer grants each channel so many bytes, and gives them back as its
 //! subtask takes batches out. A producer sends a batch while its channel has any credit left, so a channel has at most
 //! `channel_bytes` and one batch in flight, wherever those are: in the producer's queue, in the sockets, or in front of the
-//! consumer. Nothing on the way waits for a consumer, so a slow one holds up only its own channel, and what a connection
+//! consumer. Nothing on the way waits for a consumer, so a slow one blocks only its own channel, and what a connection
 //! queues is bounded by the sum of its channels' credits.
 //!
 //! Beside that: signals, which wait for no credit, are a few dozen bytes each, and a connection from which nothing comes is
@@ -22,7 +22,7 @@
 //!
 //! - A connection that breaks, or falls silent for longer than a worker may ([`DataPlane::set_keepalive`]), fails every channel on it: consumers
 //!   get the failure from their gate, producers from their `send` (also those that wait for credit), and the callback given to
-//!   [`DataPlane::open`] is told at once.
+//!   [`DataPlane::open`] is called at once.
 //! - A frame that is malformed, too long or of another attempt closes its connection, with the same consequences.
 //! - A connection on which every channel has ended is closed by its producer and then by its consumer: no failure.
 //! - Who cannot name an open attempt, its token and exactly the channels that are expected of them gets a refusal, and nothing

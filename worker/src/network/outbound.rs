@@ -1,7 +1,7 @@
 //! The producing end of a connection: the channels to one worker, their credit, and the sending ends that subtasks hold.
 //!
 //! Invariant: what is sent on a channel is queued in the order in which it was sent; batches only while the channel has credit,
-//! signals always. After a failure nothing is queued, and whoever waits learns of it.
+//! signals always. After a failure nothing is queued, and a waiting sender learns of it.
 
 mod dial;
 

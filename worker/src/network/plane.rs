@@ -120,7 +120,7 @@ impl DataPlane {
         self.plane.keepalive.now()
     }
 
-    /// Changes that, for connections that are open, too. All workers of a cluster are told the same.
+    /// Changes that, for connections that are open, too. All workers of a cluster have the same.
     pub fn set_keepalive(&self, period: Duration, timeout: Duration) {
         self.plane.keepalive.set(period, timeout);
     }
@@ -246,7 +246,7 @@ impl AttemptNetwork {
         self.attempt.traffic.counts()
     }
 
-    /// Closes all connections and lets nobody connect any more. What has not ended fails; nothing is reported.
+    /// Closes all connections and accepts no more. What has not ended fails; nothing is reported.
     pub fn close(&self) {
         let mut attempts = lock(&self.plane.attempts);
         if attempts.get(&self.attempt.key).is_some_and(|open| Arc::ptr_eq(open, &self.attempt)) {

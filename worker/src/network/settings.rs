@@ -26,7 +26,7 @@ pub struct NetworkSettings {
     pub keepalive_period: Duration,
     /// How long a silent connection is taken for alive, until then; a multiple of the period.
     pub keepalive_timeout: Duration,
-    /// How many connections may be open that have not said yet who they are; a further one takes the place of the oldest.
+    /// How many connections may be open that have not authenticated yet; a further one replaces the oldest.
     pub max_strangers: usize,
 }
 

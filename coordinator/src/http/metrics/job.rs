@@ -25,7 +25,7 @@ fn state(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     )?;
     families.gauge(
         "weir_job_waiting",
-        "Whether a job lacks something to go on, such as slots",
+        "Whether a job is waiting for something, such as slots",
         jobs().map(|job| Sample::new(label(job), f64::from(u8::from(job.waiting_for.is_some())))),
     )?;
     families.gauge(
@@ -94,17 +94,17 @@ fn operators(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     }
     families.counter(
         "weir_operator_records_in",
-        "Records that an operator took in, a source read, or a sink wrote",
+        "Records that an operator received, a source read, or a sink wrote",
         all().map(|(job, operator)| Sample::new(labels(job, operator), operator.records_in)),
     )?;
     families.counter(
         "weir_operator_records_out",
-        "Records that an operator gave out",
+        "Records that an operator emitted",
         all().map(|(job, operator)| Sample::new(labels(job, operator), operator.records_out)),
     )?;
     families.gauge(
         "weir_operator_backpressure_ratio",
-        "Share of time that an operator waits for somebody downstream",
+        "Share of time that an operator waits for a downstream subtask",
         all().map(|(job, operator)| Sample::new(labels(job, operator), operator.backpressure)),
     )?;
     families.gauge(
@@ -114,14 +114,14 @@ fn operators(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     )?;
     families.gauge(
         "weir_operator_watermark_lag_seconds",
-        "Seconds that an operator's event time is behind the clock; absent before its first watermark and after its end",
+        "Lag of an operator's event time against the clock, in seconds; absent before its first watermark and after its end",
         all().filter_map(|(job, operator)| {
             Some(Sample::new(labels(job, operator), lag(job.as_of_ms, operator.watermark_ms)?))
         }),
     )?;
     families.counter(
         "weir_operator_counted",
-        "What an operator counts besides, such as duplicates",
+        "An operator's own counters, such as duplicates",
         all().flat_map(|(job, operator)| {
             operator.counters.iter().map(move |(name, value)| {
                 let mut labels = labels(job, operator);
@@ -141,17 +141,17 @@ fn subtasks(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     }
     families.counter(
         "weir_subtask_records_in",
-        "Records that a subtask took in, or read",
+        "Records that a subtask received or read",
         all().map(|(job, subtask)| Sample::new(labels(job, subtask), subtask.records_in)),
     )?;
     families.counter(
         "weir_subtask_records_out",
-        "Records that a subtask gave out",
+        "Records that a subtask emitted",
         all().map(|(job, subtask)| Sample::new(labels(job, subtask), subtask.records_out)),
     )?;
     families.gauge(
         "weir_subtask_backpressure_ratio",
-        "Share of time that a subtask waits for somebody downstream",
+        "Share of time that a subtask waits for a downstream subtask",
         all().map(|(job, subtask)| Sample::new(labels(job, subtask), subtask.backpressure)),
     )?;
     families.gauge(
@@ -161,7 +161,7 @@ fn subtasks(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
     )?;
     families.gauge(
         "weir_subtask_watermark_lag_seconds",
-        "Seconds that a subtask's event time is behind the clock; absent before its first watermark and after its end",
+        "Lag of a subtask's event time against the clock, in seconds; absent before its first watermark and after its end",
         all().filter_map(|(job, subtask)| {
             Some(Sample::new(labels(job, subtask), lag(job.as_of_ms, subtask.watermark_ms)?))
         }),

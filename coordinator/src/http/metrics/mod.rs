@@ -1,4 +1,4 @@
-//! `/metrics`: the board.
+//! `/metrics`: the published state as metrics.
 //!
 //! Nothing is counted here: every scrape writes down the newest snapshot. What is counted since an attempt or a process
 //! began falls back to 0 with it, which is what a counter may do.

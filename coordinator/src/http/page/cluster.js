@@ -72,7 +72,7 @@ export function workersView({ cluster, history }) {
     h("h1", null, "Workers"),
     tiles(cluster, history),
     cluster.workers.length === 0
-      ? h("div", { class: "empty" }, h("p", null, "No worker has come yet."), h("p", null, "Start one: ", h("code", null, "weir worker --coordinator ADDR")))
+      ? h("div", { class: "empty" }, h("p", null, "No workers have joined yet."), h("p", null, "Start one: ", h("code", null, "weir worker --coordinator ADDR")))
       : h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Workers" }, workersTable(cluster)),
   ];
 }

@@ -95,7 +95,7 @@ export function watermark(ms, nowMs) {
   const behind = nowMs - ms;
   // History that is replayed is years behind: then the moment itself says more.
   if (behind > 86_400_000 || behind < 0) return iso(ms).replace("T", " ").replace(/\.\d+Z$/, "");
-  return `${span(behind)} behind`;
+  return `${span(behind)} ago`;
 }
 
 /** The earliest of some watermarks; null when one of them is missing. */

@@ -76,7 +76,7 @@ function render() {
   show(element("navigation"), tab("#/", "Jobs", current.view !== "workers"), tab("#/workers", "Workers", current.view === "workers"));
   show(element("reach"), known.lostSince && h("p", { class: "notice bad" },
     `Coordinator out of reach since ${known.lostSince.toLocaleTimeString("en-GB")}. `,
-    known.cluster ? "Below is what it said last; this page asks again each second." : "This page asks again each second."));
+    known.cluster ? "Below is its last answer; this page retries every second." : "This page retries every second."));
   document.body.classList.toggle("stale", known.lostSince !== null);
   show(element("coordinator"), known.cluster && coordinator(known.cluster));
   show(element("main"), content(current));
@@ -140,7 +140,7 @@ const ACTIONS = {
     path: "stop",
     yes: "Stop the job",
     title: (job) => `Stop ${job}?`,
-    text: "It takes a last checkpoint and ends. Its open windows stay open: submitted again, it goes on from there.",
+    text: "It takes a last checkpoint and ends. Its open windows stay open: submitted again, it resumes from there.",
   },
   drain: {
     path: "stop?drain=true",
@@ -169,12 +169,12 @@ async function act({ action, job }) {
     let response = await send();
     while (response.status === 401) {
       const { detail } = await response.json();
-      if (!await askForSecret(detail)) return say(`${job}: not asked for. ${detail}`, true);
+      if (!await askForSecret(detail)) return say(`${job}: not requested. ${detail}`, true);
       response = await send();
     }
-    say(response.ok ? `${job}: asked for. Its state says how far it is.` : (await response.json()).detail, !response.ok);
+    say(response.ok ? `${job}: requested. Its state shows the progress.` : (await response.json()).detail, !response.ok);
   } catch {
-    say("The coordinator did not answer. Whether it was done, the job's state will say.", true);
+    say("The coordinator did not answer. The job's state will show whether it was done.", true);
   }
   poll();
 }

@@ -42,7 +42,7 @@ async fn the_views_show_jobs_graph_and_workers() {
     for operator in fixture::graph().job.nodes {
         page.has(&[&format!("data-operator=\"{}\"", operator.id)]);
     }
-    page.has(&["395 k in/s", "362 k out/s", "hash", "backpressure", "57 %", "15.2 s behind"]);
+    page.has(&["395 k in/s", "362 k out/s", "hash", "backpressure", "57 %", "15.2 s ago"]);
     page.has(&["worker w-b0d518: its connection broke", "duplicates 60,120,881", "1,840", "Drain and finish"]);
     assert_eq!(page.html.matches("class=\"bar\"").count(), 120, "two charts of 60 bars");
     page.is_quiet();
@@ -121,7 +121,7 @@ async fn an_action_is_asked_for_only_after_a_yes() {
     page.is_quiet();
 
     let page = browser.show(&server, "pressed?confirm-yes#/jobs/ad-click").await;
-    page.has(&["ad-click: asked for. Its state says how far it is."]);
+    page.has(&["ad-click: requested. Its state shows the progress."]);
     assert_eq!(*asked.lock(), vec![("ad-click".to_string(), Some(true))]);
     page.is_quiet();
 }
@@ -152,7 +152,7 @@ async fn whoever_looks_is_asked_for_the_secret_where_there_is_one() {
     let router = router.route("/press.js", press).route("/pressed", get(move || async move { Html(html) }));
     let server = start(router).await;
     let page = browser.show(&server, "pressed?confirm-yes#/jobs/ad-click").await;
-    page.has(&["ad-click: asked for. Its state says how far it is."]);
+    page.has(&["ad-click: requested. Its state shows the progress."]);
     assert_eq!(*asked.lock(), vec![("ad-click".to_string(), Some(true))]);
 }
 

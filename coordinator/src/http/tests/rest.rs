@@ -85,7 +85,7 @@ async fn wrong_paths_and_methods_are_problems() {
 
     let answer = post(&router, "/api/v1/jobs", OURS).await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);
-    assert_eq!(answer.problem().detail, "'/api/v1/jobs' does not take POST");
+    assert_eq!(answer.problem().detail, "'/api/v1/jobs' does not support POST");
     assert!(answer.header("allow").contains("GET"), "{:?}", answer.headers);
     let answer = get(&router, "/api/v1/jobs/ad-click/cancel").await;
     assert_eq!(answer.status, StatusCode::METHOD_NOT_ALLOWED);

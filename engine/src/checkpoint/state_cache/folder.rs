@@ -93,7 +93,7 @@ impl CacheFolder {
             .and_then(|()| fs::rename(self.path.join(&beside), self.path.join(name)));
         match written {
             Ok(()) => Ok(()),
-            // Somebody has cleared the folder meanwhile.
+            // The folder has been cleared meanwhile.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             Err(error) => {
                 self.remove(&beside);
@@ -102,7 +102,7 @@ impl CacheFolder {
         }
     }
 
-    /// All files of caches, in the making too: whoever made them may be dead.
+    /// All files of caches, unfinished ones too: the process that wrote them may be dead.
     pub(super) fn entries(&self) -> io::Result<Vec<Entry>> {
         self.make()?;
         let mut entries = Vec::new();
@@ -136,7 +136,7 @@ impl CacheFolder {
         }
     }
 
-    /// State is nobody else's business: a folder that we make is for its owner alone.
+    /// State is private: a folder that we create is for its owner alone.
     fn make(&self) -> io::Result<()> {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);

@@ -44,7 +44,7 @@ impl Check<'_> {
 fn expected_of(function: AggregateFunction) -> &'static str {
     match function {
         AggregateFunction::Min | AggregateFunction::Max => "a number, a date, a timestamp or a time",
-        AggregateFunction::ApproxDistinct => "a value that is equal to another or not",
+        AggregateFunction::ApproxDistinct => "a value that can be compared for equality",
         _ => "a number",
     }
 }

@@ -103,7 +103,7 @@ impl Node for Aggregate {
         }
         self.unique(check);
         if self.emit.is_some() && self.is_of_sessions() {
-            let message = "sessions have no running counts: where one begins and ends is known when it is over";
+            let message = "sessions have no running counts: the bounds of a session are only known when it is over";
             let mistake = Mistake::on_key(check.path.key("emit"), message);
             check.beside.push(mistake.expected("no `emit`, or a tumbling or a hopping window"));
         }

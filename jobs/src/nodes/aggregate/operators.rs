@@ -22,7 +22,7 @@ impl Operator for LocalAggregate {
         self.0.reads().collect()
     }
 
-    /// Partials are the operators' own affair: the columns go on in what follows from the input.
+    /// Partials are the operators' own affair: the columns continue in what follows from the input.
     fn output(&self, given: &ColumnSchema) -> ColumnSchema {
         given.clone()
     }
@@ -135,7 +135,7 @@ impl Operator for WindowCount {
     }
 
     fn note(&self, _columns: &StepColumns) -> Note {
-        Note::of("counts windows for the closing table").with_state("open windows")
+        Note::of("counts windows for the summary").with_state("open windows")
     }
 
     fn memory(&self, _config: &Value, _input: &ColumnSchema) -> Option<Memory> {

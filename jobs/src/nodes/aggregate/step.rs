@@ -11,7 +11,7 @@ use super::super::select::quoted;
 use super::call::function;
 use super::definition::Aggregate;
 
-/// What stands behind the name of a column that holds an argument; no definition can name such a column by chance.
+/// The suffix of the name of a column that holds an argument; no definition can name such a column by chance.
 const ARGUMENT: &str = "/argument";
 
 /// An aggregate, with its arguments as columns.
@@ -24,7 +24,7 @@ pub(super) struct AggregateStep {
     pub(super) calls: Vec<(String, AggregateCall)>,
     /// What a map before it has to compute; none where all arguments are columns already.
     pub(super) arguments: Option<Vec<SelectItem>>,
-    /// When it emits running counts; none: nobody reads them.
+    /// When it emits running counts; none: they are not read.
     pub(super) running: Option<RunningCounts>,
 }
 
@@ -86,7 +86,7 @@ impl AggregateStep {
         })
     }
 
-    /// What it puts out, from what comes in with all arguments as columns.
+    /// What it emits, from what comes in with all arguments as columns.
     ///
     /// # Errors
     /// The operators' own, when they refuse their settings.

@@ -87,7 +87,7 @@ impl Source {
         self
     }
 
-    /// With [`Source::max_jump`]: how many records ahead must agree, and what they must cover, for time to go on there.
+    /// With [`Source::max_jump`]: how many records ahead must agree, and what they must cover, for event time to advance there.
     #[must_use]
     pub fn jump_after(mut self, after: JumpAfter) -> Self {
         self.watermark.jump_after = Some(after);

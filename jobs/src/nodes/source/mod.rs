@@ -34,10 +34,11 @@ impl Source {
         }
     }
 
-    /// Where no row is refused for being ahead, there is nothing to go on after.
+    /// If no row is refused for being ahead, there is nothing to advance after.
     fn check_jump(&self, check: &mut Check<'_>) {
         if self.watermark.jump_after.is_some() && self.watermark.max_jump_ms.is_none() {
-            let message = "it says when time goes on to rows that are ahead, but without `max_jump` none is refused";
+            let message =
+                "it says when event time advances to rows that are ahead, but without `max_jump` none is refused";
             let mistake = Mistake::on_key(check.path.key("watermark").key("jump_after"), message);
             check.mistakes.push(mistake.expected("`max_jump = \"1h\"` beside it"));
         }

@@ -58,7 +58,7 @@ impl Operator for SourceOperator {
             Some(column) if self.connector.bounds_time() => format!("{what}, event time {column}"),
             Some(column) => {
                 let delay = show(Duration::from_millis(self.watermark.delay_ms.unsigned_abs()));
-                format!("{what}, event time {column}, watermark {delay} behind, {}", self.ahead_note())
+                format!("{what}, event time {column}, watermark delay {delay}, {}", self.ahead_note())
             }
             None => what,
         })
@@ -74,7 +74,7 @@ impl SourceOperator {
     fn ahead_note(&self) -> String {
         let shown = |ms: i64| show(Duration::from_millis(ms.unsigned_abs()));
         let Some(max_jump) = self.watermark.max_jump_ms else {
-            return "no max_jump: a date up to a day ahead is believed".into();
+            return "no max_jump: a date up to a day ahead is accepted".into();
         };
         let JumpAfter { rows, span_ms } = self.watermark.jump_after.unwrap_or_default();
         let clock = self.watermark.max_ahead_ms.map_or(String::new(), |ahead| format!(", max_ahead {}", shown(ahead)));

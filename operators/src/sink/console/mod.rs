@@ -2,7 +2,7 @@
 //!
 //! Rows are rendered when they come and carried in the checkpoint's manifest; they are printed at the commit. So nothing is
 //! printed that a crash could take back, and nothing twice, with one exception: a process that dies after it has printed and
-//! before it is recorded that the checkpoint is committed prints the same rows again when the job goes on. A terminal cannot
+//! before it is recorded that the checkpoint is committed prints the same rows again when the job resumes. A terminal cannot
 //! be asked what it shows.
 //!
 //! For a few rows a second. More than [`MAX_BYTES`] between two checkpoints are refused, since they would go through the
@@ -134,7 +134,7 @@ impl ConsoleCommitter {
     fn print(&self, committable: &Committable) -> Result<CommitOutcome> {
         let printout = Printout::deserialize(&committable.payload).map_err(|error| {
             EngineError::corrupt(format!(
-                "checkpoint {} holds something else than lines to print for '{}': {error}",
+                "checkpoint {} contains something other than lines to print for '{}': {error}",
                 committable.checkpoint, committable.sink
             ))
         })?;

@@ -1,4 +1,4 @@
-//! A stream of text that remembers what it has printed, so that a commit that is repeated prints nothing.
+//! A text output that remembers what it has printed, so that a repeated commit prints nothing.
 
 use parking_lot::Mutex;
 use std::{
@@ -57,7 +57,7 @@ impl ConsoleOutput {
         Ok(true)
     }
 
-    /// Forgets what a sink has printed: its job starts afresh.
+    /// Forgets what a sink has printed: its job starts over.
     pub(super) fn forget(&self, identity: &str) {
         self.0.lock().printed.remove(identity);
     }

@@ -1,4 +1,4 @@
-//! What the first phase tells the second: a staged file each, and that there will be no more of them.
+//! The committable of a files sink: staged files, and that there will be no more of them.
 
 use serde::{Deserialize, Serialize};
 use weir_engine::{
@@ -60,7 +60,7 @@ impl StagedFile {
     pub fn from_committable(committable: &Committable) -> Result<Self> {
         StagedFile::deserialize(&committable.payload).map_err(|error| {
             EngineError::corrupt(format!(
-                "checkpoint {} holds something else than a staged file for '{}': {error}",
+                "checkpoint {} contains something other than a staged file for '{}': {error}",
                 committable.checkpoint, committable.sink
             ))
         })

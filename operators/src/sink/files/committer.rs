@@ -1,4 +1,4 @@
-//! The second phase: staged files become results. Decided by what is there, never by what somebody remembers.
+//! The second phase: staged files become results. Decided by what exists, never by what a process remembers.
 
 use super::{
     committable::{Staged, StagedFile, checksum_text},
@@ -140,7 +140,7 @@ impl FilesCommitter {
     fn where_they_were(&self, file: &StagedFile) -> String {
         let here = self.storage.describe("");
         if file.root.is_empty() || file.root == here {
-            return "Somebody has removed them; put either file back, or start the job afresh".into();
+            return "Somebody has removed them; restore either file, or start the job over".into();
         }
         format!(
             "They were written below '{}', and are looked for below '{here}': start the job where it was started before, or move \
@@ -159,7 +159,7 @@ impl FilesCommitter {
             if checksum != file.checksum {
                 return Err(EngineError::corrupt(format!(
                     "the staged file '{}' is damaged: it has checksum {checksum}, but was checkpointed with {}. It is not \
-                     committed; restore it from a backup, or start the job afresh",
+                     committed; restore it from a backup, or start the job over",
                     self.storage.describe(&file.staged),
                     file.checksum
                 )));
@@ -169,7 +169,7 @@ impl FilesCommitter {
     }
 
     /// Refuses results of this lineage that are newer than its checkpoint. Those of former ones, which were published too late to go
-    /// with a start-over, go now: the folder's mark says that it was begun afresh since.
+    /// with a start-over, are removed now: the folder's mark says that it was started over since.
     async fn compare_results(&self, newest: CheckpointId) -> Result<()> {
         let (all, own) = (self.storage.list("").await?, self.staging.lineage());
         let mut newer = Vec::new();
@@ -185,8 +185,8 @@ impl FilesCommitter {
         }
         let Some((last, path)) = newer.iter().max() else { return Ok(()) };
         Err(EngineError::definition(format!(
-            "the checkpoint that is gone on from has results up to checkpoint {newest} in '{}', but {} files there are newer, up to \
-             checkpoint {last} ('{}'): an older state of the job was restored than of its results, and to go on would count twice. \
+            "the checkpoint that was restored has results up to checkpoint {newest} in '{}', but {} files there are newer, up to \
+             checkpoint {last} ('{}'): an older state of the job was restored than of its results, and resuming would count twice. \
              Restore the newest checkpoints; or bring the folder back to the same state, by removing the files with a number \
              above {newest} before their subtask's; or start with --fresh, which removes all and counts again",
             self.storage.describe(""),
@@ -197,7 +197,7 @@ impl FilesCommitter {
 
     fn foreign(&self, file: &StagedFile) -> EngineError {
         EngineError::corrupt(format!(
-            "'{}' is there already with other content, so '{}' is not committed over it. It is probably the result of another \
+            "'{}' already exists with other content, so '{}' is not committed over it. It is probably the result of another \
              run of this job, with another data directory: remove the old results or write elsewhere",
             self.storage.describe(&file.path),
             self.storage.describe(&file.staged)
@@ -223,7 +223,7 @@ impl FilesCommitter {
         Ok(removed)
     }
 
-    /// What is staged goes first, so that nobody who is late can publish it; nothing of the lineage itself, or of later ones, goes.
+    /// What is staged goes first, so that a late process cannot publish it; nothing of the lineage itself, or of later ones, goes.
     async fn remove_before(&self, lineage: Lineage) -> Result<u64> {
         let owner = self.owner(lineage).await?;
         let all_goes = owner.is_anothers(&*self.storage).await?;

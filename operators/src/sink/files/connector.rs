@@ -1,6 +1,6 @@
 //! What a files sink is to those that check, compile, show and confine jobs.
 //!
-//! A file a checkpoint would be millions a week. So only who asks for it gets that; else rows are held for as long as nobody
+//! A file per checkpoint would be millions a week. So only sinks that ask for it get that; else rows are held for as long as nobody
 //! minds: a minute, since results come some time after their windows anyway; and ten minutes for what stands beside the results
 //! (late rows, dead letters, an archive). Running counts are there to be new, and are not held.
 
@@ -50,8 +50,9 @@ impl SinkConnector for FilesSinkSettings {
         }
         self.check_roll(given, at, mistakes);
         for column in given.columns.columns.iter().filter(|column| !can_be_written(&column.data_type)) {
-            let message = format!("`{}` is {}, which no file holds", column.name, type_name(&column.data_type));
-            let expected = "a `select` without it, or a `map` that makes something else of it";
+            let message =
+                format!("`{}` is {}, which cannot be written to a file", column.name, type_name(&column.data_type));
+            let expected = "a `select` without it, or a `map` that converts it";
             mistakes.push(Mistake::new(given.columns_at(at), message).expected(expected));
         }
         self.check_partitions(given, at, mistakes);
@@ -78,7 +79,7 @@ impl SinkConnector for FilesSinkSettings {
     }
 
     fn note(&self) -> String {
-        let hourly = if self.is_hourly() { ", a folder an hour" } else { "" };
+        let hourly = if self.is_hourly() { ", one folder per hour" } else { "" };
         let kept = self
             .config
             .retention_ms

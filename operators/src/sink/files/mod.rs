@@ -10,7 +10,7 @@
 //!
 //! Invariants: a file whose name ends in `.parquet` is whole, is committed, and never changes; a final name follows from
 //! job, sink, lineage, checkpoint and part alone, so a commit that is repeated, by whomever, meets its own work and leaves it; what
-//! is staged bears its attempt, so that a sweep removes only what the dead have left. A folder has one owner.
+//! is staged carries its attempt, so that a sweep removes only what the dead have left. A folder has one owner.
 //!
 //! Reading order: `settings` (what a definition says), [`config`] (what the node keeps of it), `connector` (what is wrong with
 //! them, and what others ask), `here` (results on this machine), `naming` (paths), `sink` (the first phase), `open_file` (one file, written beside the

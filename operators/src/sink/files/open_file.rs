@@ -26,7 +26,7 @@ use xxhash_rust::xxh3::Xxh3;
 /// Rows on their way to the storage, over all files of a subtask, in KiB of memory.
 const IN_FLIGHT_KIB: usize = 16 << 10;
 
-/// What the task is told. That the channel ends without `Finish` means that the attempt is over.
+/// Messages to the task. That the channel ends without `Finish` means that the attempt is over.
 enum Message {
     /// Rows, and their share of what may be in flight.
     RowGroup(Vec<RecordBatch>, OwnedSemaphorePermit),

@@ -2,7 +2,7 @@
 //! jobs that don't know of each other would fill one folder, and readers would count twice.
 //!
 //! Invariant: a folder with a mark has results of its job alone, of the lineage of the mark and of later ones; what a former lineage
-//! of the job still puts there, however late, is told from them by its name.
+//! of the job still writes there, however late, is distinguished from them by its name.
 
 use super::{naming::Naming, storage::Storage};
 use bytes::Bytes;
@@ -20,17 +20,17 @@ const MARK: &str = "_owner.json";
 pub(super) struct Owner {
     /// The job.
     pub job: String,
-    /// What tells its checkpoint storage from any other.
+    /// Distinguishes its checkpoint storage from any other.
     pub storage: String,
     /// The lineage that has begun here.
     pub lineage: Lineage,
 }
 
 impl Owner {
-    /// Takes a folder that is nobody's, or finds that it is one's own.
+    /// Takes a folder without an owner, or finds that it is its own.
     ///
     /// # Errors
-    /// When it is another's, or holds results of this sink that nobody knows of.
+    /// When it is another's, or contains unknown results of this sink.
     pub async fn take(&self, storage: &dyn Storage, naming: &Naming) -> Result<()> {
         loop {
             match self.find(storage).await? {
@@ -66,7 +66,7 @@ impl Owner {
         }
     }
 
-    /// Whether a start-over may remove what is here. `true`: also what bears its own lineage and later ones, for it is of a run with
+    /// Whether a start-over may remove what is here. `true`: also what has its own lineage and later ones, because it is of a run with
     /// other checkpoints, which had lineages of its own.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Owner {
         let Some(content) = storage.find(MARK).await? else { return Ok(None) };
         serde_json::from_slice(&content).map(Some).map_err(|error| {
             EngineError::corrupt(format!(
-                "'{}', which says whose results are there, is damaged ({error}): remove it if they are those of job '{}'",
+                "'{}', which says whose results these are, is damaged ({error}): remove it if they belong to job '{}'",
                 storage.describe(MARK),
                 self.job
             ))
@@ -104,8 +104,8 @@ impl Owner {
             return Ok(());
         }
         Err(EngineError::definition(format!(
-            "'{}' was made where it was already: the storage replaces objects that it is told to make only where there is none (it \
-             ignores 'If-None-Match: *'), or somebody has just removed it. Use a storage that knows conditional writes, as S3 \
+            "'{}' was created although it existed: the storage overwrites objects that it is told to create only if absent (it \
+             ignores 'If-None-Match: *'), or somebody has just removed it. Use storage that supports conditional writes, as S3 \
              itself, MinIO, Ceph and R2 do",
             storage.describe(MARK)
         )))
@@ -121,7 +121,7 @@ impl Owner {
             return Ok(());
         }
         Err(EngineError::definition(format!(
-            "the folder '{}' holds the results of another run of job '{}', whose checkpoints lie elsewhere (another --data-dir or \
+            "the folder '{}' contains the results of another run of job '{}', whose checkpoints lie elsewhere (another --data-dir or \
              storage, or one that was removed): both together would count twice. Run the job from there; or start it with --fresh, \
              which removes them; or let it write into another folder",
             storage.describe(""),
@@ -132,7 +132,7 @@ impl Owner {
     fn refuse_other_job(&self, owner: &Owner, storage: &dyn Storage) -> Result<()> {
         if owner.job != self.job {
             return Err(EngineError::definition(format!(
-                "the folder '{}' holds the results of job '{}', and two jobs in one folder would be counted as one: let job '{}' \
+                "the folder '{}' contains the results of job '{}', and two jobs in one folder would be counted as one: let job '{}' \
                  write into another; or remove the folder, if job '{}' is needed no more",
                 storage.describe(""),
                 owner.job,
@@ -142,7 +142,7 @@ impl Owner {
         }
         if owner.storage == self.storage && owner.lineage > self.lineage {
             return Err(EngineError::fenced(format!(
-                "the folder '{}' was begun afresh by attempt {}: what job '{}' did before has no place in it any more",
+                "the folder '{}' was started over by attempt {}: what job '{}' wrote before no longer belongs in it",
                 storage.describe(""),
                 owner.lineage,
                 self.job

@@ -1,11 +1,11 @@
-//! The end of results: files that were written long enough ago are removed, a folder of an hour as a whole.
+//! Retention of files: those written long enough ago are removed, an hour's folder as a whole.
 //!
 //! Age is the time since a file was written, by the clock. No date in a row has a say: old events that are read today, or a row
 //! with a wrong date, must not decide what is deleted.
 //!
 //! Invariants: only files that this sink of this job has named, of checkpoints whose commits are marked, are removed, so that no
 //! commit that is repeated misses one; those of an hour's folder go together, when the youngest of them is old enough, the
-//! earliest hour first; a removal that is cut short is gone on with, since what is left is still as old.
+//! earliest hour first; an interrupted removal is continued, since what is left is still as old.
 
 use super::{
     naming::Naming,

@@ -30,7 +30,7 @@ pub enum Roll {
 /// The largest and the smallest `bytes` of a `roll`.
 const ROLL_BYTES: RangeInclusive<i64> = 1..=1 << 30;
 
-/// Shorter ones would remove what nobody has had the time to read.
+/// Shorter ones would remove what readers have had no time to read.
 const SHORTEST_RETENTION: Duration = Duration::from_secs(60);
 
 impl FilesSinkSettings {
@@ -95,7 +95,7 @@ fn read_roll(keys: &Reader<'_>) -> Option<Roll> {
         Kind::Table(_) => {}
         _ => {
             let expected = "{ every = \"1m\" }, or \"checkpoint\": a file with every checkpoint that has rows";
-            keys.refuse("roll", "this does not say when files are begun", expected);
+            keys.refuse("roll", "this does not say when new files are started", expected);
             return None;
         }
     }
@@ -110,7 +110,7 @@ fn read_roll(keys: &Reader<'_>) -> Option<Roll> {
 fn read_retention(keys: &Reader<'_>) -> Option<i64> {
     let retention = keys.positive_duration("retention")?;
     if retention < SHORTEST_RETENTION {
-        let message = "files would be removed as soon as they are there";
+        let message = "files would be removed as soon as they are written";
         keys.refuse("retention", message, "a minute or more, such as \"30d\"");
         return None;
     }

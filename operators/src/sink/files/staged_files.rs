@@ -1,4 +1,4 @@
-//! What a job has staged in a folder, for whoever reads the results there and knows nothing else of the job.
+//! What a job has staged in a folder, for readers of the results there that know nothing else of the job.
 //!
 //! Invariant: a file is waited for until it is gone from where it was staged, which it is only when it is visible under its
 //! final name, or when no checkpoint will ever decide that it is to be.

@@ -80,7 +80,8 @@ impl Check<'_> {
                 self.mistakes.push(Mistake::new(place.clone(), message).expected(format!("a `select` with {NAMES}")));
             }
             if SqlType::of(&column.data_type).is_none() {
-                let message = format!("`{}` is {}, which no table holds", column.name, type_name(&column.data_type));
+                let message =
+                    format!("`{}` is {}, which cannot be stored in a table", column.name, type_name(&column.data_type));
                 let expected = "a `select` with a number, a text, a timestamp or bytes in its place";
                 self.mistakes.push(Mistake::new(place.clone(), message).expected(expected));
             }
@@ -97,23 +98,22 @@ impl Check<'_> {
             return;
         };
         if key.is_empty() {
-            let mistake = Mistake::new(place.clone(), "a table without a key would hold rows twice after a restart");
+            let mistake = Mistake::new(place.clone(), "a table without a key would have rows twice after a restart");
             self.mistakes.push(mistake.expected("the columns that tell two rows apart"));
         }
         self.known_columns(&place, key);
         for (number, name) in key.iter().enumerate() {
             if self.sql_type(name) == Some(SqlType::Double) {
                 let mistake = Mistake::new(place.index(number), format!("`{name}` is a floating-point number"));
-                self.mistakes.push(mistake.expected("a column whose values are equal or not, without rounding"));
+                self.mistakes.push(mistake.expected("a column with exact values"));
             }
             if key[..number].contains(name) {
-                let mistake = Mistake::new(place.index(number), format!("`{name}` stands there twice"));
+                let mistake = Mistake::new(place.index(number), format!("`{name}` is listed twice"));
                 self.mistakes.push(mistake.expected("each column once"));
             }
         }
         if key.iter().any(|name| name == REVISION) && self.given.results.is_some() {
-            let message =
-                "with the revision in the key every correction would be a row beside the one that it corrects";
+            let message = "with the revision in the key every correction would be a second row";
             self.mistakes.push(Mistake::new(place, message).expected("the key without `revision`"));
         }
     }
@@ -156,7 +156,7 @@ impl Check<'_> {
         }
         for (number, name) in key.iter().enumerate() {
             if self.sql_type(name) == Some(SqlType::Numeric) {
-                let message = format!("`{name}` is an exact number, which `retention` can't find its way by");
+                let message = format!("`{name}` is an exact number, which `retention` can't search by");
                 let mistake = Mistake::new(self.at.key("key").index(number), message);
                 self.mistakes.push(mistake.expected("no `retention`, or texts, timestamps and ints in the key"));
             }
@@ -186,21 +186,21 @@ impl Check<'_> {
             let name = &column.name;
             if !key.contains(name) && !retention.sum.contains(name) && name != REVISION {
                 let message =
-                    format!("it is not clear what `{name}` of an hour is: it is neither added up nor in the key");
+                    format!("it is not clear what `{name}` of an hour is: it is neither summed nor in the key");
                 self.mistakes
                     .push(Mistake::new(place.clone(), message).expected("a `select` without it, or it in `sum`"));
             }
         }
     }
 
-    /// Nothing may be put away that can still be corrected.
+    /// Nothing may be summed up that can still be corrected.
     fn spans(&mut self, retention: &Retention) {
         let place = self.at.key("retention");
         let shown = |ms: i64| show(span(ms));
         if let Some(results) = self.given.results {
             let open = results.allowed_lateness + results.window;
             if span(retention.minutes_ms) < open {
-                let message = "windows would be put away that late events still correct";
+                let message = "windows would be summed up that late events may still correct";
                 let expected = format!("at least the window and its allowed lateness, {}", show(open));
                 let mistake = Mistake::new(place.key("minutes"), message).found(shown(retention.minutes_ms));
                 self.mistakes.push(mistake.expected(expected));
@@ -210,7 +210,7 @@ impl Check<'_> {
             [("hours", retention.minutes_ms, retention.hours_ms), ("days", retention.hours_ms, retention.days_ms)]
         {
             if longer < shorter {
-                let mistake = Mistake::new(place.key(key), "they would go before they have come");
+                let mistake = Mistake::new(place.key(key), "they would be removed before they are written");
                 self.mistakes.push(mistake.found(shown(longer)).expected(format!("at least {}", shown(shorter))));
             }
         }

@@ -1,4 +1,4 @@
-//! What the first phase tells the second: the staged rows of one subtask.
+//! The committable of a SQL sink: the staged rows of one subtask.
 
 use serde::{Deserialize, Serialize};
 use weir_engine::{
@@ -34,7 +34,7 @@ impl StagedRows {
     pub fn from_committable(committable: &Committable) -> Result<Self> {
         StagedRows::deserialize(&committable.payload).map_err(|error| {
             EngineError::corrupt(format!(
-                "checkpoint {} holds something else than staged rows for '{}': {error}",
+                "checkpoint {} contains something other than staged rows for '{}': {error}",
                 committable.checkpoint, committable.sink
             ))
         })

@@ -1,5 +1,5 @@
 //! The second phase: staged rows go into the table in one transaction with the marker that says so. Decided by the marker,
-//! never by what somebody remembers.
+//! never by what a process remembers.
 
 use super::{
     committable::{StagedCheckpoint, StagedRows},
@@ -72,7 +72,7 @@ impl SqlCommitter {
     /// When the URL is of no database that is known.
     pub fn new(config: SqlSinkConfig, context: CommitterContext) -> Result<Self> {
         let database = Database::new(&config.url, Role::Sink, &context.env)?;
-        // A secret that is not there is told of before anything is processed.
+        // A missing secret is reported before anything is processed.
         database.resolved().map_err(|error| error.context(&context.sink))?;
         Ok(SqlCommitter {
             markers: Markers::new(&config, &context),
@@ -117,7 +117,7 @@ impl SqlCommitter {
         connection.commit().await
     }
 
-    /// Begins a transaction in which nobody else makes tables, and makes those of all sinks.
+    /// Begins a transaction in which no other process creates tables, and creates those of all sinks.
     async fn open_tables(&self, connection: &mut Connection) -> Tried<()> {
         connection.begin().await?;
         if let Some(lock) = self.database.dialect.lock_tables() {
@@ -126,7 +126,7 @@ impl SqlCommitter {
         tables::keep_books(connection).await
     }
 
-    /// A table that this sink has not made must be nobody's, and empty.
+    /// A table that this sink has not created must have no owner, and be empty.
     async fn refuse_foreign_table(&self, connection: &mut Connection) -> Tried<()> {
         let (table, shown) = (&self.config.table, self.database.shown());
         if let Some(other) = self.markers.of_table(connection).await? {
@@ -251,7 +251,7 @@ impl SqlCommitter {
             Some(marker) => Ok(marker.judge(staged, self.owner().await?, &shown)?),
             None => Err(EngineError::corrupt(format!(
                 "'{shown}' knows nothing of '{}' any more, which has written to '{}' there: {} rows of checkpoint {} are not \
-                 committed to what is left. Restore the database from a backup, or start afresh with --fresh",
+                 committed to what is left. Restore the database from a backup, or start over with --fresh",
                 self.context.sink, self.config.table, staged.rows, staged.checkpoint
             ))
             .into()),
@@ -270,7 +270,7 @@ impl SqlCommitter {
         Ok(Some(rows))
     }
 
-    /// A staged file is gone: somebody else was faster, or it is lost.
+    /// A staged file is gone: another process was faster, or it is lost.
     async fn missing(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
         match self.judge(connection, staged).await? {
             Verdict::Done => Ok(None),
@@ -281,8 +281,8 @@ impl SqlCommitter {
     fn lost(&self, staged: &StagedCheckpoint) -> EngineError {
         let paths: Vec<_> = staged.parts.iter().map(|part| part.path.as_str()).collect();
         EngineError::corrupt(format!(
-            "a completed checkpoint decided that {} rows go into '{}' in '{}', but they are not there any more, in '{}'. Somebody \
-             has removed them; put them back, or start the job afresh with --fresh",
+            "a completed checkpoint decided that {} rows go into '{}' in '{}', but they are no longer in '{}'. Somebody \
+             has removed them; restore them, or start the job over with --fresh",
             staged.rows,
             self.config.table,
             self.database.shown(),
@@ -298,7 +298,7 @@ impl SqlCommitter {
         self.context.env.crash_point("sql_sink.cleared")
     }
 
-    /// The connection that is there, or a new one. Whoever had an error does not give it back.
+    /// The open connection, or a new one. After an error it is not returned.
     async fn connect(&self, held: &mut Option<Connection>) -> Tried<Connection> {
         match held.take() {
             Some(connection) => Ok(connection),
@@ -401,7 +401,7 @@ impl SqlCommitter {
                     tracing::warn!(
                         sink = self.context.sink,
                         cause,
-                        "old rows stay for now; the next commit goes on with them"
+                        "old rows stay for now; the next commit continues with them"
                     );
                     break;
                 }
@@ -444,7 +444,7 @@ impl SqlCommitter {
         Ok(moved)
     }
 
-    /// Begins the tables anew, and lets nobody in who does not know. What this lineage has begun already stays as it is.
+    /// Starts the tables over, and shuts out processes that don't know. What this lineage has started already stays as it is.
     async fn try_reset(&self, connection: &mut Connection, lineage: Lineage) -> Tried<u64> {
         self.open_tables(connection).await?;
         let owner = self.owner().await?;
@@ -461,7 +461,7 @@ impl SqlCommitter {
         for marker in own.into_iter().chain(former) {
             if marker.owner == owner && marker.fence.0 > lineage.0 {
                 return Err(EngineError::fenced(format!(
-                    "attempt {} has written to '{}' since: attempt {lineage} is too late to begin it afresh",
+                    "attempt {} has written to '{}' since: attempt {lineage} is too late to start it over",
                     marker.fence, marker.table
                 ))
                 .into());

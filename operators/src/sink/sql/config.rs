@@ -86,7 +86,7 @@ impl SqlSinkConfig {
             return Err(wrong("the revision must be an integer".into()));
         }
         if config.revision.is_none() && (config.withdrawn.is_some() || config.newest_by.is_some()) {
-            return Err(wrong("rows that are withdrawn or give way to newer ones need a revision".into()));
+            return Err(wrong("rows that are withdrawn or replaced by newer ones need a revision".into()));
         }
         if config.retention.as_ref().is_some_and(|retention| retention.time != config.key[0]) {
             return Err(wrong("the time of 'retention' must be the first column of the key".into()));

@@ -123,7 +123,7 @@ impl SinkConnector for SqlSinkSettings {
             url: shadow.store.map_or_else(|| self.url.clone(), Into::into),
             table: (shadow.table)(&self.table),
             retention: None,
-            // Nobody asks it anything but in the order of its key.
+            // It is only queried in the order of its key.
             indexes: Vec::new(),
             ..self.clone()
         }))

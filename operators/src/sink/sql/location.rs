@@ -24,7 +24,7 @@ pub(super) fn of(url: &str) -> Result<Vec<Location>> {
         Reference::Env(_) => None,
     });
     let mut locations: Vec<Location> = files.collect();
-    // A secret may stand for a user or a password, which lead nowhere. Anywhere else it makes a place that nobody allows.
+    // A secret may stand for a user or a password, which are no places. Anywhere else it makes a place that is never allowed.
     let shown = secrets::replaced(url, "%00").map_err(of_secret)?;
     match Dialect::of(&shown)? {
         Dialect::Sqlite => {

@@ -132,7 +132,7 @@ impl Markers {
         Ok(connection.execute("mark the checkpoint", sql, values.into()).await? == 1)
     }
 
-    /// Locks the row if this checkpoint is still the newest that is in. `false`: it is not, somebody else goes on.
+    /// Locks the row if this checkpoint is still the newest that is in. `false`: it is not, another process has continued.
     pub async fn hold(&self, connection: &mut Connection, staged: &StagedCheckpoint, owner: &str) -> Tried<bool> {
         let [job, sink, own, checkpoint, fence] = parameters(connection.dialect);
         let sql = format!(
@@ -177,7 +177,7 @@ impl Marker {
         }
         if self.fence > staged.attempt {
             return Err(EngineError::fenced(format!(
-                "'{}' in '{shown}' was begun afresh by attempt {}: what attempt {} has staged is not for it any more",
+                "'{}' in '{shown}' was started over by attempt {}: what attempt {} has staged no longer belongs in it",
                 self.table, self.fence, staged.attempt
             )));
         }
@@ -187,7 +187,7 @@ impl Marker {
         Ok(Verdict::Commit)
     }
 
-    /// Whether the table is where the checkpoint that is gone on from says: `newest` is the newest one that has rows for it;
+    /// Whether the table is where the checkpoint that is resumed from says: `newest` is the newest one that has rows for it;
     /// before they are committed, it may be behind.
     ///
     /// # Errors
@@ -200,8 +200,8 @@ impl Marker {
             return Ok(());
         }
         Err(EngineError::definition(format!(
-            "the checkpoint that is gone on from has rows for '{}' up to checkpoint {newest}, but the table in '{shown}' holds those \
-             of checkpoint {} already: an older state of the job was restored than of the database, and to go on would count \
+            "the checkpoint that was restored has rows for '{}' up to checkpoint {newest}, but the table in '{shown}' holds those \
+             of checkpoint {} already: an older state of the job was restored than of the database, and resuming would count \
              twice. Restore the newest checkpoints; or restore the database to checkpoint {newest}; or start with --fresh, which \
              empties the table and counts again",
             self.table, self.checkpoint
@@ -224,7 +224,7 @@ impl Marker {
             return Ok(());
         }
         Err(EngineError::definition(format!(
-            "the table '{}' in '{shown}' holds the results of another run of job '{}', whose checkpoints lie elsewhere (another \
+            "the table '{}' in '{shown}' contains the results of another run of job '{}', whose checkpoints lie elsewhere (another \
              --data-dir or storage, or one that was removed): both together would count twice. Run the job from there; or start \
              it with --fresh, which empties the table; or let it write into another table",
             self.table, self.job

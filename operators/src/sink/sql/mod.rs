@@ -2,7 +2,7 @@
 //! the row that says that this checkpoint is in.
 //!
 //! ```text
-//! jobs/<job>/staged/<attempt>/<sink>/<subtask>-<k>.arrow    in the checkpoint storage: rows that nobody sees yet
+//! jobs/<job>/staged/<attempt>/<sink>/<subtask>-<k>.arrow    in the checkpoint storage: rows that are not visible yet
 //! <table>                                                   the rows; of a key, the one with the highest revision
 //! <table>_hours, <table>_days                               older ones, added up, if `retention` is set
 //! <table>_withdrawn                                         keys and revisions of what was withdrawn, where anything may be

@@ -1,4 +1,4 @@
-//! A row that the database refuses although the table's rule has let it through: a constraint or a trigger of somebody else's, a
+//! A row that the database refuses although the table's rule has let it through: a user's constraint or trigger, a
 //! text that its encoding does not have. The commit is decided and cannot leave it out silently, and must not fail for ever.
 //!
 //! So the transaction is done again, carefully: what is refused is halved until it is one row, which goes into a table beside, in

@@ -1,6 +1,6 @@
-//! What is old is added up to hours, then to days, then removed. A step at a time, each in a transaction of its own.
+//! Retention of rows: old ones are summed into hours, then days, then removed. Step by step, each in its own transaction.
 //!
-//! Invariants: a row is moved and added up in one transaction, so that whoever reads all three tables in one statement sees it
+//! Invariants: a row is moved and summed in one transaction, so that a reader of all three tables in one statement sees it
 //! once; a step moves so many rows and no more, so that the next commit does not wait; what is old is measured against rows
 //! that are final, so that no row that is moved can still be corrected (`minutes` is at least the allowed lateness), and no
 //! clock has a say.

@@ -23,7 +23,7 @@ use weir_store::Dialect;
 /// Rows that take more memory than this are staged before the barrier comes.
 const PART_BYTES: usize = 16 << 20;
 
-/// A table that gets no rows is told so after this long: how fresh it is, nobody could know otherwise.
+/// A table that gets no rows is marked as fresh after this long: readers could not know otherwise.
 const SILENCE: Duration = Duration::from_secs(2);
 
 /// Stages rows for a table, in one subtask.

@@ -16,7 +16,7 @@ impl Check<'_> {
         let key = self.sql.primary_key();
         let Some(results) = self.given.results else {
             if self.sql.keep_newest {
-                let mistake = Mistake::new(self.at.key("keep"), "its rows are events, of which the first stays");
+                let mistake = Mistake::new(self.at.key("keep"), "its rows are events, of which the first is kept");
                 self.mistakes.push(mistake.found("\"newest\"").expected("no `keep`"));
             }
             return;
@@ -45,9 +45,7 @@ impl Check<'_> {
 
     fn values_in_key(&mut self, key: &[String], results: &SinkResults) {
         for (number, name) in key.iter().enumerate().filter(|(_, name)| !results.is_fixed(name) && *name != REVISION) {
-            let message = format!(
-                "`{name}` is computed: a correction that changes it would be a row beside the one that it corrects"
-            );
+            let message = format!("`{name}` is computed: a correction that changes it would be a second row");
             let mistake = Mistake::new(self.at.key("key").index(number), message);
             self.mistakes.push(mistake.expected("columns of the aggregate's key, its window, or `record_id`"));
         }
@@ -64,7 +62,7 @@ impl Check<'_> {
     fn newest_windows(&mut self, results: &SinkResults) {
         let place = self.at.key("keep");
         if results.withdrawable {
-            let message = "a result may be withdrawn here, and the window before it is not there any more then";
+            let message = "a result may be withdrawn here, and by then the row of the window before it is gone";
             let expected = "the window in the `key`, or an aggregate as `input` and no computed columns";
             self.mistakes.push(Mistake::new(place.clone(), message).found("\"newest\"").expected(expected));
         }
@@ -78,7 +76,7 @@ impl Check<'_> {
     fn key_without_window(&mut self, key: &[String], results: &SinkResults) {
         // Something that is computed of the window may tell windows apart, or not.
         let computed = key.iter().any(|name| results.origin(name).is_none());
-        let message = "the key leaves the window out, so that one window's row would stand for all";
+        let message = "the key leaves the window out, so one window's row would replace all others";
         if computed {
             let mistake =
                 Mistake::warning(self.at.key("key"), format!("{message}, unless a computed column tells them apart"));
@@ -87,7 +85,7 @@ impl Check<'_> {
         }
         let mistake = Mistake::new(self.at.key("key"), message).found(format!("{key:?}"));
         self.mistakes.push(mistake.expected(
-            "`window_start` or `window_end` in it, or `keep = \"newest\"`: the row of the newest window stays",
+            "`window_start` or `window_end` in it, or `keep = \"newest\"`: the row of the newest window is kept",
         ));
     }
 
@@ -99,7 +97,7 @@ impl Check<'_> {
             return;
         }
         let message = format!(
-            "the key leaves `{}` out: results that differ in nothing else take each other's place, unless a `where` keeps only one",
+            "the key leaves `{}` out: results that differ only in it replace each other, unless a `where` keeps only one",
             left_out.join("`, `")
         );
         self.mistakes.push(Mistake::warning(self.at.key("key"), message));

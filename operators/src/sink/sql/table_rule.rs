@@ -1,4 +1,4 @@
-//! What a table can take: a row that its database would refuse is told from the others before it is staged, for a commit is
+//! What a table can take: a row that its database would refuse is separated before it is staged, since a commit is
 //! decided by then and must not fail.
 
 use crate::{
@@ -114,7 +114,7 @@ impl TableRule {
             refused.entry(row).or_insert_with(|| {
                 let table = &self.table;
                 format!(
-                    "'{name}' has the character 0 (NUL) in it, which PostgreSQL has in no text, and is in the key of the table '{table}'"
+                    "'{name}' contains the character 0 (NUL), which PostgreSQL text cannot contain, and is in the key of the table '{table}'"
                 )
             });
         }

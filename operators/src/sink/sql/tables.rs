@@ -1,4 +1,4 @@
-//! The tables of a sink: made if they are not there, and looked at if they are.
+//! The tables of a sink: created if they don't exist, checked if they do.
 
 use super::{
     config::{SqlColumn, SqlIndex, SqlSinkConfig},
@@ -100,7 +100,7 @@ fn check(connection: &Connection, config: &SqlSinkConfig, table: &str, found: &[
         columns.iter().map(|(name, of)| format!("{name} {of}")).collect::<Vec<_>>().join(", ")
     };
     Err(EngineError::definition(format!(
-        "the table '{table}' in '{}' is another one: it has the columns ({}) with the key ({}), and the sink writes ({}) with \
+        "the table '{table}' in '{}' does not fit the sink: it has the columns ({}) with the key ({}), and the sink writes ({}) with \
          the key ({}). Choose another 'table', or drop this one",
         connection.shown(),
         list(&there),

@@ -1,4 +1,4 @@
-//! What was withdrawn. The table has no row of it, so that whoever reads the table sees what holds; a table beside it has its
+//! What was withdrawn. The table has no row of it, so that readers of the table see only what applies; a table beside it has its
 //! key and its revision, so that an older row cannot come back.
 //!
 //! Invariant: a row whose key was withdrawn with its own revision, or with a higher one, is never in the table, in whatever

@@ -1,7 +1,7 @@
 //! Keeps SQLite's write-ahead log short.
 //!
-//! SQLite begins its log anew only at a moment when nobody reads from it. Where a query service is asked all the time there is
-//! no such moment, and the log grows until the disk is full. So once it is long, whoever commits waits a little with the
+//! SQLite restarts its log only at a moment when nothing reads from it. If a query service is queried all the time there is
+//! no such moment, and the log grows until the disk is full. So once it is long, the committer waits a little with the
 //! write lock in his hands: pages go into the file, new readers no longer need the log, the last old one leaves, and the log
 //! is cut off.
 //!
@@ -21,7 +21,7 @@ pub(super) const LONG: u64 = 256 << 20;
 /// A turn: a tenth of a second.
 const TURN: &str = "PRAGMA busy_timeout = 100";
 
-/// Turns until it is put off because somebody reads for so long. Commits wait meanwhile.
+/// Turns until it is put off because a reader takes so long. Commits wait meanwhile.
 const TURNS: usize = 10;
 
 /// The log of a database file.
@@ -54,7 +54,7 @@ impl WriteAheadLog {
         for _ in 0..TURNS {
             let cut = "PRAGMA wal_checkpoint(TRUNCATE)";
             let rows = connection.query("cut the write-ahead log off", cut, Default::default()).await?;
-            // The first column says whether somebody was in the way.
+            // The first column says whether a reader was in the way.
             if rows.first().is_some_and(|row| row.try_get::<i64, _>(0).is_ok_and(|busy| busy == 0)) {
                 break;
             }

@@ -172,8 +172,8 @@ pub(super) fn find(files: &[FoundFile], name: &str, finished: bool) -> Result<Fo
         return Ok(FoundFile { name: name.to_owned(), place: Place::Local(name.into()) });
     }
     Err(EngineError::io(format!(
-        "{name} is not there any more, but the checkpoint that the job goes on from has not read it to its end: bring the \
-         file back, or start the job afresh without the checkpoint"
+        "{name} is not there any more, but the checkpoint that the job resumes from has not read it to its end: bring the \
+         file back, or start the job over without the checkpoint"
     )))
 }
 
@@ -187,12 +187,12 @@ fn warn_of_new_files(files: &[FoundFile], known: impl Fn(&str) -> bool) {
     if !new.is_empty() {
         tracing::warn!(
             files = new.join(", "),
-            "files that came after the job's first start are not read; use follow = true for growing sets of files"
+            "files that came after the job's first start are not read; use follow = true to read new files"
         );
     }
 }
 
-/// Like `read_at`, but goes on after an interruption.
+/// Like `read_at`, but continues after an interruption.
 pub(super) fn read_at(file: &File, space: &mut [u8], offset: u64) -> std::io::Result<usize> {
     loop {
         match file.read_at(space, offset) {

@@ -1,6 +1,6 @@
 //! Compressed files: how they are recognised, and their bytes made of them again.
 //!
-//! Invariant: which bytes come out of a damaged file before the damage is told depends on the file alone, not on how its
+//! Invariant: which bytes come out of a damaged file before the damage is reported depends on the file alone, not on how its
 //! bytes are handed in or how much is taken at once. So what is counted of it is the same at any parallelism.
 
 use serde::{Deserialize, Serialize};
@@ -97,7 +97,7 @@ enum Codec {
     Bzip2(bzip2::Decompress),
 }
 
-/// What a step has taken and put out.
+/// What a step has consumed and produced.
 #[derive(Debug, Default)]
 pub(super) struct Step {
     pub(super) taken: usize,
@@ -114,8 +114,8 @@ impl Decompressor {
         !self.inside && !self.untouched
     }
 
-    /// Takes from `input` and puts into `output`. Without anything taken or put out, more input is needed. The steps before
-    /// an error have put out all that is sound.
+    /// Takes from `input` and puts into `output`. If nothing is consumed or produced, more input is needed. The steps before
+    /// an error have produced all that is intact.
     ///
     /// # Errors
     /// When the bytes are damaged, in words.
@@ -137,7 +137,7 @@ impl Decompressor {
         let (step, ended) = self.codec.step(input, output)?;
         self.inside = !ended;
         if step.taken == 0 && step.put_out == 0 && !ended && !input.is_empty() && !output.is_empty() {
-            return Err("it contradicts itself".to_owned());
+            return Err("it is inconsistent".to_owned());
         }
         Ok(step)
     }
@@ -195,7 +195,7 @@ fn step_of(taken: u64, put_out: u64) -> Step {
     Step { taken: size(taken), put_out: size(put_out) }
 }
 
-/// Frames of Zstandard. The library forgets what a step has put out when the same step meets an error, so each step is given
+/// Frames of Zstandard. The library forgets what a step has produced when the same step meets an error, so each step is given
 /// so little that it ends with the block it is in.
 struct ZstdFrames {
     decoder: zstd::stream::raw::Decoder<'static>,

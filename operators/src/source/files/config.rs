@@ -244,7 +244,7 @@ impl FilesConfig {
     }
 
     fn parquet(&self, settings: &SourceSettings) -> Result<ParquetSettings> {
-        // One that a folder tells is in no file.
+        // One that a folder gives is in no file.
         let event_time = settings.event_time.clone().filter(|name| settings.columns.column(name).is_some());
         Ok(ParquetSettings {
             columns: settings.columns.to_arrow(),

@@ -110,7 +110,7 @@ impl FilesConfig {
         }
         let mistake = |message: &str| Mistake::new(at.key("follow"), message).expected("false");
         if self.is_parquet() {
-            mistakes.push(mistake("a Parquet file does not grow, so that it can't be followed"));
+            mistakes.push(mistake("a Parquet file does not grow, so it can't be followed"));
         } else if self.path.contains("://") && !self.path.starts_with("file://") {
             mistakes.push(mistake("only local files can be followed"));
         }
@@ -133,7 +133,7 @@ impl FilesConfig {
             refuse("only Parquet files are read by their folders", "format = \"parquet\"");
         }
         if !given.has_event_time {
-            let message = "the folders say when events happened, but nothing says which column does";
+            let message = "the folders give the hour of events, but no column is named as the event time";
             refuse(message, "event_time = \"...\"");
         }
         if !given.watermark.is_empty() {
@@ -181,7 +181,8 @@ impl FilesConfig {
                 Some(known) if are_looked_up => *known = column,
                 Some(_) => {
                     let message = format!("`{}` is a column of the files already", column.name);
-                    mistakes.push(Mistake::on_key(key, message).expected("a column that only the folders tell"));
+                    mistakes
+                        .push(Mistake::on_key(key, message).expected("a column that is only in the folders' names"));
                 }
             }
         }

@@ -37,7 +37,7 @@ impl EmptyColumns {
         EmptyColumns { told: Some(told.clone()), rows: 0, has_value: Vec::new(), names: Vec::new() }
     }
 
-    /// Of a file of which nothing is said: its beginning was read by another attempt, or nobody has declared its columns.
+    /// Of a file of which nothing is reported: its beginning was read by another attempt, or its columns are not declared.
     pub(super) fn untold() -> Self {
         EmptyColumns { told: None, rows: 0, has_value: Vec::new(), names: Vec::new() }
     }
@@ -71,7 +71,7 @@ impl EmptyColumns {
                 file,
                 columns = empty.join(", "),
                 rows = self.rows,
-                "columns that no row of a file has a value for, so that they are null: are their names right?"
+                "columns that no row of a file has a value for, so they are null: are their names right?"
             );
         }
     }

@@ -31,7 +31,7 @@ const OBJECT_CHUNK_BYTES: usize = 4 << 20;
 /// Bytes that are decompressed at once only to be passed over.
 const PASSED_OVER_BYTES: usize = 256 << 10;
 
-/// Where to go on in a file.
+/// Where to continue in a file.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct FilePosition {
     #[serde(flatten)]
@@ -375,7 +375,7 @@ fn check_not_shrunk(name: &str, bytes: u64, offset: u64) -> Result<()> {
     }
     Err(EngineError::io(format!(
         "{name} has {bytes} bytes, but has been read to byte {offset} already: it has shrunk or been replaced. Bring the file \
-         back as it was, or start the job afresh without the checkpoint"
+         back as it was, or start the job over without the checkpoint"
     )))
 }
 

@@ -1,7 +1,7 @@
 //! The lines of one file as records: bytes go in as they are read, rows and dead letters come out.
 //!
 //! Invariant: the position is the beginning of the first line that has not come out. With it and the header, which is a
-//! part of it, a restart goes on exactly there. A file that is no text of the format as a whole is one dead letter that says
+//! part of it, a restart resumes exactly there. A file that is not in the format as a whole is one dead letter that says
 //! what it is; nothing more of it comes out.
 
 use super::{
@@ -26,7 +26,7 @@ pub struct LineSettings {
     pub max_line_bytes: usize,
 }
 
-/// Where to go on in a file.
+/// Where to continue in a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct LinePosition {
     /// The first byte that has not come out.
@@ -97,7 +97,7 @@ impl Lines {
         self.buffer.read_offset()
     }
 
-    /// Forgets what was read and not taken, and goes on at `offset`.
+    /// Forgets what was read and not taken, and continues at `offset`.
     pub(super) fn seek(&mut self, offset: u64) {
         self.buffer = LineBuffer::new(offset, self.settings.records());
         self.last = None;

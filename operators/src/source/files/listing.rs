@@ -157,7 +157,7 @@ impl Location {
         match path.split_once("://") {
             None => local(path),
             Some(("file", rest)) => local(rest),
-            // What is in memory is nobody else's.
+            // What is in memory is private.
             Some(("memory", _)) => None,
             Some((scheme, rest)) => {
                 let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
@@ -173,7 +173,7 @@ impl Location {
         Location::Store { store, pages: None, root, path, teller: Teller::default() }
     }
 
-    /// The same, which tells of what it passes over.
+    /// The same, which reports what it passes over.
     pub(super) fn telling(mut self, to: Teller) -> Self {
         match &mut self {
             Location::Local(path) => path.teller = to,

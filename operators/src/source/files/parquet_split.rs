@@ -116,7 +116,7 @@ impl ParquetSettings {
         let missing = file.missing_columns(&self.wanted(file)).unwrap_or_default();
         if !missing.is_empty() && self.told.once_more() {
             let (file, columns) = (file.name(), missing.join(", "));
-            tracing::warn!(file, columns, "columns that a file lacks, so that they are null: are their names right?");
+            tracing::warn!(file, columns, "columns that a file lacks, so they are null: are their names right?");
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Columns whose values are in the names of folders, as in `country=US/day=2022-03-04/clicks.parquet`, the way Hive began it.
 //!
 //! Invariant: a file's values follow from its name alone: of several folders of a name the innermost says it. A value is
-//! percent-decoded; `__HIVE_DEFAULT_PARTITION__` is null, and so is a column that no folder tells, which is said. A file whose
-//! folder tells no value of the declared type is one dead letter.
+//! percent-decoded; `__HIVE_DEFAULT_PARTITION__` is null, and so is a column that no folder gives, which is reported. A file whose
+//! folder has no value of the declared type is one dead letter.
 
 use super::empty_columns::ToldFiles;
 use crate::format::column_builder::ColumnBuilder;
@@ -26,7 +26,7 @@ use weir_engine::error::Result;
 /// The name that Hive gave to the folder of rows without a value.
 const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 
-/// Which of a source's columns are told by folders.
+/// Which of a source's columns are given by folders.
 #[derive(Clone, Debug)]
 pub(super) struct PartitionColumns {
     /// All columns of the source, in order.
@@ -37,7 +37,7 @@ pub(super) struct PartitionColumns {
 }
 
 impl PartitionColumns {
-    /// Of the columns `all`; none when no folder tells one of them.
+    /// Of the columns `all`; none when no folder gives one of them.
     pub(super) fn of(all: &Schema, declared: &DeclaredSchema) -> Option<Self> {
         let place = |column: &DeclaredColumn| Some((all.index_of(&column.name).ok()?, column.clone()));
         let mut columns: Vec<_> = declared.columns.iter().filter_map(place).collect();
@@ -49,7 +49,7 @@ impl PartitionColumns {
     /// The values for a file, each as a column of one row.
     ///
     /// # Errors
-    /// When a folder tells no value of the declared type: names it, and says why.
+    /// When a folder has no value of the declared type: names it, and says why.
     fn values(&self, file: &str) -> std::result::Result<Vec<ArrayRef>, String> {
         self.columns.iter().map(|(_, column)| self.value(file, column)).collect()
     }
@@ -61,7 +61,7 @@ impl PartitionColumns {
                 let append = |builder: &mut ColumnBuilder| builder.append_text(&value);
                 append(&mut builder).map_err(|error| {
                     format!(
-                        "the folder {}={value} that the file lies in tells no value: {value:?} {error}",
+                        "the folder {}={value} that contains the file has no valid value: {value:?} {error}",
                         column.name
                     )
                 })?;
@@ -72,7 +72,7 @@ impl PartitionColumns {
                     let column = &column.name;
                     tracing::warn!(
                         file,
-                        "no folder that a file lies in is named `{column}=…`, so that {column} is null"
+                        "no folder that contains a file is named `{column}=…`, so that {column} is null"
                     );
                 }
                 builder.append_null();
@@ -161,7 +161,7 @@ enum Values {
 /// Stands in the position of a split whose reason has come out.
 const REFUSED: &str = "folders_refused";
 
-/// A split with the columns of its folders, or the dead letter that takes the place of all that it would say.
+/// A split with the columns of its folders, or the dead letter that replaces it.
 struct PartitionedReader {
     rows: Box<dyn SplitReader>,
     columns: Arc<PartitionColumns>,

@@ -11,7 +11,7 @@ use std::{
 use weir_engine::operator::{Counter, OperatorContext};
 use xxhash_rust::xxh3::xxh3_64;
 
-/// So many names are told of each reason.
+/// How many names are reported for each reason.
 const TOLD_NAMES: usize = 8;
 
 /// The counter of such files.
@@ -60,7 +60,7 @@ impl std::fmt::Debug for Teller {
 }
 
 impl Teller {
-    /// One subtask tells for all of a source.
+    /// One subtask reports for all of a source.
     pub(super) fn of(context: &OperatorContext) -> Self {
         if context.subtask > 0 {
             return Teller::default();
@@ -69,7 +69,7 @@ impl Teller {
         Teller(Some(Arc::new(Mutex::new(Told { source: context.operator.clone(), counter, known: None }))))
     }
 
-    /// Logs and counts what no listing before has passed over. A first listing after a restart is told again, and not counted:
+    /// Logs and counts what no listing before has passed over. A first listing after a restart is reported again, and not counted:
     /// the count is part of the checkpoint.
     pub(super) fn tell(&self, passed_over: &PassedOver) {
         let Some(told) = &self.0 else { return };

@@ -73,8 +73,7 @@ mod tests {
         let (files, wrong) =
             keys(json!({ "format": "json", "schema": { "a": "int" }, "poll": "0s", "rotation": "1s" }));
         assert_eq!(files["path"], "", "nothing is known of the columns");
-        let expected =
-            ["the key `path` is missing", "poll: `poll` is no time at all", "rotation: the key `rotation` is unknown"];
+        let expected = ["the key `path` is missing", "poll: `poll` is zero", "rotation: the key `rotation` is unknown"];
         assert_eq!(wrong, expected);
     }
 }

@@ -26,7 +26,7 @@ pub async fn parquet_schema(path: &str, is_archive: bool) -> Result<SchemaRef> {
     if is_archive && files.len() > 2 {
         files.drain(1..files.len() - 1);
     }
-    // A damaged file is told of when it is read.
+    // A damaged file is reported when it is read.
     let mut damage = None;
     let opened: Vec<Option<Arc<ParquetFile>>> = futures::stream::iter(files.iter().map(open_unless_damaged))
         .buffered(SIDE_BY_SIDE)

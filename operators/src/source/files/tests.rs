@@ -360,7 +360,7 @@ async fn parquet_files_are_read_by_row_groups_and_go_on_where_they_were() {
     fs::write(folder.path().join("a.parquet"), "PAR1").expect("written");
     let seen = read(&config, Vec::new(), 2).await.expect("read");
     assert_eq!((seen.ads.len(), seen.dead.len()), (10, 1));
-    assert!(seen.dead[0].contains("a.parquet is no whole Parquet file"), "{:?}", seen.dead);
+    assert!(seen.dead[0].contains("a.parquet is not a complete Parquet file"), "{:?}", seen.dead);
 }
 
 fn any_line() -> impl Strategy<Value = String> {

@@ -135,7 +135,7 @@ impl Law {
         }
     }
 
-    /// The newest event time that a click at this place may bear. It begins late enough for the oldest one of a click in
+    /// The newest event time that a click at this place may have. It starts late enough for the oldest one of a click in
     /// time to be the configured start.
     pub(super) fn arrival_ms(&self, partition: u32, place: u64) -> i64 {
         let config = &self.config;

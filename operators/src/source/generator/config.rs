@@ -23,12 +23,12 @@ pub struct ClickStreamConfig {
     pub start_ms: i64,
     /// Clicks per second of event time, all partitions together.
     pub rate: u64,
-    /// A click bears an event time up to this much older than its place in the stream. A watermark delay that is no
+    /// A click has an event time up to this much older than its place in the stream. A watermark delay that is no
     /// shorter, in whole seconds, finds none of them behind.
     pub out_of_orderness_ms: u64,
     /// Share of the clicks that come much too late, from 0 to 1.
     pub late_share: f64,
-    /// A late click bears an event time at least this much older than its place in the stream ...
+    /// A late click has an event time at least this much older than its place in the stream ...
     pub late_from_ms: u64,
     /// ... and less than this much older.
     pub late_to_ms: u64,

@@ -111,7 +111,7 @@ pub struct GeneratorConnector {
 }
 
 impl GeneratorConnector {
-    /// The generator in the subtask that `context` tells.
+    /// The generator in the subtask of `context`.
     ///
     /// # Errors
     /// When the configuration makes no stream, or names a column that a click does not have.

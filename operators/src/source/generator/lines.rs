@@ -49,7 +49,7 @@ impl LineFormat {
                 }
                 out.pop();
             }
-            // Somebody else's line.
+            // Another program's line.
             2 => out.extend_from_slice(b"java.lang.NullPointerException at ClickServlet.doGet"),
             // Bytes that are no text.
             _ => out.extend_from_slice(b"[AdClickEvent] \xff\xfe\x00\x9d, \xc3\x28"),

@@ -1,4 +1,4 @@
-//! A reproducible click stream: whatever a test, a benchmark or a first look needs, from a seed.
+//! A reproducible click stream for tests, benchmarks and demos, from a seed.
 //!
 //! Reading order: `config` (what can be asked for), `click` (the pure function from a place in the stream to a click),
 //! `batch` and `lines` (clicks as columns and as text), `write` (files of them), `parquet` (how they are encoded), `reader` (a
@@ -110,7 +110,7 @@ impl PartitionClicks {
         self.place
     }
 
-    /// The newest event time in milliseconds that the next click may bear; none at the end.
+    /// The newest event time in milliseconds that the next click may have; none at the end.
     pub fn next_arrival_ms(&self) -> Option<i64> {
         (self.remaining() > 0).then(|| self.law.arrival_ms(self.partition, self.place))
     }

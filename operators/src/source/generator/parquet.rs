@@ -1,7 +1,7 @@
 //! Clicks as Parquet, laid out for replays.
 //!
 //! Columns that repeat stay dictionary-encoded throughout a row group, so that a reader hashes an ad once and not once a
-//! click; ids and addresses hardly repeat and are plain. Only the event time bears statistics: they tell a reader how far
+//! click; ids and addresses hardly repeat and are plain. Only the event time has statistics: they tell a reader how far
 //! time has come without reading the rows.
 
 use super::batch::click_schema;

@@ -1,6 +1,6 @@
 //! The generator as a source: a split is a partition of the stream, its position the place of the next click.
 //!
-//! Invariant: pacing decides when a click comes and never which; a restart goes on at exactly the next click.
+//! Invariant: pacing decides when a click comes and never which; a restart resumes at exactly the next click.
 
 use super::{PartitionClicks, batch::click_schema};
 use arrow::array::RecordBatch;
@@ -54,7 +54,7 @@ impl GeneratorRows {
         self
     }
 
-    /// The place of the next click: where a restart goes on.
+    /// The place of the next click: where a restart resumes.
     pub fn position(&self) -> u64 {
         self.clicks.position()
     }

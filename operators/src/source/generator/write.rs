@@ -28,7 +28,7 @@ const PROGRESS_CLICKS: usize = 32_768;
 /// How often paced files grow.
 const TICK: Duration = Duration::from_millis(50);
 
-/// How clicks are written.
+/// Format of the clicks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClickFormat {
     /// A click a line.
@@ -116,7 +116,7 @@ pub async fn generate(
 ) -> Result<GenerateReport> {
     let stream = ClickStream::new(config.clone())?;
     fs::create_dir_all(&destination.folder).map_err(|error| {
-        EngineError::io(format!("cannot make the folder {}: {error}", destination.folder.display()))
+        EngineError::io(format!("cannot create the folder {}: {error}", destination.folder.display()))
     })?;
     match (destination.clicks_per_second, destination.format) {
         (None, format) => generate_at_once(stream, &destination.folder, format, progress).await,
@@ -178,7 +178,7 @@ fn keep_report(finished: Option<Finished>, reports: &mut [GenerateReport]) -> Re
     Ok(())
 }
 
-/// One whole file, through a hidden name so that nobody reads half of it.
+/// One whole file, through a hidden name so that no reader sees half of it.
 fn write_part(
     clicks: PartitionClicks,
     path: &Path,

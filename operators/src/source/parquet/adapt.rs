@@ -1,7 +1,7 @@
-//! How a column of a file becomes one of the type that is asked for: files of one feed are not all written alike.
+//! Conversion of a file's column to the requested type: files of one source are not all written alike.
 //!
 //! Invariant: a value is read as what it says or not at all. What always fits is converted; a value that does not fit becomes
-//! null, which whoever asked tells from a null of the file; types that mean something else are refused.
+//! null, which the caller can tell from a null of the file; types that mean something else are refused.
 
 use super::columns::logical_type;
 use arrow::{

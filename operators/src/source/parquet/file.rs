@@ -67,7 +67,7 @@ impl ParquetFile {
     /// Reads the footer.
     ///
     /// # Errors
-    /// When the file is not there or cannot be read, and when it is no whole Parquet file: names it and what is wrong.
+    /// When the file is not there or cannot be read, and when it is not a complete Parquet file: names it and what is wrong.
     pub async fn open(location: ParquetLocation) -> Result<Arc<Self>> {
         let name = location.name();
         let (bytes, metadata) = match &location {
@@ -206,7 +206,7 @@ fn cannot_read(name: &str, error: &(dyn std::error::Error + 'static)) -> EngineE
 
 fn damaged(name: &str, bytes: u64, problem: &dyn std::fmt::Display) -> EngineError {
     EngineError::corrupt(format!(
-        "{name} is no whole Parquet file: {problem} (it has {bytes} bytes; was it cut off while being written or copied?)"
+        "{name} is not a complete Parquet file: {problem} (it has {bytes} bytes; was it cut off while being written or copied?)"
     ))
 }
 
@@ -224,7 +224,7 @@ fn failed(name: &str, bytes: u64, error: &ParquetError) -> EngineError {
 }
 
 fn panicked() -> ParquetError {
-    ParquetError::General("its content contradicts itself".into())
+    ParquetError::General("its content is inconsistent".into())
 }
 
 /// Runs a decoder on a file's bytes. Damage that the library meets with a panic is an error like any other.

@@ -13,7 +13,7 @@ use std::{
 
 /// Bytes of one Parquet file.
 pub(super) enum PageSource {
-    /// A local file; nobody else may use this handle, since the place in it is shared between its clones.
+    /// A local file; it must not be shared, since the position in it is shared between its clones.
     Local(File),
     /// Parts of a file.
     Fetched(FetchedChunks),

@@ -53,7 +53,7 @@ impl ParquetRows {
         ParquetRows { file, columns, split, batch_rows: 0, position, group: None, refused: Vec::new() }
     }
 
-    /// Rows of the split that have come out: where a restart goes on.
+    /// Rows of the split that have come out: where a restart resumes.
     pub fn position(&self) -> u64 {
         self.position
     }
@@ -82,7 +82,7 @@ impl ParquetRows {
         skipped
     }
 
-    /// The next rows, at most `max_rows` (at least 1); none at the end. Changing `max_rows` costs opening the row group anew.
+    /// The next rows, at most `max_rows` (at least 1); none at the end. Changing `max_rows` costs reopening the row group.
     /// May be dropped while it waits, and called again.
     ///
     /// # Errors
@@ -121,7 +121,7 @@ impl ParquetRows {
                 Ok(None)
             }
             None => Err(EngineError::corrupt(format!(
-                "{} is no whole Parquet file: a row group ends {} rows before it should",
+                "{} is not a complete Parquet file: a row group ends {} rows before it should",
                 self.file.name(),
                 group.end.saturating_sub(self.position)
             ))),

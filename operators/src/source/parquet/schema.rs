@@ -1,4 +1,4 @@
-//! The columns that files have in common, where nobody has declared any.
+//! The columns that files have in common, if none are declared.
 
 use super::{adapt::common_type, file::ParquetFile};
 use arrow::datatypes::{Field, Schema, SchemaRef};

@@ -328,7 +328,7 @@ async fn files_that_are_no_parquet_are_named() {
     ] {
         fs::write(&path, content).unwrap();
         let error = open(&path).await.err().unwrap();
-        assert!(error.message.contains("odd.parquet is no whole Parquet file: "), "{error}");
+        assert!(error.message.contains("odd.parquet is not a complete Parquet file: "), "{error}");
         assert!(error.message.contains(&format!("it has {} bytes", content.len())), "{error}");
     }
     let error = open(&folder.path().join("gone.parquet")).await.err().unwrap();
@@ -371,7 +371,7 @@ async fn a_file_cut_off_anywhere_is_an_error_that_names_it() {
     for length in (0..bytes.len()).step_by(7) {
         fs::write(&path, &bytes[..length]).unwrap();
         let error = try_to_read(&path).await.err().unwrap();
-        assert!(error.message.contains("cut.parquet is no whole Parquet file: "), "{length} bytes: {error}");
+        assert!(error.message.contains("cut.parquet is not a complete Parquet file: "), "{length} bytes: {error}");
     }
     // The footer is whole, and what it speaks of is not.
     for cut in (1..bytes.len() / 2).step_by(11) {

@@ -1,4 +1,4 @@
-//! Why a value is not a time, in words.
+//! Why a value is not a timestamp: the error messages.
 
 use super::form::EpochUnit;
 use super::iso::days_in_month;

@@ -1,4 +1,4 @@
-//! Times in the forms that other programs write: ISO 8601 in its many dresses, and RFC 2822.
+//! Timestamps in the forms that other programs write: variants of ISO 8601, and RFC 2822.
 //!
 //! A day `2022-03-04`, `2022/03/04` or `20220304`; a blank or `T`; a time `00:01`, `00:01:00` or `000100` with a fraction of 1
 //! to 9 digits behind a point or a comma; then nothing, `Z`, `UTC`, `GMT` or an offset `+01`, `+0100`, `+01:00`, a blank before

@@ -141,10 +141,10 @@ function freshness() {
 function where() {
   const { freshness: answer, problem } = known;
   if (answer === null) {
-    if (known.lostSince) return "The service does not answer; this page asks again each second.";
+    if (known.lostSince) return "The service does not answer; this page retries every second.";
     if (problem === null) return "Asking the store …";
     if (problem.status === 401) return [h("strong", null, "The secret is needed. "), h("button", { type: "button", "data-unlock": true }, "Enter it")];
-    return [h("strong", null, "No counts. "), `This page asks again each second; the service says: ${problem.detail}.`];
+    return [h("strong", null, "No counts. "), `This page retries every second; the service says: ${problem.detail}.`];
   }
   const { to, stands } = moment(answer);
   const window = Number(question().window);

@@ -74,12 +74,12 @@ async fn what_makes_no_sense_is_refused_with_what_would() {
     let router = at(&fixture.store, MARCH);
     for (path, status, text) in [
         ("/v1/ads/a/aggregated_count?from=61&to=120", 400, "the nearest are 60 and 120"),
-        ("/v1/ads/a/aggregated_count?from=120&to=120", 400, "'from' comes before 'to'"),
+        ("/v1/ads/a/aggregated_count?from=120&to=120", 400, "'from' must be before 'to'"),
         ("/v1/ads/a/aggregated_count?from=0", 400, "at most 5270400"),
         ("/v1/ads/a/counts_per_minute?from=0&to=86460", 400, "spans 1441 minutes; at most 1440"),
         ("/v1/ads/a/aggregated_count?filter=12", 400, "there is no filter '12'; there are: 0000, 0012"),
         ("/v1/ads/popular_ads?filter=12", 400, "there is no filter '12'"),
-        ("/v1/ads/popular_ads?count=0", 400, "'count' is '0'; it is a whole number from 1 to 1000"),
+        ("/v1/ads/popular_ads?count=0", 400, "'count' is '0'; it must be a whole number from 1 to 1000"),
         ("/v1/ads/popular_ads?count=1001", 400, "from 1 to 1000"),
         ("/v1/ads/popular_ads?window=1441", 400, "from 1 to 1440"),
         (
@@ -88,7 +88,7 @@ async fn what_makes_no_sense_is_refused_with_what_would() {
             "there is no parameter 'windows' here; there are: count, window, to, filter",
         ),
         ("/v1/filters?x=1", 400, "there is no parameter 'x' here"),
-        ("/v1/ads/%FF/aggregated_count", 400, "the ad's id is unreadable"),
+        ("/v1/ads/%FF/aggregated_count", 400, "the ad's id cannot be decoded"),
         ("/v1/ads", 404, "there is nothing at '/v1/ads'"),
         ("/v1/ads//aggregated_count", 404, "there is nothing at"),
     ] {
@@ -100,7 +100,7 @@ async fn what_makes_no_sense_is_refused_with_what_would() {
         let request = Request::builder().method(method).uri("/v1/filters").body(Body::empty()).unwrap();
         let answer = send(&router, request).await;
         assert_eq!((answer.status.as_u16(), answer.header("allow")), (405, "GET,HEAD"));
-        assert_eq!(answer.problem().detail, format!("'/v1/filters' does not take {method}"));
+        assert_eq!(answer.problem().detail, format!("'/v1/filters' does not support {method}"));
     }
 }
 

@@ -46,7 +46,7 @@ impl BatchDecoder {
         decoded.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<&str>().map(ToString::to_string);
             let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-            wrong(format!("its columns contradict themselves: {text}"))
+            wrong(format!("its columns are inconsistent: {text}"))
         })
     }
 
@@ -59,7 +59,7 @@ impl BatchDecoder {
             .map(|(flag, width)| if header.flags & flag != 0 { width * prefix.rows } else { 0 });
         let [watermarks, hashes] = per_row;
         if body.len() != beside + watermarks + hashes + prefix.names + prefix.origin {
-            return wrong(format!("its {} bytes are not what it claims to consist of", body.len()));
+            return wrong(format!("its {} bytes do not match its own lengths", body.len()));
         }
         if header.flags & flags::SCHEMA != 0 {
             self.stream = MessageStream::default();
@@ -115,7 +115,7 @@ impl Prefix {
         let number =
             |at: usize| prefix[at..at + 4].iter().rev().fold(0, |number, byte| number << 8 | usize::from(*byte));
         if prefix[16..].iter().any(|byte| *byte != 0) {
-            return wrong("there is something where 0 must be".into());
+            return wrong("a field that must be 0 is not".into());
         }
         Ok(Prefix { rows: number(0), columns: number(4), names: number(8), origin: number(12) })
     }

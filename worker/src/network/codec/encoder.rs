@@ -155,7 +155,7 @@ fn prefix(rows: usize, columns: usize, names: usize, origin: usize) -> Result<Bu
     Ok(Buffer::from_vec(prefix))
 }
 
-/// What stands behind the columns, but for the names.
+/// What follows the columns, but for the names.
 fn beside(batch: &Batch, flags: &mut u8) -> Vec<u8> {
     let rows = batch.len();
     let watermarks = batch.split_watermarks.as_deref().unwrap_or_default();

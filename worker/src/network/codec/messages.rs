@@ -43,7 +43,7 @@ impl MessageStream {
                 MessageHeader::DictionaryBatch => self.read_dictionary(&message, &body)?,
                 MessageHeader::RecordBatch => {
                     let batch = self.read_batch(&message, &body)?;
-                    return if messages.is_empty() { Ok(batch) } else { Err("bytes behind its columns".into()) };
+                    return if messages.is_empty() { Ok(batch) } else { Err("bytes after its columns".into()) };
                 }
                 other => return Err(format!("a message of type {other:?}")),
             }

@@ -1,4 +1,4 @@
-//! Taking connections, and finding out who is there.
+//! Accepting connections, and authenticating them.
 
 use super::{
     super::{
@@ -48,11 +48,11 @@ pub(in super::super) async fn listen(plane: Arc<Plane>, mut listener: Box<dyn Li
     }
 }
 
-/// Those who have not said yet who they are. There are only so many: whoever comes takes the place of the oldest, so that one
+/// Those who have not authenticated yet. There are only so many: a new one replaces the oldest, so that one
 /// who is expected gets in while strangers say nothing.
 struct Strangers {
     most: usize,
-    /// By the order in which they came. Whoever is dropped here has to go.
+    /// By the order in which they came. Dropping one closes it.
     here: Mutex<BTreeMap<u64, oneshot::Sender<()>>>,
     next: AtomicU64,
 }
@@ -69,7 +69,7 @@ impl Strangers {
     /// A place for one more.
     fn enter(self: Arc<Self>) -> Seat {
         if self.make_room(self.most - 1) {
-            tracing::warn!("closed a connection to the data port: too many have not said yet who they are");
+            tracing::warn!("closed a connection to the data port: too many have not authenticated yet");
         }
         let (stays, gone) = oneshot::channel();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -122,7 +122,7 @@ async fn receive(plane: Arc<Plane>, connection: BoxConnection, mut seat: Seat) {
             tracing::warn!(reason, "refused a connection to the data port");
             refuse(&plane.env, 0, &reason, reader, out).await;
         }
-        None => tracing::warn!("closed a connection to the data port that did not say who it is"),
+        None => tracing::warn!("closed a connection to the data port that did not authenticate"),
     }
 }
 

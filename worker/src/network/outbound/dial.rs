@@ -1,4 +1,4 @@
-//! Reaching the consuming worker, and the connection's task from then on.
+//! Connecting to the consuming worker, and the connection's task from then on.
 
 use super::{
     super::{

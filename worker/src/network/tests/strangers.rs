@@ -155,7 +155,7 @@ async fn a_frame_behind_the_end_of_its_channel_is_refused() {
     let mut all = greeting(&hello(), vec![channel(1), channel(0)]);
     all.extend_from_slice(&frame(FrameKind::EndOfInput, 3, 0, &[]).to_vec());
     all.extend_from_slice(&frame(FrameKind::Idle, 3, 0, &[]).to_vec());
-    refused(consumer.plane.address(), &all, "behind the end of channel").await;
+    refused(consumer.plane.address(), &all, "after the end of channel").await;
     let first = soon(consumer.gate.receive()).await;
     let second = soon(consumer.gate.receive()).await;
     // The list of the handshake says which is which; its first is the gate's second.

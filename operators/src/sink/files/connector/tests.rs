@@ -44,7 +44,7 @@ fn keys_become_the_configuration_of_a_node() {
         "retention_ms": 172_800_000,
     });
     assert_eq!(settings.config(&given(&rows), &JOB), expected);
-    assert_eq!(settings.note(), "Parquet files at out, a folder an hour, kept for 2d");
+    assert_eq!(settings.note(), "Parquet files at out, one folder per hour, kept for 2d");
     assert_eq!(settings.archive(), Some(Archive { path: "out", expires: true }));
     let plain = FilesSinkSettings::at("out");
     assert_eq!(plain.config(&given(&rows), &JOB), json!({ "path": "out", "format": "parquet", "compression": "none" }));
@@ -57,8 +57,8 @@ fn what_is_wrong_is_told_at_its_key() {
     let (_, wrong) = read(keys, FilesSinkSettings::read);
     let expected = [
         "format: there is no format called `csv`",
-        "roll: this does not say when files are begun",
-        "retention: files would be removed as soon as they are there",
+        "roll: this does not say when new files are started",
+        "retention: files would be removed as soon as they are written",
         "rol: the key `rol` is unknown",
     ];
     assert_eq!(wrong, expected);

@@ -34,7 +34,7 @@ impl LocalFolder {
         self.root.join(path)
     }
 
-    /// Runs something that touches the disk where it holds nobody up.
+    /// Runs disk I/O where it blocks no other task.
     fn run<T: Send + 'static>(
         &self,
         doing: String,
@@ -157,7 +157,7 @@ impl Storage for LocalFolder {
             let mut files = Vec::new();
             walk(folder, |entry| {
                 let written = match entry.metadata() {
-                    // Somebody has just removed it.
+                    // Another process has just removed it.
                     Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
                     found => found?.modified()?,
                 };
@@ -247,7 +247,7 @@ fn beside(path: &Path) -> PathBuf {
     parent(path).join(format!(".{name}.{}-{number}", std::process::id()))
 }
 
-/// Makes the folders above a path, and then what is to be in them. Somebody who tidies up may take an empty folder away in
+/// Creates the folders above a path, and then what is to be in them. A clean-up may remove an empty folder in
 /// between: then once more.
 fn make_in_folder<T>(path: &Path, make: impl Fn() -> io::Result<T>) -> io::Result<T> {
     let mut tries = 3;
@@ -305,7 +305,7 @@ fn knows_links(error: &io::Error) -> bool {
 /// The cause in words that say what to do about it.
 pub(in crate::sink::files) fn explain(doing: &str, error: &io::Error) -> EngineError {
     let hint = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free some space, and the job goes on, exactly",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "; free some space, and the job resumes without loss",
         ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => "; the folder must be writable for this user",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "; every part of the path must be a folder",
         _ => "",

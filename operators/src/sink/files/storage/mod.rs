@@ -1,4 +1,4 @@
-//! Where files lie: a local folder or object storage. Paths are relative to the sink's folder, with slashes.
+//! Where files are stored: a local folder or object storage. Paths are relative to the sink's folder, with slashes.
 //!
 //! Invariant: what [`NewFile::finish`] and [`Storage::publish`] have answered for stays, whatever dies: on a local disk the
 //! file and its folders are synced.
@@ -28,7 +28,7 @@ use weir_engine::{
 ///
 /// All errors name the path and the cause.
 pub trait Storage: Debug + Send + Sync {
-    /// Begins a file. Nobody sees it under its name before [`NewFile::finish`] where the storage can do that; a local file
+    /// Starts a file. It is not visible under its name before [`NewFile::finish`] where the storage can do that; a local file
     /// is there at once, which is why files are staged.
     fn create<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<Box<dyn NewFile>>>;
 
@@ -123,7 +123,7 @@ pub fn locations(path: &str) -> Result<Vec<Location>> {
     let url = Url::parse(path).ok().filter(|url| url.scheme().len() > 1);
     let Some(url) = url else { return Ok(vec![Location::path("path", path)]) };
     Ok(match url.scheme() {
-        // What is in memory is nobody else's.
+        // What is in memory is private.
         "memory" => Vec::new(),
         "file" => {
             let folder = url.to_file_path();

@@ -1,4 +1,4 @@
-//! Whose folder it is, which run its files are of, and whether they fit the checkpoint that is gone on from.
+//! Whose folder it is, which run its files are of, and whether they fit the checkpoint that is resumed from.
 
 use super::*;
 use crate::sink::conformance::{JOB, SINK, context, numbers, rows, visible};

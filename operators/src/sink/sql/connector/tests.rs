@@ -100,7 +100,7 @@ fn what_is_wrong_is_told_at_its_key() {
     assert!(without_window[0].starts_with("key: the key leaves the window out"), "{without_window:?}");
     assert_eq!(told(&counts().key(["ad_id"]).keep_newest()), Vec::<String>::new());
     let soon = told(&counts().retention(retention(5 * MINUTE)));
-    assert_eq!(soon, ["retention.minutes: windows would be put away that late events still correct"]);
+    assert_eq!(soon, ["retention.minutes: windows would be summed up that late events may still correct"]);
 }
 
 #[test]

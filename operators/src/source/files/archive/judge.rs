@@ -1,4 +1,4 @@
-//! Which rows of a partition belong to it, and which of those are asked for.
+//! Which rows of a partition belong to it, and which of those are in the requested range.
 
 use super::EventTimeRange;
 use crate::{hour_partition::HOUR_MS, moment};
@@ -21,11 +21,11 @@ pub(super) struct Verdict {
 /// Judges rows of the partition of the hour that starts at `hour_ms`, by their event time.
 ///
 /// # Errors
-/// When `event_time` is no column of timestamps in milliseconds.
+/// When `event_time` is not a column of timestamps in milliseconds.
 pub(super) fn judge(rows: &RecordBatch, event_time: &str, hour_ms: i64, range: EventTimeRange) -> Result<Verdict> {
     let times = rows.column_by_name(event_time).and_then(|times| times.as_primitive_opt::<TimestampMillisecondType>());
     let Some(times) = times else {
-        return Err(EngineError::definition(format!("the event time '{event_time}' is no column of timestamps")));
+        return Err(EngineError::definition(format!("the event time '{event_time}' is not a column of timestamps")));
     };
     let hour = EventTimeRange { from_ms: hour_ms, to_ms: hour_ms.saturating_add(HOUR_MS) };
     let asked = range.within_hour(hour_ms).unwrap_or(EventTimeRange { from_ms: hour_ms, to_ms: hour_ms });

@@ -4,10 +4,10 @@
 //! Reading order: this file (which splits there are), `reader` (how one is read), [`judge`] (which rows belong).
 //!
 //! Invariants: nothing that is read is ever behind. A split's watermark is the start of its hour from the beginning to the
-//! end, and splits that nobody has begun to read count too, so that the source's watermark is the start of the oldest hour
+//! end, and splits that have not been started count too, so that the source's watermark is the start of the oldest hour
 //! that is not through: only the windows of about as many hours as there are subtasks are open at a time.
 //!
-//! Which subtask reads a file at a first start follows from the file's name alone, not from what lies beside it. An archive
+//! Which subtask reads a file at a first start follows from the file's name alone, not from its neighbours. An archive
 //! may be written to while it is read, so that two subtasks need not find the same files; each file has one owner all the
 //! same. Which files are read is then kept in the checkpoints.
 
@@ -173,7 +173,7 @@ impl ArchiveFiles {
 
 fn outside_of_hours(name: &str) -> EngineError {
     EngineError::definition(format!(
-        "{name} lies in no folder such as hour=2022-03-04T00, so that the hour of its rows is not known: by_partition is for \
+        "{name} is in no folder such as hour=2022-03-04T00, so the hour of its rows is not known: by_partition is for \
          what a sink with partition_by = \"hour\" has written"
     ))
 }

@@ -1,4 +1,4 @@
-//! The files of an archive, for whoever wants to look at them beside a job.
+//! The files of an archive, for readers outside a job.
 
 use super::outside_of_hours;
 use crate::{

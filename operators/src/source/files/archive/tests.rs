@@ -149,7 +149,7 @@ async fn what_is_no_archive_is_refused() {
     write(root.path(), FIRST_HOUR, "a", &[(at(0, 1), 1)]);
     let (from, to) = (root.path().join(folder(Some(FIRST_HOUR))).join("a.parquet"), root.path().join("a.parquet"));
     fs::rename(from, to).unwrap();
-    assert!(refused(&config(root.path())).await.contains("lies in no folder such as hour=2022-03-04T00"));
+    assert!(refused(&config(root.path())).await.contains("is in no folder such as hour=2022-03-04T00"));
     let mut lines = config(root.path());
     lines["format"] = "click_log".into();
     assert!(source(&lines, &context(0, 1)).err().unwrap().message.contains("needs Parquet files"));

@@ -27,11 +27,11 @@ pub(super) struct Waiting {
     said: bool,
 }
 
-/// What a file that nobody reads is.
+/// What a file that is not read is.
 pub(super) enum Verdict {
     /// One of its own.
     New,
-    /// What this split goes on in.
+    /// What this split continues in.
     GoesOn(String, Followed),
     /// A copy with these bytes, all of which were read elsewhere.
     Copy(Prefix),
@@ -160,7 +160,7 @@ impl FollowedFiles {
         }
         let original = FileId { device: split.device.unwrap_or_default(), inode: split.inode };
         if !self.is_there(split, original, listing) {
-            // The original is gone. A file that has all that was read of it goes on in its place, or is what it was moved to.
+            // The original is gone. A file that has all that was read of it takes over from it, or is what it was moved to.
             if prefix.length < split.read.length || split.read.length == 0 || !has_all() {
                 return Opinion::Nothing;
             }

@@ -82,7 +82,7 @@ mod linux {
     impl Inotify {
         pub(super) fn new() -> Option<Self> {
             let inotify = init(CreateFlags::NONBLOCK | CreateFlags::CLOEXEC)
-                .inspect_err(|error| tracing::info!("files are followed without events of the system: {error}"))
+                .inspect_err(|error| tracing::info!("files are followed without file system events: {error}"))
                 .ok()?;
             Some(Inotify { inotify, folders: HashMap::new(), buffer: vec![MaybeUninit::uninit(); BUFFER_BYTES] })
         }

@@ -1,6 +1,6 @@
 //! Files that are followed while they grow, as a log watcher does.
 //!
-//! A split is a file, whatever it is called. It is told by its device, its number there and the bytes that were read of it,
+//! A split is a file, whatever its name. It is identified by its device, its number there and the bytes that were read of it,
 //! and belongs to a subtask by its first line. What happens to log files, and what is made of it:
 //!
 //! - **It grows**: whole lines are read. A last line without a line break is held back until it is complete.
@@ -9,12 +9,12 @@
 //! - **It is renamed** (rotation) or unlinked: read to its end under whatever name. When its old name has belonged to another
 //!   file, or to none, for the rotation grace and nothing more came, the split ends; a last line without a break counts
 //!   then. Should it grow after all, it is taken up again.
-//! - **It is replaced**, as by rsync: a file in its place that has all that was read of it goes on where it ended.
+//! - **It is replaced**, as by rsync: reading continues in a file in its place that has all that was read of it.
 //! - **It is copied and truncated** (`copytruncate`): what was not read yet is read from the copy, then the truncated file
 //!   is read as a new one. What is equal to the beginning of another file is a copy if that one is truncated or gone; see
 //!   `copies`.
-//! - **It is written anew**, shorter or longer: read as a new one. Where something was lost by that, a dead letter says so.
-//! - **Its end is cut off**, as by a power cut: reading goes on at what is left, and a dead letter says so.
+//! - **It is rewritten**, shorter or longer: read as a new one. If something was lost by that, a dead letter says so.
+//! - **Its end is cut off**, as by a power cut: reading continues at what is left, and a dead letter says so.
 //! - **It is gone** at a restart: a dead letter says what may have been lost.
 //! - **It cannot be read**, its folder or its disk is away: named once, and waited for.
 //!
@@ -100,7 +100,7 @@ pub(super) struct FollowedFiles {
     waiting: HashMap<FileId, Waiting>,
     /// What files begin with that were followed lately, until they are read so far.
     begun: HashMap<String, Prefix>,
-    /// Since when splits' files have not been listed, or have begun anew.
+    /// Since when splits' files have not been listed, or have started over.
     missing: BTreeMap<String, Moment>,
     events: Option<Box<dyn Listen>>,
     discover: Duration,
@@ -204,7 +204,7 @@ impl FollowedFiles {
                 missing.push((split.id, followed));
             }
         }
-        // Those that are where they were come first: they are nobody else's copies.
+        // Those that are where they were come first: they are not copies of others.
         for look in 0..LOOKS {
             if look > 0 && !missing.is_empty() {
                 search = Search::new(&watch)?;
@@ -330,7 +330,7 @@ impl FollowedFiles {
         self.settled.insert(file.id, unread);
     }
 
-    /// What is to be made of a listed file that nobody reads: nothing mostly.
+    /// What to do with a listed file that is not read: usually nothing.
     fn judge(&mut self, file: &Listed, listing: &Listing, first: bool) -> Result<Option<OpenedSplit>> {
         self.watch.env.crash_point("files.opening")?;
         let Some(open) = self.watch.open(file) else { return Ok(None) };
@@ -350,7 +350,7 @@ impl FollowedFiles {
         for (id, split) in ended {
             match self.watch.or_say(&file.path, split.fits(&open, Thorough::Much)) {
                 None => return Ok(None),
-                // It was written anew, which its reader knows how to judge.
+                // It was rewritten, which its reader knows how to judge.
                 Some(false) if listing.is_at(file.id, &split.path) && !split.passed_over => {
                     return Ok(Some(self.go_on(id, split, file, open)));
                 }
@@ -412,7 +412,7 @@ impl FollowedFiles {
         };
         let mut opened = Vec::new();
         let mut elsewhere = Vec::new();
-        // Those that are where they were come first: they are nobody else's copies.
+        // Those that are where they were come first: they are not copies of others.
         for (id, split) in away {
             match search.find_same(&split) {
                 Some((listed, file)) => opened.push(self.go_on(id, split, &listed, file)),

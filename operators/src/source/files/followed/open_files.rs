@@ -73,7 +73,7 @@ impl OpenFiles {
         while self.files.len() > self.most {
             let Some((_, split)) = self.turns.pop_first() else { break };
             let Some(open) = self.files.get(&split) else { continue };
-            // Otherwise its name is gone, which nobody has noticed yet.
+            // Otherwise its name is gone, which has not been noticed yet.
             if fs::metadata(&open.path).is_ok_and(|metadata| identify(&metadata) == open.id) {
                 self.files.remove(&split);
             }

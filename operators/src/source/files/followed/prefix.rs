@@ -9,7 +9,7 @@ use memchr::memchr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use std::{fs::File, io};
 
-/// Each of so many first lines ends at a mark: there, files that begin with the same banner are told apart at once.
+/// Each of so many first lines ends at a mark: there, files that begin with the same banner are distinguished at once.
 const MARKED_LINES: usize = 16;
 /// The first mark that does not depend on lines; each further one is at twice the length.
 const FIRST_MARK: u64 = 1 << 10;

@@ -1,7 +1,7 @@
 //! Reads one growing file: see the module above for what may happen to it.
 //!
 //! Invariant: bytes are taken only after the file has been seen to be still the one whose bytes were read before; so what a
-//! file is rewritten with never goes on where something else ended.
+//! file is rewritten with never continues where something else ended.
 
 use super::{
     SETTLED,
@@ -125,7 +125,7 @@ impl FollowedReader {
                 self.publish();
                 self.watch.open_files().take(&self.id);
                 self.watch.resting().forget(&self.id, &self.split.path);
-                // Its file may have begun anew.
+                // Its file may have started over.
                 self.watch.look_soon();
                 return Ok(SplitEvent::Finished);
             }
@@ -294,7 +294,7 @@ impl FollowedReader {
         if now - since < self.watch.rotation_grace {
             return Read::Nothing;
         }
-        tracing::info!(file = %self.split.path.display(), "a rotated file has been read to its end");
+        tracing::info!(file = %self.split.path.display(), "a rotated file was read to its end");
         self.at_end = true;
         Read::Some
     }
@@ -308,7 +308,7 @@ impl FollowedReader {
         let from_to = format!("it shrank from {seen} to {bytes} bytes while it was followed");
         if bytes < self.split.read.length {
             let left = Prefix::of(file, bytes)?;
-            // More than the first line: nobody writes so much of the same anew.
+            // More than the first line: no log is rewritten with so much of the same.
             if left.length == bytes && left.marked() > self.split.head.length && left.agrees(&self.split.read) {
                 let end = last_line_end(file, bytes)?;
                 self.remark = Some(format!(
@@ -322,12 +322,12 @@ impl FollowedReader {
         self.split.began_anew = true;
         if seen <= read {
             let file = self.split.path.display();
-            tracing::info!(%file, "a file that was read to its end was written anew, and is read from its beginning");
+            tracing::info!(%file, "a file that was read to its end was rewritten, and is read from its beginning");
             self.end();
             return Ok(());
         }
         self.end_with_loss(format!(
-            "{from_to}, or was written anew: what it had after byte {read}, to which it was read, is lost"
+            "{from_to}, or was rewritten: what it had after byte {read}, to which it was read, is lost"
         ));
         Ok(())
     }
@@ -357,10 +357,10 @@ impl FollowedReader {
         tracing::info!(
             file = %self.split.path.display(),
             copy = %copy.path.display(),
-            "a file was written anew, and what it had is read on in its copy"
+            "a file was rewritten, and reading continues in its copy"
         );
         self.lines.seek(self.split.position.offset);
-        // What is under its name now is nobody's yet.
+        // What is under its name now belongs to no split yet.
         self.watch.resting().forget(&self.id, &self.split.path);
         self.watch.look_soon();
         self.watch.go_on_in(&mut self.split, &copy);

@@ -1,6 +1,6 @@
-//! Files that have been read to their end and wait to grow: nobody asks them, until something has happened to them.
+//! Idle files: read to their end, and not looked at again until something has happened to them.
 //!
-//! That is told by events of the system ([`events`](super::events)), by a look at all files, or, where there are no events, by
+//! Changes are detected by events ([`events`](super::events)), by a look at all files, or, where there are no events, by
 //! looks at some of them with every poll.
 
 use super::identity::{FileId, Identify, Stamp};
@@ -18,7 +18,7 @@ struct Known {
     split: String,
     /// How it is as long as it is at rest; none: it is being read.
     at_rest: Option<(FileId, Stamp)>,
-    /// Nobody says when it changes.
+    /// Its changes are not announced.
     unannounced: bool,
 }
 
@@ -26,7 +26,7 @@ struct Known {
 #[derive(Default)]
 pub(super) struct Resting {
     files: HashMap<PathBuf, Known>,
-    /// Those at rest of which nobody says when they change, in the order in which they are looked at. Some may not be at rest
+    /// Those at rest whose changes are not announced, in the order in which they are looked at. Some may not be at rest
     /// any more.
     unannounced: VecDeque<PathBuf>,
     /// What is in there.
@@ -48,7 +48,7 @@ impl Resting {
         }
     }
 
-    /// A file is at rest. `announced`: its changes are told by events.
+    /// A file is at rest. `announced`: its changes are announced by events.
     pub(super) fn rest(&mut self, split: &str, path: &Path, file: FileId, stamp: Stamp, announced: bool) {
         let known = Known { split: split.to_owned(), at_rest: Some((file, stamp)), unannounced: !announced };
         self.files.insert(path.to_owned(), known);
@@ -93,7 +93,7 @@ impl Resting {
         awake
     }
 
-    /// Looks at some of those of which nobody says when they change.
+    /// Looks at some of those whose changes are not announced.
     pub(super) fn look_at_some(&mut self, identify: &Identify) -> Vec<String> {
         let mut awake = Vec::new();
         for _ in 0..LOOKS_A_POLL.min(self.unannounced.len()) {

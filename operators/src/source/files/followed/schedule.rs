@@ -1,7 +1,7 @@
 //! Random schedules: whatever is done to log files on several disks, and whenever the reader is stopped or killed, every line
 //! comes out exactly once, except those that were destroyed before they were read.
 //!
-//! The model knows lines and where they are, and nothing of how files are told apart. Numbers of files are given out again as
+//! The model knows lines and where they are, and nothing of how files are identified. Numbers of files are reused as
 //! soon as a system could do so; time is virtual. `WEIR_FOLLOW_SCHEDULES` says how many schedules are tried.
 
 mod found;
@@ -174,7 +174,7 @@ struct World {
     lines: Vec<Line>,
     /// The log of each server, if there is one.
     logs: Vec<Option<Log>>,
-    /// Files that nobody writes to any more.
+    /// Files that are no longer written.
     old: Vec<Log>,
     /// Lines of files that are gone, but still open.
     open_lines: Vec<usize>,
@@ -335,7 +335,7 @@ impl World {
         self.logs[server] = Some(log);
     }
 
-    /// Its lines cannot be read any more, except by whoever has the file open.
+    /// Its lines cannot be read any more, except by a process that has the file open.
     fn destroy(&mut self, lines: &[usize], open: bool) {
         for line in lines {
             let line_ = &mut self.lines[*line];
@@ -346,7 +346,7 @@ impl World {
         }
     }
 
-    /// What a log has from now on is another split, which nobody has open yet.
+    /// What a log has from now on is another split, which is not open yet.
     fn emptied(&mut self, server: usize, mut log: Log, lines: Vec<usize>) {
         (log.lines, log.open) = (lines, false);
         let text = self.text_of(&log);
@@ -457,7 +457,7 @@ impl World {
             }
             Step::CopyTruncate(server, inside) => {
                 let Some(mut log) = self.take(server).await else { return };
-                // If it is removed next, nothing tells one line of a copy from the beginning of another log.
+                // If it is removed next, one line of a copy cannot be distinguished from the beginning of another log.
                 if log.lines.iter().filter(|line| self.lines[**line].state != State::Unread).count() == 1 {
                     self.logs[server] = Some(log);
                     return;
@@ -649,7 +649,7 @@ impl World {
         }
     }
 
-    /// Nobody has anything open any more.
+    /// Nothing is open any more.
     fn end(&mut self) {
         self.sources.clear();
         for line in std::mem::take(&mut self.open_lines) {

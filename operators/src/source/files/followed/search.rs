@@ -1,6 +1,6 @@
 //! How the file of a split is found again, whatever it is called now.
 //!
-//! Invariant: a file with another number is taken for the one that was read only if its bytes prove it and nobody else reads
+//! Invariant: a file with another number is taken for the one that was read only if its bytes prove it and no other split reads
 //! it. However many files are looked for, each folder is listed once, and the beginning of each file read once.
 
 use super::{
@@ -105,7 +105,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// The file of a split that is not open, by its number. At its place it may have been written anew, which is for its reader
+    /// The file of a split that is not open, by its number. At its place it may have been rewritten, which is for its reader
     /// to find out; under another name it may be another file by now.
     pub(super) fn find_same(&mut self, split: &Followed) -> Option<(Listed, File)> {
         let watch = self.watch;
@@ -130,7 +130,7 @@ impl<'a> Search<'a> {
         })
     }
 
-    /// Where a split goes on whose file has another number or is not there.
+    /// Where a split continues whose file has another number or does not exist.
     pub(super) fn find_elsewhere(&mut self, id: &str, split: &Followed) -> Whereabouts {
         if self.watch.is_away(split) {
             return Whereabouts::Away;
@@ -168,7 +168,7 @@ fn by_head(watch: &Watch, listing: &Listing) -> HashMap<Head, Vec<Listed>> {
     heads
 }
 
-/// Whether a file lies beside a log and is called like what is made of it by rotation: `clicks.log.1`, `clicks-2022.log`.
+/// Whether a file is next to a log and is named like its rotated copies: `clicks.log.1`, `clicks-2022.log`.
 fn is_named_after(file: &Path, log: &Path) -> bool {
     let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let (name, log_name) = (name(file), name(log));

@@ -58,7 +58,7 @@ pub(super) struct Followed {
     #[serde(default)]
     pub(super) device: Option<u64>,
     pub(super) inode: u64,
-    /// The device of the folder that the file was found in, which tells a file that is gone from a mount that is.
+    /// The device of the folder that the file was found in, which distinguishes a file that is gone from a mount that is.
     #[serde(default)]
     pub(super) folder_device: Option<u64>,
     #[serde(rename = "fingerprint")]
@@ -72,7 +72,7 @@ pub(super) struct Followed {
     pub(super) seen: u64,
     #[serde(flatten)]
     pub(super) position: LinePosition,
-    /// The file began anew: what is in it now is another split.
+    /// The file started over: what is in it now is another split.
     #[serde(default)]
     pub(super) began_anew: bool,
     /// What is read now is a copy that will not grow.
@@ -84,7 +84,7 @@ pub(super) struct Followed {
     /// The split has ended.
     #[serde(default)]
     pub(super) ended: bool,
-    /// It was read to its end, and its name was gone: nobody writes to it any more.
+    /// It was read to its end, and its name was gone: it is no longer written.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) left: bool,
     /// Its file has been found in this process.
@@ -432,7 +432,7 @@ impl Watch {
         }
     }
 
-    /// A split goes on in a file that has what was read of it.
+    /// A split continues in a file that has what was read of it.
     pub(super) fn go_on_in(&self, split: &mut Followed, file: &Listed) {
         (split.path, split.device, split.inode) = (file.path.clone(), Some(file.id.device), file.id.inode);
         split.folder_device = self.folder_device(&file.path);
@@ -446,7 +446,7 @@ impl Watch {
 }
 
 fn say_unreadable(path: &Path, problem: &str) {
-    tracing::warn!(path = %path.display(), "{problem}; it is waited for, and what else there is is read on");
+    tracing::warn!(path = %path.display(), "{problem}; waiting for it, and reading the others");
 }
 
 fn is_missing(error: &io::Error) -> bool {

@@ -20,9 +20,9 @@ const DEEPEST_FOLDER: usize = 64;
 
 const NO_FILE: &str = "since it is no file (a socket, a pipe or a device)";
 const DANGLING: &str = "since the link leads nowhere";
-const LOOP: &str = "since the link leads back to a folder that it lies in";
+const LOOP: &str = "since the link leads back to a folder that contains it";
 const TOO_DEEP: &str = "since it is nested too deep";
-const FORBIDDEN: &str = "since the user that weir runs as may not read it";
+const FORBIDDEN: &str = "since the user that weir runs as is not permitted to read it";
 const ANOTHER_NAME: &str = "since it is another name of a file that is read";
 
 /// A path on a local disk, without the pattern that may follow it.

@@ -2,7 +2,7 @@
 //!
 //! A key that is no path (`logs//a`, `logs/../a`) cannot be asked for. The library refuses the whole page of the list that
 //! such a key is in, so the pages are asked for one by one: a page that is refused is asked for in smaller ones, until the key
-//! is alone, and the list goes on behind it.
+//! is alone, and the list continues after it.
 
 use super::{FoundFile, HIDDEN, Place, STAGING, Wanted, is_hidden, not_wanted, refuse_unread};
 use crate::source::files::{glob, passed_over::PassedOver};

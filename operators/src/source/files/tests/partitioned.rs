@@ -76,7 +76,7 @@ async fn folders_tell_columns_of_every_format() {
         assert_eq!(whole.0, expected, "{format}");
         assert_eq!(whole.1.len(), 1, "{format}: {:?}", whole.1);
         let told =
-            format!("{name}@0: the folder day=tomorrow that the file lies in tells no value: \"tomorrow\" is not");
+            format!("{name}@0: the folder day=tomorrow that contains the file has no valid value: \"tomorrow\" is not");
         assert!(whole.1[0].starts_with(&told), "{format}: {:?}", whole.1);
         config["batch_rows"] = 1.into();
         for events in 0..8 {
