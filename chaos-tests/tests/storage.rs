@@ -26,7 +26,7 @@ async fn failing_storage_costs_attempts_and_no_clicks() {
         let bench = Bench::with_store(CheckpointStore::over(objects.clone(), JOB)).unwrap();
         let config = small_job();
         Workload::generate(&small_workload(seed)).write(&bench.input(), config.format).unwrap();
-        let flaky = CheckpointStore::over(FaultyStore::new(objects, Flaky::new(seed, 25)), JOB);
+        let flaky = CheckpointStore::over(FaultyStore::new(objects, Flaky::new(seed, 60)), JOB);
         let settings = bench.settings(flaky, &config, Arc::new(Registry), Env::seeded(seed)).unwrap();
         // No restart: what waiting heals counts as no failure.
         let settings = Settings { restarts: 0, first_backoff: Duration::from_millis(1), ..settings };

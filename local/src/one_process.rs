@@ -13,6 +13,7 @@ use crate::{
     link, peers,
     settings::{OnStartedOver, Settings, Submission},
 };
+use backon::Retryable;
 use std::{sync::Arc, time::Duration};
 use tokio::{runtime::Handle, task::JoinSet};
 use tonic::Request;
@@ -27,6 +28,7 @@ use weir_engine::{
     env::Env,
     error::{EngineError, ErrorKind},
     graph::{ExecutionGraph, JobGraph},
+    retry,
     task::{Observers, RunOutcome},
     wire,
 };
@@ -41,6 +43,12 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 
 /// A wait that is over before is not told of.
 const TOLD_AFTER_MS: i64 = 1000;
+
+/// How often the last manifest is looked for when the storage is away, and the first and the longest pause between two looks: for
+/// some two minutes in all.
+const LOOKS: usize = 20;
+const FIRST_LOOK: Duration = Duration::from_millis(50);
+const LONGEST_LOOK: Duration = Duration::from_secs(10);
 
 /// A coordinator and its workers, up and running.
 pub struct OneProcess {
@@ -209,7 +217,12 @@ impl OneProcess {
                 return Err(Failed { error: EngineError::of(kind, cause(job)), has_started: has_run || has_removed });
             }
         };
-        let manifest = self.store.manifest(last).await?;
+        // Everything is done; a storage that is away for a moment must not make a failure of it.
+        let manifest = (|| self.store.manifest(last))
+            .retry(retry::pauses(FIRST_LOOK, LONGEST_LOOK).take(LOOKS))
+            .sleep(retry::sleeper(&self.env))
+            .when(|error| error.kind == ErrorKind::Unavailable)
+            .await?;
         let was_finished = manifest.last && !has_run && self.observers.status().checkpoints == 0;
         Ok(RunOutcome { manifest, was_finished })
     }

@@ -23,7 +23,7 @@ pub enum JobStatus {
     Restoring,
     /// It processes. Left when its input ends, a user stops it, or something fails.
     Running,
-    /// Something failed; what remains of the attempt is being cancelled. Left when nothing of it runs any more.
+    /// Something failed; what remains of the attempt is being canceled. Left when nothing of it runs any more.
     Failing,
     /// It waits out its backoff, or for slots. Left when the next attempt is scheduled, or there have been too many.
     Restarting,

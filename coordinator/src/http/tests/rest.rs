@@ -73,7 +73,7 @@ async fn an_id_that_needs_escaping_is_found_and_a_broken_one_refused() {
 
     let answer = get(&router, "/api/v1/jobs/%FF").await;
     assert_eq!(answer.status, StatusCode::BAD_REQUEST);
-    assert!(answer.problem().detail.contains("unreadable"));
+    assert!(answer.problem().detail.contains("cannot be decoded"));
 }
 
 #[tokio::test]

@@ -391,7 +391,7 @@ fn an_attempt_that_was_replaced_changes_nothing_any_more() {
 fn a_fresh_start_is_owed_until_it_is_made() {
     let mut catalog = failed_job();
     submit(&mut catalog, true, "b");
-    become_status(&mut catalog, 1, JobStatus::Canceled, "cancelled before it began");
+    become_status(&mut catalog, 1, JobStatus::Canceled, "canceled before it started");
     submit(&mut catalog, false, "b");
     assert!(catalog.job("ad-click").unwrap().fresh_start_pending, "asked for before, and never made");
     begin_attempt(&mut catalog, 2);
@@ -443,8 +443,8 @@ fn a_stop_is_asked_once_and_a_cancel_goes_before_it() {
     apply_all(&mut catalog, [stop(true), stop(true)]);
     assert!(error_of(catalog.apply(&stop(false))).message.contains("with --drain"));
     apply_all(&mut catalog, [Command::CancelRequested { job: job(), at_ms: 6 }]);
-    assert!(error_of(catalog.apply(&stop(true))).message.contains("cancelled"));
-    become_status(&mut catalog, 0, JobStatus::Canceled, "a user cancelled it");
+    assert!(error_of(catalog.apply(&stop(true))).message.contains("canceled"));
+    become_status(&mut catalog, 0, JobStatus::Canceled, "a user canceled it");
     assert!(error_of(catalog.apply(&Command::CancelRequested { job: job(), at_ms: 7 })).message.contains("CANCELED"));
     let unknown = catalog.apply(&Command::CancelRequested { job: "nobody".into(), at_ms: 7 });
     assert!(matches!(unknown, Response::Refused { refusal: Refusal::UnknownJob, .. }));
