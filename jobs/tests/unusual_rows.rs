@@ -407,7 +407,7 @@ key = ["t", "at", "n", "m"]
 
 #[test]
 fn no_row_ends_a_job_and_every_row_is_accounted_for() {
-    let cases = std::env::var("WEIR_UNUSUAL_ROWS").ok().and_then(|cases| cases.parse().ok()).unwrap_or(8);
+    let cases = std::env::var("WEIR_UNUSUAL_ROWS").ok().and_then(|cases| cases.parse().ok()).unwrap_or(20);
     let mut runner = match std::env::var("WEIR_UNUSUAL_ROWS").is_ok() {
         true => TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() }),
         false => {

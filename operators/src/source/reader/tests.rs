@@ -360,8 +360,8 @@ async fn a_dead_letter_ahead_says_how_far_it_is_and_when_time_would_go_on() {
         [
             "watermark 90",
             "rows [100, 101, 102]",
-            "dead 0: the event time at is 1970-01-01T01:00:00Z, more than 1s (max_jump) ahead of its file, whose time has come \
-             to 1970-01-01T00:00:00.100Z and advances after 5 such rows that agree and cover 20ms (jump_after)",
+            "dead 0: the event time at is 1970-01-01T01:00:00Z, more than 1s (max_jump) ahead of its file, whose event time is at \
+             1970-01-01T00:00:00.100Z and advances after 5 such rows that agree and cover 20ms (jump_after)",
             "end"
         ]
     );

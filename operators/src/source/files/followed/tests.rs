@@ -265,7 +265,7 @@ async fn what_a_shrinking_file_loses_is_a_dead_letter() {
     follower.append("a.log", "[AdClickEvent] half");
     follower.until(|split| split["seen"] == 202).await;
     file.set_len(0).expect("emptied");
-    let second = "a.log@183: it shrank from 202 to 0 bytes while it was followed, or was written anew: what it had after \
+    let second = "a.log@183: it shrank from 202 to 0 bytes while it was followed, or was rewritten: what it had after \
                   byte 183, to which it was read, is lost";
     follower.expect(&["a1", "a2", "a3", "a4"], &[first, second]).await;
     follower.append("a.log", &click("b1", 4));
