@@ -87,6 +87,16 @@ impl LineBuffer {
         Ok(added.len())
     }
 
+    /// Gives back the memory that holds nothing.
+    pub(super) fn release(&mut self) {
+        self.bytes.copy_within(self.begin..self.end, 0);
+        self.end -= self.begin;
+        self.whole -= self.begin;
+        self.begin = 0;
+        self.bytes.truncate(self.end);
+        self.bytes.shrink_to_fit();
+    }
+
     /// From here on it is the next line break that ends the line, even within quotes.
     fn begin_passing_over(&mut self) {
         let line = &self.bytes[self.begin..self.end];
@@ -198,12 +208,14 @@ mod tests {
             csv: bool,
             reads in proptest::collection::vec(1usize..12, 1..8),
             takes in proptest::collection::vec(any::<bool>(), 1..8),
+            releases in proptest::collection::vec(any::<bool>(), 1..8),
         ) {
             let rule = if csv { RecordRule::csv(b',', 5) } else { RecordRule::lines(5) };
             let mut buffer = LineBuffer::new(0, rule);
             let mut lines: Vec<(u64, usize)> = Vec::new();
             let mut reads = reads.iter().cycle();
             let mut takes = takes.iter().cycle();
+            let mut releases = releases.iter().cycle();
             loop {
                 let place = buffer.read_offset() as usize;
                 let at_end = place == text.len();
@@ -226,6 +238,10 @@ mod tests {
                     offset = offset.min(text.len() as u64);
                     buffer.advance(range.len());
                     prop_assert_eq!(buffer.position(), offset);
+                }
+                if *releases.next().expect("endless") {
+                    buffer.release();
+                    prop_assert_eq!(buffer.bytes.len() as u64, buffer.read_offset() - buffer.offset);
                 }
                 if at_end {
                     break;

@@ -113,6 +113,12 @@ impl Lines {
         self.buffer.fill(length, read)
     }
 
+    /// Gives back the memory of what has been taken: nothing may come for long.
+    pub(super) fn release(&mut self) {
+        self.last = None;
+        self.buffer.release();
+    }
+
     /// The next records, if a whole line has been read. At the end of the file a last line without a line break is one.
     pub(super) fn take(&mut self, max_lines: usize, at_end: bool) -> Result<Option<SplitEvent>> {
         if self.given_up {

@@ -27,8 +27,10 @@ use std::{
 };
 use weir_engine::{env::Moment, error::Result};
 
-/// Bytes read at once.
+/// Bytes read at once, at most and at least. No more than the file has: thousands of files that grow by a line each must not cost
+/// a large buffer each.
 const CHUNK_BYTES: usize = 256 << 10;
+const LEAST_CHUNK_BYTES: usize = 8 << 10;
 
 pub(super) struct FollowedReader {
     watch: Arc<Watch>,
@@ -137,6 +139,7 @@ impl FollowedReader {
                 }
                 Read::AtRest(stamp) => {
                     self.publish();
+                    self.lines.release();
                     let path = &self.split.path;
                     let announced = self.watch.is_announced(path);
                     self.watch.resting().rest(&self.id, path, self.file_id(), stamp, announced);
@@ -248,7 +251,8 @@ impl FollowedReader {
         }
         let (split, thorough) = (&mut self.split, self.thorough);
         let mut same = true;
-        let read = self.lines.fill(CHUNK_BYTES, |space| {
+        let length = usize::try_from(stamp.bytes.saturating_sub(offset)).unwrap_or(CHUNK_BYTES);
+        let read = self.lines.fill(length.clamp(LEAST_CHUNK_BYTES, CHUNK_BYTES), |space| {
             let read = read_at(file, space, offset)?;
             // Looked at after reading: were it truncated later, what has been read is still from before.
             same = split.fits(file, thorough)?;
