@@ -1,17 +1,19 @@
 //! The arrows between the rooms point down only, and every dependency is declared in one place.
 //!
-//! `cli → {coordinator, worker, query, recalculation} → jobs → operators → store → engine → proto`, with `http` beside `store`
-//! and `local` above coordinator and worker; `chaos-tests` and `benches` look at everything, and nothing looks at them.
+//! `cli → {coordinator, worker, query, recalculation} → jobs → operators → store → engine → proto`, with `http` and `kafka`
+//! beside `store` and `local` above coordinator and worker; `chaos-tests` and `benches` look at everything, and nothing looks at them.
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Height of each room: one may look at lower ones only.
-const HEIGHTS: [(&str, u32); 15] = [
+const HEIGHTS: [(&str, u32); 17] = [
     ("test-support", 0),
     ("proto", 0),
     ("engine", 1),
     ("store", 2),
     ("http", 2),
+    ("kafka", 2),
+    ("kafka-model", 3),
     ("operators", 3),
     ("jobs", 4),
     ("coordinator", 5),
@@ -25,7 +27,7 @@ const HEIGHTS: [(&str, u32); 15] = [
 ];
 
 /// What tests of lower rooms may run on, too, as long as nothing of it looks back at their room.
-const RIGS: [&str; 2] = ["local", "test-support"];
+const RIGS: [&str; 3] = ["local", "test-support", "kafka-model"];
 
 fn metadata() -> Metadata {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
