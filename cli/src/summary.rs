@@ -156,7 +156,7 @@ impl Summary {
             job: manifest.job.clone(),
             status,
             attempt: manifest.attempt.0,
-            restored_from: before.filter(|before| !before.is_beginning()).map(|before| before.checkpoint.0),
+            restored_from: observers.began_from().map(|checkpoint| checkpoint.0),
             events_in: sum("events_in"),
             dead_letters: dead_letters(graph, manifest),
             results_refused: results_refused(graph, manifest),

@@ -3,7 +3,10 @@
 //! In a cluster every part has its own [`Observer`], which nothing else here reads: that is the default.
 
 use super::observer::{Observer, Restored, RunStatus};
-use crate::{ids::Attempt, operator::Waits};
+use crate::{
+    ids::{Attempt, CheckpointId},
+    operator::Waits,
+};
 use parking_lot::{Mutex, MutexGuard};
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,6 +27,8 @@ struct Seen {
 #[derive(Clone, Copy, Debug, Default)]
 struct Totals {
     attempts: u64,
+    /// What the first attempt was restored from.
+    began_from: Option<CheckpointId>,
     checkpoints: u64,
     longest_checkpoint: Duration,
     longest_step: Duration,
@@ -89,6 +94,11 @@ impl Observers {
         self.seen().map_or(0, |seen| seen.totals().attempts)
     }
 
+    /// The checkpoint that the first attempt was restored from, if that holds more than the beginning.
+    pub fn began_from(&self) -> Option<CheckpointId> {
+        self.seen().and_then(|seen| seen.totals().began_from)
+    }
+
     /// The number of subtasks of the newest attempt on each worker that has some.
     pub fn subtasks(&self) -> BTreeMap<String, usize> {
         let counted = self.workers().into_iter().map(|(name, observer)| (name, observer.subtasks().len()));
@@ -125,6 +135,7 @@ impl Seen {
         let steps = self.workers.iter().map(|(_, observer)| observer.longest_step());
         Totals {
             attempts: self.before.attempts + u64::from(self.attempt.is_some()),
+            began_from: if self.before.attempts == 0 { status.restored } else { self.before.began_from },
             checkpoints: self.before.checkpoints + status.checkpoints,
             longest_checkpoint: self.before.longest_checkpoint.max(status.longest_checkpoint),
             longest_step: steps.fold(self.before.longest_step, Duration::max),
@@ -137,10 +148,7 @@ impl Seen {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        ids::{CheckpointId, SubtaskId},
-        operator::Counters,
-    };
+    use crate::{ids::SubtaskId, operator::Counters};
 
     fn read(observer: &Observer, events: u64) {
         let counters = Counters::default();
@@ -155,6 +163,7 @@ mod tests {
         for attempt in [Attempt(3), Attempt(4)] {
             observers.driver(attempt).update(|run| {
                 run.checkpoints += 2;
+                run.restored = Some(CheckpointId(attempt.0 * 10));
                 run.committed = Some(CheckpointId(attempt.0));
             });
             for worker in ["a", "b"] {
@@ -169,6 +178,7 @@ mod tests {
         let status = observers.status();
         assert_eq!((status.checkpoints, status.committed), (4, Some(CheckpointId(4))));
         assert_eq!(observers.attempts(), 2);
+        assert_eq!(observers.began_from(), Some(CheckpointId(30)), "the first attempt's");
         assert_eq!(observers.state_bytes(), 28);
         assert_eq!(observers.longest_step(), Duration::from_millis(17));
     }
