@@ -4,15 +4,17 @@
 //! ```text
 //! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --seed 7
 //! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --store postgres
+//! cargo run --release -p weir-chaos-tests --bin kill -- --kafka 200
 //! ```
 
 use anyhow::{Context, Result, bail};
 use std::time::Duration;
-use weir_chaos_tests::cluster::{kill_run::KillRun, serving::Store};
+use weir_chaos_tests::cluster::{kafka::KafkaRun, kill_run::KillRun, serving::Store};
 
 fn main() -> Result<()> {
     let mut run = KillRun { verbose: true, ..KillRun::short(1)? };
     let mut store = None;
+    let mut kafka_faults = None;
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
@@ -29,14 +31,20 @@ fn main() -> Result<()> {
             "--minutes" => run.at_least = Duration::from_secs(60 * number),
             "--kills" => run.kills = number as usize,
             "--seed" => run.seed = number,
+            "--kafka" => kafka_faults = Some(number as usize),
             "--workers" => run.workers = number as usize,
             "--parallelism" => run.parallelism = number as usize,
             "--longest-pause-ms" => run.longest_pause = Duration::from_millis(number.max(1)),
             _ => bail!(
                 "there is no {name}; use --minutes N, --kills N, --seed N, --workers N, --parallelism N, \
-                 --longest-pause-ms N or --store sqlite|postgres"
+                 --longest-pause-ms N, --store sqlite|postgres, or --kafka FAULTS for a job from topics to topics"
             ),
         }
+    }
+    if let Some(faults) = kafka_faults {
+        let kafka = KafkaRun { seed: run.seed, faults, verbose: true };
+        println!("{}", kafka.run()?.context("Kafka or the consumer is not installed here")?);
+        return Ok(());
     }
     let report = match store {
         Some(store) => run.run_serving(store)?,

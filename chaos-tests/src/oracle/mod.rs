@@ -8,7 +8,7 @@ mod parse;
 pub mod replayed;
 mod split_time;
 
-pub use parse::{Parsed, parse_lines, parse_parquet};
+pub use parse::{Parsed, parse_lines, parse_parquet, parse_time};
 pub use split_time::{Doubts, SplitTime};
 
 use crate::workload::{Click, InputFormat, timestamp_text};

@@ -91,8 +91,8 @@ fn parse_json(line: &str) -> Option<Click> {
     })
 }
 
-/// `2022-03-04 00:00:01[.250]`, the only form that the tests write.
-fn parse_time(text: &str) -> Option<i64> {
+/// `2022-03-04 00:00:01[.250]`, the only form that the tests write, in milliseconds.
+pub fn parse_time(text: &str) -> Option<i64> {
     let (date, time) = text.split_once([' ', 'T'])?;
     let time = time.strip_suffix('Z').unwrap_or(time);
     let (time, fraction) = time.split_once('.').unwrap_or((time, ""));

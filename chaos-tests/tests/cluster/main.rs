@@ -2,6 +2,7 @@
 
 mod crash_points;
 mod jobs;
+mod kafka;
 mod kills;
 mod leases;
 mod serving;
