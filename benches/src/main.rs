@@ -6,7 +6,7 @@
 //! checkpoint costs when a dedup is full), over [`processes`]; [`freshness`] (how old a count is when it can be seen);
 //! [`followed`] (what idle logs cost) and [`small_files`] (what a file costs that is read once), over [`job`] and [`running`];
 //! [`upserts`] (how many rows a second a table takes) and [`queries`] (how long questions take), which write by [`counts_table`]; [`pages`]
-//! (what plain Parquet pages save).
+//! (what plain Parquet pages save); [`kafka`] (from topic to topic).
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
@@ -22,6 +22,7 @@ mod freshness;
 mod http;
 mod input;
 mod job;
+mod kafka;
 mod latencies;
 mod pages;
 mod processes;
@@ -68,6 +69,8 @@ enum Command {
     Queries(queries::QueriesArguments),
     /// Write rows as Parquet by plain pages and by ArrowWriter, and compare rows a second and bytes
     Pages(pages::PagesArguments),
+    /// From a Kafka topic to another: how old running counts are, and how many clicks a second are counted
+    Kafka(kafka::KafkaArguments),
 }
 
 fn main() -> ExitCode {
@@ -81,6 +84,7 @@ fn main() -> ExitCode {
         Command::Upserts(arguments) => upserts::upserts(&arguments).map(|()| true),
         Command::Freshness(arguments) => freshness::freshness(&arguments).map(|()| true),
         Command::Queries(arguments) => queries::queries(&arguments).map(|()| true),
+        Command::Kafka(arguments) => kafka::kafka(&arguments).map(|()| true),
         Command::Pages(arguments) => pages::pages(&arguments).map(|()| true),
     };
     match done {

@@ -95,7 +95,7 @@ fn no_product_is_built_with_what_only_tests_need() {
     let arrows = arrows(&metadata(), &[DependencyKind::Normal, DependencyKind::Build]);
     let users: Vec<_> = arrows.iter().filter(|(_, to)| to == "test-support").map(|(from, _)| from.as_str()).collect();
     // That of `http` stands behind its feature `testing`, which only tests turn on.
-    assert_eq!(users, ["http", "chaos-tests"]);
+    assert_eq!(users, ["http", "chaos-tests", "benches"]);
 }
 
 #[test]
