@@ -4,6 +4,7 @@ use super::{
     ask::{Asking, items, one},
     failure::{failure, text},
     native::{Native, Owned, c_text},
+    topics::id_and_partitions,
 };
 use crate::{
     cluster::{Bounds, Isolation, TopicPartition},
@@ -13,6 +14,10 @@ use rdkafka::bindings::{
     self as native, RD_KAFKA_OFFSET_INVALID, rd_kafka_OffsetSpec_t as spec, rd_kafka_admin_op_t as question,
     rd_kafka_group_result_t, rd_kafka_resp_err_t as code, rd_kafka_topic_partition_list_t, rd_kafka_topic_partition_t,
 };
+
+/// How often offsets are asked for where a partition has no leader, and the pause in between.
+const TRIES: u32 = 50;
+const PAUSE_MS: i32 = 100;
 
 type Partitions = Owned<rd_kafka_topic_partition_list_t>;
 
@@ -32,7 +37,29 @@ pub(super) fn at(client: &Native, partition: &TopicPartition, time_ms: i64) -> R
     Ok((offset >= 0).then_some(offset))
 }
 
+/// The offset that is wanted, also where a leader is only just being elected: of a topic that was made a moment ago, or where a
+/// broker has just gone.
 fn list(client: &Native, partition: &TopicPartition, wanted: i64, isolation: Isolation) -> Result<i64> {
+    let mut tries = 0;
+    loop {
+        let error = match list_once(client, partition, wanted, isolation) {
+            Err(error) if error.kind == KafkaErrorKind::Unavailable => error,
+            done => return done,
+        };
+        let Ok(known) = id_and_partitions(client, &partition.topic) else { return Err(error) };
+        if known.is_none_or(|(_, partitions)| partition.partition >= partitions) {
+            let message = format!("asking for offsets of {partition}: there is no such partition");
+            return Err(KafkaError::of(KafkaErrorKind::NotFound, message));
+        }
+        tries += 1;
+        if tries > TRIES {
+            return Err(error);
+        }
+        client.wait_told(PAUSE_MS);
+    }
+}
+
+fn list_once(client: &Native, partition: &TopicPartition, wanted: i64, isolation: Isolation) -> Result<i64> {
     let doing = format!("asking for offsets of {partition}");
     let wanted = partitions(std::iter::once((partition, wanted)))?;
     let answer = client.ask(&doing, question::RD_KAFKA_ADMIN_OP_LISTOFFSETS, Some(isolation), |to: &Asking| {

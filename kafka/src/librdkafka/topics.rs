@@ -64,7 +64,8 @@ pub(super) fn describe(client: &Native, name: &str) -> Result<Option<Topic>> {
     }
 }
 
-fn id_and_partitions(client: &Native, name: &str) -> Result<Option<(Option<String>, i32)>> {
+/// Which topic it is, and how many partitions it has; none: there is none of that name.
+pub(super) fn id_and_partitions(client: &Native, name: &str) -> Result<Option<(Option<String>, i32)>> {
     let doing = format!("describing topic '{name}'");
     let c_name = c_text(name)?;
     let answer = client.ask(&doing, question::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, None, |to: &Asking| {
