@@ -1,7 +1,7 @@
 //! A cluster behind librdkafka.
 
 use super::{
-    ask::blocking, configuration::Role, consumer::Reading, native::Native, offsets, producer::Writing, topics,
+    ask::blocking, configuration::Role, consumer::Reading, groups, native::Native, offsets, producer::Writing, topics,
     transactional::Transactions,
 };
 use crate::{
@@ -12,19 +12,33 @@ use crate::{
     producer::{Producer, TransactionalProducer},
 };
 use futures::future::BoxFuture;
-use std::{sync::Arc, time::Duration};
+use parking_lot::Mutex;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// A cluster that librdkafka connects to. One handle asks; each consumer and producer is a handle of its own.
 #[derive(Debug)]
 pub(crate) struct Librdkafka {
     connection: Connection,
     questions: Arc<Native>,
+    groups: Mutex<HashMap<String, Arc<Native>>>,
 }
 
 impl Librdkafka {
     /// Nothing is asked for yet.
     pub(crate) fn open(connection: &Connection) -> Result<Self> {
-        Ok(Librdkafka { connection: connection.clone(), questions: Native::open(connection, &Role::Questions)? })
+        let questions = Native::open(connection, &Role::Questions)?;
+        Ok(Librdkafka { connection: connection.clone(), questions, groups: Mutex::default() })
+    }
+
+    /// The handle for a consumer group: a job has one, for as long as it runs.
+    fn group(&self, name: &str) -> Result<Arc<Native>> {
+        let mut groups = self.groups.lock();
+        if let Some(group) = groups.get(name) {
+            return Ok(group.clone());
+        }
+        let group = Native::open(&self.connection, &Role::Group(name.into()))?;
+        groups.insert(name.into(), group.clone());
+        Ok(group)
     }
 
     /// Asks on a thread for calls that wait.
@@ -67,8 +81,8 @@ impl Cluster for Librdkafka {
         group: &'a str,
         partitions: &'a [TopicPartition],
     ) -> BoxFuture<'a, Result<Vec<Option<i64>>>> {
-        let (group, partitions) = (group.to_owned(), partitions.to_vec());
-        self.ask(move |client| offsets::of_group(client, &group, &partitions))
+        let (client, group, partitions) = (self.group(group), group.to_owned(), partitions.to_vec());
+        Box::pin(blocking(move || groups::offsets(&*client?, &group, &partitions)))
     }
 
     fn set_group_offsets<'a>(
@@ -76,8 +90,8 @@ impl Cluster for Librdkafka {
         group: &'a str,
         offsets: &'a [(TopicPartition, i64)],
     ) -> BoxFuture<'a, Result<()>> {
-        let (group, offsets) = (group.to_owned(), offsets.to_vec());
-        self.ask(move |client| offsets::set_of_group(client, &group, &offsets))
+        let (client, group, offsets) = (self.group(group), group.to_owned(), offsets.to_vec());
+        Box::pin(blocking(move || groups::set_offsets(&*client?, &group, &offsets)))
     }
 
     fn consumer(&self, isolation: Isolation) -> Result<Box<dyn Consumer>> {

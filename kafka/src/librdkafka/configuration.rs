@@ -21,8 +21,10 @@ const DELIVERY: Duration = Duration::from_secs(30);
 /// What a handle is for.
 #[derive(Clone, Debug)]
 pub(super) enum Role {
-    /// Asking about topics, offsets and groups.
+    /// Asking about topics and offsets.
     Questions,
+    /// Asking about a consumer group, and noting offsets for it, without being a member.
+    Group(String),
     /// Reading partitions.
     Reading(Isolation),
     /// Writing without transactions.
@@ -80,7 +82,7 @@ pub(super) fn configuration(connection: &Connection, role: &Role) -> Result<Clie
     let mut config = ClientConfig::new();
     set(&mut config, COMMON);
     match role {
-        Role::Questions => {}
+        Role::Questions | Role::Group(_) => {}
         Role::Reading(_) => set(&mut config, READING),
         Role::Writing | Role::Transactions { .. } => set(&mut config, WRITING),
     }
@@ -92,6 +94,10 @@ pub(super) fn configuration(connection: &Connection, role: &Role) -> Result<Clie
     config.set("socket.timeout.ms", REQUEST.as_millis().to_string());
     match role {
         Role::Questions => {}
+        Role::Group(group) => {
+            set(&mut config, READING_FIXED);
+            config.set("group.id", group);
+        }
         Role::Reading(isolation) => {
             set(&mut config, READING_FIXED);
             config.set("isolation.level", isolation_level(*isolation));
@@ -179,6 +185,7 @@ mod tests {
         let transactions = |timeout| Role::Transactions { id: "t".into(), timeout };
         vec![
             Role::Questions,
+            Role::Group("g".into()),
             Role::Reading(Isolation::Committed),
             Role::Writing,
             transactions(Duration::from_secs(1)),

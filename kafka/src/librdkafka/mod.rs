@@ -1,7 +1,8 @@
 //! The client on librdkafka, which is compiled in.
 //!
 //! Reading order: [`configuration`] (what is set for each role), [`native`] (a handle of librdkafka, and what it tells), [`failure`]
-//! (what an error of its means), [`ask`] (one request to the brokers and its answer), [`topics`] and [`offsets`] (the requests),
+//! (what an error of its means), [`ask`] (one request to the brokers and its answer), [`topics`], [`offsets`] and [`groups`] (the
+//! requests),
 //! [`cluster`] (all of it behind [`Cluster`](crate::Cluster)), [`consumer`], [`reader`], [`sending`], [`transactional`],
 //! [`producer`].
 //!
@@ -13,6 +14,7 @@ mod cluster;
 mod configuration;
 mod consumer;
 mod failure;
+mod groups;
 mod native;
 mod offsets;
 mod producer;

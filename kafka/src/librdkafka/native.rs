@@ -121,7 +121,7 @@ impl Native {
         let native_config = config.create_native_config().map_err(|error| refused(told_by(&error)))?;
         let told = Arc::new(Told::default());
         let kind = match role {
-            Role::Reading(_) => rd_kafka_type_t::RD_KAFKA_CONSUMER,
+            Role::Reading(_) | Role::Group(_) => rd_kafka_type_t::RD_KAFKA_CONSUMER,
             _ => rd_kafka_type_t::RD_KAFKA_PRODUCER,
         };
         let mut reason = [0 as c_char; 512];
