@@ -11,8 +11,10 @@ pub mod cluster;
 pub mod connection;
 pub mod consumer;
 pub mod error;
+mod librdkafka;
 pub mod partition;
 pub mod producer;
+pub mod properties;
 pub mod provided;
 pub mod record;
 
@@ -31,6 +33,6 @@ use std::sync::Arc;
 pub fn connect(connection: &Connection) -> Result<Arc<dyn Cluster>> {
     match provided::provided(&connection.brokers) {
         Some(cluster) => Ok(cluster),
-        None => Err(KafkaError::of(KafkaErrorKind::Refused, "no client is built in yet")),
+        None => Ok(Arc::new(librdkafka::Librdkafka::open(connection)?)),
     }
 }

@@ -4,6 +4,7 @@
 //! `CI` is set) the same test fails: there, nothing may pass that was not run.
 #![allow(clippy::missing_panics_doc, reason = "a test that fails panics")]
 
+pub mod kafka_server;
 pub mod postgres_server;
 
 use std::{
