@@ -7,6 +7,7 @@
 use arrow::datatypes::SchemaRef;
 use memchr::memchr;
 
+use super::message::TextDecoder;
 use super::records::RecordRule;
 use super::rows::{Limits, Rows, decode_lines};
 use super::{DecodedLines, FormatError, LineDecoder};
@@ -65,18 +66,37 @@ impl LineDecoder for ClickLogDecoder {
         let field_of_column = &self.field_of_column;
         let limits = Limits { records: RecordRule::lines(self.max_line_bytes), lines: max_lines };
         decode_lines(&mut self.rows, chunk, chunk_offset, limits, |rows, line| {
-            let fields = split(line)?;
-            for (column, &field) in rows.columns.iter_mut().zip(field_of_column) {
-                let text = fields[field];
-                if text.is_empty() && field != 0 {
-                    column.append_null();
-                } else {
-                    column.append_text(text).map_err(|error| format!("{} {text:?} {error}", FIELDS[field].0))?;
-                }
-            }
-            Ok(())
+            decode_click(rows, line, field_of_column)
         })
     }
+}
+
+impl TextDecoder for ClickLogDecoder {
+    fn rows(&mut self) -> &mut Rows {
+        &mut self.rows
+    }
+
+    fn rows_schema(&self) -> &SchemaRef {
+        self.rows.schema()
+    }
+
+    fn append(&mut self, record: &str) -> Result<(), String> {
+        decode_click(&mut self.rows, record, &self.field_of_column)
+    }
+}
+
+#[inline]
+fn decode_click(rows: &mut Rows, line: &str, field_of_column: &[usize]) -> Result<(), String> {
+    let fields = split(line)?;
+    for (column, &field) in rows.columns.iter_mut().zip(field_of_column) {
+        let text = fields[field];
+        if text.is_empty() && field != 0 {
+            column.append_null();
+        } else {
+            column.append_text(text).map_err(|error| format!("{} {text:?} {error}", FIELDS[field].0))?;
+        }
+    }
+    Ok(())
 }
 
 /// The six fields of a line; a missing `event_id` is empty.

@@ -91,8 +91,14 @@ impl DecimalDigits {
     /// The number in units of its last digit. Nothing is rounded.
     fn read(self, text: &str) -> Result<i128, ValueError> {
         let DecimalDigits { precision, scale } = self;
-        let number = Decimal::parse(text).and_then(|number| number.exactly(i32::from(scale)));
+        self.fit(Decimal::parse(text).ok_or(ValueError::Decimal { precision, scale })?)
+    }
+
+    /// The same of a number.
+    pub(super) fn fit(self, number: Decimal) -> Result<i128, ValueError> {
+        let DecimalDigits { precision, scale } = self;
         number
+            .exactly(i32::from(scale))
             .filter(|number| number.unsigned_abs() < 10u128.pow(u32::from(precision)))
             .ok_or(ValueError::Decimal { precision, scale })
     }

@@ -13,6 +13,7 @@ use std::borrow::Cow;
 use arrow::datatypes::SchemaRef;
 use memchr::memchr;
 
+use super::message::TextDecoder;
 use super::records::RecordRule;
 use super::rows::{Limits, Rows, decode_lines};
 use super::{DecodedLines, FormatError, LineDecoder};
@@ -84,6 +85,21 @@ impl LineDecoder for CsvDecoder {
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| {
             decode_record(rows, line, column_of_field, requested, *delimiter)
         })
+    }
+}
+
+impl TextDecoder for CsvDecoder {
+    fn rows(&mut self) -> &mut Rows {
+        &mut self.rows
+    }
+
+    fn rows_schema(&self) -> &SchemaRef {
+        self.rows.schema()
+    }
+
+    fn append(&mut self, record: &str) -> Result<(), String> {
+        let Self { rows, column_of_field, requested, delimiter, .. } = self;
+        decode_record(rows, record, column_of_field, requested, *delimiter)
     }
 }
 

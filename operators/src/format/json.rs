@@ -11,6 +11,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::json_paths::{WantedKey, append, place_of, take, wanted_keys};
 use super::json_scanner::Scanner;
+use super::message::TextDecoder;
 use super::records::RecordRule;
 use super::rows::{Limits, Rows, decode_lines};
 use super::{DecodedLines, FormatError, LineDecoder};
@@ -46,6 +47,20 @@ impl LineDecoder for JsonDecoder {
         let Self { rows, keys, names, max_line_bytes } = self;
         let limits = Limits { records: RecordRule::lines(*max_line_bytes), lines: max_lines };
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, keys, names))
+    }
+}
+
+impl TextDecoder for JsonDecoder {
+    fn rows(&mut self) -> &mut Rows {
+        &mut self.rows
+    }
+
+    fn rows_schema(&self) -> &SchemaRef {
+        self.rows.schema()
+    }
+
+    fn append(&mut self, record: &str) -> Result<(), String> {
+        decode_object(&mut self.rows, record, &self.keys, &self.names)
     }
 }
 

@@ -1,3 +1,6 @@
+//! Formats: how bytes become columns. Those of lines are below; records that come one by one are [`message`]s, among them
+//! [`avro`] and [`protobuf`].
+//!
 //! Line formats: how a chunk of whole lines becomes columns.
 //!
 //! A decoder knows no files and keeps nothing from one chunk to the next. The caller cuts the bytes at line breaks
@@ -10,6 +13,7 @@
 //! [`records`]). An empty line, a line with a NUL byte, one that is not UTF-8 and one that is longer than
 //! `max_line_bytes` are bad lines in every format.
 
+pub mod avro;
 pub mod click_log;
 pub mod column_builder;
 pub mod csv;
@@ -17,9 +21,14 @@ pub mod declared;
 pub mod json;
 mod json_paths;
 mod json_scanner;
+pub mod message;
+pub mod pinned;
+pub mod protobuf;
 pub mod records;
+pub mod registry;
 pub mod rows;
 pub mod settings;
+pub mod value;
 
 #[cfg(test)]
 mod tests;
@@ -35,6 +44,7 @@ use csv::CsvDecoder;
 use json::JsonDecoder;
 use records::RecordRule;
 
+pub use message::{Held, MessageDecoder, MessageFormat, messages_of_rows};
 pub use settings::{Format, FormatName, FormatSettings};
 
 /// How many bytes of a bad line are kept.
@@ -121,6 +131,9 @@ pub enum FormatError {
         /// Its length.
         bytes: usize,
     },
+    /// Records could not be decoded at all, by a mistake of ours.
+    #[error("records cannot be decoded: {0}")]
+    Records(String),
     /// The columns could not be put together.
     #[error("decoded columns do not fit together: {0}")]
     Columns(#[from] ArrowError),
@@ -193,6 +206,15 @@ impl LineFormat {
         }
     }
 
+    /// Some of the columns.
+    fn requested(&self, requested: &[String]) -> Result<DeclaredSchema, FormatError> {
+        let columns = self.columns();
+        columns.project(requested).map_err(|column| FormatError::UnknownColumn {
+            column,
+            available: format!("the columns are {}", names(&columns)),
+        })
+    }
+
     /// A decoder of the `requested` columns for one file.
     ///
     /// `header` is the first line of the file; it is looked at only if the format has one.
@@ -206,11 +228,7 @@ impl LineFormat {
         requested: &[String],
         max_line_bytes: usize,
     ) -> Result<Box<dyn LineDecoder>, FormatError> {
-        let columns = self.columns();
-        let requested = columns.project(requested).map_err(|column| FormatError::UnknownColumn {
-            column,
-            available: format!("the columns are {}", names(&columns)),
-        })?;
+        let requested = self.requested(requested)?;
         Ok(match self {
             Self::ClickLog => Box::new(ClickLogDecoder::new(&requested, max_line_bytes)?),
             Self::Csv { delimiter, .. } => {

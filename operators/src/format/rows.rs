@@ -66,7 +66,14 @@ impl Rows {
         }
     }
 
-    fn reject(&mut self, bad_line: BadLine) {
+    /// The row under construction has all its values.
+    #[inline]
+    pub(super) fn end_row(&mut self) {
+        self.len += 1;
+    }
+
+    /// The row under construction is none; whatever it has got is taken out in the end.
+    pub(super) fn reject(&mut self, bad_line: BadLine) {
         self.bad_lines.push(bad_line);
         if self.columns.iter().any(|column| column.value_count() > self.len) {
             self.pad_row();
@@ -75,7 +82,8 @@ impl Rows {
         }
     }
 
-    fn finish(&mut self, bytes: usize) -> Result<DecodedLines, FormatError> {
+    /// The rows and bad lines so far, which were so many bytes.
+    pub(super) fn finish(&mut self, bytes: usize) -> Result<DecodedLines, FormatError> {
         let columns: Vec<ArrayRef> = self.columns.iter_mut().map(ColumnBuilder::finish).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(self.len));
         let mut records = RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?;
@@ -141,7 +149,7 @@ pub fn decode_lines(
             Some(text) => decode_line(rows, text),
         };
         match outcome {
-            Ok(()) => rows.len += 1,
+            Ok(()) => rows.end_row(),
             Err(reason) => rows.reject(BadLine::new(chunk_offset + start as u64, index, line, reason)),
         }
         start = end + 1;

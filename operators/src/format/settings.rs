@@ -1,10 +1,25 @@
 //! How the records of a source are written, as a definition says it and the node of a graph keeps it: the same keys for
 //! every source that reads records of a format.
 
+use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
+use weir_engine::{
+    env::Env,
+    error::{EngineError, Result},
+};
 
-use super::{DEFAULT_MAX_LINE_BYTES, LineFormat, click_log, declared::read_schema};
+use super::{
+    DEFAULT_MAX_LINE_BYTES, LineFormat,
+    avro::AvroSettings,
+    click_log::{self, ClickLogDecoder},
+    csv::CsvDecoder,
+    declared::read_schema,
+    json::JsonDecoder,
+    message::{MessageFormat, TextMessages, message_error},
+    protobuf::ProtobufSettings,
+};
 use crate::{
+    confinement::Location,
     definition::{KeyPath, Mistake, Reader},
     schema::ColumnSchema,
     source::column_type::DeclaredSchema,
@@ -46,6 +61,17 @@ pub enum Format {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         schema: Option<DeclaredSchema>,
     },
+    /// Records of Avro.
+    Avro {
+        /// The schema that they are read by.
+        #[serde(default)]
+        schema: Box<AvroSettings>,
+    },
+    /// Messages of Protobuf.
+    Protobuf {
+        /// What describes them.
+        schema: Box<ProtobufSettings>,
+    },
 }
 
 fn comma() -> char {
@@ -63,11 +89,19 @@ pub enum FormatName {
     Json,
     /// `parquet`
     Parquet,
+    /// `avro`
+    Avro,
+    /// `protobuf`
+    Protobuf,
 }
 
 impl FormatName {
-    /// All of them.
-    pub const ALL: [FormatName; 4] = [FormatName::ClickLog, FormatName::Csv, FormatName::Json, FormatName::Parquet];
+    /// Those that there are files of.
+    pub const FILES: [FormatName; 5] =
+        [FormatName::ClickLog, FormatName::Csv, FormatName::Json, FormatName::Parquet, FormatName::Avro];
+    /// Those that there are messages of.
+    pub const MESSAGES: [FormatName; 5] =
+        [FormatName::ClickLog, FormatName::Csv, FormatName::Json, FormatName::Avro, FormatName::Protobuf];
 
     /// As a definition writes it.
     pub fn name(self) -> &'static str {
@@ -76,6 +110,8 @@ impl FormatName {
             FormatName::Csv => "csv",
             FormatName::Json => "json",
             FormatName::Parquet => "parquet",
+            FormatName::Avro => "avro",
+            FormatName::Protobuf => "protobuf",
         }
     }
 }
@@ -98,6 +134,39 @@ impl FormatSettings {
         })
     }
 
+    /// What decodes records that come one by one, for the `requested` columns.
+    ///
+    /// # Errors
+    /// When a column is none of the format's, a schema is not known, or there are no messages of the format.
+    pub fn messages(&self, requested: &[String], env: &Env) -> Result<MessageFormat> {
+        let most = self.longest_line();
+        match &self.format {
+            Format::Avro { schema } => return schema.messages(requested, most, env),
+            Format::Protobuf { schema } => return schema.messages(requested, most),
+            _ => {}
+        }
+        let format = self.format.as_lines();
+        let format =
+            format.ok_or_else(|| EngineError::definition("there are no messages of this format, only files"))?;
+        let requested = format.requested(requested).map_err(message_error)?;
+        Ok(MessageFormat::new(move || {
+            Ok(match &format {
+                LineFormat::ClickLog => {
+                    Box::new(TextMessages::new(ClickLogDecoder::new(&requested, most).map_err(message_error)?, most))
+                }
+                LineFormat::Csv { schema, delimiter } => {
+                    let header = csv_header(schema, *delimiter);
+                    let decoder =
+                        CsvDecoder::new("the declared columns", header.as_bytes(), &requested, *delimiter, most);
+                    Box::new(TextMessages::new(decoder.map_err(message_error)?, most))
+                }
+                LineFormat::Json { .. } => {
+                    Box::new(TextMessages::new(JsonDecoder::new(&requested, most).map_err(message_error)?, most))
+                }
+            })
+        }))
+    }
+
     /// The longest line that is accepted, in bytes.
     pub fn longest_line(&self) -> usize {
         self.max_line_bytes.unwrap_or(DEFAULT_MAX_LINE_BYTES)
@@ -106,7 +175,6 @@ impl FormatSettings {
 
 impl Format {
     fn read(keys: &Reader<'_>, formats: &[FormatName]) -> Option<Self> {
-        let schema = read_schema(keys, "schema");
         let delimiter = read_delimiter(keys);
         let names: Vec<(&str, FormatName)> = formats.iter().map(|format| (format.name(), *format)).collect();
         keys.require("format", &crate::connectors::any_of(names.iter().map(|(name, _)| *name)));
@@ -114,6 +182,14 @@ impl Format {
         if delimiter.is_some() && chosen != Some(FormatName::Csv) {
             keys.refuse("delimiter", "only csv has a delimiter", "no `delimiter`, or `format = \"csv\"`");
         }
+        // What is said of a schema is for a format; without one it can only be columns.
+        let schema = match chosen {
+            Some(FormatName::Avro) => return Some(Format::Avro { schema: Box::new(AvroSettings::read(keys)) }),
+            Some(FormatName::Protobuf) => {
+                return ProtobufSettings::read(keys).map(|schema| Format::Protobuf { schema: Box::new(schema) });
+            }
+            _ => read_schema(keys, "schema"),
+        };
         Some(match chosen? {
             FormatName::ClickLog => {
                 if schema.is_some() {
@@ -125,11 +201,12 @@ impl Format {
                 Format::Csv { schema: required(keys, schema), delimiter: delimiter.unwrap_or_else(comma) }
             }
             FormatName::Json => Format::Json { schema: required(keys, schema) },
-            FormatName::Parquet => Format::Parquet { schema },
+            // The others are those that have returned.
+            FormatName::Parquet | FormatName::Avro | FormatName::Protobuf => Format::Parquet { schema },
         })
     }
 
-    /// The format of lines that it is; none of Parquet.
+    /// The format of lines that it is; none of those that are no text.
     pub fn as_lines(&self) -> Option<LineFormat> {
         match self {
             Format::ClickLog => Some(LineFormat::ClickLog),
@@ -137,14 +214,14 @@ impl Format {
                 Some(LineFormat::Csv { schema: schema.clone(), delimiter: *delimiter })
             }
             Format::Json { schema } => Some(LineFormat::Json { schema: schema.clone() }),
-            Format::Parquet { .. } => None,
+            Format::Parquet { .. } | Format::Avro { .. } | Format::Protobuf { .. } => None,
         }
     }
 
     /// The columns that the definition declares, if it does.
     pub fn declared(&self) -> Option<&DeclaredSchema> {
         match self {
-            Format::ClickLog => None,
+            Format::ClickLog | Format::Avro { .. } | Format::Protobuf { .. } => None,
             Format::Csv { schema, .. } | Format::Json { schema } => Some(schema),
             Format::Parquet { schema } => schema.as_ref(),
         }
@@ -157,6 +234,8 @@ impl Format {
             Format::Csv { .. } => "CSV files",
             Format::Json { .. } => "JSON lines",
             Format::Parquet { .. } => "Parquet files",
+            Format::Avro { .. } => "Avro",
+            Format::Protobuf { .. } => "Protobuf",
         }
     }
 
@@ -180,6 +259,38 @@ impl Format {
                 self.check_paths(schema, at, mistakes);
                 Some(of(schema))
             }
+            Format::Avro { schema } => schema.check(at, mistakes).as_ref().map(of),
+            Format::Protobuf { schema } => schema.check(at, mistakes).as_ref().map(of),
+        }
+    }
+
+    /// Whether a registry has to be asked for the columns, and asks it; the schema is kept, and goes into the configuration.
+    pub fn look(&self) -> Option<BoxFuture<'_, Result<ColumnSchema>>> {
+        let Format::Avro { schema } = self else { return None };
+        let look = async {
+            schema.ask().await?;
+            Ok(ColumnSchema::from(schema.all_columns()?.arrow_schema().as_ref()))
+        };
+        schema.is_to_be_asked().then(|| look.boxed())
+    }
+
+    /// Whether references to secrets lead to something, where the job runs.
+    pub fn check_secrets(&self, runs_here: bool, at: &KeyPath, mistakes: &mut Vec<Mistake>) {
+        if let Format::Avro { schema } = self
+            && let Some(registry) = &schema.registry
+        {
+            registry.check_secrets(runs_here, &at.key("schema"), mistakes);
+        }
+    }
+
+    /// Where it has to be asked or read to decode records.
+    ///
+    /// # Errors
+    /// When a place is none.
+    pub fn locations(&self) -> Result<Vec<Location>> {
+        match self {
+            Format::Avro { schema } => schema.registry.as_ref().map_or(Ok(Vec::new()), |registry| registry.locations()),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -195,6 +306,13 @@ impl Format {
             mistakes.push(Mistake::on_key(place, message).expected(expected));
         }
     }
+}
+
+/// A message of CSV has no header: its fields are the declared columns in their order.
+fn csv_header(schema: &DeclaredSchema, delimiter: char) -> String {
+    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+    let names: Vec<String> = schema.columns.iter().map(|column| quoted(&column.name)).collect();
+    names.join(&delimiter.to_string())
 }
 
 fn required(keys: &Reader<'_>, schema: Option<DeclaredSchema>) -> DeclaredSchema {
@@ -226,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_format_is_read_with_what_belongs_to_it() {
-        let all = |keys| read(keys, |keys| FormatSettings::read(keys, &FormatName::ALL));
+        let all = |keys| read(keys, |keys| FormatSettings::read(keys, &FormatName::FILES));
         let (csv, wrong) = all(json!({ "format": "csv", "schema": { "a": "int" }, "max_line_bytes": 9 }));
         let format = Format::Csv { schema: schema(), delimiter: ',' };
         assert_eq!((csv, wrong), (Some(FormatSettings { format, max_line_bytes: Some(9) }), Vec::<String>::new()));

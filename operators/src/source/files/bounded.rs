@@ -4,6 +4,7 @@
 //! name belongs to subtask n modulo the parallelism. A file that has come since is not read, one that has gone is an error.
 
 use super::{
+    avro_split::{AvroFileSettings, AvroPosition, AvroSplitReader},
     empty_columns::{EmptyColumns, ToldFiles},
     file_reader::{FilePosition, FileReader},
     lines::LineSettings,
@@ -34,6 +35,7 @@ const CHUNKS_BYTES: usize = 64 << 20;
 pub(super) enum RecordSettings {
     Lines(Arc<LineSettings>),
     Parquet(Arc<ParquetSettings>),
+    Avro(Arc<AvroFileSettings>),
 }
 
 /// All files of a source.
@@ -52,6 +54,7 @@ impl BoundedFiles {
         let wanted = match &self.records {
             RecordSettings::Lines(_) => Wanted::Lines,
             RecordSettings::Parquet(_) => Wanted::Parquet,
+            RecordSettings::Avro(_) => Wanted::Avro,
         };
         let files = if restored.is_empty() {
             let files = self.location.list_some(wanted, OtherNames::PassOver).await;
@@ -63,6 +66,7 @@ impl BoundedFiles {
         match &self.records {
             RecordSettings::Lines(settings) => self.open_lines(&files, restored, settings),
             RecordSettings::Parquet(settings) => self.open_parquet(&files, restored, settings).await,
+            RecordSettings::Avro(settings) => self.open_avro(&files, restored, settings),
         }
     }
 
@@ -70,7 +74,7 @@ impl BoundedFiles {
     async fn list_again(&self, wanted: Wanted, restored: &[RestoredSplit]) -> Result<Vec<FoundFile>> {
         let mut files = self.location.list(wanted, OtherNames::PassOver).await?;
         let known = |split: &RestoredSplit| match &self.records {
-            RecordSettings::Lines(_) => split.id.clone(),
+            RecordSettings::Lines(_) | RecordSettings::Avro(_) => split.id.clone(),
             RecordSettings::Parquet(_) => split.id.rsplit_once('#').map_or("", |(file, _)| file).to_owned(),
         };
         let known: BTreeSet<String> = restored.iter().map(known).collect();
@@ -97,17 +101,7 @@ impl BoundedFiles {
         restored: Vec<RestoredSplit>,
         settings: &Arc<LineSettings>,
     ) -> Result<Vec<OpenedSplit>> {
-        let splits: Vec<(FoundFile, FilePosition)> = if restored.is_empty() {
-            self.own(files.iter().cloned()).into_iter().map(|file| (file, FilePosition::default())).collect()
-        } else {
-            let mut positions = BTreeMap::new();
-            for split in restored {
-                let file = find(files, &split.id, split.finished)?;
-                positions.insert(split.id.clone(), (file, read_position(&split)?));
-            }
-            warn_of_new_files(files, |name| positions.contains_key(name));
-            self.own(positions.into_values())
-        };
+        let splits: Vec<(FoundFile, FilePosition)> = self.whole_files(files, restored)?;
         let share = (CHUNKS_BYTES / splits.len().max(1)).max(LEAST_CHUNK_BYTES);
         let told = ToldFiles::default();
         let open = |(file, position): (FoundFile, FilePosition)| {
@@ -118,6 +112,38 @@ impl BoundedFiles {
             OpenedSplit { id, name, reader: Box::new(reader), newest_before_ms: None, oldest_ms: None }
         };
         Ok(splits.into_iter().map(open).collect())
+    }
+
+    fn open_avro(
+        &self,
+        files: &[FoundFile],
+        restored: Vec<RestoredSplit>,
+        settings: &Arc<AvroFileSettings>,
+    ) -> Result<Vec<OpenedSplit>> {
+        let open = |(file, position): (FoundFile, AvroPosition)| {
+            let (id, name) = (file.name.clone(), file.name.clone());
+            let reader = AvroSplitReader::new(file, settings.clone(), position, self.env.clone());
+            OpenedSplit { id, name, reader: Box::new(reader), newest_before_ms: None, oldest_ms: None }
+        };
+        Ok(self.whole_files(files, restored)?.into_iter().map(open).collect())
+    }
+
+    /// This subtask's files, where each is one split, and where to continue in them.
+    fn whole_files<P: Default + serde::de::DeserializeOwned>(
+        &self,
+        files: &[FoundFile],
+        restored: Vec<RestoredSplit>,
+    ) -> Result<Vec<(FoundFile, P)>> {
+        if restored.is_empty() {
+            return Ok(self.own(files.iter().cloned()).into_iter().map(|file| (file, P::default())).collect());
+        }
+        let mut positions = BTreeMap::new();
+        for split in restored {
+            let file = find(files, &split.id, split.finished)?;
+            positions.insert(split.id.clone(), (file, read_position(&split)?));
+        }
+        warn_of_new_files(files, |name| positions.contains_key(name));
+        Ok(self.own(positions.into_values()))
     }
 
     async fn open_parquet(

@@ -2,6 +2,7 @@
 
 use super::{
     archive::{ArchiveFiles, EventTimeRange},
+    avro_split::AvroFileSettings,
     bounded::{BoundedFiles, RecordSettings},
     empty_columns::ToldFiles,
     followed::{Copies, FollowSettings, FollowedFiles},
@@ -199,7 +200,9 @@ impl FilesConfig {
             return Err(self.refuse("follow = true: only local files can be followed, not objects of a store"));
         };
         let RecordSettings::Lines(lines) = self.records(settings)? else {
-            return Err(self.refuse("follow = true: only files of lines can be followed, a Parquet file does not grow"));
+            return Err(
+                self.refuse("follow = true: only files of lines can be followed, those of other formats do not grow")
+            );
         };
         let rotation_grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));
         let OperatorContext { env, subtask, parallelism, .. } = context;
@@ -233,6 +236,12 @@ impl FilesConfig {
     }
 
     pub(super) fn records(&self, settings: &SourceSettings) -> Result<RecordSettings> {
+        if let Format::Avro { schema } = &self.format.format {
+            let refused = |error: EngineError| self.refuse(&error.message);
+            let requested = schema.requested(&settings.column_names()).map_err(refused)?;
+            let schema = schema.schema().map_err(refused)?;
+            return Ok(RecordSettings::Avro(Arc::new(AvroFileSettings { schema, requested })));
+        }
         let Some(format) = self.format.format.as_lines() else {
             return Ok(RecordSettings::Parquet(Arc::new(self.parquet(settings)?)));
         };

@@ -1,10 +1,10 @@
 //! What a files source is to those that check, compile, show and confine jobs.
 
-use super::{FilesConfig, listing, parquet_schema, read::read, total};
+use super::{FilesConfig, listing, parquet_schema, read::read, schema::avro_schema, total};
 use crate::{
     confinement::Location,
     definition::{KeyPath, Mistake, Reader},
-    format::Format,
+    format::{Format, avro::AvroSettings},
     schema::ColumnSchema,
     source::{
         Nature, SourceConnector, SourceGiven, SourceKind, Total, column_type::DeclaredSchema, settings::SourceSettings,
@@ -17,7 +17,7 @@ use weir_engine::{
     operator::{OperatorContext, Source},
 };
 
-/// Files of lines or Parquet.
+/// Files of lines, Parquet or Avro.
 pub const KIND: SourceKind = SourceKind {
     name: "files",
     read,
@@ -39,8 +39,16 @@ impl SourceConnector for FilesConfig {
     }
 
     fn look(&self) -> Option<BoxFuture<'_, Result<ColumnSchema>>> {
+        if let Some(avro) = self.avro_of_files() {
+            let look = async {
+                let schema = avro_schema(&self.path).await?;
+                avro.pinned.set(schema);
+                Ok(of_declared(&avro.all_columns()?))
+            };
+            return (!self.path.is_empty() && avro.pinned.is_none()).then(|| look.boxed());
+        }
         if self.path.is_empty() || !self.are_columns_looked_up() {
-            return None;
+            return self.format.format.look();
         }
         let look = async {
             let schema = parquet_schema(&self.path, self.by_partition).await?;
@@ -65,6 +73,10 @@ impl SourceConnector for FilesConfig {
         self.by_partition.then_some(why)
     }
 
+    fn check_secrets(&self, runs_here: bool, at: &KeyPath, mistakes: &mut Vec<Mistake>) {
+        self.format.format.check_secrets(runs_here, at, mistakes);
+    }
+
     fn nature(&self) -> Nature {
         // Whether splits may be at rest is the affair of what reads them.
         if self.follow { Nature::FOLLOWED } else { Nature::BOUNDED }
@@ -87,7 +99,7 @@ impl SourceConnector for FilesConfig {
     }
 
     fn locations(&self) -> Result<Vec<Location>> {
-        Ok(listing::Location::outside(&self.path).into_iter().collect())
+        Ok(listing::Location::outside(&self.path).into_iter().chain(self.format.format.locations()?).collect())
     }
 
     fn build(&self, settings: &SourceSettings, context: &OperatorContext) -> Result<Box<dyn Source>> {
@@ -104,6 +116,14 @@ impl FilesConfig {
         matches!(self.format.format, Format::Parquet { schema: None })
     }
 
+    /// The settings of Avro files that bring their own schema.
+    fn avro_of_files(&self) -> Option<&AvroSettings> {
+        match &self.format.format {
+            Format::Avro { schema } if schema.is_of_files() => Some(schema),
+            _ => None,
+        }
+    }
+
     fn check_follow(&self, at: &KeyPath, mistakes: &mut Vec<Mistake>) {
         if !self.follow {
             return;
@@ -111,6 +131,8 @@ impl FilesConfig {
         let mistake = |message: &str| Mistake::new(at.key("follow"), message).expected("false");
         if self.is_parquet() {
             mistakes.push(mistake("a Parquet file does not grow, so it can't be followed"));
+        } else if matches!(self.format.format, Format::Avro { .. }) {
+            mistakes.push(mistake("an Avro file is not read before it is complete, so it can't be followed"));
         } else if self.path.contains("://") && !self.path.starts_with("file://") {
             mistakes.push(mistake("only local files can be followed"));
         }
@@ -149,7 +171,8 @@ impl FilesConfig {
         at: &KeyPath,
         mistakes: &mut Vec<Mistake>,
     ) -> Option<ColumnSchema> {
-        if !self.are_columns_looked_up() {
+        let of_avro = self.avro_of_files().map(|avro| avro.pinned.is_none());
+        if of_avro == Some(false) || (of_avro.is_none() && !self.are_columns_looked_up()) {
             return self.format.format.columns(at, mistakes);
         }
         match given.looked {
@@ -159,7 +182,10 @@ impl FilesConfig {
                     Some(Err(why)) => why,
                     _ => "nobody has looked at the files",
                 };
-                let expected = "a folder with Parquet files, or `schema = { column = \"type\" }` beside it";
+                let expected = match of_avro {
+                    None => "a folder with Parquet files, or `schema = { column = \"type\" }` beside it",
+                    Some(_) => "a folder with Avro files, or `schema = { file = \"clicks.avsc\" }` beside it",
+                };
                 mistakes.push(Mistake::new(at.key("path"), why).found(&self.path).expected(expected));
                 None
             }

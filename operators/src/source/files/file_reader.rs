@@ -369,7 +369,7 @@ fn not_what_its_name_says(named: Compression, first: &[u8]) -> String {
     format!("by its name the file is compressed with {name}, but it begins with the bytes {}{found}", bytes.join(" "))
 }
 
-fn check_not_shrunk(name: &str, bytes: u64, offset: u64) -> Result<()> {
+pub(super) fn check_not_shrunk(name: &str, bytes: u64, offset: u64) -> Result<()> {
     if offset <= bytes {
         return Ok(());
     }

@@ -41,6 +41,7 @@ const HIDDEN: &str = "since the name begins with . or _";
 const NOT_UNPACKED: &str = "since files packed like this are not read (gzip, zstd and bzip2 are)";
 const NOT_PARQUET: &str = "since the name does not end in .parquet";
 const PACKED_PARQUET: &str = "since Parquet is compressed inside, and is not read from a compressed file";
+const NOT_AVRO: &str = "since the name does not end in .avro";
 const EMPTY_PARQUET: &str = "since an empty file is no Parquet";
 const COMPRESSED_LOG: &str =
     "since compressed files are not read with follow = true: a rotated log would be counted twice";
@@ -53,6 +54,7 @@ pub(super) enum Wanted {
     /// Files of lines that grow.
     GrowingLines,
     Parquet,
+    Avro,
 }
 
 /// What to do about a file that is there under several names.
@@ -194,7 +196,11 @@ impl Location {
     pub(super) async fn list_some(&self, wanted: Wanted, other_names: OtherNames) -> Result<Vec<FoundFile>> {
         let (files, passed_over) = self.list_all(wanted, other_names).await?;
         if files.is_empty() {
-            let what = if wanted == Wanted::Parquet { "files that end in .parquet" } else { "files" };
+            let what = match wanted {
+                Wanted::Parquet => "files that end in .parquet",
+                Wanted::Avro => "files that end in .avro",
+                Wanted::Lines | Wanted::GrowingLines => "files",
+            };
             let passed_over = passed_over.in_brackets();
             return Err(EngineError::definition(format!("there are no {what} to read{passed_over}")));
         }
@@ -234,6 +240,8 @@ fn not_wanted(name: &str, bytes: u64, wanted: Wanted, by_pattern: bool) -> Optio
         Wanted::Parquet if !by_pattern && ending(name).is_none_or(|ending| ending != "parquet") => Some(NOT_PARQUET),
         Wanted::Parquet if bytes == 0 => Some(EMPTY_PARQUET),
         Wanted::Parquet => None,
+        Wanted::Avro if !by_pattern && ending(name).is_none_or(|ending| ending != "avro") => Some(NOT_AVRO),
+        Wanted::Avro => None,
         Wanted::GrowingLines if Compression::of_name(name).is_some() => Some(COMPRESSED_LOG),
         Wanted::Lines | Wanted::GrowingLines => ending_not_read(name).map(|_| NOT_UNPACKED),
     }
@@ -241,7 +249,7 @@ fn not_wanted(name: &str, bytes: u64, wanted: Wanted, by_pattern: bool) -> Optio
 
 /// A single file that is named by the path must be one that is read.
 fn refuse_unread(name: &str, wanted: Wanted) -> Result<()> {
-    if wanted == Wanted::Parquet {
+    if matches!(wanted, Wanted::Parquet | Wanted::Avro) {
         return Ok(());
     }
     if let Some(ending) = ending_not_read(name) {

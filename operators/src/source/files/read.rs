@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// Reads them. Without a format nothing is known of the columns: an empty path says so.
 pub(super) fn read(keys: &Reader<'_>) -> Box<dyn SourceConnector> {
-    let format = FormatSettings::read(keys, &FormatName::ALL);
+    let format = FormatSettings::read(keys, &FormatName::FILES);
     let path = keys.required_text("path", "\"jobs/data/clicks\"");
     let in_ms = |duration: Duration| millis(duration).unsigned_abs();
     let files = FilesConfig {

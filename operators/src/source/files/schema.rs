@@ -1,6 +1,7 @@
-//! The columns of Parquet files, looked up before a job starts.
+//! The columns of Parquet and Avro files, looked up before a job starts.
 
 use super::{
+    avro_split::header_of,
     listing::{FoundFile, Location, OtherNames, Wanted},
     parquet_split::open,
 };
@@ -38,6 +39,23 @@ pub async fn parquet_schema(path: &str, is_archive: bool) -> Result<SchemaRef> {
         Some(error) if opened.is_empty() => Err(error),
         _ => common_schema(&opened),
     }
+}
+
+/// The schema of the last by name of all Avro files that a source with this path would read, as JSON: mostly that is the newest.
+///
+/// # Errors
+/// When there is no file yet, and when none can be read.
+pub(super) async fn avro_schema(path: &str) -> Result<String> {
+    let files = Location::parse(path)?.list(Wanted::Avro, OtherNames::PassOver).await?;
+    let mut problem = "there is no Avro file yet to take the columns from".to_owned();
+    // A damaged file is reported when it is read.
+    for file in files.iter().rev() {
+        match header_of(file).await? {
+            Ok(header) => return Ok(header.schema().text().to_owned()),
+            Err(damage) => problem = format!("{}: {damage}", file.name),
+        }
+    }
+    Err(EngineError::definition(problem))
 }
 
 async fn open_unless_damaged(file: &FoundFile) -> Result<Result<Arc<ParquetFile>>> {

@@ -1,0 +1,23 @@
+//! Avro: records of a schema, in messages and in object container files.
+//!
+//! Reading order: `schema` (the columns of a schema), `records` (bytes to Arrow, by the schema that they were written with),
+//! `columns` (from there to the wanted columns), `messages` (records that come one by one), `container` (records in files).
+//!
+//! The columns are those of the *reader's* schema, which is settled when the job starts. What was written with another one is
+//! resolved to it by Avro's rules, which is arrow-avro's affair. Invariants, for any bytes: nothing panics; a record that
+//! cannot be read costs itself only.
+
+mod columns;
+pub mod container;
+mod messages;
+mod nested;
+mod records;
+mod schema;
+pub mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use columns::ReadColumns;
+pub use messages::AvroMessages;
+pub use schema::{RecordSchema, can_be_read};
+pub use settings::AvroSettings;

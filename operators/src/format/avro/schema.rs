@@ -1,0 +1,136 @@
+//! The schema of the records that a job sees, and the columns of it.
+
+use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
+use arrow_avro::{
+    reader::{Decoder, ReaderBuilder},
+    schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore},
+};
+use std::sync::Arc;
+
+use crate::source::{
+    column_type::{ColumnType, DeclaredColumn, DeclaredSchema},
+    field_path::FieldPath,
+};
+
+/// What the one schema of a decoder is called. No message is asked for it.
+pub(super) const SCHEMA_ID: u32 = u32::MAX;
+
+/// Rows that a decoder takes before it wants to be emptied: more than a batch ever has.
+const MOST_ROWS: usize = i32::MAX as usize;
+
+/// A schema of records.
+#[derive(Clone, Debug)]
+pub struct RecordSchema {
+    text: Arc<str>,
+    fields: SchemaRef,
+}
+
+impl RecordSchema {
+    /// From the JSON of it.
+    ///
+    /// # Errors
+    /// When it is no schema of records, in words.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let fields = decoder(text, None, None)?.schema();
+        Ok(RecordSchema { text: text.into(), fields })
+    }
+
+    /// The JSON of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The fields as Arrow has them.
+    pub(super) fn fields(&self) -> &Schema {
+        &self.fields
+    }
+
+    /// How records that have it are recognised by the eight bytes that a single object begins with.
+    pub(super) fn fingerprint(&self) -> Option<[u8; 8]> {
+        match AvroSchema::new(self.text.to_string()).fingerprint(FingerprintAlgorithm::Rabin) {
+            Ok(Fingerprint::Rabin(fingerprint)) => Some(fingerprint.to_le_bytes()),
+            _ => None,
+        }
+    }
+
+    /// A column for each field.
+    pub fn columns(&self) -> DeclaredSchema {
+        let column = |field: &FieldRef| DeclaredColumn::new(field.name(), natural(field.data_type()));
+        DeclaredSchema { columns: self.fields.fields().iter().map(column).collect() }
+    }
+
+    /// What a path leads to.
+    ///
+    /// # Errors
+    /// Names the key that is not there, and those that are.
+    pub fn field_at(&self, path: &FieldPath) -> Result<&FieldRef, String> {
+        let mut fields: &[FieldRef] = self.fields.fields();
+        let mut found = Err("the path is empty".to_owned());
+        for key in path.keys() {
+            let Some(field) = fields.iter().find(|field| field.name() == key) else {
+                return Err(no_such_field(key, fields));
+            };
+            found = Ok(field);
+            fields = match field.data_type() {
+                DataType::Struct(below) => below,
+                _ => &[],
+            };
+        }
+        found
+    }
+}
+
+fn no_such_field(key: &str, fields: &[FieldRef]) -> String {
+    let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+    match names.is_empty() {
+        true => format!("there is nothing below, so no field `{key}`: only records have fields"),
+        false => format!("the schema has no field `{key}` there; the fields are: {}", names.join(", ")),
+    }
+}
+
+/// A decoder of records that were written with one schema, for those that know another: only some fields of that, if it says so.
+pub(super) fn decoder(written: &str, read: Option<&str>, fields: Option<&[usize]>) -> Result<Decoder, String> {
+    let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
+    let failed = |error: arrow::error::ArrowError| error.to_string();
+    store.set(Fingerprint::Id(SCHEMA_ID), AvroSchema::new(written.to_owned())).map_err(failed)?;
+    let mut builder = ReaderBuilder::new().with_batch_size(MOST_ROWS).with_writer_schema_store(store);
+    if let Some(read) = read {
+        builder = builder.with_reader_schema(AvroSchema::new(read.to_owned()));
+    }
+    if let Some(fields) = fields {
+        builder = builder.with_projection(fields.to_vec());
+    }
+    builder.build_decoder().map_err(failed)
+}
+
+/// The type of the column that a field becomes where nothing is declared.
+fn natural(found: &DataType) -> ColumnType {
+    match found {
+        DataType::Boolean => ColumnType::Boolean,
+        found if found.is_integer() => ColumnType::Integer,
+        found if found.is_floating() => ColumnType::Float,
+        DataType::Timestamp(..) => ColumnType::Timestamp,
+        DataType::Date32 => ColumnType::Date,
+        DataType::Decimal128(precision, scale) => match u8::try_from(*scale) {
+            Ok(scale) if scale <= *precision => ColumnType::Decimal { precision: *precision, scale },
+            _ => ColumnType::String,
+        },
+        _ => ColumnType::String,
+    }
+}
+
+/// Whether values of a field can be read as a declared type.
+pub fn can_be_read(found: &DataType, wanted: ColumnType) -> bool {
+    use ColumnType::{Boolean, Date, Decimal, Float, Integer, String, Timestamp};
+    match found {
+        DataType::Null => true,
+        DataType::Boolean => wanted == Boolean,
+        found if found.is_integer() => matches!(wanted, Integer | Float | Timestamp | Decimal { .. }),
+        found if found.is_floating() => matches!(wanted, Float | Timestamp | Decimal { .. }),
+        DataType::Timestamp(..) => wanted == Timestamp,
+        DataType::Date32 => matches!(wanted, Date | Timestamp),
+        DataType::Decimal128(..) => matches!(wanted, Integer | Float | Timestamp | Decimal { .. }),
+        DataType::Utf8 | DataType::Dictionary(..) => matches!(wanted, String | Timestamp | Date | Decimal { .. }),
+        _ => wanted == String,
+    }
+}
