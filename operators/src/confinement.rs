@@ -59,7 +59,12 @@ impl Place {
             "postgres" | "postgresql" => ("postgres", host.to_ascii_lowercase()),
             _ => (scheme, host.to_owned()),
         };
-        let port = url.port_or_known_default().or((scheme == "postgres").then_some(5432));
+        let usual = match scheme {
+            "postgres" => Some(5432),
+            "kafka" => Some(9092),
+            _ => None,
+        };
+        let port = url.port_or_known_default().or(usual);
         let host = port.map_or(host.clone(), |port| format!("{host}:{port}"));
         let decoded = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
         let path = url.path().split('/').map(decoded).collect::<Vec<_>>().join("/");
