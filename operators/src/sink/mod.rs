@@ -7,8 +7,11 @@ mod conformance;
 pub mod connector;
 pub mod console;
 pub mod files;
+pub mod kafka;
 mod results;
 pub mod sql;
+mod staged_batches;
+mod wait;
 
 pub use connector::{
     Archive, FilesHere, KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,

@@ -1,9 +1,9 @@
 //! Retrying what a database did not do because it is down or busy: ever later, up to some seconds, and not in silence.
 
+use crate::sink::wait::Wait;
 use backon::Retryable;
 use std::time::Duration;
 use weir_engine::{
-    env::Moment,
     error::{EngineError, Result},
     operator::CommitterContext,
     retry,
@@ -15,9 +15,6 @@ const FIRST: Duration = Duration::from_millis(50);
 
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(5);
-
-/// A warning comes at once, and then not more often than this.
-const WARN_EVERY: Duration = Duration::from_secs(30);
 
 /// What is waited for, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -50,7 +47,7 @@ impl Patience {
     {
         let env = &context.env;
         let enough = self.limit().map(|limit| env.now() + limit);
-        let mut wait = Wait::new(context);
+        let mut wait = Wait::new(context, "the database");
         let done = work
             .retry(retry::jittered(env, FIRST, LONGEST))
             .sleep(retry::sleeper(env))
@@ -67,50 +64,6 @@ impl Patience {
                 Err(EngineError::unavailable(format!("{} (after {waited_s} s of trying)", fault.message())))
             }
             Err(fault) => Err(fault.into_error()),
-        }
-    }
-}
-
-/// What is shown while a sink waits. When it is dropped, the sink waits no more.
-struct Wait<'a> {
-    context: &'a CommitterContext,
-    began: Option<Moment>,
-    warned: Option<Moment>,
-}
-
-impl<'a> Wait<'a> {
-    fn new(context: &'a CommitterContext) -> Self {
-        Wait { context, began: None, warned: None }
-    }
-
-    fn seconds(&self) -> u64 {
-        self.began.map_or(0, |began| (self.context.env.now() - began).as_secs())
-    }
-
-    fn goes_on(&mut self, cause: &str) {
-        let CommitterContext { job, sink, env, waits, .. } = self.context;
-        let now = env.now();
-        self.began.get_or_insert(now);
-        waits.begin(sink, env.cluster_clock_ms(), cause);
-        if self.warned.is_none_or(|warned| now - warned >= WARN_EVERY) {
-            self.warned = Some(now);
-            let waited_s = self.seconds();
-            tracing::warn!(job, sink, cause, waited_s, "the sink waits for its database; nothing is lost meanwhile");
-        }
-    }
-
-    fn is_over(&self) {
-        if self.began.is_some() {
-            let CommitterContext { job, sink, .. } = self.context;
-            tracing::info!(job, sink, waited_s = self.seconds(), "the database is back");
-        }
-    }
-}
-
-impl Drop for Wait<'_> {
-    fn drop(&mut self) {
-        if self.began.is_some() {
-            self.context.waits.end(&self.context.sink);
         }
     }
 }

@@ -2,18 +2,13 @@
 //! one row a key.
 
 use super::{config::SqlSinkConfig, withdrawn};
+pub(super) use crate::sink::staged_batches::{decode, encode};
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array},
     compute::{CastOptions, cast_with_options, concat_batches, take_record_batch},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimeUnit},
-    ipc::{
-        CompressionType,
-        reader::StreamReader,
-        writer::{IpcWriteOptions, StreamWriter},
-    },
     row::{RowConverter, SortField},
 };
-use bytes::Bytes;
 use std::sync::Arc;
 use weir_engine::error::{EngineError, Result};
 use weir_store::SqlType;
@@ -101,30 +96,6 @@ fn without_zero(texts: &ArrayRef) -> ArrayRef {
     }
     let replaced = texts.iter().map(|text| text.map(|text| text.replace('\0', "\u{fffd}")));
     Arc::new(StringArray::from_iter(replaced))
-}
-
-/// Rows as a staged file holds them.
-///
-/// # Errors
-/// When they cannot be encoded.
-pub(super) fn encode(rows: &[RecordBatch]) -> Result<Bytes> {
-    let schema = rows.first().map(RecordBatch::schema).ok_or_else(|| EngineError::internal("no rows to stage"))?;
-    let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::LZ4_FRAME))?;
-    let mut writer = StreamWriter::try_new_with_options(Vec::new(), &schema, options)?;
-    // One block: many small ones would cost more than the rows in them.
-    writer.write(&concat_batches(&schema, rows)?)?;
-    writer.finish()?;
-    Ok(writer.into_inner()?.into())
-}
-
-/// The rows of a staged file.
-///
-/// # Errors
-/// When it is something else.
-pub(super) fn decode(path: &str, content: Bytes) -> Result<Vec<RecordBatch>> {
-    let failed = |error| EngineError::corrupt(format!("'{path}' does not hold staged rows: {error}"));
-    let reader = StreamReader::try_new(std::io::Cursor::new(content), None).map_err(failed)?;
-    reader.collect::<std::result::Result<Vec<_>, _>>().map_err(failed)
 }
 
 /// One row a key, in the order of keys: of several the one with the highest revision, of the newest time where that goes first;
@@ -226,10 +197,5 @@ mod tests {
             rows.column(0).as_string::<i32>().value(0).to_string()
         };
         assert_eq!((kept(false), kept(true)), ("a\0b".into(), "a\u{fffd}b".into()));
-    }
-
-    #[test]
-    fn damage_is_told_from_rows() {
-        assert!(decode("staged/x", Bytes::from_static(b"nonsense")).unwrap_err().message.contains("staged/x"));
     }
 }

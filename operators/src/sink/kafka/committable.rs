@@ -1,0 +1,75 @@
+//! The committable of a Kafka sink: the staged records of one subtask.
+
+use serde::{Deserialize, Serialize};
+use weir_engine::{
+    checkpoint::manifest::FileRef,
+    error::{EngineError, Result},
+    ids::{Attempt, CheckpointId},
+    operator::Committable,
+};
+
+/// The records that came to one subtask between two barriers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StagedRecords {
+    /// Files of the staging area, in the order in which the rows came.
+    pub parts: Vec<Part>,
+    /// The attempt that staged them.
+    pub attempt: Attempt,
+    /// The partitions that the topic must have: one more than the highest that a record goes to.
+    pub partitions: i32,
+}
+
+/// A staged file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Part {
+    pub file: FileRef,
+    /// Records in it.
+    pub rows: u64,
+}
+
+impl StagedRecords {
+    pub fn into_committable(self, sink: &str, checkpoint: CheckpointId) -> Result<Committable> {
+        let payload = serde_json::to_value(self)
+            .map_err(|error| EngineError::internal(format!("staged records cannot be written as JSON: {error}")))?;
+        Ok(Committable::new(sink, checkpoint, payload))
+    }
+
+    pub fn from_committable(committable: &Committable) -> Result<Self> {
+        StagedRecords::deserialize(&committable.payload).map_err(|error| {
+            EngineError::corrupt(format!(
+                "checkpoint {} contains something other than staged records for '{}': {error}",
+                committable.checkpoint, committable.sink
+            ))
+        })
+    }
+}
+
+/// What all subtasks of a sink have staged for one checkpoint. The order of its rows is the same each time.
+#[derive(Clone, Debug)]
+pub(super) struct StagedCheckpoint {
+    pub checkpoint: CheckpointId,
+    pub parts: Vec<Part>,
+    pub rows: u64,
+    pub attempt: Attempt,
+    pub partitions: i32,
+    /// The newest checkpoint before that has rows for the sink, if that is known: they are in before these.
+    pub after: Option<CheckpointId>,
+}
+
+impl StagedCheckpoint {
+    pub fn new(checkpoint: CheckpointId, committables: &[Committable]) -> Result<Self> {
+        let staged = committables.iter().map(StagedRecords::from_committable).collect::<Result<Vec<_>>>()?;
+        let nothing = || EngineError::internal(format!("checkpoint {checkpoint} has nothing to commit"));
+        let attempt = staged.iter().map(|one| one.attempt).max().ok_or_else(nothing)?;
+        let partitions = staged.iter().map(|one| one.partitions).max().unwrap_or(0);
+        let parts: Vec<Part> = staged.into_iter().flat_map(|one| one.parts).collect();
+        Ok(StagedCheckpoint {
+            checkpoint,
+            rows: parts.iter().map(|part| part.rows).sum(),
+            parts,
+            attempt,
+            partitions,
+            after: committables.iter().filter_map(|one| one.after).max(),
+        })
+    }
+}

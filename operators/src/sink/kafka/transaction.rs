@@ -1,0 +1,185 @@
+//! Sending staged records: in an open transaction, or without one.
+
+use super::{
+    committable::StagedCheckpoint,
+    config::KafkaSinkConfig,
+    patience::Tried,
+    records::{Record, Records, batch_bytes, kept, too_large},
+};
+use crate::sink::staged_batches;
+use arrow::array::RecordBatch;
+use weir_engine::{error::Result, operator::CommitterContext};
+use weir_kafka::{
+    KafkaErrorKind, NewRecord, Producer, Result as KafkaResult, Topic, TransactionalProducer, partition::partition_of,
+};
+
+/// Staged files of so many bytes are read at once.
+const LOADED_BYTES: u64 = 16 << 20;
+
+/// Where records are handed over.
+pub(super) enum Outlet<'a> {
+    Transaction(&'a mut dyn TransactionalProducer),
+    Plain(&'a mut dyn Producer),
+}
+
+impl Outlet<'_> {
+    async fn send(&mut self, record: NewRecord<'_>) -> KafkaResult<()> {
+        match self {
+            Outlet::Transaction(producer) => producer.send(record).await,
+            Outlet::Plain(producer) => producer.send(record).await,
+        }
+    }
+}
+
+/// The topics that records go to, as they were described last.
+#[derive(Clone, Debug)]
+pub(super) struct Topics {
+    pub main: Topic,
+    /// The partitions of the one for rows that the main one does not take.
+    pub rejected: Option<i32>,
+}
+
+/// Staged records in memory, in order.
+pub(super) struct Loaded {
+    files: Vec<(String, Vec<RecordBatch>)>,
+    /// The number of the first row.
+    first: u64,
+}
+
+/// What was sent.
+#[derive(Debug, Default)]
+pub(super) struct Sent {
+    /// Rows before this one.
+    pub until: u64,
+    /// So many of them did the topic not take.
+    pub refused: u64,
+    /// Why it did not take the first of these.
+    pub reason: Option<String>,
+}
+
+/// Reads the staged files that hold the rows from `from` on, some of them. None: one is gone.
+pub(super) async fn load(context: &CommitterContext, staged: &StagedCheckpoint, from: u64) -> Result<Option<Loaded>> {
+    let (mut loaded, mut bytes, mut row) = (Loaded { files: Vec::new(), first: from }, 0, 0);
+    for part in &staged.parts {
+        let first = row;
+        row += part.rows;
+        if row <= from {
+            continue;
+        }
+        if bytes >= LOADED_BYTES {
+            break;
+        }
+        if loaded.files.is_empty() {
+            loaded.first = first;
+        }
+        let Some(content) = context.staging.get(&part.file).await? else { return Ok(None) };
+        loaded.files.push((part.file.path.clone(), staged_batches::decode(&part.file.path, content)?));
+        bytes += part.file.bytes;
+    }
+    Ok(Some(loaded))
+}
+
+/// Sends records of one checkpoint.
+pub(super) struct Sending<'a> {
+    pub config: &'a KafkaSinkConfig,
+    pub topics: &'a Topics,
+    pub checkpoint: String,
+}
+
+impl Sending<'_> {
+    /// Sends loaded rows from `from` on, of so many bytes at most, but at least one.
+    pub async fn send(&self, outlet: &mut Outlet<'_>, loaded: &Loaded, from: u64, most_bytes: usize) -> Tried<Sent> {
+        let (mut sent, mut bytes, mut row) = (Sent { until: from, ..Sent::default() }, 0, loaded.first);
+        for (path, batches) in &loaded.files {
+            for batch in batches {
+                let records = Records::of(path, batch)?;
+                for index in 0..batch.num_rows() {
+                    row += 1;
+                    if row <= from {
+                        continue;
+                    }
+                    let record = records.get(index);
+                    bytes += batch_bytes(record.key, record.value);
+                    if bytes > most_bytes && sent.until > from {
+                        return Ok(sent);
+                    }
+                    if let Some(reason) = self.send_one(outlet, &record).await? {
+                        sent.refused += 1;
+                        sent.reason.get_or_insert(reason);
+                    }
+                    sent.until = row;
+                }
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Sends a record, or says why the topic does not take it.
+    async fn send_one(&self, outlet: &mut Outlet<'_>, record: &Record<'_>) -> Tried<Option<String>> {
+        let (bytes, limit) = (batch_bytes(record.key, record.value), self.topics.main.max_message_bytes);
+        let reason = match record.refused {
+            Some(reason) => reason.to_owned(),
+            // It took larger ones when the record was staged.
+            None if bytes > limit => too_large(&self.config.topic, limit, bytes, record.key),
+            None => match self.hand_over(outlet, &self.config.topic, record.partition, record).await {
+                Ok(()) => return Ok(None),
+                Err(error) if error.kind == KafkaErrorKind::TooLarge => error.message,
+                Err(error) => return Err(error.into()),
+            },
+        };
+        if let Some((topic, partitions)) = self.config.rejected_topic.as_deref().zip(self.topics.rejected) {
+            self.reject(outlet, topic, partitions, record, &reason).await?;
+        }
+        Ok(Some(reason))
+    }
+
+    async fn hand_over(
+        &self,
+        outlet: &mut Outlet<'_>,
+        topic: &str,
+        partition: i32,
+        record: &Record<'_>,
+    ) -> KafkaResult<()> {
+        let record_id = record.record_id.and_then(|id| uuid::Uuid::from_slice(id).ok()).map(|id| id.to_string());
+        let revision = record.revision.map(|revision| revision.to_string());
+        let named = [("record_id", record_id.as_deref()), ("revision", revision.as_deref())];
+        let named = named.into_iter().chain([("checkpoint", Some(self.checkpoint.as_str()))]);
+        let headers: Vec<(&str, &[u8])> = named.filter_map(|(name, value)| Some((name, value?.as_bytes()))).collect();
+        let record = NewRecord {
+            topic,
+            partition,
+            key: record.key,
+            value: Some(record.value),
+            headers: &headers,
+            // When it was committed: by event time, brokers would remove old results at once and refuse windows still open.
+            timestamp_ms: None,
+        };
+        outlet.send(record).await
+    }
+
+    /// What a topic does not take goes to the one beside, cut off, with the reason.
+    async fn reject(
+        &self,
+        outlet: &mut Outlet<'_>,
+        topic: &str,
+        partitions: i32,
+        record: &Record<'_>,
+        reason: &str,
+    ) -> KafkaResult<()> {
+        let (key, raw) = kept(record.key, record.value);
+        let value = serde_json::json!({
+            "topic": self.config.topic,
+            "partition": record.partition,
+            "reason": reason,
+            "raw": String::from_utf8_lossy(raw),
+        });
+        let value = value.to_string();
+        let rejected = Record { key, value: value.as_bytes(), ..*record };
+        let partition = partition_of(key.or(record.record_id).unwrap_or_default(), partitions);
+        match self.hand_over(outlet, topic, partition, &rejected).await {
+            // It is counted and told of all the same.
+            Err(error) if error.kind == KafkaErrorKind::TooLarge => Ok(()),
+            done => done,
+        }
+    }
+}
