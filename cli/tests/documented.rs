@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 use support::{Workplace, pause};
+use weir_test_support::kafka_server::KafkaServer;
 
 /// A marked block.
 #[derive(Debug, PartialEq)]
@@ -160,17 +161,23 @@ impl Drop for Served {
 }
 
 fn run_document(path: &str) {
+    run_document_in(path, &Workplace::new(), &[]);
+}
+
+/// Runs a document in a folder, with other words in the place of some.
+fn run_document_in(path: &str, place: &Workplace, words: &[(&str, &str)]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let text = fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
     let blocks = blocks(&text);
     assert!(!blocks.is_empty(), "{path} has no tested block");
-    let place = Workplace::new();
     let tools = tools(&place.path(""));
     let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
     let shell = |script: &str| {
         let mut shell = Command::new("bash");
-        shell.args(["-euo", "pipefail", "-c", &script.replace(DOCUMENTED, &free)]);
+        let script =
+            words.iter().fold(script.replace(DOCUMENTED, &free), |script, (word, other)| script.replace(word, other));
+        shell.args(["-euo", "pipefail", "-c", &script]);
         shell.current_dir(place.path("")).env("PATH", &search).env_remove("WEIR_LOG");
         shell
     };
@@ -244,6 +251,35 @@ fn serving() {
 #[test]
 fn generate() {
     run_document("docs/generate.md");
+}
+
+/// With a broker of its own in the place of the documented one, and with Kafka's own programs by the names that they have in its
+/// release.
+#[test]
+fn kafka() {
+    const BROKERS: &str = "localhost:9092";
+    let Some(server) = KafkaServer::shared().unwrap() else { return };
+    let (place, brokers) = (Workplace::new(), server.brokers());
+    let job = fs::read_to_string(place.path("jobs/ad_click_kafka.toml")).unwrap();
+    assert!(job.contains(BROKERS));
+    fs::write(place.path("ad_click_kafka.toml"), job.replace(BROKERS, &brokers)).unwrap();
+    for (name, class) in [
+        ("kafka-topics.sh", "org.apache.kafka.tools.TopicCommand"),
+        ("kafka-console-consumer.sh", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
+    ] {
+        let words: Vec<String> =
+            server.tool(class).iter().map(|word| format!("'{}'", word.to_string_lossy())).collect();
+        // The document calls it by its name alone.
+        fs::write(place.path(name), format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "))).unwrap();
+        fs::set_permissions(place.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let words = [
+        (BROKERS, brokers.as_str()),
+        ("jobs/ad_click_kafka.toml", "ad_click_kafka.toml"),
+        ("kafka-topics.sh", "./kafka-topics.sh"),
+        ("kafka-console-consumer.sh", "./kafka-console-consumer.sh"),
+    ];
+    run_document_in("docs/kafka.md", &place, &words);
 }
 
 /// The sample clicks are what their documented command makes, byte for byte.

@@ -92,7 +92,8 @@ impl Clicks {
     /// The number of the next ad, from 1, and the click as JSON.
     pub fn next(&mut self, time_ms: i64) -> (u32, String) {
         let ad = self.ads.sample(&mut self.dice) as u32;
-        let (user, country) = (self.dice.random_range(0..self.users), ["USA", "IND", "BRA"][self.dice.random_range(0..3)]);
+        let (user, country) =
+            (self.dice.random_range(0..self.users), ["USA", "IND", "BRA"][self.dice.random_range(0..3)]);
         let (id, octet) = (self.dice.random::<u64>(), user % 250);
         let click = format!(
             r#"{{"ad_id":"ad{ad}","click_timestamp":{time_ms},"user_id":"user {user}","ip":"10.0.{octet}.7","country":"{country}","event_id":"{id:016x}"}}"#

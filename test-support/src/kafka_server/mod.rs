@@ -8,6 +8,7 @@ mod installation;
 
 use installation::Installation;
 use std::{
+    ffi::OsString,
     fs, io,
     net::TcpListener,
     path::PathBuf,
@@ -149,6 +150,14 @@ impl KafkaServer {
             std::thread::sleep(Duration::from_millis(100));
         }
         Err(io::Error::other(format!("Kafka does not serve on port {}: {}", self.port, self.log())))
+    }
+
+    /// The command that one of Kafka's own programs is, by its class.
+    pub fn tool(&self, class: &str) -> Vec<OsString> {
+        let jars = self.installation.jars.join("*");
+        let options = ["-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=error", "-cp"].map(OsString::from);
+        let java = self.installation.java.clone().into_os_string();
+        [java].into_iter().chain(options).chain([jars.into_os_string(), class.into()]).collect()
     }
 
     /// What it has said since it was started last.

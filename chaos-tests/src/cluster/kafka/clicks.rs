@@ -91,7 +91,8 @@ async fn produce(brokers: String, seed: u64, stop: &AtomicBool) -> Result<()> {
 
 /// A broker that is away is waited for.
 async fn send(producer: &mut dyn Producer, partition: i32, value: &[u8], env: &Env) {
-    let record = NewRecord { topic: CLICKS, partition, key: None, value: Some(value), headers: &[], timestamp_ms: None };
+    let record =
+        NewRecord { topic: CLICKS, partition, key: None, value: Some(value), headers: &[], timestamp_ms: None };
     while producer.send(record).await.is_err() {
         env.sleep(TICK).await;
     }

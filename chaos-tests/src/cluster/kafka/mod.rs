@@ -181,8 +181,7 @@ impl Running<'_> {
 
     fn make_topics(&self) -> Result<()> {
         for name in [CLICKS].into_iter().chain(OUTPUTS) {
-            let topic =
-                NewTopic { name: name.into(), partitions: PARTITIONS, replication: None, settings: Vec::new() };
+            let topic = NewTopic { name: name.into(), partitions: PARTITIONS, replication: None, settings: Vec::new() };
             self.runtime.block_on(self.kafka.create(&topic)).map_err(|error| anyhow!("{error}"))?;
         }
         Ok(())

@@ -59,11 +59,7 @@ fn compare(expected: &Expected, topics: &BTreeMap<String, Vec<Value>>) -> Result
         let found = newest(records(topic)).with_context(|| format!("topic {topic}"))?;
         compare_maps(topic, &expected.counts, &found, &mut differences);
     }
-    let sizes = [
-        (LATE, expected.late.len()),
-        (DEAD_LETTERS, expected.dead_letters.len()),
-        (RAW, expected.valid.len()),
-    ];
+    let sizes = [(LATE, expected.late.len()), (DEAD_LETTERS, expected.dead_letters.len()), (RAW, expected.valid.len())];
     for (topic, size) in sizes {
         let found = records(topic).len();
         if found != size {
@@ -103,7 +99,6 @@ fn newest(records: &[Value]) -> Result<BTreeMap<CountKey, i64>> {
     }
     Ok(newest.into_iter().map(|(key, (_, count))| (key, count)).collect())
 }
-
 
 fn time(text: &str) -> Result<i64> {
     oracle::parse_time(text).with_context(|| format!("{text:?} is no time"))
