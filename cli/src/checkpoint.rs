@@ -20,6 +20,7 @@ use weir_engine::{
         export::{self, Exported},
         layout::Layout,
         manifest::{FileRef, OperatorState, SubtaskState, checksum},
+        split_files,
     },
     ids::CheckpointId,
 };
@@ -258,7 +259,7 @@ async fn inspect(arguments: &InspectArguments) -> Result<String, Failure> {
         shown["verified_files"] = json!(verified);
         return Ok(format!("{shown}\n"));
     }
-    let mut out = inspect_as_text(&manifest, &store);
+    let mut out = inspect_as_text(&manifest, &store).await?;
     if let Some(verified) = verified {
         out.push_str(&match verified {
             0 => "\nit has no state files, so there is nothing to verify\n".to_string(),
@@ -292,7 +293,7 @@ async fn verify(store: &CheckpointStore, manifest: &Manifest) -> Result<u64, Fai
     }
 }
 
-fn inspect_as_text(manifest: &Manifest, store: &CheckpointStore) -> String {
+async fn inspect_as_text(manifest: &Manifest, store: &CheckpointStore) -> Result<String, Failure> {
     let mut out = format!(
         "checkpoint {} of {}, attempt {}, completed {} after {}{}\n{}\n",
         manifest.checkpoint,
@@ -304,7 +305,7 @@ fn inspect_as_text(manifest: &Manifest, store: &CheckpointStore) -> String {
         place(store, manifest),
     );
     for operator in &manifest.operators {
-        out.push_str(&operator_as_text(manifest, operator, store));
+        out.push_str(&operator_as_text(manifest, operator, store).await?);
     }
     let committables = manifest.to_commit().count();
     if committables > 0 {
@@ -313,7 +314,7 @@ fn inspect_as_text(manifest: &Manifest, store: &CheckpointStore) -> String {
         let sinks: Vec<String> = sinks.iter().map(|(sink, count)| format!("{sink} {count}")).collect();
         out.push_str(&format!("\nto commit with it: {}\n", sinks.join(", ")));
     }
-    out
+    Ok(out)
 }
 
 /// Where the manifest lies, as something that can be opened.
@@ -322,7 +323,11 @@ fn place(store: &CheckpointStore, manifest: &Manifest) -> String {
     store.describe(&layout.manifest(manifest.checkpoint))
 }
 
-fn operator_as_text(manifest: &Manifest, operator: &OperatorState, store: &CheckpointStore) -> String {
+async fn operator_as_text(
+    manifest: &Manifest,
+    operator: &OperatorState,
+    store: &CheckpointStore,
+) -> Result<String, Failure> {
     let counters = manifest.counters(&operator.operator);
     let counters: Vec<String> = counters
         .iter()
@@ -334,14 +339,15 @@ fn operator_as_text(manifest: &Manifest, operator: &OperatorState, store: &Check
         out.push_str(&format!("  {}\n", counters.join(", ")));
     }
     for subtask in &operator.subtasks {
-        out.push_str(&subtask_as_text(subtask, store));
+        out.push_str(&subtask_as_text(subtask, store).await?);
     }
-    out
+    Ok(out)
 }
 
-fn subtask_as_text(subtask: &SubtaskState, store: &CheckpointStore) -> String {
+async fn subtask_as_text(subtask: &SubtaskState, store: &CheckpointStore) -> Result<String, Failure> {
     let mut out = String::new();
-    let splits = unpack(subtask.splits.clone()).unwrap_or_else(|_| subtask.splits.clone());
+    let stored = split_files::read(store, &run::environment()?, subtask).await?;
+    let splits = unpack(stored.clone()).unwrap_or(stored);
     for split in &splits {
         out.push_str(&format!("  subtask {}: split {}: {}\n", subtask.subtask, split.id, split.state));
     }
@@ -358,7 +364,7 @@ fn subtask_as_text(subtask: &SubtaskState, store: &CheckpointStore) -> String {
             ));
         }
     }
-    out
+    Ok(out)
 }
 
 async fn export(arguments: &ExportArguments) -> Result<String, Failure> {

@@ -22,7 +22,6 @@ pub mod dead_letters;
 pub mod dedup;
 pub mod definition;
 pub mod event_time;
-pub mod expression;
 pub mod filters;
 pub mod format;
 pub mod hold;
@@ -46,4 +45,5 @@ pub mod window;
 pub mod window_count;
 
 pub use registry::Registry;
+pub use weir_expression as expression;
 pub use weir_store::columns;

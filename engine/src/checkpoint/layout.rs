@@ -6,6 +6,7 @@
 //! jobs/<job>/checkpoints/<lineage>/<n>.committed          every committable of n is visible; of whose manifest
 //! jobs/<job>/state/<attempt>/<n>/<operator>-<k>.parquet   what subtask k of an operator wrote for checkpoint n
 //! jobs/<job>/state/<attempt>/<n>/<operator>-<k>-merged.parquet   what it merged of earlier ones after n
+//! jobs/<job>/state/<attempt>/<n>/<source>-<k>-splits-<i>.json     positions of splits that have stayed the same, up to n
 //! jobs/<job>/staged/<attempt>/<sink>/<name>               rows that a sink staged and a commit will take away
 //! ```
 //!
@@ -128,6 +129,18 @@ impl Layout {
     /// What one subtask of one operator has merged after a checkpoint.
     pub fn merged_file(&self, attempt: Attempt, checkpoint: CheckpointId, operator: &str, subtask: usize) -> Path {
         self.state_of(attempt, checkpoint).join(format!("{operator}-{subtask}-merged.parquet"))
+    }
+
+    /// Positions of splits that subtask `subtask` of a source has written for a checkpoint, in the file of this number.
+    pub fn split_file(
+        &self,
+        attempt: Attempt,
+        checkpoint: CheckpointId,
+        source: &str,
+        subtask: usize,
+        file: usize,
+    ) -> Path {
+        self.state_of(attempt, checkpoint).join(format!("{source}-{subtask}-splits-{file}.json"))
     }
 
     /// Everything that sinks have staged.

@@ -16,8 +16,9 @@ use stored_subtask::StoredSubtask;
 mod stored_subtask;
 
 /// Version of the format that this program writes; it reads this and all older ones. Since 2 it notes the lineage and what sinks
-/// hold, paths are relative to the storage, and each file is named once; of version 1 there are manifests with some of that.
-pub const FORMAT_VERSION: u32 = 2;
+/// hold, paths are relative to the storage, and each file is named once; of version 1 there are manifests with some of that. Since
+/// 3 positions of splits may lie in files of their own.
+pub const FORMAT_VERSION: u32 = 3;
 
 /// A completed checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -81,8 +82,20 @@ pub struct SubtaskState {
     pub counters: BTreeMap<String, u64>,
     /// Positions of a source's splits.
     pub splits: Vec<SplitState>,
+    /// The same, of those that lie in files of their own.
+    pub split_files: Vec<SplitFile>,
     /// Keyed state, by segment.
     pub segments: Vec<SegmentState>,
+}
+
+/// The position of a split, in a file of its own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SplitFile {
+    /// Identity of the split.
+    pub id: String,
+    /// The file.
+    #[serde(flatten)]
+    pub file: FileRef,
 }
 
 /// One segment of keyed state: the rows of these parts, in this order.
@@ -185,14 +198,19 @@ impl Manifest {
     /// Every state file that it needs.
     pub fn files(&self) -> impl Iterator<Item = &FileRef> {
         let subtasks = self.operators.iter().flat_map(|operator| &operator.subtasks);
-        subtasks.flat_map(|subtask| &subtask.segments).flat_map(|segment| &segment.parts).map(|part| &part.file)
+        subtasks.flat_map(|subtask| {
+            let parts = subtask.segments.iter().flat_map(|segment| &segment.parts).map(|part| &part.file);
+            parts.chain(subtask.split_files.iter().map(|split| &split.file))
+        })
     }
 
     /// The same, to change them.
     pub(super) fn files_mut(&mut self) -> impl Iterator<Item = &mut FileRef> {
         let subtasks = self.operators.iter_mut().flat_map(|operator| &mut operator.subtasks);
-        let segments = subtasks.flat_map(|subtask| &mut subtask.segments);
-        segments.flat_map(|segment| &mut segment.parts).map(|part| &mut part.file)
+        subtasks.flat_map(|subtask| {
+            let parts = subtask.segments.iter_mut().flat_map(|segment| &mut segment.parts).map(|part| &mut part.file);
+            parts.chain(subtask.split_files.iter_mut().map(|split| &mut split.file))
+        })
     }
 
     /// What must be committed when this is the newest checkpoint, oldest first.
@@ -278,6 +296,18 @@ pub(crate) mod tests {
         let bytes = written.to_bytes().unwrap();
         assert_eq!(Manifest::from_bytes(&bytes, "m").unwrap(), written);
         assert!(bytes.len() < 20_000, "{}", bytes.len());
+    }
+
+    #[test]
+    fn splits_that_lie_in_files_are_named_and_their_files_needed() {
+        let mut written = manifest(3, &["a"]);
+        let file = FileRef { path: "b".into(), bytes: 7, checksum: checksum(b"y") };
+        written.operators[0].subtasks[0].split_files = vec![SplitFile { id: "split".into(), file }];
+        let read = Manifest::from_bytes(&written.to_bytes().unwrap(), "m").unwrap();
+        assert_eq!(read, written);
+        assert_eq!(read.files().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        written.files_mut().for_each(|file| file.path.push('2'));
+        assert_eq!(written.files().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["a2", "b2"]);
     }
 
     /// As programs wrote it that knew neither lineages nor the list of files.

@@ -15,6 +15,7 @@ pub mod pending;
 pub(crate) mod recent_files;
 pub mod retire;
 pub mod segment_ledger;
+pub mod split_files;
 pub mod staging;
 pub mod state_cache;
 pub mod state_file;

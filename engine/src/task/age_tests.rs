@@ -13,14 +13,14 @@ use super::{
     subtask::SourceCommand,
 };
 use crate::{
-    checkpoint::{CheckpointStore, Manifest, segment_ledger::SegmentLedger, state_file},
+    checkpoint::{CheckpointStore, Manifest, segment_ledger::SegmentLedger, split_files, state_file},
     element::Barrier,
     env::Env,
     error::Result,
     graph::{CheckpointSettings, ExecutionGraph, JobGraph, Node, NodeRole},
     ids::{Attempt, CheckpointId, SubtaskId},
     key_group::KeyGroupRange,
-    operator::{Committable, SweepScope},
+    operator::{Committable, SplitState, SweepScope},
     state::{Change, Segment, Snapshot, StateRows},
 };
 use arrow::{
@@ -187,6 +187,8 @@ struct Job {
     env: Env,
     requests: Arc<AtomicU64>,
     record: Arc<Mutex<Record>>,
+    /// What the source says of its splits in a checkpoint.
+    splits: fn(u64) -> Vec<SplitState>,
 }
 
 fn bucket_of(checkpoint: u64) -> u64 {
@@ -305,6 +307,7 @@ impl Job {
             );
         }
         let (ledger, known, record) = (Arc::new(Mutex::new(ledger)), Mutex::new(known), self.record.clone());
+        let (splits, split_ledger) = (self.splits, Arc::default());
         move |command| {
             match command {
                 SourceCommand::Checkpoint { checkpoint, last } => {
@@ -315,11 +318,13 @@ impl Job {
                         counters: BTreeMap::new(),
                         snapshot: snapshot(checkpoint.0, &mut known.lock()),
                         ledger: ledger.clone(),
+                        splits: Arc::clone(&split_ledger),
                         staging: None,
                     };
                     record.lock().taken.insert(checkpoint.0);
                     let barrier = Barrier { last, ..Barrier::new(checkpoint) };
-                    let upload = checkpointing::upload(services.clone(), subtask, barrier, vec![captured], Vec::new());
+                    let splits = splits(checkpoint.0);
+                    let upload = checkpointing::upload(services.clone(), subtask, barrier, vec![captured], splits);
                     tokio::spawn(upload);
                 }
                 SourceCommand::Finish => services.report(Report::Finished(subtask)),
@@ -351,6 +356,10 @@ impl Job {
             }
         }
         assert_eq!(found, expected);
+        let subtask = &newest.operators[0].subtasks[0];
+        let mut splits = split_files::read(&self.store, &self.env, subtask).await.unwrap();
+        splits.sort_by(|a, b| a.id.cmp(&b.id));
+        assert_eq!(splits, (self.splits)(newest.checkpoint.0));
     }
 }
 
@@ -369,7 +378,7 @@ async fn grow_old(job: &Job, checkpoints: u64, mut after: impl FnMut(u64)) {
 }
 
 fn job(store: CheckpointStore, requests: Arc<AtomicU64>) -> Job {
-    Job { store, env: Env::simulated(7, Arc::new(|| 0)), requests, record: Arc::default() }
+    Job { store, env: Env::simulated(7, Arc::new(|| 0)), requests, record: Arc::default(), splits: |_| Vec::new() }
 }
 
 #[tokio::test(start_paused = true)]
@@ -415,6 +424,35 @@ async fn that_merging_fails_costs_no_attempt_and_leaves_nothing() {
     job.check_rows().await;
     let merged = most(&job.record.lock());
     assert!(unmerged > 150 && merged < 60, "{unmerged} parts, then {merged}");
+}
+
+/// Where a source is with one file that grows, and with very many of which some change each two days.
+fn most_files_rest(checkpoint: u64) -> Vec<SplitState> {
+    let resting = serde_json::json!({ "packed": "x".repeat(50_000), "number": checkpoint / 48 });
+    let growing = serde_json::json!({ "offset": checkpoint });
+    [("growing", growing), ("resting", resting)].map(|(id, state)| SplitState { id: id.into(), state }).into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn positions_that_stay_the_same_are_written_once() {
+    let objects = Arc::new(Counting::default());
+    let store = CheckpointStore::over(objects.clone(), "job");
+    let job = Job { splits: most_files_rest, ..job(store, Arc::default()) };
+    let mut files = Vec::new();
+    grow_old(&job, 400, |_| {
+        let paths = objects.inner.list(None).map(|object| object.unwrap().location.to_string());
+        let splits = paths.filter(|path| futures::future::ready(path.contains("-splits-")));
+        files.push(splits.count().now_or_never().unwrap());
+    })
+    .await;
+    job.check_rows().await;
+    // Where they did change, and at most once more in an attempt, which begins with what is there.
+    let seen = job.record.lock().seen.clone();
+    let large = seen.iter().filter(|seen| seen.manifest_bytes > 50_000).count();
+    let most = 400 / 48 + files.len();
+    assert!(seen.len() > 380 && most < 24 && (1..=most).contains(&large), "{large} of {}, at most {most}", seen.len());
+    // The three that are kept need two at most, and an attempt writes its own.
+    assert!(files.iter().all(|files| (1..=4).contains(files)), "{files:?}");
 }
 
 #[tokio::test(start_paused = true)]

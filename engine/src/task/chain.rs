@@ -4,7 +4,7 @@
 //! [`Delivery`]s, in order, and waited for by the subtask's loop.
 
 use crate::{
-    checkpoint::segment_ledger::SegmentLedger,
+    checkpoint::{segment_ledger::SegmentLedger, split_files::SplitLedger},
     element::{Barrier, Batch, Port},
     error::{EngineError, Result},
     graph::ChainTarget,
@@ -32,6 +32,7 @@ pub(crate) struct Link {
     rows_in: Counter,
     rows_out: Counter,
     pub(crate) ledger: Arc<Mutex<SegmentLedger>>,
+    pub(crate) splits: Arc<Mutex<SplitLedger>>,
 }
 
 /// What a link runs.
@@ -58,6 +59,7 @@ pub(crate) struct CapturedLink {
     pub(crate) counters: std::collections::BTreeMap<String, u64>,
     pub(crate) snapshot: Snapshot,
     pub(crate) ledger: Arc<Mutex<SegmentLedger>>,
+    pub(crate) splits: Arc<Mutex<SplitLedger>>,
     pub(crate) staging: Option<BoxFuture<'static, Result<Vec<Committable>>>>,
 }
 
@@ -72,7 +74,8 @@ impl Link {
     ) -> Self {
         let (rows_in, rows_out) = (counters.counter("rows_in"), counters.counter("rows_out"));
         let ledger = Arc::new(Mutex::new(SegmentLedger::new(key_groups)));
-        Link { node, body, targets, subtask, key_groups, counters, rows_in, rows_out, ledger }
+        let splits = Arc::default();
+        Link { node, body, targets, subtask, key_groups, counters, rows_in, rows_out, ledger, splits }
     }
 }
 
@@ -114,6 +117,7 @@ impl Chain {
                     counters: link.counters.values(),
                     snapshot,
                     ledger: link.ledger.clone(),
+                    splits: link.splits.clone(),
                     staging,
                 })
             })

@@ -4,10 +4,12 @@ use super::{chain::CapturedLink, observer::Observer};
 use crate::{
     checkpoint::{
         CheckpointStore,
-        manifest::{FileRef, SubtaskState},
+        draft::Draft,
+        manifest::{FileRef, SplitFile, SubtaskState},
         merge,
         pending::Acknowledgement,
         segment_ledger::{Recorded, SegmentLedger},
+        split_files::{self, Sorted, SplitLedger},
         state_file::{self, EncodedSnapshot},
     },
     element::{Barrier, Origin},
@@ -20,7 +22,7 @@ use crate::{
 use futures::future::try_join_all;
 use object_store::path::Path;
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::Arc;
+use std::{io::Write, sync::Arc};
 use tokio::sync::mpsc;
 
 /// What a subtask reports to the driver of its attempt.
@@ -159,7 +161,8 @@ async fn store_link(
     link: CapturedLink,
     splits: Vec<SplitState>,
 ) -> Result<(String, SubtaskState)> {
-    let CapturedLink { node, subtask, key_groups, counters, snapshot, ledger, staging: _ } = link;
+    let CapturedLink { node, subtask, key_groups, counters, snapshot, ledger, splits: split_ledger, staging: _ } = link;
+    let (splits, split_files) = store_splits(services, checkpoint, (&node, subtask), splits, &split_ledger).await?;
     let Recorded { segments, unused } = if snapshot.segments.is_empty() {
         lock(&ledger).record(&EncodedSnapshot::default(), None)?
     } else {
@@ -169,26 +172,56 @@ async fn store_link(
         let (encoded, draft) = writing.map_err(|error| error.context(&node))?;
         let file = match draft.bytes() {
             0 => None,
-            bytes => {
-                let file = FileRef { path: path.to_string(), bytes, checksum: draft.checksum() };
-                services.observer.saw_state_bytes(bytes);
-                if !services.store.publish(&services.env, &path, draft).await? {
-                    return Err(EngineError::fenced(format!(
-                        "state file '{path}' already exists: another process runs attempt {}",
-                        services.attempt
-                    )));
-                }
-                services.env.crash_point("upload.state_file")?;
-                Some(file)
-            }
+            _ => Some(publish(services, &path, draft).await?),
         };
         lock(&ledger).record(&encoded, file.as_ref())?
     };
     if let Some(unused) = unused {
         services.store.delete(&Path::from(unused.as_str())).await?;
     }
-    let state = SubtaskState { subtask, key_groups: Some(key_groups), counters, splits, segments };
+    let state = SubtaskState { subtask, key_groups: Some(key_groups), counters, splits, split_files, segments };
     Ok((node, state))
+}
+
+/// Makes a drafted state file of this attempt durable.
+async fn publish(services: &TaskServices, path: &Path, draft: Draft) -> Result<FileRef> {
+    let file = FileRef { path: path.to_string(), bytes: draft.bytes(), checksum: draft.checksum() };
+    services.observer.saw_state_bytes(file.bytes);
+    if !services.store.publish(&services.env, path, draft).await? {
+        return Err(EngineError::fenced(format!(
+            "state file '{path}' already exists: another process runs attempt {}",
+            services.attempt
+        )));
+    }
+    services.env.crash_point("upload.state_file")?;
+    Ok(file)
+}
+
+/// Writes what has stayed the same of the splits' states to files, each once. Gives what the manifest has, and what it refers to.
+async fn store_splits(
+    services: &TaskServices,
+    checkpoint: CheckpointId,
+    (source, subtask): (&str, usize),
+    splits: Vec<SplitState>,
+    ledger: &Mutex<SplitLedger>,
+) -> Result<(Vec<SplitState>, Vec<SplitFile>)> {
+    let Sorted { inline, mut filed, settled } = ledger.lock().sort(splits);
+    let writing = settled.into_iter().enumerate().map(async |(number, split)| {
+        let path = services.store.layout().split_file(services.attempt, checkpoint, source, subtask, number);
+        let mut draft = services.store.draft(&services.env, &path);
+        let (id, content) = (split.id.clone(), split_files::encode(&split)?);
+        let written = services.env.run_blocking(move || {
+            let cannot = |error| EngineError::caused_by(&error, format!("the state of split '{}': {error}", split.id));
+            draft.write_all(&content).map_err(cannot)?;
+            Ok(draft)
+        });
+        Ok(SplitFile { id, file: publish(services, &path, written.await?).await? })
+    });
+    let written = try_join_all(writing).await.map_err(|error: EngineError| error.context(source))?;
+    let mut ledger = ledger.lock();
+    written.iter().for_each(|written| ledger.written(written));
+    filed.extend(written);
+    Ok((inline, filed))
 }
 
 fn lock(ledger: &Mutex<SegmentLedger>) -> MutexGuard<'_, SegmentLedger> {

@@ -113,7 +113,10 @@ pub async fn deploy(
             None => Head::Gate(channels.gate(id)),
             Some(mut source) => {
                 let node = &graph.node(id.task, 0).id;
-                let splits = restorer.as_ref().map(|restorer| restorer.splits(node)).unwrap_or_default();
+                let splits = match &restorer {
+                    Some(restorer) => restorer.splits(node).await.map_err(|error| error.context(node))?,
+                    None => Vec::new(),
+                };
                 source.restore(splits).await.map_err(|error| error.context(node))?;
                 let (sender, commands) = mpsc::unbounded_channel();
                 deployment.sources.0.insert(id, sender);

@@ -12,7 +12,7 @@ use crate::{
         Manifest,
         manifest::{FilePart, SubtaskState},
         recent_files::RecentFiles,
-        state_file,
+        split_files, state_file,
     },
     error::{EngineError, Result},
     graph::ExecutionGraph,
@@ -51,8 +51,12 @@ impl<'a> Restorer<'a> {
     }
 
     /// The splits of a source, of all subtasks that took the checkpoint.
-    pub(crate) fn splits(&self, node: &str) -> Vec<SplitState> {
-        self.subtasks(node).iter().flat_map(|subtask| subtask.splits.iter().cloned()).collect()
+    pub(crate) async fn splits(&self, node: &str) -> Result<Vec<SplitState>> {
+        let mut splits = Vec::new();
+        for subtask in self.subtasks(node) {
+            splits.extend(split_files::read(&self.services.store, &self.services.env, subtask).await?);
+        }
+        Ok(splits)
     }
 
     /// Gives a link its counters and its share of the state.

@@ -1,7 +1,7 @@
 //! A subtask's state as it is stored: each file is named once, and its parts refer to it by its place in the list. A file's name
 //! is longer than all else that there is to say of a part.
 
-use super::{FilePart, FileRef, SegmentState, SubtaskState};
+use super::{FilePart, FileRef, SegmentState, SplitFile, SubtaskState};
 use crate::{key_group::KeyGroupRange, operator::SplitState};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -14,6 +14,8 @@ pub(super) struct StoredSubtask {
     counters: BTreeMap<String, u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     splits: Vec<SplitState>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    split_files: Vec<SplitFile>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     files: Vec<FileRef>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -57,7 +59,7 @@ fn is_zero(level: &u8) -> bool {
 
 impl From<SubtaskState> for StoredSubtask {
     fn from(state: SubtaskState) -> Self {
-        let SubtaskState { subtask, key_groups: own, counters, splits, segments } = state;
+        let SubtaskState { subtask, key_groups: own, counters, splits, split_files, segments } = state;
         let (mut files, mut places) = (Vec::new(), HashMap::new());
         let mut stored = |part: FilePart| {
             let FilePart { file, first_row_group, row_groups, key_groups, level, part_bytes } = part;
@@ -74,7 +76,7 @@ impl From<SubtaskState> for StoredSubtask {
             parts: segment.parts.into_iter().map(&mut stored).collect(),
         });
         let segments = segments.collect();
-        StoredSubtask { subtask, key_groups: own, counters, splits, files, segments }
+        StoredSubtask { subtask, key_groups: own, counters, splits, split_files, files, segments }
     }
 }
 
@@ -82,7 +84,7 @@ impl TryFrom<StoredSubtask> for SubtaskState {
     type Error = String;
 
     fn try_from(stored: StoredSubtask) -> Result<Self, String> {
-        let StoredSubtask { subtask, key_groups: own, counters, splits, files, segments } = stored;
+        let StoredSubtask { subtask, key_groups: own, counters, splits, split_files, files, segments } = stored;
         let part = |part: StoredPart| match part {
             StoredPart::Whole { file, first_row_group, row_groups, key_groups } => {
                 Ok(FilePart { file, first_row_group, row_groups, key_groups, level: 0, part_bytes: 0 })
@@ -103,6 +105,6 @@ impl TryFrom<StoredSubtask> for SubtaskState {
             Ok(SegmentState { id: segment.id, parts })
         };
         let segments = segments.into_iter().map(segment).collect::<Result<_, String>>()?;
-        Ok(SubtaskState { subtask, key_groups: own, counters, splits, segments })
+        Ok(SubtaskState { subtask, key_groups: own, counters, splits, split_files, segments })
     }
 }

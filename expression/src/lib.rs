@@ -5,7 +5,8 @@
 //! the expression is compiled for each combination when it first comes, so that no column is converted on the way in.
 //! The result is the same whatever the representation.
 //!
-//! This folder is the only place that knows DataFusion's planner.
+//! This crate is the only place that knows DataFusion's planner, which is generic over who provides its functions: all of it is
+//! compiled here, once, and nowhere with what runs for each row.
 
 mod aggregate_call;
 mod check;
