@@ -1,4 +1,6 @@
-//! `weir generate`: a reproducible stream of clicks, at once or as servers would append it.
+//! `weir generate`: a reproducible stream of clicks, at once or as servers would append it, to files or to Kafka.
+
+mod kafka;
 
 use crate::{failure::Failure, runtime, signals::EndSignals, text};
 use clap::{Args, ValueEnum};
@@ -6,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::{
     io::IsTerminal,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -22,15 +24,24 @@ use weir_operators::source::generator::{
 #[derive(Debug, Args)]
 pub struct GenerateArguments {
     /// The folder to write to; it is created if missing
-    #[arg(value_name = "FOLDER")]
-    folder: PathBuf,
+    #[arg(value_name = "FOLDER", required_unless_present = "kafka", conflicts_with = "kafka")]
+    folder: Option<PathBuf>,
+    /// Write to a topic of these Kafka brokers (HOST:PORT, ...) instead of a folder
+    #[arg(long, value_name = "BROKERS", requires = "topic")]
+    kafka: Option<String>,
+    /// With --kafka: the topic; it is created if missing
+    #[arg(long, requires = "kafka")]
+    topic: Option<String>,
+    /// With --kafka: a property of the client, by librdkafka's names; a secret as ${env:NAME} or ${file:PATH}
+    #[arg(long, value_name = "NAME=VALUE", requires = "kafka")]
+    property: Vec<String>,
     /// Format of the clicks
     #[arg(long, value_enum, default_value = "click_log")]
     format: Format,
     /// Write the event id as a sixth field of each click-log line
     #[arg(long)]
     event_id: bool,
-    /// Append N clicks per second of real time, as servers would, instead of writing all at once
+    /// Append N clicks per second of real time, as servers would, instead of writing all at once (0: all at once)
     #[arg(long, value_name = "N")]
     rate: Option<u64>,
     /// With --rate: run until Ctrl-C
@@ -45,7 +56,7 @@ pub struct GenerateArguments {
     /// Total number of clicks, duplicates included [default: 100000]
     #[arg(long, value_name = "N")]
     events: Option<u64>,
-    /// Number of servers, each with its own file [default: 2]
+    /// Number of servers, each with its own file; with --kafka also of the topic's partitions, if it is created [default: 2]
     #[arg(long, value_name = "N")]
     partitions: Option<u32>,
     /// Number of ads [default: 10000]
@@ -104,6 +115,9 @@ enum Format {
 pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
     let env = Env::from_entropy();
     let config = arguments.config(&env)?;
+    if let (Some(brokers), Some(topic)) = (&arguments.kafka, &arguments.topic) {
+        return kafka::generate(arguments, &config, brokers, topic, &env);
+    }
     let destination = arguments.destination()?;
     let bar = arguments.bar(&config);
     let written = Arc::new(AtomicU64::new(0));
@@ -126,7 +140,7 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
         Some(report) => arguments.show(&report),
         None => {
             let clicks = text::count_of(written.load(Ordering::Relaxed), "click");
-            match arguments.rate {
+            match arguments.pace() {
                 Some(_) => eprintln!("stopped after {clicks}; all lines are complete"),
                 None => return Err(Failure::failed(format!("stopped after {clicks}: the files are incomplete"))),
             }
@@ -155,7 +169,7 @@ impl GenerateArguments {
             skew: self.skew.unwrap_or(base.skew),
             users: self.users.unwrap_or(base.users),
             start_ms: self.start.as_ref().map_or(Ok(base.start_ms), |start| start_ms(start, env))?,
-            rate: self.event_rate.or(self.rate).unwrap_or(base.rate),
+            rate: self.event_rate.or(self.pace()).unwrap_or(base.rate),
             out_of_orderness_ms: span("--out-of-orderness", &self.out_of_orderness, base.out_of_orderness_ms)?,
             late_share: self.late_share.unwrap_or(base.late_share),
             late_from_ms: span("--late-from", &self.late_from, base.late_from_ms)?,
@@ -166,6 +180,11 @@ impl GenerateArguments {
         })
     }
 
+    /// Clicks per second of real time; none: all at once.
+    fn pace(&self) -> Option<u64> {
+        self.rate.filter(|rate| *rate > 0)
+    }
+
     fn destination(&self) -> Result<Destination, Failure> {
         let format = match self.format {
             Format::ClickLog => ClickFormat::Lines(LineFormat::ClickLog { event_id: self.event_id }),
@@ -173,9 +192,14 @@ impl GenerateArguments {
             Format::Parquet => ClickFormat::Parquet,
         };
         if self.event_id && !matches!(self.format, Format::ClickLog) {
-            return Err(Failure::refused("--event-id is for --format click_log: the other formats always include it"));
+            return Err(Self::event_id_refused());
         }
-        Ok(Destination { folder: self.folder.clone(), format, clicks_per_second: self.rate })
+        let folder = self.folder.clone().unwrap_or_default();
+        Ok(Destination { folder, format, clicks_per_second: self.pace() })
+    }
+
+    fn event_id_refused() -> Failure {
+        Failure::refused("--event-id is for --format click_log: the other formats always include it")
     }
 
     fn bar(&self, config: &ClickStreamConfig) -> ProgressBar {
@@ -203,20 +227,25 @@ impl GenerateArguments {
             });
             return text::print(&format!("{report}\n"));
         }
-        text::print(&format!(
-            "{}, of them {} and {}; {}\n",
-            text::count_of(report.clicks, "click"),
-            text::count_of(report.duplicates, "duplicate"),
-            format_args!("{} late", text::number(report.late)),
-            text::count_of(report.broken_lines, "broken line"),
-        ));
+        text::print(&clicks_in(report));
         text::print(&format!(
             "{} in {} in {}\n",
             text::bytes(report.bytes),
             text::count_of(report.files.len() as u64, "file"),
-            self.folder.display()
+            self.folder.as_deref().unwrap_or(Path::new(".")).display()
         ));
     }
+}
+
+/// What was written, in a line.
+fn clicks_in(report: &GenerateReport) -> String {
+    format!(
+        "{}, of them {} and {}; {}\n",
+        text::count_of(report.clicks, "click"),
+        text::count_of(report.duplicates, "duplicate"),
+        format_args!("{} late", text::number(report.late)),
+        text::count_of(report.broken_lines, "broken line"),
+    )
 }
 
 /// `now`, or a moment in ISO 8601, in milliseconds since the epoch.

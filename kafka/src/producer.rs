@@ -5,9 +5,10 @@ use futures::future::BoxFuture;
 
 /// Writes records in transactions under one transactional id, one transaction after another.
 ///
-/// After an error of kind [unknown](crate::error::KafkaErrorKind::Unknown) or
-/// [fenced](crate::error::KafkaErrorKind::Fenced), and whenever a future was dropped before its end, it is of no use any more: it
-/// is dropped, and another one takes its place. (Within one producer a delayed request of one transaction could land in the next:
+/// After an error of anything but [`init`](Self::init), and whenever a future was dropped before its end, it is of no use any more:
+/// it is dropped, and another one takes its place. Of kind [too large](crate::error::KafkaErrorKind::TooLarge), [not
+/// found](crate::error::KafkaErrorKind::NotFound) or [refused](crate::error::KafkaErrorKind::Refused) the error says that nothing of
+/// the transaction is there. (Within one producer a delayed request of one transaction could land in the next:
 /// before KIP-890 the broker tells transactions apart by the producer's epoch alone, which `init` raises.)
 pub trait TransactionalProducer: Send {
     /// Fences all producers of the same id before it, and aborts what they have left open. Before anything else.

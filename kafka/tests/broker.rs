@@ -1,90 +1,189 @@
-//! The client against Apache Kafka itself: first look.
+//! The client against Apache Kafka where it is killed, frozen or away; and with what only a real broker has. What any cluster
+//! promises is in the scenarios of `weir-kafka-model`.
+#![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
 
-use std::{collections::BTreeMap, time::Duration};
-use weir_kafka::*;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+use weir_kafka::{
+    Cluster, Connection, Consumer, Isolation, KafkaError, KafkaErrorKind, NewRecord, NewTopic, PartitionReader,
+    TopicPartition, connect,
+};
 use weir_test_support::kafka_server::KafkaServer;
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn first_look() {
-    let begun = std::time::Instant::now();
-    let Some(server) = KafkaServer::start().unwrap() else { return };
-    println!("started {:?}", begun.elapsed());
-    let cluster = connect(&Connection { brokers: server.brokers(), properties: BTreeMap::new() }).unwrap();
-    let t = |what: &str| println!("{what} {:?}", begun.elapsed());
-    println!("{:?}", cluster.topics().await);
-    t("topics");
-    println!("{:?}", cluster.describe("clicks").await);
-    t("describe none");
-    let new = NewTopic { name: "clicks".into(), partitions: 3, replication: None, settings: vec![] };
-    println!("{:?}", cluster.create(&new).await);
-    t("create");
-    println!("{:?}", cluster.create(&new).await);
-    t("create again");
-    println!("{:?}", cluster.describe("clicks").await);
-    t("describe");
-    println!("{:?}", cluster.bounds("clicks", 0).await);
-    t("bounds");
-    println!("{:?}", cluster.bounds("clicks", 7).await);
-    t("bounds no partition");
-    println!("{:?}", cluster.bounds("other", 7).await);
-    t("bounds no topic");
-    let mut p = cluster.transactional("id", Duration::from_secs(20)).unwrap();
-    println!("{:?}", p.init().await);
-    t("init");
-    for round in 0..3 {
-        println!("{:?}", p.begin());
-        for n in 0..1000 {
-            let key = format!("{n}");
-            p.send(NewRecord {
-                topic: "clicks",
-                partition: 0,
-                key: Some(key.as_bytes()),
-                value: Some(b"hello"),
-                headers: &[("a", b"b")],
-                timestamp_ms: None,
-            })
-            .await
-            .unwrap();
-        }
-        println!("{:?}", p.commit().await);
-        t(&format!("commit {round}"));
-    }
-    println!("{:?}", cluster.bounds("clicks", 0).await);
-    t("bounds");
-    let mut c = cluster.consumer(Isolation::Committed).unwrap();
-    let woken = c.woken();
-    let mut r = c.read(&TopicPartition { topic: "clicks".into(), partition: 0 }, 0).unwrap();
-    t("reading");
-    let mut n = 0;
-    while r.position() < 3003 {
-        let taken = r.take(1000, &mut |record| {
-            n += 1;
-            if record.offset == 5 {
-                println!("{record:?}")
-            }
+const PATIENCE: Duration = Duration::from_secs(90);
+
+fn connection(brokers: &str, properties: &[(&str, &str)]) -> Connection {
+    let properties = properties.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+    Connection { brokers: brokers.into(), properties: properties.collect::<BTreeMap<_, _>>() }
+}
+
+async fn topic(cluster: &dyn Cluster, name: &str) -> TopicPartition {
+    let new = NewTopic { name: name.into(), partitions: 1, replication: Some(1), settings: Vec::new() };
+    cluster.create(&new).await.unwrap();
+    TopicPartition { topic: name.into(), partition: 0 }
+}
+
+fn record<'a>(of: &'a TopicPartition, value: &'a str) -> NewRecord<'a> {
+    let value = Some(value.as_bytes());
+    NewRecord { topic: &of.topic, partition: of.partition, key: None, value, headers: &[], timestamp_ms: None }
+}
+
+/// Writes one value in a transaction of an id.
+async fn commit(cluster: &dyn Cluster, id: &str, of: &TopicPartition, value: &str) -> Result<(), KafkaError> {
+    let mut producer = cluster.transactional(id, Duration::from_secs(5))?;
+    producer.init().await?;
+    producer.begin()?;
+    producer.send(record(of, value)).await?;
+    producer.commit().await
+}
+
+/// Reads until so many values have come, over errors that waiting heals.
+async fn values(consumer: &dyn Consumer, reader: &mut dyn PartitionReader, count: usize) -> Vec<String> {
+    let (begun, woken, mut values) = (Instant::now(), consumer.woken(), Vec::new());
+    while values.len() < count {
+        assert!(begun.elapsed() < PATIENCE, "only {values:?} came");
+        let taken = reader.take(100, &mut |record| {
+            values.push(String::from_utf8_lossy(record.value.unwrap_or_default()).into_owned());
         });
-        println!("{taken:?} {} {:?}", r.position(), r.end());
-        t("taken");
-        if taken == Ok(0) && r.position() < 3003 {
-            woken.notified().await
+        match taken {
+            Ok(0) => drop(tokio::time::timeout(Duration::from_millis(200), woken.notified()).await),
+            Ok(_) => {}
+            Err(error) => {
+                assert_eq!(error.kind, KafkaErrorKind::Unavailable, "{error}");
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
         }
     }
-    assert_eq!(n, 3000);
-    drop(r);
-    t("dropped");
-    let tp = TopicPartition { topic: "clicks".into(), partition: 0 };
-    println!("{:?}", cluster.group_offsets("g", &[tp.clone()]).await);
-    t("group");
-    println!("{:?}", cluster.set_group_offsets("g", &[(tp.clone(), 17)]).await);
-    t("group set");
-    println!("{:?}", cluster.group_offsets("g", &[tp.clone()]).await);
-    t("group");
-    println!("{:?}", cluster.offset_at("clicks", 0, 17).await);
-    t("at");
-    println!("{:?}", cluster.offset_at("clicks", 0, 99999999999999).await);
-    t("at");
-    drop(c);
-    t("dropped consumer");
-    drop(p);
-    t("dropped producer");
+    values
+}
+
+/// Waits for a reader to say how it is with the brokers.
+async fn until(reader: &mut dyn PartitionReader, is_it: impl Fn(&Result<usize, KafkaError>) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let taken = reader.take(100, &mut |_| {});
+        if is_it(&taken) {
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "still {taken:?}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test]
+async fn every_question_ends_where_there_is_no_broker() {
+    // Nobody listens on port 1.
+    let cluster = connect(&connection("127.0.0.1:1", &[])).unwrap();
+    let partition = TopicPartition { topic: "t".into(), partition: 0 };
+    let mut producer = cluster.transactional("id", Duration::from_secs(5)).unwrap();
+    let mut consumer = cluster.consumer(Isolation::Committed).unwrap();
+    let mut reader = consumer.read(&partition, 0).unwrap();
+    let begun = Instant::now();
+    let partitions = [partition];
+    let errors = [
+        cluster.topics().await.unwrap_err(),
+        cluster.describe("t").await.unwrap_err(),
+        cluster.group_offsets("g", &partitions).await.unwrap_err(),
+        producer.init().await.unwrap_err(),
+    ];
+    assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
+    for error in errors {
+        assert_eq!(error.kind, KafkaErrorKind::Unavailable, "{error}");
+        assert!(error.message.contains("127.0.0.1:1") && error.message.contains("refused"), "{error}");
+    }
+    until(reader.as_mut(), |taken| taken.as_ref().is_err_and(|e| e.kind == KafkaErrorKind::Unavailable)).await;
+}
+
+#[tokio::test]
+async fn a_killed_broker_is_waited_for() {
+    let Some(mut server) = KafkaServer::start().unwrap() else { return };
+    let cluster = connect(&connection(&server.brokers(), &[])).unwrap();
+    let of = topic(cluster.as_ref(), "killed").await;
+    commit(cluster.as_ref(), "id", &of, "a").await.unwrap();
+    let mut consumer = cluster.consumer(Isolation::Committed).unwrap();
+    let mut reader = consumer.read(&of, 0).unwrap();
+    assert_eq!(values(consumer.as_ref(), reader.as_mut(), 1).await, ["a"]);
+    let mut open = cluster.transactional("open", Duration::from_secs(5)).unwrap();
+    open.init().await.unwrap();
+    open.begin().unwrap();
+    open.send(record(&of, "open")).await.unwrap();
+    server.kill().unwrap();
+    until(reader.as_mut(), |taken| taken.as_ref().is_err_and(|e| e.kind == KafkaErrorKind::Unavailable)).await;
+    assert_eq!(open.commit().await.unwrap_err().kind, KafkaErrorKind::Unknown);
+    drop(open);
+    server.restart().unwrap();
+    // Reading goes on by itself, and says that it does before anything comes.
+    until(reader.as_mut(), Result::is_ok).await;
+    let begun = Instant::now();
+    while let Err(error) = commit(cluster.as_ref(), "id", &of, "b").await {
+        assert!(begun.elapsed() < PATIENCE, "{error}");
+    }
+    let mut again = cluster.transactional("open", Duration::from_secs(5)).unwrap();
+    again.init().await.unwrap();
+    let values = values(consumer.as_ref(), reader.as_mut(), 1).await;
+    // Whether the open one was committed is what its outcome said: unknown.
+    assert!(["b", "open"].contains(&values[0].as_str()), "{values:?}");
+}
+
+#[tokio::test]
+async fn what_a_frozen_broker_was_asked_for_is_unknown() {
+    let Some(server) = KafkaServer::start().unwrap() else { return };
+    let cluster = connect(&connection(&server.brokers(), &[])).unwrap();
+    let of = topic(cluster.as_ref(), "frozen").await;
+    let mut producer = cluster.transactional("id", Duration::from_secs(5)).unwrap();
+    producer.init().await.unwrap();
+    producer.begin().unwrap();
+    producer.send(record(&of, "a")).await.unwrap();
+    server.stop().unwrap();
+    let begun = Instant::now();
+    let error = producer.commit().await.unwrap_err();
+    assert_eq!(error.kind, KafkaErrorKind::Unknown, "{error}");
+    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    drop(producer);
+    server.go_on().unwrap();
+    // Fencing decides it: from then on it is there or not, and stays so.
+    let begun = Instant::now();
+    while let Err(error) = commit(cluster.as_ref(), "id", &of, "b").await {
+        assert_eq!(error.kind, KafkaErrorKind::Unavailable, "{error}");
+        assert!(begun.elapsed() < PATIENCE, "{error}");
+    }
+    let mut consumer = cluster.consumer(Isolation::Committed).unwrap();
+    let mut reader = consumer.read(&of, 0).unwrap();
+    let end = cluster.bounds(&of.topic, 0).await.unwrap().end;
+    let begun = Instant::now();
+    let mut all = Vec::new();
+    while reader.position() < end {
+        assert!(begun.elapsed() < PATIENCE, "at {} of {end}", reader.position());
+        reader.take(100, &mut |record| all.push(record.value.map(<[u8]>::to_vec))).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    all.retain(|value| value.as_deref() != Some(b"a"));
+    assert_eq!(all, [Some(b"b".to_vec())]);
+}
+
+#[tokio::test]
+async fn records_of_all_compressions_are_read() {
+    let Some(server) = KafkaServer::shared().unwrap() else { return };
+    for compression in ["gzip", "snappy", "lz4", "zstd", "none"] {
+        let properties = [("compression.type", compression)];
+        let cluster = connect(&connection(&server.brokers(), &properties)).unwrap();
+        let of = topic(cluster.as_ref(), &server.new_name(compression)).await;
+        let value = compression.repeat(10_000);
+        commit(cluster.as_ref(), &server.new_name("id"), &of, &value).await.unwrap();
+        let mut consumer = cluster.consumer(Isolation::Committed).unwrap();
+        let mut reader = consumer.read(&of, 0).unwrap();
+        assert_eq!(values(consumer.as_ref(), reader.as_mut(), 1).await, [value]);
+    }
+}
+
+#[tokio::test]
+async fn a_property_that_there_is_none_of_is_refused() {
+    for (name, value) in [("no.such.property", "1"), ("linger.ms", "soon")] {
+        let refused = connect(&connection("127.0.0.1:1", &[(name, value)]));
+        let error = refused.map(|_| ()).unwrap_err();
+        assert_eq!(error.kind, KafkaErrorKind::Refused);
+        assert!(error.message.contains(name), "{error}");
+    }
 }

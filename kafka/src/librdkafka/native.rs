@@ -15,6 +15,7 @@ use rdkafka::bindings::{
     self as native, rd_kafka_message_t, rd_kafka_resp_err_t, rd_kafka_t, rd_kafka_topic_t, rd_kafka_type_t,
 };
 use std::{
+    cell::RefCell,
     ffi::{CString, c_char, c_int, c_void},
     ptr::NonNull,
     sync::Arc,
@@ -224,6 +225,18 @@ fn told_by(error: &rdkafka::error::KafkaError) -> String {
     }
 }
 
+thread_local! {
+    /// What is told while this thread takes from a partition's queue.
+    static WHILE_TAKING: RefCell<Option<Vec<(rd_kafka_resp_err_t, String)>>> = const { RefCell::new(None) };
+}
+
+/// Takes from a partition's queue, and gives what was told there: of a topic that is gone, librdkafka tells nobody else.
+pub(super) fn told_while(take: impl FnOnce()) -> Vec<(rd_kafka_resp_err_t, String)> {
+    WHILE_TAKING.set(Some(Vec::new()));
+    take();
+    WHILE_TAKING.take().unwrap_or_default()
+}
+
 unsafe extern "C" fn on_log(_: *const rd_kafka_t, level: c_int, facility: *const c_char, line: *const c_char) {
     let (facility, line) = (text(facility), text(line));
     // Properties that are for another role are said to be ignored, with each handle.
@@ -239,13 +252,23 @@ unsafe extern "C" fn on_error(_: *mut rd_kafka_t, code: c_int, reason: *const c_
     // SAFETY: it is the `Told` that outlives the handle which calls.
     let told = unsafe { &*told.cast::<Told>() };
     let code = rd_kafka_resp_err_t::try_from(code).unwrap_or(rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_UNKNOWN);
-    told.error(code, text(reason));
+    let reason = text(reason);
+    WHILE_TAKING.with_borrow_mut(|of_partition| match of_partition {
+        Some(errors) => errors.push((code, reason)),
+        None => told.error(code, reason),
+    });
 }
 
 unsafe extern "C" fn on_delivery(_: *mut rd_kafka_t, message: *const rd_kafka_message_t, told: *mut c_void) {
     // SAFETY: it is the `Told` that outlives the handle which calls; the message is whole until this returns.
     let (told, message) = unsafe { (&*told.cast::<Told>(), &*message) };
-    if message.err == rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR {
+    // What goes with an abort was not to arrive.
+    if matches!(
+        message.err,
+        rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR
+            | rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PURGE_QUEUE
+            | rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR__PURGE_INFLIGHT
+    ) {
         return;
     }
     // SAFETY: the message has a topic.

@@ -6,7 +6,7 @@
 use super::{
     consumer::{Shared, WokenQueue},
     failure::{failure, text},
-    native::{Topic, c_text},
+    native::{Topic, c_text, told_while},
 };
 use crate::{
     cluster::TopicPartition,
@@ -80,10 +80,14 @@ impl Reader {
             self.position = self.position.max(message.offset);
             return;
         }
-        let doing = format!("reading {} at offset {}", self.partition, self.position);
         // SAFETY: the message is whole, and the text lives as long as it does.
         let told = text(unsafe { native::rd_kafka_message_errstr(message) });
-        self.failed.get_or_insert(failure(&doing, message.err, &told));
+        self.fail(message.err, &told);
+    }
+
+    fn fail(&mut self, error: code, told: &str) {
+        let doing = format!("reading {} at offset {}", self.partition, self.position);
+        self.failed.get_or_insert(failure(&doing, error, told));
     }
 }
 
@@ -93,7 +97,9 @@ impl PartitionReader for Reader {
             return Err(error);
         }
         let mut messages = std::mem::take(&mut self.messages);
-        messages.fetch(&self.queue, most);
+        for (code, told) in told_while(|| messages.fetch(&self.queue, most)) {
+            self.fail(code, &told);
+        }
         let mut count = 0;
         while let Some(message) = messages.next() {
             let message = message.get();

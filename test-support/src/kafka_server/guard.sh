@@ -13,11 +13,5 @@ shift 2
         sleep 1
         seconds=$((seconds + 1))
     done
-    # The server ended by itself: somebody may want to start it again, or has removed its folder.
-    while kill -0 "$parent" && [ -d "$folder" ] && [ "$seconds" -le 1800 ]; do
-        sleep 1
-        seconds=$((seconds + 1))
-    done
-    kill -0 "$parent" || rm -rf "$folder"
 ) >/dev/null 2>&1 &
 exec "$@"

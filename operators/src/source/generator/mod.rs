@@ -1,7 +1,8 @@
 //! A reproducible click stream for tests, benchmarks and demos, from a seed.
 //!
 //! Reading order: `config` (what can be asked for), `click` (the pure function from a place in the stream to a click),
-//! `batch` and `lines` (clicks as columns and as text), `write` (files of them), `parquet` (how they are encoded), `reader` (a
+//! `batch` and `lines` (clicks as columns and as text), `write` (files of them), `parquet` (how they are encoded), `records` (keyed, for
+//! a log), `reader` (a
 //! partition, paced or not), `connector` (the generator as a source).
 //!
 //! Invariant: click `n` of a partition depends on the configuration, the partition and `n` alone, and is the same in every
@@ -15,6 +16,7 @@ mod lines;
 mod parquet;
 mod random;
 mod reader;
+mod records;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -25,6 +27,7 @@ pub use batch::click_schema;
 pub use config::ClickStreamConfig;
 pub use connector::{GeneratorConfig, GeneratorConnector, KIND};
 pub use lines::LineFormat;
+pub use records::{AllClicks, ClickRecord, ClickRecords};
 pub use write::{ClickFormat, Destination, GenerateReport, generate};
 
 use arrow::array::RecordBatch;

@@ -252,7 +252,13 @@ fn write_parquet(
 
 impl PartitionClicks {
     /// Appends the lines of the next clicks, at most `rows` of them, and counts them.
-    fn next_lines(&mut self, rows: usize, format: LineFormat, out: &mut Vec<u8>, report: &mut GenerateReport) {
+    pub(super) fn next_lines(
+        &mut self,
+        rows: usize,
+        format: LineFormat,
+        out: &mut Vec<u8>,
+        report: &mut GenerateReport,
+    ) {
         let rows = self.remaining().min(rows.min(MAX_BATCH_ROWS) as u64);
         for place in self.place..self.place + rows {
             let click = self.law.click(self.partition, self.partition_key, place);
