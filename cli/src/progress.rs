@@ -8,6 +8,7 @@ use weir_engine::{
     env::{Env, Moment},
     graph::{JobGraph, NodeRole},
     ids::Attempt,
+    operator::Wait,
     rate::Rate,
     task::Observers,
 };
@@ -160,10 +161,11 @@ impl Progress {
     fn tell_of_waits(&mut self) {
         let now = self.observers.waits().now();
         for (sink, wait) in now.iter().filter(|(sink, _)| !self.waiting.contains(*sink)) {
-            self.tell(&format!(
-                "{}: '{sink}' waits for its target; nothing is lost meanwhile: {}",
-                self.job, wait.cause
-            ));
+            let told = match Wait::is_of_source(sink) {
+                true => format!("'{sink}' waits for {}; nothing is lost meanwhile", wait.cause),
+                false => format!("'{sink}' waits for its target; nothing is lost meanwhile: {}", wait.cause),
+            };
+            self.tell(&format!("{}: {told}", self.job));
         }
         for sink in self.waiting.iter().filter(|sink| !now.contains_key(*sink)) {
             self.tell(&format!("{}: '{sink}' is no longer waiting", self.job));

@@ -4,8 +4,8 @@ use crate::{
     job::{LiveJobs, Waiting},
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
-        CheckpointView, CoordinatorStatus, JobStatus, KnownGraphs, Restart, RestoringView, Snapshot, StatusBoard,
-        SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
+        CheckpointView, CoordinatorStatus, JobStatus, KnownGraphs, LagView, Restart, RestoringView, Snapshot,
+        StatusBoard, SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
     },
     workers::{WorkerView, Workers},
 };
@@ -16,6 +16,7 @@ use weir_engine::{
     graph::ExecutionGraph,
     hidden::redacted,
     ids::SubtaskId,
+    operator::Wait,
     rate::Rate,
     wire::AttemptKey,
 };
@@ -179,7 +180,7 @@ impl Publisher {
     }
 }
 
-/// What sinks wait for, by job: the one that has waited the longest, told for people.
+/// What sinks and sources wait for, by job: the one that has waited the longest, told for people.
 fn waiting_sinks(views: &[WorkerView]) -> BTreeMap<String, Waiting> {
     let mut waiting: Vec<_> = views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.waiting).collect();
     waiting.sort_by_key(|wait| wait.since_ms);
@@ -187,7 +188,7 @@ fn waiting_sinks(views: &[WorkerView]) -> BTreeMap<String, Waiting> {
     for wait in waiting {
         told.entry(wait.job.clone()).or_insert_with(|| {
             let since = Waiting::since(wait.since_ms);
-            let what = format!("'{}' waits for its target since {since}: {}", wait.sink, wait.cause);
+            let what = Wait::tell(&wait.sink, &format!(" since {since}"), &wait.cause);
             Waiting { what, since_ms: wait.since_ms }
         });
     }
@@ -293,6 +294,11 @@ fn add_subtask(
             operator.counters.iter().filter(|(name, _)| !matches!(name.as_str(), "rows_in" | "rows_out"))
         {
             *shown.counters.entry(name.clone()).or_default() += value;
+        }
+        if shown.role == "source" {
+            let lag =
+                |lag: &pb::SplitLag| (lag.split.clone(), LagView { records: lag.records, behind_ms: lag.behind_ms });
+            shown.lags.extend(metrics.lags.iter().map(lag));
         }
     }
     let state = match (job, look) {

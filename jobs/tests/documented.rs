@@ -9,6 +9,7 @@ use weir_operators::expression::functions;
 use weir_operators::format::DEFAULT_MAX_LINE_BYTES;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::files::DEFAULT_ROTATION_GRACE_MS;
+use weir_operators::source::kafka::{self, Start};
 use weir_operators::source::settings::{BATCH_ROWS, DISCOVER_INTERVAL, POLL_INTERVAL};
 use weir_operators::window::{MOST_OPEN_WINDOWS, MOST_WINDOWS};
 
@@ -78,6 +79,7 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
         ("[source.NAME]", "watermark.idle_after", "none".into()),
         ("[source.NAME]", "watermark.max_jump", "none".into()),
         ("[source.NAME]", "watermark.max_ahead", "none".into()),
+        ("[source.NAME]", "watermark.max_drift", "none".into()),
         ("[source.NAME]", "watermark.by_partition", "`false`".into()),
         ("connector = \"files\"", "delimiter", "`,`".into()),
         ("connector = \"files\"", "follow", "`false`".into()),
@@ -90,6 +92,10 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
             "rotation_grace",
             format!("`{}`", show(std::time::Duration::from_millis(DEFAULT_ROTATION_GRACE_MS))),
         ),
+        ("connector = \"kafka\"", "delimiter", "`,`".into()),
+        ("connector = \"kafka\"", "max_line_bytes", format!("{} MiB", DEFAULT_MAX_LINE_BYTES >> 20)),
+        ("connector = \"kafka\"", "start", format!("`{}`", serde_json::json!(Start::default()))),
+        ("connector = \"kafka\"", "discover", format!("`{}`", show(kafka::DISCOVER_INTERVAL))),
         ("[dedup.NAME]", "same_event_time", "`false`".into()),
         ("[dedup.NAME]", "null_key", "`pass`".into()),
         ("[aggregate.NAME]", "window.allowed_lateness", "`0s`".into()),
@@ -114,6 +120,22 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
         "enabled = true\ncompression = \"none\"\npartition_by = \"none\"\nformat = \"parquet\"\nrunning = false",
     );
     assert_eq!(nothing, all);
+}
+
+/// The example of a Kafka source compiles, and its note says what it reads.
+#[test]
+fn the_example_of_a_kafka_source_is_a_definition() {
+    let written = std::fs::read_to_string(page("job-definition.md")).unwrap();
+    let section = written.split("### `connector = \"kafka\"`").nth(1).unwrap();
+    let example = section.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let text = format!(
+        "[job]\nname = \"j\"\n{example}\n[sink.out]\ninput = \"clicks\"\nconnector = \"files\"\npath = \"out\"\n"
+    );
+    let job = weir_jobs::parse("job.toml", &text, &[], &weir_jobs::CompileOptions::default());
+    let job = job.unwrap_or_else(|refusal| panic!("{refusal}"));
+    let explained = job.explain(weir_jobs::explain::ExplainFormat::Text).unwrap();
+    assert!(explained.contains("topic clicks in Kafka at kafka1:9092,kafka2:9092 (json)"), "{explained}");
+    assert!(!explained.contains("KAFKA_PASSWORD"), "{explained}");
 }
 
 fn compiled(job: &str, source: &str, dedup: &str, window: &str, sink: &str) -> serde_json::Value {

@@ -13,7 +13,7 @@ use weir_engine::{
 };
 
 /// All sources.
-pub const SOURCES: [&SourceKind; 2] = [&source::files::KIND, &source::generator::KIND];
+pub const SOURCES: [&SourceKind; 3] = [&source::files::KIND, &source::kafka::KIND, &source::generator::KIND];
 
 /// All sinks.
 pub const SINKS: [&SinkKind; 4] = [&sink::files::KIND, &sink::sql::KIND, &sink::kafka::KIND, &sink::console::KIND];
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(chosen(json!({ "connector": "sqll" })), (None, vec![missing]));
         assert_eq!(chosen(json!({})), (None, vec!["the key `connector` is missing".to_owned()]));
         assert_eq!(any_of(SINKS.map(|kind| kind.name)), "\"files\", \"sql\", \"kafka\" or \"console\"");
-        assert_eq!(any_of(SOURCES.map(|kind| kind.name)), "\"files\" or \"generator\"");
+        assert_eq!(any_of(SOURCES.map(|kind| kind.name)), "\"files\", \"kafka\" or \"generator\"");
     }
 
     #[test]

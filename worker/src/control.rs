@@ -369,7 +369,7 @@ impl Worker {
             subtasks: self.hosted.metrics(),
             network_sent_bytes: traffic.sent_bytes,
             network_received_bytes: traffic.received_bytes,
-            waiting: self.commits.waiting(),
+            waiting: [self.commits.waiting(), self.hosted.waiting()].concat(),
             clock_ahead_ms: self.clock.ahead_ms(),
             restoring: self.hosted.restoring(),
             rejected: self.commits.rejected(),

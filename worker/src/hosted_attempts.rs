@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{
     error::EngineError,
     ids::Attempt,
+    operator::{Lag, Wait},
     task::{SourceCommand, observer::Restored},
     wire::AttemptKey,
 };
@@ -118,6 +119,17 @@ impl HostedAttempts {
         self.hosts.iter().filter_map(of_host).collect()
     }
 
+    /// The sources that wait for what they read here.
+    pub fn waiting(&self) -> Vec<pb::WaitingSink> {
+        let of_host = |(job, host): (&String, &AttemptHost)| {
+            let waits = host.observer.waits().now().into_iter().filter(|(node, _)| Wait::is_of_source(node));
+            let waiting =
+                |(sink, Wait { since_ms, cause })| pb::WaitingSink { job: job.clone(), sink, since_ms, cause };
+            waits.map(waiting).collect::<Vec<_>>()
+        };
+        self.hosts.iter().flat_map(of_host).collect()
+    }
+
     fn host(&self, key: &AttemptKey) -> Option<&AttemptHost> {
         self.hosts.get(&key.job).filter(|host| host.attempt == key.attempt)
     }
@@ -144,6 +156,11 @@ fn metrics(key: &AttemptKey, view: weir_engine::task::observer::SubtaskView) -> 
         busy_us: view.busy.as_micros() as u64,
         backpressured_us: view.delivering.as_micros() as u64,
         watermark_ms: view.watermark,
+        lags: view
+            .lags
+            .into_iter()
+            .map(|(split, Lag { records, behind_ms })| pb::SplitLag { split, records, behind_ms })
+            .collect(),
         operators: view
             .operators
             .into_iter()

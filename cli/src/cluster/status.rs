@@ -3,10 +3,12 @@
 use super::render::{age, or_none, percent, plain, rate, restoring, table, watermark};
 use crate::text;
 use std::time::Duration;
-use weir_coordinator::status::{JobStatus, OperatorView, Restart, SubtaskView};
+use weir_coordinator::status::{JobStatus, LagView, OperatorView, Restart, SubtaskView};
 
 /// So many restarts are shown, newest first; `--json` has more.
 const SHOWN_RESTARTS: usize = 10;
+/// So many splits are shown that have not been read to their end; `--json` has all.
+const SHOWN_SPLITS: usize = 20;
 const LONGEST_NAME: usize = 60;
 const LONGEST_CHAIN: usize = 100;
 const LONGEST_CAUSE: usize = 2000;
@@ -19,6 +21,7 @@ pub fn render_job(job: &JobStatus) -> String {
     for (title, table) in [
         ("operators", operators(job)),
         ("counted besides", counters(job)),
+        ("not read yet", lags(job)),
         ("subtasks by worker", subtasks(job)),
         ("restarts", restarts(&job.restarts)),
     ] {
@@ -105,6 +108,21 @@ fn counters(job: &JobStatus) -> String {
             .collect::<Vec<_>>()
     };
     table(&["operator", "counter", "value"], &[2], job.graph.operators.iter().flat_map(of_operator).collect())
+}
+
+/// The splits of which the most has not been read.
+fn lags(job: &JobStatus) -> String {
+    let of_operator = |operator: &OperatorView| {
+        let id = operator.id.clone();
+        operator.lags.iter().map(move |(split, lag)| (id.clone(), split.clone(), *lag)).collect::<Vec<_>>()
+    };
+    let mut all: Vec<_> = job.graph.operators.iter().flat_map(of_operator).collect();
+    all.sort_by_key(|(_, _, lag)| std::cmp::Reverse(lag.records));
+    let row = |(operator, split, lag): (String, String, LagView)| {
+        let behind = text::span(Duration::from_millis(lag.behind_ms));
+        vec![plain(&operator, LONGEST_NAME), plain(&split, LONGEST_NAME), text::number(lag.records), behind]
+    };
+    table(&["source", "split", "records", "behind"], &[2, 3], all.into_iter().take(SHOWN_SPLITS).map(row).collect())
 }
 
 fn subtasks(job: &JobStatus) -> String {

@@ -8,7 +8,7 @@ use weir_engine::{
     checkpoint::{Manifest, layout::Layout},
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
-    operator::{Committable, SweepScope},
+    operator::{Committable, SweepScope, Wait},
     task::attempt::ControlPlane,
     wire::{self, AttemptKey},
 };
@@ -65,11 +65,11 @@ impl ClusterControl {
         }
     }
 
-    /// Whether some worker says so.
+    /// Whether some worker says so. Sources that wait hold no commit up.
     fn a_sink_waits(&self) -> bool {
         let views = self.context.workers.views();
         let mut waiting = views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.waiting);
-        waiting.any(|wait| wait.job == self.key.job)
+        waiting.any(|wait| wait.job == self.key.job && !Wait::is_of_source(&wait.sink))
     }
 
     /// Removes everything that the sinks of a graph of this job have written before the attempt's lineage. Returns how much.

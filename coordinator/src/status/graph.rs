@@ -47,6 +47,18 @@ pub struct OperatorView {
     pub watermark_ms: Option<i64>,
     /// What it counts besides, such as `duplicates`.
     pub counters: BTreeMap<String, u64>,
+    /// Of a source that knows, by split (a Kafka partition, say): how much has not been read.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lags: BTreeMap<String, LagView>,
+}
+
+/// How much of a split has not been read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LagView {
+    /// Records that there are, and have not been read.
+    pub records: u64,
+    /// How long ago the newest record was written that has been read, in milliseconds; 0 where all have been.
+    pub behind_ms: u64,
 }
 
 /// A stream from one operator to another.

@@ -1,6 +1,6 @@
 //! The context of an operator: where it runs, and the counters it keeps.
 
-use super::{canceled::Canceled, waits::Waits};
+use super::{canceled::Canceled, lags::Lags, waits::Waits};
 use crate::{checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
 use parking_lot::Mutex;
 use std::{
@@ -40,6 +40,10 @@ pub struct OperatorContext {
     pub suspect: Option<Arc<Origin>>,
     /// Whether this instance is to end: what takes long asks now and then.
     pub canceled: Canceled,
+    /// Where a source says that it waits for what it reads.
+    pub waits: Waits,
+    /// Where a source says how much it has not read yet.
+    pub lags: Lags,
 }
 
 impl OperatorContext {
@@ -60,6 +64,8 @@ impl OperatorContext {
             staging: Staging::in_memory(job, operator),
             suspect: None,
             canceled: Canceled::default(),
+            waits: Waits::default(),
+            lags: Lags::default(),
         }
     }
 }

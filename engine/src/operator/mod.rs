@@ -6,12 +6,14 @@
 
 mod canceled;
 mod context;
+mod lags;
 mod sink;
 mod source;
 mod waits;
 
 pub use canceled::Canceled;
 pub use context::{CommitterContext, Counter, Counters, OperatorContext};
+pub use lags::{Lag, Lags};
 pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, Sink, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};
 pub use waits::{Wait, Waits};

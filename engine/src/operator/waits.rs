@@ -1,5 +1,5 @@
 //! What sinks say of their targets: one that is down or slow is waited for, one that refuses rows gets the others. Neither is a
-//! failure, but somebody should know.
+//! failure, but somebody should know. Sources say it of what they read, where that can be waited for.
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -22,6 +22,21 @@ pub struct Wait {
     pub since_ms: i64,
     /// What the target said last.
     pub cause: String,
+}
+
+impl Wait {
+    /// What waits, and for what: of a source the cause says it. `since` is put in between, as in ` since 12:00`.
+    pub fn tell(node: &str, since: &str, cause: &str) -> String {
+        match Wait::is_of_source(node) {
+            true => format!("'{node}' waits{since} for {cause}"),
+            false => format!("'{node}' waits for its target{since}: {cause}"),
+        }
+    }
+
+    /// Whether a node that waits is a source.
+    pub fn is_of_source(node: &str) -> bool {
+        node.starts_with("source.")
+    }
 }
 
 impl Waits {
@@ -55,5 +70,19 @@ impl Waits {
     /// How many rows targets have refused, by node id, of sinks that have looked.
     pub fn rejected(&self) -> BTreeMap<String, u64> {
         self.0.lock().rejected.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sink_waits_for_its_target_and_a_source_for_what_it_says() {
+        assert_eq!(
+            Wait::tell("sink.a", " since 12:00", "it is down"),
+            "'sink.a' waits for its target since 12:00: it is down"
+        );
+        assert_eq!(Wait::tell("source.a", "", "Kafka: no answer"), "'source.a' waits for Kafka: no answer");
     }
 }

@@ -157,6 +157,7 @@ fn build_chain(
 ) -> Result<(Chain, Option<Box<dyn Source>>)> {
     let task = &graph.tasks[id.task];
     let key_groups = range_of(id.index, graph.job.max_parallelism, task.parallelism);
+    let lags = services.observer.add_lags(id);
     let mut source = None;
     let mut links = Vec::with_capacity(task.chain.len());
     for (position, link) in task.chain.iter().enumerate() {
@@ -176,6 +177,8 @@ fn build_chain(
             staging: Staging::new(services.store.clone(), &node.id),
             suspect: services.suspect.clone(),
             canceled: canceled.clone(),
+            waits: services.observer.waits().clone(),
+            lags: lags.clone(),
         };
         let body = match node.role {
             NodeRole::Source => {

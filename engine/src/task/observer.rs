@@ -5,7 +5,7 @@ use crate::{
     element::{Origin, WATERMARK_MIN},
     error::{EngineError, ErrorKind},
     ids::{Attempt, CheckpointId, SubtaskId},
-    operator::{Counters, Waits},
+    operator::{Counters, Lag, Lags, Waits},
 };
 use parking_lot::Mutex;
 use std::{
@@ -22,6 +22,7 @@ use std::{
 pub struct Observer {
     nodes: Mutex<Vec<(SubtaskId, String, Counters)>>,
     subtasks: Mutex<Vec<(SubtaskId, Arc<SubtaskGauges>)>>,
+    lags: Mutex<BTreeMap<SubtaskId, Lags>>,
     run: Mutex<RunStatus>,
     longest_step_us: AtomicU64,
     state_bytes: AtomicU64,
@@ -91,6 +92,8 @@ pub struct SubtaskView {
     pub watermark: Option<i64>,
     /// Every operator of its chain, head first, with its counters.
     pub operators: Vec<(String, BTreeMap<String, u64>)>,
+    /// How far the splits are behind that it reads, as far as that is known.
+    pub lags: BTreeMap<String, Lag>,
 }
 
 /// How much state of a checkpoint is back: bytes of state files.
@@ -132,8 +135,18 @@ pub struct RunStatus {
 }
 
 impl Observer {
+    /// One whose subtasks say in `waits` what they wait for.
+    pub fn with_waits(waits: Waits) -> Self {
+        Observer { waits, ..Observer::default() }
+    }
+
     pub(crate) fn add_node(&self, subtask: SubtaskId, id: &str, counters: Counters) {
         self.nodes.lock().push((subtask, id.to_string(), counters));
+    }
+
+    /// Where the source of a subtask says how much it has not read yet.
+    pub(crate) fn add_lags(&self, id: SubtaskId) -> Lags {
+        self.lags.lock().entry(id).or_default().clone()
     }
 
     pub(crate) fn add_subtask(&self, id: SubtaskId) -> Arc<SubtaskGauges> {
@@ -203,6 +216,7 @@ impl Observer {
     pub fn subtasks(&self) -> Vec<SubtaskView> {
         let nodes = self.nodes.lock();
         let subtasks = self.subtasks.lock();
+        let lags = self.lags.lock();
         let operators = |id| {
             let own = nodes.iter().filter(move |(subtask, ..)| *subtask == id);
             own.map(|(_, node, counters)| (node.clone(), counters.values())).collect()
@@ -215,11 +229,12 @@ impl Observer {
                 delivering: Duration::from_micros(gauges.delivering_us.load(Ordering::Relaxed)),
                 watermark: Some(gauges.watermark.load(Ordering::Relaxed)).filter(|time| *time != WATERMARK_MIN),
                 operators: operators(*id),
+                lags: lags.get(id).map(Lags::now).unwrap_or_default(),
             })
             .collect()
     }
 
-    /// Which sinks wait for their targets.
+    /// Which sources wait for what they read.
     pub fn waits(&self) -> &Waits {
         &self.waits
     }

@@ -48,10 +48,9 @@ impl Observers {
 
     /// For a worker that hosts subtasks of an attempt.
     pub fn worker(&self, attempt: Attempt, name: &str) -> Arc<Observer> {
-        let observer = Arc::default();
-        if let Some(mut seen) = self.begun(attempt) {
-            seen.workers.push((name.into(), Arc::clone(&observer)));
-        }
+        let Some(mut seen) = self.begun(attempt) else { return Arc::default() };
+        let observer = Arc::new(Observer::with_waits(seen.waits.clone()));
+        seen.workers.push((name.into(), Arc::clone(&observer)));
         observer
     }
 
@@ -105,7 +104,7 @@ impl Observers {
         counted.filter(|(_, subtasks)| *subtasks > 0).collect()
     }
 
-    /// Which sinks wait for their targets.
+    /// Which sinks wait for their targets, and which sources for what they read.
     pub fn waits(&self) -> Waits {
         self.seen().map(|seen| seen.waits.clone()).unwrap_or_default()
     }

@@ -16,6 +16,7 @@ mod first_look;
 pub mod generator;
 mod head;
 mod jump;
+pub mod kafka;
 pub mod packs;
 pub mod parquet;
 pub mod reader;

@@ -9,6 +9,9 @@
 //! it speaks again, and when a split is found while others have been read already, it joins with the watermark that was
 //! sent by then as its floor: its older rows are behind. There, and only there, who is late depends on when things happen.
 //!
+//! **Drift.** With `max_drift` a split further ahead than that of the slowest one, of those that are neither silent nor finished
+//! and whose time has begun, waits for it. That decides when a row is read, and nothing else.
+//!
 //! **Wrong clocks.** A row too far ahead of its split is a dead letter ([`split_watermark`](super::split_watermark)). Where
 //! time begins is found from the first records of a split together ([`head`](super::head)). In a live source these cannot
 //! wait for each other; there, rows too far ahead of the wall clock are dead letters, so that a wrong row that comes first
@@ -38,6 +41,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::Notify;
 use weir_engine::{
     element::{Batch, Origin, Port, WATERMARK_MIN},
     env::{Env, Moment},
@@ -54,6 +58,9 @@ pub struct ReaderSettings {
     pub rule: WatermarkRule,
     /// Of a live source, a row further ahead of the wall clock than this is refused, in milliseconds; none: none is.
     pub max_ahead_ms: Option<i64>,
+    /// Of a followed source, a split whose watermark is further ahead of the slowest one's than this is not read meanwhile, in
+    /// milliseconds; none: all are.
+    pub max_drift_ms: Option<i64>,
     /// After so long without records a split of a followed source is silent; none: never.
     pub idle_after: Option<Duration>,
     /// Records of a batch at most.
@@ -84,6 +91,8 @@ pub struct SourceReader {
     idle: bool,
     next_discovery: Moment,
     next_listening: Moment,
+    /// Says that there is something to be heard before that.
+    woken: Option<Arc<Notify>>,
     /// Records that the last attempt failed on.
     suspect: Option<Arc<Origin>>,
     events_in: Counter,
@@ -198,6 +207,7 @@ impl SourceReader {
             source: context.operator.clone(),
             settings,
             env: context.env.clone(),
+            woken: connector.woken(),
             connector,
             subtask: context.subtask,
             splits: Vec::new(),
@@ -262,7 +272,7 @@ impl SourceReader {
                 return self.send(queued);
             }
             let Nature { follows: followed, listens, .. } = self.connector.nature();
-            if followed && listens && self.next_listening <= self.env.now() {
+            if followed && listens && (self.next_listening <= self.env.now() || self.is_woken()) {
                 self.listen();
             }
             if followed && self.next_discovery <= self.env.now() {
@@ -271,10 +281,7 @@ impl SourceReader {
             match self.choose() {
                 Some(index) => self.read(index).await?,
                 None if !followed => return Ok(SourceEvent::EndOfInput),
-                None => {
-                    let (env, until) = (self.env.clone(), self.next_attempt());
-                    env.sleep_until(until).await;
-                }
+                None => self.wait().await,
             }
             self.queue_time();
         }
@@ -330,7 +337,18 @@ impl SourceReader {
             }
             self.place(index);
         }
-        self.turns.next()
+        self.turns.next().filter(|index| !self.is_too_far(*index))
+    }
+
+    /// Whether a split waits for the slowest one. It is the one with the smallest watermark of those that may have something, so
+    /// that all of these wait then; in a bounded source it is the slowest itself.
+    fn is_too_far(&self, index: usize) -> bool {
+        let Some(max_drift) = self.settings.max_drift_ms.filter(|_| self.connector.nature().follows) else {
+            return false;
+        };
+        let split = &self.splits[index];
+        let ahead_of = |slowest| split.watermark.watermark(self.settings.rule).saturating_sub(slowest);
+        !split.can_release() && self.turns.slowest().is_some_and(|slowest| ahead_of(slowest) > max_drift)
     }
 
     /// When a split may have something again, or it is time to look for new ones.
@@ -338,6 +356,22 @@ impl SourceReader {
         let listening = self.connector.nature().listens.then_some(self.next_listening);
         let due = self.turns.first_due().map(|(due, _)| due);
         due.into_iter().chain(listening).fold(self.next_discovery, Moment::min)
+    }
+
+    /// Waits until a split may have something.
+    async fn wait(&mut self) {
+        let (env, until) = (self.env.clone(), self.next_attempt());
+        let Some(woken) = self.woken.clone() else { return env.sleep_until(until).await };
+        tokio::select! {
+            biased;
+            () = woken.notified() => self.next_listening = env.now(),
+            () = env.sleep_until(until) => {}
+        }
+    }
+
+    /// Whether somebody has said meanwhile that there is something to be heard.
+    fn is_woken(&self) -> bool {
+        self.woken.as_ref().is_some_and(|woken| woken.notified().now_or_never().is_some())
     }
 
     /// Hears which splits at rest may have something.
@@ -755,6 +789,7 @@ impl Source for SourceReader {
     fn snapshot(&mut self) -> Result<Vec<SplitState>> {
         self.env.crash_point("source.position")?;
         let states = self.states()?;
+        self.connector.positions_taken();
         self.env.crash_point("source.position_taken")?;
         Ok(states)
     }

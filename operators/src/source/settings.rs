@@ -55,6 +55,9 @@ pub struct WatermarkSettings {
     pub jump_after: Option<JumpAfter>,
     /// Of a source that is read as events happen: one further ahead of the wall clock than this is a dead letter.
     pub max_ahead_ms: Option<i64>,
+    /// A split further ahead of the slowest one of its subtask than this waits for it; none: none does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_drift_ms: Option<i64>,
 }
 
 impl WatermarkSettings {
@@ -67,6 +70,7 @@ impl WatermarkSettings {
             max_jump_ms: in_ms("max_jump"),
             jump_after: read_jump_after(watermark),
             max_ahead_ms: in_ms("max_ahead"),
+            max_drift_ms: in_ms("max_drift"),
         }
     }
 
@@ -135,6 +139,7 @@ impl SourceSettings {
             event_time: self.event_time.clone(),
             rule: self.rule(),
             max_ahead_ms: self.watermark.max_ahead_ms,
+            max_drift_ms: self.watermark.max_drift_ms,
             idle_after: self.watermark.idle_after_ms.map(Duration::from_millis),
             batch_rows: BATCH_ROWS,
             poll_interval: POLL_INTERVAL,
@@ -168,6 +173,7 @@ mod tests {
     fn the_keys_of_the_watermark_are_read() {
         let keys = json!({
             "delay": "5s", "idle_after": "1m", "max_jump": "1h", "jump_after": { "rows": 7 }, "max_ahead": "0s",
+            "max_drift": "10m",
         });
         let (read, wrong) = crate::definition::testing::read(keys, WatermarkSettings::read);
         let expected = WatermarkSettings {
@@ -176,6 +182,7 @@ mod tests {
             max_jump_ms: Some(3_600_000),
             jump_after: Some(JumpAfter { rows: 7, ..JumpAfter::default() }),
             max_ahead_ms: None,
+            max_drift_ms: Some(600_000),
         };
         assert_eq!((read, wrong), (expected, vec!["max_ahead: `max_ahead` is zero".to_owned()]));
         assert!(WatermarkSettings::default().is_empty());

@@ -5,7 +5,8 @@
 use crate::dead_letters::DeadLetter;
 use arrow::array::RecordBatch;
 use futures::future::BoxFuture;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use weir_engine::error::Result;
 
 /// Reads one split: a file, a part of one, a partition.
@@ -101,6 +102,15 @@ pub trait Connector: Send {
         Heard::default()
     }
 
+    /// Is told when a split may have something, or something else is to be [heard](Connector::listen): then nobody waits for the
+    /// next poll. None: there is nobody who could tell.
+    fn woken(&self) -> Option<Arc<Notify>> {
+        None
+    }
+
+    /// Positions have been taken for a checkpoint.
+    fn positions_taken(&mut self) {}
+
     /// How its records come.
     fn nature(&self) -> Nature;
 }
@@ -168,6 +178,14 @@ impl<O: OverSplits> Connector for Over<O> {
 
     fn listen(&mut self) -> Heard {
         self.inner.listen()
+    }
+
+    fn woken(&self) -> Option<Arc<Notify>> {
+        self.inner.woken()
+    }
+
+    fn positions_taken(&mut self) {
+        self.inner.positions_taken();
     }
 
     fn nature(&self) -> Nature {

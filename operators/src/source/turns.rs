@@ -4,7 +4,7 @@
 //! the many files of a folder have nothing to say.
 
 use std::collections::BTreeSet;
-use weir_engine::env::Moment;
+use weir_engine::{element::WATERMARK_MIN, env::Moment};
 
 /// Where a split stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,6 +55,11 @@ impl Turns {
     /// When something is to be done first, and with which split.
     pub(super) fn first_due(&self) -> Option<(Moment, usize)> {
         self.due.first().copied()
+    }
+
+    /// The smallest watermark of those whose time has begun.
+    pub(super) fn slowest(&self) -> Option<i64> {
+        self.watermarks.range((WATERMARK_MIN + 1, 0)..).next().map(|(watermark, _)| *watermark)
     }
 
     /// The smallest watermark.

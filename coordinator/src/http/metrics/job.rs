@@ -119,6 +119,24 @@ fn operators(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
             Some(Sample::new(labels(job, operator), lag(job.as_of_ms, operator.watermark_ms)?))
         }),
     )?;
+    let lags = || all().flat_map(|(job, operator)| operator.lags.iter().map(move |lag| (job, operator, lag)));
+    fn of_split<'a>(job: &'a JobStatus, operator: &'a OperatorView, split: &'a str) -> Vec<(&'static str, &'a str)> {
+        let mut labels = labels(job, operator);
+        labels.push(("split", split));
+        labels
+    }
+    families.gauge(
+        "weir_source_lag_records",
+        "Records of a split, such as a Kafka partition, that there are and have not been read",
+        lags().map(|(job, operator, (split, lag))| Sample::new(of_split(job, operator, split), lag.records as f64)),
+    )?;
+    families.gauge(
+        "weir_source_lag_seconds",
+        "How long ago the newest record of a split was written that has been read; 0 where all have been",
+        lags().map(|(job, operator, (split, lag))| {
+            Sample::new(of_split(job, operator, split), lag.behind_ms as f64 / 1000.0)
+        }),
+    )?;
     families.counter(
         "weir_operator_counted",
         "An operator's own counters, such as duplicates",

@@ -124,7 +124,16 @@ function operatorSection(job, now) {
         h("td", { class: "number" }, number(operator.records_out)),
         h("td", { class: "number" }, compact(operator.records_out_per_second)),
         h("td", null, watermark(operator.watermark_ms, now)),
-        h("td", { class: "quiet counters" }, Object.entries(operator.counters).map(([name, value]) => h("span", null, `${name.replaceAll("_", " ")} ${number(value)}`))))))));
+        h("td", { class: "quiet counters" }, Object.entries(operator.counters).map(([name, value]) => h("span", null, `${name.replaceAll("_", " ")} ${number(value)}`)), lag(operator)))))));
+}
+
+// How much a source has not read yet, where it knows that.
+function lag(operator) {
+  const splits = Object.values(operator.lags ?? {});
+  if (splits.length === 0) return null;
+  const records = splits.reduce((sum, split) => sum + split.records, 0);
+  const behind = Math.max(...splits.map((split) => split.behind_ms)) / 1000;
+  return h("span", null, records === 0 ? "lag 0" : `lag ${number(records)}, ${behind.toFixed(1)} s`);
 }
 
 function subtaskSection(job, now) {

@@ -16,7 +16,7 @@ pub(super) fn names_hidden(pattern: &str) -> bool {
 }
 
 /// Whether a path, with `/` between its names, fits a pattern.
-pub(super) fn matches(pattern: &str, path: &str) -> bool {
+pub(in crate::source) fn matches(pattern: &str, path: &str) -> bool {
     let pattern: Vec<&str> = pattern.split('/').filter(|name| !name.is_empty()).collect();
     let path: Vec<&str> = path.split('/').filter(|name| !name.is_empty()).collect();
     names_match(&pattern, &path)

@@ -17,7 +17,7 @@ mod connector;
 mod empty_columns;
 mod file_reader;
 mod followed;
-mod glob;
+pub(super) mod glob;
 mod line_buffer;
 mod lines;
 mod listing;

@@ -129,6 +129,7 @@ fn settings() -> ReaderSettings {
         event_time: Some("at".to_owned()),
         rule: RULE,
         max_ahead_ms: None,
+        max_drift_ms: None,
         idle_after: None,
         batch_rows: 100,
         poll_interval: Duration::from_millis(1),
@@ -225,6 +226,52 @@ async fn event_times_that_cannot_be_meant_are_dead_letters() {
         ]
     );
     assert_eq!((reader.events_in.get(), reader.dead_letters.get()), (10, 3));
+}
+
+/// The rows of two followed splits, one of which has something now and then only, in the order in which they come.
+async fn rows_of_a_fast_and_a_slow_split(settings: ReaderSettings) -> Vec<String> {
+    let slow = [vec![rows(&[100, 100, 100])], vec![Step::Pending; 30], vec![rows(&[200]), rows(&[500])]].concat();
+    let fast: Vec<Step> = (0..10).map(|time| rows(&[100 + 50 * time, 100 + 50 * time, 100 + 50 * time])).collect();
+    let scripts = vec![script("fast", &fast), script("slow", &slow), script("empty", &[])];
+    let followed = ScriptConnector { scripts, followed: true, ..ScriptConnector::default() };
+    let mut reader = opened(settings, followed).await;
+    let mut found = Vec::new();
+    while found.len() < 13 {
+        let event = tokio::time::timeout(Duration::from_secs(60), next(&mut reader)).await.expect("it goes on");
+        found.extend(Some(event).filter(|event| event.starts_with("rows")));
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fast_split_waits_for_a_slow_one_and_no_result_depends_on_it() {
+    let (free, near) = (settings(), ReaderSettings { max_drift_ms: Some(120), ..settings() });
+    let mut free = rows_of_a_fast_and_a_slow_split(free).await;
+    let mut near = rows_of_a_fast_and_a_slow_split(near).await;
+    let place = |found: &[String], row: &str| found.iter().position(|found| found == row).expect("a row");
+    assert!(place(&free, "rows [550, 550, 550]") < place(&free, "rows [200]"), "{free:?}");
+    let (slow, ahead) = (place(&near, "rows [200]"), place(&near, "rows [300, 300, 300]"));
+    assert!(place(&near, "rows [250, 250, 250]") < slow && slow < ahead, "{near:?}");
+    free.sort_unstable();
+    near.sort_unstable();
+    assert_eq!(free, near);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_waits_for_a_split_that_is_silent() {
+    let drift = ReaderSettings { max_drift_ms: Some(120), ..settings() };
+    let slow = script("slow", &[rows(&[100, 100, 100])]);
+    let fast = script("fast", &[rows(&[100, 100, 100]), rows(&[400]), rows(&[900])]);
+    let followed =
+        || ScriptConnector { scripts: vec![fast.clone(), slow.clone()], followed: true, ..ScriptConnector::default() };
+    for (idle_after, last) in [(None, "rows [400]"), (Some(Duration::from_secs(1)), "rows [900]")] {
+        let mut reader = opened(ReaderSettings { idle_after, ..drift.clone() }, followed()).await;
+        let mut found = Vec::new();
+        while let Ok(event) = tokio::time::timeout(Duration::from_secs(10), next(&mut reader)).await {
+            found.extend(Some(event).filter(|event| event.starts_with("rows")));
+        }
+        assert_eq!(found.last().map(String::as_str), Some(last), "{idle_after:?}");
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,206 @@
+//! What happens to topics while the job runs: new ones, new partitions, topics that are gone. It is looked for beside the reading,
+//! which never waits for that.
+
+use super::{away::Away, config::KafkaConfig, group::GroupOffsets, position::Position, progress::Progress};
+use crate::source::files::glob;
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::Notify, task::JoinSet};
+use weir_engine::{
+    env::Env,
+    error::{EngineError, Result},
+};
+use weir_kafka::{Cluster, KafkaErrorKind, Topic, TopicPartition};
+
+/// While brokers are away it is looked so often whether they are back, if not more often.
+const WHILE_AWAY: Duration = Duration::from_secs(1);
+/// Topics in which Weir's own sinks note how far they have come fit a pattern only if it says so.
+const PROGRESS_TOPICS: &str = "weir-progress-";
+
+/// Which partitions are one subtask's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Share {
+    pub(super) subtask: usize,
+    pub(super) parallelism: usize,
+}
+
+impl Share {
+    /// Whether a partition is. Those of one topic are dealt out in turn, and which subtask gets the first one depends on the
+    /// topic's name.
+    pub(super) fn owns(&self, place: &TopicPartition) -> bool {
+        let first = xxhash_rust::xxh3::xxh3_64(place.topic.as_bytes()) as usize;
+        first.wrapping_add(place.partition.unsigned_abs() as usize) % self.parallelism.max(1) == self.subtask
+    }
+}
+
+/// Whether a topic is one that the settings want.
+pub(super) fn wants(config: &KafkaConfig, topic: &str) -> bool {
+    match &config.pattern {
+        None => config.topics.iter().any(|wanted| wanted == topic),
+        Some(pattern) => {
+            let is_for_people = !topic.starts_with(PROGRESS_TOPICS) || pattern.starts_with(PROGRESS_TOPICS);
+            is_for_people && glob::matches(pattern, topic)
+        }
+    }
+}
+
+/// The topics that are wanted, as they are now.
+pub(super) async fn wanted_topics(
+    cluster: &dyn Cluster,
+    config: &KafkaConfig,
+) -> weir_kafka::Result<BTreeMap<String, Option<Topic>>> {
+    let names = match &config.pattern {
+        None => config.topics.clone(),
+        Some(_) => cluster.topics().await?.into_iter().filter(|topic| wants(config, topic)).collect(),
+    };
+    let mut topics = BTreeMap::new();
+    for name in names {
+        let topic = cluster.describe(&name).await?;
+        topics.insert(name, topic);
+    }
+    Ok(topics)
+}
+
+/// What was found since it was asked last.
+#[derive(Default)]
+pub(super) struct News {
+    /// Where new partitions begin.
+    pub(super) new: Vec<Arc<Progress>>,
+    /// A topic that is read is gone, or another one.
+    pub(super) failure: Option<EngineError>,
+}
+
+/// Looks now and then, until it is dropped.
+pub(super) struct Look {
+    news: Arc<Mutex<News>>,
+    _task: JoinSet<()>,
+}
+
+/// The side that looks.
+pub(super) struct Looker {
+    pub(super) cluster: Arc<dyn Cluster>,
+    pub(super) config: KafkaConfig,
+    pub(super) share: Share,
+    /// The partitions of all subtasks that are known.
+    pub(super) known: BTreeSet<TopicPartition>,
+    /// Those that are read here.
+    pub(super) read: Vec<Arc<Progress>>,
+    pub(super) away: Arc<Away>,
+    pub(super) env: Env,
+    pub(super) woken: Arc<Notify>,
+    /// What is noted for a consumer group, if the definition names one.
+    pub(super) group: Option<GroupOffsets>,
+}
+
+impl Look {
+    /// Begins to look.
+    pub(super) fn begin(looker: Looker) -> Self {
+        let news = Arc::<Mutex<News>>::default();
+        let mut task = JoinSet::new();
+        task.spawn(looker.look_for_ever(Arc::clone(&news)));
+        Look { news, _task: task }
+    }
+
+    /// Whether there is something new.
+    pub(super) fn has_news(&self) -> bool {
+        let news = self.news.lock();
+        !news.new.is_empty() || news.failure.is_some()
+    }
+
+    /// What is new.
+    pub(super) fn news(&self) -> News {
+        std::mem::take(&mut self.news.lock())
+    }
+}
+
+impl Looker {
+    async fn look_for_ever(mut self, news: Arc<Mutex<News>>) {
+        loop {
+            let interval = self.config.discover_interval();
+            let pause = if self.away.is_waited_for() { interval.min(WHILE_AWAY) } else { interval };
+            self.env.sleep(pause).await;
+            if let Some(group) = &self.group {
+                group.note(self.cluster.as_ref()).await;
+            }
+            match self.look().await {
+                Ok(new) => {
+                    self.away.answered();
+                    if !new.is_empty() {
+                        news.lock().new.extend(new);
+                        self.woken.notify_one();
+                    }
+                }
+                Err(failure) => {
+                    news.lock().failure = Some(failure);
+                    self.woken.notify_one();
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Partitions that are new, and this subtask's.
+    ///
+    /// # Errors
+    /// When a topic that is read cannot be read any further.
+    async fn look(&mut self) -> Result<Vec<Arc<Progress>>> {
+        let asked = match self.ask().await {
+            Ok(found) => found,
+            Err(error) if error.kind == KafkaErrorKind::Unavailable => {
+                self.away.met(&error.message);
+                return Ok(Vec::new());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        for position in self.read.iter().map(|progress| progress.position()) {
+            if let Some(now) = asked.topics.get(&position.topic) {
+                position.check_topic(now.as_ref())?;
+            }
+        }
+        for position in &asked.new {
+            tracing::info!(partition = %position.place(), offset = position.offset, "a new partition is read, from its beginning");
+        }
+        let new: Vec<Arc<Progress>> = asked.new.into_iter().map(|position| Arc::new(Progress::of(position))).collect();
+        self.read.extend(new.iter().cloned());
+        self.known.extend(asked.places);
+        Ok(new)
+    }
+
+    async fn ask(&self) -> weir_kafka::Result<Asked> {
+        let mut asked = Asked { topics: wanted_topics(self.cluster.as_ref(), &self.config).await?, ..Asked::default() };
+        // Those that are read and do not fit the pattern any more: they are gone.
+        for topic in self.read.iter().map(|progress| &progress.place().topic) {
+            if !asked.topics.contains_key(topic) {
+                asked.topics.insert(topic.clone(), self.cluster.describe(topic).await?);
+            }
+        }
+        for (name, topic) in &asked.topics {
+            let Some(topic) = topic else { continue };
+            for partition in 0..topic.partitions {
+                let place = TopicPartition { topic: name.clone(), partition };
+                if self.known.contains(&place) {
+                    continue;
+                }
+                if self.share.owns(&place) {
+                    let beginning = self.cluster.bounds(name, partition).await?.beginning;
+                    asked.new.push(Position::new(name, topic, partition, beginning));
+                }
+                asked.places.push(place);
+            }
+        }
+        Ok(asked)
+    }
+}
+
+/// What the brokers have answered.
+#[derive(Default)]
+struct Asked {
+    topics: BTreeMap<String, Option<Topic>>,
+    new: Vec<Position>,
+    /// All partitions that were not known.
+    places: Vec<TopicPartition>,
+}

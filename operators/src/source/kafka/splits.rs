@@ -1,0 +1,241 @@
+//! Which partitions a subtask has: those that there are at the first start, those of a checkpoint, and those that come later.
+
+use super::{
+    away::Away,
+    config::{KafkaConfig, Start},
+    group::GroupOffsets,
+    look::{Look, Looker, News, Share, wanted_topics, wants},
+    metadata::Columns,
+    partition::{KafkaPartition, Shared},
+    position::Position,
+    progress::Progress,
+    start::first_positions,
+};
+use crate::{
+    format::MessageFormat,
+    source::{
+        settings::SourceSettings,
+        split_reader::{Connector, Discovery, Heard, Nature, OpenedSplit, RestoredSplit},
+    },
+};
+use futures::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+use tokio::sync::Notify;
+use weir_engine::{
+    error::{EngineError, Result},
+    operator::{Lags, OperatorContext},
+};
+use weir_kafka::{Cluster, Consumer, Isolation, KafkaError, Topic, TopicPartition};
+
+/// The partitions of one subtask.
+pub(super) struct KafkaSplits {
+    config: KafkaConfig,
+    cluster: Arc<dyn Cluster>,
+    consumer: Box<dyn Consumer>,
+    format: MessageFormat,
+    shared: Arc<Shared>,
+    share: Share,
+    /// The partitions of all subtasks that are known.
+    known: BTreeSet<TopicPartition>,
+    /// Those that are read here.
+    progress: Vec<Arc<Progress>>,
+    look: Option<Look>,
+    group: Option<GroupOffsets>,
+    /// Where it is said how far they are behind.
+    lags: Lags,
+}
+
+impl KafkaSplits {
+    /// Of one subtask. Nothing is asked of the cluster yet.
+    pub(super) fn new(config: &KafkaConfig, settings: &SourceSettings, context: &OperatorContext) -> Result<Self> {
+        let refused = |error: KafkaError| EngineError::from(error).context(at(config));
+        let cluster = config.connection.connect()?;
+        let consumer = cluster.consumer(Isolation::Committed).map_err(refused)?;
+        let columns = Columns::new(&settings.columns, &config.metadata);
+        let format = config.format.messages(&columns.in_values(), &context.env)?;
+        let shared = Shared {
+            columns,
+            longest: config.format.longest_line(),
+            away: Arc::new(Away::new(context)),
+            woken: consumer.woken(),
+            resting: Mutex::default(),
+            tombstones: context.counters.counter("tombstones"),
+            env: context.env.clone(),
+        };
+        Ok(KafkaSplits {
+            config: config.clone(),
+            cluster,
+            consumer,
+            format,
+            shared: Arc::new(shared),
+            share: Share { subtask: context.subtask, parallelism: context.parallelism },
+            known: BTreeSet::new(),
+            progress: Vec::new(),
+            look: None,
+            group: config.group.as_deref().map(GroupOffsets::of),
+            lags: context.lags.clone(),
+        })
+    }
+
+    /// The partitions that there are at the job's first start.
+    async fn begin(&mut self) -> Result<Vec<OpenedSplit>> {
+        let refused = |error: KafkaError| EngineError::from(error).context(at(&self.config));
+        let topics = wanted_topics(self.cluster.as_ref(), &self.config).await.map_err(refused)?;
+        let mut own = Vec::new();
+        for (name, topic) in &topics {
+            let topic = topic.as_ref().ok_or_else(|| self.no_topic(name))?;
+            for partition in 0..topic.partitions {
+                let place = TopicPartition { topic: name.clone(), partition };
+                self.known.insert(place.clone());
+                if self.share.owns(&place) {
+                    own.push((place, topic.clone()));
+                }
+            }
+        }
+        if let (true, Some(pattern)) = (topics.is_empty(), &self.config.pattern) {
+            tracing::warn!(pattern, "no topic fits the pattern yet");
+        }
+        let positions = first_positions(self.cluster.as_ref(), &self.config, &own).await.map_err(refused)?;
+        // Only what a group has noted can be wrong.
+        for position in positions.iter().filter(|_| self.config.start == Start::Group) {
+            let bounds = self.cluster.bounds(&position.topic, position.partition).await.map_err(refused)?;
+            position.check_offset(&bounds)?;
+        }
+        positions.into_iter().map(|position| self.open_at(Arc::new(Progress::of(position)))).collect()
+    }
+
+    /// The partitions of a checkpoint.
+    async fn resume(&mut self, restored: Vec<RestoredSplit>) -> Result<Vec<OpenedSplit>> {
+        let mut topics = BTreeMap::<String, Option<Topic>>::new();
+        let mut left_out = BTreeSet::new();
+        let mut opened = Vec::new();
+        for split in &restored {
+            let position = Position::of(split)?;
+            let place = position.place();
+            if !wants(&self.config, &position.topic) {
+                left_out.insert(position.topic);
+                continue;
+            }
+            self.known.insert(place.clone());
+            if !self.share.owns(&place) {
+                continue;
+            }
+            if !split.finished {
+                self.check(&position, &mut topics).await?;
+            }
+            opened.push(self.open_at(Arc::new(Progress::of(position)))?);
+        }
+        for topic in left_out {
+            tracing::warn!(topic, "the definition does not name the topic any more: its positions are forgotten");
+        }
+        Ok(opened)
+    }
+
+    /// Whether a position of a checkpoint can be continued.
+    async fn check(&mut self, position: &Position, topics: &mut BTreeMap<String, Option<Topic>>) -> Result<()> {
+        let refused = |error: KafkaError| EngineError::from(error).context(at(&self.config));
+        let name = &position.topic;
+        if !topics.contains_key(name) {
+            topics.insert(name.clone(), self.cluster.describe(name).await.map_err(refused)?);
+        }
+        position.check_topic(topics.get(name).and_then(Option::as_ref))?;
+        let bounds = self.cluster.bounds(name, position.partition).await.map_err(refused)?;
+        position.check_offset(&bounds)
+    }
+
+    fn open_at(&mut self, progress: Arc<Progress>) -> Result<OpenedSplit> {
+        let (position, place) = (progress.position(), progress.place());
+        let reader = match position.has_ended() {
+            true => None,
+            false => Some(
+                self.consumer.read(place, position.offset).map_err(|error| EngineError::from(error).context(place))?,
+            ),
+        };
+        self.progress.push(Arc::clone(&progress));
+        let id = position.split_id();
+        let partition = KafkaPartition::new(progress, reader, self.format.decoder()?, Arc::clone(&self.shared));
+        Ok(OpenedSplit { name: id.clone(), id, reader: Box::new(partition), newest_before_ms: None, oldest_ms: None })
+    }
+
+    /// Looks for new partitions from now on.
+    fn begin_to_look(&mut self) {
+        let looker = Looker {
+            cluster: Arc::clone(&self.cluster),
+            config: self.config.clone(),
+            share: self.share,
+            known: self.known.clone(),
+            read: self.progress.clone(),
+            away: Arc::clone(&self.shared.away),
+            env: self.shared.env.clone(),
+            woken: Arc::clone(&self.shared.woken),
+            group: self.group.clone(),
+        };
+        self.look = Some(Look::begin(looker));
+    }
+
+    fn tell_lags(&self) {
+        let now_ms = self.shared.env.wall_clock_ms();
+        let of = |progress: &Arc<Progress>| Some((progress.place().to_string(), progress.lag(now_ms)?));
+        self.lags.set(self.progress.iter().filter_map(of).collect());
+    }
+
+    fn no_topic(&self, name: &str) -> EngineError {
+        let brokers = self.config.connection.shown();
+        EngineError::io(format!(
+            "there is no topic '{name}' in Kafka at {brokers}: create it first, or correct `topics`"
+        ))
+    }
+}
+
+impl Connector for KafkaSplits {
+    fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
+        async move {
+            let opened = if restored.is_empty() { self.begin().await? } else { self.resume(restored).await? };
+            if self.config.end.is_none() {
+                self.begin_to_look();
+            }
+            Ok(opened)
+        }
+        .boxed()
+    }
+
+    /// Takes what was found beside the reading; it waits for nothing.
+    fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
+        self.tell_lags();
+        let News { new, failure } = self.look.as_ref().map(Look::news).unwrap_or_default();
+        let opened = match failure {
+            Some(failure) => Err(failure),
+            None => new.into_iter().map(|progress| self.open_at(progress)).collect::<Result<Vec<_>>>(),
+        };
+        let found = opened.map(|opened| Discovery { opened, ..Discovery::default() });
+        std::future::ready(found).boxed()
+    }
+
+    fn listen(&mut self) -> Heard {
+        let awake = std::mem::take(&mut *self.shared.resting.lock());
+        Heard { awake, look: self.look.as_ref().is_some_and(Look::has_news) }
+    }
+
+    fn woken(&self) -> Option<Arc<Notify>> {
+        Some(Arc::clone(&self.shared.woken))
+    }
+
+    fn positions_taken(&mut self) {
+        self.tell_lags();
+        if let Some(group) = &self.group {
+            group.taken(&self.progress);
+        }
+    }
+
+    fn nature(&self) -> Nature {
+        self.config.nature_of_splits()
+    }
+}
+
+fn at(config: &KafkaConfig) -> String {
+    format!("Kafka at {}", config.connection.shown())
+}

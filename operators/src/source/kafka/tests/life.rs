@@ -1,0 +1,225 @@
+//! What happens while a job runs, and between two runs of it.
+
+use super::{
+    fake::{Fake, record},
+    *,
+};
+use weir_engine::error::ErrorKind;
+
+fn number(n: i64) -> fake::Lies {
+    record(0, &format!("{{\"n\":{n}}}"))
+}
+
+async fn refused(config: &KafkaConfig, positions: &[SplitState]) -> String {
+    let error = Running::begin(config, context(0, 1), positions.to_vec()).await.err().expect("refused");
+    assert_eq!(error.kind, ErrorKind::Io, "{error}");
+    error.message
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_position_that_cannot_be_continued_is_an_error_and_never_another_place() {
+    let (fake, _provided, brokers) = Fake::with(&[("t", 2)]);
+    fake.put("t", 0, (0..10).map(number));
+    let config = KafkaConfig::topics(brokers.clone(), ["t"]).format(numbers());
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    assert_eq!(running.read_what_there_is().await.unwrap().numbers().len(), 10);
+    let positions = running.positions();
+    fake.change("t", 0, |log| log.lies.truncate(4));
+    assert!(refused(&config, &positions).await.contains("there is no offset 10 in t-0: it ends at 4"));
+    fake.put("t", 0, (4..20).map(number));
+    fake.change("t", 0, |log| log.beginning = 12);
+    assert!(refused(&config, &positions).await.contains("the oldest one there is 12, so 2 were removed"));
+    fake.make("t", 2);
+    assert!(refused(&config, &positions).await.contains("was deleted and made anew"));
+    fake.0.lock().topics.clear();
+    assert!(refused(&config, &positions).await.contains("the topic 't' is gone"));
+    assert!(refused(&config, &[]).await.contains("there is no topic 't'"));
+    // Who takes the topic out of the definition need not have it.
+    fake.make("u", 1);
+    let other = KafkaConfig::topics(brokers, ["u"]).format(numbers());
+    let mut running = Running::begin(&other, context(0, 1), positions).await.unwrap();
+    assert!(running.positions().is_empty());
+    fake.put("u", 0, [number(3)]);
+    for _ in 0..4 {
+        running.read_what_there_is().await.unwrap();
+    }
+    assert_eq!(running.read.numbers(), [3], "it is found, and read from its beginning");
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_partitions_and_topics_are_found_and_read_from_their_beginning() {
+    let (fake, _provided, brokers) = Fake::with(&[("clicks-a", 1), ("views", 1), ("weir-progress-x", 1)]);
+    let config = KafkaConfig::topics(brokers, [""; 0]).format(numbers()).start(Start::Latest);
+    let config = KafkaConfig { pattern: Some("clicks-*".into()), ..config };
+    let mut subtasks = Vec::new();
+    for subtask in 0..2 {
+        subtasks.push(Running::begin(&config, context(subtask, 2), Vec::new()).await.unwrap());
+    }
+    fake.0.lock().topics.get_mut("clicks-a").expect("it").1.resize(4, fake::Log::default());
+    (0..4).for_each(|partition| fake.put("clicks-a", partition, [number(partition as i64)]));
+    fake.make("clicks-b", 1);
+    fake.put("clicks-b", 0, [number(4)]);
+    fake.put("views", 0, [number(5)]);
+    let mut found = Vec::new();
+    let mut positions = Vec::new();
+    for running in &mut subtasks {
+        for _ in 0..4 {
+            running.read_what_there_is().await.unwrap();
+        }
+        found.extend(running.read.numbers());
+        positions.extend(running.positions());
+    }
+    found.sort_unstable();
+    assert_eq!(found, [0, 1, 2, 3, 4]);
+    assert_eq!(positions.len(), 5, "each has one owner");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_came_while_the_job_was_down_is_read_from_its_beginning() {
+    let (fake, _provided, brokers) = Fake::with(&[("t", 1)]);
+    let config = KafkaConfig::topics(brokers, ["t"]).format(numbers()).start(Start::Latest);
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    let positions = running.positions();
+    drop(running);
+    fake.0.lock().topics.get_mut("t").expect("it").1.push(fake::Log::default());
+    fake.put("t", 1, (0..3).map(number));
+    let mut running = Running::begin(&config, context(0, 1), positions).await.unwrap();
+    for _ in 0..4 {
+        running.read_what_there_is().await.unwrap();
+    }
+    assert_eq!(running.read.numbers(), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_deleted_while_it_is_read_is_an_error() {
+    for anew in [false, true] {
+        let (fake, _provided, brokers) = Fake::with(&[("t", 1)]);
+        let config = KafkaConfig::topics(brokers, ["t"]).format(numbers());
+        let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+        fake.put("t", 0, (0..3).map(number));
+        running.read_what_there_is().await.unwrap();
+        fake.0.lock().topics.clear();
+        if anew {
+            fake.make("t", 1);
+            fake.put("t", 0, (0..9).map(number));
+            fake.change("t", 0, |log| log.open_from = Some(3));
+        }
+        let mut failure = None;
+        for _ in 0..4 {
+            failure = failure.or(running.read_what_there_is().await.err());
+        }
+        let told = failure.expect("an error").message;
+        assert!(told.contains("t-0") && told.contains("offset 3"), "{told}");
+        assert_eq!(running.read.numbers(), [0, 1, 2]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_is_read_as_soon_as_it_comes() {
+    let (fake, _provided, brokers) = Fake::with(&[("t", 3)]);
+    let config = KafkaConfig::topics(brokers, ["t"]).format(numbers());
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    running.read_what_there_is().await.unwrap();
+    let env = Env::default();
+    for n in 0..100 {
+        let began = env.now();
+        let produce = async {
+            env.sleep(Duration::from_millis(7)).await;
+            fake.put("t", n as usize % 3, [number(n)]);
+        };
+        let rows = running.read.rows.len();
+        let read = async {
+            while running.read.rows.len() == rows {
+                running.read_one().await.unwrap();
+            }
+        };
+        tokio::join!(produce, read);
+        assert!(env.now() - began < Duration::from_millis(9), "nobody waits for a poll");
+    }
+    assert_eq!(running.read.numbers(), (0..100).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn brokers_that_are_away_are_waited_for_and_nothing_is_lost() {
+    for end in [None, Some(End::Latest)] {
+        let (fake, _provided, brokers) = Fake::with(&[("t", 2)]);
+        fake.put("t", 0, (0..10).map(number));
+        let config = KafkaConfig { end, ..KafkaConfig::topics(brokers, ["t"]).format(numbers()) };
+        let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+        fake.0.lock().away = true;
+        assert!(running.read_what_there_is().await.unwrap().numbers().is_empty());
+        let waits = running.context.waits.now();
+        let cause = &waits.get("source.clicks").expect("it says that it waits").cause;
+        assert_eq!(cause, "Kafka: no broker answers");
+        let error = Running::begin(&config, context(0, 1), Vec::new()).await.err().expect("nobody answers");
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}: whoever starts the attempt waits");
+        fake.0.lock().away = false;
+        assert_eq!(running.read_what_there_is().await.unwrap().numbers(), (0..10).collect::<Vec<_>>());
+        assert!(running.context.waits.now().is_empty(), "{:?}", running.context.waits.now());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_topic_does_not_keep_saying_that_its_brokers_are_away() {
+    let (fake, _provided, brokers) = Fake::with(&[("t", 1)]);
+    let config = KafkaConfig::topics(brokers, ["t"]).format(numbers());
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    fake.0.lock().away = true;
+    running.read_what_there_is().await.unwrap();
+    assert_eq!(running.context.waits.now().len(), 1);
+    fake.0.lock().away = false;
+    for _ in 0..3 {
+        running.read_what_there_is().await.unwrap();
+    }
+    assert!(running.context.waits.now().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_removed_before_it_was_read_ends_the_attempt_with_the_offset() {
+    let (fake, _provided, brokers) = Fake::with(&[("t", 1)]);
+    let config = KafkaConfig::topics(brokers, ["t"]).format(numbers());
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    fake.put("t", 0, (0..3).map(number));
+    fake.change("t", 0, |log| log.beginning = 2);
+    let told = running.read_what_there_is().await.unwrap_err().message;
+    assert!(told.contains("the record at offset 0 of t-0 is gone") && told.contains("--fresh"), "{told}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_group_is_told_the_positions_of_a_complete_checkpoint_and_no_others() {
+    let (fake, _provided, brokers) = Fake::with(&[("t", 1)]);
+    let config = KafkaConfig { group: Some("g".into()), ..KafkaConfig::topics(brokers, ["t"]).format(numbers()) };
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    let noted = || fake.0.lock().groups.values().copied().collect::<Vec<_>>();
+    let mut before = Vec::new();
+    for (n, expected) in [(0, vec![]), (1, vec![1]), (2, vec![2])] {
+        fake.put("t", 0, [number(n)]);
+        for taken in [false, true] {
+            if taken {
+                running.positions();
+            }
+            for _ in 0..3 {
+                running.read_what_there_is().await.unwrap();
+            }
+            assert_eq!(noted(), if taken { expected.clone() } else { before.clone() }, "{n} {taken}");
+        }
+        before = expected;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_says_how_far_it_is_behind() {
+    let (fake, _provided, brokers) = Fake::with(&[("t", 1)]);
+    let config = KafkaConfig::topics(brokers, ["t"]).format(numbers());
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    fake.put("t", 0, (0..5).map(number));
+    fake.change("t", 0, |log| log.open_from = Some(3));
+    running.read_what_there_is().await.unwrap();
+    let lag = running.context.lags.now()["t-0"];
+    assert_eq!(lag.records, 2, "what is not decided yet");
+    assert!(lag.behind_ms > 1_700_000_000_000, "the newest record that was read is of 1970");
+    fake.change("t", 0, |log| log.open_from = None);
+    running.read_what_there_is().await.unwrap();
+    running.positions();
+    assert_eq!((running.context.lags.now()["t-0"].records, running.context.lags.now()["t-0"].behind_ms), (0, 0));
+}
