@@ -31,6 +31,8 @@ pub mod settings;
 pub mod value;
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use arrow::array::RecordBatch;

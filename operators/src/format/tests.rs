@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::records::RecordRule;
 use super::rows::{locate_rows, whole_lines};
+use super::testing::cells;
 use super::*;
 use crate::source::column_type::ColumnType;
 
@@ -24,17 +25,6 @@ fn click_log(chunk: &[u8]) -> DecodedLines {
 fn only_reason(decoded: &DecodedLines) -> &str {
     assert_eq!((decoded.records.num_rows(), decoded.bad_lines.len()), (0, 1), "{decoded:?}");
     &decoded.bad_lines[0].reason
-}
-
-/// All values as text, `-` for null.
-fn cells(records: &RecordBatch) -> Vec<Vec<String>> {
-    let cell = |column: &dyn Array, row| {
-        if column.is_null(row) {
-            return "-".to_owned();
-        }
-        arrow::util::display::array_value_to_string(column, row).expect("displayable")
-    };
-    (0..records.num_rows()).map(|row| records.columns().iter().map(|column| cell(column, row)).collect()).collect()
 }
 
 const CLICK: &str = "[AdClickEvent] ad001, 2022-03-04 00:00:01, user 1, 207.148.22.22, USA\n";
@@ -379,6 +369,53 @@ fn formats_are_configured_by_name() {
     assert_eq!(csv, LineFormat::Csv { schema: DeclaredSchema::new([("a", ColumnType::Integer)]), delimiter: ',' });
     assert!(csv.has_header());
     assert!(read(r#"{"format":"json"}"#).is_err());
+}
+
+fn messages(format: &LineFormat, columns: &[&str], messages: &[&[u8]]) -> DecodedLines {
+    let format = match format.clone() {
+        LineFormat::ClickLog => Format::ClickLog,
+        LineFormat::Csv { schema, delimiter } => Format::Csv { schema, delimiter },
+        LineFormat::Json { schema } => Format::Json { schema },
+    };
+    let settings = FormatSettings { format, max_line_bytes: Some(MAX_LINE) };
+    let columns: Vec<String> = columns.iter().map(ToString::to_string).collect();
+    let env = weir_engine::env::Env::seeded(1);
+    let mut decoder = settings.messages(&columns, &env).expect("a format").decoder().expect("a decoder");
+    for (place, message) in messages.iter().enumerate() {
+        decoder.push(message, 70 + place as u64);
+    }
+    assert_eq!(decoder.held().messages, messages.len());
+    let decoded = futures::executor::block_on(decoder.finish()).expect("decoded");
+    assert_eq!(decoder.held(), Held::default());
+    decoded
+}
+
+#[test]
+fn a_message_of_text_is_one_record_whatever_line_breaks_are_in_it() {
+    let json = messages(
+        &json_format(),
+        &["n", "name"],
+        &[
+            b"{\n  \"n\": 1,\n  \"name\": \"a\"\n}\n",
+            b"",
+            b"{\"n\":2}\n{\"n\":3}",
+            b"\xef\xbb\xbf{\"n\":4}\r\n",
+            b"{\0}",
+            b"\xff",
+        ],
+    );
+    assert_eq!(cells(&json.records), [["1", "a"], ["4", "-"]].map(|row| row.map(str::to_owned)));
+    let bad: Vec<(usize, u64)> = json.bad_lines.iter().map(|bad| (bad.line, bad.offset)).collect();
+    assert_eq!(bad, [(1, 71), (2, 72), (4, 74), (5, 75)]);
+    assert_eq!(messages_of_rows(&json.bad_lines, &[0, 1]), [0, 3]);
+    assert_eq!(json.bad_lines[0].reason, "the message is empty");
+    let csv = messages(&csv_format(), &["n", "name"], &[b"a,1,,,,", b"\"b\nc\",2,,,,\n", b"d,3"]);
+    assert_eq!(cells(&csv.records), [["1", "a"], ["2", "b\nc"]].map(|row| row.map(str::to_owned)));
+    assert_eq!(csv.bad_lines.len(), 1);
+    let long = vec![b'x'; MAX_LINE + 1];
+    let log = messages(&LineFormat::ClickLog, &["ad_id"], &[CLICK.as_bytes(), b"click", &long]);
+    assert_eq!((cells(&log.records), log.bad_lines.len()), (vec![vec!["ad001".to_owned()]], 2));
+    assert!(log.bad_lines[1].reason.starts_with("the message has 257 bytes"), "{:?}", log.bad_lines);
 }
 
 /// One line of a mixed chunk, and whether it is a row.

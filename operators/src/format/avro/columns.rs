@@ -10,7 +10,7 @@ use arrow::{
 };
 
 use super::{
-    nested::{is_uuid_field, text_of},
+    nested::{is_uuid_field, json_of, text_of},
     schema::RecordSchema,
 };
 use crate::format::{rows::Rows, value::Value};
@@ -115,6 +115,13 @@ impl FoundColumn {
             DataType::Date32 => Value::Day(array.as_primitive::<Date32Type>().value(row)),
             DataType::Decimal128(_, scale) => Value::Decimal(array.as_primitive::<Decimal128Type>().value(row), *scale),
             DataType::Timestamp(unit, _) => Value::Moment(milliseconds(array, *unit, row)),
+            DataType::Union(..) => match json_of(array, row, is_uuid) {
+                serde_json::Value::Null => Value::Null,
+                json => {
+                    *text = json.to_string();
+                    Value::Text(text)
+                }
+            },
             _ => {
                 *text = text_of(array, row, is_uuid);
                 Value::Text(text)

@@ -13,7 +13,11 @@ use arrow_avro::{
 use memchr::memmem;
 use std::io::Cursor;
 
-use super::{columns::ReadColumns, nested::json_of, schema::RecordSchema};
+use super::{
+    columns::ReadColumns,
+    nested::json_of,
+    schema::{MOST_ROWS, RecordSchema},
+};
 use crate::format::{BadLine, DecodedLines, FormatError, rows::Rows};
 use crate::source::column_type::DeclaredSchema;
 
@@ -25,13 +29,15 @@ pub const SYNC_BYTES: usize = 16;
 pub const MOST_HEAD_BYTES: usize = 20;
 /// A snappy block ends with a checksum of so many bytes.
 const SNAPPY_CHECKSUM_BYTES: usize = 4;
-/// Rows of a block that are decoded at once.
-const BATCH_ROWS: usize = 16_384;
+const SNAPPY: &str = "snappy";
 
 /// The header of a container.
 #[derive(Clone, Debug)]
 pub struct ContainerHeader {
-    bytes: Vec<u8>,
+    /// How long it is.
+    length: usize,
+    /// The same for arrow-avro: short names, and nothing else.
+    short: Vec<u8>,
     sync: [u8; SYNC_BYTES],
     schema: RecordSchema,
     is_snappy: bool,
@@ -56,20 +62,23 @@ impl ContainerHeader {
     pub fn parse(first: &[u8]) -> Result<Self, String> {
         let info = read_header_info(Cursor::new(first)).map_err(|error| error.to_string())?;
         let length = usize::try_from(info.header_len()).unwrap_or(usize::MAX);
-        let bytes = first.get(..length).ok_or("the header is cut off")?.to_vec();
         let schema = info.writer_schema().map_err(|error| error.to_string())?;
-        let codec = info.compression().map_err(|error| error.to_string())?;
-        if matches!(codec, Some(CompressionCodec::Xz)) {
-            return Err("its blocks are compressed with xz, which is not read".to_owned());
-        }
+        let codec = match info.compression().map_err(|error| error.to_string())? {
+            None => "null",
+            Some(CompressionCodec::Deflate) => "deflate",
+            Some(CompressionCodec::Snappy) => SNAPPY,
+            Some(CompressionCodec::ZStandard) => "zstandard",
+            Some(CompressionCodec::Bzip2) => "bzip2",
+            Some(CompressionCodec::Xz) => return Err("its blocks are compressed with xz, which is not read".to_owned()),
+        };
         let schema = RecordSchema::parse(&schema.json_string)?;
-        let is_snappy = matches!(codec, Some(CompressionCodec::Snappy));
-        Ok(ContainerHeader { bytes, sync: info.sync(), schema, is_snappy })
+        let short = header(schema.short(), codec, info.sync());
+        Ok(ContainerHeader { length, short, sync: info.sync(), schema, is_snappy: codec == SNAPPY })
     }
 
     /// Its length: where the first block begins.
     pub fn bytes(&self) -> usize {
-        self.bytes.len()
+        self.length
     }
 
     /// The schema that the records were written with.
@@ -99,10 +108,10 @@ impl ContainerHeader {
         if self.is_snappy && head.body < SNAPPY_CHECKSUM_BYTES {
             return Err("it is shorter than its checksum".to_owned());
         }
-        let whole = [self.bytes.as_slice(), block].concat();
+        let whole = [self.short.as_slice(), block].concat();
         let builder = || {
-            let schema = AvroSchema::new(read.text().to_owned());
-            ReaderBuilder::new().with_batch_size(BATCH_ROWS).with_reader_schema(schema)
+            let schema = AvroSchema::new(read.short().to_owned());
+            ReaderBuilder::new().with_batch_size(MOST_ROWS).with_reader_schema(schema)
         };
         let wanted = builder().with_projection(columns.fields().to_vec()).build(Cursor::new(&whole));
         // A field may be of a type that is defined in one that is not wanted: then all are read.
@@ -114,6 +123,20 @@ impl ContainerHeader {
         }
         Ok(batches)
     }
+}
+
+/// A header with a schema and a codec.
+fn header(schema: &str, codec: &str, sync: [u8; SYNC_BYTES]) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    let number = |out: &mut Vec<u8>, number: usize| prost::encoding::encode_varint((number as u64) << 1, out);
+    number(&mut out, 2);
+    for text in ["avro.schema", schema, "avro.codec", codec] {
+        number(&mut out, text.len());
+        out.extend_from_slice(text.as_bytes());
+    }
+    number(&mut out, 0);
+    out.extend_from_slice(&sync);
+    out
 }
 
 impl BlockHead {

@@ -196,7 +196,8 @@ impl AvroMessages {
                 }
                 None => return Err(format!("the schema {writer} was not fetched")),
             };
-            let (decoded, first) = (records.decode(places.iter().map(record))?, batches.len());
+            let bodies: Vec<&[u8]> = places.iter().map(record).collect();
+            let (decoded, first) = (records.decode(&bodies)?, batches.len());
             let in_batch = |(batch, rows): (usize, &RecordBatch)| {
                 (0..rows.num_rows()).map(move |row| Outcome::Row(first + batch, row))
             };

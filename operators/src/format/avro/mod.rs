@@ -1,6 +1,6 @@
 //! Avro: records of a schema, in messages and in object container files.
 //!
-//! Reading order: `schema` (the columns of a schema), `records` (bytes to Arrow, by the schema that they were written with),
+//! Reading order: `schema` and `names` (the columns of a schema), `records` (bytes to Arrow, by the schema that they were written with),
 //! `columns` (from there to the wanted columns), `messages` (records that come one by one), `container` (records in files).
 //!
 //! The columns are those of the *reader's* schema, which is settled when the job starts. What was written with another one is
@@ -10,6 +10,7 @@
 mod columns;
 pub mod container;
 mod messages;
+mod names;
 mod nested;
 mod records;
 mod schema;

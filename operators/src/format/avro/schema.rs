@@ -7,21 +7,24 @@ use arrow_avro::{
 };
 use std::sync::Arc;
 
+use super::names::with_short_names;
 use crate::source::{
     column_type::{ColumnType, DeclaredColumn, DeclaredSchema},
     field_path::FieldPath,
 };
 
-/// What the one schema of a decoder is called. No message is asked for it.
-pub(super) const SCHEMA_ID: u32 = u32::MAX;
+/// What the one schema of a decoder is called. It announces a record, and is seldom found in one.
+pub(super) const SCHEMA_ID: u32 = 0xc39a_71e5;
 
 /// Rows that a decoder takes before it wants to be emptied: more than a batch ever has.
-const MOST_ROWS: usize = i32::MAX as usize;
+pub(super) const MOST_ROWS: usize = i32::MAX as usize;
 
 /// A schema of records.
 #[derive(Clone, Debug)]
 pub struct RecordSchema {
     text: Arc<str>,
+    /// The same with short names.
+    short: Arc<str>,
     fields: SchemaRef,
 }
 
@@ -31,13 +34,27 @@ impl RecordSchema {
     /// # Errors
     /// When it is no schema of records, in words.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let fields = decoder(text, None, None)?.schema();
-        Ok(RecordSchema { text: text.into(), fields })
+        let short = with_short_names(text)?;
+        let fields = decoder(&short, None, None, MOST_ROWS)?.schema();
+        Ok(RecordSchema { text: text.into(), short: short.into(), fields })
     }
 
     /// The JSON of it.
     pub fn text(&self) -> &str {
         &self.text
+    }
+
+    /// The JSON of it for arrow-avro.
+    pub(super) fn short(&self) -> &str {
+        &self.short
+    }
+
+    /// Whether records that were written with it can be read by another schema.
+    ///
+    /// # Errors
+    /// Why they can't, in words.
+    pub fn check_readable_by(&self, read: &RecordSchema) -> Result<(), String> {
+        decoder(&self.short, Some(&read.short), None, 1).map(|_| ())
     }
 
     /// The fields as Arrow has them.
@@ -88,12 +105,17 @@ fn no_such_field(key: &str, fields: &[FieldRef]) -> String {
     }
 }
 
-/// A decoder of records that were written with one schema, for those that know another: only some fields of that, if it says so.
-pub(super) fn decoder(written: &str, read: Option<&str>, fields: Option<&[usize]>) -> Result<Decoder, String> {
+/// A decoder of records that were written with one schema (both of short names), for those that know another: only some fields of that, if it says so.
+pub(super) fn decoder(
+    written: &str,
+    read: Option<&str>,
+    fields: Option<&[usize]>,
+    most_rows: usize,
+) -> Result<Decoder, String> {
     let mut store = SchemaStore::new_with_type(FingerprintAlgorithm::Id);
     let failed = |error: arrow::error::ArrowError| error.to_string();
     store.set(Fingerprint::Id(SCHEMA_ID), AvroSchema::new(written.to_owned())).map_err(failed)?;
-    let mut builder = ReaderBuilder::new().with_batch_size(MOST_ROWS).with_writer_schema_store(store);
+    let mut builder = ReaderBuilder::new().with_batch_size(most_rows).with_writer_schema_store(store);
     if let Some(read) = read {
         builder = builder.with_reader_schema(AvroSchema::new(read.to_owned()));
     }

@@ -44,21 +44,21 @@ async fn what_it_does_not_know_is_no_failure() {
 async fn one_that_is_away_or_overloaded_is_waited_for() {
     let registry = TestRegistry::start().await;
     registry.add(7, "a", SCHEMA);
-    let client = client(&registry.url);
+    let away = client(&registry.url);
     for status in [500, 503, 429] {
         registry.fail(Some(status));
-        let error = client.schema(7).await.unwrap_err();
+        let error = away.schema(7).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
         assert!(error.message.contains(&status.to_string()) && error.message.contains(&registry.url), "{error:?}");
     }
     assert_eq!(registry.asked().len(), 3 * (1 + RETRIES));
     registry.fail(None);
-    assert!(client.schema(7).await.is_ok());
+    assert!(away.schema(7).await.is_ok());
     let gone = {
         let registry = TestRegistry::start().await;
         registry.url.clone()
     };
-    let error = super::tests::client(&gone).schema(7).await.unwrap_err();
+    let error = client(&gone).schema(7).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
 }
 

@@ -115,9 +115,8 @@ impl AvroSplitReader {
                 && let Err(problem) = self.open().await?
             {
                 self.position.given_up = true;
-                let reason = format!("the file is no Avro container: {problem}");
-                tracing::warn!(file = %self.file.name, "a file is not read: {reason}");
-                return Ok(self.without_rows(0, reason));
+                tracing::warn!(file = %self.file.name, "a file is not read: {problem}");
+                return Ok(self.without_rows(0, problem));
             }
             let Some(opened) = &self.opened else { continue };
             if self.position.offset == 0 {
@@ -145,9 +144,12 @@ impl AvroSplitReader {
         self.env.crash_point("files.opening")?;
         let header = match header_of(&self.file).await? {
             Ok(header) => header,
-            Err(problem) => return Ok(Err(problem)),
+            Err(problem) => return Ok(Err(format!("the file is no Avro container: {problem}"))),
         };
         self.env.crash_point("files.opened")?;
+        if let Err(problem) = header.schema().check_readable_by(&self.settings.schema) {
+            return Ok(Err(format!("its records can't be read by the schema of the source: {problem}")));
+        }
         let local = match &self.file.place {
             Place::Local(path) => Some(File::open(path).map_err(|error| cannot_read(path, &error))?),
             Place::Object { .. } => None,
@@ -248,6 +250,9 @@ pub(super) async fn header_of(file: &FoundFile) -> Result<std::result::Result<Co
     };
     let bytes = file.bytes()?;
     let mut outcome = Err("it is empty".to_owned());
+    if bytes == 0 {
+        return Ok(outcome);
+    }
     for most in HEADER_BYTES {
         let first = read(file, local.as_ref(), 0, most.min(bytes)).await?;
         if !first.starts_with(MAGIC) {

@@ -201,7 +201,7 @@ impl FilesConfig {
         };
         let RecordSettings::Lines(lines) = self.records(settings)? else {
             return Err(
-                self.refuse("follow = true: only files of lines can be followed, those of other formats do not grow")
+                self.refuse("follow = true: only files of lines can be followed, one of another format does not grow")
             );
         };
         let rotation_grace = Duration::from_millis(self.rotation_grace_ms.unwrap_or(DEFAULT_ROTATION_GRACE_MS));

@@ -1,5 +1,6 @@
 //! Tests of files that are read once: every line comes out once, whatever the files, the parallelism and the restarts.
 
+mod avro;
 mod packed;
 mod partitioned;
 mod records;
