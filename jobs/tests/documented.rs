@@ -103,6 +103,11 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
         ("[sink.NAME]", "compression", "`none`".into()),
         ("[sink.NAME]", "partition_by", "`none`".into()),
         ("connector = \"sql\"", "key", "`[\"record_id\"]`".into()),
+        (KAFKA_SINK, "format", "`json`".into()),
+        (KAFKA_SINK, "key", "`[\"record_id\"]` for results, none for events".into()),
+        (KAFKA_SINK, "partition_by", "`key`".into()),
+        (KAFKA_SINK, "delivery", "`exactly_once`".into()),
+        (KAFKA_SINK, "transaction_timeout", "`30s`".into()),
     ];
     for (heading, key, value) in &own {
         let found = rows.get(&((*heading).to_owned(), (*key).to_owned()));
@@ -120,6 +125,37 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
         "enabled = true\ncompression = \"none\"\npartition_by = \"none\"\nformat = \"parquet\"\nrunning = false",
     );
     assert_eq!(nothing, all);
+    let said = "key = [\"record_id\"]\nformat = \"json\"\npartition_by = \"key\"\ndelivery = \"exactly_once\"\ntransaction_timeout = \"30s\"\nrunning = false";
+    assert_eq!(compiled_to_kafka(""), compiled_to_kafka(said));
+}
+
+const KAFKA_SINK: &str = "connector = \"kafka\" in a sink";
+
+fn compiled_to_kafka(sink: &str) -> serde_json::Value {
+    let text = format!(
+        r#"
+[job]
+name = "j"
+[source.clicks]
+connector = "files"
+path = "in"
+format = "click_log"
+event_time = "click_timestamp"
+[aggregate.counts]
+input = "clicks"
+key = ["ad_id"]
+window = {{ tumbling = "1m" }}
+select = {{ n = "count(*)" }}
+[sink.counts]
+input = "counts"
+connector = "kafka"
+brokers = "localhost:9092"
+topic = "counts"
+{sink}
+"#
+    );
+    let job = weir_jobs::parse("job.toml", &text, &[], &weir_jobs::CompileOptions::default());
+    serde_json::to_value(job.unwrap_or_else(|refusal| panic!("{refusal}")).graph).unwrap()
 }
 
 /// The example of a Kafka source compiles, and its note says what it reads.

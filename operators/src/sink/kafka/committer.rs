@@ -109,7 +109,7 @@ impl KafkaCommitter {
         let main = self.describe(&self.config.topic).await?;
         let rejected = match &self.config.rejected_topic {
             None => None,
-            Some(topic) => Some(self.describe(topic).await?.partitions),
+            Some(topic) => Some(self.describe(topic).await?),
         };
         Ok(Topics { main, rejected })
     }

@@ -222,8 +222,10 @@ mod tests {
         RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
     }
 
-    /// Of each row the key, the value, the record id and the revision.
-    fn encoded(key: &[&str]) -> Vec<(Option<String>, String, Option<Vec<u8>>, Option<i64>)> {
+    /// Of a row the key, the value, the record id and the revision.
+    type Encoded = (Option<String>, String, Option<Vec<u8>>, Option<i64>);
+
+    fn encoded(key: &[&str]) -> Vec<Encoded> {
         let mut config = config();
         (config.results, config.key) = (true, key.iter().map(ToString::to_string).collect());
         let mut found = Vec::new();

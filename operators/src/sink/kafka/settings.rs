@@ -2,7 +2,10 @@
 //! columns, is [`KafkaSinkConfig`](super::KafkaSinkConfig).
 
 use super::config::{Delivery, RecordFormat, TRANSACTION_TIMEOUT};
-use crate::{definition::Reader, kafka_connection::KafkaConnection};
+use crate::{
+    definition::{Kind, Reader},
+    kafka_connection::KafkaConnection,
+};
 use std::time::Duration;
 
 /// The longest that brokers allow unless they are told otherwise, and the shortest that a commit has time in.
@@ -68,6 +71,9 @@ impl KafkaSinkSettings {
     pub(super) fn read(keys: &Reader<'_>) -> Self {
         let connection = KafkaConnection::read(keys);
         let topic = keys.required_text("topic", "\"clicks-per-minute\"");
+        if matches!(keys.value("topic").map(|value| &value.kind), Some(Kind::Text(text)) if text.is_empty()) {
+            keys.refuse("topic", "this names no topic", "the name of a topic");
+        }
         let format = keys.choice("format", &[("json", RecordFormat::Json)]).unwrap_or_default();
         let key = keys.texts("key");
         // There is one way so far; it may be written out in definitions so that they stay right when there are more.

@@ -9,9 +9,7 @@ use super::{
 use crate::sink::staged_batches;
 use arrow::array::RecordBatch;
 use weir_engine::{error::Result, operator::CommitterContext};
-use weir_kafka::{
-    KafkaErrorKind, NewRecord, Producer, Result as KafkaResult, Topic, TransactionalProducer, partition::partition_of,
-};
+use weir_kafka::{NewRecord, Producer, Result as KafkaResult, Topic, TransactionalProducer, partition::partition_of};
 
 /// Staged files of so many bytes are read at once.
 const LOADED_BYTES: u64 = 16 << 20;
@@ -35,8 +33,8 @@ impl Outlet<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct Topics {
     pub main: Topic,
-    /// The partitions of the one for rows that the main one does not take.
-    pub rejected: Option<i32>,
+    /// The one for rows that the main one does not take.
+    pub rejected: Option<Topic>,
 }
 
 /// Staged records in memory, in order.
@@ -121,14 +119,13 @@ impl Sending<'_> {
             Some(reason) => reason.to_owned(),
             // It took larger ones when the record was staged.
             None if bytes > limit => too_large(&self.config.topic, limit, bytes, record.key),
-            None => match self.hand_over(outlet, &self.config.topic, record.partition, record).await {
-                Ok(()) => return Ok(None),
-                Err(error) if error.kind == KafkaErrorKind::TooLarge => error.message,
-                Err(error) => return Err(error.into()),
-            },
+            None => {
+                self.hand_over(outlet, &self.config.topic, record.partition, record).await?;
+                return Ok(None);
+            }
         };
-        if let Some((topic, partitions)) = self.config.rejected_topic.as_deref().zip(self.topics.rejected) {
-            self.reject(outlet, topic, partitions, record, &reason).await?;
+        if let Some((name, topic)) = self.config.rejected_topic.as_deref().zip(self.topics.rejected.as_ref()) {
+            self.reject(outlet, (name, topic), record, &reason).await?;
         }
         Ok(Some(reason))
     }
@@ -161,8 +158,7 @@ impl Sending<'_> {
     async fn reject(
         &self,
         outlet: &mut Outlet<'_>,
-        topic: &str,
-        partitions: i32,
+        (name, topic): (&str, &Topic),
         record: &Record<'_>,
         reason: &str,
     ) -> KafkaResult<()> {
@@ -175,11 +171,11 @@ impl Sending<'_> {
         });
         let value = value.to_string();
         let rejected = Record { key, value: value.as_bytes(), ..*record };
-        let partition = partition_of(key.or(record.record_id).unwrap_or_default(), partitions);
-        match self.hand_over(outlet, topic, partition, &rejected).await {
+        if batch_bytes(key, rejected.value) > topic.max_message_bytes {
             // It is counted and told of all the same.
-            Err(error) if error.kind == KafkaErrorKind::TooLarge => Ok(()),
-            done => done,
+            return Ok(());
         }
+        let partition = partition_of(key.or(record.record_id).unwrap_or_default(), topic.partitions);
+        self.hand_over(outlet, name, partition, &rejected).await
     }
 }

@@ -88,6 +88,7 @@ fn what_is_said_is_kept() {
 #[test]
 fn what_is_wrong_is_said_before_a_job_starts() {
     for (more, expected) in [
+        (json!({ "topic": "" }), "topic: this names no topic"),
         (json!({ "topic": "a b" }), "topic: this can't be the name of a topic"),
         (json!({ "progress_topic": "" }), "progress_topic: this can't be the name of a topic"),
         (json!({ "rejected_topic": "counts" }), "rejected_topic: this is `topic` already"),

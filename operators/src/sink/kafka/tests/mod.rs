@@ -14,6 +14,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use weir_engine::{
     checkpoint::{CheckpointStore, Staging},
@@ -103,8 +104,10 @@ impl Target {
         sink.stage(Barrier::new(CheckpointId(checkpoint))).await.unwrap()
     }
 
-    fn written(&self) -> Vec<Written> {
-        self.model.committed(TOPIC).unwrap_or_default()
+    /// What a reader of committed records sees of a topic, soon after: what a commit means comes to each partition in its own time.
+    async fn committed(&self, topic: &str) -> Vec<Written> {
+        self.env.sleep(Duration::from_millis(100)).await;
+        self.model.committed(topic).unwrap_or_default()
     }
 }
 
@@ -127,7 +130,7 @@ impl SinkUnderTest for Target {
 
     fn visible(&self) -> BoxFuture<'_, Vec<i64>> {
         // Those of other sinks as well.
-        async { self.written().iter().map(number).collect() }.boxed()
+        async { self.committed(TOPIC).await.iter().map(number).collect() }.boxed()
     }
 
     fn leftovers(&self) -> BoxFuture<'_, usize> {
