@@ -5,12 +5,15 @@
 //! [set](Model::set). [`client`] is what code under test sees: [`weir_kafka::Cluster`] and what belongs to it, to be
 //! [provided](weir_kafka::provided::provide) under a name.
 //!
+//! [`conformance`] has scenarios that run on the model and on Apache Kafka alike.
+//!
 //! Invariant: everything follows from the seed, from the clock and from what is asked for when; no time but the clock's is read.
 
 pub mod brokers;
 pub mod caller;
 pub mod client;
 pub mod conditions;
+pub mod conformance;
 mod model;
 pub mod network;
 
