@@ -35,7 +35,7 @@ impl Default for Conditions {
     }
 }
 
-/// How a client waits.
+/// How a client waits, and how much it does at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// How long for an answer, before it asks again.
@@ -46,6 +46,12 @@ pub struct Patience {
     pub pause: Duration,
     /// Between two looks for new records.
     pub poll: Duration,
+    /// So many records of a partition are sent together.
+    pub batch: usize,
+    /// At most so many are fetched at once.
+    pub fetch: usize,
+    /// As long as so many are fetched and not taken, nothing more is.
+    pub ahead: usize,
 }
 
 impl Default for Patience {
@@ -55,6 +61,9 @@ impl Default for Patience {
             call: Duration::from_millis(1_500),
             pause: Duration::from_millis(20),
             poll: Duration::from_millis(25),
+            batch: 1,
+            fetch: 64,
+            ahead: 256,
         }
     }
 }

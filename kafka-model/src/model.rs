@@ -41,14 +41,13 @@ impl fmt::Debug for Model {
 impl Model {
     /// On the clock of the tokio runtime that this is called in.
     pub fn new(seed: u64) -> Self {
-        let began = Env::default().now();
-        Model::on(seed, Arc::new(move || BEGINNING + (Env::default().now() - began)), Patience::default(), None)
+        Model::with(seed, Patience::default())
     }
 
-    /// The same, telling what happens on the way.
-    pub fn telling(seed: u64, tell: Tell) -> Self {
+    /// The same, with clients that wait, and take and send at once, as is said.
+    pub fn with(seed: u64, patience: Patience) -> Self {
         let began = Env::default().now();
-        Model::on(seed, Arc::new(move || BEGINNING + (Env::default().now() - began)), Patience::default(), Some(tell))
+        Model::on(seed, Arc::new(move || BEGINNING + (Env::default().now() - began)), patience, None)
     }
 
     /// On a clock that somebody else moves.
@@ -86,6 +85,12 @@ impl Model {
     /// Serves what has come.
     pub fn serve(&self) {
         self.network.with(|_| ());
+    }
+
+    /// Serves all that is under way, however late, and lets transactions that are open time out. Nothing may be asked for after.
+    pub fn come_to_rest(&self) {
+        self.set(Conditions::default());
+        self.network.with(|state| state.serve(Time::MAX));
     }
 
     /// Makes a topic.

@@ -273,7 +273,7 @@ impl State {
     }
 
     /// Serves all that has come, and all that the brokers do by themselves.
-    fn serve(&mut self, now: Time) {
+    pub fn serve(&mut self, now: Time) {
         if self.conditions.is_frozen {
             return;
         }

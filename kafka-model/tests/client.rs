@@ -7,7 +7,7 @@ use weir_kafka::{
     Bounds, Cluster, Connection, Isolation, KafkaErrorKind, NewRecord, PartitionReader, TopicPartition,
     TransactionalProducer, provided,
 };
-use weir_kafka_model::{Conditions, Model};
+use weir_kafka_model::{Conditions, Model, Patience};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -46,7 +46,7 @@ fn taken(reader: &mut dyn PartitionReader) -> Vec<String> {
 }
 
 fn model() -> (Model, Arc<dyn Cluster>) {
-    let model = Model::new(1);
+    let model = Model::with(1, Patience { batch: 8, ..Patience::default() });
     model.create("t", 1, &[]);
     (model.clone(), model.cluster())
 }

@@ -4,6 +4,7 @@ use super::error;
 use crate::{
     brokers::request::{Done, Fetched, Record, Refusal, Request},
     caller::Caller,
+    conditions::Patience,
     network::{Failure, Network},
 };
 use parking_lot::Mutex;
@@ -16,10 +17,6 @@ use weir_engine::env::Env;
 use weir_kafka::{
     Consumer, Headers, Isolation, KafkaError, KafkaErrorKind, PartitionReader, RecordRef, Result, TopicPartition,
 };
-
-/// At most so many records are fetched at once, and lie ready.
-const MOST_FETCHED: usize = 64;
-const MOST_READY: usize = 256;
 
 /// Reads any number of partitions.
 pub(super) struct ModelConsumer {
@@ -84,17 +81,17 @@ struct Fetching {
 
 impl Fetching {
     async fn run(self) {
-        let poll = self.network.patience().poll;
+        let Patience { poll, fetch, ahead, .. } = self.network.patience();
         loop {
             let (next, is_full) = {
                 let ready = self.ready.lock();
-                (ready.next, ready.records.len() >= MOST_READY)
+                (ready.next, ready.records.len() >= ahead)
             };
             if is_full {
                 Env::default().sleep(poll).await;
                 continue;
             }
-            let request = Request::Fetch(self.of.clone(), next, self.isolation, MOST_FETCHED);
+            let request = Request::Fetch(self.of.clone(), next, self.isolation, fetch);
             let has_more = match self.network.call(&self.caller, request).await {
                 Ok(Done::Fetched(fetched)) => self.take_in(fetched),
                 Ok(answer) => {

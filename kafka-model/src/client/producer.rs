@@ -10,9 +10,6 @@ use futures::{FutureExt, future::BoxFuture};
 use std::{collections::BTreeMap, sync::Arc};
 use weir_kafka::{KafkaErrorKind, NewRecord, Producer, Result, TopicPartition};
 
-/// So many records of a partition are sent together.
-pub(super) const BATCH_RECORDS: usize = 8;
-
 /// Sends what is sent again after a lost answer twice.
 pub(super) struct PlainProducer {
     network: Network,
@@ -41,7 +38,7 @@ impl Producer for PlainProducer {
             let to = TopicPartition { topic: record.topic.into(), partition: record.partition };
             let batch = self.batches.entry(to.clone()).or_default();
             batch.push(kept(&record, &self.network));
-            if batch.len() >= BATCH_RECORDS
+            if batch.len() >= self.network.patience().batch
                 && let Err(error) = self.deliver(to).await
             {
                 self.failed.get_or_insert(error);

@@ -3,7 +3,7 @@
 //! What was sent and not answered within its patience may be done, or come later. This client does not stop whoever goes on with it
 //! then, in the same epoch: the trait forbids that, and who does it anyway is to be found out.
 
-use super::{error, kept, producer::BATCH_RECORDS};
+use super::{error, kept};
 use crate::{
     brokers::request::{Done, Produce, Record, Request, Session, Transactional},
     caller::Caller,
@@ -59,7 +59,12 @@ impl ModelTransactional {
     }
 
     async fn ask(&self, request: Request) -> Result<(), KafkaError> {
-        let doing = format!("transactional id {}: {}", self.id, request.name());
+        let doing = match &request {
+            Request::AddPartition(_, _, to) | Request::Produce(Produce { to, .. }) => {
+                format!("transactional id {}: {} {to}", self.id, request.name())
+            }
+            _ => format!("transactional id {}: {}", self.id, request.name()),
+        };
         let answer: Result<Done, Failure> = self.network.call(&self.caller, request).await;
         answer.map(drop).map_err(|failure| error(failure, KafkaErrorKind::Unknown, doing))
     }
@@ -139,7 +144,7 @@ impl TransactionalProducer for ModelTransactional {
             let to = TopicPartition { topic: record.topic.into(), partition: record.partition };
             let batch = self.batches.entry(to.clone()).or_default();
             batch.push(kept(&record, &self.network));
-            if batch.len() < BATCH_RECORDS {
+            if batch.len() < self.network.patience().batch {
                 return Ok(());
             }
             let delivered = self.deliver(to).await;

@@ -8,7 +8,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{collections::BTreeMap, io, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use weir_engine::env::{Door, Env, Moment};
-use weir_kafka_model::{Caller, Conditions, Model};
+use weir_kafka_model::{Caller, Conditions, Model, Patience};
 
 const CHECKPOINTS: u64 = 40;
 /// From one checkpoint to the next.
@@ -82,7 +82,7 @@ fn on_paused_time<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn begin(seed: u64) -> (Model, Arc<Job>) {
-    let model = Model::new(seed);
+    let model = Model::with(seed, Patience { batch: 8, ..Patience::default() });
     model.create(OUT, PARTITIONS, &[]);
     model.create(PROGRESS, 1, &[("cleanup.policy", "compact")]);
     let mut dice = StdRng::seed_from_u64(seed);
