@@ -87,7 +87,7 @@ fn newest(records: &[Value]) -> Result<BTreeMap<CountKey, i64>> {
         let (id, revision) = (text("record_id")?, value["revision"].as_i64().context("no revision")?);
         ensure!(seen.insert((id, revision)), "revision {revision} of record {id} is there twice: {record}");
         ensure!(headers["record_id"] == id, "{record}");
-        ensure!(headers["revision"] == revision.to_string(), "{record}");
+        ensure!(headers["revision"].as_str() == Some(&*revision.to_string()), "{record}");
         ensure!(headers["checkpoint"].is_string(), "{record}");
         let partition = partitions.entry(record["key"].to_string()).or_insert(&record["partition"]);
         ensure!(*partition == &record["partition"], "a key in two partitions: {record}");
