@@ -3,7 +3,7 @@
 use crate::{
     check,
     oracle::{self, Doubts, Expected, Rules},
-    results, table,
+    results, table, topics,
     workload::{Click, InputFormat},
 };
 use anyhow::{Result, anyhow, ensure};
@@ -61,6 +61,10 @@ pub struct JobConfig {
     pub wrong_filter: bool,
     /// URL of a store that is filled too, with running counts.
     pub store: Option<String>,
+    /// Whether the clicks come from a topic, each file a partition.
+    pub from_kafka: bool,
+    /// Whether counts and top ads go to topics, too.
+    pub to_kafka: bool,
 }
 
 impl Default for JobConfig {
@@ -83,6 +87,8 @@ impl Default for JobConfig {
             archive_by_hour: false,
             wrong_filter: false,
             store: None,
+            from_kafka: false,
+            to_kafka: false,
         }
     }
 }
@@ -140,6 +146,7 @@ impl JobConfig {
         }
         Rules {
             format: self.format,
+            in_a_topic: self.from_kafka.then_some(topics::CLICKS),
             max_line_bytes: MAX_LINE_BYTES,
             delay_ms: DELAY_SECONDS * 1_000,
             doubts: Some(match self.with_max_jump {
@@ -189,6 +196,10 @@ impl JobConfig {
             )
         };
         let sources = match self.two_sources {
+            _ if self.from_kafka => topics::source(&format!(
+                "format = \"{format}\"\nevent_time = \"click_timestamp\"\n\
+                 watermark = {{ delay = \"{DELAY_SECONDS}s\"{idle}{jump} }}\n{schema}\n{line_bytes}"
+            )),
             true => [source("clicks", &input.join("*[02468].*")), source("others", &input.join("*[13579].*"))].concat(),
             false => source("clicks", input),
         };
@@ -220,6 +231,7 @@ impl JobConfig {
             sink("refused_by_filters", "clicks_per_minute.dead_letters", ""),
             sink("raw", read, ""),
             store,
+            if self.to_kafka { topics::SINKS.to_owned() } else { String::new() },
         ]
         .concat();
         let has_table = self.with_table && self.store.is_none();

@@ -23,13 +23,14 @@
 //! | A cluster survives crashes, power cuts, cuts and delays of the network, failing storage and wrong clocks, and goes on when they are over | all of the above; connection loss mistaken for the end; clock skew | `tests/simulation.rs` |
 //! | A simulated process that stands still, hardly or so long that it is replaced, changes nothing when it goes on | zombies | `tests/simulation.rs` |
 //! | A request that storage serves long after it was given up changes nothing | a delayed write of an attempt that was fenced | `tests/simulation.rs` |
+//! | Topics of Kafka hold every result once, also where brokers are away, slow or stand still, and requests and answers are lost or late | a delayed Produce or EndTxn; progress read wrongly | `tests/kafka_simulation.rs` |
 //! | Tables in a database that is slow, down or loses answers hold every result once | re-commit on restore | `tests/simulation.rs` |
 //! | Logs that grow, are renamed, copied, truncated, written anew and removed while processes end and stand still are counted once | identity of a followed file | `tests/simulation.rs` |
 //! | While minutes are counted again each is as it was or right, also where the tables were wrong; at the end all are right, and once more changes nothing | (recalculation) | `tests/simulation.rs` |
 //! | A job that is started over forgets what was before | | `tests/simulation.rs` |
 //! | What was said to last on a local disk is there after a power cut, and the job goes on from it | partial upload | `tests/power_cuts.rs` |
 //! | One seed gives one run of the simulated cluster | | `tests/simulation.rs` |
-//! | The tests notice what is wrong | | `tests/mutants.rs`, `tests/simulation.rs` |
+//! | The tests notice what is wrong | | `tests/mutants.rs`, `tests/simulation.rs`, `tests/kafka_simulation.rs` |
 //!
 //! The same on real processes ([`cluster`]), which are killed and frozen while input arrives:
 //!
@@ -47,6 +48,7 @@
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 10000 --from 1        # the simulated cluster, on all cores
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seed 4711 --verbose          # one of them again, line by line
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 1000 --replays         # those with replays
+//! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 1000 --kafka           # those with topics of Kafka
 //! WEIR_CHAOS_ALL=1 cargo test --release -p weir-chaos-tests --test crashes      # all pairs of crash points
 //! ```
 
@@ -59,4 +61,5 @@ pub mod oracle;
 pub mod results;
 pub mod simulation;
 pub mod table;
+pub mod topics;
 pub mod workload;

@@ -207,10 +207,10 @@ fn read_clicks(folder: &Path) -> Result<Vec<Click>> {
 }
 
 /// Identity and revision of a record.
-type RecordVersion = (Vec<u8>, i64);
+pub(crate) type RecordVersion = (Vec<u8>, i64);
 
 /// Versioned records: what consumers may rely on is checked at every row.
-struct Records<K, V> {
+pub(crate) struct Records<K, V> {
     /// With the file that it is in.
     seen: HashMap<RecordVersion, String>,
     key_of_id: HashMap<Vec<u8>, K>,
@@ -225,7 +225,7 @@ impl<K, V> Default for Records<K, V> {
 }
 
 impl<K: Clone + Debug + Eq + Hash + Ord, V: Debug> Records<K, V> {
-    fn add(&mut self, file: &str, (id, revision): RecordVersion, key: K, value: V) -> Result<()> {
+    pub(crate) fn add(&mut self, file: &str, (id, revision): RecordVersion, key: K, value: V) -> Result<()> {
         if let Some(other) = self.seen.insert((id.clone(), revision), file.to_owned()) {
             bail!(
                 "record {} revision {revision} of {key:?} is there twice, in {other} and, as {value:?}, in {file}",
@@ -248,7 +248,7 @@ impl<K: Clone + Debug + Eq + Hash + Ord, V: Debug> Records<K, V> {
     }
 
     /// The newest values; revisions must have no gaps.
-    fn newest(self) -> Result<BTreeMap<K, V>> {
+    pub(crate) fn newest(self) -> Result<BTreeMap<K, V>> {
         let mut versions: HashMap<&[u8], i64> = HashMap::new();
         self.seen.keys().for_each(|(id, _)| *versions.entry(id).or_default() += 1);
         for (key, (newest, _)) in &self.newest {

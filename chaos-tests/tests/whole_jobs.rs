@@ -142,6 +142,8 @@ proptest! {
             archive_by_hour,
             wrong_filter: seed.is_multiple_of(5),
             store: None,
+            from_kafka: false,
+            to_kafka: false,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let workload = Workload::generate(&workload);

@@ -1,6 +1,6 @@
 //! Simulations of the whole cluster, one seed after another on all processors. Prints the seeds that fail and what was wrong,
 //! and ends with an error if there was one. `--seed SEED` runs one again, with `--verbose` line by line.
-//! `--replays` runs only the seeds in which minutes are counted again.
+//! `--replays` runs only the seeds in which minutes are counted again, `--kafka` those with topics of Kafka.
 
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,10 +12,11 @@ struct Settings {
     seed: Option<u64>,
     verbose: bool,
     replays: bool,
+    kafka: bool,
 }
 
 fn settings() -> Result<Settings> {
-    let mut settings = Settings { seeds: 100, from: 1, seed: None, verbose: false, replays: false };
+    let mut settings = Settings { seeds: 100, from: 1, seed: None, verbose: false, replays: false, kafka: false };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         if name == "--verbose" {
@@ -26,6 +27,10 @@ fn settings() -> Result<Settings> {
             settings.replays = true;
             continue;
         }
+        if name == "--kafka" {
+            settings.kafka = true;
+            continue;
+        }
         let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
         let number = value.parse().with_context(|| format!("{name} {value}: not a number"))?;
         match name.as_str() {
@@ -33,7 +38,7 @@ fn settings() -> Result<Settings> {
             "--from" => settings.from = number,
             "--seed" => settings.seed = Some(number),
             _ => {
-                bail!("there is no {name}; use --seeds N, --from N, --seed SEED, --replays or --verbose")
+                bail!("there is no {name}; use --seeds N, --from N, --seed SEED, --replays, --kafka or --verbose")
             }
         }
     }
@@ -58,7 +63,8 @@ fn main() -> Result<()> {
     }
     let seeds = settings.from..settings.from + settings.seeds;
     let plans = seeds.map(|seed| Plan::random(seed, &points));
-    let plans: Vec<Plan> = plans.filter(|plan| !settings.replays || !plan.replays.is_empty()).collect();
+    let plans = plans.filter(|plan| !settings.replays || !plan.replays.is_empty());
+    let plans: Vec<Plan> = plans.filter(|plan| !settings.kafka || plan.job.to_kafka).collect();
     let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = |plan: &Plan| {
         let outcome = run(plan);

@@ -8,7 +8,7 @@ mod parse;
 pub mod replayed;
 mod split_time;
 
-pub use parse::{Parsed, parse_lines, parse_parquet, parse_time};
+pub use parse::{Parsed, parse_lines, parse_parquet, parse_records, parse_time};
 pub use split_time::{Doubts, SplitTime};
 
 use crate::workload::{Click, InputFormat, timestamp_text};
@@ -23,6 +23,8 @@ use std::{
 pub struct Rules {
     /// How the files are written.
     pub format: InputFormat,
+    /// The topic that the lines are in, a record each, every file a partition of its own; none: they are in the files.
+    pub in_a_topic: Option<&'static str>,
     /// The longest line that is read, in bytes.
     pub max_line_bytes: usize,
     /// How far a split's watermark stays behind.
@@ -97,10 +99,16 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
     files.sort_by_key(|entry| entry.file_name());
     let mut expected = Expected::default();
     let mut on_time: Vec<Click> = Vec::new();
-    for entry in files {
-        let name = entry.file_name().to_string_lossy().into_owned();
+    for (number, entry) in files.into_iter().enumerate() {
+        let name = match rules.in_a_topic {
+            Some(topic) => format!("{topic}-{number}"),
+            None => entry.file_name().to_string_lossy().into_owned(),
+        };
         let parsed = match rules.format {
             InputFormat::Parquet => parse_parquet(&entry.path())?,
+            format if rules.in_a_topic.is_some() => {
+                parse_records(&std::fs::read(entry.path())?, format, rules.max_line_bytes)
+            }
             format => parse_lines(&std::fs::read(entry.path())?, format, rules.max_line_bytes),
         };
         recount_split(&name, parsed, rules, &mut expected, &mut on_time);

@@ -52,6 +52,16 @@ pub fn parse_lines(content: &[u8], format: InputFormat, max_line_bytes: usize) -
     parsed
 }
 
+/// All lines of a file as records of a partition: the place of one is its number.
+pub fn parse_records(content: &[u8], format: InputFormat, max_line_bytes: usize) -> Vec<Parsed> {
+    let numbered = (0..).zip(parse_lines(content, format, max_line_bytes));
+    let at = |(offset, parsed)| match parsed {
+        Parsed::Click { click, .. } => Parsed::Click { click, offset },
+        Parsed::DeadLetter { .. } => Parsed::DeadLetter { offset },
+    };
+    numbered.map(at).collect()
+}
+
 fn parse_log(line: &str) -> Option<Click> {
     let fields: Vec<&str> =
         line.strip_prefix("[AdClickEvent]")?.split(',').map(|field| field.trim_matches([' ', '\t'])).collect();

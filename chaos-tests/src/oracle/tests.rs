@@ -4,6 +4,7 @@ use crate::workload::{Workload, WorkloadConfig};
 fn rules() -> Rules {
     Rules {
         format: InputFormat::ClickLog,
+        in_a_topic: None,
         max_line_bytes: 1_000,
         delay_ms: 10_000,
         doubts: None,

@@ -7,7 +7,8 @@
 //! a bound. [`wrong`] are parts that are built wrong, which must be noticed.
 //!
 //! Below: [`network`] (turmoil behind the door of `weir_proto::net`), [`storage`] (object storage with weather), [`database`]
-//! (SQLite under the SQL sinks), [`logs`] (files that grow and are rotated), [`replays`] (users who
+//! (SQLite under the SQL sinks), [`kafka`] (a model of its brokers under Kafka sources and sinks, seen wrongly through
+//! [`wrong_kafka`]), [`logs`] (files that grow and are rotated), [`replays`] (users who
 //! count again from the raw archive), [`power`] (a process that ends in the middle of
 //! what it does, or stands still), [`job`] (input, graph, results).
 
@@ -15,6 +16,7 @@ pub mod database;
 pub mod hosts;
 pub mod invariants;
 pub mod job;
+pub mod kafka;
 pub mod logs;
 pub mod many;
 pub mod network;
@@ -26,7 +28,9 @@ pub mod storage;
 pub mod trace;
 pub mod verdict;
 pub mod wrong;
+pub mod wrong_kafka;
 
 pub use plan::{Plan, Points};
 pub use run::{Outcome, crash_points, run, run_with};
 pub use wrong::WrongPart;
+pub use wrong_kafka::WrongKafka;

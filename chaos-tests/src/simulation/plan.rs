@@ -42,6 +42,10 @@ pub enum Trouble {
     Storage(Conditions),
     /// The database behaves otherwise.
     Database(database::Conditions),
+    /// Kafka's brokers, or the way to them, are otherwise.
+    Kafka(weir_kafka_model::Conditions),
+    /// Nothing gets through between a host and Kafka's brokers.
+    KafkaCut(String),
 }
 
 /// Trouble, from when on and for how long.
@@ -200,7 +204,41 @@ impl Plan {
         if may_be_replayed && dice.random_range(0..2) == 0 {
             plan.replay_at_random(&mut dice, points);
         }
+        // And again. Of what a topic had before a job was started over nothing goes.
+        let mut dice = StdRng::seed_from_u64(seed ^ 0x6b61_666b);
+        if plan.replays.is_empty() && plan.start_over_at.is_none() && dice.random_range(0..2) == 0 {
+            plan.with_kafka_at_random(&mut dice, points);
+        }
         plan
+    }
+
+    /// Results go to Kafka, too, whose brokers have troubles of their own; perhaps the clicks come from it.
+    pub fn with_kafka_at_random(&mut self, dice: &mut StdRng, points: &Points) {
+        self.job.to_kafka = true;
+        let is_line = self.job.format != InputFormat::Parquet;
+        if self.logs.is_none() && is_line && dice.random_range(0..2) == 0 {
+            (self.job.from_kafka, self.job.two_sources) = (true, false);
+            self.ending = Ending::Input;
+        }
+        let workers = self.slots.len();
+        for _ in 0..dice.random_range(0..=4) {
+            let trouble = match dice.random_range(0..4) {
+                0 => Trouble::KafkaCut(worker(dice.random_range(1..=workers))),
+                _ => Trouble::Kafka(kafka_conditions(dice)),
+            };
+            let millis = |dice: &mut StdRng, from, to| Duration::from_millis(dice.random_range(from..to));
+            self.troubles.push(Planned { at: millis(dice, 50, 6_000), lasts: millis(dice, 100, 4_000), trouble });
+        }
+        self.troubles.sort_by_key(|planned| planned.at);
+        let host = worker(dice.random_range(1..=workers));
+        if !points.kafka.is_empty() && !self.crash_points.contains_key(&host) && dice.random_range(0..2) == 0 {
+            let point = points.kafka[dice.random_range(0..points.kafka.len())].clone();
+            let visit = (point, [1, 2, 8][dice.random_range(0..3)]);
+            match dice.random_range(0..2) {
+                0 => self.crash_points.insert(host, vec![visit]).is_some(),
+                _ => self.freeze_points.insert(host, vec![(visit, freeze(dice))]).is_some(),
+            };
+        }
     }
 
     fn replay_at_random(&mut self, dice: &mut StdRng, points: &Points) {
@@ -344,6 +382,8 @@ pub struct Points {
     pub database: Vec<String>,
     /// That somebody passes who counts again.
     pub replayer: Vec<String>,
+    /// That a worker passes, besides, where results go to Kafka.
+    pub kafka: Vec<String>,
 }
 
 impl Points {
@@ -366,6 +406,23 @@ impl Points {
         match dice.random_range(0..3) {
             0 => (self.replayer[dice.random_range(0..self.replayer.len())].clone(), dice.random_range(1..4)),
             _ => (own[dice.random_range(0..own.len())].clone(), 1),
+        }
+    }
+}
+
+/// One thing that is wrong with brokers, or with the way to them.
+fn kafka_conditions(dice: &mut StdRng) -> weir_kafka_model::Conditions {
+    let slowest = [1, 10, 60].map(Duration::from_millis)[dice.random_range(0..3)];
+    let fair = weir_kafka_model::Conditions { slowest, ..Default::default() };
+    let one_in = [8, 25][dice.random_range(0..2)];
+    match dice.random_range(0..5) {
+        0 => weir_kafka_model::Conditions { is_down: true, ..fair },
+        1 => weir_kafka_model::Conditions { is_frozen: true, ..fair },
+        2 => weir_kafka_model::Conditions { lose_one_in: one_in, lose_answer_one_in: one_in, ..fair },
+        3 => fair,
+        _ => {
+            let latest = [50, 700, 5_000].map(Duration::from_millis)[dice.random_range(0..3)];
+            weir_kafka_model::Conditions { late_one_in: one_in, latest, ..fair }
         }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     hosts::{self, World},
     invariants::Invariants,
     job::{Files, SlowFactory},
+    kafka::Kafka,
     logs::Logs,
     plan::{COORDINATOR, Plan, Planned, Points, Role, Trouble, worker},
     power::Power,
@@ -14,10 +15,13 @@ use super::{
     verdict,
     wrong::{WrongDisk, WrongPart},
 };
-use crate::faults::{mutants::MutantFactory, store::FaultyStore};
+use crate::{
+    faults::{mutants::MutantFactory, store::FaultyStore},
+    topics,
+};
 use anyhow::{Context, Result, anyhow};
 use object_store::ObjectStore;
-use rand::{SeedableRng, rngs::StdRng};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -30,6 +34,8 @@ use weir_operators::Registry;
 const MUST_END_WITHIN: Duration = Duration::from_secs(60);
 /// Every so many steps the results are looked at.
 const LOOK_EVERY: u64 = 16;
+/// Every so many steps Kafka's topics are compacted.
+const COMPACT_EVERY: u64 = 700;
 /// How long the system takes to notice that a process has ended, and to start it again.
 const RESTART_AFTER: Duration = Duration::from_millis(250);
 
@@ -90,7 +96,21 @@ pub fn crash_points() -> Result<Points> {
     let replayer = passed.remove(&Role::Replayer).unwrap_or_default().into_iter().collect();
     let passed = passed.into_values().flatten();
     let database = passed.filter(|point| point.starts_with("sql_sink.")).collect();
-    Ok(Points { coordinator, worker, database, replayer })
+    let kafka = kafka_points()?;
+    Ok(Points { coordinator, worker, database, replayer, kafka })
+}
+
+/// Those that only a worker passes that writes to Kafka.
+///
+/// # Errors
+/// When a run in which nothing goes wrong fails.
+pub fn kafka_points() -> Result<Vec<String>> {
+    let mut to_kafka = Plan::calm(4);
+    to_kafka.job.to_kafka = true;
+    let outcome = run(&to_kafka);
+    outcome.verdict.with_context(|| format!("looking for crash points: {to_kafka}{}", outcome.story.join("\n")))?;
+    let passed = outcome.passed.into_values().flatten();
+    Ok(passed.filter(|point| point.starts_with("kafka.")).collect::<BTreeSet<_>>().into_iter().collect())
 }
 
 fn simulate(
@@ -109,6 +129,15 @@ fn simulate(
         storage.insert(faulty).clone()
     })?;
     let storage = storage.context("the files were made over a store")?;
+    let wrong_kafka = match wrong {
+        Some(WrongPart::Kafka(wrong)) => Some(wrong),
+        _ => None,
+    };
+    let kafka = Kafka::new(plan.seed, &power, trace, wrong_kafka);
+    if plan.job.from_kafka {
+        kafka.fill_clicks(&files.input())?;
+    }
+    topics::create_outputs(kafka.model());
     let graph = files.graph(plan)?;
     let registry: Arc<dyn Factory> = match wrong {
         Some(WrongPart::Operators(mutant)) => MutantFactory::new(Arc::new(Registry), mutant),
@@ -137,7 +166,7 @@ fn simulate(
     }
     simulation.client("user", hosts::user(world.clone(), graph));
     let logs = files.logs(plan)?;
-    let mut driver = Driver::new(plan, &world, simulation, weather, database, &files, logs);
+    let mut driver = Driver::new(plan, &world, simulation, weather, (database, &kafka), &files, logs);
     let finished = driver.drive();
     *ended = driver.ended;
     if let Err(error) = &finished {
@@ -148,7 +177,8 @@ fn simulate(
     drop(driver);
     *passed = world.passed();
     finished?;
-    verdict::check(plan, &files, replays.as_ref())
+    kafka.come_to_rest();
+    verdict::check(plan, &files, replays.as_ref(), &kafka)
 }
 
 struct Driver<'a> {
@@ -157,6 +187,7 @@ struct Driver<'a> {
     simulation: turmoil::Sim<'a>,
     weather: Weather,
     database: DatabaseLink,
+    kafka: &'a Kafka,
     files: &'a Files,
     logs: Option<Logs>,
     invariants: Invariants,
@@ -180,7 +211,7 @@ impl<'a> Driver<'a> {
         world: &'a World,
         simulation: turmoil::Sim<'a>,
         weather: Weather,
-        database: DatabaseLink,
+        (database, kafka): (DatabaseLink, &'a Kafka),
         files: &'a Files,
         logs: Option<Logs>,
     ) -> Self {
@@ -192,6 +223,7 @@ impl<'a> Driver<'a> {
             simulation,
             weather,
             database,
+            kafka,
             files,
             logs,
             invariants: Invariants::default(),
@@ -212,6 +244,7 @@ impl<'a> Driver<'a> {
             let now = self.simulation.elapsed();
             self.world.trace.set_time(now);
             self.weather.serve(now);
+            self.serve_kafka(steps);
             self.begin_troubles(now);
             self.end_troubles(now);
             self.clear_away_the_ended(now);
@@ -241,6 +274,17 @@ impl<'a> Driver<'a> {
                 ));
             }
             steps += 1;
+        }
+    }
+
+    /// What has come is done, and now and then topics are compacted.
+    fn serve_kafka(&mut self, steps: u64) {
+        if !self.plan.job.to_kafka && !self.plan.job.from_kafka {
+            return;
+        }
+        self.kafka.model().serve();
+        if steps.is_multiple_of(COMPACT_EVERY) {
+            self.kafka.model().compact(self.dice.random_range(1..8));
         }
     }
 
@@ -276,6 +320,8 @@ impl<'a> Driver<'a> {
                 }
                 Trouble::Storage(conditions) => self.weather.set(*conditions),
                 Trouble::Database(conditions) => self.database.set(*conditions),
+                Trouble::Kafka(conditions) => self.kafka.model().set(*conditions),
+                Trouble::KafkaCut(host) => self.kafka.model().set_cut(host, true),
             }
             self.lasting.push((now + lasts, trouble));
         }
@@ -303,6 +349,8 @@ impl<'a> Driver<'a> {
                 }
                 Trouble::Storage(_) => self.weather.set(Conditions::default()),
                 Trouble::Database(_) => self.database.set(database::Conditions::default()),
+                Trouble::Kafka(_) => self.kafka.model().set(weir_kafka_model::Conditions::default()),
+                Trouble::KafkaCut(host) => self.kafka.model().set_cut(host, false),
             }
             self.world.trace.note(format!("over: {trouble:?}"));
         }

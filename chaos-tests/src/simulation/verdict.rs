@@ -2,6 +2,7 @@
 
 use super::{
     job::{Files, now},
+    kafka::Kafka,
     logs::LogAct,
     plan::{Ending, Plan},
     replays::{Replays, shown},
@@ -9,7 +10,8 @@ use super::{
 use crate::{
     check,
     job::JOB,
-    oracle::{self, replayed},
+    oracle::{self, Expected, replayed},
+    topics,
 };
 use anyhow::{Context, Result, ensure};
 use weir_engine::checkpoint::{CheckpointStore, Manifest};
@@ -18,7 +20,7 @@ use weir_engine::checkpoint::{CheckpointStore, Manifest};
 ///
 /// # Errors
 /// With every difference.
-pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>) -> Result<()> {
+pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, kafka: &Kafka) -> Result<()> {
     let store = CheckpointStore::over(files.objects.clone(), JOB);
     let manifest =
         now(store.newest())?.map_err(|error| anyhow::anyhow!("{error}"))?.context("no checkpoint is left")?;
@@ -47,7 +49,21 @@ pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>) -> Result<()
         check::compare_maps("top ads in the table", &expected.top_ads, &files.top_ads_in_store()?, &mut differences);
     }
     differences.extend(check::counter_differences(&expected, &manifest));
+    if plan.job.to_kafka
+        && let Err(error) = topics_are_right(kafka, &expected, &mut differences)
+    {
+        differences.push(format!("{error:#}"));
+    }
     ensure!(differences.is_empty(), "{}", differences.join("\n"));
+    Ok(())
+}
+
+/// Whether the topics hold what the recount says, each revision once.
+fn topics_are_right(kafka: &Kafka, expected: &Expected, differences: &mut Vec<String>) -> Result<()> {
+    let counts = topics::read_counts(&kafka.committed(topics::COUNTS)?)?;
+    check::compare_maps("counts in their topic", &expected.counts, &counts, differences);
+    let top_ads = topics::read_top_ads(&kafka.committed(topics::TOP_ADS)?)?;
+    check::compare_maps("top ads in their topic", &expected.top_ads, &top_ads, differences);
     Ok(())
 }
 

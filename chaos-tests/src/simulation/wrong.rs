@@ -3,7 +3,7 @@
 //! They stand in for parts that a simulation hands in anyway (operators, the link to the coordinator, its disk), so that
 //! nothing in the cluster knows of them.
 
-use super::power::Process;
+use super::{power::Process, wrong_kafka::WrongKafka};
 use crate::faults::mutants::Mutant;
 use futures::{FutureExt, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
@@ -40,6 +40,8 @@ pub enum WrongPart {
     ReplayRemovesFirst,
     /// A replay also replaces what is not final yet.
     ReplayReplacesWhatIsOpen,
+    /// The cluster of Kafka that sinks are handed.
+    Kafka(WrongKafka),
 }
 
 impl WrongPart {
