@@ -6,8 +6,8 @@ use super::{
     status::render_job,
 };
 use weir_coordinator::status::{
-    CheckpointView, ClusterStatus, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, OperatorView, Restart,
-    RestoringView, Snapshot, SubtaskView, WorkerState, WorkerStatus,
+    CheckpointView, ClusterStatus, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, LagView, OperatorView,
+    Restart, RestoringView, Snapshot, SubtaskView, WorkerState, WorkerStatus,
 };
 
 const NOW_MS: i64 = 1_763_800_000_000;
@@ -268,4 +268,19 @@ fn json_is_the_form_of_rest() {
 #[test]
 fn a_frame_replaces_the_one_before() {
     assert_eq!(render_frame("a\nb\n"), "\u{1b}[Ha\u{1b}[K\nb\u{1b}[K\n\u{1b}[J");
+}
+
+#[test]
+fn a_source_that_knows_says_what_it_has_not_read_yet() {
+    let mut job = running();
+    let lags = [("clicks-0", 12, 0), ("clicks-1", 1_204, 1_500)];
+    let view = |(split, records, behind_ms): (&str, _, _)| (split.to_owned(), LagView { records, behind_ms });
+    job.graph.operators[0].lags = lags.map(view).into();
+    let text = render_job(&job);
+    let table = text.split("\nnot read yet\n").nth(1).expect("a table").split("\n\n").next().unwrap();
+    let rows: Vec<Vec<&str>> =
+        table.lines().map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect()).collect();
+    assert_eq!(rows[0], ["source", "split", "records", "behind"]);
+    assert_eq!(rows[1][..3], ["source.clicks", "clicks-1", "1,204"]);
+    assert_eq!(rows[2][..3], ["source.clicks", "clicks-0", "12"]);
 }

@@ -1,8 +1,8 @@
 //! A cluster in the midst of things: a job that runs and was restarted, one that waits, one that failed, one that is done.
 
 use crate::status::{
-    CheckpointTotals, CheckpointView, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, Restart, Snapshot,
-    SubtaskRef, SubtaskView, Transition, WorkerState, WorkerStatus,
+    CheckpointTotals, CheckpointView, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, LagView, Restart,
+    Snapshot, SubtaskRef, SubtaskView, Transition, WorkerState, WorkerStatus,
 };
 use weir_engine::{
     element::Port,
@@ -36,6 +36,7 @@ pub(super) fn hostile_snapshot() -> Snapshot {
         operator.id.push_str(HOSTILE);
         operator.kind = text();
         operator.counters.insert(text(), 7);
+        operator.lags.insert(text(), LagView { records: 7, behind_ms: 8 });
     }
     for edge in &mut job.graph.edges {
         edge.from.push_str(HOSTILE);
@@ -175,6 +176,8 @@ fn running_graph() -> GraphView {
         let operator = view.operators.iter_mut().find(|operator| operator.id == id).unwrap();
         operator.counters.insert(counter.into(), value);
     }
+    let source = view.operators.iter_mut().find(|operator| operator.role == "source").unwrap();
+    source.lags.insert("clicks-3".into(), LagView { records: 1_204, behind_ms: 1_500 });
     view
 }
 

@@ -125,6 +125,16 @@ async fn they_say_what_the_board_says() {
         ("weir_operator_backpressure_ratio", &[("job_id", "ad-click"), ("operator", "source.clicks")], 0.57),
         ("weir_operator_watermark_lag_seconds", &[("job_id", "ad-click"), ("operator", "source.clicks")], 15.2),
         (
+            "weir_source_lag_records",
+            &[("job_id", "ad-click"), ("operator", "source.clicks"), ("split", "clicks-3")],
+            1_204.0,
+        ),
+        (
+            "weir_source_lag_seconds",
+            &[("job_id", "ad-click"), ("operator", "source.clicks"), ("split", "clicks-3")],
+            1.5,
+        ),
+        (
             "weir_operator_counted_total",
             &[("job_id", "ad-click"), ("operator", "dedup.unique"), ("counter", "duplicates")],
             60_120_881.0,

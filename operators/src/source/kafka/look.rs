@@ -32,8 +32,9 @@ impl Share {
     /// Whether a partition is. Those of one topic are dealt out in turn, and which subtask gets the first one depends on the
     /// topic's name.
     pub(super) fn owns(&self, place: &TopicPartition) -> bool {
-        let first = xxhash_rust::xxh3::xxh3_64(place.topic.as_bytes()) as usize;
-        first.wrapping_add(place.partition.unsigned_abs() as usize) % self.parallelism.max(1) == self.subtask
+        let first = xxhash_rust::xxh3::xxh3_64(place.topic.as_bytes());
+        let number = first.wrapping_add(place.partition.unsigned_abs().into());
+        number % self.parallelism.max(1) as u64 == self.subtask as u64
     }
 }
 
