@@ -50,7 +50,7 @@ impl ProtobufSettings {
         let pinned = Pinned::default();
         let file = read_file(&schema, "descriptors", EXPECTED_FILE);
         let message = schema.required_text("message", "\"ads.Click\"");
-        if schema.has("registry") {
+        if schema.value("registry").is_some() {
             let message = "messages are read by the descriptors, and no registry is asked";
             schema.refuse("registry", message, "`framed = true`, if they begin as those of a registry do");
         }

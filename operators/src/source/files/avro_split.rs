@@ -4,17 +4,13 @@
 //! wrong with a file ends no job: one that is no container is one dead letter; a damaged block is one that says where it begins,
 //! and the next one is read.
 
-use super::{
-    bounded::read_fully,
-    file_reader::check_not_shrunk,
-    listing::{FoundFile, Place, cannot_read},
-};
+use super::{avro_bytes::FileBytes, file_reader::check_not_shrunk, listing::FoundFile};
 use crate::dead_letters::{DeadLetter, row_as_json};
 use crate::format::{
     BadLine, FormatError,
     avro::{
         ReadColumns, RecordSchema,
-        container::{BlockHead, BlockRows, ContainerHeader, MAGIC, MOST_HEAD_BYTES, SYNC_BYTES},
+        container::{BlockHead, BlockRows, ContainerHeader, MOST_HEAD_BYTES, SYNC_BYTES},
     },
 };
 use crate::source::{
@@ -22,18 +18,14 @@ use crate::source::{
     split_reader::{SplitEvent, SplitReader},
 };
 use arrow::array::RecordBatch;
-use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
-use object_store::ObjectStoreExt;
 use serde::{Deserialize, Serialize};
-use std::{fs::File, sync::Arc};
+use std::sync::Arc;
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
 };
 
-/// The first bytes that are read in search of the header, and the most.
-const HEADER_BYTES: [u64; 4] = [64 << 10, 512 << 10, 4 << 20, 32 << 20];
 /// Bytes that are read at once in search of the end of a damaged block.
 const SEARCHED_BYTES: u64 = 1 << 20;
 
@@ -81,8 +73,7 @@ struct Opened {
     header: ContainerHeader,
     columns: ReadColumns,
     rows: BlockRows,
-    bytes: u64,
-    local: Option<File>,
+    bytes: FileBytes,
 }
 
 /// A decoded block.
@@ -119,13 +110,14 @@ impl AvroSplitReader {
                 return Ok(self.without_rows(0, problem));
             }
             let Some(opened) = &self.opened else { continue };
+            let length = opened.bytes.length();
             if self.position.offset == 0 {
                 self.position.offset = opened.header.bytes() as u64;
             }
             if let Some(rows) = self.records(max_rows)? {
                 return Ok(rows);
             }
-            if self.position.offset >= self.bytes() {
+            if length <= self.position.offset {
                 self.opened = None;
                 return Ok(SplitEvent::Finished);
             }
@@ -135,30 +127,22 @@ impl AvroSplitReader {
         }
     }
 
-    fn bytes(&self) -> u64 {
-        self.opened.as_ref().map_or(0, |opened| opened.bytes)
-    }
-
     /// Opens the file; what is wrong with its header, in words.
     async fn open(&mut self) -> Result<std::result::Result<(), String>> {
         self.env.crash_point("files.opening")?;
-        let header = match header_of(&self.file).await? {
+        let mut bytes = FileBytes::open(&self.file)?;
+        self.env.crash_point("files.opened")?;
+        check_not_shrunk(&self.file.name, bytes.length(), self.position.offset)?;
+        let header = match bytes.header().await? {
             Ok(header) => header,
             Err(problem) => return Ok(Err(format!("the file is no Avro container: {problem}"))),
         };
-        self.env.crash_point("files.opened")?;
         if let Err(problem) = header.schema().check_readable_by(&self.settings.schema) {
             return Ok(Err(format!("its records can't be read by the schema of the source: {problem}")));
         }
-        let local = match &self.file.place {
-            Place::Local(path) => Some(File::open(path).map_err(|error| cannot_read(path, &error))?),
-            Place::Object { .. } => None,
-        };
-        let bytes = self.file.bytes()?;
-        check_not_shrunk(&self.file.name, bytes, self.position.offset)?;
         let columns = self.settings.columns()?;
         let rows = BlockRows::new(&self.settings.requested, columns.clone()).map_err(format_error)?;
-        self.opened = Some(Opened { header, columns, rows, bytes, local });
+        self.opened = Some(Opened { header, columns, rows, bytes });
         Ok(Ok(()))
     }
 
@@ -185,17 +169,16 @@ impl AvroSplitReader {
 
     /// Reads the block at the position; a dead letter where that is damaged, and the position is behind it then.
     async fn read_block(&mut self) -> Result<Option<SplitEvent>> {
-        let Some(opened) = &self.opened else { return Ok(None) };
-        let (offset, end) = (self.position.offset, opened.bytes);
-        let read = |from: u64, to: u64| read(&self.file, opened.local.as_ref(), from, to.min(end));
-        let first = read(offset, offset.saturating_add(MOST_HEAD_BYTES as u64)).await?;
+        let Some(opened) = &mut self.opened else { return Ok(None) };
+        let (offset, end) = (self.position.offset, opened.bytes.length());
+        let first = opened.bytes.read(offset, offset.saturating_add(MOST_HEAD_BYTES as u64)).await?;
         let head = BlockHead::parse(&first);
         let next = head.and_then(|head| offset.checked_add(head.bytes()? as u64)).filter(|next| *next <= end);
         let problem = match head.zip(next) {
             None if head.is_none() => "what should be the head of a block is none".to_owned(),
             None => "the file ends before the block does".to_owned(),
             Some((head, next)) => {
-                let block = read(offset, next).await?;
+                let block = opened.bytes.read(offset, next).await?;
                 match opened.header.decode(&block, head, &self.settings.schema, &opened.columns) {
                     Ok(batches) => {
                         let mut before = 0;
@@ -219,70 +202,27 @@ impl AvroSplitReader {
     }
 
     /// Where the next block may begin, behind one that is damaged.
-    async fn end_of_damage(&self, offset: u64) -> Result<u64> {
-        let Some(opened) = &self.opened else { return Ok(offset) };
+    async fn end_of_damage(&mut self, offset: u64) -> Result<u64> {
+        let Some(opened) = &mut self.opened else { return Ok(offset) };
         // The marker before the block ends where the block begins, and is not found again.
         let mut from = offset;
-        while from < opened.bytes {
-            let to = opened.bytes.min(from + SEARCHED_BYTES);
-            let bytes = read(&self.file, opened.local.as_ref(), from, to).await?;
+        let length = opened.bytes.length();
+        while from < length {
+            let to = length.min(from + SEARCHED_BYTES);
+            let bytes = opened.bytes.read(from, to).await?;
             if let Some(end) = opened.header.end_of_sync(&bytes) {
                 return Ok(from + end as u64);
             }
             // It may lie across two pieces.
-            from = if to == opened.bytes { to } else { to - SYNC_BYTES as u64 };
+            from = if to == length { to } else { to - SYNC_BYTES as u64 };
         }
-        Ok(opened.bytes)
+        Ok(length)
     }
 
     fn without_rows(&self, offset: u64, reason: String) -> SplitEvent {
         let columns = RecordBatch::new_empty(self.settings.requested.arrow_schema());
         let dead_letters = vec![DeadLetter { offset: signed(offset), reason, raw: String::new() }];
         SplitEvent::Records { columns, dead_letters }
-    }
-}
-
-/// The header of a file; what is wrong with it, in words.
-pub(super) async fn header_of(file: &FoundFile) -> Result<std::result::Result<ContainerHeader, String>> {
-    let local = match &file.place {
-        Place::Local(path) => Some(File::open(path).map_err(|error| cannot_read(path, &error))?),
-        Place::Object { .. } => None,
-    };
-    let bytes = file.bytes()?;
-    let mut outcome = Err("it is empty".to_owned());
-    if bytes == 0 {
-        return Ok(outcome);
-    }
-    for most in HEADER_BYTES {
-        let first = read(file, local.as_ref(), 0, most.min(bytes)).await?;
-        if !first.starts_with(MAGIC) {
-            return Ok(Err("it does not begin as one does, with `Obj` and a 1".to_owned()));
-        }
-        outcome = ContainerHeader::parse(&first);
-        if outcome.is_ok() || most >= bytes {
-            break;
-        }
-    }
-    Ok(outcome)
-}
-
-/// The bytes of a file from one place to another, as far as it has them.
-async fn read(file: &FoundFile, local: Option<&File>, from: u64, to: u64) -> Result<Bytes> {
-    if from >= to {
-        return Ok(Bytes::new());
-    }
-    match &file.place {
-        Place::Local(path) => {
-            let Some(local) = local else { return Ok(Bytes::new()) };
-            let mut space = vec![0; usize::try_from(to - from).unwrap_or(usize::MAX)];
-            let read = read_fully(local, &mut space, from).map_err(|error| cannot_read(path, &error))?;
-            space.truncate(read);
-            Ok(space.into())
-        }
-        Place::Object { store, path, .. } => store.get_range(path, from..to).await.map_err(|error| {
-            let problem = format!("cannot read {} from byte {from} on: {error}", file.name);
-            EngineError::caused_by(&error, problem)
-        }),
     }
 }
 

@@ -4,10 +4,11 @@
 //! what others ask), `total` (how much there is to read), `listing` and `passed_over` (which files there are, and which
 //! are not read), `bounded` and `followed` (what the splits are), `file_reader`, `beginning` and `compression` (a file's bytes
 //! as text), `lines` and `line_buffer` (from bytes to records), `format` (what a line means), `parquet_split` and
-//! `parquet_times`, `avro_split` (Avro), `archive` (Parquet in a folder an hour, read in the order of event time), `partitions` (columns from the
+//! `parquet_times`, `avro_split` and `avro_bytes` (Avro), `archive` (Parquet in a folder an hour, read in the order of event time), `partitions` (columns from the
 //! names of folders).
 
 mod archive;
+mod avro_bytes;
 mod avro_split;
 mod beginning;
 mod bounded;

@@ -1,7 +1,7 @@
 //! The columns of Parquet and Avro files, looked up before a job starts.
 
 use super::{
-    avro_split::header_of,
+    avro_bytes::FileBytes,
     listing::{FoundFile, Location, OtherNames, Wanted},
     parquet_split::open,
 };
@@ -50,7 +50,7 @@ pub(super) async fn avro_schema(path: &str) -> Result<String> {
     let mut problem = "there is no Avro file yet to take the columns from".to_owned();
     // A damaged file is reported when it is read.
     for file in files.iter().rev() {
-        match header_of(file).await? {
+        match FileBytes::open(file)?.header().await? {
             Ok(header) => return Ok(header.schema().text().to_owned()),
             Err(damage) => problem = format!("{}: {damage}", file.name),
         }

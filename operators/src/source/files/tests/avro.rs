@@ -9,13 +9,30 @@ use crate::{
     },
     source::{
         connector::look,
-        files::{KIND, source},
+        files::{
+            KIND,
+            avro_split::AvroFileSettings,
+            bounded::{BoundedFiles, RecordSettings},
+            listing::Location,
+            source,
+        },
+        reader::SourceReader,
+        settings::SourceSettings,
     },
 };
+use object_store::{ObjectStoreExt, memory::InMemory};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use std::{collections::BTreeMap, fs, path::Path, sync::LazyLock};
-use weir_engine::{element::Port, operator::SourceEvent};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{Arc, LazyLock},
+};
+use weir_engine::{
+    element::Port,
+    operator::{Source, SourceEvent},
+};
 
 const CODECS: [&str; 5] = ["null", "deflate", "snappy", "zstandard", "bzip2"];
 
@@ -145,6 +162,29 @@ async fn what_is_damaged_is_a_dead_letter_and_the_rest_is_read() {
         assert!(none.ads.is_empty() && none.dead.len() == 1 && none.dead[0].starts_with("a.avro@0: "), "{none:?}");
         assert!(none.dead[0].contains(part), "{none:?}");
     }
+}
+
+#[tokio::test]
+async fn objects_are_read_in_large_pieces() {
+    let store = Arc::new(InMemory::new());
+    let bytes = fs::read(sample_path("clicks_zstandard.avro")).unwrap();
+    store.put(&"in/a.avro".into(), bytes.into()).await.unwrap();
+    let schema = RecordSchema::parse(&sample("clicks_v2.avsc")).unwrap();
+    let requested = schema.columns().project(&["ad_id".to_owned()]).unwrap();
+    let connector = BoundedFiles {
+        location: Location::over(store, "memory:///", "in"),
+        path: "in".to_owned(),
+        records: RecordSettings::Avro(Arc::new(AvroFileSettings { schema, requested })),
+        subtask: 0,
+        parallelism: 1,
+        env: weir_engine::env::Env::default(),
+    };
+    let settings = SourceSettings::read(&json!({ "columns": [] }), &context(0, 1)).unwrap();
+    let mut source = SourceReader::new(settings.reader_settings(), Box::new(connector), &context(0, 1));
+    source.restore(Vec::new()).await.unwrap();
+    let mut seen = Seen::default();
+    read_on(&mut source, &mut seen).await.unwrap();
+    assert_eq!((seen.ads.len(), seen.dead.len()), (40, 0), "{seen:?}");
 }
 
 #[tokio::test]
