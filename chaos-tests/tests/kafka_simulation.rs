@@ -1,7 +1,7 @@
 //! The simulated cluster with a Kafka: clicks come from its topics, results go to them, and its brokers, the way to them and the
 //! processes that commit have all the troubles there are. Each result is there once, and each way to get that wrong is noticed.
 //!
-//! `cargo run --release -p weir-chaos-tests --bin simulate -- --seed SEED --verbose` runs a seed of `Plan::random` again.
+//! `cargo run --release -p weir-chaos-tests --bin simulate -- --kafka --seeds 1000` runs others.
 
 use std::{collections::BTreeMap, sync::LazyLock, time::Duration};
 use weir_chaos_tests::{

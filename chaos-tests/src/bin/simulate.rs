@@ -1,10 +1,10 @@
 //! Simulations of the whole cluster, one seed after another on all processors. Prints the seeds that fail and what was wrong,
 //! and ends with an error if there was one. `--seed SEED` runs one again, with `--verbose` line by line.
-//! `--replays` runs only the seeds in which minutes are counted again, `--kafka` those with topics of Kafka.
+//! `--replays` runs only the seeds in which minutes are counted again, `--kafka` seeds with topics of Kafka, which are others.
 
 use anyhow::{Context, Result, bail};
 use std::sync::atomic::{AtomicU64, Ordering};
-use weir_chaos_tests::simulation::{Plan, crash_points, many::for_each, run};
+use weir_chaos_tests::simulation::{Plan, crash_points, many::for_each, run, run::kafka_points};
 
 struct Settings {
     seeds: u64,
@@ -47,14 +47,18 @@ fn settings() -> Result<Settings> {
 
 fn main() -> Result<()> {
     let settings = settings()?;
-    let points = crash_points()?;
+    let mut points = crash_points()?;
+    if settings.kafka {
+        points.kafka = kafka_points()?;
+    }
+    let random = if settings.kafka { Plan::random_with_kafka } else { Plan::random };
     if let Some(seed) = settings.seed {
         if settings.verbose {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env();
             let filter = filter.unwrap_or_else(|_| "info,turmoil=warn".into());
             tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
         }
-        let plan = Plan::random(seed, &points);
+        let plan = random(seed, &points);
         print!("{plan}");
         let outcome = run(&plan);
         let lines = if settings.verbose { &outcome.details } else { &outcome.story };
@@ -62,7 +66,7 @@ fn main() -> Result<()> {
         return outcome.verdict;
     }
     let seeds = settings.from..settings.from + settings.seeds;
-    let plans = seeds.map(|seed| Plan::random(seed, &points));
+    let plans = seeds.map(|seed| random(seed, &points));
     let plans = plans.filter(|plan| !settings.replays || !plan.replays.is_empty());
     let plans: Vec<Plan> = plans.filter(|plan| !settings.kafka || plan.job.to_kafka).collect();
     let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));

@@ -204,9 +204,14 @@ impl Plan {
         if may_be_replayed && dice.random_range(0..2) == 0 {
             plan.replay_at_random(&mut dice, points);
         }
-        // And again. Of what a topic had before a job was started over nothing goes.
+        plan
+    }
+
+    /// The same, and results go to Kafka, too. (Not of a job that is started over: nothing goes of what its topics had before.)
+    pub fn random_with_kafka(seed: u64, points: &Points) -> Self {
+        let mut plan = Plan::random(seed, points);
         let mut dice = StdRng::seed_from_u64(seed ^ 0x6b61_666b);
-        if plan.replays.is_empty() && plan.start_over_at.is_none() && dice.random_range(0..2) == 0 {
+        if plan.replays.is_empty() && plan.start_over_at.is_none() {
             plan.with_kafka_at_random(&mut dice, points);
         }
         plan
