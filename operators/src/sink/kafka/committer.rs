@@ -307,19 +307,32 @@ impl KafkaCommitter {
         Ok(outcome)
     }
 
+    /// The topics must be there.
+    async fn topics_at_a_start(&self) -> Tried<Topics> {
+        let missing = |topic: &str| missing(topic, self.config.connection.shown());
+        let main = self.cluster.describe(&self.config.topic).await?;
+        let main = main.ok_or_else(|| missing(&self.config.topic))?;
+        let rejected = match &self.config.rejected_topic {
+            None => None,
+            Some(topic) => Some(self.cluster.describe(topic).await?.ok_or_else(|| missing(topic))?),
+        };
+        Ok(Topics { main, rejected })
+    }
+
     /// The topics must be there; and the sink's progress is begun, or found.
     async fn prepare_once(&self) -> Tried<()> {
-        for topic in std::iter::once(&self.config.topic).chain(&self.config.rejected_topic) {
-            if self.cluster.describe(topic).await?.is_none() {
-                return Err(missing(topic, self.config.connection.shown()).into());
-            }
-        }
+        let topics = self.topics_at_a_start().await?;
         if self.config.delivery == Delivery::AtLeastOnce {
             return Ok(());
         }
-        let writer = self.writer(self.lineage()).await?;
+        let (writer, topic_id) = (self.writer(self.lineage()).await?, topics.main.id.clone());
         let mut held = self.live.lock().await;
-        // What another committer has written since is seen behind a new fence only.
+        let is_begun =
+            |live: &Live| writer.own(live.progress.as_ref(), topic_id.as_deref()).is_ok_and(|own| own.is_some());
+        if let Some(live) = held.as_mut().filter(|live| is_begun(live)) {
+            (live.topics, live.described) = (topics, self.context.env.now());
+            return Ok(());
+        }
         *held = None;
         let mut live = Some(self.fence_and_read().await?);
         let known = producer_of(&mut live)?;
@@ -335,10 +348,16 @@ impl KafkaCommitter {
 
     async fn compare_once(&self, newest: CheckpointId, is_committed: bool) -> Tried<()> {
         let writer = self.writer(self.lineage()).await?;
+        let compare =
+            |live: &Live| writer.compare(live.progress.as_ref(), live.topics.main.id.as_deref(), newest, is_committed);
         let mut held = self.live.lock().await;
+        if held.as_ref().is_some_and(|live| compare(live).is_ok()) {
+            return Ok(());
+        }
+        // What is remembered may be old: another committer may have continued since, which a new fence shows.
         *held = None;
         let live = self.fence_and_read().await?;
-        writer.compare(live.progress.as_ref(), live.topics.main.id.as_deref(), newest, is_committed)?;
+        compare(&live)?;
         *held = Some(live);
         Ok(())
     }
