@@ -2,8 +2,9 @@
 
 mod support;
 
-use std::{fs, path::Path};
-use support::{Workplace, ad_click, borrowed};
+use serde_json::Value;
+use std::{fs, io::Write, path::Path};
+use support::{Workplace, ad_click, borrowed, complaint, signal, wait_until};
 
 /// A finished job of which all checkpoints are kept, and the number of one with state.
 fn with_checkpoints() -> (Workplace, String) {
@@ -143,4 +144,47 @@ fn what_is_not_there_is_said_and_nothing_is_made() {
     let told = place.refused(&["checkpoint", "inspect", "999999", "--data-dir", "data"], 2);
     assert!(told.contains("there are"), "{told}");
     place.refused(&["checkpoint", "inspect", "--data-dir", "data", "--job", "another"], 2);
+}
+
+/// The source's positions in a checkpoint that lie in files of their own.
+fn split_files(manifest: &Value) -> usize {
+    let operators = manifest["operators"].as_array().into_iter().flatten();
+    let sources = operators.filter(|operator| operator["operator"] == "source.clicks");
+    let subtasks = sources.flat_map(|source| source["subtasks"].as_array().into_iter().flatten());
+    subtasks.filter_map(|subtask| subtask["split_files"].as_array()).map(Vec::len).sum()
+}
+
+#[test]
+fn positions_in_files_at_rest_are_referred_to_and_gone_on_from() {
+    let place = Workplace::new();
+    place.done(&["generate", "clicks", "--events", "4000", "--partitions", "400", "--quiet"]);
+    let mut run = ad_click("clicks", "out", "data", &["source.clicks.follow=true", "job.checkpoint.interval=50ms"]);
+    run.extend(["--parallelism", "1", "--json"].map(String::from));
+    let inspect = ["checkpoint", "inspect", "--data-dir", "data"];
+    let child = place.start(&borrowed(&run));
+    place.wait_for_events("data", 4000);
+    wait_until("positions that a checkpoint refers to", || {
+        // The newest may retire before it is read.
+        let output = place.output(&[&inspect[..], &["--json"]].concat());
+        serde_json::from_slice(&output.stdout).is_ok_and(|manifest| split_files(&manifest) > 0)
+    });
+    signal(&child, "INT");
+    let stopped = child.wait_with_output().unwrap();
+    assert_eq!(stopped.status.code(), Some(0), "{}", complaint(&stopped));
+
+    let manifest = place.json(&inspect);
+    assert!(split_files(&manifest) > 0, "{manifest}");
+    let shown = place.done(&[&inspect[..], &["--verify"]].concat());
+    assert_eq!(shown.matches(": split ").count(), 400, "{shown}");
+    assert!(shown.contains("all checksums match"), "{shown}");
+
+    let log = place.path("clicks/part-0000.log");
+    let more = fs::read_to_string(&log).unwrap().lines().last().expect("a click").to_owned();
+    writeln!(fs::File::options().append(true).open(&log).unwrap(), "{more}").unwrap();
+    let child = place.start(&borrowed(&run));
+    place.wait_for_events("data", 4001);
+    signal(&child, "INT");
+    let stopped = child.wait_with_output().unwrap();
+    let summary: Value = serde_json::from_slice(&stopped.stdout).unwrap();
+    assert_eq!(summary["this_run"]["events"], 1, "what was read before is not read again: {summary}");
 }
