@@ -63,21 +63,8 @@ impl Property {
                 Property::Refused(CODE)
             }
             "sasl.kerberos.kinit.cmd" => Property::Refused(CODE),
-            "transactional.id"
-            | "transaction.timeout.ms"
-            | "group.instance.id"
-            | "enable.partition.eof"
-            | "enable.auto.commit"
-            | "auto.commit.enable"
-            | "auto.commit.interval.ms"
-            | "enable.auto.offset.store"
-            | "auto.offset.reset"
-            | "allow.auto.create.topics"
-            | "max.in.flight"
-            | "max.in.flight.requests.per.connection"
-            | "offset.store.method"
+            "offset.store.method"
             | "offset.store.path"
-            | "delivery.report.only.error"
             | "produce.offset.report"
             | "queuing.strategy"
             | "statistics.interval.ms" => Property::Refused(OWN),
@@ -88,6 +75,8 @@ impl Property {
             }
             _ if name.ends_with(".location") || name.ends_with(".file") => Property::File,
             _ if name.ends_with(".url") => Property::Url,
+            // What promises of the client rest on, by its own list.
+            _ if weir_kafka::properties::refusal(name).is_some() => Property::Refused(OWN),
             _ => Property::Plain,
         }
     }
