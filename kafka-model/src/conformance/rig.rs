@@ -11,8 +11,8 @@ use std::{
 };
 use weir_engine::env::Env;
 use weir_kafka::{
-    Cluster, Consumer, Isolation, KafkaError, NewRecord, NewTopic, PartitionReader, TopicPartition,
-    TransactionalProducer,
+    Cluster, Consumer, Isolation, KafkaError, KafkaErrorKind, NewRecord, NewTopic, PartitionReader, Result,
+    TopicPartition, TransactionalProducer,
 };
 
 /// How long is waited for what has to come: much longer than it takes, on a machine that has other work.
@@ -86,8 +86,22 @@ impl Rig {
     /// The same, with a time that its transactions may be open.
     pub(super) async fn producer_within(&self, id: &str, open: Duration) -> Box<dyn TransactionalProducer> {
         let mut producer = self.cluster.transactional(id, open).unwrap();
-        producer.init().await.unwrap();
+        self.patiently("init", async || producer.init().await).await;
         producer
+    }
+
+    /// Asks until there is an answer: a broker that is new makes what it keeps transactions and groups in first.
+    pub(super) async fn patiently<T>(&self, what: &str, mut ask: impl AsyncFnMut() -> Result<T>) -> T {
+        let begun = self.env.now();
+        loop {
+            match ask().await {
+                Ok(answer) => return answer,
+                Err(error) if error.kind == KafkaErrorKind::Unavailable && begun.elapsed() < PATIENCE => {
+                    self.env.sleep(Duration::from_millis(100)).await;
+                }
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
     }
 
     /// Writes values in one transaction, and commits.

@@ -60,11 +60,8 @@ impl TransactionalProducer for Transactions {
             // Nothing of ours has been asked for yet: it can be done again.
             done.map_err(|error| match error.kind {
                 KafkaErrorKind::Unavailable | KafkaErrorKind::Unknown => {
-                    let mut error = native.no_answer(&doing, &error.message);
-                    if error.kind == KafkaErrorKind::Unknown {
-                        error.kind = KafkaErrorKind::Unavailable;
-                    }
-                    error
+                    let told = error.message.strip_prefix(&format!("{doing}: ")).unwrap_or(&error.message);
+                    native.no_answer(&doing, told)
                 }
                 _ => error,
             })
