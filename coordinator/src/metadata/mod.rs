@@ -43,6 +43,7 @@ use self::{
     state_machine::StateMachine,
 };
 use crate::door::LetIn;
+use futures::{FutureExt, future::BoxFuture};
 use openraft::{
     BasicNode,
     error::{ClientWriteError, InitializeError, RaftError},
@@ -85,32 +86,48 @@ impl Metadata {
     ) -> Result<Metadata> {
         let config = Arc::new(settings.raft_config()?);
         let database = Database::open(backend, env.clone()).await?;
-        claim(&database, settings.node_id).await?;
-        let log = LogStore::open(database.clone()).await?;
-        let (newest, catalog) = watch::channel(Arc::default());
-        let state_machine = StateMachine::open(database.clone(), newest).await?;
-        let peers = network::Peers {
-            network,
-            env: env.clone(),
-            addresses: settings.peers.clone(),
-            secret: settings.secret.clone(),
-        };
-        let dice = env.rng(&format!("elections of coordinator {}", settings.node_id));
-        let start = Raft::new(settings.node_id, config, peers, log, state_machine);
-        let raft = match runtime::with_dice(dice, start).await {
-            Ok(raft) => Arc::new(raft),
-            Err(error) => return Err(stopped(&database, &error)),
-        };
-        let (tell, leadership) = watch::channel(Leadership::Follower { leader: None });
-        let follower = tokio::spawn(leadership::follow(raft.clone(), settings.election_timeout.1, env.clone(), tell));
-        let metadata = Metadata { raft, settings, database, catalog, leadership, follower, env };
-        match metadata.join_group().await {
-            Ok(()) => Ok(metadata),
-            Err(error) => {
-                metadata.shutdown().await?;
-                Err(error)
+        Metadata::begin(settings, config, database, network, env).await
+    }
+
+    /// Boxed: what is waited for is compiled where it is first polled, and the Raft library with it, which is generic and large.
+    /// So that is here, and not in each program that opens metadata.
+    fn begin(
+        settings: MetadataSettings,
+        config: Arc<openraft::Config>,
+        database: Database,
+        network: SharedNetwork,
+        env: Env,
+    ) -> BoxFuture<'static, Result<Metadata>> {
+        async move {
+            claim(&database, settings.node_id).await?;
+            let log = LogStore::open(database.clone()).await?;
+            let (newest, catalog) = watch::channel(Arc::default());
+            let state_machine = StateMachine::open(database.clone(), newest).await?;
+            let peers = network::Peers {
+                network,
+                env: env.clone(),
+                addresses: settings.peers.clone(),
+                secret: settings.secret.clone(),
+            };
+            let dice = env.rng(&format!("elections of coordinator {}", settings.node_id));
+            let start = Raft::new(settings.node_id, config, peers, log, state_machine);
+            let raft = match runtime::with_dice(dice, start).await {
+                Ok(raft) => Arc::new(raft),
+                Err(error) => return Err(stopped(&database, &error)),
+            };
+            let (tell, leadership) = watch::channel(Leadership::Follower { leader: None });
+            let follower =
+                tokio::spawn(leadership::follow(raft.clone(), settings.election_timeout.1, env.clone(), tell));
+            let metadata = Metadata { raft, settings, database, catalog, leadership, follower, env };
+            match metadata.join_group().await {
+                Ok(()) => Ok(metadata),
+                Err(error) => {
+                    metadata.shutdown().await?;
+                    Err(error)
+                }
             }
         }
+        .boxed()
     }
 
     /// Begins the group, or checks that it is the one that the settings name.

@@ -41,7 +41,9 @@ pub(super) fn find() -> io::Result<Option<Installation>> {
 fn is_complete(folder: &Path) -> bool {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
     let names: Vec<String> = files.map(|file| file.file_name().to_string_lossy().into_owned()).collect();
-    ["kafka_2.13-", "kafka-tools-4", "log4j-slf4j"].iter().all(|prefix| names.iter().any(|name| name.starts_with(prefix)))
+    ["kafka_2.13-", "kafka-tools-4", "log4j-slf4j"]
+        .iter()
+        .all(|prefix| names.iter().any(|name| name.starts_with(prefix)))
 }
 
 /// Into a folder beside, which then gets its name at once: several test processes may want it.
