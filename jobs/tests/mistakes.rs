@@ -210,7 +210,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     (
         "a format that is not known, and columns of another",
         "format = \"click_log\"",
-        "format = \"avro\"\nschema = { a = \"int\" }",
+        "format = \"orc\"\nschema = { a = \"int\" }",
     ),
     (
         "an event time that is computed in a map",
