@@ -30,6 +30,13 @@ fn ad_click_as_json() {
 }
 
 #[test]
+fn ad_click_from_kafka_to_kafka_for_people() {
+    let job = shipped("ad_click_kafka.toml", &[]);
+    assert!(job.warnings.is_empty(), "{:?}", job.warnings);
+    insta::assert_snapshot!(job.explain(ExplainFormat::Text).unwrap());
+}
+
+#[test]
 fn talkingdata_for_people() {
     let job = shipped("talkingdata.toml", &[]);
     assert!(job.warnings.is_empty(), "{:?}", job.warnings);
