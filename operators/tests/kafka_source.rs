@@ -52,6 +52,16 @@ async fn write(cluster: &dyn Cluster, topic: &str, numbers: std::ops::Range<i64>
         true => producer.commit().await.expect("committed"),
         false => producer.abort().await.expect("aborted"),
     }
+    // The markers follow a moment after the answer: until then, what was written is not read, nor is it the end.
+    for partition in 0..PARTITIONS {
+        loop {
+            let bounds = cluster.bounds(topic, partition).await.expect("bounds");
+            if bounds.stable_end == bounds.end {
+                break;
+            }
+            Env::default().sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
 fn config(server: &KafkaServer, topic: &str) -> KafkaConfig {

@@ -86,7 +86,8 @@ fn committed(model: &Model) -> Vec<i64> {
     numbers
 }
 
-async fn run(seed: u64) {
+/// How many records came out.
+async fn run(seed: u64) -> usize {
     let (model, mut dice) = (Model::new(seed), StdRng::seed_from_u64(seed));
     let brokers = format!("model:source-{seed}");
     let _provided = provide(brokers.clone(), model.cluster());
@@ -118,14 +119,16 @@ async fn run(seed: u64) {
     }
     found.sort_unstable();
     let expected = committed(&model);
-    assert!(expected.len() > 100, "seed {seed}: {} records", expected.len());
     assert_eq!(found, expected, "seed {seed}");
+    found.len()
 }
 
 #[test]
 fn each_committed_record_comes_out_once_whatever_befalls() {
+    let mut all = 0;
     for seed in 0..40 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-        runtime.expect("a runtime").block_on(run(seed));
+        all += runtime.expect("a runtime").block_on(run(seed));
     }
+    assert!(all > 4_000, "only {all} records were committed");
 }
