@@ -19,6 +19,8 @@ pub const BROKERS: &str = "simulation:9092";
 pub const CLICKS: &str = "clicks";
 /// The topic of the counts.
 pub const COUNTS: &str = "counts";
+/// The topic of the job's progress, as the sink makes it.
+pub const PROGRESS: &str = "weir-progress-ad-click";
 /// The topic of the top ads.
 pub const TOP_ADS: &str = "top-ads";
 

@@ -1,5 +1,5 @@
 //! The simulated cluster with a Kafka: clicks come from its topics, results go to them, and its brokers, the way to them and the
-//! processes that commit have all the troubles there are. Each result is there once.
+//! processes that commit have all the troubles there are. Each result is there once, and each way to get that wrong is noticed.
 //!
 //! `cargo run --release -p weir-chaos-tests --bin simulate -- --kafka --seeds 1000` runs others.
 
@@ -143,25 +143,57 @@ fn troubled(seed: u64) -> Plan {
     plan
 }
 
-/// The seeds that a wrong cluster is looked for in: workers end one after the other, in the midst of commits.
-fn search(seed: u64) -> Plan {
-    let crash = |nth: u64| planned(900 + 450 * nth + 29 * seed, 50, Trouble::Crash(worker(1 + nth as usize % 2)));
-    Plan { troubles: (0..8).map(crash).collect(), ..troubled(seed) }
+/// What a whole job shows within some seeds. The other two want somebody who has lost his place and goes on from the middle of a
+/// commit, which a worker that thaws does not: `kafka-model/tests/commit_protocol` notices them.
+const NOTICED: [WrongKafka; 4] = [
+    WrongKafka::EndByTimeout,
+    WrongKafka::EndByStableOffset,
+    WrongKafka::NoInitAfterUnknown,
+    WrongKafka::ProgressOutside,
+];
+
+/// The seeds that a wrong cluster is looked for in, and what befalls it in each.
+fn search(seed: u64, wrong: WrongKafka) -> Plan {
+    let mut plan = troubled(seed);
+    let crash = |at, lasts, nth: u64| planned(at, lasts, Trouble::Crash(worker(1 + nth as usize % 2)));
+    plan.troubles = match wrong {
+        // A transaction of somebody else is open in the progress topic, behind it the progress, and processes end.
+        WrongKafka::EndByTimeout | WrongKafka::EndByStableOffset => {
+            let ends =
+                [1_900, 2_500, 4_300, 4_700].into_iter().zip(seed..).map(|(at, nth)| crash(at + 70 * seed, 60, nth));
+            [planned(700, 9_000, Trouble::KafkaOpen)].into_iter().chain(ends).collect()
+        }
+        WrongKafka::NoInitAfterUnknown => {
+            let late = Conditions { late_one_in: 25, latest: Duration::from_millis(300), ..Conditions::default() };
+            vec![planned(600, 30_000, Trouble::Kafka(late))]
+        }
+        _ => (0..8).map(|nth| crash(900 + 450 * nth + 29 * seed, 50, nth)).collect(),
+    };
+    plan
 }
 
-const WRONG_SEEDS: u64 = 40;
+const WRONG_SEEDS: u64 = 30;
 
-/// What a whole job shows within some seeds. The other wrong ways need a moment between two requests that a whole job rarely has;
-/// each is noticed on the commit protocol itself, by kafka-model/tests/commit_protocol.
 #[test]
-fn a_progress_that_is_written_outside_of_the_transaction_is_noticed() {
-    const WRONG: WrongKafka = WrongKafka::ProgressOutside;
-    // Without it all is right.
-    all_right(&[search(0), search(1)]);
-    let noticed = (0..WRONG_SEEDS).find_map(|seed| {
-        let error = run_with(&search(seed), Some(WrongPart::Kafka(WRONG))).verdict.err()?;
-        Some(format!("after {} seeds: {error:#}", seed + 1))
-    });
-    println!("{noticed:?}");
-    assert!(noticed.is_some(), "not noticed within {WRONG_SEEDS} seeds");
+fn clusters_that_are_seen_wrongly_are_noticed() {
+    // Without a wrong one all is right.
+    all_right(&NOTICED.map(|wrong| [search(0, wrong), search(1, wrong)]).concat());
+    let noticed = for_each(
+        &NOTICED,
+        |wrong| {
+            (0..WRONG_SEEDS).find_map(|seed| {
+                let error = run_with(&search(seed, *wrong), Some(WrongPart::Kafka(*wrong))).verdict.err()?;
+                Some((seed + 1, format!("{error:#}")))
+            })
+        },
+        |wrong, noticed| match noticed {
+            Some((tried, how)) => {
+                let how: String = how.lines().next().unwrap_or_default().chars().take(160).collect();
+                println!("{wrong:?}: noticed after {tried} seeds: {how}");
+            }
+            None => println!("{wrong:?}: not noticed"),
+        },
+    );
+    let unnoticed: Vec<_> = NOTICED.iter().zip(&noticed).filter(|(_, noticed)| noticed.is_none()).collect();
+    assert!(unnoticed.is_empty(), "not noticed: {unnoticed:?}");
 }

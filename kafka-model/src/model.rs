@@ -1,7 +1,7 @@
 //! What a test holds of the model: it makes and breaks things, and looks past the network.
 
 use crate::{
-    brokers::request::{Done, Produce, Record, Request, Time},
+    brokers::request::{Done, Produce, Record, Request, Time, Transactional},
     caller::{Caller, WhoAsks},
     client::ModelCluster,
     conditions::{Conditions, Patience},
@@ -131,6 +131,17 @@ impl Model {
             timestamp_ms: record.timestamp_ms.unwrap_or_else(|| self.network.now_ms()),
         };
         self.apply(&Request::Produce(Produce { to, records: vec![Arc::new(record)], transaction: None }));
+    }
+
+    /// Somebody, whose transactional id nobody else has, has a transaction open in a partition, until it times out. A topic that is
+    /// not there has none.
+    pub fn leave_open(&self, id: &str, to: &TopicPartition, timeout: Duration) {
+        let Some(Done::Session(session)) = self.apply(&Request::InitProducerId(id.into(), timeout)) else { return };
+        self.apply(&Request::AddPartition(id.into(), session, to.clone()));
+        let (key, timestamp_ms) = (Some(id.as_bytes().to_vec()), self.network.now_ms());
+        let record = Arc::new(Record { key, value: Some(Vec::new()), headers: Vec::new(), timestamp_ms });
+        let transaction = Some(Transactional { id: id.into(), session, sequence: 0 });
+        self.apply(&Request::Produce(Produce { to: to.clone(), records: vec![record], transaction }));
     }
 
     /// Where a partition begins and ends; none: there is no such partition.

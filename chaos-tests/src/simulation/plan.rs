@@ -46,6 +46,8 @@ pub enum Trouble {
     Kafka(weir_kafka_model::Conditions),
     /// Nothing gets through between a host and Kafka's brokers.
     KafkaCut(String),
+    /// Somebody else has a transaction open in the topic of the progress.
+    KafkaOpen,
 }
 
 /// Trouble, from when on and for how long.
@@ -227,8 +229,9 @@ impl Plan {
         }
         let workers = self.slots.len();
         for _ in 0..dice.random_range(0..=4) {
-            let trouble = match dice.random_range(0..4) {
-                0 => Trouble::KafkaCut(worker(dice.random_range(1..=workers))),
+            let trouble = match dice.random_range(0..5) {
+                0 => Trouble::KafkaOpen,
+                1 => Trouble::KafkaCut(worker(dice.random_range(1..=workers))),
                 _ => Trouble::Kafka(kafka_conditions(dice)),
             };
             let millis = |dice: &mut StdRng, from, to| Duration::from_millis(dice.random_range(from..to));

@@ -28,6 +28,7 @@ use std::{
     time::Duration,
 };
 use weir_engine::operator::Factory;
+use weir_kafka::TopicPartition;
 use weir_operators::Registry;
 
 /// After the last trouble is over, a job must be at its end within this.
@@ -321,6 +322,10 @@ impl<'a> Driver<'a> {
                 Trouble::Database(conditions) => self.database.set(*conditions),
                 Trouble::Kafka(conditions) => self.kafka.model().set(*conditions),
                 Trouble::KafkaCut(host) => self.kafka.model().set_cut(host, true),
+                Trouble::KafkaOpen => {
+                    let to = TopicPartition { topic: topics::PROGRESS.into(), partition: 0 };
+                    self.kafka.model().leave_open(&format!("neighbour {now:?}"), &to, lasts);
+                }
             }
             self.lasting.push((now + lasts, trouble));
         }
@@ -332,7 +337,7 @@ impl<'a> Driver<'a> {
         for (_, trouble) in over {
             let simulation = &mut self.simulation;
             match &trouble {
-                Trouble::Crash(_) | Trouble::PowerCut(_) => continue,
+                Trouble::Crash(_) | Trouble::PowerCut(_) | Trouble::KafkaOpen => continue,
                 Trouble::Cut(a, b) => simulation.repair(a.as_str(), b.as_str()),
                 Trouble::OneWayCut(from, to) => simulation.repair_oneway(from.as_str(), to.as_str()),
                 Trouble::Hold(a, b) => simulation.release(a.as_str(), b.as_str()),

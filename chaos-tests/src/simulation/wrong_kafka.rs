@@ -138,7 +138,7 @@ impl Cluster for WrongCluster {
             WrongKafka::NoInitAfterUnknown => {
                 let (name, kept) = (format!("{} {id}", self.process()), self.kept.clone());
                 let (before, fresh) = (kept.lock().remove(&name), right.transactional(id, timeout)?);
-                Box::new(GoesOn { name, kept, before, fresh: Some(fresh) })
+                Box::new(GoesOn { name, kept, before, fresh: Some(fresh), is_spent: false })
             }
             WrongKafka::AttemptInTheId => right.transactional(&format!("{id}-{}", self.process()), timeout)?,
             WrongKafka::ProgressOutside => {
@@ -244,6 +244,8 @@ struct GoesOn {
     kept: Kept,
     before: Option<Box<dyn TransactionalProducer>>,
     fresh: Option<Box<dyn TransactionalProducer>>,
+    /// Whether it was told something else than that the outcome is unknown.
+    is_spent: bool,
 }
 
 impl GoesOn {
@@ -254,6 +256,11 @@ impl GoesOn {
         let producer = self.before.as_mut().or(self.fresh.as_mut());
         let none = || weir_kafka::KafkaError::of(KafkaErrorKind::Refused, "there is no producer");
         work(producer.ok_or_else(none)?)
+    }
+
+    fn told(&mut self, done: Result<()>) -> Result<()> {
+        self.is_spent |= done.as_ref().is_err_and(|error| error.kind != KafkaErrorKind::Unknown);
+        done
     }
 }
 
@@ -272,25 +279,40 @@ impl TransactionalProducer for GoesOn {
     }
 
     fn begin(&mut self) -> Result<()> {
-        self.with(|producer| producer.begin())
+        let begun = self.with(|producer| producer.begin());
+        self.told(begun)
     }
 
     fn send<'a>(&'a mut self, record: NewRecord<'a>) -> BoxFuture<'a, Result<()>> {
-        async move { self.with(|producer| Ok(producer.send(record)))?.await }.boxed()
+        async move {
+            let sent = self.with(|producer| Ok(producer.send(record)))?.await;
+            self.told(sent)
+        }
+        .boxed()
     }
 
     fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
-        async move { self.with(|producer| Ok(producer.commit()))?.await }.boxed()
+        async move {
+            let committed = self.with(|producer| Ok(producer.commit()))?.await;
+            self.told(committed)
+        }
+        .boxed()
     }
 
     fn abort(&mut self) -> BoxFuture<'_, Result<()>> {
-        async move { self.with(|producer| Ok(producer.abort()))?.await }.boxed()
+        async move {
+            let aborted = self.with(|producer| Ok(producer.abort()))?.await;
+            self.told(aborted)
+        }
+        .boxed()
     }
 }
 
 impl Drop for GoesOn {
     fn drop(&mut self) {
-        if let Some(producer) = self.before.take().or_else(|| self.fresh.take()) {
+        if let Some(producer) = self.before.take().or_else(|| self.fresh.take())
+            && !self.is_spent
+        {
             self.kept.lock().insert(std::mem::take(&mut self.name), producer);
         }
     }
