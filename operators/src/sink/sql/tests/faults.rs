@@ -187,7 +187,7 @@ async fn a_server_that_is_killed_and_started_again_has_every_row_once() {
         target.env = Env::default();
         let number = CheckpointId(checkpoint);
         // A connection may outlive its server for long enough.
-        let is_done = std::sync::atomic::AtomicBool::new(false);
+        let is_done = AtomicBool::new(false);
         let committing = async {
             let committed = committer.commit(number, &staged).await;
             is_done.store(true, Ordering::SeqCst);
