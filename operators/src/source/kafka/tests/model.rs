@@ -130,5 +130,5 @@ fn each_committed_record_comes_out_once_whatever_befalls() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         all += runtime.expect("a runtime").block_on(run(seed));
     }
-    assert!(all > 4_000, "only {all} records were committed");
+    assert!(all > 2_000, "only {all} records were committed");
 }
