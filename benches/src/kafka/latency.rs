@@ -135,7 +135,7 @@ fn job(brokers: &str, clicks: &str, counts: &str, interval_ms: u64) -> String {
     format!(
         r#"
 [job]
-name = "running-counts"
+name = "{counts}"
 checkpoint = {{ interval = "{interval_ms}ms" }}
 
 [source.clicks]

@@ -116,7 +116,7 @@ fn job(brokers: &str, clicks: &str, counts: &str) -> String {
     format!(
         r#"
 [job]
-name = "counts"
+name = "{counts}"
 checkpoint = {{ interval = "1s" }}
 
 [source.clicks]

@@ -1,7 +1,7 @@
 //! The topics of a measurement, clicks that are produced to them, and what is read back.
 
 use crate::child;
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use rand_distr::{Distribution, Zipf};
 use std::{
@@ -16,6 +16,9 @@ use tokio::runtime::Runtime;
 use weir_kafka::{
     Cluster, Connection, Isolation, NewRecord, NewTopic, RecordRef, TopicPartition, connect, partition::partition_of,
 };
+
+/// How long a topic may be silent that is being read.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cluster, and who asks it.
 pub struct Kafka {
@@ -51,6 +54,7 @@ impl Kafka {
             readers.push(consumer.read(&TopicPartition { topic: topic.into(), partition }, 0)?);
         }
         let woken = consumer.woken();
+        let mut newest = child::now();
         let (mut read, mut go_on) = (0, Ok(true));
         loop {
             let mut found = 0;
@@ -62,6 +66,10 @@ impl Kafka {
                 })?;
             }
             read += found as u64;
+            if found > 0 {
+                newest = child::now();
+            }
+            ensure!(child::now() - newest < PATIENCE, "no record has come to {topic} for {PATIENCE:?}, after {read}");
             match std::mem::replace(&mut go_on, Ok(true)) {
                 Ok(true) => {}
                 Ok(false) => return Ok(read),
