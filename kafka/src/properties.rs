@@ -29,43 +29,38 @@ pub const SET_BY_WEIR: &[&str] = &[
     "message.send.max.retries",
     "message.timeout.ms",
     "metadata.broker.list",
+    "offset.store.method",
+    "offset.store.path",
     "partitioner",
+    "produce.offset.report",
+    "queuing.strategy",
     "request.required.acks",
     "request.timeout.ms",
     "retries",
     "socket.timeout.ms",
+    "statistics.interval.ms",
     "topic.metadata.propagation.max.ms",
     "transaction.timeout.ms",
     "transactional.id",
 ];
 
-/// What would load a library into Weir, or run a command.
-pub const RUNS_CODE: &[&str] =
-    &["plugin.library.paths", "sasl.kerberos.kinit.cmd", "ssl.engine.id", "ssl.engine.location", "ssl.providers"];
+/// Whether a property would load a library into Weir, or run a command.
+pub fn runs_code(name: &str) -> bool {
+    let loads = ["plugin.", "ssl.engine."].iter().any(|prefix| name.starts_with(prefix)) || name.ends_with("_cb");
+    loads || matches!(name, "interceptors" | "opaque" | "sasl.kerberos.kinit.cmd" | "ssl.providers")
+}
 
-/// What names a file or folder on the machine that the job runs on.
-pub const NAMES_A_FILE: &[&str] = &[
-    "https.ca.location",
-    "sasl.kerberos.keytab",
-    "sasl.oauthbearer.assertion.file",
-    "sasl.oauthbearer.assertion.jwt.template.file",
-    "sasl.oauthbearer.assertion.private.key.file",
-    "ssl.ca.location",
-    "ssl.certificate.location",
-    "ssl.crl.location",
-    "ssl.key.location",
-    "ssl.keystore.location",
-];
+/// Whether a property names a file or folder on the machine that the job runs on.
+pub fn names_a_file(name: &str) -> bool {
+    name.ends_with(".location") || name.ends_with(".file") || name == "sasl.kerberos.keytab"
+}
 
 /// Why a property is not a user's to set, as the end of a sentence that begins with its name; none: it may be set.
 pub fn refusal(name: &str) -> Option<&'static str> {
     if SET_BY_WEIR.contains(&name) {
         return Some("is set by Weir itself");
     }
-    if RUNS_CODE.contains(&name) || name.ends_with("_cb") || name == "opaque" {
-        return Some("would run code that is not Weir's");
-    }
-    None
+    runs_code(name).then_some("would run code that is not Weir's")
 }
 
 #[cfg(test)]
@@ -75,7 +70,9 @@ mod tests {
     #[test]
     fn what_promises_rest_on_is_refused() {
         assert_eq!(refusal("isolation.level"), Some("is set by Weir itself"));
-        assert_eq!(refusal("plugin.library.paths"), Some("would run code that is not Weir's"));
+        for code in ["plugin.anything", "ssl.engine.id", "sasl.kerberos.kinit.cmd", "log_cb"] {
+            assert_eq!(refusal(code), Some("would run code that is not Weir's"), "{code}");
+        }
         for allowed in ["compression.type", "security.protocol", "sasl.password", "ssl.ca.location", "linger.ms"] {
             assert_eq!(refusal(allowed), None, "{allowed}");
         }

@@ -14,7 +14,7 @@ use weir_engine::{
     hidden::Hidden,
     secrets::{self, Reference, SecretMistake},
 };
-use weir_kafka::{Cluster, Connection};
+use weir_kafka::{Cluster, Connection, properties};
 
 /// The keys in a definition.
 const BROKERS: &str = "brokers";
@@ -59,24 +59,15 @@ impl Property {
                 Property::Refused("a write counts when all replicas have it, once")
             }
             "partitioner" => Property::Refused("that is what the key `partition_by` of a sink says"),
-            "plugin.library.paths" | "interceptors" | "ssl.engine.location" | "ssl.engine.id" | "ssl.providers" => {
-                Property::Refused(CODE)
-            }
-            "sasl.kerberos.kinit.cmd" => Property::Refused(CODE),
-            "offset.store.method"
-            | "offset.store.path"
-            | "produce.offset.report"
-            | "queuing.strategy"
-            | "statistics.interval.ms" => Property::Refused(OWN),
+            // The rest of what is not a user's to set is on the client's own list.
+            _ if properties::runs_code(name) => Property::Refused(CODE),
+            _ if properties::refusal(name).is_some() => Property::Refused(OWN),
             "sasl.password" | "ssl.key.pem" | "ssl_key" | "sasl.oauthbearer.config" => Property::Secret,
-            "sasl.kerberos.keytab" => Property::File,
             _ if [".password", ".secret", ".passphrase", ".private.key.pem"].iter().any(|end| name.ends_with(end)) => {
                 Property::Secret
             }
-            _ if name.ends_with(".location") || name.ends_with(".file") => Property::File,
+            _ if properties::names_a_file(name) => Property::File,
             _ if name.ends_with(".url") => Property::Url,
-            // What promises of the client rest on, by its own list.
-            _ if weir_kafka::properties::refusal(name).is_some() => Property::Refused(OWN),
             _ => Property::Plain,
         }
     }
@@ -310,7 +301,7 @@ mod tests {
             ("bootstrap.servers", "the key `brokers`"),
             ("isolation.level", "only what is committed"),
             ("transactional.id", "itself"),
-            ("plugin.library.paths", "other code"),
+            ("plugin.anything", "other code"),
             ("sasl.kerberos.kinit.cmd", "other code"),
             ("sasl.password", "a secret stands in the definition"),
             ("ssl.key.password", "a secret stands in the definition"),

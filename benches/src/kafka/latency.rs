@@ -105,7 +105,6 @@ fn produce(arguments: &KafkaArguments, rate: u64, kafka: &Kafka, topic: &str, le
 
 fn consume(kafka: &Kafka, topic: &str, ledger: &Mutex<Ledger>, patience: Duration) -> Result<Latencies> {
     let (begun, mut latencies) = (child::now(), Latencies::default());
-    // Nothing may come at all: a thread of the consumer wakes up now and then, and looks at the clock only when something came.
     kafka.read(topic, |record| {
         let value: Value = serde_json::from_slice(record.value.unwrap_or_default())?;
         let (ad, count) = (value["ad_id"].as_str(), value["count"].as_u64());
