@@ -380,7 +380,9 @@ fn this_run(observers: &Observers, events: u64, elapsed: Duration) -> ThisRun {
 /// it matches, so there the events are taken from what went into the filters.
 fn aggregates(graph: &JobGraph, manifest: &Manifest) -> Vec<AggregateSummary> {
     let is_local = |id: &str| id.ends_with(".local");
-    let names = graph.nodes.iter().filter_map(|node| node.id.strip_prefix("aggregate.")).filter(|id| !is_local(id));
+    // Those of results count no events.
+    let of_events = graph.nodes.iter().filter(|node| node.kind != "result_aggregate");
+    let names = of_events.filter_map(|node| node.id.strip_prefix("aggregate.")).filter(|id| !is_local(id));
     names
         .map(|name| {
             let counters = manifest.counters(&format!("aggregate.{name}"));

@@ -26,6 +26,8 @@ pub enum WhyLeftOut {
     BehindMap,
     /// It takes the results of several nodes.
     OfSeveral,
+    /// Its aggregate counts results of another.
+    OfResults,
 }
 
 impl fmt::Display for LeftOut {
@@ -37,6 +39,9 @@ impl fmt::Display for LeftOut {
             }
             WhyLeftOut::OfSeveral => {
                 "it has results of several nodes, so that its rows don't tell which counts they are of"
+            }
+            WhyLeftOut::OfResults => {
+                "its aggregate counts results of another, and a replay counts only what the archive holds: events"
             }
             WhyLeftOut::BehindMap => {
                 "a map computes its rows from the results, so they don't tell which counts they belong to"

@@ -38,6 +38,9 @@ impl Gates {
         let mut gates = Gates { points: Vec::new(), of: vec![Vec::new(); resolved.spec.nodes.len()] };
         let ways = Ways::new(resolved);
         for &index in &resolved.order {
+            if resolved.takes_results(index) {
+                continue; // Results are never late.
+            }
             if let Some(LateRule::Window(rule)) = resolved.node(index).body.late_rule() {
                 check_ttl(resolved, index, rule, mistakes);
                 check_open_windows(resolved, index, rule, mistakes);

@@ -107,6 +107,13 @@ impl<'a> Resolved<'a> {
         found
     }
 
+    /// Whether what a node reads are results, directly or through nodes that make none themselves.
+    pub(super) fn takes_results(&self, node: usize) -> bool {
+        let made = |feed: &Feed| self.node(feed.node).body.makes_results();
+        let passed = |feed: &Feed| self.takes_results(feed.node);
+        self.feeds(node).filter(|feed| feed.output == Output::Main).any(|feed| made(&feed) || passed(&feed))
+    }
+
     /// Notes each cycle once, at the first of its nodes.
     fn note_cycles(&self, mistakes: &mut Vec<Mistake>) {
         for node in 0..self.spec.nodes.len() {

@@ -40,6 +40,13 @@ impl AllTypes {
     fn of_output(&self, resolved: &Resolved<'_>, gates: &Gates, feed: Feed, reader: &mut Reading<'_>) -> Option<Types> {
         match feed.output {
             Output::Main => self.own[feed.node].clone(),
+            Output::OnTime | Output::Late if resolved.takes_results(feed.node) => {
+                let name = &resolved.node(feed.node).name;
+                let message = format!("`{name}` aggregates results, which are never late");
+                let expected = "an output of the aggregate before";
+                reader.mistakes.push(Mistake::new(reader.path.clone(), message).expected(expected));
+                None
+            }
             Output::OnTime | Output::Late => {
                 let come = gates.of(feed.node).map(|gate| {
                     let name = resolved.node(gate.before).name.as_str();
@@ -114,7 +121,8 @@ fn errors(mistakes: &[Mistake]) -> usize {
 
 fn check_filters(resolved: &Resolved<'_>, types: &AllTypes, mistakes: &mut Vec<Mistake>) {
     let job = &resolved.spec.settings;
-    let filtered = resolved.order.iter().filter(|index| resolved.node(**index).body.is_filtered(job));
+    let is_filtered = |index: &&usize| resolved.node(**index).body.is_filtered(job) && !resolved.takes_results(**index);
+    let filtered = resolved.order.iter().filter(is_filtered);
     let places: Vec<Option<Types>> = filtered.map(|index| types.first_given(*index).cloned()).collect();
     filters::check(job, &places, mistakes);
 }

@@ -68,7 +68,12 @@ pub(crate) trait Node: Debug + Send + Sync {
         false
     }
 
-    /// Which rows come too late for it, if it minds.
+    /// Whether its main output are results, which later revisions correct, whatever comes in.
+    fn makes_results(&self) -> bool {
+        false
+    }
+
+    /// Which rows come too late for it, if it minds and they are events.
     fn late_rule(&self) -> Option<LateRule> {
         None
     }

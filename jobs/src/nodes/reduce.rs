@@ -193,6 +193,10 @@ impl Node for Reduce {
         &[]
     }
 
+    fn makes_results(&self) -> bool {
+        true
+    }
+
     fn check(&self, check: &mut Check<'_>) -> Option<Types> {
         let before = check.mistakes.len();
         let given = check.take_given()?;

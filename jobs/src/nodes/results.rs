@@ -35,6 +35,8 @@ pub(crate) struct Counted {
     pub(crate) count: Option<String>,
     /// Whether its rows were copied for the global filters.
     pub(crate) is_filtered: bool,
+    /// Whether its rows were results themselves.
+    pub(crate) of_results: bool,
     /// The event-time column of its rows.
     pub(crate) time: String,
     /// What is computed before it, so that all arguments are columns.

@@ -170,7 +170,12 @@ pub(super) fn outputs(accumulators: &[Accumulator], groups: Rows<'_>) -> Result<
 }
 
 /// The results of some groups of one window.
-fn results((start, end): (i64, i64), groups: &Groups, chosen: Rows<'_>, revisions: Vec<i32>) -> Result<Results> {
+pub(super) fn results(
+    (start, end): (i64, i64),
+    groups: &Groups,
+    chosen: Rows<'_>,
+    revisions: Vec<i32>,
+) -> Result<Results> {
     let columns = groups.columns();
     let (aggregates, unsayable) = outputs(&columns.accumulators, chosen)?;
     Ok(Results {

@@ -12,6 +12,8 @@
 //! Of windows that are still open the global aggregate emits *running counts* if configured to: in the same columns, on a
 //! port of their own, at barriers, with revisions below zero. They change nothing of what it emits when a window closes.
 //!
+//! [`ResultAggregate`] aggregates results of another aggregate, of which it keeps the newest revisions.
+//!
 //! Sums are exact: of integers in 128 bits, of decimals in 256, of floats as [`ExactSum`](exact_sum) keeps them, rounded when
 //! they are emitted. So none depends on the order in which rows come.
 
@@ -25,6 +27,7 @@ mod exact_sum;
 mod global;
 mod groups;
 mod local;
+mod over_results;
 mod running;
 mod session;
 mod session_state;
@@ -39,6 +42,7 @@ pub use config::{
 };
 pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
+pub use over_results::{RESULT_COLUMNS, ResultAggregate};
 pub use session::SessionAggregate;
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod call;
 mod definition;
 mod operators;
+mod over_results;
 mod step;
 
 use weir_engine::element::Port;
@@ -44,6 +45,14 @@ impl Aggregate {
         }
     }
 
+    /// The count of the windows that an operator emits.
+    fn plan_window_count(&self, planning: &mut Planning<'_>, emits: usize) {
+        let (name, from) = (planning.name, vec![(emits, Port::MAIN)]);
+        let marks = planning.forward(format!("windows.{name}.local"), from, WindowMarks);
+        let (from, count) = (vec![(marks, Port::MAIN)], WindowCount(self.window_rule()));
+        planning.hashed(format!("windows.{name}"), from, vec![WINDOW_END.into()], count);
+    }
+
     /// What its results are of.
     fn counted(&self, check: &Check<'_>, time: &str, given: &Types) -> Counted {
         Counted {
@@ -55,6 +64,7 @@ impl Aggregate {
             sums: self.select.iter().filter(|(_, text)| call::adds_up(text)).map(|(name, _)| name.clone()).collect(),
             count: self.select.iter().find(|(_, text)| call::counts_rows(text)).map(|(name, _)| name.clone()),
             is_filtered: self.is_filtered(check.job),
+            of_results: false,
             time: time.to_owned(),
             arguments: AggregateStep::new(self, time, &given.main).arguments,
         }
@@ -85,6 +95,9 @@ impl Node for Aggregate {
     fn check(&self, check: &mut Check<'_>) -> Option<Types> {
         let before = check.mistakes.len();
         let given = check.take_given()?;
+        if let Some(results) = &given.results {
+            return self.check_over_results(check, &given, results);
+        }
         let is_filtered = self.is_filtered(check.job);
         let mut input = given.main.clone();
         if is_filtered {
@@ -124,6 +137,9 @@ impl Node for Aggregate {
     fn plan(&self, planning: &mut Planning<'_>, from: Vec<Vec<StepOutput>>) {
         let Some(given) = planning.given.pop() else { return };
         let mut from = from.concat();
+        if let Some(results) = &given.results {
+            return self.plan_over_results(planning, from, &given.main, results);
+        }
         let (id, name) = (planning.id.clone(), planning.name);
         let mut dead_letters = Vec::new();
         let time = given.event_time.as_deref().unwrap_or_default();
@@ -150,10 +166,7 @@ impl Node for Aggregate {
         planning.output(Output::DeadLetters, dead_letters);
         planning.output(Output::Main, vec![(global, Port::MAIN)]);
         if !self.is_of_sessions() {
-            let from = vec![(global, Port::MAIN)];
-            let marks = planning.forward(format!("windows.{name}.local"), from, WindowMarks);
-            let (from, count) = (vec![(marks, Port::MAIN)], WindowCount(self.window_rule()));
-            planning.hashed(format!("windows.{name}"), from, vec![WINDOW_END.into()], count);
+            self.plan_window_count(planning, global);
         }
     }
 
@@ -163,6 +176,10 @@ impl Node for Aggregate {
 
     fn is_filtered(&self, job: &JobSettings) -> bool {
         !job.filters.is_empty() && self.key.iter().any(|column| column == FILTER_ID)
+    }
+
+    fn makes_results(&self) -> bool {
+        true
     }
 
     fn late_rule(&self) -> Option<LateRule> {

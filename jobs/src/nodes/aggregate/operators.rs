@@ -79,10 +79,7 @@ impl Operator for GlobalAggregate {
     }
 
     fn memory(&self, config: &Value, input: &ColumnSchema) -> Option<Memory> {
-        let calls = config["aggregates"].as_array().into_iter().flatten();
-        let select: Vec<String> = calls.map(|call| call_of(call, input)).collect();
-        let memory = Memory::of(Remembers::State, &["key", "window", "allowed_lateness_ms"]).with_key();
-        Some(memory.with("select", select.join(", ")))
+        Some(memory_of(config, input))
     }
 }
 
@@ -143,7 +140,16 @@ impl Operator for WindowCount {
     }
 }
 
-fn calls(step: &AggregateStep) -> String {
+/// What checkpoints are told of groups that are kept.
+pub(super) fn memory_of(config: &Value, input: &ColumnSchema) -> Memory {
+    let calls = config["aggregates"].as_array().into_iter().flatten();
+    let select: Vec<String> = calls.map(|call| call_of(call, input)).collect();
+    let memory = Memory::of(Remembers::State, &["key", "window", "allowed_lateness_ms"]).with_key();
+    memory.with("select", select.join(", "))
+}
+
+/// The calls, for people.
+pub(super) fn calls(step: &AggregateStep) -> String {
     step.aggregate.select.iter().map(|(name, call)| format!("{name} = {call}")).collect::<Vec<_>>().join(", ")
 }
 

@@ -1,0 +1,110 @@
+//! The columns of results that come in, taken apart, and groups computed from the rows that are kept.
+
+use super::slice_rows::{Gathered, SliceRows};
+use super::{AggregateConfig, GroupColumns, Groups, ResultRows, Scratch};
+use crate::columns::{RECORD_ID, REVISION, WINDOW_END, withdrawn};
+use crate::event_time::event_times;
+use crate::table::{Rows, plain_keys};
+use arrow::{
+    array::{ArrayRef, AsArray},
+    datatypes::Int32Type,
+    record_batch::RecordBatch,
+};
+use weir_engine::{EngineError, Result, element::Batch, hash::KeyHasher};
+
+/// Which columns are kept of a result: those of the key, and each argument once.
+#[derive(Debug)]
+pub(super) struct ResultColumns {
+    pub(super) key: Vec<String>,
+    pub(super) arguments: Vec<String>,
+    /// For each call, which of the arguments is its own; none: it counts rows.
+    calls: Vec<Option<usize>>,
+}
+
+impl ResultColumns {
+    pub(super) fn of(config: &AggregateConfig) -> Self {
+        let mut arguments: Vec<String> = Vec::new();
+        let mut place = |name: &String| {
+            arguments.iter().position(|known| known == name).unwrap_or_else(|| {
+                arguments.push(name.clone());
+                arguments.len() - 1
+            })
+        };
+        let calls = config.aggregates.iter().map(|call| call.argument.as_ref().map(&mut place)).collect();
+        ResultColumns { key: config.key.clone(), calls, arguments }
+    }
+
+    /// Number of columns that are kept.
+    pub(super) fn len(&self) -> usize {
+        self.key.len() + self.arguments.len()
+    }
+
+    /// Of the kept columns, those of the key.
+    pub(super) fn keys<'a>(&self, columns: &'a [ArrayRef]) -> &'a [ArrayRef] {
+        &columns[..self.key.len()]
+    }
+
+    /// For each call its argument, out of the kept columns.
+    pub(super) fn arguments(&self, columns: &[ArrayRef]) -> Vec<Option<ArrayRef>> {
+        let of = |call: &Option<usize>| call.map(|at| columns[self.key.len() + at].clone());
+        self.calls.iter().map(of).collect()
+    }
+
+    fn kept(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
+        let column = |name: &String| rows.column_by_name(name).cloned().ok_or_else(|| missing(name, rows));
+        let columns: Result<Vec<ArrayRef>> = self.key.iter().chain(&self.arguments).map(column).collect();
+        plain_keys(&columns?)
+    }
+
+    /// The groups of `gathered`, in its order, each computed from the rows that hold.
+    pub(super) fn computed(
+        &self,
+        config: &AggregateConfig,
+        gathered: &Gathered,
+        slices: &[&SliceRows],
+        prototype: &GroupColumns,
+    ) -> Result<Groups> {
+        debug_assert_eq!(config.aggregates.len(), self.calls.len());
+        let mut groups = Groups::new(prototype, gathered.len());
+        let mut scratch = Scratch::default();
+        let keys = gathered.keys(slices, self.key.len())?;
+        groups.assign(gathered.hashes(), &keys, Rows::All(gathered.len()), &mut scratch)?;
+        let (of_rows, columns) = gathered.living(slices, self.key.len()..self.len())?;
+        let padded: Vec<ArrayRef> = keys.iter().cloned().chain(columns).collect();
+        groups.update(&of_rows, Rows::All(of_rows.len()), &self.arguments(&padded))?;
+        Ok(groups)
+    }
+}
+
+/// A batch of results.
+pub(super) struct Incoming {
+    /// The last moment of each one's window.
+    pub(super) times: Vec<i64>,
+    pub(super) rows: ResultRows,
+}
+
+impl Incoming {
+    pub(super) fn of(columns: &ResultColumns, batch: &Batch, hasher: &mut KeyHasher) -> Result<Self> {
+        let hashes = hasher.hashes_of(batch)?.to_vec();
+        let batch = &batch.columns;
+        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name, batch));
+        let ids = column(RECORD_ID)?.as_fixed_size_binary_opt().ok_or_else(|| missing(RECORD_ID, batch))?;
+        let revisions = column(REVISION)?.as_primitive_opt::<Int32Type>().ok_or_else(|| missing(REVISION, batch))?;
+        let id = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
+        let ids: Option<Vec<u128>> = ids.iter().map(id).collect();
+        Ok(Incoming {
+            times: event_times(batch, WINDOW_END)?.iter().map(|end| end.saturating_sub(1)).collect(),
+            rows: ResultRows {
+                columns: columns.kept(batch)?,
+                hashes,
+                ids: ids.ok_or_else(|| missing(RECORD_ID, batch))?,
+                revisions: revisions.values().to_vec(),
+                withdrawn: withdrawn(batch)?.values().iter().collect(),
+            },
+        })
+    }
+}
+
+fn missing(name: &str, rows: &RecordBatch) -> EngineError {
+    EngineError::internal(format!("results without a column '{name}' of its type: {}", rows.schema_ref()))
+}
