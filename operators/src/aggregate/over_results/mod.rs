@@ -145,7 +145,8 @@ impl ResultAggregate {
         let to_correct: Vec<i64> = out_before.filter(|end| rule.expiry(*end) > until).collect();
         let starts: Vec<i64> = self.slices.keys().copied().collect();
         let to_emit = rule.window.ends(starts.into_iter(), until).take_while(|end| *end <= watermark);
-        for (end, only_changed) in to_correct.into_iter().map(|end| (end, true)).chain(to_emit.map(|end| (end, false))) {
+        for (end, only_changed) in to_correct.into_iter().map(|end| (end, true)).chain(to_emit.map(|end| (end, false)))
+        {
             self.context.canceled.check()?;
             self.emit_window(end, only_changed, layout, out)?;
         }
