@@ -154,12 +154,15 @@ fn job(folder: &Path, out: &Path, batch_rows: usize, parallelism: usize) -> Job 
 /// A key, and the start of a window in milliseconds.
 type Group = (String, i64);
 
+/// A group that holds, and its values.
+type Held = (Group, Vec<i64>);
+
 /// The values of groups, column by column.
 type Groups = BTreeMap<Group, Vec<i64>>;
 
 /// What holds in the end: the highest revision of each record, unless it is withdrawn.
 fn holds(batches: &[RecordBatch], key: &str, columns: &[&str]) -> Groups {
-    let mut newest: BTreeMap<Vec<u8>, (i32, Option<(Group, Vec<i64>)>)> = BTreeMap::new();
+    let mut newest: BTreeMap<Vec<u8>, (i32, Option<Held>)> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for batch in batches {
         let column = |name: &str| batch.column_by_name(name).unwrap_or_else(|| panic!("no {name}: {}", batch.schema()));
