@@ -37,6 +37,7 @@ impl Factory for Registry {
             "local_aggregate" => Box::new(aggregate::LocalAggregate::new(config(node)?, &context)?),
             "global_aggregate" => Box::new(aggregate::GlobalAggregate::new(config(node)?, &context)?),
             "session_aggregate" => Box::new(aggregate::SessionAggregate::new(config(node)?, &context)?),
+            "unwindowed_aggregate" => Box::new(aggregate::UnwindowedAggregate::new(config(node)?, &context)?),
             "window_marks" => Box::new(window_count::WindowMarks),
             "window_count" => Box::new(window_count::WindowCount::new(&config(node)?, &context)?),
             "local_top" => Box::new(reduce::LocalTop::new(config(node)?, &context)?),
