@@ -17,6 +17,8 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     compare_maps("top ads", &expected.top_ads, &results.top_ads, &mut found);
     compare_maps("shares behind maps", &expected.shares, &results.shares, &mut found);
     compare_maps("top ads behind a map", &expected.top_kept, &results.top_kept, &mut found);
+    compare_maps("counts in other windows", &expected.others, &results.others, &mut found);
+    compare_rows("rows that were late for other windows", &expected.others_late, &results.others_late, &mut found);
     compare_live(expected, results, &mut found);
     if let Some(table) = &results.table {
         compare_maps("rows of the table", &results.live, table, &mut found);
@@ -36,8 +38,9 @@ pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<Stri
         let kind = operator.operator.split('.').next().unwrap_or_default();
         // What an aggregate does before the exchange is counted again behind it.
         let is_local = operator.operator.ends_with(".local");
-        // And what comes out of it are no clicks.
-        if is_local || ["map.kept", "map.shares"].contains(&operator.operator.as_str()) {
+        // What comes out of it are no clicks, and those that are counted in other windows are not these.
+        let is_other = operator.operator.ends_with(".others");
+        if is_local || is_other || ["map.kept", "map.shares"].contains(&operator.operator.as_str()) {
             continue;
         }
         for counters in operator.subtasks.iter().map(|subtask| &subtask.counters) {

@@ -5,6 +5,7 @@
 
 use crate::{
     job::{Bench, JobConfig},
+    oracle::Others,
     workload::{InputFormat, Workload, WorkloadConfig},
 };
 use anyhow::{Context, Result, bail};
@@ -105,7 +106,11 @@ impl Scenario {
         };
         let runs = (0..dice.random_range(1..5)).map(|_| (dice.random_range(1..5), ending(&mut dice))).collect();
         let last_parallelism = dice.random_range(1..9);
-        let job = JobConfig { workers: NonZeroUsize::MIN.saturating_add(dice.random_range(0..2)), ..job };
+        let job = JobConfig {
+            workers: NonZeroUsize::MIN.saturating_add(dice.random_range(0..2)),
+            others: Others::of_seed(seed),
+            ..job
+        };
         let one_wrong_in = if job.with_max_jump { 20 } else { 0 };
         let workload = WorkloadConfig { one_wrong_in, ..small_workload(seed) };
         Scenario { seed, workload, job, runs, last_parallelism }

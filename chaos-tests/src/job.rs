@@ -2,7 +2,7 @@
 
 use crate::{
     check,
-    oracle::{self, Doubts, Expected, Rules},
+    oracle::{self, Doubts, Expected, Others, Rules},
     results, table, topics,
     workload::{Click, InputFormat},
 };
@@ -65,6 +65,8 @@ pub struct JobConfig {
     pub from_kafka: bool,
     /// Whether counts and top ads go to topics, too.
     pub to_kafka: bool,
+    /// Windows of another kind beside the minutes, over clicks that may be repeated; none: there are none.
+    pub others: Option<Others>,
 }
 
 impl Default for JobConfig {
@@ -89,6 +91,7 @@ impl Default for JobConfig {
             store: None,
             from_kafka: false,
             to_kafka: false,
+            others: None,
         }
     }
 }
@@ -159,6 +162,7 @@ impl JobConfig {
             filters,
             top_minutes: TOP_MINUTES,
             top_n: TOP_N,
+            others: self.others,
         }
     }
 
@@ -217,6 +221,15 @@ impl JobConfig {
             false => ("clicks", "clicks.dead_letters"),
         };
         let store = self.store.as_ref().map_or(String::new(), |url| STORE.replace("URL", &format!("{url:?}")));
+        let others = self.others.map_or(String::new(), |kind| {
+            let window = kind.written();
+            format!(
+                "[aggregate.others]\ninput = \"valid\"\nkey = [\"ad_id\"]\n\
+                 window = {{ {window}, allowed_lateness = \"{lateness}m\" }}\nselect = {{ count = \"count(*)\" }}\n\n{}{}",
+                sink("others", "others", ""),
+                sink("others_late", "others.late", "")
+            )
+        });
         let sinks = [
             sink("counts", "clicks_per_minute", columns),
             sink("live", "clicks_per_minute", &format!("{columns}\nrunning = true")),
@@ -232,6 +245,7 @@ impl JobConfig {
             sink("raw", read, ""),
             store,
             if self.to_kafka { topics::SINKS.to_owned() } else { String::new() },
+            others,
         ]
         .concat();
         let has_table = self.with_table && self.store.is_none();

@@ -4,7 +4,7 @@
 //! the highest revision of it is the truth, unless it is withdrawn. Breaking one is an error, before anything is compared.
 
 use crate::{
-    oracle::{CountKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
+    oracle::{CountKey, OtherKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
     table,
     workload::Click,
 };
@@ -38,6 +38,10 @@ pub struct Results {
     pub live: BTreeMap<CountKey, i64>,
     /// What a table that takes them says, where there is one.
     pub table: Option<BTreeMap<CountKey, i64>>,
+    /// The newest revision of every count in windows of the other kind.
+    pub others: BTreeMap<OtherKey, i64>,
+    /// Their late output, sorted.
+    pub others_late: Vec<Click>,
     /// The late output, sorted.
     pub late: Vec<Click>,
     /// The output of what was not late, sorted.
@@ -56,7 +60,7 @@ pub struct Results {
     pub highest_revision: i64,
 }
 
-/// Reads the folders `counts`, `live`, `top_ads`, `shares`, `top_kept`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
+/// Reads the folders `counts`, `live`, `top_ads`, `shares`, `top_kept`, `others`, `others_late`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
 /// missing is empty.
 ///
 /// # Errors
@@ -96,6 +100,8 @@ pub fn read_results(folder: &Path) -> Result<Results> {
         results.refused.extend(read_refused(&folder.join(folder_name), operator)?);
     }
     results.refused.sort();
+    results.others = read_others(&folder.join("others"))?.newest()?;
+    results.others_late = read_clicks(&folder.join("others_late"))?;
     results.late = read_clicks(&folder.join("late"))?;
     results.on_time = read_clicks(&folder.join("on_time"))?;
     results.raw = read_clicks(&folder.join("raw"))?;
@@ -113,6 +119,20 @@ fn read_counts(folder: &Path) -> Result<Records<CountKey, i64>> {
         for (row, record) in columns.records()?.into_iter().enumerate() {
             let key = (known(&ads[row])?, minutes[row], known(&filters[row])?);
             records.add(&file, record, key, counts[row])?;
+        }
+    }
+    Ok(records)
+}
+
+/// All revisions of all counts in windows of another kind.
+fn read_others(folder: &Path) -> Result<Records<OtherKey, i64>> {
+    let mut records = Records::default();
+    for (file, batch) in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let (starts, ends) = (columns.times("window_start")?, columns.times("window_end")?);
+        let (ads, counts) = (columns.texts("ad_id")?, columns.integers("count")?);
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            records.add(&file, record, (known(&ads[row])?, starts[row], ends[row]), counts[row])?;
         }
     }
     Ok(records)

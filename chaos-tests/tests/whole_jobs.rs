@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 use weir_chaos_tests::{
     job::{Bench, JobConfig},
-    oracle::{REFUSED_BY_FILTERS, REFUSED_BY_MAP},
+    oracle::{Others, REFUSED_BY_FILTERS, REFUSED_BY_MAP},
     results::{Results, read_results},
     workload::{InputFormat, Workload, WorkloadConfig},
 };
@@ -121,6 +121,7 @@ proptest! {
         with_max_jump in any::<bool>(),
         archive_by_hour in any::<bool>(),
         two_sources in any::<bool>(),
+        others in prop::option::of(prop::sample::select(Others::ALL.to_vec())),
     ) {
         let workload =
             WorkloadConfig { seed, files, lines_per_file, ads, minutes, begins_at_minute, one_late_in, one_broken_in, one_wrong_in };
@@ -144,6 +145,7 @@ proptest! {
             store: None,
             from_kafka: false,
             to_kafka: false,
+            others,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let workload = Workload::generate(&workload);

@@ -28,6 +28,10 @@ pub enum WhyLeftOut {
     OfSeveral,
     /// Its aggregate counts results of another.
     OfResults,
+    /// Its results are of all of event time.
+    NoWindow,
+    /// Its windows are not recounted by a range of event time.
+    OtherWindows,
 }
 
 impl fmt::Display for LeftOut {
@@ -36,6 +40,13 @@ impl fmt::Display for LeftOut {
         let why = match why {
             WhyLeftOut::KeepsNewest => {
                 "it keeps the row of the newest window only, and has none of the windows of a range"
+            }
+            WhyLeftOut::NoWindow => {
+                "its results are of all events of their keys, and a part of them can't be counted again"
+            }
+            WhyLeftOut::OtherWindows => {
+                "a replay counts ranges of whole hours in UTC again, and its windows grow, have an `offset` or a `timezone`, or \
+                 are no multiple of their slide"
             }
             WhyLeftOut::OfSeveral => {
                 "it has results of several nodes, so that its rows don't tell which counts they are of"

@@ -129,7 +129,7 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("two kinds of windows", "tumbling = \"1m\", allowed", "tumbling = \"1m\", session = \"1m\", allowed"),
     ("a misspelt kind of window", "tumbling = \"1m\", allowed", "tumbeling = \"1m\", allowed"),
     ("a hopping window without a slide", "tumbling = \"1m\", allowed", "hopping = \"1m\", allowed"),
-    ("a slide that does not divide", "tumbling = \"1m\", allowed", "hopping = \"1m\", slide = \"25s\", allowed"),
+    ("a slide longer than the window", "tumbling = \"1m\", allowed", "hopping = \"1m\", slide = \"70s\", allowed"),
     ("a window of nothing", "tumbling = \"1m\", allowed", "tumbling = \"0s\", allowed"),
     ("an unknown aggregate", "\"count(*)\"", "\"cuont(*)\""),
     ("what is no aggregate", "\"count(*)\"", "\"ad_id\""),

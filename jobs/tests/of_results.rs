@@ -294,7 +294,7 @@ fn what_results_do_not_have_is_refused() {
             "window = { tumbling = \"5m\", allowed_lateness = \"1h\" }\nselect = { n = \"sum(n)\"",
             "results are never late",
         ),
-        (fives, "window = { session = \"5m\" }\nselect = { n = \"sum(n)\"", "sessions are made of events"),
+        (fives, "window = { session = \"5m\" }\nselect = { n = \"sum(n)\"", "sessions and the global window are made of events"),
         (fives, "window = { tumbling = \"30s\" }\nselect = { n = \"sum(n)\"", "shorter than those of its results"),
         (
             fives,

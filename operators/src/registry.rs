@@ -38,6 +38,7 @@ impl Factory for Registry {
             "global_aggregate" => Box::new(aggregate::GlobalAggregate::new(config(node)?, &context)?),
             "session_aggregate" => Box::new(aggregate::SessionAggregate::new(config(node)?, &context)?),
             "result_aggregate" => Box::new(aggregate::ResultAggregate::new(config(node)?, &context)?),
+            "unwindowed_aggregate" => Box::new(aggregate::UnwindowedAggregate::new(config(node)?, &context)?),
             "window_marks" => Box::new(window_count::WindowMarks),
             "window_count" => Box::new(window_count::WindowCount::new(&config(node)?, &context)?),
             "local_top" => Box::new(reduce::LocalTop::new(config(node)?, &context)?),

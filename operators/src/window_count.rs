@@ -137,7 +137,7 @@ mod tests {
     use weir_engine::{key_group::range_of, testing::OperatorHarness};
 
     fn counting(context: &OperatorContext) -> Box<dyn Operator> {
-        let windows = WindowRule { window: WindowSpec::Tumbling { size_ms: 10 }, allowed_lateness_ms: 5 };
+        let windows = WindowRule::of(WindowSpec::Tumbling { size_ms: 10 }, 5);
         Box::new(WindowCount::new(&WindowCountConfig { windows }, context).unwrap())
     }
 

@@ -4,10 +4,12 @@
 //! arithmetic. Where it disagrees with the job, one of the two is wrong, and it is the shorter.
 
 mod kept;
+mod others;
 mod parse;
 pub mod replayed;
 mod split_time;
 
+pub use others::{OtherKey, Others};
 pub use parse::{Parsed, parse_lines, parse_parquet, parse_records, parse_time};
 pub use split_time::{Doubts, SplitTime};
 
@@ -43,6 +45,8 @@ pub struct Rules {
     pub top_minutes: i64,
     /// Ads of a list of top ads.
     pub top_n: usize,
+    /// Windows of another kind, that clicks are counted in before those that are repeated are dropped; none: there are none.
+    pub others: Option<Others>,
 }
 
 /// The condition of a filter, in Rust.
@@ -68,6 +72,10 @@ pub struct Expected {
     pub shares: BTreeMap<CountKey, i64>,
     /// Ad and clicks by place, of the counts that the map keeps alone.
     pub top_kept: BTreeMap<RankKey, (String, i64)>,
+    /// Clicks per ad and window of the other kind, repeated ones included.
+    pub others: BTreeMap<OtherKey, i64>,
+    /// Rows too late to be counted there, sorted.
+    pub others_late: Vec<Click>,
     /// Rows too late to be counted, sorted.
     pub late: Vec<Click>,
     /// Those that were not, with all that are repeated, sorted.
@@ -98,7 +106,7 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
     let mut files: Vec<_> = std::fs::read_dir(folder)?.collect::<std::io::Result<_>>()?;
     files.sort_by_key(|entry| entry.file_name());
     let mut expected = Expected::default();
-    let mut on_time: Vec<Click> = Vec::new();
+    let (mut on_time, mut elsewhere): (Vec<Click>, Vec<Click>) = (Vec::new(), Vec::new());
     for (number, entry) in files.into_iter().enumerate() {
         let name = match rules.in_a_topic {
             Some(topic) => format!("{topic}-{number}"),
@@ -111,11 +119,16 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
             }
             format => parse_lines(&std::fs::read(entry.path())?, format, rules.max_line_bytes),
         };
-        recount_split(&name, parsed, rules, &mut expected, &mut on_time);
+        recount_split(&name, parsed, rules, &mut expected, [&mut on_time, &mut elsewhere]);
     }
     expected.on_time.clone_from(&on_time);
     expected.on_time.sort();
     count(on_time, rules, &mut expected);
+    if let Some(kind) = rules.others {
+        let clicks = elsewhere.iter().map(|click| (click.ad_id.as_str(), click.click_timestamp));
+        expected.others = others::counted(kind, clicks);
+    }
+    expected.others_late.sort();
     expected.late.sort();
     expected.valid.sort();
     expected.dead_letters.sort();
@@ -124,7 +137,13 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
 }
 
 /// One file from its first line to its last: what is late follows from the lines before it in the same file.
-fn recount_split(name: &str, parsed: Vec<Parsed>, rules: &Rules, expected: &mut Expected, on_time: &mut Vec<Click>) {
+fn recount_split(
+    name: &str,
+    parsed: Vec<Parsed>,
+    rules: &Rules,
+    expected: &mut Expected,
+    [on_time, elsewhere]: [&mut Vec<Click>; 2],
+) {
     let mut time = SplitTime::of(&parsed, rules.doubts, rules.delay_ms);
     for record in parsed {
         let (click, offset) = match record {
@@ -149,11 +168,13 @@ fn recount_split(name: &str, parsed: Vec<Parsed>, rules: &Rules, expected: &mut 
             expected.refused.push(refused_click(REFUSED_BY_MAP, click));
             continue;
         }
-        let window_end = minute_of(&click) + MINUTE_MS;
-        match watermark {
-            Some(watermark) if window_end + rules.allowed_lateness_ms <= watermark => expected.late.push(click),
-            _ => on_time.push(click),
+        let is_over = |end: i64| watermark.is_some_and(|watermark| end + rules.allowed_lateness_ms <= watermark);
+        if let Some(kind) = rules.others {
+            let all_over = kind.of(click.click_timestamp).iter().all(|window| is_over(window.1));
+            if all_over { &mut expected.others_late } else { &mut *elsewhere }.push(click.clone());
         }
+        let window_end = minute_of(&click) + MINUTE_MS;
+        if is_over(window_end) { &mut expected.late } else { &mut *on_time }.push(click);
     }
 }
 

@@ -14,6 +14,7 @@ fn rules() -> Rules {
         filters: vec![("all", |_| true), ("usa", |click| click.country.as_deref() == Some("USA"))],
         top_minutes: 2,
         top_n: 1,
+        others: None,
     }
 }
 

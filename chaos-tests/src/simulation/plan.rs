@@ -8,6 +8,7 @@ use super::{
 };
 use crate::{
     job::JobConfig,
+    oracle::Others,
     workload::{InputFormat, WorkloadConfig},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -166,6 +167,8 @@ impl Plan {
             allowed_lateness_minutes: dice.random_range(0..8),
             ..plan.job
         };
+        // No dice, so that everything else of a seed stays as it is.
+        plan.job.others = Others::of_seed(seed);
         plan.latency = Duration::from_millis(dice.random_range(1..20));
         if plan.job.format != InputFormat::Parquet && dice.random_range(0..3) == 0 {
             plan.ending = Ending::Drain(Duration::from_millis(dice.random_range(500..4_000)));

@@ -64,7 +64,12 @@ fn told(setting: &str, value: &Value) -> (String, String) {
         Ok(WindowSpec::Hopping { size_ms, slide_ms }) => {
             format!("hopping {} by {}", span(&size_ms.into()), span(&slide_ms.into()))
         }
+        Ok(WindowSpec::Cumulating { size_ms, step_ms }) => {
+            format!("cumulating {} by {}", span(&size_ms.into()), span(&step_ms.into()))
+        }
         Ok(WindowSpec::Session { gap_ms }) => format!("session {}", span(&gap_ms.into())),
+        Ok(WindowSpec::Global { ttl_ms: None }) => "global".into(),
+        Ok(WindowSpec::Global { ttl_ms: Some(ttl_ms) }) => format!("global with a ttl of {}", span(&ttl_ms.into())),
         Err(_) => value.to_string(),
     };
     (setting.to_owned(), value)

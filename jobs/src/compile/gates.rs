@@ -42,10 +42,22 @@ impl Gates {
                 continue; // Results are never late.
             }
             if let Some(LateRule::Window(rule)) = resolved.node(index).body.late_rule() {
+                if rule.takes_all() {
+                    continue;
+                }
                 check_ttl(resolved, index, rule, mistakes);
                 check_open_windows(resolved, index, rule, mistakes);
                 for before in ways.places(resolved, index) {
                     gates.add_aggregate(resolved, index, before, rule, mistakes);
+                }
+            }
+        }
+        for &index in &resolved.order {
+            if let Some(LateRule::Window(rule)) = resolved.node(index).body.late_rule()
+                && rule.takes_all()
+            {
+                for before in ways.places(resolved, index) {
+                    gates.add_unlimited(resolved, index, before, rule, mistakes);
                 }
             }
         }
@@ -102,6 +114,29 @@ impl Gates {
             None => self.add(GatePoint { before, rule, owner }),
         };
         self.of[owner].push(point);
+    }
+
+    /// An aggregate that nothing is late for counts what passes the dedup before it, which nothing may be later for than it
+    /// remembers.
+    fn add_unlimited(
+        &mut self,
+        resolved: &Resolved<'_>,
+        owner: usize,
+        before: usize,
+        rule: WindowRule,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let limit = self.position(before).map(|point| &self.points[point]);
+        match resolved.node(before).body.late_rule() {
+            Some(LateRule::Ttl { .. }) if limit.is_some_and(|point| matches!(point.rule, LateRule::Window(_))) => {
+                mistakes.extend(limit.map(|point| disagreement(resolved, owner, point)));
+            }
+            Some(LateRule::Ttl { ttl_ms }) => self.add_dedup(owner, before, ttl_ms),
+            _ => {
+                let point = self.add(GatePoint { before, rule: LateRule::Window(rule), owner });
+                self.of[owner].push(point);
+            }
+        }
     }
 
     fn add_dedup(&mut self, owner: usize, before: usize, ttl_ms: i64) {
@@ -179,7 +214,7 @@ fn check_open_windows(resolved: &Resolved<'_>, index: usize, rule: WindowRule, m
     }
     let (node, of) = (resolved.node(index), |ms: i64| show(std::time::Duration::from_millis(ms.unsigned_abs())));
     let mistake = Mistake::new(node.path().key("window"), format!("{open} windows would be open at once"));
-    let slide = rule.window.slice_ms().unwrap_or_default();
+    let slide = rule.window.period_ms().unwrap_or_default();
     let found = format!(
         "one each {}, for {} of lateness and {} of delay",
         of(slide),

@@ -22,7 +22,7 @@ use super::resolve::{Feed, Resolved};
 use super::types::{self, AllTypes};
 use crate::nodes::source::Source;
 use crate::nodes::types::Types;
-use crate::nodes::{Counted, Output, Results};
+use crate::nodes::{Counted, Output, Results, Windows};
 use crate::spec::{JobSpec, NodeSpec};
 use crate::store_table::{CountedTable, LeftOut, RecountStep, StoreTable, TableWindows, WhyLeftOut};
 use weir_operators::definition::KeyPath;
@@ -163,6 +163,9 @@ impl Surveyor<'_, '_> {
                 () if self.only_feed(index).is_none() => Some(WhyLeftOut::OfSeveral),
                 () if results.counted.of_results => Some(WhyLeftOut::OfResults),
                 () if table.keep_newest => Some(WhyLeftOut::KeepsNewest),
+                () if results.window.is_global() => Some(WhyLeftOut::NoWindow),
+                () if results.counted.is_of_sessions() => None,
+                () if plain_windows(results.window).is_none() => Some(WhyLeftOut::OtherWindows),
                 () => None,
             };
             if let Some(why) = why {
@@ -230,11 +233,7 @@ impl Surveyor<'_, '_> {
         let mut items = self.types.own(sink.index).map(written_items).unwrap_or_default();
         // What is withdrawn is not in a table.
         items.retain(|(name, _)| name != WITHDRAWN);
-        let (size_ms, slide_ms) = match sink.results.window.spec() {
-            WindowSpec::Tumbling { size_ms } => (size_ms, size_ms),
-            WindowSpec::Hopping { size_ms, slide_ms } => (size_ms, slide_ms),
-            WindowSpec::Session { gap_ms } => (gap_ms, gap_ms),
-        };
+        let (size_ms, slide_ms) = plain_windows(sink.results.window).unwrap_or_default();
         let column = |of: &str| items.iter().find(|(_, from)| from == of).map(|(name, _)| name.clone());
         StoreTable {
             sink: self.resolved.node(sink.index).name.clone(),
@@ -292,6 +291,17 @@ impl Surveyor<'_, '_> {
             steps.extend(self.resolved.node(node).body.recount_steps(given, own)?);
         }
         Some(steps)
+    }
+}
+
+/// Size and slide of windows that a range of event time can be recounted by: those that begin with multiples of their slide in UTC
+/// and are as long as several.
+fn plain_windows(windows: Windows) -> Option<(i64, i64)> {
+    match windows.spec() {
+        _ if !windows.alignment.is_epoch() => None,
+        WindowSpec::Tumbling { size_ms } => Some((size_ms, size_ms)),
+        WindowSpec::Hopping { size_ms, slide_ms } if size_ms % slide_ms == 0 => Some((size_ms, slide_ms)),
+        _ => None,
     }
 }
 

@@ -1,18 +1,25 @@
 //! A node being checked, and what checks of several kinds of nodes have in common: keys, windows and event time.
 
+use std::time::Duration;
+
 use arrow::datatypes::DataType;
 use weir_operators::expression::type_name;
 use weir_operators::filters::FILTER_ID;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::table::can_be_key;
-use weir_operators::window::MOST_WINDOWS;
+use weir_operators::window::{HOUR_MS, MOST_WINDOWS};
 
 use super::found::Found;
 use super::types::{TimeLost, Types};
-use super::window::Window;
+use super::window::{Window, Windows};
 use crate::settings::JobSettings;
 use weir_operators::definition::duration::show;
 use weir_operators::definition::{KeyPath, Mistake};
+
+/// Two lengths of a window.
+fn pair(size: Duration, other: Duration) -> String {
+    format!("{} by {}", show(size), show(other))
+}
 
 /// One node being checked.
 pub(crate) struct Check<'a> {
@@ -108,21 +115,59 @@ impl Check<'_> {
         columns.map_err(|error| self.mistakes.push(Mistake::on_key(self.path.clone(), error.message))).ok()
     }
 
-    /// Notes a hopping window that no operator takes.
-    pub(crate) fn window(&mut self, window: Window) {
-        let Window::Hopping { size, slide } = window else { return };
+    /// Notes windows that no operator takes.
+    pub(crate) fn window(&mut self, windows: Windows) {
         let place = self.path.key("window");
-        let found = format!("{} by {}", show(size), show(slide));
-        let windows = size.as_millis() / slide.as_millis().max(1);
-        if windows > u128::from(MOST_WINDOWS) {
-            let mistake = Mistake::new(place, format!("each event would be in {windows} windows"));
-            let expected = format!(
-                "at most {MOST_WINDOWS} windows, as many as a week has minutes: a longer `slide`, or a shorter window"
-            );
-            self.mistakes.push(mistake.found(found).expected(expected));
-        } else if slide.is_zero() || !size.as_millis().is_multiple_of(slide.as_millis()) {
-            let mistake = Mistake::new(place, "a window's size must be a multiple of its slide");
-            self.mistakes.push(mistake.found(found).expected("such as { hopping = \"5m\", slide = \"1m\" }"));
+        let per_event = windows.spec().windows_per_event();
+        match windows.kind {
+            Window::Hopping { size, slide } | Window::Cumulating { size, step: slide }
+                if per_event > i64::from(MOST_WINDOWS) =>
+            {
+                let key = if matches!(windows.kind, Window::Hopping { .. }) { "slide" } else { "step" };
+                let mistake = Mistake::new(place, format!("each event would be in {per_event} windows"));
+                let expected = format!(
+                    "at most {MOST_WINDOWS} windows, as many as a week has minutes: a longer `{key}`, or a shorter window"
+                );
+                self.mistakes.push(mistake.found(pair(size, slide)).expected(expected));
+            }
+            Window::Hopping { size, slide } if size < slide => {
+                let mistake = Mistake::new(place, "events between two windows would be in none");
+                let expected = format!("a `slide` of at most {}, the size", show(size));
+                self.mistakes.push(mistake.found(pair(size, slide)).expected(expected));
+            }
+            Window::Cumulating { size, step } if !size.as_millis().is_multiple_of(step.as_millis().max(1)) => {
+                let mistake = Mistake::new(place, "the last step would be shorter than the others");
+                let expected = "a size that is a multiple of the step, such as { cumulating = \"1d\", step = \"1h\" }";
+                self.mistakes.push(mistake.found(pair(size, step)).expected(expected));
+            }
+            _ => self.alignment(windows),
+        }
+    }
+
+    /// Notes windows that cannot begin where they are to.
+    fn alignment(&mut self, windows: Windows) {
+        let (place, spec) = (self.path.key("window"), windows.spec());
+        let Some(period_ms) = spec.period_ms() else { return };
+        let span = |ms: i64| show(Duration::from_millis(ms.unsigned_abs()));
+        // Those that grow begin with the longest.
+        let apart = if matches!(windows.kind, Window::Cumulating { .. }) { spec.size_ms() } else { period_ms };
+        let offset_ms = windows.alignment.offset_ms;
+        if offset_ms >= apart {
+            let message = format!("one window begins each {}, so none is that much later", span(apart));
+            let mistake = Mistake::new(place.key("offset"), message).found(span(offset_ms));
+            let expected = match offset_ms % apart {
+                0 => "no `offset`: it would change nothing".to_owned(),
+                same => format!("less than {}, such as {}, which is the same", span(apart), span(same)),
+            };
+            self.mistakes.push(mistake.expected(expected));
+        }
+        if let Some(zone) = windows.alignment.timezone
+            && (period_ms % HOUR_MS != 0 || spec.size_ms() % HOUR_MS != 0)
+        {
+            let message = "the clock of a zone is set by hours, and would cut windows that are not of whole hours";
+            let mistake = Mistake::new(place.key("timezone"), message).found(format!("\"{zone}\""));
+            self.mistakes
+                .push(mistake.expected("windows of whole hours, or no `timezone`: minutes are the same in all zones"));
         }
     }
 }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use weir_engine::graph::Remembers;
 use weir_operators::late_gate::{LateGateConfig, LateRule};
 use weir_operators::schema::ColumnSchema;
+use weir_operators::window::{WindowRule, WindowSpec};
 
 use super::operator::{Configuration, Memory, Names, Note, Operator, StepColumns, with};
 use weir_operators::definition::duration::show;
@@ -34,6 +35,10 @@ impl Operator for LateGate {
     fn note(&self, _columns: &StepColumns) -> Note {
         let span = |ms: i64| show(std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
         let does = match self.rule {
+            LateRule::Window(rule) if rule.takes_all() => "late: nothing, there are no windows".to_owned(),
+            LateRule::Window(WindowRule { window: WindowSpec::Global { ttl_ms: Some(ttl_ms) }, .. }) => {
+                format!("late: {} or more behind", span(ttl_ms))
+            }
             LateRule::Window(rule) => {
                 format!("late: {} or more behind the end of its last window", span(rule.allowed_lateness_ms))
             }

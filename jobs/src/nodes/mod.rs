@@ -32,7 +32,8 @@ pub use dedup::Dedup;
 pub use inputs::Inputs;
 pub use map::Map;
 pub use reduce::Reduce;
-pub use window::Window;
+pub use weir_operators::window::Zone;
+pub use window::{Window, Windows};
 
 pub(crate) use check::Check;
 pub(crate) use found::Found;

@@ -6,8 +6,8 @@ use arrow::datatypes::DataType;
 use serde_json::{Value, json};
 use weir_engine::element::Port;
 use weir_engine::graph::Remembers;
-use weir_operators::columns::{WINDOW_END, WINDOW_START};
-use weir_operators::reduce::{TopConfig, output_schema};
+use weir_operators::columns::{RANK, WINDOW_END, WINDOW_START};
+use weir_operators::reduce::{Ranking, TopConfig, output_schema};
 use weir_operators::schema::ColumnSchema;
 use weir_operators::window::WindowRule;
 
@@ -19,7 +19,7 @@ use super::output::Output;
 use super::planning::{Planning, StepOutput};
 use super::results::{Counted, Results};
 use super::types::Types;
-use super::window::{Window, read_window};
+use super::window::{Window, Windows, read_window};
 use crate::builder::JobBuilder;
 use weir_operators::definition::duration::{millis, show};
 use weir_operators::definition::{Mistake, Reader};
@@ -31,13 +31,14 @@ pub struct Reduce {
     pub(crate) n: usize,
     pub(crate) by: String,
     pub(crate) per: Vec<String>,
-    pub(crate) window: Option<Window>,
+    pub(crate) ranking: Ranking,
+    pub(crate) window: Option<Windows>,
 }
 
 impl Reduce {
     /// The `n` groups of an aggregate with the largest value in the column `by`; ties by key, ascending.
     pub fn top(input: impl Into<Inputs>, n: usize, by: impl Into<String>) -> Self {
-        Reduce { input: input.into(), n, by: by.into(), per: Vec::new(), window: None }
+        Reduce { input: input.into(), n, by: by.into(), per: Vec::new(), ranking: Ranking::default(), window: None }
     }
 
     /// Ranks separately for each value of these key columns.
@@ -47,10 +48,17 @@ impl Reduce {
         self
     }
 
+    /// What ranks equal values have: by default one after the other.
+    #[must_use]
+    pub fn rank(mut self, ranking: Ranking) -> Self {
+        self.ranking = ranking;
+        self
+    }
+
     /// Adds up the aggregate's windows to longer ones first.
     #[must_use]
-    pub fn window(mut self, window: Window) -> Self {
-        self.window = Some(window);
+    pub fn window(mut self, window: impl Into<Windows>) -> Self {
+        self.window = Some(window.into());
         self
     }
 
@@ -66,31 +74,39 @@ impl Reduce {
             }
             None => node.missing("top", "{ n = 100, by = \"count\" }"),
         }
-        reduce.window = node.table("window").and_then(|window| read_window(window, false));
+        let rankings =
+            [("row_number", Ranking::RowNumber), ("rank", Ranking::Rank), ("dense_rank", Ranking::DenseRank)];
+        reduce.ranking = node.choice("rank", &rankings).unwrap_or_default();
+        reduce.window = node.table("window").and_then(|window| read_window(window, true));
         node.finish();
         reduce
     }
 
     /// The settings of its operators, over the results of an aggregate.
     fn config(&self, counted: &Counted) -> TopConfig {
-        let slice = counted.window.spec();
+        let (own, counted_windows) = (self.window.unwrap_or(counted.window), counted.window);
+        // Tumbling windows are their own slices.
+        let slices = matches!(counted_windows.kind, Window::Tumbling { .. }) || self.window.is_some();
         TopConfig {
             n: self.n,
             by: self.by.clone(),
             key: counted.key.clone(),
             per: self.per.clone(),
+            ranking: self.ranking,
             windows: WindowRule {
-                window: self.window.map_or(slice, Window::spec),
+                window: own.spec(),
+                alignment: own.alignment,
                 allowed_lateness_ms: millis(counted.allowed_lateness),
             },
-            slice_ms: slice.size_ms(),
+            slice_ms: slices.then(|| counted_windows.spec().size_ms()),
         }
     }
 
     /// What is ranked must come through the maps between as the aggregate has made it.
     fn unchanged_between(&self, results: &Results, check: &mut Check<'_>) {
         let key = results.counted.key.iter().map(String::as_str);
-        for name in key.chain([WINDOW_START, WINDOW_END, self.by.as_str()]) {
+        let bounds: &[&str] = if results.counted.window.is_global() { &[] } else { &[WINDOW_START, WINDOW_END] };
+        for name in key.chain(bounds.iter().copied()).chain([self.by.as_str()]) {
             if results.behind_map && !results.is_unchanged(name) {
                 let message = format!("`{name}` does not come through unchanged from the aggregate");
                 let mistake = Mistake::new(check.path.key("input"), message);
@@ -117,6 +133,14 @@ impl Reduce {
         }
     }
 
+    /// The column with the rank must not be there already.
+    fn check_names(&self, counted: &Counted, check: &mut Check<'_>) {
+        if counted.key.iter().any(|name| name == RANK) || self.by == RANK {
+            let message = format!("two columns would be called `{RANK}`");
+            check.mistakes.push(Mistake::on_key(check.path.clone(), message).expected("another name in the aggregate"));
+        }
+    }
+
     fn check_per(&self, counted: &Counted, check: &mut Check<'_>) {
         let place = check.path.key("top").key("per");
         for (position, name) in self.per.iter().enumerate() {
@@ -133,28 +157,52 @@ impl Reduce {
 
     /// The windows of an aggregate can be put together to longer ones if they lie side by side, and are pieces of those.
     fn check_window(&self, counted: &Counted, check: &mut Check<'_>) {
-        let Window::Tumbling { size: piece } = counted.window else {
-            let message = "it ranks over the windows of its aggregate, and those are not tumbling";
+        if counted.window.is_global() {
+            let message = "it ranks the results of a window when that is over, and the global window never is";
             let mistake = Mistake::new(check.path.key("input"), message);
-            check.mistakes.push(mistake.expected("an aggregate with { tumbling = ... }; its `window` can be hopping"));
+            check.mistakes.push(mistake.expected("an aggregate with any other window"));
+            return;
+        }
+        let Some(window) = self.window else { return };
+        let place = check.path.key("window");
+        let Window::Tumbling { size: piece } = counted.window.kind else {
+            let message = "it adds up windows of its aggregate, and those don't lie side by side";
+            let mistake = Mistake::new(place, message).found(counted.window.note());
+            let expected =
+                "an aggregate with { tumbling = ... }, or no `window`: then each of the aggregate's has a list";
+            check.mistakes.push(mistake.expected(expected));
             return;
         };
-        let Some(window) = self.window else { return };
         check.window(window);
-        let (size, slide) = match window {
-            Window::Tumbling { size } => (size, size),
-            Window::Hopping { size, slide } => (size, slide),
-            Window::Session { .. } => {
-                let mistake = Mistake::new(check.path.key("window"), "sessions can't be built from windows");
-                check.mistakes.push(mistake.expected("a tumbling or a hopping window"));
-                return;
-            }
+        let Some(period_ms) = window.spec().period_ms() else {
+            let mistake = Mistake::new(place, "sessions and the global window can't be built from windows");
+            check.mistakes.push(mistake.expected("a tumbling, a hopping or a cumulating window"));
+            return;
         };
-        let fits = |length: Duration| length.as_millis().is_multiple_of(piece.as_millis().max(1));
-        if !fits(size) || !fits(slide) {
-            let message = "its windows don't consist of whole windows of the aggregate";
-            let mistake = Mistake::new(check.path.key("window"), message);
+        let fits = |ms: i64| ms % millis(piece).max(1) == 0;
+        if !fits(period_ms) || !fits(window.spec().size_ms()) {
+            let mistake = Mistake::new(place, "its windows don't consist of whole windows of the aggregate");
             check.mistakes.push(mistake.expected(format!("multiples of {}", show(piece))));
+            return;
+        }
+        let (own, pieces) = (window.alignment, counted.window.alignment);
+        if !fits(own.offset_ms - pieces.offset_ms) {
+            let mistake = Mistake::new(place.key("offset"), "its windows begin within windows of the aggregate");
+            let found = show(Duration::from_millis(own.offset_ms.unsigned_abs()));
+            let expected = show(Duration::from_millis(pieces.offset_ms.unsigned_abs()));
+            let expected = format!("{expected}, as of the aggregate, or {} more, or a multiple of that", show(piece));
+            check.mistakes.push(mistake.found(found).expected(expected));
+        }
+        let is_cut = match (own.timezone, pieces.timezone) {
+            (own, pieces) if own == pieces => false,
+            (Some(zone), None) => !zone.keeps_windows_of(millis(piece)),
+            _ => true,
+        };
+        if is_cut {
+            let message = "its windows begin by another clock than those of the aggregate, and would cut them";
+            let mistake = Mistake::new(place.key("timezone"), message).found(window.note());
+            let expected = "the `timezone` of the aggregate, or windows of the aggregate of at most 15m";
+            check.mistakes.push(mistake.expected(expected));
         }
     }
 }
@@ -209,12 +257,13 @@ impl Node for Reduce {
         self.unchanged_between(results, check);
         self.check_by(&given.main, &results.counted, check);
         self.check_per(&results.counted, check);
+        self.check_names(&results.counted, check);
         self.check_window(&results.counted, check);
         if check.mistakes.len() > before {
             return None;
         }
         let main = check.accepted(columns(&self.config(&results.counted), &given.main))?;
-        let results = results.ranked(&self.per, self.window, &main);
+        let results = results.ranked(&self.per, self.ranking.is_row_number(), self.window, &main);
         Some(Types { results: Some(results), ..Types::of(main, self.kind()) })
     }
 
@@ -229,7 +278,20 @@ impl Node for Reduce {
     }
 }
 
-const MEANING: &[&str] = &["key", "by", "per", "n", "window", "slice_ms", "size_ms", "slide_ms", "allowed_lateness_ms"];
+const MEANING: &[&str] = &[
+    "key",
+    "by",
+    "per",
+    "n",
+    "ranking",
+    "window",
+    "offset_ms",
+    "timezone",
+    "slice_ms",
+    "size_ms",
+    "slide_ms",
+    "allowed_lateness_ms",
+];
 
 /// The best of each subtask.
 #[derive(Debug)]
@@ -261,7 +323,7 @@ impl Operator for LocalTop {
 #[derive(Debug)]
 struct GlobalTop {
     config: TopConfig,
-    window: Window,
+    window: Windows,
 }
 
 impl Operator for GlobalTop {
@@ -281,7 +343,12 @@ impl Operator for GlobalTop {
     fn note(&self, _columns: &StepColumns) -> Note {
         let TopConfig { n, by, per, .. } = &self.config;
         let per = if per.is_empty() { String::new() } else { format!(" per {}", per.join(", ")) };
-        let does = format!("top {n} by {by}{per}, {}", self.window.note());
+        let ties = match self.config.ranking {
+            Ranking::RowNumber => "",
+            Ranking::Rank => " with ties (rank)",
+            Ranking::DenseRank => " with ties (dense_rank)",
+        };
+        let does = format!("top {n} by {by}{per}{ties}, {}", self.window.note());
         Note::of(does).with_state("the top of open windows")
     }
 

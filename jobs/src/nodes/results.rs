@@ -12,9 +12,9 @@ use weir_operators::columns::{RANK, RECORD_ID, REVISION, WINDOW_END, WINDOW_STAR
 use weir_operators::expression::Expression;
 use weir_operators::map::{ResultRows, SelectItem};
 use weir_operators::schema::{Column, ColumnSchema};
-use weir_operators::sink::SinkResults;
+use weir_operators::sink::{SinkResults, SinkWindows};
 
-use super::window::Window;
+use super::window::{Window, Windows};
 
 /// The aggregate that results are of.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Counted {
     /// Its key.
     pub(crate) key: Vec<String>,
     /// Its windows.
-    pub(crate) window: Window,
+    pub(crate) window: Windows,
     /// How long they are corrected.
     pub(crate) allowed_lateness: Duration,
     /// The columns that it computes.
@@ -46,7 +46,7 @@ pub(crate) struct Counted {
 impl Counted {
     /// Whether its windows have no fixed bounds.
     pub(crate) fn is_of_sessions(&self) -> bool {
-        matches!(self.window, Window::Session { .. })
+        self.window.are_sessions()
     }
 
     /// Whether a value over a window is the sum of those over its pieces.
@@ -61,7 +61,7 @@ pub(crate) struct Results {
     /// What they count.
     pub(crate) counted: Arc<Counted>,
     /// The windows that they are of: the aggregate's, or the longer ones of a reduce.
-    pub(crate) window: Window,
+    pub(crate) window: Windows,
     /// Whether each is the result of one group of one aggregate, and no rank.
     pub(crate) are_groups: bool,
     /// Whether they have come through a map.
@@ -93,7 +93,7 @@ impl Results {
             unsayable,
             withdrawable,
             window,
-            fixed: fixed(&key),
+            fixed: fixed(window, &key),
             key,
             counted: Arc::new(counted),
             are_groups: true,
@@ -102,16 +102,23 @@ impl Results {
         }
     }
 
-    /// Those of a reduce over such results: ranked for each value of the columns `per`.
-    pub(crate) fn ranked(&self, per: &[String], window: Option<Window>, columns: &ColumnSchema) -> Self {
-        let key: Vec<String> = per.iter().cloned().chain([RANK.into()]).collect();
+    /// Those of a reduce over such results: a record for each place in a list for each value of the columns `per`, or, where
+    /// several have one rank, for each key.
+    pub(crate) fn ranked(&self, per: &[String], places: bool, window: Option<Windows>, columns: &ColumnSchema) -> Self {
+        let key: Vec<String> = match places {
+            true => per.iter().cloned().chain([RANK.into()]).collect(),
+            false => self.counted.key.clone(),
+        };
+        let own = window.unwrap_or(self.window);
         Results {
-            window: window.unwrap_or(self.window),
+            window: own,
             are_groups: false,
             columns: as_they_are(columns),
-            fixed: fixed(&key),
+            fixed: fixed(own, &key),
             key,
-            sessions: false,
+            sessions: own.are_sessions(),
+            // A key leaves a list when others come before it.
+            withdrawable: self.withdrawable || !places,
             ..self.clone()
         }
     }
@@ -195,15 +202,25 @@ impl Results {
             withdrawable: self.withdrawable,
             unsayable: self.unsayable,
             window: self.window.length(),
+            windows: match self.window.kind {
+                Window::Global { .. } => SinkWindows::None,
+                Window::Cumulating { .. } => SinkWindows::Growing,
+                Window::Tumbling { .. } if self.window.alignment.is_epoch() => SinkWindows::SideBySide,
+                _ => SinkWindows::Other,
+            },
             allowed_lateness: self.counted.allowed_lateness,
             not_sums,
         }
     }
 }
 
-fn fixed(key: &[String]) -> BTreeMap<String, Option<String>> {
-    let own = [RECORD_ID, WINDOW_START, WINDOW_END].map(str::to_owned);
-    own.into_iter().chain(key.iter().cloned()).map(|name| (name.clone(), Some(name))).collect()
+fn fixed(window: Windows, key: &[String]) -> BTreeMap<String, Option<String>> {
+    let own = if window.is_global() { &[RECORD_ID][..] } else { &[RECORD_ID, WINDOW_START, WINDOW_END] };
+    own.iter()
+        .map(|name| (*name).to_owned())
+        .chain(key.iter().cloned())
+        .map(|name| (name.clone(), Some(name)))
+        .collect()
 }
 
 fn as_they_are(columns: &ColumnSchema) -> BTreeMap<String, Option<String>> {

@@ -1,10 +1,11 @@
 //! The configuration of an aggregate, and the columns that it produces.
 
 use super::accumulator::Accumulator;
+use super::lives_state::{FIRST_EVENT, LAST_EVENT, VERSION};
 use crate::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START, WITHDRAWN, revision_field, withdrawn_field};
 use crate::event_time::event_time_type;
 use crate::table::plain_key_type;
-use crate::window::WindowRule;
+use crate::window::{WindowRule, WindowSpec};
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -22,7 +23,8 @@ pub struct AggregateConfig {
     pub time_column: String,
     /// What is computed, in the order of the output's columns.
     pub aggregates: Vec<AggregateCall>,
-    /// Running counts of open windows; none: they are not read. Only a global aggregate of slices emits any.
+    /// Running counts of open windows; none: they are not read. Only a global aggregate of slices emits any. Of the global window,
+    /// whose results are all running: how often they are emitted; none: with every checkpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running: Option<RunningCounts>,
 }
@@ -84,6 +86,8 @@ const RESERVED: [&str; 12] = [
     "changed",
     "emitted_until",
 ];
+/// The same of the state of a global window.
+const RESERVED_OF_LIVES: [&str; 3] = [FIRST_EVENT, LAST_EVENT, VERSION];
 
 impl AggregateConfig {
     /// Refuses settings that make no sense.
@@ -94,7 +98,8 @@ impl AggregateConfig {
         self.windows.validate()?;
         let mut names = BTreeSet::new();
         for name in self.key.iter().chain(self.aggregates.iter().map(|call| &call.output)) {
-            if RESERVED.contains(&name.as_str()) {
+            let is_of_lives = self.windows.window.is_global() && RESERVED_OF_LIVES.contains(&name.as_str());
+            if RESERVED.contains(&name.as_str()) || is_of_lives {
                 return Err(EngineError::definition(format!(
                     "'{name}' is a column that every aggregate has: choose another name"
                 )));
@@ -103,7 +108,7 @@ impl AggregateConfig {
                 return Err(EngineError::definition(format!("two columns of the aggregate are called '{name}'")));
             }
         }
-        if self.running.is_some() && self.windows.window.slice_ms().is_none() {
+        if self.running.is_some() && matches!(self.windows.window, WindowSpec::Session { .. }) {
             return Err(EngineError::definition("sessions have no running counts: their bounds are not known yet"));
         }
         if self.aggregates.is_empty() {
@@ -144,6 +149,12 @@ pub fn may_be_unsayable(function: Function, output: &DataType) -> bool {
     function == Function::Sum && !output.is_floating()
 }
 
+/// The columns with the bounds of windows; the global window has none.
+pub(super) fn bounds(config: &AggregateConfig) -> Vec<Field> {
+    let names: &[&str] = if config.windows.window.is_global() { &[] } else { &[WINDOW_START, WINDOW_END] };
+    names.iter().map(|name| Field::new(*name, event_time_type(), false)).collect()
+}
+
 /// The columns of an aggregate's results, from those of its input.
 ///
 /// # Errors
@@ -161,15 +172,14 @@ pub fn output_schema(input: &Schema, config: &AggregateConfig) -> Result<Schema>
         let key = column(name)?;
         fields.push(Field::new(name, plain_key_type(key.data_type()), key.is_nullable()));
     }
-    fields.push(Field::new(WINDOW_START, event_time_type(), false));
-    fields.push(Field::new(WINDOW_END, event_time_type(), false));
+    fields.extend(bounds(config));
     let mut results = Vec::with_capacity(config.aggregates.len());
     for call in &config.aggregates {
         let argument = call.argument.as_deref().map(column).transpose()?;
         results.push((call, Accumulator::new(call, argument.map(Field::data_type))?.output_type()));
     }
     // What is withdrawn has no values.
-    let withdrawable = config.windows.window.slice_ms().is_none()
+    let withdrawable = matches!(config.windows.window, WindowSpec::Session { .. })
         || results.iter().any(|(call, output)| may_be_unsayable(call.function, output));
     for (call, output) in results {
         let nullable = withdrawable || !matches!(call.function, Function::ApproxDistinct | Function::Count);

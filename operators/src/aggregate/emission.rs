@@ -1,11 +1,10 @@
 //! Builds the rows of results, column by column, straight from a window's groups.
 
 use super::accumulator::{Accumulator, Unsayable};
-use super::config::AggregateConfig;
+use super::config::{AggregateConfig, bounds};
 use super::groups::{GroupColumns, Groups};
 use crate::columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START, revision_field, withdrawn_field};
 use crate::dead_letters::RefusedRows;
-use crate::event_time::event_time_type;
 use crate::expression::RefusedRow;
 use crate::ports;
 use crate::record_id::RecordIds;
@@ -32,6 +31,8 @@ const MOST_ROWS: usize = 1 << 14;
 pub(super) struct Emission {
     ids: RecordIds,
     key: Arc<[String]>,
+    /// Whether results say which window they are of.
+    has_bounds: bool,
     schema: SchemaRef,
     refused: RefusedRows,
 }
@@ -58,13 +59,15 @@ impl Emission {
             aggregates.map(|(call, accumulator)| Field::new(&call.output, accumulator.output_type(), true));
         let mut fields = vec![Field::new(RECORD_ID, DataType::FixedSizeBinary(16), false)];
         fields.extend(keys);
-        fields.push(Field::new(WINDOW_START, event_time_type(), false));
-        fields.push(Field::new(WINDOW_END, event_time_type(), false));
+        let bounds = bounds(config);
+        let has_bounds = !bounds.is_empty();
+        fields.extend(bounds);
         fields.extend(aggregates);
         fields.extend([revision_field(), withdrawn_field()]);
         Emission {
             ids: RecordIds::new(&context.identity, &context.operator),
             key: config.key.clone().into(),
+            has_bounds,
             schema: Arc::new(Schema::new(fields)),
             refused: RefusedRows::new(context),
         }
@@ -106,8 +109,10 @@ impl Emission {
         let mut columns: Vec<ArrayRef> =
             vec![Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(ids.into_flattened()), None)?)];
         columns.extend(results.keys);
-        columns.push(Arc::new(TimestampMillisecondArray::from(results.window_starts).with_timezone("UTC")));
-        columns.push(Arc::new(TimestampMillisecondArray::from(results.window_ends).with_timezone("UTC")));
+        if self.has_bounds {
+            columns.push(Arc::new(TimestampMillisecondArray::from(results.window_starts).with_timezone("UTC")));
+            columns.push(Arc::new(TimestampMillisecondArray::from(results.window_ends).with_timezone("UTC")));
+        }
         match &results.withdrawn {
             None => columns.extend(results.aggregates),
             // A result that does not hold has no values.
@@ -142,7 +147,8 @@ impl Emission {
         let mut reasons: BTreeMap<usize, Vec<String>> = BTreeMap::new();
         unsayable.into_iter().for_each(|one| reasons.entry(one.row).or_default().push(one.reason));
         let refused = reasons.into_iter().map(|(row, reasons)| RefusedRow { row, reason: reasons.join("; ") });
-        let names = self.key.iter().map(String::as_str).chain([WINDOW_START, WINDOW_END, REVISION]);
+        let bounds = if self.has_bounds { &[WINDOW_START, WINDOW_END][..] } else { &[] };
+        let names = self.key.iter().map(String::as_str).chain(bounds.iter().copied()).chain([REVISION]);
         let places: std::result::Result<Vec<usize>, _> = names.map(|name| self.schema.index_of(name)).collect();
         self.refused.emit(&rows.project(&places?)?, &refused.collect::<Vec<_>>(), out)
     }

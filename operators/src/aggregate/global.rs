@@ -20,7 +20,7 @@ use super::slice::{Corrections, Slice};
 use super::state::{StateLayout, misfit, restored_progress, restored_rows, time_in};
 use crate::ports;
 use crate::table::{Rows, RowsByBucket};
-use crate::window::MOST_OPEN_WINDOWS;
+use crate::window::{MOST_OPEN_WINDOWS, WindowSpec};
 use arrow::{
     array::{Array, UInt32Array},
     record_batch::RecordBatch,
@@ -45,7 +45,6 @@ const PROGRESS: &str = "progress";
 pub struct GlobalAggregate {
     config: AggregateConfig,
     context: OperatorContext,
-    slice_ms: i64,
     hasher: KeyHasher,
     /// Made at the first batch or at the restore, which know the types.
     layout: Option<Layout>,
@@ -79,13 +78,12 @@ impl GlobalAggregate {
     /// When the settings make no sense, or ask for sessions, which are [`SessionAggregate`](super::SessionAggregate)'s.
     pub fn new(config: AggregateConfig, context: &OperatorContext) -> Result<Self> {
         config.validate().map_err(|error| error.context(&context.operator))?;
-        let Some(slice_ms) = config.windows.window.slice_ms() else {
-            return Err(EngineError::internal(format!("'{}': sessions have no slices", context.operator)));
-        };
+        if !config.windows.window.has_slices() {
+            return Err(EngineError::internal(format!("'{}': its windows have no slices", context.operator)));
+        }
         let counter = |name| context.counters.counter(name);
         Ok(GlobalAggregate {
             context: context.clone(),
-            slice_ms,
             hasher: KeyHasher::new(config.key.clone()),
             layout: None,
             slices: BTreeMap::new(),
@@ -106,11 +104,11 @@ impl GlobalAggregate {
 
     /// The slices of the window that ends at `end`.
     fn slices_of(&self, end: i64) -> impl Iterator<Item = (&i64, &Slice)> {
-        self.slices.range(end.saturating_sub(self.config.windows.window.size_ms())..end)
+        self.slices.range(self.config.windows.window_start(end)..end)
     }
 
     fn window(&self, end: i64) -> (i64, i64) {
-        (end.saturating_sub(self.config.windows.window.size_ms()), end)
+        (self.config.windows.window_start(end), end)
     }
 
     /// Emits a window for the first time.
@@ -134,6 +132,25 @@ impl GlobalAggregate {
         if emitted > 0 {
             self.groups_emitted.add(emitted as u64);
         }
+        Ok(())
+    }
+
+    /// Emits a window of those that grow for the first time, from what the one before it holds, where that begins as this one does.
+    fn emit_grown(&self, end: i64, grown: &mut Option<Grown>, layout: &Layout, out: &mut Collector) -> Result<()> {
+        let window = self.window(end);
+        let (mut groups, until) = match grown.take() {
+            Some(before) if before.start == window.0 => (before.groups, before.until),
+            _ => (Groups::new(&layout.prototype, 0), window.0),
+        };
+        let mut scratch = Scratch::default();
+        for slice in self.slices.range(until..end).map(|(_, slice)| slice) {
+            self.context.canceled.check()?;
+            groups.merge_groups(&slice.groups, slice.all(), &mut scratch)?;
+        }
+        let emitted = groups.len();
+        layout.emission.window(window, &groups, Rows::All(emitted), vec![0; emitted], out)?;
+        self.groups_emitted.add(emitted as u64);
+        *grown = Some(Grown { start: window.0, until: end, groups });
         Ok(())
     }
 
@@ -165,7 +182,7 @@ impl GlobalAggregate {
     fn emit_running(&mut self, revision: i32, layout: &Layout, out: &mut Collector) -> Result<()> {
         let changed = self.slices.iter().filter(|(_, slice)| !slice.running_groups().is_empty());
         let mut emitted = 0;
-        for end in self.config.windows.window.ends(changed.map(|(start, _)| *start), self.emitted_until) {
+        for end in self.config.windows.ends(changed.map(|(start, _)| *start), self.emitted_until) {
             self.context.canceled.check()?;
             emitted += self.emit_running_window(end, revision, layout, out)?;
         }
@@ -193,18 +210,22 @@ impl GlobalAggregate {
     }
 
     fn advance(&mut self, watermark: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
-        let window = self.config.windows.window;
+        let windows = self.config.windows;
         let changed = self.slices.iter().filter(|(_, slice)| slice.has_changes()).map(|(start, _)| *start);
         // No more than a definition may keep open.
         let to_correct: Vec<i64> =
-            window.ends(changed, WATERMARK_MIN).take_while(|end| *end <= self.emitted_until).collect();
+            windows.ends(changed, WATERMARK_MIN).take_while(|end| *end <= self.emitted_until).collect();
         for end in to_correct {
             self.context.canceled.check()?;
             self.correct_window(end, layout, out)?;
         }
-        for end in window.ends(self.slices.keys().copied(), self.emitted_until).take_while(|end| *end <= watermark) {
+        let mut grown = None;
+        for end in windows.ends(self.slices.keys().copied(), self.emitted_until).take_while(|end| *end <= watermark) {
             self.context.canceled.check()?;
-            self.emit_window(end, layout, out)?;
+            match windows.window {
+                WindowSpec::Cumulating { .. } => self.emit_grown(end, &mut grown, layout, out)?,
+                _ => self.emit_window(end, layout, out)?,
+            }
         }
         Ok(())
     }
@@ -212,16 +233,15 @@ impl GlobalAggregate {
     /// Marks what is out, and drops what no accepted event can change any more.
     fn settle(&mut self, watermark: i64) {
         self.emitted_until = watermark;
-        let (rule, slice_ms) = (self.config.windows, self.slice_ms);
-        for (_, slice) in self.slices.iter_mut().take_while(|(start, _)| start.saturating_add(slice_ms) <= watermark) {
-            slice.settle();
-        }
+        let rule = self.config.windows;
+        let is_out = |start: &i64| rule.first_window_end(*start) <= watermark;
+        self.slices.iter_mut().take_while(|(start, _)| is_out(start)).for_each(|(_, slice)| slice.settle());
         if self.running.is_some() {
-            let over = |start: &i64| rule.window.last_window_end(*start) <= watermark;
+            let over = |start: &i64| rule.last_window_end(*start) <= watermark;
             let over = self.slices.iter_mut().take_while(|(start, _)| over(start));
             over.for_each(|(_, slice)| slice.settle_running());
         }
-        self.slices.retain(|start, _| rule.expiry(rule.window.last_window_end(*start)) > watermark);
+        self.slices.retain(|start, _| rule.expiry(rule.last_window_end(*start)) > watermark);
         self.corrections.retain(|end, _| rule.expiry(*end) > watermark);
     }
 
@@ -232,6 +252,13 @@ impl GlobalAggregate {
             prototype,
         }
     }
+}
+
+/// What a window that grows holds so far.
+struct Grown {
+    start: i64,
+    until: i64,
+    groups: Groups,
 }
 
 /// A definition that keeps more open is refused, so these are of events far ahead of others. They are counted where they say.
@@ -300,7 +327,7 @@ impl Operator for GlobalAggregate {
                 let slice = Slice::of(Groups::new(&layout.prototype, neighbour));
                 self.slices.insert(start, slice.noting_changes(self.running.is_some()));
             }
-            let is_closed = start.saturating_add(self.slice_ms) <= self.emitted_until;
+            let is_closed = self.config.windows.first_window_end(start) <= self.emitted_until;
             if let Some(slice) = self.slices.get_mut(&start) {
                 slice.merge(&hashes, &partials, rows, is_closed, &mut self.scratch)?;
             }

@@ -12,9 +12,10 @@ use super::config::{AggregateConfig, SLICE_START, row_count_call};
 use super::groups::{GroupColumns, Groups, Scratch};
 use crate::event_time::{event_time_type, event_times};
 use crate::table::{Rows, RowsByBucket, plain_keys};
-use crate::window::floor;
+use crate::window::{WindowRule, WindowSpec};
 use arrow::{
     array::{ArrayRef, TimestampMillisecondArray},
+    buffer::ScalarBuffer,
     datatypes::{Field, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
@@ -73,7 +74,7 @@ struct Input {
     hashes: Option<Arc<Vec<u128>>>,
     keys: Vec<ArrayRef>,
     arguments: Vec<Option<ArrayRef>>,
-    times: arrow::buffer::ScalarBuffer<i64>,
+    times: ScalarBuffer<i64>,
 }
 
 impl LocalAggregate {
@@ -136,8 +137,12 @@ impl LocalAggregate {
         }
     }
 
-    fn aggregate(&mut self, batch: &Batch, input: &Input, slice_ms: i64, prototype: &GroupColumns) -> Result<()> {
-        self.parted.part(&input.times, slice_ms);
+    fn aggregate(&mut self, batch: &Batch, input: &Input, prototype: &GroupColumns) -> Result<()> {
+        let windows = self.config.windows;
+        match windows.window.has_slices() {
+            true => self.parted.part_by(&input.times, |time| windows.slice(time)),
+            false => self.parted.leave(input.times.len()),
+        }
         let slices = self.slices.len().max(self.parted.iter().count());
         let has_codes = self.codes.read(&input.keys, slices);
         let hashes = if has_codes { None } else { Some(self.hashes(batch, input)?) };
@@ -169,10 +174,7 @@ impl LocalAggregate {
             accumulator.update(&own_group, Rows::All(rows), argument.as_ref())?;
             states.extend(accumulator.states(Rows::All(rows))?);
         }
-        let starts = match self.config.windows.window.slice_ms() {
-            Some(slice) => input.times.iter().map(|time| floor(*time, slice)).collect(),
-            None => input.times.clone(),
-        };
+        let starts = slice_starts(self.config.windows, &input.times);
         self.emit(plain_keys(&input.keys)?, TimestampMillisecondArray::new(starts, None), states, &hashes, out)
     }
 
@@ -195,9 +197,8 @@ impl LocalAggregate {
 
     /// Gives out the partials of the slices that end at `watermark` or before.
     fn flush(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
-        let Some(slice_ms) = self.config.windows.window.slice_ms() else { return Ok(()) };
         while let Some((start, _)) = self.slices.first_key_value() {
-            if start.saturating_add(slice_ms) > watermark {
+            if slice_end(self.config.windows, *start) > watermark {
                 break;
             }
             let Some((start, mut slice)) = self.slices.pop_first() else { break };
@@ -236,12 +237,12 @@ impl Operator for LocalAggregate {
         }
         let input = self.take_apart(&batch)?;
         let Some(prototype) = self.prototype.take() else { return Ok(()) };
-        let done = match self.config.windows.window.slice_ms() {
-            Some(slice_ms) if self.passing == 0 => {
+        let done = match are_rows_alike(self.config.windows.window) && self.passing == 0 {
+            true => {
                 self.rows += batch.len();
-                self.aggregate(&batch, &input, slice_ms, &prototype)
+                self.aggregate(&batch, &input, &prototype)
             }
-            _ => {
+            false => {
                 self.passing = self.passing.saturating_sub(batch.len());
                 self.pass_on(&batch, &input, &prototype, out)
             }
@@ -261,6 +262,34 @@ impl Operator for LocalAggregate {
     fn prepare_snapshot(&mut self, _barrier: Barrier, out: &mut Collector) -> Result<()> {
         self.flush(i64::MAX, out)
     }
+}
+
+/// Whether rows of one key can be put together although their times differ: where these only say which slice they belong to.
+fn are_rows_alike(window: WindowSpec) -> bool {
+    window.has_slices() || window == WindowSpec::Global { ttl_ms: None }
+}
+
+/// When no more rows come to a slice.
+fn slice_end(windows: WindowRule, start: i64) -> i64 {
+    match windows.window.has_slices() {
+        true => start.saturating_add(windows.slice(start).1),
+        false => i64::MAX,
+    }
+}
+
+/// The start of the slice of each row; its time, where there are no slices. Most rows are in the slice of the one before.
+fn slice_starts(windows: WindowRule, times: &ScalarBuffer<i64>) -> ScalarBuffer<i64> {
+    if !windows.window.has_slices() {
+        return times.clone();
+    }
+    let (mut start, mut width) = (0, 0);
+    let of = |time: &i64| {
+        if time.wrapping_sub(start) as u64 >= width as u64 {
+            (start, width) = windows.slice(*time);
+        }
+        start
+    };
+    times.iter().map(of).collect()
 }
 
 /// The columns of partials.

@@ -3,9 +3,9 @@
 //! [`LocalAggregate`] stands before the exchange and makes *partials*: one row per key and slice of event time, with the
 //! state of every aggregate. It is what spreads a key with half of all events over all mappers. [`GlobalAggregate`]
 //! comes after it, merges partials into keyed state and emits when windows close; [`SessionAggregate`] does so for
-//! sessions, whose bounds depend on the data.
+//! sessions, whose bounds depend on the data, and [`UnwindowedAggregate`] has one result per key.
 //!
-//! A partial has the key columns, `slice_start` (of a session: the event time), the states of the aggregates, and
+//! A partial has the key columns, `slice_start` (of a session, or where a key is forgotten: the event time), the states of the aggregates, and
 //! `input_rows` unless a `count(*)` says the same. An output row has `record_id`, the key columns, `window_start`,
 //! `window_end`, the aggregates, `revision` and `withdrawn`.
 //!
@@ -26,6 +26,8 @@ mod emission;
 mod exact_sum;
 mod global;
 mod groups;
+mod lives;
+mod lives_state;
 mod local;
 mod over_results;
 mod running;
@@ -35,6 +37,7 @@ mod session_store;
 mod sketch;
 mod slice;
 mod state;
+mod unwindowed;
 mod wide_sum;
 
 pub use config::{
@@ -44,6 +47,7 @@ pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
 pub use over_results::{RESULT_COLUMNS, ResultAggregate};
 pub use session::SessionAggregate;
+pub use unwindowed::UnwindowedAggregate;
 
 #[cfg(test)]
 mod tests;

@@ -23,8 +23,16 @@ impl RunningRule {
     /// The revision of the running counts that go out before this barrier; none: none go out. The last of an attempt always
     /// does: what has been read is then visible for as long as the job is stopped.
     pub(super) fn due(&self, barrier: Barrier) -> Option<i32> {
-        let is_due = barrier.last || barrier.checkpoint.0.is_multiple_of(self.every_checkpoints);
-        if is_due { running_revision(barrier.checkpoint) } else { None }
+        if self.is_due(barrier) { running_revision(barrier.checkpoint) } else { None }
+    }
+
+    /// The same of the global window, whose results are followed by no other.
+    pub(super) fn due_for_good(&self, barrier: Barrier) -> Option<i32> {
+        if self.is_due(barrier) { i32::try_from(barrier.checkpoint.0).ok() } else { None }
+    }
+
+    fn is_due(&self, barrier: Barrier) -> bool {
+        barrier.last || barrier.checkpoint.0.is_multiple_of(self.every_checkpoints)
     }
 
     pub(super) fn emitted(&self, rows: usize) {

@@ -4,7 +4,8 @@ use super::*;
 use crate::event_time::event_times;
 use crate::ports;
 use crate::testing::Subtasks;
-use crate::window::{WindowRule, WindowSpec, floor};
+use crate::window::tests::{rule, windows_of};
+use crate::window::{WindowRule, WindowSpec};
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, DictionaryArray, Int32Array, Int64Array, StringArray, TimestampMillisecondArray,
@@ -34,7 +35,7 @@ pub(super) fn config(window: WindowSpec, allowed_lateness_ms: i64) -> AggregateC
     };
     AggregateConfig {
         key: vec!["ad".into(), "filter".into()],
-        windows: WindowRule { window, allowed_lateness_ms },
+        windows: WindowRule::of(window, allowed_lateness_ms),
         time_column: "at".into(),
         aggregates: vec![
             call(Function::Count, None, "n"),
@@ -124,7 +125,10 @@ fn outputs_of(wanted: Port, batches: &[(Port, Batch)]) -> Vec<Output> {
             let values = column(name).as_primitive::<Int64Type>();
             values.is_valid(row).then(|| values.value(row))
         };
-        let times = |name: &str| event_times(columns, name).unwrap();
+        // Without windows there are none.
+        let times = |name: &str, row: usize| {
+            columns.column_by_name(name).map_or(0, |_| event_times(columns, name).unwrap()[row])
+        };
         for row in 0..columns.num_rows() {
             let ads = column("ad").as_string::<i32>();
             let mean = column("avg").as_primitive::<Float64Type>();
@@ -133,7 +137,7 @@ fn outputs_of(wanted: Port, batches: &[(Port, Batch)]) -> Vec<Output> {
             rows.push(Output {
                 id: column("record_id").as_fixed_size_binary().value(row).to_vec(),
                 ad: ads.is_valid(row).then(|| ads.value(row).to_string()),
-                window: (times("window_start")[row], times("window_end")[row]),
+                window: (times("window_start", row), times("window_end", row)),
                 result: count.map(|count| {
                     let average = mean.is_valid(row).then(|| mean.value(row));
                     let (present, distinct) = (integer("present", row).unwrap(), integer("distinct", row).unwrap());
@@ -190,10 +194,11 @@ impl Pipeline {
             OperatorHarness::new(Box::new(local))
         };
         let global_config = config.clone();
-        let is_session = config.windows.window.slice_ms().is_none();
-        let global = Subtasks::new(&["ad", "filter"], move |context| match is_session {
-            true => Box::new(SessionAggregate::new(global_config.clone(), context).unwrap()),
-            false => Box::new(GlobalAggregate::new(global_config.clone(), context).unwrap()),
+        let window = config.windows.window;
+        let global = Subtasks::new(&["ad", "filter"], move |context| match window {
+            WindowSpec::Session { .. } => Box::new(SessionAggregate::new(global_config.clone(), context).unwrap()),
+            WindowSpec::Global { .. } => Box::new(UnwindowedAggregate::new(global_config.clone(), context).unwrap()),
+            _ => Box::new(GlobalAggregate::new(global_config.clone(), context).unwrap()),
         });
         Pipeline { locals: (0..2).map(local).collect(), global, emitted: Vec::new(), running: Vec::new() }
     }
@@ -283,29 +288,24 @@ fn key_name(key: u8) -> Option<String> {
     (key != 5).then(|| format!("ad{key}"))
 }
 
-fn window() -> impl Strategy<Value = WindowSpec> {
-    prop_oneof![
-        (1i64..60).prop_map(|size_ms| WindowSpec::Tumbling { size_ms }),
-        (1i64..5, 5i64..30).prop_map(|(n, slide_ms)| WindowSpec::Hopping { size_ms: n * slide_ms, slide_ms }),
-    ]
+/// Windows with slices, of sizes that events come in.
+pub(super) fn sliced() -> impl Strategy<Value = WindowRule> {
+    let few = |rule: &WindowRule| rule.window.has_slices() && rule.window.windows_per_event() < 12;
+    rule().prop_filter("windows with slices, not too many", few)
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn windows_hold_what_a_list_of_rows_holds(window in window(), lateness in 0i64..80, steps in steps(), passing in any::<bool>()) {
-        let config = config(window, lateness);
-        let slide = window.slice_ms().unwrap();
+    fn windows_hold_what_a_list_of_rows_holds(windows in sliced(), lateness in 0i64..80, steps in steps(), passing in any::<bool>()) {
+        let windows = WindowRule { allowed_lateness_ms: lateness, ..windows };
+        let config = AggregateConfig { windows, ..config(windows.window, lateness) };
         drive(&config, steps, passing, |pipeline, rows, watermark| {
             let mut model: Windows = BTreeMap::new();
             for (time, key, value) in rows {
-                for n in 0..window.slices_per_window() {
-                    let start = floor(*time, slide) - n * slide;
-                    let bounds = (start, start + window.size_ms());
-                    if bounds.1 <= watermark {
-                        model.entry((bounds, key_name(*key))).or_default().push(*value);
-                    }
+                for bounds in windows_of(windows, *time).into_iter().filter(|bounds| bounds.1 <= watermark) {
+                    model.entry((bounds, key_name(*key))).or_default().push(*value);
                 }
             }
             let latest = latest(&pipeline.emitted)?;

@@ -110,7 +110,7 @@ mod tests {
     use weir_engine::testing::OperatorHarness;
 
     fn gate(context: &OperatorContext) -> Box<dyn Operator> {
-        let windows = WindowRule { window: WindowSpec::Tumbling { size_ms: 10 }, allowed_lateness_ms: 5 };
+        let windows = WindowRule::of(WindowSpec::Tumbling { size_ms: 10 }, 5);
         let config = LateGateConfig { rule: LateRule::Window(windows), time_column: "at".into() };
         Box::new(MergedLateGate::new(config, context).unwrap())
     }

@@ -153,7 +153,7 @@ mod tests {
     proptest! {
         #[test]
         fn rows_are_parted_by_the_rule(rows in prop::collection::vec((-300i64..300, -300i64..300), 0..100), lateness in 0i64..50, size in 1i64..100) {
-            let rule = WindowRule { window: WindowSpec::Tumbling { size_ms: size }, allowed_lateness_ms: lateness };
+            let rule = WindowRule::of(WindowSpec::Tumbling { size_ms: size }, lateness);
             let context = OperatorContext::single("job", "gate");
             let (at, marks): (Vec<i64>, Vec<i64>) = rows.iter().copied().unzip();
             let outputs = gate(LateRule::Window(rule), &context).process(batch(&at, Some(marks))).unwrap();

@@ -1,13 +1,16 @@
 //! Merges the lists of all subtasks and emits the ranks of each window.
 //!
 //! A rank of a window and group is one record. It is emitted again, with the next revision, when another key takes it or its
-//! key's count changes; and withdrawn, when there are not so many keys any more.
+//! key's count changes; and withdrawn, when there are not so many keys any more. Where several keys may have one rank, each key is
+//! one record instead, emitted again when its rank or its count changes, and withdrawn when it is in the list no more.
 
-use super::ranking::{ABSENT, Candidate, Known, Lists, count_of, or_null};
-use super::state::{PROGRESS, StoredRows, TopState, misfit, restored_progress, restored_rows, time_in};
+use super::ranking::{ABSENT, Known, Lists, count_of, or_null};
+use super::span::Span;
+use super::state::{PROGRESS, TopState, misfit, restored_progress, restored_rows};
+use super::window::{Emitted, Rank, Window};
 use super::{TopConfig, not_rankable};
 use crate::columns::{RANK, RECORD_ID, WINDOW_END, WINDOW_START, revision_field, withdrawn_field};
-use crate::event_time::{event_time_type, event_times};
+use crate::event_time::event_time_type;
 use crate::record_id::RecordIds;
 use crate::table::{KeyColumns, Rows, RowsByBucket};
 use arrow::{
@@ -19,10 +22,7 @@ use arrow::{
     datatypes::{DataType, Field, Int64Type, Schema},
     record_batch::RecordBatch,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{
     EngineError, Result,
     element::{Batch, Port, WATERMARK_MIN},
@@ -30,8 +30,11 @@ use weir_engine::{
     ids::CheckpointId,
     key_group::KeyGroupRange,
     operator::{Collector, Counter, Operator, OperatorContext},
-    state::{Change, Segment, Snapshot, StateRows},
+    state::{Segment, Snapshot},
 };
+
+/// What the names of segments begin with.
+const WINDOW: &str = "window";
 
 /// The operator. Counts `ranks_emitted` and, of those, `corrections`.
 #[derive(Debug)]
@@ -44,125 +47,11 @@ pub struct GlobalTop {
     ids: RecordIds,
     /// Key columns without a key, and the columns of state; made at the first batch or at the restore.
     layout: Option<(KeyColumns, TopState)>,
-    windows: BTreeMap<i64, Window>,
+    windows: BTreeMap<Span, Window>,
     emitted_until: i64,
     parted: RowsByBucket,
     ranks_emitted: Counter,
     corrections: Counter,
-}
-
-/// One window: the keys that subtasks have given out, and the ranks that have been emitted.
-#[derive(Debug)]
-struct Window {
-    known: Known,
-    /// By list, by rank.
-    ranks: BTreeMap<u32, Vec<Rank>>,
-    /// Lists that have changed since the last emission.
-    changed: BTreeSet<u32>,
-    unsaved: bool,
-}
-
-/// What was last emitted for a rank.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Rank {
-    /// Of a rank that was withdrawn, the last key that had it.
-    key: u32,
-    /// [`ABSENT`]: the rank was withdrawn.
-    count: i64,
-    revision: i32,
-}
-
-impl Rank {
-    fn is_withdrawn(&self) -> bool {
-        self.count == ABSENT
-    }
-}
-
-/// Ranks to be emitted, of one window.
-#[derive(Default)]
-struct Emitted {
-    lists: Vec<u32>,
-    numbers: Vec<i32>,
-    ranks: Vec<Rank>,
-}
-
-impl Emitted {
-    /// Adds the rank at a place of a list, from 0.
-    fn push(&mut self, list: u32, at: usize, rank: Rank) {
-        self.lists.push(list);
-        self.numbers.push(at as i32 + 1);
-        self.ranks.push(rank);
-    }
-}
-
-impl Window {
-    fn new(prototype: &KeyColumns) -> Result<Self> {
-        Ok(Window { known: Known::new(prototype)?, ranks: BTreeMap::new(), changed: BTreeSet::new(), unsaved: true })
-    }
-
-    /// The ranks that differ from what was emitted; they count as emitted then.
-    fn take_changes(&mut self, n: usize, items: &[usize]) -> Emitted {
-        let mut emitted = Emitted::default();
-        if self.changed.is_empty() {
-            return emitted;
-        }
-        let best = self.known.best(n, items);
-        for list in std::mem::take(&mut self.changed) {
-            let candidates: &[Candidate] = best.get(list as usize).map_or(&[], Vec::as_slice);
-            let before = self.ranks.entry(list).or_default();
-            for (at, candidate) in candidates.iter().enumerate() {
-                let mut rank = Rank { key: candidate.key, count: candidate.count, revision: 0 };
-                match before.get_mut(at) {
-                    Some(held) if (held.key, held.count) == (rank.key, rank.count) => continue,
-                    Some(held) => {
-                        rank.revision = held.revision + 1;
-                        *held = rank;
-                    }
-                    None => before.push(rank),
-                }
-                emitted.push(list, at, rank);
-            }
-            // The list has become shorter than it was.
-            for (at, held) in
-                before.iter_mut().enumerate().skip(candidates.len()).filter(|(_, held)| !held.is_withdrawn())
-            {
-                *held = Rank { key: held.key, count: ABSENT, revision: held.revision + 1 };
-                emitted.push(list, at, *held);
-            }
-        }
-        self.unsaved = true;
-        emitted
-    }
-
-    /// What a checkpoint writes of it.
-    fn change(&mut self, bounds: (i64, i64), state: &TopState) -> Change {
-        if !std::mem::take(&mut self.unsaved) {
-            return Change::Unchanged;
-        }
-        let (counted, state) = (self.known.counted.clone(), state.clone());
-        let held: Vec<(i32, Rank)> = self.ranks.values().flat_map(|ranks| (1..).zip(ranks.iter().copied())).collect();
-        Change::Replace(StateRows::deferred(move || {
-            let known = StoredRows {
-                bounds,
-                keys: &counted.keys,
-                chosen: Rows::All(counted.keys.len()),
-                counts: counted.counts.iter().map(|count| or_null(*count)).collect(),
-                ranks: Vec::new(),
-                revisions: Vec::new(),
-            };
-            let keys: Vec<u32> = held.iter().map(|(_, rank)| rank.key).collect();
-            let ranked = StoredRows {
-                bounds,
-                keys: &counted.keys,
-                chosen: Rows::Some(&keys),
-                counts: held.iter().map(|(_, rank)| or_null(rank.count)).collect(),
-                ranks: held.iter().map(|(number, _)| Some(*number)).collect(),
-                revisions: held.iter().map(|(_, rank)| Some(rank.revision)).collect(),
-            };
-            let known = state.rows(known)?;
-            Ok(if held.is_empty() { vec![known] } else { vec![known, state.rows(ranked)?] })
-        }))
-    }
 }
 
 impl GlobalTop {
@@ -199,25 +88,30 @@ impl GlobalTop {
         }
     }
 
-    fn window(&mut self, end: i64, prototype: &KeyColumns) -> Result<&mut Window> {
-        Ok(match self.windows.entry(end) {
+    fn window(&mut self, at: Span, prototype: &KeyColumns) -> Result<&mut Window> {
+        Ok(match self.windows.entry(at) {
             std::collections::btree_map::Entry::Occupied(window) => window.into_mut(),
             std::collections::btree_map::Entry::Vacant(free) => free.insert(Window::new(prototype)?),
         })
     }
 
-    fn emit(&self, end: i64, keys: &KeyColumns, emitted: &Emitted, out: &mut Collector) -> Result<()> {
+    fn emit(&self, window: Span, known: &Known, emitted: &Emitted, out: &mut Collector) -> Result<()> {
         let rows = emitted.ranks.len();
         if rows == 0 {
             return Ok(());
         }
-        let start = self.config.window_start(end);
+        let (Span { start, end }, keys) = (window, &known.counted.keys);
+        let places = self.config.ranking.is_row_number();
         let times =
             |time| -> ArrayRef { Arc::new(TimestampMillisecondArray::from_value(time, rows).with_timezone("UTC")) };
-        let id = |(list, number): (&u32, &i32)| {
-            self.ids.id(combine(&[self.lists.hash(*list), hash_integer(i64::from(*number))]), start, end)
+        let id = |(list, rank): (&u32, &Rank)| {
+            let of_list = match places {
+                true => hash_integer(i64::from(rank.number)),
+                false => known.table.hashes()[rank.key as usize],
+            };
+            self.ids.id(combine(&[self.lists.hash(*list), of_list]), start, end)
         };
-        let ids: Vec<u8> = emitted.lists.iter().zip(&emitted.numbers).flat_map(id).collect();
+        let ids: Vec<u8> = emitted.lists.iter().zip(&emitted.ranks).flat_map(id).collect();
         let chosen: Vec<u32> = emitted.ranks.iter().map(|rank| rank.key).collect();
         let key_arrays = keys.arrays(Rows::Some(&chosen))?;
         let key_types: Vec<DataType> = keys.types().cloned().collect();
@@ -234,13 +128,14 @@ impl GlobalTop {
             fields.push(key_field(at));
             columns.push(Arc::clone(&key_arrays[at]));
         }
-        fields.push(Field::new(RANK, DataType::Int32, false));
-        columns.push(Arc::new(Int32Array::from(emitted.numbers.clone())));
-        // No key has a rank that was withdrawn.
+        fields.push(Field::new(RANK, DataType::Int32, !places));
+        let number = |rank: &Rank| Some(rank.number).filter(|_| places || !rank.is_withdrawn());
+        columns.push(Arc::new(Int32Array::from_iter(emitted.ranks.iter().map(number))));
+        // No key has a place that was withdrawn.
         let withdrawn: BooleanArray = emitted.ranks.iter().map(|rank| Some(rank.is_withdrawn())).collect();
         for at in &self.items {
             fields.push(key_field(*at));
-            columns.push(if withdrawn.true_count() > 0 {
+            columns.push(if places && withdrawn.true_count() > 0 {
                 nullif(&key_arrays[*at], &withdrawn)?
             } else {
                 Arc::clone(&key_arrays[*at])
@@ -270,22 +165,23 @@ impl Operator for GlobalTop {
         let (keys, by) = (keys?, column(&self.config.by)?);
         let counts = by.as_primitive_opt::<Int64Type>();
         let counts = counts.ok_or_else(|| not_rankable(&self.config.by, by.data_type()))?;
-        let ends = event_times(columns, WINDOW_END)?;
+        let (spans, numbers) = Span::of_rows(columns)?;
         let (hashes, lists) = (self.hasher.hash(columns)?, self.lists.of(columns)?);
         let layout = self.lay_out(&keys)?;
         let mut parted = std::mem::take(&mut self.parted);
-        parted.part_exactly(&ends);
-        for (end, rows) in parted.iter() {
+        parted.part_exactly(&numbers);
+        for (number, rows) in parted.iter() {
+            let at = spans[number as usize];
             // A window that is dropped is never emitted again by a subtask; were it, its ranks must not start from scratch.
-            if self.config.expiry(end) <= self.emitted_until {
+            if self.config.expiry(at) <= self.emitted_until {
                 continue;
             }
-            let window = self.window(end, &layout.0)?;
+            let window = self.window(at, &layout.0)?;
             window.unsaved = true;
             for row in (0..rows.len()).map(|n| rows.row(n)) {
                 let count = if counts.is_valid(row) { count_of(counts.value(row)) } else { ABSENT };
                 window.known.set(hashes[row], &keys, row as u32, lists[row], count)?;
-                window.changed.insert(lists[row]);
+                window.note(lists[row]);
             }
         }
         self.parted = parted;
@@ -299,14 +195,14 @@ impl Operator for GlobalTop {
         }
         self.emitted_until = watermark;
         let mut windows = std::mem::take(&mut self.windows);
-        for (end, window) in windows.range_mut(..=watermark) {
+        for (at, window) in windows.range_mut(..=Span { end: watermark, start: i64::MAX }) {
             self.context.canceled.check()?;
-            let emitted = window.take_changes(self.config.n, &self.items);
-            self.emit(*end, &window.known.counted.keys, &emitted, out)?;
+            let emitted = window.take_changes((self.config.n, self.config.ranking), &self.items);
+            self.emit(*at, &window.known, &emitted, out)?;
             self.ranks_emitted.add(emitted.ranks.len() as u64);
             self.corrections.add(emitted.ranks.iter().filter(|rank| rank.revision > 0).count() as u64);
         }
-        windows.retain(|end, _| self.config.expiry(*end) > watermark);
+        windows.retain(|at, _| self.config.expiry(*at) > watermark);
         self.windows = windows;
         Ok(())
     }
@@ -314,9 +210,9 @@ impl Operator for GlobalTop {
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {
         let Some((_, state)) = &self.layout else { return Ok(Snapshot::default()) };
         let mut segments = Vec::with_capacity(self.windows.len() + 1);
-        for (end, window) in &mut self.windows {
-            let bounds = (self.config.window_start(*end), *end);
-            segments.push(Segment { id: format!("window-{end}"), change: window.change(bounds, state) });
+        for (at, window) in &mut self.windows {
+            let change = window.change(*at, state);
+            segments.push(Segment { id: self.config.window_name(WINDOW, *at), change });
         }
         // Also when no window is held: those that were dropped must not start from scratch.
         segments.extend(state.progress_segment(self.emitted_until));
@@ -328,7 +224,9 @@ impl Operator for GlobalTop {
             self.emitted_until = self.emitted_until.max(restored_progress(rows)?);
             return Ok(());
         }
-        let end = time_in(segment, "window").ok_or_else(|| misfit(segment))?;
+        if !segment.starts_with(WINDOW) {
+            return Err(misfit(segment));
+        }
         let restored = restored_rows(&self.config, segment, rows, key_groups, &self.context)
             .map_err(|error| error.context(&self.context.operator))?;
         if restored.counts.is_empty() {
@@ -337,24 +235,22 @@ impl Operator for GlobalTop {
         let layout = self.lay_out(&restored.keys)?;
         let hashes = self.hasher.hash(&restored.batch)?;
         let lists = self.lists.of(&restored.batch)?;
-        let window = self.window(end, &layout.0)?;
+        let ranking = self.config.ranking;
+        let window = self.window(restored.span(segment)?, &layout.0)?;
         for (row, hash) in hashes.iter().enumerate() {
             let (list, count) = (lists[row], restored.count(row));
             if restored.ranks.is_null(row) {
                 window.known.set(*hash, &restored.keys, row as u32, list, count)?;
                 // What had changed before the barrier is found out by comparing everything once.
-                window.changed.insert(list);
+                window.note(list);
                 continue;
             }
-            let number = usize::try_from(restored.ranks.value(row)).unwrap_or(0);
+            let number = restored.ranks.value(row);
             let key = window.known.find(*hash).ok_or_else(|| misfit(segment))?;
-            let ranks = window.ranks.entry(list).or_default();
-            if number == 0 || restored.revisions.is_null(row) {
+            if number < 1 || restored.revisions.is_null(row) {
                 return Err(misfit(segment));
             }
-            let empty = Rank { key: u32::MAX, count: 0, revision: -1 };
-            ranks.resize(ranks.len().max(number), empty);
-            ranks[number - 1] = Rank { key, count, revision: restored.revisions.value(row) };
+            window.restore(list, Rank { key, number, count, revision: restored.revisions.value(row) }, ranking);
         }
         window.unsaved = restored.is_partial;
         self.layout = Some(layout);

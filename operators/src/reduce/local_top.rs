@@ -1,11 +1,12 @@
 //! Keeps the counts of one subtask's keys by slice, and gives out the largest of each window.
 
-use super::ranking::{ABSENT, Candidate, Counted, Lists, Selection, count_of, or_null};
+use super::ranking::{ABSENT, Candidate, Counted, Lists, Ranking, Selection, count_of, or_null};
 use super::slices::{Given, Slice, bound, sum, sums, sums_of};
-use super::state::{PROGRESS, StoredRows, TopState, misfit, restored_progress, restored_rows, time_in};
-use super::{TopConfig, not_rankable};
+use super::span::Span;
+use super::state::{PROGRESS, StoredRows, TopState, misfit, restored_progress, restored_rows};
+use super::{SLICE, TopConfig, not_rankable};
 use crate::columns::{WINDOW_END, WINDOW_START, withdrawn};
-use crate::event_time::{event_time_type, event_times};
+use crate::event_time::event_time_type;
 use crate::table::{GroupTable, KeyColumns, Rows, RowsByBucket};
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, TimestampMillisecondArray},
@@ -27,6 +28,9 @@ use weir_engine::{
     state::{Change, Segment, Snapshot, StateRows},
 };
 
+/// What the names of segments begin with that hold what was given out.
+const GIVEN: &str = "given";
+
 /// The operator.
 #[derive(Debug)]
 pub struct LocalTop {
@@ -37,9 +41,9 @@ pub struct LocalTop {
     lists: Lists,
     /// Key columns without a key, and the columns of state; made at the first batch or at the restore.
     layout: Option<(KeyColumns, TopState)>,
-    slices: BTreeMap<i64, Slice>,
-    /// What has been given out of windows that are out, by their end.
-    given: BTreeMap<i64, Given>,
+    slices: BTreeMap<Span, Slice>,
+    /// What has been given out of windows that are out.
+    given: BTreeMap<Span, Given>,
     emitted_until: i64,
     /// After a restore: keys may have moved here from several subtasks, so that not all of the largest have been given out.
     reconcile: bool,
@@ -89,10 +93,10 @@ impl LocalTop {
     }
 
     /// Sets the counts of some rows of a slice.
-    fn set_counts(&mut self, start: i64, input: &Input<'_>, rows: Rows<'_>, prototype: &KeyColumns) -> Result<()> {
-        let is_out = self.config.windows_of(start).next().is_some_and(|end| end <= self.emitted_until);
-        let neighbour = self.slices.range(..start).next_back().map_or(0, |(_, slice)| slice.table.len());
-        let slice = match self.slices.entry(start) {
+    fn set_counts(&mut self, at: Span, input: &Input<'_>, rows: Rows<'_>, prototype: &KeyColumns) -> Result<()> {
+        let is_out = self.config.windows_of(at).next().is_some_and(|window| window.end <= self.emitted_until);
+        let neighbour = self.slices.range(..at).next_back().map_or(0, |(_, slice)| slice.table.len());
+        let slice = match self.slices.entry(at) {
             std::collections::btree_map::Entry::Occupied(slice) => slice.into_mut(),
             std::collections::btree_map::Entry::Vacant(free) => free.insert(Slice {
                 table: GroupTable::with_capacity(neighbour),
@@ -122,18 +126,22 @@ impl LocalTop {
         Ok(())
     }
 
-    /// Whether a window that ends at `end` can still change.
-    fn is_held(&self, end: i64) -> bool {
-        self.config.expiry(end) > self.emitted_until
+    /// Whether a window can still change.
+    fn is_held(&self, window: Span) -> bool {
+        self.config.expiry(window) > self.emitted_until
     }
 
-    fn slices_of(&self, end: i64) -> impl Iterator<Item = (&i64, &Slice)> {
-        self.slices.range(self.config.window_start(end)..end)
+    fn slices_of(&self, window: Span) -> impl Iterator<Item = (&Span, &Slice)> {
+        self.slices.range(self.config.slices_of(window))
+    }
+
+    fn n(&self) -> (usize, Ranking) {
+        (self.config.n, self.config.ranking)
     }
 
     /// The N largest of each list of a window, best first, with the slices that the candidates refer to.
-    fn select(&self, end: i64) -> Result<(Vec<&Slice>, Vec<Vec<Candidate>>)> {
-        let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
+    fn select(&self, window: Span) -> Result<(Vec<&Slice>, Vec<Vec<Candidate>>)> {
+        let slices: Vec<&Slice> = self.slices_of(window).map(|(_, slice)| slice).collect();
         let best = match slices.as_slice() {
             [only] => only.largest.clone(),
             _ => self.largest_sums(&slices)?,
@@ -152,7 +160,7 @@ impl LocalTop {
             .flat_map(|(source, slice)| slice.largest.iter().flatten().map(move |leader| (source as u32, leader.key)));
         let sums_of_leaders = sums_of(slices, leaders);
         let bounds: Option<Vec<i64>> =
-            self.best(slices, sums_of_leaders).iter().map(|best| bound(best, self.config.n, slices.len())).collect();
+            self.best(slices, sums_of_leaders).iter().map(|best| bound(best, self.n(), slices.len())).collect();
         let Some(bounds) = bounds else { return Ok(self.best(slices, sums(slices)?)) };
         let mut standing_out: Vec<(u32, u32)> = Vec::new();
         for (source, slice) in slices.iter().enumerate() {
@@ -173,15 +181,15 @@ impl LocalTop {
 
     fn best(&self, slices: &[&Slice], candidates: impl IntoIterator<Item = (u32, Candidate)>) -> Vec<Vec<Candidate>> {
         let sources: Vec<&KeyColumns> = slices.iter().map(|slice| &slice.counted.keys).collect();
-        let mut selection = Selection::new(self.config.n, &sources, &self.items);
+        let mut selection = Selection::new(self.n(), &sources, &self.items);
         candidates.into_iter().for_each(|(list, candidate)| selection.offer(list, candidate));
         selection.finish()
     }
 
     /// Finds the N largest of each list in the slices of a window, where they have changed.
-    fn rank_slices(&mut self, end: i64) {
-        let (n, start) = (self.config.n, self.config.window_start(end));
-        for (_, slice) in self.slices.range_mut(start..end).filter(|(_, slice)| !slice.is_ranked) {
+    fn rank_slices(&mut self, window: Span) {
+        let (n, slices) = (self.n(), self.config.slices_of(window));
+        for (_, slice) in self.slices.range_mut(slices).filter(|(_, slice)| !slice.is_ranked) {
             let counted = &slice.counted;
             let sources = [&counted.keys];
             let mut selection = Selection::new(n, &sources, &self.items);
@@ -194,13 +202,13 @@ impl LocalTop {
     }
 
     /// Gives out the largest of a window, those that have not been given out yet.
-    fn give_largest(&mut self, end: i64, prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
-        let mut given = match self.given.remove(&end) {
+    fn give_largest(&mut self, window: Span, prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
+        let mut given = match self.given.remove(&window) {
             Some(given) => given,
             None => Given::new(prototype)?,
         };
-        self.rank_slices(end);
-        let (slices, best) = self.select(end)?;
+        self.rank_slices(window);
+        let (slices, best) = self.select(window)?;
         let mut fresh = Vec::new();
         for (list, candidates) in best.iter().enumerate() {
             for candidate in candidates {
@@ -214,22 +222,23 @@ impl LocalTop {
         }
         given.unsaved |= !fresh.is_empty();
         given.looked_at = 0;
-        given.raise_floor(self.config.n, &self.items);
-        self.emit(end, &given.known.counted, &fresh, out)?;
+        given.raise_floor(self.n(), &self.items);
+        self.emit(window, &given.known.counted, &fresh, out)?;
         if !given.known.table.is_empty() {
-            self.given.insert(end, given);
+            self.given.insert(window, given);
         }
         Ok(())
     }
 
     /// Gives out what has changed in a window that is out: keys that were given out before, or may be among the largest now.
-    fn correct(&mut self, end: i64, changed: &[u128], prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
-        let mut given = match self.given.remove(&end) {
+    fn correct(&mut self, window: Span, changed: &[u128], prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
+        let mut given = match self.given.remove(&window) {
             Some(given) => given,
             None => Given::new(prototype)?,
         };
-        given.raise_floor(self.config.n, &self.items);
-        let slices: Vec<&Slice> = self.slices_of(end).map(|(_, slice)| slice).collect();
+        given.raise_floor(self.n(), &self.items);
+        let slices: Vec<&Slice> = self.slices_of(window).map(|(_, slice)| slice).collect();
+        let ranking = self.config.ranking;
         let (mut touched, mut has_shrunk) = (Vec::new(), false);
         for hash in changed {
             let found: Vec<(&Slice, u32)> =
@@ -239,7 +248,7 @@ impl LocalTop {
             let list = slice.counted.lists[key as usize];
             let before = given.known.find(*hash).map(|known| given.known.counted.counts[known as usize]);
             let is_out_of_question =
-                before.is_none() && given.is_behind(list, count, &slice.counted.keys, key, &self.items);
+                before.is_none() && given.is_behind(ranking, (list, count), (&slice.counted.keys, key), &self.items);
             let was_never_there = count == ABSENT && before.is_none();
             if before == Some(count) || is_out_of_question || was_never_there {
                 continue;
@@ -249,18 +258,18 @@ impl LocalTop {
             touched.push(given.known.set(*hash, &keys, 0, list, count)?);
         }
         given.unsaved |= !touched.is_empty();
-        self.emit(end, &given.known.counted, &touched, out)?;
+        self.emit(window, &given.known.counted, &touched, out)?;
         if !given.known.table.is_empty() {
-            self.given.insert(end, given);
+            self.given.insert(window, given);
         }
         if has_shrunk {
             // Another key may have moved up without having changed itself.
-            self.give_largest(end, prototype, out)?;
+            self.give_largest(window, prototype, out)?;
         }
         Ok(())
     }
 
-    fn emit(&self, end: i64, counted: &Counted, chosen: &[u32], out: &mut Collector) -> Result<()> {
+    fn emit(&self, window: Span, counted: &Counted, chosen: &[u32], out: &mut Collector) -> Result<()> {
         if chosen.is_empty() {
             return Ok(());
         }
@@ -272,7 +281,7 @@ impl LocalTop {
         let keys = self.config.key.iter().zip(counted.keys.types());
         fields.extend(keys.map(|(name, data_type)| Field::new(name, data_type.clone(), true)));
         fields.push(Field::new(&self.config.by, DataType::Int64, true));
-        let mut columns = vec![times(self.config.window_start(end)), times(end)];
+        let mut columns = vec![times(window.start), times(window.end)];
         columns.extend(counted.keys.arrays(Rows::Some(chosen))?);
         let counts = chosen.iter().map(|key| or_null(counted.counts[*key as usize]));
         columns.push(Arc::new(Int64Array::from_iter(counts)));
@@ -281,19 +290,19 @@ impl LocalTop {
     }
 
     /// The keys that have changed in windows that are out, by window.
-    fn take_changes(&mut self) -> BTreeMap<i64, Vec<u128>> {
-        let mut changes: BTreeMap<i64, Vec<u128>> = BTreeMap::new();
+    fn take_changes(&mut self) -> BTreeMap<Span, Vec<u128>> {
+        let mut changes: BTreeMap<Span, Vec<u128>> = BTreeMap::new();
         let mut known = hashbrown::HashSet::new();
-        for (start, slice) in &mut self.slices {
+        for (at, slice) in &mut self.slices {
             for group in std::mem::take(&mut slice.changed) {
                 let hash = slice.table.hashes()[group as usize];
                 let config = &self.config;
-                let is_out = |end: &i64| *end <= self.emitted_until;
+                let is_out = |window: &Span| window.end <= self.emitted_until;
                 // After a restore every key counts as changed, also in windows that no subtask holds any more.
-                let is_held = |end: &i64| config.expiry(*end) > self.emitted_until;
-                for end in config.windows_of(*start).take_while(is_out).filter(is_held) {
-                    if known.insert((end, hash)) {
-                        changes.entry(end).or_default().push(hash);
+                let is_held = |window: &Span| config.expiry(*window) > self.emitted_until;
+                for window in config.windows_of(*at).take_while(is_out).filter(is_held) {
+                    if known.insert((window, hash)) {
+                        changes.entry(window).or_default().push(hash);
                     }
                 }
             }
@@ -302,21 +311,23 @@ impl LocalTop {
     }
 
     fn advance(&mut self, watermark: i64, prototype: &KeyColumns, out: &mut Collector) -> Result<()> {
-        for (end, changed) in self.take_changes() {
+        for (window, changed) in self.take_changes() {
             self.context.canceled.check()?;
-            self.correct(end, &changed, prototype, out)?;
+            self.correct(window, &changed, prototype, out)?;
         }
         let reconcile = std::mem::take(&mut self.reconcile);
-        let ends = self.slices.keys().flat_map(|start| self.config.windows_of(*start));
-        let is_due = |end: &i64| *end <= watermark && (reconcile || *end > self.emitted_until) && self.is_held(*end);
-        let to_give: BTreeSet<i64> = ends.filter(is_due).collect();
-        for end in to_give {
+        let windows = self.slices.keys().flat_map(|at| self.config.windows_of(*at));
+        let is_due = |window: &Span| {
+            window.end <= watermark && (reconcile || window.end > self.emitted_until) && self.is_held(*window)
+        };
+        let to_give: BTreeSet<Span> = windows.filter(is_due).collect();
+        for window in to_give {
             self.context.canceled.check()?;
-            if reconcile && let Some(given) = self.given.get(&end) {
+            if reconcile && let Some(given) = self.given.get(&window) {
                 let known = given.known.table.hashes().to_vec();
-                self.correct(end, &known, prototype, out)?;
+                self.correct(window, &known, prototype, out)?;
             }
-            self.give_largest(end, prototype, out)?;
+            self.give_largest(window, prototype, out)?;
         }
         Ok(())
     }
@@ -324,9 +335,9 @@ impl LocalTop {
     fn settle(&mut self, watermark: i64) {
         self.emitted_until = watermark;
         let config = &self.config;
-        let is_held = |end: &i64| config.expiry(*end) > watermark;
-        self.slices.retain(|start, _| config.windows_of(*start).last().is_some_and(|end| is_held(&end)));
-        self.given.retain(|end, _| is_held(end));
+        let is_held = |window: &Span| config.expiry(*window) > watermark;
+        self.slices.retain(|at, _| config.windows_of(*at).last().is_some_and(|window| is_held(&window)));
+        self.given.retain(|window, _| is_held(window));
     }
 }
 
@@ -362,7 +373,7 @@ impl Operator for LocalTop {
             return Ok(());
         }
         let (columns, name) = (&batch.columns, &self.context.operator);
-        let starts = event_times(columns, WINDOW_START)?;
+        let (spans, numbers) = Span::of_rows(columns)?;
         let by = column(columns, &self.config.by, name)?;
         let keys: Result<Vec<ArrayRef>> =
             self.config.key.iter().map(|key| column(columns, key, name).cloned()).collect();
@@ -376,9 +387,9 @@ impl Operator for LocalTop {
         };
         let layout = self.lay_out(&input.keys)?;
         let mut parted = std::mem::take(&mut self.parted);
-        parted.part_exactly(&starts);
-        for (start, rows) in parted.iter() {
-            self.set_counts(start, &input, rows, &layout.0)?;
+        parted.part_exactly(&numbers);
+        for (number, rows) in parted.iter() {
+            self.set_counts(spans[number as usize], &input, rows, &layout.0)?;
         }
         self.parted = parted;
         self.layout = Some(layout);
@@ -400,17 +411,15 @@ impl Operator for LocalTop {
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {
         let Some((_, state)) = &self.layout else { return Ok(Snapshot::default()) };
         let mut segments = Vec::with_capacity(self.slices.len() + self.given.len() + 1);
-        for (start, slice) in &mut self.slices {
-            let bounds = (*start, start.saturating_add(self.config.slice_ms));
+        for (at, slice) in &mut self.slices {
             let counted = Arc::clone(&slice.counted);
-            let change = change(&mut slice.unsaved, state, bounds, move || counted);
-            segments.push(Segment { id: format!("slice-{start}"), change });
+            let change = change(&mut slice.unsaved, state, *at, move || counted);
+            segments.push(Segment { id: self.config.slice_name(*at), change });
         }
-        for (end, given) in &mut self.given {
-            let bounds = (self.config.window_start(*end), *end);
+        for (window, given) in &mut self.given {
             let counted = &given.known.counted;
-            let change = change(&mut given.unsaved, state, bounds, || Arc::new(counted.clone()));
-            segments.push(Segment { id: format!("given-{end}"), change });
+            let change = change(&mut given.unsaved, state, *window, || Arc::new(counted.clone()));
+            segments.push(Segment { id: self.config.window_name(GIVEN, *window), change });
         }
         if !segments.is_empty() {
             segments.extend(state.progress_segment(self.emitted_until));
@@ -432,16 +441,19 @@ impl Operator for LocalTop {
         let layout = self.lay_out(&restored.keys)?;
         let hashes = self.hasher.hash(&restored.batch)?;
         let lists = self.lists.of(&restored.batch)?;
-        if let Some(start) = time_in(segment, "slice") {
+        let at = restored.span(segment)?;
+        if segment.starts_with(SLICE) {
             let absent = is_null(&restored.counts)?;
             let input = Input { hashes: &hashes, keys: restored.keys, lists, counts: &restored.counts, absent };
-            self.set_counts(start, &input, Rows::All(hashes.len()), &layout.0)?;
-            if let Some(slice) = self.slices.get_mut(&start) {
+            self.set_counts(at, &input, Rows::All(hashes.len()), &layout.0)?;
+            if let Some(slice) = self.slices.get_mut(&at) {
                 slice.unsaved = restored.is_partial;
             }
         } else {
-            let end = time_in(segment, "given").ok_or_else(|| misfit(segment))?;
-            let given = match self.given.entry(end) {
+            if !segment.starts_with(GIVEN) {
+                return Err(misfit(segment));
+            }
+            let given = match self.given.entry(at) {
                 std::collections::btree_map::Entry::Occupied(given) => given.into_mut(),
                 std::collections::btree_map::Entry::Vacant(free) => free.insert(Given::new(&layout.0)?),
             };
@@ -456,7 +468,7 @@ impl Operator for LocalTop {
 }
 
 /// What a checkpoint writes of a slice or of what was given out.
-fn change(unsaved: &mut bool, state: &TopState, bounds: (i64, i64), counted: impl FnOnce() -> Arc<Counted>) -> Change {
+fn change(unsaved: &mut bool, state: &TopState, bounds: Span, counted: impl FnOnce() -> Arc<Counted>) -> Change {
     if !std::mem::take(unsaved) {
         return Change::Unchanged;
     }

@@ -1,15 +1,15 @@
 //! The N largest per window: a list in each subtask of the aggregate, merged by a second operator.
 //!
-//! [`LocalTop`] is chained behind a tumbling aggregate, whose windows are its *slices*. It keeps the latest count of each key
-//! and slice, sums over the slices of each of its own windows, and gives out its N largest per group when the window
-//! closes. [`GlobalTop`] merges the lists, behind an exchange by window and group. A key is in one subtask only, so its
+//! [`LocalTop`] is chained behind an aggregate, whose windows are its *slices*. Its own windows are the same, whatever their kind, or
+//! consist of several tumbling ones. It keeps the latest count of each key and slice, sums over the slices of each of its own
+//! windows, and gives out its N largest per group when the window closes. [`GlobalTop`] merges the lists, behind an exchange by window and group. A key is in one subtask only, so its
 //! count there is its whole count, and every key of the overall N largest is among the N largest of its subtask.
 //!
 //! Corrections. Once given out, a key's count is given out again whenever it changes, and a key that comes to be among the
 //! N largest of its subtask is given out then. So at every watermark the global operator holds the exact count of every
 //! key that matters. It emits the ranks that have changed, with the next revision.
 //!
-//! Equal counts are ordered by the remaining key columns, ascending. Only counts and sums of integers can be ranked: they
+//! Equal counts are ordered by the remaining key columns, ascending; what that means for their ranks is a setting, [`Ranking`]. Only counts and sums of integers can be ranked: they
 //! are what may be summed over slices. A null counts as 0. A count that is withdrawn is in no list; where a list becomes
 //! shorter by that, its last ranks are withdrawn.
 
@@ -17,20 +17,28 @@ mod global_top;
 mod local_top;
 mod ranking;
 mod slices;
+mod span;
 mod state;
 #[cfg(test)]
 mod tests;
+mod window;
 
 pub use global_top::GlobalTop;
 pub use local_top::LocalTop;
+pub use ranking::Ranking;
 
 use crate::columns::{RANK, RECORD_ID, WINDOW_END, WINDOW_START, revision_field, withdrawn_field};
 use crate::event_time::event_time_type;
 use crate::table::plain_key_type;
-use crate::window::{WindowRule, WindowSpec};
+use crate::window::WindowRule;
 use arrow::datatypes::{DataType, Field, Schema};
 use serde::{Deserialize, Serialize};
+use span::Span;
+use std::ops::RangeInclusive;
 use weir_engine::{EngineError, Result};
+
+/// What the names of segments begin with that hold counts of the aggregate.
+const SLICE: &str = "slice";
 
 /// Settings of a local and a global top: both are given the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,11 +51,15 @@ pub struct TopConfig {
     pub key: Vec<String>,
     /// Those of them that there is a list for each of. The others are what is ranked.
     pub per: Vec<String>,
+    /// What ranks equal counts have, and whether a list ends among them.
+    #[serde(default, skip_serializing_if = "Ranking::is_row_number")]
+    pub ranking: Ranking,
     /// The windows of the lists, and the aggregate's allowed lateness.
     #[serde(flatten)]
     pub windows: WindowRule,
-    /// Size of the aggregate's (tumbling) windows.
-    pub slice_ms: i64,
+    /// Size of the aggregate's (tumbling) windows, which are added up to those of the lists; none: they are those of the lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slice_ms: Option<i64>,
 }
 
 impl TopConfig {
@@ -68,16 +80,18 @@ impl TopConfig {
         if self.items().is_empty() {
             return refuse("nothing is left to rank: 'per' contains all key columns of the aggregate".into());
         }
-        let (size, slide) = match self.windows.window {
-            WindowSpec::Tumbling { size_ms } => (size_ms, size_ms),
-            WindowSpec::Hopping { size_ms, slide_ms } => (size_ms, slide_ms),
-            WindowSpec::Session { .. } => return refuse("top lists are for tumbling and hopping windows".into()),
+        if self.windows.window.is_global() {
+            return refuse("top lists are of windows, and the global window has no end".into());
+        }
+        let Some(slice) = self.slice_ms else { return Ok(()) };
+        let size = self.windows.window.size_ms();
+        let Some(slide) = self.windows.window.period_ms() else {
+            return refuse("sessions are not built from windows".into());
         };
-        if self.slice_ms <= 0 || size % self.slice_ms != 0 || slide % self.slice_ms != 0 {
+        if slice <= 0 || size % slice != 0 || slide % slice != 0 {
             return refuse(format!(
                 "a top list over {size} ms every {slide} ms does not consist of whole windows of the aggregate: both must be \
-                 multiples of {} ms",
-                self.slice_ms
+                 multiples of {slice} ms"
             ));
         }
         Ok(())
@@ -93,22 +107,51 @@ impl TopConfig {
         (0..self.key.len()).filter(|at| !self.per.contains(&self.key[*at])).collect()
     }
 
-    /// The ends of the windows that a slice is part of.
-    fn windows_of(&self, slice_start: i64) -> impl Iterator<Item = i64> + use<> {
-        let slide = self.windows.window.slice_ms().unwrap_or(self.slice_ms);
-        let first = crate::window::floor(slice_start, slide).saturating_add(slide);
-        (0..self.windows.window.slices_per_window()).map(move |n| first.saturating_add(n * slide))
+    /// The windows that a slice is part of, in order.
+    fn windows_of(&self, slice: Span) -> impl Iterator<Item = Span> + use<> {
+        let windows = self.windows;
+        let own = self.slice_ms.is_none().then_some(slice);
+        let longer = self.slice_ms.map(|_| windows.ends_of(slice.start));
+        let longer = longer.into_iter().flatten();
+        own.into_iter().chain(longer.map(move |end| Span { end, start: windows.window_start(end) }))
     }
 
-    fn window_start(&self, end: i64) -> i64 {
-        end.saturating_sub(self.windows.window.size_ms())
+    /// The slices that a window consists of, of those that there are.
+    fn slices_of(&self, window: Span) -> RangeInclusive<Span> {
+        match self.slice_ms {
+            None => window..=window,
+            // They lie side by side, so the ones that end in it are the ones that are in it.
+            Some(_) => {
+                Span { end: window.start.saturating_add(1), start: i64::MIN }..=Span { start: i64::MAX, ..window }
+            }
+        }
     }
 
     /// The watermark from which on nothing changes in a window any more.
     ///
     /// The aggregate corrects a slice until its lateness is over, so the last slice of a window decides.
-    fn expiry(&self, window_end: i64) -> i64 {
-        window_end.saturating_add(self.windows.allowed_lateness_ms)
+    fn expiry(&self, window: Span) -> i64 {
+        match self.slice_ms {
+            None => self.windows.expiry(window.end),
+            Some(_) => window.end.saturating_add(self.windows.allowed_lateness_ms),
+        }
+    }
+
+    /// The name of the segment of a slice.
+    fn slice_name(&self, slice: Span) -> String {
+        match self.slice_ms {
+            None => format!("{SLICE}-{}..{}", slice.start, slice.end),
+            Some(_) => format!("{SLICE}-{}", slice.start),
+        }
+    }
+
+    /// The name of a segment of a window.
+    fn window_name(&self, kind: &str, window: Span) -> String {
+        match self.windows.window.has_slices() {
+            false => format!("{kind}-{}..{}", window.start, window.end),
+            // No two of them end at once.
+            true => format!("{kind}-{}", window.end),
+        }
     }
 }
 
@@ -137,7 +180,8 @@ pub fn output_schema(input: &Schema, config: &TopConfig) -> Result<Schema> {
         Field::new(WINDOW_END, event_time_type(), false),
     ];
     fields.extend(per?);
-    fields.push(Field::new(RANK, DataType::Int32, false));
+    // A place in a list is a record, whoever has it; where several have one, the record is who has it.
+    fields.push(Field::new(RANK, DataType::Int32, !config.ranking.is_row_number()));
     fields.extend(items?);
     fields.push(Field::new(&config.by, DataType::Int64, true));
     fields.extend([revision_field(), withdrawn_field()]);

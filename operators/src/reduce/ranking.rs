@@ -3,8 +3,62 @@
 use super::TopConfig;
 use crate::table::{GroupTable, KeyColumns, Rows};
 use arrow::{array::ArrayRef, record_batch::RecordBatch};
+use serde::{Deserialize, Serialize};
 use std::cmp::Ordering;
 use weir_engine::{EngineError, Result, hash::KeyHasher};
+
+/// What ranks equal counts have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ranking {
+    /// One after the other, by key: 1, 2, 3, 4.
+    #[default]
+    RowNumber,
+    /// The same, and the next count has the number of those before it: 1, 2, 2, 4. All that have the last rank are in the list.
+    Rank,
+    /// The same, and the next count has the next number: 1, 2, 2, 3. All that have the last rank are in the list.
+    DenseRank,
+}
+
+impl Ranking {
+    /// Whether every rank is there once.
+    pub fn is_row_number(&self) -> bool {
+        *self == Ranking::RowNumber
+    }
+
+    /// Where in candidates, best first, the one stands that says which others are in a list of `n` ranks; none: all are.
+    pub(super) fn last_place(self, sorted: &[Candidate], n: usize) -> Option<usize> {
+        match self {
+            Ranking::RowNumber | Ranking::Rank => (sorted.len() >= n).then(|| n - 1),
+            Ranking::DenseRank => {
+                let firsts = (0..sorted.len()).filter(|at| *at == 0 || sorted[at - 1].count != sorted[*at].count);
+                firsts.into_iter().nth(n - 1)
+            }
+        }
+    }
+
+    /// How many candidates, best first, are in a list whose last rank the one at a place has.
+    fn length(self, sorted: &[Candidate], last: usize) -> usize {
+        match self {
+            Ranking::RowNumber => last + 1,
+            _ => sorted.partition_point(|candidate| candidate.count >= sorted[last].count),
+        }
+    }
+
+    /// The rank of each candidate of a list, best first.
+    pub(super) fn numbers(self, list: &[Candidate]) -> Vec<i32> {
+        let mut numbers: Vec<i32> = Vec::with_capacity(list.len());
+        for (at, candidate) in list.iter().enumerate() {
+            let before = at.checked_sub(1).map(|before| (list[before].count == candidate.count, numbers[before]));
+            numbers.push(match (self, before) {
+                (Ranking::Rank | Ranking::DenseRank, Some((true, number))) => number,
+                (Ranking::DenseRank, Some((false, number))) => number + 1,
+                _ => at as i32 + 1,
+            });
+        }
+        numbers
+    }
+}
 
 /// Numbers the groups that there is a list for.
 #[derive(Debug)]
@@ -82,16 +136,26 @@ pub(super) struct Candidate {
 /// Picks the N largest of each list out of many candidates, looking closely only at few.
 pub(super) struct Selection<'a> {
     n: usize,
+    ranking: Ranking,
     sources: &'a [&'a KeyColumns],
     items: &'a [usize],
-    pools: Vec<Vec<Candidate>>,
-    /// The N-th largest so far of each list: a key that is not before it is out.
-    last: Vec<Option<Candidate>>,
+    pools: Vec<Pool>,
+}
+
+/// The candidates of one list.
+#[derive(Debug, Clone, Default)]
+struct Pool {
+    candidates: Vec<Candidate>,
+    /// The one that has the last rank so far: a key that is not before it is out, or, where all are in that have that rank, one
+    /// with a smaller count.
+    last: Option<Candidate>,
+    /// At so many candidates those that are out are looked for.
+    full: usize,
 }
 
 impl<'a> Selection<'a> {
-    pub(super) fn new(n: usize, sources: &'a [&'a KeyColumns], items: &'a [usize]) -> Self {
-        Selection { n, sources, items, pools: Vec::new(), last: Vec::new() }
+    pub(super) fn new((n, ranking): (usize, Ranking), sources: &'a [&'a KeyColumns], items: &'a [usize]) -> Self {
+        Selection { n, ranking, sources, items, pools: Vec::new() }
     }
 
     fn compare(&self, one: &Candidate, other: &Candidate) -> Ordering {
@@ -108,32 +172,38 @@ impl<'a> Selection<'a> {
         }
         let list = list as usize;
         if list >= self.pools.len() {
-            self.pools.resize(list + 1, Vec::new());
-            self.last.resize(list + 1, None);
+            self.pools.resize(list + 1, Pool { full: 2 * self.n + 16, ..Pool::default() });
         }
-        if let Some(last) = &self.last[list]
-            && (candidate.count < last.count || self.compare(&candidate, last).is_gt())
+        if let Some(last) = &self.pools[list].last
+            && (candidate.count < last.count
+                || (self.ranking == Ranking::RowNumber && self.compare(&candidate, last).is_gt()))
         {
             return;
         }
-        self.pools[list].push(candidate);
-        if self.pools[list].len() >= 2 * self.n + 16 {
+        let pool = &mut self.pools[list];
+        pool.candidates.push(candidate);
+        if pool.candidates.len() >= pool.full {
             self.prune(list);
         }
     }
 
     fn prune(&mut self, list: usize) {
-        let mut pool = std::mem::take(&mut self.pools[list]);
-        pool.sort_by(|one, other| self.compare(one, other));
-        pool.truncate(self.n);
-        self.last[list] = pool.get(self.n - 1).copied();
-        self.pools[list] = pool;
+        let mut candidates = std::mem::take(&mut self.pools[list].candidates);
+        candidates.sort_by(|one, other| self.compare(one, other));
+        let pool = &mut self.pools[list];
+        if let Some(last) = self.ranking.last_place(&candidates, self.n) {
+            candidates.truncate(self.ranking.length(&candidates, last));
+            pool.last = Some(candidates[last]);
+        }
+        // Where many have the last rank, they are not sorted again for each that comes.
+        pool.full = 2 * candidates.len().max(self.n) + 16;
+        pool.candidates = candidates;
     }
 
     /// The N largest of each list, best first.
     pub(super) fn finish(mut self) -> Vec<Vec<Candidate>> {
         (0..self.pools.len()).for_each(|list| self.prune(list));
-        self.pools
+        self.pools.into_iter().map(|pool| pool.candidates).collect()
     }
 }
 
@@ -166,7 +236,7 @@ impl Known {
     }
 
     /// The N largest of each list, best first.
-    pub(super) fn best(&self, n: usize, items: &[usize]) -> Vec<Vec<Candidate>> {
+    pub(super) fn best(&self, n: (usize, Ranking), items: &[usize]) -> Vec<Vec<Candidate>> {
         let sources = [&self.counted.keys];
         let mut selection = Selection::new(n, &sources, items);
         for (key, (list, count)) in self.counted.lists.iter().zip(&self.counted.counts).enumerate() {

@@ -1,6 +1,6 @@
 //! The counts of the aggregate's windows, which are the slices of top lists, and sums over them; and what has been given out.
 
-use super::ranking::{ABSENT, Candidate, Counted, Known, count_of};
+use super::ranking::{ABSENT, Candidate, Counted, Known, Ranking, count_of};
 use crate::table::{GroupTable, KeyColumns};
 use std::sync::Arc;
 use weir_engine::{EngineError, Result};
@@ -23,7 +23,7 @@ pub(super) struct Slice {
 #[derive(Debug)]
 pub(super) struct Given {
     pub(super) known: Known,
-    /// The N-th largest of each list when it was last looked at: who is behind it need not be given out.
+    /// Who had the last rank of each list when it was last looked at: who is behind it need not be given out.
     pub(super) floor: Vec<Option<Candidate>>,
     pub(super) looked_at: usize,
     pub(super) unsaved: bool,
@@ -35,27 +35,36 @@ impl Given {
     }
 
     /// Looks for the N-th largest again if much has come to be known since. A floor that is too low is no mistake.
-    pub(super) fn raise_floor(&mut self, n: usize, items: &[usize]) {
+    pub(super) fn raise_floor(&mut self, (n, ranking): (usize, Ranking), items: &[usize]) {
         if self.looked_at == 0 || self.known.counted.counts.len() > self.looked_at + n {
             self.looked_at = self.known.counted.counts.len();
-            self.floor = self.known.best(n, items).iter().map(|best| best.get(n - 1).copied()).collect();
+            let last = |best: &Vec<Candidate>| ranking.last_place(best, n).map(|place| best[place]);
+            self.floor = self.known.best((n, ranking), items).iter().map(last).collect();
         }
     }
 
-    pub(super) fn is_behind(&self, list: u32, count: i64, keys: &KeyColumns, key: u32, items: &[usize]) -> bool {
+    pub(super) fn is_behind(
+        &self,
+        ranking: Ranking,
+        (list, count): (u32, i64),
+        (keys, key): (&KeyColumns, u32),
+        items: &[usize],
+    ) -> bool {
         let Some(Some(floor)) = self.floor.get(list as usize) else { return false };
         let known = &self.known.counted.keys;
-        count < floor.count || (count == floor.count && keys.compare(key, known, floor.key, items).is_gt())
+        let is_tie_out = || ranking.is_row_number() && keys.compare(key, known, floor.key, items).is_gt();
+        count < floor.count || (count == floor.count && is_tie_out())
     }
 }
 
 /// What a key among the N largest sums over `slices` slices must have in one of them, given the best of the leaders' sums.
 /// None where that says nothing, as sums are not positive.
-pub(super) fn bound(best: &[Candidate], n: usize, slices: usize) -> Option<i64> {
-    let Some(last) = best.get(n - 1) else {
+pub(super) fn bound(best: &[Candidate], (n, ranking): (usize, Ranking), slices: usize) -> Option<i64> {
+    if best.len() < n {
         // Not even N keys lead in any slice, so all keys of the list do: none but them is left to be found.
         return Some(i64::MIN);
-    };
+    }
+    let last = best[ranking.last_place(best, n)?];
     let slices = slices as i64;
     (last.count > 0).then(|| (last.count - 1) / slices + 1)
 }

@@ -2,19 +2,20 @@
 //!
 //! The local operator's segments are `slice-<start>` (counts of the aggregate's keys) and `given-<window end>` (keys that were
 //! given out, with the counts that were). The global one's are `window-<end>`: its known keys, without a rank, and the ranks
-//! that were emitted, with their revisions. `progress` holds the watermark up to which windows are out.
+//! that were emitted, with their revisions. Where one bound does not tell windows apart, names have both: `slice-<start>..<end>`. `progress` holds the watermark up to which windows are out.
 
 use super::TopConfig;
 use super::ranking::ABSENT;
+use super::span::Span;
 use crate::columns::{RANK, REVISION, WINDOW_END, WINDOW_START};
-use crate::event_time::event_time_type;
+use crate::event_time::{event_time_type, event_times};
 use crate::table::{KeyColumns, Rows};
 use arrow::{
     array::{
         Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int32Array, Int64Array, TimestampMillisecondArray, UInt16Array,
         new_null_array,
     },
-    buffer::Buffer,
+    buffer::{Buffer, ScalarBuffer},
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMillisecondType},
     record_batch::RecordBatch,
 };
@@ -40,7 +41,7 @@ pub(super) struct TopState {
 
 /// Rows of one segment.
 pub(super) struct StoredRows<'a> {
-    pub(super) bounds: (i64, i64),
+    pub(super) bounds: Span,
     pub(super) keys: &'a KeyColumns,
     pub(super) chosen: Rows<'a>,
     /// Null where a key is not there any more.
@@ -78,7 +79,7 @@ impl TopState {
         let or_nulls = |values: Vec<Option<i32>>| -> ArrayRef {
             if values.is_empty() { new_null_array(&DataType::Int32, rows) } else { Arc::new(Int32Array::from(values)) }
         };
-        let mut columns = vec![times(stored.bounds.0), times(stored.bounds.1)];
+        let mut columns = vec![times(stored.bounds.start), times(stored.bounds.end)];
         columns.extend(stored.keys.arrays(stored.chosen)?);
         columns.push(Arc::new(Int64Array::from(stored.counts)));
         columns.push(or_nulls(stored.ranks));
@@ -126,6 +127,13 @@ pub(super) struct RestoredRows {
 }
 
 impl RestoredRows {
+    /// The window that all rows are of; there is at least one.
+    pub(super) fn span(&self, segment: &str) -> Result<Span> {
+        let [start, end] = [WINDOW_START, WINDOW_END].map(|name| event_times(&self.batch, name));
+        let first = |times: Result<ScalarBuffer<i64>>| times?.first().copied().ok_or_else(|| misfit(segment));
+        Ok(Span { start: first(start)?, end: first(end)? })
+    }
+
     /// The count in a row.
     pub(super) fn count(&self, row: usize) -> i64 {
         if self.counts.is_valid(row) { self.counts.value(row) } else { ABSENT }
@@ -167,11 +175,6 @@ pub(super) fn restored_progress(rows: &RecordBatch) -> Result<i64> {
     let until =
         rows.column_by_name("emitted_until").and_then(|until| until.as_primitive_opt::<TimestampMillisecondType>());
     until.and_then(|until| until.iter().flatten().max()).ok_or_else(|| misfit(PROGRESS))
-}
-
-/// What is behind the dash of a segment's name.
-pub(super) fn time_in(segment: &str, kind: &str) -> Option<i64> {
-    segment.strip_prefix(kind)?.strip_prefix('-')?.parse().ok()
 }
 
 pub(super) fn misfit(segment: &str) -> EngineError {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::event_time::event_times;
 use crate::testing::Subtasks;
+use crate::window::WindowSpec;
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, TimestampMillisecondArray},
     datatypes::{Int32Type, Int64Type},
@@ -20,9 +21,47 @@ fn config(n: usize, window: WindowSpec, allowed_lateness_ms: i64, per: &[&str]) 
         by: "clicks".into(),
         key: vec!["ad".into(), "filter".into()],
         per: per.iter().map(ToString::to_string).collect(),
-        windows: WindowRule { window, allowed_lateness_ms },
-        slice_ms: SLICE,
+        ranking: Ranking::RowNumber,
+        windows: WindowRule::of(window, allowed_lateness_ms),
+        slice_ms: Some(SLICE),
     }
+}
+
+/// The bounds of the aggregate's n-th window, or of one of its sessions.
+fn bounds(config: &TopConfig, n: i64) -> Span {
+    let (start, end) = match (config.slice_ms, config.windows.window) {
+        (Some(_), _) => (n * SLICE, (n + 1) * SLICE),
+        (None, WindowSpec::Hopping { size_ms, slide_ms }) => (n * slide_ms, n * slide_ms + size_ms),
+        (None, WindowSpec::Cumulating { size_ms, step_ms }) => {
+            ((n * step_ms).div_euclid(size_ms) * size_ms, (n + 1) * step_ms)
+        }
+        // Each begins with another one, and ends with one that begins later.
+        (None, WindowSpec::Session { gap_ms }) => {
+            let start = n.div_euclid(2) * SLICE;
+            (start, start + gap_ms + n.rem_euclid(2) * 2 * SLICE)
+        }
+        (None, other) => panic!("{other:?}"),
+    };
+    Span { start, end }
+}
+
+/// The windows of the lists that the aggregate's n-th window is a part of: of all that there may be.
+fn lists_of(config: &TopConfig, n: i64) -> Vec<Span> {
+    let slice = bounds(config, n);
+    let starts = |each: i64| (slice.start - 200..=slice.start).filter(move |start| start.rem_euclid(each) == 0);
+    let all: Vec<(i64, i64)> = match (config.slice_ms, config.windows.window) {
+        (None, _) => return vec![slice],
+        (_, WindowSpec::Tumbling { size_ms }) => starts(size_ms).map(|start| (start, start + size_ms)).collect(),
+        (_, WindowSpec::Hopping { size_ms, slide_ms }) => {
+            starts(slide_ms).map(|start| (start, start + size_ms)).collect()
+        }
+        (_, WindowSpec::Cumulating { size_ms, step_ms }) => starts(size_ms)
+            .flat_map(|start| (1..=size_ms / step_ms).map(move |step| (start, start + step * step_ms)))
+            .collect(),
+        (_, other) => panic!("{other:?}"),
+    };
+    let spans = all.into_iter().map(|(start, end)| Span { start, end });
+    spans.filter(|span| span.start <= slice.start && slice.end <= span.end).collect()
 }
 
 /// A result of the aggregate: ad, filter, slice, count.
@@ -31,9 +70,9 @@ type Count = (u8, i64, i64, i64);
 /// In the place of a count: it is withdrawn.
 const GONE: i64 = -99;
 
-fn batch(counts: &[Count]) -> RecordBatch {
-    let times = |offset: i64| -> ArrayRef {
-        let times = counts.iter().map(|count| count.2 * SLICE + offset);
+fn batch(counts: &[Count], config: &TopConfig) -> RecordBatch {
+    let times = |of: fn(Span) -> i64| -> ArrayRef {
+        let times = counts.iter().map(|count| of(bounds(config, count.2)));
         Arc::new(TimestampMillisecondArray::from_iter_values(times).with_timezone("UTC"))
     };
     let columns: [(&str, ArrayRef); 6] = [
@@ -44,56 +83,63 @@ fn batch(counts: &[Count]) -> RecordBatch {
             )),
         ),
         ("filter", Arc::new(Int64Array::from_iter_values(counts.iter().map(|count| count.1)))),
-        ("window_start", times(0)),
-        ("window_end", times(SLICE)),
+        ("window_start", times(|span| span.start)),
+        ("window_end", times(|span| span.end)),
         ("clicks", Arc::new(Int64Array::from_iter(counts.iter().map(|count| (count.3 != GONE).then_some(count.3))))),
         ("withdrawn", Arc::new(BooleanArray::from_iter(counts.iter().map(|count| Some(count.3 == GONE))))),
     ];
     RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap()
 }
 
-/// A rank: window end, filter, rank → ad, count; and the revision.
-type Ranks = BTreeMap<(i64, Option<i64>, i32), (Option<String>, i64)>;
+/// What a row of a list says: window end and start, filter of the list, rank, ad with filter, count.
+type Row = (i64, i64, Option<i64>, i32, Option<String>, i64);
 
 #[derive(Default)]
 struct Seen {
-    ranks: Ranks,
+    /// By record; none: it is withdrawn.
+    rows: BTreeMap<Vec<u8>, Option<Row>>,
     revisions: BTreeMap<Vec<u8>, i32>,
 }
 
 impl Seen {
-    fn take(&mut self, outputs: &[(Port, Batch)]) {
+    fn take(&mut self, outputs: &[(Port, Batch)], ranking: Ranking) {
         for (_, batch) in outputs {
             let columns = &batch.columns;
             let column = |name: &str| columns.column_by_name(name).unwrap();
-            let ends = event_times(columns, "window_end").unwrap();
+            let (starts, ends) =
+                (event_times(columns, "window_start").unwrap(), event_times(columns, "window_end").unwrap());
             for row in 0..columns.num_rows() {
                 let id = column("record_id").as_fixed_size_binary().value(row).to_vec();
                 let revision = column("revision").as_primitive::<Int32Type>().value(row);
                 let expected = self.revisions.get(&id).map_or(0, |before| before + 1);
                 assert_eq!(revision, expected, "every revision exactly once");
-                self.revisions.insert(id, revision);
+                self.revisions.insert(id.clone(), revision);
                 let ads = column("ad").as_string::<i32>();
-                let ad = ads.is_valid(row).then(|| ads.value(row).to_string());
                 let filter = column("filter").as_primitive::<Int64Type>().value(row);
-                let rank = column("rank").as_primitive::<Int32Type>().value(row);
+                let ranks = column("rank").as_primitive::<Int32Type>();
                 let counts = column("clicks").as_primitive::<Int64Type>();
-                let count = counts.value(row);
-                let list = self.per_filter(columns).then_some(filter);
                 if column("withdrawn").as_boolean().value(row) {
-                    assert!(counts.is_null(row) && ads.is_null(row), "nobody has a rank that is withdrawn");
-                    let held = self
-                        .ranks
-                        .keys()
-                        .find(|held| (held.0, held.2) == (ends[row], rank) && (list.is_none() || held.1 == list));
-                    let held = held.copied().expect("a rank that nobody had is withdrawn");
-                    self.ranks.remove(&held);
+                    assert!(counts.is_null(row), "what is withdrawn has no count");
+                    assert!(!ranking.is_row_number() || ads.is_null(row), "nobody has a rank that is withdrawn");
+                    assert_eq!(ranks.is_null(row), !ranking.is_row_number());
+                    let before = self.rows.insert(id, None).flatten();
+                    assert!(before.is_some(), "what nobody saw is withdrawn");
                     continue;
                 }
-                self.ranks.insert((ends[row], list, rank), (ad.map(|ad| format!("{ad}/{filter}")), count));
+                let ad = ads.is_valid(row).then(|| format!("{}/{filter}", ads.value(row)));
+                let list = self.per_filter(columns).then_some(filter);
+                let said = (ends[row], starts[row], list, ranks.value(row), ad, counts.value(row));
+                let before = self.rows.insert(id, Some(said.clone())).flatten();
+                assert_ne!(before, Some(said), "nothing new is said");
             }
         }
-        assert!(self.ranks.len() <= self.revisions.len(), "one record per rank");
+    }
+
+    /// All that holds.
+    fn all(&self) -> Vec<Row> {
+        let mut rows: Vec<Row> = self.rows.values().flatten().cloned().collect();
+        rows.sort();
+        rows
     }
 
     /// The group's columns stand before the rank.
@@ -103,26 +149,37 @@ impl Seen {
 }
 
 /// The same lists by sorting everything. `filter` stands with the ad, since it is part of what is ranked without lists.
-fn naive(counts: &BTreeMap<(u8, i64, i64), i64>, config: &TopConfig, watermark: i64) -> Ranks {
+fn naive(counts: &BTreeMap<(u8, i64, i64), i64>, config: &TopConfig, watermark: i64) -> Vec<Row> {
     type Sums = BTreeMap<(u8, i64), i64>;
-    let mut sums: BTreeMap<(i64, Option<i64>), Sums> = BTreeMap::new();
+    let mut sums: BTreeMap<(Span, Option<i64>), Sums> = BTreeMap::new();
     for ((ad, filter, slice), count) in counts {
-        for end in config.windows_of(slice * SLICE).filter(|end| *end <= watermark) {
+        for window in lists_of(config, *slice).into_iter().filter(|window| window.end <= watermark) {
             let list = (!config.per.is_empty()).then_some(*filter);
-            *sums.entry((end, list)).or_default().entry((*ad, *filter)).or_default() += count;
+            *sums.entry((window, list)).or_default().entry((*ad, *filter)).or_default() += count;
         }
     }
-    let mut ranks = Ranks::new();
-    for ((end, list), sums) in sums {
+    let mut rows = Vec::new();
+    for ((window, list), sums) in sums {
         let mut sorted: Vec<((u8, i64), i64)> = sums.into_iter().collect();
         let name = |ad: u8| (ad == 0, format!("ad{ad}"));
         sorted.sort_by_key(|((ad, filter), count)| (-count, name(*ad), *filter));
-        for (at, ((ad, filter), count)) in sorted.into_iter().take(config.n).enumerate() {
-            let ad = (ad > 0).then(|| format!("ad{ad}/{filter}"));
-            ranks.insert((end, list, at as i32 + 1), (ad, count));
+        let counts: Vec<i64> = sorted.iter().map(|(_, count)| *count).collect();
+        for (at, ((ad, filter), count)) in sorted.into_iter().enumerate() {
+            // As SQL defines them.
+            let larger = || counts.iter().filter(|other| **other > count);
+            let rank = match config.ranking {
+                Ranking::RowNumber => at + 1,
+                Ranking::Rank => larger().count() + 1,
+                Ranking::DenseRank => larger().collect::<std::collections::BTreeSet<_>>().len() + 1,
+            };
+            if rank <= config.n {
+                let ad = (ad > 0).then(|| format!("ad{ad}/{filter}"));
+                rows.push((window.end, window.start, list, rank as i32, ad, count));
+            }
         }
     }
-    ranks
+    rows.sort();
+    rows
 }
 
 #[derive(Debug, Clone)]
@@ -146,10 +203,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..25)
 }
 
-fn window() -> impl Strategy<Value = WindowSpec> {
+/// Windows of lists, and whether the aggregate's are the same.
+fn window() -> impl Strategy<Value = (WindowSpec, bool)> {
+    let hop = |n: i64, more: i64| WindowSpec::Hopping { size_ms: (n + more) * SLICE, slide_ms: n * SLICE };
+    let steps = |n: i64, m: i64| WindowSpec::Cumulating { size_ms: n * m * SLICE, step_ms: n * SLICE };
     prop_oneof![
-        (1i64..4).prop_map(|n| WindowSpec::Tumbling { size_ms: n * SLICE }),
-        (1i64..4, 1i64..3).prop_map(|(n, m)| WindowSpec::Hopping { size_ms: n * m * SLICE, slide_ms: m * SLICE }),
+        (1i64..4).prop_map(|n| (WindowSpec::Tumbling { size_ms: n * SLICE }, false)),
+        // With and without a remainder.
+        (1i64..4, 0i64..7, any::<bool>()).prop_map(move |(n, more, same)| (hop(n, more), same)),
+        (1i64..4, 1i64..4, any::<bool>()).prop_map(move |(n, m, same)| (steps(n, m), same)),
+        (1i64..30).prop_map(|gap_ms| (WindowSpec::Session { gap_ms }, true)),
     ]
 }
 
@@ -167,9 +230,20 @@ proptest! {
 
     #[test]
     fn lists_are_what_sorting_gives(
-        n in 1usize..5, window in window(), lateness in 0i64..60, per_filter in any::<bool>(), steps in steps(),
+        n in 1usize..5,
+        window in window(),
+        lateness in 0i64..60,
+        per_filter in any::<bool>(),
+        ranking in prop::sample::select(vec![Ranking::RowNumber, Ranking::Rank, Ranking::DenseRank]),
+        steps in steps(),
     ) {
-        let config = config(n, window, lateness, if per_filter { &["filter"] } else { &[] });
+        let (window, same) = window;
+        let mut config = config(n, window, lateness, if per_filter { &["filter"] } else { &[] });
+        config.ranking = ranking;
+        config.slice_ms = config.slice_ms.filter(|_| !same);
+        config.validate().unwrap();
+        // Of the aggregate's windows one comes after the other so much later.
+        let pace = config.windows.window.period_ms().filter(|_| same).unwrap_or(SLICE);
         let (mut local, mut global) = subtasks(&config);
         let (mut seen, mut counts, mut now, mut watermark) = (Seen::default(), BTreeMap::new(), 0, i64::MIN);
         for step in steps.into_iter().chain([Step::Watermark(0)]) {
@@ -177,42 +251,65 @@ proptest! {
                 Step::Counts(new) => {
                     now += 1;
                     // As from the aggregate: a slice is corrected until its lateness is over.
-                    let accepted = |count: &Count| (count.2 + 1) * SLICE + lateness > watermark;
+                    let accepted = |count: &Count| match config.slice_ms {
+                        Some(_) => bounds(&config, count.2).end + lateness > watermark,
+                        None => config.windows.expiry(bounds(&config, count.2).end) > watermark,
+                    };
                     let new: Vec<Count> =
                         new.iter().map(|(ad, filter, slice, n)| (*ad, *filter, now + slice - 2, *n)).filter(accepted).collect();
                     counts.extend(new.iter().map(|(ad, filter, slice, n)| ((*ad, *filter, *slice), *n)));
                     counts.retain(|_, n| *n != GONE);
-                    local.process(&batch(&new), n % 2 == 0).unwrap()
+                    local.process(&batch(&new, &config), n % 2 == 0).unwrap()
                 }
                 Step::Watermark(behind) => {
-                    watermark = watermark.max((now - behind) * SLICE);
+                    watermark = watermark.max((now - behind) * pace);
                     local.watermark(watermark).unwrap()
                 }
                 Step::Barrier => {
                     let given = local.barrier().unwrap();
-                    seen.take(&global.barrier().unwrap());
+                    seen.take(&global.barrier().unwrap(), ranking);
                     given
                 }
                 Step::Restart(locals, globals) => {
                     let given = local.restart(locals).unwrap();
-                    seen.take(&global.restart(globals).unwrap());
+                    seen.take(&global.restart(globals).unwrap(), ranking);
                     given
                 }
             };
             for (_, batch) in given {
-                seen.take(&global.process(&batch.columns, false).unwrap());
+                seen.take(&global.process(&batch.columns, false).unwrap(), ranking);
             }
             if watermark > i64::MIN {
                 // What came since is out at the next watermark, of which the next millisecond is one.
                 watermark += 1;
                 for (_, batch) in local.watermark(watermark).unwrap() {
-                    seen.take(&global.process(&batch.columns, true).unwrap());
+                    seen.take(&global.process(&batch.columns, true).unwrap(), ranking);
                 }
-                seen.take(&global.watermark(watermark).unwrap());
-                prop_assert_eq!(&seen.ranks, &naive(&counts, &config, watermark));
+                seen.take(&global.watermark(watermark).unwrap(), ranking);
+                prop_assert_eq!(&seen.all(), &naive(&counts, &config, watermark));
             }
         }
     }
+}
+
+#[test]
+fn ties_have_the_ranks_that_sql_gives_them() {
+    let ranks = |ranking: Ranking| {
+        let mut config = config(3, WindowSpec::Tumbling { size_ms: SLICE }, 100, &[]);
+        config.ranking = ranking;
+        let (mut local, mut global) = subtasks(&config);
+        let mut seen = Seen::default();
+        let counts = [(1, 0, 0, 9), (2, 0, 0, 7), (3, 0, 0, 7), (4, 0, 0, 7), (5, 0, 0, 4), (6, 0, 0, 4), (7, 0, 0, 1)];
+        local.process(&batch(&counts, &config), true).unwrap();
+        for (_, given) in local.watermark(SLICE).unwrap() {
+            global.process(&given.columns, false).unwrap();
+        }
+        seen.take(&global.watermark(SLICE).unwrap(), ranking);
+        seen.all().into_iter().map(|row| row.3).collect::<Vec<i32>>()
+    };
+    assert_eq!(ranks(Ranking::RowNumber), [1, 2, 3]);
+    assert_eq!(ranks(Ranking::Rank), [1, 2, 2, 2]);
+    assert_eq!(ranks(Ranking::DenseRank), [1, 2, 2, 2, 3, 3]);
 }
 
 #[test]
@@ -220,7 +317,7 @@ fn only_changed_ranks_are_emitted_again() {
     let config = config(2, WindowSpec::Tumbling { size_ms: 20 }, 100, &["filter"]);
     let (mut local, mut global) = subtasks(&config);
     let mut rows_at = |counts: &[Count], watermark: i64| -> Vec<(i32, String, i64, i32)> {
-        local.process(&batch(counts), true).unwrap();
+        local.process(&batch(counts, &config), true).unwrap();
         for (_, given) in local.watermark(watermark).unwrap() {
             global.process(&given.columns, false).unwrap();
         }
@@ -256,7 +353,7 @@ fn a_list_that_becomes_shorter_withdraws_its_last_ranks() {
     let (mut local, mut global) = subtasks(&config);
     let mut at = 10;
     let mut ranks_after = |counts: &[Count]| -> Vec<(i32, Option<i64>, i32, bool)> {
-        local.process(&batch(counts), true).unwrap();
+        local.process(&batch(counts, &config), true).unwrap();
         at += 1;
         for (_, given) in local.watermark(at).unwrap() {
             global.process(&given.columns, false).unwrap();
@@ -287,7 +384,7 @@ fn a_list_that_becomes_shorter_withdraws_its_last_ranks() {
 #[test]
 fn lists_have_the_columns_that_were_promised() {
     let config = config(2, WindowSpec::Tumbling { size_ms: 20 }, 0, &["filter"]);
-    let input = batch(&[(1, 0, 0, 5)]);
+    let input = batch(&[(1, 0, 0, 5)], &config);
     let promised = output_schema(input.schema_ref(), &config).unwrap();
     let (mut local, mut global) = subtasks(&config);
     local.process(&input, false).unwrap();
@@ -317,11 +414,12 @@ fn settings_that_make_no_sense_are_refused() {
     assert!(refused(|config| config.n = 0).contains("at least 1"));
     assert!(refused(|config| config.per = vec!["country".into()]).contains("(ad, filter)"));
     assert!(refused(|config| config.per = vec!["ad".into(), "filter".into()]).contains("nothing is left"));
-    assert!(refused(|config| config.slice_ms = 15).contains("multiples of 15 ms"));
+    assert!(refused(|config| config.slice_ms = Some(15)).contains("multiples of 15 ms"));
     assert!(
-        refused(|config| config.windows.window = WindowSpec::Session { gap_ms: 1 }).contains("tumbling and hopping")
+        refused(|config| config.windows.window = WindowSpec::Session { gap_ms: 1 }).contains("not built from windows")
     );
-    let input = batch(&[]);
+    assert!(refused(|config| config.windows.window = WindowSpec::Global { ttl_ms: None }).contains("has no end"));
+    let input = batch(&[], &good);
     let mut by_name = good.clone();
     by_name.by = "ad".into();
     assert!(output_schema(input.schema_ref(), &by_name).unwrap_err().message.contains("BIGINT"));

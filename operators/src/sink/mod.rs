@@ -17,4 +17,4 @@ pub use connector::{
     Archive, FilesHere, KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,
     WrittenTable,
 };
-pub use results::SinkResults;
+pub use results::{SinkResults, SinkWindows};

@@ -16,12 +16,27 @@ pub struct SinkResults {
     pub withdrawable: bool,
     /// Whether one may be withdrawn because its type does not hold it, such as a sum past 64 bits.
     pub unsayable: bool,
-    /// Length of a window; of sessions, their gap.
+    /// Length of a window, of the longest where they grow; of sessions, their gap; nothing, where there is no window.
     pub window: Duration,
+    /// How windows lie.
+    pub windows: SinkWindows,
     /// How long after its end a window is corrected.
     pub allowed_lateness: Duration,
     /// The columns whose value over a window is known not to be the sum of those over its pieces.
     pub not_sums: Vec<String>,
+}
+
+/// How the windows of results lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SinkWindows {
+    /// Side by side, beginning with multiples of their length in UTC.
+    SideBySide,
+    /// Several begin at once.
+    Growing,
+    /// In any other way.
+    Other,
+    /// There is none: a key has one result.
+    None,
 }
 
 impl SinkResults {

@@ -66,8 +66,8 @@ impl RowsByBucket {
         self.part_by(values, |value| (value, 1));
     }
 
-    /// `bucket_of` gives start and width of the bucket of a time.
-    fn part_by(&mut self, times: &[i64], bucket_of: impl Fn(i64) -> (i64, i64)) {
+    /// Parts rows by buckets of any kind: `bucket_of` gives start and width of the bucket of a time.
+    pub fn part_by(&mut self, times: &[i64], bucket_of: impl Fn(i64) -> (i64, i64)) {
         self.rows = times.len();
         self.used = 0;
         self.index.clear();
@@ -86,6 +86,12 @@ impl RowsByBucket {
             }
             self.buckets[current].1.push(row as u32);
         }
+    }
+
+    /// Leaves all of so many rows in one bucket.
+    pub fn leave(&mut self, rows: usize) {
+        (self.rows, self.used, self.single) = (rows, 0, (rows > 0).then_some(0));
+        self.index.clear();
     }
 
     /// Index of the bucket that starts at `start`.

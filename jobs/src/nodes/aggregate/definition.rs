@@ -5,7 +5,7 @@ use std::time::Duration;
 use weir_operators::window::WindowRule;
 
 use super::super::inputs::Inputs;
-use super::super::window::{Window, read_window};
+use super::super::window::{Window, Windows, read_window};
 use crate::builder::JobBuilder;
 use weir_operators::definition::Reader;
 use weir_operators::definition::duration::millis;
@@ -15,7 +15,7 @@ use weir_operators::definition::duration::millis;
 pub struct Aggregate {
     pub(crate) input: Inputs,
     pub(crate) key: Vec<String>,
-    pub(crate) window: Window,
+    pub(crate) window: Windows,
     pub(crate) allowed_lateness: Duration,
     pub(crate) select: Vec<(String, String)>,
     /// How often running counts of open windows are emitted.
@@ -24,11 +24,15 @@ pub struct Aggregate {
 
 impl Aggregate {
     /// Groups the output of a node by these columns, in windows.
-    pub fn over<S: Into<String>>(input: impl Into<Inputs>, key: impl IntoIterator<Item = S>, window: Window) -> Self {
+    pub fn over<S: Into<String>>(
+        input: impl Into<Inputs>,
+        key: impl IntoIterator<Item = S>,
+        window: impl Into<Windows>,
+    ) -> Self {
         Aggregate {
             input: input.into(),
             key: key.into_iter().map(Into::into).collect(),
-            window,
+            window: window.into(),
             allowed_lateness: Duration::ZERO,
             select: Vec::new(),
             emit: None,
@@ -43,7 +47,8 @@ impl Aggregate {
     }
 
     /// Emits running counts of open windows as often as that, with a checkpoint, for sinks that take them
-    /// ([`Sink::running`](crate::Sink::running)). Not for sessions.
+    /// ([`Sink::running`](crate::Sink::running)). Not for sessions. Over the global window all results are such, and every sink
+    /// takes them; there it says how often they are emitted, if not with every checkpoint.
     #[must_use]
     pub fn emit_every(mut self, every: Duration) -> Self {
         self.emit = Some(every);
@@ -65,14 +70,14 @@ impl Aggregate {
         let (window, allowed_lateness) = match node.table("window") {
             Some(window) => {
                 let lateness = window.duration("allowed_lateness").unwrap_or_default();
-                (read_window(window, true), lateness)
+                (read_window(window, false), lateness)
             }
             None => (None, Duration::ZERO),
         };
         let aggregate = Aggregate {
             input,
             key: node.texts("key").unwrap_or_default(),
-            window: window.unwrap_or(Window::Tumbling { size: Duration::from_secs(60) }),
+            window: window.unwrap_or(Window::Tumbling { size: Duration::from_secs(60) }.into()),
             allowed_lateness,
             select: node.named_texts("select").unwrap_or_default(),
             emit: read_emit(&node),
@@ -83,11 +88,15 @@ impl Aggregate {
 
     /// The windows and lateness, as operators take them.
     pub(super) fn window_rule(&self) -> WindowRule {
-        WindowRule { window: self.window.spec(), allowed_lateness_ms: millis(self.allowed_lateness) }
+        WindowRule {
+            window: self.window.spec(),
+            alignment: self.window.alignment,
+            allowed_lateness_ms: millis(self.allowed_lateness),
+        }
     }
 
     pub(super) fn is_of_sessions(&self) -> bool {
-        matches!(self.window, Window::Session { .. })
+        self.window.are_sessions()
     }
 }
 

@@ -33,7 +33,8 @@ pub use definition::Aggregate;
 
 impl Aggregate {
     fn unique(&self, check: &mut Check<'_>) {
-        let own = [RECORD_ID, WINDOW_START, WINDOW_END, REVISION, WITHDRAWN];
+        let bounds = if self.window.is_global() { &[][..] } else { &[WINDOW_START, WINDOW_END] };
+        let own: Vec<&str> = [RECORD_ID].iter().chain(bounds).chain(&[REVISION, WITHDRAWN]).copied().collect();
         for (position, (name, _)) in self.select.iter().enumerate() {
             let twice = self.select[..position].iter().any(|(other, _)| other == name);
             if twice || self.key.contains(name) || own.contains(&name.as_str()) {
@@ -118,7 +119,7 @@ impl Node for Aggregate {
         if self.emit.is_some() && self.is_of_sessions() {
             let message = "sessions have no running counts: the bounds of a session are only known when it is over";
             let mistake = Mistake::on_key(check.path.key("emit"), message);
-            check.beside.push(mistake.expected("no `emit`, or a tumbling or a hopping window"));
+            check.beside.push(mistake.expected("no `emit`, or any other window"));
         }
         if check.mistakes.len() > before {
             return None;
@@ -129,7 +130,9 @@ impl Node for Aggregate {
         let main = check.accepted(step.output(&input))?;
         let counted = self.counted(check, &time, &given);
         let results = Results::of_aggregate(counted, step.may_be_unsayable(&main), &main);
-        Some(Types { results: Some(results), running: self.emit, ..Types::of(main, self.kind()) })
+        // Over the global window all results are running counts, and there are no others beside them.
+        let running = self.emit.filter(|_| !self.window.is_global());
+        Some(Types { results: Some(results), running, ..Types::of(main, self.kind()) })
     }
 
     /// Arguments are computed before the filters copy rows, so that a row that one fails on is a dead letter once, and counted
@@ -158,14 +161,14 @@ impl Node for Aggregate {
         let local = planning.forward(format!("{id}.local"), from, LocalAggregate(step.clone()));
         step.running = self
             .emit
-            .filter(|_| planning.running_wanted)
+            .filter(|_| planning.running_wanted || self.window.is_global())
             .map(|every| RunningCounts { every_checkpoints: planning.job.checkpoints_in(every) });
         let global = planning.hashed(id, vec![(local, Port::MAIN)], self.key.clone(), GlobalAggregate(step));
         // Windows whose sum cannot be said.
         dead_letters.push((global, ports::DEAD_LETTERS));
         planning.output(Output::DeadLetters, dead_letters);
         planning.output(Output::Main, vec![(global, Port::MAIN)]);
-        if !self.is_of_sessions() {
+        if self.window.spec().has_slices() {
             self.plan_window_count(planning, global);
         }
     }

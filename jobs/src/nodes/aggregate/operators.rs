@@ -59,7 +59,12 @@ impl Operator for GlobalAggregate {
     }
 
     fn configuration(&self, _columns: &StepColumns) -> Configuration {
-        let kind = if self.0.aggregate.is_of_sessions() { "session_aggregate" } else { "global_aggregate" };
+        let window = self.0.aggregate.window;
+        let kind = match (window.are_sessions(), window.is_global()) {
+            (true, _) => "session_aggregate",
+            (_, true) => "unwindowed_aggregate",
+            _ => "global_aggregate",
+        };
         Configuration::operator(kind, json!(self.0.config()))
     }
 
@@ -67,14 +72,21 @@ impl Operator for GlobalAggregate {
         let aggregate = &self.0.aggregate;
         let (key, lateness) = (aggregate.key.join(", "), show(aggregate.allowed_lateness));
         let window = aggregate.window.note();
+        if let Window::Global { ttl } = aggregate.window.kind {
+            let every =
+                aggregate.emit.map_or("with every checkpoint".to_owned(), |every| format!("every {}", show(every)));
+            let does = format!("{} per {key}, {window}, emitted {every}", calls(&self.0));
+            return Note::of(does).with_state(match ttl {
+                None => "one row per key, for ever: it grows with the number of keys, and `ttl` in the `window` would bound it"
+                    .to_owned(),
+                Some(ttl) => format!("one row per key, until twice {} after its last event", show(ttl)),
+            });
+        }
         let mut does = format!("{} per {key}, {window}, allowed lateness {lateness}", calls(&self.0));
         if let (Some(_), Some(every)) = (self.0.running, aggregate.emit) {
             does.push_str(&format!(", running counts every {}", show(every)));
         }
-        let kept = match aggregate.window {
-            Window::Session { .. } => "open sessions",
-            _ => "open slices of windows",
-        };
+        let kept = if aggregate.is_of_sessions() { "open sessions" } else { "open slices of windows" };
         Note::of(does).with_state(format!("{kept} per key, until {lateness} after their end"))
     }
 
@@ -144,7 +156,8 @@ impl Operator for WindowCount {
 pub(super) fn memory_of(config: &Value, input: &ColumnSchema) -> Memory {
     let calls = config["aggregates"].as_array().into_iter().flatten();
     let select: Vec<String> = calls.map(|call| call_of(call, input)).collect();
-    let memory = Memory::of(Remembers::State, &["key", "window", "allowed_lateness_ms"]).with_key();
+    let meaning = &["key", "window", "offset_ms", "timezone", "allowed_lateness_ms"];
+    let memory = Memory::of(Remembers::State, meaning).with_key();
     memory.with("select", select.join(", "))
 }
 

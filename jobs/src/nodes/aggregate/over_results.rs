@@ -23,6 +23,7 @@ use super::super::planning::{Planning, StepOutput};
 use super::super::results::{Counted, Results};
 use super::super::select::selected;
 use super::super::types::Types;
+use super::super::window::Window;
 use super::Aggregate;
 use super::operators::{calls, memory_of};
 use super::step::AggregateStep;
@@ -30,10 +31,18 @@ use super::step::AggregateStep;
 impl Aggregate {
     /// The same aggregate, kept as long as these results are corrected.
     pub(super) fn kept_for(&self, results: &Results) -> Aggregate {
-        let rule =
-            WindowRule { window: results.window.spec(), allowed_lateness_ms: millis(results.counted.allowed_lateness) };
-        let corrected = Duration::from_millis(rule.expiry(0).unsigned_abs());
-        Aggregate { allowed_lateness: corrected, emit: None, ..self.clone() }
+        let rule = WindowRule {
+            window: results.window.spec(),
+            alignment: results.window.alignment,
+            allowed_lateness_ms: millis(results.counted.allowed_lateness),
+        };
+        let corrected = match results.window.kind {
+            Window::Tumbling { .. } => rule.allowed_lateness_ms,
+            // An event that is in several windows corrects them all as long as the last of them accepts it.
+            _ => rule.minimum_dedup_ttl_ms(),
+        };
+        let allowed_lateness = Duration::from_millis(corrected.unsigned_abs());
+        Aggregate { allowed_lateness, emit: None, ..self.clone() }
     }
 
     /// Checks what is different from an aggregate of events, and says what goes out.
@@ -79,9 +88,10 @@ impl Aggregate {
             let expected = format!("`{WINDOW_END} = \"{WINDOW_END}\"` in the `select` of the maps between");
             check.mistakes.push(Mistake::new(check.path.key("input"), message).expected(expected));
         }
-        if self.is_of_sessions() {
-            let mistake = Mistake::new(check.path.key("window"), "sessions are made of events, and these are results");
-            check.mistakes.push(mistake.expected("a tumbling or a hopping window"));
+        if !self.window.spec().has_slices() {
+            let message = "sessions and the global window are made of events, and these are results";
+            let mistake = Mistake::new(check.path.key("window"), message);
+            check.mistakes.push(mistake.expected("a tumbling, a hopping or a cumulating window"));
             return;
         }
         check.window(self.window);

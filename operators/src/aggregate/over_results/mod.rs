@@ -53,7 +53,6 @@ pub struct ResultAggregate {
     config: AggregateConfig,
     context: OperatorContext,
     columns: ResultColumns,
-    slice_ms: i64,
     hasher: KeyHasher,
     /// Made at the first batch or at the restore, which know the types.
     layout: Option<Layout>,
@@ -81,13 +80,12 @@ impl ResultAggregate {
     /// When the settings make no sense, or ask for sessions, which are made of events.
     pub fn new(config: AggregateConfig, context: &OperatorContext) -> Result<Self> {
         config.validate().map_err(|error| error.context(&context.operator))?;
-        let Some(slice_ms) = config.windows.window.slice_ms() else {
-            return Err(EngineError::internal(format!("'{}': sessions of results", context.operator)));
-        };
+        if !config.windows.window.has_slices() {
+            return Err(EngineError::internal(format!("'{}': its windows have no slices", context.operator)));
+        }
         Ok(ResultAggregate {
             context: context.clone(),
             columns: ResultColumns::of(&config),
-            slice_ms,
             hasher: KeyHasher::new(config.key.clone()),
             layout: None,
             slices: BTreeMap::new(),
@@ -113,7 +111,7 @@ impl ResultAggregate {
 
     /// Emits those of the groups of a window that are not as they were emitted last.
     fn emit_window(&mut self, end: i64, only_changed: bool, layout: &Layout, out: &mut Collector) -> Result<()> {
-        let bounds = (end.saturating_sub(self.config.windows.window.size_ms()), end);
+        let bounds = (self.config.windows.window_start(end), end);
         let slices: Vec<&SliceRows> = self.slices.range(bounds.0..bounds.1).map(|(_, slice)| slice).collect();
         let mut gathered = Gathered::of(&slices, only_changed);
         let emitted = self.emitted.entry(end).or_default();
@@ -140,11 +138,11 @@ impl ResultAggregate {
     fn advance(&mut self, watermark: i64, layout: &Layout, out: &mut Collector) -> Result<()> {
         let (rule, until) = (self.config.windows, self.emitted_until);
         let changed = self.slices.iter().filter(|(_, slice)| slice.has_changes()).map(|(start, _)| *start);
-        let out_before = rule.window.ends(changed, WATERMARK_MIN).take_while(|end| *end <= until);
+        let out_before = rule.ends(changed, WATERMARK_MIN).take_while(|end| *end <= until);
         // After a restore all groups count as changed, and what was emitted of windows that are over is forgotten.
         let to_correct: Vec<i64> = out_before.filter(|end| rule.expiry(*end) > until).collect();
         let starts: Vec<i64> = self.slices.keys().copied().collect();
-        let to_emit = rule.window.ends(starts.into_iter(), until).take_while(|end| *end <= watermark);
+        let to_emit = rule.ends(starts.into_iter(), until).take_while(|end| *end <= watermark);
         for (end, only_changed) in to_correct.into_iter().map(|end| (end, true)).chain(to_emit.map(|end| (end, false)))
         {
             self.context.canceled.check()?;
@@ -158,7 +156,7 @@ impl ResultAggregate {
         self.emitted_until = watermark;
         let rule = self.config.windows;
         self.slices.values_mut().for_each(SliceRows::settle);
-        self.slices.retain(|start, _| rule.expiry(rule.window.last_window_end(*start)) > watermark);
+        self.slices.retain(|start, _| rule.expiry(rule.last_window_end(*start)) > watermark);
         self.emitted.retain(|end, _| rule.expiry(*end) > watermark);
     }
 }
@@ -173,7 +171,8 @@ impl Operator for ResultAggregate {
         if self.layout.is_none() {
             self.layout = Some(self.lay_out(&incoming.rows.columns)?);
         }
-        self.parted.part(&incoming.times, self.slice_ms);
+        let rule = self.config.windows;
+        self.parted.part_by(&incoming.times, |time| rule.slice(time));
         for (start, rows) in self.parted.iter() {
             let piece = incoming.rows.take(rows)?;
             self.slices.entry(start).or_default().add(piece)?;

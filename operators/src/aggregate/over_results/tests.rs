@@ -49,7 +49,7 @@ fn config(window: WindowSpec) -> AggregateConfig {
     };
     AggregateConfig {
         key: vec!["ad".into()],
-        windows: WindowRule { window, allowed_lateness_ms: LATENESS * MINUTE },
+        windows: WindowRule::of(window, LATENESS * MINUTE),
         time_column: WINDOW_END.into(),
         aggregates: vec![
             call(Function::Count, None, "results"),

@@ -1,8 +1,8 @@
 //! Running counts against a recount of all rows at every barrier, over restarts, rescales and crashes.
 
-use super::super::tests::{Output, Pipeline, Row, Step, Windows, config, expected, latest, steps};
+use super::super::tests::{Output, Pipeline, Row, Step, Windows, config, expected, latest, sliced, steps};
 use super::*;
-use crate::window::{WindowSpec, floor};
+use crate::window::{WindowRule, tests::windows_of};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -119,22 +119,23 @@ impl Drill {
 }
 
 /// Every open window and key with what a list of rows says of it.
-fn recount(window: WindowSpec, rows: &[Row], watermark: i64) -> Windows {
-    let slide = window.slice_ms().unwrap();
+fn recount(windows: WindowRule, rows: &[Row], watermark: i64) -> Windows {
     let mut open: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for (time, key, value) in rows {
-        for n in 0..window.slices_per_window() {
-            let start = floor(*time, slide) - n * slide;
-            let bounds = (start, start + window.size_ms());
-            if bounds.1 > watermark {
-                open.entry((bounds, (*key != 5).then(|| format!("ad{key}")))).or_default().push(*value);
-            }
+        for bounds in windows_of(windows, *time).into_iter().filter(|bounds| bounds.1 > watermark) {
+            open.entry((bounds, (*key != 5).then(|| format!("ad{key}")))).or_default().push(*value);
         }
     }
     open
 }
 
-fn check_barrier(drill: &Drill, window: WindowSpec, every: u64, rows: &[Row], last: bool) -> Result<(), TestCaseError> {
+fn check_barrier(
+    drill: &Drill,
+    windows: WindowRule,
+    every: u64,
+    rows: &[Row],
+    last: bool,
+) -> Result<(), TestCaseError> {
     let checkpoint = drill.pipeline.global.checkpoint().0;
     let new: Vec<&Output> = drill.pipeline.running[drill.committed.2..].iter().map(|(_, output)| output).collect();
     if !last && !checkpoint.is_multiple_of(every) {
@@ -146,7 +147,7 @@ fn check_barrier(drill: &Drill, window: WindowSpec, every: u64, rows: &[Row], la
     let view = drill.view(drill.pipeline.running.len());
     let seen: BTreeMap<_, _> = view.values().map(|o| ((o.window, o.ad.clone()), o.result.unwrap())).collect();
     let model: BTreeMap<_, _> =
-        recount(window, rows, drill.watermark).into_iter().map(|(key, values)| (key, expected(&values))).collect();
+        recount(windows, rows, drill.watermark).into_iter().map(|(key, values)| (key, expected(&values))).collect();
     prop_assert_eq!(seen, model);
     // Only what has changed, but for what a restored job can't know.
     let before = drill.view(drill.committed.2);
@@ -156,25 +157,19 @@ fn check_barrier(drill: &Drill, window: WindowSpec, every: u64, rows: &[Row], la
     Ok(())
 }
 
-fn window() -> impl Strategy<Value = WindowSpec> {
-    prop_oneof![
-        (1i64..60).prop_map(|size_ms| WindowSpec::Tumbling { size_ms }),
-        (1i64..5, 5i64..30).prop_map(|(n, slide_ms)| WindowSpec::Hopping { size_ms: n * slide_ms, slide_ms }),
-    ]
-}
-
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn running_counts_are_those_of_the_rows_so_far(
-        window in window(),
+        windows in sliced(),
         lateness in 0i64..80,
         steps in steps(),
         crashes in prop::collection::vec(prop::option::weighted(0.1, 1usize..4), 30),
         every in 1u64..4,
     ) {
-        let without = config(window, lateness);
+        let windows = WindowRule { allowed_lateness_ms: lateness, ..windows };
+        let without = super::super::AggregateConfig { windows, ..config(windows.window, lateness) };
         let with = super::super::AggregateConfig {
             running: Some(RunningCounts { every_checkpoints: every }),
             ..without.clone()
@@ -184,7 +179,7 @@ proptest! {
         plain.run(events.clone(), |_, _, _| Ok(()))?;
         prop_assert!(plain.pipeline.running.is_empty());
         let mut drill = Drill::new(&with);
-        drill.run(events, |drill, rows, last| check_barrier(drill, window, every, rows, last))?;
+        drill.run(events, |drill, rows, last| check_barrier(drill, windows, every, rows, last))?;
 
         let Pipeline { emitted, running, .. } = &drill.pipeline;
         prop_assert_eq!(emitted, &plain.pipeline.emitted, "results are those without running counts");

@@ -7,7 +7,7 @@ use crate::{
     event_time::event_time_type,
     expression::type_name,
     schema::Column,
-    sink::SinkGiven,
+    sink::{SinkGiven, SinkWindows},
 };
 use std::time::Duration;
 use weir_engine::{hidden::without_password, secrets};
@@ -193,10 +193,28 @@ impl Check<'_> {
         }
     }
 
+    /// What is summed up to hours and days in UTC must lie in them, and no event in two of them.
+    fn side_by_side(&mut self, place: &KeyPath) {
+        let Some(results) = self.given.results else { return };
+        let (message, expected) = match results.windows {
+            SinkWindows::SideBySide => return,
+            SinkWindows::Growing => {
+                ("windows that grow hold the same events, which an hour would sum up several times", "tumbling windows")
+            }
+            SinkWindows::None => ("its results have no window, so they are of no hour", "no `retention`"),
+            SinkWindows::Other => (
+                "its windows overlap, or don't begin with the hours and days in UTC that they would be summed up to",
+                "tumbling windows without `offset` and `timezone`",
+            ),
+        };
+        self.mistakes.push(Mistake::new(place.clone(), message).expected(expected));
+    }
+
     /// Nothing may be summed up that can still be corrected.
     fn spans(&mut self, retention: &Retention) {
         let place = self.at.key("retention");
         let shown = |ms: i64| show(span(ms));
+        self.side_by_side(&place);
         if let Some(results) = self.given.results {
             let open = results.allowed_lateness + results.window;
             if span(retention.minutes_ms) < open {

@@ -7,7 +7,7 @@ use super::check::Check;
 use crate::{
     columns::{RECORD_ID, REVISION, WINDOW_END, WINDOW_START},
     definition::Mistake,
-    sink::{SinkGiven, SinkResults},
+    sink::{SinkGiven, SinkResults, SinkWindows},
 };
 
 impl Check<'_> {
@@ -27,8 +27,14 @@ impl Check<'_> {
             return;
         }
         let is = |column: &'static str| key.iter().any(|name| results.origin(name) == Some(column));
-        let has_window = is(WINDOW_START) || is(WINDOW_END);
-        if is(RECORD_ID) || (has_window && !results.sessions) {
+        let has_window = match results.windows {
+            // Of those that begin at once, only the end says which one it is.
+            SinkWindows::Growing => is(WINDOW_END),
+            _ => is(WINDOW_START) || is(WINDOW_END),
+        };
+        if results.windows == SinkWindows::None {
+            self.key_without_windows();
+        } else if is(RECORD_ID) || (has_window && !results.sessions) {
             if self.sql.keep_newest {
                 let mistake = Mistake::new(self.at.key("keep"), "every window has a row of its own with this key");
                 self.mistakes.push(mistake.found("\"newest\"").expected("a `key` without the window, or no `keep`"));
@@ -41,6 +47,14 @@ impl Check<'_> {
             self.key_without_window(&key, results);
         }
         self.columns_left_out(&key, results, is(RECORD_ID));
+    }
+
+    /// A key has one result, which each later one takes the place of anyway.
+    fn key_without_windows(&mut self) {
+        if self.sql.keep_newest {
+            let mistake = Mistake::new(self.at.key("keep"), "its results have no window, and the newest stays anyway");
+            self.mistakes.push(mistake.found("\"newest\"").expected("no `keep`"));
+        }
     }
 
     fn values_in_key(&mut self, key: &[String], results: &SinkResults) {
@@ -77,16 +91,20 @@ impl Check<'_> {
         // Something that is computed of the window may tell windows apart, or not.
         let computed = key.iter().any(|name| results.origin(name).is_none());
         let message = "the key leaves the window out, so one window's row would replace all others";
+        let bound = match results.windows {
+            SinkWindows::Growing => "`window_end`",
+            _ => "`window_start` or `window_end`",
+        };
         if computed {
             let mistake =
                 Mistake::warning(self.at.key("key"), format!("{message}, unless a computed column tells them apart"));
-            self.mistakes.push(mistake.expected("`window_start` or `window_end` in the key"));
+            self.mistakes.push(mistake.expected(format!("{bound} in the key")));
             return;
         }
         let mistake = Mistake::new(self.at.key("key"), message).found(format!("{key:?}"));
-        self.mistakes.push(mistake.expected(
-            "`window_start` or `window_end` in it, or `keep = \"newest\"`: the row of the newest window is kept",
-        ));
+        self.mistakes.push(
+            mistake.expected(format!("{bound} in it, or `keep = \"newest\"`: the row of the newest window is kept")),
+        );
     }
 
     /// Whether results of one window get into each other's way. A `where` may leave only one of them.

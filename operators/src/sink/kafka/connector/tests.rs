@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     definition::testing::read,
     schema::{Column, ColumnSchema},
-    sink::SinkResults,
+    sink::{SinkResults, SinkWindows},
 };
 use arrow::datatypes::DataType;
 use serde_json::{Value, json};
@@ -28,6 +28,7 @@ fn counted() -> SinkResults {
         sessions: false,
         withdrawable: false,
         unsayable: false,
+        windows: SinkWindows::SideBySide,
         window: Duration::from_secs(60),
         allowed_lateness: Duration::ZERO,
         not_sums: Vec::new(),

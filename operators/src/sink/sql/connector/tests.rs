@@ -4,7 +4,7 @@ use super::*;
 use crate::{
     definition::testing::read,
     schema::ColumnSchema,
-    sink::{SinkResults, sql::Retention},
+    sink::{SinkResults, SinkWindows, sql::Retention},
 };
 use arrow::datatypes::DataType;
 use std::time::Duration;
@@ -30,6 +30,7 @@ fn counted() -> SinkResults {
         fixed: fixed.into(),
         key: vec!["ad_id".into()],
         sessions: false,
+        windows: SinkWindows::SideBySide,
         withdrawable: false,
         unsayable: true,
         window: MINUTE,
