@@ -11,28 +11,14 @@ use datafusion_common::{Result, TableReference, plan_err};
 use datafusion_expr::planner::{ContextProvider, ExprPlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
 
+use super::aggregate_function::AggregateFunction;
+
 /// The scalar functions by name and alias, built once.
 pub(super) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(Functions::new);
 
-/// Aggregates of common SQL dialects, named so that the error message can say what to use instead.
-const AGGREGATES: [&str; 16] = [
-    "any_value",
-    "approx_count_distinct",
-    "approx_distinct",
-    "array_agg",
-    "avg",
-    "bool_and",
-    "bool_or",
-    "count",
-    "first_value",
-    "last_value",
-    "max",
-    "mean",
-    "median",
-    "min",
-    "string_agg",
-    "sum",
-];
+/// Aggregates of common SQL dialects that there are none of here, named so that the error message can say where they would
+/// belong.
+const OTHER_AGGREGATES: [&str; 4] = ["any_value", "approx_count_distinct", "approx_median", "string_agg"];
 
 /// What the planner knows: scalar functions and nothing else.
 pub(super) struct Functions {
@@ -74,7 +60,7 @@ impl Functions {
 
     /// Whether the name is that of an aggregate function.
     pub(super) fn is_aggregate(name: &str) -> bool {
-        AGGREGATES.contains(&name)
+        AggregateFunction::of_name(name).is_some() || OTHER_AGGREGATES.contains(&name)
     }
 
     /// The names of all scalar functions, sorted.
@@ -94,6 +80,17 @@ pub struct FunctionNote {
     pub call: String,
     /// What it does, in a sentence.
     pub does: String,
+}
+
+/// All aggregates, in the order in which they are listed to people.
+pub fn aggregates() -> Vec<FunctionNote> {
+    let note = |function: AggregateFunction| FunctionNote {
+        about: "Aggregates".into(),
+        names: function.names().iter().map(|name| (*name).to_owned()).collect(),
+        call: function.call().into(),
+        does: function.does().into(),
+    };
+    AggregateFunction::all().map(note).collect()
 }
 
 /// A text without links into another page: `[this](#this)` is this.

@@ -9,6 +9,7 @@
 //! compiled here, once, and nowhere with what runs for each row.
 
 mod aggregate_call;
+mod aggregate_function;
 mod check;
 mod compile;
 mod error;
@@ -30,10 +31,11 @@ use arrow::datatypes::{DataType, Field, Schema};
 use datafusion_common::ScalarValue;
 use datafusion_sql::sqlparser::ast::Expr as SqlExpr;
 
-pub use aggregate_call::{AggregateCall, AggregateFunction};
+pub use aggregate_call::AggregateCall;
+pub use aggregate_function::{AggregateFunction, Arguments};
 pub use compile::type_name;
 pub use error::{EvaluationError, ExpressionError, Position};
-pub use functions::{FunctionNote, functions};
+pub use functions::{FunctionNote, aggregates, functions};
 pub use parse::parse_select_item;
 pub use rows::{EvaluatedRows, RefusedRow, evaluate_rows};
 

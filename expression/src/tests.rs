@@ -283,26 +283,83 @@ fn empty_batches_and_empty_dictionaries() {
 #[test]
 fn aggregate_calls() {
     let call = |text: &str| AggregateCall::parse(text).unwrap();
-    assert_eq!(call("count(*)"), AggregateCall { function: AggregateFunction::Count, argument: None });
+    assert_eq!(call("count(*)"), AggregateCall::new(AggregateFunction::Count, None));
     assert_eq!(call("COUNT()").argument, None);
     assert_eq!(call("sum(cost * 2)").argument.as_deref(), Some("cost * 2"));
     assert_eq!(call("approx_distinct(user_id)").function, AggregateFunction::ApproxDistinct);
+    let of = |function, argument: &str| AggregateCall::new(function, Some(argument.into()));
+    let distinct = AggregateCall { distinct: true, ..of(AggregateFunction::Count, "a") };
+    assert_eq!(call("count(distinct a)"), distinct);
+    let filtered = AggregateCall { filter: Some("b > 1".into()), ..AggregateCall::new(AggregateFunction::Count, None) };
+    assert_eq!(call("count(*) filter (where b > 1)"), filtered);
+    let by = AggregateCall { by: Some("b + 1".into()), ..of(AggregateFunction::MaxBy, "a") };
+    assert_eq!((call("max_by(a, b + 1)"), call("arg_max(a, b + 1)")), (by.clone(), by));
+    let part = AggregateCall { parameter: Some(0.95), ..of(AggregateFunction::PercentileCont, "a * 2") };
+    assert_eq!(call("percentile_cont(a * 2, 0.95)"), part);
+    assert_eq!(call("percentile_cont(0.95) within group (order by a * 2)"), part);
+    assert_eq!(call("median(a)").parameter, Some(0.5));
+    assert_eq!((call("array_agg(a)").parameter, call("array_agg(a, 10)").parameter), (None, Some(10.0)));
+    assert_eq!(
+        (call("last(a)").function, call("MEAN(a)").function),
+        (AggregateFunction::LastValue, AggregateFunction::Avg)
+    );
+    for text in ["count(*)", "median(a)", "array_agg(distinct a, 5)", "corr(a, b) filter (where a > 0)"] {
+        assert_eq!(call(text).to_string(), text);
+    }
     for text in [
-        "count(distinct a)",
+        "sum(distinct a)",
+        "count(distinct *)",
+        "count(a, b)",
+        "count(*, a)",
+        "corr(a)",
+        "max_by(a, b, c)",
+        "percentile_cont(a)",
+        "percentile_cont(a, 1.5)",
+        "percentile_cont(a, -0.5)",
+        "percentile_cont(a, b)",
+        "percentile_cont(0.5) within group (order by a desc)",
+        "median(0.5) within group (order by a)",
+        "array_agg(a, 0)",
+        "array_agg(a, 1.5)",
+        "array_agg(a, 1000000)",
+        "array_agg(a order by b)",
+        "first_value(a) ignore nulls",
+        "mode(a)",
         "sum(*)",
         "sum()",
         "sum(a, b)",
-        "median(a)",
         "sum(a) / 2",
         "a",
         "count(*) over ()",
-        "count(*) filter (where a)",
         "sum(a) as b",
         "",
     ] {
         assert!(AggregateCall::parse(text).is_err(), "{text}");
     }
     assert!(AggregateCall::parse("smu(a)").unwrap_err().candidates().unwrap().1.contains(&"sum".to_owned()));
+}
+
+#[test]
+fn every_aggregate_is_called_as_it_says() {
+    let mut names = std::collections::BTreeSet::new();
+    for function in AggregateFunction::all() {
+        assert_eq!(AggregateCall::parse(function.call()).unwrap().function, function, "{function}");
+        assert!(function.names().iter().all(|name| names.insert(*name)), "{function}: a name twice");
+        let json = serde_json_name(function);
+        assert_eq!(AggregateFunction::of_name(&json), Some(function), "its name in a graph is the one in a definition");
+    }
+}
+
+/// The word for it in a graph.
+fn serde_json_name(function: AggregateFunction) -> String {
+    let mut name = String::new();
+    for letter in format!("{function:?}").chars() {
+        if letter.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.extend(letter.to_lowercase());
+    }
+    name
 }
 
 #[test]

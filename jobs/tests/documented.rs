@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use weir_jobs::duration::show;
-use weir_operators::expression::functions;
+use weir_operators::expression::{aggregates, functions};
 use weir_operators::format::DEFAULT_MAX_LINE_BYTES;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::files::DEFAULT_ROTATION_GRACE_MS;
@@ -24,7 +24,7 @@ fn the_page_of_functions_has_those_that_there_are() {
     let head = written.split("\n## ").next().unwrap_or_default().trim_end();
     let mut expected = format!("{head}\n");
     let mut about = String::new();
-    for function in functions() {
+    for function in aggregates().into_iter().chain(functions()) {
         if function.about != about {
             about.clone_from(&function.about);
             let _ = write!(expected, "\n## {about}\n\n| function | |\n|---|---|\n");

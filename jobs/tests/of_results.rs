@@ -48,6 +48,24 @@ key = ["host"]
 window = { hopping = "10m", slide = "5m" }
 select = { n = "sum(n)", fives = "count(*)" }
 
+# All hosts together.
+[aggregate.total]
+input = "fives"
+key = []
+window = { tumbling = "10m" }
+select = { hosts = "count(distinct host)", n = "sum(n)", busy = "count(*) filter (where n > 12)" }
+
+# A minute and the one before it.
+[aggregate.changes]
+input = "minutes"
+key = ["zone", "host"]
+window = { hopping = "2m", slide = "1m" }
+select = { now = "last_value(n)", before = "first_value(n)", minutes = "count(*)" }
+
+[map.growing]
+input = "changes"
+where = "minutes = 2 and now > before"
+
 # What ten late good requests refute.
 [map.failing]
 input = "minutes"
@@ -86,6 +104,16 @@ path = "OUT/tens"
 input = "zones"
 connector = "files"
 path = "OUT/zones"
+
+[sink.total]
+input = "total"
+connector = "files"
+path = "OUT/total"
+
+[sink.growing]
+input = "growing"
+connector = "files"
+path = "OUT/growing"
 
 [sink.visits]
 input = "visits_per_zone"
@@ -162,6 +190,10 @@ type Groups = BTreeMap<Group, Vec<i64>>;
 
 /// What holds in the end: the highest revision of each record, unless it is withdrawn.
 fn holds(batches: &[RecordBatch], key: &str, columns: &[&str]) -> Groups {
+    let of = |batch: &RecordBatch, row| match batch.column_by_name(key) {
+        Some(column) => column.as_string::<i32>().value(row).to_owned(),
+        None => String::new(),
+    };
     let mut newest: BTreeMap<Vec<u8>, (i32, Option<Held>)> = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for batch in batches {
@@ -171,7 +203,7 @@ fn holds(batches: &[RecordBatch], key: &str, columns: &[&str]) -> Groups {
             let revision = column("revision").as_primitive::<Int32Type>().value(row);
             assert!(seen.insert((id.clone(), revision)), "a revision is there twice");
             let start = column("window_start").as_primitive::<TimestampMillisecondType>().value(row);
-            let group = (column(key).as_string::<i32>().value(row).to_owned(), start);
+            let group = (of(batch, row), start);
             let values = columns.iter().map(|name| column(name).as_primitive::<Int64Type>().value(row)).collect();
             let held = (!column("withdrawn").as_boolean().value(row)).then_some((group, values));
             if newest.get(&id).is_none_or(|known| known.0 < revision) {
@@ -190,6 +222,8 @@ fn add(groups: &mut Groups, group: Group, values: &[i64]) {
 struct Recount {
     fives: Groups,
     tens: Groups,
+    total: Groups,
+    growing: Groups,
     zones: Groups,
     visits: Groups,
 }
@@ -201,10 +235,17 @@ fn recount(requests: &[Request]) -> Recount {
         (*n, *errs) = (*n + 1, *errs + i64::from(*failed));
     }
     let (mut fives, mut tens, mut zones, mut visits) = <(Groups, Groups, Groups, Groups)>::default();
+    let (mut total, mut growing) = (Groups::new(), Groups::new());
+    let mut hosts: BTreeMap<i64, BTreeSet<&str>> = BTreeMap::new();
     for ((minute, host), (n, errs)) in &minutes {
         let (host_name, start) = (format!("h{host}"), minute - minute.rem_euclid(FIVE));
         let five = fives.entry((host_name.clone(), start)).or_insert_with(|| vec![0; 4]);
         *five = vec![five[0] + n, five[1] + 1, five[2].max(*n), five[3] + n - errs];
+        if let Some((before, _)) = minutes.get(&(minute - MINUTE, *host))
+            && n > before
+        {
+            growing.insert((host_name, minute - MINUTE), vec![*n, *before]);
+        }
         if errs * 3 > *n {
             add(&mut zones, (zone(*host).to_owned(), start), &[1, *errs]);
         }
@@ -213,6 +254,12 @@ fn recount(requests: &[Request]) -> Recount {
         for ten in [start - FIVE, *start] {
             add(&mut tens, (host.clone(), ten), &[five[0], 1]);
         }
+        let ten = start - start.rem_euclid(2 * FIVE);
+        hosts.entry(ten).or_default().insert(host);
+        add(&mut total, (String::new(), ten), &[0, five[0], i64::from(five[0] > 12)]);
+    }
+    for ((_, ten), total) in &mut total {
+        total[0] = hosts[ten].len() as i64;
     }
     for host in 0..5 {
         let mut times: Vec<i64> =
@@ -223,7 +270,7 @@ fn recount(requests: &[Request]) -> Recount {
             add(&mut visits, (zone(host).to_owned(), last - last.rem_euclid(FIVE)), &[1, visit.len() as i64]);
         }
     }
-    Recount { fives, tens, zones, visits }
+    Recount { fives, tens, total, growing, zones, visits }
 }
 
 fn table(out: &Path) -> Groups {
@@ -263,6 +310,8 @@ fn what_is_left_is_what_a_recount_gives() {
         let all = |sink: &str| rows(&out.join(sink));
         assert_eq!(holds(&all("fives"), "host", &["n", "minutes", "most", "rest"]), expected.fives, "{shown}");
         assert_eq!(holds(&all("tens"), "host", &["n", "fives"]), expected.tens, "{shown}");
+        assert_eq!(holds(&all("total"), "", &["hosts", "n", "busy"]), expected.total, "{shown}");
+        assert_eq!(holds(&all("growing"), "host", &["now", "before"]), expected.growing, "{shown}");
         assert_eq!(holds(&all("zones"), "zone", &["minutes", "errs"]), expected.zones, "{shown}");
         assert_eq!(holds(&all("visits"), "zone", &["visits", "n"]), expected.visits, "{shown}");
         assert_eq!(table(&out), expected.zones, "{shown}");
@@ -294,7 +343,11 @@ fn what_results_do_not_have_is_refused() {
             "window = { tumbling = \"5m\", allowed_lateness = \"1h\" }\nselect = { n = \"sum(n)\"",
             "results are never late",
         ),
-        (fives, "window = { session = \"5m\" }\nselect = { n = \"sum(n)\"", "sessions and the global window are made of events"),
+        (
+            fives,
+            "window = { session = \"5m\" }\nselect = { n = \"sum(n)\"",
+            "sessions and the global window are made of events",
+        ),
         (fives, "window = { tumbling = \"30s\" }\nselect = { n = \"sum(n)\"", "shorter than those of its results"),
         (
             fives,

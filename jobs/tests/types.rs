@@ -35,6 +35,17 @@ const USES: &[(&str, &str)] = &[
     ("max", "AGGREGATE max(v)"),
     ("avg", "AGGREGATE avg(v)"),
     ("distinct", "AGGREGATE approx_distinct(v)"),
+    ("distinct_exactly", "AGGREGATE count(distinct v)"),
+    ("variance", "AGGREGATE var(v)"),
+    ("correlation", "AGGREGATE corr(v, v)"),
+    ("all", "AGGREGATE bool_and(v)"),
+    ("bits", "AGGREGATE bit_xor(v)"),
+    ("median", "AGGREGATE median(v)"),
+    ("percentile", "AGGREGATE approx_percentile_cont(v, 0.5)"),
+    ("first", "AGGREGATE first_value(v)"),
+    ("by", "AGGREGATE max_by(ad_id, v) filter (where v is not null)"),
+    ("list", "AGGREGATE array_agg(v)"),
+    ("set", "AGGREGATE array_agg(distinct v, 2)"),
     (
         "condition",
         "[map.NAME]\ninput = \"events\"\nwhere = \"v is null or v = v\"\n[sink.NAME]\ninput = \"NAME\"\nconnector = \"files\"\npath = \"OUT/NAME\"\n",
@@ -148,7 +159,8 @@ fn what_explain_accepts_runs_whatever_the_type() {
                 Ok(_) => accepted.push((*name, section(name, text))),
                 Err(refusal) => {
                     let told = refusal.to_string();
-                    let named = ["`v`", "(v)", "\"v\""].iter().any(|named| told.contains(named));
+                    let named =
+                        ["`v`", "(v)", "\"v\"", "(v, ", ", v)", "distinct v"].iter().any(|named| told.contains(named));
                     assert!(named, "{name}: {told}");
                     refused.push(format!("{name} of {}", column.data_type()));
                 }

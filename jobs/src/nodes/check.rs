@@ -45,12 +45,18 @@ impl Check<'_> {
         self.given.pop()
     }
 
-    /// The columns of a key: there, each once, at least one, and of types that are alike in every representation.
+    /// The columns of a key, of which there is at least one.
     pub(crate) fn key(&mut self, key: &[String], columns: &ColumnSchema) {
-        let place = self.path.key("key");
         if key.is_empty() && self.mistakes.iter().all(|mistake| mistake.path != self.path) {
-            self.mistakes.push(Mistake::new(place.clone(), "the key is empty").expected("at least one column"));
+            let mistake = Mistake::new(self.path.key("key"), "the key is empty");
+            self.mistakes.push(mistake.expected("at least one column"));
         }
+        self.key_columns(key, columns);
+    }
+
+    /// The columns of a key: there, each once, and of types that are alike in every representation.
+    pub(crate) fn key_columns(&mut self, key: &[String], columns: &ColumnSchema) {
+        let place = self.path.key("key");
         for (position, name) in key.iter().enumerate() {
             let place = place.index(position);
             if key[..position].contains(name) {

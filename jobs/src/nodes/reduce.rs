@@ -149,7 +149,8 @@ impl Reduce {
                 check.mistakes.push(mistake.one_of("columns", &counted.key).meant(name, &counted.key));
             }
         }
-        if counted.key.iter().all(|name| self.per.contains(name)) {
+        // Without a key there is one group, which is the first of its list.
+        if !counted.key.is_empty() && counted.key.iter().all(|name| self.per.contains(name)) {
             let message = "nothing is left to rank: all key columns are in `per`";
             check.mistakes.push(Mistake::new(place, message).expected("not all columns of the aggregate's key"));
         }

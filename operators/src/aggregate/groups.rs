@@ -3,7 +3,7 @@
 //! A snapshot takes the columns by reference. They are copied only if a group changes while the snapshot is still being
 //! written, once, as one piece of memory after the other.
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, CallColumns, CallTypes};
 use super::config::AggregateConfig;
 use crate::table::{GroupTable, KeyColumns, Rows};
 use arrow::{array::ArrayRef, datatypes::DataType};
@@ -19,15 +19,10 @@ pub(super) struct GroupColumns {
 
 impl GroupColumns {
     /// Without a group, for raw rows with keys and arguments of these types.
-    pub(super) fn for_rows(
-        config: &AggregateConfig,
-        keys: &[ArrayRef],
-        arguments: &[Option<ArrayRef>],
-    ) -> Result<Self> {
-        let calls = config.aggregates.iter().zip(arguments);
-        let accumulators: Result<Vec<_>> = calls
-            .map(|(call, argument)| Accumulator::new(call, argument.as_ref().map(|argument| argument.data_type())))
-            .collect();
+    pub(super) fn for_rows(config: &AggregateConfig, keys: &[ArrayRef], columns: &[CallColumns]) -> Result<Self> {
+        let calls = config.aggregates.iter().zip(columns);
+        let accumulators: Result<Vec<_>> =
+            calls.map(|(call, columns)| Accumulator::new(call, CallTypes::of(columns))).collect();
         Ok(GroupColumns { keys: KeyColumns::new(keys.iter().map(|key| key.data_type()))?, accumulators: accumulators? })
     }
 
@@ -128,10 +123,10 @@ impl Groups {
     }
 
     /// Adds raw rows to the groups that they were assigned to.
-    pub(super) fn update(&mut self, groups: &[u32], rows: Rows<'_>, arguments: &[Option<ArrayRef>]) -> Result<()> {
+    pub(super) fn update(&mut self, groups: &[u32], rows: Rows<'_>, read: &[CallColumns]) -> Result<()> {
         let columns = Arc::make_mut(&mut self.columns);
-        for (accumulator, argument) in columns.accumulators.iter_mut().zip(arguments) {
-            accumulator.update(groups, rows, argument.as_ref())?;
+        for (accumulator, read) in columns.accumulators.iter_mut().zip(read) {
+            accumulator.update(groups, rows, read)?;
         }
         Ok(())
     }

@@ -4,17 +4,18 @@
 //!
 //! It keeps nothing over a barrier: partials are given out when the table is full, before a barrier, before a watermark that
 //! closes their slice, and at the end. So it changes the cost of a job and never its results. Where keys hardly repeat
-//! it would only cost: it then passes rows on as partials of one row each, and tries again after a while.
+//! it would only cost: it then passes rows on as partials of one row each, and tries again after a while. Where states hold
+//! something of each row, such as all distinct values, they are given out after so many rows, too.
 
-use super::accumulator::Accumulator;
+use super::accumulator::{Accumulator, CallColumns, collects};
 use super::codes::{Codes, GroupsByCode};
-use super::config::{AggregateConfig, SLICE_START, row_count_call};
+use super::config::{AggregateCall, AggregateConfig, SLICE_START, row_count_call};
 use super::groups::{GroupColumns, Groups, Scratch};
 use crate::event_time::{event_time_type, event_times};
 use crate::table::{Rows, RowsByBucket, plain_keys};
 use crate::window::{WindowRule, WindowSpec};
 use arrow::{
-    array::{ArrayRef, TimestampMillisecondArray},
+    array::{ArrayRef, AsArray, TimestampMillisecondArray},
     buffer::ScalarBuffer,
     datatypes::{Field, Schema, SchemaRef},
     record_batch::RecordBatch,
@@ -33,6 +34,9 @@ const MOST_GROUPS: usize = 1 << 16;
 const JUDGED_ROWS: usize = 1 << 15;
 /// Rows that are passed on before aggregating is tried again.
 const PASSED_ROWS: usize = 1 << 20;
+
+/// Rows that states may hold something of before they are given out.
+const MOST_COLLECTED: usize = 1 << 18;
 
 /// Emptied tables that wait for reuse.
 const SPARE: usize = 4;
@@ -54,6 +58,8 @@ pub struct LocalAggregate {
     parted: RowsByBucket,
     codes: Codes,
     scratch: Scratch,
+    /// Rows since everything was given out, where states hold something of each; none: they don't.
+    collected: Option<usize>,
     /// Rows in and partials out since the last judgement.
     rows: usize,
     partials: usize,
@@ -73,7 +79,7 @@ struct Input {
     /// Those that came along, if any did.
     hashes: Option<Arc<Vec<u128>>>,
     keys: Vec<ArrayRef>,
-    arguments: Vec<Option<ArrayRef>>,
+    calls: Vec<CallColumns>,
     times: ScalarBuffer<i64>,
 }
 
@@ -99,6 +105,7 @@ impl LocalAggregate {
             parted: RowsByBucket::default(),
             codes: Codes::default(),
             scratch: Scratch::default(),
+            collected: config.aggregates.iter().any(|call| collects(call.function)).then_some(0),
             rows: 0,
             partials: 0,
             passing: 0,
@@ -118,16 +125,15 @@ impl LocalAggregate {
             found.ok_or_else(|| EngineError::internal(format!("'{}': the input has no column '{name}'", self.name)))
         };
         let keys: Result<Vec<_>> = self.config.key.iter().map(column).collect();
-        let arguments: Result<Vec<_>> =
-            self.config.aggregates.iter().map(|call| call.argument.as_ref().map(column).transpose()).collect();
-        let (keys, arguments) = (keys?, arguments?);
+        let calls: Result<Vec<_>> = self.config.aggregates.iter().map(|call| columns_of(call, column)).collect();
+        let (keys, calls) = (keys?, calls?);
         if self.prototype.is_none() {
-            let prototype = GroupColumns::for_rows(&self.config, &keys, &arguments)?;
+            let prototype = GroupColumns::for_rows(&self.config, &keys, &calls)?;
             self.schema = Some(partial_schema(&self.config, &prototype));
             self.prototype = Some(prototype);
         }
         let hashes = batch.key_hashes_of(&self.config.key).cloned();
-        Ok(Input { hashes, keys, arguments, times: event_times(&batch.columns, &self.config.time_column)? })
+        Ok(Input { hashes, keys, calls, times: event_times(&batch.columns, &self.config.time_column)? })
     }
 
     fn hashes(&mut self, batch: &Batch, input: &Input) -> Result<Arc<Vec<u128>>> {
@@ -157,7 +163,7 @@ impl LocalAggregate {
                     slice.by_code.assign(&self.codes, &input.keys, rows, into)?;
                 }
             }
-            slice.groups.update(&self.scratch.groups, rows, &input.arguments)?;
+            slice.groups.update(&self.scratch.groups, rows, &input.calls)?;
         }
         Ok(())
     }
@@ -168,10 +174,10 @@ impl LocalAggregate {
         let rows = input.times.len();
         let own_group: Vec<u32> = (0..rows as u32).collect();
         let mut states = Vec::new();
-        for (accumulator, argument) in prototype.accumulators.iter().zip(&input.arguments) {
+        for (accumulator, columns) in prototype.accumulators.iter().zip(&input.calls) {
             let mut accumulator: Accumulator = accumulator.clone();
             accumulator.resize(rows);
-            accumulator.update(&own_group, Rows::All(rows), argument.as_ref())?;
+            accumulator.update(&own_group, Rows::All(rows), columns)?;
             states.extend(accumulator.states(Rows::All(rows))?);
         }
         let starts = slice_starts(self.config.windows, &input.times);
@@ -215,6 +221,9 @@ impl LocalAggregate {
                 self.spare.push(slice);
             }
         }
+        if self.slices.is_empty() {
+            self.collected = self.collected.map(|_| 0);
+        }
         self.judge();
         Ok(())
     }
@@ -240,6 +249,7 @@ impl Operator for LocalAggregate {
         let done = match are_rows_alike(self.config.windows.window) && self.passing == 0 {
             true => {
                 self.rows += batch.len();
+                self.collected = self.collected.map(|rows| rows + batch.len());
                 self.aggregate(&batch, &input, &prototype)
             }
             false => {
@@ -249,7 +259,9 @@ impl Operator for LocalAggregate {
         };
         self.prototype = Some(prototype);
         done?;
-        if self.slices.values().map(|slice| slice.groups.len()).sum::<usize>() >= MOST_GROUPS {
+        if self.slices.values().map(|slice| slice.groups.len()).sum::<usize>() >= MOST_GROUPS
+            || self.collected.is_some_and(|rows| rows >= MOST_COLLECTED)
+        {
             self.flush(i64::MAX, out)?;
         }
         Ok(())
@@ -290,6 +302,16 @@ fn slice_starts(windows: WindowRule, times: &ScalarBuffer<i64>) -> ScalarBuffer<
         start
     };
     times.iter().map(of).collect()
+}
+
+/// The columns that a call reads; `column` finds one by its name.
+fn columns_of(call: &AggregateCall, column: impl Fn(&String) -> Result<ArrayRef>) -> Result<CallColumns> {
+    let of = |name: &Option<String>| name.as_ref().map(&column).transpose();
+    let filter = of(&call.filter)?.map(|filter| {
+        let wrong = || EngineError::internal(format!("'{}': the filter is no truth value", call.output));
+        filter.as_boolean_opt().cloned().ok_or_else(wrong)
+    });
+    Ok(CallColumns { argument: of(&call.argument)?, by: of(&call.by)?, filter: filter.transpose()? })
 }
 
 /// The columns of partials.

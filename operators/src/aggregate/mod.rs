@@ -14,16 +14,15 @@
 //!
 //! [`ResultAggregate`] aggregates results of another aggregate, of which it keeps the newest revisions.
 //!
-//! Sums are exact: of integers in 128 bits, of decimals in 256, of floats as [`ExactSum`](exact_sum) keeps them, rounded when
-//! they are emitted. So none depends on the order in which rows come.
+//! Sums are exact: of integers in 128 bits, of decimals in 256, of floats as an exact sum of two doubles or more, rounded when
+//! they are emitted. All other states are functions of the set of rows, too, as [`accumulator`] says of each. So no result
+//! depends on the order in which rows come.
 
 mod accumulator;
 mod changed_groups;
 mod codes;
 mod config;
-mod decimals;
 mod emission;
-mod exact_sum;
 mod global;
 mod groups;
 mod lives;
@@ -34,11 +33,14 @@ mod running;
 mod session;
 mod session_state;
 mod session_store;
-mod sketch;
 mod slice;
 mod state;
 mod unwindowed;
-mod wide_sum;
+
+/// The values that a list has where its call does not say how many.
+pub const LISTED: usize = accumulator::LISTED;
+/// The values that a call of a list may ask for at most.
+pub const MOST_LISTED: usize = accumulator::MOST_LISTED;
 
 pub use config::{
     AggregateCall, AggregateConfig, Function, RunningCounts, is_defined, may_be_unsayable, output_schema,

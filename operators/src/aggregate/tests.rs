@@ -28,11 +28,8 @@ use weir_engine::{
 pub(super) type Row = (i64, u8, Option<i64>);
 
 pub(super) fn config(window: WindowSpec, allowed_lateness_ms: i64) -> AggregateConfig {
-    let call = |function, argument: Option<&str>, output: &str| AggregateCall {
-        function,
-        argument: argument.map(Into::into),
-        output: output.into(),
-    };
+    let call =
+        |function, argument: Option<&str>, output: &str| AggregateCall::new(function, argument.map(Into::into), output);
     AggregateConfig {
         key: vec!["ad".into(), "filter".into()],
         windows: WindowRule::of(window, allowed_lateness_ms),
@@ -375,8 +372,7 @@ fn every_type_of_argument_goes_through_its_states() {
     ];
     for (values, distinct) in columns {
         let data_type = values.data_type().clone();
-        let argument =
-            |output: &str, function| AggregateCall { function, argument: Some("v".into()), output: output.into() };
+        let argument = |output: &str, function| AggregateCall::new(function, Some("v".into()), output);
         let mut config = config(WindowSpec::Tumbling { size_ms: 10 }, 0);
         config.aggregates = vec![argument("min", Function::Min), argument("max", Function::Max)];
         config.aggregates.push(argument("distinct", Function::ApproxDistinct));
@@ -480,7 +476,10 @@ fn settings_that_make_no_sense_are_refused() {
         output_schema(input.schema_ref(), &config).unwrap_err().message
     };
     assert!(schema(|config| config.aggregates[2].argument = Some("ad".into())).contains("cast it to BIGINT"));
-    assert!(schema(|config| config.aggregates[3].argument = Some("ad".into())).contains("numbers, dates"));
+    assert!(schema(|config| config.aggregates[3].function = Function::BoolAnd).contains("truth values"));
+    assert!(refused(|config| config.aggregates[3].function = Function::MaxBy).contains("two columns"));
+    assert!(refused(|config| config.aggregates[3].function = Function::PercentileCont).contains("from 0 to 1"));
+    assert!(schema(|config| config.aggregates[3].filter = Some("v".into())).contains("no truth value"));
     assert!(schema(|config| config.key = vec!["ads".into()]).contains("the input has ad, filter, at, v"));
 }
 

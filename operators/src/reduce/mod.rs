@@ -77,7 +77,8 @@ impl TopConfig {
             let keys = self.key.join(", ");
             return refuse(format!("there is no list per '{foreign}', as it is not in the aggregate's key ({keys})"));
         }
-        if self.items().is_empty() {
+        // Without a key there is one group, which is the first of its list.
+        if self.items().is_empty() && !self.key.is_empty() {
             return refuse("nothing is left to rank: 'per' contains all key columns of the aggregate".into());
         }
         if self.windows.window.is_global() {

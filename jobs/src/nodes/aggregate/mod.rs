@@ -109,7 +109,7 @@ impl Node for Aggregate {
             }
             input.columns.push(filters::column());
         }
-        check.key(&self.key, &input);
+        check.key_columns(&self.key, &input);
         check.needs_event_time(&given);
         check.window(self.window);
         for (name, text) in &self.select {

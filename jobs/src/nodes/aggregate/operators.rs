@@ -10,6 +10,7 @@ use weir_operators::window_count::WindowCountConfig;
 
 use super::super::operator::{Configuration, Memory, Names, Note, Operator, StepColumns};
 use super::super::window::Window;
+use super::definition::Aggregate;
 use super::step::AggregateStep;
 use weir_operators::definition::duration::show;
 
@@ -70,24 +71,27 @@ impl Operator for GlobalAggregate {
 
     fn note(&self, _columns: &StepColumns) -> Note {
         let aggregate = &self.0.aggregate;
-        let (key, lateness) = (aggregate.key.join(", "), show(aggregate.allowed_lateness));
+        let lateness = show(aggregate.allowed_lateness);
+        let per = grouped(aggregate);
         let window = aggregate.window.note();
         if let Window::Global { ttl } = aggregate.window.kind {
             let every =
                 aggregate.emit.map_or("with every checkpoint".to_owned(), |every| format!("every {}", show(every)));
-            let does = format!("{} per {key}, {window}, emitted {every}", calls(&self.0));
+            let does = format!("{} {per}, {window}, emitted {every}", calls(&self.0));
             return Note::of(does).with_state(match ttl {
+                None if aggregate.key.is_empty() => "one row".to_owned(),
                 None => "one row per key, for ever: it grows with the number of keys, and `ttl` in the `window` would bound it"
                     .to_owned(),
                 Some(ttl) => format!("one row per key, until twice {} after its last event", show(ttl)),
             });
         }
-        let mut does = format!("{} per {key}, {window}, allowed lateness {lateness}", calls(&self.0));
+        let mut does = format!("{} {per}, {window}, allowed lateness {lateness}", calls(&self.0));
         if let (Some(_), Some(every)) = (self.0.running, aggregate.emit) {
             does.push_str(&format!(", running counts every {}", show(every)));
         }
         let kept = if aggregate.is_of_sessions() { "open sessions" } else { "open slices of windows" };
-        Note::of(does).with_state(format!("{kept} per key, until {lateness} after their end"))
+        let kept = if aggregate.key.is_empty() { kept.to_owned() } else { format!("{kept} per key") };
+        Note::of(does).with_state(format!("{kept}, until {lateness} after their end"))
     }
 
     fn memory(&self, config: &Value, input: &ColumnSchema) -> Option<Memory> {
@@ -161,17 +165,32 @@ pub(super) fn memory_of(config: &Value, input: &ColumnSchema) -> Memory {
     memory.with("select", select.join(", "))
 }
 
+/// By what an aggregate groups, for people.
+pub(super) fn grouped(aggregate: &Aggregate) -> String {
+    match aggregate.key.as_slice() {
+        [] => "over all rows".to_owned(),
+        key => format!("per {}", key.join(", ")),
+    }
+}
+
 /// The calls, for people.
 pub(super) fn calls(step: &AggregateStep) -> String {
     step.aggregate.select.iter().map(|(name, call)| format!("{name} = {call}")).collect::<Vec<_>>().join(", ")
 }
 
-/// A call by its function and the type of its argument, not by how that is computed.
+/// A call by its function and the types of its arguments, not by how these are computed. What is kept of a list depends on its
+/// limit; of all else the parameter only says what is read from it.
 fn call_of(call: &Value, input: &ColumnSchema) -> String {
     let text = |key: &str| call[key].as_str().unwrap_or_default().to_owned();
-    let argument = call["argument"].as_str().map(|name| match input.column(name) {
-        Some(column) => format!("{}", column.data_type),
-        None => "?".into(),
-    });
-    format!("{} = {}({})", text("output"), text("function"), argument.unwrap_or_else(|| "*".into()))
+    let data_type = |key: &str| {
+        call[key].as_str().map(|name| match input.column(name) {
+            Some(column) => format!("{}", column.data_type),
+            None => "?".into(),
+        })
+    };
+    let limit = call["parameter"].as_f64().filter(|_| text("function").starts_with("array_agg"));
+    let by = data_type("by").into_iter().chain(limit.map(|limit| limit.to_string()));
+    let arguments: Vec<String> = data_type("argument").into_iter().chain(by).collect();
+    let arguments = if arguments.is_empty() { "*".to_owned() } else { arguments.join(", ") };
+    format!("{} = {}({arguments})", text("output"), text("function"))
 }

@@ -25,7 +25,7 @@ use super::super::select::selected;
 use super::super::types::Types;
 use super::super::window::Window;
 use super::Aggregate;
-use super::operators::{calls, memory_of};
+use super::operators::{calls, grouped, memory_of};
 use super::step::AggregateStep;
 
 impl Aggregate {
@@ -71,7 +71,7 @@ impl Aggregate {
 
     /// A result must stay in its group, whatever corrects it.
     fn check_keys_of_results(&self, check: &mut Check<'_>, given: &Types, results: &Results) {
-        check.key(&self.key, &given.main);
+        check.key_columns(&self.key, &given.main);
         let place = check.path.key("key");
         for (position, name) in self.key.iter().enumerate() {
             if given.main.column(name).is_some() && !results.is_fixed(name) {
@@ -162,8 +162,8 @@ impl Operator for ResultAggregate {
     }
 
     fn note(&self, _columns: &StepColumns) -> Note {
-        let Aggregate { key, window, allowed_lateness, .. } = &self.0.aggregate;
-        let does = format!("{} of results per {}, {}", calls(&self.0), key.join(", "), window.note());
+        let Aggregate { window, allowed_lateness, .. } = &self.0.aggregate;
+        let does = format!("{} of results {}, {}", calls(&self.0), grouped(&self.0.aggregate), window.note());
         let kept = format!("the newest revision of each result, until {} after its window", show(*allowed_lateness));
         Note::of(does).with_state(kept)
     }

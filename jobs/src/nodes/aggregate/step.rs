@@ -8,11 +8,13 @@ use weir_operators::map::SelectItem;
 use weir_operators::schema::ColumnSchema;
 
 use super::super::select::quoted;
-use super::call::function;
+use super::call::{function, goes_by_time};
 use super::definition::Aggregate;
 
-/// The suffix of the name of a column that holds an argument; no definition can name such a column by chance.
+/// The suffixes of the names of columns that hold arguments; no definition can name such a column by chance.
 const ARGUMENT: &str = "/argument";
+const BY: &str = "/by";
+const FILTER: &str = "/filter";
 
 /// An aggregate, with its arguments as columns.
 #[derive(Debug, Clone)]
@@ -20,7 +22,7 @@ pub(super) struct AggregateStep {
     pub(super) aggregate: Aggregate,
     /// The event-time column.
     pub(super) time: String,
-    /// Output column and call; the argument is a column's name.
+    /// Output column and call; its expressions are columns' names.
     pub(super) calls: Vec<(String, AggregateCall)>,
     /// What a map before it has to compute; none where all arguments are columns already.
     pub(super) arguments: Option<Vec<SelectItem>>,
@@ -37,13 +39,18 @@ impl AggregateStep {
         let mut computes = false;
         for (output, text) in &aggregate.select {
             let Ok(mut call) = AggregateCall::parse(text) else { continue };
-            if let Some(argument) = &call.argument {
-                call.argument = Some(as_column(argument, given).unwrap_or_else(|| {
+            let parts = [(&mut call.argument, ARGUMENT), (&mut call.by, BY), (&mut call.filter, FILTER)];
+            for (expression, suffix) in parts {
+                let Some(text) = expression.take() else { continue };
+                *expression = Some(as_column(&text, given).unwrap_or_else(|| {
                     computes = true;
-                    let name = format!("{output}{ARGUMENT}");
-                    items.push(SelectItem { name: name.clone(), expression: argument.clone() });
+                    let name = format!("{output}{suffix}");
+                    items.push(SelectItem { name: name.clone(), expression: text });
                     name
                 }));
+            }
+            if goes_by_time(&call) {
+                call.by = Some(time.to_owned());
             }
             calls.push((output.clone(), call));
         }
@@ -59,9 +66,10 @@ impl AggregateStep {
     /// The settings of its operators.
     pub(super) fn config(&self) -> AggregateConfig {
         let call = |(output, call): &(String, AggregateCall)| aggregate::AggregateCall {
-            function: function(call.function),
-            argument: call.argument.clone(),
-            output: output.clone(),
+            by: call.by.clone(),
+            parameter: call.parameter,
+            filter: call.filter.clone(),
+            ..aggregate::AggregateCall::new(function(call), call.argument.clone(), output.clone())
         };
         AggregateConfig {
             key: self.aggregate.key.clone(),
@@ -74,7 +82,7 @@ impl AggregateStep {
 
     /// The columns it needs.
     pub(super) fn reads(&self) -> impl Iterator<Item = String> + '_ {
-        let arguments = self.calls.iter().filter_map(|(_, call)| call.argument.clone());
+        let arguments = self.calls.iter().flat_map(|(_, call)| call.expressions().map(str::to_owned));
         self.aggregate.key.iter().cloned().chain([self.time.clone()]).chain(arguments)
     }
 
@@ -82,7 +90,7 @@ impl AggregateStep {
     pub(super) fn may_be_unsayable(&self, output: &ColumnSchema) -> bool {
         self.calls.iter().any(|(name, call)| {
             let column = output.column(name);
-            column.is_some_and(|column| aggregate::may_be_unsayable(function(call.function), &column.data_type))
+            column.is_some_and(|column| aggregate::may_be_unsayable(function(call), &column.data_type))
         })
     }
 

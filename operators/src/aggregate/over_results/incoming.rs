@@ -2,6 +2,8 @@
 
 use super::slice_rows::{Gathered, SliceRows};
 use super::{AggregateConfig, GroupColumns, Groups, ResultRows, Scratch};
+use crate::aggregate::accumulator::CallColumns;
+use crate::aggregate::config::AggregateCall;
 use crate::columns::{RECORD_ID, REVISION, WINDOW_END, withdrawn};
 use crate::event_time::event_times;
 use crate::table::{Rows, plain_keys};
@@ -17,8 +19,16 @@ use weir_engine::{EngineError, Result, element::Batch, hash::KeyHasher};
 pub(super) struct ResultColumns {
     pub(super) key: Vec<String>,
     pub(super) arguments: Vec<String>,
-    /// For each call, which of the arguments is its own; none: it counts rows.
-    calls: Vec<Option<usize>>,
+    /// For each call, where what it reads is among the arguments.
+    calls: Vec<Reads>,
+}
+
+/// Places of the columns that a call reads.
+#[derive(Debug, Clone, Copy)]
+struct Reads {
+    argument: Option<usize>,
+    by: Option<usize>,
+    filter: Option<usize>,
 }
 
 impl ResultColumns {
@@ -30,7 +40,12 @@ impl ResultColumns {
                 arguments.len() - 1
             })
         };
-        let calls = config.aggregates.iter().map(|call| call.argument.as_ref().map(&mut place)).collect();
+        let mut reads = |call: &AggregateCall| Reads {
+            argument: call.argument.as_ref().map(&mut place),
+            by: call.by.as_ref().map(&mut place),
+            filter: call.filter.as_ref().map(&mut place),
+        };
+        let calls = config.aggregates.iter().map(&mut reads).collect();
         ResultColumns { key: config.key.clone(), calls, arguments }
     }
 
@@ -44,9 +59,20 @@ impl ResultColumns {
         &columns[..self.key.len()]
     }
 
-    /// For each call its argument, out of the kept columns.
-    pub(super) fn arguments(&self, columns: &[ArrayRef]) -> Vec<Option<ArrayRef>> {
-        let of = |call: &Option<usize>| call.map(|at| columns[self.key.len() + at].clone());
+    /// For each call what it reads, out of the kept columns.
+    ///
+    /// # Errors
+    /// When a filter is no truth value.
+    pub(super) fn arguments(&self, columns: &[ArrayRef]) -> Result<Vec<CallColumns>> {
+        let column = |at: Option<usize>| at.map(|at| columns[self.key.len() + at].clone());
+        let truth = |filter: ArrayRef| {
+            let wrong = || EngineError::internal(format!("a filter of type {}", filter.data_type()));
+            filter.as_boolean_opt().cloned().ok_or_else(wrong)
+        };
+        let of = |reads: &Reads| {
+            let filter = column(reads.filter).map(truth).transpose()?;
+            Ok(CallColumns { argument: column(reads.argument), by: column(reads.by), filter })
+        };
         self.calls.iter().map(of).collect()
     }
 
@@ -71,7 +97,7 @@ impl ResultColumns {
         groups.assign(gathered.hashes(), &keys, Rows::All(gathered.len()), &mut scratch)?;
         let (of_rows, columns) = gathered.living(slices, self.key.len()..self.len())?;
         let padded: Vec<ArrayRef> = keys.iter().cloned().chain(columns).collect();
-        groups.update(&of_rows, Rows::All(of_rows.len()), &self.arguments(&padded))?;
+        groups.update(&of_rows, Rows::All(of_rows.len()), &self.arguments(&padded)?)?;
         Ok(groups)
     }
 }

@@ -100,7 +100,7 @@ impl ResultAggregate {
     }
 
     fn lay_out(&self, columns: &[arrow::array::ArrayRef]) -> Result<Layout> {
-        let (keys, arguments) = (self.columns.keys(columns), self.columns.arguments(columns));
+        let (keys, arguments) = (self.columns.keys(columns), self.columns.arguments(columns)?);
         let prototype = GroupColumns::for_rows(&self.config, keys, &arguments)?;
         Ok(Layout {
             emission: Emission::new(&self.config, &self.context, &prototype),

@@ -42,10 +42,8 @@ fn batch(rows: &[Row]) -> RecordBatch {
 }
 
 fn config(window: WindowSpec) -> AggregateConfig {
-    let call = |function, argument: Option<&str>, output: &str| AggregateCall {
-        function,
-        argument: argument.map(str::to_owned),
-        output: output.into(),
+    let call = |function, argument: Option<&str>, output: &str| {
+        AggregateCall::new(function, argument.map(str::to_owned), output)
     };
     AggregateConfig {
         key: vec!["ad".into()],

@@ -28,6 +28,21 @@ fn two_sum(a: f64, b: f64) -> (f64, f64) {
     (sum, (a - (sum - of_b)) + (b - of_b))
 }
 
+/// The rounded product, and exactly what was rounded off: Dekker's, which needs no fused instruction. Of products below
+/// 10⁻²⁹¹ what was rounded off may be too small for a float.
+#[inline(always)]
+pub(super) fn two_product(a: f64, b: f64) -> (f64, f64) {
+    let split = |value: f64| {
+        let scaled = value * 134_217_729.0;
+        let high = scaled - (scaled - value);
+        (high, value - high)
+    };
+    let (product, (a_high, a_low), (b_high, b_low)) = (a * b, split(a), split(b));
+    let rest = ((a_high * b_high - product) + a_high * b_low + a_low * b_high) + a_low * b_low;
+    // Splitting overflows near the largest floats.
+    if rest.is_finite() || !product.is_finite() { (product, rest) } else { (product, a.mul_add(b, -product)) }
+}
+
 impl ExactSum {
     /// Adds a value.
     #[inline(always)]
@@ -84,6 +99,22 @@ impl ExactSum {
             Some(wide) => wide.rounded(0),
             // A zero is positive.
             None => self.high + self.low + 0.0,
+        }
+    }
+
+    /// Floats whose exact sum this is, the largest first; none: the sum is no finite float.
+    pub(super) fn parts(&self) -> Option<Vec<f64>> {
+        let Some(wide) = &self.wide else { return self.high.is_finite().then(|| vec![self.high, self.low]) };
+        let (mut rest, mut parts) = (WideSum::clone(wide), Vec::new());
+        loop {
+            match rest.rounded(0) {
+                0.0 => return Some(parts),
+                part if part.is_finite() => {
+                    rest.add(-part);
+                    parts.push(part);
+                }
+                _ => return None,
+            }
         }
     }
 
@@ -193,6 +224,17 @@ mod tests {
         assert_eq!(sum(&[f64::MIN; 7]).mean(7), f64::MIN);
         assert_eq!(sum(&[1.0, 2.0]).mean(2), 1.5);
         assert_eq!(sum(&[1.0, f64::INFINITY]).mean(2), f64::INFINITY);
+    }
+
+    #[test]
+    fn products_are_exact() {
+        for (a, b) in [(0.1, 0.1), (1e16 + 2.0, 1e16 - 2.0), (-3.3, 7.7e100), (f64::MAX, 0.5), (1.3e300, 1.1e-7)] {
+            let (product, rest) = two_product(a, b);
+            assert_eq!((product, rest), (a * b, a.mul_add(b, -product)), "{a} {b}");
+        }
+        assert_eq!(two_product(1e200, 1e200).0, f64::INFINITY);
+        assert_eq!(sum(&[1e100, 1.0, 1e-100]).parts().unwrap(), [1e100, 1.0, 1e-100]);
+        assert_eq!(sum(&[f64::INFINITY]).parts(), None);
     }
 
     /// Whole numbers of the smallest float there is, as signed bits in a row: slow, and nothing can go wrong.
