@@ -94,9 +94,8 @@ fn latest(batches: &[RecordBatch]) -> Vec<(RecordBatch, usize)> {
         }
     }
     let row = |(_, at, row): (i32, usize, usize)| (batches[at].clone(), row);
-    let holds = |(batch, row): &(RecordBatch, usize)| {
-        !batch.column_by_name("withdrawn").unwrap().as_boolean().value(*row)
-    };
+    let holds =
+        |(batch, row): &(RecordBatch, usize)| !batch.column_by_name("withdrawn").unwrap().as_boolean().value(*row);
     newest.into_values().map(row).filter(holds).collect()
 }
 
@@ -126,7 +125,9 @@ fn counts(folder: &Path) -> Counts {
 fn events_in(folder: &Path) -> Vec<Event> {
     let mut all = Vec::new();
     for batch in rows(folder) {
-        all.extend((0..batch.num_rows()).map(|row| (ad(&batch, row), time(&batch, "at", row), integer(&batch, "v", row))));
+        all.extend(
+            (0..batch.num_rows()).map(|row| (ad(&batch, row), time(&batch, "at", row), integer(&batch, "v", row))),
+        );
     }
     all
 }
@@ -378,7 +379,13 @@ fn ranked(counts: &Counts, n: usize, ranking: &str) -> Ranks {
 fn ranks(folder: &Path) -> Ranks {
     let of = |(batch, row): (RecordBatch, usize)| {
         let rank = batch.column_by_name("rank").unwrap().as_primitive::<Int32Type>().value(row);
-        (time(&batch, "window_start", row), time(&batch, "window_end", row), rank, ad(&batch, row), integer(&batch, "n", row))
+        (
+            time(&batch, "window_start", row),
+            time(&batch, "window_end", row),
+            rank,
+            ad(&batch, row),
+            integer(&batch, "n", row),
+        )
     };
     latest(&rows(folder)).into_iter().map(of).collect()
 }
@@ -390,7 +397,8 @@ fn lists_of_every_kind_of_window_are_ranked_as_sql_does() {
         events(&folder.path().join("in"));
         let mut text = source(folder.path(), "30m");
         let more = ("sessions", "session = \"5m\"", "");
-        let kinds: Vec<(&str, &str, &str)> = KINDS.iter().map(|(name, window, _)| (*name, *window, "")).chain([more]).collect();
+        let kinds: Vec<(&str, &str, &str)> =
+            KINDS.iter().map(|(name, window, _)| (*name, *window, "")).chain([more]).collect();
         let rankings = ["row_number", "rank", "dense_rank"];
         for (number, (name, window, _)) in kinds.iter().enumerate() {
             let ranking = rankings[number % 3];
@@ -476,14 +484,22 @@ fn windows_that_make_no_sense_are_refused_with_what_would_be_right() {
 
 #[test]
 fn lists_that_cannot_be_are_refused_with_what_would_be_right() {
-    let top = |more: &str| format!("[reduce.top]\ninput = \"counts\"\ntop = {{ n = 2, by = \"n\" }}\n{more}\n[sink.top]\ninput = \"top\"\nconnector = \"console\"\n");
+    let top = |more: &str| {
+        format!(
+            "[reduce.top]\ninput = \"counts\"\ntop = {{ n = 2, by = \"n\" }}\n{more}\n[sink.top]\ninput = \"top\"\nconnector = \"console\"\n"
+        )
+    };
     for (window, reduce, words) in [
         ("global = true", "", "the global window never is"),
         ("hopping = \"2m\", slide = \"1m\"", "window = { tumbling = \"4m\" }", "those don't lie side by side"),
         ("tumbling = \"1m\"", "window = { session = \"4m\" }", "no kind of window is given"),
         ("tumbling = \"1m\"", "window = { hopping = \"4m\", slide = \"30s\" }", "multiples of 1m"),
         ("tumbling = \"1m\"", "window = { cumulating = \"1h\", step = \"90s\" }", "multiples of 1m"),
-        ("tumbling = \"1m\", offset = \"17s\"", "window = { tumbling = \"4m\" }", "begin within windows of the aggregate"),
+        (
+            "tumbling = \"1m\", offset = \"17s\"",
+            "window = { tumbling = \"4m\" }",
+            "begin within windows of the aggregate",
+        ),
         ("tumbling = \"1h\"", "window = { tumbling = \"1d\", timezone = \"Asia/Kolkata\" }", "at most 15m"),
         (
             "tumbling = \"1h\", timezone = \"Asia/Seoul\"",
@@ -543,7 +559,8 @@ fn tables_of_such_windows_are_checked() {
 #[test]
 fn what_a_dedup_remembers_is_long_enough_for_the_longest_day() {
     let with_ttl = |window: &str, ttl: &str| {
-        let dedup = format!("[dedup.unique]\ninput = \"events\"\nkey = [\"v\", \"at\"]\nttl = \"{ttl}\"\n\n[aggregate.counts]");
+        let dedup =
+            format!("[dedup.unique]\ninput = \"events\"\nkey = [\"v\", \"at\"]\nttl = \"{ttl}\"\n\n[aggregate.counts]");
         let text = with_window(window, "").replace("[aggregate.counts]", &dedup);
         text.replacen("[aggregate.counts]\ninput = \"events\"", "[aggregate.counts]\ninput = \"unique\"", 1)
     };

@@ -46,7 +46,9 @@ impl Alignment {
             _ => match window.period_ms() {
                 Some(period) => period,
                 None => {
-                    return refuse("sessions and the global window begin with their events: they have no offset".into());
+                    return refuse(
+                        "sessions and the global window begin with their events: they have no offset".into(),
+                    );
                 }
             },
         };

@@ -15,7 +15,9 @@ use crate::{
     },
     event_time::event_time_type,
     schema::Column,
-    sink::{KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkWindows, StoredSink, WrittenTable},
+    sink::{
+        KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkWindows, StoredSink, WrittenTable,
+    },
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -141,7 +143,10 @@ impl SqlSinkSettings {
             filters: filters.collect(),
             time: key.iter().find(timestamp).cloned(),
             key,
-            window_ms: given.results.filter(|results| results.windows != SinkWindows::None).map(|results| millis(results.window)),
+            window_ms: given
+                .results
+                .filter(|results| results.windows != SinkWindows::None)
+                .map(|results| millis(results.window)),
             archive_held_ms: Some(job.archive_held_ms),
             allowed_lateness_ms: given.results.map(|results| millis(results.allowed_lateness)),
             running: job.running,
