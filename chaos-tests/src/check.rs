@@ -39,7 +39,7 @@ pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<Stri
         // What an aggregate does before the exchange is counted again behind it.
         let is_local = operator.operator.ends_with(".local");
         // What comes out of it are no clicks, and those that are counted in other windows are not these.
-        let is_other = operator.operator.ends_with(".others");
+        let is_other = operator.operator.ends_with(".other_windows");
         if is_local || is_other || ["map.kept", "map.shares"].contains(&operator.operator.as_str()) {
             continue;
         }

@@ -224,10 +224,10 @@ impl JobConfig {
         let others = self.others.map_or(String::new(), |kind| {
             let window = kind.written();
             format!(
-                "[aggregate.others]\ninput = \"valid\"\nkey = [\"ad_id\"]\n\
+                "[aggregate.other_windows]\ninput = \"valid\"\nkey = [\"ad_id\"]\n\
                  window = {{ {window}, allowed_lateness = \"{lateness}m\" }}\nselect = {{ count = \"count(*)\" }}\n\n{}{}",
-                sink("others", "others", ""),
-                sink("others_late", "others.late", "")
+                sink("other_windows", "other_windows", ""),
+                sink("other_windows_late", "other_windows.late", "")
             )
         });
         let sinks = [

@@ -60,7 +60,7 @@ pub struct Results {
     pub highest_revision: i64,
 }
 
-/// Reads the folders `counts`, `live`, `top_ads`, `shares`, `top_kept`, `others`, `others_late`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
+/// Reads the folders `counts`, `live`, `top_ads`, `shares`, `top_kept`, `other_windows`, `other_windows_late`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
 /// missing is empty.
 ///
 /// # Errors
@@ -100,8 +100,8 @@ pub fn read_results(folder: &Path) -> Result<Results> {
         results.refused.extend(read_refused(&folder.join(folder_name), operator)?);
     }
     results.refused.sort();
-    results.others = read_others(&folder.join("others"))?.newest()?;
-    results.others_late = read_clicks(&folder.join("others_late"))?;
+    results.others = read_others(&folder.join("other_windows"))?.newest()?;
+    results.others_late = read_clicks(&folder.join("other_windows_late"))?;
     results.late = read_clicks(&folder.join("late"))?;
     results.on_time = read_clicks(&folder.join("on_time"))?;
     results.raw = read_clicks(&folder.join("raw"))?;

@@ -234,6 +234,29 @@ fn tables_that_are_left_as_they_are_are_named_with_the_reason() {
     assert!(refused.contains("no sink keeps counts in a store"), "{refused}");
 }
 
+#[test]
+fn windows_that_no_range_of_hours_consists_of_are_left_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = JOB.split("[reduce.top]").next().expect("a part");
+    let plain = "tumbling = \"1m\", allowed_lateness = \"5m\"";
+    let sink = "[sink.s]\nconnector = \"sql\"\ninput = \"per_minute\"\nurl = \"sqlite:s\"\ntable = \"t\"\n";
+    for (window, why) in [
+        ("global = true", "of all events of their keys"),
+        ("tumbling = \"1m\", offset = \"17s\"", "have an `offset`"),
+        ("tumbling = \"1h\", timezone = \"Asia/Kolkata\"", "or a `timezone`"),
+        ("cumulating = \"1h\", step = \"1m\"", "its windows grow"),
+        ("hopping = \"5m\", slide = \"2m\"", "are no multiple of their slide"),
+    ] {
+        let text = format!("{}\n{sink}", job.replace(plain, window));
+        assert_ne!(text, format!("{job}\n{sink}"));
+        let told = load(folder.path(), &text).expect_err("nothing to replace").to_string();
+        assert!(told.contains("table 't' of sink.s stays as it is") && told.contains(why), "{window}: {told}");
+    }
+    let hopping = format!("{}\n{sink}", job.replace(plain, "hopping = \"5m\", slide = \"1m\""));
+    let hopping = load(folder.path(), &hopping).unwrap_or_else(|refusal| panic!("{refusal}"));
+    assert_eq!(hopping.tables().len(), 1);
+}
+
 const RAW: &str = "\nconnector = \"files\"\ninput = \"per_minute.on_time\"\npath = \"raw\"\npartition_by = \"hour\"\n";
 
 #[test]

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use arrow::array::{Array, AsArray, RecordBatch};
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMillisecondType};
 use support::{execute, execute_until, rows};
 use weir_jobs::explain::ExplainFormat;
@@ -159,7 +159,7 @@ const KINDS: &[(&str, &str, fn(i64) -> Vec<(i64, i64)>)] = &[
         let start = (at - 17_000).div_euclid(HOUR) * HOUR + 17_000;
         vec![(start, start + HOUR)]
     }),
-    ("hopping_offset", "hopping = \"3h\", slide = \"2h\", offset = \"1h30m\"", |at| {
+    ("hopping_offset", "hopping = \"3h\", slide = \"2h\", offset = \"90m\"", |at| {
         let last = (at - 90 * 60_000).div_euclid(2 * HOUR) * 2 * HOUR + 90 * 60_000;
         let all = [last - 2 * HOUR, last].map(|start| (start, start + 3 * HOUR));
         all.into_iter().filter(|window| at < window.1).collect()

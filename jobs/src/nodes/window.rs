@@ -182,7 +182,9 @@ pub(crate) fn read_window(window: Reader<'_>, of_windows: bool) -> Option<Window
         refuse_foreign(&window, kind);
     }
     window.finish();
-    Some(Windows { kind: kind?, alignment: alignment? })
+    let windows = Windows { kind: kind?, alignment: alignment? };
+    // What begins with its events begins nowhere else, whatever was told of that.
+    Some(if windows.spec().has_slices() { windows } else { windows.kind.into() })
 }
 
 /// A length and another one that belongs to it.

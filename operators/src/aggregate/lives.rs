@@ -276,11 +276,23 @@ impl Lives {
             life.due = None;
             if expiry(life.last, ttl) > watermark {
                 self.schedule(slot);
-            } else if self.newest[life.key as usize] == slot && !life.emitted {
-                life.over = true;
+            } else if self.newest[life.key as usize] == slot {
+                self.end_newest(slot);
             } else {
                 self.drop_life(slot);
             }
+        }
+    }
+
+    /// Earlier lives have ended before the newest one, and must not come to be the key's result by its end.
+    fn end_newest(&mut self, slot: u32) {
+        let key = self.life(slot).key;
+        for older in self.older.get(&key).cloned().unwrap_or_default() {
+            self.drop_life(older);
+        }
+        match self.life(slot).emitted {
+            true => self.drop_life(slot),
+            false => self.lives[slot as usize].over = true,
         }
     }
 
