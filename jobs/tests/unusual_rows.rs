@@ -314,6 +314,18 @@ fn odd() -> impl Strategy<Value = Odd> {
         "{ name = \"at\", expression = \"case when at is null then to_timestamp_millis(m) else to_timestamp_millis(n) end\" }",
         "{ name = \"at\", expression = \"case when at is null then to_timestamp_seconds(n) else to_timestamp_seconds(m) end\" }",
     ]);
+    let function = prop::sample::select(vec![
+        "sum",
+        "min",
+        "max",
+        "avg",
+        "count",
+        "approx_distinct",
+        "stddev",
+        "median",
+        "bit_xor",
+        "last_value",
+    ]);
     let window = prop::sample::select(vec![
         "tumbling = \"1m\", allowed_lateness = \"1h\"",
         "hopping = \"3m\", slide = \"1m\"",
@@ -324,7 +336,7 @@ fn odd() -> impl Strategy<Value = Odd> {
     ]);
     (
         (prop::collection::vec(row, 1..40), expression(), expression(), expression()),
-        (prop::sample::select(vec!["sum", "min", "max", "avg", "count", "approx_distinct"]), window, event_time),
+        (function, window, event_time),
         (prop::sample::select(vec!["pass", "dead_letter"]), 1usize..3, prop::sample::select(vec![1usize, 3, 100])),
     )
         .prop_map(

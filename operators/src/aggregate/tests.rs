@@ -1,5 +1,7 @@
 //! Local and global aggregates together against a list of rows, over random batches, watermarks, barriers and rescales.
 
+mod functions;
+
 use super::*;
 use crate::event_time::event_times;
 use crate::ports;
