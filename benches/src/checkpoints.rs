@@ -6,20 +6,19 @@
 //! fewer ids in each.
 
 use crate::{
-    child, input,
+    child,
+    common::Common,
+    input,
     job::newest_manifest,
     latencies::Latencies,
     processes::{Cluster, wait_for},
     recovery::{PARALLELISM, Recovery, Servers, one_kill, submit, wait_until_it_runs},
-    running, weir,
+    running,
 };
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
-use std::{
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 /// The ttl of the shipped job, and a bucket that is about to go, in seconds of event time.
 const TTL_AND_A_BUCKET: u64 = 3_600 + 64;
@@ -47,15 +46,8 @@ pub struct CheckpointsArguments {
     /// Workers to kill behind it, with the first interval
     #[arg(long, value_name = "N", default_value_t = 3)]
     kills: u64,
-    /// Where results are written [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What was measured at one interval.
@@ -109,13 +101,11 @@ impl Look {
 
 /// Measures, and prints what came of it.
 pub fn checkpoints(arguments: &CheckpointsArguments) -> Result<()> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    let work = cache.join("work");
-    let binary = weir::binary(arguments.weir.as_deref())?;
+    let work = arguments.common.work()?;
+    let binary = arguments.common.binary()?;
     let mut all: Vec<Measured> = Vec::new();
     for interval_ms in &arguments.interval_ms {
         input::empty_folder(&work)?;
-        let work = work.canonicalize().with_context(|| format!("cannot find '{}'", work.display()))?;
         let kills = if all.is_empty() { arguments.kills } else { 0 };
         all.push(measure(arguments, *interval_ms, kills, &binary, &work)?);
     }
@@ -208,7 +198,7 @@ impl Measured {
 }
 
 fn report(arguments: &CheckpointsArguments, all: &[Measured]) {
-    if arguments.json {
+    if arguments.common.json {
         let measured: Vec<Value> = all.iter().map(Measured::as_json).collect();
         println!("{}", json!({ "rate": arguments.rate, "speed": arguments.speed, "measured": measured }));
         return;

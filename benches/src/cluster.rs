@@ -4,6 +4,7 @@
 use crate::{
     case::{self, Case, InputFormat},
     child,
+    common::Common,
     duckdb::DuckDb,
     input,
     processes::{Cluster, wait_for},
@@ -38,18 +39,11 @@ pub struct ClusterArguments {
     /// Workers, of one slot each, and subtasks of the one process
     #[arg(long, value_name = "N", default_value_t = 2)]
     workers: usize,
-    /// Where inputs are kept and results are written [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
     /// A Python with DuckDB, which compares the results
     #[arg(long, value_name = "FILE", default_value = "python3")]
     python: PathBuf,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// One run of one form.
@@ -70,11 +64,9 @@ struct Round {
 
 /// Measures all cases, and prints what came of it. False: results differ.
 pub fn cluster(arguments: &ClusterArguments) -> Result<bool> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make '{}'", cache.display()))?;
-    let cache = cache.canonicalize().with_context(|| format!("cannot find '{}'", cache.display()))?;
+    let cache = arguments.common.cache()?;
     let work = cache.join("work");
-    let binary = weir::binary(arguments.weir.as_deref())?;
+    let binary = arguments.common.binary()?;
     let duckdb = DuckDb::find(&arguments.python, arguments.workers, &work.join("duckdb"));
     let bench = Bench { arguments, weir: binary, work, duckdb };
     let (mut rounds, mut agree) = (Vec::new(), true);
@@ -89,7 +81,7 @@ pub fn cluster(arguments: &ClusterArguments) -> Result<bool> {
         }
     }
     input::empty_folder(&bench.work)?;
-    if arguments.json {
+    if arguments.common.json {
         println!("{}", Value::from(rounds.iter().map(|round| round.as_json(arguments.events)).collect::<Vec<_>>()));
     } else {
         print!("{}", as_text(&rounds, arguments, bench.duckdb.is_some()));

@@ -4,19 +4,16 @@
 //! process works evenly, it is measured for a while. At the end it must have read every line.
 
 use crate::{
-    child, input,
+    child,
+    common::{Common, RunSettings},
+    input,
     job::{self, RunningJob},
     running, weir,
 };
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fmt::Write as _, fs, path::Path, time::Duration};
 
 /// Subtasks of each task.
 const PARALLELISM: usize = 2;
@@ -37,18 +34,10 @@ pub struct FollowedArguments {
     /// How long each is measured
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     seconds: u64,
-    /// Where logs and results are written [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
-    /// What else `weir run` is told: NAME=VALUE, as behind its --set
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    run: RunSettings,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What was measured with so many files.
@@ -67,13 +56,11 @@ struct Measured {
 
 /// Measures, and prints what came of it.
 pub fn followed(arguments: &FollowedArguments) -> Result<()> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    let work = cache.join("work");
-    let binary = weir::binary(arguments.weir.as_deref())?;
+    let work = arguments.common.work()?;
+    let binary = arguments.common.binary()?;
     let mut all = Vec::new();
     for files in &arguments.files {
         input::empty_folder(&work)?;
-        let work = work.canonicalize().with_context(|| format!("cannot find '{}'", work.display()))?;
         all.push(measure(arguments, *files, &binary, &work)?);
     }
     input::empty_folder(&work)?;
@@ -86,7 +73,7 @@ fn measure(arguments: &FollowedArguments, files: usize, binary: &Path, work: &Pa
     let mut settings = job::outputs(&work.join("out"));
     settings.push(format!("source.clicks.path={}", work.join("clicks").display()));
     settings.push("source.clicks.follow=true".into());
-    settings.extend(arguments.set.iter().cloned());
+    settings.extend(arguments.run.set.iter().cloned());
     let definition = weir::workspace().join("jobs/ad_click.toml");
     let mut job = RunningJob::start(binary, &definition, work, PARALLELISM, &settings)?;
     let pid = job.pid();
@@ -132,7 +119,7 @@ fn write_logs(folder: &Path, files: usize, lines: usize) -> Result<()> {
 }
 
 fn report(arguments: &FollowedArguments, all: &[Measured]) {
-    if arguments.json {
+    if arguments.common.json {
         let of = |one: &Measured| -> Value {
             json!({
                 "files": one.files, "settled_after_seconds": one.settled, "cpu_seconds_until_settled": one.cpu_until_settled,

@@ -6,6 +6,7 @@
 
 use crate::{
     child,
+    common::{Common, RunSettings},
     http::{Client, free_address},
     input,
     latencies::Latencies,
@@ -59,18 +60,10 @@ pub struct FreshnessArguments {
     /// Skew of the clicks: 0 is even, 1 is Zipf's own
     #[arg(long, value_name = "S", default_value_t = 1.1)]
     skew: f64,
-    /// Where logs and results are written [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
-    /// What else `weir run` is told: NAME=VALUE, as behind its --set
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    run: RunSettings,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What was measured at one rate.
@@ -103,13 +96,11 @@ impl Marker {
 
 /// Measures, and prints what came of it.
 pub fn freshness(arguments: &FreshnessArguments) -> Result<()> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    let work = cache.join("work");
-    let binary = weir::binary(arguments.weir.as_deref())?;
+    let work = arguments.common.work()?;
+    let binary = arguments.common.binary()?;
     let mut all = Vec::new();
     for rate in &arguments.rate {
         input::empty_folder(&work)?;
-        let work = work.canonicalize().with_context(|| format!("cannot find '{}'", work.display()))?;
         all.push(measure(arguments, *rate, &binary, &work)?);
     }
     input::empty_folder(&work)?;
@@ -119,7 +110,7 @@ pub fn freshness(arguments: &FreshnessArguments) -> Result<()> {
 
 fn measure(arguments: &FreshnessArguments, rate: u64, binary: &Path, work: &Path) -> Result<Measured> {
     let servers = Servers::create(&work.join("clicks"), arguments, rate)?;
-    let mut job = ServedJob::start(binary, work, &arguments.set)?;
+    let mut job = ServedJob::start(binary, work, &arguments.run.set)?;
     let begun = child::now();
     let (told, markers) = channel();
     let duration = Duration::from_secs(arguments.warm_up_seconds + arguments.seconds);
@@ -303,7 +294,7 @@ impl Servers {
 }
 
 fn report(arguments: &FreshnessArguments, all: &[Measured]) {
-    if arguments.json {
+    if arguments.common.json {
         let of = |one: &Measured| json!({ "rate": one.rate, "appended_per_second": one.appended, "processors": one.processors, "latency": one.latencies.as_json() });
         println!("{}", json!({ "seconds": arguments.seconds, "rates": all.iter().map(of).collect::<Vec<_>>() }));
         return;
@@ -335,10 +326,8 @@ mod tests {
             markers: 50,
             ads: 100,
             skew: 1.1,
-            cache: None,
-            weir: None,
-            set: Vec::new(),
-            json: false,
+            run: RunSettings::default(),
+            common: Common::default(),
         };
         let (told, markers) = channel();
         let servers = Servers::create(folder.path(), &arguments, 2_000).unwrap();

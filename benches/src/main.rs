@@ -14,6 +14,7 @@ mod case;
 mod checkpoints;
 mod child;
 mod cluster;
+mod common;
 mod counts_table;
 mod duckdb;
 mod flink;
@@ -100,7 +101,7 @@ fn main() -> ExitCode {
 /// True: all results agree.
 fn run(arguments: &replay::ReplayArguments) -> Result<bool> {
     let report = replay::replay(arguments)?;
-    if arguments.json {
+    if arguments.common.json {
         println!("{}", report.as_json());
     } else {
         println!("{}", report.as_text());

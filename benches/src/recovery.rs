@@ -5,7 +5,9 @@
 //! checkpoint. There is one worker more than the job needs. The one that was killed is started again when results are there.
 
 use crate::{
-    child, input, job,
+    child,
+    common::Common,
+    input, job,
     processes::{Cluster, wait_for},
     weir,
 };
@@ -46,15 +48,8 @@ pub struct RecoveryArguments {
     /// From one checkpoint to the next
     #[arg(long, value_name = "MS", default_value_t = 1_000)]
     interval_ms: u64,
-    /// Where results are written [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// One kill, in milliseconds after it.
@@ -72,11 +67,9 @@ type Phase = fn(&Recovery) -> f64;
 
 /// Measures, and prints what came of it.
 pub fn recovery(arguments: &RecoveryArguments) -> Result<()> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    let work = cache.join("work");
+    let work = arguments.common.work()?;
     input::empty_folder(&work)?;
-    let work = work.canonicalize().with_context(|| format!("cannot find '{}'", work.display()))?;
-    let binary = weir::binary(arguments.weir.as_deref())?;
+    let binary = arguments.common.binary()?;
     let servers = Servers::begin(&work.join("clicks"), arguments.rate, 1)?;
     let mut cluster = Cluster::start(&binary, &work.join("cluster"), PARALLELISM + 1)?;
     let interval = format!("job.checkpoint.interval={}ms", arguments.interval_ms);
@@ -213,7 +206,7 @@ fn percentile(recoveries: &[Recovery], of: Phase, percent: usize) -> f64 {
 fn report(arguments: &RecoveryArguments, recoveries: &[Recovery]) {
     let phases: [(&str, Phase); 3] =
         [("noticed", |one| one.noticed), ("running", |one| one.running), ("visible", |one| one.visible)];
-    if arguments.json {
+    if arguments.common.json {
         let list = |of: Phase| recoveries.iter().map(of).collect::<Vec<_>>();
         let all: serde_json::Map<String, Value> =
             phases.iter().map(|(name, of)| ((*name).into(), list(*of).into())).collect();

@@ -5,13 +5,14 @@
 
 use crate::{
     case::{self, Case},
+    common::Common,
     duckdb::DuckDb,
     flink::Flink,
     input,
     report::{Contestant, Report, Run},
     weir,
 };
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -33,29 +34,20 @@ pub struct ReplayArguments {
     /// Subtasks of Weir and threads of DuckDB
     #[arg(long, value_name = "N", default_value_t = 2)]
     parallelism: usize,
-    /// Where inputs are kept and results are written [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
     /// A Python with the packages of the peers
     #[arg(long, value_name = "FILE", default_value = "python3")]
     python: PathBuf,
-    /// Print one JSON object
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    pub common: Common,
 }
 
 /// Measures all cases that are asked for.
 pub fn replay(arguments: &ReplayArguments) -> Result<Report> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    std::fs::create_dir_all(&cache).with_context(|| format!("cannot make '{}'", cache.display()))?;
-    let cache = cache.canonicalize().with_context(|| format!("cannot find '{}'", cache.display()))?;
+    let cache = arguments.common.cache()?;
     let work = cache.join("work");
     let measurement = Measurement {
         arguments,
-        weir: weir::binary(arguments.weir.as_deref())?,
+        weir: arguments.common.binary()?,
         duckdb: DuckDb::find(&arguments.python, arguments.parallelism, &work.join("duckdb")),
         flink: Flink::find(&arguments.python, arguments.parallelism),
         cache,

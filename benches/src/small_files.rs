@@ -5,17 +5,13 @@
 
 use crate::{
     child::{self, Usage},
+    common::{Common, RunSettings},
     input, weir,
 };
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Value, json};
-use std::{
-    fmt::Write as _,
-    fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fmt::Write as _, fs, path::Path, process::Command};
 
 /// The other way to cut the bytes.
 const FEW: usize = 10;
@@ -38,18 +34,10 @@ pub struct SmallFilesArguments {
     /// Subtasks of each task
     #[arg(long, value_name = "N", default_value_t = 2)]
     parallelism: usize,
-    /// Where clicks and results are written [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
-    /// What else `weir run` is told: NAME=VALUE, as behind its --set
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    run: RunSettings,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Both in one round.
@@ -63,11 +51,9 @@ type Which = fn(&Round) -> &Usage;
 
 /// Measures, and prints what came of it.
 pub fn small_files(arguments: &SmallFilesArguments) -> Result<()> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    let work = cache.join("work");
-    let binary = weir::binary(arguments.weir.as_deref())?;
+    let work = arguments.common.work()?;
+    let binary = arguments.common.binary()?;
     input::empty_folder(&work)?;
-    let work = work.canonicalize().with_context(|| format!("cannot find '{}'", work.display()))?;
     let (many, few) = (work.join("many"), work.join("few"));
     let bytes = write_clicks(&many, arguments.files, arguments.files, arguments.lines)?;
     ensure!(write_clicks(&few, FEW, arguments.files, arguments.lines)? == bytes, "not the same bytes");
@@ -126,7 +112,7 @@ fn run(arguments: &SmallFilesArguments, binary: &Path, clicks: &Path, work: &Pat
         "source.clicks.format=click_log".into(),
         format!("sink.counts.path={}", work.join("out/counts").display()),
     ];
-    command.args(settings.iter().chain(&arguments.set).flat_map(|setting| ["--set", setting]));
+    command.args(settings.iter().chain(&arguments.run.set).flat_map(|setting| ["--set", setting]));
     let (usage, printed) = child::measure(&mut command)?;
     let summary: Value = serde_json::from_str(printed.trim()).with_context(|| format!("no JSON: {printed}"))?;
     let number = |at: &str| summary.pointer(at).and_then(Value::as_u64).with_context(|| format!("no {at}: {summary}"));
@@ -139,7 +125,7 @@ fn run(arguments: &SmallFilesArguments, binary: &Path, clicks: &Path, work: &Pat
 
 fn report(arguments: &SmallFilesArguments, bytes: u64, rounds: &[Round]) {
     let of = |usage: &Usage| json!({ "seconds": usage.wall.as_secs_f64(), "cpu_seconds": usage.cpu.as_secs_f64(), "peak_bytes": usage.peak_bytes });
-    if arguments.json {
+    if arguments.common.json {
         let all: Vec<Value> =
             rounds.iter().map(|round| json!({ "many": of(&round.many), "few": of(&round.few) })).collect();
         let (files, lines) = (arguments.files, arguments.lines);
@@ -186,7 +172,8 @@ mod tests {
         let text = |name: &str, files: usize| {
             let folder = folder.path().join(name);
             let bytes = write_clicks(&folder, files, 40, 7).unwrap();
-            let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+            let mut paths: Vec<std::path::PathBuf> =
+                fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
             paths.sort();
             assert_eq!(paths.len(), files);
             let text: String = paths.iter().map(|path| fs::read_to_string(path).unwrap()).collect();

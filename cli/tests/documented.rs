@@ -13,14 +13,13 @@ mod support;
 
 use std::{
     fs,
-    net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command},
     time::Duration,
 };
 use support::{Workplace, pause};
-use weir_test_support::kafka_server::KafkaServer;
+use weir_test_support::{kafka_server::KafkaServer, ports::free_port};
 
 /// A marked block.
 #[derive(Debug, PartialEq)]
@@ -172,7 +171,7 @@ fn run_document_in(path: &str, place: &Workplace, words: &[(&str, &str)]) {
     assert!(!blocks.is_empty(), "{path} has no tested block");
     let tools = tools(&place.path(""));
     let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap_or_default());
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = format!("127.0.0.1:{}", free_port().unwrap());
     let shell = |script: &str| {
         let mut shell = Command::new("bash");
         let script =

@@ -4,9 +4,9 @@
 //! as PostgreSQL refuses to be root.
 #![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
 
+use crate::ports::free_port;
 use std::{
     fs, io,
-    net::TcpListener,
     os::unix::{
         fs::{MetadataExt, chown},
         process::CommandExt,
@@ -55,7 +55,7 @@ impl PostgresServer {
         if as_nobody {
             chown(&folder, Some(NOBODY), Some(NOBODY))?;
         }
-        let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+        let port = free_port()?;
         let mut server =
             PostgresServer { programs, folder, port, as_nobody, process: None, databases: AtomicU64::new(0) };
         let data = server.data();
@@ -140,7 +140,8 @@ impl PostgresServer {
         let (data, port) = (self.data(), self.port.to_string());
         let sockets = self.folder.to_string_lossy().into_owned();
         let mut command = self.command("postgres");
-        command.args(["-D", &data, "-p", &port, "-h", "127.0.0.1", "-k", &sockets]);
+        // -F: it is killed, but the machine does not lose its power, so that nothing has to be forced onto the disk.
+        command.args(["-F", "-D", &data, "-p", &port, "-h", "127.0.0.1", "-k", &sockets]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 

@@ -59,7 +59,7 @@ pub fn measure(arguments: &KafkaArguments, rate: u64, kafka: &Kafka, weir: &Path
     let (clicks, counts) = (kafka.topic("clicks")?, kafka.topic("running")?);
     let definition = work.join("running.toml");
     fs::write(&definition, job(&kafka.brokers, &clicks, &counts, arguments.interval_ms))?;
-    let mut job = RunningJob::start(weir, &definition, work, 2, &arguments.set)?;
+    let mut job = RunningJob::start(weir, &definition, work, 2, &arguments.run.set)?;
     let ledger = Arc::new(Mutex::new(Ledger::default()));
     let warm_up = Duration::from_secs(arguments.warm_up_seconds);
     let measured = Duration::from_secs(arguments.seconds);

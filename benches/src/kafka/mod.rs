@@ -6,11 +6,13 @@ mod latency;
 mod throughput;
 mod topics;
 
-use crate::{input, weir};
+use crate::{
+    common::{Common, RunSettings},
+    input,
+};
 use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::json;
-use std::path::PathBuf;
 use topics::Kafka;
 use weir_test_support::kafka_server::KafkaServer;
 
@@ -41,24 +43,15 @@ pub struct KafkaArguments {
     /// Brokers to use [default: one that is started for this, of Apache Kafka 4.1]
     #[arg(long, value_name = "HOST:PORT")]
     brokers: Option<String>,
-    /// Where the job keeps its checkpoints [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
-    /// What else `weir run` is told: NAME=VALUE, as behind its --set
-    #[arg(long, value_name = "NAME=VALUE")]
-    set: Vec<String>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    run: RunSettings,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// Measures, and prints what came of it.
 pub fn kafka(arguments: &KafkaArguments) -> Result<()> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    let (work, binary) = (cache.join("work"), weir::binary(arguments.weir.as_deref())?);
+    let (work, binary) = (arguments.common.work()?, arguments.common.binary()?);
     let mut own = None;
     let brokers = match &arguments.brokers {
         Some(brokers) => brokers.clone(),
@@ -71,17 +64,17 @@ pub fn kafka(arguments: &KafkaArguments) -> Result<()> {
     let mut latencies = Vec::new();
     for rate in &arguments.rate {
         input::empty_folder(&work)?;
-        latencies.push(latency::measure(arguments, *rate, &kafka, &binary, &work.canonicalize()?)?);
+        latencies.push(latency::measure(arguments, *rate, &kafka, &binary, &work)?);
     }
     let throughput = match arguments.events {
         0 => None,
         events => {
             input::empty_folder(&work)?;
-            Some(throughput::measure(arguments, events, &kafka, &binary, &work.canonicalize()?)?)
+            Some(throughput::measure(arguments, events, &kafka, &binary, &work)?)
         }
     };
     input::empty_folder(&work)?;
-    if arguments.json {
+    if arguments.common.json {
         let latencies: Vec<_> = latencies.iter().map(latency::Measured::as_json).collect();
         println!("{}", json!({ "latency": latencies, "throughput": throughput.map(|found| found.as_json()) }));
         return Ok(());

@@ -57,7 +57,7 @@ pub fn measure(arguments: &KafkaArguments, events: u64, kafka: &Kafka, weir: &Pa
     let mut run = Command::new(weir);
     run.arg("run").arg(&definition).args(["--json", "--quiet", "--parallelism", "2"]);
     run.arg("--data-dir").arg(work.join("data"));
-    run.args(arguments.set.iter().flat_map(|setting| ["--set", setting]));
+    run.args(arguments.run.set.iter().flat_map(|setting| ["--set", setting]));
     let (usage, printed) = child::measure(&mut run)?;
     let summary: Value = serde_json::from_str(printed.trim()).with_context(|| format!("weir run says '{printed}'"))?;
     ensure!(summary["events_in"] == events, "{} of {events} clicks were read", summary["events_in"]);

@@ -9,10 +9,10 @@ mod writer;
 
 use crate::{
     child,
+    common::Common,
     http::{Client, free_address},
     latencies::Latencies,
     processes::wait_for,
-    weir,
 };
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Args;
@@ -42,15 +42,8 @@ pub struct QueriesArguments {
     /// Answers of each kind that are compared; of the slow ones a tenth
     #[arg(long, value_name = "N", default_value_t = 100)]
     sample: usize,
-    /// Where the store is kept, from one run to the next [default: target/bench-data]
-    #[arg(long, value_name = "DIR")]
-    cache: Option<PathBuf>,
-    /// The `weir` to measure [default: the one beside this program, built first when cargo runs it]
-    #[arg(long, value_name = "FILE")]
-    weir: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    common: Common,
 }
 
 /// What one kind of question took.
@@ -65,13 +58,13 @@ struct Measured {
 
 /// Measures, and prints what came of it.
 pub fn queries(arguments: &QueriesArguments) -> Result<()> {
-    let cache = arguments.cache.clone().unwrap_or_else(|| weir::workspace().join("target/bench-data"));
-    let binary = weir::binary(arguments.weir.as_deref())?;
+    let cache = arguments.common.cache()?;
+    let binary = arguments.common.binary()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     sqlx::any::install_default_drivers();
     let file = filled(arguments, &cache, &runtime)?;
     // The writer changes it, so every run has a store of its own.
-    let folder = cache.canonicalize()?.join(format!("queries-{}", std::process::id()));
+    let folder = cache.join(format!("queries-{}", std::process::id()));
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make '{}'", folder.display()))?;
     let used = folder.join("store.sqlite");
     std::fs::copy(&file, &used).with_context(|| format!("cannot copy '{}'", file.display()))?;
@@ -84,7 +77,6 @@ pub fn queries(arguments: &QueriesArguments) -> Result<()> {
 
 /// The store with nothing added, made once.
 fn filled(arguments: &QueriesArguments, cache: &Path, runtime: &Runtime) -> Result<PathBuf> {
-    std::fs::create_dir_all(cache).with_context(|| format!("cannot make '{}'", cache.display()))?;
     let FillArguments { minutes, rate, ads, skew } = &arguments.fill;
     let file = cache.join(format!("store-{minutes}-{rate}-{ads}-{skew}.sqlite"));
     if file.exists() {
@@ -202,7 +194,7 @@ impl Drop for Service {
 
 fn report(arguments: &QueriesArguments, rows: i64, all: &[Measured], written: &Written) {
     let per_second = written.rows as f64 / written.seconds.max(f64::MIN_POSITIVE);
-    if arguments.json {
+    if arguments.common.json {
         let of = |one: &Measured| json!({ "kind": one.kind.name(), "per_second": one.per_second, "latency": one.latencies.as_json(), "compared": one.compared });
         let kinds: Vec<_> = all.iter().map(of).collect();
         let writer = json!({ "rows_per_second": per_second, "commits": written.commits.as_json(), "longest_log_bytes": written.longest_log });

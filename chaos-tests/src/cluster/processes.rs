@@ -14,12 +14,11 @@ use serde_json::Value;
 use std::{
     fmt,
     fs::File,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU16, Ordering},
     time::Duration,
 };
+use weir_test_support::ports::free_port;
 
 /// Lines of each log that a failing test shows.
 const SHOWN_LINES: usize = 25;
@@ -497,19 +496,7 @@ fn signal(child: &Child, name: &str) -> Result<()> {
     if sent.success() { Ok(()) } else { Err(anyhow!("signal {name} cannot be sent to {}", child.id())) }
 }
 
-/// An address that nobody listens on, and below the ports that this machine gives to those who do not care, so that a
-/// coordinator can come back to it.
+/// An address that nobody listens on, to which a coordinator can come back.
 fn free_address() -> Result<String> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    const FIRST: u16 = 20_000;
-    const COUNT: u16 = 12_000;
-    let offset = (std::process::id() % u32::from(COUNT)) as u16;
-    for _ in 0..COUNT {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let address = format!("127.0.0.1:{}", FIRST + offset.wrapping_add(step) % COUNT);
-        if TcpListener::bind(&address).is_ok() {
-            return Ok(address);
-        }
-    }
-    bail!("no port is free")
+    Ok(format!("127.0.0.1:{}", free_port()?))
 }

@@ -4,7 +4,7 @@ use weir_chaos_tests::cluster::kafka::KafkaRun;
 
 #[test]
 fn what_a_consumer_reads_is_what_was_clicked() {
-    let _alone = crate::ONE_AT_A_TIME.lock();
+    let _place = crate::a_place();
     let run = KafkaRun { seed: 1, faults: 9, verbose: false };
     let Some(report) = run.run().unwrap_or_else(|error| panic!("{error:?}")) else { return };
     println!("{report}");

@@ -9,11 +9,17 @@ mod serving;
 mod strangers;
 
 use anyhow::Result;
-use parking_lot::Mutex;
+use futures::executor::block_on;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use weir_chaos_tests::cluster::processes::{ClusterProcesses, ClusterSettings};
 
-/// Clusters one after the other: each has as many processes as a machine bears.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+/// Two clusters at a time: each has several processes, and waits for most of its time.
+static PLACES: Semaphore = Semaphore::const_new(2);
+
+/// Waits until there is a place for a cluster.
+fn a_place() -> SemaphorePermit<'static> {
+    block_on(PLACES.acquire()).expect("places are never closed")
+}
 
 /// Does something with a cluster; when that fails, the ends of its logs are shown.
 fn in_cluster(workers: usize, test: impl FnOnce(&mut ClusterProcesses) -> Result<()>) {
@@ -21,7 +27,7 @@ fn in_cluster(workers: usize, test: impl FnOnce(&mut ClusterProcesses) -> Result
 }
 
 fn in_cluster_of(settings: ClusterSettings, workers: usize, test: impl FnOnce(&mut ClusterProcesses) -> Result<()>) {
-    let _alone = ONE_AT_A_TIME.lock();
+    let _place = a_place();
     let mut cluster = ClusterProcesses::start(settings, workers).expect("a cluster");
     if let Err(error) = test(&mut cluster) {
         // Dropped in a panic, the cluster shows its logs.

@@ -33,7 +33,7 @@ fn whoever_is_killed_a_postgresql_store_is_what_the_recount_says() {
 
 /// `None`: there is no such store here.
 fn kills_with(seed: u64, store: impl FnOnce() -> Option<Store>) -> Option<Report> {
-    let _alone = crate::ONE_AT_A_TIME.lock();
+    let _place = crate::a_place();
     let store = store()?;
     let run = KillRun::short_serving(seed).and_then(|run| run.run_serving(store));
     let report = run.unwrap_or_else(|error| panic!("{error:?}"));

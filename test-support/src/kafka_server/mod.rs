@@ -6,11 +6,11 @@
 
 mod installation;
 
+use crate::ports::free_port;
 use installation::Installation;
 use std::{
     ffi::OsString,
     fs, io,
-    net::TcpListener,
     path::PathBuf,
     process::{Child, Command, Stdio},
     sync::{
@@ -74,7 +74,7 @@ impl KafkaServer {
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("weir-kafka-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder)?;
-        let [port, controller, behind_proxy, proxy] = free_ports()?;
+        let (port, controller, behind_proxy, proxy) = (free_port()?, free_port()?, free_port()?, free_port()?);
         let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let mut server =
             KafkaServer { installation, folder, port, behind_proxy, proxy, settings, compiler, process: None };
@@ -264,16 +264,4 @@ impl Drop for KafkaServer {
         let _ = self.kill();
         let _ = fs::remove_dir_all(&self.folder);
     }
-}
-
-/// Ports that nobody listens on. (Somebody may, by the time that they are used; then the broker says so.)
-fn free_ports<const N: usize>() -> io::Result<[u16; N]> {
-    let mut ports = [0; N];
-    let mut listeners = Vec::new();
-    for port in &mut ports {
-        let listener = TcpListener::bind("127.0.0.1:0")?;
-        *port = listener.local_addr()?.port();
-        listeners.push(listener);
-    }
-    Ok(ports)
 }
