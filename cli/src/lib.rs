@@ -1,4 +1,5 @@
-//! `weir`: exactly-once dataflow, one binary.
+//! `weir`: exactly-once dataflow, one binary; and a library for programs that are `weir` with operators, sources and sinks of their
+//! own ([`main_with`], and [`operator`], [`source`], [`sink`], [`settings`], [`testing`] for what they are made of).
 //!
 //! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`generate`],
 //! [`checkpoint`], [`completions`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
@@ -7,6 +8,7 @@
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
 //! error.
 
+mod api;
 mod checkpoint;
 mod cluster;
 mod completions;
@@ -28,12 +30,13 @@ mod signals;
 mod summary;
 mod text;
 
+pub use api::{EngineError, Result, operator, settings, sink, source, testing};
+pub use arrow;
+pub use weir_operators::Extensions;
+
 use clap::{CommandFactory, Parser, Subcommand};
 use failure::Failure;
 use std::process::ExitCode;
-
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Exactly-once dataflow: counts streams of events in event-time windows, and resumes after a crash.
 #[derive(Debug, Parser)]
@@ -56,7 +59,7 @@ enum Command {
     Run(run::RunArguments),
     /// Check a job definition and show the graph it compiles to
     Explain(explain::ExplainArguments),
-    /// Answer queries from a store that a job writes, and serve a page with its clicks
+    /// Answer queries from a store that a job writes, and serve pages with its tables
     Serve(serve::ServeArguments),
     /// Write a reproducible stream of clicks
     Generate(generate::GenerateArguments),
@@ -85,24 +88,50 @@ enum Command {
     Completions(completions::CompletionsArguments),
 }
 
-fn main() -> ExitCode {
+/// The program `weir`.
+pub fn main() -> ExitCode {
+    main_with(Extensions::new())
+}
+
+/// The program `weir` with operators, sources and sinks of its own:
+///
+/// ```no_run
+/// # use weir::{Extensions, settings::{ColumnSchema, KeyPath, Mistake, Reader}, operator::*};
+/// # #[derive(Debug, serde::Serialize, serde::Deserialize)] struct Pauses;
+/// # impl OperatorSettings for Pauses {
+/// #     const KIND: &'static str = "pauses";
+/// #     fn read(_: &Reader<'_>) -> Self { Pauses }
+/// #     fn columns(&self, _: &OperatorGiven<'_>, _: &KeyPath, _: &mut Vec<Mistake>) -> Option<ColumnSchema> { None }
+/// #     fn note(&self) -> String { String::new() }
+/// #     fn build(&self, _: &OperatorInput, _: &OperatorContext) -> weir::Result<Box<dyn Operator>> { unimplemented!() }
+/// # }
+/// fn main() -> std::process::ExitCode {
+///     weir::main_with(Extensions::new().operator::<Pauses>())
+/// }
+/// ```
+pub fn main_with(extensions: Extensions) -> ExitCode {
     let arguments = Arguments::parse();
+    if let Err(error) = extensions.check() {
+        let failure = Failure::from(error);
+        failure.show();
+        return failure.exit_code();
+    }
     descriptors::raise();
     let usual_logs = match &arguments.command {
         Command::Run(_) => run::USUAL_LOGS,
         _ => logs::USUAL,
     };
     let done = arguments.logs.start(usual_logs).and_then(|()| match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Run(arguments) => run::run(&arguments, &extensions),
+        Command::Explain(arguments) => explain::explain(&arguments, &extensions),
         Command::Serve(arguments) => serve::serve(&arguments),
         Command::Generate(arguments) => generate::generate(&arguments),
-        Command::Replay(arguments) => recalculation::replay::replay(&arguments),
-        Command::Reconcile(arguments) => recalculation::reconcile::reconcile(&arguments),
+        Command::Replay(arguments) => recalculation::replay::replay(&arguments, &extensions),
+        Command::Reconcile(arguments) => recalculation::reconcile::reconcile(&arguments, &extensions),
         Command::Checkpoint(command) => checkpoint::checkpoint(&command),
-        Command::Coordinator(arguments) => cluster::coordinator::coordinator(&arguments),
-        Command::Worker(arguments) => cluster::worker::worker(&arguments),
-        Command::Submit(arguments) => cluster::submit::submit(&arguments),
+        Command::Coordinator(arguments) => cluster::coordinator::coordinator(&arguments, &extensions),
+        Command::Worker(arguments) => cluster::worker::worker(&arguments, &extensions),
+        Command::Submit(arguments) => cluster::submit::submit(&arguments, &extensions),
         Command::List(arguments) => cluster::jobs::list(&arguments),
         Command::Status(arguments) => cluster::jobs::status(&arguments),
         Command::Cancel(arguments) => cluster::jobs::cancel(&arguments),

@@ -1,4 +1,4 @@
-//! The store over HTTP: the query API with its OpenAPI document, metrics, and the page.
+//! The store over HTTP: the query API with its OpenAPI document, metrics, and the pages.
 //!
 //! Everything is read; nothing that comes in here changes anything.
 
