@@ -5,6 +5,7 @@ use clap::Args;
 use std::path::PathBuf;
 use weir_engine::{graph::JobGraph, hidden::redacted_json};
 use weir_jobs::{CompileOptions, Job, recalculation::Recalculation};
+use weir_operators::Extensions;
 
 /// Which job, with what changed.
 #[derive(Debug, Args)]
@@ -30,31 +31,32 @@ impl DefinitionArguments {
     }
 
     /// Reads and checks the definition, for what can be counted again of its archive.
-    pub fn recalculation(&self) -> Result<Recalculation, Failure> {
-        Ok(Recalculation::load(&self.file, &self.settings, &self.options())?)
+    pub fn recalculation(&self, extensions: &Extensions) -> Result<Recalculation, Failure> {
+        Ok(Recalculation::load(&self.file, &self.settings, &self.options(extensions))?)
     }
 
-    fn options(&self) -> CompileOptions {
+    fn options(&self, extensions: &Extensions) -> CompileOptions {
         CompileOptions {
             parallelism: self.parallelism,
             default_parallelism: Some(processors()),
+            extensions: extensions.clone(),
             ..CompileOptions::default()
         }
     }
 
     /// Reads, checks and compiles the definition. Warnings are shown.
-    pub fn load(&self) -> Result<Job, Failure> {
-        self.compile(&self.options())
+    pub fn load(&self, extensions: &Extensions) -> Result<Job, Failure> {
+        self.compile(&self.options(extensions))
     }
 
     /// The same, for a job that runs in this process.
-    pub fn load_to_run(&self) -> Result<Job, Failure> {
-        self.compile(&CompileOptions { runs_here: true, ..self.options() })
+    pub fn load_to_run(&self, extensions: &Extensions) -> Result<Job, Failure> {
+        self.compile(&CompileOptions { runs_here: true, ..self.options(extensions) })
     }
 
     /// The same, with the sinks that write into tables, whether the definition has them enabled or not.
-    pub fn load_with_tables(&self) -> Result<Job, Failure> {
-        self.compile(&CompileOptions { enable_tables: true, runs_here: true, ..self.options() })
+    pub fn load_with_tables(&self, extensions: &Extensions) -> Result<Job, Failure> {
+        self.compile(&CompileOptions { enable_tables: true, runs_here: true, ..self.options(extensions) })
     }
 
     fn compile(&self, options: &CompileOptions) -> Result<Job, Failure> {

@@ -3,6 +3,7 @@
 use crate::{definition::DefinitionArguments, failure::Failure, text};
 use clap::{Args, ValueEnum};
 use weir_jobs::explain::ExplainFormat;
+use weir_operators::Extensions;
 
 /// Arguments of `weir explain`.
 #[derive(Debug, Args)]
@@ -22,8 +23,8 @@ enum Format {
 }
 
 /// Shows the graph of a job.
-pub fn explain(arguments: &ExplainArguments) -> Result<(), Failure> {
-    let job = arguments.definition.load()?;
+pub fn explain(arguments: &ExplainArguments, extensions: &Extensions) -> Result<(), Failure> {
+    let job = arguments.definition.load(extensions)?;
     let shown = job.explain(match arguments.format {
         Format::Text => ExplainFormat::Text,
         Format::Mermaid => ExplainFormat::Mermaid,

@@ -12,7 +12,7 @@ use weir_engine::{
     rate::Rate,
     task::Observers,
 };
-use weir_operators::{connectors::stored_source, source::Total};
+use weir_operators::{Extensions, source::Total};
 
 /// How often the line moves.
 const REDRAW: Duration = Duration::from_millis(125);
@@ -72,13 +72,14 @@ impl Progress {
     /// For a run that starts now. `notices` are shown as they come, and what the job waits for.
     pub fn new(
         graph: &JobGraph,
+        extensions: &Extensions,
         style: Style,
         observers: Observers,
         notices: UnboundedReceiver<String>,
         waiting_for: impl Fn() -> Option<String> + Send + 'static,
         env: Env,
     ) -> Self {
-        let total = total(graph);
+        let total = total(graph, extensions);
         let target = if style == Style::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let length = total.map(|total| match total {
             Total::Events(length) | Total::Bytes(length) => length,
@@ -233,9 +234,9 @@ impl Drop for Progress {
 }
 
 /// The sum over the sources, if all have an end that is known.
-fn total(graph: &JobGraph) -> Option<Total> {
+fn total(graph: &JobGraph, extensions: &Extensions) -> Option<Total> {
     let sources = graph.nodes.iter().filter(|node| node.role == NodeRole::Source);
-    let mut totals = sources.map(|source| stored_source(source).ok()?.total());
+    let mut totals = sources.map(|source| extensions.stored_source(source).ok()?.total());
     let first = totals.next()??;
     totals.try_fold(first, |sum, total| match (sum, total?) {
         (Total::Events(sum), Total::Events(more)) => Some(Total::Events(sum + more)),

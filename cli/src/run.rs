@@ -33,7 +33,7 @@ use weir_engine::{
 };
 use weir_jobs::{Job, duration};
 use weir_local::{OneProcess, Settings, Submission};
-use weir_operators::{Registry, connectors::stored_sink};
+use weir_operators::Extensions;
 
 /// The default log filter: what the coordinator and the workers warn of, the run shows itself.
 pub const USUAL_LOGS: &str = "warn,weir_coordinator=off,weir_worker=off";
@@ -79,10 +79,10 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Runs a job until its input ends or it is asked to stop.
-pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
+pub fn run(arguments: &RunArguments, extensions: &Extensions) -> Result<(), Failure> {
     let job = match arguments.serve {
-        Some(_) => arguments.definition.load_with_tables()?,
-        None => arguments.definition.load_to_run()?,
+        Some(_) => arguments.definition.load_with_tables(extensions)?,
+        None => arguments.definition.load_to_run(extensions)?,
     };
     let env = environment()?;
     let folder = JobDir::open(&arguments.data_dir, &job.graph.name)?;
@@ -98,8 +98,8 @@ pub fn run(arguments: &RunArguments) -> Result<(), Failure> {
     // Nothing may be refused after this as if it had not begun.
     let start_over = start_over(arguments, &folder)?;
     let ended = control.block_on(async { EndSignals::catch() })?;
-    let done =
-        control.block_on(drive(arguments, &job, start_over, store, env, data.handle().clone(), serving.as_ref()));
+    let asked = Asked { arguments, extensions };
+    let done = control.block_on(drive(asked, &job, start_over, store, env, data.handle().clone(), serving.as_ref()));
     // Threads that still write for a run that failed are not waited for: nothing that they write counts.
     data.shutdown_timeout(Duration::from_millis(100));
     let shown = done.and_then(|summary| show(arguments, &job, &summary).map_err(Failure::once_started));
@@ -151,8 +151,14 @@ fn start_over(arguments: &RunArguments, folder: &JobDir) -> Result<Option<PathBu
     Ok(mark.exists().then_some(mark))
 }
 
+/// How a job is to be run, and with what beside that which is compiled in.
+struct Asked<'a> {
+    arguments: &'a RunArguments,
+    extensions: &'a Extensions,
+}
+
 async fn drive(
-    arguments: &RunArguments,
+    Asked { arguments, extensions }: Asked<'_>,
     job: &Job,
     start_over: Option<PathBuf>,
     store: CheckpointStore,
@@ -168,18 +174,18 @@ async fn drive(
         workers: arguments.workers,
         restarts: arguments.restarts,
         data_runtime: Some(data_runtime),
-        ..Settings::new(job.graph.clone(), store, env.clone(), Arc::new(Registry))
+        ..Settings::new(job.graph.clone(), store, env.clone(), Arc::new(extensions.clone()))
     };
     let process = OneProcess::start(settings).await?;
     let (observers, stopper) = (process.observers(), process.stopper());
     let sinks = job.graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
-    let prints_rows = sinks.filter_map(|node| stored_sink(node).ok()).any(|sink| sink.shown().is_none());
+    let prints_rows = sinks.filter_map(|node| extensions.stored_sink(node).ok()).any(|sink| sink.shown().is_none());
     let style = Style::fitting(arguments.quiet, prints_rows);
     let (notices, told) = mpsc::unbounded_channel();
     if let Some(serving) = serving {
         serving.suggest_later(notices.clone());
     }
-    let progress = Progress::new(&job.graph, style, observers.clone(), told, process.waits(), env.clone());
+    let progress = Progress::new(&job.graph, extensions, style, observers.clone(), told, process.waits(), env.clone());
     let submission = Submission {
         fingerprint: job.definition.clone(),
         start_over: start_over.is_some(),
@@ -193,7 +199,7 @@ async fn drive(
         never = signals.stop_then_abort(stopper.stop(), patience, &env, arguments.quiet) => match never {},
     };
     let elapsed = env.now() - started;
-    Ok(Summary::new(&job.graph, &outcome, before.as_ref(), was_visible, &observers, elapsed))
+    Ok(Summary::new(&job.graph, extensions, &outcome, before.as_ref(), was_visible, &observers, elapsed))
 }
 
 /// The checkpoint that a run begins with, and whether its results had all been committed.

@@ -18,7 +18,7 @@ use weir_operators::{
 };
 use weir_query::{
     http,
-    store::{COUNTS_KEY, MINUTE_MS, Range, Store, StoreError, USUAL_TABLE},
+    store::{COUNTS_KEY, MINUTE_MS, Range, RowsQuestion, Store, StoreError, USUAL_TABLE},
 };
 
 /// How often the store is asked whether there is anything in it.
@@ -37,17 +37,20 @@ pub struct Serving {
 }
 
 impl Serving {
-    /// Serves what a job writes into its table of counts, and says where.
+    /// Serves what a job writes into its tables, and says where.
     pub fn start(graph: &JobGraph, address: &str, secret: &SecretArguments, env: &Env) -> Result<Self, Failure> {
-        let (url, table) = counts(graph)?;
+        let Served { url, counts } = served(graph)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("weir-query")
             .enable_all()
             .build()
             .map_err(|error| Failure::failed(format!("cannot start threads: {error}")))?;
-        let (store, listener) = runtime
-            .block_on(async { Ok::<_, Failure>((open_store(&url)?.of_table(&table), listen(address).await?)) })?;
+        let (mut store, listener) =
+            runtime.block_on(async { Ok::<_, Failure>((open_store(&url)?, listen(address).await?)) })?;
+        if let Some(table) = counts {
+            store = store.of_table(&table);
+        }
         let address = serve::address(&listener)?;
         let secret = doors::secret_for_reading(secret, &address.to_string())?;
         eprint!("{}", addresses(address));
@@ -95,27 +98,68 @@ impl Serving {
     }
 }
 
-/// Where the job's table of counts is, and what it is called.
-fn counts(graph: &JobGraph) -> Result<(String, String), Failure> {
+/// What is served of a job's tables.
+#[derive(Debug, PartialEq)]
+struct Served {
+    /// The database: that of the counts of clicks if there are any, else that of the first table.
+    url: String,
+    /// The table of counts.
+    counts: Option<String>,
+}
+
+/// Where the job's tables are.
+fn served(graph: &JobGraph) -> Result<Served, Failure> {
     let sinks = graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
     let sinks: Vec<Box<dyn StoredSink>> = sinks.filter_map(|node| stored_sink(node).ok()).collect();
     let tables: Vec<WrittenTable<'_>> = sinks.iter().filter_map(|sink| sink.table()).collect();
     let counts = || tables.iter().filter(|table| table.key == COUNTS_KEY);
     if let Some(table) = counts().find(|table| table.table == USUAL_TABLE).or_else(|| counts().next()) {
-        return Ok((table.url.to_string(), table.table.to_owned()));
+        return Ok(Served { url: table.url.to_string(), counts: Some(table.table.to_owned()) });
     }
-    let written: Vec<&str> = tables.iter().map(|table| table.table).collect();
-    let written = if written.is_empty() { "no table".into() } else { format!("only {}", written.join(", ")) };
-    let key = COUNTS_KEY.map(|column| format!("{column:?}")).join(", ");
-    Err(Failure::refused(format!(
-        "--serve needs a table with key = [{key}], but job '{}' writes {written}. Add a sink with connector = \"sql\" \
-         and such a key, as in jobs/ad_click.toml",
-        graph.name
-    )))
+    let Some(first) = tables.first() else {
+        return Err(Failure::refused(format!(
+            "--serve shows tables, but job '{}' writes none. Add a sink with connector = \"sql\", such as [sink.store] in \
+             jobs/ad_click.toml",
+            graph.name
+        )));
+    };
+    for other in tables.iter().filter(|other| other.url != first.url) {
+        tracing::warn!(
+            table = other.table,
+            "only one database is served, that of '{}': serve this table by `weir serve --store`",
+            first.table
+        );
+    }
+    Ok(Served { url: first.url.to_string(), counts: None })
+}
+
+/// Some commands that have answers.
+async fn questions(store: &Store, address: SocketAddr) -> Result<Option<String>, StoreError> {
+    match about_clicks(store, address).await {
+        Err(StoreError::NothingYet(_)) => about_tables(store, address).await,
+        answered => answered,
+    }
+}
+
+/// Two commands: which tables there are, and the newest rows of one.
+async fn about_tables(store: &Store, address: SocketAddr) -> Result<Option<String>, StoreError> {
+    for table in store.tables().await? {
+        let by = table.shape.values.first().cloned();
+        let question = RowsQuestion { table: table.name.clone(), limit: 1, ..RowsQuestion::default() };
+        if store.rows(&question).await?.rows.is_empty() {
+            continue;
+        }
+        let by = by.map_or_else(String::new, |by| format!("by={}&", escaped(&by)));
+        let name = escaped(&table.name);
+        return Ok(Some(format!(
+            "try\n  curl 'http://{address}/v1/tables'\n  curl 'http://{address}/v1/tables/{name}?{by}limit=3'"
+        )));
+    }
+    Ok(None)
 }
 
 /// Three commands: the most clicked ads up to the newest minute, the first of them by itself, and how far the store is.
-async fn questions(store: &Store, address: SocketAddr) -> Result<Option<String>, StoreError> {
+async fn about_clicks(store: &Store, address: SocketAddr) -> Result<Option<String>, StoreError> {
     let Some(end) = store.freshness().await?.newest_end_ms() else { return Ok(None) };
     let Some(range) = Range::new(end - 5 * MINUTE_MS, end) else { return Ok(None) };
     // The first filter is that of all clicks, by custom and by its number.
@@ -167,16 +211,15 @@ mod tests {
     fn queries_are_answered_from_the_table_of_counts() {
         let tops: (&str, &[&str]) = ("top_ads", &["window_end", "rank"]);
         let of = |name: &'static str| (name, &COUNTS_KEY[..]);
-        let found = |tables: &[(&str, &[&str])]| counts(&graph(tables)).unwrap();
+        let found = |tables: &[(&str, &[&str])]| {
+            let found = served(&graph(tables)).unwrap();
+            (found.url, found.counts.unwrap_or_default())
+        };
         assert_eq!(found(&[tops, of("clicks")]), ("sqlite:clicks.sqlite".into(), "clicks".into()));
         assert_eq!(found(&[of("clicks"), of("ad_counts")]), ("sqlite:ad_counts.sqlite".into(), "ad_counts".into()));
-        let Err(Failure::Refused(none)) = counts(&graph(&[])) else { panic!("there is none") };
-        assert!(none.contains("job 'job' writes no table. Add a sink with connector = \"sql\""), "{none}");
-        let Err(Failure::Refused(other)) = counts(&graph(&[tops])) else { panic!("there is none") };
-        assert!(
-            other.contains("\"click_minute\", \"filter_id\", \"ad_id\"]") && other.contains("only top_ads"),
-            "{other}"
-        );
+        assert_eq!(found(&[tops]), ("sqlite:top_ads.sqlite".into(), String::new()), "any other table is shown");
+        let Err(Failure::Refused(none)) = served(&graph(&[])) else { panic!("there is none") };
+        assert!(none.contains("job 'job' writes none. Add a sink with connector = \"sql\""), "{none}");
     }
 
     #[test]

@@ -11,12 +11,7 @@ use weir_engine::{
     graph::{JobGraph, Node, NodeRole},
     task::{Observers, RunOutcome},
 };
-use weir_operators::{
-    connectors::{stored_sink, stored_source},
-    map::MapConfig,
-    ports,
-    source::settings::SourceSettings,
-};
+use weir_operators::{Extensions, map::MapConfig, ports, source::settings::SourceSettings};
 
 /// A run in numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -134,6 +129,7 @@ impl Summary {
     /// committed.
     pub fn new(
         graph: &JobGraph,
+        extensions: &Extensions,
         outcome: &RunOutcome,
         before: Option<&Manifest>,
         was_visible: bool,
@@ -164,11 +160,11 @@ impl Summary {
             files_passed_over: sum("files_passed_over"),
             duplicates: sum("duplicates"),
             without_key: sum("without_key"),
-            hints: hints(graph, manifest),
+            hints: hints(graph, extensions, manifest),
             late: sum("late"),
             filtered_out: sum("filtered_out"),
             aggregates: aggregates(graph, manifest),
-            outputs: outputs(graph, manifest, &observers.waits().rejected()),
+            outputs: outputs(graph, extensions, manifest, &observers.waits().rejected()),
             checkpoint: manifest.checkpoint.0,
             this_run,
             last_results: None,
@@ -329,7 +325,7 @@ fn unread_dead_letters(graph: &JobGraph, manifest: &Manifest) -> BTreeMap<String
 }
 
 /// What the numbers say of mistakes that stop nothing.
-fn hints(graph: &JobGraph, manifest: &Manifest) -> Vec<String> {
+fn hints(graph: &JobGraph, extensions: &Extensions, manifest: &Manifest) -> Vec<String> {
     let mut hints = Vec::new();
     for node in graph.nodes.iter().filter(|node| node.kind == "dedup") {
         let counters = manifest.counters(&node.id);
@@ -340,7 +336,7 @@ fn hints(graph: &JobGraph, manifest: &Manifest) -> Vec<String> {
             hints.push(format!("warning: `{name}` found no duplicate: all {rows} have a null in the key"));
         }
     }
-    let is_unguarded = graph.nodes.iter().any(|node| node.role == NodeRole::Source && believes_all(node));
+    let is_unguarded = graph.nodes.iter().any(|node| node.role == NodeRole::Source && believes_all(node, extensions));
     let (events, late) = (sum_of(manifest, "events_in"), sum_of(manifest, "late"));
     if is_unguarded && late >= 10 && late >= events / 10 {
         hints.push(format!(
@@ -354,10 +350,9 @@ fn hints(graph: &JobGraph, manifest: &Manifest) -> Vec<String> {
 }
 
 /// Whether a single event with a date far ahead moves a source's time.
-fn believes_all(source: &Node) -> bool {
-    let (Ok(connector), Ok(settings)) = (stored_source(source), SourceSettings::deserialize(&source.config)) else {
-        return false;
-    };
+fn believes_all(source: &Node, extensions: &Extensions) -> bool {
+    let settings = SourceSettings::deserialize(&source.config);
+    let (Ok(connector), Ok(settings)) = (extensions.stored_source(source), settings) else { return false };
     settings.event_time.is_some() && settings.watermark.max_jump_ms.is_none() && !connector.bounds_time()
 }
 
@@ -403,12 +398,17 @@ fn aggregates(graph: &JobGraph, manifest: &Manifest) -> Vec<AggregateSummary> {
         .collect()
 }
 
-fn outputs(graph: &JobGraph, manifest: &Manifest, rejected: &BTreeMap<String, u64>) -> Vec<Output> {
+fn outputs(
+    graph: &JobGraph,
+    extensions: &Extensions,
+    manifest: &Manifest,
+    rejected: &BTreeMap<String, u64>,
+) -> Vec<Output> {
     let sinks = graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
     sinks
         .map(|node| Output {
             sink: node.id.strip_prefix("sink.").unwrap_or(&node.id).into(),
-            path: stored_sink(node).ok().and_then(|sink| sink.shown()),
+            path: extensions.stored_sink(node).ok().and_then(|sink| sink.shown()),
             rows: manifest.counters(&node.id).get("rows_in").copied().unwrap_or(0),
             dead_letters: ["select", "table"]
                 .iter()

@@ -2,7 +2,7 @@
 //!
 //! A `sh` block behind the line `<!-- tested -->` is run by a shell, in a fresh folder for each document that holds the
 //! repository's `jobs`; blocks of one document follow one another in that folder. `weir` and `cargo run --release --` are the
-//! binary under test. Lines of a `text` block behind `<!-- printed -->` must be what the command before it printed, digits
+//! binary under test; `own-operator` is the program of `jobs/examples/own_operator`. Lines of a `text` block behind `<!-- printed -->` must be what the command before it printed, digits
 //! and white space aside, in that order.
 //!
 //! A `sh` block behind `<!-- served -->` runs beside those that follow it, until the line `<!-- ended -->`, the next such block
@@ -18,7 +18,7 @@ use std::{
     process::{Child, Command},
     time::Duration,
 };
-use support::{Workplace, pause};
+use support::{Workplace, own_program, pause};
 use weir_test_support::{kafka_server::KafkaServer, ports::free_port};
 
 /// A marked block.
@@ -63,6 +63,7 @@ fn tools(folder: &Path) -> PathBuf {
     let tools = folder.join("tools");
     fs::create_dir(&tools).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_weir"), tools.join("weir")).unwrap();
+    std::os::unix::fs::symlink(own_program::path(), tools.join("own-operator")).unwrap();
     let cargo = "#!/bin/sh\n[ \"$1 $2 $3\" = 'run --release --' ] || { echo \"not a run: $*\" >&2; exit 64; }\nshift 3\nexec weir \"$@\"\n";
     fs::write(tools.join("cargo"), cargo).unwrap();
     fs::set_permissions(tools.join("cargo"), fs::Permissions::from_mode(0o755)).unwrap();
@@ -245,6 +246,12 @@ fn replay() {
 #[test]
 fn serving() {
     run_document("docs/serving.md");
+}
+
+#[test]
+fn own_operator() {
+    own_program::program();
+    run_document("docs/own-operator.md");
 }
 
 #[test]

@@ -149,11 +149,66 @@ fn a_followed_job_is_visible_while_it_runs_and_one_signal_ends_both() {
     copy.end("INT");
 }
 
+/// Clicks by country and minute: nothing that the page of clicks on ads could show.
+const COUNTRIES: &str = r#"
+[job]
+name = "countries"
+
+[source.clicks]
+connector = "files"
+path = "jobs/data/clicks"
+format = "click_log"
+event_time = "click_timestamp"
+watermark = { delay = "15s", max_jump = "1h" }
+
+[aggregate.per_minute]
+input = "clicks"
+key = ["country"]
+window = { tumbling = "1m", allowed_lateness = "10m" }
+select = { clicks = "count(*)" }
+
+[sink.store]
+input = "per_minute"
+connector = "sql"
+url = "sqlite:store.sqlite"
+table = "countries"
+enabled = false
+"#;
+
+#[test]
+fn a_job_about_something_else_is_served_too() {
+    let place = Workplace::new();
+    std::fs::write(place.path("countries.toml"), COUNTRIES).unwrap();
+    let mut job = Served::start(place.weir(&["run", "countries.toml", "--serve", "127.0.0.1:0"]));
+    job.hear("try");
+    job.hear("/v1/tables'");
+    let question = job.hear("curl 'http://");
+    let path = question.split(job.address.as_str()).nth(1).unwrap().trim_end_matches('\'').to_string();
+    assert_eq!(path, "/v1/tables/countries?by=clicks&limit=3");
+    job.hear("still serving at http://");
+    let (status, answer) = job.get(&path);
+    assert_eq!((status, answer["rows"].as_array().unwrap().len()), (200, 3), "{answer}");
+    let (_, tables) = job.get("/v1/tables");
+    let table = &tables["tables"][0];
+    assert_eq!((&table["series"], &table["values"]), (&json!(["country"]), &json!(["clicks"])), "{table}");
+    assert_eq!((&table["time"], &table["ended"]), (&json!("window_start"), &json!(true)), "{table}");
+    let newest = answer["rows"][0]["window_start"].as_i64().unwrap();
+    let (_, country) = job.get(&format!("/v1/tables/countries?key=USA&to={newest}&limit=1000"));
+    let rows = country["rows"].as_array().unwrap();
+    assert!(rows.len() > 5 && rows.iter().all(|row| row["country"] == "USA"), "{country}");
+    assert!(rows.windows(2).all(|two| two[0]["window_start"].as_i64() > two[1]["window_start"].as_i64()));
+    let copy = Served::start(serve(&place));
+    assert_eq!(copy.get(&path), (200, answer));
+    assert_eq!(copy.get("/v1/freshness").0, 503, "no clicks on ads are counted");
+    copy.end("TERM");
+    job.end("INT");
+}
+
 #[test]
 fn what_cannot_be_served_is_refused_before_anything_runs() {
     let place = Workplace::new();
     let told = place.refused(&["run", "jobs/talkingdata.toml", "--serve", "127.0.0.1:0"], 2);
-    assert!(told.contains("--serve needs a table with key = [\"click_minute\""), "{told}");
+    assert!(told.contains("--serve shows tables, but job 'talkingdata' writes none"), "{told}");
     let told = place.refused(&["serve", "--store", "store.sqlite"], 2);
     assert!(told.contains("sqlite:PATH or postgres://USER@HOST/DATABASE"), "{told}");
     let told = place.refused(&["serve", "--store", "sqlite:store.sqlite", "--listen", "256.0.0.1:1"], 1);

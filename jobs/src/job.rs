@@ -1,6 +1,7 @@
 //! A job that passed all checks.
 
 use weir_engine::graph::JobGraph;
+use weir_operators::Extensions;
 
 use crate::diagnose::Diagnostic;
 
@@ -15,6 +16,8 @@ pub struct CompileOptions {
     pub enable_tables: bool,
     /// The job runs in this process, which must have the secrets that the definition refers to.
     pub runs_here: bool,
+    /// Operators, sources and sinks of other crates, which the definition may name.
+    pub extensions: Extensions,
 }
 
 /// A checked job: the graph that the engine runs, and what a person wants to know about it.

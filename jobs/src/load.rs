@@ -55,7 +55,7 @@ fn parse_both(
         Err(mistake) => return Err(Refusal { diagnostics: locate(vec![*mistake], origins) }),
     };
     let mut mistakes = apply_overrides(&mut tree, settings);
-    let (builder, unread) = read_job(&tree);
+    let (builder, unread) = read_job(&tree, &options.extensions);
     mistakes.extend(unread);
     let (job, wrong) = build(&builder.spec, options);
     // A value that could not be read is missing for the compiler too, which would say so once more.

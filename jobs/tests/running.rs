@@ -227,3 +227,89 @@ fn a_sink_that_is_not_enabled_is_no_part_of_the_job() {
     assert!(job.graph.nodes.iter().all(|node| !node.id.contains("live")));
     assert!(job.warnings.is_empty(), "{:?}", job.warnings);
 }
+
+/// What a map makes of running counts, and of results.
+const MAPPED: &str = r#"
+[map.some]
+input = "minutes"
+where = "count % 10 < 5"
+
+[map.doubled]
+input = "some"
+select = { ad_id = "ad_id", window_end = "window_end", count = "count * 2" }
+
+[sink.some_closed]
+input = "some"
+connector = "files"
+roll = "checkpoint"
+path = "OUT/some_closed"
+
+[sink.some_live]
+input = "some"
+connector = "files"
+roll = "checkpoint"
+running = true
+path = "OUT/some_live"
+
+[sink.doubled_live]
+input = "doubled"
+connector = "files"
+roll = "checkpoint"
+running = true
+path = "OUT/doubled_live"
+"#;
+
+/// Of each record the newest revision: none for one that is withdrawn.
+fn holding(batches: &[RecordBatch]) -> BTreeMap<Vec<u8>, (i32, Option<i64>)> {
+    let mut newest = BTreeMap::new();
+    for batch in batches {
+        let ids = batch.column_by_name("record_id").unwrap().as_fixed_size_binary();
+        let revisions = batch.column_by_name("revision").unwrap().as_primitive::<Int32Type>();
+        let counts = batch.column_by_name("count").unwrap().as_primitive::<Int64Type>();
+        let withdrawn = batch.column_by_name("withdrawn").unwrap().as_boolean();
+        for row in 0..batch.num_rows() {
+            let revision = revisions.value(row);
+            let held = newest.entry(ids.value(row).to_vec()).or_insert((revision, None));
+            if revision >= held.0 {
+                *held = (revision, (!withdrawn.value(row)).then(|| counts.value(row)));
+            }
+        }
+    }
+    newest
+}
+
+#[test]
+fn running_counts_go_through_maps_and_what_holds_in_the_end_is_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let mapped = MAPPED.replace("OUT", folder.path().to_str().unwrap());
+    // They stand behind the section that the change is made in.
+    let emit = format!("emit = {{ every = \"40ms\" }}\n{mapped}");
+    let job = job(folder.path(), &[("EMIT", &emit)]);
+    execute(job, &folder.path().join("checkpoints"));
+    let of = |sink: &str| rows(&folder.path().join(sink));
+    let counts = versions(&of("closed"));
+    let expected = |factor: i64| -> BTreeMap<Vec<u8>, i64> {
+        let some = newest(&counts).into_iter().filter(|(_, count)| count % 10 < 5);
+        some.map(|(id, count)| (id.clone(), count * factor)).collect()
+    };
+    let held = |sink: &str| -> BTreeMap<Vec<u8>, i64> {
+        holding(&of(sink)).into_iter().filter_map(|(id, (_, count))| Some((id, count?))).collect()
+    };
+    assert!(expected(1).len() > 10 && expected(1).len() < newest(&counts).len());
+    assert_eq!(held("some_closed"), expected(1));
+    assert_eq!(held("some_live"), expected(1));
+    assert_eq!(held("doubled_live"), expected(2));
+    let revisions = |sink: &str| -> Vec<i32> {
+        let of_batch = |batch: &RecordBatch| {
+            batch.column_by_name("revision").unwrap().as_primitive::<Int32Type>().values().to_vec()
+        };
+        of(sink).iter().flat_map(of_batch).collect()
+    };
+    assert!(
+        revisions("some_closed").iter().all(|revision| *revision >= 0),
+        "no running counts where none are asked for"
+    );
+    for live in ["some_live", "doubled_live"] {
+        assert!(revisions(live).iter().filter(|revision| **revision < 0).count() > 10, "{live}");
+    }
+}

@@ -1,12 +1,12 @@
 //! What jobs may read and write outside of the cluster: all of it, or what an operator of the cluster names.
 //!
-//! Every source and sink says itself [where](crate::connectors::locations) it reads and writes, as it understands its own
+//! Every source and sink says itself [where](Extensions::locations) it reads and writes, as it understands its own
 //! settings. [`Confined`] compares that with what is allowed before it builds anything.
 //!
 //! Paths are compared component by component, after links and `..` were followed; URLs by scheme, host and port, and then
 //! component by component. Storage of checkpoints is no location: jobs do not name it.
 
-use crate::{Registry, connectors::locations};
+use crate::extension::Extensions;
 use std::{
     fmt, io,
     path::{Component, Path, PathBuf},
@@ -128,13 +128,14 @@ impl Confinement {
         graph.nodes.iter().try_for_each(|node| self.check_node(node))
     }
 
-    /// The same before it is known which machine a job will run on: what is relative there, or a link, its worker judges.
+    /// The same before it is known which machine a job will run on: what is relative there, or a link, its worker judges. Sources
+    /// and sinks may be those of other crates.
     ///
     /// # Errors
     /// As [`Confinement::check`].
-    pub fn check_submitted(&self, graph: &JobGraph) -> Result<()> {
+    pub fn check_submitted(&self, graph: &JobGraph, extensions: &Extensions) -> Result<()> {
         for node in &graph.nodes {
-            for location in self.locations(node.role, node)? {
+            for location in self.locations(node.role, node, extensions)? {
                 let is_elsewhere =
                     matches!(&location.place, Place::Path(path) if path.is_relative() || self.may_be(path));
                 if !is_elsewhere {
@@ -150,18 +151,18 @@ impl Confinement {
     /// # Errors
     /// As [`Confinement::check`].
     pub fn check_node(&self, node: &Node) -> Result<()> {
-        self.check_as(node.role, node)
+        self.check_as(node.role, node, &Extensions::new())
     }
 
     /// Whatever the node says that it is.
-    fn check_as(&self, role: NodeRole, node: &Node) -> Result<()> {
-        self.locations(role, node)?.iter().try_for_each(|location| self.check_location(node, location))
+    fn check_as(&self, role: NodeRole, node: &Node, extensions: &Extensions) -> Result<()> {
+        self.locations(role, node, extensions)?.iter().try_for_each(|location| self.check_location(node, location))
     }
 
-    fn locations(&self, role: NodeRole, node: &Node) -> Result<Vec<Location>> {
+    fn locations(&self, role: NodeRole, node: &Node, extensions: &Extensions) -> Result<Vec<Location>> {
         match self {
             Confinement::None => Ok(Vec::new()),
-            Confinement::To { .. } => locations(role, node),
+            Confinement::To { .. } => extensions.locations(role, node),
         }
     }
 
@@ -241,35 +242,48 @@ fn real(path: &Path) -> io::Result<PathBuf> {
     Ok(real)
 }
 
-/// Builds what the [`Registry`] builds, as far as that is allowed.
+/// Builds what there is, as far as that is allowed.
 #[derive(Clone, Debug)]
-pub struct Confined(Arc<Confinement>);
+pub struct Confined {
+    confinement: Arc<Confinement>,
+    extensions: Extensions,
+}
 
 impl Confined {
     /// Within this.
     pub fn to(confinement: Confinement) -> Self {
-        Confined(Arc::new(confinement))
+        Confined { confinement: Arc::new(confinement), extensions: Extensions::new() }
+    }
+
+    /// With what other crates have added.
+    #[must_use]
+    pub fn with(self, extensions: Extensions) -> Self {
+        Confined { extensions, ..self }
+    }
+
+    fn check(&self, role: NodeRole, node: &Node) -> Result<()> {
+        self.confinement.check_as(role, node, &self.extensions)
     }
 }
 
 impl Factory for Confined {
     fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
-        self.0.check_as(NodeRole::Source, node)?;
-        Registry.source(node, context)
+        self.check(NodeRole::Source, node)?;
+        Factory::source(&self.extensions, node, context)
     }
 
     fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {
-        Registry.operator(node, context)
+        Factory::operator(&self.extensions, node, context)
     }
 
     fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
-        self.0.check_as(NodeRole::Sink, node)?;
-        Registry.sink(node, context)
+        self.check(NodeRole::Sink, node)?;
+        Factory::sink(&self.extensions, node, context)
     }
 
     fn committer(&self, node: &Node, context: CommitterContext) -> Result<Arc<dyn Committer>> {
-        self.0.check_as(NodeRole::Sink, node)?;
-        Registry.committer(node, context)
+        self.check(NodeRole::Sink, node)?;
+        self.extensions.committer(node, context)
     }
 }
 

@@ -1,14 +1,14 @@
-//! Which connectors there are. Each is a folder in [`source`](crate::source) or [`sink`](crate::sink), and a line here.
+//! Which connectors there are. Each is a folder in [`source`](crate::source) or [`sink`](crate::sink), and a line here. Those of other
+//! crates are in [`Extensions`](crate::extension::Extensions).
 
 use crate::{
-    confinement::Location,
     definition::Reader,
     sink::{self, SinkKind, StoredSink},
     source::{self, SourceConnector, SourceKind, settings::SourceSettings},
 };
 use weir_engine::{
     EngineError, Result,
-    graph::{Node, NodeRole},
+    graph::Node,
     operator::{OperatorContext, Source},
 };
 
@@ -18,19 +18,15 @@ pub const SOURCES: [&SourceKind; 3] = [&source::files::KIND, &source::kafka::KIN
 /// All sinks.
 pub const SINKS: [&SinkKind; 4] = [&sink::files::KIND, &sink::sql::KIND, &sink::kafka::KIND, &sink::console::KIND];
 
-/// The source that the key `connector` names.
-pub fn chosen_source(keys: &Reader<'_>) -> Option<&'static SourceKind> {
-    chosen(keys, &SOURCES.map(|kind| (kind.name, kind)))
-}
-
-/// The sink that the key `connector` names.
-pub fn chosen_sink(keys: &Reader<'_>) -> Option<&'static SinkKind> {
-    chosen(keys, &SINKS.map(|kind| (kind.name, kind)))
-}
-
-fn chosen<T: Copy>(keys: &Reader<'_>, kinds: &[(&str, T)]) -> Option<T> {
-    keys.require("connector", &any_of(kinds.iter().map(|(name, _)| *name)));
-    keys.choice("connector", kinds)
+/// Which of some kinds a key names.
+pub(crate) fn chosen<T: Copy>(
+    key: &str,
+    keys: &Reader<'_>,
+    kinds: impl Iterator<Item = (&'static str, T)>,
+) -> Option<T> {
+    let kinds: Vec<(&str, T)> = kinds.collect();
+    keys.require(key, &any_of(kinds.iter().map(|(name, _)| *name)));
+    keys.choice(key, &kinds)
 }
 
 /// The source that a node is, as its configuration says.
@@ -38,7 +34,15 @@ fn chosen<T: Copy>(keys: &Reader<'_>, kinds: &[(&str, T)]) -> Option<T> {
 /// # Errors
 /// When there is no such connector, or the configuration is none of it.
 pub fn stored_source(node: &Node) -> Result<Box<dyn SourceConnector>> {
-    let kind = SOURCES.into_iter().find(|kind| kind.name == node.kind);
+    stored_source_of(SOURCES.into_iter(), node)
+}
+
+/// The same of some kinds.
+pub(crate) fn stored_source_of(
+    mut kinds: impl Iterator<Item = &'static SourceKind>,
+    node: &Node,
+) -> Result<Box<dyn SourceConnector>> {
+    let kind = kinds.find(|kind| kind.name == node.kind);
     stored_as(kind.ok_or_else(|| unknown(node, "source"))?, &node.config, &node.id)
 }
 
@@ -53,7 +57,15 @@ fn stored_as(kind: &SourceKind, config: &serde_json::Value, id: &str) -> Result<
 /// # Errors
 /// When there is no such connector, or the configuration is none of it.
 pub fn stored_sink(node: &Node) -> Result<Box<dyn StoredSink>> {
-    let kind = SINKS.into_iter().find(|kind| kind.name == node.kind);
+    stored_sink_of(SINKS.into_iter(), node)
+}
+
+/// The same of some kinds.
+pub(crate) fn stored_sink_of(
+    mut kinds: impl Iterator<Item = &'static SinkKind>,
+    node: &Node,
+) -> Result<Box<dyn StoredSink>> {
+    let kind = kinds.find(|kind| kind.name == node.kind);
     (kind.ok_or_else(|| unknown(node, "sink"))?.stored)(&node.config).map_err(|error| error.context(&node.id))
 }
 
@@ -64,19 +76,6 @@ pub fn stored_sink(node: &Node) -> Result<Box<dyn StoredSink>> {
 pub fn source(kind: &SourceKind, config: &serde_json::Value, context: &OperatorContext) -> Result<Box<dyn Source>> {
     let connector = stored_as(kind, config, &context.operator)?;
     connector.build(&SourceSettings::read(config, context)?, context)
-}
-
-/// Where a node reads and writes outside of the cluster, as the connector for such a role understands its settings.
-///
-/// # Errors
-/// When the settings don't fit, or there is no such source or sink.
-pub fn locations(role: NodeRole, node: &Node) -> Result<Vec<Location>> {
-    match role {
-        NodeRole::Operator => Ok(Vec::new()),
-        NodeRole::Source => stored_source(node)?.locations(),
-        NodeRole::Sink => stored_sink(node)?.locations(),
-    }
-    .map_err(|error| error.context(format!("'{}'", node.id)))
 }
 
 /// Names in quotes, of which one is right: `"a", "b" or "c"`.
@@ -90,18 +89,22 @@ pub(crate) fn any_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
 }
 
 pub(crate) fn unknown(node: &Node, role: &str) -> EngineError {
-    EngineError::definition(format!("'{}' is of kind '{}', but there is no such {role}", node.id, node.kind))
+    EngineError::definition(format!(
+        "'{}' is of kind '{}', but there is no such {role} in this program",
+        node.id, node.kind
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::definition::testing::read;
+    use crate::{definition::testing::read, extension::Extensions};
     use serde_json::json;
+    use weir_engine::graph::NodeRole;
 
     #[test]
     fn a_connector_is_chosen_by_its_name() {
-        let chosen = |keys| read(keys, |keys| chosen_sink(keys).map(|kind| kind.name));
+        let chosen = |keys| read(keys, |keys| Extensions::new().chosen_sink(keys).map(|kind| kind.name));
         assert_eq!(chosen(json!({ "connector": "sql" })), (Some("sql"), Vec::new()));
         let missing = "connector: there is no connector called `sqll`".to_owned();
         assert_eq!(chosen(json!({ "connector": "sqll" })), (None, vec![missing]));
@@ -120,12 +123,14 @@ mod tests {
             config: json!({}),
         };
         let told = stored_source(&node(NodeRole::Source, "console")).unwrap_err().message;
-        assert_eq!(told, "'source.clicks' is of kind 'console', but there is no such source");
-        let told = locations(NodeRole::Source, &node(NodeRole::Source, "files")).unwrap_err().message;
+        assert_eq!(told, "'source.clicks' is of kind 'console', but there is no such source in this program");
+        let told = Extensions::new().locations(NodeRole::Source, &node(NodeRole::Source, "files")).unwrap_err().message;
         assert!(
             told.contains("the configuration of 'source.clicks', files, does not fit: missing field `path`"),
             "{told}"
         );
-        assert!(locations(NodeRole::Operator, &node(NodeRole::Operator, "dedup")).unwrap().is_empty());
+        assert!(
+            Extensions::new().locations(NodeRole::Operator, &node(NodeRole::Operator, "dedup")).unwrap().is_empty()
+        );
     }
 }

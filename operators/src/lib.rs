@@ -1,7 +1,7 @@
 //! What runs in the engine: sources, operators and sinks, and the tables and expressions that they are made of.
 //!
 //! The engine knows a node as a kind and its settings; [`Registry`] makes one from them, and where a cluster confines its jobs
-//! [`confinement`] says which. A click's way through the shipped job:
+//! [`confinement`] says which. What other crates add is an [`extension`], and [`testing`] is for their tests, too. A click's way through the shipped job:
 //! a [`source`] cuts files into records and says of each whether its file has come past it, [`map`] keeps what a condition
 //! wants, [`late_gate`] takes out what comes too late for its window, [`dedup`] what was there before, [`filters`] multiplies
 //! it by the filters that it matches, [`aggregate`] counts it (before the shuffle and behind it), [`reduce`] ranks the counts,
@@ -22,6 +22,7 @@ pub mod dead_letters;
 pub mod dedup;
 pub mod definition;
 pub mod event_time;
+pub mod extension;
 pub mod filters;
 pub mod format;
 pub mod hold;
@@ -39,11 +40,11 @@ pub mod schema;
 pub mod sink;
 pub mod source;
 pub mod table;
-#[cfg(test)]
-mod testing;
+pub mod testing;
 pub mod window;
 pub mod window_count;
 
+pub use extension::Extensions;
 pub use registry::Registry;
 pub use weir_expression as expression;
 pub use weir_store::columns;

@@ -11,6 +11,7 @@ mod results;
 use crate::{
     dead_letters::RefusedRows,
     expression::{EvaluatedRows, EvaluationError, Expression, evaluate_rows},
+    ports,
     schema::{ColumnSchema, project},
     sink::sql::TableRule,
 };
@@ -28,7 +29,7 @@ use weir_engine::{
 };
 
 pub use results::ResultRows;
-use results::Withdrawals;
+use results::{Taken, Withdrawals};
 
 /// What a map does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +50,9 @@ pub struct MapConfig {
     /// Of rows on their way to a table, what it can take. The others are dead letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub table: Option<TableRule>,
+    /// Whether running counts come in beside the results, and go out on a port of their own again, as they came.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub splits_running: bool,
 }
 
 /// A column that a map computes.
@@ -68,6 +72,7 @@ pub struct Map {
     select: Option<Selection>,
     withdrawals: Option<Withdrawals>,
     table: Option<TableRule>,
+    splits_running: bool,
     left_out: Counter,
     refused: RefusedRows,
 }
@@ -104,6 +109,7 @@ impl Map {
             select,
             withdrawals,
             table: config.table.clone(),
+            splits_running: config.splits_running,
             left_out: context.counters.counter(left_out),
             refused: RefusedRows::new(context),
         })
@@ -134,10 +140,7 @@ impl Map {
             if let Some(withdrawals) = &self.withdrawals {
                 kept = kept.with_columns(withdrawals.nullable(kept.columns.clone(), None)?);
             }
-            if !kept.is_empty() {
-                out.emit(Port::MAIN, kept);
-            }
-            return Ok(());
+            return self.pass(kept, Taken::ByAll, out);
         };
         // What only the condition needed is dropped before rows are copied.
         let read = batch.with_columns(project(&batch.columns, &select.reads)?);
@@ -164,7 +167,18 @@ impl Map {
         }
         let mut selected = read.with_columns(rows);
         selected.key_hashes = None;
-        out.emit(Port::MAIN, selected);
+        self.pass(selected, Taken::ByAll, out)
+    }
+
+    /// Emits rows. What only readers of running counts have seen goes to them alone.
+    fn pass(&self, rows: Batch, taken: Taken, out: &mut Collector) -> Result<()> {
+        if !self.splits_running {
+            out.emit(Port::MAIN, rows);
+            return Ok(());
+        }
+        let running = results::is_running(&rows.columns, taken)?;
+        out.emit(Port::MAIN, rows.filter(&not(&running)?)?);
+        out.emit(ports::RUNNING, rows.filter(&running)?);
         Ok(())
     }
 
@@ -186,24 +200,25 @@ impl Map {
         let Some(withdrawals) = &self.withdrawals else { return Ok(()) };
         let mut withdrawn = Vec::with_capacity(turned_down.len() + 1);
         for batch in &turned_down {
-            withdrawn.push(withdrawals.withdraw(batch)?);
+            withdrawn.push((withdrawals.withdraw(batch)?, Taken::WhereSeen));
         }
         if let Some(batch) = before {
             let passed = withdrawals.let_through(self.condition.as_ref(), batch)?;
-            withdrawn.push(passed.with_columns(withdrawals.nullable(passed.columns.clone(), None)?));
+            let passed = passed.with_columns(withdrawals.nullable(passed.columns.clone(), None)?);
+            withdrawn.push((passed, Taken::ByAll));
         }
-        for mut batch in withdrawn.into_iter().filter(|batch| !batch.is_empty()) {
+        for (mut batch, taken) in withdrawn.into_iter().filter(|(batch, _)| !batch.is_empty()) {
             // What the table could not take for its key was never there.
             if let Some(kept) = self.table.as_ref().map(|table| table.with_key(&batch.columns)).transpose()?.flatten() {
                 batch = batch.filter(&kept)?;
             }
             let Some(select) = &self.select else {
-                out.emit(Port::MAIN, batch);
+                self.pass(batch, taken, out)?;
                 continue;
             };
             if let Some(mut selected) = withdrawals.select(select, &batch)? {
                 selected.key_hashes = None;
-                out.emit(Port::MAIN, selected);
+                self.pass(selected, taken, out)?;
             }
         }
         Ok(())
@@ -279,7 +294,6 @@ impl Selection {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ports;
     use arrow::{
         array::{DictionaryArray, Int64Array, StringArray},
         datatypes::{DataType, Int32Type, Int64Type},
@@ -301,6 +315,7 @@ mod tests {
             select: select.map(|items| items.iter().map(item).collect()),
             results: None,
             table: None,
+            splits_running: false,
         }
     }
 

@@ -1,29 +1,24 @@
 //! The registry: builds operators from the kind and the configuration of a graph's nodes.
 //!
 //! A graph is data and can be stored or sent to another process; this is the place where it becomes code again. Every kind of
-//! operator stands in one line below, and every connector in one of [`connectors`].
+//! operator stands in one line below, and every connector in one of [`connectors`]. What other crates add is in [`Extensions`].
 
-use crate::{
-    aggregate, connectors, dedup, filters, hold, late_gate, map, reduce, source::settings::SourceSettings, window_count,
-};
+use crate::{aggregate, connectors, dedup, extension::Extensions, filters, hold, late_gate, map, reduce, window_count};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use weir_engine::{
     EngineError, Result,
-    graph::Node,
+    graph::{Node, NodeRole},
     operator::{Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
 };
 
-/// All operators, sources and sinks of this room.
+/// All operators, sources and sinks of this room; with those of other crates it is [`Extensions`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Registry;
 
 impl Factory for Registry {
     fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
-        let connector = connectors::stored_source(node)?;
-        // A source that does not say where it reads is not built: it could not be confined.
-        connector.locations()?;
-        connector.build(&SourceSettings::read(&node.config, &context)?, &context)
+        Factory::source(&Extensions::new(), node, context)
     }
 
     fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {
@@ -48,13 +43,23 @@ impl Factory for Registry {
     }
 
     fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
-        let sink = connectors::stored_sink(node)?;
-        sink.locations()?;
-        sink.sink(&context).map_err(|error| error.context(&node.id))
+        Factory::sink(&Extensions::new(), node, context)
     }
 
     fn committer(&self, node: &Node, context: CommitterContext) -> Result<Arc<dyn Committer>> {
-        connectors::stored_sink(node)?.committer(context).map_err(|error| error.context(&node.id))
+        Extensions::new().committer(node, context)
+    }
+}
+
+/// Whether an operator of this room has such a kind.
+pub(crate) fn has_operator(kind: &str) -> bool {
+    let (config, role) = (serde_json::Value::Null, NodeRole::Operator);
+    let node = Node { id: kind.into(), kind: kind.into(), role, parallelism: 1, config };
+    let unknown = connectors::unknown(&node, "operator");
+    // One that is there may not like to have no settings.
+    match Registry.operator(&node, OperatorContext::single("job", kind)) {
+        Ok(_) => true,
+        Err(error) => error.message != unknown.message,
     }
 }
 

@@ -1,4 +1,29 @@
-//! Several subtasks of one operator, fed as an exchange would feed them, restarted and rescaled: for the tests of this crate.
+//! Several subtasks of one operator, fed as an exchange would feed them, restarted and rescaled: for tests, those of other crates
+//! included.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use arrow::{array::{ArrayRef, Int64Array}, record_batch::RecordBatch};
+//! use weir_engine::{element::Batch, operator::{Collector, Operator}};
+//! use weir_operators::testing::Subtasks;
+//!
+//! struct Same;
+//! impl Operator for Same {
+//!     fn process(&mut self, _input: usize, batch: Batch, out: &mut Collector) -> weir_engine::Result<()> {
+//!         out.emit(weir_engine::element::Port::MAIN, batch);
+//!         Ok(())
+//!     }
+//! }
+//!
+//! let rows: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+//! let rows = RecordBatch::try_from_iter([("n", rows)])?;
+//! let mut subtasks = Subtasks::new(&["n"], |_| Box::new(Same));
+//! subtasks.process(&rows, false)?;
+//! subtasks.restart(3)?;
+//! let out = subtasks.process(&rows, true)?;
+//! assert_eq!(out.iter().map(|(_, batch)| batch.len()).sum::<usize>(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
 use arrow::{array::UInt32Array, record_batch::RecordBatch};
 use std::sync::Arc;
@@ -14,8 +39,11 @@ use weir_engine::{
 
 type Make = Box<dyn Fn(&OperatorContext) -> Box<dyn Operator>>;
 
-/// All subtasks of one operator behind a hash exchange.
-pub(crate) struct Subtasks {
+/// What subtasks emit: on which port, and which rows.
+pub type Emitted = Vec<(Port, Batch)>;
+
+/// All subtasks of one operator behind a hash exchange. Begins with one.
+pub struct Subtasks {
     make: Make,
     key: Vec<String>,
     harnesses: Vec<OperatorHarness>,
@@ -24,7 +52,8 @@ pub(crate) struct Subtasks {
 }
 
 impl Subtasks {
-    pub(crate) fn new(key: &[&str], make: impl Fn(&OperatorContext) -> Box<dyn Operator> + 'static) -> Self {
+    /// Of an operator that `make` makes for each subtask, with rows spread by these columns; none: all go to the first.
+    pub fn new(key: &[&str], make: impl Fn(&OperatorContext) -> Box<dyn Operator> + 'static) -> Self {
         let mut subtasks = Subtasks {
             make: Box::new(make),
             key: key.iter().map(ToString::to_string).collect(),
@@ -44,13 +73,19 @@ impl Subtasks {
         context
     }
 
-    /// The counters, summed over all subtasks and attempts.
-    pub(crate) fn counter(&self, name: &str) -> u64 {
+    /// A counter, summed over all subtasks and attempts.
+    pub fn counter(&self, name: &str) -> u64 {
         self.context.counters.values().get(name).copied().unwrap_or(0)
     }
 
-    /// Sends every row to the subtask that owns its key; some batches carry their hashes, as after an exchange.
-    pub(crate) fn process(&mut self, rows: &RecordBatch, carry_hashes: bool) -> Result<Vec<(Port, Batch)>> {
+    /// Sends every row to the subtask that owns its key; if asked to, with the hashes of the keys, as after an exchange.
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn process(&mut self, rows: &RecordBatch, carry_hashes: bool) -> Result<Emitted> {
+        if self.key.is_empty() {
+            return self.harnesses[0].process(Batch::new(rows.clone()));
+        }
         let hashes = KeyHasher::new(self.key.clone()).hash(rows)?;
         let mut batch = Batch::new(rows.clone());
         if carry_hashes {
@@ -67,19 +102,30 @@ impl Subtasks {
         Ok(out)
     }
 
-    pub(crate) fn watermark(&mut self, watermark: i64) -> Result<Vec<(Port, Batch)>> {
+    /// Tells all subtasks a watermark, in milliseconds since the epoch.
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn watermark(&mut self, watermark: i64) -> Result<Emitted> {
         self.watermark = watermark;
         let outputs: Result<Vec<_>> = self.harnesses.iter_mut().map(|harness| harness.watermark(watermark)).collect();
         Ok(outputs?.into_iter().flatten().collect())
     }
 
-    pub(crate) fn barrier(&mut self) -> Result<Vec<(Port, Batch)>> {
+    /// Lets a barrier pass, which ends a checkpoint.
+    ///
+    /// # Errors
+    /// The operator's own, or a snapshot that breaks the contract.
+    pub fn barrier(&mut self) -> Result<Emitted> {
         let outputs: Result<Vec<_>> = self.harnesses.iter_mut().map(OperatorHarness::barrier).collect();
         Ok(outputs?.into_iter().flatten().collect())
     }
 
     /// A last barrier, and then as many instances, restored from it. They learn the watermark as they would from their inputs.
-    pub(crate) fn restart(&mut self, parallelism: usize) -> Result<Vec<(Port, Batch)>> {
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn restart(&mut self, parallelism: usize) -> Result<Emitted> {
         let outputs: Result<Vec<_>> = self.harnesses.iter_mut().map(OperatorHarness::last_barrier).collect();
         let mut out: Vec<_> = outputs?.into_iter().flatten().collect();
         self.restore(parallelism)?;
@@ -88,7 +134,10 @@ impl Subtasks {
     }
 
     /// As many instances, restored from the last barrier: whatever came after it is to come again.
-    pub(crate) fn crash(&mut self, parallelism: usize) -> Result<()> {
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn crash(&mut self, parallelism: usize) -> Result<()> {
         self.watermark = i64::MIN;
         self.restore(parallelism)
     }
@@ -109,7 +158,7 @@ impl Subtasks {
     }
 
     /// The checkpoint of the last barrier.
-    pub(crate) fn checkpoint(&self) -> CheckpointId {
+    pub fn checkpoint(&self) -> CheckpointId {
         self.harnesses.first().map_or(CheckpointId(0), OperatorHarness::checkpoint)
     }
 }

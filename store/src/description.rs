@@ -1,6 +1,6 @@
 //! What a sink says about its table, in its row of `weir_sinks`: how the rows came to be, for whoever reads them.
 
-use crate::tables::SINKS;
+use crate::{shape::Shape, tables::SINKS};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fmt;
 use weir_engine::error::{EngineError, Result};
@@ -26,6 +26,9 @@ pub struct Description {
     pub running: bool,
     /// When rows are rolled up; none: never.
     pub retention: Option<Retention>,
+    /// What its columns are; none: a version of Weir has written it that does not say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Shape>,
 }
 
 /// A predicate that events are counted under.

@@ -217,6 +217,17 @@ impl SqlType {
             _ => None,
         }
     }
+
+    /// What a column of a table holds, by the name that the database gives its type; one that Weir makes no columns of is text.
+    pub fn of_name(name: &str) -> Self {
+        match name {
+            "BIGINT" => SqlType::BigInt,
+            "DOUBLE PRECISION" => SqlType::Double,
+            "NUMERIC" => SqlType::Numeric,
+            "BLOB" | "BYTEA" => SqlType::Bytes,
+            _ => SqlType::Text,
+        }
+    }
 }
 
 /// A name in a statement.
@@ -271,5 +282,15 @@ mod tests {
         for wrong in ["mysql://host/db", "out/store.sqlite", "sqlite:", "sqlite::memory:"] {
             assert!(Dialect::of(wrong).unwrap_err().to_string().contains("sqlite:path/of/file"), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_types_of_columns_are_known_again() {
+        for sql_type in [SqlType::BigInt, SqlType::Double, SqlType::Text, SqlType::Bytes] {
+            for dialect in [Dialect::Sqlite, Dialect::Postgres] {
+                assert_eq!(SqlType::of_name(dialect.type_name(sql_type)), sql_type, "{dialect}");
+            }
+        }
+        assert_eq!(SqlType::of_name(Dialect::Postgres.type_name(SqlType::Numeric)), SqlType::Numeric);
     }
 }

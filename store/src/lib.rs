@@ -2,7 +2,8 @@
 //! here and nowhere else.
 //!
 //! Reading order: [`columns`] (what the columns of results are called), [`tables`] (and the tables), [`grain`] (what counts are
-//! rolled up to), [`counts`] (how a table of counts is recognised), [`description`] (what a sink says about its table);
+//! rolled up to), [`counts`] (how a table of counts is recognised), [`description`] (what a sink says about its table), [`shape`]
+//! (and about its columns);
 //! then how a database is spoken to: [`dialect`] (where SQLite and PostgreSQL differ), [`role`] (what a connection is for),
 //! [`address`], [`connection`], [`readers`] (many connections that only read), [`parameters`], [`row`], [`fault`] (what failed).
 
@@ -18,6 +19,7 @@ pub mod parameters;
 pub mod readers;
 pub mod role;
 pub mod row;
+pub mod shape;
 pub mod tables;
 
 pub use address::UrlMistake;
@@ -29,3 +31,4 @@ pub use grain::{DAY_MS, Grain, HOUR_MS, MINUTE_MS};
 pub use parameters::{Parameters, Value};
 pub use readers::{Readers, Reading};
 pub use role::Role;
+pub use shape::Shape;

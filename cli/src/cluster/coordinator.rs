@@ -15,6 +15,7 @@ use weir_coordinator::{
 };
 use weir_engine::{EngineError, ErrorKind, disk, task::Observers};
 use weir_http::TrustedHosts;
+use weir_operators::Extensions;
 use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
 
 /// Arguments of `weir coordinator`.
@@ -66,7 +67,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Runs until it is ended. When its data dir cannot be written any more for now, everything of it ends, and it begins again from
 /// what is on the disk, as after a crash: as soon as the disk can be written.
-pub fn coordinator(arguments: &CoordinatorArguments) -> Result<(), Failure> {
+pub fn coordinator(arguments: &CoordinatorArguments, extensions: &Extensions) -> Result<(), Failure> {
     let mut doors = Doors { listen: arguments.listen.clone(), http: arguments.http.clone(), waits: 0, opened: false };
     loop {
         let runtime = runtime()?;
@@ -74,7 +75,7 @@ pub fn coordinator(arguments: &CoordinatorArguments) -> Result<(), Failure> {
             tokio::select! {
                 biased;
                 ended = crate::signals::ended() => Err(ended),
-                served = serve(arguments, &mut doors) => served.map_err(Err),
+                served = serve(arguments, extensions, &mut doors) => served.map_err(Err),
             }
         });
         // What it was doing for others ends with it, connections too.
@@ -113,7 +114,11 @@ impl Doors {
 }
 
 /// Serves for as long as it can. What the data dir refuses is an error of its own.
-async fn serve(arguments: &CoordinatorArguments, doors: &mut Doors) -> Result<Result<(), EngineError>, Failure> {
+async fn serve(
+    arguments: &CoordinatorArguments,
+    extensions: &Extensions,
+    doors: &mut Doors,
+) -> Result<Result<(), EngineError>, Failure> {
     let env = run::environment()?;
     env.sleep(doors.wait()).await;
     if doors.opened {
@@ -151,13 +156,14 @@ async fn serve(arguments: &CoordinatorArguments, doors: &mut Doors) -> Result<Re
         Err(error) => return Ok(Err(error)),
     };
     let heartbeat_timeout = Duration::from_millis(arguments.heartbeat_timeout_ms.max(300));
+    let extensions = extensions.clone();
     let settings = CoordinatorSettings {
         storage: data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?,
         secret,
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
-        admit: Admit::by(move |graph| confinement.check_submitted(graph)),
+        admit: Admit::by(move |graph| confinement.check_submitted(graph, &extensions)),
         descriptors: descriptors::raise(),
         trusted_hosts: trusted_hosts(arguments),
         protects_reads: arguments.protect_reads,

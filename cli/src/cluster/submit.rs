@@ -4,6 +4,7 @@ use super::connection::{ConnectionArguments, refused};
 use crate::{definition::DefinitionArguments, failure::Failure, runtime, text};
 use clap::Args;
 use weir_engine::wire;
+use weir_operators::Extensions;
 use weir_proto::v1::SubmitRequest;
 
 /// Arguments of `weir submit`.
@@ -19,8 +20,8 @@ pub struct SubmitArguments {
 }
 
 /// Checks and compiles a definition here, hands it in, and prints the job's id, alone.
-pub fn submit(arguments: &SubmitArguments) -> Result<(), Failure> {
-    let job = arguments.definition.load()?;
+pub fn submit(arguments: &SubmitArguments, extensions: &Extensions) -> Result<(), Failure> {
+    let job = arguments.definition.load(extensions)?;
     let request = SubmitRequest {
         graph: wire::to_json(&job.graph)?,
         fingerprint: job.definition.clone(),

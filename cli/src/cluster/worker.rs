@@ -7,7 +7,7 @@ use crate::{control_runtime, failure::Failure, processors, run, runtime};
 use clap::{Args, ValueEnum};
 use std::{sync::Arc, time::Duration};
 use weir_engine::task::Observers;
-use weir_operators::confinement::Confined;
+use weir_operators::{Extensions, confinement::Confined};
 use weir_proto::net::TcpNetwork;
 use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
 
@@ -49,14 +49,14 @@ enum CompressionArgument {
 }
 
 /// Runs until it is ended.
-pub fn worker(arguments: &WorkerArguments) -> Result<(), Failure> {
+pub fn worker(arguments: &WorkerArguments, extensions: &Extensions) -> Result<(), Failure> {
     let control = control_runtime()?;
     let data = runtime()?;
     let done = control.block_on(async {
         tokio::select! {
             biased;
             ended = crate::signals::ended() => ended,
-            served = serve(arguments, data.handle().clone()) => served,
+            served = serve(arguments, extensions, data.handle().clone()) => served,
         }
     });
     data.shutdown_timeout(Duration::from_millis(200));
@@ -64,7 +64,11 @@ pub fn worker(arguments: &WorkerArguments) -> Result<(), Failure> {
     done
 }
 
-async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle) -> Result<(), Failure> {
+async fn serve(
+    arguments: &WorkerArguments,
+    extensions: &Extensions,
+    data_runtime: tokio::runtime::Handle,
+) -> Result<(), Failure> {
     let env = run::environment()?;
     let secret = arguments.secret.read()?;
     let addresses = arguments.coordinator.iter().chain([&arguments.listen]).map(String::as_str);
@@ -84,7 +88,7 @@ async fn serve(arguments: &WorkerArguments, data_runtime: tokio::runtime::Handle
         },
     };
     let components = WorkerComponents {
-        factory: Arc::new(Confined::to(confinement)),
+        factory: Arc::new(Confined::to(confinement).with(extensions.clone())),
         open_store: arguments.cache.open_store(),
         network: Arc::new(TcpNetwork),
         env,

@@ -6,7 +6,7 @@ use clap::Args;
 use std::time::Duration;
 use weir_engine::env::Env;
 use weir_jobs::duration;
-use weir_operators::{moment, source::files::EventTimeRange};
+use weir_operators::{Extensions, moment, source::files::EventTimeRange};
 use weir_recalculation::{
     ground::Asked,
     reconcile::{Comparison, Difference, Report, reconcile as compare},
@@ -44,14 +44,14 @@ fn parse_duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Compares. Differences are a failure of their own, so that a script can tell them from a comparison that was not made.
-pub fn reconcile(arguments: &ReconcileArguments) -> Result<(), Failure> {
+pub fn reconcile(arguments: &ReconcileArguments, extensions: &Extensions) -> Result<(), Failure> {
     let env = environment()?;
     let asked = Asked::parse(&arguments.range)?;
     let runtime = runtime()?;
     let done = runtime.block_on(async {
         match arguments.every {
-            None => verdict(&once(arguments, asked, &env).await?),
-            Some(pause) => again_and_again(arguments, asked, pause, &env).await,
+            None => verdict(&once(arguments, extensions, asked, &env).await?),
+            Some(pause) => again_and_again(arguments, extensions, asked, pause, &env).await,
         }
     });
     done.map_err(|failure| match failure {
@@ -70,9 +70,14 @@ fn verdict(report: &Report) -> Result<(), Failure> {
     }
 }
 
-async fn once(arguments: &ReconcileArguments, asked: Asked, env: &Env) -> Result<Report, Failure> {
+async fn once(
+    arguments: &ReconcileArguments,
+    extensions: &Extensions,
+    asked: Asked,
+    env: &Env,
+) -> Result<Report, Failure> {
     let started = env.now();
-    let recalculation = arguments.place.definition.recalculation()?;
+    let recalculation = arguments.place.definition.recalculation(extensions)?;
     let place = arguments.place.open(recalculation, arguments.archive.as_deref(), env).await?;
     let (parts, ground) = place.look(env, tell(arguments.json)).await?;
     let comparison = Comparison {
@@ -93,6 +98,7 @@ async fn once(arguments: &ReconcileArguments, asked: Asked, env: &Env) -> Result
 /// Compares until it is asked to end. What cannot be compared now may be the next time.
 async fn again_and_again(
     arguments: &ReconcileArguments,
+    extensions: &Extensions,
     asked: Asked,
     pause: Duration,
     env: &Env,
@@ -104,7 +110,7 @@ async fn again_and_again(
     }
     let compare = async {
         loop {
-            match once(arguments, asked, env).await {
+            match once(arguments, extensions, asked, env).await {
                 Ok(report) => metrics.compared(&report, env.wall_clock_ms()),
                 // Neither the definition nor the arguments change by themselves.
                 Err(failure @ (Failure::Mistakes(_) | Failure::Refused(_))) if metrics.is_first() => {

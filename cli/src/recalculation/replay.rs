@@ -20,7 +20,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use weir_engine::env::Env;
 use weir_jobs::{Job, recalculation::Recalculation};
 use weir_local::{OneProcess, Settings, Submission};
-use weir_operators::{Registry, source::files::EventTimeRange};
+use weir_operators::{Extensions, source::files::EventTimeRange};
 use weir_recalculation::{ground::Asked, place::Place, replay::Replay};
 
 /// Arguments of `weir replay`.
@@ -63,14 +63,14 @@ struct ReplaySummary {
 }
 
 /// Counts again and replaces.
-pub fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
-    let recalculation = arguments.place.definition.recalculation()?;
+pub fn replay(arguments: &ReplayArguments, extensions: &Extensions) -> Result<(), Failure> {
+    let recalculation = arguments.place.definition.recalculation(extensions)?;
     let env = environment()?;
     let asked = Asked::parse(&arguments.range)?;
     let folder = JobDir::open(&arguments.place.data_dir, &format!("{}.replay", recalculation.job()))?;
     let _lock = folder.lock(&env)?;
     let (control, data) = (control_runtime()?, runtime()?);
-    let done = control.block_on(drive(arguments, recalculation, asked, env, data.handle().clone()));
+    let done = control.block_on(drive(arguments, extensions, recalculation, asked, env, data.handle().clone()));
     data.shutdown_timeout(Duration::from_millis(100));
     control.shutdown_timeout(Duration::from_millis(100));
     show(arguments, &done?)
@@ -78,6 +78,7 @@ pub fn replay(arguments: &ReplayArguments) -> Result<(), Failure> {
 
 async fn drive(
     arguments: &ReplayArguments,
+    extensions: &Extensions,
     recalculation: Recalculation,
     asked: Asked,
     env: Env,
@@ -91,7 +92,7 @@ async fn drive(
         eprintln!("the store keeps older counts by hour or day: replaying {}", shown(chosen.range));
     }
     let replay = Replay::begin(&place, &env, chosen, definition::fingerprint).await?;
-    let done = carry_out(arguments, &place, &replay, env.clone(), data_runtime).await;
+    let done = carry_out(arguments, extensions, &place, &replay, env.clone(), data_runtime).await;
     let archive_rows = done.map_err(Failure::once_started)?;
     let record = replay.finish().await.map_err(Failure::from).map_err(Failure::once_started)?;
     Ok(ReplaySummary {
@@ -112,13 +113,14 @@ async fn drive(
 /// What a replay that has begun does: it counts, and replaces. Gives how many rows it has read.
 async fn carry_out(
     arguments: &ReplayArguments,
+    extensions: &Extensions,
     place: &Place,
     replay: &Replay<'_>,
     env: Env,
     data_runtime: Handle,
 ) -> Result<u64, Failure> {
     let mut signals = EndSignals::catch()?;
-    let archive_rows = count(arguments, place, &replay.job()?, env, data_runtime, &mut signals).await?;
+    let archive_rows = count(arguments, extensions, place, &replay.job()?, env, data_runtime, &mut signals).await?;
     // Cut short, it is done again by the same command.
     signals.or_abort(replace(arguments, replay)).await?;
     Ok(archive_rows)
@@ -127,6 +129,7 @@ async fn carry_out(
 /// Runs the replay's job to its end; gives how many rows it has read.
 async fn count(
     arguments: &ReplayArguments,
+    extensions: &Extensions,
     place: &Place,
     job: &Job,
     env: Env,
@@ -134,13 +137,14 @@ async fn count(
     signals: &mut EndSignals,
 ) -> Result<u64, Failure> {
     let store = place.checkpoints(&job.graph.name)?;
-    let settings = Settings::new(job.graph.clone(), store, env.clone(), Arc::new(Registry));
+    let settings = Settings::new(job.graph.clone(), store, env.clone(), Arc::new(extensions.clone()));
     let settings = Settings { data_runtime: Some(data_runtime), ..settings };
     let process = OneProcess::start(settings).await?;
     let stopper = process.stopper();
     let (notices, told) = mpsc::unbounded_channel();
     let style = Style::fitting(arguments.quiet, false);
-    let progress = Progress::new(&job.graph, style, process.observers(), told, process.waits(), env.clone());
+    let progress =
+        Progress::new(&job.graph, extensions, style, process.observers(), told, process.waits(), env.clone());
     let submission = Submission { notices, ..Submission::new(&job.definition) };
     let outcome = tokio::select! {
         ended = process.run(submission) => ended?,

@@ -1,6 +1,8 @@
 //! A folder to work in as a user would, the real binary to work with, and the truth read back from its results.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod own_program;
+
 use arrow::{
     array::{AsArray, RecordBatch},
     datatypes::Int32Type,

@@ -94,10 +94,14 @@ impl Planner<'_, '_> {
         (push(&mut self.steps, id, vec![output], None, operator), Port::MAIN)
     }
 
-    /// Whether a reader takes running counts.
+    /// Whether a reader takes running counts, or passes them on to one that does.
     fn running_wanted(&self, index: usize) -> bool {
         let main = Feed { node: index, output: Output::Main };
-        self.resolved.readers(main).any(|reader| self.resolved.node(reader).body.takes_running())
+        let takes = |reader: usize| {
+            let body = &self.resolved.node(reader).body;
+            body.takes_running() || (body.passes_running() && self.running_wanted(reader))
+        };
+        self.resolved.readers(main).any(takes)
     }
 
     /// Puts the gates in that belong before a node. Returns where the node's rows come from then, and whether they have been

@@ -99,7 +99,7 @@ impl Node for Map {
 
     fn check(&self, check: &mut Check<'_>) -> Option<Types> {
         let mut given = check.take_given()?;
-        let input = given.main.to_arrow();
+        let (running, input) = (given.running, given.main.to_arrow());
         let condition = self.condition.as_ref().map(|condition| Expression::predicate(condition, &input));
         let condition = condition.transpose().unwrap_or_else(|error| {
             check.mistakes.push(Mistake::in_expression(check.path.key("where"), &error));
@@ -110,7 +110,7 @@ impl Node for Map {
             results.behind_map = true;
         }
         let Some(select) = &self.select else {
-            let mut types = given.passed_on();
+            let mut types = Types { running, ..given.passed_on() };
             if let Some(results) = &types.results {
                 types.main = results.nullable(types.main);
             }
@@ -123,18 +123,28 @@ impl Node for Map {
         let items: Vec<(KeyPath, SelectItem)> = select.iter().map(item).collect();
         // All that makes them results.
         let carried: &[&str] = if given.results.is_some() { &[RECORD_ID, REVISION, WITHDRAWN] } else { &[] };
-        check.select(&given, items, carried)
+        Some(Types { running, ..check.select(&given, items, carried)? })
     }
 
     fn plan(&self, planning: &mut Planning<'_>, from: Vec<Vec<StepOutput>>) {
         let select = planning.own.select.clone();
         let may_withdraw = self.condition.is_some() || select.iter().flatten().any(is_computed);
         let given = planning.given.first().and_then(|given| given.results.as_ref());
-        let results = given.filter(|_| may_withdraw).map(|results| results.rows(false));
-        let operator = MapOperator { condition: self.condition.clone(), select, results, table: None };
-        let step = planning.forward(planning.id.clone(), from.concat(), operator);
+        let splits_running = planning.running_wanted && planning.own.running.is_some();
+        let results = given.filter(|_| may_withdraw).map(|results| results.rows(splits_running));
+        let mut from = from.concat();
+        if splits_running {
+            let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, ports::RUNNING)).collect();
+            from.extend(running);
+        }
+        let operator = MapOperator { condition: self.condition.clone(), select, results, table: None, splits_running };
+        let step = planning.forward(planning.id.clone(), from, operator);
         planning.output(Output::DeadLetters, vec![(step, ports::DEAD_LETTERS)]);
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
+    }
+
+    fn passes_running(&self) -> bool {
+        true
     }
 
     fn only_keeps(&self) -> bool {
@@ -156,12 +166,14 @@ pub(crate) struct MapOperator {
     pub(crate) results: Option<ResultRows>,
     /// Of rows on their way to a table, what it can take.
     pub(crate) table: Option<TableRule>,
+    /// Whether running counts come in, too, and go out beside the results.
+    pub(crate) splits_running: bool,
 }
 
 impl MapOperator {
     /// A map that computes these columns.
     pub(crate) fn selecting(select: Vec<SelectItem>, results: Option<ResultRows>) -> Self {
-        MapOperator { condition: None, select: Some(select), results, table: None }
+        MapOperator { condition: None, select: Some(select), results, table: None, splits_running: false }
     }
 
     /// What it lets through: of results, withdrawn ones too, which have no values.
@@ -198,6 +210,9 @@ impl Operator for MapOperator {
         if self.results.is_some() {
             needed.extend([REVISION, WITHDRAWN].map(str::to_owned));
         }
+        if self.splits_running {
+            needed.insert(REVISION.to_owned());
+        }
         needed
     }
 
@@ -207,11 +222,15 @@ impl Operator for MapOperator {
     }
 
     fn narrowed(&self, input: ColumnSchema, needed: &Names) -> StepColumns {
+        let mut needed = needed.clone();
+        if self.splits_running {
+            needed.insert(REVISION.to_owned());
+        }
         let select: Option<Vec<SelectItem>> = match &self.select {
             Some(items) => Some(items.iter().filter(|item| needed.contains(&item.name)).cloned().collect()),
             // What only the condition reads does not have to be copied with the rows that are kept.
             None if input.names().any(|name| !needed.contains(name)) => {
-                let kept = only(&input, needed);
+                let kept = only(&input, &needed);
                 Some(kept.names().map(|name| SelectItem { name: name.into(), expression: quoted(name) }).collect())
             }
             None => None,
@@ -230,6 +249,7 @@ impl Operator for MapOperator {
             select: columns.select.clone(),
             results: self.results.clone(),
             table: self.table.clone(),
+            splits_running: self.splits_running,
         };
         Configuration::operator("map", json!(config))
     }

@@ -6,6 +6,7 @@
 mod aggregate;
 mod check;
 pub(crate) mod claims;
+mod custom;
 mod dedup;
 pub(crate) mod filters;
 mod found;
@@ -25,9 +26,11 @@ pub(crate) mod types;
 pub(crate) mod union;
 mod window;
 
+use weir_operators::Extensions;
 use weir_operators::definition::Reader;
 
 pub use aggregate::Aggregate;
+pub use custom::Custom;
 pub use dedup::Dedup;
 pub use inputs::Inputs;
 pub use map::Map;
@@ -45,16 +48,17 @@ pub(crate) use results::{Counted, Results};
 pub(crate) struct Kind {
     /// The section that such nodes stand in.
     pub(crate) section: &'static str,
-    /// Reads one.
-    pub(crate) read: fn(Reader<'_>) -> Box<dyn Node>,
+    /// Reads one; its operator or connector may be of another crate.
+    pub(crate) read: fn(Reader<'_>, &Extensions) -> Box<dyn Node>,
 }
 
 /// All kinds, in the order in which their sections are read.
-pub(crate) const KINDS: [Kind; 6] = [
-    Kind { section: "source", read: |node| Box::new(source::Source::read(node)) },
-    Kind { section: "map", read: |node| Box::new(Map::read(node)) },
-    Kind { section: "dedup", read: |node| Box::new(Dedup::read(node)) },
-    Kind { section: "aggregate", read: |node| Box::new(Aggregate::read(node)) },
-    Kind { section: "reduce", read: |node| Box::new(Reduce::read(node)) },
-    Kind { section: "sink", read: |node| Box::new(sink::Sink::read(node)) },
+pub(crate) const KINDS: [Kind; 7] = [
+    Kind { section: "source", read: |node, with| Box::new(source::Source::read(node, with)) },
+    Kind { section: "map", read: |node, _| Box::new(Map::read(node)) },
+    Kind { section: "dedup", read: |node, _| Box::new(Dedup::read(node)) },
+    Kind { section: "aggregate", read: |node, _| Box::new(Aggregate::read(node)) },
+    Kind { section: "reduce", read: |node, _| Box::new(Reduce::read(node)) },
+    Kind { section: "operator", read: |node, with| Box::new(Custom::read(node, with)) },
+    Kind { section: "sink", read: |node, with| Box::new(sink::Sink::read(node, with)) },
 ];

@@ -93,6 +93,11 @@ pub(crate) trait Node: Debug + Send + Sync {
         false
     }
 
+    /// Whether it passes on the running counts of what it reads.
+    fn passes_running(&self) -> bool {
+        false
+    }
+
     /// What it writes to, and nobody else may.
     fn claim(&self) -> Option<Owned> {
         None

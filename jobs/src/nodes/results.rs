@@ -128,11 +128,6 @@ impl Results {
         self.withdrawable || self.unsayable
     }
 
-    /// Whether they are as the aggregate has put them out.
-    pub(crate) fn are_direct(&self) -> bool {
-        !self.behind_map && self.are_groups
-    }
-
     /// Whether every revision of a record has the same value in a column.
     pub(crate) fn is_fixed(&self, name: &str) -> bool {
         self.fixed.contains_key(name)

@@ -4,10 +4,11 @@
 use crate::builder::JobBuilder;
 use crate::nodes::{KINDS, filters};
 use crate::settings::{Checkpoint, LONGEST_NAME};
+use weir_operators::Extensions;
 use weir_operators::definition::{KeyPath, Mistake, Mistakes, Reader, Value};
 
 /// Reads all sections. The builder holds whatever could be read; it is to be built only if there are no mistakes.
-pub(crate) fn read_job(tree: &Value) -> (JobBuilder, Vec<Mistake>) {
+pub(crate) fn read_job(tree: &Value, extensions: &Extensions) -> (JobBuilder, Vec<Mistake>) {
     let mistakes = Mistakes::default();
     let root = Reader::new(tree, KeyPath::default(), &mistakes);
     let mut builder = read_job_section(&root);
@@ -15,7 +16,7 @@ pub(crate) fn read_job(tree: &Value) -> (JobBuilder, Vec<Mistake>) {
         let Some(section) = root.table(kind.section) else { continue };
         for (name, node) in section.children() {
             check_name(name, &node, &mistakes);
-            builder = builder.node(name, (kind.read)(node));
+            builder = builder.node(name, (kind.read)(node, extensions));
         }
     }
     if let Some(section) = root.table(filters::SECTION) {

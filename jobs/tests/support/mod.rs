@@ -13,6 +13,7 @@ use weir_local::{Settings, Submission, run};
 use weir_operators::Registry;
 
 /// Runs a bounded job to its end.
+#[allow(dead_code, reason = "every test file takes what it needs of this one")]
 pub fn execute(job: Job, checkpoints: &Path) -> RunOutcome {
     execute_until(job, checkpoints, |_| std::future::pending())
 }

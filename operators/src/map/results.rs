@@ -11,7 +11,7 @@ use crate::{
     expression::{Expression, evaluate_rows},
 };
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, RecordBatch, new_null_array},
     buffer::BooleanBuffer,
     compute::not,
     datatypes::{Field, Int32Type, Schema},
@@ -30,6 +30,24 @@ pub struct ResultRows {
     /// Whether running counts are among them, so that a first result may have others before it.
     #[serde(default)]
     pub running: bool,
+}
+
+/// Who takes rows, where running counts have readers of their own beside those that take the results alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Each reader, but for running counts.
+    ByAll,
+    /// They withdraw results: of a first one, only readers of running counts can have seen something before.
+    WhereSeen,
+}
+
+/// Which rows are for readers of running counts alone.
+pub(super) fn is_running(rows: &RecordBatch, taken: Taken) -> Result<BooleanArray> {
+    let first = match taken {
+        Taken::ByAll => 0,
+        Taken::WhereSeen => 1,
+    };
+    Ok(BooleanArray::from_unary(revisions(rows)?, |revision| revision < first))
 }
 
 /// The rule, for one map.
@@ -149,11 +167,13 @@ impl Withdrawals {
 
 /// Which results correct another.
 fn is_later(rows: &RecordBatch) -> Result<BooleanArray> {
+    Ok(BooleanArray::from_unary(revisions(rows)?, |revision| revision > 0))
+}
+
+fn revisions(rows: &RecordBatch) -> Result<&Int32Array> {
     let revisions = rows.column_by_name(REVISION).and_then(|column| column.as_primitive_opt::<Int32Type>());
-    let revisions = revisions.ok_or_else(|| {
-        EngineError::internal(format!("results without a column '{REVISION}': {}", rows.schema_ref()))
-    })?;
-    Ok(BooleanArray::from_unary(revisions, |revision| revision > 0))
+    revisions
+        .ok_or_else(|| EngineError::internal(format!("results without a column '{REVISION}': {}", rows.schema_ref())))
 }
 
 #[cfg(test)]

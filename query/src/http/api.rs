@@ -5,6 +5,7 @@ use super::{
     answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, Reconciliations, seconds},
     described::{List, OfAd, Refused, Since, SinceWithinDay, UntilUnder},
     parameters::{MOST_ADS, MOST_RANGE_MINUTES, MOST_WINDOW_MINUTES, Parameters, USUAL_ADS},
+    tables,
 };
 use axum::extract::{Path, RawQuery, State, rejection::PathRejection};
 use utoipa::OpenApi;
@@ -15,8 +16,8 @@ use weir_http::{JsonLine, Problem};
 #[openapi(
     info(
         title = "Weir queries",
-        description = "Counts of clicks on ads. Times are Unix seconds on minute boundaries, ranges are half-open: `from` is \
-                       inclusive, `to` exclusive. Answers include everything that is committed, also running counts of the open minute. \
+        description = "Counts of clicks on ads, and the rows of any table that a job writes. Times are Unix seconds, of clicks on \
+                       minute boundaries; ranges are half-open: `from` is inclusive, `to` exclusive. Answers include everything that is committed, also running counts of the open minute. \
                        Errors are problem details (RFC 9457)."
     ),
     components(schemas(Problem))
@@ -32,9 +33,10 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
         .routes(routes!(filters))
         .routes(routes!(freshness))
         .routes(routes!(reconciliations))
+        .merge(tables::routes())
 }
 
-type Answer<T> = Result<JsonLine<T>, Problem>;
+pub(super) type Answer<T> = Result<JsonLine<T>, Problem>;
 
 /// How often an ad was clicked in a range of time.
 #[utoipa::path(

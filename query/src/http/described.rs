@@ -59,6 +59,44 @@ pub(super) struct List {
     window: Option<i64>,
 }
 
+/// Which table is asked for.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Path)]
+pub(super) struct OfTable {
+    /// The table
+    #[param(min_length = 1, example = "ad_counts")]
+    name: String,
+}
+
+/// Which of its rows.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WhichRows {
+    /// Only rows of this key: the value of the table's `series` column; where there are several, a JSON array with a value for each
+    #[param(nullable = false, example = json!("[\"0000\",\"ad000001\"]"))]
+    key: Option<String>,
+    /// The first second of the time that rows are of [default: no bound]
+    #[param(nullable = false, minimum = 0, maximum = 253402300740_i64, example = 1646352000)]
+    from: Option<i64>,
+    /// The first second behind it [default: no bound]
+    #[param(nullable = false, minimum = 0, maximum = 253402300740_i64, example = 1646352900)]
+    to: Option<i64>,
+    /// The column by which rows of one time are in order, the largest first [default: by their key]
+    #[param(nullable = false, example = "count")]
+    by: Option<String>,
+    /// How many rows; of a key, within so many of the table's newest windows [default: 100]
+    #[param(nullable = false, minimum = 1, maximum = 1000, example = 10)]
+    limit: Option<i64>,
+}
+
+/// Why there is no such table.
+#[derive(IntoResponses)]
+pub(super) enum NoTable {
+    /// No sink fills such a table; `detail` says which there are
+    #[response(status = 404, content_type = "application/problem+json")]
+    Unknown(Problem),
+}
+
 /// Why there is no answer.
 #[derive(IntoResponses)]
 pub(super) enum Refused {

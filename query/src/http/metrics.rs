@@ -1,7 +1,7 @@
 //! `/metrics`: the requests to this process, and how fresh the store is.
 
 use super::Service;
-use crate::store::{Freshness, Reconciliation};
+use crate::store::{Freshness, Reconciliation, Table};
 use axum::{
     extract::{MatchedPath, Request, State},
     middleware::Next,
@@ -80,6 +80,7 @@ pub(super) async fn scrape(service: &Service) -> Response {
         freshness: service.store.freshness().await.ok(),
         corrections: service.store.corrections().await.ok().flatten(),
         reconciliations: service.store.reconciliations().await.unwrap_or_default(),
+        tables: service.store.tables().await.unwrap_or_default(),
         now_ms: service.env.wall_clock_ms(),
     };
     register(&mut registry, move |families| state.write(families));
@@ -91,12 +92,14 @@ struct StoreState {
     freshness: Option<Freshness>,
     corrections: Option<i64>,
     reconciliations: Vec<Reconciliation>,
+    tables: Vec<Table>,
     now_ms: i64,
 }
 
 impl StoreState {
     fn write(&self, families: &mut Families<'_>) -> fmt::Result {
-        let up = f64::from(u8::from(self.freshness.is_some()));
+        let is_up = self.freshness.is_some() || self.tables.iter().any(|table| table.checkpoint > 0);
+        let up = f64::from(u8::from(is_up));
         families.gauge("weir_store_up", "Whether the store answers", [Sample::plain(up)])?;
         if let Some(freshness) = &self.freshness {
             self.freshness(freshness, families)?;
@@ -105,7 +108,27 @@ impl StoreState {
             let help = "Counts in the store that late clicks have corrected";
             families.gauge("weir_store_corrections", help, [Sample::plain(corrections as f64)])?;
         }
+        if !self.tables.is_empty() {
+            self.tables(families)?;
+        }
         if self.reconciliations.is_empty() { Ok(()) } else { self.reconciliations(families) }
+    }
+
+    /// How far each table has come.
+    fn tables(&self, families: &mut Families<'_>) -> fmt::Result {
+        let each = |value: fn(&Table, i64) -> f64| {
+            let committed = self.tables.iter().filter(|table| table.checkpoint > 0);
+            committed.map(move |table| {
+                Sample::new(vec![("job", &table.job), ("table", &table.name)], value(table, self.now_ms))
+            })
+        };
+        let help = "Age of the moment up to which everything that was read is in the table";
+        let behind = |table: &Table, now_ms: i64| (now_ms - table.read_until_ms).max(0) as f64 / 1000.0;
+        families.gauge("weir_table_freshness_seconds", help, each(behind))?;
+        let help = "The newest checkpoint in the table";
+        families.gauge("weir_table_checkpoint", help, each(|table, _| table.checkpoint as f64))?;
+        let help = "Whether the job has ended with that checkpoint, so that nothing fresher comes";
+        families.gauge("weir_table_job_ended", help, each(|table, _| f64::from(u8::from(table.ended))))
     }
 
     fn freshness(&self, freshness: &Freshness, families: &mut Families<'_>) -> fmt::Result {

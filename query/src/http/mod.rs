@@ -1,4 +1,4 @@
-//! The store over HTTP: the query API with its OpenAPI document, metrics, and the page.
+//! The store over HTTP: the query API with its OpenAPI document, metrics, and the pages.
 //!
 //! Everything is read; nothing that comes in here changes anything.
 
@@ -8,6 +8,7 @@ mod described;
 mod metrics;
 mod page;
 mod parameters;
+mod tables;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ pub fn router(store: Store, env: Env, secret: ClusterSecret) -> Router {
         .route("/metrics", get(scrape))
         .route_layer(middleware::from_fn_with_state(secret, demand_secret))
         .route(DOCUMENT, get(|| async { document }))
+        .route("/", get(page::front))
         .merge(weir_http::page::routes(&page::FILES));
     weir_http::complete(own, DOCUMENT)
         .layer(middleware::from_fn_with_state(service.clone(), metrics::measure))
@@ -63,7 +65,9 @@ impl From<StoreError> for Problem {
             StoreError::UnknownFilter { .. }
             | StoreError::Cut { .. }
             | StoreError::RolledUp { .. }
+            | StoreError::Question(_)
             | StoreError::TooLong { .. } => Problem::bad_request(error.to_string()),
+            StoreError::UnknownTable { .. } => Problem::not_found(error.to_string()),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Every error says what would be valid: an unknown name, one that is given twice, a number that is none.
 
-use crate::store::{MINUTE_MS, Range};
+use crate::store::{MINUTE_MS, Range, RowsQuestion};
 use std::{collections::BTreeMap, ops::RangeInclusive};
 use weir_http::Problem;
 
@@ -16,6 +16,10 @@ pub(super) const MOST_WINDOW_MINUTES: i64 = 24 * 60;
 pub(super) const MOST_ADS: i64 = 1_000;
 /// Ads of a list by default.
 pub(super) const USUAL_ADS: i64 = 100;
+/// Rows of a table that one answer may have.
+pub(super) const MOST_ROWS: i64 = 1_000;
+/// Rows of an answer by default.
+const USUAL_ROWS: u32 = 100;
 /// The filter that every click matches.
 pub(super) const ALL_CLICKS: &str = "0000";
 
@@ -42,6 +46,24 @@ impl Parameters {
     /// The filter: all clicks unless another is named.
     pub(super) fn filter(&self) -> &str {
         self.0.get("filter").map_or(ALL_CLICKS, String::as_str)
+    }
+
+    /// Which rows of a table.
+    pub(super) fn rows(&self, table: String) -> Result<RowsQuestion, Problem> {
+        let moment = |name: &str| {
+            let is_said = self.0.contains_key(name);
+            Ok::<_, Problem>(if is_said { Some(self.number(name, &MOMENTS, 0)? * 1000) } else { None })
+        };
+        let (from_ms, to_ms) = (moment("from")?, moment("to")?);
+        if let (Some(from), Some(to)) = (from_ms, to_ms)
+            && from >= to
+        {
+            let (from, to) = (from / 1000, to / 1000);
+            return Err(Problem::bad_request(format!("'from' is {from}, 'to' is {to}; 'from' must be before 'to'")));
+        }
+        let limit = self.number("limit", &(1..=MOST_ROWS), USUAL_ROWS.into())?;
+        let (key, by) = (self.0.get("key").cloned(), self.0.get("by").cloned());
+        Ok(RowsQuestion { table, key, from_ms, to_ms, by, limit: u32::try_from(limit).unwrap_or(USUAL_ROWS) })
     }
 
     /// A whole number within bounds, or what is usual.

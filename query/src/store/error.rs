@@ -28,6 +28,15 @@ pub enum StoreError {
         /// Ids of those that there are.
         known: Vec<String>,
     },
+    /// No sink fills such a table; there are these.
+    UnknownTable {
+        /// The one that was asked for.
+        asked: String,
+        /// The names of those that there are.
+        known: Vec<String>,
+    },
+    /// What is asked for makes no sense for the table; the text says what would.
+    Question(String),
     /// A boundary of the range lies within an hour or a day that is kept as one sum.
     Cut {
         /// The boundary, in milliseconds since the epoch.
@@ -81,6 +90,13 @@ impl fmt::Display for StoreError {
             StoreError::UnknownFilter { asked, known } => {
                 write!(f, "there is no filter '{asked}'; there are: {}", known.join(", "))
             }
+            StoreError::UnknownTable { asked, known } if known.is_empty() => {
+                write!(f, "there is no table '{asked}', nor any other")
+            }
+            StoreError::UnknownTable { asked, known } => {
+                write!(f, "there is no table '{asked}'; there are: {}", known.join(", "))
+            }
+            StoreError::Question(why) => f.write_str(why),
             StoreError::Cut { at_ms, unit_ms } => {
                 let (before, after) = StoreError::nearest(*at_ms, *unit_ms);
                 let unit = if *unit_ms == DAY_MS { "day" } else { "hour" };

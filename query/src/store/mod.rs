@@ -10,6 +10,7 @@ mod error;
 mod popular;
 mod range;
 mod snapshot;
+mod table;
 mod tables;
 mod threshold;
 
@@ -20,6 +21,7 @@ pub use catalog::{Freshness, Reconciliation};
 pub use error::StoreError;
 pub use popular::{AdCount, Source, TopAds};
 pub use range::Range;
+pub use table::{Cell, Holds, RowsQuestion, Table, TableColumn, TableRows};
 pub use weir_store::{
     DAY_MS, Filter, HOUR_MS, MINUTE_MS,
     counts::{COUNTS_KEY, USUAL_TABLE},
@@ -117,6 +119,22 @@ impl Store {
         let mut snapshot = self.snapshot().await?;
         catalog::check_filter(&snapshot, filter_id)?;
         popular::top_ads(&mut snapshot, filter_id, range, n).await
+    }
+
+    /// All tables that sinks fill, by name, whatever they are about.
+    ///
+    /// # Errors
+    /// When the store cannot be read, or there is no table yet.
+    pub async fn tables(&self) -> Result<Vec<Table>, StoreError> {
+        table::tables(&mut Snapshot::of_any_table(&self.readers).await?).await
+    }
+
+    /// The newest rows of a table, the newest first.
+    ///
+    /// # Errors
+    /// When there is no such table or column, the key is none of the table's, or the store cannot be read.
+    pub async fn rows(&self, question: &RowsQuestion) -> Result<TableRows, StoreError> {
+        table::rows(&mut Snapshot::of_any_table(&self.readers).await?, question).await
     }
 
     async fn snapshot(&self) -> Result<Snapshot, StoreError> {

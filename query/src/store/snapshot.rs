@@ -18,12 +18,17 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// Begins, and finds the tables that answer; `chosen` is the table of counts that is wanted.
     pub(super) async fn begin(readers: &Readers, chosen: Option<&str>) -> Result<Self, StoreError> {
-        let reading = readers.begin().await.map_err(|error| StoreError::of(readers.dialect(), &error))?;
-        let mut snapshot = Snapshot { reading, tables: Tables::default() };
+        let mut snapshot = Snapshot::of_any_table(readers).await?;
         snapshot.tables = Tables::find(catalog::sinks(&mut snapshot).await?, chosen)?;
         let there = snapshot.those_there(&snapshot.tables.possible()).await?;
         snapshot.tables.are_there(there);
         Ok(snapshot)
+    }
+
+    /// Begins, for questions that name their table.
+    pub(super) async fn of_any_table(readers: &Readers) -> Result<Self, StoreError> {
+        let reading = readers.begin().await.map_err(|error| StoreError::of(readers.dialect(), &error))?;
+        Ok(Snapshot { reading, tables: Tables::default() })
     }
 
     /// The tables that answer.

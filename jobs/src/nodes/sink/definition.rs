@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use weir_operators::connectors::chosen_sink;
+use weir_operators::Extensions;
 use weir_operators::definition::Reader;
 use weir_operators::sink::SinkConnector;
 use weir_operators::sink::console::ConsoleSinkConfig;
@@ -54,9 +54,9 @@ impl Sink {
         self
     }
 
-    pub(crate) fn read(node: Reader<'_>) -> Self {
+    pub(crate) fn read(node: Reader<'_>, extensions: &Extensions) -> Self {
         let input = Inputs::read(&node, "input", "the name of a node, in quotes");
-        let Some(kind) = chosen_sink(&node) else {
+        let Some(kind) = extensions.chosen_sink(&node) else {
             // No other key can be judged. A console takes whatever comes.
             node.ignore_others();
             return Sink::of(input, ConsoleSinkConfig::default());

@@ -36,7 +36,7 @@ impl Sink {
             return;
         }
         let path = check.path.key("running");
-        let mistake = match given.results.as_ref().filter(|results| results.are_direct()) {
+        let mistake = match given.results.as_ref().filter(|results| results.are_groups) {
             None => {
                 let message = format!("only an aggregate has running counts, and `{}` is none", self.input.list());
                 Mistake::new(path, message).expected("an aggregate as its `input`, or no `running`")
@@ -138,7 +138,8 @@ impl Node for Sink {
             // Rows that say whether they hold: what is refused of them may have been there before.
             let results = written.results.as_ref().filter(|_| written.main.column(WITHDRAWN).is_some());
             let results = results.map(|results| results.rows(takes_running));
-            let operator = MapOperator { condition: None, select: None, results, table: Some(rule) };
+            let table = Some(rule);
+            let operator = MapOperator { condition: None, select: None, results, table, splits_running: false };
             let table = planning.forward(format!("{id}.table"), from, operator);
             dead_letters.push((table, ports::DEAD_LETTERS));
             from = vec![(table, Port::MAIN)];

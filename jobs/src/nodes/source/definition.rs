@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_operators::connectors::chosen_source;
+use weir_operators::Extensions;
 use weir_operators::definition::duration::millis;
 use weir_operators::definition::{Kind, Reader};
 use weir_operators::source::{JumpAfter, SourceConnector, WatermarkSettings};
@@ -102,8 +102,8 @@ impl Source {
         self
     }
 
-    pub(crate) fn read(node: Reader<'_>) -> Self {
-        let Some(kind) = chosen_source(&node) else {
+    pub(crate) fn read(node: Reader<'_>, extensions: &Extensions) -> Self {
+        let Some(kind) = extensions.chosen_source(&node) else {
             // No other key can be judged, and no column.
             node.ignore_others();
             return Source { connector: None, event_time: None, watermark: WatermarkSettings::default() };

@@ -40,7 +40,13 @@ fn config(condition: Option<&str>, select: &[(&str, &str)], running: bool) -> Ma
         select: (!select.is_empty()).then(|| select.iter().map(item).collect()),
         results: Some(ResultRows { fixed, running }),
         table: None,
+        splits_running: false,
     }
+}
+
+/// The same with running counts that have a port of their own.
+fn splitting(config: MapConfig) -> MapConfig {
+    MapConfig { splits_running: true, ..config }
 }
 
 fn map(config: &MapConfig) -> OperatorHarness {
@@ -49,6 +55,12 @@ fn map(config: &MapConfig) -> OperatorHarness {
 
 /// What goes on as (record, revision, value), and how many dead letters there are.
 fn after(config: &MapConfig, column: &str, batches: &[&[Row]]) -> (Vec<Row>, usize) {
+    let (rows, dead) = on_ports(config, column, batches);
+    (rows.into_iter().map(|(_, row)| row).collect(), dead)
+}
+
+/// The same with the port of each row.
+fn on_ports(config: &MapConfig, column: &str, batches: &[&[Row]]) -> (Vec<(Port, Row)>, usize) {
     let (mut rows, mut dead, mut schemas) = (Vec::new(), 0, Vec::new());
     let mut map = map(config);
     for given in batches {
@@ -63,7 +75,7 @@ fn after(config: &MapConfig, column: &str, batches: &[&[Row]]) -> (Vec<Row>, usi
             for row in 0..out.len() {
                 let value = values.is_valid(row).then(|| values.value(row));
                 assert_eq!(of("withdrawn").as_boolean().value(row), value.is_none());
-                rows.push((ids.value(row)[0], of("revision").as_primitive::<Int32Type>().value(row), value));
+                rows.push((port, (ids.value(row)[0], of("revision").as_primitive::<Int32Type>().value(row), value)));
             }
         }
     }
@@ -85,6 +97,27 @@ fn with_running_counts_a_first_result_may_have_others_before_it() {
     let rows: &[Row] = &[(1, i32::MIN + 2, Some(5)), (1, 0, Some(1))];
     let (kept, _) = after(&config(Some("12 / n < 4"), &[], true), "n", &[rows]);
     assert_eq!(kept, [(1, i32::MIN + 2, Some(5)), (1, 0, None)]);
+}
+
+#[test]
+fn readers_of_results_alone_hear_of_nothing_that_only_others_have_seen() {
+    let (main, running) = (Port::MAIN, ports::RUNNING);
+    let large = splitting(config(Some("n > 3"), &[], true));
+    let early = i32::MIN + 1;
+    let rows: &[Row] = &[(1, early, Some(5)), (2, early, Some(5)), (1, 0, Some(2)), (2, 0, Some(6)), (1, 1, Some(3))];
+    let (kept, _) = on_ports(&large, "n", &[rows]);
+    let expected = [
+        (main, (2, 0, Some(6))),
+        (running, (1, early, Some(5))),
+        (running, (2, early, Some(5))),
+        (main, (1, 1, None)),
+        (running, (1, 0, None)),
+    ];
+    assert_eq!(kept, expected);
+    // Without anything to withdraw they are told apart all the same.
+    let all = MapConfig { results: None, ..splitting(config(None, &[], true)) };
+    let (kept, _) = on_ports(&all, "n", &[rows]);
+    assert_eq!(kept.iter().filter(|(port, _)| *port == running).count(), 2);
 }
 
 #[test]
@@ -209,6 +242,17 @@ proptest! {
         let (kept, _) = after(&config(Some("n <> 2 or n is null"), &select, running), "n", &batches);
         let expected: BTreeMap<u8, i64> =
             holding(&rows).into_iter().filter(|(_, n)| *n != 2 && *n != 0).map(|(record, n)| (record, 12 / n)).collect();
-        prop_assert_eq!(holding(&kept), expected);
+        prop_assert_eq!(holding(&kept), &expected);
+        // Readers of both ports see the same; readers of results alone, what holds of results alone.
+        let split = splitting(config(Some("n <> 2 or n is null"), &select, running));
+        let (kept, _) = on_ports(&split, "n", &batches);
+        let of = |wanted: fn(Port) -> bool| -> Vec<Row> {
+            kept.iter().filter(|(port, _)| wanted(*port)).map(|(_, row)| *row).collect()
+        };
+        prop_assert_eq!(holding(&of(|_| true)), expected);
+        let results: Vec<Row> = rows.iter().copied().filter(|(_, revision, _)| *revision >= 0).collect();
+        let expected: BTreeMap<u8, i64> =
+            holding(&results).into_iter().filter(|(_, n)| *n != 2 && *n != 0).map(|(record, n)| (record, 12 / n)).collect();
+        prop_assert_eq!(holding(&of(|port| port == Port::MAIN)), expected);
     }
 }

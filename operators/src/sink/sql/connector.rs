@@ -3,7 +3,7 @@
 use super::{
     Description, Dialect, Filter, SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlSinkSettings, SqlType, TableRule,
     check::{Check, check_secrets, span, stored},
-    location, of_sink,
+    location, of_sink, shape,
     table_key::newest_by,
 };
 use crate::{
@@ -151,6 +151,7 @@ impl SqlSinkSettings {
             allowed_lateness_ms: given.results.map(|results| millis(results.allowed_lateness)),
             running: job.running,
             retention: self.retention.clone(),
+            shape: Some(shape::of(given, &self.primary_key())),
         }
     }
 }

@@ -5,6 +5,19 @@ const grouped = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 /** `12,345,678` */
 export const number = (value) => grouped.format(value);
 
+const exact = new Intl.NumberFormat("en", { maximumFractionDigits: 4 });
+
+/** A number as it is, `1,234` or `0.3333`; what is none, as it is written. */
+export const value = (given) => (Number.isFinite(Number(given)) ? exact.format(Number(given)) : String(given));
+
+/** `2022-03-04 00:15`, and its seconds where it is on no minute. */
+export function moment(seconds) {
+  const at = new Date(seconds * 1000);
+  if (Number.isNaN(at.getTime())) return "…";
+  const text = at.toISOString().replace("T", " ");
+  return text.slice(0, seconds % 60 === 0 ? 16 : Number.isInteger(seconds) ? 19 : 23);
+}
+
 /** `2022-03-04 00:15` */
 export function minute(seconds) {
   const at = new Date(seconds * 1000);

@@ -83,7 +83,10 @@ async function poll() {
 /** All answers of one second. A problem of one question leaves the others standing. */
 async function askAll({ filter, window, count, ad, span: length }) {
   const [freshness, filters, reconciled] = await Promise.all([ask("freshness"), known.filters ?? ask("filters"), ask("reconciliations")]);
-  if (freshness.problem) return { problem: freshness.problem, freshness: null, top: null, counts: null };
+  if (freshness.problem) {
+    await leaveForTables();
+    return { problem: freshness.problem, freshness: null, top: null, counts: null };
+  }
   const { to } = moment(freshness.answer);
   const top = await ask("ads/popular_ads", { count, window, to, filter });
   const shown = ad === "" ? top.answer?.ad_ids[0] ?? known.counts?.ad_id : ad;
@@ -97,6 +100,13 @@ async function askAll({ filter, window, count, ad, span: length }) {
     counts: counts.answer ?? null,
     problem: top.problem ?? counts.problem ?? null,
   };
+}
+
+/** A store about something else has another page. */
+async function leaveForTables() {
+  const tables = (await ask("tables", {})).answer?.tables ?? [];
+  const isOfCounts = ({ key }) => key.join() === "click_minute,filter_id,ad_id";
+  if (tables.length > 0 && !tables.some(isOfCounts) && !location.pathname.endsWith("/clicks")) location.replace("tables");
 }
 
 // --- showing ----------------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ mod metrics;
 mod openapi;
 mod page;
 mod schemathesis;
+mod tables;
 
 use super::router;
 use crate::store::{

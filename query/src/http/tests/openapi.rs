@@ -2,7 +2,7 @@
 
 use super::{at, clicks};
 use crate::{
-    http::parameters::{MOMENTS, MOST_ADS, MOST_WINDOW_MINUTES},
+    http::parameters::{MOMENTS, MOST_ADS, MOST_ROWS, MOST_WINDOW_MINUTES},
     store::tests::fixture::MARCH,
 };
 use serde_json::Value;
@@ -26,6 +26,8 @@ async fn it_lists_every_question_and_explains_every_word() {
         "/v1/filters",
         "/v1/freshness",
         "/v1/reconciliations",
+        "/v1/tables",
+        "/v1/tables/{name}",
     ];
     assert_eq!(routes, expected);
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -74,6 +76,7 @@ async fn its_bounds_are_those_that_are_kept() {
                 "from" | "to" => (*MOMENTS.start(), *MOMENTS.end()),
                 "count" => (1, MOST_ADS),
                 "window" => (1, MOST_WINDOW_MINUTES),
+                "limit" => (1, MOST_ROWS),
                 _ => continue,
             };
             assert_eq!(
@@ -85,5 +88,5 @@ async fn its_bounds_are_those_that_are_kept() {
             found += 1;
         }
     }
-    assert_eq!(found, 2 + 3 + 2);
+    assert_eq!(found, 2 + 3 + 2 + 3);
 }

@@ -43,22 +43,39 @@ impl Fixture {
         Fixture::prepared(&server.new_database().unwrap()).await
     }
 
+    /// A store in a SQLite file, with one table of such a sink.
+    pub(crate) async fn with_table(config: Value) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let url = format!("sqlite:{}", folder.path().join("store.sqlite").display());
+        Fixture { _folder: Some(folder), ..Fixture::of_sinks(&url, "web", vec![("sink.store", config)]).await }
+    }
+
+    /// The same in a database of a PostgreSQL server.
+    pub(crate) async fn with_table_in(server: &PostgresServer, config: Value) -> Self {
+        Fixture::of_sinks(&server.new_database().unwrap(), "web", vec![("sink.store", config)]).await
+    }
+
     /// Makes the tables as the job `ad-click` does before it runs.
     async fn prepared(url: &str) -> Self {
-        let of_counts = json!({ "description": description(), "table": "ad_counts", "url": url,
+        let of_counts = json!({ "description": description(), "table": "ad_counts",
             "columns": columns(&["click_minute", "filter_id", "ad_id", "count", "revision"]),
             "key": ["click_minute", "filter_id", "ad_id"], "revision": "revision",
             "indexes": [{ "columns": ["click_minute", "filter_id", "count"], "where": "count >= 32" },
                         { "columns": ["click_minute"], "where": "revision > 0" }],
             "retention": { "time": "click_minute", "sum": ["count"], "minutes_ms": DAY_MS, "hours_ms": DAY_MS, "days_ms": DAY_MS } });
-        let of_tops = json!({ "description": { "key": TOP_KEY }, "table": "top_ads", "url": url,
+        let of_tops = json!({ "description": { "key": TOP_KEY }, "table": "top_ads",
             "columns": columns(&["window_end", "window_start", "filter_id", "rank", "ad_id", "count", "revision"]),
             "key": TOP_KEY, "revision": "revision" });
-        let checkpoints = CheckpointStore::in_memory("ad-click");
+        Fixture::of_sinks(url, "ad-click", vec![("sink.store", of_counts), ("sink.store_top", of_tops)]).await
+    }
+
+    async fn of_sinks(url: &str, job: &str, sinks: Vec<(&str, Value)>) -> Self {
+        let checkpoints = CheckpointStore::in_memory(job);
         checkpoints.claim_attempt(&Env::default()).await.unwrap();
-        for (sink, config) in [("sink.store", of_counts), ("sink.store_top", of_tops)] {
+        for (sink, mut config) in sinks {
+            config["url"] = url.into();
             let staging = Staging::new(checkpoints.clone(), sink);
-            let context = CommitterContext { staging, ..CommitterContext::single("ad-click", sink) };
+            let context = CommitterContext { staging, ..CommitterContext::single(job, sink) };
             (sql::KIND.stored)(&config).unwrap().committer(context).unwrap().prepare().await.unwrap();
         }
         sqlx::any::install_default_drivers();

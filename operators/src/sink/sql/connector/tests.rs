@@ -87,6 +87,8 @@ fn keys_become_the_configuration_of_a_node() {
     assert_eq!(description["filters"], json!([{ "id": "0000", "predicate": "true" }]));
     assert_eq!((&description["time"], &description["running"]), (&json!("window_start"), &json!(true)));
     assert_eq!((&description["window_ms"], &description["allowed_lateness_ms"]), (&json!(60_000), &json!(600_000)));
+    let shape = json!({ "time": "window_start", "times": ["window_start"], "series": ["ad_id"], "values": ["count"] });
+    assert_eq!(description["shape"], shape);
     assert_eq!(settings.note(), "the table counts in sqlite:store.sqlite, key window_start, ad_id, hours after 1h");
 }
 
