@@ -1,11 +1,11 @@
 //! `weir`: exactly-once dataflow, one binary.
 //!
-//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`generate`],
-//! [`checkpoint`], [`completions`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
-//! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
+//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`results`],
+//! [`generate`], [`checkpoint`], [`completions`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
+//! goes wrong, and the exit code it becomes), [`progress`] and [`summary`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
-//! error.
+//! error. Where a sink's rows are JSON lines there, nothing else is: the summary goes to standard error, too.
 
 mod checkpoint;
 mod cluster;
@@ -58,6 +58,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Answer queries from a store that a job writes, and serve a page with its clicks
     Serve(serve::ServeArguments),
+    /// Print the results of a sink that hold now, from its files, table or topic
+    Results(results::ResultsArguments),
     /// Write a reproducible stream of clicks
     Generate(generate::GenerateArguments),
     /// Recount the raw archive and replace the counts in the store
@@ -96,6 +98,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Results(arguments) => results::results(&arguments),
         Command::Generate(arguments) => generate::generate(&arguments),
         Command::Replay(arguments) => recalculation::replay::replay(&arguments),
         Command::Reconcile(arguments) => recalculation::reconcile::reconcile(&arguments),

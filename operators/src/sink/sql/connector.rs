@@ -4,6 +4,7 @@ use super::{
     Description, Dialect, Filter, SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlSinkSettings, SqlType, TableRule,
     check::{Check, check_secrets, span, stored},
     location, of_sink,
+    read_back::SqlReadBack,
     table_key::newest_by,
 };
 use crate::{
@@ -15,7 +16,10 @@ use crate::{
     },
     event_time::event_time_type,
     schema::Column,
-    sink::{KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, StoredSink, WrittenTable},
+    sink::{
+        KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, StoredSink, WrittenTable,
+        read_back::{ReadBack, ReadBackOf},
+    },
 };
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -166,6 +170,10 @@ impl StoredSink for SqlSinkConfig {
 
     fn shown(&self) -> Option<String> {
         Some(format!("{} in {}", self.table, without_password(&self.url)))
+    }
+
+    fn read_back(&self, of: &ReadBackOf<'_>) -> Result<Option<Box<dyn ReadBack>>> {
+        Ok(Some(Box::new(SqlReadBack::new(self.clone(), of)?)))
     }
 
     fn table(&self) -> Option<WrittenTable<'_>> {
