@@ -55,6 +55,8 @@ pub struct JobConfig {
     pub with_table: bool,
     /// Whether clicks far ahead of their file are dead letters.
     pub with_max_jump: bool,
+    /// Whether sinks write text instead of Parquet: counts CSV, all others JSON lines.
+    pub text_outputs: bool,
     /// Whether the clicks that came on time are archived by hour, so that they can be counted again.
     pub archive_by_hour: bool,
     /// Whether somebody has misspelt the user of a filter.
@@ -86,6 +88,7 @@ impl Default for JobConfig {
             allowed_lateness_minutes: 2,
             with_table: false,
             with_max_jump: false,
+            text_outputs: false,
             archive_by_hour: false,
             wrong_filter: false,
             store: None,
@@ -211,8 +214,15 @@ impl JobConfig {
             let path = toml_text(&output.join(name));
             // What is put out with every checkpoint shows what goes wrong in one.
             let roll = if select.contains("roll = ") { "" } else { "roll = \"checkpoint\"\n" };
+            let format = match name {
+                // A replay reads an archive of Parquet.
+                "on_time" if self.archive_by_hour => "parquet",
+                _ if !self.text_outputs => "parquet",
+                "counts" | "live" => "csv",
+                _ => "json",
+            };
             format!(
-                "[sink.{name}]\ninput = [\"{input}\"]\nconnector = \"files\"\nformat = \"parquet\"\npath = {path}\n{roll}{select}\n"
+                "[sink.{name}]\ninput = [\"{input}\"]\nconnector = \"files\"\nformat = \"{format}\"\npath = {path}\n{roll}{select}\n"
             )
         };
         let columns = "select = [\"record_id\", \"ad_id\", \"window_start as click_minute\", \"filter_id\", \"count\", \"revision\"]";

@@ -61,5 +61,6 @@ pub mod oracle;
 pub mod results;
 pub mod simulation;
 pub mod table;
+mod text_results;
 pub mod topics;
 pub mod workload;

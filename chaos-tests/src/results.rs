@@ -1,11 +1,11 @@
-//! What a job has committed, read as any consumer would: every `.parquet` file below the sinks' folders, nothing else.
+//! What a job has committed, read as any consumer would: every file below the sinks' folders that is a result by its name, nothing else.
 //!
 //! Here are the rules that consumers rely on: `(record_id, revision)` is never there twice, a record id means one thing, and
 //! the highest revision of it is the truth, unless it is withdrawn. Breaking one is an error, before anything is compared.
 
 use crate::{
     oracle::{CountKey, OtherKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
-    table,
+    table, text_results,
     workload::Click,
 };
 use anyhow::{Context, Result, bail, ensure};
@@ -286,15 +286,26 @@ impl<K: Ord, V> Records<K, V> {
     }
 }
 
+/// The sixteen bytes of a UUID in text.
+fn bytes_of_uuid(text: &str) -> Result<Vec<u8>> {
+    let digits = text.replace('-', "");
+    let is_uuid = digits.len() == 32 && digits.is_ascii() && text.len() == 36;
+    ensure!(is_uuid, "'{text}' is no record id");
+    (0..16).map(|byte| Ok(u8::from_str_radix(&digits[2 * byte..2 * byte + 2], 16)?)).collect()
+}
+
 fn hex(id: &[u8]) -> String {
     id.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The rows of every visible Parquet file below a folder, with the file's name.
+/// The rows of every visible file below a folder, with the file's name.
 fn read_folder(folder: &Path) -> Result<Vec<(String, RecordBatch)>> {
     let mut batches = Vec::new();
     for path in visible_files(folder)? {
         let open = || -> Result<Vec<RecordBatch>> {
+            if text_results::is_text(&path) {
+                return text_results::read(&path);
+            }
             let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.build()?;
             Ok(reader.collect::<Result<_, _>>()?)
         };
@@ -305,7 +316,7 @@ fn read_folder(folder: &Path) -> Result<Vec<(String, RecordBatch)>> {
     Ok(batches)
 }
 
-/// The files that a consumer's pattern `**/*.parquet` meets, without folders that begin with an underscore.
+/// The files that a consumer's patterns `**/*.parquet`, `**/*.jsonl` and `**/*.csv` meet, without folders that begin with an underscore.
 ///
 /// # Errors
 /// When a folder cannot be listed.
@@ -317,12 +328,16 @@ pub fn visible_files(folder: &Path) -> Result<Vec<PathBuf>> {
         let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['_', '.']));
         if path.is_dir() && !hidden {
             files.extend(visible_files(&path)?);
-        } else if path.extension().is_some_and(|extension| extension == "parquet") && !hidden {
+        } else if is_result(&path) && !hidden {
             files.push(path);
         }
     }
     files.sort();
     Ok(files)
+}
+
+fn is_result(path: &Path) -> bool {
+    text_results::is_text(path) || path.extension().is_some_and(|extension| extension == "parquet")
 }
 
 /// Columns by name, whatever their encoding.
@@ -368,8 +383,12 @@ impl Columns<'_> {
     }
 
     fn records(&self) -> Result<Vec<RecordVersion>> {
-        let ids = self.as_type("record_id", &DataType::FixedSizeBinary(16))?;
         let revisions = self.integers("revision")?;
+        if self.0.column_by_name("record_id").is_some_and(|ids| *ids.data_type() == DataType::Utf8) {
+            let ids = self.texts("record_id")?.into_iter().map(|id| bytes_of_uuid(&id.unwrap_or_default()));
+            return ids.zip(revisions).map(|(id, revision)| Ok((id?, revision))).collect();
+        }
+        let ids = self.as_type("record_id", &DataType::FixedSizeBinary(16))?;
         let ids = ids.as_fixed_size_binary();
         Ok((0..ids.len()).map(|row| (ids.value(row).to_vec(), revisions[row])).collect())
     }

@@ -2,7 +2,7 @@
 
 use crate::{failure::Failure, processors};
 use clap::Args;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use weir_engine::{graph::JobGraph, hidden::redacted_json};
 use weir_jobs::{CompileOptions, Job, recalculation::Recalculation};
 use weir_operators::Extensions;
@@ -22,6 +22,11 @@ pub struct DefinitionArguments {
 }
 
 impl DefinitionArguments {
+    /// The definition file.
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
     /// The definition as written, with what was set from outside.
     pub fn text(&self) -> Result<String, Failure> {
         let written = std::fs::read_to_string(&self.file)
@@ -57,6 +62,11 @@ impl DefinitionArguments {
     /// The same, with the sinks that write into tables, whether the definition has them enabled or not.
     pub fn load_with_tables(&self, extensions: &Extensions) -> Result<Job, Failure> {
         self.compile(&CompileOptions { enable_tables: true, runs_here: true, ..self.options(extensions) })
+    }
+
+    /// The same, for a look at what the job has written, perhaps from another machine than it runs on.
+    pub fn load_to_look(&self, extensions: &Extensions) -> Result<Job, Failure> {
+        self.compile(&CompileOptions { enable_tables: true, ..self.options(extensions) })
     }
 
     fn compile(&self, options: &CompileOptions) -> Result<Job, Failure> {

@@ -1,12 +1,12 @@
 //! `weir`: exactly-once dataflow, one binary; and a library for programs that are `weir` with operators, sources and sinks of their
 //! own ([`main_with`], and [`operator`], [`source`], [`sink`], [`settings`], [`testing`] for what they are made of).
 //!
-//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`generate`],
-//! [`checkpoint`], [`completions`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
-//! goes wrong, and the exit code it becomes), [`progress`], [`summary`] and [`results`] (what a run shows).
+//! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`results`],
+//! [`generate`], [`checkpoint`], [`completions`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
+//! goes wrong, and the exit code it becomes), [`progress`] and [`summary`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
-//! error.
+//! error. Where a sink's rows are JSON lines there, nothing else is: the summary goes to standard error, too.
 
 mod api;
 mod checkpoint;
@@ -61,6 +61,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Answer queries from a store that a job writes, and serve pages with its tables
     Serve(serve::ServeArguments),
+    /// Print the results of a sink that hold now, from its files, table or topic
+    Results(results::ResultsArguments),
     /// Write a reproducible stream of clicks
     Generate(generate::GenerateArguments),
     /// Recount the raw archive and replace the counts in the store
@@ -125,6 +127,7 @@ pub fn main_with(extensions: Extensions) -> ExitCode {
         Command::Run(arguments) => run::run(&arguments, &extensions),
         Command::Explain(arguments) => explain::explain(&arguments, &extensions),
         Command::Serve(arguments) => serve::serve(&arguments),
+        Command::Results(arguments) => results::results(&arguments, &extensions),
         Command::Generate(arguments) => generate::generate(&arguments),
         Command::Replay(arguments) => recalculation::replay::replay(&arguments, &extensions),
         Command::Reconcile(arguments) => recalculation::reconcile::reconcile(&arguments, &extensions),

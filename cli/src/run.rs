@@ -8,7 +8,8 @@ use crate::{
     failure::Failure,
     processors,
     progress::{Progress, Style},
-    results, runtime,
+    results::last_window,
+    runtime,
     serving::Serving,
     signals::{EndSignals, STOP_TIMEOUT},
     summary::Summary,
@@ -16,6 +17,7 @@ use crate::{
 };
 use clap::Args;
 use std::{
+    convert::Infallible,
     fs::Permissions,
     num::NonZeroUsize,
     os::unix::fs::PermissionsExt,
@@ -33,7 +35,10 @@ use weir_engine::{
 };
 use weir_jobs::{Job, duration};
 use weir_local::{OneProcess, Settings, Submission};
-use weir_operators::Extensions;
+use weir_operators::{
+    Extensions,
+    sink::{StoredSink, console::ConsoleOutput},
+};
 
 /// The default log filter: what the coordinator and the workers warn of, the run shows itself.
 pub const USUAL_LOGS: &str = "warn,weir_coordinator=off,weir_worker=off";
@@ -102,7 +107,7 @@ pub fn run(arguments: &RunArguments, extensions: &Extensions) -> Result<(), Fail
     let done = control.block_on(drive(asked, &job, start_over, store, env, data.handle().clone(), serving.as_ref()));
     // Threads that still write for a run that failed are not waited for: nothing that they write counts.
     data.shutdown_timeout(Duration::from_millis(100));
-    let shown = done.and_then(|summary| show(arguments, &job, &summary).map_err(Failure::once_started));
+    let shown = done.and_then(|summary| show(arguments, &job, extensions, &summary).map_err(Failure::once_started));
     drop(lock);
     if let Some(serving) = serving {
         if shown.is_ok() {
@@ -177,9 +182,8 @@ async fn drive(
         ..Settings::new(job.graph.clone(), store, env.clone(), Arc::new(extensions.clone()))
     };
     let process = OneProcess::start(settings).await?;
-    let (observers, stopper) = (process.observers(), process.stopper());
-    let sinks = job.graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
-    let prints_rows = sinks.filter_map(|node| extensions.stored_sink(node).ok()).any(|sink| sink.shown().is_none());
+    let (observers, stopper, nobody_reads) = (process.observers(), process.stopper(), process.stopper());
+    let prints_rows = sinks(job, extensions).any(|sink| sink.shown().is_none());
     let style = Style::fitting(arguments.quiet, prints_rows);
     let (notices, told) = mpsc::unbounded_channel();
     if let Some(serving) = serving {
@@ -196,10 +200,23 @@ async fn drive(
     let outcome = tokio::select! {
         ended = process.run(submission) => ended?,
         never = progress.show() => match never {},
+        never = stop_when_nobody_reads(nobody_reads.stop()) => match never {},
         never = signals.stop_then_abort(stopper.stop(), patience, &env, arguments.quiet) => match never {},
     };
     let elapsed = env.now() - started;
     Ok(Summary::new(&job.graph, extensions, &outcome, before.as_ref(), was_visible, &observers, elapsed))
+}
+
+/// Ends the job, as it can be resumed, when what it prints has no reader any more (`weir run JOB | head`).
+async fn stop_when_nobody_reads(stop: impl Future<Output = ()>) -> Infallible {
+    ConsoleOutput::standard().closed().await;
+    stop.await;
+    std::future::pending().await
+}
+
+fn sinks(job: &Job, extensions: &Extensions) -> impl Iterator<Item = Box<dyn StoredSink>> {
+    let sinks = job.graph.nodes.iter().filter(|node| node.role == NodeRole::Sink);
+    sinks.filter_map(|node| extensions.stored_sink(node).ok())
 }
 
 /// The checkpoint that a run begins with, and whether its results had all been committed.
@@ -220,14 +237,22 @@ fn remove(mark: &Path) -> Result<(), EngineError> {
     disk::remove_file(mark).map_err(|error| EngineError::io(format!("cannot remove '{}': {error}", mark.display())))
 }
 
-fn show(arguments: &RunArguments, job: &Job, summary: &Summary) -> Result<(), Failure> {
-    let summary = Summary { last_results: results::last_results(&job.graph)?, ..summary.clone() };
-    if arguments.json {
+fn show(arguments: &RunArguments, job: &Job, extensions: &Extensions, summary: &Summary) -> Result<(), Failure> {
+    if ConsoleOutput::standard().is_closed() {
+        return Ok(());
+    }
+    let summary = Summary { last_results: last_window::last_results(job)?, ..summary.clone() };
+    let shown = if arguments.json {
         let line = serde_json::to_string(&summary)
             .map_err(|error| Failure::failed(format!("the summary cannot be written as JSON: {error}")))?;
-        text::print(&format!("{line}\n"));
+        line + "\n"
     } else {
-        text::print(&summary.as_text());
+        summary.as_text()
+    };
+    // Rows that another program reads have standard output to themselves.
+    match sinks(job, extensions).any(|sink| sink.owns_standard_output()) {
+        true => eprint!("{shown}"),
+        false => text::print(&shown),
     }
     Ok(())
 }

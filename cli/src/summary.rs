@@ -3,7 +3,7 @@
 //! Every event that came in is in exactly one class: counted, duplicate, late, filtered out, dead letter. What concerns this
 //! process alone (speed, pauses) comes from the observer, and is left out when the job was finished before.
 
-use crate::{results::LastResults, text};
+use crate::{results::last_window::LastResults, text};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, time::Duration};
 use weir_engine::{
@@ -91,13 +91,13 @@ pub struct AggregateSummary {
 pub struct Output {
     /// Its name in the definition.
     pub sink: String,
-    /// Folder or URL, or a table and its database; none for a console.
+    /// Folder or URL, a table and its database, or a topic and its brokers; none for a console.
     pub path: Option<String>,
     /// Rows written.
     pub rows: u64,
     /// Rows that were not, because an expression of the sink's `select` failed on them, or its table cannot take them.
     pub dead_letters: u64,
-    /// Rows that the database has refused; they are in `TABLE_rejected`.
+    /// Rows that the database, the topic or the server has refused, as far as is known.
     pub rejected: u64,
 }
 
@@ -255,7 +255,7 @@ impl Output {
         };
         let rejected = match self.rejected {
             0 => String::new(),
-            some => format!(", {} refused by the database", text::number(some)),
+            some => format!(", {} refused by the target", text::number(some)),
         };
         (self.sink.clone(), format!("{path} ({}{dead_letters}{rejected})", text::count_of(self.rows, "row")))
     }

@@ -57,6 +57,24 @@ pub fn print(text: &str) {
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 
+/// A table with a heading, numbers to the right.
+pub fn table(columns: &[String], rows: &[Vec<String>]) -> String {
+    let mut table = comfy_table::Table::new();
+    table.load_preset(comfy_table::presets::NOTHING);
+    table.set_header(columns);
+    for row in rows {
+        table.add_row(row);
+    }
+    for (index, column) in table.column_iter_mut().enumerate() {
+        let numeric = rows.iter().all(|row| row[index].is_empty() || row[index].parse::<f64>().is_ok());
+        let leading_zero = rows.iter().any(|row| row[index].len() > 1 && row[index].starts_with('0'));
+        if numeric && !leading_zero {
+            column.set_cell_alignment(comfy_table::CellAlignment::Right);
+        }
+    }
+    table.lines().map(|line| format!("{}\n", line.trim_end())).collect()
+}
+
 /// Two columns: names to the left, values right-aligned where they are numbers.
 pub fn pairs(rows: &[(String, String)]) -> String {
     let wide = rows.iter().map(|(name, _)| name.chars().count()).max().unwrap_or(0);

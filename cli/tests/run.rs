@@ -95,7 +95,7 @@ fn rows_that_a_database_refuses_are_counted_in_the_table_at_the_end() {
     sqlite(&path("second.sqlite"), guard);
     let second = ["run", "job.toml", "--data-dir", "second", "--quiet", "--set", "sink.table.url=sqlite:second.sqlite"];
     let printed = place.done(&second);
-    assert!(printed.contains("(3 rows, 1 refused by the database)"), "{printed}");
+    assert!(printed.contains("(3 rows, 1 refused by the target)"), "{printed}");
     let again = place.json(&second);
     assert_eq!((&again["status"], &again["outputs"][0]["rejected"]), (&"finished_before".into(), &1.into()), "{again}");
 }

@@ -88,11 +88,21 @@ pub fn replaced(text: &str, by: &str) -> Result<String, SecretMistake> {
 /// # Errors
 /// When one is not written right, or there is no such variable or file. The text names it, and nothing that is secret.
 pub fn resolve(text: &str) -> Result<Hidden<String>, SecretMistake> {
-    resolve_with(text, |name| std::env::var(name).ok(), |path| std::fs::read_to_string(path))
+    resolve_with(text, escape, |name| std::env::var(name).ok(), |path| std::fs::read_to_string(path))
+}
+
+/// The same of a text that is no URL: a secret in it is taken as it is.
+///
+/// # Errors
+/// As [`resolve`].
+pub fn resolve_plain(text: &str) -> Result<Hidden<String>, SecretMistake> {
+    let as_it_is = |secret: &str, out: &mut String| out.push_str(secret);
+    resolve_with(text, as_it_is, |name| std::env::var(name).ok(), |path| std::fs::read_to_string(path))
 }
 
 fn resolve_with(
     text: &str,
+    escape: impl Fn(&str, &mut String),
     variable: impl Fn(&str) -> Option<String>,
     file: impl Fn(&str) -> std::io::Result<String>,
 ) -> Result<Hidden<String>, SecretMistake> {
@@ -190,7 +200,7 @@ mod tests {
             "/empty" => Ok("\n".to_owned()),
             _ => Err(std::io::Error::from(std::io::ErrorKind::NotFound)),
         };
-        let resolved = resolve_with(text, variable, file).map_err(|mistake| mistake.to_string())?;
+        let resolved = resolve_with(text, escape, variable, file).map_err(|mistake| mistake.to_string())?;
         Ok(String::clone(&resolved))
     }
 
@@ -209,6 +219,14 @@ mod tests {
         ] {
             assert_eq!(resolved(text).unwrap(), expected);
         }
+    }
+
+    #[test]
+    fn in_a_plain_text_a_secret_is_taken_as_it_is() {
+        let path = std::env::var("PATH").unwrap();
+        let found = resolve_plain("Bearer ${env:PATH}").unwrap();
+        assert_eq!(String::clone(&found), format!("Bearer {path}"));
+        assert!(resolve_plain("Bearer ${env:}").is_err());
     }
 
     #[test]

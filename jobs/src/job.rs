@@ -1,7 +1,7 @@
 //! A job that passed all checks.
 
-use weir_engine::graph::JobGraph;
-use weir_operators::Extensions;
+use weir_engine::graph::{JobGraph, Node, NodeRole};
+use weir_operators::{Extensions, schema::ColumnSchema};
 
 use crate::diagnose::Diagnostic;
 
@@ -44,4 +44,19 @@ pub struct NodeNote {
     pub state: Option<String>,
     /// The columns that it emits, in order; none for sinks.
     pub columns: Vec<String>,
+    /// The columns that a sink writes; none for others.
+    pub written: ColumnSchema,
+}
+
+impl Job {
+    /// A sink by its name in the definition, and the columns that it writes; none: there is no such sink, or it is not enabled.
+    pub fn sink(&self, name: &str) -> Option<(&Node, &ColumnSchema)> {
+        self.sinks().find(|(node, _)| node.id.strip_prefix("sink.") == Some(name))
+    }
+
+    /// All sinks, and the columns that each writes.
+    pub fn sinks(&self) -> impl Iterator<Item = (&Node, &ColumnSchema)> {
+        let nodes = self.graph.nodes.iter().zip(&self.notes);
+        nodes.filter(|(node, _)| node.role == NodeRole::Sink).map(|(node, note)| (node, &note.written))
+    }
 }

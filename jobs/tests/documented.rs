@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use weir_jobs::duration::show;
 use weir_operators::expression::{aggregates, functions};
 use weir_operators::format::DEFAULT_MAX_LINE_BYTES;
+use weir_operators::sink::http;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::files::DEFAULT_ROTATION_GRACE_MS;
 use weir_operators::source::kafka::{self, Start};
@@ -100,8 +101,13 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
         ("[dedup.NAME]", "null_key", "`pass`".into()),
         ("[aggregate.NAME]", "window.allowed_lateness", "`0s`".into()),
         ("[sink.NAME]", "enabled", "`true`".into()),
-        ("[sink.NAME]", "compression", "`none`".into()),
-        ("[sink.NAME]", "partition_by", "`none`".into()),
+        (FILES_SINK, "format", "`parquet`".into()),
+        (FILES_SINK, "compression", "`none`".into()),
+        (FILES_SINK, "partition_by", "`none`".into()),
+        (HTTP_SINK, "format", "`json`".into()),
+        (HTTP_SINK, "batch", format!("`{}`", http::config::BATCH)),
+        (HTTP_SINK, "timeout", format!("`{}`", show(http::config::TIMEOUT))),
+        ("connector = \"console\"", "format", "`table`".into()),
         ("connector = \"sql\"", "key", "`[\"record_id\"]`".into()),
         (KAFKA_SINK, "format", "`json`".into()),
         (KAFKA_SINK, "key", "`[\"record_id\"]` for results, none for events".into()),
@@ -127,11 +133,22 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
     assert_eq!(nothing, all);
     let said = "key = [\"record_id\"]\nformat = \"json\"\npartition_by = \"key\"\ndelivery = \"exactly_once\"\ntransaction_timeout = \"30s\"\nrunning = false";
     assert_eq!(compiled_to_kafka(""), compiled_to_kafka(said));
+    let to_http = "connector = \"http\"\nurl = \"http://localhost:1/hook\"";
+    let said = "format = \"json\"\nbatch = 500\nheaders = {}\ntimeout = \"10s\"\nrunning = false";
+    assert_eq!(compiled_to(to_http), compiled_to(&format!("{to_http}\n{said}")));
+    let printed = "connector = \"console\"";
+    assert_eq!(compiled_to(printed), compiled_to(&format!("{printed}\nformat = \"table\"\nrunning = false")));
 }
 
+const FILES_SINK: &str = "connector = \"files\" in a sink";
+const HTTP_SINK: &str = "connector = \"http\"";
 const KAFKA_SINK: &str = "connector = \"kafka\" in a sink";
 
 fn compiled_to_kafka(sink: &str) -> serde_json::Value {
+    compiled_to(&format!("connector = \"kafka\"\nbrokers = \"localhost:9092\"\ntopic = \"counts\"\n{sink}"))
+}
+
+fn compiled_to(sink: &str) -> serde_json::Value {
     let text = format!(
         r#"
 [job]
@@ -148,9 +165,6 @@ window = {{ tumbling = "1m" }}
 select = {{ n = "count(*)" }}
 [sink.counts]
 input = "counts"
-connector = "kafka"
-brokers = "localhost:9092"
-topic = "counts"
 {sink}
 "#
     );

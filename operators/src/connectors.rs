@@ -16,7 +16,8 @@ use weir_engine::{
 pub const SOURCES: [&SourceKind; 3] = [&source::files::KIND, &source::kafka::KIND, &source::generator::KIND];
 
 /// All sinks.
-pub const SINKS: [&SinkKind; 4] = [&sink::files::KIND, &sink::sql::KIND, &sink::kafka::KIND, &sink::console::KIND];
+pub const SINKS: [&SinkKind; 5] =
+    [&sink::files::KIND, &sink::sql::KIND, &sink::kafka::KIND, &sink::http::KIND, &sink::console::KIND];
 
 /// Which of some kinds a key names.
 pub(crate) fn chosen<T: Copy>(
@@ -109,7 +110,7 @@ mod tests {
         let missing = "connector: there is no connector called `sqll`".to_owned();
         assert_eq!(chosen(json!({ "connector": "sqll" })), (None, vec![missing]));
         assert_eq!(chosen(json!({})), (None, vec!["the key `connector` is missing".to_owned()]));
-        assert_eq!(any_of(SINKS.map(|kind| kind.name)), "\"files\", \"sql\", \"kafka\" or \"console\"");
+        assert_eq!(any_of(SINKS.map(|kind| kind.name)), "\"files\", \"sql\", \"kafka\", \"http\" or \"console\"");
         assert_eq!(any_of(SOURCES.map(|kind| kind.name)), "\"files\", \"kafka\" or \"generator\"");
     }
 

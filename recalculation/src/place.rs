@@ -67,7 +67,7 @@ impl Place {
         let Some(archive) = archive.or_else(|| recalculation.archive().map(str::to_owned)) else {
             return Err(EngineError::definition(
                 "the definition has no sink that writes the archive, so say where it is; such a sink has connector = \"files\", \
-                 input = \"AGGREGATE.on_time\" and partition_by = \"hour\"",
+                 input = \"AGGREGATE.on_time\" and partition_by = \"hour\", in Parquet",
             ));
         };
         let store = Store::open_in(&store_url, env).await?;

@@ -1,4 +1,4 @@
-//! What tests need beside Rust: a browser, a database server, a Python with some packages. For tests alone.
+//! What tests need beside Rust: a browser, a database server, a web server, a Python with some packages. For tests alone.
 //!
 //! A person's machine may lack any of it: a test that needs it says so and is skipped. In CI (where the environment variable
 //! `CI` is set) the same test fails: there, nothing may pass that was not run.
@@ -7,6 +7,7 @@
 pub mod kafka_server;
 pub mod ports;
 pub mod postgres_server;
+pub mod web_server;
 
 use std::{
     env,

@@ -1,7 +1,8 @@
 //! The plan → the engine's job graph: kinds and configurations that the operators' factory understands, edges with
 //! partitioners, and a note on every node for people.
 
-use weir_engine::graph::{CheckpointSettings, Edge, JobGraph, Node, Partitioner};
+use weir_engine::graph::{CheckpointSettings, Edge, JobGraph, Node, NodeRole, Partitioner};
+use weir_operators::schema::ColumnSchema;
 
 use crate::job::NodeNote;
 use crate::nodes::operator::{Configuration, Note, StepColumns};
@@ -27,7 +28,7 @@ pub(super) fn graph(
         let Configuration { role, kind, config } = step.operator.configuration(columns);
         let parallelism = if step.operator.is_single() { 1 } else { parallelism };
         let to = graph.add_node(Node { id: step.id.clone(), kind: kind.into(), role, parallelism, config });
-        notes.push(note(step, columns));
+        notes.push(note(step, columns, role));
         for input in &step.inputs {
             let partitioner = match &input.hash {
                 None => Partitioner::Forward,
@@ -47,8 +48,9 @@ pub(super) fn graph(
 }
 
 /// What a node does, in the words of the definition. The columns of partial results are the operators' own affair.
-fn note(step: &Step, columns: &StepColumns) -> NodeNote {
+fn note(step: &Step, columns: &StepColumns, role: NodeRole) -> NodeNote {
     let Note { does, state } = step.operator.note(columns);
     let shown = columns.output.names().filter(|_| step.operator.shows_columns());
-    NodeNote { does, state, columns: shown.map(str::to_owned).collect() }
+    let written = if role == NodeRole::Sink { columns.input.clone() } else { ColumnSchema::default() };
+    NodeNote { does, state, columns: shown.map(str::to_owned).collect(), written }
 }

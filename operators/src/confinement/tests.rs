@@ -167,3 +167,29 @@ fn a_coordinator_refuses_what_no_worker_could_allow() {
     submitted(source("/etc")).unwrap_err();
     submitted(source(&format!("{}/on-workers-alone/../x", root.display()))).unwrap_err();
 }
+
+#[test]
+fn a_webhook_posts_only_to_what_is_allowed() {
+    let hook = |url: &str| node(NodeRole::Sink, "http", json!({ "url": url, "batch": 1, "timeout_ms": 1000 }));
+    let confinement = to(&[], &["https://hooks.example.com/clicks", "http://localhost:8000"]);
+    for url in
+        ["https://hooks.example.com/clicks/a?b=c", "https://hooks.example.com:443/clicks", "http://localhost:8000/x"]
+    {
+        confinement.check_node(&hook(url)).unwrap();
+    }
+    // A secret in the path leads nowhere else.
+    confinement.check_node(&hook("https://hooks.example.com/clicks/${env:HOOK}")).unwrap();
+    for url in [
+        "https://hooks.example.com/",
+        "https://hooks.example.com/clicks/../admin",
+        "http://hooks.example.com/clicks",
+        "https://hooks.example.com:8443/clicks",
+        "http://169.254.169.254/latest",
+        "https://${env:HOST}/clicks",
+        "${env:HOOK}",
+    ] {
+        let told = refusal(&confinement, &hook(url));
+        assert!(told.contains("'sink.x' may not use `url`") && told.contains("--allow-url"), "{told}");
+    }
+    confinement.check_node(&node(NodeRole::Sink, "console", json!({ "format": "json" }))).unwrap();
+}

@@ -5,7 +5,11 @@
 //! committer and knows where results are. A [`SinkKind`] in [`crate::connectors`] names both. Nobody else looks into a
 //! configuration.
 
-use super::{SinkResults, sql::TableRule};
+use super::{
+    SinkResults,
+    read_back::{ReadBack, ReadBackOf},
+    sql::TableRule,
+};
 use crate::{
     confinement::Location,
     definition::{KeyPath, Mistake, Reader},
@@ -114,9 +118,22 @@ pub trait StoredSink: fmt::Debug + Send + Sync {
     /// Where results are, without passwords; none: they are printed.
     fn shown(&self) -> Option<String>;
 
+    /// Whether standard output is for its rows alone, so that another program can read them.
+    fn owns_standard_output(&self) -> bool {
+        false
+    }
+
     /// The table that it writes, for queries; none: it writes none.
     fn table(&self) -> Option<WrittenTable<'_>> {
         None
+    }
+
+    /// What reads its results back; none: they have gone where nobody can.
+    ///
+    /// # Errors
+    /// When the settings don't fit, or a secret is not there.
+    fn read_back(&self, _of: &ReadBackOf<'_>) -> Result<Option<Box<dyn ReadBack>>> {
+        Ok(None)
     }
 
     /// The files with results on this machine, of a sink of a job; none: it writes no files, or elsewhere.

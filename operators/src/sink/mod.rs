@@ -7,7 +7,10 @@ mod conformance;
 pub mod connector;
 pub mod console;
 pub mod files;
+pub mod http;
+mod json_rows;
 pub mod kafka;
+pub mod read_back;
 mod results;
 pub mod sql;
 mod staged_batches;
@@ -17,4 +20,5 @@ pub use connector::{
     Archive, FilesHere, KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,
     WrittenTable,
 };
+pub use json_rows::json_lines;
 pub use results::{SinkResults, SinkWindows};

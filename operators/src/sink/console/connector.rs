@@ -1,10 +1,11 @@
 //! What a console is to those that check, compile, show and confine jobs.
 
-use super::{ConsoleCommitter, ConsoleOutput, ConsoleSink, ConsoleSinkConfig};
+use super::{ConsoleCommitter, ConsoleFormat, ConsoleOutput, ConsoleSink, ConsoleSinkConfig};
 use crate::{
     confinement::Location,
     definition::{KeyPath, Mistake},
-    sink::{Owned, SinkConnector, SinkGiven, SinkJob, SinkKind, StoredSink},
+    expression::type_name,
+    sink::{Owned, SinkConnector, SinkGiven, SinkJob, SinkKind, StoredSink, json_rows::can_be_written},
 };
 use serde::Deserialize;
 use std::sync::Arc;
@@ -16,7 +17,10 @@ use weir_engine::{
 /// Standard output.
 pub const KIND: SinkKind = SinkKind {
     name: "console",
-    read: |_| Box::new(ConsoleSinkConfig::default()),
+    read: |keys| {
+        let format = keys.choice("format", &ConsoleFormat::NAMES).unwrap_or_default();
+        Box::new(ConsoleSinkConfig { format })
+    },
     stored: |config| {
         let config = ConsoleSinkConfig::deserialize(config);
         Ok(Box::new(config.map_err(|error| EngineError::definition(format!("console sink: {error}")))?))
@@ -29,7 +33,16 @@ impl SinkConnector for ConsoleSinkConfig {
         &KIND
     }
 
-    fn check(&self, _given: &SinkGiven<'_>, _at: &KeyPath, _mistakes: &mut Vec<Mistake>) {}
+    fn check(&self, given: &SinkGiven<'_>, at: &KeyPath, mistakes: &mut Vec<Mistake>) {
+        if self.format != ConsoleFormat::Json {
+            return;
+        }
+        for column in given.columns.columns.iter().filter(|column| !can_be_written(&column.data_type)) {
+            let message = format!("`{}` is {}, which JSON has no words for", column.name, type_name(&column.data_type));
+            let expected = "a `select` without it, or a `map` that converts it";
+            mistakes.push(Mistake::new(given.columns_at(at), message).expected(expected));
+        }
+    }
 
     fn owns(&self) -> Option<Owned> {
         None
@@ -40,7 +53,10 @@ impl SinkConnector for ConsoleSinkConfig {
     }
 
     fn note(&self) -> String {
-        "lines on standard output".into()
+        match self.format {
+            ConsoleFormat::Table => "lines on standard output".into(),
+            ConsoleFormat::Json => "JSON lines on standard output".into(),
+        }
     }
 
     fn takes_running(&self) -> bool {
@@ -59,7 +75,7 @@ impl StoredSink for ConsoleSinkConfig {
 
     /// To standard output.
     fn committer(&self, context: CommitterContext) -> Result<Arc<dyn Committer>> {
-        Ok(Arc::new(ConsoleCommitter::new(ConsoleOutput::standard(), &context.job, &context.sink)))
+        Ok(Arc::new(ConsoleCommitter::new(ConsoleOutput::standard(), context)))
     }
 
     fn locations(&self) -> Result<Vec<Location>> {
@@ -68,5 +84,9 @@ impl StoredSink for ConsoleSinkConfig {
 
     fn shown(&self) -> Option<String> {
         None
+    }
+
+    fn owns_standard_output(&self) -> bool {
+        self.format == ConsoleFormat::Json
     }
 }

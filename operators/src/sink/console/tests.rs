@@ -1,16 +1,26 @@
 //! The console sink keeps the contract, and prints what a person can read.
 
-use super::*;
-use crate::sink::conformance::{self, SinkUnderTest};
+use super::{sink::MANIFEST_BYTES, *};
+use crate::{
+    definition::testing::read,
+    sink::conformance::{self, JOB, SINK, SinkUnderTest, context},
+};
 use arrow::{
     array::{ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch},
     datatypes::{DataType, Field, Schema},
 };
+use futures::{FutureExt, future::BoxFuture};
 use parking_lot::Mutex;
+use serde_json::json;
 use std::{
-    collections::HashMap,
-    io::{self, Write},
+    io::{self, ErrorKind, Write},
     sync::Arc,
+};
+use weir_engine::{
+    checkpoint::{CheckpointStore, Staging},
+    element::Barrier,
+    ids::CheckpointId,
+    operator::{CommitOutcome, Committer, CommitterContext, OperatorContext, Sink},
 };
 
 /// A terminal that a test can read.
@@ -37,22 +47,34 @@ impl Write for Screen {
 struct Console {
     screen: Screen,
     output: ConsoleOutput,
+    store: CheckpointStore,
 }
 
 impl Console {
     fn new() -> Self {
+        Console::of(CheckpointStore::in_memory(JOB))
+    }
+
+    /// A process of its own.
+    fn of(store: CheckpointStore) -> Self {
         let screen = Screen::default();
-        Console { output: ConsoleOutput::to(Box::new(screen.clone())), screen }
+        Console { output: ConsoleOutput::to(Box::new(screen.clone())), screen, store }
+    }
+
+    fn staging(&self, sink: &str) -> Staging {
+        Staging::new(self.store.clone(), sink)
     }
 }
 
 impl SinkUnderTest for Console {
     fn sink(&self, context: &OperatorContext) -> Box<dyn Sink> {
-        Box::new(ConsoleSink::new(ConsoleSinkConfig { format: ConsoleFormat::Json }, context))
+        let context = OperatorContext { staging: self.staging(&context.operator), ..context.clone() };
+        Box::new(ConsoleSink::new(ConsoleSinkConfig { format: ConsoleFormat::Json }, &context))
     }
 
     fn committer(&self, job: &str, sink: &str) -> Arc<dyn Committer> {
-        Arc::new(ConsoleCommitter::new(self.output.clone(), job, sink))
+        let context = CommitterContext { staging: self.staging(sink), ..CommitterContext::single(job, sink) };
+        Arc::new(ConsoleCommitter::new(self.output.clone(), context))
     }
 
     fn visible(&self) -> BoxFuture<'_, Vec<i64>> {
@@ -65,7 +87,7 @@ impl SinkUnderTest for Console {
     }
 
     fn leftovers(&self) -> BoxFuture<'_, usize> {
-        futures::future::ready(0).boxed()
+        async { self.staging(SINK).list().await.unwrap().len() }.boxed()
     }
 
     fn can_take_back(&self) -> bool {
@@ -79,39 +101,90 @@ async fn keeps_the_contract() {
 }
 
 #[tokio::test]
-async fn a_table_shows_uuids_as_such() {
-    let uuid = HashMap::from([("ARROW:extension:name".to_string(), "arrow.uuid".to_string())]);
+async fn what_is_long_is_staged_and_printed_once() {
+    let console = Console::new();
+    let (mut sink, committer) = (console.sink(&context(1, 0)), console.committer(JOB, SINK));
+    // Some megabytes: files before the barrier, one with it.
+    let all = 0..400_000;
+    for part in [0..150_000, 150_000..300_000, 300_000..400_000] {
+        sink.write(conformance::rows(part)).await.unwrap();
+    }
+    let staged = sink.stage(Barrier::new(CheckpointId(1))).await.unwrap();
+    assert!(serde_json::to_string(&staged).unwrap().len() < MANIFEST_BYTES, "rows don't go through the manifest");
+    assert!(console.leftovers().await >= 2);
+    assert_eq!(committer.commit(CheckpointId(1), &staged).await.unwrap(), CommitOutcome::Done);
+    assert_eq!(console.visible().await, all.collect::<Vec<i64>>());
+    assert_eq!(console.leftovers().await, 0);
+    // Another process finds the files gone, which says that they were printed.
+    let other = Console::of(console.store.clone());
+    let outcome = other.committer(JOB, SINK).commit(CheckpointId(1), &staged).await.unwrap();
+    assert_eq!((outcome, other.screen.text()), (CommitOutcome::AlreadyDone, String::new()));
+}
+
+/// A pipe whose reader has gone.
+struct Closed;
+
+impl Write for Closed {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        Err(ErrorKind::BrokenPipe.into())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn rows_for_a_reader_that_has_gone_are_no_failure() {
+    let console = Console { output: ConsoleOutput::to(Box::new(Closed)), ..Console::new() };
+    let mut sink = console.sink(&context(1, 0));
+    let committer = console.committer(JOB, SINK);
+    assert!(console.output.closed().now_or_never().is_none());
+    for checkpoint in [1, 2] {
+        sink.write(conformance::rows(0..10)).await.unwrap();
+        let staged = sink.stage(Barrier::new(CheckpointId(checkpoint))).await.unwrap();
+        assert_eq!(committer.commit(CheckpointId(checkpoint), &staged).await.unwrap(), CommitOutcome::Done);
+        assert!(console.output.is_closed() && console.output.closed().now_or_never().is_some());
+    }
+}
+
+#[test]
+fn a_format_is_chosen_by_its_name() {
+    let chosen = |keys| {
+        let (connector, wrong) = read(keys, KIND.read);
+        (connector.note(), wrong)
+    };
+    assert_eq!(chosen(json!({})), ("lines on standard output".to_owned(), vec![]));
+    assert_eq!(chosen(json!({ "format": "table" })), ("lines on standard output".to_owned(), vec![]));
+    assert_eq!(chosen(json!({ "format": "json" })), ("JSON lines on standard output".to_owned(), vec![]));
+    assert_eq!(chosen(json!({ "format": "xml" })).1, ["format: there is no format called `xml`"]);
+    let json_rows = (KIND.stored)(&json!({ "format": "json" })).unwrap();
+    let tables = (KIND.stored)(&json!({})).unwrap();
+    assert!(json_rows.owns_standard_output() && !tables.owns_standard_output());
+}
+
+#[test]
+fn record_ids_are_shown_as_uuids() {
     let schema = Schema::new(vec![
-        Field::new("record_id", DataType::FixedSizeBinary(16), false).with_metadata(uuid),
+        Field::new("record_id", DataType::FixedSizeBinary(16), false),
         Field::new("count", DataType::Int64, false),
     ]);
     let ids = FixedSizeBinaryArray::try_from_iter([[0xab_u8; 16]].into_iter()).unwrap();
     let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(Int64Array::from(vec![7]))];
     let rows = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
-    let lines = render::lines(ConsoleFormat::Table, &rows).unwrap();
-    assert_eq!(
-        lines,
-        [
-            "+--------------------------------------+-------+",
-            "| record_id                            | count |",
-            "+--------------------------------------+-------+",
-            "| abababab-abab-abab-abab-abababababab | 7     |",
-            "+--------------------------------------+-------+",
-        ]
-    );
-    let json = render::lines(ConsoleFormat::Json, &rows).unwrap();
-    assert_eq!(json, [r#"{"record_id":"abababab-abab-abab-abab-abababababab","count":7}"#]);
-}
-
-#[tokio::test]
-async fn too_much_to_read_is_refused() {
-    let context = OperatorContext::single("job", "sink.console");
-    let mut sink = ConsoleSink::new(ConsoleSinkConfig { format: ConsoleFormat::Json }, &context);
-    let column: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000_000));
-    let rows = Batch::new(RecordBatch::try_from_iter([("n", column)]).unwrap());
-    let mut outcome = Ok(());
-    for _ in 0..3 {
-        outcome = outcome.and(sink.write(rows.clone()).await);
-    }
-    assert!(outcome.unwrap_err().message.contains("16 MiB"));
+    let rendered = |format| {
+        let mut text = Vec::new();
+        render::render(format, &rows, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    };
+    let table = "\
++--------------------------------------+-------+
+| record_id                            | count |
++--------------------------------------+-------+
+| abababab-abab-abab-abab-abababababab | 7     |
++--------------------------------------+-------+
+";
+    assert_eq!(rendered(ConsoleFormat::Table), table);
+    let json = "{\"record_id\":\"abababab-abab-abab-abab-abababababab\",\"count\":7}\n";
+    assert_eq!(rendered(ConsoleFormat::Json), json);
 }

@@ -5,8 +5,8 @@
 //! (late rows, dead letters, an archive). Running counts are there to be new, and are not held.
 
 use super::{
-    FilesCommitter, FilesSink, FilesSinkConfig, FilesSinkSettings, PartitionBy, Roll, can_be_written,
-    here::committed_in, storage,
+    FileFormat, FilesCommitter, FilesSink, FilesSinkConfig, FilesSinkSettings, PartitionBy, Roll,
+    encoder::can_be_written, here::committed_in, read_back::FilesReadBack, storage,
 };
 use crate::{
     columns::WINDOW_START,
@@ -15,7 +15,10 @@ use crate::{
     event_time::event_time_type,
     expression::type_name,
     hold::{self, HoldRule},
-    sink::{Archive, FilesHere, Owned, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink},
+    sink::{
+        Archive, FilesHere, Owned, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,
+        read_back::{ReadBack, ReadBackOf},
+    },
 };
 use std::{path::PathBuf, sync::Arc, time::Duration};
 use weir_engine::{
@@ -23,7 +26,7 @@ use weir_engine::{
     operator::{Committer, CommitterContext, OperatorContext, Sink},
 };
 
-/// Parquet files.
+/// Files: Parquet, JSON lines or CSV.
 pub const KIND: SinkKind = SinkKind {
     name: "files",
     read: |keys| Box::new(FilesSinkSettings::read(keys)),
@@ -49,12 +52,7 @@ impl SinkConnector for FilesSinkSettings {
             mistakes.push(mistake.found(format!("{path:?}")).expected("a folder or a URL of its own"));
         }
         self.check_roll(given, at, mistakes);
-        for column in given.columns.columns.iter().filter(|column| !can_be_written(&column.data_type)) {
-            let message =
-                format!("`{}` is {}, which cannot be written to a file", column.name, type_name(&column.data_type));
-            let expected = "a `select` without it, or a `map` that converts it";
-            mistakes.push(Mistake::new(given.columns_at(at), message).expected(expected));
-        }
+        self.check_columns(given, at, mistakes);
         self.check_partitions(given, at, mistakes);
     }
 
@@ -84,7 +82,7 @@ impl SinkConnector for FilesSinkSettings {
             .config
             .retention_ms
             .map_or(String::new(), |kept| format!(", kept for {}", show(Duration::from_millis(kept.unsigned_abs()))));
-        format!("Parquet files at {}{hourly}{kept}", self.config.path)
+        format!("{} at {}{hourly}{kept}", self.config.format.files(), self.config.path)
     }
 
     fn takes_running(&self) -> bool {
@@ -109,13 +107,40 @@ impl SinkConnector for FilesSinkSettings {
 
     fn archive(&self) -> Option<Archive<'_>> {
         let archive = Archive { path: &self.config.path, expires: self.config.retention_ms.is_some() };
-        self.is_hourly().then_some(archive)
+        // Counts are recalculated from Parquet alone.
+        (self.is_hourly() && self.config.format == FileFormat::Parquet).then_some(archive)
     }
 }
 
 impl FilesSinkSettings {
     fn is_hourly(&self) -> bool {
         self.config.partition_by == PartitionBy::Hour
+    }
+
+    /// Columns that a format has no words for.
+    fn check_columns(&self, given: &SinkGiven<'_>, at: &KeyPath, mistakes: &mut Vec<Mistake>) {
+        let format = self.config.format;
+        for column in given.columns.columns.iter().filter(|column| !can_be_written(&column.data_type, format)) {
+            let (name, kind) = (&column.name, type_name(&column.data_type));
+            let (message, expected) = match format {
+                FileFormat::Csv if column.data_type.is_nested() => (
+                    format!("`{name}` is {kind}, and a field of a CSV holds one value"),
+                    "`format = \"json\"`, a `select` without it, or a `map` that converts it",
+                ),
+                _ => (
+                    format!("`{name}` is {kind}, which cannot be written to a file"),
+                    "a `select` without it, or a `map` that converts it",
+                ),
+            };
+            mistakes.push(Mistake::new(given.columns_at(at), message).expected(expected));
+        }
+        if let (FileFormat::Csv, [only]) = (format, given.columns.columns.as_slice())
+            && only.nullable
+        {
+            let message = format!("`{}` is the only column, and a CSV has no line for a null in it", only.name);
+            let expected = "a second column, or `format = \"json\"`";
+            mistakes.push(Mistake::new(given.columns_at(at), message).expected(expected));
+        }
     }
 
     /// What is wrong with holding rows of these columns, if it was asked for and anything is.
@@ -190,6 +215,10 @@ impl StoredSink for FilesSinkConfig {
 
     fn shown(&self) -> Option<String> {
         Some(self.path.clone())
+    }
+
+    fn read_back(&self, of: &ReadBackOf<'_>) -> Result<Option<Box<dyn ReadBack>>> {
+        Ok(Some(Box::new(FilesReadBack::new(storage::open(&self.path)?, of))))
     }
 
     fn files_here(&self, job: &str, sink: &str) -> Option<FilesHere> {

@@ -1,7 +1,11 @@
-//! Rows into the bytes of a Parquet file, a row group at a time.
+//! Rows into the bytes of a file, a row group at a time.
 
-use super::{config::Compression, sink::ROW_GROUP_BYTES};
-use crate::columns::RECORD_ID;
+use super::{
+    config::{Compression, FileFormat},
+    sink::ROW_GROUP_BYTES,
+    text_encoder::TextEncoder,
+};
+use crate::{columns::RECORD_ID, sink::json_rows};
 use arrow::{
     array::{ArrayRef, RecordBatch, new_null_array},
     compute::{CastOptions, cast_with_options},
@@ -10,7 +14,7 @@ use arrow::{
 use bytes::Bytes;
 use parquet::{
     arrow::{ArrowWriter, arrow_writer::ArrowWriterOptions},
-    basic::{Compression as PageCompression, ZstdLevel},
+    basic::{Compression as PageCompression, GzipLevel, ZstdLevel},
     file::properties::{EnabledStatistics, WriterProperties},
     schema::types::ColumnPath,
 };
@@ -26,11 +30,20 @@ pub(super) enum Encoder {
     Plain(PlainParquetWriter<Vec<u8>>),
     /// Everything else: compressed pages, and columns of types that have no plain pages.
     General { writer: Box<ArrowWriter<Vec<u8>>>, schema: SchemaRef },
+    /// Lines of text.
+    Text(TextEncoder),
 }
 
 impl Encoder {
     /// For rows of a schema that [`file_schema`] made.
-    pub fn new(schema: &SchemaRef, compression: Compression) -> Result<Self> {
+    pub fn new(schema: &SchemaRef, format: FileFormat, compression: Compression) -> Result<Self> {
+        match format {
+            FileFormat::Parquet => Encoder::parquet(schema, compression),
+            _ => Ok(Encoder::Text(TextEncoder::new(schema, format, compression)?)),
+        }
+    }
+
+    fn parquet(schema: &SchemaRef, compression: Compression) -> Result<Self> {
         let codec = match compression {
             Compression::None => {
                 match PlainParquetWriter::try_new(Vec::with_capacity(ROW_GROUP_BYTES), Arc::clone(schema)) {
@@ -40,6 +53,7 @@ impl Encoder {
                 }
             }
             Compression::Snappy => PageCompression::SNAPPY,
+            Compression::Gzip => PageCompression::GZIP(GzipLevel::default()),
             Compression::Zstd => PageCompression::ZSTD(ZstdLevel::try_new(1).map_err(|error| failed(&error))?),
         };
         let mut options = ArrowWriterOptions::new().with_properties(properties(schema, codec));
@@ -70,6 +84,7 @@ impl Encoder {
                 writer.sync().map_err(|error| EngineError::internal(format!("Parquet file: {error}")))?;
                 Ok(std::mem::take(writer.inner_mut()).into())
             }
+            Encoder::Text(encoder) => encoder.rows(rows),
         }
     }
 
@@ -78,6 +93,7 @@ impl Encoder {
         match self {
             Encoder::Plain(writer) => Ok(writer.finish()?.output.into()),
             Encoder::General { writer, .. } => Ok(writer.into_inner().map_err(|error| failed(&error))?.into()),
+            Encoder::Text(encoder) => encoder.finish(),
         }
     }
 }
@@ -100,14 +116,22 @@ pub(super) fn file_schema(rows: &Schema) -> Schema {
     Schema::new(fields)
 }
 
-/// Whether files can have columns of a type: a row of nothing is written to see.
-pub fn can_be_written(data_type: &DataType) -> bool {
+/// Whether files of a format can have columns of a type: a row of nothing is written to see.
+pub(super) fn can_be_written(data_type: &DataType, format: FileFormat) -> bool {
+    match format {
+        FileFormat::Parquet => can_be_parquet(data_type),
+        FileFormat::Json => json_rows::can_be_written(data_type),
+        FileFormat::Csv => !data_type.is_nested() && json_rows::can_be_written(data_type),
+    }
+}
+
+fn can_be_parquet(data_type: &DataType) -> bool {
     let schema = Arc::new(file_schema(&Schema::new(vec![Field::new("column", data_type.clone(), true)])));
     let row = vec![new_null_array(data_type, 1)];
     let written = RecordBatch::try_new(Arc::new(Schema::new(vec![Field::new("column", data_type.clone(), true)])), row)
         .map_err(EngineError::from)
         .and_then(|row| {
-            let mut encoder = Encoder::new(&schema, Compression::Snappy)?;
+            let mut encoder = Encoder::parquet(&schema, Compression::Snappy)?;
             encoder.row_group(&[row])?;
             encoder.finish()
         });

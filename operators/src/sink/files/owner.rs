@@ -77,6 +77,15 @@ impl Owner {
         Ok(owner.storage != self.storage)
     }
 
+    /// The lineage that has begun in a folder, if it has an owner.
+    ///
+    /// # Errors
+    /// When the storage does not say.
+    pub async fn lineage_of(storage: &dyn Storage) -> Result<Option<Lineage>> {
+        let mark = storage.find(MARK).await?;
+        Ok(mark.and_then(|mark| serde_json::from_slice::<Owner>(&mark).ok()).map(|owner| owner.lineage))
+    }
+
     async fn find(&self, storage: &dyn Storage) -> Result<Option<Owner>> {
         let Some(content) = storage.find(MARK).await? else { return Ok(None) };
         serde_json::from_slice(&content).map(Some).map_err(|error| {

@@ -39,6 +39,13 @@ impl FilesSinkSettings {
         FilesSinkSettings { config: FilesSinkConfig::at(path), roll: None }
     }
 
+    /// Files of another format.
+    #[must_use]
+    pub fn format(mut self, format: FileFormat) -> Self {
+        self.config.format = format;
+        self
+    }
+
     /// How the files are compressed.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
@@ -71,12 +78,16 @@ impl FilesSinkSettings {
 
     /// Reads the keys of a `[sink.NAME]`.
     pub(super) fn read(keys: &Reader<'_>) -> Self {
-        // There is one format so far; it is written out in definitions so that they stay right when there are more.
-        let format = keys.choice("format", &[("parquet", FileFormat::Parquet)]).unwrap_or_default();
+        let format = keys.choice("format", &FileFormat::NAMES).unwrap_or_default();
         let path = keys.required_text("path", "\"out/counts\"");
+        let compression = keys.choice("compression", &Compression::NAMES).unwrap_or_default();
+        if format.is_text() && compression == Compression::Snappy {
+            let message = "there are no files of text that are compressed with snappy";
+            keys.refuse("compression", message, "\"none\", \"gzip\" or \"zstd\"");
+        }
         let config = FilesSinkConfig {
             format,
-            compression: keys.choice("compression", &Compression::NAMES).unwrap_or_default(),
+            compression,
             partition_by: keys
                 .choice("partition_by", &[("hour", PartitionBy::Hour), ("none", PartitionBy::None)])
                 .unwrap_or_default(),

@@ -6,7 +6,7 @@ use super::{
     committable::Staged,
     config::FilesSinkConfig,
     encoder::file_schema,
-    naming::Naming,
+    naming::{Ending, Naming},
     open_file::{Budget, ClosingFile, FileParameters, OpenFile, WrittenFile},
     partition,
     storage::Storage,
@@ -40,7 +40,7 @@ const OPEN_FILES: usize = 64;
 /// Closed files that may still be on their way to the storage.
 const CLOSING_FILES: usize = 8;
 
-/// Writes rows to Parquet files, in one subtask.
+/// Writes rows to files, in one subtask.
 pub struct FilesSink {
     config: FilesSinkConfig,
     storage: Arc<dyn Storage>,
@@ -131,12 +131,13 @@ impl FilesSink {
     }
 
     fn create(&mut self, schema: &Arc<Schema>) -> OpenFile {
-        let path = self.naming.staged(self.attempt, self.subtask, self.next);
+        let path = self.naming.staged(self.attempt, self.subtask, self.next, Ending::of(&self.config));
         self.next += 1;
         let parameters = FileParameters {
             storage: Arc::clone(&self.storage),
             path,
             schema: Arc::clone(schema),
+            format: self.config.format,
             compression: self.config.compression,
         };
         OpenFile::create(parameters, self.budget.clone())
@@ -170,7 +171,7 @@ impl Sink for FilesSink {
         let (mut written, closing) = (std::mem::take(&mut self.written), std::mem::take(&mut self.closing));
         let open = std::mem::take(&mut self.open);
         let (naming, sink, subtask, lineage) = (self.naming.clone(), self.sink.clone(), self.subtask, self.lineage);
-        let root = self.storage.describe("");
+        let (root, ending) = (self.storage.describe(""), Ending::of(&self.config));
         let env = self.env.clone();
         let ended = last && self.next > 0;
         async move {
@@ -182,7 +183,7 @@ impl Sink for FilesSink {
             written.extend(try_join_all(closing.chain(open)).await?);
             env.crash_point("files_sink.staged")?;
             let named = written.into_iter().enumerate().map(|(k, file)| {
-                let path = naming.committed(file.folder.as_deref(), lineage, checkpoint, subtask, k);
+                let path = naming.committed(file.folder.as_deref(), (lineage, checkpoint), (subtask, k), ending);
                 file.into_staged(root.clone(), path).into_committable(&sink, checkpoint)
             });
             let ended = ended.then(|| Ok(Staged::ended(&sink, checkpoint)));

@@ -76,8 +76,16 @@ impl StagedFiles {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::naming::Naming, *};
+    use super::{
+        super::naming::{Ending, Naming},
+        *,
+    };
+    use crate::sink::files::FilesSinkConfig;
     use weir_engine::ids::{CheckpointId, Lineage};
+
+    fn parquet() -> Ending {
+        Ending::of(&FilesSinkConfig::at(""))
+    }
 
     async fn put(storage: &Arc<dyn Storage>, path: &str) {
         let mut file = storage.create(path).await.unwrap();
@@ -92,23 +100,25 @@ mod tests {
             let storage = storage::open(&path).unwrap();
             assert!(StagedFiles::of(&path, "job").await.unwrap().is_empty(), "nothing is there at all");
             let (raw, other) = (Naming::new("job", "sink.raw"), Naming::new("other", "sink.raw"));
-            put(&storage, &raw.committed(Some("hour=2022-03-04T00"), Lineage(1), CheckpointId(1), 0, 0)).await;
-            put(&storage, &other.staged(Attempt(9), 0, 0)).await;
+            put(&storage, &raw.committed(Some("hour=2022-03-04T00"), (Lineage(1), CheckpointId(1)), (0, 0), parquet()))
+                .await;
+            put(&storage, &other.staged(Attempt(9), 0, 0, parquet())).await;
             assert!(StagedFiles::of(&path, "job").await.unwrap().is_empty(), "nor of this job");
 
-            let staged = [0, 1].map(|k| raw.staged(Attempt(2), 0, k));
+            let staged = [0, 1].map(|k| raw.staged(Attempt(2), 0, k, parquet()));
             for file in &staged {
                 put(&storage, file).await;
             }
             let mut files = StagedFiles::of(&path, "job").await.unwrap();
             assert_eq!(files.len(), 2);
             assert!(files.example().unwrap().ends_with("/_staging/job/2/raw/0-0.parquet.staged"));
-            let path_of = |k| raw.committed(Some("hour=2022-03-04T00"), Lineage(1), CheckpointId(2), 0, k);
+            let path_of =
+                |k| raw.committed(Some("hour=2022-03-04T00"), (Lineage(1), CheckpointId(2)), (0, k), parquet());
             storage.publish(&staged[0], &path_of(0)).await.unwrap();
             files.look_again().await.unwrap();
             assert_eq!(files.len(), 2, "a reader may not have seen it when it listed the results");
             storage.remove(&staged[0]).await.unwrap();
-            put(&storage, &raw.staged(Attempt(2), 0, 2)).await;
+            put(&storage, &raw.staged(Attempt(2), 0, 2, parquet())).await;
             files.look_again().await.unwrap();
             assert_eq!(files.len(), 1, "later ones do not count");
             storage.remove(&staged[1]).await.unwrap();
@@ -122,13 +132,13 @@ mod tests {
         let path = "memory://staged_files_of_the_dead/raw";
         let storage = storage::open(path).unwrap();
         let raw = Naming::new("job", "sink.raw");
-        put(&storage, &raw.staged(Attempt(2), 0, 0)).await;
+        put(&storage, &raw.staged(Attempt(2), 0, 0, parquet())).await;
         let mut files = StagedFiles::of(path, "job").await.unwrap();
         assert_eq!(files.len(), 1, "its successor may have to commit it");
-        put(&storage, &raw.staged(Attempt(3), 0, 0)).await;
+        put(&storage, &raw.staged(Attempt(3), 0, 0, parquet())).await;
         files.look_again().await.unwrap();
         assert!(files.is_empty(), "it has done so");
         let files = StagedFiles::of(path, "job").await.unwrap();
-        assert_eq!(files.example().unwrap(), format!("{path}/{}", raw.staged(Attempt(3), 0, 0)));
+        assert_eq!(files.example().unwrap(), format!("{path}/{}", raw.staged(Attempt(3), 0, 0, parquet())));
     }
 }

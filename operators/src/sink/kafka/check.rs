@@ -1,10 +1,10 @@
 //! What is wrong with a Kafka sink's settings: what brokers would refuse after hours is told before the job starts.
 
-use super::{KafkaSinkSettings, config::is_topic_name, encoder::can_be_written};
+use super::{KafkaSinkSettings, config::is_topic_name};
 use crate::{
     definition::{KeyPath, Mistake},
     expression::type_name,
-    sink::SinkGiven,
+    sink::{SinkGiven, json_rows::can_be_written},
 };
 
 const NAMES: &str = "letters, digits, `.`, `_` and `-`, 249 at most";

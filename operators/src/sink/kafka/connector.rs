@@ -1,11 +1,14 @@
 //! What a Kafka sink is to those that check, compile, show and confine jobs.
 
-use super::{Delivery, KafkaCommitter, KafkaSink, KafkaSinkConfig, KafkaSinkSettings, check};
+use super::{Delivery, KafkaCommitter, KafkaSink, KafkaSinkConfig, KafkaSinkSettings, check, read_back::KafkaReadBack};
 use crate::{
     columns::RECORD_ID,
     confinement::Location,
     definition::{KeyPath, Mistake, duration::millis},
-    sink::{Owned, SinkConnector, SinkGiven, SinkJob, SinkKind, StoredSink},
+    sink::{
+        Owned, SinkConnector, SinkGiven, SinkJob, SinkKind, StoredSink,
+        read_back::{ReadBack, ReadBackOf},
+    },
 };
 use std::sync::Arc;
 use weir_engine::{
@@ -104,6 +107,10 @@ impl StoredSink for KafkaSinkConfig {
 
     fn shown(&self) -> Option<String> {
         Some(format!("{} at {}", self.topic, self.connection.shown()))
+    }
+
+    fn read_back(&self, of: &ReadBackOf<'_>) -> Result<Option<Box<dyn ReadBack>>> {
+        Ok(Some(Box::new(KafkaReadBack::new(self, of)?)))
     }
 }
 

@@ -4,23 +4,18 @@
 //! them in the order of the definition. A record id is the text of a UUID. Nothing in the only column of a key: no key.
 
 use super::config::KafkaSinkConfig;
-use crate::columns::{RECORD_ID, REVISION};
+use crate::{
+    columns::{RECORD_ID, REVISION},
+    sink::json_rows::{self, object_field, options, readable},
+};
 use arrow::{
     array::{Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray, StructArray},
     compute::cast,
-    datatypes::{DataType, Field, FieldRef, Fields, Int64Type, Schema},
+    datatypes::{DataType, FieldRef, Int64Type},
     json::writer::{EncoderOptions, NullableEncoder, make_encoder},
 };
 use std::sync::Arc;
 use weir_engine::error::{EngineError, Result};
-
-/// Whether a column of such a type can be written.
-pub(super) fn can_be_written(data_type: &DataType) -> bool {
-    let column = arrow::array::new_null_array(data_type, 1);
-    let field = Field::new("column", data_type.clone(), true);
-    let rows = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]);
-    rows.map_err(EngineError::from).and_then(|rows| json_of(&readable(&rows)?, &mut |_| Ok(()))).is_ok()
-}
 
 /// Rows as they are about to become records.
 #[derive(Debug)]
@@ -90,7 +85,7 @@ impl EncodedRows {
         let options = options();
         let mut keys = KeyEncoder::new(&self.key, &options)?;
         let (mut row, mut key) = (0, Vec::new());
-        json_of(&self.rows, &mut |value| {
+        json_rows::each(&self.rows, &mut |value| {
             key.clear();
             let has_key = keys.encode(row, &mut key);
             let record_id = self.record_ids.as_ref().filter(|ids| ids.is_valid(row)).map(|ids| ids.value(row));
@@ -146,55 +141,10 @@ impl<'a> KeyEncoder<'a> {
     }
 }
 
-fn options() -> EncoderOptions {
-    EncoderOptions::default().with_explicit_nulls(true)
-}
-
-fn object_field(columns: &StructArray) -> FieldRef {
-    Arc::new(Field::new_struct("", columns.fields().clone(), false))
-}
-
-/// Gives out each row as a JSON object.
-fn json_of(rows: &StructArray, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-    let (field, options) = (object_field(rows), options());
-    let mut encoder = make_encoder(&field, rows, &options)?;
-    let mut value = Vec::new();
-    for row in 0..rows.len() {
-        value.clear();
-        encoder.encode(row, &mut value);
-        each(&value)?;
-    }
-    Ok(())
-}
-
-/// The same rows with record ids as the text of a UUID, and plain texts.
-fn readable(rows: &RecordBatch) -> Result<StructArray> {
-    let mut fields: Vec<FieldRef> = Vec::with_capacity(rows.num_columns());
-    let mut columns: Vec<ArrayRef> = Vec::with_capacity(rows.num_columns());
-    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
-        let column: ArrayRef = match column.data_type() {
-            DataType::FixedSizeBinary(16) if field.name() == RECORD_ID => {
-                Arc::new(uuids(column.as_fixed_size_binary()))
-            }
-            DataType::Dictionary(_, values) if **values == DataType::Utf8 => cast(column, &DataType::Utf8)?,
-            DataType::LargeUtf8 | DataType::Utf8View => cast(column, &DataType::Utf8)?,
-            _ => Arc::clone(column),
-        };
-        fields.push(Arc::new(Field::new(field.name(), column.data_type().clone(), true)));
-        columns.push(column);
-    }
-    Ok(StructArray::try_new(Fields::from(fields), columns, None)?)
-}
-
-fn uuids(ids: &FixedSizeBinaryArray) -> StringArray {
-    let text = |id: &[u8]| uuid::Uuid::from_slice(id).ok().map(|id| id.to_string());
-    ids.iter().map(|id| id.and_then(text)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sink::kafka::tests::config;
+    use crate::sink::{json_rows::can_be_written, kafka::tests::config};
     use arrow::{
         array::{
             BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryBuilder, Float64Array, Int32Array,

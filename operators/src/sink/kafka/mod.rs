@@ -20,7 +20,8 @@
 //! `connector` (what others ask), `encoder` (a row as a record), `topic` (how many partitions there are), `spread` (which one a
 //! record goes to), `sink` (the first phase), `records` and `committable` (what is between the phases), `progress` (what is in),
 //! `protocol` (what a commit does next), [`committer`] (the second phase, which does it) with `progress_log` (the topic that it is
-//! written to) and `transaction` (one of them), `unrepeated` (a commit without transactions), `patience` (brokers that are away).
+//! written to) and `transaction` (one of them), `unrepeated` (a commit without transactions), `patience` (brokers that are away),
+//! `read_back` (what is committed, as rows again).
 
 mod check;
 mod committable;
@@ -32,6 +33,7 @@ mod patience;
 mod progress;
 mod progress_log;
 mod protocol;
+mod read_back;
 mod records;
 mod settings;
 mod sink;

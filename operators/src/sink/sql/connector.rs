@@ -3,7 +3,9 @@
 use super::{
     Description, Dialect, Filter, SqlColumn, SqlCommitter, SqlSink, SqlSinkConfig, SqlSinkSettings, SqlType, TableRule,
     check::{Check, check_secrets, span, stored},
-    location, of_sink, shape,
+    location, of_sink,
+    read_back::SqlReadBack,
+    shape,
     table_key::newest_by,
 };
 use crate::{
@@ -17,6 +19,7 @@ use crate::{
     schema::Column,
     sink::{
         KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkWindows, StoredSink, WrittenTable,
+        read_back::{ReadBack, ReadBackOf},
     },
 };
 use serde_json::{Value, json};
@@ -172,6 +175,10 @@ impl StoredSink for SqlSinkConfig {
 
     fn shown(&self) -> Option<String> {
         Some(format!("{} in {}", self.table, without_password(&self.url)))
+    }
+
+    fn read_back(&self, of: &ReadBackOf<'_>) -> Result<Option<Box<dyn ReadBack>>> {
+        Ok(Some(Box::new(SqlReadBack::new(self.clone(), of)?)))
     }
 
     fn table(&self) -> Option<WrittenTable<'_>> {

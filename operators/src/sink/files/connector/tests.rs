@@ -53,10 +53,10 @@ fn keys_become_the_configuration_of_a_node() {
 
 #[test]
 fn what_is_wrong_is_told_at_its_key() {
-    let keys = json!({ "path": "out", "format": "csv", "retention": "1s", "roll": "never", "rol": 1 });
+    let keys = json!({ "path": "out", "format": "orc", "retention": "1s", "roll": "never", "rol": 1 });
     let (_, wrong) = read(keys, FilesSinkSettings::read);
     let expected = [
-        "format: there is no format called `csv`",
+        "format: there is no format called `orc`",
         "roll: this does not say when new files are started",
         "retention: files would be removed as soon as they are written",
         "rol: the key `rol` is unknown",
@@ -69,6 +69,26 @@ fn what_is_wrong_is_told_at_its_key() {
     assert_eq!(told(&hourly(Some("c")), &two), ["partition_column: there is no column `c`"]);
     assert_eq!(told(&hourly(Some("n")), &two), ["partition_column: `n` is an int"]);
     assert_eq!(told(&FilesSinkSettings::at(" "), &two), ["path: this names no folder"]);
+}
+
+#[test]
+fn text_has_words_for_what_fits_into_a_line() {
+    let of = |format, rows: &[(&str, DataType)]| told(&FilesSinkSettings::at("out").format(format), &columns(rows));
+    let list = DataType::new_list(DataType::Int64, true);
+    let nested = [("n", DataType::Int64), ("list", list)];
+    assert_eq!(of(FileFormat::Json, &nested), Vec::<String>::new());
+    assert_eq!(of(FileFormat::Csv, &nested), ["input: `list` is a list, and a field of a CSV holds one value"]);
+    assert_eq!(
+        of(FileFormat::Csv, &nested[..1]),
+        ["input: `n` is the only column, and a CSV has no line for a null in it"]
+    );
+    let snappy = json!({ "path": "out", "format": "json", "compression": "snappy" });
+    let (_, wrong) = read(snappy, FilesSinkSettings::read);
+    assert_eq!(wrong, ["compression: there are no files of text that are compressed with snappy"]);
+    let csv = json!({ "path": "out", "format": "csv", "compression": "gzip", "partition_by": "hour" });
+    let (csv, wrong) = read(csv, FilesSinkSettings::read);
+    assert_eq!((wrong, csv.note()), (vec![], "CSV files at out, one folder per hour".to_owned()));
+    assert_eq!(csv.archive(), None, "counts are recalculated from Parquet alone");
 }
 
 #[test]

@@ -210,7 +210,8 @@ async fn whatever_step_fails_the_rows_are_there_once() {
     let mut seen = Vec::new();
     for fault in FAULTS {
         for at in 0.. {
-            let targets = [Target::local(), Target::memory()];
+            let lines = Target::memory().with(FileFormat::Json, Compression::Gzip);
+            let targets = [lines, Target::local(), Target::memory()];
             let mut step = None;
             for target in targets {
                 step = run_with_fault(target, fault, at).await;

@@ -3,7 +3,7 @@
 use super::*;
 use crate::sink::{
     conformance::{JOB, SINK, context, numbers, rows, visible},
-    files::config::{Compression, PartitionBy},
+    files::config::PartitionBy,
 };
 use arrow::{
     array::{
@@ -101,6 +101,7 @@ async fn uuids_are_marked_and_pages_compressed_as_asked() {
         (Compression::None, PageCompression::UNCOMPRESSED),
         (Compression::Snappy, PageCompression::SNAPPY),
         (Compression::Zstd, PageCompression::ZSTD(Default::default())),
+        (Compression::Gzip, PageCompression::GZIP(Default::default())),
     ];
     for (compression, expected) in kinds {
         let mut target = Target::memory();
@@ -150,6 +151,7 @@ fn settings_are_checked() {
         (serde_json::json!({ "path": "" }), "'path' is empty"),
         (serde_json::json!({ "path": "out", "compresion": "zstd" }), "compresion"),
         (serde_json::json!({ "path": "out", "compression": "lzo" }), "lzo"),
+        (serde_json::json!({ "path": "out", "compression": "snappy", "format": "csv" }), "Parquet alone"),
         (serde_json::json!({ "path": "out", "partition_by": "hour" }), "partition_column"),
     ];
     for (config, expected) in wrong {

@@ -4,8 +4,9 @@ mod faults;
 mod formats;
 mod owners;
 mod retention;
+mod text;
 
-use super::{FilesCommitter, FilesSink, FilesSinkConfig, storage};
+use super::{Compression, FileFormat, FilesCommitter, FilesSink, FilesSinkConfig, storage};
 use crate::sink::conformance::{self, SinkUnderTest};
 use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray},
@@ -65,6 +66,12 @@ impl Target {
         }
     }
 
+    /// With files of another format.
+    pub fn with(mut self, format: FileFormat, compression: Compression) -> Self {
+        (self.config.format, self.config.compression) = (format, compression);
+        self
+    }
+
     /// The same folder, for a run whose checkpoints lie elsewhere.
     pub fn elsewhere(self) -> Self {
         Target { store: checkpoints(), ..self }
@@ -82,7 +89,8 @@ impl Target {
     /// Names of all files that are results by their names, relative to the sink's folder.
     pub async fn results(&self) -> Vec<String> {
         let all = self.storage.list("").await.unwrap();
-        all.into_iter().filter(|path| path.ends_with(".parquet")).collect()
+        let endings = [".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".csv.zst"];
+        all.into_iter().filter(|path| endings.iter().any(|ending| path.ends_with(ending))).collect()
     }
 
     pub async fn bytes(&self, path: &str) -> Bytes {
@@ -124,6 +132,10 @@ impl SinkUnderTest for Target {
         async {
             let mut numbers = Vec::new();
             for path in self.results().await {
+                if !path.ends_with(".parquet") {
+                    numbers.extend(text::numbers(&path, &self.bytes(&path).await));
+                    continue;
+                }
                 for batch in self.read(&path).await {
                     numbers.extend(batch.column_by_name("n").unwrap().as_primitive::<Int64Type>().values());
                 }
@@ -157,10 +169,23 @@ async fn hourly_folders_keep_the_contract() {
 async fn compressed_files_keep_the_contract() {
     conformance::check_all(|| {
         let mut target = Target::memory();
-        target.config.compression = super::config::Compression::Zstd;
+        target.config.compression = Compression::Zstd;
         target
     })
     .await;
+}
+
+#[tokio::test]
+async fn files_of_text_keep_the_contract() {
+    for (format, compression) in [
+        (FileFormat::Json, Compression::None),
+        (FileFormat::Json, Compression::Zstd),
+        (FileFormat::Csv, Compression::None),
+        (FileFormat::Csv, Compression::Gzip),
+    ] {
+        conformance::check_all(|| hourly(Target::memory()).with(format, compression)).await;
+    }
+    conformance::check_all(|| Target::local().with(FileFormat::Json, Compression::Gzip)).await;
 }
 
 /// The folders below the sink's own, without those that have files in them.

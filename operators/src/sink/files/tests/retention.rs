@@ -3,7 +3,10 @@
 use super::*;
 use crate::sink::{
     conformance::{JOB, SINK, context, numbers, rows, visible},
-    files::{config::PartitionBy, naming::Naming},
+    files::{
+        config::PartitionBy,
+        naming::{Ending, Naming},
+    },
 };
 use std::{
     fs::{self, File},
@@ -138,9 +141,9 @@ async fn objects_go_by_the_time_that_the_store_gives_them() {
 async fn many_are_removed_over_several_commits() {
     let target = Target::local();
     fs::create_dir_all(folder(&target)).unwrap();
-    let naming = Naming::new(JOB, SINK);
+    let (naming, ending) = (Naming::new(JOB, SINK), Ending::of(&target.config));
     for k in 0..2_100 {
-        let path = folder(&target).join(naming.committed(None, Lineage::NAMELESS, CheckpointId(1), 0, k));
+        let path = folder(&target).join(naming.committed(None, (Lineage::NAMELESS, CheckpointId(1)), (0, k), ending));
         File::create(path).unwrap().set_modified(SystemTime::UNIX_EPOCH + DAY).unwrap();
     }
     let committer = committer(&target);

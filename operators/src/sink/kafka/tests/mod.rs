@@ -2,6 +2,7 @@
 
 mod faults;
 mod protocol;
+mod read_back;
 mod topics;
 
 use super::{Delivery, KafkaCommitter, KafkaSink, KafkaSinkConfig};

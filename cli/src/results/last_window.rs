@@ -3,21 +3,25 @@
 //! Shown is the first files sink behind a `reduce`, else the first behind an `aggregate`, when its files are on this machine
 //! and not too many. Of several revisions of a record the highest counts, unless it is withdrawn.
 
-use crate::failure::Failure;
+use crate::{failure::Failure, text};
 use arrow::{
     array::{Array, AsArray, RecordBatch, TimestampMillisecondArray, UInt32Array},
     compute::{concat_batches, take_record_batch},
-    datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType},
+    datatypes::{DataType, Int64Type, TimestampMillisecondType},
     util::display::{ArrayFormatter, FormatOptions},
 };
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use serde::Serialize;
-use std::{collections::HashMap, fs::File};
+use std::collections::HashMap;
 use weir_engine::graph::{JobGraph, Node, NodeRole};
+use weir_jobs::Job;
 use weir_operators::{
     columns::{FILTER_ID, RANK, RECORD_ID, REVISION, WITHDRAWN},
     connectors::stored_sink,
-    sink::FilesHere,
+    sink::{
+        FilesHere,
+        files::rows_of_file,
+        read_back::{is_withdrawn, revisions, shown_schema},
+    },
 };
 
 /// Files beyond this size are not read back: the end of a run is no place to wait.
@@ -55,26 +59,14 @@ impl LastResults {
 
     /// As a table for people.
     pub fn as_text(&self) -> String {
-        let mut table = comfy_table::Table::new();
-        table.load_preset(comfy_table::presets::NOTHING);
-        table.set_header(&self.columns);
-        for row in &self.rows {
-            table.add_row(row);
-        }
-        for (index, column) in table.column_iter_mut().enumerate() {
-            let numeric = self.rows.iter().all(|row| row[index].parse::<f64>().is_ok());
-            let leading_zero = self.rows.iter().any(|row| row[index].len() > 1 && row[index].starts_with('0'));
-            if numeric && !leading_zero {
-                column.set_cell_alignment(comfy_table::CellAlignment::Right);
-            }
-        }
-        table.lines().map(|line| format!(" {}\n", line.trim_end())).collect::<String>().trim_end().to_string()
+        let lines = text::table(&self.columns, &self.rows);
+        lines.lines().map(|line| format!(" {line}\n")).collect::<String>().trim_end().to_string()
     }
 }
 
 /// Reads the last window back; none when there is nothing to show.
-pub fn last_results(graph: &JobGraph) -> Result<Option<LastResults>, Failure> {
-    let Some((sink, FilesHere { folder, files })) = shown_sink(graph) else { return Ok(None) };
+pub fn last_results(job: &Job) -> Result<Option<LastResults>, Failure> {
+    let Some((sink, FilesHere { folder, files })) = shown_sink(&job.graph) else { return Ok(None) };
     let name = sink.id.strip_prefix("sink.").unwrap_or(&sink.id);
     let failed = |error: &dyn std::fmt::Display| {
         Failure::failed(format!(
@@ -87,16 +79,14 @@ pub fn last_results(graph: &JobGraph) -> Result<Option<LastResults>, Failure> {
     if files.is_empty() || size > MOST_BYTES {
         return Ok(None);
     }
+    let Some((_, columns)) = job.sink(name) else { return Ok(None) };
     let mut batches = Vec::new();
     for file in &files {
-        let reader = File::open(file).map_err(|error| failed(&error))?;
-        let reader = ParquetRecordBatchReaderBuilder::try_new(reader).and_then(|builder| builder.build());
-        for batch in reader.map_err(|error| failed(&error))? {
-            batches.push(batch.map_err(|error| failed(&error))?);
-        }
+        let content = std::fs::read(file).map_err(|error| failed(&error))?;
+        let rows = rows_of_file(&file.display().to_string(), content.into(), columns);
+        batches.extend(rows.map_err(|error| failed(&error))?);
     }
-    let Some(first) = batches.first() else { return Ok(None) };
-    let all = concat_batches(&first.schema(), &batches).map_err(|error| failed(&error))?;
+    let all = concat_batches(&shown_schema(columns), &batches).map_err(|error| failed(&error))?;
     last_window(name, &all).map_err(|error| failed(&error))
 }
 
@@ -193,19 +183,19 @@ fn latest_holding(rows: &RecordBatch, starts: &TimestampMillisecondArray) -> Opt
 
 /// Indices of the rows that `wanted` keeps, each record's highest revision only, if that one holds.
 fn newest_revisions(rows: &RecordBatch, wanted: &dyn Fn(usize) -> bool) -> Vec<u32> {
-    let ids = rows.column_by_name(RECORD_ID).and_then(|column| column.as_fixed_size_binary_opt());
-    let revisions = rows.column_by_name(REVISION).and_then(|column| column.as_primitive_opt::<Int32Type>());
+    let ids = rows.column_by_name(RECORD_ID).and_then(|column| column.as_string_opt::<i32>());
     let wanted_rows = (0..rows.num_rows()).filter(|row| wanted(*row));
-    let (Some(ids), Some(revisions)) = (ids, revisions) else { return wanted_rows.map(|row| row as u32).collect() };
-    let mut newest: HashMap<&[u8], usize> = HashMap::new();
+    let (Some(ids), Some(revisions)) = (ids, revisions(rows)) else {
+        return wanted_rows.map(|row| row as u32).collect();
+    };
+    let mut newest: HashMap<&str, usize> = HashMap::new();
     for row in wanted_rows {
         let held = newest.entry(ids.value(row)).or_insert(row);
         if revisions.value(row) > revisions.value(*held) {
             *held = row;
         }
     }
-    let withdrawn = rows.column_by_name(WITHDRAWN).and_then(|column| column.as_boolean_opt());
-    let holds = |row: &usize| withdrawn.is_none_or(|withdrawn| !withdrawn.value(*row));
+    let holds = |row: &usize| !is_withdrawn(rows, *row);
     let mut kept: Vec<u32> = newest.into_values().filter(holds).map(|row| row as u32).collect();
     kept.sort_unstable();
     kept

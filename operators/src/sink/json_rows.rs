@@ -1,0 +1,166 @@
+//! Rows as JSON, one object a row: a record of a topic, a line of a file or of standard output, an element that is posted.
+//!
+//! Record ids are the text of a UUID, timestamps text in UTC (RFC 3339), decimals numbers with all their digits, bytes hexadecimal;
+//! nulls are written out. What JSON has no word for is null: NaN, infinity, a moment beyond the calendar.
+
+use crate::columns::RECORD_ID;
+use arrow::{
+    array::{
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray,
+        StructArray, new_null_array,
+    },
+    compute::cast,
+    datatypes::{
+        DataType, Date32Type, Field, FieldRef, Fields, Schema, TimeUnit, TimestampMicrosecondType,
+        TimestampMillisecondType, TimestampSecondType,
+    },
+    json::writer::{EncoderOptions, make_encoder},
+};
+use chrono::DateTime;
+use std::sync::Arc;
+use weir_engine::error::{EngineError, Result};
+
+/// Whether a column of such a type can be written.
+pub(super) fn can_be_written(data_type: &DataType) -> bool {
+    let column = new_null_array(data_type, 1);
+    let field = Field::new("column", data_type.clone(), true);
+    let rows = RecordBatch::try_new(Arc::new(Schema::new(vec![field])), vec![column]);
+    rows.map_err(EngineError::from).and_then(|rows| each(&readable(&rows)?, &mut |_| Ok(()))).is_ok()
+}
+
+/// Each row as a line, its break included.
+///
+/// # Errors
+/// When JSON has no words for a column.
+pub fn json_lines(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+    each(&readable(rows)?, &mut |row| {
+        out.extend_from_slice(row);
+        out.push(b'\n');
+        Ok(())
+    })
+}
+
+/// Gives out each row as a JSON object. The rows are [`readable`].
+pub(super) fn each(rows: &StructArray, each: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let (field, options) = (object_field(rows), options());
+    let mut encoder = make_encoder(&field, rows, &options)?;
+    let mut value = Vec::new();
+    for row in 0..rows.len() {
+        value.clear();
+        encoder.encode(row, &mut value);
+        each(&value)?;
+    }
+    Ok(())
+}
+
+pub(super) fn options() -> EncoderOptions {
+    EncoderOptions::default().with_explicit_nulls(true)
+}
+
+/// The field of rows that are objects.
+pub(super) fn object_field(columns: &StructArray) -> FieldRef {
+    Arc::new(Field::new_struct("", columns.fields().clone(), false))
+}
+
+/// The same rows with record ids as the text of a UUID, plain texts, and no moment that cannot be written.
+pub(super) fn readable(rows: &RecordBatch) -> Result<StructArray> {
+    let mut fields: Vec<FieldRef> = Vec::with_capacity(rows.num_columns());
+    let mut columns: Vec<ArrayRef> = Vec::with_capacity(rows.num_columns());
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        let column: ArrayRef = match column.data_type() {
+            DataType::FixedSizeBinary(16) if field.name() == RECORD_ID => {
+                Arc::new(uuids(column.as_fixed_size_binary()))
+            }
+            DataType::Dictionary(_, values) if **values == DataType::Utf8 => cast(column, &DataType::Utf8)?,
+            DataType::LargeUtf8 | DataType::Utf8View => cast(column, &DataType::Utf8)?,
+            _ => in_calendar(column),
+        };
+        fields.push(Arc::new(Field::new(field.name(), column.data_type().clone(), true)));
+        columns.push(column);
+    }
+    Ok(StructArray::try_new_with_length(Fields::from(fields), columns, None, rows.num_rows())?)
+}
+
+fn uuids(ids: &FixedSizeBinaryArray) -> StringArray {
+    let text = |id: &[u8]| uuid::Uuid::from_slice(id).ok().map(|id| id.to_string());
+    ids.iter().map(|id| id.and_then(text)).collect()
+}
+
+/// A column in which moments and days beyond the calendar are null.
+fn in_calendar(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => {
+            known::<TimestampSecondType>(column, |at| DateTime::from_timestamp(at, 0).is_some())
+        }
+        DataType::Timestamp(TimeUnit::Millisecond, _) => {
+            known::<TimestampMillisecondType>(column, |at| DateTime::from_timestamp_millis(at).is_some())
+        }
+        DataType::Timestamp(TimeUnit::Microsecond, _) => {
+            known::<TimestampMicrosecondType>(column, |at| DateTime::from_timestamp_micros(at).is_some())
+        }
+        DataType::Date32 => {
+            known::<Date32Type>(column, |day| DateTime::from_timestamp(i64::from(day) * 86_400, 0).is_some())
+        }
+        _ => Arc::clone(column),
+    }
+}
+
+/// The values for which `is_known` holds; the others are null.
+fn known<T: ArrowPrimitiveType>(column: &ArrayRef, is_known: impl Fn(T::Native) -> bool) -> ArrayRef {
+    let values = column.as_primitive::<T>();
+    if values.iter().flatten().all(&is_known) {
+        return Arc::clone(column);
+    }
+    let known: PrimitiveArray<T> = values.unary_opt(|value| is_known(value).then_some(value));
+    Arc::new(known.with_data_type(column.data_type().clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::array::{Date32Array, Float64Array, ListArray, TimestampMillisecondArray};
+    use arrow::datatypes::Int64Type;
+
+    fn lines(columns: Vec<(&str, ArrayRef)>) -> Vec<String> {
+        let rows =
+            RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(name, column)| (name, column, true)));
+        let mut out = Vec::new();
+        json_lines(&rows.unwrap(), &mut out).unwrap();
+        String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn what_json_has_no_word_for_is_null() {
+        let times = TimestampMillisecondArray::from(vec![Some(1_500), Some(i64::MIN), None]).with_timezone("UTC");
+        let found = lines(vec![
+            ("at", Arc::new(times)),
+            ("day", Arc::new(Date32Array::from(vec![0, i32::MAX, i32::MIN]))),
+            ("rate", Arc::new(Float64Array::from(vec![0.5, f64::NAN, f64::INFINITY]))),
+        ]);
+        let expected = [
+            r#"{"at":"1970-01-01T00:00:01.500Z","day":"1970-01-01","rate":0.5}"#,
+            r#"{"at":null,"day":null,"rate":null}"#,
+            r#"{"at":null,"day":null,"rate":null}"#,
+        ];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn lists_are_arrays() {
+        let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some(vec![Some(1), None]), None]);
+        assert_eq!(lines(vec![("list", Arc::new(list))]), [r#"{"list":[1,null]}"#, r#"{"list":null}"#]);
+        assert!(can_be_written(&DataType::new_list(DataType::Utf8, true)));
+    }
+
+    #[test]
+    fn rows_without_a_column_are_rows() {
+        let rows = RecordBatch::try_new_with_options(
+            Arc::new(Schema::empty()),
+            vec![],
+            &arrow::array::RecordBatchOptions::new().with_row_count(Some(2)),
+        );
+        let mut out = Vec::new();
+        json_lines(&rows.unwrap(), &mut out).unwrap();
+        assert_eq!(out, b"{}\n{}\n");
+    }
+}

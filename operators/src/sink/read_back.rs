@@ -1,0 +1,154 @@
+//! Results as they are visible, read back from where a sink has put them: for people who want a first look, without another
+//! program. Whatever the connector and the format, they come as rows of the same columns.
+
+use crate::{
+    columns::{RECORD_ID, REVISION, WITHDRAWN},
+    schema::ColumnSchema,
+    sink::json_rows::readable,
+};
+use arrow::{
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array},
+    compute::{CastOptions, cast, cast_with_options},
+    datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef},
+    json::ReaderBuilder,
+};
+use futures::future::BoxFuture;
+use std::{io::BufRead, sync::Arc};
+use weir_engine::{
+    env::Env,
+    error::{EngineError, Result},
+};
+
+/// Whose results are read.
+#[derive(Clone, Copy, Debug)]
+pub struct ReadBackOf<'a> {
+    /// The job's name.
+    pub job: &'a str,
+    /// The sink's node id, such as `sink.counts`.
+    pub sink: &'a str,
+    /// The columns that it writes, as the definition says it now.
+    pub columns: &'a ColumnSchema,
+    /// Time and chance.
+    pub env: &'a Env,
+}
+
+/// Reads what a sink has made visible.
+pub trait ReadBack: Send {
+    /// The columns that tell one result from another; empty: nothing does, and each row stays beside the others.
+    fn identity(&self) -> Vec<String>;
+
+    /// Whether only the newest of each is there, and all of them are given out whenever one has changed.
+    fn is_whole(&self) -> bool {
+        false
+    }
+
+    /// Rows that have become visible since the last time, the first time all that there are. Their columns are those of
+    /// [`shown_schema`].
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn next(&mut self) -> BoxFuture<'_, Result<Vec<RecordBatch>>>;
+}
+
+/// The identity of rows that keep their revisions.
+pub(super) fn identity_of(columns: &ColumnSchema) -> Vec<String> {
+    let are_results = [RECORD_ID, REVISION].iter().all(|name| columns.column(name).is_some());
+    if are_results { vec![RECORD_ID.to_owned()] } else { Vec::new() }
+}
+
+/// The columns of rows that are read back: those of the sink, record ids as text; of types that are only there to be looked at, text.
+pub fn shown_schema(columns: &ColumnSchema) -> SchemaRef {
+    let field = |column: &crate::schema::Column| {
+        let data_type = match &column.data_type {
+            DataType::FixedSizeBinary(16) if column.name == RECORD_ID => DataType::Utf8,
+            DataType::Dictionary(_, values) => values.as_ref().clone(),
+            DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+            other if can_be_read(other) => other.clone(),
+            _ => DataType::Utf8,
+        };
+        Field::new(&column.name, data_type, true)
+    };
+    Arc::new(Schema::new(columns.columns.iter().map(field).collect::<Fields>()))
+}
+
+/// Whether JSON can be read as this type.
+fn can_be_read(data_type: &DataType) -> bool {
+    let schema = Schema::new(vec![Field::new("column", data_type.clone(), true)]);
+    ReaderBuilder::new(Arc::new(schema)).build_decoder().is_ok()
+}
+
+/// Rows with the columns of a schema, by name; one that they lack is null, as it is in files of an earlier definition.
+///
+/// # Errors
+/// When a column is of quite another type.
+pub(super) fn fit(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let rows = RecordBatch::from(readable(rows)?);
+    let options = CastOptions { safe: true, ..CastOptions::default() };
+    let column = |field: &Arc<Field>| -> Result<ArrayRef> {
+        match rows.column_by_name(field.name()) {
+            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
+            Some(column) => Ok(cast_with_options(column, field.data_type(), &options)?),
+        }
+    };
+    let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
+    Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
+}
+
+/// How many lines are decoded at once.
+const LINES: usize = 8_192;
+
+/// Rows that are JSON lines. Lines that are none of these columns are left out.
+///
+/// # Errors
+/// When the text cannot be read, or only by a mistake of ours.
+pub(super) fn of_json(text: impl BufRead, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    let (mut rows, mut left_out, mut lines) = (Vec::new(), 0, Vec::with_capacity(LINES));
+    for line in text.split(b'\n') {
+        lines.push(line.map_err(|error| EngineError::corrupt(format!("it cannot be read: {error}")))?);
+        if lines.len() == LINES {
+            left_out += decode(&lines, schema, &mut rows)?;
+            lines.clear();
+        }
+    }
+    left_out += decode(&lines, schema, &mut rows)?;
+    if left_out > 0 {
+        tracing::warn!(left_out, "lines that are no rows of the sink are left out");
+    }
+    Ok(rows)
+}
+
+/// Decodes some lines, and says how many are no rows.
+fn decode(lines: &[Vec<u8>], schema: &SchemaRef, rows: &mut Vec<RecordBatch>) -> Result<u64> {
+    let mut decoder = decoder(schema)?;
+    let fed = lines.iter().try_for_each(|line| {
+        decoder.decode(line)?;
+        decoder.decode(b"\n").map(drop)
+    });
+    match fed.and_then(|()| decoder.flush()) {
+        Ok(decoded) => rows.extend(decoded),
+        Err(_) if lines.len() == 1 => return Ok(1),
+        // One that is no row takes no other with it.
+        Err(_) => {
+            let (left, right) = lines.split_at(lines.len() / 2);
+            return Ok(decode(left, schema, rows)? + decode(right, schema, rows)?);
+        }
+    }
+    Ok(0)
+}
+
+fn decoder(schema: &SchemaRef) -> Result<arrow::json::reader::Decoder> {
+    let builder = ReaderBuilder::new(Arc::clone(schema)).with_coerce_primitive(true).with_batch_size(LINES + 1);
+    Ok(builder.build_decoder()?)
+}
+
+/// The revisions of rows that have any.
+pub fn revisions(rows: &RecordBatch) -> Option<Int64Array> {
+    let column = cast(rows.column_by_name(REVISION)?, &DataType::Int64).ok()?;
+    column.as_primitive_opt::<Int64Type>().cloned()
+}
+
+/// Whether a row withdraws its result.
+pub fn is_withdrawn(rows: &RecordBatch, row: usize) -> bool {
+    let withdrawn = rows.column_by_name(WITHDRAWN).and_then(|column| column.as_boolean_opt());
+    withdrawn.is_some_and(|withdrawn| withdrawn.value(row))
+}
