@@ -4,8 +4,8 @@ use crate::{
     job::{LiveJobs, Waiting},
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
-        CheckpointView, CoordinatorStatus, JobStatus, KnownGraphs, LagView, Restart, RestoringView, Snapshot,
-        StatusBoard, SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
+        CheckpointView, CommitsView, CoordinatorStatus, JobStatus, KnownGraphs, LagView, Restart, RestoringView,
+        Snapshot, StatusBoard, SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
     },
     workers::{WorkerView, Workers},
 };
@@ -105,7 +105,9 @@ impl Publisher {
         let mut looks = self.looks.lock();
         look(&mut looks, &views);
         let mut totals = self.totals.lock();
-        totals.keep(&catalog.jobs().map(|job| job.name.as_str()).collect());
+        let names = catalog.jobs().map(|job| job.name.as_str()).collect();
+        totals.keep(&names);
+        self.live.commits().keep(&names);
         let mut graphs = self.graphs.lock();
         graphs.keep(&catalog);
         let coordinator = CoordinatorStatus {
@@ -122,6 +124,7 @@ impl Publisher {
             let mut status = self.job_status(job, &looks, &waiting, &mut totals, &mut graphs);
             status.restoring = restoring.filter(|_| job.status == Status::Restoring);
             add_rejected(&mut status, &rejected);
+            add_commits(&mut status, &self.live.commits().views(&job.name, now));
             status
         });
         Snapshot::new(self.env.wall_clock_ms(), coordinator, workers, jobs)
@@ -227,6 +230,13 @@ fn add_rejected(status: &mut JobStatus, rejected: &Rejected) {
         if let Some((_, rows)) = rejected.get(&key).filter(|(_, rows)| *rows > 0) {
             operator.counters.insert("rejected".into(), *rows);
         }
+    }
+}
+
+/// Shows what sinks have committed.
+fn add_commits(status: &mut JobStatus, commits: &BTreeMap<String, CommitsView>) {
+    for operator in &mut status.graph.operators {
+        operator.commits = commits.get(&operator.id).copied();
     }
 }
 

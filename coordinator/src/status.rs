@@ -12,7 +12,7 @@ mod known_graphs;
 mod totals;
 
 pub use board::{Snapshot, StatusBoard};
-pub use graph::{EdgeView, GraphView, LagView, OperatorView};
+pub use graph::{CommitsView, EdgeView, GraphView, LagView, OperatorView};
 pub(crate) use known_graphs::KnownGraphs;
 pub use totals::TotalsSoFar;
 

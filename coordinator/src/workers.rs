@@ -119,7 +119,7 @@ struct Pending {
 /// What came of a request.
 enum Answer {
     /// The worker has done it, or could not.
-    Done(Result<u64>),
+    Done(Result<pb::Done>),
     /// The worker was lost before it answered.
     Lost,
 }
@@ -205,8 +205,10 @@ impl Workers {
             Some(Kind::Done(done)) => {
                 if let Some(pending) = state.pending.remove(&done.request) {
                     // The caller may have given up.
-                    let done = done.failure.map_or(Ok(done.removed), |failure| Err(failure.into()));
-                    let _ = pending.reply.send(Answer::Done(done));
+                    let _ = pending.reply.send(Answer::Done(match done.failure {
+                        Some(failure) => Err(failure.into()),
+                        None => Ok(done),
+                    }));
                 }
             }
             Some(Kind::Deployed(deployed)) => {
@@ -292,7 +294,11 @@ impl Workers {
     ///
     /// # Errors
     /// The worker's own.
-    pub async fn request(&self, patience: Duration, order: impl Fn(u64) -> coordinator_message::Kind) -> Result<u64> {
+    pub async fn request(
+        &self,
+        patience: Duration,
+        order: impl Fn(u64) -> coordinator_message::Kind,
+    ) -> Result<pb::Done> {
         let mut changed = self.0.changed.subscribe();
         loop {
             changed.mark_unchanged();

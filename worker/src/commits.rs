@@ -9,7 +9,7 @@ use weir_engine::{
     error::Result,
     graph::JobGraph,
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{Committable, SweepScope, Waits},
+    operator::{Committable, SinkCommit, SweepScope, Waits},
     panics::caught,
     task::recovery::{self, Committers},
     wire::{self, AttemptKey},
@@ -65,11 +65,11 @@ impl Commits {
             Request::Reset(reset) => reset.request,
         };
         let done = caught("a sink's committer", self.execute(request)).await;
-        let (removed, failure) = match done {
-            Ok(removed) => (removed, None),
-            Err(error) => (0, Some((&error).into())),
+        let done = match done {
+            Ok(done) => pb::Done { request: number, ..done },
+            Err(error) => pb::Done { request: number, failure: Some((&error).into()), ..pb::Done::default() },
         };
-        let done = Kind::Done(pb::Done { request: number, failure, removed });
+        let done = Kind::Done(done);
         // A coordinator that is gone asks another worker.
         let _ = outbound.send(pb::WorkerMessage { kind: Some(done) });
     }
@@ -102,7 +102,9 @@ impl Commits {
         self.lock().iter().flat_map(of_job).collect()
     }
 
-    async fn execute(&self, request: Request) -> Result<u64> {
+    /// What is to be answered, but for the number of the request.
+    async fn execute(&self, request: Request) -> Result<pb::Done> {
+        let removed = |removed| pb::Done { removed, ..pb::Done::default() };
         match request {
             Request::Commit(commit) => {
                 let opened = self.open(&commit.graph, &commit.storage, commit.lineage)?;
@@ -111,8 +113,8 @@ impl Commits {
                 let (store, env) = (&opened.store, &self.components.env);
                 let is_inherited = AttemptKey::try_from(commit.attempt)?.attempt != attempt;
                 let committers = &opened.committers;
-                recovery::commit(store, env, committers, checkpoint, attempt, &committables, is_inherited).await?;
-                Ok(0)
+                let done = recovery::commit(store, env, committers, checkpoint, attempt, &committables, is_inherited);
+                Ok(pb::Done { commits: done.await?.into_iter().map(told).collect(), ..pb::Done::default() })
             }
             Request::Sweep(sweep) => {
                 let opened = self.open(&sweep.graph, &sweep.storage, sweep.lineage)?;
@@ -122,11 +124,11 @@ impl Commits {
                     true => None,
                     false => Some(wire::from_json(&sweep.results, "results")?),
                 };
-                recovery::sweep(&opened.committers, &SweepScope { attempt, keep, results }).await
+                recovery::sweep(&opened.committers, &SweepScope { attempt, keep, results }).await.map(removed)
             }
             Request::Reset(reset) => {
                 let opened = self.open(&reset.graph, &reset.storage, reset.lineage)?;
-                recovery::reset(&opened.committers, Lineage(reset.lineage)).await
+                recovery::reset(&opened.committers, Lineage(reset.lineage)).await.map(removed)
             }
         }
     }
@@ -157,4 +159,8 @@ impl Commits {
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Opened>>> {
         self.opened.lock()
     }
+}
+
+fn told(SinkCommit { sink, took, transactions }: SinkCommit) -> pb::SinkCommit {
+    pb::SinkCommit { sink, took_us: took.as_micros() as u64, transactions }
 }

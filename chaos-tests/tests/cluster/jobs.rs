@@ -44,6 +44,11 @@ fn a_job_waits_for_its_slots_and_says_so() {
         // Its input has an end, and so has the job.
         let finished = cluster.wait_for_state(JOB, "FINISHED")?;
         ensure!(finished["attempt"] == 1 && finished["restart_count"] == 0, "{finished}");
+        let sinks = finished["graph"]["operators"].as_array().into_iter().flatten();
+        let committed = sinks.filter(|sink| sink["commits"]["commits"].as_u64() > Some(0)).count();
+        ensure!(committed > 0, "no sink has told of its commits: {finished}");
+        let shown = cluster.done(&["status", JOB])?;
+        ensure!(shown.contains("\ncommits\n sink "), "{shown}");
         job.check()?;
         Ok(())
     });

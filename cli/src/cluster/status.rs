@@ -22,6 +22,7 @@ pub fn render_job(job: &JobStatus) -> String {
         ("operators", operators(job)),
         ("counted besides", counters(job)),
         ("not read yet", lags(job)),
+        ("commits", commits(job)),
         ("subtasks by worker", subtasks(job)),
         ("restarts", restarts(&job.restarts)),
     ] {
@@ -123,6 +124,23 @@ fn lags(job: &JobStatus) -> String {
         vec![plain(&operator, LONGEST_NAME), plain(&split, LONGEST_NAME), text::number(lag.records), behind]
     };
     table(&["source", "split", "records", "behind"], &[2, 3], all.into_iter().take(SHOWN_SPLITS).map(row).collect())
+}
+
+/// How often sinks have made results visible, and how long that takes.
+fn commits(job: &JobStatus) -> String {
+    let took = |us| text::span(Duration::from_micros(us));
+    let row = |operator: &OperatorView| -> Option<Vec<String>> {
+        let commits = operator.commits?;
+        let transactions = match commits.transactions {
+            0 => ["none".into(), String::new()],
+            some => [text::number(some), rate(commits.transactions_per_second)],
+        };
+        let name = [plain(&operator.id, LONGEST_NAME), text::number(commits.commits)];
+        let durations = [commits.last_us, commits.median_us, commits.longest_us].map(took);
+        Some(name.into_iter().chain(transactions).chain(durations).collect())
+    };
+    let header = ["sink", "commits", "transactions", "a second", "last", "median", "longest"];
+    table(&header, &[1, 2, 3, 4, 5, 6], job.graph.operators.iter().filter_map(row).collect())
 }
 
 fn subtasks(job: &JobStatus) -> String {

@@ -6,8 +6,8 @@ use super::{
     status::render_job,
 };
 use weir_coordinator::status::{
-    CheckpointView, ClusterStatus, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, LagView, OperatorView,
-    Restart, RestoringView, Snapshot, SubtaskView, WorkerState, WorkerStatus,
+    CheckpointView, ClusterStatus, CommitsView, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, LagView,
+    OperatorView, Restart, RestoringView, Snapshot, SubtaskView, WorkerState, WorkerStatus,
 };
 
 const NOW_MS: i64 = 1_763_800_000_000;
@@ -283,4 +283,31 @@ fn a_source_that_knows_says_what_it_has_not_read_yet() {
     assert_eq!(rows[0], ["source", "split", "records", "behind"]);
     assert_eq!(rows[1][..3], ["source.clicks", "clicks-1", "1,204"]);
     assert_eq!(rows[2][..3], ["source.clicks", "clicks-0", "12"]);
+}
+
+#[test]
+fn a_sink_says_how_often_it_has_committed_and_how_long_that_takes() {
+    let mut job = running();
+    let kafka = CommitsView {
+        commits: 1_822,
+        transactions: 1_904,
+        transactions_per_second: 1.3,
+        duration_us: 80_168_000,
+        last_us: 41_200,
+        median_us: 40_700,
+        longest_us: 1_312_000,
+    };
+    job.graph.operators[2].commits = Some(kafka);
+    let files = CommitsView { commits: 30, last_us: 700, median_us: 700, longest_us: 900, ..CommitsView::default() };
+    job.graph.operators.push(OperatorView { commits: Some(files), ..operator("sink.raw", "sink", 1, 812) });
+    let expected = "
+commits
+ sink         commits  transactions  a second    last  median  longest
+ sink.counts    1,822         1,904       1.3   41 ms   41 ms    1.3 s
+ sink.raw          30          none            0.7 ms  0.7 ms   0.9 ms
+
+subtasks by worker
+";
+    let text = render_job(&job);
+    assert!(text.contains(expected), "{text}");
 }

@@ -50,7 +50,7 @@ impl ClusterControl {
 
     /// Has a worker do something, for as long as a commit may take: one that is stuck, and yet lives, must not hold the job up
     /// for good. A sink that says that it waits for its target is not stuck.
-    async fn request(&self, order: impl Fn(u64) -> Kind) -> Result<u64> {
+    async fn request(&self, order: impl Fn(u64) -> Kind) -> Result<pb::Done> {
         let (env, settings) = (&self.context.components.env, &self.context.settings);
         let limit = settings.commit_timeout;
         let mut requested = std::pin::pin!(self.context.workers.request(settings.commit_patience, order));
@@ -86,7 +86,7 @@ impl ClusterControl {
                 lineage: self.layout.lineage().0,
             })
         };
-        self.request(reset).await
+        self.request(reset).await.map(|done| done.removed)
     }
 }
 
@@ -116,7 +116,8 @@ impl ControlPlane for ClusterControl {
                     committables: committables.clone(),
                 })
             };
-            control.request(commit).await?;
+            let done = control.request(commit).await?;
+            control.context.live.commits().add(&control.key.job, &done.commits);
             control.context.components.env.crash_point("commit.executed")?;
             let (job, attempt) = (control.key.job.clone(), control.key.attempt);
             control.context.metadata.propose(Command::Committed { job, attempt, checkpoint }).await?;

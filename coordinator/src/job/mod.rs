@@ -1,9 +1,10 @@
 //! Driving jobs: a supervisor for each, which schedules attempts until the job is over.
 //!
 //! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to, [`patience`] tells of long waits; [`attempt`] runs one incarnation, [`control`] is its hands: the record in the
-//! replicated catalog, the commits on workers.
+//! replicated catalog, the commits on workers. [`commits`] counts these, for those who watch.
 
 pub mod attempt;
+pub mod commits;
 pub mod control;
 pub mod patience;
 pub mod supervisor;
@@ -14,6 +15,7 @@ use crate::{
     metadata::{Command, JobStatus, Metadata},
     workers::Workers,
 };
+use commits::CommitsSoFar;
 use parking_lot::Mutex;
 use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{
@@ -62,9 +64,13 @@ impl JobContext {
     }
 }
 
-/// What is known of jobs beside the catalog: where their subtasks are, and what they wait for. Cheap to clone.
+/// What is known of jobs beside the catalog: where their subtasks are, what they wait for, and what their sinks have committed.
+/// Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct LiveJobs(Arc<Mutex<BTreeMap<String, LiveJob>>>);
+pub struct LiveJobs {
+    jobs: Arc<Mutex<BTreeMap<String, LiveJob>>>,
+    commits: CommitsSoFar,
+}
 
 /// One job's.
 #[derive(Clone, Debug, Default)]
@@ -97,11 +103,16 @@ impl Waiting {
 impl LiveJobs {
     /// Changes what is known of a job.
     pub fn update(&self, job: &str, change: impl FnOnce(&mut LiveJob)) {
-        change(self.0.lock().entry(job.into()).or_default());
+        change(self.jobs.lock().entry(job.into()).or_default());
     }
 
     /// What is known of a job now.
     pub fn of(&self, job: &str) -> LiveJob {
-        self.0.lock().get(job).cloned().unwrap_or_default()
+        self.jobs.lock().get(job).cloned().unwrap_or_default()
+    }
+
+    /// What the sinks of all jobs have committed.
+    pub fn commits(&self) -> &CommitsSoFar {
+        &self.commits
     }
 }

@@ -50,6 +50,28 @@ pub struct OperatorView {
     /// Of a source that knows, by split (a Kafka partition, say): how much has not been read.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lags: BTreeMap<String, LagView>,
+    /// Of a sink: what it has committed, since this coordinator began; absent before its first commit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commits: Option<CommitsView>,
+}
+
+/// Commits of a sink that made results visible, and how long they took, waits for the target included.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CommitsView {
+    /// How many: one for each checkpoint with results for the sink.
+    pub commits: u64,
+    /// In how many transactions of the target; 0 where it knows none, as folders of files do.
+    pub transactions: u64,
+    /// Transactions a second, over the last ten.
+    pub transactions_per_second: f64,
+    /// How long all of them took together, in microseconds.
+    pub duration_us: u64,
+    /// How long the newest one took.
+    pub last_us: u64,
+    /// The median of the newest hundred.
+    pub median_us: u64,
+    /// The longest of the newest hundred.
+    pub longest_us: u64,
 }
 
 /// How much of a split has not been read.

@@ -14,7 +14,7 @@ mod waits;
 pub use canceled::Canceled;
 pub use context::{CommitterContext, Counter, Counters, OperatorContext};
 pub use lags::{Lag, Lags};
-pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, Sink, SweepScope};
+pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, Sink, SinkCommit, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};
 pub use waits::{Wait, Waits};
 

@@ -8,6 +8,7 @@ use crate::{
 };
 use futures::{FutureExt, future::BoxFuture};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Where rows go out, in one subtask.
 pub trait Sink: Send {
@@ -56,6 +57,17 @@ pub enum CommitOutcome {
     AlreadyDone,
 }
 
+/// A commit of one sink that made something visible, for those who watch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SinkCommit {
+    /// The sink's node id.
+    pub sink: String,
+    /// How long it took, waits for the target included.
+    pub took: Duration,
+    /// How many transactions it took; 0 where the target knows none.
+    pub transactions: u64,
+}
+
 /// Makes staged results visible. Executes decisions that are final, so anyone may, at any time, again and again.
 pub trait Committer: Send + Sync {
     /// Makes ready what the first commit needs, before anything of an attempt runs: a target that can never take the rows is
@@ -79,6 +91,11 @@ pub trait Committer: Send + Sync {
         checkpoint: CheckpointId,
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>>;
+
+    /// How many transactions have made results of the sink visible, since this committer was opened; 0 where the target knows none.
+    fn transactions(&self) -> u64 {
+        0
+    }
 
     /// Removes results that are past their retention. Called after each commit, when all up to `committed` is visible and
     /// marked as such, so that no commit of it is repeated. Does little each time, and mostly nothing.

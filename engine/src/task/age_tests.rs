@@ -174,7 +174,8 @@ impl ControlPlane for Watching {
     ) -> BoxFuture<'static, Result<()>> {
         let (store, env, is_inherited) = (self.store.clone(), self.env.clone(), attempt != self.attempt);
         let none = Committers::new();
-        async move { recovery::commit(&store, &env, &none, n, attempt, &committables, is_inherited).await }.boxed()
+        async move { recovery::commit(&store, &env, &none, n, attempt, &committables, is_inherited).await.map(drop) }
+            .boxed()
     }
 
     fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {

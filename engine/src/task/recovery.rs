@@ -16,7 +16,10 @@ use crate::{
     error::{EngineError, Result},
     graph::{DefinitionRecord, JobGraph, NodeRole},
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, CommitterContext, ExpectedResults, Factory, SweepScope, Waits},
+    operator::{
+        CommitOutcome, Committable, Committer, CommitterContext, ExpectedResults, Factory, SinkCommit, SweepScope,
+        Waits,
+    },
 };
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -92,7 +95,8 @@ fn changes(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<Ve
 }
 
 /// Makes the committables visible, in order, that the manifest of `attempt` decided to, and marks that they are. Doing it again
-/// changes nothing. Where they are inherited from a former attempt, what is staged is looked at closely first.
+/// changes nothing. Where they are inherited from a former attempt, what is staged is looked at closely first. Returns the commits
+/// that made something visible.
 ///
 /// # Errors
 /// When a sink refuses, or the checkpoint was forgotten in a fresh start.
@@ -104,11 +108,12 @@ pub async fn commit(
     attempt: Attempt,
     committables: &[Committable],
     is_inherited: bool,
-) -> Result<()> {
+) -> Result<Vec<SinkCommit>> {
     if committed::is_marked(store, checkpoint, attempt).await? {
-        return Ok(());
+        return Ok(Vec::new());
     }
     env.crash_point("commit.started")?;
+    let mut commits = Vec::new();
     for ((checkpoint, sink), committables) in by_checkpoint_and_sink(committables) {
         let committer = committers.get(sink).ok_or_else(|| {
             EngineError::definition(format!(
@@ -119,18 +124,24 @@ pub async fn commit(
             let verified = committer.verify(&committables).await;
             verified.map_err(|error| error.context(format!("committing checkpoint {checkpoint} of '{sink}'")))?;
         }
+        let (began, before) = (env.now(), committer.transactions());
         let committed = committer.commit(checkpoint, &committables).await;
         let outcome =
             committed.map_err(|error| error.context(format!("committing checkpoint {checkpoint} of '{sink}'")))?;
-        if outcome == CommitOutcome::AlreadyDone {
-            tracing::debug!(sink, %checkpoint, "was committed before");
+        match outcome {
+            CommitOutcome::Done => commits.push(SinkCommit {
+                sink: sink.into(),
+                took: env.now().saturating_duration_since(began),
+                transactions: committer.transactions() - before,
+            }),
+            CommitOutcome::AlreadyDone => tracing::debug!(sink, %checkpoint, "was committed before"),
         }
         env.crash_point("commit.one_done")?;
     }
     committed::mark(store, env, checkpoint, attempt).await?;
     env.crash_point("commit.marked")?;
     expire(committers, checkpoint).await;
-    Ok(())
+    Ok(commits)
 }
 
 /// Removes what is past its retention. That it cannot be removed now is no reason to end a job.

@@ -307,7 +307,9 @@ impl ControlPlane for Record {
         let (store, env, committers) = (self.store.clone(), self.env.clone(), self.committers.clone());
         let is_inherited = attempt != self.attempt;
         async move {
-            recovery::commit(&store, &env, &committers, checkpoint, attempt, &committables, is_inherited).await
+            recovery::commit(&store, &env, &committers, checkpoint, attempt, &committables, is_inherited)
+                .await
+                .map(drop)
         }
         .boxed()
     }

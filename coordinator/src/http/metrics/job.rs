@@ -1,7 +1,7 @@
 //! Metrics of jobs, their operators and their subtasks. Their label is `job_id`: `job` is what Prometheus calls its own target.
 
 use super::seconds;
-use crate::status::{CheckpointView, END_OF_TIME_MS, JobStatus, OperatorView, Snapshot, SubtaskView};
+use crate::status::{CheckpointView, CommitsView, END_OF_TIME_MS, JobStatus, OperatorView, Snapshot, SubtaskView};
 use std::fmt;
 use weir_http::metrics::{Families, Sample};
 
@@ -9,6 +9,7 @@ pub(super) fn jobs(families: &mut Families, snapshot: &Snapshot) -> fmt::Result 
     state(families, snapshot)?;
     checkpoints(families, snapshot)?;
     operators(families, snapshot)?;
+    commits(families, snapshot)?;
     subtasks(families, snapshot)
 }
 
@@ -147,6 +148,44 @@ fn operators(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
                 Sample::new(labels, *value)
             })
         }),
+    )
+}
+
+fn commits(families: &mut Families, snapshot: &Snapshot) -> fmt::Result {
+    fn of<V>(snapshot: &Snapshot, value: fn(&CommitsView) -> V) -> impl Iterator<Item = Sample<V>> {
+        let all = snapshot.jobs.values().flat_map(|job| job.graph.operators.iter().map(move |sink| (job, sink)));
+        all.filter_map(move |(job, sink)| {
+            let labels = vec![("job_id", job.id.as_str()), ("operator", sink.id.as_str())];
+            Some(Sample::new(labels, value(sink.commits.as_ref()?)))
+        })
+    }
+    fn seconds(us: u64) -> f64 {
+        us as f64 / 1e6
+    }
+    families.counter(
+        "weir_sink_commits",
+        "Commits of a sink that made results visible, since this coordinator began",
+        of(snapshot, |sink| sink.commits),
+    )?;
+    families.counter(
+        "weir_sink_transactions",
+        "Transactions that these commits took; 0 where the target of the sink knows none",
+        of(snapshot, |sink| sink.transactions),
+    )?;
+    families.counter(
+        "weir_sink_commit_duration_seconds",
+        "Seconds that all commits of a sink took, waits for its target included",
+        of(snapshot, |sink| seconds(sink.duration_us)),
+    )?;
+    families.gauge(
+        "weir_sink_last_commit_duration_seconds",
+        "Seconds that the newest commit of a sink took",
+        of(snapshot, |sink| seconds(sink.last_us)),
+    )?;
+    families.gauge(
+        "weir_sink_longest_commit_duration_seconds",
+        "Seconds that the longest of the newest hundred commits of a sink took",
+        of(snapshot, |sink| seconds(sink.longest_us)),
     )
 }
 

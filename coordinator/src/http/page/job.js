@@ -25,6 +25,7 @@ export function jobView({ job, history }) {
     graphSection(job, now),
     h("div", { class: "columns" }, checkpointSection(job, now), restartSection(job, now)),
     operatorSection(job, now),
+    commitSection(job),
     subtaskSection(job, now),
     transitionSection(job, now),
     job.definition && h("details", { class: "definition" }, h("summary", null, "Definition"), h("pre", null, h("code", null, job.definition))),
@@ -134,6 +135,23 @@ function lag(operator) {
   const records = splits.reduce((sum, split) => sum + split.records, 0);
   const behind = Math.max(...splits.map((split) => split.behind_ms)) / 1000;
   return h("span", null, records === 0 ? "lag 0" : `lag ${number(records)}, ${behind.toFixed(1)} s`);
+}
+
+// How often sinks have made results visible, and how long that takes.
+function commitSection(job) {
+  const sinks = job.graph.operators.filter((operator) => operator.commits);
+  if (sinks.length === 0) return null;
+  const took = (us) => h("td", { class: "number" }, us < 10_000 ? `${(us / 1000).toFixed(1)} ms` : span(us / 1000));
+  return section("commits-title", "Commits",
+    table("Commits",
+      [["Sink"], ["Commits", "number"], ["Transactions", "number"], ["Now", "number"], ["Last", "number"], ["Median", "number"], ["Longest", "number"]],
+      h("tbody", null, sinks.map(({ id, commits }) => h("tr", { "data-key": id },
+        h("th", { scope: "row" }, id),
+        h("td", { class: "number" }, number(commits.commits)),
+        h("td", { class: "number" }, commits.transactions === 0 ? "none" : number(commits.transactions)),
+        h("td", { class: "number" }, commits.transactions === 0 ? "" : `${compact(commits.transactions_per_second)}/s`),
+        took(commits.last_us), took(commits.median_us), took(commits.longest_us))))),
+    h("p", { class: "quiet" }, "Since this coordinator began. The median and the longest are those of the newest hundred; waiting for the target is part of a commit."));
 }
 
 function subtaskSection(job, now) {

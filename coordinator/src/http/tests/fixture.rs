@@ -1,8 +1,8 @@
 //! A cluster in the midst of things: a job that runs and was restarted, one that waits, one that failed, one that is done.
 
 use crate::status::{
-    CheckpointTotals, CheckpointView, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, LagView, Restart,
-    Snapshot, SubtaskRef, SubtaskView, Transition, WorkerState, WorkerStatus,
+    CheckpointTotals, CheckpointView, CommitsView, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, LagView,
+    Restart, Snapshot, SubtaskRef, SubtaskView, Transition, WorkerState, WorkerStatus,
 };
 use weir_engine::{
     element::Port,
@@ -178,6 +178,24 @@ fn running_graph() -> GraphView {
     }
     let source = view.operators.iter_mut().find(|operator| operator.role == "source").unwrap();
     source.lags.insert("clicks-3".into(), LagView { records: 1_204, behind_ms: 1_500 });
+    let sink = |view: &mut GraphView, id: &str, commits| {
+        view.operators.iter_mut().find(|operator| operator.id == id).unwrap().commits = Some(commits);
+    };
+    let counts = CommitsView {
+        commits: 1_822,
+        transactions: 1_904,
+        transactions_per_second: 1.3,
+        duration_us: 80_168_000,
+        last_us: 41_200,
+        median_us: 40_700,
+        longest_us: 312_000,
+    };
+    sink(&mut view, "sink.counts", counts);
+    sink(
+        &mut view,
+        "sink.raw",
+        CommitsView { commits: 30, duration_us: 21_000, last_us: 700, ..CommitsView::default() },
+    );
     view
 }
 

@@ -134,6 +134,12 @@ async fn they_say_what_the_board_says() {
             &[("job_id", "ad-click"), ("operator", "source.clicks"), ("split", "clicks-3")],
             1.5,
         ),
+        ("weir_sink_commits_total", &[("job_id", "ad-click"), ("operator", "sink.counts")], 1_822.0),
+        ("weir_sink_transactions_total", &[("job_id", "ad-click"), ("operator", "sink.counts")], 1_904.0),
+        ("weir_sink_transactions_total", &[("job_id", "ad-click"), ("operator", "sink.raw")], 0.0),
+        ("weir_sink_commit_duration_seconds_total", &[("job_id", "ad-click"), ("operator", "sink.counts")], 80.168),
+        ("weir_sink_last_commit_duration_seconds", &[("job_id", "ad-click"), ("operator", "sink.counts")], 0.0412),
+        ("weir_sink_longest_commit_duration_seconds", &[("job_id", "ad-click"), ("operator", "sink.counts")], 0.312),
         (
             "weir_operator_counted_total",
             &[("job_id", "ad-click"), ("operator", "dedup.unique"), ("counter", "duplicates")],

@@ -44,6 +44,7 @@ async fn the_views_show_jobs_graph_and_workers() {
     }
     page.has(&["395 k in/s", "362 k out/s", "hash", "backpressure", "57 %", "15.2 s ago"]);
     page.has(&["worker w-b0d518: its connection broke", "duplicates 60,120,881", "1,840", "Drain and finish"]);
+    page.has(&["lag 1,204, 1.5 s", "Commits", "1,904", "1.3/s", "41 ms", "312 ms", "0.7 ms"]);
     assert_eq!(page.html.matches("class=\"bar\"").count(), 120, "two charts of 60 bars");
     page.is_quiet();
     browser.picture(&server, "#/jobs/ad-click", "job", PICTURE).await;

@@ -130,7 +130,7 @@ fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'stati
     let noted = compared.clone();
     tokio::spawn(async move {
         while let Some(order) = orders.recv().await {
-            let done = |request| Said::Done(pb::Done { request, failure: None, removed: 0 });
+            let done = |request| Said::Done(pb::Done { request, ..pb::Done::default() });
             let said = match order.kind {
                 Some(Order::Deploy(deploy)) => {
                     let failure = deployed().err().map(|error| (&error).into());

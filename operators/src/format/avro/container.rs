@@ -1,7 +1,7 @@
 //! Object container files: a header with the schema, then blocks of records, each compressed by itself and followed by sixteen
 //! bytes that are the same in the whole file. What is here knows bytes and no files.
 //!
-//! Invariant: a block is read as a whole or not at all. Of one that is damaged only the place is known, and the next one begins
+//! Invariant: a block is read as a whole or not at all, and not if it takes too much memory. Of one that is damaged only the place is known, and the next one begins
 //! behind the sixteen bytes, wherever they come next.
 
 use arrow::array::{Array, RecordBatch, StructArray};
@@ -11,9 +11,10 @@ use arrow_avro::{
     schema::AvroSchema,
 };
 use memchr::memmem;
-use std::io::Cursor;
+use std::{fmt, io::Cursor};
 
 use super::{
+    codec::{Codec, Unpacked, too_large},
     columns::ReadColumns,
     nested::json_of,
     schema::{MOST_ROWS, RecordSchema},
@@ -27,20 +28,39 @@ pub const MAGIC: &[u8] = b"Obj\x01";
 pub const SYNC_BYTES: usize = 16;
 /// The most bytes that stand before the records of a block: two numbers.
 pub const MOST_HEAD_BYTES: usize = 20;
-/// A snappy block ends with a checksum of so many bytes.
-const SNAPPY_CHECKSUM_BYTES: usize = 4;
-const SNAPPY: &str = "snappy";
+/// The most bytes that a block may take, compressed or not. Writers begin a new one after some kilobytes, or a megabyte or two.
+const MOST_BLOCK_BYTES: usize = 64 << 20;
+/// So many records that take no bytes are read of a block.
+const MOST_EMPTY_RECORDS: u64 = 1 << 20;
+
+/// Why a block is not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Problem {
+    /// In words.
+    Damaged(String),
+    /// In words.
+    TooLarge(String),
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Damaged(why) => write!(f, "is damaged ({why})"),
+            Problem::TooLarge(why) => write!(f, "is too large ({why})"),
+        }
+    }
+}
 
 /// The header of a container.
 #[derive(Clone, Debug)]
 pub struct ContainerHeader {
     /// How long it is.
     length: usize,
-    /// The same for arrow-avro: short names, and nothing else.
+    /// The same for arrow-avro: short names, blocks that are decompressed, and nothing else.
     short: Vec<u8>,
     sync: [u8; SYNC_BYTES],
     schema: RecordSchema,
-    is_snappy: bool,
+    codec: Codec,
 }
 
 /// How a block begins.
@@ -64,16 +84,16 @@ impl ContainerHeader {
         let length = usize::try_from(info.header_len()).unwrap_or(usize::MAX);
         let schema = info.writer_schema().map_err(|error| error.to_string())?;
         let codec = match info.compression().map_err(|error| error.to_string())? {
-            None => "null",
-            Some(CompressionCodec::Deflate) => "deflate",
-            Some(CompressionCodec::Snappy) => SNAPPY,
-            Some(CompressionCodec::ZStandard) => "zstandard",
-            Some(CompressionCodec::Bzip2) => "bzip2",
+            None => Codec::Null,
+            Some(CompressionCodec::Deflate) => Codec::Deflate,
+            Some(CompressionCodec::Snappy) => Codec::Snappy,
+            Some(CompressionCodec::ZStandard) => Codec::Zstandard,
+            Some(CompressionCodec::Bzip2) => Codec::Bzip2,
             Some(CompressionCodec::Xz) => return Err("its blocks are compressed with xz, which is not read".to_owned()),
         };
         let schema = RecordSchema::parse(&schema.json_string)?;
-        let short = header(schema.short(), codec, info.sync());
-        Ok(ContainerHeader { length, short, sync: info.sync(), schema, is_snappy: codec == SNAPPY })
+        let short = header(schema.short(), codec.name_unpacked(), info.sync());
+        Ok(ContainerHeader { length, short, sync: info.sync(), schema, codec })
     }
 
     /// Its length: where the first block begins.
@@ -94,28 +114,45 @@ impl ContainerHeader {
     /// Decodes a block, given with its head and its sync marker.
     ///
     /// # Errors
-    /// What is damaged about it, in words.
+    /// What is wrong with it.
     pub fn decode(
         &self,
         block: &[u8],
         head: BlockHead,
         read: &RecordSchema,
         columns: &ReadColumns,
-    ) -> Result<Vec<RecordBatch>, String> {
+    ) -> Result<Vec<RecordBatch>, Problem> {
         if !block.ends_with(&self.sync) || block.len() != head.head + head.body + SYNC_BYTES {
-            return Err("what should follow the block does not".to_owned());
+            return Err(Problem::Damaged("what should follow the block does not".to_owned()));
         }
-        if self.is_snappy && head.body < SNAPPY_CHECKSUM_BYTES {
-            return Err("it is shorter than its checksum".to_owned());
+        let body = &block[head.head..head.head + head.body];
+        let Unpacked { body, length } = self.codec.unpack(body, MOST_BLOCK_BYTES)?;
+        if head.records > MOST_EMPTY_RECORDS.max(length as u64) {
+            return Err(Problem::TooLarge(format!("it has {} records in {length} bytes", head.records)));
         }
-        let whole = [self.short.as_slice(), block].concat();
+        let mut whole = self.short.clone();
+        prost::encoding::encode_varint(head.records << 1, &mut whole);
+        prost::encoding::encode_varint((body.len() as u64) << 1, &mut whole);
+        whole.extend_from_slice(&body);
+        whole.extend_from_slice(&self.sync);
+        self.records(&whole, head, read, columns).map_err(Problem::Damaged)
+    }
+
+    /// The records of a container with one block.
+    fn records(
+        &self,
+        whole: &[u8],
+        head: BlockHead,
+        read: &RecordSchema,
+        columns: &ReadColumns,
+    ) -> Result<Vec<RecordBatch>, String> {
         let builder = || {
             let schema = AvroSchema::new(read.short().to_owned());
             ReaderBuilder::new().with_batch_size(MOST_ROWS).with_reader_schema(schema)
         };
-        let wanted = builder().with_projection(columns.fields().to_vec()).build(Cursor::new(&whole));
+        let wanted = builder().with_projection(columns.fields().to_vec()).build(Cursor::new(whole));
         // A field may be of a type that is defined in one that is not wanted: then all are read.
-        let reader = wanted.or_else(|_| builder().build(Cursor::new(&whole))).map_err(|error| error.to_string())?;
+        let reader = wanted.or_else(|_| builder().build(Cursor::new(whole))).map_err(|error| error.to_string())?;
         let batches = reader.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
         let found: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
         if found != head.records {
@@ -146,6 +183,14 @@ impl BlockHead {
         let records = long(&mut rest)?;
         let body = long(&mut rest)?;
         Some(BlockHead { records, head: bytes.len() - rest.len(), body: usize::try_from(body).ok()? })
+    }
+
+    /// What is wrong with the block before any of it is read.
+    ///
+    /// # Errors
+    /// When it takes too much memory.
+    pub fn check(&self) -> Result<(), Problem> {
+        if self.body > MOST_BLOCK_BYTES { Err(too_large(MOST_BLOCK_BYTES)) } else { Ok(()) }
     }
 
     /// All of the block, its sync marker included.

@@ -1,12 +1,14 @@
 //! Avro: records of a schema, in messages and in object container files.
 //!
 //! Reading order: `schema` and `names` (the columns of a schema), `records` (bytes to Arrow, by the schema that they were written with),
-//! `columns` (from there to the wanted columns), `messages` (records that come one by one), `container` (records in files).
+//! `columns` (from there to the wanted columns), `messages` (records that come one by one), `container` (records in files) and
+//! `codec` (how these are compressed).
 //!
 //! The columns are those of the *reader's* schema, which is settled when the job starts. What was written with another one is
 //! resolved to it by Avro's rules, which is arrow-avro's affair. Invariants, for any bytes: nothing panics; a record that
 //! cannot be read costs itself only.
 
+mod codec;
 mod columns;
 pub mod container;
 mod messages;

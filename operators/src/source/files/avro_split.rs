@@ -10,7 +10,7 @@ use crate::format::{
     BadLine, FormatError,
     avro::{
         ReadColumns, RecordSchema,
-        container::{BlockHead, BlockRows, ContainerHeader, MOST_HEAD_BYTES, SYNC_BYTES},
+        container::{BlockHead, BlockRows, ContainerHeader, MOST_HEAD_BYTES, Problem, SYNC_BYTES},
     },
 };
 use crate::source::{
@@ -175,11 +175,17 @@ impl AvroSplitReader {
         let head = BlockHead::parse(&first);
         let next = head.and_then(|head| offset.checked_add(head.bytes()? as u64)).filter(|next| *next <= end);
         let problem = match head.zip(next) {
-            None if head.is_none() => "what should be the head of a block is none".to_owned(),
-            None => "the file ends before the block does".to_owned(),
+            None if head.is_none() => Problem::Damaged("what should be the head of a block is none".to_owned()),
+            None => Problem::Damaged("the file ends before the block does".to_owned()),
             Some((head, next)) => {
-                let block = opened.bytes.read(offset, next).await?;
-                match opened.header.decode(&block, head, &self.settings.schema, &opened.columns) {
+                let decoded = match head.check() {
+                    Ok(()) => {
+                        let block = opened.bytes.read(offset, next).await?;
+                        opened.header.decode(&block, head, &self.settings.schema, &opened.columns)
+                    }
+                    Err(problem) => Err(problem),
+                };
+                match decoded {
                     Ok(batches) => {
                         let mut before = 0;
                         let counted = |batch: RecordBatch| {
@@ -196,7 +202,7 @@ impl AvroSplitReader {
         };
         let next = self.end_of_damage(offset).await?;
         self.position = AvroPosition { offset: next, ..AvroPosition::default() };
-        let reason = format!("the block at byte {offset} is damaged ({problem}): nothing is read before byte {next}");
+        let reason = format!("the block at byte {offset} {problem}: nothing is read before byte {next}");
         tracing::warn!(file = %self.file.name, "a part of a file is not read: {reason}");
         Ok(Some(self.without_rows(offset, reason)))
     }

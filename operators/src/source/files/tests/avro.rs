@@ -26,6 +26,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fs,
+    io::Write,
     path::Path,
     sync::{Arc, LazyLock},
 };
@@ -118,6 +119,39 @@ async fn the_columns_are_those_of_the_last_file() {
     let given = crate::source::SourceGiven { has_event_time: false, watermark: &watermark, looked: None };
     growing.columns(&given, &Default::default(), &mut mistakes);
     assert!(mistakes[0].message.contains("is not read before it is complete"), "{mistakes:?}");
+}
+
+/// Some kilobytes that become as many megabytes as anybody likes.
+#[tokio::test]
+async fn a_block_that_would_fill_the_memory_is_a_dead_letter_and_the_rest_is_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.avro");
+    let whole = fs::read(sample_path("clicks_deflate.avro")).unwrap();
+    let marks: Vec<usize> = memchr::memmem::find_iter(&whole, b"0123456789abcdef").map(|at| at + 16).collect();
+    let bomb = {
+        let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
+        let zeros = vec![0; 1 << 20];
+        (0..65).for_each(|_| encoder.write_all(&zeros).unwrap());
+        encoder.finish().unwrap()
+    };
+    assert!(bomb.len() < 1 << 20, "it is small");
+    let block = |records: u64, body: &[u8]| {
+        let mut block = Vec::new();
+        prost::encoding::encode_varint(records << 1, &mut block);
+        prost::encoding::encode_varint((body.len() as u64) << 1, &mut block);
+        [&*block, body, b"0123456789abcdef"].concat()
+    };
+    let empty = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast()).finish().unwrap();
+    for (added, why) in [
+        (block(1, &bomb), "is too large (decompressed it takes more than 64 MiB"),
+        (block(1 << 40, &empty), "is too large (it has 1099511627776 records in 0 bytes"),
+    ] {
+        fs::write(&path, [&whole[..marks[1]], &added, &whole[marks[1]..]].concat()).unwrap();
+        let found = read(&config(&path, &["ad_id"]), Vec::new(), 1).await.unwrap();
+        assert_eq!((found.ads.len(), found.dead.len()), (40, 1));
+        let reason = format!("a.avro@{}: the block at byte {} {why}", marks[1], marks[1]);
+        assert!(found.dead[0].starts_with(&reason), "{:?}", found.dead);
+    }
 }
 
 #[tokio::test]
