@@ -8,9 +8,11 @@ pub mod connector;
 pub mod console;
 pub mod files;
 pub mod kafka;
+mod patience;
 mod results;
 pub mod sql;
 mod staged_batches;
+mod staging_buffer;
 mod wait;
 
 pub use connector::{
