@@ -38,6 +38,7 @@
 //! |---|---|---|
 //! | Workers and coordinators killed at random moments, also while the job is drained, change nothing | | `tests/cluster/kills.rs` |
 //! | A process that thaws after it was replaced changes nothing | zombies | `tests/cluster/kills.rs` |
+//! | Topics of Kafka hold every result once, also where workers and broker are well, and nothing or only half of it gets through between them | a delayed Produce or EndTxn | `tests/cluster/kafka.rs` |
 //!
 //! The long run, until it is stopped or the time is over, prints the seeds that fail; `--replay` runs one of them again:
 //!

@@ -19,6 +19,9 @@ pub struct Conditions {
     pub late_one_in: u32,
     /// How much later.
     pub latest: Duration,
+    /// One in so many that change something is overtaken: its sender asks again, as librdkafka does within one call, has its answer,
+    /// and the first request comes up to `latest` after that; 0: none.
+    pub overtaken_one_in: u32,
 }
 
 impl Default for Conditions {
@@ -31,6 +34,7 @@ impl Default for Conditions {
             lose_answer_one_in: 0,
             late_one_in: 0,
             latest: Duration::ZERO,
+            overtaken_one_in: 0,
         }
     }
 }

@@ -41,6 +41,7 @@ macro_rules! conformance_scenarios {
             an_id_is_used_again_after_an_abort,
             one_transaction_spans_partitions_and_topics,
             a_record_that_is_too_large_is_told,
+            a_record_without_a_key_is_refused_where_keys_decide,
             a_transaction_to_nowhere_is_told,
             records_are_found_by_time,
             a_group_keeps_its_offsets,

@@ -75,6 +75,8 @@ enum Sent {
     Lost,
     /// It comes when nobody waits for it any more.
     Late,
+    /// It comes some time after it was asked for again.
+    Overtaken,
 }
 
 /// Why there is no answer, or not the right one.
@@ -143,13 +145,27 @@ impl Network {
     /// # Errors
     /// When the brokers refuse, or say nothing.
     pub async fn call(&self, caller: &Caller, request: Request) -> Result<Done, Failure> {
-        let Patience { request: answer_within, call, pause, .. } = self.patience();
+        self.call_counting(caller, request, &mut 0).await
+    }
+
+    /// The same; counts the requests that were not answered, which may still be under way.
+    ///
+    /// # Errors
+    /// See [`call`](Self::call).
+    pub async fn call_counting(
+        &self,
+        caller: &Caller,
+        request: Request,
+        unanswered: &mut u32,
+    ) -> Result<Done, Failure> {
+        let patience = self.patience();
+        let Patience { request: answer_within, call, pause, .. } = patience;
         let env = Env::default();
         let until = env.now() + call;
         loop {
             caller.pass().await;
             let now = (self.0.clock)();
-            let (number, sent) = self.with(|state| state.send(now, caller, &request, call));
+            let (number, sent) = self.with(|state| state.send(now, caller, &request, patience));
             let forget = Forget { network: self, number };
             let answer_until = (env.now() + answer_within).min(until);
             match sent {
@@ -164,12 +180,16 @@ impl Network {
                             }
                         }
                         if env.now() >= answer_until {
+                            *unanswered += 1;
                             break;
                         }
                         env.sleep(Duration::from_millis(1)).await;
                     }
                 }
-                Sent::Lost => env.sleep_until(answer_until).await,
+                Sent::Lost | Sent::Overtaken => {
+                    *unanswered += 1;
+                    env.sleep_until(answer_until).await;
+                }
                 // Whatever it sends lies somewhere.
                 Sent::Late => env.sleep_until(until).await,
             }
@@ -243,11 +263,12 @@ impl State {
     }
 
     /// Sends a request on its way.
-    fn send(&mut self, now: Time, caller: &Caller, request: &Request, patience: Duration) -> (u64, Sent) {
-        let Conditions { slowest, lose_one_in, late_one_in, latest, .. } = self.conditions;
+    fn send(&mut self, now: Time, caller: &Caller, request: &Request, patience: Patience) -> (u64, Sent) {
+        let Conditions { slowest, lose_one_in, late_one_in, latest, overtaken_one_in, .. } = self.conditions;
         let number = self.number();
         let is_lost = self.cut.contains(&caller.name) || self.strikes(lose_one_in);
         let is_late = request.changes() && self.strikes(late_one_in);
+        let is_overtaken = request.changes() && self.strikes(overtaken_one_in);
         let takes = self.up_to(slowest);
         let (from, name) = (caller.name.clone(), request.name());
         if is_lost {
@@ -255,12 +276,17 @@ impl State {
             return (number, Sent::Lost);
         }
         let event = Event::Comes { number, from, request: request.clone() };
-        if is_late {
-            let at = now + patience + self.up_to(latest);
+        if is_late || is_overtaken {
+            let (sent, waited) = if is_late {
+                (Sent::Late, patience.call)
+            } else {
+                (Sent::Overtaken, patience.request + patience.pause)
+            };
+            let at = now + waited + self.up_to(latest);
             self.told
                 .push((false, format!("{} kafka: the request to {name} comes late, in {:?}", caller.name, at - now)));
             self.queue.insert((at, number), event);
-            return (number, Sent::Late);
+            return (number, sent);
         }
         let at = self.newest.get(&caller.connection).map_or(now + takes, |newest| (now + takes).max(*newest));
         self.newest.insert(caller.connection, at);

@@ -172,6 +172,39 @@ async fn a_delayed_commit_is_refused_after_init() {
     }
 }
 
+/// A commit that was asked for again and confirmed: the first request comes later, and ends the next transaction of the same epoch.
+#[tokio::test(start_paused = true)]
+async fn an_overtaken_commit_ends_the_next_transaction_unless_it_was_told_of_and_heeded() {
+    for heeds in [false, true] {
+        let (model, cluster) = model();
+        let mut producer = producer(&cluster, "id").await;
+        let batch = async |producer: &mut Box<dyn TransactionalProducer>| {
+            producer.begin().unwrap();
+            for _ in 0..8 {
+                producer.send(record("t", b"1")).await.unwrap();
+            }
+        };
+        batch(&mut producer).await;
+        producer.commit().await.unwrap();
+        assert!(!producer.may_have_repeated());
+        batch(&mut producer).await;
+        model.set(Conditions { overtaken_one_in: 2, latest: Duration::from_secs(2), ..Conditions::default() });
+        producer.commit().await.unwrap();
+        model.set(Conditions::default());
+        if !producer.may_have_repeated() {
+            // Chance has not struck this one.
+            continue;
+        }
+        if heeds {
+            producer.init().await.unwrap();
+        }
+        batch(&mut producer).await;
+        wait(3_000).await;
+        let committed = model.committed("t").unwrap().len();
+        assert_eq!(committed, if heeds { 16 } else { 24 }, "heeds: {heeds}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn brokers_that_stand_still_do_afterwards_what_was_asked_for() {
     let (model, cluster) = model();

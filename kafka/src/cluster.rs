@@ -61,6 +61,8 @@ pub struct Topic {
     pub partitions: i32,
     /// The largest batch of records that it takes (`max.message.bytes`).
     pub max_message_bytes: usize,
+    /// Whether it keeps the newest record of each key (`cleanup.policy`), and so takes none without a key. No, where we may not ask.
+    pub is_compacted: bool,
 }
 
 /// A topic to be made.

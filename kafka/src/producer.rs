@@ -20,8 +20,23 @@ pub trait TransactionalProducer: Send {
     /// Hands a record over. Waits where too many are on their way. What became of it is known when the transaction is committed.
     fn send<'a>(&'a mut self, record: NewRecord<'a>) -> BoxFuture<'a, Result<()>>;
 
+    /// Hands a record over if that needs no waiting, which spares a future for each of many records. `false`: it was not taken, and is to
+    /// be [sent](Self::send).
+    ///
+    /// # Errors
+    /// As `send`.
+    fn try_send(&mut self, record: &NewRecord<'_>) -> Result<bool> {
+        let _ = record;
+        Ok(false)
+    }
+
     /// Commits: all records of the transaction are there, or an error says that they are not, or that it is unknown.
     fn commit(&mut self) -> BoxFuture<'_, Result<()>>;
+
+    /// Whether the broker may have been asked more than once to end the transaction that was committed last. An earlier request may
+    /// still be under way then, and would end the next transaction of this producer in its midst: another producer has to be
+    /// initialised for that. (A record that comes once more does no harm: records are numbered.)
+    fn may_have_repeated(&self) -> bool;
 
     /// Aborts the transaction.
     fn abort(&mut self) -> BoxFuture<'_, Result<()>>;
@@ -31,6 +46,15 @@ pub trait TransactionalProducer: Send {
 pub trait Producer: Send {
     /// Hands a record over. Waits where too many are on their way.
     fn send<'a>(&'a mut self, record: NewRecord<'a>) -> BoxFuture<'a, Result<()>>;
+
+    /// Hands a record over if that needs no waiting. `false`: it was not taken, and is to be [sent](Self::send).
+    ///
+    /// # Errors
+    /// As `send`.
+    fn try_send(&mut self, record: &NewRecord<'_>) -> Result<bool> {
+        let _ = record;
+        Ok(false)
+    }
 
     /// Returns when all that was handed over is there.
     ///

@@ -37,6 +37,8 @@ pub const SET_BY_WEIR: &[&str] = &[
     "request.required.acks",
     "request.timeout.ms",
     "retries",
+    "retry.backoff.max.ms",
+    "retry.backoff.ms",
     "socket.timeout.ms",
     "statistics.interval.ms",
     "topic.metadata.propagation.max.ms",

@@ -163,6 +163,44 @@ async fn what_a_frozen_broker_was_asked_for_is_unknown() {
     assert_eq!(all, [Some(b"b".to_vec())]);
 }
 
+/// A broker that stands still for a moment, so that nobody knows whether the end was asked for once.
+#[tokio::test]
+async fn a_commit_that_took_long_may_have_been_asked_for_twice() {
+    let Some(server) = KafkaServer::start().unwrap() else { return };
+    let cluster = connect(&connection(&server.brokers(), &[])).unwrap();
+    let of = topic(cluster.as_ref(), "repeated").await;
+    let mut producer = cluster.transactional("id", Duration::from_secs(10)).unwrap();
+    producer.init().await.unwrap();
+    let mut committed = 0;
+    let mut is_sure = async |producer: &mut Box<dyn weir_kafka::TransactionalProducer>| {
+        producer.begin().unwrap();
+        producer.send(record(&of, "a")).await.unwrap();
+        producer.commit().await.unwrap();
+        committed += 1;
+        !producer.may_have_repeated()
+    };
+    // The first ones may take long on a machine that has other work.
+    let begun = Instant::now();
+    while !is_sure(&mut producer).await {
+        assert!(begun.elapsed() < PATIENCE, "no commit is quick");
+    }
+    producer.begin().unwrap();
+    producer.send(record(&of, "b")).await.unwrap();
+    // It has the record, and stands still before it is asked to end the transaction.
+    let begun = Instant::now();
+    while cluster.bounds(&of.topic, 0).await.unwrap().end < 2 * committed + 1 {
+        assert!(begun.elapsed() < PATIENCE, "the record does not come");
+    }
+    server.stop().unwrap();
+    let thaw = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        server.go_on().unwrap();
+    };
+    let (done, ()) = tokio::join!(producer.commit(), thaw);
+    done.unwrap();
+    assert!(producer.may_have_repeated());
+}
+
 #[tokio::test]
 async fn records_of_all_compressions_are_read() {
     let Some(server) = KafkaServer::shared().unwrap() else { return };

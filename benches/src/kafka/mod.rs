@@ -56,7 +56,7 @@ pub fn kafka(arguments: &KafkaArguments) -> Result<()> {
     let brokers = match &arguments.brokers {
         Some(brokers) => brokers.clone(),
         None => {
-            let server = KafkaServer::start()?.context("name brokers with --brokers")?;
+            let server = KafkaServer::start_to_measure()?.context("name brokers with --brokers")?;
             own.insert(server).brokers()
         }
     };

@@ -13,8 +13,14 @@ use crate::{
     oracle::{self, Expected, replayed},
     topics,
 };
-use anyhow::{Context, Result, ensure};
-use weir_engine::checkpoint::{CheckpointStore, Manifest};
+use anyhow::{Context, Result, anyhow, ensure};
+use std::sync::Arc;
+use weir_engine::{
+    checkpoint::{CheckpointStore, Manifest, split_files},
+    env::Env,
+    operator::SplitState,
+};
+use weir_operators::source::packs::unpack;
 
 /// Compares results and counters with the recount.
 ///
@@ -22,11 +28,10 @@ use weir_engine::checkpoint::{CheckpointStore, Manifest};
 /// With every difference.
 pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, kafka: &Kafka) -> Result<()> {
     let store = CheckpointStore::over(files.objects.clone(), JOB);
-    let manifest =
-        now(store.newest())?.map_err(|error| anyhow::anyhow!("{error}"))?.context("no checkpoint is left")?;
+    let manifest = now(store.newest())?.map_err(|error| anyhow!("{error}"))?.context("no checkpoint is left")?;
     ensure!(manifest.last, "the job is finished, and checkpoint {} is not its last", manifest.checkpoint);
     if matches!(plan.ending, Ending::Drain(_)) && plan.logs.is_none() {
-        files.cut_input(&positions(&manifest))?;
+        files.cut_input(&positions(&store, &manifest)?)?;
     }
     let mut expected = oracle::recount(&files.input(), &plan.job.rules())?;
     without_names(plan, &mut expected.dead_letters);
@@ -114,7 +119,12 @@ fn allow_gone(plan: &Plan, gone: &[(String, i64)], expected: &mut Vec<(String, i
     Ok(())
 }
 
-fn positions(manifest: &Manifest) -> Vec<weir_engine::operator::SplitState> {
-    let subtasks = manifest.operators.iter().flat_map(|operator| &operator.subtasks);
-    subtasks.flat_map(|subtask| subtask.splits.clone()).collect()
+/// How far each split was read, wherever the checkpoint keeps that: large states lie in files of their own, and many in one.
+fn positions(store: &CheckpointStore, manifest: &Manifest) -> Result<Vec<SplitState>> {
+    let env = Env::simulated(1, Arc::new(|| 0));
+    let mut all = Vec::new();
+    for subtask in manifest.operators.iter().flat_map(|operator| &operator.subtasks) {
+        all.extend(now(split_files::read(store, &env, subtask))?.map_err(|error| anyhow!("{error}"))?);
+    }
+    unpack(all).map_err(|error| anyhow!("{error}"))
 }

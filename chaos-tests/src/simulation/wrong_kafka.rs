@@ -233,6 +233,10 @@ impl TransactionalProducer for LateFence {
         self.right.commit()
     }
 
+    fn may_have_repeated(&self) -> bool {
+        self.right.may_have_repeated()
+    }
+
     fn abort(&mut self) -> BoxFuture<'_, Result<()>> {
         self.right.abort()
     }
@@ -299,6 +303,10 @@ impl TransactionalProducer for GoesOn {
         .boxed()
     }
 
+    fn may_have_repeated(&self) -> bool {
+        self.before.as_ref().or(self.fresh.as_ref()).is_some_and(|producer| producer.may_have_repeated())
+    }
+
     fn abort(&mut self) -> BoxFuture<'_, Result<()>> {
         async move {
             let aborted = self.with(|producer| Ok(producer.abort()))?.await;
@@ -356,6 +364,10 @@ impl TransactionalProducer for Outside {
             self.plain.flush().await
         }
         .boxed()
+    }
+
+    fn may_have_repeated(&self) -> bool {
+        self.right.may_have_repeated()
     }
 
     fn abort(&mut self) -> BoxFuture<'_, Result<()>> {

@@ -85,6 +85,9 @@ impl Brokers {
         if produce.records.iter().any(|record| record.bytes() > topic.max_message_bytes) {
             return Err(Refusal::MessageTooLarge);
         }
+        if topic.is_compacted && produce.records.iter().any(|record| record.key.is_none()) {
+            return Err(Refusal::InvalidRecord);
+        }
         let log = usize::try_from(produce.to.partition).ok().and_then(|at| topic.logs.get_mut(at));
         let log = log.ok_or(Refusal::UnknownTopicOrPartition)?;
         let Some(by) = &produce.transaction else {
@@ -178,6 +181,7 @@ impl Brokers {
 impl Kept {
     fn described(&self) -> Topic {
         let partitions = self.logs.len() as i32;
-        Topic { id: Some(self.id.clone()), partitions, max_message_bytes: self.max_message_bytes }
+        let (max_message_bytes, is_compacted) = (self.max_message_bytes, self.is_compacted);
+        Topic { id: Some(self.id.clone()), partitions, max_message_bytes, is_compacted }
     }
 }

@@ -177,6 +177,8 @@ pub enum Refusal {
     OffsetOutOfRange,
     /// A record is larger than the topic takes.
     MessageTooLarge,
+    /// A record cannot be in such a topic: it has no key, and the topic is compacted.
+    InvalidRecord,
     /// There cannot be such a topic.
     InvalidTopic,
 }

@@ -28,7 +28,7 @@ fn error(failure: Failure, silence: KafkaErrorKind, doing: String) -> KafkaError
         Refusal::UnknownTopicOrPartition => KafkaErrorKind::NotFound,
         Refusal::OffsetOutOfRange => KafkaErrorKind::OutOfRange,
         Refusal::MessageTooLarge => KafkaErrorKind::TooLarge,
-        Refusal::InvalidTransactionTimeout | Refusal::InvalidTopic => KafkaErrorKind::Refused,
+        Refusal::InvalidTransactionTimeout | Refusal::InvalidTopic | Refusal::InvalidRecord => KafkaErrorKind::Refused,
     };
     KafkaError::of(kind, format!("{doing}: {refusal:?}"))
 }

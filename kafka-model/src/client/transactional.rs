@@ -1,7 +1,8 @@
 //! A producer of transactions, as librdkafka's: without KIP-890.
 //!
 //! What was sent and not answered within its patience may be done, or come later. This client does not stop whoever goes on with it
-//! then, in the same epoch: the trait forbids that, and who does it anyway is to be found out.
+//! then, in the same epoch: the trait forbids that, and who does it anyway is to be found out. Nor whoever goes on with it after a
+//! commit for which it had to ask more than once.
 
 use super::{error, kept};
 use crate::{
@@ -32,6 +33,7 @@ pub(super) struct ModelTransactional {
     batches: BTreeMap<TopicPartition, Vec<Arc<Record>>>,
     /// Why what was handed over is not there.
     failed: Option<KafkaError>,
+    may_have_repeated: bool,
 }
 
 impl ModelTransactional {
@@ -47,6 +49,7 @@ impl ModelTransactional {
             sequences: BTreeMap::new(),
             batches: BTreeMap::new(),
             failed: None,
+            may_have_repeated: false,
         }
     }
 
@@ -58,15 +61,17 @@ impl ModelTransactional {
         self.session.ok_or_else(|| self.refused("it is not initialised"))
     }
 
-    async fn ask(&self, request: Request) -> Result<(), KafkaError> {
+    /// How many requests were not answered before one was.
+    async fn ask(&self, request: Request) -> Result<u32, KafkaError> {
         let doing = match &request {
             Request::AddPartition(_, _, to) | Request::Produce(Produce { to, .. }) => {
                 format!("transactional id {}: {} {to}", self.id, request.name())
             }
             _ => format!("transactional id {}: {}", self.id, request.name()),
         };
-        let answer: Result<Done, Failure> = self.network.call(&self.caller, request).await;
-        answer.map(drop).map_err(|failure| error(failure, KafkaErrorKind::Unknown, doing))
+        let mut unanswered = 0;
+        let answer: Result<Done, Failure> = self.network.call_counting(&self.caller, request, &mut unanswered).await;
+        answer.map(|_| unanswered).map_err(|failure| error(failure, KafkaErrorKind::Unknown, doing))
     }
 
     /// Sends what is held back for a partition, and waits until it is there.
@@ -82,7 +87,7 @@ impl ModelTransactional {
         let sequence = *next;
         *next += records.len() as i32;
         let transaction = Some(Transactional { id: self.id.clone(), session, sequence });
-        self.ask(Request::Produce(Produce { to, records, transaction })).await
+        self.ask(Request::Produce(Produce { to, records, transaction })).await.map(drop)
     }
 
     async fn deliver_all(&mut self) -> Result<()> {
@@ -96,7 +101,9 @@ impl ModelTransactional {
     async fn end(&mut self, commits: bool) -> Result<()> {
         let session = self.session()?;
         if !self.added.is_empty() {
-            self.ask(Request::EndTransaction(self.id.clone(), session, commits)).await?;
+            self.may_have_repeated = true;
+            let unanswered = self.ask(Request::EndTransaction(self.id.clone(), session, commits)).await?;
+            self.may_have_repeated = unanswered > 0;
         }
         self.added.clear();
         self.is_open = false;
@@ -114,7 +121,7 @@ impl TransactionalProducer for ModelTransactional {
                 Done::Session(session) => self.session = Some(session),
                 answer => return Err(self.refused(&format!("the model answered {answer:?}"))),
             }
-            self.is_open = false;
+            (self.is_open, self.may_have_repeated) = (false, false);
             self.failed = None;
             self.added.clear();
             self.sequences.clear();
@@ -166,6 +173,10 @@ impl TransactionalProducer for ModelTransactional {
             self.end(true).await
         }
         .boxed()
+    }
+
+    fn may_have_repeated(&self) -> bool {
+        self.may_have_repeated
     }
 
     fn abort(&mut self) -> BoxFuture<'_, Result<()>> {

@@ -7,7 +7,9 @@ use weir_kafka::{KafkaErrorKind, NewTopic};
 pub async fn a_topic_is_described(rig: &Rig) {
     let name = rig.topic_with("described", 3, &[("max.message.bytes", "20000")]).await;
     let topic = rig.cluster.describe(&name).await.unwrap().expect("it has been made");
-    assert_eq!((topic.partitions, topic.max_message_bytes), (3, 20_000));
+    assert_eq!((topic.partitions, topic.max_message_bytes, topic.is_compacted), (3, 20_000, false));
+    let compacted = rig.topic_with("compacted", 1, &[("cleanup.policy", "compact,delete")]).await;
+    assert!(rig.cluster.describe(&compacted).await.unwrap().is_some_and(|topic| topic.is_compacted));
     assert!(topic.id.is_some_and(|id| !id.is_empty()));
     let names = rig.cluster.topics().await.unwrap();
     assert!(names.contains(&name), "{names:?}");

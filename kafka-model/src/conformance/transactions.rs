@@ -5,7 +5,7 @@ use super::{
     rig::{record, send},
 };
 use std::time::Duration;
-use weir_kafka::{Isolation, KafkaErrorKind, TopicPartition};
+use weir_kafka::{Isolation, KafkaErrorKind, NewRecord, TopicPartition};
 
 /// The marker that ends a transaction occupies an offset: a reader's position passes it, though no record lies there.
 pub async fn positions_pass_markers_of_transactions(rig: &Rig) {
@@ -177,6 +177,27 @@ pub async fn a_record_that_is_too_large_is_told(rig: &Rig) {
     let mut producer = rig.producer(&id).await;
     rig.commit(producer.as_mut(), &of, &["small"]).await;
     assert_eq!(rig.committed(&of).await.values(), ["small"]);
+}
+
+/// By a compacted topic, which keeps the newest of each key.
+pub async fn a_record_without_a_key_is_refused_where_keys_decide(rig: &Rig) {
+    let topic = rig.topic_with("compacted", 1, &[("cleanup.policy", "compact")]).await;
+    let of = TopicPartition { topic, partition: 0 };
+    let id = rig.name("id");
+    let mut producer = rig.producer(&id).await;
+    producer.begin().unwrap();
+    let done = async {
+        producer.send(record(&of, "lost")).await?;
+        producer.commit().await
+    };
+    let error = done.await.unwrap_err();
+    assert_eq!(error.kind, KafkaErrorKind::Refused, "{error}");
+    drop(producer);
+    let mut producer = rig.producer(&id).await;
+    producer.begin().unwrap();
+    producer.send(NewRecord { key: Some(b"k"), ..record(&of, "kept") }).await.unwrap();
+    producer.commit().await.unwrap();
+    assert_eq!(rig.committed(&of).await.values(), ["kept"]);
 }
 
 /// A topic that there is none of.

@@ -206,7 +206,13 @@ fn weather(dice: &mut StdRng) -> Conditions {
         1 => Conditions { is_frozen: true, ..fair },
         2 => Conditions { lose_one_in: one_in, lose_answer_one_in: one_in, ..fair },
         3 => fair,
-        _ => Conditions { late_one_in: one_in, latest: Duration::from_millis(dice.random_range(1..700)), ..fair },
+        _ => {
+            let latest = Duration::from_millis(dice.random_range(1..700));
+            // Most give it up, some ask again.
+            let asks_again = latest.as_millis().is_multiple_of(3);
+            let (late_one_in, overtaken_one_in) = if asks_again { (0, one_in) } else { (one_in, 0) };
+            Conditions { late_one_in, overtaken_one_in, latest, ..fair }
+        }
     }
 }
 

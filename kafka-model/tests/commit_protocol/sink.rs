@@ -1,7 +1,8 @@
 //! The commit of a checkpoint to Kafka, as short as it can be, and the ways to build it wrong.
 //!
 //! Fence first (`init`), then read the progress to its end, which is the high watermark, reached by position; then one transaction
-//! with the rows and the new progress. After anything whose outcome is unknown: from the beginning, with another producer.
+//! with the rows and the new progress. After anything whose outcome is unknown, and after what may come once more: from the
+//! beginning, with another producer.
 
 use rand::{RngExt, rngs::StdRng};
 use std::{sync::Arc, time::Duration};
@@ -29,6 +30,8 @@ pub enum Wrong {
     EndByStableOffset,
     /// After an unknown outcome the transaction is aborted, and the same producer goes on.
     NoInitAfterUnknown,
+    /// After a commit that the client had to ask for more than once the same producer goes on.
+    NoInitAfterRepeated,
     /// Every attempt has a transactional id of its own.
     AttemptInTheId,
     /// The progress is written when the transaction is committed.
@@ -36,11 +39,12 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    pub const ALL: [Wrong; 6] = [
+    pub const ALL: [Wrong; 7] = [
         Wrong::ProgressBeforeFence,
         Wrong::EndByTimeout,
         Wrong::EndByStableOffset,
         Wrong::NoInitAfterUnknown,
+        Wrong::NoInitAfterRepeated,
         Wrong::AttemptInTheId,
         Wrong::ProgressOutside,
     ];
@@ -99,6 +103,9 @@ impl Sink {
             plain.flush().await?;
         }
         live.progress = checkpoint;
+        if live.producer.may_have_repeated() && wrong != Some(Wrong::NoInitAfterRepeated) {
+            self.live = None;
+        }
         Ok(())
     }
 

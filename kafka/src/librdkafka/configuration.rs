@@ -117,6 +117,9 @@ fn set_transactions(config: &mut ClientConfig, id: &str, timeout: Duration) {
     let timeout = timeout.max(Duration::from_secs(1));
     let request = REQUEST.min(timeout - Duration::from_millis(100)).as_millis().to_string();
     set(config, WRITING_FIXED);
+    // That an end was asked for once is told by how quickly it was confirmed.
+    config.set("retry.backoff.ms", "100");
+    config.set("retry.backoff.max.ms", "1000");
     config.set("transactional.id", id);
     config.set("transaction.timeout.ms", timeout.as_millis().to_string());
     config.set("message.timeout.ms", timeout.as_millis().to_string());

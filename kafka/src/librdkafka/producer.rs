@@ -35,6 +35,10 @@ impl Producer for Writing {
         Box::pin(async move { self.sender.send(record, i64::from(WITHIN_MS)).await })
     }
 
+    fn try_send(&mut self, record: &NewRecord<'_>) -> Result<bool> {
+        self.sender.try_send(record)
+    }
+
     fn flush(&mut self) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             let native = self.sender.native.clone();

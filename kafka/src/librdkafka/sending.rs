@@ -50,25 +50,36 @@ impl Sender {
         }
     }
 
+    /// Hands a record over if there is room. `false`: there is none.
+    pub(super) fn try_send(&mut self, record: &NewRecord<'_>) -> Result<bool> {
+        self.hand_over(record).map(|error| error.is_none())
+    }
+
     /// Hands a record over if there is room; else says that there is none.
     fn hand_over(&mut self, record: &NewRecord<'_>) -> Result<Option<KafkaError>> {
         let topic = self.topic(record.topic)?;
-        let mut vus = vec![
+        let headers = headers(record.headers);
+        // The last two are told of only where there are such.
+        let mut given = 5;
+        let mut vus = [
             vu(vtype::RD_KAFKA_VTYPE_RKT, value { rkt: topic }),
             vu(vtype::RD_KAFKA_VTYPE_PARTITION, value { i32_: record.partition }),
             vu(vtype::RD_KAFKA_VTYPE_MSGFLAGS, value { i: RD_KAFKA_MSG_F_COPY }),
             vu(vtype::RD_KAFKA_VTYPE_VALUE, bytes(record.value)),
             vu(vtype::RD_KAFKA_VTYPE_KEY, bytes(record.key)),
+            vu(vtype::RD_KAFKA_VTYPE_END, value { i: 0 }),
+            vu(vtype::RD_KAFKA_VTYPE_END, value { i: 0 }),
         ];
         if let Some(timestamp) = record.timestamp_ms {
-            vus.push(vu(vtype::RD_KAFKA_VTYPE_TIMESTAMP, value { i64_: timestamp }));
+            vus[given] = vu(vtype::RD_KAFKA_VTYPE_TIMESTAMP, value { i64_: timestamp });
+            given += 1;
         }
-        let headers = headers(record.headers);
         if !headers.is_null() {
-            vus.push(vu(vtype::RD_KAFKA_VTYPE_HEADERS, value { headers }));
+            vus[given] = vu(vtype::RD_KAFKA_VTYPE_HEADERS, value { headers });
+            given += 1;
         }
         // SAFETY: all that is pointed to lives until the call returns, which copies it, or takes it as it does the headers.
-        let error = unsafe { native::rd_kafka_produceva(self.native.pointer(), vus.as_ptr(), vus.len()) };
+        let error = unsafe { native::rd_kafka_produceva(self.native.pointer(), vus.as_ptr(), given) };
         let Some((code, told)) = take_error(error) else { return Ok(None) };
         if !headers.is_null() {
             // SAFETY: where the record was not taken, the headers are still ours.

@@ -52,13 +52,14 @@ pub(super) fn names(client: &Native) -> Result<Vec<String>> {
 /// What a topic is; none: there is none of that name.
 pub(super) fn describe(client: &Native, name: &str) -> Result<Option<Topic>> {
     let Some((id, partitions)) = id_and_partitions(client, name)? else { return Ok(None) };
-    match max_message_bytes(client, name) {
-        Ok(max_message_bytes) => Ok(Some(Topic { id, partitions, max_message_bytes })),
+    match settings(client, name) {
+        Ok((max_message_bytes, is_compacted)) => Ok(Some(Topic { id, partitions, max_message_bytes, is_compacted })),
         // It went in between.
         Err(error) if error.kind == KafkaErrorKind::NotFound => Ok(None),
         Err(error) if error.kind == KafkaErrorKind::Refused => {
-            tracing::debug!("{}; taken to be {DEFAULT_MAX_MESSAGE_BYTES}, Kafka's default", error.message);
-            Ok(Some(Topic { id, partitions, max_message_bytes: DEFAULT_MAX_MESSAGE_BYTES }))
+            tracing::debug!("{}; taken to be Kafka's defaults", error.message);
+            let max_message_bytes = DEFAULT_MAX_MESSAGE_BYTES;
+            Ok(Some(Topic { id, partitions, max_message_bytes, is_compacted: false }))
         }
         Err(error) => Err(error),
     }
@@ -97,8 +98,9 @@ pub(super) fn id_and_partitions(client: &Native, name: &str) -> Result<Option<(O
     }
 }
 
-fn max_message_bytes(client: &Native, name: &str) -> Result<usize> {
-    let doing = format!("reading max.message.bytes of topic '{name}'");
+/// How large its batches may be, and whether it is compacted.
+fn settings(client: &Native, name: &str) -> Result<(usize, bool)> {
+    let doing = format!("reading the settings of topic '{name}'");
     let c_name = c_text(name)?;
     let answer = client.ask(&doing, question::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, None, |to: &Asking| {
         // SAFETY: the name lives until the call has copied it, and the resource until the question has.
@@ -117,9 +119,9 @@ fn max_message_bytes(client: &Native, name: &str) -> Result<usize> {
         if error != code::RD_KAFKA_RESP_ERR_NO_ERROR {
             return Err(failure(&doing, error, &text(native::rd_kafka_ConfigResource_error_string(topic))));
         }
-        Ok(setting(topic, "max.message.bytes")
-            .and_then(|value| value.parse().ok())
-            .unwrap_or(DEFAULT_MAX_MESSAGE_BYTES))
+        let max_message_bytes = setting(topic, "max.message.bytes").and_then(|value| value.parse().ok());
+        let is_compacted = setting(topic, "cleanup.policy").is_some_and(|policy| policy.contains("compact"));
+        Ok((max_message_bytes.unwrap_or(DEFAULT_MAX_MESSAGE_BYTES), is_compacted))
     }
 }
 

@@ -17,12 +17,17 @@ use crate::{
 use futures::future::BoxFuture;
 use rdkafka::bindings::{self as native, rd_kafka_error_t, rd_kafka_t};
 use std::{sync::Arc, time::Duration};
+use weir_engine::env::Env;
 
 /// How long `init` may take: an open transaction of a predecessor is aborted first.
 const INIT: Duration = Duration::from_secs(15);
 
 /// How long the end of a transaction is waited for at least.
 const END: Duration = Duration::from_secs(10);
+
+/// An end that was confirmed within this time was asked for once: librdkafka repeats nothing sooner than 80 ms (`retry.backoff.ms`,
+/// less a fifth at random).
+const ASKED_ONCE: Duration = Duration::from_millis(75);
 
 /// What begins or ends something in librdkafka, within so many milliseconds.
 type Call = unsafe extern "C" fn(*mut rd_kafka_t, i32) -> *mut rd_kafka_error_t;
@@ -33,15 +38,30 @@ pub(super) struct Transactions {
     id: String,
     timeout: Duration,
     sender: Sender,
+    env: Env,
+    may_have_repeated: bool,
 }
 
 impl Transactions {
     pub(super) fn new(native: Arc<Native>, id: &str, timeout: Duration) -> Self {
-        Transactions { id: id.into(), timeout, sender: Sender::new(native) }
+        let (sender, env) = (Sender::new(native), Env::default());
+        Transactions { id: id.into(), timeout, sender, env, may_have_repeated: false }
     }
 
     fn doing(&self, what: &str) -> String {
         format!("{what} under the transactional id '{}'", self.id)
+    }
+
+    /// Waits until no record is on its way any more, so that what follows takes as long as the end takes. What has become of the records
+    /// is known then.
+    async fn deliver(&self) -> Result<()> {
+        let (native, within) = (self.sender.native.clone(), self.timeout.max(END).as_millis() as i32);
+        blocking(move || {
+            // SAFETY: the handle is there, and as long as it is borrowed. Of what does not arrive in time the end tells.
+            unsafe { native::rd_kafka_flush(native.pointer(), within) };
+            Ok(())
+        })
+        .await
     }
 
     /// Ends the transaction by a call that waits for all records first.
@@ -81,8 +101,23 @@ impl TransactionalProducer for Transactions {
         Box::pin(async move { self.sender.send(record, patience).await.map_err(within_transaction) })
     }
 
+    fn try_send(&mut self, record: &NewRecord<'_>) -> Result<bool> {
+        self.sender.try_send(record).map_err(within_transaction)
+    }
+
     fn commit(&mut self) -> BoxFuture<'_, Result<()>> {
-        Box::pin(self.end("committing a transaction", native::rd_kafka_commit_transaction))
+        Box::pin(async {
+            self.deliver().await?;
+            let began = self.env.now();
+            self.may_have_repeated = true;
+            self.end("committing a transaction", native::rd_kafka_commit_transaction).await?;
+            self.may_have_repeated = self.env.now().saturating_duration_since(began) >= ASKED_ONCE;
+            Ok(())
+        })
+    }
+
+    fn may_have_repeated(&self) -> bool {
+        self.may_have_repeated
     }
 
     fn abort(&mut self) -> BoxFuture<'_, Result<()>> {

@@ -7,11 +7,11 @@ use crate::columns::RECORD_ID;
 use arrow::{
     array::{
         Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray,
-        StructArray, new_null_array,
+        StringBuilder, StructArray, new_null_array,
     },
     compute::cast,
     datatypes::{
-        DataType, Date32Type, Field, FieldRef, Fields, Schema, TimeUnit, TimestampMicrosecondType,
+        DataType, Date32Type, Field, FieldRef, Fields, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
         TimestampMillisecondType, TimestampSecondType,
     },
     json::writer::{EncoderOptions, make_encoder},
@@ -73,6 +73,7 @@ pub(super) fn readable(rows: &RecordBatch) -> Result<StructArray> {
             }
             DataType::Dictionary(_, values) if **values == DataType::Utf8 => cast(column, &DataType::Utf8)?,
             DataType::LargeUtf8 | DataType::Utf8View => cast(column, &DataType::Utf8)?,
+            DataType::Timestamp(..) => Arc::new(times(field, &in_calendar(column))?),
             _ => in_calendar(column),
         };
         fields.push(Arc::new(Field::new(field.name(), column.data_type().clone(), true)));
@@ -82,8 +83,34 @@ pub(super) fn readable(rows: &RecordBatch) -> Result<StructArray> {
 }
 
 fn uuids(ids: &FixedSizeBinaryArray) -> StringArray {
-    let text = |id: &[u8]| uuid::Uuid::from_slice(id).ok().map(|id| id.to_string());
-    ids.iter().map(|id| id.and_then(text)).collect()
+    let mut texts = StringBuilder::with_capacity(ids.len(), ids.len() * 36);
+    let mut text = [0; 36];
+    for id in ids {
+        let id = id.and_then(|id| uuid::Uuid::from_slice(id).ok());
+        texts.append_option(id.map(|id| &*id.hyphenated().encode_lower(&mut text)));
+    }
+    texts.finish()
+}
+
+/// Times as JSON has them. To write one takes longer than the rest of a row, and rows in a row mostly have the same.
+fn times(field: &FieldRef, times: &ArrayRef) -> Result<StringArray> {
+    let options = options();
+    let mut encoder = make_encoder(field, times, &options)?;
+    let numbers = cast(times, &DataType::Int64)?;
+    let numbers = numbers.as_primitive::<Int64Type>();
+    let mut texts = StringBuilder::with_capacity(numbers.len(), numbers.len() * 24);
+    let (mut last, mut text) = (None, Vec::new());
+    for (row, number) in numbers.iter().enumerate() {
+        if number.is_some() && number != last {
+            text.clear();
+            encoder.encode(row, &mut text);
+            last = number;
+        }
+        // Without its quotes, which it gets again.
+        let bare = text.get(1..text.len().saturating_sub(1)).and_then(|bare| str::from_utf8(bare).ok());
+        texts.append_option(number.and(bare));
+    }
+    Ok(texts.finish())
 }
 
 /// A column in which moments and days beyond the calendar are null.
@@ -119,7 +146,6 @@ fn known<T: ArrowPrimitiveType>(column: &ArrayRef, is_known: impl Fn(T::Native) 
 mod tests {
     use super::*;
     use arrow::array::{Date32Array, Float64Array, ListArray, TimestampMillisecondArray};
-    use arrow::datatypes::Int64Type;
 
     fn lines(columns: Vec<(&str, ArrayRef)>) -> Vec<String> {
         let rows =

@@ -10,10 +10,12 @@ pub mod files;
 pub mod http;
 mod json_rows;
 pub mod kafka;
+mod patience;
 pub mod read_back;
 mod results;
 pub mod sql;
 mod staged_batches;
+mod staging_buffer;
 mod wait;
 
 pub use connector::{

@@ -1,11 +1,13 @@
 //! The kill test with Kafka on both sides: a job reads clicks from a topic and writes counts to topics, while a seed picks who is
-//! killed, frozen or crashes in the midst of a commit: workers, the coordinator, the broker.
+//! killed, frozen or crashes in the midst of a commit: workers, the coordinator, the broker; and when nothing gets through between
+//! workers and broker, or only half of it, while both are well.
 //!
-//! [`clicks`] produces, [`definition`] is the job, and in the end [`results`] has a consumer of another make read everything: each
+//! [`clicks`] produces, [`definition`] is the job, [`link`] its way to the broker, and in the end [`results`] has a consumer of another make read everything: each
 //! `(record_id, revision)` is there once, and the newest ones are what a recount of the topic says.
 
 pub mod clicks;
 pub mod definition;
+pub mod link;
 pub mod results;
 
 use super::{
@@ -15,7 +17,8 @@ use super::{
 use crate::job::{JOB, JobConfig};
 use anyhow::{Context, Result, anyhow, ensure};
 use clicks::{PARTITIONS, Producing};
-use definition::{CLICKS, OUTPUTS};
+use definition::{CLICKS, COUNTS, OUTPUTS};
+use link::{Cut, Link};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use results::Compared;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -51,6 +54,10 @@ pub struct Report {
     pub attempts: u64,
     /// Number of the last checkpoint.
     pub checkpoints: u64,
+    /// Connections of workers to the broker that were cut off.
+    pub cut_off: usize,
+    /// Transactions with counts, since the coordinator was started last.
+    pub transactions: u64,
     /// What was compared.
     pub compared: Compared,
 }
@@ -61,10 +68,11 @@ impl fmt::Display for Report {
         let faults: Vec<String> = self.faults.iter().map(|(what, times)| format!("{times} × {what}")).collect();
         write!(
             f,
-            "right: {}; crashed at {:?}; {} attempts, {} checkpoints; {clicks} clicks, {counts} counts and {running} running \
+            "right: {}; crashed at {:?}; {} connections cut off; {} attempts, {} checkpoints; {clicks} clicks, {counts} counts and {running} running \
              ones in all revisions, {late} late, {dead} dead letters",
             faults.join(", "),
             self.crashes,
+            self.cut_off,
             self.attempts,
             self.checkpoints
         )
@@ -79,14 +87,25 @@ enum Fault {
     KillBroker,
     FreezeWorker,
     FreezeBroker,
+    /// For longer than a transaction may last, in one of two ways.
+    HoldBack,
+    /// The same, and connections end.
+    CutOff,
     Crash(&'static str),
 }
 
 impl Fault {
-    /// Each kind once; half of them are crashes in a commit.
+    /// Each kind once; a good third of them are crashes in a commit.
     fn all() -> Vec<Fault> {
-        let others =
-            [Fault::KillWorker, Fault::KillCoordinator, Fault::KillBroker, Fault::FreezeWorker, Fault::FreezeBroker];
+        let others = [
+            Fault::KillWorker,
+            Fault::KillCoordinator,
+            Fault::KillBroker,
+            Fault::FreezeWorker,
+            Fault::FreezeBroker,
+            Fault::HoldBack,
+            Fault::CutOff,
+        ];
         others.into_iter().chain(CRASH_POINTS.map(Fault::Crash)).collect()
     }
 }
@@ -99,6 +118,7 @@ impl KafkaRun {
     pub fn run(&self) -> Result<Option<Report>> {
         let Some(python) = needs_python(&["confluent_kafka"]) else { return Ok(None) };
         let Some(broker) = KafkaServer::start()? else { return Ok(None) };
+        let (behind, before) = broker.proxy_ports();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let kafka = connect(&Connection { brokers: broker.brokers(), properties: Default::default() })?;
         let mut running = Running {
@@ -107,11 +127,13 @@ impl KafkaRun {
             kafka,
             config: JobConfig { checkpoint_interval_ms: 200, ..JobConfig::default() },
             cluster: ClusterProcesses::start(ClusterSettings::new()?, WORKERS)?,
+            link: Link::begin(before, behind)?,
             broker,
             runtime,
             dice: StdRng::seed_from_u64(self.seed),
             done: Vec::new(),
             crashes: Vec::new(),
+            cut_off: 0,
         };
         let done = running.run();
         done.map(Some)
@@ -125,11 +147,13 @@ struct Running<'a> {
     kafka: Arc<dyn Cluster>,
     config: JobConfig,
     cluster: ClusterProcesses,
+    link: Link,
     broker: KafkaServer,
     runtime: tokio::runtime::Runtime,
     dice: StdRng,
     done: Vec<Fault>,
     crashes: Vec<&'static str>,
+    cut_off: usize,
 }
 
 impl Running<'_> {
@@ -165,11 +189,15 @@ impl Running<'_> {
         let compared =
             results::check(&self.python, &self.broker.brokers(), &self.cluster.path("clicks"), &self.config)?;
         let number = |key: &str| job[key].as_u64().unwrap_or_default();
+        let sinks = job["graph"]["operators"].as_array().into_iter().flatten();
+        let counts = sinks.filter(|sink| sink["id"] == format!("sink.{COUNTS}"));
         Ok(Report {
             faults: self.counted(),
             crashes: self.crashes.clone(),
             attempts: number("attempt"),
             checkpoints: number("last_checkpoint"),
+            cut_off: self.cut_off,
+            transactions: counts.filter_map(|sink| sink["commits"]["transactions"].as_u64()).sum(),
             compared,
         })
     }
@@ -189,7 +217,8 @@ impl Running<'_> {
 
     fn submit(&self) -> Result<()> {
         let path = self.cluster.path("ad_click_kafka.toml");
-        std::fs::write(&path, definition::definition(&self.config, &self.broker.brokers()))?;
+        let (_, link) = self.broker.proxy_ports();
+        std::fs::write(&path, definition::definition(&self.config, &format!("127.0.0.1:{link}")))?;
         self.cluster.done(&["submit", &path.display().to_string(), "--parallelism", "2"])?;
         Ok(())
     }
@@ -213,6 +242,24 @@ impl Running<'_> {
                 self.broker.stop()?;
                 pause(LONGER_THAN_A_TRANSACTION);
                 Ok(self.broker.go_on()?)
+            }
+            Fault::HoldBack => {
+                let cut = if self.dice.random_bool(0.5) { Cut::Silent } else { Cut::NoAnswers };
+                let arrives = self.dice.random_bool(0.5);
+                self.cut_off += self.link.cut(cut);
+                pause(LONGER_THAN_A_TRANSACTION);
+                self.link.mend(arrives);
+                self.wait_for_progress().with_context(|| format!("{cut:?}, late: {arrives}"))
+            }
+            Fault::CutOff => {
+                self.cut_off += self.link.cut(Cut::Closed);
+                let enough = now() + LONGER_THAN_A_TRANSACTION;
+                self.cluster.wait_for_job(JOB, "a word about Kafka", |job| {
+                    job["waiting_for"].as_str().is_some_and(|what| what.contains("Kafka"))
+                })?;
+                pause(enough.saturating_duration_since(now()));
+                self.link.mend(true);
+                self.wait_for_progress()
             }
             Fault::Crash(point) => self.crash(point),
         }

@@ -1,8 +1,8 @@
 //! The committable of a Kafka sink: the staged records of one subtask.
 
+use crate::sink::staging_buffer::StagedPart;
 use serde::{Deserialize, Serialize};
 use weir_engine::{
-    checkpoint::manifest::FileRef,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
     operator::Committable,
@@ -12,19 +12,11 @@ use weir_engine::{
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct StagedRecords {
     /// Files of the staging area, in the order in which the rows came.
-    pub parts: Vec<Part>,
+    pub parts: Vec<StagedPart>,
     /// The attempt that staged them.
     pub attempt: Attempt,
     /// The partitions that the topic must have: one more than the highest that a record goes to.
     pub partitions: i32,
-}
-
-/// A staged file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Part {
-    pub file: FileRef,
-    /// Records in it.
-    pub rows: u64,
 }
 
 impl StagedRecords {
@@ -48,7 +40,7 @@ impl StagedRecords {
 #[derive(Clone, Debug)]
 pub(super) struct StagedCheckpoint {
     pub checkpoint: CheckpointId,
-    pub parts: Vec<Part>,
+    pub parts: Vec<StagedPart>,
     pub rows: u64,
     pub attempt: Attempt,
     pub partitions: i32,
@@ -62,7 +54,7 @@ impl StagedCheckpoint {
         let nothing = || EngineError::internal(format!("checkpoint {checkpoint} has nothing to commit"));
         let attempt = staged.iter().map(|one| one.attempt).max().ok_or_else(nothing)?;
         let partitions = staged.iter().map(|one| one.partitions).max().unwrap_or(0);
-        let parts: Vec<Part> = staged.into_iter().flat_map(|one| one.parts).collect();
+        let parts: Vec<StagedPart> = staged.into_iter().flat_map(|one| one.parts).collect();
         Ok(StagedCheckpoint {
             checkpoint,
             rows: parts.iter().map(|part| part.rows).sum(),

@@ -7,7 +7,7 @@ use super::{
     progress::{Progress, Writer},
     progress_log::ProgressLog,
     protocol::{Action, Event, Protocol},
-    topic::{REFRESH, missing},
+    topic::{REFRESH, missing, without_key},
     transaction::{Outlet, Sending, Sent, Topics, load},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -40,6 +40,8 @@ pub struct KafkaCommitter {
     live: Mutex<Option<Live>>,
     /// Whether transactions have to be small, as far as is known.
     pub(super) is_small: AtomicBool,
+    /// How many transactions it has committed.
+    transactions: AtomicU64,
     /// Without a progress: how many rows the topic has refused here.
     refused: AtomicU64,
 }
@@ -71,6 +73,7 @@ impl KafkaCommitter {
             owner: OnceCell::new(),
             live: Mutex::default(),
             is_small: AtomicBool::new(false),
+            transactions: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             config,
             context,
@@ -138,9 +141,9 @@ impl KafkaCommitter {
         Ok(live)
     }
 
-    /// What the commit before has left, if the topic was looked at not long ago.
+    /// What the commit before has left, if it cannot come again and the topic was looked at not long ago.
     async fn remembered(&self, live: &mut Option<Live>) -> Event {
-        let mut known = live.take();
+        let mut known = live.take().filter(|live| !live.producer.may_have_repeated());
         if let Some(known) = known.as_mut().filter(|known| self.context.env.now() >= known.described + REFRESH) {
             match self.topics().await {
                 Ok(topics) => (known.topics, known.described) = (topics, self.context.env.now()),
@@ -161,7 +164,7 @@ impl KafkaCommitter {
         mut event: Event,
     ) -> Result<Stop> {
         loop {
-            let is_progress = matches!(event, Event::Committed);
+            let is_progress = matches!(event, Event::Committed { .. });
             let action = protocol.apply(event);
             if is_progress {
                 pauses.are_over();
@@ -183,7 +186,7 @@ impl KafkaCommitter {
                     Event::ProgressRead(progress)
                 }),
                 Action::Send { from, most_bytes } => self.send(live, staged, from, most_bytes).await,
-                Action::Commit(progress) => self.close(live, &progress).await.map(|()| Event::Committed),
+                Action::Commit(progress) => self.close(live, &progress).await,
             };
             event = match done {
                 Ok(event) => event,
@@ -213,7 +216,7 @@ impl KafkaCommitter {
     }
 
     /// Ends a transaction with the progress.
-    async fn close(&self, live: &mut Option<Live>, progress: &Progress) -> Tried<()> {
+    async fn close(&self, live: &mut Option<Live>, progress: &Progress) -> Tried<Event> {
         let live = producer_of(live)?;
         let value = serde_json::to_vec(progress)
             .map_err(|error| EngineError::internal(format!("progress cannot be written as JSON: {error}")))?;
@@ -228,15 +231,16 @@ impl KafkaCommitter {
         live.producer.send(record).await?;
         self.context.env.crash_point("kafka.sent")?;
         live.producer.commit().await?;
+        self.transactions.fetch_add(1, Ordering::Relaxed);
         self.context.env.crash_point("kafka.committed")?;
         live.progress = Some(progress.clone());
-        Ok(())
+        Ok(Event::Committed { may_come_again: live.producer.may_have_repeated() })
     }
 
     /// A transaction with a progress and nothing else.
     async fn write_progress(&self, live: &mut Option<Live>, progress: &Progress) -> Tried<()> {
         producer_of(live)?.producer.begin()?;
-        self.close(live, progress).await
+        self.close(live, progress).await.map(drop)
     }
 
     async fn commit_once_more(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
@@ -312,6 +316,9 @@ impl KafkaCommitter {
         let missing = |topic: &str| missing(topic, self.config.connection.shown());
         let main = self.cluster.describe(&self.config.topic).await?;
         let main = main.ok_or_else(|| missing(&self.config.topic))?;
+        if main.is_compacted && self.config.key.is_empty() {
+            return Err(without_key(&self.config.topic).into());
+        }
         let rejected = match &self.config.rejected_topic {
             None => None,
             Some(topic) => Some(self.cluster.describe(topic).await?.ok_or_else(|| missing(topic))?),
@@ -454,6 +461,10 @@ impl Committer for KafkaCommitter {
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>> {
         async move { self.commit_all(&StagedCheckpoint::new(checkpoint, committables)?).await }.boxed()
+    }
+
+    fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
     }
 
     fn verify<'a>(&'a self, committables: &'a [Committable]) -> BoxFuture<'a, Result<()>> {

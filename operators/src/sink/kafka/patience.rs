@@ -1,23 +1,15 @@
-//! Waiting for brokers: ever longer, up to some seconds, and not in silence.
+//! What of brokers is waited for, before a job starts and in a commit.
 
-use crate::sink::wait::Wait;
-use backon::Retryable;
+use crate::sink::{
+    patience::{AT_A_START, LONGEST, Obstacle, pauses, until_done},
+    wait::Wait,
+};
 use std::time::Duration;
 use weir_engine::{
     error::{EngineError, Result},
     operator::CommitterContext,
-    retry,
 };
 use weir_kafka::{KafkaError, KafkaErrorKind};
-
-/// The first pause; each further one is twice as long.
-const FIRST: Duration = Duration::from_millis(50);
-
-/// The longest pause.
-const LONGEST: Duration = Duration::from_secs(5);
-
-/// How long brokers are waited for before a job starts. Then the attempt ends, and the job waits without one: it says what for.
-const AT_A_START: Duration = Duration::from_secs(15);
 
 /// Being fenced, or in doubt, so many times in a row is nothing to speak of: another worker commits now.
 const UNSPOKEN: u32 = 3;
@@ -43,12 +35,25 @@ impl From<EngineError> for Fault {
     }
 }
 
-impl From<Fault> for EngineError {
-    fn from(fault: Fault) -> Self {
-        match fault {
+impl Obstacle for Fault {
+    fn message(&self) -> &str {
+        match self {
+            Fault::Kafka(error) => &error.message,
+            Fault::Lasting(error) => &error.message,
+        }
+    }
+
+    fn into_error(self) -> EngineError {
+        match self {
             Fault::Kafka(error) => error.into(),
             Fault::Lasting(error) => error,
         }
+    }
+}
+
+impl From<Fault> for EngineError {
+    fn from(fault: Fault) -> Self {
+        fault.into_error()
     }
 }
 
@@ -75,30 +80,8 @@ pub(super) async fn at_a_start<T, F>(context: &CommitterContext, work: impl FnMu
 where
     F: Future<Output = Tried<T>>,
 {
-    let env = &context.env;
-    let enough = env.now() + AT_A_START;
-    let mut wait = Wait::new(context, "Kafka");
-    let done = work
-        .retry(retry::jittered(env, FIRST, LONGEST))
-        .sleep(retry::sleeper(env))
-        .when(|fault| matches!(fault, Fault::Kafka(error) if passes(error)) && env.now() < enough)
-        .notify(|fault, _| {
-            if let Fault::Kafka(error) = fault {
-                wait.goes_on(&error.message);
-            }
-        })
-        .await;
-    match done {
-        Ok(done) => {
-            wait.is_over();
-            Ok(done)
-        }
-        Err(Fault::Kafka(error)) if passes(&error) => {
-            let waited_s = wait.seconds();
-            Err(EngineError::unavailable(format!("{} (after {waited_s} s of trying)", error.message)))
-        }
-        Err(fault) => Err(fault.into()),
-    }
+    let heals = |fault: &Fault| matches!(fault, Fault::Kafka(error) if passes(error));
+    until_done(context, "Kafka", Some(AT_A_START), heals, work).await
 }
 
 /// The pauses of one commit, which is decided and must be done: there are as many as it takes.
@@ -135,5 +118,5 @@ impl<'a> Pauses<'a> {
 }
 
 fn lengths(context: &CommitterContext) -> Box<dyn Iterator<Item = Duration> + Send> {
-    Box::new(retry::jittered(&context.env, FIRST, LONGEST))
+    Box::new(pauses(&context.env))
 }

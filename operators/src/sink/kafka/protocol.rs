@@ -2,7 +2,8 @@
 //! clock: every order of outcomes can be tried.
 //!
 //! Invariant: nothing is written before the progress is known, and it is known only from a read behind a fence, or because our own
-//! commit was confirmed. Whatever else happens, an answer that does not come included, is followed by a pause and another fence.
+//! commit was confirmed. Whatever else happens, an answer that does not come included, is followed by a pause and another fence. A
+//! commit that may have been asked for twice is followed by another fence as well: what comes late must not end what comes after.
 
 use super::{
     committable::StagedCheckpoint,
@@ -33,8 +34,8 @@ pub(super) enum Event {
     Sent { until: u64, refused: u64 },
     /// A staged file is gone.
     StagedGone,
-    /// The transaction with the progress in it is committed.
-    Committed,
+    /// The transaction with the progress in it is committed. The request may come to the broker once more.
+    Committed { may_come_again: bool },
     /// A step failed, or it is not known whether it did.
     Failed(KafkaError),
     /// The pause is over.
@@ -120,10 +121,14 @@ impl<'a> Protocol<'a> {
                 self.is_gone = true;
                 self.fence()
             }
-            Event::Committed => {
+            Event::Committed { may_come_again } => {
                 self.progress = self.next.take();
                 (self.failures, self.missing) = (0, 0);
-                self.decide()
+                match self.decide() {
+                    // It would end this transaction, too.
+                    Action::Send { .. } if may_come_again => self.fence(),
+                    action => action,
+                }
             }
             Event::Failed(error) => self.failed(error),
         }

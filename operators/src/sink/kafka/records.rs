@@ -12,6 +12,7 @@ use arrow::{
 };
 use std::sync::{Arc, LazyLock};
 use weir_engine::error::{EngineError, Result};
+use weir_kafka::Topic;
 
 static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     Arc::new(Schema::new(vec![
@@ -55,8 +56,21 @@ pub(super) fn batch_bytes(key: Option<&[u8]>, value: &[u8]) -> usize {
     key.map_or(0, <[u8]>::len) + value.len() + AROUND + HEADERS + 36 + 11
 }
 
-/// Why a topic does not take a record of so many bytes.
-pub(super) fn too_large(topic: &str, limit: usize, bytes: usize, key: Option<&[u8]>) -> String {
+/// Why a topic does not take a record of such a key and value; none: it does.
+pub(super) fn refusal(name: &str, topic: &Topic, key: Option<&[u8]>, value: &[u8]) -> Option<String> {
+    let (bytes, limit) = (batch_bytes(key, value), topic.max_message_bytes);
+    if bytes > limit {
+        return Some(too_large(name, limit, bytes, key));
+    }
+    (topic.is_compacted && key.is_none()).then(|| {
+        format!(
+            "the record has no key, since the column of the `key` is null, and the topic '{name}' is compacted, which takes none \
+             without one: fill the column, choose another `key`, or give the topic `cleanup.policy=delete`"
+        )
+    })
+}
+
+fn too_large(topic: &str, limit: usize, bytes: usize, key: Option<&[u8]>) -> String {
     let key = key.map_or_else(|| "without a key".to_owned(), |key| format!("with the key {}", shown(key)));
     format!(
         "the record {key} takes {bytes} bytes, and the topic '{topic}' {limit} at most: raise its `max.message.bytes`, or select \

@@ -3,18 +3,17 @@
 //! Invariant: every record of a committable came between the same two barriers.
 
 use super::{
-    committable::{Part, StagedRecords},
+    committable::StagedRecords,
     config::KafkaSinkConfig,
     encoder::EncodedRows,
-    records::{Record, RecordsBuilder, batch_bytes, kept, too_large},
+    records::{Record, RecordsBuilder, kept, refusal},
     spread::Spread,
     topic::TopicWatch,
 };
-use crate::sink::staged_batches;
+use crate::sink::staging_buffer::StagingBuffer;
 use arrow::array::RecordBatch;
 use futures::{FutureExt, future::BoxFuture};
 use weir_engine::{
-    checkpoint::Staging,
     element::{Barrier, Batch},
     env::Env,
     error::Result,
@@ -23,31 +22,19 @@ use weir_engine::{
 };
 use weir_kafka::Topic;
 
-/// Records that take more memory than this are staged before the barrier comes.
-const PART_BYTES: usize = 16 << 20;
-
 /// Stages records for a topic, in one subtask.
 #[derive(Debug)]
 pub struct KafkaSink {
     config: KafkaSinkConfig,
     topic: TopicWatch,
     spread: Spread,
-    staging: Staging,
+    buffer: StagingBuffer,
     sink: String,
-    subtask: usize,
     attempt: Attempt,
     env: Env,
-    /// Records that wait for the barrier, and what they take.
-    pending: Vec<RecordBatch>,
-    pending_bytes: usize,
-    pending_rows: u64,
-    /// Files staged since the last barrier.
-    parts: Vec<Part>,
-    /// One more than the highest partition since then.
+    /// One more than the highest partition since the last barrier.
     partitions: i32,
-    /// Number of the next file of this attempt.
-    next: u64,
-    /// Whether a record that is too large was spoken of.
+    /// Whether a record that the topic does not take was spoken of.
     warned: bool,
 }
 
@@ -58,17 +45,11 @@ impl KafkaSink {
             topic: TopicWatch::new(config.clone(), context.env.clone()),
             spread: Spread::of(context.subtask),
             config,
-            staging: context.staging.clone(),
+            buffer: StagingBuffer::new(context),
             sink: context.operator.clone(),
-            subtask: context.subtask,
             attempt: context.attempt,
             env: context.env.clone(),
-            pending: Vec::new(),
-            pending_bytes: 0,
-            pending_rows: 0,
-            parts: Vec::new(),
             partitions: 0,
-            next: 0,
             warned: false,
         }
     }
@@ -79,14 +60,7 @@ impl KafkaSink {
         }
         let topic = self.topic.current().await.map_err(|error| error.context(&self.sink))?;
         let records = self.encode(&batch.columns, &topic).map_err(|error| error.context(&self.sink))?;
-        self.pending_bytes += records.get_array_memory_size();
-        self.pending_rows += records.num_rows() as u64;
-        self.pending.push(records);
-        if self.pending_bytes >= PART_BYTES {
-            let part = self.part();
-            self.parts.push(part.await?);
-        }
-        Ok(())
+        self.buffer.push(records).await
     }
 
     fn encode(&mut self, rows: &RecordBatch, topic: &Topic) -> Result<RecordBatch> {
@@ -95,12 +69,10 @@ impl KafkaSink {
         rows_encoded.each(|row| {
             let partition = self.spread.partition(row.key, row.record_id, topic.partitions);
             self.partitions = self.partitions.max(partition + 1);
-            let bytes = batch_bytes(row.key, row.value);
-            let refused = (bytes > topic.max_message_bytes)
-                .then(|| too_large(&self.config.topic, topic.max_message_bytes, bytes, row.key));
+            let refused = refusal(&self.config.topic, topic, row.key, row.value);
             if let Some(reason) = refused.as_ref().filter(|_| !self.warned) {
                 self.warned = true;
-                tracing::warn!(sink = self.sink, reason, "a record is too large, and others may follow");
+                tracing::warn!(sink = self.sink, reason, "the topic does not take a record, and others may follow");
             }
             let (key, value) = match refused {
                 None => (row.key, row.value),
@@ -117,21 +89,6 @@ impl KafkaSink {
         })?;
         records.finish()
     }
-
-    /// Stages what is pending as a file of its own.
-    fn part(&mut self) -> BoxFuture<'static, Result<Part>> {
-        let pending = std::mem::take(&mut self.pending);
-        let rows = std::mem::take(&mut self.pending_rows);
-        self.pending_bytes = 0;
-        let name = format!("{}-{}.arrow", self.subtask, self.next);
-        self.next += 1;
-        let (staging, env, attempt) = (self.staging.clone(), self.env.clone(), self.attempt);
-        async move {
-            let content = env.run_blocking(move || staged_batches::encode(&pending)).await?;
-            Ok(Part { file: staging.put(&env, attempt, &name, content).await?, rows })
-        }
-        .boxed()
-    }
 }
 
 impl Sink for KafkaSink {
@@ -140,15 +97,12 @@ impl Sink for KafkaSink {
     }
 
     fn stage(&mut self, barrier: Barrier) -> BoxFuture<'static, Result<Vec<Committable>>> {
-        let last = (!self.pending.is_empty()).then(|| self.part());
-        let mut parts = std::mem::take(&mut self.parts);
+        let (_, staged) = self.buffer.cut();
         let partitions = std::mem::take(&mut self.partitions);
         let (env, sink, attempt) = (self.env.clone(), self.sink.clone(), self.attempt);
         async move {
             env.crash_point("kafka.staging")?;
-            if let Some(last) = last {
-                parts.push(last.await?);
-            }
+            let parts = staged.await?;
             env.crash_point("kafka.staged")?;
             if parts.is_empty() {
                 return Ok(Vec::new());

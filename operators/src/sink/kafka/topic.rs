@@ -98,6 +98,14 @@ pub(super) fn missing(topic: &str, brokers: &str) -> EngineError {
     ))
 }
 
+/// The topic takes nothing of what the sink writes.
+pub(super) fn without_key(topic: &str) -> EngineError {
+    EngineError::definition(format!(
+        "the topic '{topic}' is compacted, which takes no records without a key, and the sink has no `key`: name its columns, such as \
+         key = [\"record_id\"], or give the topic cleanup.policy=delete"
+    ))
+}
+
 impl fmt::Debug for TopicWatch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TopicWatch")

@@ -4,7 +4,8 @@ use super::{
     committable::StagedCheckpoint,
     config::KafkaSinkConfig,
     patience::Tried,
-    records::{Record, Records, batch_bytes, kept, too_large},
+    records::{Record, Records, batch_bytes, kept, refusal},
+    texts::{NumberText, UuidText},
 };
 use crate::sink::staged_batches;
 use arrow::array::RecordBatch;
@@ -23,8 +24,14 @@ pub(super) enum Outlet<'a> {
 impl Outlet<'_> {
     async fn send(&mut self, record: NewRecord<'_>) -> KafkaResult<()> {
         match self {
-            Outlet::Transaction(producer) => producer.send(record).await,
-            Outlet::Plain(producer) => producer.send(record).await,
+            Outlet::Transaction(producer) => match producer.try_send(&record)? {
+                true => Ok(()),
+                false => producer.send(record).await,
+            },
+            Outlet::Plain(producer) => match producer.try_send(&record)? {
+                true => Ok(()),
+                false => producer.send(record).await,
+            },
         }
     }
 }
@@ -114,15 +121,12 @@ impl Sending<'_> {
 
     /// Sends a record, or says why the topic does not take it.
     async fn send_one(&self, outlet: &mut Outlet<'_>, record: &Record<'_>) -> Tried<Option<String>> {
-        let (bytes, limit) = (batch_bytes(record.key, record.value), self.topics.main.max_message_bytes);
-        let reason = match record.refused {
-            Some(reason) => reason.to_owned(),
-            // It took larger ones when the record was staged.
-            None if bytes > limit => too_large(&self.config.topic, limit, bytes, record.key),
-            None => {
-                self.hand_over(outlet, &self.config.topic, record.partition, record).await?;
-                return Ok(None);
-            }
+        let refused = record.refused.map(str::to_owned);
+        // It may have taken others when the record was staged.
+        let refused = refused.or_else(|| refusal(&self.config.topic, &self.topics.main, record.key, record.value));
+        let Some(reason) = refused else {
+            self.hand_over(outlet, &self.config.topic, record.partition, record).await?;
+            return Ok(None);
         };
         if let Some((name, topic)) = self.config.rejected_topic.as_deref().zip(self.topics.rejected.as_ref()) {
             self.reject(outlet, (name, topic), record, &reason).await?;
@@ -137,17 +141,23 @@ impl Sending<'_> {
         partition: i32,
         record: &Record<'_>,
     ) -> KafkaResult<()> {
-        let record_id = record.record_id.and_then(|id| uuid::Uuid::from_slice(id).ok()).map(|id| id.to_string());
-        let revision = record.revision.map(|revision| revision.to_string());
-        let named = [("record_id", record_id.as_deref()), ("revision", revision.as_deref())];
-        let named = named.into_iter().chain([("checkpoint", Some(self.checkpoint.as_str()))]);
-        let headers: Vec<(&str, &[u8])> = named.filter_map(|(name, value)| Some((name, value?.as_bytes()))).collect();
+        let (mut id, mut number) = (UuidText::default(), NumberText::default());
+        let mut headers = [("checkpoint", self.checkpoint.as_bytes()); 3];
+        let mut first = headers.len() - 1;
+        if let Some(revision) = record.revision {
+            first -= 1;
+            headers[first] = ("revision", number.of(revision));
+        }
+        if let Some(bytes) = record.record_id.and_then(|id| id.try_into().ok()) {
+            first -= 1;
+            headers[first] = ("record_id", id.of(bytes));
+        }
         let record = NewRecord {
             topic,
             partition,
             key: record.key,
             value: Some(record.value),
-            headers: &headers,
+            headers: &headers[first..],
             // When it was committed: by event time, brokers would remove old results at once and refuse windows still open.
             timestamp_ms: None,
         };
@@ -171,7 +181,7 @@ impl Sending<'_> {
         });
         let value = value.to_string();
         let rejected = Record { key, value: value.as_bytes(), ..*record };
-        if batch_bytes(key, rejected.value) > topic.max_message_bytes {
+        if refusal(name, topic, key, rejected.value).is_some() {
             // It is counted and told of all the same.
             return Ok(());
         }

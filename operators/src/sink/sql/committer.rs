@@ -15,7 +15,10 @@ use super::{
 };
 use arrow::array::RecordBatch;
 use futures::{FutureExt, future::BoxFuture};
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use tokio::sync::{Mutex, OnceCell};
 use weir_engine::{
     checkpoint::manifest::FileRef,
@@ -25,8 +28,8 @@ use weir_engine::{
 };
 use weir_store::{Connection, Database, Fault, Role, Tried, tables::rejected_from};
 
-/// How long a database is waited for before a job starts. Then the attempt ends, and the job waits without one: it says what for.
-const AT_A_START: Patience = Patience::Limited(Duration::from_secs(15));
+/// What is waited for before a job starts.
+const AT_A_START: Patience = Patience::Limited(crate::sink::patience::AT_A_START);
 
 /// Rows are put into the order of their keys in groups that take so much, staged.
 const GROUP_BYTES: u64 = 16 << 20;
@@ -44,6 +47,8 @@ pub struct SqlCommitter {
     pub(super) log: WriteAheadLog,
     /// The checkpoint storage that decides what is committed.
     owner: OnceCell<String>,
+    /// How many transactions with rows it has committed.
+    transactions: AtomicU64,
     /// The connection of the last piece of work, if that went well.
     connection: Mutex<Option<Connection>>,
 }
@@ -81,6 +86,7 @@ impl SqlCommitter {
             keeper: Keeper::new(database.dialect, &config),
             log: WriteAheadLog::of(&database, LONG),
             owner: OnceCell::new(),
+            transactions: AtomicU64::new(0),
             connection: Mutex::default(),
             config,
             context,
@@ -360,6 +366,7 @@ impl SqlCommitter {
         let committed = Patience::Endless.retry(&self.context, || self.commit_once(staged)).await?;
         self.clear(staged).await?;
         let Some(committed) = committed else { return Ok(CommitOutcome::AlreadyDone) };
+        self.transactions.fetch_add(1, Ordering::Relaxed);
         let mut held = self.connection.lock().await;
         if let Some(reason) = &committed.rejected.reason {
             tracing::warn!(
@@ -500,6 +507,10 @@ impl Committer for SqlCommitter {
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>> {
         async move { self.commit_patiently(&StagedCheckpoint::new(checkpoint, committables)?).await }.boxed()
+    }
+
+    fn transactions(&self) -> u64 {
+        self.transactions.load(Ordering::Relaxed)
     }
 
     fn sweep<'a>(&'a self, scope: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {

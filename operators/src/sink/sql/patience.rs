@@ -1,20 +1,12 @@
-//! Retrying what a database did not do because it is down or busy: ever later, up to some seconds, and not in silence.
+//! What of a database is waited for: that it is back or free again, and, where something is decided, that somebody mends it.
 
-use crate::sink::wait::Wait;
-use backon::Retryable;
+use crate::sink::patience::{Obstacle, until_done};
 use std::time::Duration;
 use weir_engine::{
     error::{EngineError, Result},
     operator::CommitterContext,
-    retry,
 };
 use weir_store::{Fault, Tried};
-
-/// The first pause; each further one is twice as long.
-const FIRST: Duration = Duration::from_millis(50);
-
-/// The longest pause.
-const LONGEST: Duration = Duration::from_secs(5);
 
 /// What is waited for, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +15,16 @@ pub(super) enum Patience {
     Limited(Duration),
     /// What passes, and what somebody has to mend, for as long as it takes: what is decided must be done.
     Endless,
+}
+
+impl Obstacle for Fault {
+    fn message(&self) -> &str {
+        Fault::message(self)
+    }
+
+    fn into_error(self) -> EngineError {
+        Fault::into_error(self)
+    }
 }
 
 impl Patience {
@@ -45,32 +47,14 @@ impl Patience {
     where
         F: Future<Output = Tried<T>>,
     {
-        let env = &context.env;
-        let enough = self.limit().map(|limit| env.now() + limit);
-        let mut wait = Wait::new(context, "the database");
-        let done = work
-            .retry(retry::jittered(env, FIRST, LONGEST))
-            .sleep(retry::sleeper(env))
-            .when(|fault| self.waits_for(fault) && enough.is_none_or(|enough| env.now() < enough))
-            .notify(|fault, _| wait.goes_on(fault.message()))
-            .await;
-        match done {
-            Ok(done) => {
-                wait.is_over();
-                Ok(done)
-            }
-            Err(fault) if self.waits_for(&fault) => {
-                let waited_s = wait.seconds();
-                Err(EngineError::unavailable(format!("{} (after {waited_s} s of trying)", fault.message())))
-            }
-            Err(fault) => Err(fault.into_error()),
-        }
+        until_done(context, "the database", self.limit(), |fault| self.waits_for(fault), work).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sink::patience::LONGEST;
     use std::{cell::Cell, sync::Arc};
     use weir_engine::{ErrorKind, env::Env};
 

@@ -2,7 +2,7 @@
 //! one row a key.
 
 use super::{config::SqlSinkConfig, withdrawn};
-pub(super) use crate::sink::staged_batches::{decode, encode};
+pub(super) use crate::sink::staged_batches::decode;
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch, StringArray, UInt32Array},
     compute::{CastOptions, cast_with_options, concat_batches, take_record_batch},
@@ -127,6 +127,7 @@ pub(super) fn merge(config: &SqlSinkConfig, rows: &[RecordBatch]) -> Result<Opti
 #[cfg(test)]
 mod tests {
     use super::{super::config::SqlColumn, *};
+    use crate::sink::staged_batches::encode;
     use arrow::array::{Int32Array, Int64Array, TimestampMillisecondArray};
 
     fn config(revision: Option<&str>) -> SqlSinkConfig {

@@ -129,12 +129,12 @@ mod tests {
     use weir_engine::error::ErrorKind;
 
     fn position() -> Position {
-        let topic = Topic { id: Some("A".into()), partitions: 4, max_message_bytes: 1 };
+        let topic = Topic { id: Some("A".into()), partitions: 4, max_message_bytes: 1, is_compacted: false };
         Position::new("clicks", &topic, 3, 17)
     }
 
     fn topic(id: Option<&str>, partitions: i32) -> Topic {
-        Topic { id: id.map(Into::into), partitions, max_message_bytes: 1 }
+        Topic { id: id.map(Into::into), partitions, max_message_bytes: 1, is_compacted: false }
     }
 
     #[test]

@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn lag_is_what_has_not_been_read_and_how_old_that_is() {
-        let topic = Topic { id: None, partitions: 1, max_message_bytes: 1 };
+        let topic = Topic { id: None, partitions: 1, max_message_bytes: 1, is_compacted: false };
         let progress = Progress::of(Position::new("t", &topic, 0, 5));
         assert_eq!((progress.lag(100), progress.offset()), (None, 5));
         progress.set(7, Some(10), None);

@@ -83,7 +83,8 @@ async fn commit_over_a_bad_way(seed: u64) {
         target.model.set(Conditions {
             lose_one_in: 9,
             lose_answer_one_in: 7,
-            late_one_in: 8,
+            late_one_in: 12,
+            overtaken_one_in: 12,
             latest: Duration::from_secs(3),
             slowest: Duration::from_millis(30),
             ..Conditions::default()
@@ -284,7 +285,12 @@ async fn a_large_checkpoint_is_split_and_goes_on_where_it_was() {
     committer.compare(CheckpointId(1), true).await.expect_err("it is not all in");
     committer.compare(CheckpointId(1), false).await.unwrap();
     assert_eq!(committer.commit(CheckpointId(1), &staged).await.unwrap(), CommitOutcome::Done);
+    assert_eq!(committer.transactions(), 1, "what is left fits into one");
     assert_eq!(seen(&target).await, numbers(0..20));
+    let next = target.staged(1, 20..40, 2).await;
+    committer.is_small.store(true, Ordering::Relaxed);
+    committer.commit(CheckpointId(2), &next).await.unwrap();
+    assert!(committer.transactions() > 5, "{} transactions of two or three rows", committer.transactions());
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,12 +3,13 @@
 
 use super::{
     super::{
-        committable::{Part, StagedCheckpoint},
+        committable::StagedCheckpoint,
         progress::{Progress, Writer},
         protocol::{Action, Event, Protocol},
     },
     TOPIC,
 };
+use crate::sink::staging_buffer::StagedPart;
 use proptest::prelude::*;
 use weir_engine::{
     checkpoint::manifest::FileRef,
@@ -23,8 +24,12 @@ struct Ledger {
     /// Checkpoint and row, in order.
     rows: Vec<(u64, u64)>,
     progress: Option<Progress>,
+    /// The rows of the transaction that is open, with its epoch.
+    open: Option<(u64, Vec<(u64, u64)>)>,
     /// A commit that may still come, with its epoch.
     late: Option<(u64, Transaction)>,
+    /// The epoch of a commit that was done, and may come once more.
+    again: Option<u64>,
 }
 
 #[derive(Clone)]
@@ -37,21 +42,34 @@ impl Ledger {
     /// Nothing of an epoch before is done any more.
     fn fence(&mut self) -> u64 {
         self.epoch += 1;
+        self.open = None;
         self.epoch
     }
 
+    fn begin(&mut self, epoch: u64, rows: &[(u64, u64)]) {
+        if epoch == self.epoch {
+            self.open = Some((epoch, rows.to_vec()));
+        }
+    }
+
     fn commit(&mut self, epoch: u64, transaction: Transaction) -> bool {
-        let is_current = epoch == self.epoch;
-        if is_current {
+        let is_open = epoch == self.epoch && self.open.take_if(|(of, _)| *of == epoch).is_some();
+        if is_open {
             self.rows.extend(transaction.rows);
             self.progress = Some(transaction.progress);
         }
-        is_current
+        is_open
     }
 
     fn late_one_comes(&mut self) {
         if let Some((epoch, transaction)) = self.late.take() {
             self.commit(epoch, transaction);
+        }
+        // It ends what is open, although the progress is not in yet.
+        if let Some(epoch) = self.again.take().filter(|epoch| *epoch == self.epoch)
+            && let Some((_, rows)) = self.open.take_if(|(of, _)| *of == epoch)
+        {
+            self.rows.extend(rows);
         }
     }
 }
@@ -69,6 +87,8 @@ struct Committer<'a> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Outcome {
     Right,
+    /// It is done, and known to be; the request was sent twice, and one of them comes later.
+    Repeated,
     /// It is not done, and known not to be.
     Fails,
     /// It is not known; it is not done.
@@ -80,7 +100,7 @@ enum Outcome {
 }
 
 fn topic() -> Topic {
-    Topic { id: Some("a".into()), partitions: 3, max_message_bytes: 1 << 20 }
+    Topic { id: Some("a".into()), partitions: 3, max_message_bytes: 1 << 20, is_compacted: false }
 }
 
 fn writer() -> Writer {
@@ -91,7 +111,7 @@ fn staged(checkpoint: u64, rows: u64) -> StagedCheckpoint {
     let file = FileRef { path: "a".into(), bytes: 1, checksum: "0".into() };
     StagedCheckpoint {
         checkpoint: CheckpointId(checkpoint),
-        parts: vec![Part { file, rows }],
+        parts: vec![StagedPart { file, rows }],
         rows,
         attempt: Attempt(1),
         partitions: 3,
@@ -121,19 +141,20 @@ impl<'a> Committer<'a> {
                     self.epoch = ledger.fence();
                 }
                 match outcome {
-                    Outcome::Right => Event::Fenced(topic()),
+                    Outcome::Right | Outcome::Repeated => Event::Fenced(topic()),
                     _ => error(KafkaErrorKind::Unavailable),
                 }
             }
             Action::ReadProgress => match outcome {
-                Outcome::Right => Event::ProgressRead(ledger.progress.clone()),
+                Outcome::Right | Outcome::Repeated => Event::ProgressRead(ledger.progress.clone()),
                 _ => error(KafkaErrorKind::Unavailable),
             },
             Action::Send { from, .. } => {
                 let until = (from + most.max(1)).min(self.staged.rows);
                 self.open = (from..until).map(|row| (self.staged.checkpoint.0, row)).collect();
+                ledger.begin(self.epoch, &self.open);
                 match outcome {
-                    Outcome::Right | Outcome::Late => Event::Sent { until, refused: 0 },
+                    Outcome::Right | Outcome::Repeated | Outcome::Late => Event::Sent { until, refused: 0 },
                     _ => error(KafkaErrorKind::Unknown),
                 }
             }
@@ -147,7 +168,15 @@ impl<'a> Committer<'a> {
         let transaction = Transaction { rows: std::mem::take(&mut self.open), progress };
         match outcome {
             Outcome::Right => match ledger.commit(self.epoch, transaction) {
-                true => Event::Committed,
+                true => Event::Committed { may_come_again: false },
+                false => error(KafkaErrorKind::Fenced),
+            },
+            // The request comes once more, and ends whatever is open then.
+            Outcome::Repeated => match ledger.commit(self.epoch, transaction) {
+                true => {
+                    ledger.again = Some(self.epoch);
+                    Event::Committed { may_come_again: true }
+                }
                 false => error(KafkaErrorKind::Fenced),
             },
             Outcome::Fails => error(KafkaErrorKind::Unavailable),
@@ -168,7 +197,7 @@ const OUTCOMES: [Outcome; 8] = [
     Outcome::Right,
     Outcome::Right,
     Outcome::Right,
-    Outcome::Right,
+    Outcome::Repeated,
     Outcome::Fails,
     Outcome::Lost,
     Outcome::Done,

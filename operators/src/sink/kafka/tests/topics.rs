@@ -128,6 +128,44 @@ async fn a_row_that_is_too_large_is_told_of_and_blocks_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_row_without_a_key_is_told_of_where_a_topic_is_compacted_and_blocks_no_other() {
+    let ads = |of: [Option<&str>; 3]| {
+        let columns: [(&str, ArrayRef); 2] = [
+            ("ad_id", Arc::new(of.into_iter().collect::<StringArray>())),
+            ("n", Arc::new(Int64Array::from_iter_values(1..4))),
+        ];
+        Batch::new(
+            RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap(),
+        )
+    };
+    let mut target = Target::new();
+    target.model.create("compacted", 3, &[("cleanup.policy", "compact")]);
+    target.model.create("refused", 1, &[]);
+    target.config.topic = "compacted".into();
+    target.config.rejected_topic = Some("refused".into());
+    let error = target.new_committer().prepare().await.unwrap_err();
+    assert!(error.kind == ErrorKind::Definition && error.message.contains("the sink has no `key`"), "{error}");
+    target.config.key = vec!["ad_id".into()];
+    let committer = target.prepared().await;
+    commit(&target, &committer, ads([Some("a"), None, Some("c")]), 1).await;
+    let mut seen: Vec<i64> = target.committed("compacted").await.iter().map(number).collect();
+    seen.sort_unstable();
+    assert_eq!((seen, target.waits.rejected()[SINK]), (vec![1, 3], 1));
+    let refused = target.committed("refused").await;
+    let value: serde_json::Value = serde_json::from_slice(refused[0].record.value.as_ref().unwrap()).unwrap();
+    assert!(value["reason"].as_str().unwrap().starts_with("the record has no key"), "{value}");
+    assert_eq!((refused.len(), &value["raw"]), (1, &serde_json::json!(r#"{"ad_id":null,"n":2}"#)));
+    // A topic that became compacted after its rows were staged does not block them, either.
+    target.config.topic = TOPIC.into();
+    let mut sink = target.sink(&context(1, 1));
+    sink.write(ads([None, Some("b"), None])).await.unwrap();
+    let staged = sink.stage(Barrier::new(CheckpointId(2))).await.unwrap();
+    committer.commit(CheckpointId(2), &staged).await.unwrap();
+    assert_eq!(target.committed("compacted").await.len(), 3);
+    assert_eq!(target.waits.rejected()[SINK], 3);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_topic_that_takes_less_than_when_rows_were_staged_does_not_block_them() {
     let mut target = Target::new();
     (target.config.results, target.config.key) = (true, vec!["ad_id".into()]);

@@ -47,6 +47,7 @@ async fn a_row_that_the_database_refuses_is_set_aside_and_the_others_are_in() {
         let second = target.staged(1, 20..30, 2).await;
         committer.commit(CheckpointId(2), &second).await.unwrap();
         assert_eq!((visible(&target).await.len(), aside(&target).await.len()), (28, 2));
+        assert_eq!(committer.transactions(), 2, "one for each checkpoint");
         // Whoever comes next counts what others have set aside.
         target.waits.set_rejected(SINK, 0);
         target.prepared().await;

@@ -128,6 +128,7 @@ impl Cluster for Fake {
             id: Some(id.clone()),
             partitions: logs.len() as i32,
             max_message_bytes: 1 << 20,
+            is_compacted: false,
         };
         async move { self.asked(|state| Ok(state.topics.get(topic).map(describe))) }.boxed()
     }
