@@ -158,20 +158,27 @@ impl Drop for Member {
 }
 
 #[test]
-fn a_cluster_of_such_programs_runs_it() {
+fn a_cluster_of_such_programs_runs_it_and_confines_it() {
     let place = Workplace::new();
-    let mut coordinator =
-        own(&place, &["coordinator", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", "cluster"]);
+    let allowed = place.path("out").display().to_string();
+    let ports = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--data-dir", "cluster"];
+    let mut coordinator = own(&place, &[&["coordinator", "--allow-path", &allowed], &ports[..]].concat());
     let mut coordinator = Member(coordinator.stdout(Stdio::piped()).spawn().unwrap());
     let mut line = String::new();
     BufReader::new(coordinator.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let address = line.split("listening on ").nth(1).and_then(|rest| rest.split(',').next()).expect(&line).to_owned();
-    let worker = || Member(own(&place, &["worker", "--coordinator", &address, "--slots", "2"]).spawn().unwrap());
+    let worker = ["worker", "--coordinator", &address, "--slots", "2", "--allow-path", &allowed];
+    let worker = || Member(own(&place, &worker).spawn().unwrap());
     let _workers = [worker(), worker()];
-    let folder = place.path("out/pauses").display().to_string();
-    let set = format!("sink.lines.path={folder}");
-    let id = done(&place, &["submit", JOB, "--coordinator", &address, "--parallelism", "4", "--set", &set]);
-    assert_eq!(id.trim(), "pauses");
+    let submit = |folder: &str| {
+        let set = format!("sink.lines.path={}", place.path(folder).display());
+        output(&place, &["submit", JOB, "--coordinator", &address, "--parallelism", "4", "--set", &set])
+    };
+    // What its sink writes to, the sink says itself.
+    let told = complaint(&submit("elsewhere"));
+    assert!(told.contains("'sink.lines' may not use `path`") && told.contains("--allow-path"), "{told}");
+    let submitted = submit("out/pauses");
+    assert_eq!(String::from_utf8_lossy(&submitted.stdout).trim(), "pauses", "{}", complaint(&submitted));
     wait_until("the job to end", || {
         let status = done(&place, &["status", "pauses", "--coordinator", &address, "--json"]);
         let status: Value = serde_json::from_str(&status).unwrap();

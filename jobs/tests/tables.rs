@@ -126,12 +126,16 @@ fn a_table_is_told_all_it_needs() {
         "filters": [{ "id": "all", "predicate": "true" }, { "id": "usa", "predicate": "country = 'USA'" }],
         "key": ["click_minute", "filter_id", "ad_id"], "time": "click_minute", "window_ms": 60_000,
         "allowed_lateness_ms": 600_000, "archive_held_ms": 0, "running": true, "retention": retention,
+        "shape": { "time": "click_minute", "times": ["click_minute"], "series": ["filter_id", "ad_id"], "values": ["count"] },
     });
     assert_eq!(store["description"], description);
     let results = config(&job, "sink.results");
     assert_eq!(results["key"], json!(["record_id"]));
     assert_eq!(results["columns"][0], column("record_id", "bytes"));
     assert_eq!(results["description"]["running"], false);
+    let shape = &results["description"]["shape"];
+    assert_eq!((&shape["time"], &shape["series"]), (&json!("window_start"), &json!(["ad_id", "filter_id"])));
+    assert_eq!(shape["times"], json!(["window_start", "window_end"]));
 }
 
 #[test]

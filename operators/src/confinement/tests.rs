@@ -160,7 +160,7 @@ fn a_coordinator_refuses_what_no_worker_could_allow() {
     let submitted = |node: Node| {
         let mut graph = JobGraph::new("job");
         graph.add_node(node);
-        confinement.check_submitted(&graph, &crate::extension::Extensions::new())
+        confinement.check_submitted(&graph, &Extensions::new())
     };
     submitted(source(&format!("{}/on-workers-alone/in", root.display()))).unwrap();
     submitted(source("relative")).unwrap();

@@ -242,7 +242,7 @@ proptest! {
         let (kept, _) = after(&config(Some("n <> 2 or n is null"), &select, running), "n", &batches);
         let expected: BTreeMap<u8, i64> =
             holding(&rows).into_iter().filter(|(_, n)| *n != 2 && *n != 0).map(|(record, n)| (record, 12 / n)).collect();
-        prop_assert_eq!(holding(&kept), &expected);
+        prop_assert_eq!(holding(&kept), expected.clone());
         // Readers of both ports see the same; readers of results alone, what holds of results alone.
         let split = splitting(config(Some("n <> 2 or n is null"), &select, running));
         let (kept, _) = on_ports(&split, "n", &batches);
