@@ -1,7 +1,7 @@
 //! Every function, with and without a key: however rows are cut into batches, come late, and lie in checkpoints of so many
 //! subtasks, the last result of each window is what one batch of all rows gives, bit for bit.
 
-use super::{Row, Step, batch, steps, window};
+use super::{Row, Step, batch, steps};
 use crate::aggregate::{AggregateCall, AggregateConfig, Function, GlobalAggregate, LocalAggregate, SessionAggregate};
 use crate::columns::{RECORD_ID, REVISION, withdrawn};
 use crate::testing::Subtasks;
@@ -33,7 +33,7 @@ fn config(key: &[&str], window: WindowSpec, allowed_lateness_ms: i64) -> Aggrega
     let even = |call: AggregateCall| AggregateCall { filter: Some("even".into()), ..call };
     AggregateConfig {
         key: key.iter().map(ToString::to_string).collect(),
-        windows: WindowRule { window, allowed_lateness_ms },
+        windows: WindowRule::of(window, allowed_lateness_ms),
         time_column: "at".into(),
         aggregates: vec![
             even(AggregateCall::new(Count, None, "even_rows")),
@@ -82,6 +82,13 @@ struct Flow {
     results: Vec<RecordBatch>,
 }
 
+fn window() -> impl Strategy<Value = WindowSpec> {
+    prop_oneof![
+        (1i64..60).prop_map(|size_ms| WindowSpec::Tumbling { size_ms }),
+        (1i64..5, 5i64..30).prop_map(|(n, slide_ms)| WindowSpec::Hopping { size_ms: n * slide_ms, slide_ms }),
+    ]
+}
+
 impl Flow {
     fn new(config: &AggregateConfig) -> Self {
         let local = |n: usize| {
@@ -94,9 +101,9 @@ impl Flow {
         };
         let key: Vec<&str> = config.key.iter().map(String::as_str).collect();
         let of = config.clone();
-        let global = Subtasks::new(&key, move |context| match of.windows.window.slice_ms() {
-            None => Box::new(SessionAggregate::new(of.clone(), context).unwrap()),
-            Some(_) => Box::new(GlobalAggregate::new(of.clone(), context).unwrap()),
+        let global = Subtasks::new(&key, move |context| match of.windows.window.has_slices() {
+            false => Box::new(SessionAggregate::new(of.clone(), context).unwrap()),
+            true => Box::new(GlobalAggregate::new(of.clone(), context).unwrap()),
         });
         Flow { locals: (0..2).map(local).collect(), global, results: Vec::new() }
     }

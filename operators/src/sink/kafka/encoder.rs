@@ -150,7 +150,7 @@ mod tests {
             BooleanArray, Decimal128Array, DictionaryArray, FixedSizeBinaryBuilder, Float64Array, Int32Array,
             TimestampMillisecondArray,
         },
-        datatypes::{Int32Type, TimeUnit},
+        datatypes::Int32Type,
     };
 
     fn rows() -> RecordBatch {
@@ -201,34 +201,6 @@ mod tests {
         assert_eq!(found[1], (None, second.into(), Some(vec![1; 16]), Some(2)));
         for (_, value, ..) in found {
             serde_json::from_str::<serde_json::Value>(&value).unwrap();
-        }
-    }
-
-    #[test]
-    fn times_are_what_json_makes_of_them() {
-        let moments = [0, 0, 1_500, 1_500, 1_500, -1, 0, 1_646_352_060_000, 1_646_352_060_000];
-        let moments: Vec<Option<i64>> =
-            moments.into_iter().flat_map(|moment| [Some(moment), (moment == 1_500).then_some(moment)]).collect();
-        let milliseconds = TimestampMillisecondArray::from(moments);
-        for unit in [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond] {
-            for zone in [None, Some("UTC"), Some("+01:30"), Some("Europe/Berlin")] {
-                let data_type = DataType::Timestamp(unit, zone.map(Into::into));
-                let column = cast(&cast(&milliseconds, &DataType::Int64).unwrap(), &data_type).unwrap();
-                let field: FieldRef = Arc::new(Field::new("time", data_type, true));
-                let texts = times(&field, &column).unwrap();
-                let options = options();
-                let mut encoder = make_encoder(&field, &column, &options).unwrap();
-                for row in 0..column.len() {
-                    let mut expected = Vec::new();
-                    match encoder.is_null(row) {
-                        true => assert!(texts.is_null(row)),
-                        false => {
-                            encoder.encode(row, &mut expected);
-                            assert_eq!(format!("{:?}", texts.value(row)).as_bytes(), expected, "{field}");
-                        }
-                    }
-                }
-            }
         }
     }
 
