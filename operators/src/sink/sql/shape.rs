@@ -59,7 +59,7 @@ fn groups(given: &SinkGiven<'_>, results: &SinkResults, key: &[String]) -> Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{event_time::event_time_type, schema::ColumnSchema};
+    use crate::{event_time::event_time_type, schema::ColumnSchema, sink::SinkWindows};
     use std::time::Duration;
 
     fn columns(columns: &[(&str, DataType)]) -> ColumnSchema {
@@ -73,6 +73,7 @@ mod tests {
 
     fn of_results(given: &ColumnSchema, fixed: &[(&str, &str)], groups: &[&str], key: &[&str]) -> Shape {
         let results = SinkResults {
+            windows: SinkWindows::SideBySide,
             fixed: fixed.iter().map(|(name, origin)| ((*name).to_owned(), Some((*origin).to_owned()))).collect(),
             key: groups.iter().map(ToString::to_string).collect(),
             sessions: false,
