@@ -166,6 +166,17 @@ async fn a_broker_that_is_frozen_in_a_commit_has_every_result_once() {
     commits_meanwhile(Fault::Frozen).await;
 }
 
+/// As a job does it: a broker that has only just begun, on a machine that has other work, is asked again.
+async fn prepared(committer: &KafkaCommitter) {
+    for _ in 0..20 {
+        match committer.prepare().await {
+            Err(error) if error.kind == ErrorKind::Unavailable => {}
+            prepared => return prepared.unwrap(),
+        }
+    }
+    panic!("the broker does not answer");
+}
+
 /// Something happens to the broker at each step of a commit.
 async fn commits_meanwhile(fault: Fault) {
     let Some(server) = KafkaServer::start().unwrap() else { return };
@@ -174,7 +185,7 @@ async fn commits_meanwhile(fault: Fault) {
     let (mut checkpoint, mut decided) = (0, 0);
     // The same one goes on all the time: its producer is lost again and again.
     let lasting = target.committer(Env::default());
-    lasting.prepare().await.unwrap();
+    prepared(&lasting).await;
     for point in POINTS {
         checkpoint += 1;
         let staged = target.staged(0, decided..decided + 50, checkpoint).await;
