@@ -52,7 +52,7 @@ fn events(folder: &Path) -> Vec<Event> {
 
 fn source(folder: &Path, delay: &str) -> String {
     format!(
-        "[job]\nname = \"windows\"\ncheckpoint = {{ interval = \"20ms\" }}\n\n[source.events]\nconnector = \"files\"\n\
+        "[job]\nname = \"windows\"\ncheckpoint = {{ interval = \"100ms\" }}\n\n[source.events]\nconnector = \"files\"\n\
          path = \"{}/in\"\nformat = \"json\"\nschema = {{ ad = \"string\", at = {{ type = \"timestamp\", unit = \"ms\" }}, v = \"int\" }}\n\
          event_time = \"at\"\nbatch_rows = 50\nwatermark = {{ delay = \"{delay}\" }}\n",
         folder.display()
