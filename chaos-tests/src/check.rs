@@ -14,6 +14,7 @@ use weir_engine::checkpoint::Manifest;
 pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     let mut found = Vec::new();
     compare_maps("counts", &expected.counts, &results.counts, &mut found);
+    compare_maps("minutes of everybody", &expected.everybody, &results.everybody, &mut found);
     compare_maps("top ads", &expected.top_ads, &results.top_ads, &mut found);
     compare_maps("shares behind maps", &expected.shares, &results.shares, &mut found);
     compare_maps("top ads behind a map", &expected.top_kept, &results.top_kept, &mut found);
@@ -71,11 +72,16 @@ pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<Stri
             expected.counted,
             of("filters", "rows_in") - of("filters", "filtered_out") - of("filters", "dead_letters"),
         ),
-        ("counted per filter", matches as u64, of("aggregate", "events_counted")),
+        (
+            "counted per filter, and once for everybody",
+            matches as u64 + expected.on_time.len() as u64 - expected.duplicates,
+            of("aggregate", "events_counted"),
+        ),
     ];
     let minutes: BTreeSet<i64> = expected.counts.keys().map(|(_, minute, _)| *minute).collect();
+    let windows = (minutes.len() + expected.everybody.len()) as u64;
     // Before the end some are open.
-    let windows = manifest.last.then(|| ("windows", minutes.len() as u64, of("windows", "windows")));
+    let windows = manifest.last.then(|| ("windows", windows, of("windows", "windows")));
     let wrong = classes.into_iter().chain(windows).filter(|(_, expected, found)| expected != found);
     wrong
         .map(|(class, expected, found)| format!("{class}: the recount says {expected}, the counters {found}"))

@@ -244,6 +244,7 @@ impl JobConfig {
             sink("counts", "clicks_per_minute", columns),
             sink("live", "clicks_per_minute", &format!("{columns}\nrunning = true")),
             sink("top_ads", "top_ads", ""),
+            sink("everybody", "everybody", ""),
             sink("shares", "shares", ""),
             sink("top_kept", "top_kept", ""),
             sink("late", "clicks_per_minute.late", ""),
@@ -287,6 +288,22 @@ window = {{ tumbling = "1m", allowed_lateness = "{lateness}m" }}
 select = {{ count = "count(*)" }}
 # With every other checkpoint.
 emit = {{ every = "{emit}ms" }}
+
+# All clicks are one group.
+[aggregate.everybody]
+input = "{counted}"
+key = []
+window = {{ tumbling = "1m", allowed_lateness = "{lateness}m" }}
+[aggregate.everybody.select]
+clicks = "count(*)"
+usa = "count(*) filter (where country = 'USA')"
+users = "count(distinct user_id)"
+last_ip = "last_value(ip)"
+last_users_ad = "max_by(ad_id, user_id)"
+ads = "array_agg(distinct ad_id, 4)"
+ips = "array_agg(ip, 3)"
+median = "median(cast(substr(user_id, 6) as bigint))"
+spread = "var_pop(cast(substr(user_id, 6) as bigint))"
 
 # Counts rise, so that what is kept comes and goes with every click that is late.
 [map.kept]

@@ -4,7 +4,7 @@
 //! the highest revision of it is the truth, unless it is withdrawn. Breaking one is an error, before anything is compared.
 
 use crate::{
-    oracle::{CountKey, OtherKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
+    oracle::{CountKey, Everybody, OtherKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
     table, text_results,
     workload::Click,
 };
@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use arrow::{
     array::{Array, ArrayRef, AsArray, RecordBatch},
     compute::cast,
-    datatypes::{DataType, Int64Type, TimestampMillisecondType},
+    datatypes::{DataType, Float64Type, Int64Type, TimestampMillisecondType},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::{
@@ -28,6 +28,8 @@ use std::{
 pub struct Results {
     /// The newest revision of every count.
     pub counts: BTreeMap<CountKey, i64>,
+    /// The newest revision of what all clicks of a minute come to.
+    pub everybody: BTreeMap<i64, Everybody>,
     /// The newest revision of every place in a list of top ads.
     pub top_ads: BTreeMap<RankKey, (String, i64)>,
     /// What maps behind the counts say of each, where anything is left of it.
@@ -60,7 +62,7 @@ pub struct Results {
     pub highest_revision: i64,
 }
 
-/// Reads the folders `counts`, `live`, `top_ads`, `shares`, `top_kept`, `other_windows`, `other_windows_late`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
+/// Reads the folders `counts`, `live`, `everybody`, `top_ads`, `shares`, `top_kept`, `other_windows`, `other_windows_late`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
 /// missing is empty.
 ///
 /// # Errors
@@ -71,6 +73,7 @@ pub fn read_results(folder: &Path) -> Result<Results> {
     (results.count_rows, results.highest_revision) = (records.seen.len(), records.highest_revision());
     results.counts = records.newest()?;
     results.live = read_counts(&folder.join("live"))?.newest_of_all();
+    results.everybody = read_everybody(&folder.join("everybody"))?.newest()?;
     results.table = table::read(folder)?;
     // Counts only rise, so that nobody leaves a list of all of them but for another.
     let places = read_places(&folder.join("top_ads"))?.newest()?;
@@ -133,6 +136,36 @@ fn read_others(folder: &Path) -> Result<Records<OtherKey, i64>> {
         let (ads, counts) = (columns.texts("ad_id")?, columns.integers("count")?);
         for (row, record) in columns.records()?.into_iter().enumerate() {
             records.add(&file, record, (known(&ads[row])?, starts[row], ends[row]), counts[row])?;
+        }
+    }
+    Ok(records)
+}
+
+/// All revisions of what all clicks of a minute come to.
+fn read_everybody(folder: &Path) -> Result<Records<i64, Everybody>> {
+    let mut records = Records::default();
+    for (file, batch) in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let (minutes, ends) = (columns.times("window_start")?, columns.times("window_end")?);
+        let [clicks, usa, users] = ["clicks", "usa", "users"].map(|name| columns.integers(name));
+        let (clicks, usa, users) = (clicks?, usa?, users?);
+        let (last_ips, last_users_ads) = (columns.texts("last_ip")?, columns.texts("last_users_ad")?);
+        let (ads, ips) = (columns.lists("ads")?, columns.lists("ips")?);
+        let (medians, spreads) = (columns.floats("median")?, columns.floats("spread")?);
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            ensure!(ends[row] == minutes[row] + 60_000, "a minute from {} to {}", minutes[row], ends[row]);
+            let everybody = Everybody {
+                clicks: clicks[row],
+                usa: usa[row],
+                users: users[row],
+                last_ip: known(&last_ips[row])?,
+                last_users_ad: known(&last_users_ads[row])?,
+                ads: ads[row].clone(),
+                ips: ips[row].clone(),
+                median: medians[row],
+                spread: spreads[row],
+            };
+            records.add(&file, record, minutes[row], everybody)?;
         }
     }
     Ok(records)
@@ -362,6 +395,23 @@ impl Columns<'_> {
         let column = self.as_type(name, &DataType::Int64)?;
         ensure!(column.null_count() == 0, "{name} is null somewhere");
         Ok(column.as_primitive::<Int64Type>().values().to_vec())
+    }
+
+    fn floats(&self, name: &str) -> Result<Vec<f64>> {
+        let column = self.as_type(name, &DataType::Float64)?;
+        ensure!(column.null_count() == 0, "{name} is null somewhere");
+        Ok(column.as_primitive::<Float64Type>().values().to_vec())
+    }
+
+    /// Lists of texts.
+    fn lists(&self, name: &str) -> Result<Vec<Vec<String>>> {
+        let column = self.as_type(name, &DataType::new_list(DataType::Utf8, true))?;
+        let texts = |row: usize| {
+            let list = column.as_list::<i32>().value(row);
+            list.as_string::<i32>().iter().map(|text| text.map(str::to_owned).context("a null in a list")).collect()
+        };
+        ensure!(column.null_count() == 0, "{name} is null somewhere");
+        (0..column.len()).map(texts).collect()
     }
 
     /// Values of results, which those that are withdrawn have not.

@@ -134,7 +134,7 @@ async fn follow(seed: u64, rotation: Option<Rotation>) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_point_of_a_followed_job() {
     let config = JobConfig { batch_rows: 7, ..config() };
-    let points = crash_points_of(&config, Arc::new(Registry), [Some(250), Some(250)]).await.unwrap();
+    let points = crash_points_of(&config, Arc::new(Registry), [Some(600), Some(600)]).await.unwrap();
     for expected in ["source.discovering", "source.discovered", "source.position_taken", "files.listed", "files.opened"]
     {
         assert!(points.contains_key(expected), "{expected} is not among {points:?}");
@@ -248,8 +248,13 @@ async fn read_the_rest(bench: &Bench, config: &JobConfig, seed: u64) {
     forget_rotations(&mut results.dead_letters);
     let mut differences = weir_chaos_tests::check::differences(&expected, &results);
     // The minutes that are still open, and corrections for which time has not moved on, come with the next clicks.
-    const OF_MINUTES: [&str; 4] =
-        ["counts are wrong", "top ads are wrong", "shares behind maps are wrong", "top ads behind a map are wrong"];
+    const OF_MINUTES: [&str; 5] = [
+        "counts are wrong",
+        "minutes of everybody are wrong",
+        "top ads are wrong",
+        "shares behind maps are wrong",
+        "top ads behind a map are wrong",
+    ];
     differences.retain(|difference| !OF_MINUTES.iter().any(|kind| difference.contains(kind)));
     // The counters know of them already.
     differences.extend(weir_chaos_tests::check::counter_differences(&expected, &outcome.manifest));
@@ -417,6 +422,8 @@ fn check_silence(silence: &Silence, outcome: &RunOutcome, files: &[String], scen
     assert_eq!(valid, results.raw, "{scenario}: each line is late or on time");
     let sum = |prefix: &str, name: &str| -> u64 {
         let operators = outcome.manifest.operators.iter().filter(|operator| operator.operator.starts_with(prefix));
+        // Without a dedup each aggregate has a gate of its own.
+        let operators = operators.filter(|operator| !operator.operator.contains("everybody"));
         let subtasks = operators.flat_map(|operator| &operator.subtasks);
         subtasks.filter_map(|subtask| subtask.counters.get(name)).sum()
     };

@@ -3,12 +3,14 @@
 //! It shares no code with the engine, the operators or the definitions: own line parsers, own watermark, own window
 //! arithmetic. Where it disagrees with the job, one of the two is wrong, and it is the shorter.
 
+mod everybody;
 mod kept;
 mod others;
 mod parse;
 pub mod replayed;
 mod split_time;
 
+pub use everybody::Everybody;
 pub use others::{OtherKey, Others};
 pub use parse::{Parsed, parse_lines, parse_parquet, parse_records, parse_time};
 pub use split_time::{Doubts, SplitTime};
@@ -62,10 +64,12 @@ pub type RefusedClick = (&'static str, String, String, String, String);
 pub type RankKey = (i64, String, i64);
 
 /// Everything that a job must have put out at its end.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Expected {
     /// Clicks per ad, minute and filter.
     pub counts: BTreeMap<CountKey, i64>,
+    /// What all clicks of a minute come to.
+    pub everybody: BTreeMap<i64, Everybody>,
     /// Ad and clicks by place.
     pub top_ads: BTreeMap<RankKey, (String, i64)>,
     /// Of the counts that a map keeps, what another makes of them.
@@ -181,12 +185,14 @@ fn recount_split(
 /// Drops what is repeated and counts the rest.
 fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
     let mut seen = HashSet::new();
+    let mut unique = Vec::new();
     for click in on_time {
         let id = (click.ad_id.clone(), click.click_timestamp, click.user_id.clone(), click.ip.clone());
         if !seen.insert(id) {
             expected.duplicates += 1;
             continue;
         }
+        unique.push(click.clone());
         if (rules.fails_in_filters)(&click) {
             expected.refused.push(refused_click(REFUSED_BY_FILTERS, click));
             continue;
@@ -204,6 +210,7 @@ fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
             expected.matched_by_no_filter += 1;
         }
     }
+    expected.everybody = everybody::everybody(&unique);
     expected.top_ads = top_ads(&expected.counts, rules);
     let kept = kept::kept(&expected.counts);
     expected.shares = kept::shares(&kept);
