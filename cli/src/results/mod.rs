@@ -69,9 +69,10 @@ async fn read(arguments: &ResultsArguments, extensions: &Extensions, job: &Job) 
     let found = truth.begin(&source.next().await?)?;
     let (all, shown) = (found.num_rows(), arguments.limit.unwrap_or(usize::MAX));
     let found = found.slice(0, all.min(shown));
-    if all == 0 {
+    if all == 0 && !arguments.follow {
         eprintln!("no results yet");
-    } else if !show::print(&found, style, false)? {
+    }
+    if all > 0 && !show::print(&found, style, false)? {
         return Ok(());
     }
     if all > shown {

@@ -19,10 +19,10 @@ use weir_test_support::web_server::Answer;
 
 #[tokio::test]
 async fn rows_are_posted_in_batches_with_a_key_each() {
-    let target =
-        Target::with(json!({ "headers": { "Authorization": "Bearer ${env:CARGO_PKG_NAME}", "X-Source": "weir" } }));
+    let target = Target::with(json!({ "headers": { "Authorization": "Bearer ${env:PATH}", "X-Source": "weir" } }));
     let staged = target.staged(1, 0..10, 1).await;
     target.new_committer().commit(CheckpointId(1), &staged).await.unwrap();
+    let path = std::env::var("PATH").unwrap();
     let posted = target.server.taken();
     let sizes: Vec<usize> = posted.iter().map(|posted| objects(posted).len()).collect();
     assert_eq!(sizes, [4, 4, 2]);
@@ -32,7 +32,7 @@ async fn rows_are_posted_in_batches_with_a_key_each() {
         let header = |name: &str| one.headers.get(name).map(String::as_str);
         assert_eq!(one.request, "POST /hooks");
         assert_eq!(header("content-type"), Some("application/json"));
-        assert_eq!(header("authorization"), Some("Bearer weir-operators"));
+        assert_eq!(header("authorization"), Some(format!("Bearer {path}").as_str()));
         assert_eq!(header("x-source"), Some("weir"));
         assert!(header("user-agent").is_some_and(|agent| agent.starts_with("weir/")));
         assert_eq!(header("idempotency-key").map(str::len), Some(36));
