@@ -228,16 +228,21 @@ fn forget_rotations(dead_letters: &mut [(String, i64)]) {
 async fn read_the_rest(bench: &Bench, config: &JobConfig, seed: u64) {
     let mut expected = bench.expected(config).unwrap();
     forget_rotations(&mut expected.dead_letters);
-    let valid = expected.valid.len();
+    let (valid, dead) = (expected.valid.len(), expected.dead_letters.len());
     let stop = StopSignal::default();
     let (stopper, output) = (stop.clone(), bench.output());
     let waiting = async move {
         let env = Env::default();
+        // The last line may be one that is no click, and dead letters may be shown at the end only.
+        let mut looks_for_dead_letters = 40;
         for _ in 0..400 {
             env.sleep(Duration::from_millis(50)).await;
-            let read = read_results(&output).map_or(0, |results| results.raw.len());
-            if read >= valid {
-                break;
+            let Ok(results) = read_results(&output) else { continue };
+            if results.raw.len() >= valid {
+                looks_for_dead_letters -= 1;
+                if results.dead_letters.len() >= dead || looks_for_dead_letters == 0 {
+                    break;
+                }
             }
         }
         stopper.stop();

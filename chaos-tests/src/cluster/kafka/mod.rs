@@ -254,8 +254,10 @@ impl Running<'_> {
             Fault::CutOff => {
                 self.cut_off += self.link.cut(Cut::Closed);
                 let enough = now() + LONGER_THAN_A_TRANSACTION;
-                self.cluster.wait_for_job(JOB, "a word about Kafka", |job| {
-                    job["waiting_for"].as_str().is_some_and(|what| what.contains("Kafka"))
+                // A source names Kafka, and a commit its sink.
+                self.cluster.wait_for_job(JOB, "a word about what it waits for", |job| {
+                    let waits = |what: &str| what.contains("Kafka") || what.contains("waits for its target");
+                    job["waiting_for"].as_str().is_some_and(waits)
                 })?;
                 pause(enough.saturating_duration_since(now()));
                 self.link.mend(true);
