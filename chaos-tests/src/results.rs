@@ -403,8 +403,11 @@ impl Columns<'_> {
         Ok(column.as_primitive::<Float64Type>().values().to_vec())
     }
 
-    /// Lists of texts.
+    /// Lists of texts; in a file of text they are JSON.
     fn lists(&self, name: &str) -> Result<Vec<Vec<String>>> {
+        if let Some(texts) = self.0.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()) {
+            return texts.iter().map(|text| Ok(serde_json::from_str(text.context("no list")?)?)).collect();
+        }
         let column = self.as_type(name, &DataType::new_list(DataType::Utf8, true))?;
         let texts = |row: usize| {
             let list = column.as_list::<i32>().value(row);
