@@ -148,9 +148,14 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("an aggregate with a name of ours", "users = ", "revision = "),
     ("an aggregate with a reserved name", "users = ", "key_hash = "),
     (
-        "an aggregate of results",
+        "a dedup of results",
         "[reduce.top]",
-        "[aggregate.per_hour]\ninput = \"per_minute\"\nkey = [\"ad_id\"]\nwindow = { tumbling = \"1h\" }\nselect = { n = \"sum(count)\" }\n\n[reduce.top]",
+        "[dedup.again]\ninput = \"per_minute\"\nkey = [\"ad_id\"]\nttl = \"1h\"\n\n[reduce.top]",
+    ),
+    (
+        "an aggregate of results with what only events have",
+        "[reduce.top]",
+        "[aggregate.per_hour]\ninput = \"per_minute\"\nkey = [\"count\"]\nwindow = { session = \"1h\", allowed_lateness = \"1m\" }\nemit = { every = \"1s\" }\nselect = { n = \"sum(count)\" }\n\n[reduce.top]",
     ),
     ("a reduce of what is no aggregate", "input = \"per_minute\"\nwindow", "input = \"unique\"\nwindow"),
     ("a reduce by what is not computed", "by = \"count\"", "by = \"cuont\""),

@@ -113,10 +113,12 @@ fn shown_sink(graph: &JobGraph) -> Option<(&Node, FilesHere)> {
 
 /// The rows of the latest window, newest revisions only, best first, of the first filter.
 fn last_window(sink: &str, rows: &RecordBatch) -> arrow::error::Result<Option<LastResults>> {
-    let is_time =
-        |data_type: &DataType| matches!(data_type, DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _));
-    let times: Vec<usize> = (0..rows.num_columns()).filter(|index| is_time(rows.column(*index).data_type())).collect();
-    let Some(&time) = times.first() else { return Ok(None) };
+    let is_time = |index: &usize| {
+        matches!(rows.column(*index).data_type(), DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, _))
+    };
+    let Some(time) = (0..rows.num_columns()).find(is_time) else { return Ok(None) };
+    // The start of the window and, beside it, the end; what else is a time is a value.
+    let times: Vec<usize> = (time..rows.num_columns()).take(2).take_while(is_time).collect();
     let starts = rows.column(time).as_primitive::<TimestampMillisecondType>();
     let Some(mut kept) = latest_holding(rows, starts) else { return Ok(None) };
     let options = FormatOptions::default()
