@@ -83,9 +83,6 @@ impl Subtasks {
     /// # Errors
     /// The operator's own.
     pub fn process(&mut self, rows: &RecordBatch, carry_hashes: bool) -> Result<Emitted> {
-        if self.key.is_empty() {
-            return self.harnesses[0].process(Batch::new(rows.clone()));
-        }
         let hashes = KeyHasher::new(self.key.clone()).hash(rows)?;
         let mut batch = Batch::new(rows.clone());
         if carry_hashes {
