@@ -52,7 +52,7 @@ pub struct Subtasks {
 }
 
 impl Subtasks {
-    /// Of an operator that `make` makes for each subtask, with rows spread by these columns; none: all go to the first.
+    /// Of an operator that `make` makes for each subtask, with rows spread by these columns; none: all go to one.
     pub fn new(key: &[&str], make: impl Fn(&OperatorContext) -> Box<dyn Operator> + 'static) -> Self {
         let mut subtasks = Subtasks {
             make: Box::new(make),
