@@ -70,10 +70,10 @@ fn copy(from: &Path, to: &Path) {
 fn a_copy_is_read_and_gone_on_from_where_it_is() {
     let place = Workplace::new();
     place.done(&["generate", "clicks", "--events", "300000", "--quiet"]);
-    let often = ["job.checkpoint.interval=20ms"];
+    let often = ["job.checkpoint.interval=20ms", "source.clicks.batch_rows=200"];
     let run = ad_click("clicks", "out", "data", &often);
     // The newest checkpoint is complete, and nothing of it is committed yet.
-    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.started:3").output().unwrap();
+    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.started:2").output().unwrap();
     assert!(!killed.status.success());
     let told = place.done(&["checkpoint", "export", "ad-click", "--to", "backup", "--data-dir", "data"]);
     assert!(told.contains("all checksums match") && told.contains("--storage backup"), "{told}");
