@@ -3,8 +3,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use arrow::array::{ArrayRef, RecordBatch, StringArray};
-use serde_json::Value;
-use std::{path::Path, sync::Arc};
+use serde_json::value::RawValue;
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 /// Whether a file is one of text that is results, by its name.
 pub(crate) fn is_text(path: &Path) -> bool {
@@ -38,18 +38,19 @@ type Row = Vec<(String, Option<String>)>;
 
 fn objects(text: &str) -> Result<Vec<Row>> {
     let row = |line: &str| -> Result<Row> {
-        let object: serde_json::Map<String, Value> = serde_json::from_str(line).with_context(|| line.to_owned())?;
-        Ok(object.into_iter().map(|(name, value)| (name, plain(value))).collect())
+        let object: BTreeMap<String, &RawValue> = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        object.into_iter().map(|(name, value)| Ok((name, plain(value)?))).collect()
     };
     text.lines().map(row).collect()
 }
 
-fn plain(value: Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) => Some(text),
-        other => Some(other.to_string()),
-    }
+/// Numbers as they stand there, to the last digit.
+fn plain(value: &RawValue) -> Result<Option<String>> {
+    Ok(match value.get() {
+        "null" => None,
+        text if text.starts_with('"') => Some(serde_json::from_str(text)?),
+        other => Some(other.to_owned()),
+    })
 }
 
 fn csv(text: &str) -> Result<Vec<Row>> {
