@@ -145,7 +145,7 @@ fn revisions_and_withdrawals_are_seen_through() {
     assert_eq!(complaint(&limited), "1 of 4 rows\n");
 
     let refused = place.refused(&["results", "job.toml", "minuts"], 2);
-    assert!(refused.contains("no sink `minuts`; it has minutes, few, none"), "{refused}");
+    assert!(refused.contains("no sink `minuts`; it has few, minutes, none"), "{refused}");
     let refused = place.refused(&["results", "job.toml", "none"], 2);
     assert!(refused.contains("keeps no results that could be read back"), "{refused}");
     let refused = place.refused(&["results", "clicks", "minutes"], 2);

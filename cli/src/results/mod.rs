@@ -96,6 +96,7 @@ async fn follow(source: &mut dyn ReadBack, truth: &mut Truth, style: Style, env:
 }
 
 fn unknown(sink: &str, job: &Job) -> Failure {
-    let names: Vec<&str> = job.sinks().filter_map(|(node, _)| node.id.strip_prefix("sink.")).collect();
+    let mut names: Vec<&str> = job.sinks().filter_map(|(node, _)| node.id.strip_prefix("sink.")).collect();
+    names.sort_unstable();
     Failure::refused(format!("the job '{}' has no sink `{sink}`; it has {}", job.graph.name, names.join(", ")))
 }
