@@ -105,7 +105,9 @@ pub fn main() -> ExitCode {
 /// #     fn read(_: &Reader<'_>) -> Self { Pauses }
 /// #     fn columns(&self, _: &OperatorGiven<'_>, _: &KeyPath, _: &mut Vec<Mistake>) -> Option<ColumnSchema> { None }
 /// #     fn note(&self) -> String { String::new() }
-/// #     fn build(&self, _: &OperatorInput, _: &OperatorContext) -> weir::Result<Box<dyn Operator>> { unimplemented!() }
+/// #     fn build(&self, _: &OperatorInput, _: &OperatorContext) -> weir::Result<Box<dyn Operator>> {
+/// #         Err(weir::EngineError::definition("see jobs/examples/own_operator for one that does something"))
+/// #     }
 /// # }
 /// fn main() -> std::process::ExitCode {
 ///     weir::main_with(Extensions::new().operator::<Pauses>())

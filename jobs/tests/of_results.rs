@@ -348,6 +348,11 @@ fn what_results_do_not_have_is_refused() {
             "window = { session = \"5m\" }\nselect = { n = \"sum(n)\"",
             "sessions and the global window are made of events",
         ),
+        (
+            "window = { tumbling = \"1m\", allowed_lateness = \"2h\" }",
+            "window = { global = true }",
+            "its rows are of all of event time",
+        ),
         (fives, "window = { tumbling = \"30s\" }\nselect = { n = \"sum(n)\"", "shorter than those of its results"),
         (
             fives,

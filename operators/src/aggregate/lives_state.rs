@@ -8,7 +8,7 @@ use super::accumulator::Accumulator;
 use super::config::AggregateConfig;
 use super::groups::GroupColumns;
 use super::lives::{Life, Lives};
-use super::state::misfit;
+use super::state::{hashes_in, misfit};
 use crate::event_time::event_time_type;
 use crate::table::Rows;
 use arrow::{
@@ -120,9 +120,7 @@ impl LivesState {
             return Err(wrong());
         }
         let columns = batch.columns();
-        let to_hash = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
-        let hashes = columns[1].as_fixed_size_binary_opt().and_then(|hashes| hashes.iter().map(to_hash).collect());
-        let hashes: Vec<u128> = hashes.ok_or_else(wrong)?;
+        let hashes = hashes_in(&columns[1]).ok_or_else(wrong)?;
         let time = |at: usize| columns[at].as_primitive_opt::<TimestampMillisecondType>().cloned().ok_or_else(wrong);
         let emitted = columns[after_states].as_boolean_opt().ok_or_else(wrong)?;
         let versions = columns[after_states + 1].as_primitive_opt::<Int64Type>().ok_or_else(wrong)?;

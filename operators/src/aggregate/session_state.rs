@@ -4,7 +4,7 @@ use super::accumulator::Accumulator;
 use super::config::AggregateConfig;
 use super::groups::GroupColumns;
 use super::session_store::{Kind, Session, SessionStore};
-use super::state::misfit;
+use super::state::{hashes_in, misfit};
 use crate::columns::{REVISION, WINDOW_END, WINDOW_START};
 use crate::event_time::{event_time_type, event_times};
 use crate::table::Rows;
@@ -122,9 +122,7 @@ impl SessionState {
             return Err(misfit(segment));
         }
         let columns = batch.columns();
-        let to_hash = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
-        let hashes = columns[1].as_fixed_size_binary_opt().and_then(|hashes| hashes.iter().map(to_hash).collect());
-        let hashes: Vec<u128> = hashes.ok_or_else(|| misfit(segment))?;
+        let hashes = hashes_in(&columns[1]).ok_or_else(|| misfit(segment))?;
         let mut states = columns[BEFORE_KEYS + config.key.len()..before_flags].iter().cloned();
         let flags: Option<Vec<BooleanArray>> = columns[before_flags..before_flags + FLAGS.len()]
             .iter()

@@ -160,11 +160,7 @@ pub(super) fn restored_rows(
     }
     let mut columns = batch.columns().iter().skip(1).cloned();
     let mut next = || columns.next().ok_or_else(|| misfit(segment));
-    let hash_column = next()?;
-    let hash_column = hash_column.as_fixed_size_binary_opt().ok_or_else(|| misfit(segment))?;
-    let to_hash = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
-    let hashes: Option<Vec<u128>> = hash_column.iter().map(to_hash).collect();
-    let hashes = hashes.ok_or_else(|| misfit(segment))?;
+    let hashes = hashes_in(&next()?).ok_or_else(|| misfit(segment))?;
     next()?;
     let keys: Result<Vec<ArrayRef>> = config.key.iter().map(|_| next()).collect();
     let mut states = Vec::new();
@@ -194,6 +190,13 @@ pub(super) fn restored_rows(
 /// What is behind the dash of a segment's name.
 pub(super) fn time_in(segment: &str, kind: &str) -> Option<i64> {
     segment.strip_prefix(kind)?.strip_prefix('-')?.parse().ok()
+}
+
+/// Hashes, or record ids, in a column of 16 bytes each: as they lie in memory, little-endian on every platform that Weir supports.
+/// None where one is missing, or it is another column.
+pub(super) fn hashes_in(column: &ArrayRef) -> Option<Vec<u128>> {
+    let to_hash = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
+    column.as_fixed_size_binary_opt()?.iter().map(to_hash).collect()
 }
 
 pub(super) fn misfit(segment: &str) -> EngineError {

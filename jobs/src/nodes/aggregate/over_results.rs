@@ -83,7 +83,11 @@ impl Aggregate {
     }
 
     fn check_time_of_results(&self, check: &mut Check<'_>, results: &Results) {
-        if !results.is_unchanged(WINDOW_END) {
+        if results.window.is_global() {
+            let message = "its rows are of all of event time, so none belongs to a window";
+            let mistake = Mistake::new(check.path.key("input"), message);
+            check.mistakes.push(mistake.expected("an aggregate with windows, or of sessions"));
+        } else if !results.is_unchanged(WINDOW_END) {
             let message = format!("its rows have no `{WINDOW_END}`, which says when a result counts");
             let expected = format!("`{WINDOW_END} = \"{WINDOW_END}\"` in the `select` of the maps between");
             check.mistakes.push(Mistake::new(check.path.key("input"), message).expected(expected));

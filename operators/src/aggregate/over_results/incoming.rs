@@ -4,6 +4,7 @@ use super::slice_rows::{Gathered, SliceRows};
 use super::{AggregateConfig, GroupColumns, Groups, ResultRows, Scratch};
 use crate::aggregate::accumulator::CallColumns;
 use crate::aggregate::config::AggregateCall;
+use crate::aggregate::state::hashes_in;
 use crate::columns::{RECORD_ID, REVISION, WINDOW_END, withdrawn};
 use crate::event_time::event_times;
 use crate::table::{Rows, plain_keys};
@@ -114,16 +115,13 @@ impl Incoming {
         let hashes = hasher.hashes_of(batch)?.to_vec();
         let batch = &batch.columns;
         let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name, batch));
-        let ids = column(RECORD_ID)?.as_fixed_size_binary_opt().ok_or_else(|| missing(RECORD_ID, batch))?;
         let revisions = column(REVISION)?.as_primitive_opt::<Int32Type>().ok_or_else(|| missing(REVISION, batch))?;
-        let id = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
-        let ids: Option<Vec<u128>> = ids.iter().map(id).collect();
         Ok(Incoming {
             times: event_times(batch, WINDOW_END)?.iter().map(|end| end.saturating_sub(1)).collect(),
             rows: ResultRows {
                 columns: columns.kept(batch)?,
                 hashes,
-                ids: ids.ok_or_else(|| missing(RECORD_ID, batch))?,
+                ids: hashes_in(column(RECORD_ID)?).ok_or_else(|| missing(RECORD_ID, batch))?,
                 revisions: revisions.values().to_vec(),
                 withdrawn: withdrawn(batch)?.values().iter().collect(),
             },

@@ -7,7 +7,7 @@
 
 use super::ResultRows;
 use super::incoming::ResultColumns;
-use crate::aggregate::state::misfit;
+use crate::aggregate::state::{hashes_in, misfit, time_in};
 use crate::columns::{RECORD_ID, REVISION, WITHDRAWN};
 use crate::event_time::event_time_type;
 use crate::table::Rows;
@@ -112,6 +112,11 @@ impl ResultState {
         }
         let after = BEFORE_COLUMNS + names.len();
         let hashes = hashes_in(batch.column(0)).ok_or_else(|| misfit(segment))?;
+        // What was emitted is of no record.
+        let ids = match time_in(segment, "emitted") {
+            Some(_) => vec![0; hashes.len()],
+            None => hashes_in(batch.column(1)).ok_or_else(|| misfit(segment))?,
+        };
         let revisions = batch.column(after).as_primitive_opt::<Int32Type>().ok_or_else(|| misfit(segment))?;
         let withdrawn = batch.column(after + 1).as_boolean_opt().ok_or_else(|| misfit(segment))?;
         let versions = batch.column(after + 2).as_primitive_opt::<Int64Type>().ok_or_else(|| misfit(segment))?;
@@ -120,8 +125,7 @@ impl ResultState {
             .collect();
         let all = ResultRows {
             columns: batch.columns()[BEFORE_COLUMNS..after].to_vec(),
-            // What was emitted is of no record.
-            ids: hashes_in(batch.column(1)).unwrap_or_else(|| vec![0; hashes.len()]),
+            ids,
             hashes,
             revisions: revisions.values().to_vec(),
             withdrawn: withdrawn.values().iter().collect(),
@@ -131,12 +135,7 @@ impl ResultState {
     }
 }
 
-/// As they lie in memory: little-endian on every platform that Weir supports.
+/// What [`hashes_in`] reads.
 fn binary(hashes: Vec<u128>) -> Result<ArrayRef> {
     Ok(Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(hashes), None)?))
-}
-
-fn hashes_in(column: &ArrayRef) -> Option<Vec<u128>> {
-    let to_hash = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
-    column.as_fixed_size_binary_opt()?.iter().map(to_hash).collect()
 }
