@@ -381,7 +381,7 @@ impl Running<'_> {
     fn kill(&mut self, victim: Member) -> Result<()> {
         self.cluster.kill(victim)?;
         let (count, longest) = match victim {
-            Member::Coordinator => (&mut self.report.coordinator_kills, 1500),
+            Member::Coordinator | Member::Peer(_) => (&mut self.report.coordinator_kills, 1500),
             Member::Worker(_) => (&mut self.report.worker_kills, 4000),
             Member::QueryService => (&mut self.report.query_kills, 1500),
             Member::Database => (&mut self.report.database_kills, 3000),

@@ -1,4 +1,4 @@
-//! A coordinator and workers as processes of their own, on free ports of this machine: started, killed, frozen, thawed,
+//! Coordinators and workers as processes of their own, on free ports of this machine: started, killed, frozen, thawed,
 //! started again, each by its process id.
 //!
 //! Every process writes to a log of its own. Invariant: all of them are ended when this is dropped, and then, if a test is
@@ -26,8 +26,10 @@ const SHOWN_LINES: usize = 25;
 /// A process of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Member {
-    /// The coordinator.
+    /// The coordinator; of several, the first.
     Coordinator,
+    /// Another coordinator, by its number, from 2.
+    Peer(usize),
     /// A worker, by its number.
     Worker(usize),
     /// The query service over the store.
@@ -40,6 +42,7 @@ impl fmt::Display for Member {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Member::Coordinator => f.write_str("coordinator"),
+            Member::Peer(number) => write!(f, "coordinator-{number}"),
             Member::Worker(number) => write!(f, "worker-{number}"),
             Member::QueryService => f.write_str("query-service"),
             Member::Database => f.write_str("database"),
@@ -56,6 +59,8 @@ pub struct ClusterSettings {
     pub slots: usize,
     /// Silence after which a worker is taken for dead.
     pub heartbeat_timeout: Duration,
+    /// How many coordinators there are.
+    pub coordinators: usize,
     /// What else the coordinator is told.
     pub coordinator_arguments: Vec<String>,
     /// The secret; empty: none.
@@ -72,6 +77,7 @@ impl ClusterSettings {
             weir: super::binary::weir()?,
             slots: 2,
             heartbeat_timeout: Duration::from_millis(1500),
+            coordinators: 1,
             coordinator_arguments: Vec::new(),
             secret: String::new(),
         })
@@ -93,6 +99,13 @@ struct Process {
     frozen: bool,
 }
 
+/// The ports of a coordinator.
+#[derive(Debug)]
+struct Address {
+    rpc: String,
+    http: String,
+}
+
 /// What a command said at its end.
 #[derive(Clone, Debug)]
 pub struct Said {
@@ -110,8 +123,8 @@ pub struct ClusterProcesses {
     /// What its processes are told.
     pub settings: ClusterSettings,
     folder: tempfile::TempDir,
-    address: String,
-    http: String,
+    /// Where each coordinator is reached.
+    coordinators: Vec<Address>,
     processes: Vec<Process>,
     started: usize,
     serving: Option<Serving>,
@@ -126,17 +139,20 @@ impl ClusterProcesses {
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
         std::fs::create_dir(folder.path().join("logs"))?;
-        let (address, http) = (free_address()?, free_address()?);
-        Ok(ClusterProcesses { settings, folder, address, http, processes: Vec::new(), started: 0, serving: None })
+        let address = |_| Ok(Address { rpc: free_address()?, http: free_address()? });
+        let coordinators = (0..settings.coordinators).map(address).collect::<Result<_>>()?;
+        Ok(ClusterProcesses { settings, folder, coordinators, processes: Vec::new(), started: 0, serving: None })
     }
 
-    /// A coordinator and so many workers, all registered.
+    /// The coordinators and so many workers, all registered.
     ///
     /// # Errors
     /// When one of them does not start.
     pub fn start(settings: ClusterSettings, workers: usize) -> Result<Self> {
         let mut cluster = ClusterProcesses::new(settings)?;
-        cluster.start_member(Member::Coordinator)?;
+        for member in cluster.all_coordinators() {
+            cluster.start_member(member)?;
+        }
         for number in 0..workers {
             cluster.start_member(Member::Worker(number))?;
         }
@@ -170,9 +186,41 @@ impl ClusterProcesses {
         self.folder.path().join(relative)
     }
 
-    /// Where the coordinator is reached.
+    /// All coordinators, running or not.
+    pub fn all_coordinators(&self) -> Vec<Member> {
+        (1..=self.coordinators.len())
+            .map(|number| if number == 1 { Member::Coordinator } else { Member::Peer(number) })
+            .collect()
+    }
+
+    /// Where the (first) coordinator is reached.
     pub fn address(&self) -> &str {
-        &self.address
+        &self.coordinators[0].rpc
+    }
+
+    /// Where a coordinator is reached.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn address_of(&self, coordinator: Member) -> Result<&str> {
+        Ok(&self.ports(coordinator)?.rpc)
+    }
+
+    fn ports(&self, coordinator: Member) -> Result<&Address> {
+        let place = self.all_coordinators().iter().position(|one| *one == coordinator);
+        place.map(|place| &self.coordinators[place]).with_context(|| format!("{coordinator} is no coordinator"))
+    }
+
+    /// The coordinator that leads, as one of them says that answers.
+    ///
+    /// # Errors
+    /// When none answers.
+    pub fn leader(&self) -> Result<Option<Member>> {
+        let answers = self.all_coordinators().into_iter().filter_map(|one| self.rest_of(one, "/api/v1/cluster").ok());
+        let leaders: Vec<Option<u64>> = answers.map(|cluster| cluster["coordinator"]["leader"].as_u64()).collect();
+        ensure!(!leaders.is_empty(), "no coordinator answers");
+        let leader = leaders.into_iter().flatten().next();
+        Ok(leader.and_then(|number| self.all_coordinators().get(usize::try_from(number).ok()? - 1).copied()))
     }
 
     /// Where checkpoints lie.
@@ -209,16 +257,12 @@ impl ClusterProcesses {
         }
         let child = command.spawn().with_context(|| format!("cannot start {member}"))?;
         self.processes.push(Process { member, child, log, output: output.clone(), frozen: false });
-        if member == Member::Coordinator {
-            let listens = format!("listening on {}", self.address);
+        if let Ok(address) = self.address_of(member) {
+            let listens = format!("listening on {address}");
             wait_for("the coordinator to listen", || {
                 let says = std::fs::read_to_string(&output)?.contains(&listens);
                 // One that is to crash may have done so before it is looked at.
-                ensure!(
-                    says || crash_at.is_some() || self.runs(member),
-                    "the coordinator does not start: {}",
-                    self.tails()
-                );
+                ensure!(says || crash_at.is_some() || self.runs(member), "{member} does not start: {}", self.tails());
                 Ok((says || !self.runs(member)).then_some(()))
             })?;
         }
@@ -227,10 +271,16 @@ impl ClusterProcesses {
 
     fn add_arguments(&self, command: &mut Command, member: Member) -> Result<()> {
         match member {
-            Member::Coordinator => {
+            Member::Coordinator | Member::Peer(_) => {
                 let timeout = self.settings.heartbeat_timeout.as_millis().to_string();
-                command.args(["coordinator", "--listen", &self.address, "--http", &self.http, "--data-dir"]);
-                command.arg(self.path("coordinator")).args(["--storage", &self.storage()]);
+                let Address { rpc, http } = self.ports(member)?;
+                command.args(["coordinator", "--listen", rpc, "--http", http, "--data-dir"]);
+                command.arg(self.path(&member.to_string())).args(["--storage", &self.storage()]);
+                if let [_, _, ..] = &self.coordinators[..] {
+                    let number = if let Member::Peer(number) = member { number } else { 1 };
+                    let peers = self.coordinators.iter().zip(1..).map(|(at, number)| format!("{number}={}", at.rpc));
+                    command.args(["--node-id", &number.to_string(), "--peers", &peers.collect::<Vec<_>>().join(",")]);
+                }
                 command.args(["--heartbeat-timeout-ms", &timeout]).args(&self.settings.coordinator_arguments);
             }
             Member::Worker(_) => {
@@ -250,7 +300,8 @@ impl ClusterProcesses {
         let mut command = Command::new(&self.settings.weir);
         command.current_dir(self.folder.path()).args(arguments).stdin(Stdio::null());
         command.env_remove("WEIR_LOG").env_remove("WEIR_CRASH_AT");
-        command.env("WEIR_COORDINATOR", &self.address).env("WEIR_SECRET", &self.settings.secret);
+        let coordinators: Vec<&str> = self.coordinators.iter().map(|at| at.rpc.as_str()).collect();
+        command.env("WEIR_COORDINATOR", coordinators.join(",")).env("WEIR_SECRET", &self.settings.secret);
         command
     }
 
@@ -385,12 +436,22 @@ impl ClusterProcesses {
         }
     }
 
-    /// What REST says at a path.
+    /// What REST says at a path: the first coordinator that answers.
     ///
     /// # Errors
-    /// When the coordinator does not answer.
+    /// When none does.
     pub fn rest(&self, path: &str) -> Result<Value> {
-        rest::json(&self.http, path)
+        let mut answers = self.all_coordinators().into_iter().map(|one| self.rest_of(one, path));
+        let first = answers.next().context("there is no coordinator")?;
+        first.or_else(|error| answers.find_map(Result::ok).ok_or(error))
+    }
+
+    /// What REST of a coordinator says at a path.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn rest_of(&self, coordinator: Member, path: &str) -> Result<Value> {
+        rest::json(&self.ports(coordinator)?.http, path)
     }
 
     /// Everything that is served over HTTP is there.
@@ -398,7 +459,7 @@ impl ClusterProcesses {
     /// # Errors
     /// When it is not.
     pub fn probe(&self) -> Result<()> {
-        rest::probe(&self.http)
+        rest::probe(&self.coordinators[0].http)
     }
 
     /// A job as REST shows it.

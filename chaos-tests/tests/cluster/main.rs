@@ -1,5 +1,6 @@
 //! Clusters of real processes: what a user does with them, and what happens to them.
 
+mod coordinators;
 mod crash_points;
 mod jobs;
 mod kafka;
