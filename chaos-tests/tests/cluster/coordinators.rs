@@ -2,6 +2,7 @@
 
 use crate::in_cluster_of;
 use anyhow::{Context, Result, ensure};
+use std::time::Duration;
 use weir_chaos_tests::{
     cluster::{
         clicks::{Appending, ClickLogs},
@@ -13,7 +14,9 @@ use weir_chaos_tests::{
 };
 
 fn three() -> ClusterSettings {
-    ClusterSettings { coordinators: 3, ..ClusterSettings::new().expect("a weir to run") }
+    // Long enough for an election within a worker's lease, on a machine that is busy.
+    let heartbeat_timeout = Duration::from_secs(4);
+    ClusterSettings { coordinators: 3, heartbeat_timeout, ..ClusterSettings::new().expect("a weir to run") }
 }
 
 fn elected(cluster: &ClusterProcesses, other_than: Option<Member>) -> Result<Member> {
