@@ -11,7 +11,8 @@ pub const USUAL: &str = "warn";
 #[derive(Debug, Args)]
 pub struct LogArguments {
     /// What to log: error, warn, info, debug, trace, or per module as in `warn,weir_engine=debug`. A level alone applies to Weir's
-    /// own modules; libraries stay at warn unless they are named, as in `info,openraft=info` [default: $WEIR_LOG, or warn]
+    /// own modules; libraries stay at warn unless they are named, as in `info,openraft=info`, and openraft at off, which logs an
+    /// error for every message to a coordinator that is down [default: $WEIR_LOG, or warn]
     #[arg(long = "log", global = true, value_name = "FILTER")]
     filter: Option<String>,
     /// Log as JSON, one object per line
@@ -38,10 +39,11 @@ impl LogArguments {
     }
 }
 
-/// The same filter, in which a level alone is that of our own parts: libraries say more than warnings only where they are named.
+/// The same filter, in which a level alone is that of our own parts: libraries say more than warnings only where they are named, and
+/// the Raft library anything at all.
 fn own(filter: &str) -> String {
     let one = |part: &str| match part.trim().parse::<LevelFilter>() {
-        Ok(level) => format!("{},weir={level}", level.min(LevelFilter::WARN)),
+        Ok(level) => format!("{},openraft=off,weir={level}", level.min(LevelFilter::WARN)),
         Err(_) => part.to_owned(),
     };
     // An empty part is an error, which is reported for the filter as given; so is a number as a level.
@@ -54,12 +56,12 @@ mod tests {
 
     #[test]
     fn a_level_alone_is_that_of_our_own_parts() {
-        assert_eq!(own("info"), "warn,weir=info");
-        assert_eq!(own("trace"), "warn,weir=trace");
-        assert_eq!(own("error"), "error,weir=error");
-        assert_eq!(own("off"), "off,weir=off");
-        assert_eq!(own("info,openraft=info"), "warn,weir=info,openraft=info");
-        assert_eq!(own("warn,weir_engine=debug"), "warn,weir=warn,weir_engine=debug");
+        assert_eq!(own("info"), "warn,openraft=off,weir=info");
+        assert_eq!(own("trace"), "warn,openraft=off,weir=trace");
+        assert_eq!(own("error"), "error,openraft=off,weir=error");
+        assert_eq!(own("off"), "off,openraft=off,weir=off");
+        assert_eq!(own("info,openraft=info"), "warn,openraft=off,weir=info,openraft=info");
+        assert_eq!(own("warn,weir_engine=debug"), "warn,openraft=off,weir=warn,weir_engine=debug");
         assert_eq!(own("weir_worker=off"), "weir_worker=off");
     }
 }

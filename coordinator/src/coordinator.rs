@@ -179,6 +179,7 @@ impl Coordinator {
         loop {
             self.context.components.env.sleep(settings.heartbeat_interval).await;
             self.context.workers.give_up_silent(settings);
+            self.context.workers.cancel_strays();
         }
     }
 
@@ -191,16 +192,22 @@ impl Coordinator {
         let mut leadership = self.context.metadata.leadership();
         let mut supervisors: JoinSet<Result<()>> = JoinSet::new();
         let mut supervised: Vec<(Id, String)> = Vec::new();
+        let mut leads = false;
         loop {
             catalog.mark_unchanged();
             leadership.mark_unchanged();
             if leadership.borrow().is_leader() {
+                if !leads {
+                    leads = true;
+                    self.context.workers.expect(self.context.undriven(self.context.metadata.catalog().jobs()));
+                }
                 let running: BTreeSet<String> = supervised.iter().map(|(_, job)| job.clone()).collect();
                 for job in self.jobs_to_supervise().difference(&running) {
                     let supervisor = supervise(self.context.clone(), job.clone());
                     supervised.push((supervisors.spawn(supervisor).id(), job.clone()));
                 }
             } else {
+                leads = false;
                 supervisors.shutdown().await;
                 supervised.clear();
                 self.context.workers.clear();
@@ -240,6 +247,8 @@ async fn supervise(context: JobContext, job: String) -> Result<()> {
     loop {
         match Supervisor::new(context.clone(), &job).run().await {
             Err(error) if error.kind != ErrorKind::Crash => {
+                // What it drove may still run.
+                context.workers.expect(context.undriven(context.metadata.catalog().job(&job)));
                 tracing::error!(job, %error, "the supervisor of a job failed; restarting it");
                 env.sleep(SUPERVISOR_PAUSE).await;
             }

@@ -1,14 +1,20 @@
 //! The live workers, what they run, and the requests to them. Volatile: a new leader learns it from scratch.
 //!
-//! Invariant: code that waits for a worker learns of its loss. A message of an attempt that is not driven is ignored.
+//! Invariant: code that waits for a worker learns of its loss. A message of an attempt that is not driven is ignored, and what is left
+//! of one on a worker is canceled, unless it may yet be taken over.
 
 use crate::config::CoordinatorSettings;
 use parking_lot::{Mutex, MutexGuard};
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use tokio::sync::{mpsc, oneshot, watch};
 use weir_engine::{
     env::{Env, Moment},
     error::{EngineError, Result},
+    ids::{CheckpointId, SubtaskId},
     task::Report,
     wire::{self, AttemptKey},
 };
@@ -30,6 +36,9 @@ pub enum AttemptEvent {
     Deployed(String, Result<()>),
     /// A subtask reports.
     Report(Report),
+    /// A worker says which subtasks of the attempt run there, and which checkpoint its sources were told of last, and whether as the
+    /// last one.
+    Hosted(String, BTreeSet<SubtaskId>, Option<(CheckpointId, bool)>),
     /// A worker has ended everything of the attempt.
     Canceled(String),
     /// A worker is lost, and why.
@@ -78,6 +87,8 @@ struct State {
     requests: u64,
     pending: BTreeMap<u64, Pending>,
     attempts: BTreeMap<AttemptKey, Attempt>,
+    /// Attempts that may run on workers, and are to be taken over.
+    expected: BTreeSet<AttemptKey>,
 }
 
 struct Worker {
@@ -163,7 +174,7 @@ impl Workers {
             heartbeat_timeout_ms: settings.heartbeat_timeout.as_millis() as u32,
         };
         give(&orders, coordinator_message::Kind::Registered(registered));
-        // The worker starts from scratch with every stream: what ran over an older one is over.
+        // What it was asked over an older stream has no answer any more, and what it reported may have been lost.
         self.lose(&worker, None, "it opened a new connection");
         let mut state = self.lock();
         state.sessions += 1;
@@ -215,6 +226,12 @@ impl Workers {
                 let key = AttemptKey::try_from(deployed.attempt)?;
                 let result = deployed.failure.map_or(Ok(()), |failure| Err(failure.into()));
                 state.tell(&key, AttemptEvent::Deployed(session.worker.clone(), result));
+            }
+            Some(Kind::Hosted(hosted)) => {
+                let key = AttemptKey::try_from(hosted.attempt)?;
+                let subtasks = hosted.subtasks.into_iter().map(SubtaskId::from).collect();
+                let triggered = hosted.triggered.map(|one| (CheckpointId(one.checkpoint), one.last));
+                state.tell(&key, AttemptEvent::Hosted(session.worker.clone(), subtasks, triggered));
             }
             Some(Kind::Canceled(attempt)) => {
                 let key = AttemptKey::try_from(Some(attempt))?;
@@ -349,6 +366,51 @@ impl Workers {
         Some(receiver)
     }
 
+    /// Takes slots for an attempt that is open and runs on them.
+    pub fn hold_slots(&self, key: &AttemptKey, slots: BTreeMap<String, usize>) {
+        if let Some(attempt) = self.lock().attempts.get_mut(key) {
+            attempt.slots = slots;
+        }
+        self.change();
+    }
+
+    /// Attempts that may run on workers, from before this coordinator led or while nobody drove them. Until each is
+    /// [settled](Workers::settled) nobody takes slots, and nothing of it is canceled.
+    pub fn expect(&self, attempts: impl IntoIterator<Item = AttemptKey>) {
+        self.lock().expected.extend(attempts);
+        self.change();
+    }
+
+    /// An attempt is driven again, or will not be.
+    pub fn settled(&self, attempt: &AttemptKey) {
+        self.lock().expected.remove(attempt);
+        self.change();
+    }
+
+    /// Whether slots may be taken by attempts that are not driven yet.
+    pub fn expects_any(&self) -> bool {
+        !self.lock().expected.is_empty()
+    }
+
+    /// Has workers end what nobody drives, as their newest heartbeats tell of it: it is left of attempts that are over.
+    pub fn cancel_strays(&self) {
+        let state = self.lock();
+        for worker in state.workers.values() {
+            let hosted: BTreeSet<AttemptKey> = worker
+                .heartbeat
+                .subtasks
+                .iter()
+                .filter_map(|subtask| AttemptKey::try_from(subtask.attempt.clone()).ok())
+                .collect();
+            for stray in hosted {
+                if !state.attempts.contains_key(&stray) && !state.expected.contains(&stray) {
+                    tracing::info!(attempt = %stray, worker = worker.registration.worker, "nobody drives this attempt: canceled");
+                    give(&worker.orders, coordinator_message::Kind::Cancel((&stray).into()));
+                }
+            }
+        }
+    }
+
     /// Gives an attempt's slots back.
     pub fn close_attempt(&self, key: &AttemptKey) {
         self.lock().attempts.remove(key);
@@ -379,7 +441,11 @@ impl Workers {
 
     /// Forgets all workers: this coordinator leads no more.
     pub fn clear(&self) {
-        let all: Vec<String> = self.lock().workers.keys().cloned().collect();
+        let all: Vec<String> = {
+            let mut state = self.lock();
+            state.expected.clear();
+            state.workers.keys().cloned().collect()
+        };
         for worker in all {
             self.lose(&worker, None, "this coordinator does not lead any more");
         }

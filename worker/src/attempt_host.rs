@@ -6,6 +6,7 @@
 use crate::{
     config::{WorkerComponents, WorkerSettings},
     network::{AttemptNetwork, ConnectionFailure, DataPlane, Token},
+    told::Told,
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -90,6 +91,8 @@ impl Assignment {
 enum Command {
     Start,
     Sources(SourceCommand),
+    /// Say what runs here, from now on to this coordinator.
+    Describe(Outbound),
     Cancel,
 }
 
@@ -126,6 +129,8 @@ impl AttemptHost {
             outbound,
             observer: observer.clone(),
             inbox,
+            told: Told::default(),
+            triggered: None,
         };
         let ended = components.data_runtime.spawn(async move {
             if let Some(older) = after {
@@ -144,6 +149,12 @@ impl AttemptHost {
     /// Commands its sources.
     pub fn command(&self, command: SourceCommand) {
         self.tell(Command::Sources(command));
+    }
+
+    /// Has it say to a coordinator that takes it over what runs here, and what it has reported. One whose subtasks do not run yet says
+    /// nothing.
+    pub fn describe(&self, outbound: Outbound) {
+        self.tell(Command::Describe(outbound));
     }
 
     /// Tells it to end, without waiting for it.
@@ -174,6 +185,9 @@ struct Host {
     outbound: Outbound,
     observer: Arc<Observer>,
     inbox: mpsc::UnboundedReceiver<Command>,
+    told: Told,
+    /// The newest checkpoint that sources were told of.
+    triggered: Option<pb::Checkpoint>,
 }
 
 impl Host {
@@ -199,7 +213,8 @@ impl Host {
             }
             Some(Ok((deployment, network))) => {
                 self.say(Kind::Deployed(pb::Deployed { attempt: Some((&self.key).into()), failure: None }));
-                self.run(deployment, network, &mut from_subtasks).await;
+                let here = assignment.subtasks_of(&self.worker);
+                self.run(&here, deployment, network, &mut from_subtasks).await;
             }
         }
         self.say(Kind::Canceled((&self.key).into()));
@@ -254,6 +269,7 @@ impl Host {
 
     async fn run(
         &mut self,
+        here: &BTreeSet<SubtaskId>,
         deployment: Deployment,
         network: AttemptNetwork,
         from_subtasks: &mut mpsc::UnboundedReceiver<Report>,
@@ -275,24 +291,24 @@ impl Host {
         }
         let running = deployment.start(&self.components.data_runtime);
         tracing::info!(attempt = %self.key, "running");
-        let sources = running.sources();
-        early.into_iter().for_each(|command| sources.command(command));
-        self.pass_reports_on(&running, from_subtasks).await;
+        early.into_iter().for_each(|command| self.command(&running, command));
+        self.pass_reports_on(here, &running, from_subtasks).await;
         running.abort().await;
         network.close();
     }
 
     async fn pass_reports_on(
         &mut self,
+        here: &BTreeSet<SubtaskId>,
         running: &RunningSubtasks,
         from_subtasks: &mut mpsc::UnboundedReceiver<Report>,
     ) {
-        let sources = running.sources();
         loop {
             tokio::select! {
                 biased;
                 command = self.inbox.recv() => match command {
-                    Some(Command::Sources(command)) => sources.command(command),
+                    Some(Command::Sources(command)) => self.command(running, command),
+                    Some(Command::Describe(outbound)) => self.describe(here, outbound),
                     Some(Command::Start) => {}
                     Some(Command::Cancel) | None => return,
                 },
@@ -305,16 +321,37 @@ impl Host {
         loop {
             match self.inbox.recv().await {
                 Some(Command::Start) => return true,
-                // Sources that were not told to start get no commands.
-                Some(Command::Sources(_)) => {}
+                // Sources that were not told to start get no commands, and are not taken over.
+                Some(Command::Sources(_) | Command::Describe(_)) => {}
                 Some(Command::Cancel) | None => return false,
             }
         }
     }
 
-    fn report(&self, report: &Report) {
+    fn command(&mut self, running: &RunningSubtasks, command: SourceCommand) {
+        if let SourceCommand::Checkpoint { checkpoint, last } = command {
+            self.triggered = Some(pb::Checkpoint { checkpoint: checkpoint.0, last });
+        }
+        running.sources().command(command);
+    }
+
+    /// From now on reports go to this coordinator; first, those that one before it may have taken with it.
+    fn describe(&mut self, here: &BTreeSet<SubtaskId>, outbound: Outbound) {
+        self.outbound = outbound;
+        self.say(Kind::Hosted(pb::Hosted {
+            attempt: Some((&self.key).into()),
+            subtasks: here.iter().map(|id| (*id).into()).collect(),
+            triggered: self.triggered,
+        }));
+        self.told.again().for_each(|kind| self.say(kind));
+    }
+
+    fn report(&mut self, report: &Report) {
         match wire::report_to_wire(&self.key, report) {
-            Ok(kind) => self.say(kind),
+            Ok(kind) => {
+                self.told.add(report, &kind);
+                self.say(kind);
+            }
             Err(error) => tracing::error!(attempt = %self.key, %error, "a report cannot be sent"),
         }
     }
@@ -330,7 +367,7 @@ async fn canceled_but_for(inbox: &mut mpsc::UnboundedReceiver<Command>, early: &
     loop {
         match inbox.recv().await {
             Some(Command::Sources(command)) => early.push(command),
-            Some(Command::Start) => {}
+            Some(Command::Start | Command::Describe(_)) => {}
             Some(Command::Cancel) | None => return,
         }
     }

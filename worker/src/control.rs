@@ -36,6 +36,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it may take to take the worker in: one that is frozen has its connections answered by its machine.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same, where there are others to call before the lease ends.
+const CALL_TIMEOUT_OF_SEVERAL: Duration = Duration::from_millis(500);
+
 /// Both directions of an open stream on which the worker has registered.
 pub struct ControlLink {
     /// To the coordinator.
@@ -212,6 +215,11 @@ impl Lease {
         Lease { length: Duration::ZERO, ends: None, sent: BTreeMap::new() }
     }
 
+    /// When another coordinator may lead by now, and there is time to find out.
+    fn doubts(&self) -> Option<Moment> {
+        self.ends.map(|ends| ends - self.length / 2)
+    }
+
     /// A heartbeat was answered: when it was sent.
     fn answered(&mut self, sequence: u64) -> Option<Moment> {
         let sent = self.sent.get(&sequence).copied()?;
@@ -226,11 +234,12 @@ impl Worker {
     async fn call(&mut self, dial: &OpenLink) -> Result<ControlLink> {
         let env = self.components.env.clone();
         let calling = dial(self.registration());
+        let limit = if self.has_several_coordinators() { CALL_TIMEOUT_OF_SEVERAL } else { CALL_TIMEOUT };
         let answered = async move {
             tokio::select! {
                 biased;
                 linked = calling => linked,
-                () = env.sleep(CALL_TIMEOUT) => Err(EngineError::io("the coordinator does not answer")),
+                () = env.sleep(limit) => Err(EngineError::io("the coordinator does not answer")),
             }
         };
         self.within_lease(answered).await
@@ -262,8 +271,7 @@ impl Worker {
         };
         let env = self.components.env.clone();
         let registered = self.within_lease(registered(&mut inbound, &env)).await?;
-        // The coordinator that says so knows nothing of what ran under another one, or under this one before.
-        self.hosted.begin_anew().await;
+        self.hosted.registered();
         let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1).into());
         // It may be another coordinator, with another clock.
         self.clock = Clock::default();
@@ -274,11 +282,15 @@ impl Worker {
         let (mut sequence, mut next) = (0, env.now());
         loop {
             let lease_ends = self.lease.ends.unwrap_or(next);
+            let doubts = self.lease.doubts().filter(|_| self.has_several_coordinators()).unwrap_or(lease_ends);
             tokio::select! {
                 biased;
                 () = env.sleep_until(lease_ends) => {
                     self.hosted.cancel_all().await;
                     return Err(EngineError::io("heard nothing for as long as the lease: stopped all subtasks"));
+                }
+                () = env.sleep_until(doubts), if doubts < lease_ends => {
+                    return Err(EngineError::io("it has not answered for half of the lease: asking another one"));
                 }
                 () = env.sleep_until(next) => {
                     sequence += 1;
@@ -322,6 +334,9 @@ impl Worker {
                 let (attempt, command) = wire::command_from_wire(command)?;
                 self.hosted.command(&attempt, command);
             }
+            Some(Order::Describe(attempt)) => {
+                self.hosted.describe(&AttemptKey::try_from(Some(attempt))?, outbound);
+            }
             Some(Order::Cancel(attempt)) => {
                 if !self.hosted.cancel(&AttemptKey::try_from(Some(attempt.clone()))?) {
                     // Without a coordinator there is no receiver.
@@ -351,6 +366,10 @@ impl Worker {
     fn serve(&self, request: Request, outbound: &mpsc::UnboundedSender<pb::WorkerMessage>) {
         let serving = self.commits.clone().serve(request, outbound.clone());
         self.components.data_runtime.spawn(serving);
+    }
+
+    fn has_several_coordinators(&self) -> bool {
+        self.settings.coordinators.len() > 1
     }
 
     /// Waits before the next call.

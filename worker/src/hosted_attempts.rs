@@ -66,6 +66,18 @@ impl HostedAttempts {
         }
     }
 
+    /// Has an attempt say what runs of it here; says itself that nothing does.
+    pub fn describe(&self, key: &AttemptKey, outbound: &Outbound) {
+        match self.host(key) {
+            Some(host) => host.describe(outbound.clone()),
+            None => {
+                let nothing = pb::Hosted { attempt: Some(key.into()), ..pb::Hosted::default() };
+                // Without a coordinator there is no receiver.
+                let _ = outbound.send(pb::WorkerMessage { kind: Some(Kind::Hosted(nothing)) });
+            }
+        }
+    }
+
     /// Ends an attempt in the background; it reports itself when it is gone. `false`: there is nothing of it here.
     pub fn cancel(&mut self, key: &AttemptKey) -> bool {
         if self.host(key).is_some()
@@ -86,10 +98,9 @@ impl HostedAttempts {
         }
     }
 
-    /// Forgets everything, for a coordinator with which this worker has just registered. It may know nothing of what was before:
-    /// if its data was removed, it counts attempts from 1 again. Nothing stale comes over its stream, which is new.
-    pub async fn begin_anew(&mut self) {
-        self.cancel_all().await;
+    /// This worker has just registered. What runs here goes on: the coordinator takes it over, or cancels it. That one may know nothing
+    /// of what was before: if its data was removed, it counts attempts from 1 again. Nothing stale comes over its stream, which is new.
+    pub fn registered(&mut self) {
         self.newest.clear();
     }
 

@@ -16,6 +16,7 @@ pub mod config;
 pub mod control;
 pub mod hosted_attempts;
 pub mod network;
+mod told;
 
 pub use config::{WorkerComponents, WorkerSettings};
 pub use control::{ControlLink, OpenLink, dialler, run, run_with, start_data_plane};

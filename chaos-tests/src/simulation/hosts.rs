@@ -3,7 +3,7 @@
 use super::{
     database::DatabaseLink,
     network::SimulatedNetwork,
-    plan::{COORDINATOR, Ending, Plan, PointVisit, Role, worker},
+    plan::{Ending, Plan, PointVisit, Role, coordinator, worker},
     power::{Power, Process},
     replays::{REPLAYERS, Replays, replayer},
     trace::Trace,
@@ -16,14 +16,17 @@ use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::pending,
-    sync::{Arc, Weak},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 use tokio::runtime::Handle;
 use tonic::{service::interceptor::InterceptedService, transport::Channel};
 use weir_coordinator::{
     Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
-    metadata::{MemoryDisk, Metadata, MetadataSettings},
+    metadata::{Leadership, MemoryDisk, Metadata, MetadataSettings},
     status::JobStatus,
 };
 use weir_engine::{
@@ -64,8 +67,8 @@ pub struct World {
     pub database: DatabaseLink,
     /// Builds operators.
     pub factory: Arc<dyn Factory>,
-    /// The coordinator's disk.
-    pub disk: MemoryDisk,
+    /// The disk of each coordinator.
+    pub disks: Vec<MemoryDisk>,
     /// Those who count again, if somebody does.
     pub replays: Option<Replays>,
     /// What is built wrong, if anything.
@@ -75,7 +78,10 @@ pub struct World {
 
 #[derive(Default)]
 struct Shared {
-    metadata: Weak<Metadata>,
+    /// Of each coordinator's newest process.
+    metadata: BTreeMap<usize, Weak<Metadata>>,
+    /// The highest term in which one of them led.
+    term: u64,
     crash_points: BTreeMap<String, VecDeque<PointVisit>>,
     freeze_points: BTreeMap<String, VecDeque<(PointVisit, Duration)>>,
     /// Processes that have frozen at a point, and for how long they are to stand.
@@ -102,8 +108,8 @@ impl World {
             ..Shared::default()
         };
         let shared = Arc::new(Mutex::new(shared));
-        let disk = MemoryDisk::new();
-        World { plan: Arc::new(plan), power, trace, storage, database, factory, disk, replays: None, wrong, shared }
+        let disks = (0..plan.coordinators).map(|_| MemoryDisk::new()).collect();
+        World { plan: Arc::new(plan), power, trace, storage, database, factory, disks, replays: None, wrong, shared }
     }
 
     /// Which processes have frozen at a point since this was asked last, and for how long they are to stand.
@@ -111,9 +117,35 @@ impl World {
         std::mem::take(&mut self.shared().stand)
     }
 
-    /// The metadata of the coordinator that runs.
+    /// The metadata of the coordinator that leads; of the only one, whether it leads yet or not. One that does not know yet that
+    /// another one has led since is none.
     pub fn metadata(&self) -> Option<Arc<Metadata>> {
-        self.shared().metadata.upgrade()
+        self.leading().map(|(_, metadata)| metadata)
+    }
+
+    /// The host of the coordinator that leads.
+    pub fn leader(&self) -> Option<String> {
+        self.leading().map(|(number, _)| coordinator(number))
+    }
+
+    fn leading(&self) -> Option<(usize, Arc<Metadata>)> {
+        let mut shared = self.shared();
+        let mut there = shared.metadata.iter().filter_map(|(number, metadata)| Some((*number, metadata.upgrade()?)));
+        if self.plan.coordinators == 1 {
+            return there.next();
+        }
+        let terms = there.filter_map(|(number, metadata)| match *metadata.leadership().borrow() {
+            Leadership::Leader { term } => Some((term, number, metadata.clone())),
+            _ => None,
+        });
+        let (term, number, metadata) = terms.max_by_key(|(term, ..)| *term)?;
+        shared.term = shared.term.max(term);
+        (term == shared.term).then_some((number, metadata))
+    }
+
+    /// The disk of a coordinator's host.
+    pub fn disk(&self, host: &str) -> Option<&MemoryDisk> {
+        (1..).zip(&self.disks).find(|(number, _)| coordinator(*number) == host).map(|(_, disk)| disk)
     }
 
     /// The crash points that processes of each kind have passed.
@@ -132,8 +164,9 @@ impl World {
 
     /// The name of every host with a process that may end.
     pub fn hosts(&self) -> Vec<String> {
+        let coordinators = (1..=self.plan.coordinators).map(coordinator);
         let workers = (1..=self.plan.slots.len()).map(worker);
-        [COORDINATOR.to_owned()].into_iter().chain(workers).chain(self.replayers()).collect()
+        coordinators.chain(workers).chain(self.replayers()).collect()
     }
 
     /// Those of users who count again.
@@ -148,7 +181,7 @@ impl World {
 
     /// Begins a process on a host, with the crash that is planned for it.
     pub(super) fn boot(&self, host: &str) -> Started {
-        let disk = (host == COORDINATOR).then(|| self.disk.clone());
+        let disk = self.disk(host).cloned();
         let process = self.power.boot(host, &self.trace, move || {
             if let Some(disk) = &disk {
                 disk.crash();
@@ -242,24 +275,37 @@ fn seed_of(mut dice: impl rand::Rng) -> u64 {
     rand::RngExt::random(&mut dice)
 }
 
+/// Where all coordinators are, by number.
+fn coordinators(plan: &Plan) -> BTreeMap<u64, String> {
+    (1..).zip((1..=plan.coordinators).map(|number| format!("{}:{CONTROL_PORT}", coordinator(number)))).collect()
+}
+
 /// A coordinator's process.
-pub async fn coordinator(world: World) -> turmoil::Result {
-    let started = world.boot(COORDINATOR);
-    let software = run_coordinator(&world, Arc::new(started.network.clone()), started.env.clone());
+pub async fn run_coordinator(world: World, number: usize) -> turmoil::Result {
+    let started = world.boot(&coordinator(number));
+    let software = serve_coordinator(&world, number, Arc::new(started.network.clone()), started.env.clone());
     world.live(started, software).await;
     Ok(())
 }
 
-async fn run_coordinator(world: &World, network: SharedNetwork, env: Env) -> Result<()> {
-    let address = format!("{COORDINATOR}:{CONTROL_PORT}");
-    let settings = MetadataSettings { secret: SECRET.into(), ..MetadataSettings::alone(1, address) };
-    let metadata = Metadata::open(settings, world.disk.backend(), network.clone(), env.clone()).await;
+async fn serve_coordinator(world: &World, number: usize, network: SharedNetwork, env: Env) -> Result<()> {
+    let is_alone = world.plan.coordinators == 1;
+    let settings = MetadataSettings {
+        secret: SECRET.into(),
+        heartbeat_interval: Duration::from_millis(40),
+        election_timeout: (Duration::from_millis(150), Duration::from_millis(300)),
+        decision_timeout: Duration::from_secs(3),
+        ..MetadataSettings::new(number as u64, coordinators(&world.plan))
+    };
+    let disk = &world.disks[number - 1];
+    let metadata = Metadata::open(settings, disk.backend(), network.clone(), env.clone()).await;
     let metadata = Arc::new(metadata.map_err(|error| anyhow::anyhow!("{error}"))?);
-    world.shared().metadata = Arc::downgrade(&metadata);
+    world.shared().metadata.insert(number, Arc::downgrade(&metadata));
     let settings = CoordinatorSettings {
         secret: SECRET.into(),
         heartbeat_interval: Duration::from_millis(100),
-        heartbeat_timeout: Duration::from_millis(600),
+        // Long enough for an election within a worker's lease.
+        heartbeat_timeout: Duration::from_millis(if is_alone { 600 } else { 1_500 }),
         checkpoint_timeout: Duration::from_secs(5),
         commit_timeout: Duration::from_secs(5),
         deploy_timeout: Duration::from_secs(5),
@@ -277,7 +323,7 @@ async fn run_coordinator(world: &World, network: SharedNetwork, env: Env) -> Res
     let listener = network.listen(&format!("0.0.0.0:{CONTROL_PORT}")).await?;
     let components =
         CoordinatorComponents { open_store: world.open_store(), network, env, observers: Observers::default() };
-    let coordinator = Coordinator::new(settings, components, metadata, 1);
+    let coordinator = Coordinator::new(settings, components, metadata, number as u64);
     coordinator.run(listener, None).await.map_err(|error| anyhow::anyhow!("{error}"))
 }
 
@@ -287,7 +333,7 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
     let started = world.boot(&host);
     let settings = WorkerSettings {
         worker: format!("{host}.{}", started.process.number()),
-        coordinators: vec![format!("{COORDINATOR}:{CONTROL_PORT}")],
+        coordinators: coordinators(&world.plan).into_values().collect(),
         slots: world.plan.slots[number - 1],
         listen: format!("0.0.0.0:{DATA_PORT}"),
         advertise: Some(host),
@@ -328,7 +374,7 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
 pub async fn user(world: World, graph: JobGraph) -> turmoil::Result {
     let process = world.power.boot("user", &world.trace, || {});
     let env = Env::simulated(world.plan.seed, world.trace.wall_clock(0));
-    let user = User { network: Arc::new(SimulatedNetwork::new(process)), env, world };
+    let user = User { network: Arc::new(SimulatedNetwork::new(process)), env, world, calls: AtomicUsize::new(0) };
     Ok(user.follow(&graph).await.map_err(|error| format!("{error:#}"))?)
 }
 
@@ -355,6 +401,7 @@ struct User {
     network: SharedNetwork,
     env: Env,
     world: World,
+    calls: AtomicUsize,
 }
 
 impl User {
@@ -439,7 +486,9 @@ impl User {
     }
 
     async fn connect(&self) -> Result<UserClient, tonic::Status> {
-        let address = format!("{COORDINATOR}:{CONTROL_PORT}");
+        // One after the other: whichever it is, it knows who leads.
+        let number = 1 + self.calls.fetch_add(1, Ordering::Relaxed) % self.world.plan.coordinators;
+        let address = format!("{}:{CONTROL_PORT}", coordinator(number));
         let channel = self.within(transport::connect(self.network.clone(), &address, USER_PATIENCE)).await?;
         Ok(ClientClient::with_interceptor(channel, ClusterSecret::from(SECRET).shown()))
     }

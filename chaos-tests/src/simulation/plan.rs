@@ -14,8 +14,16 @@ use crate::{
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-/// The coordinator's host.
+/// The coordinator's host; of several, the first one's.
 pub const COORDINATOR: &str = "coordinator";
+
+/// Stands for the host of whichever coordinator leads when a trouble begins.
+pub const LEADER: &str = "leader";
+
+/// The host of a coordinator, from 1.
+pub fn coordinator(number: usize) -> String {
+    if number == 1 { COORDINATOR.into() } else { format!("{COORDINATOR}-{number}") }
+}
 
 /// The host of a worker, from 1.
 pub fn worker(number: usize) -> String {
@@ -31,6 +39,8 @@ pub enum Trouble {
     PowerCut(String),
     /// The process of a host stands still, as by `SIGSTOP`, while time goes on.
     Freeze(String),
+    /// Nothing gets through between a host and all others.
+    Isolate(String),
     /// Nothing gets through between two hosts.
     Cut(String, String),
     /// Nothing gets through from the one to the other.
@@ -92,6 +102,8 @@ pub struct Plan {
     pub workload: WorkloadConfig,
     /// The job.
     pub job: JobConfig,
+    /// How many coordinators there are.
+    pub coordinators: usize,
     /// Slots of each worker.
     pub slots: Vec<usize>,
     /// The longest that a message takes.
@@ -134,6 +146,7 @@ impl Plan {
                 ..WorkloadConfig::default()
             },
             job: JobConfig { batch_rows: 6, checkpoint_interval_ms: 150, ..JobConfig::default() },
+            coordinators: 1,
             slots: vec![1, 1],
             latency: Duration::from_millis(6),
             pace: Duration::from_millis(160),
@@ -209,7 +222,44 @@ impl Plan {
         if may_be_replayed && dice.random_range(0..2) == 0 {
             plan.replay_at_random(&mut dice, points);
         }
+        let mut dice = StdRng::seed_from_u64(seed ^ 0x7468_7265);
+        if dice.random_range(0..3) == 0 {
+            plan.have_three_coordinators(&mut dice);
+        }
         plan
+    }
+
+    /// Three coordinators. What befell the only one befalls any of them, or whichever leads; and that has troubles of its own.
+    pub fn have_three_coordinators(&mut self, dice: &mut StdRng) {
+        self.coordinators = 3;
+        let any = |dice: &mut StdRng| match dice.random_range(0..=3) {
+            0 => LEADER.to_owned(),
+            number => coordinator(number),
+        };
+        for Planned { trouble, .. } in &mut self.troubles {
+            match trouble {
+                Trouble::Crash(host) | Trouble::PowerCut(host) | Trouble::Freeze(host) if host == COORDINATOR => {
+                    *host = any(dice);
+                }
+                _ => {}
+            }
+        }
+        for _ in 0..dice.random_range(0..=3) {
+            let millis = |dice: &mut StdRng, from, to| Duration::from_millis(dice.random_range(from..to));
+            let (at, lasts, host) = (millis(dice, 300, 6_000), millis(dice, 10, 3_000), any(dice));
+            let trouble = match dice.random_range(0..5) {
+                0 => Trouble::Freeze(host),
+                1 => Trouble::Isolate(host),
+                2 => Trouble::PowerCut(host),
+                _ => Trouble::Crash(host),
+            };
+            self.troubles.push(Planned { at, lasts, trouble });
+        }
+        self.troubles.sort_by_key(|planned| planned.at);
+        if let Some(visits) = self.crash_points.get(COORDINATOR).cloned() {
+            // They are passed by whoever leads.
+            (2..=3).for_each(|number| drop(self.crash_points.insert(coordinator(number), visits.clone())));
+        }
     }
 
     /// The same, and results go to Kafka, too. (Not of a job that is started over: nothing goes of what its topics had before.)
@@ -336,8 +386,12 @@ impl Plan {
     /// something else ends a process first, so that there is something to recover from.
     pub fn at_points(seed: u64, host: Role, points: &[PointVisit]) -> Self {
         let mut plan = Plan::calm(seed);
-        let first = if host == Role::Coordinator { worker(1) } else { COORDINATOR.into() };
-        let (at, lasts) = (Duration::from_millis(900), Duration::from_millis(150));
+        let at = Duration::from_millis(900);
+        let (first, lasts) = match host {
+            Role::Coordinator => (worker(1), Duration::from_millis(150)),
+            // Past the workers' lease: else what they run is taken over.
+            _ => (COORDINATOR.into(), Duration::from_millis(1_000)),
+        };
         plan.troubles.push(Planned { at, lasts, trouble: Trouble::Crash(first) });
         let hosts = match host {
             Role::Coordinator => vec![COORDINATOR.to_owned()],
@@ -375,7 +429,7 @@ impl Role {
     /// Of a host.
     pub fn of(host: &str) -> Self {
         match host {
-            COORDINATOR => Role::Coordinator,
+            host if host.starts_with(COORDINATOR) => Role::Coordinator,
             host if host.starts_with("replay-") => Role::Replayer,
             _ => Role::Worker,
         }
@@ -401,7 +455,7 @@ impl Points {
     /// Some visit of one that the processes of a host pass.
     fn any(&self, dice: &mut StdRng, host: &str, with_store: bool) -> PointVisit {
         let known = match host {
-            COORDINATOR => &self.coordinator,
+            host if Role::of(host) == Role::Coordinator => &self.coordinator,
             _ if with_store && dice.random_range(0..3) == 0 => &self.database,
             _ => &self.worker,
         };
@@ -514,8 +568,11 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}: {:?}, {:?}", self.seed, self.job, self.workload)?;
         let store = if self.with_store { ", with a database" } else { "" };
-        let Plan { slots, latency, pace, ending, start_over_at, .. } = self;
-        writeln!(f, "  slots {slots:?}, latency {latency:?}, pace {pace:?}, {ending:?}{store}")?;
+        let Plan { coordinators, slots, latency, pace, ending, start_over_at, .. } = self;
+        writeln!(
+            f,
+            "  coordinators {coordinators}, slots {slots:?}, latency {latency:?}, pace {pace:?}, {ending:?}{store}"
+        )?;
         if let Some(at) = start_over_at {
             writeln!(f, "  is started over at {at:?}")?;
         }

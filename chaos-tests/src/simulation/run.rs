@@ -7,7 +7,7 @@ use super::{
     job::{Files, SlowFactory},
     kafka::Kafka,
     logs::Logs,
-    plan::{COORDINATOR, Plan, Planned, Points, Role, Trouble, worker},
+    plan::{COORDINATOR, LEADER, Plan, Planned, Points, Role, Trouble, coordinator, worker},
     power::Power,
     replays::{self, PlannedReplay, When},
     storage::{Conditions, Weather},
@@ -154,8 +154,10 @@ fn simulate(
         .max_message_latency(plan.latency.max(Duration::from_millis(2)));
     builder.enable_random_order();
     let mut simulation = builder.build();
-    let of_coordinator = world.clone();
-    simulation.host(COORDINATOR, move || hosts::coordinator(of_coordinator.clone()));
+    for number in 1..=plan.coordinators {
+        let of_coordinator = world.clone();
+        simulation.host(coordinator(number), move || hosts::run_coordinator(of_coordinator.clone(), number));
+    }
     for number in 1..=plan.slots.len() {
         let of_worker = world.clone();
         simulation.host(worker(number), move || hosts::run_worker(of_worker.clone(), number));
@@ -231,7 +233,7 @@ impl<'a> Driver<'a> {
             upcoming,
             lasting: Vec::new(),
             restarts: BTreeMap::new(),
-            disk: WrongDisk::new(world.disk.clone(), world.wrong),
+            disk: WrongDisk::new(world.disks[0].clone(), world.wrong),
             without_power: BTreeSet::new(),
             ended: 0,
             healed_at: plan.heals_at(),
@@ -290,7 +292,13 @@ impl<'a> Driver<'a> {
 
     fn begin_troubles(&mut self, now: Duration) {
         while self.upcoming.last().is_some_and(|next| next.at <= now) {
-            let Some(Planned { lasts, trouble, .. }) = self.upcoming.pop() else { return };
+            let Some(Planned { lasts, mut trouble, .. }) = self.upcoming.pop() else { return };
+            if let Trouble::Crash(host) | Trouble::PowerCut(host) | Trouble::Freeze(host) | Trouble::Isolate(host) =
+                &mut trouble
+                && host == LEADER
+            {
+                *host = self.world.leader().unwrap_or_else(|| COORDINATOR.into());
+            }
             self.world.trace.note(format!("trouble for {lasts:?}: {trouble:?}"));
             match &trouble {
                 Trouble::Crash(host) => self.end_process(host, "it is killed", now + lasts),
@@ -301,11 +309,15 @@ impl<'a> Driver<'a> {
                     let others: Vec<String> = self.others(host);
                     // Nobody hears the system close its connections.
                     others.iter().for_each(|other| self.simulation.partition(host.as_str(), other.as_str()));
-                    if host == COORDINATOR {
-                        self.world.disk.crash_torn(&mut self.dice);
+                    if let Some(disk) = self.world.disk(host) {
+                        disk.crash_torn(&mut self.dice);
                     }
                     self.end_process(host, "its power is cut", now + lasts);
                     self.without_power.insert(host.clone());
+                }
+                Trouble::Isolate(host) => {
+                    let others: Vec<String> = self.others(host);
+                    others.iter().for_each(|other| self.simulation.partition(host.as_str(), other.as_str()));
                 }
                 Trouble::Cut(a, b) => self.simulation.partition(a.as_str(), b.as_str()),
                 Trouble::OneWayCut(from, to) => self.simulation.partition_oneway(from.as_str(), to.as_str()),
@@ -335,9 +347,13 @@ impl<'a> Driver<'a> {
         let (over, lasting) = std::mem::take(&mut self.lasting).into_iter().partition(|(until, _)| *until <= now);
         self.lasting = lasting;
         for (_, trouble) in over {
+            let others = if let Trouble::Isolate(host) = &trouble { self.others(host) } else { Vec::new() };
             let simulation = &mut self.simulation;
             match &trouble {
                 Trouble::Crash(_) | Trouble::PowerCut(_) | Trouble::KafkaOpen => continue,
+                Trouble::Isolate(host) => {
+                    others.iter().for_each(|other| simulation.repair(host.as_str(), other.as_str()));
+                }
                 Trouble::Cut(a, b) => simulation.repair(a.as_str(), b.as_str()),
                 Trouble::OneWayCut(from, to) => simulation.repair_oneway(from.as_str(), to.as_str()),
                 Trouble::Hold(a, b) => simulation.release(a.as_str(), b.as_str()),

@@ -2,6 +2,7 @@
 
 use crate::in_cluster_of;
 use anyhow::{Context, Result, ensure};
+use std::time::Duration;
 use weir_chaos_tests::{
     cluster::{
         clicks::{Appending, ClickLogs},
@@ -13,7 +14,9 @@ use weir_chaos_tests::{
 };
 
 fn three() -> ClusterSettings {
-    ClusterSettings { coordinators: 3, ..ClusterSettings::new().expect("a weir to run") }
+    // Long enough for an election within a worker's lease, on a machine that is busy.
+    let heartbeat_timeout = Duration::from_secs(4);
+    ClusterSettings { coordinators: 3, heartbeat_timeout, ..ClusterSettings::new().expect("a weir to run") }
 }
 
 fn elected(cluster: &ClusterProcesses, other_than: Option<Member>) -> Result<Member> {
@@ -65,7 +68,7 @@ fn any_coordinator_may_be_asked() {
 }
 
 #[test]
-fn another_coordinator_leads_when_the_leader_is_killed() {
+fn jobs_go_on_when_the_coordinator_that_leads_is_killed() {
     in_cluster_of(three(), 2, |cluster| {
         let job = ClusterJob::new(cluster, ClusterJob::followed())?;
         let appending = Appending::begin(ClickLogs::create(job.input(), 32)?);
@@ -74,17 +77,46 @@ fn another_coordinator_leads_when_the_leader_is_killed() {
         let mut killed = None;
         for _ in 0..2 {
             let leader = elected(cluster, killed)?;
-            let before = cluster.job(JOB)?["last_checkpoint"].as_u64();
+            let before = cluster.job(JOB)?;
+            let (attempt, checkpoint) = (before["attempt"].clone(), before["last_checkpoint"].as_u64());
             cluster.kill(leader)?;
             killed = Some(leader);
             elected(cluster, killed)?;
-            cluster.wait_for_job(JOB, "a commit under another leader", |job| {
-                job["state"] == "RUNNING" && job["committed"].as_u64() > before.map(|before| before + 2)
+            let after = cluster.wait_for_job(JOB, "a commit under another leader", |job| {
+                job["state"] == "RUNNING" && job["committed"].as_u64() > checkpoint.map(|before| before + 2)
             })?;
+            ensure!(after["attempt"] == attempt, "the job was restarted: {}", after["restarts"]);
             // The commands are told of all three, and one of them is dead.
             ensure!(cluster.done(&["list"])?.contains("RUNNING"));
             cluster.start_member(leader)?;
         }
+        appending.finish()?;
+        job.wait_until_all_is_read()?;
+        ensure!(cluster.done(&["stop", JOB, "--drain"])?.trim() == "FINISHED");
+        job.check()?;
+        Ok(())
+    });
+}
+
+/// As a machine that stands still: its connections stay open, and nobody answers.
+#[test]
+fn a_frozen_leader_is_replaced_and_does_no_harm_when_it_thaws() {
+    in_cluster_of(three(), 2, |cluster| {
+        let job = ClusterJob::new(cluster, ClusterJob::followed())?;
+        let appending = Appending::begin(ClickLogs::create(job.input(), 33)?);
+        job.submit(cluster)?;
+        let before = cluster.wait_for_job(JOB, "a commit", |job| job["committed"].as_u64() > Some(0))?;
+        let leader = elected(cluster, None)?;
+        cluster.freeze(leader)?;
+        wait_for("another leader that commits", || {
+            let others = cluster.all_coordinators().into_iter().filter(|one| *one != leader);
+            let shown = others.filter_map(|one| cluster.rest_of(one, &format!("/api/v1/jobs/{JOB}")).ok());
+            let committed = |job: &serde_json::Value| {
+                job["committed"].as_u64() > before["last_checkpoint"].as_u64().map(|before| before + 2)
+            };
+            Ok(shown.into_iter().any(|job| committed(&job)).then_some(()))
+        })?;
+        cluster.thaw(leader)?;
         appending.finish()?;
         job.wait_until_all_is_read()?;
         ensure!(cluster.done(&["stop", JOB, "--drain"])?.trim() == "FINISHED");

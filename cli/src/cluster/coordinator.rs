@@ -41,11 +41,10 @@ pub struct CoordinatorArguments {
     #[arg(long)]
     protect_reads: bool,
     /// The number of this coordinator among its peers
-    // Hidden, as `--peers` is, until several coordinators are supported.
-    #[arg(long, value_name = "N", default_value_t = 1, hide = true)]
+    #[arg(long, value_name = "N", default_value_t = 1)]
     node_id: u64,
     /// All coordinators of the cluster, this one too, as `1=HOST:PORT,2=HOST:PORT,…` [default: this one alone]
-    #[arg(long, value_name = "LIST", value_delimiter = ',', hide = true)]
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
     peers: Vec<String>,
     /// Silence after which a worker is considered dead, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 3000)]

@@ -1,6 +1,10 @@
 //! One attempt of a job: claimed, recovered, deployed, driven, cleaned up.
 
-use super::{JobContext, control::ClusterControl};
+use super::{
+    JobContext,
+    control::ClusterControl,
+    takeover::{self, Found},
+};
 use crate::{
     metadata::{Command, Job, JobStatus},
     scheduler,
@@ -19,7 +23,7 @@ use weir_engine::{
     ids::{Attempt, CheckpointId, SubtaskId},
     task::{
         Observer, Report, SourceCommand, StopSignal,
-        attempt::{self, AttemptSettings, RunOutcome},
+        attempt::{self, AttemptSettings, RunOutcome, TakeOver},
         recovery,
     },
     wire::{self, AttemptKey},
@@ -66,6 +70,15 @@ pub struct JobAttempt {
     suspect: Option<Origin>,
     lost_worker: bool,
     results_fit: bool,
+    /// Where it goes on from, if it ran before this.
+    found: Option<Undriven>,
+}
+
+/// What an attempt that runs already goes on from.
+struct Undriven {
+    newest: Option<Manifest>,
+    early: Vec<Report>,
+    takes_over: TakeOver,
 }
 
 /// What the attempts before it, of the same supervisor, have left to an attempt.
@@ -122,6 +135,7 @@ impl JobAttempt {
             suspect: inherited.suspect,
             lost_worker: false,
             results_fit: inherited.results_fit,
+            found: None,
             key,
         };
         components.env.crash_point("attempt.claimed")?;
@@ -130,6 +144,52 @@ impl JobAttempt {
         context.metadata.propose(started).await?;
         context.live.update(&job.name, |live| live.placement = claimed.placement.clone());
         Ok(Some(claimed))
+    }
+
+    /// Takes over an attempt that runs, and whose driver is gone. `Err` in the result: why it cannot be; then what is left of it is
+    /// canceled.
+    ///
+    /// # Errors
+    /// When storage does not answer: then nothing is decided.
+    pub async fn take_over(
+        context: &JobContext,
+        job: &Job,
+        graph: Arc<ExecutionGraph>,
+        key: &AttemptKey,
+    ) -> Result<Result<JobAttempt>> {
+        let components = &context.components;
+        let enough = components.env.now() + context.settings.heartbeat_timeout;
+        let found = match takeover::look_for(context, key, &graph, enough).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(why)) => {
+                context.workers.close_attempt(key);
+                return Ok(Err(why));
+            }
+            Err(error) => {
+                context.workers.close_attempt(key);
+                return Err(error);
+            }
+        };
+        let Found { placement, events, early, store, newest, takes_over } = found;
+        context.workers.hold_slots(key, scheduler::slots_taken(&placement));
+        context.live.update(&job.name, |live| live.placement = placement.clone());
+        let lineage = store.layout().lineage();
+        Ok(Ok(JobAttempt {
+            context: context.clone(),
+            graph_json: wire::to_json(&graph.job)?,
+            graph,
+            fingerprint: job.fingerprint.clone(),
+            claim: Claim { attempt: key.attempt, lineage, starts_over: false },
+            store,
+            placement,
+            events,
+            observer: components.observers.driver(key.attempt),
+            suspect: None,
+            lost_worker: false,
+            results_fit: true,
+            found: Some(Undriven { newest, early, takes_over }),
+            key: key.clone(),
+        }))
     }
 
     /// Which one.
@@ -145,6 +205,9 @@ impl JobAttempt {
     }
 
     async fn try_run(&mut self, stop: StopSignal) -> Result<RunOutcome> {
+        if let Some(found) = self.found.take() {
+            return self.go_on(found, stop).await;
+        }
         let env = self.context.components.env.clone();
         self.become_status(JobStatus::Restoring, format!("attempt {}", self.key.attempt)).await?;
         let control = Arc::new(self.control());
@@ -171,20 +234,34 @@ impl JobAttempt {
             }
         });
         self.each_worker(|key| Kind::Start(key.into()));
-        let commander = self.commander();
-        let settings = AttemptSettings {
-            graph,
+        let settings = self.drivers_settings(restored, None);
+        self.drive(settings, Vec::new(), stop).await
+    }
+
+    /// Drives what runs already.
+    async fn go_on(&mut self, found: Undriven, stop: StopSignal) -> Result<RunOutcome> {
+        let Undriven { newest, early, takes_over } = found;
+        let from = newest.as_ref().map_or("the beginning".into(), |newest| format!("checkpoint {}", newest.checkpoint));
+        tracing::info!(attempt = %self.key, from, "taken over: its subtasks run on");
+        self.observer.begins(self.key.attempt, newest.as_ref());
+        let settings = self.drivers_settings(newest, Some(takes_over));
+        self.drive(settings, early, stop).await
+    }
+
+    fn drivers_settings(&self, restored: Option<Manifest>, takes_over: Option<TakeOver>) -> AttemptSettings {
+        AttemptSettings {
+            graph: self.graph.clone(),
             definition: self.fingerprint.clone(),
             store: self.store.clone(),
-            env,
-            attempt,
+            env: self.context.components.env.clone(),
+            attempt: self.key.attempt,
             observer: self.observer.clone(),
             restored,
-            control,
-            sources: commander,
+            control: Arc::new(self.control()),
+            sources: self.commander(),
             checkpoint_timeout: self.context.settings.checkpoint_timeout,
-        };
-        self.drive(settings, stop).await
+            takes_over,
+        }
     }
 
     /// What the catalog knows to be complete must exist: resuming from less would count again what has been counted.
@@ -288,8 +365,12 @@ impl JobAttempt {
         })
     }
 
-    async fn drive(&mut self, settings: AttemptSettings, stop: StopSignal) -> Result<RunOutcome> {
+    async fn drive(&mut self, settings: AttemptSettings, early: Vec<Report>, stop: StopSignal) -> Result<RunOutcome> {
         let (reports, from_subtasks) = mpsc::unbounded_channel();
+        for report in early {
+            // The receiver is here.
+            let _ = reports.send(report);
+        }
         let mut driving = std::pin::pin!(attempt::drive(settings, from_subtasks, stop));
         loop {
             tokio::select! {

@@ -1,6 +1,6 @@
 //! Driving jobs: a supervisor for each, which schedules attempts until the job is over.
 //!
-//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to, [`patience`] tells of long waits; [`attempt`] runs one incarnation, [`control`] is its hands: the record in the
+//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to, [`patience`] tells of long waits; [`attempt`] runs one incarnation, [`takeover`] finds one that runs without its driver, [`control`] is its hands: the record in the
 //! replicated catalog, the commits on workers. [`commits`] counts these, for those who watch.
 
 pub mod attempt;
@@ -8,11 +8,12 @@ pub mod commits;
 pub mod control;
 pub mod patience;
 pub mod supervisor;
+pub mod takeover;
 pub mod verdict;
 
 use crate::{
     config::{CoordinatorComponents, CoordinatorSettings},
-    metadata::{Command, JobStatus, Metadata},
+    metadata::{Command, Job, JobStatus, Metadata},
     workers::Workers,
 };
 use commits::CommitsSoFar;
@@ -21,6 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, SubtaskId},
+    wire::AttemptKey,
 };
 
 /// What every supervisor works with. Cheap to clone.
@@ -39,6 +41,13 @@ pub struct JobContext {
 }
 
 impl JobContext {
+    /// The attempts of these jobs that may run on workers although nobody drives them here.
+    pub fn undriven<'a>(&self, jobs: impl IntoIterator<Item = &'a Job>) -> Vec<AttemptKey> {
+        let runs = |job: &&Job| matches!(job.status, JobStatus::Running | JobStatus::Stopping);
+        let key = |job: &Job| Some(AttemptKey { job: job.name.clone(), attempt: job.attempt? });
+        jobs.into_iter().filter(runs).filter_map(key).collect()
+    }
+
     /// Records that a job goes to another state, and why.
     ///
     /// # Errors

@@ -66,14 +66,18 @@ impl Supervisor {
                 });
                 return Ok(());
             }
-            self.after_a_coordinator_that_died(&job).await?;
             let graph = match parse(&job) {
                 Ok(graph) => Arc::new(graph),
                 Err(error) => {
+                    self.after_a_coordinator_that_died(&job, "its coordinator was restarted").await?;
                     self.become_status(JobStatus::Failed, error.message).await?;
                     continue;
                 }
             };
+            if let Some(attempt) = self.take_over(&job, &graph).await? {
+                self.drive(attempt).await?;
+                continue;
+            }
             match self.wait_for_slots(&graph).await? {
                 Slots::Asked(asked) => self.end_without_attempt(asked).await?,
                 Slots::Found(placement) => self.run_attempt(&job, graph, placement).await?,
@@ -81,10 +85,25 @@ impl Supervisor {
         }
     }
 
+    /// An attempt that runs although its driver is gone, if there is one. One that ran and does not any more has failed with its
+    /// coordinator.
+    async fn take_over(&self, job: &Job, graph: &Arc<ExecutionGraph>) -> Result<Option<JobAttempt>> {
+        let mut cause = "its coordinator was restarted".to_string();
+        for key in self.context.undriven([job]) {
+            let found = JobAttempt::take_over(&self.context, job, graph.clone(), &key).await?;
+            self.context.workers.settled(&key);
+            match found {
+                Ok(attempt) => return Ok(Some(attempt)),
+                Err(why) => cause = format!("{cause}, and {key} was not taken over: {}", why.message),
+            }
+        }
+        self.after_a_coordinator_that_died(job, &cause).await?;
+        Ok(None)
+    }
+
     /// A job whose attempt is no longer driven has failed with its coordinator.
-    async fn after_a_coordinator_that_died(&self, job: &Job) -> Result<()> {
+    async fn after_a_coordinator_that_died(&self, job: &Job, cause: &str) -> Result<()> {
         use JobStatus::*;
-        let cause = "its coordinator was restarted";
         match job.status {
             Scheduled | Restoring | Running | Stopping => {
                 self.become_status(Failing, cause).await?;
@@ -106,7 +125,8 @@ impl Supervisor {
                 return Ok(Slots::Asked(asked));
             }
             let free = self.context.workers.free();
-            if let Some(placement) = scheduler::assign(graph, &free) {
+            let placement = scheduler::assign(graph, &free).filter(|_| !self.context.workers.expects_any());
+            if let Some(placement) = placement {
                 let waiting = self.patience.waiting();
                 self.context.live.update(&self.name, |live| live.waiting = waiting);
                 return Ok(Slots::Found(placement));
@@ -150,11 +170,16 @@ impl Supervisor {
             Ok(claim) => JobAttempt::open(&self.context, job, graph, placement, inherited, claim).await,
             Err(error) => Err(error),
         };
-        let mut attempt = match opened {
+        let attempt = match opened {
             Ok(Some(attempt)) => attempt,
             Ok(None) => return self.failed(EngineError::io("the slots were taken by another job"), true).await,
             Err(error) => return self.failed(error, false).await,
         };
+        self.drive(attempt).await
+    }
+
+    /// Runs an attempt to its end, and decides what comes next.
+    async fn drive(&mut self, mut attempt: JobAttempt) -> Result<()> {
         let stop = StopSignal::default();
         let end = tokio::select! {
             biased;

@@ -55,6 +55,8 @@ pub(super) struct Peer {
     secret: ClusterSecret,
     /// Open until a call fails.
     client: Option<Client>,
+    /// Whether the last call came through, as far as was told.
+    is_reached: bool,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Peers {
@@ -68,6 +70,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             env: self.env.clone(),
             secret: self.secret.clone(),
             client: None,
+            is_reached: true,
         }
     }
 }
@@ -90,10 +93,19 @@ impl Peer {
         F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
     {
         match self.exchange(question, option, send).await {
-            Ok(answer) => answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error))),
+            Ok(answer) => {
+                if !std::mem::replace(&mut self.is_reached, true) {
+                    tracing::info!(coordinator = self.target, address = %self.address, "coordinator is reached again");
+                }
+                answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
+            }
             Err(status) => {
                 self.client = None;
-                tracing::debug!(target = self.target, address = %self.address, %status, "coordinator not reached");
+                // Said once, since it may take long.
+                if std::mem::replace(&mut self.is_reached, false) {
+                    let error = status.message();
+                    tracing::warn!(coordinator = self.target, address = %self.address, error, "coordinator is not reached; retrying");
+                }
                 self.env.sleep(option.soft_ttl().min(PAUSE)).await;
                 Err(RPCError::Network(NetworkError::new(&status)))
             }

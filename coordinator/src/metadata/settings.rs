@@ -35,7 +35,8 @@ impl MetadataSettings {
             peers,
             secret: ClusterSecret::default(),
             heartbeat_interval: Duration::from_millis(100),
-            election_timeout: (Duration::from_millis(500), Duration::from_millis(1000)),
+            // Another one leads well within a worker's lease. (The library waits for the longer one before it votes, too.)
+            election_timeout: (Duration::from_millis(400), Duration::from_millis(700)),
             snapshot_every: 1000,
             keep_entries: 200,
             decision_timeout: Duration::from_secs(10),

@@ -277,6 +277,7 @@ impl Job {
             control: Arc::clone(&control),
             restored,
             checkpoint_timeout: Duration::from_secs(60),
+            takes_over: None,
             graph,
         };
         let driving = attempt::drive(settings, inbox, stop.clone());

@@ -148,6 +148,18 @@ pub struct AttemptSettings {
     pub sources: Box<dyn Fn(SourceCommand) + Send + Sync>,
     /// How long a checkpoint may take before the attempt is given up.
     pub checkpoint_timeout: Duration,
+    /// Of an attempt whose subtasks run already: their driver is gone, and this one goes on for it.
+    pub takes_over: Option<TakeOver>,
+}
+
+/// What is known of a driver that is gone. Its attempt's newest checkpoint is what [`AttemptSettings::restored`] says; of all later
+/// ones at most the next had been triggered, at some sources or at all.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeOver {
+    /// Whether the newest checkpoint was triggered as the last one: what is left is to commit it.
+    pub newest_was_last: bool,
+    /// Whether the checkpoint after the newest was triggered as the last one. Barriers of one checkpoint must agree on that.
+    pub next_is_last: bool,
 }
 
 /// Drives an attempt whose subtasks run, until its input ends or it is asked to stop.
@@ -160,7 +172,9 @@ pub async fn drive(
     stop: StopSignal,
 ) -> Result<RunOutcome> {
     let completed = Completed::list(&settings.store, settings.graph.job.checkpoint.retain).await?;
-    Driver::new(settings, completed).drive(reports, stop).await
+    let mut driver = Driver::new(settings, completed);
+    driver.take_over().await?;
+    driver.drive(reports, stop).await
 }
 
 struct Driver {
@@ -212,6 +226,22 @@ impl Driver {
             held: false,
             ended: false,
         }
+    }
+
+    /// Goes on where a driver ended: records and commits the newest checkpoint, which that one may not have done, and triggers the
+    /// next, which it may have done at some sources. Both are idempotent, and no barrier stays behind that others wait for.
+    async fn take_over(&mut self) -> Result<()> {
+        let Some(TakeOver { newest_was_last, next_is_last }) = self.settings.takes_over else { return Ok(()) };
+        if let Some(newest) = &self.newest {
+            self.settings.control.completed(newest).await?;
+            self.uncommitted.push_back((newest.checkpoint, newest.to_commit().cloned().collect()));
+        }
+        if newest_was_last {
+            self.ended = true;
+            return Ok(());
+        }
+        (self.settings.sources)(SourceCommand::GoOn);
+        self.trigger(next_is_last)
     }
 
     async fn drive(mut self, mut reports: mpsc::UnboundedReceiver<Report>, stop: StopSignal) -> Result<RunOutcome> {
@@ -288,6 +318,10 @@ impl Driver {
         if !due || self.ended || self.pending.is_some() || self.uncommitted.len() >= MAX_UNCOMMITTED {
             return Ok(());
         }
+        self.trigger(last)
+    }
+
+    fn trigger(&mut self, last: bool) -> Result<()> {
         let (checkpoint, triggered) = (self.next, self.settings.env.now());
         self.next_due = triggered + self.settings.graph.job.checkpoint.interval();
         self.settings.env.crash_point("checkpoint.triggered")?;
@@ -358,7 +392,18 @@ impl Driver {
         cause
     }
 
+    /// Whether it was taken down before: what a predecessor has heard is said to its successor once more.
+    fn is_old_news(&self, acknowledgement: &Acknowledgement) -> bool {
+        let is_awaited = self.pending.as_ref().is_some_and(|InProgress { checkpoint: pending, .. }| {
+            acknowledgement.checkpoint >= pending.checkpoint() && pending.missing().contains(&acknowledgement.subtask)
+        });
+        self.settings.takes_over.is_some() && acknowledgement.checkpoint <= self.next && !is_awaited
+    }
+
     async fn on_acknowledged(&mut self, acknowledgement: Acknowledgement) -> Result<()> {
+        if self.is_old_news(&acknowledgement) {
+            return Ok(());
+        }
         let Some(pending) = &mut self.pending else {
             return Err(EngineError::internal(format!(
                 "subtask {} acknowledged checkpoint {}, which is not pending",
@@ -420,9 +465,16 @@ impl Driver {
         refuse_if_replaced(store, *attempt).await?;
         let bytes = manifest.to_bytes()?;
         if !store.create(env, &store.layout().manifest(id), bytes.into()).await? {
-            return Err(EngineError::fenced(format!(
-                "checkpoint {id} was completed by another process: this one stops"
-            )));
+            // Its predecessor may have done so last thing, of the same acknowledgements.
+            let there = if self.settings.takes_over.is_some() { Some(store.manifest(id).await?) } else { None };
+            match there {
+                Some(there) if there.attempt == *attempt => manifest = there,
+                _ => {
+                    return Err(EngineError::fenced(format!(
+                        "checkpoint {id} was completed by another process: this one stops"
+                    )));
+                }
+            }
         }
         env.crash_point("manifest.created")?;
         // A successor that has come far may have retired its own checkpoint of this number, so that creating it proves nothing.

@@ -107,13 +107,16 @@ async fn run_source(
     mut commands: mpsc::UnboundedReceiver<SourceCommand>,
     mut body: Body,
 ) -> Result<()> {
-    let (mut reading, mut held) = (true, false);
+    let (mut reading, mut held, mut newest) = (true, false, CheckpointId(0));
     loop {
         tokio::select! {
             biased;
             command = commands.recv() => match command {
+                // A driver that has taken over says once more what its predecessor may have said to some.
+                Some(SourceCommand::Checkpoint { checkpoint, .. }) if checkpoint <= newest => {}
                 Some(SourceCommand::Checkpoint { checkpoint, last }) => {
                     reading &= !last;
+                    newest = checkpoint;
                     let splits = source.snapshot()?;
                     body.barrier(Barrier { checkpoint, last }, splits).await?;
                 }

@@ -96,6 +96,7 @@ impl Rig {
             control,
             sources: Box::new(move |command| sources.iter().for_each(|sources| sources.command(command))),
             checkpoint_timeout: Duration::from_secs(60),
+            takes_over: None,
         };
         attempt::drive(settings, from_subtasks, stop.clone()).await
     }

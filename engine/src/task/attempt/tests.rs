@@ -61,6 +61,7 @@ fn settings(control: Arc<dyn ControlPlane>) -> (AttemptSettings, mpsc::Unbounded
         control,
         sources: Box::new(acknowledge),
         checkpoint_timeout: Duration::from_millis(100),
+        takes_over: None,
     };
     (settings, inbox, told)
 }
