@@ -5,7 +5,8 @@ use crate::{
     door::{self, LetIn},
     http::{self, Action},
     job::{JobContext, LiveJobs, Waiting, supervisor::Supervisor},
-    metadata::{Command, Leadership, Metadata},
+    leader::LeaderRoute,
+    metadata::{Leadership, Metadata},
     publish::Publisher,
     rpc::{self, ClientService, WorkerService},
     status::StatusBoard,
@@ -16,13 +17,17 @@ use tokio::{
     sync::mpsc,
     task::{Id, JoinSet},
 };
-use tonic::service::interceptor::InterceptedService;
+use tonic::{Code, Request, service::interceptor::InterceptedService};
 use weir_engine::error::{EngineError, ErrorKind, Result};
 use weir_http::{LimitedListener, Limits};
 use weir_proto::{
     net::Listener,
     transport,
-    v1::{client_server::ClientServer, worker_control_server::WorkerControlServer},
+    v1::{
+        JobRequest, StopRequest,
+        client_server::{Client, ClientServer},
+        worker_control_server::WorkerControlServer,
+    },
 };
 
 /// Actions that wait to be served.
@@ -35,6 +40,7 @@ const SUPERVISOR_PAUSE: Duration = Duration::from_secs(1);
 #[derive(Clone)]
 pub struct Coordinator {
     context: JobContext,
+    leader: LeaderRoute,
     publisher: Publisher,
     board: StatusBoard,
 }
@@ -49,9 +55,11 @@ impl Coordinator {
     ) -> Self {
         let (env, live) = (components.env.clone(), LiveJobs::default());
         let workers = Workers::new(env.clone());
+        let (network, secret) = (components.network.clone(), settings.secret.clone());
+        let leader = LeaderRoute::new(metadata.clone(), network, secret, env.clone());
         let publisher = Publisher::new(metadata.clone(), workers.clone(), live.clone(), env, node);
         let context = JobContext { settings: Arc::new(settings), components, metadata, workers, live };
-        Coordinator { context, publisher, board: StatusBoard::default() }
+        Coordinator { context, leader, publisher, board: StatusBoard::default() }
     }
 
     /// Where workers come in.
@@ -67,6 +75,7 @@ impl Coordinator {
     pub fn client_service(&self) -> ClientService {
         ClientService {
             metadata: self.context.metadata.clone(),
+            leader: self.leader.clone(),
             publisher: self.publisher.clone(),
             admit: self.context.settings.admit.clone(),
             env: self.context.components.env.clone(),
@@ -103,7 +112,7 @@ impl Coordinator {
             done = pages => done,
             done = self.lead() => done,
             () = self.serve_actions(asked) => Err(EngineError::internal("nobody asks for actions any more")),
-            () = self.publisher.publish(&self.board) => Ok(()),
+            () = self.publisher.publish(&self.board, &self.leader) => Ok(()),
             () = self.watch_silence() => Ok(()),
         }
     }
@@ -140,22 +149,26 @@ impl Coordinator {
         served.map_err(|error| EngineError::io(format!("the coordinator's HTTP port: {error}")))
     }
 
+    /// As a user's command would ask for it: the leader decides.
     async fn serve_actions(&self, mut asked: mpsc::Receiver<Action>) {
+        let service = self.client_service();
         while let Some(action) = asked.recv().await {
-            let at_ms = self.context.components.env.wall_clock_ms();
-            let (name, command, reply) = match action {
-                Action::Cancel { job, reply } => (job.clone(), Command::CancelRequested { job, at_ms }, reply),
+            let (job, answer, reply) = match action {
+                Action::Cancel { job, reply } => {
+                    let answer = service.cancel(Request::new(JobRequest { job: job.clone() })).await;
+                    (job, answer, reply)
+                }
                 Action::Stop { job, drain, reply } => {
-                    (job.clone(), Command::StopRequested { job, drain, at_ms }, reply)
+                    let answer = service.stop(Request::new(StopRequest { job: job.clone(), drain })).await;
+                    (job, answer, reply)
                 }
             };
-            let is_known = self.context.metadata.catalog().job(&name).is_some();
-            let answer = match self.context.metadata.propose(command).await {
-                Ok(_) => Ok(()),
-                Err(_) if !is_known => Err(http::Refusal::UnknownJob),
-                Err(error) if error.kind == ErrorKind::Definition => Err(http::Refusal::Conflict(error.message)),
-                Err(error) => Err(http::Refusal::Unavailable(error.message)),
-            };
+            let is_known = self.context.metadata.catalog().job(&job).is_some();
+            let answer = answer.map(drop).map_err(|status| match status.code() {
+                _ if !is_known => http::Refusal::UnknownJob,
+                Code::InvalidArgument => http::Refusal::Conflict(status.message().into()),
+                _ => http::Refusal::Unavailable(status.message().into()),
+            });
             // The caller may be gone.
             let _ = reply.send(answer);
         }

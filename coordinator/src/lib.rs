@@ -4,6 +4,8 @@
 //! there, who has acknowledged what) lives in [`workers`] and in the [`job`] supervisors of the coordinator that leads. It sees
 //! an operator as a name and a configuration: workers build it, and workers execute commits.
 //!
+//! A coordinator that does not lead shows what the leader shows, and passes on what users ask for ([`leader`]).
+//!
 //! The life of a submission: [`rpc`] takes it → the catalog records it → [`coordinator`] gives it a supervisor → the
 //! [`scheduler`] finds slots → an attempt is claimed, recovered, deployed and driven ([`job::attempt`]) → the catalog records
 //! each checkpoint, and the end. [`publish`] describes all this on the [`status`] board, which [`http`] shows.
@@ -13,6 +15,7 @@ pub mod coordinator;
 mod door;
 pub mod http;
 pub mod job;
+mod leader;
 pub mod metadata;
 pub mod publish;
 pub mod rpc;

@@ -2,6 +2,7 @@
 
 use crate::{
     job::{LiveJobs, Waiting},
+    leader::LeaderRoute,
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
         CheckpointView, CommitsView, CoordinatorStatus, JobStatus, KnownGraphs, LagView, Restart, RestoringView,
@@ -24,6 +25,9 @@ use weir_proto::v1 as pb;
 
 /// How often the board is renewed.
 const PERIOD: Duration = Duration::from_millis(500);
+
+/// How long the leader may take to say how things stand.
+const LEADER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How fast the numbers of a subtask rise.
 #[derive(Clone, Debug, Default)]
@@ -85,17 +89,52 @@ impl Publisher {
         Publisher { metadata, workers, live, env, node, started_at_ms, looks, totals, graphs }
     }
 
-    /// Renews the board for as long as it is polled: whenever something was decided, and now and then.
-    pub async fn publish(&self, board: &StatusBoard) {
+    /// Renews the board for as long as it is polled: now and then, and where this coordinator leads, whenever something was decided.
+    pub(crate) async fn publish(&self, board: &StatusBoard, leader: &LeaderRoute) {
         let mut decisions = self.metadata.watch();
         loop {
             decisions.mark_unchanged();
-            board.publish(self.snapshot());
+            let theirs = self.leaders_snapshot(leader).await;
+            let leads = theirs.is_none();
+            board.publish(theirs.unwrap_or_else(|| self.snapshot()));
             tokio::select! {
                 biased;
-                Ok(()) = decisions.changed() => {}
+                Ok(()) = decisions.changed(), if leads => {}
                 () = self.env.sleep(PERIOD) => {}
             }
+        }
+    }
+
+    /// What the leader shows, if that is another coordinator and it answers. Else there is only what was decided.
+    async fn leaders_snapshot(&self, leader: &LeaderRoute) -> Option<Snapshot> {
+        let follows = matches!(&*self.metadata.leadership().borrow(), Leadership::Follower { leader: Some(_) });
+        if !follows {
+            return None;
+        }
+        let answer = tokio::select! {
+            biased;
+            answer = leader.board() => answer,
+            () = self.env.sleep(LEADER_TIMEOUT) => Err(tonic::Status::deadline_exceeded("it does not answer")),
+        };
+        match answer {
+            Ok(mut shown) => {
+                shown.cluster.coordinator = self.own_status();
+                Some(shown)
+            }
+            Err(status) => {
+                tracing::debug!(%status, "the leader does not say how things stand");
+                leader.forget();
+                None
+            }
+        }
+    }
+
+    fn own_status(&self) -> CoordinatorStatus {
+        CoordinatorStatus {
+            version: env!("CARGO_PKG_VERSION").into(),
+            node: self.node,
+            leader: self.leader(),
+            started_at_ms: self.started_at_ms,
         }
     }
 
@@ -110,12 +149,6 @@ impl Publisher {
         self.live.commits().keep(&names);
         let mut graphs = self.graphs.lock();
         graphs.keep(&catalog);
-        let coordinator = CoordinatorStatus {
-            version: env!("CARGO_PKG_VERSION").into(),
-            node: self.node,
-            leader: self.leader(),
-            started_at_ms: self.started_at_ms,
-        };
         let workers = views.iter().map(|view| worker_status(view, now)).collect();
         let (waiting, restoring, rejected) = (waiting_sinks(&views), restoring(&views), rejected(&views));
         let jobs = catalog.jobs().map(|job| {
@@ -127,7 +160,7 @@ impl Publisher {
             add_commits(&mut status, &self.live.commits().views(&job.name, now));
             status
         });
-        Snapshot::new(self.env.wall_clock_ms(), coordinator, workers, jobs)
+        Snapshot::new(self.env.wall_clock_ms(), self.own_status(), workers, jobs)
     }
 
     fn leader(&self) -> Option<u64> {

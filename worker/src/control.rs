@@ -23,7 +23,7 @@ use weir_engine::{
     wire::{self, AttemptKey},
 };
 use weir_proto::{
-    PROTOCOL_VERSION,
+    LEADER_HEADER, PROTOCOL_VERSION,
     net::SharedNetwork,
     secret::ClusterSecret,
     transport,
@@ -121,7 +121,7 @@ fn is_final(error: &EngineError) -> bool {
     matches!(error.kind, weir_engine::ErrorKind::Definition | weir_engine::ErrorKind::Crash)
 }
 
-/// Dials the coordinators in turn, over gRPC.
+/// Dials the coordinators in turn, over gRPC, and the leader, where one of them knows it.
 pub fn dialler(settings: &WorkerSettings, components: &WorkerComponents) -> OpenLink {
     let (coordinators, network) = (settings.coordinators.clone(), components.network.clone());
     let secret = settings.secret.clone();
@@ -130,7 +130,18 @@ pub fn dialler(settings: &WorkerSettings, components: &WorkerComponents) -> Open
         let index = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % coordinators.len().max(1);
         let (address, network) = (coordinators.get(index).cloned().unwrap_or_default(), network.clone());
         let secret = secret.clone();
-        Box::pin(async move { open_link(network, &address, &secret, registration).await })
+        Box::pin(async move {
+            let refused = match open_link(network.clone(), &address, &secret, registration.clone()).await {
+                Err(refused) => refused,
+                linked => return linked.map_err(|status| from_status(&status)),
+            };
+            match refused.metadata().get(LEADER_HEADER).and_then(|leader| leader.to_str().ok()) {
+                // It has just said so.
+                Some(leader) => open_link(network, leader, &secret, registration).await,
+                None => Err(refused),
+            }
+            .map_err(|status| from_status(&status))
+        })
     })
 }
 
@@ -139,16 +150,16 @@ async fn open_link(
     address: &str,
     secret: &ClusterSecret,
     registration: pb::Register,
-) -> Result<ControlLink> {
-    let channel = transport::connect(network, address, CONNECT_TIMEOUT).await.map_err(|status| from_status(&status))?;
+) -> Result<ControlLink, tonic::Status> {
+    let channel = transport::connect(network, address, CONNECT_TIMEOUT).await?;
     let mut client = WorkerControlClient::with_interceptor(channel, secret.shown())
         .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
         .max_encoding_message_size(transport::MAX_MESSAGE_BYTES);
     let (outbound, messages) = mpsc::unbounded_channel();
     // The coordinator answers the call when it has read it.
     let first = pb::WorkerMessage { kind: Some(Kind::Register(registration)) };
-    outbound.send(first).map_err(|_| EngineError::internal("a new stream is closed"))?;
-    let reply = client.attach(UnboundedReceiverStream::new(messages)).await.map_err(|status| from_status(&status))?;
+    outbound.send(first).map_err(|_| tonic::Status::internal("a new stream is closed"))?;
+    let reply = client.attach(UnboundedReceiverStream::new(messages)).await?;
     let inbound = reply.into_inner().map(|message| message.map_err(|status| from_status(&status))).boxed();
     Ok(ControlLink { outbound, inbound })
 }

@@ -1,10 +1,10 @@
-//! A user's connection to a coordinator.
+//! A user's connection to a cluster.
 
 use super::SecretArguments;
 use crate::failure::Failure;
 use clap::Args;
 use std::{sync::Arc, time::Duration};
-use tonic::{Code, Status, service::interceptor::InterceptedService, transport::Channel};
+use tonic::{Code, Response, Status, service::interceptor::InterceptedService, transport::Channel};
 use weir_proto::{
     net::{SharedNetwork, TcpNetwork},
     secret::ShowSecret,
@@ -21,42 +21,73 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Which cluster.
 #[derive(Clone, Debug, Args)]
 pub struct ConnectionArguments {
-    /// Coordinator; several, separated by commas, are tried in turn
+    /// Coordinator; of several, separated by commas, the first that answers is asked: each knows who leads
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_COORDINATOR, env = "WEIR_COORDINATOR", value_delimiter = ',')]
     pub coordinator: Vec<String>,
     #[command(flatten)]
     pub secret: SecretArguments,
 }
 
-/// An open connection.
+/// The service for users, which is shown the cluster's secret with every call.
+pub type Client = ClientClient<InterceptedService<Channel, ShowSecret>>;
+
+/// A connection to whichever coordinator answers; another one is asked when it is gone.
 pub struct Connection {
-    /// The service, which is shown the cluster's secret with every call.
-    pub client: ClientClient<InterceptedService<Channel, ShowSecret>>,
+    coordinators: Vec<String>,
+    secret: ShowSecret,
+    /// The one that is asked, by its place in the list.
+    turn: usize,
+    open: Option<Client>,
 }
 
 impl ConnectionArguments {
-    /// Connects to the first coordinator that answers.
-    pub async fn open(&self) -> Result<Connection, Failure> {
-        let network: SharedNetwork = Arc::new(TcpNetwork);
+    /// A connection, which is opened by the first call.
+    pub fn open(&self) -> Result<Connection, Failure> {
         let secret = self.secret.read()?.shown();
-        let mut refused = Vec::new();
-        for address in &self.coordinator {
-            match transport::connect(network.clone(), address, CONNECT_TIMEOUT).await {
-                Ok(channel) => {
-                    let client = ClientClient::with_interceptor(channel, secret)
-                        .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
-                        .max_encoding_message_size(transport::MAX_MESSAGE_BYTES);
-                    return Ok(Connection { client });
-                }
-                Err(status) => refused.push(status.message().to_string()),
+        Ok(Connection { coordinators: self.coordinator.clone(), secret, turn: 0, open: None })
+    }
+}
+
+impl Connection {
+    /// Calls one coordinator after the other, until one answers: each is tried once.
+    pub async fn call<T>(
+        &mut self,
+        call: impl AsyncFn(&mut Client) -> Result<Response<T>, Status>,
+    ) -> Result<T, Failure> {
+        let mut in_vain: Vec<String> = Vec::new();
+        for _ in 0..self.coordinators.len() {
+            let answer = match self.client().await {
+                Ok(client) => call(client).await,
+                Err(status) => Err(status),
+            };
+            match answer {
+                Ok(answer) => return Ok(answer.into_inner()),
+                Err(status) if status.code() == Code::Unavailable => in_vain.push(status.message().to_owned()),
+                Err(status) => return Err(refused(&status)),
             }
+            (self.turn, self.open) = ((self.turn + 1) % self.coordinators.len(), None);
         }
-        Err(Failure::failed(format!("{}; is `weir coordinator` running there?", refused.join("; "))))
+        in_vain.dedup();
+        Err(Failure::failed(format!("{}; is `weir coordinator` running there?", in_vain.join("; "))))
+    }
+
+    async fn client(&mut self) -> Result<&mut Client, Status> {
+        let client = match self.open.take() {
+            Some(client) => client,
+            None => {
+                let (network, address): (SharedNetwork, _) = (Arc::new(TcpNetwork), &self.coordinators[self.turn]);
+                let channel = transport::connect(network, address, CONNECT_TIMEOUT).await?;
+                ClientClient::with_interceptor(channel, self.secret.clone())
+                    .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
+                    .max_encoding_message_size(transport::MAX_MESSAGE_BYTES)
+            }
+        };
+        Ok(self.open.insert(client))
     }
 }
 
 /// What a coordinator's refusal is for the user.
-pub fn refused(status: &Status) -> Failure {
+fn refused(status: &Status) -> Failure {
     match status.code() {
         Code::InvalidArgument | Code::NotFound | Code::PermissionDenied => Failure::refused(status.message()),
         _ => Failure::failed(format!("the coordinator: {}", status.message())),

@@ -1,7 +1,7 @@
 //! `weir list`, `status`, `cancel` and `stop`.
 
 use super::{
-    connection::{Connection, ConnectionArguments, refused},
+    connection::{Connection, ConnectionArguments},
     list::render_cluster,
     render::{render_frame, render_json},
     status::render_job,
@@ -77,8 +77,8 @@ pub struct StopArguments {
 /// Lists jobs and workers.
 pub fn list(arguments: &ListArguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let mut connection = arguments.connection.open().await?;
-        let cluster: ClusterStatus = read(connection.client.list(ListRequest {}).await)?;
+        let mut connection = arguments.connection.open()?;
+        let cluster: ClusterStatus = read(connection.call(async |client| client.list(ListRequest {}).await).await?)?;
         show(&cluster, arguments.json, render_cluster)
     })
 }
@@ -86,7 +86,7 @@ pub fn list(arguments: &ListArguments) -> Result<(), Failure> {
 /// Shows one job.
 pub fn status(arguments: &StatusArguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let mut connection = arguments.connection.open().await?;
+        let mut connection = arguments.connection.open()?;
         let env = Env::default();
         loop {
             let job = look(&mut connection, &arguments.job).await?;
@@ -103,9 +103,9 @@ pub fn status(arguments: &StatusArguments) -> Result<(), Failure> {
 /// Ends a job at once.
 pub fn cancel(arguments: &CancelArguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let mut connection = arguments.connection.open().await?;
+        let mut connection = arguments.connection.open()?;
         let request = JobRequest { job: arguments.job.clone() };
-        let asked: JobStatus = read(connection.client.cancel(request).await)?;
+        let asked: JobStatus = read(connection.call(async |client| client.cancel(request.clone()).await).await?)?;
         ended(&mut connection, asked, arguments.no_wait).await
     })
 }
@@ -113,9 +113,9 @@ pub fn cancel(arguments: &CancelArguments) -> Result<(), Failure> {
 /// Ends a job with a last checkpoint.
 pub fn stop(arguments: &StopArguments) -> Result<(), Failure> {
     runtime()?.block_on(async {
-        let mut connection = arguments.connection.open().await?;
+        let mut connection = arguments.connection.open()?;
         let request = StopRequest { job: arguments.job.clone(), drain: arguments.drain };
-        let asked: JobStatus = read(connection.client.stop(request).await)?;
+        let asked: JobStatus = read(connection.call(async |client| client.stop(request.clone()).await).await?)?;
         ended(&mut connection, asked, arguments.no_wait).await
     })
 }
@@ -137,12 +137,11 @@ async fn ended(connection: &mut Connection, asked: JobStatus, no_wait: bool) -> 
 
 async fn look(connection: &mut Connection, job: &str) -> Result<JobStatus, Failure> {
     let request = JobRequest { job: job.into() };
-    read(connection.client.status(request).await)
+    read(connection.call(async |client| client.status(request.clone()).await).await?)
 }
 
-fn read<T: DeserializeOwned>(reply: Result<tonic::Response<Description>, tonic::Status>) -> Result<T, Failure> {
-    let reply = reply.map_err(|status| refused(&status))?;
-    Ok(wire::from_json(&reply.into_inner().json, "the coordinator's answer")?)
+fn read<T: DeserializeOwned>(reply: Description) -> Result<T, Failure> {
+    Ok(wire::from_json(&reply.json, "the coordinator's answer")?)
 }
 
 fn show<T: Serialize>(what: &T, json: bool, as_text: impl Fn(&T) -> String) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! `weir submit`: a job for a cluster.
 
-use super::connection::{ConnectionArguments, refused};
+use super::connection::ConnectionArguments;
 use crate::{definition::DefinitionArguments, failure::Failure, runtime, text};
 use clap::Args;
 use weir_engine::wire;
@@ -29,9 +29,9 @@ pub fn submit(arguments: &SubmitArguments, extensions: &Extensions) -> Result<()
         fresh: arguments.fresh,
     };
     let reply = runtime()?.block_on(async {
-        let mut connection = arguments.connection.open().await?;
-        connection.client.submit(request).await.map_err(|status| refused(&status))
+        let mut connection = arguments.connection.open()?;
+        connection.call(async |client| client.submit(request.clone()).await).await
     })?;
-    text::print(&format!("{}\n", reply.into_inner().job));
+    text::print(&format!("{}\n", reply.job));
     Ok(())
 }

@@ -1,14 +1,16 @@
-//! The gRPC service for users: submit, list, status, cancel, stop.
+//! The gRPC service for users: submit, list, status, cancel, stop. A coordinator that does not lead passes calls on to the one that
+//! does.
 
 use super::to_status;
 use crate::{
     config::Admit,
+    leader::{LeaderClient, LeaderRoute, Route},
     metadata::{Command, Metadata},
     publish::Publisher,
 };
 use serde::Serialize;
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 use weir_engine::{
     env::Env,
     graph::{ExecutionGraph, JobGraph},
@@ -21,6 +23,8 @@ use weir_proto::v1::{self as pb, client_server::Client};
 pub struct ClientService {
     /// Where decisions are taken down.
     pub metadata: Arc<Metadata>,
+    /// Who leads.
+    pub leader: LeaderRoute,
     /// Describes the current state.
     pub publisher: Publisher,
     /// Which jobs are taken in.
@@ -32,8 +36,10 @@ pub struct ClientService {
 #[tonic::async_trait]
 impl Client for ClientService {
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitReply>, Status> {
-        let request = request.into_inner();
-        self.check()?;
+        let request = match self.route(request).await? {
+            Routed::Here(request) => request,
+            Routed::There(mut leader, request) => return self.answered(leader.submit(request).await),
+        };
         let graph: JobGraph = wire::from_json(&request.graph, "the job graph")
             .map_err(|error| Status::invalid_argument(error.message))?;
         ExecutionGraph::new(graph.clone()).map_err(|error| to_status(&error))?;
@@ -51,40 +57,71 @@ impl Client for ClientService {
         Ok(Response::new(pb::SubmitReply { job: graph.name }))
     }
 
-    async fn list(&self, _: Request<pb::ListRequest>) -> Result<Response<pb::Description>, Status> {
-        self.check()?;
+    async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::Description>, Status> {
+        if let Routed::There(mut leader, request) = self.route(request).await? {
+            return self.answered(leader.list(request).await);
+        }
         describe(&self.publisher.snapshot().cluster)
     }
 
     async fn status(&self, request: Request<pb::JobRequest>) -> Result<Response<pb::Description>, Status> {
-        let request = request.into_inner();
-        self.check()?;
+        let request = match self.route(request).await? {
+            Routed::Here(request) => request,
+            Routed::There(mut leader, request) => return self.answered(leader.status(request).await),
+        };
         self.describe_job(&request.job)
     }
 
     async fn cancel(&self, request: Request<pb::JobRequest>) -> Result<Response<pb::Description>, Status> {
-        let request = request.into_inner();
-        self.check()?;
+        let request = match self.route(request).await? {
+            Routed::Here(request) => request,
+            Routed::There(mut leader, request) => return self.answered(leader.cancel(request).await),
+        };
         let (job, at_ms) = (request.job.clone(), self.env.wall_clock_ms());
         self.propose(Command::CancelRequested { job, at_ms }).await?;
         self.describe_job(&request.job)
     }
 
     async fn stop(&self, request: Request<pb::StopRequest>) -> Result<Response<pb::Description>, Status> {
-        let request = request.into_inner();
-        self.check()?;
+        let request = match self.route(request).await? {
+            Routed::Here(request) => request,
+            Routed::There(mut leader, request) => return self.answered(leader.stop(request).await),
+        };
         let (job, at_ms) = (request.job.clone(), self.env.wall_clock_ms());
         self.propose(Command::StopRequested { job, drain: request.drain, at_ms }).await?;
         self.describe_job(&request.job)
     }
+
+    async fn board(&self, request: Request<pb::BoardRequest>) -> Result<Response<pb::Description>, Status> {
+        match self.route(request).await? {
+            Routed::Here(_) => describe(&self.publisher.snapshot()),
+            Routed::There(mut leader, request) => self.answered(leader.board(request).await),
+        }
+    }
+}
+
+/// A call, and who answers it.
+enum Routed<T> {
+    Here(T),
+    There(Box<LeaderClient>, Request<T>),
 }
 
 impl ClientService {
-    fn check(&self) -> Result<(), Status> {
-        if !self.metadata.leadership().borrow().is_leader() {
-            return Err(Status::unavailable("this coordinator does not lead; ask another one"));
+    async fn route<T>(&self, request: Request<T>) -> Result<Routed<T>, Status> {
+        let route = self.leader.of(request.metadata()).await?;
+        let call = request.into_inner();
+        Ok(match route {
+            Route::Here => Routed::Here(call),
+            Route::There(leader) => Routed::There(leader, LeaderRoute::passed_on(call)),
+        })
+    }
+
+    /// What the leader answered. Where it is not reached any more it is connected to anew the next time.
+    fn answered<T>(&self, answer: Result<Response<T>, Status>) -> Result<Response<T>, Status> {
+        if answer.as_ref().is_err_and(|status| status.code() == Code::Unavailable) {
+            self.leader.forget();
         }
-        Ok(())
+        answer.map(|answer| Response::new(answer.into_inner()))
     }
 
     async fn propose(&self, command: Command) -> Result<(), Status> {

@@ -1,13 +1,17 @@
 //! The gRPC service for workers: one stream each.
 
-use crate::{config::CoordinatorSettings, metadata::Metadata, workers::Workers};
+use crate::{
+    config::CoordinatorSettings,
+    metadata::{Leadership, Metadata},
+    workers::Workers,
+};
 use futures::{Stream, StreamExt, stream::BoxStream};
 use std::{sync::Arc, time::Duration};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use weir_engine::env::Env;
 use weir_proto::{
-    PROTOCOL_VERSION,
+    LEADER_HEADER, PROTOCOL_VERSION,
     v1::{self as pb, worker_control_server::WorkerControl, worker_message},
 };
 
@@ -33,8 +37,9 @@ impl WorkerControl for WorkerService {
         &self,
         request: Request<Streaming<pb::WorkerMessage>>,
     ) -> Result<Response<Self::AttachStream>, Status> {
-        if !self.metadata.leadership().borrow().is_leader() {
-            return Err(Status::unavailable("this coordinator does not lead; another one does, or soon will"));
+        let leadership = self.metadata.leadership().borrow().clone();
+        if !leadership.is_leader() {
+            return Err(elsewhere(&leadership));
         }
         let orders = self.attend(request.into_inner()).await?;
         Ok(Response::new(orders.map(Ok).boxed()))
@@ -74,6 +79,19 @@ impl WorkerService {
         });
         Ok(UnboundedReceiverStream::new(orders))
     }
+}
+
+/// Sends a worker to the leader, if it is known.
+fn elsewhere(leadership: &Leadership) -> Status {
+    let Leadership::Follower { leader: Some((node, address)) } = leadership else {
+        return Status::unavailable("this coordinator does not lead; another one soon will");
+    };
+    let mut refused =
+        Status::unavailable(format!("this coordinator does not lead, coordinator {node} at {address} does"));
+    if let Ok(address) = address.parse() {
+        refused.metadata_mut().insert(LEADER_HEADER, address);
+    }
+    refused
 }
 
 fn check(registration: &pb::Register) -> Result<(), Status> {

@@ -1,11 +1,12 @@
 //! The newest description of the cluster, published for readers.
 
 use super::{ClusterStatus, CoordinatorStatus, JobStatus, WorkerStatus};
+use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::watch;
 
 /// The cluster and all its jobs at one moment.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// The cluster, with each job in one line.
     pub cluster: ClusterStatus,

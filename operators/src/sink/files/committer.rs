@@ -155,7 +155,12 @@ impl FilesCommitter {
             if self.look(&file).await? != Found::Staged {
                 continue;
             }
-            let checksum = checksum_text(self.storage.checksum(&file.staged).await?);
+            let checksum = match self.storage.checksum(&file.staged).await {
+                Ok(checksum) => checksum_text(checksum),
+                // Another committer may have published it since, and removed it here.
+                Err(_) if self.look(&file).await? != Found::Staged => continue,
+                Err(error) => return Err(error),
+            };
             if checksum != file.checksum {
                 return Err(EngineError::corrupt(format!(
                     "the staged file '{}' is damaged: it has checksum {checksum}, but was checkpointed with {}. It is not \

@@ -44,11 +44,19 @@ struct Plan {
     at: usize,
     steps: Mutex<Vec<&'static str>>,
     dead: AtomicBool,
+    /// What others do just before the step, which then is done as if nothing were.
+    others: Mutex<Option<BoxFuture<'static, ()>>>,
 }
 
 impl Plan {
     fn new(fault: Fault, at: usize) -> Arc<Self> {
-        Arc::new(Plan { fault, at, steps: Mutex::default(), dead: AtomicBool::new(false) })
+        Arc::new(Plan { fault, at, steps: Mutex::default(), dead: AtomicBool::new(false), others: Mutex::default() })
+    }
+
+    fn overtaken(at: usize, others: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
+        let plan = Plan::new(Fault::Before, at);
+        *plan.others.lock() = Some(others.boxed());
+        plan
     }
 
     /// Runs a step, or what the plan makes of it.
@@ -63,6 +71,11 @@ impl Plan {
             return Err(failed());
         }
         if number != self.at {
+            return work.await;
+        }
+        let others = self.others.lock().take();
+        if let Some(others) = others {
+            others.await;
             return work.await;
         }
         self.dead.store(matches!(self.fault, Fault::DeadBefore | Fault::DeadAfter), Ordering::SeqCst);
@@ -285,6 +298,33 @@ async fn a_commit_cut_between_its_steps_is_completed() {
             target.committer(JOB, SINK).commit(CheckpointId(1), std::slice::from_ref(&committable)).await.unwrap();
         assert_eq!((outcome, target.leftovers().await), (CommitOutcome::AlreadyDone, 0));
         assert_eq!(visible(&target).await, numbers(0..10));
+    }
+}
+
+/// A worker that was replaced may still commit, as its successor does: both do what is decided.
+#[tokio::test]
+async fn two_that_commit_the_same_do_not_disturb_each_other() {
+    for target in [Target::local, Target::memory] {
+        for at in 0.. {
+            let target = target();
+            let committable = staged(&target).await;
+            let (other, decided) = (target.committer(JOB, SINK), committable.clone());
+            let plan = Plan::overtaken(at, async move {
+                other.commit(CheckpointId(1), &[decided]).await.unwrap();
+            });
+            let storage = FaultyStorage { inner: Arc::clone(&target.storage), plan: Arc::clone(&plan) };
+            let committer = FilesCommitter::new(Arc::new(storage), &target.committer_context(JOB, SINK));
+            let staged = std::slice::from_ref(&committable);
+            for outcome in [committer.verify(staged).await, committer.commit(CheckpointId(1), staged).await.map(drop)] {
+                outcome
+                    .unwrap_or_else(|error| panic!("overtaken before step {at} of {:?}: {error}", plan.steps.lock()));
+            }
+            assert_eq!(visible(&target).await, numbers(0..10));
+            if plan.others.lock().is_some() {
+                assert!(at > 5, "verifying and committing take more steps than {at}");
+                break;
+            }
+        }
     }
 }
 
