@@ -41,7 +41,7 @@ pub use window::{Window, Windows};
 pub(crate) use check::Check;
 pub(crate) use found::Found;
 pub(crate) use node::Node;
-pub(crate) use output::Output;
+pub(crate) use output::{Gated, Output};
 pub(crate) use results::{Counted, Results};
 
 /// A kind of node.

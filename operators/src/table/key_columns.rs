@@ -141,6 +141,11 @@ impl KeyColumns {
         columns.iter().map(order).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
+    /// Gives back the memory that further groups would have taken.
+    pub fn shrink_to_fit(&mut self) {
+        self.columns.iter_mut().for_each(KeyColumn::shrink_to_fit);
+    }
+
     /// Removes all groups and keeps the memory.
     pub fn clear(&mut self) {
         self.groups = 0;
@@ -319,6 +324,23 @@ impl KeyColumn {
         match (self.is_valid(group), other.is_valid(other_group)) {
             (true, true) => self.values.compare(group, &other.values, other_group, &self.data_type),
             (left, right) => right.cmp(&left),
+        }
+    }
+
+    fn shrink_to_fit(&mut self) {
+        self.valid.iter_mut().for_each(Vec::shrink_to_fit);
+        match &mut self.values {
+            Values::Bytes { offsets, data } => {
+                offsets.shrink_to_fit();
+                data.shrink_to_fit();
+            }
+            Values::FixedBytes { data, .. } => data.shrink_to_fit(),
+            Values::Boolean(values) => values.shrink_to_fit(),
+            Values::One(values) => values.shrink_to_fit(),
+            Values::Two(values) => values.shrink_to_fit(),
+            Values::Four(values) => values.shrink_to_fit(),
+            Values::Eight(values) => values.shrink_to_fit(),
+            Values::Sixteen(values) => values.shrink_to_fit(),
         }
     }
 

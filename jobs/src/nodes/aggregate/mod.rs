@@ -185,7 +185,7 @@ impl Node for Aggregate {
         true
     }
 
-    fn late_rule(&self) -> Option<LateRule> {
+    fn late_rule(&self, _input: usize) -> Option<LateRule> {
         Some(LateRule::Window(self.window_rule()))
     }
 
