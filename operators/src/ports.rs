@@ -18,7 +18,9 @@ mod tests {
     /// Graphs and manifests that are stored hold these names, and definitions do.
     #[test]
     fn names_stay_what_they_are() {
-        assert_eq!([RUNNING, LATE, UNMATCHED, DEAD_LETTERS].map(|port| port.to_string()),
-            ["running", "late", "unmatched", "dead_letters"]);
+        assert_eq!(
+            [RUNNING, LATE, UNMATCHED, DEAD_LETTERS].map(|port| port.to_string()),
+            ["running", "late", "unmatched", "dead_letters"]
+        );
     }
 }

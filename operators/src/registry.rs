@@ -3,7 +3,9 @@
 //! A graph is data and can be stored or sent to another process; this is the place where it becomes code again. Every kind of
 //! operator stands in one line below, and every connector in one of [`connectors`]. What other crates add is in [`Extensions`].
 
-use crate::{aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, map, reduce, window_count};
+use crate::{
+    aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, map, reduce, window_count,
+};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use weir_engine::{

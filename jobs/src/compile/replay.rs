@@ -161,6 +161,7 @@ impl Surveyor<'_, '_> {
             let why = match () {
                 () if results.behind_map => Some(WhyLeftOut::BehindMap),
                 () if self.only_feed(index).is_none() => Some(WhyLeftOut::OfSeveral),
+                () if results.counted.of_join => Some(WhyLeftOut::OfJoin),
                 () if results.counted.of_results => Some(WhyLeftOut::OfResults),
                 () if table.keep_newest => Some(WhyLeftOut::KeepsNewest),
                 () if results.window.is_global() => Some(WhyLeftOut::NoWindow),

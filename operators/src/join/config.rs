@@ -79,13 +79,13 @@ impl JoinConfig {
     }
 
     /// How long after its event time a left row is kept: a right row may still change its answer.
-    pub(super) fn left_ttl_ms(&self) -> i64 {
+    pub fn left_ttl_ms(&self) -> i64 {
         self.after_ms.saturating_add(self.allowed_lateness_ms)
     }
 
     /// How long after its event time a right row is kept: a left row that it fits may still come. Of the first match it must also
     /// be known, until the last moment at which a late row could come before it, that it was there.
-    pub(super) fn right_ttl_ms(&self) -> i64 {
+    pub fn right_ttl_ms(&self) -> i64 {
         let ttl_ms = self.before_ms.saturating_add(self.allowed_lateness_ms);
         if self.matching == Match::First { ttl_ms.saturating_add(self.after_ms) } else { ttl_ms }
     }
@@ -98,16 +98,17 @@ impl JoinConfig {
             return Err(EngineError::definition("a join needs columns that are equal, as many on each side"));
         }
         let is_kept = |side: Side, name: &String| self.input(side).kept.column(name).is_some();
-        let is_there = |item: &JoinColumn| {
-            item.column == self.input(item.side).time_column || is_kept(item.side, &item.column)
-        };
+        let is_there =
+            |item: &JoinColumn| item.column == self.input(item.side).time_column || is_kept(item.side, &item.column);
         let lost = self.select.iter().find(|item| !is_there(item)).map(|item| &item.column);
         let on = [Side::Left, Side::Right].into_iter().find_map(|side| {
             let input = self.input(side);
             input.on.iter().find(|name| !is_kept(side, name))
         });
         match lost.or(on) {
-            Some(name) => Err(EngineError::definition(format!("a join does not keep the column '{name}' that it needs"))),
+            Some(name) => {
+                Err(EngineError::definition(format!("a join does not keep the column '{name}' that it needs")))
+            }
             None => Ok(()),
         }
     }

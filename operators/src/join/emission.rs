@@ -10,7 +10,9 @@ use crate::record_id::RecordIds;
 use crate::schema::{Column, ColumnSchema};
 use crate::table::Rows;
 use arrow::{
-    array::{Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray, new_null_array},
+    array::{
+        Array, ArrayRef, BooleanArray, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray, new_null_array,
+    },
     buffer::Buffer,
     compute::interleave,
     datatypes::{DataType, Field, Schema, SchemaRef},
@@ -184,7 +186,11 @@ fn gathered<'a>(
     let column = |at: usize| -> Result<ArrayRef> {
         let parts: Vec<&dyn Array> = sources.iter().map(|(_, columns)| columns[at].as_ref()).collect();
         // What is in one part is in its order.
-        Ok(if let [(_, columns)] = sources.as_slice() { Arc::clone(&columns[at]) } else { interleave(&parts, &wanted)? })
+        Ok(if let [(_, columns)] = sources.as_slice() {
+            Arc::clone(&columns[at])
+        } else {
+            interleave(&parts, &wanted)?
+        })
     };
     Ok(Gathered {
         times: wanted.iter().map(|(part, row)| sources[*part].0[*row]).collect(),

@@ -74,7 +74,8 @@ impl KeyedRows {
     /// Adds rows, and says which numbers they have here.
     pub(super) fn add(&mut self, incoming: Incoming<'_>, rows: Rows<'_>) -> Result<Range<u32>> {
         let first = self.len();
-        let too_many = || EngineError::internal("a join holds too many rows of one piece of event time: raise the parallelism");
+        let too_many =
+            || EngineError::internal("a join holds too many rows of one piece of event time: raise the parallelism");
         let end = u32::try_from(first + rows.len()).map_err(|_| too_many())?;
         let chosen = || (0..rows.len()).map(|n| rows.row(n));
         self.columns.append(incoming.columns, rows)?;
@@ -91,6 +92,17 @@ impl KeyedRows {
             self.merge_runs(2);
         }
         Ok(added)
+    }
+
+    /// Bytes held, for accounting.
+    #[cfg(test)]
+    pub(super) fn size_in_bytes(&self) -> usize {
+        let hashes = self.hashes.capacity() + self.row_hashes.as_ref().map_or(0, Vec::capacity);
+        let runs: usize = self.runs.iter().map(Vec::capacity).sum();
+        hashes * size_of::<u128>()
+            + self.times.capacity() * size_of::<i64>()
+            + runs * size_of::<u32>()
+            + self.columns.size_in_bytes()
     }
 
     /// No more rows are expected: takes no more memory than it needs, and one run.

@@ -4,7 +4,10 @@ use super::keyed_rows::{Incoming, KeyedRows};
 use crate::table::Rows;
 use hashbrown::HashMap;
 use std::{collections::BTreeMap, ops::Range};
-use weir_engine::{Result, hash::{combine, hash_integer}};
+use weir_engine::{
+    Result,
+    hash::{combine, hash_integer},
+};
 
 /// How a left row was answered: not yet, as unmatched, or with a match, by the revision of the last one. It only ever rises.
 pub(super) type Answer = i32;

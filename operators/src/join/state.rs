@@ -89,7 +89,11 @@ impl JoinState {
             });
             fields.extend(of_side);
         }
-        fields.extend([Field::new("ordinal", DataType::Int32, true), hash("row"), Field::new("answer", DataType::Int32, true)]);
+        fields.extend([
+            Field::new("ordinal", DataType::Int32, true),
+            hash("row"),
+            Field::new("answer", DataType::Int32, true),
+        ]);
         JoinState {
             schema: Arc::new(Schema::new(fields)),
             left: Arc::new(Schema::new(plain(&config.left.kept))),

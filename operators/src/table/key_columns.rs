@@ -141,6 +141,11 @@ impl KeyColumns {
         columns.iter().map(order).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
+    /// Bytes held, for accounting.
+    pub fn size_in_bytes(&self) -> usize {
+        self.columns.iter().map(KeyColumn::size_in_bytes).sum()
+    }
+
     /// Gives back the memory that further groups would have taken.
     pub fn shrink_to_fit(&mut self) {
         self.columns.iter_mut().for_each(KeyColumn::shrink_to_fit);
@@ -325,6 +330,20 @@ impl KeyColumn {
             (true, true) => self.values.compare(group, &other.values, other_group, &self.data_type),
             (left, right) => right.cmp(&left),
         }
+    }
+
+    fn size_in_bytes(&self) -> usize {
+        let values = match &self.values {
+            Values::Bytes { offsets, data } => offsets.capacity() * size_of::<i32>() + data.capacity(),
+            Values::FixedBytes { data, .. } => data.capacity(),
+            Values::Boolean(values) => values.capacity(),
+            Values::One(values) => values.capacity(),
+            Values::Two(values) => values.capacity() * 2,
+            Values::Four(values) => values.capacity() * 4,
+            Values::Eight(values) => values.capacity() * 8,
+            Values::Sixteen(values) => values.capacity() * 16,
+        };
+        values + self.valid.as_ref().map_or(0, Vec::capacity)
     }
 
     fn shrink_to_fit(&mut self) {
