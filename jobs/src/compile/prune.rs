@@ -72,9 +72,9 @@ fn full_outputs(steps: &[Step]) -> Vec<ColumnSchema> {
 fn columns_of(index: usize, step: &Step, before: &[StepColumns], needs: &Needs) -> StepColumns {
     let inputs = (0..step.inputs_count()).map(|input| arriving(step, input, before, &needs.inputs[index]));
     let (arriving, carried): (Vec<ColumnSchema>, Vec<_>) = inputs.unzip();
-    let mut arriving = arriving.into_iter();
-    let first = arriving.next().unwrap_or_default();
-    StepColumns { carried, others: arriving.collect(), ..step.operator.narrowed(first, &needs.output[index]) }
+    // What comes in at further inputs is what their operator has asked for.
+    let first = arriving.into_iter().next().unwrap_or_default();
+    StepColumns { carried, ..step.operator.narrowed(first, &needs.output[index]) }
 }
 
 /// The columns that come in at an input of a step, and those that the edges into it carry, if not all there are.

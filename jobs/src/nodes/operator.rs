@@ -64,8 +64,6 @@ pub(crate) trait Operator: Debug {
 pub(crate) struct StepColumns {
     /// What comes in, at the first input.
     pub(crate) input: ColumnSchema,
-    /// What comes in at the inputs after the first.
-    pub(crate) others: Vec<ColumnSchema>,
     /// What its main output holds; empty for sinks.
     pub(crate) output: ColumnSchema,
     /// Of a source whose event time is computed: how, and the columns that are read.

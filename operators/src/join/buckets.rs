@@ -46,10 +46,6 @@ impl<B> Buckets<B> {
     }
 
     /// All buckets, by their starts.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (i64, &B)> {
-        self.buckets.iter().map(|(start, bucket)| (*start, bucket))
-    }
-
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (i64, &mut B)> {
         self.buckets.iter_mut().map(|(start, bucket)| (*start, bucket))
     }

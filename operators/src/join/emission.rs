@@ -15,7 +15,7 @@ use arrow::{
     },
     buffer::Buffer,
     compute::interleave,
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    datatypes::{DataType, Field, SchemaRef},
     record_batch::RecordBatch,
 };
 use std::{collections::BTreeMap, sync::Arc};

@@ -201,7 +201,7 @@ impl KeyedRows {
     /// this hash should be.
     fn position(&self, run: &[u32], hash: u128, is_before: impl Fn(u32) -> bool) -> usize {
         let is_before_at = |at: usize| is_before(run[at]);
-        let guess = ((hash >> 64) * run.len() as u128 >> 64) as usize;
+        let guess = (((hash >> 64) * run.len() as u128) >> 64) as usize;
         let (mut low, mut high, mut step) = (0, run.len(), 1);
         if guess < run.len() && is_before_at(guess) {
             low = guess + 1;

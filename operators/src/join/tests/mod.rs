@@ -9,7 +9,7 @@ use crate::event_time::event_time_type;
 use crate::schema::{Column, ColumnSchema};
 use crate::testing::{Emitted, Subtasks};
 use arrow::{
-    array::{ArrayRef, AsArray, Int64Array, StringArray, TimestampMillisecondArray},
+    array::{Array, ArrayRef, AsArray, Int64Array, StringArray, TimestampMillisecondArray},
     datatypes::{DataType, Int32Type, Int64Type, TimestampMillisecondType},
 };
 use std::{collections::BTreeMap, sync::Arc};

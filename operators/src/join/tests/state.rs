@@ -132,7 +132,7 @@ fn many_rows_cost_less_than_twice_their_columns() {
         join.process(1, rows(Side::Right, clicks), &mut Collector::default()).unwrap();
     }
     join.watermark(10_000 * 1_000, &mut Collector::default()).unwrap();
-    let held: usize = join.sides.right.iter().map(|(_, bucket)| bucket.rows.size_in_bytes()).sum();
+    let held: usize = join.sides.right.iter_mut().map(|(_, bucket)| bucket.rows.size_in_bytes()).sum();
     assert!(held < 2 * raw, "{held} bytes held of {raw}");
 }
 
