@@ -58,6 +58,7 @@ pub mod cluster;
 pub mod crash;
 pub mod faults;
 pub mod job;
+pub mod joins;
 pub mod oracle;
 pub mod results;
 pub mod simulation;
