@@ -140,55 +140,60 @@ fn every_mistake_is_said_where_it_is() {
 
 #[test]
 fn what_is_built_in_rust_is_what_is_written() {
-    let hours = |hours: u64| Duration::from_secs(hours * 3600);
-    let source = |path: &str, time: &str| Source::of(FilesConfig::at(path)).event_time(time);
-    let join = Join::of("orders", "clicks")
-        .on("user_id")
-        .on_columns("shop", "place")
-        .within(hours(2), hours(1))
-        .allowed_lateness(hours(3))
-        .matching(Match::First)
-        .select("order_id", "left.order_id")
-        .select("ad_id", "right.ad_id");
     let written = r#"
 [job]
 name = "shop"
-[source.orders]
+[source.seen]
 connector = "files"
-path = "in/orders"
-format = "json"
-schema = { order_id = "string", user_id = "string", shop = "int", at = "timestamp" }
-event_time = "at"
+path = "in/seen"
+format = "click_log"
+event_time = "click_timestamp"
 [source.clicks]
 connector = "files"
 path = "in/clicks"
-format = "json"
-schema = { ad_id = "string", user_id = "string", place = "int", at = "timestamp" }
-event_time = "at"
-[join.attributed]
-left = "orders"
+format = "click_log"
+event_time = "click_timestamp"
+[join.both]
+left = "seen"
 right = "clicks"
-on = { user_id = "user_id", shop = "place" }
+on = { user_id = "user_id", country = "ip" }
 within = { before = "2h", after = "1h", allowed_lateness = "3h" }
 match = "first"
-select = { order_id = "left.order_id", ad_id = "right.ad_id" }
+select = { seen = "left.ad_id", clicked = "right.ad_id" }
 [sink.out]
-input = "attributed"
+input = "both"
 connector = "console"
 "#;
-    let parsed = compile(written).unwrap_or_else(|refusal| panic!("{refusal}"));
-    let node = parsed.graph.nodes.iter().find(|node| node.kind == "join").unwrap();
-    assert_eq!(node.config["match"], "first");
+    let hours = |hours: u64| Duration::from_secs(hours * 3600);
+    let source = |path: &str| Source::of(FilesConfig::at(path)).event_time("click_timestamp");
+    let join = Join::of("seen", "clicks")
+        .on("user_id")
+        .on_columns("country", "ip")
+        .within(hours(2), hours(1))
+        .allowed_lateness(hours(3))
+        .matching(Match::First)
+        .select("seen", "left.ad_id")
+        .select("clicked", "right.ad_id");
     let built = JobBuilder::new("shop")
-        .source("orders", source("in/orders", "click_timestamp"))
-        .source("clicks", source("in/clicks", "click_timestamp"))
-        .join("attributed", join.clone())
-        .sink("out", Sink::of("attributed", ConsoleSinkConfig::default()));
-    // Click logs have no such columns: each is told.
-    let refusal = built.build(&CompileOptions::default()).unwrap_err().to_string();
-    for column in ["order_id", "shop"] {
-        assert!(refusal.contains(&format!("there is no column `{column}` in the rows of `left`")), "{refusal}");
-    }
+        .source("seen", source("in/seen"))
+        .source("clicks", source("in/clicks"))
+        .join("both", join)
+        .sink("out", Sink::of("both", ConsoleSinkConfig::default()));
+    let options = CompileOptions { parallelism: Some(2), ..CompileOptions::default() };
+    let built = built.build(&options).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let parsed = compile(written).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let json = |job: &Job| serde_json::to_value(&job.graph).unwrap();
+    assert_eq!(json(&built), json(&parsed));
+    // Each side has its gate, and carries what is kept of it, whoever reads what comes out.
+    let join = built.graph.nodes.iter().position(|node| node.id == "join.both").unwrap();
+    let edges: Vec<_> = built.graph.edges.iter().filter(|edge| edge.to == join).collect();
+    let from: Vec<_> = edges.iter().map(|edge| (edge.input, built.graph.nodes[edge.from].id.as_str())).collect();
+    assert_eq!(from, [(0, "late_gate.both.left"), (1, "late_gate.both.right")]);
+    let read = |source: &str| {
+        let node = built.graph.nodes.iter().find(|node| node.id == source).unwrap();
+        node.config["columns"].as_array().unwrap().len()
+    };
+    assert_eq!((read("source.seen"), read("source.clicks")), (4, 4));
 }
 
 /// An order, and the last click before it.

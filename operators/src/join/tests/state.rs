@@ -117,9 +117,9 @@ fn record_ids_stay_what_they_are() {
     assert_eq!(ids(Match::First), ids(Match::Last));
     assert_eq!(ids(Match::All), [GOLDEN_PAIR, GOLDEN_UNMATCHED]);
 }
-const GOLDEN_MATCHED: &str = "";
-const GOLDEN_PAIR: &str = "";
-const GOLDEN_UNMATCHED: &str = "";
+const GOLDEN_MATCHED: &str = "07c90a24-d467-88fe-90cd-b9962cc50ece";
+const GOLDEN_PAIR: &str = "4dd01661-399a-81f9-b5b6-b65508ad6e25";
+const GOLDEN_UNMATCHED: &str = "33417936-729b-8fed-b655-a169fa2304dc";
 
 #[test]
 fn many_rows_cost_less_than_twice_their_columns() {
