@@ -83,11 +83,10 @@ impl JoinConfig {
         self.after_ms.saturating_add(self.allowed_lateness_ms)
     }
 
-    /// How long after its event time a right row is kept: a left row that it fits may still come. Of the first match it must also
-    /// be known, until the last moment at which a late row could come before it, that it was there.
+    /// How long after its event time a right row is kept: the last left row that it fits is `before` later, is answered `after` that,
+    /// and may still be corrected as long as a left row is kept. Whatever a late row is compared with is there then.
     pub fn right_ttl_ms(&self) -> i64 {
-        let ttl_ms = self.before_ms.saturating_add(self.allowed_lateness_ms);
-        if self.matching == Match::First { ttl_ms.saturating_add(self.after_ms) } else { ttl_ms }
+        self.before_ms.saturating_add(self.left_ttl_ms())
     }
 
     pub(super) fn validate(&self) -> Result<()> {

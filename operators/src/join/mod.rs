@@ -9,7 +9,7 @@
 //!
 //! Why results follow from the input alone: the gates before the two inputs let a row through that is behind its *own* split by
 //! no more than the lateness, and this operator's event time is never ahead of any split's. So every row that comes finds all
-//! that it fits: left rows are kept until event time is past *t + after + lateness*, right rows until it is past *t + before +
+//! that it fits: left rows are kept until event time is past *t + after + lateness*, right rows until it is past *t + before + after +
 //! lateness*. In the end each left row has the answer that all rows together give, whatever the order in which they came.
 //!
 //! Results carry the columns that all results have. The record id follows from the left row alone (its time, its kept columns, and which of several
@@ -22,6 +22,7 @@
 
 mod answering;
 mod buckets;
+mod checkpoint;
 mod config;
 mod emission;
 mod keyed_rows;
@@ -35,7 +36,7 @@ mod tests;
 use crate::event_time::event_times;
 use crate::ports;
 use crate::schema::project;
-use crate::table::{Rows, RowsByBucket, plain_keys};
+use crate::table::{RowsByBucket, plain_keys};
 use answering::Answering;
 use arrow::{array::BooleanArray, buffer::NullBuffer, record_batch::RecordBatch};
 pub use config::{JoinColumn, JoinConfig, JoinInput, Match, Side};
@@ -43,9 +44,9 @@ use emission::Emission;
 pub use emission::columns;
 use hashbrown::HashMap;
 use keyed_rows::Incoming;
-use left::{Answer, UnsavedAnswers};
+use left::Answer;
 use sides::Sides;
-use state::{JoinState, SegmentOf};
+use state::JoinState;
 use weir_engine::{
     EngineError, Result,
     element::{Barrier, Batch, Port, WATERMARK_MIN},
@@ -53,7 +54,7 @@ use weir_engine::{
     ids::CheckpointId,
     key_group::KeyGroupRange,
     operator::{Collector, Operator, OperatorContext},
-    state::{Change, Segment, Snapshot, StateRows},
+    state::Snapshot,
 };
 
 /// The operator. Counts left rows as `matched` and `unmatched` when they are answered so for the first time, and as `corrections`
@@ -189,50 +190,6 @@ impl Join {
         self.answering.unmatched.clear();
         Ok(())
     }
-
-    /// What a checkpoint held is whole before anything is done with it.
-    fn take_up_restored(&mut self) {
-        if self.restored_answers.is_empty() {
-            return;
-        }
-        let stored = std::mem::take(&mut self.restored_answers);
-        for (_, bucket) in self.sides.left.iter_mut() {
-            self.newest_answered = self.newest_answered.max(bucket.restore_answers(&stored));
-        }
-    }
-
-    fn restore_rows(
-        &mut self,
-        (segment, side, start): (&str, Side, i64),
-        rows: &RecordBatch,
-        key_groups: KeyGroupRange,
-    ) -> Result<()> {
-        let max_parallelism = self.context.max_parallelism;
-        let restored = self.state.restored_rows((segment, side), rows, key_groups, max_parallelism)?;
-        if restored.hashes.is_empty() {
-            return Ok(());
-        }
-        let row_hashes = match self.needs_row_hashes(side) {
-            true => self.rows[side as usize].hash(&restored.columns)?,
-            false => Vec::new(),
-        };
-        let incoming = Incoming {
-            hashes: &restored.hashes,
-            times: &restored.times,
-            row_hashes: &row_hashes,
-            columns: restored.columns.columns(),
-        };
-        let all = Rows::All(restored.hashes.len());
-        match side {
-            Side::Left => self.sides.open_left(start, &self.config)?.restore(incoming, all, &restored.ordinals),
-            Side::Right => {
-                let bucket = self.sides.open_right(start, &self.config)?;
-                bucket.rows.add(incoming, all)?;
-                bucket.mark_restored();
-                Ok(())
-            }
-        }
-    }
 }
 
 /// The rows that have no null in these columns.
@@ -281,47 +238,10 @@ impl Operator for Join {
     }
 
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {
-        let mut segments = Vec::new();
-        let state = &self.state;
-        for (start, bucket) in self.sides.left.iter_mut() {
-            let rows = bucket.take_unsaved();
-            let change = appended(rows.is_empty(), || state.left_rows(bucket, rows))?;
-            segments.push(Segment { id: SegmentOf::Left(start).name(), change });
-            let answers = match bucket.take_unsaved_answers() {
-                UnsavedAnswers::None if !bucket.has_answers() => continue,
-                UnsavedAnswers::None => Change::Unchanged,
-                UnsavedAnswers::Some(rows) => Change::Append(StateRows::ready(state.answers(bucket, &rows)?)),
-                UnsavedAnswers::All(rows) => Change::Replace(StateRows::ready(state.answers(bucket, &rows)?)),
-            };
-            segments.push(Segment { id: SegmentOf::Answers(start).name(), change: answers });
-        }
-        for (start, bucket) in self.sides.right.iter_mut() {
-            let rows = bucket.take_unsaved();
-            let change = appended(rows.is_empty(), || state.right_rows(&bucket.rows, rows))?;
-            segments.push(Segment { id: SegmentOf::Right(start).name(), change });
-        }
-        Ok(Snapshot { segments })
+        Ok(Snapshot { segments: self.segments()? })
     }
 
     fn restore(&mut self, segment: &str, rows: &RecordBatch, key_groups: KeyGroupRange) -> Result<()> {
-        let restored = match SegmentOf::parse(segment)? {
-            SegmentOf::Left(start) => self.restore_rows((segment, Side::Left, start), rows, key_groups),
-            SegmentOf::Right(start) => self.restore_rows((segment, Side::Right, start), rows, key_groups),
-            SegmentOf::Answers(_) => {
-                let max_parallelism = self.context.max_parallelism;
-                let answers = self.state.restored_answers(segment, rows, key_groups, max_parallelism)?;
-                for (row, answer) in answers {
-                    let known = self.restored_answers.entry(row).or_insert(answer);
-                    *known = answer.max(*known);
-                }
-                Ok(())
-            }
-        };
-        restored.map_err(|error| error.context(&self.context.operator))
+        self.restore_segment(segment, rows, key_groups).map_err(|error| error.context(&self.context.operator))
     }
-}
-
-/// Rows that came to a segment, if any did.
-fn appended(is_empty: bool, rows: impl FnOnce() -> Result<Vec<RecordBatch>>) -> Result<Change> {
-    Ok(if is_empty { Change::Unchanged } else { Change::Append(StateRows::ready(rows()?)) })
 }
