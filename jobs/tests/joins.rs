@@ -196,8 +196,11 @@ connector = "console"
     assert_eq!((read("source.seen"), read("source.clicks")), (4, 4));
 }
 
-/// An order, and the last click before it.
-type Attributed = BTreeMap<String, Option<(String, i64)>>;
+/// An ad, and when it was clicked.
+type Click = (String, i64);
+
+/// Orders, and of each the last click before it.
+type Attributed = BTreeMap<String, Option<Click>>;
 
 /// What the shipped files give, read and joined in the plainest way.
 fn recount(root: &Path) -> Attributed {
@@ -234,7 +237,7 @@ fn files(folder: &Path) -> Vec<std::path::PathBuf> {
 
 /// The highest revision of each order in files of results, unless it is withdrawn.
 fn holds(batches: &[RecordBatch]) -> Attributed {
-    let mut newest: BTreeMap<String, (i32, Option<Option<(String, i64)>>)> = BTreeMap::new();
+    let mut newest: BTreeMap<String, (i32, Option<Option<Click>>)> = BTreeMap::new();
     for batch in batches {
         let text =
             |name: &str, row| batch.column_by_name(name).map(|column| column.as_string::<i32>().value(row).to_owned());

@@ -59,7 +59,7 @@ fn a_late_click_corrects_an_order_and_withdraws_that_it_is_unmatched() {
     let mut harness = harness(&config);
     let mut reader = Reader::default();
     let order = row(1, 1, 20 * MINUTE);
-    harness.process_input(0, rows(Side::Left, &[order.clone()])).unwrap();
+    harness.process_input(0, rows(Side::Left, std::slice::from_ref(&order))).unwrap();
     assert!(harness.watermark(20 * MINUTE).unwrap().is_empty(), "a click of that very moment may still come");
     reader.read(harness.watermark(20 * MINUTE + 1).unwrap());
     assert_eq!(reader.holds(), (vec![], vec![(order.clone(), None)]));
@@ -89,7 +89,7 @@ fn equal_orders_are_told_apart_and_get_each_their_own_record() {
         harness.process_input(0, rows(Side::Left, &[order.clone(), order.clone()])).unwrap();
         harness.process_input(1, rows(Side::Right, &[row(1, 3, 15 * MINUTE), row(1, 3, 15 * MINUTE)])).unwrap();
         reader.read(harness.watermark(21 * MINUTE).unwrap());
-        harness.process_input(0, rows(Side::Left, &[order.clone()])).unwrap();
+        harness.process_input(0, rows(Side::Left, std::slice::from_ref(&order))).unwrap();
         reader.read(harness.barrier().unwrap());
         let each = if matching == Match::All { 2 } else { 1 };
         assert_eq!(reader.matched.len(), 3 * each);
