@@ -1,6 +1,7 @@
 //! What a join keeps, and for how long; single corrections; ids.
 
 use super::*;
+use arrow::array::Float64Array;
 use weir_engine::testing::OperatorHarness;
 
 const MINUTE: i64 = 60_000;
@@ -164,4 +165,36 @@ fn state_of_other_columns_is_refused() {
     let all = KeyGroupRange::all(context.max_parallelism);
     let error = OperatorHarness::restored(operator, all, &[harness.segments().clone()]).err().unwrap();
     assert!(error.message.contains("does not fit this join"), "{}", error.message);
+}
+
+#[test]
+fn zeros_of_either_sign_are_one_value_and_each_pair_has_a_record_of_its_own() {
+    let mut config = config(Match::All, 10 * MINUTE, 0, 10 * MINUTE);
+    config.right.kept.columns[1].data_type = DataType::Float64;
+    let mut harness = harness(&config);
+    let mut click = |ad: f64| {
+        let rows = batch(Side::Right, &[row(1, 0, 15 * MINUTE)]);
+        let mut columns = rows.columns().to_vec();
+        columns[0] = Arc::new(Float64Array::from(vec![ad]));
+        let names = rows.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+        let rows = RecordBatch::try_from_iter(names.into_iter().zip(columns)).unwrap();
+        harness.process_input(1, Batch::new(rows)).unwrap();
+        harness.process_input(0, rows_of_order()).unwrap();
+        let mut out = harness.watermark(21 * MINUTE).unwrap();
+        out.extend(harness.barrier().unwrap());
+        let ids = out.iter().filter(|(port, _)| *port == Port::MAIN).flat_map(|(_, batch)| {
+            let ids = batch.columns.column_by_name(RECORD_ID).unwrap().as_fixed_size_binary();
+            (0..batch.len()).map(|row| ids.value(row).to_vec()).collect::<Vec<_>>()
+        });
+        ids.collect::<Vec<_>>()
+    };
+    let mut seen: Vec<Vec<u8>> = click(0.0);
+    seen.extend(click(-0.0));
+    seen.extend(click(0.0));
+    let records: std::collections::BTreeSet<&Vec<u8>> = seen.iter().collect();
+    assert_eq!((seen.len(), records.len()), (9, 9), "three orders, each with three clicks");
+}
+
+fn rows_of_order() -> Batch {
+    rows(Side::Left, &[row(1, 1, 20 * MINUTE)])
 }
