@@ -56,15 +56,12 @@ async fn joins_that_crash_are_what_all_pairs_give() {
 
 const SEEDS: u64 = 15;
 
-/// Crashes with everything in the making, and a rescale at each.
+/// Crashes when about a third, a half and two thirds of the rows have been read, one at a time, and a rescale at each: some of the
+/// rows are held then, and some of the orders answered.
 fn scenario(seed: u64) -> JoinScenario {
-    let crash = |point: &str, visit| Ending::Crash(point.into(), visit);
-    let runs = vec![
-        (2, crash("commit.one_done", 9 + seed % 7)),
-        (3, crash("upload.durable", 40)),
-        (1, crash("manifest.before", 5 + seed % 3)),
-    ];
-    JoinScenario { seed, runs, last_parallelism: 2, batch_rows: 4 }
+    let crash = |visit| Ending::Crash("source.batch".into(), visit);
+    let runs = vec![(2, crash(150 + seed * 17 % 70)), (3, crash(120)), (1, crash(100))];
+    JoinScenario { seed, runs, last_parallelism: 2, batch_rows: 1 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

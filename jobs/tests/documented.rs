@@ -217,9 +217,9 @@ connector = "console"
     let job = weir_jobs::parse("job.toml", &text, &[], &weir_jobs::CompileOptions::default());
     let job = job.unwrap_or_else(|refusal| panic!("{refusal}"));
     let explained = job.explain(weir_jobs::explain::ExplainFormat::Text).unwrap();
-    let does = "orders with the last of clicks of the same user_id, from 7d before to 0s after, rows up to 1h late";
+    let does = "orders with the last of clicks of the same user_id, up to 7d before, rows up to 1h late";
     assert!(explained.contains(does), "{explained}");
-    assert!(explained.contains("left rows for 1h, right rows for 7d 1h"), "{explained}");
+    assert!(explained.contains("left rows for 1h of event time, right rows for 169h"), "{explained}");
 }
 
 fn compiled(job: &str, source: &str, dedup: &str, window: &str, sink: &str) -> serde_json::Value {

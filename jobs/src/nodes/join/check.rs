@@ -21,8 +21,12 @@ const LONGEST: Duration = Duration::from_secs(3_660 * 24 * 3600);
 impl Join {
     /// What is wrong with it.
     pub(super) fn check_sides(&self, check: &mut Check<'_>, left: &Types, right: &Types) {
+        let before = check.mistakes.len();
         check.needs_event_time_at("left", left);
         check.needs_event_time_at("right", right);
+        if check.mistakes.len() > before {
+            return; // What else there is to say would be of other rows.
+        }
         self.check_on(check, &left.main, &right.main);
         self.check_bounds(check);
         self.check_select(check, &left.main, &right.main);

@@ -57,19 +57,23 @@ impl Operator for JoinOperator {
             Match::All => "each",
         };
         let does = format!(
-            "{} with {which} of {} of the same {}, from {} before to {} after",
+            "{} with {which} of {} of the same {}, {}",
             self.left,
             self.right,
             self.on(),
-            Self::span(before_ms),
-            Self::span(after_ms)
+            match (before_ms, after_ms) {
+                (0, 0) => "at the same time".to_owned(),
+                (before, 0) => format!("up to {} before", Self::span(before)),
+                (0, after) => format!("up to {} after", Self::span(after)),
+                (before, after) => format!("from {} before to {} after", Self::span(before), Self::span(after)),
+            }
         );
         let late = match allowed_lateness_ms {
             0 => String::new(),
             late => format!(", rows up to {} late", Self::span(late)),
         };
         let kept = format!(
-            "left rows for {}, right rows for {}, each in buckets of event time",
+            "left rows for {} of event time, right rows for {}, in buckets",
             Self::span(self.config.left_ttl_ms()),
             Self::span(self.config.right_ttl_ms())
         );
