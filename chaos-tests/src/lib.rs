@@ -11,6 +11,7 @@
 //! | A commit that is repeated, half done or whose answer is lost changes nothing | re-commit on restore; commit notification lost; 412 after one's own success | `tests/crashes.rs`, `tests/storage.rs` |
 //! | A crash between any two steps of the run, the checkpoint, the commit and the recovery changes nothing | coordinator dies after the manifest, before the commit, before the mark | `tests/crashes.rs` |
 //! | State and uncommitted results survive any rescale | rescale with open intents | `tests/crashes.rs` (every run has its own parallelism) |
+//! | Every row of a join's left side is answered once, with all rows of the right side that fit, whichever barrier came first | alignment of several inputs; state that is read twice | `tests/joins.rs` |
 //! | The last rows of bounded input are committed | bounded sources, last data | every test: the recount is of all input |
 //! | What is late does not depend on restarts, parallelism or batches | watermark after restore | `tests/whole_jobs.rs`, `tests/crashes.rs` |
 //! | A record has one id in every attempt, and no revision twice | non-deterministic replay | [`results`], in every test |
@@ -30,7 +31,7 @@
 //! | A job that is started over forgets what was before | | `tests/simulation.rs` |
 //! | What was said to last on a local disk is there after a power cut, and the job goes on from it | partial upload | `tests/power_cuts.rs` |
 //! | One seed gives one run of the simulated cluster | | `tests/simulation.rs` |
-//! | The tests notice what is wrong | | `tests/mutants.rs`, `tests/simulation.rs`, `tests/kafka_simulation.rs` |
+//! | The tests notice what is wrong | | `tests/mutants.rs`, `tests/joins.rs`, `tests/simulation.rs`, `tests/kafka_simulation.rs` |
 //!
 //! The same on real processes ([`cluster`]), which are killed and frozen while input arrives:
 //!
@@ -58,6 +59,7 @@ pub mod cluster;
 pub mod crash;
 pub mod faults;
 pub mod job;
+pub mod joins;
 pub mod oracle;
 pub mod results;
 pub mod simulation;

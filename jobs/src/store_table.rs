@@ -28,6 +28,8 @@ pub enum WhyLeftOut {
     OfSeveral,
     /// Its aggregate counts results of another.
     OfResults,
+    /// Its results are those of a join.
+    OfJoin,
     /// Its results are of all of event time.
     NoWindow,
     /// Its windows are not recounted by a range of event time.
@@ -44,6 +46,7 @@ impl fmt::Display for LeftOut {
             WhyLeftOut::NoWindow => {
                 "its results are of all events of their keys, and a part of them can't be counted again"
             }
+            WhyLeftOut::OfJoin => "its results are of a join, whose inputs are not in one archive",
             WhyLeftOut::OtherWindows => {
                 "a replay counts ranges of whole hours in UTC again, and its windows grow, have an `offset` or a `timezone`, or \
                  are no multiple of their slide"

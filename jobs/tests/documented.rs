@@ -188,6 +188,40 @@ fn the_example_of_a_kafka_source_is_a_definition() {
     assert!(!explained.contains("KAFKA_PASSWORD"), "{explained}");
 }
 
+/// The example of a join compiles, and its note says what it does.
+#[test]
+fn the_example_of_a_join_is_a_definition() {
+    let written = std::fs::read_to_string(page("job-definition.md")).unwrap();
+    let section = written.split("## `[join.NAME]`").nth(1).unwrap();
+    let example = section.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let text = format!(
+        r#"[job]
+name = "j"
+[source.orders]
+connector = "files"
+path = "in/orders"
+format = "json"
+schema = {{ order_id = "string", user_id = "string", ordered_at = "timestamp" }}
+event_time = "ordered_at"
+[source.clicks]
+connector = "files"
+path = "in/clicks"
+format = "click_log"
+event_time = "click_timestamp"
+{example}
+[sink.out]
+input = ["attributed", "attributed.unmatched"]
+connector = "console"
+"#
+    );
+    let job = weir_jobs::parse("job.toml", &text, &[], &weir_jobs::CompileOptions::default());
+    let job = job.unwrap_or_else(|refusal| panic!("{refusal}"));
+    let explained = job.explain(weir_jobs::explain::ExplainFormat::Text).unwrap();
+    let does = "orders with the last of clicks of the same user_id, up to 7d before, rows up to 1h late";
+    assert!(explained.contains(does), "{explained}");
+    assert!(explained.contains("left rows for 1h of event time, right rows for 169h"), "{explained}");
+}
+
 fn compiled(job: &str, source: &str, dedup: &str, window: &str, sink: &str) -> serde_json::Value {
     let text = format!(
         r#"

@@ -37,6 +37,20 @@ fn ad_click_from_kafka_to_kafka_for_people() {
 }
 
 #[test]
+fn attribution_for_people() {
+    let job = shipped("attribution.toml", &[]);
+    assert!(job.warnings.is_empty(), "{:?}", job.warnings);
+    insta::assert_snapshot!(job.explain(ExplainFormat::Text).unwrap());
+}
+
+#[test]
+fn attribution_from_kafka_to_kafka_for_people() {
+    let job = shipped("attribution_kafka.toml", &["sink.store.enabled=true"]);
+    assert!(job.warnings.is_empty(), "{:?}", job.warnings);
+    insta::assert_snapshot!(job.explain(ExplainFormat::Text).unwrap());
+}
+
+#[test]
 fn talkingdata_for_people() {
     let job = shipped("talkingdata.toml", &[]);
     assert!(job.warnings.is_empty(), "{:?}", job.warnings);

@@ -27,6 +27,7 @@ pub mod filters;
 pub mod format;
 pub mod hold;
 pub mod hour_partition;
+pub mod join;
 mod kafka_connection;
 pub mod late_gate;
 pub mod map;

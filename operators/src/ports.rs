@@ -6,6 +6,8 @@ use weir_engine::element::Port;
 pub const RUNNING: Port = Port::named("running");
 /// Events that came too late to be counted.
 pub const LATE: Port = Port::named("late");
+/// Rows of a join's left side for which there is no row on the right.
+pub const UNMATCHED: Port = Port::named("unmatched");
 /// Records that could not be read, or that an expression failed on, with the reason.
 pub const DEAD_LETTERS: Port = Port::named("dead_letters");
 
@@ -16,6 +18,9 @@ mod tests {
     /// Graphs and manifests that are stored hold these names, and definitions do.
     #[test]
     fn names_stay_what_they_are() {
-        assert_eq!([RUNNING, LATE, DEAD_LETTERS].map(|port| port.to_string()), ["running", "late", "dead_letters"]);
+        assert_eq!(
+            [RUNNING, LATE, UNMATCHED, DEAD_LETTERS].map(|port| port.to_string()),
+            ["running", "late", "unmatched", "dead_letters"]
+        );
     }
 }

@@ -45,7 +45,8 @@ pub type Emitted = Vec<(Port, Batch)>;
 /// All subtasks of one operator behind a hash exchange. Begins with one.
 pub struct Subtasks {
     make: Make,
-    key: Vec<String>,
+    /// The key of each input.
+    keys: Vec<Vec<String>>,
     harnesses: Vec<OperatorHarness>,
     context: OperatorContext,
     watermark: i64,
@@ -54,9 +55,15 @@ pub struct Subtasks {
 impl Subtasks {
     /// Of an operator that `make` makes for each subtask, with rows spread by these columns; none: all go to one.
     pub fn new(key: &[&str], make: impl Fn(&OperatorContext) -> Box<dyn Operator> + 'static) -> Self {
+        Subtasks::of_inputs(&[key], make)
+    }
+
+    /// The same with several inputs, each with a key of its own.
+    pub fn of_inputs(keys: &[&[&str]], make: impl Fn(&OperatorContext) -> Box<dyn Operator> + 'static) -> Self {
+        let key = |key: &&[&str]| key.iter().map(ToString::to_string).collect();
         let mut subtasks = Subtasks {
             make: Box::new(make),
-            key: key.iter().map(ToString::to_string).collect(),
+            keys: keys.iter().map(key).collect(),
             harnesses: Vec::new(),
             context: OperatorContext::single("job", "operator"),
             watermark: i64::MIN,
@@ -83,10 +90,19 @@ impl Subtasks {
     /// # Errors
     /// The operator's own.
     pub fn process(&mut self, rows: &RecordBatch, carry_hashes: bool) -> Result<Emitted> {
-        let hashes = KeyHasher::new(self.key.clone()).hash(rows)?;
+        self.process_input(0, rows, carry_hashes)
+    }
+
+    /// The same at one of several inputs.
+    ///
+    /// # Errors
+    /// The operator's own.
+    pub fn process_input(&mut self, input: usize, rows: &RecordBatch, carry_hashes: bool) -> Result<Emitted> {
+        let key = &self.keys[input];
+        let hashes = KeyHasher::new(key.clone()).hash(rows)?;
         let mut batch = Batch::new(rows.clone());
         if carry_hashes {
-            let columns: Arc<[String]> = self.key.clone().into();
+            let columns: Arc<[String]> = key.clone().into();
             batch.key_hashes = Some(KeyHashes { columns, hashes: Arc::new(hashes.clone()) });
         }
         let max = self.context.max_parallelism;
@@ -94,7 +110,7 @@ impl Subtasks {
         for (at, harness) in self.harnesses.iter_mut().enumerate() {
             let mine = (0..hashes.len() as u32)
                 .filter(|row| subtask_of(key_group_of(hashes[*row as usize], max), max, parallelism) == at);
-            out.extend(harness.process(batch.take(&UInt32Array::from_iter_values(mine))?)?);
+            out.extend(harness.process_input(input, batch.take(&UInt32Array::from_iter_values(mine))?)?);
         }
         Ok(out)
     }

@@ -38,9 +38,9 @@ pub(super) fn graph(
                 from: input.from,
                 port: input.port,
                 to,
-                input: 0,
+                input: input.input,
                 partitioner,
-                columns: columns.carried.clone(),
+                columns: columns.carried.get(input.input).cloned().flatten(),
             });
         }
     }

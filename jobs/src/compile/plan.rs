@@ -8,13 +8,13 @@ use weir_engine::element::Port;
 use weir_operators::ports;
 
 use super::gates::Gates;
-use super::resolve::{Feed, Resolved};
+use super::resolve::{Feed, Place, Resolved};
 use super::types::AllTypes;
-use crate::nodes::Output;
 use crate::nodes::late_gate::LateGate;
 use crate::nodes::planning::{Planning, Step, StepOutput, push};
 use crate::nodes::types::Types;
 use crate::nodes::union::UnionOperator;
+use crate::nodes::{Gated, Output};
 
 /// Plans a spec without mistakes.
 pub(super) fn plan(resolved: &Resolved<'_>, gates: &Gates, types: &AllTypes) -> Vec<Step> {
@@ -44,7 +44,8 @@ impl Planner<'_, '_> {
             return;
         }
         let Some(from) = self.feeding(index, given) else { return };
-        let (from, is_spread) = self.gate(index, from);
+        let places = self.resolved.inputs_of(index);
+        let (from, is_spread) = places.zip(from).map(|(at, from)| self.gate(at, from)).unzip();
         let mut planning = Planning {
             job: &self.resolved.spec.settings,
             name: &node.name,
@@ -73,8 +74,9 @@ impl Planner<'_, '_> {
             if come.is_empty() {
                 return None;
             }
-            let is_of_gates = |feed: &Feed| matches!(feed.output, Output::Late | Output::OnTime);
-            let is_of_several = |feed: &Feed| is_of_gates(feed) && self.gates.of(feed.node).count() > 1;
+            let gates_of =
+                |feed: &Feed, gated: Gated| self.gates.of(Place { node: feed.node, input: gated.input }).count();
+            let is_of_several = |feed: &Feed| feed.output.gated().is_some_and(|gated| gates_of(feed, gated) > 1);
             if feeds.len() > 1 || feeds.iter().any(is_of_several) {
                 for output in &mut come {
                     made += 1;
@@ -104,30 +106,39 @@ impl Planner<'_, '_> {
         self.resolved.readers(main).any(takes)
     }
 
-    /// Puts the gates in that belong before a node. Returns where the node's rows come from then, and whether they have been
+    /// Puts the gates in that belong before an input of a node. Returns where its rows come from then, and whether they have been
     /// spread by its key already.
-    fn gate(&mut self, index: usize, from: Vec<Vec<StepOutput>>) -> (Vec<Vec<StepOutput>>, bool) {
-        let (Some(point), Some(given)) = (self.gates.before(index), self.types.first_given(index)) else {
+    fn gate(&mut self, at: Place, from: Vec<StepOutput>) -> (Vec<StepOutput>, bool) {
+        let (Some(point), Some(given)) = (self.gates.before(at), self.types.given_at(at)) else {
             return (from, false);
         };
         let Some(time) = &given.event_time else { return (from, false) };
-        let node = self.resolved.node(index);
+        let node = self.resolved.node(at.node);
         let operator = |merged| Box::new(LateGate { rule: point.rule, time: time.clone(), merged });
-        let id = format!("late_gate.{}", node.name);
-        let mut last = push(&mut self.steps, id, from.concat(), None, operator(false));
+        let id = match node.body.inputs().as_slice() {
+            [_] => format!("late_gate.{}", node.name),
+            several => format!("late_gate.{}.{}", node.name, several[at.input].0),
+        };
+        let mut last = push(&mut self.steps, id.clone(), from, None, operator(false));
         let mut late = vec![(last, ports::LATE)];
         if given.may_be_silent {
             // Where there is no key yet: evenly, however often one key comes.
-            let key = node.body.spread_by().map_or_else(|| vec![time.clone()], <[String]>::to_vec);
-            let (id, from) = (format!("late_gate.{}.merged", node.name), vec![(last, Port::MAIN)]);
+            let key = node.body.spread_by(at.input).map_or_else(|| vec![time.clone()], <[String]>::to_vec);
+            let (id, from) = (format!("{id}.merged"), vec![(last, Port::MAIN)]);
             last = push(&mut self.steps, id, from, Some(key), operator(true));
             late.push((last, ports::LATE));
         }
         let on_time = (last, Port::MAIN);
-        for fed in self.gates.fed_by(index) {
-            self.outputs.entry((fed, Output::Late)).or_default().extend(&late);
-            self.outputs.entry((fed, Output::OnTime)).or_default().push(on_time);
+        for fed in self.gates.fed_by(at) {
+            for output in self.resolved.node(fed.node).body.outputs() {
+                let rows = match output.gated() {
+                    Some(Gated { input, late: true }) if input == fed.input => late.as_slice(),
+                    Some(Gated { input, late: false }) if input == fed.input => &[on_time],
+                    _ => continue,
+                };
+                self.outputs.entry((fed.node, *output)).or_default().extend(rows);
+            }
         }
-        (vec![vec![on_time]], given.may_be_silent)
+        (vec![on_time], given.may_be_silent)
     }
 }

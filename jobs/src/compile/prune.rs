@@ -21,35 +21,37 @@ pub(super) fn prune(steps: &[Step]) -> Vec<StepColumns> {
     columns
 }
 
-/// Backwards: for each step, what it needs of its input and what is needed of its main output.
+/// Backwards: for each step, what it needs of each of its inputs and what is needed of its main output.
 struct Needs {
-    input: Vec<Names>,
+    inputs: Vec<Vec<Names>>,
     output: Vec<Names>,
 }
 
 fn needs(steps: &[Step], full: &[ColumnSchema]) -> Needs {
-    let mut needs = Needs { input: vec![Names::new(); steps.len()], output: vec![Names::new(); steps.len()] };
+    let mut needs = Needs { inputs: vec![Vec::new(); steps.len()], output: vec![Names::new(); steps.len()] };
     // What a gate's late rows must hold: they are rows of its input.
     let mut late = vec![Names::new(); steps.len()];
     for (index, step) in steps.iter().enumerate().rev() {
-        let given = given_columns(step, full);
-        let mut input = step.operator.needs(&needs.output[index], &given);
-        input.extend(late[index].iter().cloned());
-        for edge in &step.inputs {
-            match edge.port {
-                ports::LATE => late[edge.from].extend(input.iter().cloned()),
-                ports::DEAD_LETTERS => {}
-                _ => needs.output[edge.from].extend(input.iter().cloned()),
+        for input in 0..step.inputs_count() {
+            let given = given_columns(step, input, full);
+            let mut needed = step.operator.needs_at(input, &needs.output[index], &given);
+            needed.extend(late[index].iter().cloned());
+            for edge in step.edges_into(input) {
+                match edge.port {
+                    ports::LATE => late[edge.from].extend(needed.iter().cloned()),
+                    ports::DEAD_LETTERS => {}
+                    _ => needs.output[edge.from].extend(needed.iter().cloned()),
+                }
             }
+            needs.inputs[index].push(needed);
         }
-        needs.input[index] = input;
     }
     needs
 }
 
-/// The columns of a step's input before pruning.
-fn given_columns(step: &Step, full: &[ColumnSchema]) -> ColumnSchema {
-    match step.inputs.first() {
+/// The columns of an input of a step before pruning.
+fn given_columns(step: &Step, input: usize, full: &[ColumnSchema]) -> ColumnSchema {
+    match step.edges_into(input).next() {
         None => ColumnSchema::default(),
         Some(edge) if edge.port == ports::DEAD_LETTERS => dead_letter_schema(),
         // Late rows are rows of the gate's input, which a gate does not change.
@@ -61,24 +63,37 @@ fn given_columns(step: &Step, full: &[ColumnSchema]) -> ColumnSchema {
 fn full_outputs(steps: &[Step]) -> Vec<ColumnSchema> {
     let mut full: Vec<ColumnSchema> = Vec::with_capacity(steps.len());
     for step in steps {
-        let given = given_columns(step, &full);
+        let given = given_columns(step, 0, &full);
         full.push(step.operator.output(&given));
     }
     full
 }
 
 fn columns_of(index: usize, step: &Step, before: &[StepColumns], needs: &Needs) -> StepColumns {
-    let needed = &needs.output[index];
-    let Some(edge) = step.inputs.first() else { return step.operator.narrowed(ColumnSchema::default(), needed) };
+    let inputs = (0..step.inputs_count()).map(|input| arriving(step, input, before, &needs.inputs[index]));
+    let (arriving, carried): (Vec<ColumnSchema>, Vec<_>) = inputs.unzip();
+    // What comes in at further inputs is what their operator has asked for.
+    let first = arriving.into_iter().next().unwrap_or_default();
+    StepColumns { carried, ..step.operator.narrowed(first, &needs.output[index]) }
+}
+
+/// The columns that come in at an input of a step, and those that the edges into it carry, if not all there are.
+fn arriving(
+    step: &Step,
+    input: usize,
+    before: &[StepColumns],
+    needed: &[Names],
+) -> (ColumnSchema, Option<Vec<String>>) {
+    let Some(edge) = step.edges_into(input).next() else { return (ColumnSchema::default(), None) };
     let arriving = match edge.port {
         ports::DEAD_LETTERS => dead_letter_schema(),
         ports::LATE => before[edge.from].input.clone(),
         _ => before[edge.from].output.clone(),
     };
-    let kept = only(&arriving, &needs.input[index]);
+    let kept = only(&arriving, &needed[input]);
     if edge.hash.is_none() || step.operator.takes_partials() || kept.columns.len() == arriving.columns.len() {
-        return step.operator.narrowed(arriving, needed);
+        return (arriving, None);
     }
     let carried = Some(kept.names().map(str::to_owned).collect());
-    StepColumns { carried, ..step.operator.narrowed(kept, needed) }
+    (kept, carried)
 }

@@ -18,7 +18,7 @@ use weir_operators::window::WindowSpec;
 
 use super::Findings;
 use super::gates::Gates;
-use super::resolve::{Feed, Resolved};
+use super::resolve::{Feed, Place, Resolved};
 use super::types::{self, AllTypes};
 use crate::nodes::source::Source;
 use crate::nodes::types::Types;
@@ -161,6 +161,7 @@ impl Surveyor<'_, '_> {
             let why = match () {
                 () if results.behind_map => Some(WhyLeftOut::BehindMap),
                 () if self.only_feed(index).is_none() => Some(WhyLeftOut::OfSeveral),
+                () if results.counted.of_join => Some(WhyLeftOut::OfJoin),
                 () if results.counted.of_results => Some(WhyLeftOut::OfResults),
                 () if table.keep_newest => Some(WhyLeftOut::KeepsNewest),
                 () if results.window.is_global() => Some(WhyLeftOut::NoWindow),
@@ -185,7 +186,7 @@ impl Surveyor<'_, '_> {
 
     /// The node whose input the gate guards that decides what a sink's counts are made of.
     fn gate_before(&self, sink: &StoreSink<'_>) -> Result<usize, Box<Mistake>> {
-        let mut gates = self.gates.of(sink.aggregate).map(|gate| gate.before);
+        let mut gates = self.gates.of(Place { node: sink.aggregate, input: 0 }).map(|gate| gate.before.node);
         let message = match (gates.next(), gates.next()) {
             (Some(gate), None) => return Ok(gate),
             (None, _) => "it has no gate for late events, so there is no archive of what came on time",
@@ -220,8 +221,10 @@ impl Surveyor<'_, '_> {
 
     /// Where the definition writes what the gate lets through, all columns, by hour.
     fn archive(&self, before: usize) -> Option<String> {
-        let holds_it =
-            |feed: Feed| feed.output == Output::OnTime && self.gates.of(feed.node).any(|gate| gate.before == before);
+        let holds_it = |feed: Feed| {
+            feed.output == Output::OnTime
+                && self.gates.of(Place { node: feed.node, input: 0 }).any(|gate| gate.before.node == before)
+        };
         (0..self.resolved.spec.nodes.len()).find_map(|index| {
             let archive = self.resolved.node(index).body.archive(&self.resolved.spec.settings)?;
             let is_it = archive.is_whole && self.resolved.feeds(index).any(holds_it);

@@ -19,6 +19,15 @@ pub(super) struct Feed {
     pub(super) output: Output,
 }
 
+/// An input of a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    /// The node, as a position in the spec.
+    pub(super) node: usize,
+    /// Which of its inputs, from 0.
+    pub(super) input: usize,
+}
+
 /// The spec with its names followed.
 #[derive(Debug)]
 pub(super) struct Resolved<'a> {
@@ -59,6 +68,16 @@ impl<'a> Resolved<'a> {
         self.inputs[node].iter().flatten().copied()
     }
 
+    /// What feeds one input of a node.
+    pub(super) fn feeds_into(&self, place: Place) -> impl Iterator<Item = Feed> + '_ {
+        self.inputs[place.node].get(place.input).into_iter().flatten().copied()
+    }
+
+    /// The inputs of a node.
+    pub(super) fn inputs_of(&self, node: usize) -> impl Iterator<Item = Place> + use<> {
+        (0..self.inputs[node].len()).map(move |input| Place { node, input })
+    }
+
     /// The nodes that read an output.
     pub(super) fn readers(&self, of: Feed) -> impl Iterator<Item = usize> + '_ {
         (0..self.spec.nodes.len()).filter(move |node| self.feeds(*node).any(|feed| feed == of))
@@ -95,13 +114,21 @@ impl<'a> Resolved<'a> {
 
     /// The nodes that the rows of `node` have come through, each once, the nearest first.
     pub(super) fn upstream(&self, node: usize) -> Vec<usize> {
-        let (mut found, mut next) = (Vec::new(), VecDeque::from([node]));
-        while let Some(at) = next.pop_front() {
-            for feed in self.feeds(at) {
-                if !found.contains(&feed.node) {
-                    found.push(feed.node);
-                    next.push_back(feed.node);
-                }
+        self.behind(self.feeds(node).collect())
+    }
+
+    /// The same of the rows of one input.
+    pub(super) fn upstream_of(&self, place: Place) -> Vec<usize> {
+        self.behind(self.feeds_into(place).collect())
+    }
+
+    /// The nodes of these feeds, and those that their rows have come through.
+    fn behind(&self, mut feeds: VecDeque<Feed>) -> Vec<usize> {
+        let mut found = Vec::new();
+        while let Some(feed) = feeds.pop_front() {
+            if !found.contains(&feed.node) {
+                found.push(feed.node);
+                feeds.extend(self.feeds(feed.node));
             }
         }
         found
@@ -111,7 +138,7 @@ impl<'a> Resolved<'a> {
     pub(super) fn takes_results(&self, node: usize) -> bool {
         let made = |feed: &Feed| self.node(feed.node).body.makes_results();
         let passed = |feed: &Feed| self.takes_results(feed.node);
-        self.feeds(node).filter(|feed| feed.output == Output::Main).any(|feed| made(&feed) || passed(&feed))
+        self.feeds(node).filter(|feed| feed.output.is_of_results()).any(|feed| made(&feed) || passed(&feed))
     }
 
     /// Notes each cycle once, at the first of its nodes.

@@ -5,7 +5,7 @@
 
 use super::Findings;
 use super::gates::Gates;
-use super::resolve::{Feed, Resolved};
+use super::resolve::{Feed, Place, Resolved};
 use crate::nodes::types::Types;
 use crate::nodes::union::united;
 use crate::nodes::{Check, Inputs, Output, filters};
@@ -26,6 +26,11 @@ impl AllTypes {
         self.given[node].as_deref()
     }
 
+    /// What comes in at one input of a node.
+    pub(super) fn given_at(&self, place: Place) -> Option<&Types> {
+        self.given(place.node)?.get(place.input)
+    }
+
     /// What comes in at the first input of a node.
     pub(super) fn first_given(&self, node: usize) -> Option<&Types> {
         self.given(node)?.first()
@@ -38,24 +43,25 @@ impl AllTypes {
 
     /// Types of an output, as its readers see them: what is on time and what is late are rows as they came to the gates.
     fn of_output(&self, resolved: &Resolved<'_>, gates: &Gates, feed: Feed, reader: &mut Reading<'_>) -> Option<Types> {
-        match feed.output {
-            Output::Main => self.own[feed.node].clone(),
-            Output::OnTime | Output::Late if resolved.takes_results(feed.node) => {
-                let name = &resolved.node(feed.node).name;
-                let message = format!("`{name}` aggregates results, which are never late");
-                let expected = "an output of the aggregate before";
-                reader.mistakes.push(Mistake::new(reader.path.clone(), message).expected(expected));
-                None
-            }
-            Output::OnTime | Output::Late => {
-                let come = gates.of(feed.node).map(|gate| {
-                    let name = resolved.node(gate.before).name.as_str();
-                    Some((name, self.first_given(gate.before)?.out_of(feed.output)))
-                });
-                united(&reader.path, &come.collect::<Option<Vec<_>>>()?, reader.mistakes)
-            }
-            Output::DeadLetters => Some(Types::dead_letters()),
+        let Some(gated) = feed.output.gated() else {
+            return match feed.output {
+                Output::DeadLetters => Some(Types::dead_letters()),
+                Output::Main => self.own[feed.node].clone(),
+                beside => Some(resolved.node(feed.node).body.beside(beside, self.own[feed.node].as_ref()?)),
+            };
+        };
+        if resolved.takes_results(feed.node) {
+            let name = &resolved.node(feed.node).name;
+            let message = format!("`{name}` aggregates results, which are never late");
+            let expected = "an output of the aggregate before";
+            reader.mistakes.push(Mistake::new(reader.path.clone(), message).expected(expected));
+            return None;
         }
+        let come = gates.of(Place { node: feed.node, input: gated.input }).map(|gate| {
+            let name = resolved.node(gate.before.node).name.as_str();
+            Some((name, self.given_at(gate.before)?.out_of(feed.output)))
+        });
+        united(&reader.path, &come.collect::<Option<Vec<_>>>()?, reader.mistakes)
     }
 
     /// What comes in at each input of a node.

@@ -40,7 +40,7 @@ pub(crate) struct Check<'a> {
 }
 
 impl Check<'_> {
-    /// What comes in at the one input of a node that has one.
+    /// What comes in at the one input of a node that has one; of several, at the last that has not been taken.
     pub(crate) fn take_given(&mut self) -> Option<Types> {
         self.given.pop()
     }
@@ -86,13 +86,23 @@ impl Check<'_> {
         }
     }
 
-    /// Notes rows that are no events with a time.
+    /// Notes rows that are no events with a time, at the one input of a node that has one.
     pub(crate) fn needs_event_time(&mut self, given: &Types) {
+        self.needs_event_time_of("input", self.path.clone(), given);
+    }
+
+    /// The same of one of several inputs.
+    pub(crate) fn needs_event_time_at(&mut self, key: &str, given: &Types) {
+        self.needs_event_time_of(key, self.path.key(key), given);
+    }
+
+    /// `lacking` is where it is said that there is no event time.
+    fn needs_event_time_of(&mut self, key: &str, lacking: KeyPath, given: &Types) {
         if given.results.is_some() {
             let message =
                 "its rows are results, which later revisions correct; they can't be counted or compared as events";
             let expected = "the name of a source, a map or a dedup before any aggregate";
-            self.mistakes.push(Mistake::new(self.path.key("input"), message).expected(expected));
+            self.mistakes.push(Mistake::new(self.path.key(key), message).expected(expected));
         } else if given.event_time.is_none() {
             let (message, expected) = match &given.time_lost {
                 None => {
@@ -112,7 +122,7 @@ impl Check<'_> {
                     format!("`{column} = \"{column}\"` in that `select`"),
                 ),
             };
-            self.mistakes.push(Mistake::on_key(self.path.clone(), message).expected(expected));
+            self.mistakes.push(Mistake::on_key(lacking, message).expected(expected));
         }
     }
 

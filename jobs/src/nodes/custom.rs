@@ -121,7 +121,7 @@ impl Node for Custom {
     fn plan(&self, planning: &mut Planning<'_>, from: Vec<Vec<StepOutput>>) {
         let (Some(operator), Some(given)) = (self.operator.clone(), planning.given.first()) else { return };
         let key = operator.key().to_vec();
-        let is_spread = planning.is_spread || key.is_empty();
+        let is_spread = planning.is_spread(0) || key.is_empty();
         let step = CustomOperator { output: planning.own.main.clone(), time: given.event_time.clone(), operator };
         let (id, from) = (planning.id.clone(), from.concat());
         let step = match is_spread {
@@ -132,14 +132,14 @@ impl Node for Custom {
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
     }
 
-    fn late_rule(&self) -> Option<LateRule> {
+    fn late_rule(&self, _input: usize) -> Option<LateRule> {
         match self.timing() {
             Timing::Waits { lateness } => Some(LateRule::Ttl { ttl_ms: lateness_ms(lateness) }),
             Timing::Timeless | Timing::Passes => None,
         }
     }
 
-    fn spread_by(&self) -> Option<&[String]> {
+    fn spread_by(&self, _input: usize) -> Option<&[String]> {
         self.operator.as_ref().map(|operator| operator.key()).filter(|key| !key.is_empty())
     }
 }

@@ -117,7 +117,7 @@ impl Node for Dedup {
         let time = planning.given.first().and_then(|given| given.event_time.clone()).unwrap_or_default();
         let operator = DedupOperator { dedup: self.clone(), time };
         let (id, from) = (planning.id.clone(), from.concat());
-        let step = match planning.is_spread {
+        let step = match planning.is_spread(0) {
             true => planning.forward(id, from, operator),
             false => planning.hashed(id, from, self.key.clone(), operator),
         };
@@ -125,11 +125,11 @@ impl Node for Dedup {
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
     }
 
-    fn late_rule(&self) -> Option<LateRule> {
+    fn late_rule(&self, _input: usize) -> Option<LateRule> {
         Some(LateRule::Ttl { ttl_ms: millis(self.ttl) })
     }
 
-    fn spread_by(&self) -> Option<&[String]> {
+    fn spread_by(&self, _input: usize) -> Option<&[String]> {
         Some(&self.key)
     }
 

@@ -43,6 +43,8 @@ impl Operator for LateGate {
                 format!("late: {} or more behind the end of its last window", span(rule.allowed_lateness_ms))
             }
             LateRule::Ttl { ttl_ms } => format!("late: {} or more behind", span(ttl_ms)),
+            LateRule::Row { allowed_lateness_ms: 0 } => "late: behind at all".to_owned(),
+            LateRule::Row { allowed_lateness_ms } => format!("late: more than {} behind", span(allowed_lateness_ms)),
         };
         match self.merged {
             false => Note::of(does),

@@ -11,6 +11,7 @@ mod dedup;
 pub(crate) mod filters;
 mod found;
 mod inputs;
+mod join;
 pub(crate) mod late_gate;
 mod map;
 mod node;
@@ -33,15 +34,17 @@ pub use aggregate::Aggregate;
 pub use custom::Custom;
 pub use dedup::Dedup;
 pub use inputs::Inputs;
+pub use join::Join;
 pub use map::Map;
 pub use reduce::Reduce;
+pub use weir_operators::join::Match;
 pub use weir_operators::window::Zone;
 pub use window::{Window, Windows};
 
 pub(crate) use check::Check;
 pub(crate) use found::Found;
 pub(crate) use node::Node;
-pub(crate) use output::Output;
+pub(crate) use output::{Gated, Output};
 pub(crate) use results::{Counted, Results};
 
 /// A kind of node.
@@ -53,12 +56,13 @@ pub(crate) struct Kind {
 }
 
 /// All kinds, in the order in which their sections are read.
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 8] = [
     Kind { section: "source", read: |node, with| Box::new(source::Source::read(node, with)) },
     Kind { section: "map", read: |node, _| Box::new(Map::read(node)) },
     Kind { section: "dedup", read: |node, _| Box::new(Dedup::read(node)) },
     Kind { section: "aggregate", read: |node, _| Box::new(Aggregate::read(node)) },
     Kind { section: "reduce", read: |node, _| Box::new(Reduce::read(node)) },
+    Kind { section: "join", read: |node, _| Box::new(Join::read(node)) },
     Kind { section: "operator", read: |node, with| Box::new(Custom::read(node, with)) },
     Kind { section: "sink", read: |node, with| Box::new(sink::Sink::read(node, with)) },
 ];

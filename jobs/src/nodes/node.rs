@@ -47,6 +47,11 @@ pub(crate) trait Node: Debug + Send + Sync {
     /// Checks it against what comes in, and says what goes out; nothing, where a mistake makes that unknown.
     fn check(&self, check: &mut Check<'_>) -> Option<Types>;
 
+    /// What one of its outputs beside the main one holds, if that is made of the same results.
+    fn beside(&self, _output: Output, own: &Types) -> Types {
+        own.clone()
+    }
+
     /// Adds the operators that it becomes; `from` are the outputs that feed each of its inputs.
     fn plan(&self, planning: &mut Planning<'_>, from: Vec<Vec<StepOutput>>);
 
@@ -73,8 +78,8 @@ pub(crate) trait Node: Debug + Send + Sync {
         false
     }
 
-    /// Which rows come too late for it, if it minds and they are events.
-    fn late_rule(&self) -> Option<LateRule> {
+    /// Which rows come too late at one of its inputs, if it minds and they are events.
+    fn late_rule(&self, _input: usize) -> Option<LateRule> {
         None
     }
 
@@ -83,8 +88,8 @@ pub(crate) trait Node: Debug + Send + Sync {
         Duration::ZERO
     }
 
-    /// The columns that its rows are spread by before they reach it, if there are any.
-    fn spread_by(&self) -> Option<&[String]> {
+    /// The columns that the rows of an input are spread by before they reach it, if there are any.
+    fn spread_by(&self, _input: usize) -> Option<&[String]> {
         None
     }
 

@@ -19,6 +19,11 @@ pub(crate) trait Operator: Debug {
         given.names().map(str::to_owned).collect()
     }
 
+    /// The same of one of its inputs, if it has several.
+    fn needs_at(&self, _input: usize, output: &Names, given: &ColumnSchema) -> Names {
+        self.needs(output, given)
+    }
+
     /// What its main output holds, given what comes in; nothing for sinks.
     fn output(&self, given: &ColumnSchema) -> ColumnSchema;
 
@@ -57,7 +62,7 @@ pub(crate) trait Operator: Debug {
 /// The columns around a step.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct StepColumns {
-    /// What comes in.
+    /// What comes in, at the first input.
     pub(crate) input: ColumnSchema,
     /// What its main output holds; empty for sinks.
     pub(crate) output: ColumnSchema,
@@ -67,8 +72,8 @@ pub(crate) struct StepColumns {
     pub(crate) select: Option<Vec<SelectItem>>,
     /// The columns that a dedup or filters let through; none: all there are.
     pub(crate) kept: Option<Vec<String>>,
-    /// The columns that the edge into it carries; none: all there are.
-    pub(crate) carried: Option<Vec<String>>,
+    /// The columns that the edges into each of its inputs carry; none: all there are.
+    pub(crate) carried: Vec<Option<Vec<String>>>,
 }
 
 /// What the engine is told of an operator.

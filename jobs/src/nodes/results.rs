@@ -16,7 +16,7 @@ use weir_operators::sink::{SinkResults, SinkWindows};
 
 use super::window::{Window, Windows};
 
-/// The aggregate that results are of.
+/// The aggregate that results are of, or the join.
 #[derive(Debug)]
 pub(crate) struct Counted {
     /// The node's name.
@@ -37,6 +37,8 @@ pub(crate) struct Counted {
     pub(crate) is_filtered: bool,
     /// Whether its rows were results themselves.
     pub(crate) of_results: bool,
+    /// Whether it is no aggregate, but a join.
+    pub(crate) of_join: bool,
     /// The event-time column of its rows.
     pub(crate) time: String,
     /// What is computed before it, so that all arguments are columns.
@@ -99,6 +101,25 @@ impl Results {
             are_groups: true,
             behind_map: false,
             columns: as_they_are(columns),
+        }
+    }
+
+    /// Those of a join with these columns, of which some are the same in every revision of a record. There may be any number of
+    /// results of one kind, so that only the record's id tells one from another.
+    pub(crate) fn of_join(counted: Counted, fixed: impl Iterator<Item = String>, columns: &ColumnSchema) -> Self {
+        let fixed = fixed.chain([RECORD_ID.to_owned()]).map(|name| (name.clone(), Some(name)));
+        Results {
+            window: counted.window,
+            are_groups: false,
+            behind_map: false,
+            columns: as_they_are(columns),
+            fixed: fixed.collect(),
+            key: vec![RECORD_ID.to_owned()],
+            sessions: false,
+            // A left row that has had a match keeps one.
+            withdrawable: false,
+            unsayable: false,
+            counted: Arc::new(counted),
         }
     }
 

@@ -8,15 +8,11 @@ use super::accumulator::Accumulator;
 use super::config::AggregateConfig;
 use super::groups::GroupColumns;
 use super::lives::{Life, Lives};
-use super::state::{hashes_in, misfit};
+use super::state::misfit;
 use crate::event_time::event_time_type;
-use crate::table::Rows;
+use crate::table::{Rows, hash_column, hashes_in};
 use arrow::{
-    array::{
-        Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int64Array, TimestampMillisecondArray,
-        UInt16Array,
-    },
-    buffer::Buffer,
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, TimestampMillisecondArray, UInt16Array},
     datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMillisecondType},
     record_batch::RecordBatch,
 };
@@ -91,7 +87,7 @@ impl LivesState {
         };
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt16Array::from_iter_values(groups)),
-            Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(hashes), None)?),
+            hash_column(hashes)?,
             times(|life| life.first),
             times(|life| life.last),
         ];

@@ -4,16 +4,13 @@ use super::accumulator::Accumulator;
 use super::config::AggregateConfig;
 use super::groups::GroupColumns;
 use super::session_store::{Kind, Session, SessionStore};
-use super::state::{hashes_in, misfit};
+use super::state::misfit;
 use crate::columns::{REVISION, WINDOW_END, WINDOW_START};
 use crate::event_time::{event_time_type, event_times};
-use crate::table::Rows;
+use crate::table::{Rows, hash_column, hashes_in};
 use arrow::{
-    array::{
-        Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray,
-        UInt16Array,
-    },
-    buffer::{Buffer, ScalarBuffer},
+    array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, TimestampMillisecondArray, UInt16Array},
+    buffer::ScalarBuffer,
     datatypes::{DataType, Field, Int32Type, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
@@ -83,7 +80,6 @@ impl SessionState {
         let sessions = || slots.iter().map(|slot| store.session(*slot));
         let keys: Vec<u32> = sessions().map(|session| session.key).collect();
         let hashes = || keys.iter().map(|key| key_hashes[*key as usize]);
-        let bytes: Vec<u8> = hashes().flat_map(u128::to_le_bytes).collect();
         let times = |of: fn(&Session) -> i64| -> ArrayRef {
             Arc::new(TimestampMillisecondArray::from_iter_values(sessions().map(of)).with_timezone("UTC"))
         };
@@ -92,7 +88,7 @@ impl SessionState {
         };
         let mut columns: Vec<ArrayRef> = vec![
             Arc::new(UInt16Array::from_iter_values(hashes().map(|hash| key_group_of(hash, self.max_parallelism)))),
-            Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(bytes), None)?),
+            hash_column(hashes().collect())?,
             times(|session| session.start),
             times(|session| session.end),
         ];

@@ -9,13 +9,11 @@ use super::config::{AggregateConfig, SLICE_START};
 use super::groups::GroupColumns;
 use crate::columns::{REVISION, WINDOW_END};
 use crate::event_time::event_time_type;
-use crate::table::Rows;
+use crate::table::{Rows, hash_column, hashes_in};
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int32Array, TimestampMillisecondArray,
-        UInt16Array, new_null_array,
+        Array, ArrayRef, AsArray, BooleanArray, Int32Array, TimestampMillisecondArray, UInt16Array, new_null_array,
     },
-    buffer::Buffer,
     datatypes::{DataType, Field, Int32Type, Schema, SchemaRef, TimestampMillisecondType},
     record_batch::RecordBatch,
 };
@@ -87,7 +85,7 @@ impl StateLayout {
         let mut arrays: Vec<ArrayRef> = vec![
             Arc::new(UInt16Array::from_iter_values(groups)),
             // As they lie in memory: little-endian on every platform that Weir supports.
-            Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(columns.hashes), None)?),
+            hash_column(columns.hashes)?,
             self.times(columns.slice_start, rows),
         ];
         arrays.extend(columns.keys);
@@ -190,13 +188,6 @@ pub(super) fn restored_rows(
 /// What is behind the dash of a segment's name.
 pub(super) fn time_in(segment: &str, kind: &str) -> Option<i64> {
     segment.strip_prefix(kind)?.strip_prefix('-')?.parse().ok()
-}
-
-/// Hashes, or record ids, in a column of 16 bytes each: as they lie in memory, little-endian on every platform that Weir supports.
-/// None where one is missing, or it is another column.
-pub(super) fn hashes_in(column: &ArrayRef) -> Option<Vec<u128>> {
-    let to_hash = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
-    column.as_fixed_size_binary_opt()?.iter().map(to_hash).collect()
 }
 
 pub(super) fn misfit(segment: &str) -> EngineError {

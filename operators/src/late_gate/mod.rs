@@ -42,13 +42,28 @@ pub enum LateRule {
         /// How long dedup remembers an id, in event time.
         ttl_ms: i64,
     },
+    /// The row itself is behind by more than that; for operators that go by each row's own time.
+    Row {
+        /// How far behind a row may be.
+        allowed_lateness_ms: i64,
+    },
 }
 
 impl LateRule {
+    /// How long a dedup before must remember ids, so that no duplicate comes that it has forgotten.
+    pub fn minimum_dedup_ttl_ms(self) -> i64 {
+        match self {
+            LateRule::Window(rule) => rule.minimum_dedup_ttl_ms(),
+            LateRule::Ttl { ttl_ms } => ttl_ms,
+            LateRule::Row { allowed_lateness_ms } => allowed_lateness_ms.saturating_add(1),
+        }
+    }
+
     fn is_late(self, event_time: i64, watermark: i64) -> bool {
         match self {
             LateRule::Window(rule) => rule.is_late(event_time, watermark),
             LateRule::Ttl { ttl_ms } => event_time.saturating_add(ttl_ms) <= watermark,
+            LateRule::Row { allowed_lateness_ms } => event_time.saturating_add(allowed_lateness_ms) < watermark,
         }
     }
 
@@ -58,7 +73,10 @@ impl LateRule {
             LateRule::Ttl { ttl_ms } if ttl_ms <= 0 => {
                 Err(EngineError::definition(format!("a ttl of {ttl_ms} ms: it must be positive")))
             }
-            LateRule::Ttl { .. } => Ok(()),
+            LateRule::Row { allowed_lateness_ms } if allowed_lateness_ms < 0 => Err(EngineError::definition(format!(
+                "an allowed lateness of {allowed_lateness_ms} ms: it must not be negative"
+            ))),
+            LateRule::Ttl { .. } | LateRule::Row { .. } => Ok(()),
         }
     }
 }
@@ -182,6 +200,17 @@ mod tests {
         let outputs = gate(LateRule::Ttl { ttl_ms: 10 }, &context).process(rows).unwrap();
         assert_eq!(times(&outputs, ports::LATE), vec![0]);
         assert_eq!(times(&outputs, Port::MAIN), vec![1, 100]);
+    }
+
+    #[test]
+    fn a_row_may_be_as_far_behind_as_is_allowed_and_no_further() {
+        let context = OperatorContext::single("job", "gate");
+        let rows = batch(&[0, 1, 10, 11], Some(vec![11, 11, 11, 11]));
+        let outputs = gate(LateRule::Row { allowed_lateness_ms: 10 }, &context).process(rows).unwrap();
+        assert_eq!((times(&outputs, ports::LATE), times(&outputs, Port::MAIN)), (vec![0], vec![1, 10, 11]));
+        let rows = batch(&[10, 11], Some(vec![11, 11]));
+        let outputs = gate(LateRule::Row { allowed_lateness_ms: 0 }, &context).process(rows).unwrap();
+        assert_eq!((times(&outputs, ports::LATE), times(&outputs, Port::MAIN)), (vec![10], vec![11]));
     }
 
     #[test]

@@ -141,6 +141,16 @@ impl KeyColumns {
         columns.iter().map(order).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     }
 
+    /// Bytes held, for accounting.
+    pub fn size_in_bytes(&self) -> usize {
+        self.columns.iter().map(KeyColumn::size_in_bytes).sum()
+    }
+
+    /// Gives back the memory that further groups would have taken.
+    pub fn shrink_to_fit(&mut self) {
+        self.columns.iter_mut().for_each(KeyColumn::shrink_to_fit);
+    }
+
     /// Removes all groups and keeps the memory.
     pub fn clear(&mut self) {
         self.groups = 0;
@@ -319,6 +329,37 @@ impl KeyColumn {
         match (self.is_valid(group), other.is_valid(other_group)) {
             (true, true) => self.values.compare(group, &other.values, other_group, &self.data_type),
             (left, right) => right.cmp(&left),
+        }
+    }
+
+    fn size_in_bytes(&self) -> usize {
+        let values = match &self.values {
+            Values::Bytes { offsets, data } => offsets.capacity() * size_of::<i32>() + data.capacity(),
+            Values::FixedBytes { data, .. } => data.capacity(),
+            Values::Boolean(values) => values.capacity(),
+            Values::One(values) => values.capacity(),
+            Values::Two(values) => values.capacity() * 2,
+            Values::Four(values) => values.capacity() * 4,
+            Values::Eight(values) => values.capacity() * 8,
+            Values::Sixteen(values) => values.capacity() * 16,
+        };
+        values + self.valid.as_ref().map_or(0, Vec::capacity)
+    }
+
+    fn shrink_to_fit(&mut self) {
+        self.valid.iter_mut().for_each(Vec::shrink_to_fit);
+        match &mut self.values {
+            Values::Bytes { offsets, data } => {
+                offsets.shrink_to_fit();
+                data.shrink_to_fit();
+            }
+            Values::FixedBytes { data, .. } => data.shrink_to_fit(),
+            Values::Boolean(values) => values.shrink_to_fit(),
+            Values::One(values) => values.shrink_to_fit(),
+            Values::Two(values) => values.shrink_to_fit(),
+            Values::Four(values) => values.shrink_to_fit(),
+            Values::Eight(values) => values.shrink_to_fit(),
+            Values::Sixteen(values) => values.shrink_to_fit(),
         }
     }
 

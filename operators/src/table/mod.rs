@@ -9,6 +9,7 @@
 //! subtask that owns a few key groups still fills its tables evenly.
 
 mod group_table;
+mod hash_column;
 mod id_log;
 mod key_columns;
 mod prefetch;
@@ -19,6 +20,7 @@ mod tag_index;
 mod tests;
 
 pub use group_table::GroupTable;
+pub use hash_column::{hash_column, hashes_in};
 pub use id_log::IdLog;
 pub use key_columns::{KeyColumns, can_be_key, plain_key_type, plain_keys};
 pub use row_mask::RowMask;

@@ -66,6 +66,7 @@ impl Aggregate {
             count: self.select.iter().find(|(_, text)| call::counts_rows(text)).map(|(name, _)| name.clone()),
             is_filtered: self.is_filtered(check.job),
             of_results: false,
+            of_join: false,
             time: time.to_owned(),
             arguments: AggregateStep::new(self, time, &given.main).arguments,
         }
@@ -185,7 +186,7 @@ impl Node for Aggregate {
         true
     }
 
-    fn late_rule(&self) -> Option<LateRule> {
+    fn late_rule(&self, _input: usize) -> Option<LateRule> {
         Some(LateRule::Window(self.window_rule()))
     }
 

@@ -83,7 +83,11 @@ impl Aggregate {
     }
 
     fn check_time_of_results(&self, check: &mut Check<'_>, results: &Results) {
-        if results.window.is_global() {
+        if results.counted.of_join {
+            let message = format!("`{}` is a join, whose results belong to no window", results.counted.name);
+            let mistake = Mistake::new(check.path.key("input"), message);
+            check.mistakes.push(mistake.expected("an aggregate with windows, or of sessions"));
+        } else if results.window.is_global() {
             let message = "its rows are of all of event time, so none belongs to a window";
             let mistake = Mistake::new(check.path.key("input"), message);
             check.mistakes.push(mistake.expected("an aggregate with windows, or of sessions"));

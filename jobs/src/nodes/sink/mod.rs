@@ -31,7 +31,8 @@ impl Sink {
     /// Notes that it asks for running counts that nobody emits.
     fn check_running(&self, given: &Types, check: &mut Check<'_>) {
         // Where there are no windows all results are running, and every sink takes them.
-        let without_windows = given.results.as_ref().is_some_and(|results| results.window.is_global());
+        let without_windows =
+            given.results.as_ref().is_some_and(|results| results.window.is_global() && !results.counted.of_join);
         if self.running != Some(true) || given.running.is_some() || without_windows {
             return;
         }

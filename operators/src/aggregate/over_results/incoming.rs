@@ -4,10 +4,9 @@ use super::slice_rows::{Gathered, SliceRows};
 use super::{AggregateConfig, GroupColumns, Groups, ResultRows, Scratch};
 use crate::aggregate::accumulator::CallColumns;
 use crate::aggregate::config::AggregateCall;
-use crate::aggregate::state::hashes_in;
 use crate::columns::{RECORD_ID, REVISION, WINDOW_END, withdrawn};
 use crate::event_time::event_times;
-use crate::table::{Rows, plain_keys};
+use crate::table::{Rows, hashes_in, plain_keys};
 use arrow::{
     array::{ArrayRef, AsArray},
     datatypes::Int32Type,

@@ -7,16 +7,14 @@
 
 use super::ResultRows;
 use super::incoming::ResultColumns;
-use crate::aggregate::state::{hashes_in, misfit, time_in};
+use crate::aggregate::state::{misfit, time_in};
 use crate::columns::{RECORD_ID, REVISION, WITHDRAWN};
 use crate::event_time::event_time_type;
-use crate::table::Rows;
+use crate::table::{Rows, hash_column, hashes_in};
 use arrow::{
     array::{
-        Array, ArrayRef, AsArray, BooleanArray, FixedSizeBinaryArray, Int32Array, Int64Array,
-        TimestampMillisecondArray, new_null_array,
+        Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, TimestampMillisecondArray, new_null_array,
     },
-    buffer::Buffer,
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
@@ -68,7 +66,7 @@ impl ResultState {
 
     /// Rows of a slice.
     pub(super) fn rows(&self, rows: &ResultRows) -> Result<RecordBatch> {
-        let mut arrays = vec![binary(rows.hashes.clone())?, binary(rows.ids.clone())?];
+        let mut arrays = vec![hash_column(rows.hashes.clone())?, hash_column(rows.ids.clone())?];
         arrays.extend(rows.columns.iter().cloned());
         arrays.push(Arc::new(Int32Array::from(rows.revisions.clone())));
         arrays.push(Arc::new(BooleanArray::from(rows.withdrawn.clone())));
@@ -80,7 +78,7 @@ impl ResultState {
     /// Rows of what was emitted.
     pub(super) fn emitted(&self, rows: EmittedRows) -> Result<Vec<RecordBatch>> {
         let count = rows.hashes.len();
-        let mut arrays = vec![binary(rows.hashes)?];
+        let mut arrays = vec![hash_column(rows.hashes)?];
         let rest = &self.schema.fields()[1..self.schema.fields().len() - AFTER_COLUMNS];
         arrays.extend(rest.iter().map(|field| new_null_array(field.data_type(), count)));
         arrays.push(Arc::new(Int32Array::from(rows.revisions)));
@@ -133,9 +131,4 @@ impl ResultState {
         let rows = Arc::unwrap_or_clone(all.take(Rows::Some(&mine))?);
         Ok(Restored { rows, versions: mine.iter().map(|row| versions.values()[*row as usize]).collect() })
     }
-}
-
-/// What [`hashes_in`] reads.
-fn binary(hashes: Vec<u128>) -> Result<ArrayRef> {
-    Ok(Arc::new(FixedSizeBinaryArray::try_new(16, Buffer::from_vec(hashes), None)?))
 }

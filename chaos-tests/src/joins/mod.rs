@@ -1,0 +1,157 @@
+//! Joins of orders and clicks, in whole jobs that crash: a job of its own, its input, and a recount in words of its own.
+
+mod mutants;
+mod oracle;
+mod results;
+mod workload;
+
+use crate::crash::Ending;
+use anyhow::{Context, Result, bail, ensure};
+use std::{fmt, path::Path, sync::Arc};
+use weir_engine::{
+    ErrorKind,
+    checkpoint::CheckpointStore,
+    env::{CrashPlan, Env},
+    operator::Factory,
+    task::{RunOutcome, StopSignal},
+};
+use weir_jobs::{CompileOptions, parse};
+use weir_local::{Settings, Submission, run};
+
+pub use mutants::{JoinMutant, JoinMutants};
+pub use workload::{Row, Workload};
+
+/// Which right rows fit, and which of them count: the name of the join, how much earlier and later in milliseconds, and its `match`.
+pub(crate) const JOINS: [(&str, i64, i64, &str); 3] =
+    [("latest", 60_000, 0, "last"), ("earliest", 20_000, 10_000, "first"), ("each", 30_000, 5_000, "all")];
+
+/// How far behind its file a row may be, and how far behind its newest row a file's time is.
+pub(crate) const LATENESS_MS: i64 = 45_000;
+pub(crate) const DELAY_MS: i64 = 2_000;
+
+/// A job over random orders and clicks, and what happens to its runs.
+#[derive(Debug, Clone)]
+pub struct JoinScenario {
+    /// Of the input and of the runs' dice.
+    pub seed: u64,
+    /// Parallelism and end of each run but the last.
+    pub runs: Vec<(usize, Ending)>,
+    /// Parallelism of the last run.
+    pub last_parallelism: usize,
+    /// Rows of a source's batch at most.
+    pub batch_rows: usize,
+}
+
+impl fmt::Display for JoinScenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let JoinScenario { seed, runs, last_parallelism, batch_rows } = self;
+        write!(f, "joins of seed {seed}, batches of {batch_rows}, runs {runs:?}, then at {last_parallelism}")
+    }
+}
+
+impl JoinScenario {
+    /// Runs it and checks what is committed at the end. Returns how many crashes really happened.
+    ///
+    /// # Errors
+    /// With this scenario and the first difference between results and recount.
+    pub async fn run(&self, factory: Arc<dyn Factory>) -> Result<usize> {
+        self.try_run(factory).await.with_context(|| self.to_string())
+    }
+
+    async fn try_run(&self, factory: Arc<dyn Factory>) -> Result<usize> {
+        let folder = tempfile::tempdir()?;
+        let workload = Workload::generate(self.seed);
+        workload.write(&folder.path().join("in"))?;
+        let mut crashes = 0;
+        for (run, (parallelism, ending)) in self.runs.iter().enumerate() {
+            let Ending::Crash(point, visit) = ending else { bail!("these runs end by crashes alone") };
+            let plan = CrashPlan::crash_at(point.clone(), *visit);
+            let env = Env::seeded(self.seed.wrapping_mul(1_000).wrapping_add(run as u64)).with_crash_plan(plan.clone());
+            match self.run_once(folder.path(), *parallelism, factory.clone(), env).await {
+                Err(error) if error.kind != ErrorKind::Crash => bail!("instead of the crash at {point}: {error}"),
+                Ok(_) if plan.crashed() => bail!("the crash at {point} went unnoticed"),
+                _ => crashes += usize::from(plan.crashed()),
+            }
+        }
+        let env = Env::seeded(self.seed.wrapping_mul(1_000) + 999);
+        self.run_once(folder.path(), self.last_parallelism, factory, env).await?;
+        self.check(&folder.path().join("out"), &workload)?;
+        Ok(crashes)
+    }
+
+    async fn run_once(
+        &self,
+        folder: &Path,
+        parallelism: usize,
+        factory: Arc<dyn Factory>,
+        env: Env,
+    ) -> weir_engine::Result<RunOutcome> {
+        let text = definition(folder, self.batch_rows);
+        let options = CompileOptions { parallelism: Some(parallelism), ..CompileOptions::default() };
+        let job = parse("joins.toml", &text, &[], &options);
+        let job = job.map_err(|refusal| weir_engine::EngineError::internal(refusal.to_string()))?;
+        let url = format!("file://{}", folder.join("checkpoints").display());
+        let store = CheckpointStore::open(&url, &job.graph.name)?;
+        let settings = Settings::new(job.graph, store, env, factory);
+        run(settings, Submission::new("test"), StopSignal::default()).await.map_err(Into::into)
+    }
+
+    fn check(&self, out: &Path, workload: &Workload) -> Result<()> {
+        for (name, before, after, matching) in JOINS {
+            let expected = oracle::recount(workload, (before, after), matching);
+            let matched = results::holding(&out.join(name))?;
+            ensure!(matched == expected.matched, "matched by `{name}`: {}", difference(&matched, &expected.matched));
+            let unmatched = results::holding(&out.join(format!("{name}_unmatched")))?;
+            let of = difference(&unmatched, &expected.unmatched);
+            ensure!(unmatched == expected.unmatched, "unmatched by `{name}`: {of}");
+            for (side, late) in [("orders", &expected.late_orders), ("clicks", &expected.late_clicks)] {
+                let found = results::names(&out.join(format!("{name}_late_{side}")), side)?;
+                ensure!(found == *late, "late {side} of `{name}`: {}", difference(&found, late));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What only one of two sorted lists has, the first of it.
+fn difference<T: fmt::Debug + PartialEq>(found: &[T], expected: &[T]) -> String {
+    let more = found.iter().find(|one| count(found, one) > count(expected, one));
+    let missing = expected.iter().find(|one| count(expected, one) > count(found, one));
+    format!("{} for {} expected; too many: {more:?}, missing: {missing:?}", found.len(), expected.len())
+}
+
+fn count<T: PartialEq>(all: &[T], one: &T) -> usize {
+    all.iter().filter(|other| *other == one).count()
+}
+
+/// The job: one source of orders, one of clicks, each kind of join between them, and a sink for each of its outputs.
+fn definition(folder: &Path, batch_rows: usize) -> String {
+    let folder = folder.display();
+    let source = |name: &str, user: &str, id: &str| {
+        format!(
+            "[source.{name}]\nconnector = \"files\"\npath = \"{folder}/in/{name}\"\nformat = \"json\"\n\
+             schema = {{ {id} = \"string\", {user} = \"string\", shop = \"int\", at = \"timestamp\" }}\nevent_time = \"at\"\n\
+             watermark = {{ delay = \"{DELAY_MS}ms\" }}\nbatch_rows = {batch_rows}\n"
+        )
+    };
+    let sink = |name: &str, input: &str| {
+        format!(
+            "[sink.{name}]\ninput = \"{input}\"\nconnector = \"files\"\npath = \"{folder}/out/{name}\"\nroll = \"checkpoint\"\n"
+        )
+    };
+    let join = |(name, before, after, matching): (&str, i64, i64, &str)| {
+        let select = "order = \"left.order\", ordered = \"left.at\", click = \"right.click\", clicked = \"right.at\"";
+        format!(
+            "[join.{name}]\nleft = \"orders\"\nright = \"clicks\"\non = {{ user = \"visitor\", shop = \"shop\" }}\n\
+             within = {{ before = \"{before}ms\", after = \"{after}ms\", allowed_lateness = \"{LATENESS_MS}ms\" }}\n\
+             match = \"{matching}\"\nselect = {{ {select} }}\n{}{}{}{}",
+            sink(name, name),
+            sink(&format!("{name}_unmatched"), &format!("{name}.unmatched")),
+            sink(&format!("{name}_late_orders"), &format!("{name}.late_left")),
+            sink(&format!("{name}_late_clicks"), &format!("{name}.late_right")),
+        )
+    };
+    let job = "[job]\nname = \"joins\"\ncheckpoint = { interval = \"3ms\" }\n".to_owned();
+    let sources = [source("orders", "user", "order"), source("clicks", "visitor", "click")];
+    job + &sources.concat() + &JOINS.map(join).concat()
+}
