@@ -3,7 +3,9 @@
 //! A graph is data and can be stored or sent to another process; this is the place where it becomes code again. Every kind of
 //! operator stands in one line below, and every connector in one of [`connectors`]. What other crates add is in [`Extensions`].
 
-use crate::{aggregate, connectors, dedup, extension::Extensions, filters, hold, late_gate, map, reduce, window_count};
+use crate::{
+    aggregate, connectors, dedup, extension::Extensions, filters, hold, late_gate, map, over, reduce, window_count,
+};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use weir_engine::{
@@ -34,6 +36,7 @@ impl Factory for Registry {
             "session_aggregate" => Box::new(aggregate::SessionAggregate::new(config(node)?, &context)?),
             "result_aggregate" => Box::new(aggregate::ResultAggregate::new(config(node)?, &context)?),
             "unwindowed_aggregate" => Box::new(aggregate::UnwindowedAggregate::new(config(node)?, &context)?),
+            "over" => Box::new(over::Over::new(config(node)?, &context)?),
             "window_marks" => Box::new(window_count::WindowMarks),
             "window_count" => Box::new(window_count::WindowCount::new(&config(node)?, &context)?),
             "local_top" => Box::new(reduce::LocalTop::new(config(node)?, &context)?),
