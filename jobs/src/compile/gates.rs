@@ -5,13 +5,14 @@
 //! aggregate behind it is guarded by what it remembers.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use weir_operators::late_gate::LateRule;
 use weir_operators::window::{MOST_OPEN_WINDOWS, WindowRule};
 
 use super::resolve::Resolved;
-use weir_operators::definition::Mistake;
 use weir_operators::definition::duration::{millis, show};
+use weir_operators::definition::{KeyPath, Mistake};
 
 /// A gate.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -62,7 +63,16 @@ impl Gates {
             }
         }
         for &index in &resolved.order {
-            if let Some(LateRule::Ttl { ttl_ms }) = resolved.node(index).body.late_rule() {
+            let body = &resolved.node(index).body;
+            if let (Some(LateRule::Ttl { ttl_ms }), Some(_)) = (body.late_rule(), body.holds_back()) {
+                for before in ways.places(resolved, index) {
+                    gates.add_waiting(resolved, index, before, ttl_ms, mistakes);
+                }
+            }
+        }
+        for &index in &resolved.order {
+            let body = &resolved.node(index).body;
+            if let (Some(LateRule::Ttl { ttl_ms }), None) = (body.late_rule(), body.holds_back()) {
                 for before in ways.places(resolved, index) {
                     gates.add_dedup(index, before, ttl_ms);
                 }
@@ -107,7 +117,7 @@ impl Gates {
         let point = match self.position(before) {
             Some(point) => {
                 if self.points[point].rule != rule {
-                    mistakes.push(disagreement(resolved, owner, &self.points[point]));
+                    mistakes.push(of_windows(resolved, owner, &self.points[point]));
                 }
                 point
             }
@@ -129,7 +139,7 @@ impl Gates {
         let limit = self.position(before).map(|point| &self.points[point]);
         match resolved.node(before).body.late_rule() {
             Some(LateRule::Ttl { .. }) if limit.is_some_and(|point| matches!(point.rule, LateRule::Window(_))) => {
-                mistakes.extend(limit.map(|point| disagreement(resolved, owner, point)));
+                mistakes.extend(limit.map(|point| of_windows(resolved, owner, point)));
             }
             Some(LateRule::Ttl { ttl_ms }) => self.add_dedup(owner, before, ttl_ms),
             _ => {
@@ -137,6 +147,29 @@ impl Gates {
                 self.of[owner].push(point);
             }
         }
+    }
+
+    /// A node that waits for late rows takes none that are later.
+    fn add_waiting(
+        &mut self,
+        resolved: &Resolved<'_>,
+        owner: usize,
+        before: usize,
+        ttl_ms: i64,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let rule = LateRule::Ttl { ttl_ms };
+        let point = match self.position(before) {
+            Some(point) if self.points[point].rule != rule => {
+                let place = resolved.node(owner).path().key("allowed_lateness");
+                let mistake = disagreement(resolved, owner, &self.points[point], place);
+                mistakes.push(mistake.expected("a dedup of its own, or what is late for both at the same time"));
+                point
+            }
+            Some(point) => point,
+            None => self.add(GatePoint { before, rule, owner }),
+        };
+        self.of[owner].push(point);
     }
 
     fn add_dedup(&mut self, owner: usize, before: usize, ttl_ms: i64) {
@@ -156,7 +189,7 @@ impl Gates {
 }
 
 /// For every node, the ways that rows have come from their sources: the dedups that are the first on one, and whether there is
-/// one without any. A dedup itself is on the ways to it.
+/// one without any. A dedup itself is on the ways to it. Behind a node that holds rows back there is no way on which one is late.
 struct Ways(Vec<(BTreeSet<usize>, bool)>);
 
 impl Ways {
@@ -164,7 +197,10 @@ impl Ways {
         let mut ways = Ways(vec![(BTreeSet::new(), true); resolved.spec.nodes.len()]);
         for &index in resolved.order.iter().filter(|index| resolved.feeds(**index).next().is_some()) {
             let (mut dedups, mut is_free) = ways.to(resolved, index);
-            if is_free && matches!(resolved.node(index).body.late_rule(), Some(LateRule::Ttl { .. })) {
+            if resolved.node(index).body.holds_back().is_some() {
+                // What comes out is never late.
+                (dedups, is_free) = (BTreeSet::new(), false);
+            } else if is_free && matches!(resolved.node(index).body.late_rule(), Some(LateRule::Ttl { .. })) {
                 dedups.insert(index);
                 is_free = false;
             }
@@ -192,7 +228,13 @@ impl Ways {
     }
 }
 
-fn disagreement(resolved: &Resolved<'_>, index: usize, point: &GatePoint) -> Mistake {
+fn of_windows(resolved: &Resolved<'_>, index: usize, point: &GatePoint) -> Mistake {
+    let mistake = disagreement(resolved, index, point, resolved.node(index).path().key("window"));
+    let other = &resolved.node(point.owner).name;
+    mistake.expected(format!("the same window and allowed_lateness as `{other}`, or a dedup of its own"))
+}
+
+fn disagreement(resolved: &Resolved<'_>, index: usize, point: &GatePoint, place: KeyPath) -> Mistake {
     let (this, other) = (resolved.node(index), resolved.node(point.owner));
     let message = format!(
         "`{}` and `{}` are downstream of the same dedup `{}`, but would not agree on which rows are late",
@@ -200,19 +242,19 @@ fn disagreement(resolved: &Resolved<'_>, index: usize, point: &GatePoint) -> Mis
         other.name,
         resolved.node(point.before).name
     );
-    let expected = format!("the same window and allowed_lateness as `{}`, or a dedup of its own", other.name);
-    Mistake::new(this.path().key("window"), message).expected(expected)
+    Mistake::new(place, message)
 }
 
 /// Windows that are open at once are bounded by what the definition says, whatever the events are.
 fn check_open_windows(resolved: &Resolved<'_>, index: usize, rule: WindowRule, mistakes: &mut Vec<Mistake>) {
-    let delays = resolved.upstream(index).into_iter().map(|node| resolved.node(node).body.watermark_delay());
-    let delay = delays.max().unwrap_or_default();
+    let upstream = || resolved.upstream(index).into_iter().map(|node| &resolved.node(node).body);
+    let held: Duration = upstream().filter_map(|body| body.holds_back()).sum();
+    let delay = upstream().map(|body| body.watermark_delay()).max().unwrap_or_default() + held;
     let open = rule.open_windows(millis(delay));
     if rule.window.validate().is_err() || open <= i64::from(MOST_OPEN_WINDOWS) {
         return;
     }
-    let (node, of) = (resolved.node(index), |ms: i64| show(std::time::Duration::from_millis(ms.unsigned_abs())));
+    let (node, of) = (resolved.node(index), |ms: i64| show(Duration::from_millis(ms.unsigned_abs())));
     let mistake = Mistake::new(node.path().key("window"), format!("{open} windows would be open at once"));
     let slide = rule.window.period_ms().unwrap_or_default();
     let found = format!(
@@ -230,8 +272,10 @@ fn check_open_windows(resolved: &Resolved<'_>, index: usize, rule: WindowRule, m
 /// A dedup must remember an id for as long as an event with it can still be counted.
 fn check_ttl(resolved: &Resolved<'_>, aggregate: usize, rule: WindowRule, mistakes: &mut Vec<Mistake>) {
     let needed_ms = rule.minimum_dedup_ttl_ms();
-    let span = |ms: i64| show(std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
-    for index in resolved.upstream(aggregate) {
+    let span = |ms: i64| show(Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+    // What a node that holds rows back has let through is late for nobody.
+    let is_way = |node: &usize| resolved.node(*node).body.holds_back().is_none();
+    for index in resolved.upstream_while(aggregate, is_way) {
         let node = resolved.node(index);
         let Some(LateRule::Ttl { ttl_ms }) = node.body.late_rule() else { continue };
         if ttl_ms >= needed_ms || ttl_ms == 0 {

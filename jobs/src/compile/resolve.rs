@@ -95,9 +95,14 @@ impl<'a> Resolved<'a> {
 
     /// The nodes that the rows of `node` have come through, each once, the nearest first.
     pub(super) fn upstream(&self, node: usize) -> Vec<usize> {
+        self.upstream_while(node, |_| true)
+    }
+
+    /// The same, up to those on each way for which that is not true.
+    pub(super) fn upstream_while(&self, node: usize, is_way: impl Fn(&usize) -> bool) -> Vec<usize> {
         let (mut found, mut next) = (Vec::new(), VecDeque::from([node]));
         while let Some(at) = next.pop_front() {
-            for feed in self.feeds(at) {
+            for feed in self.feeds(at).filter(|feed| is_way(&feed.node)) {
                 if !found.contains(&feed.node) {
                     found.push(feed.node);
                     next.push_back(feed.node);

@@ -47,6 +47,13 @@ impl AllTypes {
                 reader.mistakes.push(Mistake::new(reader.path.clone(), message).expected(expected));
                 None
             }
+            Output::OnTime | Output::Late if gates.of(feed.node).next().is_none() => {
+                let name = &resolved.node(feed.node).name;
+                let message = format!("what `{name}` reads comes in the order of event time, and is never late");
+                let expected = "an output of the `over` before";
+                reader.mistakes.push(Mistake::new(reader.path.clone(), message).expected(expected));
+                None
+            }
             Output::OnTime | Output::Late => {
                 let come = gates.of(feed.node).map(|gate| {
                     let name = resolved.node(gate.before).name.as_str();

@@ -16,6 +16,7 @@ mod map;
 mod node;
 pub(crate) mod operator;
 mod output;
+mod over;
 pub(crate) mod planning;
 mod reduce;
 mod results;
@@ -34,6 +35,7 @@ pub use custom::Custom;
 pub use dedup::Dedup;
 pub use inputs::Inputs;
 pub use map::Map;
+pub use over::Over;
 pub use reduce::Reduce;
 pub use weir_operators::window::Zone;
 pub use window::{Window, Windows};
@@ -53,10 +55,11 @@ pub(crate) struct Kind {
 }
 
 /// All kinds, in the order in which their sections are read.
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 8] = [
     Kind { section: "source", read: |node, with| Box::new(source::Source::read(node, with)) },
     Kind { section: "map", read: |node, _| Box::new(Map::read(node)) },
     Kind { section: "dedup", read: |node, _| Box::new(Dedup::read(node)) },
+    Kind { section: "over", read: |node, _| Box::new(Over::read(node)) },
     Kind { section: "aggregate", read: |node, _| Box::new(Aggregate::read(node)) },
     Kind { section: "reduce", read: |node, _| Box::new(Reduce::read(node)) },
     Kind { section: "operator", read: |node, with| Box::new(Custom::read(node, with)) },
