@@ -401,8 +401,8 @@ fn what_makes_no_sense_is_refused() {
         (lag, "cost - lag(cost, 3)", "a row sees the 3 last ones"),
         (lag, "cost - lag(cost, 0)", "a whole number from 1"),
         (lag, "cst - lag(cost)", "there is no column `cst`"),
-        (lag, "cost - lag(\\\"user\\\")", "types"),
-        ("max(cost * 2)", "sum(\\\"user\\\")", "`sum` is not defined for text"),
+        (lag, "cost - lag(\\\"user\\\")", "valid types"),
+        ("max(cost * 2)", "sum(\\\"user\\\")", "`sum` is not defined for a string"),
         ("max(cost * 2)", "median()", "takes one argument"),
         ("max(cost * 2)", "lag(sum(cost))", "is an aggregate"),
         (
@@ -413,8 +413,8 @@ fn what_makes_no_sense_is_refused() {
         ("clicked_at = \"at\", ", "", "the `select` of `over.changes` leaves `at` out"),
         ("input = \"bursts.late\"", "input = \"changes_per_minute.late\"", "is never late"),
         (
-            "[over.changes]\ninput = \"clicks\"",
-            "[over.changes]\ninput = \"changes_per_minute\"",
+            "[over.bursts]\ninput = \"clicks\"",
+            "[over.bursts]\ninput = \"changes_per_minute\"",
             "its rows are results",
         ),
         (

@@ -87,6 +87,8 @@ impl Answers {
 #[derive(Debug)]
 pub(super) struct Output {
     columns: ColumnSchema,
+    /// What the calls are called.
+    called: Vec<String>,
     lagged: Vec<usize>,
     selection: Selection,
     condition: Option<Expression>,
@@ -112,6 +114,7 @@ impl Output {
         let left_out = context.counters.counter("filtered_out");
         Ok(Output {
             columns,
+            called: config.calls.iter().map(|call| call.output.clone()).collect(),
             lagged,
             selection,
             condition,
@@ -156,14 +159,17 @@ impl Output {
 
     /// Adds the results of the calls, and gives the rows that have none.
     fn results(&self, answers: &Answers, arrays: &mut Vec<ArrayRef>) -> Result<BTreeMap<usize, String>> {
-        let mut unsayable = Vec::new();
+        let mut unsayable: BTreeMap<usize, String> = BTreeMap::new();
         let groups = UInt32Array::from_iter_values(answers.rows.iter().map(|row| row.group));
-        for results in &answers.results {
-            let of_groups = results.output(Rows::All(answers.groups as usize), &mut unsayable)?;
+        for (results, name) in answers.results.iter().zip(&self.called) {
+            let mut found = Vec::new();
+            let of_groups = results.output(Rows::All(answers.groups as usize), &mut found)?;
+            // A call is known by the column that it stands in.
+            let known = |reason: &str| reason.replace(&format!("'{name}'"), &format!("'{}'", column_of(name)));
+            unsayable.extend(found.into_iter().map(|found| (found.row, known(&found.reason))));
             let is_of_rows = answers.groups as usize == answers.rows.len();
             arrays.push(if is_of_rows { of_groups } else { take(&of_groups, &groups, None)? });
         }
-        let unsayable: BTreeMap<usize, String> = unsayable.into_iter().map(|found| (found.row, found.reason)).collect();
         let mut refused = BTreeMap::new();
         for (row, answer) in answers.rows.iter().enumerate() {
             if let Some(seen) = answer.too_many {
@@ -240,6 +246,11 @@ impl Output {
         };
         answers.rows.iter().zip(holds).map(pass).collect()
     }
+}
+
+/// The column that a call stands in, of the name that it has for itself.
+fn column_of(call: &str) -> &str {
+    call.rsplit_once('/').map_or(call, |(column, _)| column)
 }
 
 /// The rows for which there is something.

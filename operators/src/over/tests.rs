@@ -344,7 +344,7 @@ fn a_sum_that_does_not_fit_and_a_failing_expression_are_dead_letters_of_their_ro
     assert_eq!(kept, [0, 9_000]);
     let letters = &out.iter().find(|output| output.0 == ports::DEAD_LETTERS).unwrap().1.columns;
     let text = |column: usize, row| letters.column(column).as_string::<i32>().value(row);
-    assert!(text(3, 0).contains("total/1") || text(3, 0).contains("does not fit"), "{}", text(3, 0));
+    assert!(text(3, 0).contains("'total'"), "{}", text(3, 0));
     assert!(text(3, 1).contains("select.share") && text(4, 1).contains("\"user2\""), "{} {}", text(3, 1), text(4, 1));
 }
 
@@ -371,7 +371,7 @@ fn a_row_costs_the_same_however_many_it_sees() {
 fn what_keeps_every_value_is_computed_of_so_many_rows() {
     let (mut over, _) = harness(&config(&["user"], None, 1));
     let most = MOST_ANEW as i64;
-    let rows: Vec<Row> = (0..=most).map(|n| (Some(1), n / 4, Some(n))).collect();
+    let rows: Vec<Row> = (0..=most).map(|n| (Some(1), n / 40, Some(n))).collect();
     over.process(Batch::new(batch(&rows))).unwrap();
     let out = over.watermark(i64::MAX).unwrap();
     let refused: usize = out.iter().filter(|output| output.0 == ports::DEAD_LETTERS).map(|(_, rows)| rows.len()).sum();
@@ -411,7 +411,7 @@ fn rows_that_nobody_sees_for_their_number_are_let_go() {
         let stored: usize = over.segments().values().flatten().map(|(_, rows)| rows.num_rows()).sum();
         most = most.max(stored);
     }
-    assert!(most < 4_000, "{most} rows are stored, and 103 are of use");
+    assert!(most < 1_500, "{most} rows are stored, and some 100 are of use");
     let out = told(&over.watermark(i64::MAX).unwrap());
-    assert_eq!((out.len(), out.last().unwrap().1[0]), (101, Some(3)));
+    assert_eq!((out.len(), out.last().unwrap().1[0]), (100, Some(3)));
 }

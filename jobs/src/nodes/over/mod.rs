@@ -91,7 +91,7 @@ impl Over {
         let items: Vec<(KeyPath, SelectItem)> =
             step.select.iter().map(|item| (place.key(&item.name), item.clone())).collect();
         let types = check.select(&Types { main: columns, ..given.clone() }, items, &[])?;
-        Some(Types { select: None, may_be_silent: false, origin: self.kind().to_owned(), ..types })
+        Some(Types { select: None, origin: self.kind().to_owned(), ..types })
     }
 
     fn condition(&self, check: &mut Check<'_>, selected: &ColumnSchema) {
