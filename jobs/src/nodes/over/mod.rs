@@ -71,13 +71,10 @@ impl Over {
         let columns = check.accepted(step.config(&step.input(&given.main)).columns())?;
         let before = check.mistakes.len();
         for item in &step.select {
-            // Of what was called the item knows nothing but its own.
+            // Of what is called the item knows nothing but its own.
             let own = format!("{}/", item.name);
-            let known = columns
-                .columns
-                .iter()
-                .filter(|column| given.main.column(&column.name).is_some() || column.name.starts_with(&own));
-            let known = ColumnSchema { columns: known.cloned().collect() };
+            let called = columns.columns.iter().filter(|column| column.name.starts_with(&own));
+            let known = ColumnSchema { columns: given.main.columns.iter().chain(called).cloned().collect() };
             if let Err(error) = Expression::new(&item.expression, &known.to_arrow()) {
                 let mistake = Mistake::in_expression(place.key(&item.name), &error);
                 // Positions in what is left of an item are not positions in it.
