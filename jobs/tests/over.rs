@@ -412,11 +412,7 @@ fn what_makes_no_sense_is_refused() {
         ),
         ("clicked_at = \"at\", ", "", "the `select` of `over.changes` leaves `at` out"),
         ("input = \"bursts.late\"", "input = \"changes_per_minute.late\"", "is never late"),
-        (
-            "[over.bursts]\ninput = \"clicks\"",
-            "[over.bursts]\ninput = \"changes_per_minute\"",
-            "its rows are results",
-        ),
+        ("[over.bursts]\ninput = \"clicks\"", "[over.bursts]\ninput = \"changes_per_minute\"", "its rows are results"),
         (
             "[over.bursts]\ninput = \"clicks\"",
             "[dedup.unique]\ninput = \"clicks\"\nkey = [\"user\", \"at\"]\nttl = \"1h\"\n\n[aggregate.n]\ninput = \"unique\"\n\
