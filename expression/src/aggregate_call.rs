@@ -61,15 +61,19 @@ impl AggregateCall {
     }
 
     fn read(text: &str) -> Result<Self, ExpressionError> {
-        let expression = parse_expression(text)?;
-        let SqlExpr::Function(call) = &expression else {
+        Self::of_syntax(&parse_expression(text)?)
+    }
+
+    /// The call that an expression is.
+    pub(super) fn of_syntax(expression: &SqlExpr) -> Result<Self, ExpressionError> {
+        let SqlExpr::Function(call) = expression else {
             let example = "`count(*)` or `sum(cost)`; what is computed from it goes into a map after it";
-            return Err(unsupported(format!("this is not an aggregate call such as {example}"), &expression));
+            return Err(unsupported(format!("this is not an aggregate call such as {example}"), expression));
         };
         let function = function_of(call)?;
-        refuse_clauses(call, function, &expression)?;
-        let distinct = is_distinct(call, function, &expression)?;
-        let arguments = arguments_of(call, function, &expression)?;
+        refuse_clauses(call, function, expression)?;
+        let distinct = is_distinct(call, function, expression)?;
+        let arguments = arguments_of(call, function, expression)?;
         let filter = call.filter.as_ref().map(ToString::to_string);
         Ok(Self { distinct, filter, ..arguments })
     }
@@ -107,7 +111,7 @@ fn function_of(call: &Function) -> Result<AggregateFunction, ExpressionError> {
 fn refuse_clauses(call: &Function, function: AggregateFunction, expression: &SqlExpr) -> Result<(), ExpressionError> {
     let refuse = |what: &str| Err(unsupported(what.to_owned(), expression));
     if call.over.is_some() {
-        return refuse("the window is given by the node's `window`, not by OVER");
+        return refuse("which rows it is of is said by the node, not by OVER");
     }
     if call.null_treatment.is_some() {
         return refuse("IGNORE NULLS and RESPECT NULLS can't be used here: all but `array_agg` ignore nulls");
@@ -210,7 +214,7 @@ fn takes(function: AggregateFunction, expression: &SqlExpr) -> ExpressionError {
 }
 
 /// The number that an expression is.
-fn number(expression: &SqlExpr) -> Option<f64> {
+pub(super) fn number(expression: &SqlExpr) -> Option<f64> {
     match expression {
         SqlExpr::Value(value) => match &value.value {
             Value::Number(number, _) => number.to_string().parse().ok(),

@@ -11,6 +11,7 @@ use datafusion_sql::sqlparser::ast::{
 
 use super::error::{ExpressionError, Position};
 use super::functions::{FUNCTIONS, Functions};
+use super::over_item::LAG;
 use super::parse::position_of;
 
 /// The positions in `schema` of the columns that the expression reads, ascending, each once.
@@ -134,6 +135,9 @@ fn check_function(function: &Function) -> ControlFlow<ExpressionError> {
     if Functions::is_aggregate(&name) {
         let what = format!("`{name}` is an aggregate: it belongs in the `select` of an aggregate node");
         return unsupported(&what, position);
+    }
+    if name == LAG {
+        return unsupported("`lag` looks at a row before: it belongs in the `select` of an `[over.NAME]`", position);
     }
     if FUNCTIONS.is_volatile(&name) {
         let what = format!("`{name}` gives a different result in every run; counts must come out the same in a replay");

@@ -14,6 +14,7 @@ mod check;
 mod compile;
 mod error;
 mod functions;
+mod over_item;
 mod parse;
 mod quotes;
 mod rows;
@@ -36,6 +37,7 @@ pub use aggregate_function::{AggregateFunction, Arguments};
 pub use compile::type_name;
 pub use error::{EvaluationError, ExpressionError, Position};
 pub use functions::{FunctionNote, aggregates, functions};
+pub use over_item::{FURTHEST_LAG, OverCall, OverItem};
 pub use parse::parse_select_item;
 pub use rows::{EvaluatedRows, RefusedRow, evaluate_rows};
 

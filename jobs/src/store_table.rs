@@ -32,6 +32,8 @@ pub enum WhyLeftOut {
     OfJoin,
     /// Its results are of all of event time.
     NoWindow,
+    /// What it counts says something of rows before.
+    BehindOver,
     /// Its windows are not recounted by a range of event time.
     OtherWindows,
 }
@@ -56,6 +58,9 @@ impl fmt::Display for LeftOut {
             }
             WhyLeftOut::OfResults => {
                 "its aggregate counts results of another, and a replay counts only what the archive holds: events"
+            }
+            WhyLeftOut::BehindOver => {
+                "it counts rows behind an over, each of which depends on rows before it, and the first ones of a replay have none"
             }
             WhyLeftOut::BehindMap => {
                 "a map computes its rows from the results, so they don't tell which counts they belong to"

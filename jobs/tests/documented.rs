@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use weir_jobs::duration::show;
 use weir_operators::expression::{aggregates, functions};
 use weir_operators::format::DEFAULT_MAX_LINE_BYTES;
+use weir_operators::over::MOST_ANEW;
 use weir_operators::sink::http;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::files::DEFAULT_ROTATION_GRACE_MS;
@@ -100,6 +101,8 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
         ("[dedup.NAME]", "same_event_time", "`false`".into()),
         ("[dedup.NAME]", "null_key", "`pass`".into()),
         ("[aggregate.NAME]", "window.allowed_lateness", "`0s`".into()),
+        ("[over.NAME]", "allowed_lateness", "`0s`".into()),
+        ("[over.NAME]", "once", "`false`".into()),
         ("[sink.NAME]", "enabled", "`true`".into()),
         (FILES_SINK, "format", "`parquet`".into()),
         (FILES_SINK, "compression", "`none`".into()),
@@ -122,6 +125,10 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
     assert!(written.contains(&format!("rows = {}, span = \"{jump_span}\"", jump.rows)));
     assert!(written.contains(&format!("at most {MOST_WINDOWS} windows")), "the limit of windows");
     assert!(written.contains(&format!("at most {MOST_OPEN_WINDOWS} windows open")), "the limit of open windows");
+    assert!(
+        written.contains(&format!("sees more than {MOST_ANEW} is a dead letter")),
+        "the limit of rows that are seen"
+    );
     // A definition that leaves all of them out, and one that says all of them, are the same job.
     let all = compiled(
         "checkpoint = { interval = \"1s\", retain = 3 }\nmax_parallelism = 128\nparallelism = 1",

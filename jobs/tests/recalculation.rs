@@ -269,3 +269,39 @@ fn an_archive_whose_files_are_removed_says_so() {
         "[sink.counts]\nconnector = \"files\"\ninput = \"per_minute\"\npath = \"counts\"\nretention = \"30d\"\n";
     assert!(!expires(&format!("{JOB}{counts}")), "that is no archive");
 }
+
+#[test]
+fn tables_behind_an_over_are_left_as_they_are() {
+    let folder = tempfile::tempdir().expect("a folder");
+    // Behind the same dedup other rows would be late.
+    let behind = r#"
+[dedup.own]
+input = "valid"
+key = ["ad", "at"]
+ttl = "1h"
+
+[over.recent]
+input = "own"
+key = ["ad"]
+within = "10s"
+select = { ad = "ad", at = "at", n = "count(*)" }
+
+[aggregate.busy]
+input = "recent"
+key = ["ad"]
+window = { tumbling = "1m" }
+select = { most = "max(n)" }
+
+[sink.busy]
+connector = "sql"
+input = "busy"
+url = "sqlite:store.sqlite"
+table = "busy"
+"#;
+    let recalculation = load(folder.path(), &format!("{JOB}{behind}")).unwrap_or_else(|refusal| panic!("{refusal}"));
+    let told: Vec<String> = recalculation.left_out().iter().map(ToString::to_string).collect();
+    assert!(
+        matches!(&told[..], [told] if told.contains("'busy' of sink.busy") && told.contains("an over")),
+        "{told:?}"
+    );
+}

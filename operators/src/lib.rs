@@ -4,7 +4,7 @@
 //! [`confinement`] says which. What other crates add is an [`extension`], and [`testing`] is for their tests, too. A click's way through the shipped job:
 //! a [`source`] cuts files into records and says of each whether its file has come past it, [`map`] keeps what a condition
 //! wants, [`late_gate`] takes out what comes too late for its window, [`dedup`] what was there before, [`filters`] multiplies
-//! it by the filters that it matches, [`aggregate`] counts it (before the shuffle and behind it), [`reduce`] ranks the counts,
+//! it by the filters that it matches, [`aggregate`] counts it (before the shuffle and behind it), [`reduce`] ranks the counts, [`over`] sees it with those before it,
 //! and a [`sink`] makes them durable, then visible. What could not be read goes to [`dead_letters`]. Before the archive's sink
 //! [`hold`] keeps clicks back for a while, so that there are fewer and larger files.
 //!
@@ -33,6 +33,7 @@ pub mod late_gate;
 pub mod map;
 pub mod memory_stores;
 pub mod moment;
+pub mod over;
 pub mod ports;
 pub mod record_id;
 pub mod reduce;

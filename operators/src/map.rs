@@ -7,18 +7,18 @@
 //! Behind an aggregate rows are results, which later revisions correct: see [`results`].
 
 mod results;
+mod selection;
 
 use crate::{
     dead_letters::RefusedRows,
-    expression::{EvaluatedRows, EvaluationError, Expression, evaluate_rows},
+    expression::{EvaluatedRows, Expression, evaluate_rows},
     ports,
     schema::{ColumnSchema, project},
     sink::sql::TableRule,
 };
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, RecordBatchOptions},
+    array::{ArrayRef, AsArray, BooleanArray},
     compute::not,
-    datatypes::{Field, Schema},
 };
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -30,6 +30,7 @@ use weir_engine::{
 
 pub use results::ResultRows;
 use results::{Taken, Withdrawals};
+pub(crate) use selection::Selection;
 
 /// What a map does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -75,14 +76,6 @@ pub struct Map {
     splits_running: bool,
     left_out: Counter,
     refused: RefusedRows,
-}
-
-/// The computed columns, and which of the incoming ones they need.
-#[derive(Debug)]
-struct Selection {
-    names: Vec<String>,
-    expressions: Vec<Expression>,
-    reads: Vec<String>,
 }
 
 impl Map {
@@ -256,47 +249,12 @@ impl Map {
     }
 }
 
-impl Selection {
-    fn new(items: &[SelectItem], input: &Schema) -> Result<Self> {
-        let compile =
-            |item: &SelectItem| Expression::new(&item.expression, input).map_err(|error| error.at(&item.expression));
-        let expressions: Vec<Expression> = items.iter().map(compile).collect::<Result<_>>()?;
-        let read = |name: &str| expressions.iter().any(|expression| expression.columns().any(|column| column == name));
-        let reads = input.fields().iter().map(|field| field.name().clone()).filter(|name| read(name)).collect();
-        Ok(Selection { names: items.iter().map(|item| item.name.clone()).collect(), expressions, reads })
-    }
-
-    fn evaluate(&self, rows: &RecordBatch) -> std::result::Result<Vec<ArrayRef>, EvaluationError> {
-        let named = self.expressions.iter().zip(&self.names);
-        named
-            .map(|(expression, name)| {
-                expression.evaluate(rows).map_err(|error| error.at(format_args!("select.{name}")))
-            })
-            .collect()
-    }
-
-    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
-        let fields: Vec<Field> = self
-            .names
-            .iter()
-            .zip(&self.expressions)
-            .zip(&columns)
-            .map(|((name, expression), column)| {
-                let nullable = expression.nullable() || column.null_count() > 0;
-                Field::new(name, column.data_type().clone(), nullable)
-            })
-            .collect();
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use arrow::{
-        array::{DictionaryArray, Int64Array, StringArray},
-        datatypes::{DataType, Int32Type, Int64Type},
+        array::{Array, DictionaryArray, Int64Array, RecordBatch, StringArray},
+        datatypes::{DataType, Field, Int32Type, Int64Type, Schema},
     };
     use weir_engine::{element::KeyHashes, testing::OperatorHarness};
 

@@ -4,7 +4,8 @@
 //! operator stands in one line below, and every connector in one of [`connectors`]. What other crates add is in [`Extensions`].
 
 use crate::{
-    aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, map, reduce, window_count,
+    aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, map, over, reduce,
+    window_count,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -37,6 +38,7 @@ impl Factory for Registry {
             "session_aggregate" => Box::new(aggregate::SessionAggregate::new(config(node)?, &context)?),
             "result_aggregate" => Box::new(aggregate::ResultAggregate::new(config(node)?, &context)?),
             "unwindowed_aggregate" => Box::new(aggregate::UnwindowedAggregate::new(config(node)?, &context)?),
+            "over" => Box::new(over::Over::new(config(node)?, &context)?),
             "window_marks" => Box::new(window_count::WindowMarks),
             "window_count" => Box::new(window_count::WindowCount::new(&config(node)?, &context)?),
             "local_top" => Box::new(reduce::LocalTop::new(config(node)?, &context)?),

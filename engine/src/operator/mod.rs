@@ -82,6 +82,13 @@ pub trait Operator: Send {
         Ok(())
     }
 
+    /// The event time of what comes behind it, when its own is `watermark`: less, if it keeps rows back for longer, so that they
+    /// are not behind time when it emits them. Follows from `watermark` alone, and rises with it; the largest one stays what it
+    /// is.
+    fn watermark_behind(&self, watermark: i64) -> i64 {
+        watermark
+    }
+
     /// A barrier is about to pass: emit what must be on this side of it and is not state. All rows before the barrier have
     /// come by then, those too that the operators before this one emit in their own `prepare_snapshot`.
     ///

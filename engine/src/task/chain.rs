@@ -51,6 +51,14 @@ pub(crate) enum Delivery {
     Sink(usize, Batch),
 }
 
+/// The event time within a chain: less behind an operator that holds it back.
+struct Times {
+    /// What each link is told.
+    links: Vec<i64>,
+    /// That of each output of the task.
+    outputs: Vec<i64>,
+}
+
 /// What a link holds at a barrier.
 pub(crate) struct CapturedLink {
     pub(crate) node: String,
@@ -92,12 +100,39 @@ impl Chain {
 
     /// Event time has advanced. Each operator learns of it after the rows that those before it emitted because of it.
     pub(crate) fn watermark(&mut self, watermark: i64, out: &mut Vec<Delivery>) -> Result<()> {
-        self.each_operator(out, |operator, collector| operator.watermark(watermark, collector))
+        let times = self.times(watermark).links;
+        self.each_operator(out, |link, operator, collector| operator.watermark(times[link], collector))
+    }
+
+    /// The event time of each output of the task where that of its head is `watermark`.
+    pub(crate) fn times_of_outputs(&self, watermark: i64) -> Vec<i64> {
+        self.times(watermark).outputs
+    }
+
+    fn times(&self, watermark: i64) -> Times {
+        let mut times = Times { links: vec![watermark; self.links.len()], outputs: Vec::new() };
+        // Each link comes after the one that feeds it.
+        for (index, link) in self.links.iter().enumerate() {
+            let behind = match &link.body {
+                LinkBody::Operator(operator) => operator.watermark_behind(times.links[index]),
+                LinkBody::Source | LinkBody::Sink(_) => times.links[index],
+            };
+            for (_, target) in &link.targets {
+                match target {
+                    ChainTarget::Link(link) => times.links[*link] = behind,
+                    ChainTarget::Output(output) => {
+                        times.outputs.resize(times.outputs.len().max(output + 1), watermark);
+                        times.outputs[*output] = behind;
+                    }
+                }
+            }
+        }
+        times
     }
 
     /// A barrier is about to pass.
     pub(crate) fn prepare_snapshot(&mut self, barrier: Barrier, out: &mut Vec<Delivery>) -> Result<()> {
-        self.each_operator(out, |operator, collector| operator.prepare_snapshot(barrier, collector))
+        self.each_operator(out, |_, operator, collector| operator.prepare_snapshot(barrier, collector))
     }
 
     /// What every link holds now. All deliveries must have been made before.
@@ -135,13 +170,13 @@ impl Chain {
     fn each_operator(
         &mut self,
         out: &mut Vec<Delivery>,
-        mut call: impl FnMut(&mut dyn Operator, &mut Collector) -> Result<()>,
+        mut call: impl FnMut(usize, &mut dyn Operator, &mut Collector) -> Result<()>,
     ) -> Result<()> {
         let mut collector = Collector::default();
         for index in 0..self.links.len() {
             let link = &mut self.links[index];
             if let LinkBody::Operator(operator) = &mut link.body {
-                call(operator.as_mut(), &mut collector).map_err(|error| error.context(&link.node))?;
+                call(index, operator.as_mut(), &mut collector).map_err(|error| error.context(&link.node))?;
                 for (port, batch) in collector.drain() {
                     self.route(index, port, batch, out)?;
                 }
@@ -184,3 +219,6 @@ impl Chain {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

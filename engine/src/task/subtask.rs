@@ -95,7 +95,7 @@ async fn run_behind_gate(mut gate: InputGate, mut body: Body) -> Result<()> {
             GateEvent::Watermark(watermark) => body.watermark(watermark).await?,
             // No operator hears of silence: those after an exchange do, which may have another input to go by.
             GateEvent::Idle => body.signal(&StreamElement::Idle).await?,
-            GateEvent::Active(watermark) => body.signal(&StreamElement::Watermark(watermark)).await?,
+            GateEvent::Active(watermark) => body.signal_watermark(watermark).await?,
             GateEvent::Barrier(barrier) => body.barrier(barrier, Vec::new()).await?,
             GateEvent::EndOfInput => return body.finish().await,
         }
@@ -179,7 +179,7 @@ impl Body {
         self.chain.watermark(watermark, &mut self.deliveries)?;
         self.end_step(step);
         self.deliver().await?;
-        self.signal(&StreamElement::Watermark(watermark)).await
+        self.signal_watermark(watermark).await
     }
 
     async fn barrier(&mut self, barrier: Barrier, splits: Vec<SplitState>) -> Result<()> {
@@ -217,6 +217,15 @@ impl Body {
             }
         }
         self.gauges.delivering(self.services.env.now() - started);
+        Ok(())
+    }
+
+    /// Tells every output its event time.
+    async fn signal_watermark(&mut self, watermark: i64) -> Result<()> {
+        let times = self.chain.times_of_outputs(watermark);
+        for (output, time) in self.outputs.iter_mut().zip(times) {
+            output.signal(&StreamElement::Watermark(time)).await?;
+        }
         Ok(())
     }
 

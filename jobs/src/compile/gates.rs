@@ -7,6 +7,7 @@
 //! aggregate behind it is guarded by what it remembers.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use weir_operators::late_gate::LateRule;
 use weir_operators::window::MOST_OPEN_WINDOWS;
@@ -64,11 +65,15 @@ impl Gates {
                 gates.add_unlimited(resolved, (at, before), rule, mistakes);
             }
         }
-        for &(at, rule) in &rules {
-            if let LateRule::Ttl { ttl_ms } = rule {
-                for before in ways.places(resolved, at) {
-                    gates.add_dedup(at, before, ttl_ms);
-                }
+        let of_memory = || rules.iter().filter(|(_, rule)| is_of_memory(*rule));
+        for &(at, rule) in of_memory().filter(|(at, _)| holds_back(resolved, at.node)) {
+            for before in ways.places(resolved, at) {
+                gates.add_exact(resolved, (at, before), rule, mistakes);
+            }
+        }
+        for &(at, rule) in of_memory().filter(|(at, _)| !holds_back(resolved, at.node)) {
+            for before in ways.places(resolved, at) {
+                gates.add_dedup(at, before, rule);
             }
         }
         gates
@@ -136,7 +141,7 @@ impl Gates {
             Some(LateRule::Ttl { .. }) if limit.is_some_and(|point| !is_of_memory(point.rule)) => {
                 mistakes.extend(limit.map(|point| disagreement(resolved, owner, point)));
             }
-            Some(LateRule::Ttl { ttl_ms }) => self.add_dedup(owner, before, ttl_ms),
+            Some(rule @ LateRule::Ttl { .. }) => self.add_dedup(owner, before, rule),
             _ => {
                 let point = self.add(GatePoint { before, rule, owner: owner.node });
                 self.note(owner, point);
@@ -144,14 +149,13 @@ impl Gates {
         }
     }
 
-    fn add_dedup(&mut self, owner: Place, before: Place, ttl_ms: i64) {
-        let rule = LateRule::Ttl { ttl_ms };
+    fn add_dedup(&mut self, owner: Place, before: Place, rule: LateRule) {
         let point = match self.position(before) {
             Some(point) => point,
             None => self.add(GatePoint { before, rule, owner: owner.node }),
         };
         // Of several dedups in a row, the one that forgets first decides.
-        if let LateRule::Ttl { ttl_ms: held } = self.points[point].rule
+        if let (LateRule::Ttl { ttl_ms: held }, LateRule::Ttl { ttl_ms }) = (self.points[point].rule, rule)
             && ttl_ms < held
         {
             self.points[point].rule = rule;
@@ -165,13 +169,20 @@ fn rule_at(resolved: &Resolved<'_>, at: Place) -> Option<(Place, LateRule)> {
     resolved.node(at.node).body.late_rule(at.input).map(|rule| (at, rule))
 }
 
-/// Whether a rule is that of a dedup, which may as well refuse more.
+/// Whether a rule is that of a node that remembers or keeps rows for so long: of a dedup, which may as well refuse more, or of one that
+/// [holds rows back](holds_back).
 fn is_of_memory(rule: LateRule) -> bool {
     matches!(rule, LateRule::Ttl { .. })
 }
 
+/// Whether a node waits for late rows, so that what comes out of it is late for nobody.
+fn holds_back(resolved: &Resolved<'_>, node: usize) -> bool {
+    resolved.node(node).body.holds_back().is_some()
+}
+
 /// For every node, the ways that rows have come from their sources: the dedups that are the first on one, by the inputs that
-/// gates guard, and whether there is one without any. A dedup itself is on the ways to it.
+/// gates guard, and whether there is one without any. A dedup itself is on the ways to it. Behind a node that holds rows back there is
+/// no way on which one is late.
 struct Ways(Vec<(BTreeSet<Place>, bool)>);
 
 impl Ways {
@@ -181,7 +192,9 @@ impl Ways {
             let mut out = (BTreeSet::new(), false);
             for at in resolved.inputs_of(node) {
                 let (mut dedups, mut is_free) = ways.to(resolved, at);
-                if is_free && rule_at(resolved, at).is_some_and(|(_, rule)| is_of_memory(rule)) {
+                if holds_back(resolved, node) {
+                    (dedups, is_free) = (BTreeSet::new(), false);
+                } else if is_free && rule_at(resolved, at).is_some_and(|(_, rule)| is_of_memory(rule)) {
                     dedups.insert(at);
                     is_free = false;
                 }
@@ -220,10 +233,13 @@ fn disagreement(resolved: &Resolved<'_>, at: Place, point: &GatePoint) -> Mistak
         other.name,
         resolved.node(point.before.node).name
     );
-    let expected = format!("the same window and allowed_lateness as `{}`, or a dedup of its own", other.name);
-    let key = match this.body.late_rule(at.input) {
-        Some(LateRule::Row { .. }) => "within",
-        _ => "window",
+    let of_windows = || format!("the same window and allowed_lateness as `{}`, or a dedup of its own", other.name);
+    let (key, expected) = match this.body.late_rule(at.input) {
+        Some(LateRule::Row { .. }) => ("within", of_windows()),
+        Some(LateRule::Ttl { .. }) => {
+            ("allowed_lateness", "a dedup of its own, or what is late for both at the same time".into())
+        }
+        _ => ("window", of_windows()),
     };
     Mistake::new(this.path().key(key), message).expected(expected)
 }
@@ -231,13 +247,14 @@ fn disagreement(resolved: &Resolved<'_>, at: Place, point: &GatePoint) -> Mistak
 /// Windows that are open at once are bounded by what the definition says, whatever the events are.
 fn check_open_windows(resolved: &Resolved<'_>, at: Place, rule: LateRule, mistakes: &mut Vec<Mistake>) {
     let LateRule::Window(rule) = rule else { return };
-    let delays = resolved.upstream_of(at).into_iter().map(|node| resolved.node(node).body.watermark_delay());
-    let delay = delays.max().unwrap_or_default();
+    let upstream = || resolved.upstream_of(at).into_iter().map(|node| &resolved.node(node).body);
+    let held: Duration = upstream().filter_map(|body| body.holds_back()).sum();
+    let delay = upstream().map(|body| body.watermark_delay()).max().unwrap_or_default() + held;
     let open = rule.open_windows(millis(delay));
     if rule.window.validate().is_err() || open <= i64::from(MOST_OPEN_WINDOWS) {
         return;
     }
-    let (node, of) = (resolved.node(at.node), |ms: i64| show(std::time::Duration::from_millis(ms.unsigned_abs())));
+    let (node, of) = (resolved.node(at.node), |ms: i64| show(Duration::from_millis(ms.unsigned_abs())));
     let mistake = Mistake::new(node.path().key("window"), format!("{open} windows would be open at once"));
     let slide = rule.window.period_ms().unwrap_or_default();
     let found = format!(
@@ -255,9 +272,11 @@ fn check_open_windows(resolved: &Resolved<'_>, at: Place, rule: LateRule, mistak
 /// A dedup must remember an id for as long as an event with it can still be counted.
 fn check_ttl(resolved: &Resolved<'_>, at: Place, rule: LateRule, mistakes: &mut Vec<Mistake>) {
     let needed_ms = rule.minimum_dedup_ttl_ms();
-    let span = |ms: i64| show(std::time::Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
+    let span = |ms: i64| show(Duration::from_millis(u64::try_from(ms).unwrap_or(0)));
     let name = &resolved.node(at.node).name;
-    for place in resolved.upstream_of(at).into_iter().flat_map(|node| resolved.inputs_of(node)) {
+    // What a node that holds rows back has let through is late for nobody.
+    let upstream = resolved.upstream_of_while(at, |node| !holds_back(resolved, node));
+    for place in upstream.into_iter().flat_map(|node| resolved.inputs_of(node)) {
         let Some((_, LateRule::Ttl { ttl_ms })) = rule_at(resolved, place) else { continue };
         if ttl_ms >= needed_ms || ttl_ms == 0 {
             continue;

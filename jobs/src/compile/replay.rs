@@ -163,6 +163,7 @@ impl Surveyor<'_, '_> {
                 () if self.only_feed(index).is_none() => Some(WhyLeftOut::OfSeveral),
                 () if results.counted.of_join => Some(WhyLeftOut::OfJoin),
                 () if results.counted.of_results => Some(WhyLeftOut::OfResults),
+                () if self.is_behind_over(index) => Some(WhyLeftOut::BehindOver),
                 () if table.keep_newest => Some(WhyLeftOut::KeepsNewest),
                 () if results.window.is_global() => Some(WhyLeftOut::NoWindow),
                 () if results.counted.is_of_sessions() => None,
@@ -182,6 +183,11 @@ impl Surveyor<'_, '_> {
             found.push(StoreSink { index, table, aggregate, results });
         }
         Ok((found, left_out))
+    }
+
+    /// Whether what rows say depends on rows before them, which a replay need not have.
+    fn is_behind_over(&self, node: usize) -> bool {
+        self.resolved.upstream(node).into_iter().any(|node| self.resolved.node(node).body.holds_back().is_some())
     }
 
     /// The node whose input the gate guards that decides what a sink's counts are made of.

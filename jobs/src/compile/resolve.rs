@@ -114,19 +114,24 @@ impl<'a> Resolved<'a> {
 
     /// The nodes that the rows of `node` have come through, each once, the nearest first.
     pub(super) fn upstream(&self, node: usize) -> Vec<usize> {
-        self.behind(self.feeds(node).collect())
+        self.behind(self.feeds(node).collect(), |_| true)
     }
 
     /// The same of the rows of one input.
     pub(super) fn upstream_of(&self, place: Place) -> Vec<usize> {
-        self.behind(self.feeds_into(place).collect())
+        self.upstream_of_while(place, |_| true)
+    }
+
+    /// The same, up to those on each way for which that is not true.
+    pub(super) fn upstream_of_while(&self, place: Place, is_way: impl Fn(usize) -> bool) -> Vec<usize> {
+        self.behind(self.feeds_into(place).collect(), is_way)
     }
 
     /// The nodes of these feeds, and those that their rows have come through.
-    fn behind(&self, mut feeds: VecDeque<Feed>) -> Vec<usize> {
+    fn behind(&self, mut feeds: VecDeque<Feed>, is_way: impl Fn(usize) -> bool) -> Vec<usize> {
         let mut found = Vec::new();
         while let Some(feed) = feeds.pop_front() {
-            if !found.contains(&feed.node) {
+            if is_way(feed.node) && !found.contains(&feed.node) {
                 found.push(feed.node);
                 feeds.extend(self.feeds(feed.node));
             }

@@ -57,7 +57,15 @@ impl AllTypes {
             reader.mistakes.push(Mistake::new(reader.path.clone(), message).expected(expected));
             return None;
         }
-        let come = gates.of(Place { node: feed.node, input: gated.input }).map(|gate| {
+        let at = Place { node: feed.node, input: gated.input };
+        if gates.of(at).next().is_none() {
+            let name = &resolved.node(feed.node).name;
+            let message = format!("what `{name}` reads comes in the order of event time, and is never late");
+            let expected = "an output of the `over` before";
+            reader.mistakes.push(Mistake::new(reader.path.clone(), message).expected(expected));
+            return None;
+        }
+        let come = gates.of(at).map(|gate| {
             let name = resolved.node(gate.before.node).name.as_str();
             Some((name, self.given_at(gate.before)?.out_of(feed.output)))
         });

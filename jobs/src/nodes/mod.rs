@@ -17,6 +17,7 @@ mod map;
 mod node;
 pub(crate) mod operator;
 mod output;
+mod over;
 pub(crate) mod planning;
 mod reduce;
 mod results;
@@ -36,6 +37,7 @@ pub use dedup::Dedup;
 pub use inputs::Inputs;
 pub use join::Join;
 pub use map::Map;
+pub use over::Over;
 pub use reduce::Reduce;
 pub use weir_operators::join::Match;
 pub use weir_operators::window::Zone;
@@ -61,6 +63,7 @@ pub(crate) const KINDS: [Kind; 8] = [
     Kind { section: "map", read: |node, _| Box::new(Map::read(node)) },
     Kind { section: "dedup", read: |node, _| Box::new(Dedup::read(node)) },
     Kind { section: "aggregate", read: |node, _| Box::new(Aggregate::read(node)) },
+    Kind { section: "over", read: |node, _| Box::new(Over::read(node)) },
     Kind { section: "reduce", read: |node, _| Box::new(Reduce::read(node)) },
     Kind { section: "join", read: |node, _| Box::new(Join::read(node)) },
     Kind { section: "operator", read: |node, with| Box::new(Custom::read(node, with)) },

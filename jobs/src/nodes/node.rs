@@ -83,6 +83,12 @@ pub(crate) trait Node: Debug + Send + Sync {
         None
     }
 
+    /// Whether it keeps rows until none of an earlier event time can come, and how long it waits for late ones. What comes out is
+    /// never late then. None: it passes rows on as they come.
+    fn holds_back(&self) -> Option<Duration> {
+        None
+    }
+
     /// How far the watermark of what it reads stays behind the largest event time.
     fn watermark_delay(&self) -> Duration {
         Duration::ZERO

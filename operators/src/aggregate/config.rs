@@ -117,7 +117,7 @@ pub enum Function {
 
 impl Function {
     /// Whether it says how many, so that there is a result even of nothing.
-    fn counts(self) -> bool {
+    pub(crate) fn counts(self) -> bool {
         matches!(self, Function::Count | Function::CountDistinct | Function::ApproxDistinct)
     }
 

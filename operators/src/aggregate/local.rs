@@ -9,13 +9,13 @@
 
 use super::accumulator::{Accumulator, CallColumns, collects};
 use super::codes::{Codes, GroupsByCode};
-use super::config::{AggregateCall, AggregateConfig, SLICE_START, row_count_call};
+use super::config::{AggregateConfig, SLICE_START, row_count_call};
 use super::groups::{GroupColumns, Groups, Scratch};
 use crate::event_time::{event_time_type, event_times};
 use crate::table::{Rows, RowsByBucket, plain_keys};
 use crate::window::{WindowRule, WindowSpec};
 use arrow::{
-    array::{ArrayRef, AsArray, TimestampMillisecondArray},
+    array::{ArrayRef, TimestampMillisecondArray},
     buffer::ScalarBuffer,
     datatypes::{Field, Schema, SchemaRef},
     record_batch::RecordBatch,
@@ -125,7 +125,8 @@ impl LocalAggregate {
             found.ok_or_else(|| EngineError::internal(format!("'{}': the input has no column '{name}'", self.name)))
         };
         let keys: Result<Vec<_>> = self.config.key.iter().map(column).collect();
-        let calls: Result<Vec<_>> = self.config.aggregates.iter().map(|call| columns_of(call, column)).collect();
+        let calls: Result<Vec<_>> =
+            self.config.aggregates.iter().map(|call| CallColumns::of_call(call, column)).collect();
         let (keys, calls) = (keys?, calls?);
         if self.prototype.is_none() {
             let prototype = GroupColumns::for_rows(&self.config, &keys, &calls)?;
@@ -302,16 +303,6 @@ fn slice_starts(windows: WindowRule, times: &ScalarBuffer<i64>) -> ScalarBuffer<
         start
     };
     times.iter().map(of).collect()
-}
-
-/// The columns that a call reads; `column` finds one by its name.
-fn columns_of(call: &AggregateCall, column: impl Fn(&String) -> Result<ArrayRef>) -> Result<CallColumns> {
-    let of = |name: &Option<String>| name.as_ref().map(&column).transpose();
-    let filter = of(&call.filter)?.map(|filter| {
-        let wrong = || EngineError::internal(format!("'{}': the filter is no truth value", call.output));
-        filter.as_boolean_opt().cloned().ok_or_else(wrong)
-    });
-    Ok(CallColumns { argument: of(&call.argument)?, by: of(&call.by)?, filter: filter.transpose()? })
 }
 
 /// The columns of partials.

@@ -18,7 +18,7 @@
 //! they are emitted. All other states are functions of the set of rows, too, as [`accumulator`] says of each. So no result
 //! depends on the order in which rows come.
 
-mod accumulator;
+pub(crate) mod accumulator;
 mod changed_groups;
 mod codes;
 mod config;

@@ -13,22 +13,33 @@ use weir_operators::definition::Mistake;
 impl Check<'_> {
     /// One aggregate call.
     pub(super) fn call(&mut self, name: &str, text: &str, input: &ColumnSchema, is_filtered: bool) {
-        let place = self.path.key("select").key(name);
-        let call = match AggregateCall::parse(text) {
-            Ok(call) => call,
+        match AggregateCall::parse(text) {
+            Ok(call) => self.parsed_call(name, text, &call, input, is_filtered),
             Err(error) => {
-                let mistake = Mistake::in_expression(place, &error);
+                let mistake = Mistake::in_expression(self.path.key("select").key(name), &error);
                 let names: Vec<&str> = AggregateFunction::all().map(AggregateFunction::name).collect();
                 let is_unknown = matches!(error, ExpressionError::UnknownFunction { .. });
-                return self.mistakes.push(if is_unknown { mistake.one_of("aggregates", &names) } else { mistake });
+                self.mistakes.push(if is_unknown { mistake.one_of("aggregates", &names) } else { mistake });
             }
-        };
+        }
+    }
+
+    /// One aggregate call that has been read, in an item of such a name and text.
+    pub(in crate::nodes) fn parsed_call(
+        &mut self,
+        name: &str,
+        text: &str,
+        call: &AggregateCall,
+        input: &ColumnSchema,
+        is_filtered: bool,
+    ) {
+        let place = self.path.key("select").key(name);
         let read = call.expressions().map(|text| self.argument(name, text, input, is_filtered)).collect::<Vec<_>>();
         let Some(read) = read.into_iter().collect::<Option<Vec<_>>>() else { return };
         let mut read = read.into_iter();
         if let Some(of) = call.argument.as_ref().and_then(|_| read.next()) {
             let by = call.by.as_ref().and_then(|_| read.next());
-            self.defined(name, text, &call, (&of, by.as_ref()));
+            self.defined(name, text, call, (&of, by.as_ref()));
         }
         if let Some(filter) = call.filter.as_ref().and_then(|_| read.next())
             && *filter.data_type() != DataType::Boolean
@@ -40,7 +51,13 @@ impl Check<'_> {
     }
 
     /// One expression of a call; none: it makes no sense, which has been noted.
-    fn argument(&mut self, name: &str, text: &str, input: &ColumnSchema, is_filtered: bool) -> Option<Expression> {
+    pub(in crate::nodes) fn argument(
+        &mut self,
+        name: &str,
+        text: &str,
+        input: &ColumnSchema,
+        is_filtered: bool,
+    ) -> Option<Expression> {
         let place = self.path.key("select").key(name);
         match Expression::new(text, &input.to_arrow()) {
             Ok(expression)

@@ -30,6 +30,7 @@ use weir_operators::ports;
 use weir_operators::sink::Shadow;
 
 pub use definition::Aggregate;
+pub(in crate::nodes) use step::{Arguments, operators_call};
 
 impl Aggregate {
     fn unique(&self, check: &mut Check<'_>) {

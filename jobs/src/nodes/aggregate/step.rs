@@ -33,49 +33,29 @@ pub(super) struct AggregateStep {
 impl AggregateStep {
     /// An aggregate over the columns `given`; its calls have been checked. Its filters may be still to come.
     pub(super) fn new(aggregate: &Aggregate, time: &str, given: &ColumnSchema) -> Self {
-        let column = |name: &str| SelectItem { name: name.to_owned(), expression: quoted(name) };
-        let mut items: Vec<SelectItem> = given.names().map(column).collect();
+        let mut arguments = Arguments::new(given);
         let mut calls = Vec::with_capacity(aggregate.select.len());
-        let mut computes = false;
         for (output, text) in &aggregate.select {
             let Ok(mut call) = AggregateCall::parse(text) else { continue };
-            let parts = [(&mut call.argument, ARGUMENT), (&mut call.by, BY), (&mut call.filter, FILTER)];
-            for (expression, suffix) in parts {
-                let Some(text) = expression.take() else { continue };
-                *expression = Some(as_column(&text, given).unwrap_or_else(|| {
-                    computes = true;
-                    let name = format!("{output}{suffix}");
-                    items.push(SelectItem { name: name.clone(), expression: text });
-                    name
-                }));
-            }
-            if goes_by_time(&call) {
-                call.by = Some(time.to_owned());
-            }
+            arguments.take(output, &mut call, time);
             calls.push((output.clone(), call));
         }
         AggregateStep {
             aggregate: aggregate.clone(),
             time: time.to_owned(),
             calls,
-            arguments: computes.then_some(items),
+            arguments: arguments.computed(),
             running: None,
         }
     }
 
     /// The settings of its operators.
     pub(super) fn config(&self) -> AggregateConfig {
-        let call = |(output, call): &(String, AggregateCall)| aggregate::AggregateCall {
-            by: call.by.clone(),
-            parameter: call.parameter,
-            filter: call.filter.clone(),
-            ..aggregate::AggregateCall::new(function(call), call.argument.clone(), output.clone())
-        };
         AggregateConfig {
             key: self.aggregate.key.clone(),
             windows: self.aggregate.window_rule(),
             time_column: self.time.clone(),
-            aggregates: self.calls.iter().map(call).collect(),
+            aggregates: self.calls.iter().map(|(output, call)| operators_call(output, call)).collect(),
             running: self.running,
         }
     }
@@ -100,6 +80,57 @@ impl AggregateStep {
     /// The operators' own, when they refuse their settings.
     pub(super) fn output(&self, input: &ColumnSchema) -> Result<ColumnSchema> {
         Ok(ColumnSchema::from(&output_schema(&input.to_arrow(), &self.config())?))
+    }
+}
+
+/// A call of columns, as operators take it.
+pub(in crate::nodes) fn operators_call(output: &str, call: &AggregateCall) -> aggregate::AggregateCall {
+    aggregate::AggregateCall {
+        by: call.by.clone(),
+        parameter: call.parameter,
+        filter: call.filter.clone(),
+        ..aggregate::AggregateCall::new(function(call), call.argument.clone(), output)
+    }
+}
+
+/// The arguments of calls as columns: those of the input, and those that a map computes before.
+#[derive(Debug)]
+pub(in crate::nodes) struct Arguments<'a> {
+    given: &'a ColumnSchema,
+    computed: Vec<SelectItem>,
+}
+
+impl<'a> Arguments<'a> {
+    /// None yet, over these columns.
+    pub(in crate::nodes) fn new(given: &'a ColumnSchema) -> Self {
+        Arguments { given, computed: Vec::new() }
+    }
+
+    /// Makes the arguments of a call columns' names. Rows are chosen and sorted by `time` where the function says so.
+    pub(in crate::nodes) fn take(&mut self, output: &str, call: &mut AggregateCall, time: &str) {
+        for (expression, suffix) in [(&mut call.argument, ARGUMENT), (&mut call.by, BY), (&mut call.filter, FILTER)] {
+            if let Some(text) = expression.take() {
+                *expression = Some(self.column(text, || format!("{output}{suffix}")));
+            }
+        }
+        if goes_by_time(call) {
+            call.by = Some(time.to_owned());
+        }
+    }
+
+    /// The column of an expression: of the input, or a computed one with a name of its own.
+    pub(in crate::nodes) fn column(&mut self, text: String, name: impl Fn() -> String) -> String {
+        as_column(&text, self.given).unwrap_or_else(|| {
+            self.computed.push(SelectItem { name: name(), expression: text });
+            name()
+        })
+    }
+
+    /// What a map before has to compute: these, beside all columns of the input. None where it has nothing to.
+    pub(in crate::nodes) fn computed(self) -> Option<Vec<SelectItem>> {
+        let column = |name: &str| SelectItem { name: name.to_owned(), expression: quoted(name) };
+        let given = self.given.names().map(column);
+        (!self.computed.is_empty()).then(|| given.chain(self.computed).collect())
     }
 }
 

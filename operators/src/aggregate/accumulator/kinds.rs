@@ -192,6 +192,11 @@ pub(in super::super) fn collects(function: Function) -> bool {
     )
 }
 
+/// Whether a state of a function takes a few bytes, however many rows it is of.
+pub(crate) fn stays_small(function: Function) -> bool {
+    !collects(function) && !matches!(function, Function::ApproxDistinct | Function::ApproxPercentileCont)
+}
+
 fn plain(data_type: &DataType) -> &DataType {
     match data_type {
         DataType::Dictionary(_, values) => values,

@@ -35,48 +35,64 @@ mod tests;
 use super::config::AggregateCall;
 use crate::table::Rows;
 use arrow::{
-    array::{Array, ArrayRef, BinaryArray, BinaryBuilder, BooleanArray, Int64Array},
+    array::{Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Int64Array},
     buffer::{NullBuffer, ScalarBuffer},
     datatypes::{DataType, Field, Fields},
 };
 use std::{any::Any, fmt, sync::Arc};
 use weir_engine::{EngineError, Result};
 
+pub(crate) use kinds::stays_small;
 pub(super) use kinds::{LISTED, MOST_LISTED, collects};
 use placed::Placed;
 
 /// A result that its type does not hold: it is null, and this says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Unsayable {
+pub(crate) struct Unsayable {
     /// Which of the groups that were asked for, from 0.
-    pub(super) row: usize,
+    pub(crate) row: usize,
     /// What is wrong, for people.
-    pub(super) reason: String,
+    pub(crate) reason: String,
 }
 
 /// What a call reads, as whole columns of a batch.
 #[derive(Debug, Clone, Default)]
-pub(super) struct CallColumns {
+pub(crate) struct CallColumns {
     /// What it is computed of; none: of rows, whatever is in them.
-    pub(super) argument: Option<ArrayRef>,
+    pub(crate) argument: Option<ArrayRef>,
     /// The second argument.
-    pub(super) by: Option<ArrayRef>,
+    pub(crate) by: Option<ArrayRef>,
     /// Only rows for which this is true count; none: all do.
-    pub(super) filter: Option<BooleanArray>,
+    pub(crate) filter: Option<BooleanArray>,
+}
+
+impl CallColumns {
+    /// The columns that a call reads; `column` finds one by its name.
+    ///
+    /// # Errors
+    /// When one is not there, or a filter is no truth value.
+    pub(crate) fn of_call(call: &AggregateCall, column: impl Fn(&String) -> Result<ArrayRef>) -> Result<Self> {
+        let of = |name: &Option<String>| name.as_ref().map(&column).transpose();
+        let filter = of(&call.filter)?.map(|filter| {
+            let wrong = || EngineError::internal(format!("'{}': the filter is no truth value", call.output));
+            filter.as_boolean_opt().cloned().ok_or_else(wrong)
+        });
+        Ok(CallColumns { argument: of(&call.argument)?, by: of(&call.by)?, filter: filter.transpose()? })
+    }
 }
 
 /// The types of what a call reads.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct CallTypes<'a> {
+pub(crate) struct CallTypes<'a> {
     /// Of what it is computed of.
-    pub(super) argument: Option<&'a DataType>,
+    pub(crate) argument: Option<&'a DataType>,
     /// Of the second argument.
-    pub(super) by: Option<&'a DataType>,
+    pub(crate) by: Option<&'a DataType>,
 }
 
 impl<'a> CallTypes<'a> {
     /// Those of columns.
-    pub(super) fn of(columns: &'a CallColumns) -> Self {
+    pub(crate) fn of(columns: &'a CallColumns) -> Self {
         let data_type = |column: &'a Option<ArrayRef>| column.as_ref().map(|column| column.data_type());
         CallTypes { argument: data_type(&columns.argument), by: data_type(&columns.by) }
     }
@@ -120,7 +136,7 @@ trait GroupStates: Any + fmt::Debug + Send + Sync {
 
 /// States of one aggregate by group number.
 #[derive(Debug)]
-pub(super) struct Accumulator {
+pub(crate) struct Accumulator {
     name: String,
     states: Box<dyn GroupStates>,
 }
@@ -136,7 +152,7 @@ impl Accumulator {
     ///
     /// # Errors
     /// When the function is not defined for them.
-    pub(super) fn new(call: &AggregateCall, types: CallTypes<'_>) -> Result<Self> {
+    pub(crate) fn new(call: &AggregateCall, types: CallTypes<'_>) -> Result<Self> {
         Ok(Accumulator { name: call.output.clone(), states: kinds::of_arguments(call, types)? })
     }
 
@@ -164,22 +180,22 @@ impl Accumulator {
     }
 
     /// The type of its results.
-    pub(super) fn output_type(&self) -> DataType {
+    pub(crate) fn output_type(&self) -> DataType {
         self.states.output_type()
     }
 
     /// Adds groups with nothing in them, up to that many.
-    pub(super) fn resize(&mut self, groups: usize) {
+    pub(crate) fn resize(&mut self, groups: usize) {
         self.states.resize(groups);
     }
 
     /// Empties one group.
-    pub(super) fn clear_group(&mut self, group: usize) {
+    pub(crate) fn clear_group(&mut self, group: usize) {
         self.states.clear_group(group);
     }
 
     /// Adds rows: the n-th of `rows` to `groups[n]`.
-    pub(super) fn update(&mut self, groups: &[u32], rows: Rows<'_>, columns: &CallColumns) -> Result<()> {
+    pub(crate) fn update(&mut self, groups: &[u32], rows: Rows<'_>, columns: &CallColumns) -> Result<()> {
         let Some(filter) = &columns.filter else {
             return self.named(|states| states.update(Placed { groups, rows }, columns));
         };
@@ -200,7 +216,7 @@ impl Accumulator {
     }
 
     /// Merges groups of another accumulator of the same kind: `from[n]` there into `into[n]` here.
-    pub(super) fn merge_groups(&mut self, other: &Accumulator, from: Rows<'_>, into: &[u32]) -> Result<()> {
+    pub(crate) fn merge_groups(&mut self, other: &Accumulator, from: Rows<'_>, into: &[u32]) -> Result<()> {
         self.named(|states| states.merge_groups(Placed { groups: into, rows: from }, other.states.as_ref()))
     }
 
@@ -219,7 +235,7 @@ impl Accumulator {
     ///
     /// # Errors
     /// Only by a mistake of ours, or when lists exceed 2 GiB together.
-    pub(super) fn output(&self, groups: Rows<'_>, unsayable: &mut Vec<Unsayable>) -> Result<ArrayRef> {
+    pub(crate) fn output(&self, groups: Rows<'_>, unsayable: &mut Vec<Unsayable>) -> Result<ArrayRef> {
         self.states.output(&self.name, groups, unsayable)
     }
 
@@ -287,6 +303,5 @@ fn too_large() -> EngineError {
 
 /// A column of states that wrote themselves.
 fn binary_states(column: Option<&ArrayRef>) -> Result<&BinaryArray> {
-    use arrow::array::AsArray;
     column.and_then(|column| column.as_binary_opt()).ok_or_else(wrong)
 }
