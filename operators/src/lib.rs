@@ -29,6 +29,7 @@ pub mod hold;
 pub mod hour_partition;
 mod kafka_connection;
 pub mod late_gate;
+pub mod lookup;
 pub mod map;
 pub mod memory_stores;
 pub mod moment;

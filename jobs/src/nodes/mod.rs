@@ -12,6 +12,7 @@ pub(crate) mod filters;
 mod found;
 mod inputs;
 pub(crate) mod late_gate;
+mod lookup;
 mod map;
 mod node;
 pub(crate) mod operator;
@@ -33,6 +34,7 @@ pub use aggregate::Aggregate;
 pub use custom::Custom;
 pub use dedup::Dedup;
 pub use inputs::Inputs;
+pub use lookup::Lookup;
 pub use map::Map;
 pub use reduce::Reduce;
 pub use weir_operators::window::Zone;
@@ -53,10 +55,11 @@ pub(crate) struct Kind {
 }
 
 /// All kinds, in the order in which their sections are read.
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 8] = [
     Kind { section: "source", read: |node, with| Box::new(source::Source::read(node, with)) },
     Kind { section: "map", read: |node, _| Box::new(Map::read(node)) },
     Kind { section: "dedup", read: |node, _| Box::new(Dedup::read(node)) },
+    Kind { section: "lookup", read: |node, _| Box::new(Lookup::read(node)) },
     Kind { section: "aggregate", read: |node, _| Box::new(Aggregate::read(node)) },
     Kind { section: "reduce", read: |node, _| Box::new(Reduce::read(node)) },
     Kind { section: "operator", read: |node, with| Box::new(Custom::read(node, with)) },
