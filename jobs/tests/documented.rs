@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use weir_jobs::duration::show;
 use weir_operators::expression::{aggregates, functions};
 use weir_operators::format::DEFAULT_MAX_LINE_BYTES;
+use weir_operators::lookup::{self, Missing, OnFailure};
 use weir_operators::sink::http;
 use weir_operators::source::JumpAfter;
 use weir_operators::source::files::DEFAULT_ROTATION_GRACE_MS;
@@ -99,6 +100,12 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
         ("connector = \"kafka\"", "discover", format!("`{}`", show(kafka::DISCOVER_INTERVAL))),
         ("[dedup.NAME]", "same_event_time", "`false`".into()),
         ("[dedup.NAME]", "null_key", "`pass`".into()),
+        ("[lookup.NAME]", "in_flight", format!("`{}`", lookup::config::IN_FLIGHT)),
+        ("[lookup.NAME]", "timeout", format!("`{}`", show(lookup::config::TIMEOUT))),
+        ("[lookup.NAME]", "cache", "none".into()),
+        ("[lookup.NAME]", "headers", "none".into()),
+        ("[lookup.NAME]", "on_failure", format!("`{}`", named(OnFailure::default(), &OnFailure::NAMES))),
+        ("[lookup.NAME]", "missing", format!("`{}`", named(Missing::default(), &Missing::NAMES))),
         ("[aggregate.NAME]", "window.allowed_lateness", "`0s`".into()),
         ("[sink.NAME]", "enabled", "`true`".into()),
         (FILES_SINK, "format", "`parquet`".into()),
@@ -170,6 +177,37 @@ input = "counts"
     );
     let job = weir_jobs::parse("job.toml", &text, &[], &weir_jobs::CompileOptions::default());
     serde_json::to_value(job.unwrap_or_else(|refusal| panic!("{refusal}")).graph).unwrap()
+}
+
+/// As a definition has it.
+fn named<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> &'static str {
+    names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| name)
+}
+
+/// Both examples of lookups are one definition, and what their defaults are told to be they are.
+#[test]
+fn the_examples_of_lookups_are_definitions() {
+    let written = std::fs::read_to_string(page("job-definition.md")).unwrap();
+    let section = written.split("## `[lookup.NAME]`").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let examples: Vec<&str> =
+        section.split("```toml").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(examples.len(), 2);
+    let compiled = |campaigns: &str, pages: &str| {
+        let source = "[source.clicks]\nconnector = \"files\"\npath = \"in\"\nformat = \"click_log\"\nevent_time = \"click_timestamp\"";
+        let sinks = "[sink.a]\ninput = \"campaigns\"\nconnector = \"console\"\n[sink.b]\ninput = \"pages\"\nconnector = \"console\"";
+        let text = format!("[job]\nname = \"j\"\n{source}\n{campaigns}\n{pages}\n{sinks}");
+        // As where it is submitted: the secrets are the workers'.
+        let options = weir_jobs::CompileOptions { runs_here: false, ..weir_jobs::CompileOptions::default() };
+        let job = weir_jobs::parse("job.toml", &text, &[], &options).unwrap_or_else(|refusal| panic!("{refusal}"));
+        let explained = job.explain(weir_jobs::explain::ExplainFormat::Text).unwrap();
+        (serde_json::to_value(job.graph).unwrap(), explained)
+    };
+    let (graph, explained) = compiled(examples[0], examples[1]);
+    assert!(explained.contains("budget, owner from the table campaigns in postgres://"), "{explained}");
+    let said = "in_flight = 100\ntimeout = \"5s\"\nretries = { times = 3, pause = \"100ms\", longest_pause = \"10s\" }";
+    let campaigns = examples[0].replace("{ ttl = \"10m\" }", "{ ttl = \"10m\", size = 100000 }");
+    let campaigns = format!("{campaigns}\non_failure = \"dead_letter\"\nmissing = \"null\"\n{said}");
+    assert_eq!(compiled(&campaigns, &format!("{}\n{said}", examples[1])).0, graph);
 }
 
 /// The example of a Kafka source compiles, and its note says what it reads.

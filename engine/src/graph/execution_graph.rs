@@ -135,11 +135,6 @@ impl ExecutionGraph {
         (0..inputs.len()).map(|position| group_of(position).unwrap_or_default()).collect()
     }
 
-    /// Tasks whose head is a source.
-    pub fn source_tasks(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.tasks.len()).filter(|task| self.node(*task, 0).role == NodeRole::Source)
-    }
-
     /// Tasks that are heard of when they have no more rows: those of sources, and lookups, which still have some when their inputs
     /// have none.
     pub fn exhaustible_tasks(&self) -> impl Iterator<Item = usize> + '_ {
@@ -225,8 +220,23 @@ mod tests {
         );
         assert_eq!(graph.tasks[1].outputs, [OutputEdge { edge: 4, to_task: 2 }]);
         assert_eq!(graph.tasks[1].inputs, [2]);
-        assert_eq!(graph.source_tasks().collect::<Vec<_>>(), [0]);
+        assert_eq!(graph.exhaustible_tasks().collect::<Vec<_>>(), [0]);
         assert_eq!(graph.subtasks(), 5);
+    }
+
+    #[test]
+    fn a_lookup_begins_a_chain_and_is_heard_of_when_it_has_no_more() {
+        let mut job = JobGraph::new("test");
+        let source = job.add_node(node("source", NodeRole::Source, 2));
+        let lookup = job.add_node(node("lookup", NodeRole::Lookup, 2));
+        let sink = job.add_node(node("sink", NodeRole::Sink, 2));
+        job.add_edge(source, Port::MAIN, lookup, Partitioner::Forward);
+        job.add_edge(lookup, Port::MAIN, sink, Partitioner::Forward);
+        let graph = ExecutionGraph::new(job).unwrap();
+        let heads: Vec<&str> = (0..graph.tasks.len()).map(|task| graph.node(task, 0).id.as_str()).collect();
+        assert_eq!(heads, ["source", "lookup"]);
+        assert_eq!(graph.tasks[1].chain.len(), 2, "what is behind it is fused with it");
+        assert_eq!(graph.exhaustible_tasks().collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

@@ -25,9 +25,6 @@ mod settings;
 mod state;
 mod waiting;
 
-#[cfg(test)]
-mod tests;
-
 use crate::confinement::Location;
 use serde::Deserialize;
 use weir_engine::{EngineError, Result, graph::Node};

@@ -35,7 +35,7 @@ const ANSWERS: &str = "answers-";
 
 /// One instance. Counts the keys that it was told about as `answers`, and of these those that nothing was `found_nothing` for; the
 /// rows that the cache knew about as `cache_hits`; the keys without an answer as `failures`; and rows that are left out because
-/// nothing is known about them as `left_out`.
+/// nothing is known about them as `filtered_out`.
 pub struct LookupOperator {
     config: LookupConfig,
     service: Arc<dyn LookupService>,
@@ -58,7 +58,7 @@ struct LookupCounters {
     found_nothing: Counter,
     cache_hits: Counter,
     failures: Counter,
-    left_out: Counter,
+    filtered_out: Counter,
 }
 
 impl LookupOperator {
@@ -84,7 +84,7 @@ impl LookupOperator {
                 found_nothing: counter("found_nothing"),
                 cache_hits: counter("cache_hits"),
                 failures: counter("failures"),
-                left_out: counter("left_out"),
+                filtered_out: counter("filtered_out"),
             },
             key,
             added,
@@ -164,7 +164,7 @@ impl LookupOperator {
                 _ => None,
             };
             let is_left_out = matches!(outcome, Outcome::Missing) && self.config.missing == Missing::Drop;
-            self.counters.left_out.add(u64::from(is_left_out));
+            self.counters.filtered_out.add(u64::from(is_left_out));
             keep.push(reason.is_none() && !is_left_out);
             refused.extend(reason.map(|reason| RefusedRow { row, reason }));
         }

@@ -74,7 +74,7 @@ fn parts(url: &str) -> Vec<Part<'_>> {
 
 impl HttpLookup {
     /// The columns in the URL, each once.
-    pub(super) fn key(&self) -> Vec<String> {
+    pub(crate) fn key(&self) -> Vec<String> {
         let mut key: Vec<String> = Vec::new();
         for part in parts(&self.url) {
             if let Part::Column(name) = part
@@ -172,7 +172,7 @@ impl HttpLookup {
     }
 
     /// The URL for a key, with the secrets that this process has now.
-    fn url_of(&self, keys: &RecordBatch, row: usize) -> Result<Url, Trouble> {
+    pub(super) fn url_of(&self, keys: &RecordBatch, row: usize) -> Result<Url, Trouble> {
         let lasting =
             |why: String| Trouble::Lasting(EngineError::definition(format!("`url` '{}': {why}", self.note())));
         let columns: BTreeMap<&str, String> = (keys.schema_ref().fields().iter().zip(keys.columns()))

@@ -4,6 +4,8 @@
 pub mod http;
 mod patience;
 pub mod sql;
+#[cfg(test)]
+mod tests;
 
 use super::config::{LookupConfig, OnFailure, Retries};
 use crate::{
