@@ -2,7 +2,7 @@
 
 use super::{
     Bench,
-    services::{ad_of, json, lookup},
+    services::{ad_of, doze, json, lookup},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -65,7 +65,7 @@ fn check(seed: u64, with_cache: bool) -> usize {
     let given: Arc<Mutex<BTreeMap<String, BTreeSet<String>>>> = Arc::default();
     let told = given.clone();
     server.answer(move |posted| {
-        std::thread::sleep(Duration::from_micros(seed % 5 * 500));
+        doze(Duration::from_micros(seed % 5 * 500));
         let budget = serial.fetch_add(1, Ordering::SeqCst);
         told.lock().unwrap().entry(ad_of(posted)).or_default().insert(budget.to_string());
         json(format!("{{\"budget\": {budget}}}"))

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use weir_engine::graph::NodeRole;
-use weir_jobs::{CompileOptions, ExplainFormat, Job, Refusal, parse};
+use weir_jobs::{CompileOptions, Job, Refusal, explain::ExplainFormat, parse};
 
 const RIGHT: &str = r#"[job]
 name = "clicks"

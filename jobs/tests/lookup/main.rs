@@ -36,6 +36,7 @@ impl Bench {
         Bench { folder }
     }
 
+    /// A file or folder of it.
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -80,6 +81,7 @@ impl Bench {
         parse("job.toml", &text, &[], &options).unwrap_or_else(|refusal| panic!("{refusal}"))
     }
 
+    /// Where its checkpoints are.
     pub fn checkpoints(&self) -> PathBuf {
         self.path("checkpoints")
     }

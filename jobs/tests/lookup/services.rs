@@ -3,12 +3,14 @@
 use super::{Bench, support::execute, support::execute_until};
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
+use weir_engine::env::Env;
 use weir_test_support::web_server::{Answer, Posted, WebServer};
 
 /// The ad that a request is about.
@@ -16,6 +18,7 @@ pub fn ad_of(posted: &Posted) -> String {
     posted.request.rsplit('/').next().unwrap_or_default().split(['?', ' ']).next().unwrap_or_default().to_owned()
 }
 
+/// An object.
 pub fn json(body: impl Into<String>) -> Answer {
     Answer::Status(200, "Content-Type: application/json\r\n".into(), body.into())
 }
@@ -26,6 +29,17 @@ pub fn lookup(server: &WebServer, more: &str) -> String {
         "connector = \"http\"\nurl = \"http://{}/ads/{{ad_id}}\"\nschema = {{ budget = \"int\" }}\n{more}",
         server.address()
     )
+}
+
+/// Keeps a server's thread from answering for a while.
+pub fn doze(span: Duration) {
+    let lock = Mutex::new(());
+    let guard = lock.lock().unwrap();
+    let _ = Condvar::new().wait_timeout(guard, span).unwrap();
+}
+
+async fn pause(ms: u64) {
+    Env::default().sleep(Duration::from_millis(ms)).await;
 }
 
 fn requests(server: &WebServer) -> BTreeMap<String, usize> {
@@ -53,7 +67,7 @@ fn each_answer_becomes_what_it_means() {
             ("flaky", 2) => Answer::None,
             ("down", _) => Answer::of(500),
             ("silent", _) => {
-                std::thread::sleep(Duration::from_millis(600));
+                doze(Duration::from_millis(600));
                 json("{\"budget\": 9}")
             }
             ("odd", _) => json("{\"budget\": \"much\"}"),
@@ -124,7 +138,7 @@ fn equal_keys_are_asked_about_once_and_so_many_at_a_time() {
             seen.0 += 1;
             seen.1 = seen.1.max(seen.0);
         }
-        std::thread::sleep(Duration::from_millis(3));
+        doze(Duration::from_millis(3));
         seen.lock().unwrap().0 -= 1;
         json(format!("{{\"budget\": {}}}", ad_of(posted).len()))
     });
@@ -159,16 +173,12 @@ impl Gate {
     }
 }
 
-/// The numbers of the checkpoints that are complete.
+/// The newest checkpoint that is complete, by the names of the files of all lineages.
 fn newest_checkpoint(bench: &Bench) -> u64 {
-    let folder = bench.checkpoints().join("jobs/looked-up/checkpoints");
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| {
-            entry.file_name().to_string_lossy().trim_matches(|c: char| !c.is_ascii_digit()).parse().ok()
-        })
-        .max()
-        .unwrap_or(0)
+    let below = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let files = below(bench.checkpoints().join("jobs/looked-up/checkpoints")).flat_map(|entry| below(entry.path()));
+    let number = |name: &str| name.split(|c: char| !c.is_ascii_digit()).next().and_then(|digits| digits.parse().ok());
+    files.filter_map(|file| number(&file.file_name().to_string_lossy())).max().unwrap_or(0)
 }
 
 #[test]
@@ -185,11 +195,12 @@ fn barriers_pass_a_service_that_does_not_answer() {
     let opened = gate.clone();
     let newest = || newest_checkpoint(&bench);
     execute_until(job, &bench.checkpoints(), |_| async move {
-        let began = Instant::now();
+        let env = Env::default();
+        let began = env.now();
         // All of the input has been read by then, and the job has not ended.
         while newest() < 5 {
-            assert!(began.elapsed() < Duration::from_secs(50), "no barrier passes: checkpoint {}", newest());
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            assert!(env.now() - began < Duration::from_secs(50), "no barrier passes: checkpoint {}", newest());
+            pause(10).await;
         }
         opened.open();
     });
@@ -217,9 +228,9 @@ fn what_was_answered_before_a_stop_is_not_asked_again() {
     let answered = || server.posted().len();
     execute_until(bench.job(&keys, 1), &bench.checkpoints(), |stop| async move {
         while answered() < 50 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            pause(10).await;
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pause(100).await;
         stop.stop();
     });
     assert_eq!(bench.out().len(), 0, "nothing overtakes the first");
@@ -246,7 +257,7 @@ fn a_service_that_is_away_is_waited_for_where_nothing_may_be_missing() {
     execute_until(job, &bench.checkpoints(), |_| async move {
         // More often than it would be with an end.
         while tried() < 40 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            pause(10).await;
         }
         is_up.store(true, Ordering::SeqCst);
     });

@@ -2,7 +2,7 @@
 
 use super::{Bench, support::execute};
 use sqlx::{AnyConnection, AssertSqlSafe, Connection};
-use weir_test_support::PostgresServer;
+use weir_test_support::postgres_server::PostgresServer;
 
 /// Executes statements, one after the other.
 fn prepare(url: &str, statements: &[&str]) {
@@ -71,7 +71,7 @@ fn values_of_sqlite_are_read_by_their_declared_types() {
 #[test]
 fn values_of_postgres_are_read_by_their_declared_types() {
     let Some(server) = PostgresServer::shared().unwrap() else { return };
-    let url = server.url(&server.new_database().unwrap());
+    let url = server.new_database().unwrap();
     check_types(
         &url,
         &[
@@ -124,7 +124,7 @@ fn many_keys_of_two_columns_are_asked_of_sqlite() {
 #[test]
 fn many_keys_of_two_columns_are_asked_of_postgres() {
     let Some(server) = PostgresServer::shared().unwrap() else { return };
-    check_keys(&server.url(&server.new_database().unwrap()));
+    check_keys(&server.new_database().unwrap());
 }
 
 #[test]

@@ -260,7 +260,7 @@ impl Server {
         let mut values = vec![nothing.clone()];
         let mut found = 0;
         for row in 0..keys.num_rows() {
-            told.push(match self.patience.ask(|| self.ask(keys, row)).await? {
+            told.push(match self.patience.ask(|| self.patience.in_time(self.ask(keys, row))).await? {
                 Err(reason) => Told::Failed(reason),
                 Ok(Body::Nothing) => Told::Missing,
                 Ok(Body::Object(body)) => match self.read(&body).await? {

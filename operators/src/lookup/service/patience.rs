@@ -63,7 +63,7 @@ impl Patience {
         let mut pauses = retry::jittered(&self.env, Duration::from_millis(pause_ms), longest);
         let mut asked = 0;
         loop {
-            let (cause, after) = match self.in_time(ask()).await {
+            let (cause, after) = match ask().await {
                 Err(Trouble::Passing { cause, after }) => (cause, after),
                 Err(Trouble::Lasting(error)) => return Err(error),
                 Err(Trouble::Refused(reason)) => {
@@ -87,7 +87,8 @@ impl Patience {
         }
     }
 
-    async fn in_time<T>(&self, asking: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    /// The answer to one request, waited for as long as an answer may take.
+    pub async fn in_time<T>(&self, asking: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
         tokio::select! {
             biased;
             answer = asking => answer,

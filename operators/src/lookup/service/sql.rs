@@ -37,7 +37,7 @@ use weir_store::{
 };
 
 /// Keys of one statement, at most.
-pub const MOST_KEYS: usize = 500;
+pub const MOST_KEYS: usize = 512;
 
 /// A table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -163,13 +163,18 @@ impl Table {
     }
 
     async fn ask(&self, keys: &RecordBatch) -> Result<RecordBatch, Trouble> {
+        // Statements follow one another, and none is late because of those before it.
         let mut held = self.connection.lock().await;
+        self.patience.in_time(self.ask_over(&mut held, keys)).await
+    }
+
+    async fn ask_over(&self, held: &mut Option<Connection>, keys: &RecordBatch) -> Result<RecordBatch, Trouble> {
         let connection = match held.take() {
             Some(connection) => Ok(connection),
             None => self.database.connect().await,
         };
         let mut connection = connection.map_err(trouble)?;
-        let answer = self.ask_over(&mut connection, keys).await;
+        let answer = self.look_up(&mut connection, keys).await;
         // After a fault, and when this is cut short, it is closed: what it would say next answers another question.
         if !matches!(answer, Err(Trouble::Passing { .. })) {
             *held = Some(connection);
@@ -177,7 +182,7 @@ impl Table {
         answer
     }
 
-    async fn ask_over(&self, connection: &mut Connection, keys: &RecordBatch) -> Result<RecordBatch, Trouble> {
+    async fn look_up(&self, connection: &mut Connection, keys: &RecordBatch) -> Result<RecordBatch, Trouble> {
         let columns = keys.columns().iter().map(KeyValues::new).collect::<Result<Vec<_>>>();
         let columns = columns.map_err(Trouble::Lasting)?;
         // Few statements of different lengths, so that a database remembers each.

@@ -91,7 +91,7 @@ async fn it_is_asked_so_often_and_ever_later() {
     let waited = (context.env.now() - began).as_millis();
     assert!((350..=700).contains(&waited), "half of 100, 200 and 400 to all of it: {waited}");
     let began = context.env.now();
-    let silent = async || std::future::pending::<Result<(), Trouble>>().await;
+    let silent = async || patience.in_time(std::future::pending::<Result<(), Trouble>>()).await;
     assert!(patience.ask(silent).await.unwrap().unwrap_err().starts_with("no answer within 500ms"));
     assert!(context.env.now() - began >= Duration::from_millis(2_000));
     assert!(context.waits.now().is_empty());
