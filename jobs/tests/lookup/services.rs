@@ -56,10 +56,13 @@ fn each_answer_becomes_what_it_means() {
     let tries = Mutex::new(BTreeMap::<String, usize>::new());
     server.answer(move |posted| {
         let ad = ad_of(posted);
-        let mut tries = tries.lock().unwrap();
-        let tried = tries.entry(ad.clone()).or_default();
-        *tried += 1;
-        match (ad.as_str(), *tried) {
+        let tried = {
+            let mut tries = tries.lock().unwrap();
+            let tried = tries.entry(ad.clone()).or_default();
+            *tried += 1;
+            *tried
+        };
+        match (ad.as_str(), tried) {
             ("unknown", _) => Answer::of(404),
             ("empty", _) => Answer::of(204),
             ("refused", _) => Answer::Status(422, String::new(), "no such ad".into()),
@@ -67,7 +70,7 @@ fn each_answer_becomes_what_it_means() {
             ("flaky", 2) => Answer::None,
             ("down", _) => Answer::of(500),
             ("silent", _) => {
-                doze(Duration::from_millis(600));
+                doze(Duration::from_secs(4));
                 json("{\"budget\": 9}")
             }
             ("odd", _) => json("{\"budget\": \"much\"}"),
@@ -83,7 +86,7 @@ fn each_answer_becomes_what_it_means() {
     for (on_failure, is_null) in [("dead_letter", false), ("null", true)] {
         let bench = Bench::new(ads.map(Some).into_iter().chain([None]));
         let more = format!(
-            "timeout = \"200ms\"\nretries = {{ times = 2, pause = \"5ms\", longest_pause = \"10ms\" }}\non_failure = \"{on_failure}\""
+            "timeout = \"1s\"\nretries = {{ times = 2, pause = \"5ms\", longest_pause = \"10ms\" }}\non_failure = \"{on_failure}\""
         );
         execute(bench.job(&lookup(&server, &more), 2), &bench.checkpoints());
         let (out, refused) = (bench.out(), bench.refused());
@@ -94,14 +97,9 @@ fn each_answer_becomes_what_it_means() {
         for (ad, expected) in [("plain", "7"), ("lines", "5"), ("a b/..?&", "6")] {
             assert_eq!(budget(ad).as_deref(), Some(expected), "{ad}");
         }
-        // In the second run it is up at once.
-        assert_eq!(
-            budget("flaky").as_deref(),
-            Some(""),
-            "an answer without an object: the server knows nothing by then"
-        );
-        for ad in ["unknown", "empty", "none"] {
-            assert_eq!(budget(ad).as_deref(), Some(""), "{ad}");
+        // What is flaky has an answer at the third time.
+        for ad in ["unknown", "empty", "none", "flaky"] {
+            assert_eq!(budget(ad).as_deref(), Some(""), "{ad}: {refused:?}");
         }
         assert!(out.contains_key(&(ads.len() as i64)), "a row without a key is not asked about");
         for (ad, part) in [

@@ -58,6 +58,7 @@ impl Alone {
     }
 
     fn snapshot(&mut self) -> Stored {
+        self.operator.set_time(self.now);
         let mut stored = Stored::default();
         for segment in self.operator.snapshot(CheckpointId(1)).unwrap().segments {
             assert!(stored.segments.insert(segment.id), "a segment twice");
