@@ -189,8 +189,7 @@ fn named<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> &'static str {
 fn the_examples_of_lookups_are_definitions() {
     let written = std::fs::read_to_string(page("job-definition.md")).unwrap();
     let section = written.split("## `[lookup.NAME]`").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
-    let examples: Vec<&str> =
-        section.split("```toml").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    let examples: Vec<&str> = section.split("```toml").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(examples.len(), 2);
     let compiled = |campaigns: &str, pages: &str| {
         let source = "[source.clicks]\nconnector = \"files\"\npath = \"in\"\nformat = \"click_log\"\nevent_time = \"click_timestamp\"";

@@ -179,17 +179,16 @@ fn newest_checkpoint(bench: &Bench) -> u64 {
     files.filter_map(|file| number(&file.file_name().to_string_lossy())).max().unwrap_or(0)
 }
 
-#[test]
-fn barriers_pass_a_service_that_does_not_answer() {
+/// No answer comes before some checkpoints are complete.
+fn check_barriers(names: &[String], parallelism: usize) {
     let (server, gate) = (WebServer::start(), Arc::new(Gate::default()));
     let waiting = gate.clone();
     server.answer(move |_| {
         waiting.wait();
         json("{\"budget\": 1}")
     });
-    let names: Vec<String> = (0..300).map(|n| format!("ad{n}")).collect();
     let bench = Bench::new(names.iter().map(|name| Some(name.as_str())));
-    let job = bench.job(&lookup(&server, "in_flight = 10\ntimeout = \"60s\""), 2);
+    let job = bench.job(&lookup(&server, "in_flight = 10\ntimeout = \"100s\""), parallelism);
     let opened = gate.clone();
     let newest = || newest_checkpoint(&bench);
     execute_until(job, &bench.checkpoints(), |_| async move {
@@ -203,8 +202,19 @@ fn barriers_pass_a_service_that_does_not_answer() {
         opened.open();
     });
     let out = bench.out();
-    assert_eq!(out.len(), 300);
+    assert_eq!(out.len(), names.len());
     assert!(out.values().all(|row| row["budget"] == "1"));
+}
+
+#[test]
+fn barriers_pass_a_service_that_does_not_answer() {
+    check_barriers(&(0..300).map(|n| format!("ad{n}")).collect::<Vec<_>>(), 2);
+}
+
+/// More rows than may wait: the others are read because barriers are behind them.
+#[test]
+fn barriers_pass_a_lookup_that_is_full() {
+    check_barriers(&(0..40_000).map(|n| format!("ad{}", n % 50)).collect::<Vec<_>>(), 1);
 }
 
 #[test]

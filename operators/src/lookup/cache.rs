@@ -161,9 +161,4 @@ impl Cache {
         self.order.make_contiguous().sort_by_key(|(hash, at_ms)| (*at_ms, *hash));
         self.shrink();
     }
-
-    #[cfg(test)]
-    pub fn len(&self) -> usize {
-        self.known.len()
-    }
 }

@@ -4,8 +4,8 @@
 //! is being asked about, by the cache, or because there is nothing to ask, its key having a null. The operator is a pure state
 //! machine: its subtask's loop hands it rows, answers and the time, and takes questions and settled rows.
 //!
-//! State: a segment `rows-N` for each piece of rows that wait, with what is known of each; one that nothing has happened to is not
-//! written again. A segment `answers-N` for each piece of the cache, to which a checkpoint appends what was answered since the
+//! State: segments `rows-N` of some thousand rows that wait, with what is known of each; one that nothing has happened to is not
+//! written again, and one that rows came to is appended to. A segment `answers-N` for each piece of the cache, to which a checkpoint appends what was answered since the
 //! last one, and which is dropped whole. So what was answered before a barrier is not asked again after a restore. What was
 //! asked and not answered is.
 //!

@@ -6,7 +6,7 @@ use super::{
     config::{LookupConfig, Missing, OnFailure},
     questions::Questions,
     state::LookupState,
-    waiting::{Settled, Waiting},
+    waiting::{Piece, Settled, Stored, Waiting},
 };
 use crate::{dead_letters::RefusedRows, expression::RefusedRow, schema::project, table::plain_keys};
 use arrow::{
@@ -244,12 +244,21 @@ impl Operator for LookupOperator {
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {
         self.take_restored()?;
         let mut segments = Vec::new();
-        for piece in self.waiting.pieces_mut() {
-            let change = match std::mem::replace(&mut piece.is_stored, true) {
-                true => Change::Unchanged,
-                false => Change::Replace(StateRows::deferred(self.state.rows(piece))),
+        for pieces in self.waiting.segments() {
+            let Some(segment) = pieces.first().map(|piece| piece.segment) else { continue };
+            let has = |stored| pieces.iter().any(|piece| piece.stored == stored);
+            let (is_new, has_changed) = (!has(Stored::AsItIs) && !has(Stored::AsItWas), has(Stored::AsItWas));
+            let is_wanted = |piece: &&Piece| is_new || has_changed || piece.stored == Stored::New;
+            let rows: Vec<_> = pieces.iter().filter(is_wanted).map(|piece| self.state.rows(piece)).collect();
+            let unchanged = rows.is_empty();
+            let rows = StateRows::deferred(move || rows.into_iter().map(|rows| rows()).collect());
+            let change = match (unchanged, is_new || has_changed) {
+                (true, _) => Change::Unchanged,
+                (false, true) => Change::Replace(rows),
+                (false, false) => Change::Append(rows),
             };
-            segments.push(Segment { id: format!("{ROWS}{}", piece.id), change });
+            pieces.iter_mut().for_each(|piece| piece.stored = Stored::AsItIs);
+            segments.push(Segment { id: format!("{ROWS}{segment}"), change });
         }
         if let Some(cache) = &mut self.cache {
             cache.expire(self.now_ms);

@@ -115,12 +115,13 @@ impl LookupState {
     }
 
     /// What a checkpoint stores of a piece of rows: what is not released. Made beside the processing.
-    pub fn rows(&self, piece: &Piece) -> impl FnOnce() -> Result<Vec<RecordBatch>> + Send + 'static {
+    pub fn rows(&self, piece: &Piece) -> impl FnOnce() -> Result<RecordBatch> + Send + 'static {
         let (state, from) = (self.clone(), piece.released);
         let batch = piece.batch.slice(from, piece.batch.len() - from);
         let hashes: Vec<u128> = (from..piece.batch.len()).map(|row| piece.hash(row)).collect();
         let outcomes = piece.outcomes[from..].to_vec();
-        move || state.rows_of(&batch, &hashes, &outcomes, from).map(|rows| vec![rows])
+        let from = piece.before + from;
+        move || state.rows_of(&batch, &hashes, &outcomes, from)
     }
 
     fn rows_of(

@@ -1,12 +1,12 @@
-//! Rows that wait, in the order in which they came, in pieces: what happens to one of them makes a checkpoint write its piece
-//! again, and no other.
+//! Rows that wait, in the order in which they came: in pieces as they came, and these in segments. What happens to a row makes a
+//! checkpoint write its segment again, and no other.
 
 use super::answer::Outcome;
 use std::{collections::VecDeque, sync::Arc};
 use weir_engine::element::Batch;
 
-/// Rows of a piece, at most; one that is restored from several subtasks may have more.
-pub(super) const PIECE_ROWS: usize = 4096;
+/// Rows of a segment, at most; one that is restored from several subtasks may have more.
+const SEGMENT_ROWS: usize = 4096;
 
 /// A row that waits: the number of its piece, and its place there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,11 +15,24 @@ pub(super) struct Place {
     row: u32,
 }
 
+/// What the last checkpoint holds of a piece.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stored {
+    /// Nothing.
+    New,
+    /// It as it is.
+    AsItIs,
+    /// It, or what was before it in its segment, as it was.
+    AsItWas,
+}
+
 /// Some rows.
 #[derive(Debug)]
 pub(super) struct Piece {
-    /// Names its segment.
-    pub id: u64,
+    /// The number of its segment.
+    pub segment: u64,
+    /// How many rows came to the segment before it.
+    pub before: usize,
     pub batch: Batch,
     pub hashes: Arc<Vec<u128>>,
     /// Where its rows begin in `hashes`.
@@ -28,8 +41,7 @@ pub(super) struct Piece {
     pub outcomes: Vec<Option<Outcome>>,
     /// How many have been released.
     pub released: usize,
-    /// Whether a checkpoint holds it as it is.
-    pub is_stored: bool,
+    pub stored: Stored,
 }
 
 impl Piece {
@@ -41,6 +53,12 @@ impl Piece {
     /// How many rows at its front are settled, of those that are left.
     fn settled(&self) -> usize {
         self.outcomes[self.released..].iter().take_while(|outcome| outcome.is_some()).count()
+    }
+
+    fn has_changed(&mut self) {
+        if self.stored == Stored::AsItIs {
+            self.stored = Stored::AsItWas;
+        }
     }
 }
 
@@ -57,7 +75,9 @@ pub(super) struct Waiting {
     pieces: VecDeque<Piece>,
     /// The number of the first piece, as places have it.
     first: u64,
-    next_id: u64,
+    /// The segment that rows are added to, and how many came to it; none: a new one is begun.
+    open: Option<(u64, usize)>,
+    next_segment: u64,
     rows: u64,
     bytes: usize,
 }
@@ -71,9 +91,9 @@ impl Waiting {
         self.bytes
     }
 
-    /// All of it, to note that a checkpoint holds it.
-    pub fn pieces_mut(&mut self) -> impl Iterator<Item = &mut Piece> {
-        self.pieces.iter_mut()
+    /// The pieces of each segment, to note what a checkpoint holds.
+    pub fn segments(&mut self) -> impl Iterator<Item = &mut [Piece]> {
+        self.pieces.make_contiguous().chunk_by_mut(|one, next| one.segment == next.segment)
     }
 
     /// Adds rows at the end. Returns where each of them is that is not settled, with the hash of its key.
@@ -86,18 +106,19 @@ impl Waiting {
         let mut open = Vec::new();
         let mut offset = 0;
         while offset < batch.len() {
-            let length = (batch.len() - offset).min(PIECE_ROWS);
+            let length = (batch.len() - offset).min(SEGMENT_ROWS);
+            let (segment, before) = self.room_for(length);
             let rest = outcomes.split_off(length);
             let piece = Piece {
-                id: self.next_id,
+                segment,
+                before,
                 batch: batch.slice(offset, length),
                 hashes: hashes.clone(),
                 offset,
                 outcomes,
                 released: 0,
-                is_stored: false,
+                stored: Stored::New,
             };
-            self.next_id += 1;
             open.extend(self.add(piece));
             outcomes = rest;
             offset += length;
@@ -105,17 +126,32 @@ impl Waiting {
         open
     }
 
-    /// Adds a piece that a checkpoint holds; those of a subtask come in the order of their ids.
+    /// The segment for so many rows, and how many came to it before.
+    fn room_for(&mut self, rows: usize) -> (u64, usize) {
+        let is_there = self.pieces.back().map(|last| last.segment);
+        let (segment, before) = match self.open {
+            Some((segment, before)) if before + rows <= SEGMENT_ROWS && is_there == Some(segment) => (segment, before),
+            _ => {
+                self.next_segment += 1;
+                (self.next_segment - 1, 0)
+            }
+        };
+        self.open = Some((segment, before + rows));
+        (segment, before)
+    }
+
+    /// Adds rows of a segment that a checkpoint holds; segments come in their order.
     pub fn restore(
         &mut self,
-        id: u64,
+        segment: u64,
         batch: Batch,
         hashes: Vec<u128>,
         outcomes: Vec<Option<Outcome>>,
     ) -> Vec<(u128, Place)> {
-        self.next_id = self.next_id.max(id + 1);
+        self.next_segment = self.next_segment.max(segment + 1);
         let hashes = Arc::new(hashes);
-        self.add(Piece { id, batch, hashes, offset: 0, outcomes, released: 0, is_stored: true })
+        let stored = Stored::AsItIs;
+        self.add(Piece { segment, before: 0, batch, hashes, offset: 0, outcomes, released: 0, stored })
     }
 
     fn add(&mut self, mut piece: Piece) -> Vec<(u128, Place)> {
@@ -143,7 +179,7 @@ impl Waiting {
         let Some(piece) = at.and_then(|at| self.pieces.get_mut(at)) else { return };
         if let Some(known) = piece.outcomes.get_mut(place.row as usize) {
             *known = Some(outcome);
-            piece.is_stored = false;
+            piece.has_changed();
         }
     }
 
@@ -158,12 +194,16 @@ impl Waiting {
         let batch = piece.batch.slice(from, count);
         let outcomes = piece.outcomes[from..to].iter_mut().filter_map(Option::take).collect();
         piece.released = to;
-        piece.is_stored = false;
+        piece.has_changed();
         self.rows -= count as u64;
         self.bytes = self.bytes.saturating_sub(batch.bytes());
         if to == piece.batch.len() {
-            self.pieces.pop_front();
+            let gone = self.pieces.pop_front().map(|gone| gone.segment);
             self.first += 1;
+            // What is left of its segment is not all of it any more.
+            if let Some(next) = self.pieces.front_mut().filter(|next| Some(next.segment) == gone) {
+                next.has_changed();
+            }
         }
         if self.pieces.is_empty() {
             self.bytes = 0;

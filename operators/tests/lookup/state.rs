@@ -86,6 +86,23 @@ fn a_checkpoint_writes_the_pieces_of_waiting_rows_that_something_happened_to() {
 }
 
 #[test]
+fn small_batches_share_segments() {
+    let mut alone = Alone::new(None);
+    for key in 0..5_000 {
+        alone.rows([key]);
+        if key % 100 == 0 {
+            let written = alone.snapshot().rows;
+            assert!(written <= 100, "what came since the last one: {written}");
+        }
+    }
+    assert_eq!(alone.snapshot().segments.len(), 2);
+    alone.answer(|key| key == "0");
+    alone.release();
+    assert_eq!(alone.snapshot().rows, 4_095, "what is left of the first");
+    assert_eq!(alone.snapshot().rows, 0);
+}
+
+#[test]
 fn a_checkpoint_writes_the_answers_since_the_last_one() {
     let mut alone = Alone::new(Some(CacheConfig { ttl_ms: 1_000_000, size: 100_000 }));
     alone.rows(0..1_000);
