@@ -184,31 +184,6 @@ fn named<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> &'static str {
     names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| name)
 }
 
-/// Both examples of lookups are one definition, and what their defaults are told to be they are.
-#[test]
-fn the_examples_of_lookups_are_definitions() {
-    let written = std::fs::read_to_string(page("job-definition.md")).unwrap();
-    let section = written.split("## `[lookup.NAME]`").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
-    let examples: Vec<&str> = section.split("```toml").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 2);
-    let compiled = |campaigns: &str, pages: &str| {
-        let source = "[source.clicks]\nconnector = \"files\"\npath = \"in\"\nformat = \"click_log\"\nevent_time = \"click_timestamp\"";
-        let sinks = "[sink.a]\ninput = \"campaigns\"\nconnector = \"console\"\n[sink.b]\ninput = \"pages\"\nconnector = \"console\"";
-        let text = format!("[job]\nname = \"j\"\n{source}\n{campaigns}\n{pages}\n{sinks}");
-        // As where it is submitted: the secrets are the workers'.
-        let options = weir_jobs::CompileOptions { runs_here: false, ..weir_jobs::CompileOptions::default() };
-        let job = weir_jobs::parse("job.toml", &text, &[], &options).unwrap_or_else(|refusal| panic!("{refusal}"));
-        let explained = job.explain(weir_jobs::explain::ExplainFormat::Text).unwrap();
-        (serde_json::to_value(job.graph).unwrap(), explained)
-    };
-    let (graph, explained) = compiled(examples[0], examples[1]);
-    assert!(explained.contains("budget, owner from the table campaigns in postgres://"), "{explained}");
-    let said = "in_flight = 100\ntimeout = \"5s\"\nretries = { times = 3, pause = \"100ms\", longest_pause = \"10s\" }";
-    let campaigns = examples[0].replace("{ ttl = \"10m\" }", "{ ttl = \"10m\", size = 100000 }");
-    let campaigns = format!("{campaigns}\non_failure = \"dead_letter\"\nmissing = \"null\"\n{said}");
-    assert_eq!(compiled(&campaigns, &format!("{}\n{said}", examples[1])).0, graph);
-}
-
 /// The example of a Kafka source compiles, and its note says what it reads.
 #[test]
 fn the_example_of_a_kafka_source_is_a_definition() {
