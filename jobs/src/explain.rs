@@ -98,6 +98,7 @@ impl Job {
                 let (open, close) = match node.role {
                     NodeRole::Source => ("([", "])"),
                     NodeRole::Operator => ("[", "]"),
+                    NodeRole::Lookup => ("[[", "]]"),
                     NodeRole::Sink => ("[(", ")]"),
                 };
                 let does = &self.notes[link.node].does;

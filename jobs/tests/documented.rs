@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use weir_jobs::duration::show;
 use weir_operators::expression::{aggregates, functions};
 use weir_operators::format::DEFAULT_MAX_LINE_BYTES;
+use weir_operators::lookup::{self, Missing, OnFailure};
 use weir_operators::over::MOST_ANEW;
 use weir_operators::sink::http;
 use weir_operators::source::JumpAfter;
@@ -100,6 +101,12 @@ fn the_defaults_of_definitions_are_those_that_are_told() {
         ("connector = \"kafka\"", "discover", format!("`{}`", show(kafka::DISCOVER_INTERVAL))),
         ("[dedup.NAME]", "same_event_time", "`false`".into()),
         ("[dedup.NAME]", "null_key", "`pass`".into()),
+        ("[lookup.NAME]", "in_flight", format!("`{}`", lookup::config::IN_FLIGHT)),
+        ("[lookup.NAME]", "timeout", format!("`{}`", show(lookup::config::TIMEOUT))),
+        ("[lookup.NAME]", "cache", "none".into()),
+        ("[lookup.NAME]", "headers", "none".into()),
+        ("[lookup.NAME]", "on_failure", format!("`{}`", named(OnFailure::default(), &OnFailure::NAMES))),
+        ("[lookup.NAME]", "missing", format!("`{}`", named(Missing::default(), &Missing::NAMES))),
         ("[aggregate.NAME]", "window.allowed_lateness", "`0s`".into()),
         ("[over.NAME]", "allowed_lateness", "`0s`".into()),
         ("[over.NAME]", "once", "`false`".into()),
@@ -177,6 +184,11 @@ input = "counts"
     );
     let job = weir_jobs::parse("job.toml", &text, &[], &weir_jobs::CompileOptions::default());
     serde_json::to_value(job.unwrap_or_else(|refusal| panic!("{refusal}")).graph).unwrap()
+}
+
+/// As a definition has it.
+fn named<T: PartialEq>(value: T, names: &[(&'static str, T)]) -> &'static str {
+    names.iter().find(|(_, named)| *named == value).map_or("", |(name, _)| name)
 }
 
 /// The example of a Kafka source compiles, and its note says what it reads.

@@ -273,6 +273,7 @@ impl Factory for Confined {
     }
 
     fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {
+        self.check(node.role, node)?;
         Factory::operator(&self.extensions, node, context)
     }
 

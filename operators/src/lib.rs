@@ -30,6 +30,7 @@ pub mod hour_partition;
 pub mod join;
 mod kafka_connection;
 pub mod late_gate;
+pub mod lookup;
 pub mod map;
 pub mod memory_stores;
 pub mod moment;

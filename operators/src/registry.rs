@@ -4,7 +4,7 @@
 //! operator stands in one line below, and every connector in one of [`connectors`]. What other crates add is in [`Extensions`].
 
 use crate::{
-    aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, map, over, reduce,
+    aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, lookup, map, over, reduce,
     window_count,
 };
 use serde::de::DeserializeOwned;
@@ -32,6 +32,11 @@ impl Factory for Registry {
             "merged_late_gate" => Box::new(late_gate::MergedLateGate::new(config(node)?, &context)?),
             "hold" => Box::new(hold::Hold::new(config(node)?, &context)?),
             "join" => Box::new(join::Join::new(config(node)?, &context)?),
+            lookup::KIND => {
+                let config = config(node)?;
+                let service = lookup::service::service(&config, &context)?;
+                Box::new(lookup::LookupOperator::new(config, service, &context)?)
+            }
             "dedup" => Box::new(dedup::Dedup::new(config(node)?, &context)?),
             "local_aggregate" => Box::new(aggregate::LocalAggregate::new(config(node)?, &context)?),
             "global_aggregate" => Box::new(aggregate::GlobalAggregate::new(config(node)?, &context)?),

@@ -466,11 +466,11 @@ impl JobAttempt {
         }
     }
 
-    /// Commands the sources on whatever workers they are.
+    /// Commands the sources, and those lookups that hear it, on whatever workers they are.
     fn commander(&self) -> Box<dyn Fn(SourceCommand) + Send + Sync> {
-        let sources: BTreeSet<usize> = self.graph.source_tasks().collect();
-        let with_sources = self.placement.iter().filter(|(id, _)| sources.contains(&id.task));
-        let targets: BTreeSet<String> = with_sources.map(|(_, worker)| worker.clone()).collect();
+        let commanded: BTreeSet<usize> = self.graph.exhaustible_tasks().collect();
+        let with_them = self.placement.iter().filter(|(id, _)| commanded.contains(&id.task));
+        let targets: BTreeSet<String> = with_them.map(|(_, worker)| worker.clone()).collect();
         let (workers, key) = (self.context.workers.clone(), self.key.clone());
         Box::new(move |command| {
             for worker in &targets {

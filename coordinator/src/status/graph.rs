@@ -147,6 +147,7 @@ fn role_name(role: NodeRole) -> &'static str {
     match role {
         NodeRole::Source => "source",
         NodeRole::Operator => "operator",
+        NodeRole::Lookup => "lookup",
         NodeRole::Sink => "sink",
     }
 }

@@ -1,7 +1,8 @@
 //! The execution graph: nodes fused into tasks, tasks expanded to subtasks.
 //!
 //! Rule of chaining: forward edges to a node of one input that are all outputs of one other node are fused; everything else
-//! becomes channels. So a task is a tree of nodes with one head, and only the head may have several inputs.
+//! becomes channels. So a task is a tree of nodes with one head, and only the head may have several inputs. A lookup is always a
+//! head: rows wait there, and what is before it must not.
 
 use super::{Edge, JobGraph, Node, NodeRole, Partitioner};
 use crate::{element::Port, error::Result, ids::SubtaskId};
@@ -69,7 +70,8 @@ impl ExecutionGraph {
         let mut tasks: Vec<Task> = Vec::new();
         for node in 0..job.nodes.len() {
             let incoming: Vec<usize> = job.edges_into(node).map(|(index, _)| index).collect();
-            let fused = sole_producer(&job, &incoming);
+            let is_lookup = job.nodes[node].role == NodeRole::Lookup;
+            let fused = sole_producer(&job, &incoming).filter(|_| !is_lookup);
             let link = ChainLink { node, targets: Vec::new() };
             task_of[node] = match fused {
                 Some(producer) => {
@@ -133,9 +135,11 @@ impl ExecutionGraph {
         (0..inputs.len()).map(|position| group_of(position).unwrap_or_default()).collect()
     }
 
-    /// Tasks whose head is a source.
-    pub fn source_tasks(&self) -> impl Iterator<Item = usize> + '_ {
-        (0..self.tasks.len()).filter(|task| self.node(*task, 0).role == NodeRole::Source)
+    /// Tasks that are heard of when they have no more rows: those of sources, and lookups, which still have some when their inputs
+    /// have none.
+    pub fn exhaustible_tasks(&self) -> impl Iterator<Item = usize> + '_ {
+        let is_one = |task: &usize| matches!(self.node(*task, 0).role, NodeRole::Source | NodeRole::Lookup);
+        (0..self.tasks.len()).filter(is_one)
     }
 
     /// Every subtask, in order.
@@ -216,8 +220,23 @@ mod tests {
         );
         assert_eq!(graph.tasks[1].outputs, [OutputEdge { edge: 4, to_task: 2 }]);
         assert_eq!(graph.tasks[1].inputs, [2]);
-        assert_eq!(graph.source_tasks().collect::<Vec<_>>(), [0]);
+        assert_eq!(graph.exhaustible_tasks().collect::<Vec<_>>(), [0]);
         assert_eq!(graph.subtasks(), 5);
+    }
+
+    #[test]
+    fn a_lookup_begins_a_chain_and_is_heard_of_when_it_has_no_more() {
+        let mut job = JobGraph::new("test");
+        let source = job.add_node(node("source", NodeRole::Source, 2));
+        let lookup = job.add_node(node("lookup", NodeRole::Lookup, 2));
+        let sink = job.add_node(node("sink", NodeRole::Sink, 2));
+        job.add_edge(source, Port::MAIN, lookup, Partitioner::Forward);
+        job.add_edge(lookup, Port::MAIN, sink, Partitioner::Forward);
+        let graph = ExecutionGraph::new(job).unwrap();
+        let heads: Vec<&str> = (0..graph.tasks.len()).map(|task| graph.node(task, 0).id.as_str()).collect();
+        assert_eq!(heads, ["source", "lookup"]);
+        assert_eq!(graph.tasks[1].chain.len(), 2, "what is behind it is fused with it");
+        assert_eq!(graph.exhaustible_tasks().collect::<Vec<_>>(), [0, 1]);
     }
 
     #[test]

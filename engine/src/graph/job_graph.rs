@@ -64,6 +64,8 @@ pub enum NodeRole {
     Source,
     /// Rows in, rows out.
     Operator,
+    /// Rows in, rows out, in their order, with what a service outside answers about them. Never fused with what is before it.
+    Lookup,
     /// Rows go out.
     Sink,
 }

@@ -1,4 +1,4 @@
-//! The contracts of what runs in the engine: [`Operator`], [`Source`] and [`Sink`], and who builds them ([`Factory`]).
+//! The contracts of what runs in the engine: [`Operator`], [`Lookup`], [`Source`] and [`Sink`], and who builds them ([`Factory`]).
 //!
 //! An operator is synchronous and deterministic: batch in, batches out, no clock, no I/O. Sources and sinks do the
 //! waiting, and are asynchronous. One subtask drives one chain of them and calls every method from one place, never two at
@@ -7,6 +7,7 @@
 mod canceled;
 mod context;
 mod lags;
+mod lookup;
 mod sink;
 mod source;
 mod waits;
@@ -14,6 +15,8 @@ mod waits;
 pub use canceled::Canceled;
 pub use context::{CommitterContext, Counter, Counters, OperatorContext};
 pub use lags::{Lag, Lags};
+pub(crate) use lookup::as_lookup;
+pub use lookup::{Lookup, LookupService, Question};
 pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, Sink, SinkCommit, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};
 pub use waits::{Wait, Waits};
@@ -119,6 +122,12 @@ pub trait Operator: Send {
     fn restore(&mut self, segment: &str, rows: &RecordBatch, key_groups: KeyGroupRange) -> Result<()> {
         let _ = (rows, key_groups);
         Err(crate::error::EngineError::corrupt(format!("there is state '{segment}' for an operator that keeps none")))
+    }
+
+    /// The same operator as one that asks a service about its rows, if it does: then its node is a
+    /// [`NodeRole::Lookup`](crate::graph::NodeRole::Lookup).
+    fn lookup(&mut self) -> Option<&mut dyn Lookup> {
+        None
     }
 }
 

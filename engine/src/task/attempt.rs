@@ -181,7 +181,7 @@ struct Driver {
     settings: AttemptSettings,
     /// Subtasks that have not ended.
     running: BTreeSet<SubtaskId>,
-    /// Sources that have more.
+    /// Sources and lookups that have more.
     reading: BTreeSet<SubtaskId>,
     asked: Asked,
     next: CheckpointId,
@@ -209,10 +209,10 @@ impl Driver {
     fn new(settings: AttemptSettings, completed: Completed) -> Self {
         let newest = settings.restored.clone();
         let next = newest.as_ref().map_or(CheckpointId(1), |manifest| manifest.checkpoint.next());
-        let sources: BTreeSet<usize> = settings.graph.source_tasks().collect();
+        let exhaustible: BTreeSet<usize> = settings.graph.exhaustible_tasks().collect();
         let running: BTreeSet<SubtaskId> = settings.graph.subtask_ids().collect();
         Driver {
-            reading: running.iter().filter(|id| sources.contains(&id.task)).copied().collect(),
+            reading: running.iter().filter(|id| exhaustible.contains(&id.task)).copied().collect(),
             running,
             next_due: settings.env.now() + settings.graph.job.checkpoint.interval(),
             settings,

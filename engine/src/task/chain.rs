@@ -9,7 +9,7 @@ use crate::{
     error::{EngineError, Result},
     graph::ChainTarget,
     key_group::KeyGroupRange,
-    operator::{Collector, Committable, Counter, Counters, Operator, Sink},
+    operator::{Collector, Committable, Counter, Counters, Lookup, Operator, Sink, as_lookup},
     state::Snapshot,
 };
 use futures::future::BoxFuture;
@@ -96,6 +96,25 @@ impl Chain {
     /// Rows that the source at the head made.
     pub(crate) fn emit_from_source(&mut self, port: Port, batch: Batch, out: &mut Vec<Delivery>) -> Result<()> {
         self.route(0, port, batch, out)
+    }
+
+    /// The lookup at the head.
+    pub(crate) fn lookup(&mut self) -> Result<&mut dyn Lookup> {
+        match self.links.first_mut().map(|link| &mut link.body) {
+            Some(LinkBody::Operator(operator)) => as_lookup(operator.as_mut()),
+            _ => Err(EngineError::internal("the head of this chain is no lookup")),
+        }
+    }
+
+    /// The settled rows at the front of the lookup at the head, at most so many. How many there were.
+    pub(crate) fn release(&mut self, at_most: u64, out: &mut Vec<Delivery>) -> Result<u64> {
+        let mut collector = Collector::default();
+        let released = self.lookup()?.release(at_most, &mut collector);
+        let released = released.map_err(|error| error.context(&self.links[0].node))?;
+        for (port, batch) in collector.drain() {
+            self.route(0, port, batch, out)?;
+        }
+        Ok(released)
     }
 
     /// Event time has advanced. Each operator learns of it after the rows that those before it emitted because of it.

@@ -45,6 +45,12 @@ pub struct RunningSubtasks {
 pub struct SourceCommands(BTreeMap<SubtaskId, mpsc::UnboundedSender<SourceCommand>>);
 
 impl SourceCommands {
+    fn heard_by(&mut self, subtask: SubtaskId) -> mpsc::UnboundedReceiver<SourceCommand> {
+        let (sender, commands) = mpsc::unbounded_channel();
+        self.0.insert(subtask, sender);
+        commands
+    }
+
     /// Tells every source. One that is gone has failed, which its own report says.
     pub fn command(&self, command: SourceCommand) {
         for source in self.0.values() {
@@ -109,18 +115,20 @@ pub async fn deploy(
     }
     let mut chains = stream::iter(chains).buffered(RESTORED_AT_ONCE);
     while let Some((id, chain, source)) = chains.try_next().await? {
+        let node = graph.node(id.task, 0);
         let head = match source {
+            None if node.role == NodeRole::Lookup => {
+                Head::Lookup { gate: channels.gate(id), commands: deployment.sources.heard_by(id) }
+            }
             None => Head::Gate(channels.gate(id)),
             Some(mut source) => {
-                let node = &graph.node(id.task, 0).id;
+                let node = &node.id;
                 let splits = match &restorer {
                     Some(restorer) => restorer.splits(node).await.map_err(|error| error.context(node))?,
                     None => Vec::new(),
                 };
                 source.restore(splits).await.map_err(|error| error.context(node))?;
-                let (sender, commands) = mpsc::unbounded_channel();
-                deployment.sources.0.insert(id, sender);
-                Head::Source { source, commands }
+                Head::Source { source, commands: deployment.sources.heard_by(id) }
             }
         };
         let outputs = channels.outputs(graph, id);
@@ -185,7 +193,7 @@ fn build_chain(
                 source = Some(factory.source(node, context).map_err(|error| error.context(&node.id))?);
                 LinkBody::Source
             }
-            NodeRole::Operator => {
+            NodeRole::Operator | NodeRole::Lookup => {
                 LinkBody::Operator(factory.operator(node, context).map_err(|error| error.context(&node.id))?)
             }
             NodeRole::Sink => LinkBody::Sink(factory.sink(node, context).map_err(|error| error.context(&node.id))?),

@@ -3,6 +3,8 @@
 //! It is the only one to call its chain. It waits for input, for credit, and for sinks; never for an upload, which runs
 //! beside it.
 
+mod lookup;
+
 use super::{
     chain::{Chain, Delivery},
     checkpointing::{self, TaskServices},
@@ -29,8 +31,16 @@ pub(crate) struct Subtask {
 
 /// Where a subtask's elements come from.
 pub(crate) enum Head {
-    Source { source: Box<dyn Source>, commands: mpsc::UnboundedReceiver<SourceCommand> },
+    Source {
+        source: Box<dyn Source>,
+        commands: mpsc::UnboundedReceiver<SourceCommand>,
+    },
     Gate(InputGate),
+    /// A lookup hears the commands for sources: it must know when a checkpoint is on its way.
+    Lookup {
+        gate: InputGate,
+        commands: mpsc::UnboundedReceiver<SourceCommand>,
+    },
 }
 
 /// Commands to a source's subtask from the driver of its attempt.
@@ -74,6 +84,7 @@ impl Subtask {
             match head {
                 Head::Source { source, commands } => run_source(source, commands, body).await,
                 Head::Gate(gate) => run_behind_gate(gate, body).await,
+                Head::Lookup { gate, commands } => lookup::run(gate, commands, body).await,
             }
         };
         let result = caught("a subtask", running).await.map_err(|error| gauges.about(error));

@@ -5,7 +5,7 @@ use crate::{
     error::Result,
     ids::CheckpointId,
     key_group::{DEFAULT_MAX_PARALLELISM, KeyGroupRange},
-    operator::{Collector, Operator},
+    operator::{Collector, Lookup, Operator},
     state::Change,
 };
 use arrow::record_batch::RecordBatch;
@@ -79,6 +79,11 @@ impl OperatorHarness {
         let mut out = Collector::default();
         self.operator.process(input, batch, &mut out)?;
         Ok(out.drain())
+    }
+
+    /// The operator as one that asks, if it does.
+    pub fn lookup(&mut self) -> Option<&mut dyn Lookup> {
+        self.operator.lookup()
     }
 
     /// A watermark in, rows out.

@@ -63,26 +63,28 @@ impl Check<'_> {
                 self.mistakes.push(Mistake::new(place, format!("`{name}` is in the key twice")));
                 continue;
             }
-            match columns.column(name) {
-                None if name == FILTER_ID => self.mistakes.push(
-                    Mistake::new(place, "there is no `filter_id`: no filters are defined")
-                        .expected("a section [filters], such as \"0000\" = \"true\", or a key without `filter_id`"),
-                ),
-                None => self.mistakes.push(Mistake::unknown_column(place, name, columns)),
-                Some(column)
-                    if matches!(column.data_type, DataType::Float16 | DataType::Float32 | DataType::Float64) =>
-                {
-                    let mistake = Mistake::new(place, format!("`{name}` is a floating-point number"));
-                    self.mistakes.push(mistake.expected("a column with exact values"));
-                }
-                Some(column) if !can_be_key(&column.data_type) => {
-                    let message =
-                        format!("`{name}` is {}, which cannot be part of a key", type_name(&column.data_type));
-                    let expected = "a text, an exact number, a time, bytes or a bool; a `map` can convert it";
-                    self.mistakes.push(Mistake::new(place, message).expected(expected));
-                }
-                Some(_) => {}
+            self.key_column(place, name, columns);
+        }
+    }
+
+    /// A column that is a key, or a part of one: there, and of a type that is alike in every representation.
+    pub(crate) fn key_column(&mut self, place: KeyPath, name: &str, columns: &ColumnSchema) {
+        match columns.column(name) {
+            None if name == FILTER_ID => self.mistakes.push(
+                Mistake::new(place, "there is no `filter_id`: no filters are defined")
+                    .expected("a section [filters], such as \"0000\" = \"true\", or a key without `filter_id`"),
+            ),
+            None => self.mistakes.push(Mistake::unknown_column(place, name, columns)),
+            Some(column) if matches!(column.data_type, DataType::Float16 | DataType::Float32 | DataType::Float64) => {
+                let mistake = Mistake::new(place, format!("`{name}` is a floating-point number"));
+                self.mistakes.push(mistake.expected("a column with exact values"));
             }
+            Some(column) if !can_be_key(&column.data_type) => {
+                let message = format!("`{name}` is {}, which cannot be part of a key", type_name(&column.data_type));
+                let expected = "a text, an exact number, a time, bytes or a bool; a `map` can convert it";
+                self.mistakes.push(Mistake::new(place, message).expected(expected));
+            }
+            Some(_) => {}
         }
     }
 

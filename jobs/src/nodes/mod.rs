@@ -13,6 +13,7 @@ mod found;
 mod inputs;
 mod join;
 pub(crate) mod late_gate;
+mod lookup;
 mod map;
 mod node;
 pub(crate) mod operator;
@@ -36,6 +37,7 @@ pub use custom::Custom;
 pub use dedup::Dedup;
 pub use inputs::Inputs;
 pub use join::Join;
+pub use lookup::Lookup;
 pub use map::Map;
 pub use over::Over;
 pub use reduce::Reduce;
@@ -58,10 +60,11 @@ pub(crate) struct Kind {
 }
 
 /// All kinds, in the order in which their sections are read.
-pub(crate) const KINDS: [Kind; 8] = [
+pub(crate) const KINDS: [Kind; 10] = [
     Kind { section: "source", read: |node, with| Box::new(source::Source::read(node, with)) },
     Kind { section: "map", read: |node, _| Box::new(Map::read(node)) },
     Kind { section: "dedup", read: |node, _| Box::new(Dedup::read(node)) },
+    Kind { section: "lookup", read: |node, _| Box::new(Lookup::read(node)) },
     Kind { section: "aggregate", read: |node, _| Box::new(Aggregate::read(node)) },
     Kind { section: "over", read: |node, _| Box::new(Over::read(node)) },
     Kind { section: "reduce", read: |node, _| Box::new(Reduce::read(node)) },

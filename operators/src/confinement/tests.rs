@@ -193,3 +193,44 @@ fn a_webhook_posts_only_to_what_is_allowed() {
     }
     confinement.check_node(&node(NodeRole::Sink, "console", json!({ "format": "json" }))).unwrap();
 }
+
+/// A graph may come from anybody: what a node asks is decided by its kind, not by what it says that it is.
+#[test]
+fn lookups_are_let_ask_what_is_allowed() {
+    let of = |role, service: Value| {
+        let config = json!({
+            "service": service, "input": [{ "name": "a", "type": "Utf8" }], "columns": { "b": "int" }, "in_flight": 1,
+            "timeout_ms": 1, "retries": { "times": 0, "pause_ms": 1, "longest_ms": 1 }, "on_failure": "null", "missing": "null",
+        });
+        node(role, "lookup", config)
+    };
+    let http = |url: &str| json!({ "connector": "http", "url": url });
+    let sql = |url: &str| json!({ "connector": "sql", "url": url, "table": "t", "on": [["a", "a"]] });
+    let confinement = to(&[], &["http://ads:8080/public", "postgres://db/ads"]);
+    for role in [NodeRole::Lookup, NodeRole::Operator] {
+        for service in [
+            http("http://ads:8080/public/{a}"),
+            http("http://ads:8080/public/x?q={a}&k=${env:KEY}"),
+            sql("postgres://me:${env:PASSWORD}@db/ads"),
+        ] {
+            confinement.check_node(&of(role, service)).unwrap();
+        }
+        for service in [
+            http("http://ads:8080/{a}"),
+            http("http://ads:8080/{a}/public"),
+            http("http://ads:8080/public/../{a}"),
+            http("http://ads/public/{a}"),
+            http("http://{a}:8080/public"),
+            http("${env:ADS}/public/{a}"),
+            http("http://ads:8080/public/{a}?k=${file:/etc/shadow}"),
+            sql("postgres://db/others"),
+            sql("sqlite:/tmp/a"),
+        ] {
+            let refused = of(role, service);
+            refusal(&confinement, &refused);
+            let built =
+                Confined::to(confinement.clone()).operator(&refused, OperatorContext::single("job", "lookup.x"));
+            assert!(built.is_err(), "{:?}", refused.config);
+        }
+    }
+}

@@ -13,6 +13,7 @@ use crate::{
     confinement::Location,
     connectors::{self, SINKS, SOURCES},
     definition::Reader,
+    lookup,
     registry::{Registry, has_operator},
     sink::{SinkKind, StoredSink},
     source::{SourceConnector, SourceKind, settings::SourceSettings},
@@ -126,7 +127,8 @@ impl Extensions {
     /// When the settings don't fit, or there is no such source or sink.
     pub fn locations(&self, role: NodeRole, node: &Node) -> Result<Vec<Location>> {
         match role {
-            NodeRole::Operator => Ok(Vec::new()),
+            // What it does is decided by its kind, whatever the graph says that it is.
+            NodeRole::Operator | NodeRole::Lookup => lookup::locations(node),
             NodeRole::Source => self.stored_source(node)?.locations(),
             NodeRole::Sink => self.stored_sink(node)?.locations(),
         }

@@ -9,7 +9,7 @@ const LONGEST_AFTER: Duration = Duration::from_secs(3_600);
 
 /// What an answer means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// The rows are there.
     Taken,
     /// They are to be posted again: waiting heals it, or somebody has to. With what the server asks for.
@@ -21,7 +21,7 @@ pub(super) enum Answer {
 }
 
 /// Judges an answer. `told` is the beginning of its body.
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap, told: &str, now_ms: i64) -> Answer {
+pub(crate) fn judge(status: StatusCode, headers: &HeaderMap, told: &str, now_ms: i64) -> Answer {
     let cause = match told.trim() {
         "" => format!("it answers {status}"),
         told => format!("it answers {status}: {told}"),

@@ -28,7 +28,7 @@ impl Poster {
     /// When a secret is missing, or the URL leads nowhere.
     pub fn new(config: HttpSinkConfig) -> Result<Self> {
         config.resolved_url()?;
-        headers::resolved(&config)?;
+        headers::resolved(&config.headers)?;
         let timeout = Duration::from_millis(config.timeout_ms);
         let client = Client::builder().timeout(timeout).connect_timeout(timeout).redirect(Policy::none());
         let client = client.user_agent(concat!("weir/", env!("CARGO_PKG_VERSION"))).build();
@@ -47,7 +47,7 @@ impl Poster {
     async fn try_post(&self, context: &CommitterContext, rows: &[Row]) -> Result<Answer, String> {
         // As they are now: one that was replaced is known with the next request.
         let url = self.config.resolved_url().map_err(|error| error.message)?;
-        let headers = headers::resolved(&self.config).map_err(|error| error.message)?;
+        let headers = headers::resolved(&self.config.headers).map_err(|error| error.message)?;
         let request = self
             .client
             .post(url)
@@ -63,7 +63,8 @@ impl Poster {
     }
 }
 
-async fn beginning(mut response: Response) -> String {
+/// The beginning of what a server says, on one line.
+pub(crate) async fn beginning(mut response: Response) -> String {
     let mut told = Vec::new();
     while told.len() < TOLD_BYTES
         && let Ok(Some(piece)) = response.chunk().await
@@ -76,7 +77,7 @@ async fn beginning(mut response: Response) -> String {
 }
 
 /// What is the matter, without the URL: that may have a secret in it.
-fn cause_of(error: &reqwest::Error) -> String {
+pub(crate) fn cause_of(error: &reqwest::Error) -> String {
     if error.is_timeout() {
         return "it does not answer in time".to_owned();
     }

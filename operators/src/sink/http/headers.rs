@@ -3,7 +3,6 @@
 //! Invariant: a header that is a secret by its name stands in a definition as a reference only, is resolved where the request is
 //! made, and is printed nowhere.
 
-use super::config::HttpSinkConfig;
 use crate::definition::{Kind, Reader};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
@@ -14,14 +13,14 @@ use weir_engine::{
 };
 
 /// The key in a definition.
-pub(super) const KEY: &str = "headers";
+pub(crate) const KEY: &str = "headers";
 /// What tells a batch from any other.
 pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Headers that say what is sent, and how.
 const OWN: [&str; 6] = [IDEMPOTENCY_KEY, "content-length", "transfer-encoding", "connection", "host", "expect"];
 
 /// Reads `headers = { NAME = "value" }`.
-pub(super) fn read(keys: &Reader<'_>) -> BTreeMap<String, Hidden<String>> {
+pub(crate) fn read(keys: &Reader<'_>) -> BTreeMap<String, Hidden<String>> {
     let mut headers = BTreeMap::new();
     let Some(table) = keys.table(KEY) else { return headers };
     for name in table.keys() {
@@ -65,15 +64,15 @@ fn is_secret(name: &str) -> bool {
 ///
 /// # Errors
 /// When one is missing, or can't be in a header.
-pub(super) fn resolved(config: &HttpSinkConfig) -> Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    for (name, text) in &config.headers {
+pub(crate) fn resolved(headers: &BTreeMap<String, Hidden<String>>) -> Result<HeaderMap> {
+    let mut resolved = HeaderMap::new();
+    for (name, text) in headers {
         let wrong = |why: String| EngineError::definition(format!("`{KEY}.{name}`: {why}"));
         let value = secrets::resolve_plain(text).map_err(|mistake| wrong(mistake.to_string()))?;
         let named = HeaderName::try_from(name).map_err(|error| wrong(error.to_string()))?;
         let mut value = HeaderValue::from_str(&value).map_err(|error| wrong(error.to_string()))?;
         value.set_sensitive(true);
-        headers.insert(named, value);
+        resolved.insert(named, value);
     }
-    Ok(headers)
+    Ok(resolved)
 }

@@ -18,14 +18,14 @@
 //! phases), `batches` (how rows are cut), [`committer`] (the second phase) with `client` (a request) and `answer` (what an answer means),
 //! `rejected` (rows that a server does not take).
 
-mod answer;
+pub(crate) mod answer;
 mod batches;
-mod client;
+pub(crate) mod client;
 mod committable;
 pub mod committer;
 pub mod config;
 mod connector;
-mod headers;
+pub(crate) mod headers;
 mod rejected;
 mod row_keys;
 mod settings;

@@ -15,7 +15,7 @@ const KEY: &str = "url";
 const HARMLESS: [&str; 6] = ["sslmode", "ssl-mode", "application_name", "statement-cache-capacity", "user", "password"];
 
 /// The database and whatever files the URL names.
-pub(super) fn of(url: &str) -> Result<Vec<Location>> {
+pub(crate) fn of(url: &str) -> Result<Vec<Location>> {
     let wrong = |why: String| EngineError::definition(format!("`{KEY}` '{}': {why}", without_password(url)));
     let of_secret = |mistake: SecretMistake| wrong(mistake.to_string());
     let references = secrets::references(url).map_err(of_secret)?;

@@ -27,7 +27,7 @@ mod committable;
 pub mod committer;
 pub mod config;
 mod connector;
-mod location;
+pub(crate) mod location;
 mod marker;
 mod patience;
 mod read_back;
