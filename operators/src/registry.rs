@@ -3,7 +3,10 @@
 //! A graph is data and can be stored or sent to another process; this is the place where it becomes code again. Every kind of
 //! operator stands in one line below, and every connector in one of [`connectors`]. What other crates add is in [`Extensions`].
 
-use crate::{aggregate, connectors, dedup, extension::Extensions, filters, hold, late_gate, map, reduce, window_count};
+use crate::{
+    aggregate, connectors, dedup, extension::Extensions, filters, hold, late_gate, map, newest_revision, reduce,
+    window_count,
+};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use weir_engine::{
@@ -28,6 +31,7 @@ impl Factory for Registry {
             "late_gate" => Box::new(late_gate::LateGate::new(config(node)?, &context)?),
             "merged_late_gate" => Box::new(late_gate::MergedLateGate::new(config(node)?, &context)?),
             "hold" => Box::new(hold::Hold::new(config(node)?, &context)?),
+            "newest_revision" => Box::new(newest_revision::NewestRevision::new(config(node)?, &context)?),
             "dedup" => Box::new(dedup::Dedup::new(config(node)?, &context)?),
             "local_aggregate" => Box::new(aggregate::LocalAggregate::new(config(node)?, &context)?),
             "global_aggregate" => Box::new(aggregate::GlobalAggregate::new(config(node)?, &context)?),

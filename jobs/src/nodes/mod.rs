@@ -17,6 +17,7 @@ mod node;
 pub(crate) mod operator;
 mod output;
 pub(crate) mod planning;
+mod read_results;
 mod reduce;
 mod results;
 mod select;
@@ -34,6 +35,7 @@ pub use custom::Custom;
 pub use dedup::Dedup;
 pub use inputs::Inputs;
 pub use map::Map;
+pub use read_results::ReadResults;
 pub use reduce::Reduce;
 pub use weir_operators::window::Zone;
 pub use window::{Window, Windows};
@@ -53,8 +55,9 @@ pub(crate) struct Kind {
 }
 
 /// All kinds, in the order in which their sections are read.
-pub(crate) const KINDS: [Kind; 7] = [
+pub(crate) const KINDS: [Kind; 8] = [
     Kind { section: "source", read: |node, with| Box::new(source::Source::read(node, with)) },
+    Kind { section: "results", read: |node, _| Box::new(ReadResults::read(node)) },
     Kind { section: "map", read: |node, _| Box::new(Map::read(node)) },
     Kind { section: "dedup", read: |node, _| Box::new(Dedup::read(node)) },
     Kind { section: "aggregate", read: |node, _| Box::new(Aggregate::read(node)) },

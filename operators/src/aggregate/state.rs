@@ -188,13 +188,13 @@ pub(super) fn restored_rows(
 }
 
 /// What is behind the dash of a segment's name.
-pub(super) fn time_in(segment: &str, kind: &str) -> Option<i64> {
+pub(crate) fn time_in(segment: &str, kind: &str) -> Option<i64> {
     segment.strip_prefix(kind)?.strip_prefix('-')?.parse().ok()
 }
 
 /// Hashes, or record ids, in a column of 16 bytes each: as they lie in memory, little-endian on every platform that Weir supports.
 /// None where one is missing, or it is another column.
-pub(super) fn hashes_in(column: &ArrayRef) -> Option<Vec<u128>> {
+pub(crate) fn hashes_in(column: &ArrayRef) -> Option<Vec<u128>> {
     let to_hash = |bytes: Option<&[u8]>| bytes?.try_into().ok().map(u128::from_le_bytes);
     column.as_fixed_size_binary_opt()?.iter().map(to_hash).collect()
 }
