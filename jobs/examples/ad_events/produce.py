@@ -4,6 +4,8 @@
     python3 jobs/examples/ad_events/produce.py --events 1000 > events.jsonl
     python3 jobs/examples/ad_events/produce.py --rate 200 --start now | kafka-console-producer.sh ...
 
+With `--rate` they are written as they happen; with `--speed 20` twenty times as fast.
+
 Lines come in the order in which a server would write them, each with the time at which the event has arrived there. Some events
 come twice, because a device has sent them again, and some are wrong: of no known type, without an ad, or much older than their
 arrival.
@@ -62,6 +64,14 @@ def queue(coming, event, at, chance):
         heapq.heappush(coming, (*order, dict(event, arrived_at=moment(arrival))))
 
 
+def begin(text, now):
+    if text == "now":
+        return now
+    if text.lstrip("-").isdigit():
+        return now + int(text)
+    return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--events", type=int, help="how many lines; without it, for ever")
@@ -69,16 +79,18 @@ def main():
     parser.add_argument("--ads", type=int, default=20)
     parser.add_argument("--click-rate", type=float, default=0.05, help="clicks per impression")
     parser.add_argument("--event-rate", type=float, default=10, help="impressions a second of event time")
-    parser.add_argument("--start", default="2022-03-04T00:00:00Z", help="when they begin, or `now`")
-    parser.add_argument("--rate", type=float, help="as many impressions a second of real time as of event time")
+    parser.add_argument("--start", default="2022-03-04T00:00:00Z", help="when they begin: a time, `now`, or seconds from now, as in -600")
+    parser.add_argument("--rate", type=float, help="as many impressions a second, of real time and of event time")
+    parser.add_argument("--speed", type=float, help="event time goes so many times as fast as real time")
     parser.add_argument("--prefix", default="e", help="what event ids begin with: each server has its own")
     options = parser.parse_args()
-    start = time.time() if options.start == "now" else datetime.fromisoformat(options.start.replace("Z", "+00:00")).timestamp()
-    options.event_rate = options.rate or options.event_rate
     began = time.time()
+    start = begin(options.start, began)
+    options.event_rate = options.rate or options.event_rate
+    speed = options.speed or (1 if options.rate else None)
     try:
         for arrival, event in itertools.islice(events(options, start), options.events):
-            if options.rate and (early := arrival - start - (time.time() - began)) > 0:
+            if speed and (early := (arrival - start) / speed - (time.time() - began)) > 0:
                 sys.stdout.flush()
                 time.sleep(early)
             sys.stdout.write(json.dumps(event) + "\n")
