@@ -287,7 +287,8 @@ fn run_document_of_kafka(path: &str, brokers: &[(&str, &KafkaServer)], definitio
     for name in definitions {
         let definition = fs::read_to_string(place.path(&format!("jobs/{name}"))).unwrap();
         assert!(brokers.iter().any(|(documented, _)| definition.contains(documented)));
-        let own = |text: String, (documented, server): &(&str, &KafkaServer)| text.replace(documented, &server.brokers());
+        let own =
+            |text: String, (documented, server): &(&str, &KafkaServer)| text.replace(documented, &server.brokers());
         fs::write(place.path(name), brokers.iter().fold(definition, own)).unwrap();
         words.push((format!("jobs/{name}"), (*name).to_owned()));
     }

@@ -155,8 +155,11 @@ fn is_late(newest: Option<i64>, minute: i64) -> bool {
     newest.is_some_and(|newest| minute + 1 + LATENESS <= newest)
 }
 
-/// Clicks and regions by minute and ad, and how many lines are late.
-fn recount(regions: &[Vec<Line>]) -> (BTreeMap<(i64, u8), (i64, i64)>, usize) {
+/// Clicks and regions by minute and ad.
+type Totals = BTreeMap<(i64, u8), (i64, i64)>;
+
+/// The totals, and how many lines are late.
+fn recount(regions: &[Vec<Line>]) -> (Totals, usize) {
     let (mut totals, mut late) = (BTreeMap::new(), 0);
     for lines in regions {
         let mut newest: BTreeMap<(i64, u8), (i64, Option<i64>)> = BTreeMap::new();
@@ -246,7 +249,7 @@ fn check(out: &Path, regions: &[Vec<Line>]) {
     let both = holds(&rows(&out.join("both")), |batch, row| {
         ((minute(batch, row), ad(batch, row)), int(batch, "clicks", row).unwrap())
     });
-    let mut sums: BTreeMap<(i64, u8), (i64, i64)> = BTreeMap::new();
+    let mut sums = Totals::new();
     for (group, clicks) in both {
         let sum = sums.entry(group).or_default();
         *sum = (sum.0 + clicks, sum.1 + 1);
@@ -265,7 +268,7 @@ fn check(out: &Path, regions: &[Vec<Line>]) {
 }
 
 /// What the table holds.
-fn stored(out: &Path) -> BTreeMap<(i64, u8), (i64, i64)> {
+fn stored(out: &Path) -> Totals {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         sqlx::any::install_default_drivers();

@@ -80,7 +80,9 @@ fn budgets_are_spent_once_whatever_is_killed() {
     let is_spent = |ad: &String| spent.get(ad).is_some_and(|spent| *spent >= budgets[ad]);
     let expected: BTreeSet<String> = budgets.keys().filter(|ad| is_spent(ad)).cloned().collect();
     assert!(expected.len() > 2 && expected.len() < 10, "{expected:?} of {spent:?}");
-    wait_until("all that are to stop to be told", || pacing.stopped().keys().cloned().collect::<BTreeSet<_>>() == expected);
+    wait_until("all that are to stop to be told", || {
+        pacing.stopped().keys().cloned().collect::<BTreeSet<_>>() == expected
+    });
     // Who has spent more may not go on, and who may go on after a raise is told so.
     pacing.kill();
     let raised = budgets.keys().map(|ad| (ad.clone(), 1_000_000)).collect();
@@ -101,7 +103,8 @@ fn an_ad_is_stopped_soon_after_its_budget_is_spent() {
     let mut pacing = Pacing::new(&python, &region, &budgets, COST);
     pacing.start();
     let mut sent = Sent::default();
-    let click = |ad: i64, n: i64| Event { id: format!("{ad}-{n}"), kind: "click", ad: format!("last{ad}"), at_ms: now_ms() };
+    let click =
+        |ad: i64, n: i64| Event { id: format!("{ad}-{n}"), kind: "click", ad: format!("last{ad}"), at_ms: now_ms() };
     for ad in 0..8 {
         region.send(&mut sent, vec![click(ad, 0), click(ad, 1)]);
     }
@@ -162,7 +165,8 @@ impl Union {
         let sql = "SELECT click_minute, ad_id, count, impressions FROM ad_counts WHERE filter_id = '0000'";
         let rows = asked(python, &self.place.path("out/union/store.sqlite"), sql);
         let number = |value: &Value| value.as_i64().unwrap();
-        let read = |row: &Value| ((number(&row[0]), row[1].as_str().unwrap().into()), (number(&row[2]), number(&row[3])));
+        let read =
+            |row: &Value| ((number(&row[0]), row[1].as_str().unwrap().into()), (number(&row[2]), number(&row[3])));
         rows.as_array().into_iter().flatten().map(read).collect()
     }
 
@@ -260,7 +264,12 @@ fn two_regions_are_one_store_although_one_is_killed_with_its_brokers() {
         pause(Duration::from_millis(330));
     }
     // What comes later closes the last minutes, here and in the regions.
-    let closing = |n: i64, at_ms| Event { id: format!("closing{n}"), kind: "impression", ad: format!("closing{}", n % 40), at_ms };
+    let closing = |n: i64, at_ms| Event {
+        id: format!("closing{n}"),
+        kind: "impression",
+        ad: format!("closing{}", n % 40),
+        at_ms,
+    };
     for (region, sent) in [(&mut east, &mut of_east), (&mut west, &mut of_west)] {
         region.send(sent, (0..40).map(|n| closing(n, now_ms() - 5 * MINUTE)).collect());
         region.send(sent, (40..80).map(|n| closing(n, now_ms())).collect());
@@ -272,7 +281,8 @@ fn two_regions_are_one_store_although_one_is_killed_with_its_brokers() {
             *sum = (sum.0 + clicks, sum.1 + shown);
         }
     }
-    let without_closing = |counts: Counts| -> Counts { counts.into_iter().filter(|((_, ad), _)| ad.starts_with("ad")).collect() };
+    let without_closing =
+        |counts: Counts| -> Counts { counts.into_iter().filter(|((_, ad), _)| ad.starts_with("ad")).collect() };
     let expected = without_closing(expected);
     let mut stored = Counts::new();
     for _ in 0..1_200 {

@@ -55,7 +55,11 @@ impl Pacing {
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let ended = child.try_wait().unwrap();
-            assert!(ended.is_none(), "it ended by itself: {}", fs::read_to_string(self.folder.join("pacing.log")).unwrap());
+            assert!(
+                ended.is_none(),
+                "it ended by itself: {}",
+                fs::read_to_string(self.folder.join("pacing.log")).unwrap()
+            );
             child.kill().unwrap();
             child.wait().unwrap();
         }
