@@ -121,7 +121,8 @@ fn every_event_of_the_sample_is_in_one_place() {
         }
     }
     assert_eq!(reasons, expected.reasons);
-    assert!(!out.path().join("late").exists(), "nothing is late");
+    let late = out.path().join("late");
+    assert!(!late.exists() || rows(&late).is_empty(), "nothing is late");
 }
 
 fn stored(out: &Path) -> BTreeMap<Group, (i64, i64)> {

@@ -352,7 +352,7 @@ fn what_are_no_results_is_told() {
     let first = |text: &str, from: &str, to: &str| text.replacen(from, to, 1);
     for (from, to, said) in [
         ("record_id = \"string\", ad_id", "id = \"string\", ad_id", "no column `record_id`, so they are no results"),
-        ("revision = \"int\", withdrawn", "revision = \"string\", withdrawn", "`revision` is text"),
+        ("revision = \"int\", withdrawn", "revision = \"string\", withdrawn", "`revision` is a string"),
         ("event_time = \"click_minute\"\n", "", "no event time"),
         ("window = { tumbling = \"1m\", allowed", "window = { session = \"1m\", allowed", "in one window only"),
         ("key = [\"ad_id\"]", "key = [\"ad\"]", "there is no column `ad`"),

@@ -5,8 +5,8 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
     process::Child,
-    time::{SystemTime, UNIX_EPOCH},
 };
+use weir_engine::env::Env;
 use weir_kafka::{Cluster, Connection, NewRecord, NewTopic};
 
 const PARTITIONS: i32 = 2;
@@ -56,7 +56,7 @@ impl Sent {
 }
 
 pub fn now_ms() -> i64 {
-    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+    Env::default().wall_clock_ms()
 }
 
 /// Brokers with the topics of ad_events_kafka.toml, and that job.
