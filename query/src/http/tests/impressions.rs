@@ -126,12 +126,12 @@ async fn the_page_shows_them() {
     let fixture = Fixture::with_table(ad_events()).await;
     fill(&fixture).await;
     let server = start(at(&fixture.store, MARCH + 842_000)).await;
-    let page = browser.show(&server, "#window=15").await;
+    let page = browser.show(&server, "#window=15&span=15").await;
     page.is_quiet();
     let (clicks, shown) = sum(1, 0, 15);
     let rate = format!("{:.2}%", clicks as f64 * 100.0 / shown as f64);
     page.has(&["Impressions", "CTR", "1,605", &rate]);
     assert_eq!(shown, 1605);
     page.has(&[&format!("1,605 impressions, click-through rate {rate}.")]);
-    browser.picture(&server, "#window=15", "impressions", PICTURE).await;
+    browser.picture(&server, "#window=15&span=15", "impressions", PICTURE).await;
 }

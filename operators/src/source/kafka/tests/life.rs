@@ -185,7 +185,10 @@ async fn a_job_resumes_although_brokers_are_away_and_reads_on_when_they_are_back
         }
         let expected: &[i64] = if truncated { &[] } else { &[5, 6, 7, 8] };
         assert_eq!(running.read.numbers(), expected);
-        assert_eq!(failure.map(|error| error.message.contains("there is no offset 5 in t-0")), truncated.then_some(true));
+        assert_eq!(
+            failure.map(|error| error.message.contains("there is no offset 5 in t-0")),
+            truncated.then_some(true)
+        );
         assert!(truncated || running.context.waits.now().is_empty());
     }
 }
