@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 use support::{Workplace, own_program, pause};
-use weir_test_support::{kafka_server::KafkaServer, ports::free_port};
+use weir_test_support::{kafka_server::KafkaServer, needs_python, ports::free_port};
 
 /// A marked block.
 #[derive(Debug, PartialEq)]
@@ -259,33 +259,64 @@ fn generate() {
     run_document("docs/generate.md");
 }
 
-/// With a broker of its own in the place of the documented one, and with Kafka's own programs by the names that they have in its
-/// release.
-#[test]
-fn kafka() {
-    const BROKERS: &str = "localhost:9092";
-    let Some(server) = KafkaServer::shared().unwrap() else { return };
-    let (place, brokers) = (Workplace::new(), server.brokers());
-    let job = fs::read_to_string(place.path("jobs/ad_click_kafka.toml")).unwrap();
-    assert!(job.contains(BROKERS));
-    fs::write(place.path("ad_click_kafka.toml"), job.replace(BROKERS, &brokers)).unwrap();
-    for (name, class) in [
+/// Makes the documents' names of Kafka's programs those of a server's, in a folder.
+fn kafka_programs(server: &KafkaServer, place: &Workplace) -> Vec<(String, String)> {
+    let programs = [
         ("kafka-topics.sh", "org.apache.kafka.tools.TopicCommand"),
         ("kafka-console-consumer.sh", "org.apache.kafka.tools.consumer.ConsoleConsumer"),
-    ] {
+        ("kafka-console-producer.sh", "org.apache.kafka.tools.ConsoleProducer"),
+    ];
+    let written = programs.map(|(name, class)| {
         let words: Vec<String> =
             server.tool(class).iter().map(|word| format!("'{}'", word.to_string_lossy())).collect();
         // The document calls it by its name alone.
         fs::write(place.path(name), format!("#!/bin/sh\nexec {} \"$@\"\n", words.join(" "))).unwrap();
         fs::set_permissions(place.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        (name.to_owned(), format!("./{name}"))
+    });
+    written.to_vec()
+}
+
+/// Runs a document with brokers of its own in the place of the documented ones, in it and in the definitions that it names.
+fn run_document_of_kafka(path: &str, brokers: &[(&str, &KafkaServer)], definitions: &[&str]) {
+    let place = Workplace::new();
+    let mut words = kafka_programs(brokers[0].1, &place);
+    for (documented, server) in brokers {
+        words.push(((*documented).to_owned(), server.brokers()));
     }
-    let words = [
-        (BROKERS, brokers.as_str()),
-        ("jobs/ad_click_kafka.toml", "ad_click_kafka.toml"),
-        ("kafka-topics.sh", "./kafka-topics.sh"),
-        ("kafka-console-consumer.sh", "./kafka-console-consumer.sh"),
-    ];
-    run_document_in("docs/kafka.md", &place, &words);
+    for name in definitions {
+        let definition = fs::read_to_string(place.path(&format!("jobs/{name}"))).unwrap();
+        assert!(brokers.iter().any(|(documented, _)| definition.contains(documented)));
+        let own =
+            |text: String, (documented, server): &(&str, &KafkaServer)| text.replace(documented, &server.brokers());
+        fs::write(place.path(name), brokers.iter().fold(definition, own)).unwrap();
+        words.push((format!("jobs/{name}"), (*name).to_owned()));
+    }
+    let words: Vec<(&str, &str)> = words.iter().map(|(word, other)| (word.as_str(), other.as_str())).collect();
+    run_document_in(path, &place, &words);
+}
+
+#[test]
+fn kafka() {
+    let Some(server) = KafkaServer::shared().unwrap() else { return };
+    run_document_of_kafka("docs/kafka.md", &[("localhost:9092", &server)], &["ad_click_kafka.toml"]);
+}
+
+#[test]
+fn budget_pacing() {
+    if needs_python(&["confluent_kafka"]).is_none() {
+        return;
+    }
+    let Some(server) = KafkaServer::start().unwrap() else { return };
+    run_document_of_kafka("docs/budget-pacing.md", &[("localhost:9092", &server)], &["ad_events_kafka.toml"]);
+}
+
+#[test]
+fn two_regions() {
+    let Some(east) = KafkaServer::start().unwrap() else { return };
+    let Some(west) = KafkaServer::start().unwrap() else { return };
+    let brokers = [("localhost:9092", &east), ("localhost:9094", &west)];
+    run_document_of_kafka("docs/two-regions.md", &brokers, &["ad_events_kafka.toml", "union_and_load.toml"]);
 }
 
 /// The sample clicks are what their documented command makes, byte for byte.

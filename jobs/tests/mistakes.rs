@@ -109,6 +109,13 @@ const MISTAKES: &[(&str, &str, &str)] = &[
     ("a condition of types that don't fit", "where = \"ad_id <> ''\"", "where = \"click_timestamp + ad_id > 1\""),
     ("a condition with an aggregate", "where = \"ad_id <> ''\"", "where = \"count(*) > 1\""),
     ("a condition with a subquery", "where = \"ad_id <> ''\"", "where = \"ad_id in (select 1)\""),
+    (
+        "a requirement with a misspelt column",
+        "where = \"ad_id <> ''\"",
+        "require = { \"it has no country\" = \"contry is not null\" }",
+    ),
+    ("a requirement without a reason", "where = \"ad_id <> ''\"", "require = { \"\" = \"ad_id <> ''\" }"),
+    ("a requirement that is no text", "where = \"ad_id <> ''\"", "require = { \"no ad\" = true }"),
     ("a condition that reads a clock", "where = \"ad_id <> ''\"", "where = \"click_timestamp < now()\""),
     ("a map that does nothing", "where = \"ad_id <> ''\"", ""),
     (

@@ -56,3 +56,24 @@ fn talkingdata_for_people() {
     assert!(job.warnings.is_empty(), "{:?}", job.warnings);
     insta::assert_snapshot!(job.explain(ExplainFormat::Text).unwrap());
 }
+
+#[test]
+fn ad_events_for_people() {
+    let job = shipped("ad_events.toml", &[]);
+    assert!(job.warnings.is_empty(), "{:?}", job.warnings);
+    insta::assert_snapshot!(job.explain(ExplainFormat::Text).unwrap());
+}
+
+#[test]
+fn ad_events_from_kafka_to_kafka_for_people() {
+    let job = shipped("ad_events_kafka.toml", &[]);
+    assert!(job.warnings.is_empty(), "{:?}", job.warnings);
+    insta::assert_snapshot!(job.explain(ExplainFormat::Text).unwrap());
+}
+
+#[test]
+fn the_union_of_two_regions_for_people() {
+    let job = shipped("union_and_load.toml", &[]);
+    assert!(job.warnings.is_empty(), "{:?}", job.warnings);
+    insta::assert_snapshot!(job.explain(ExplainFormat::Text).unwrap());
+}

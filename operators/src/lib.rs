@@ -8,6 +8,8 @@
 //! and a [`sink`] makes them durable, then visible. What could not be read goes to [`dead_letters`]. Before the archive's sink
 //! [`hold`] keeps clicks back for a while, so that there are fewer and larger files.
 //!
+//! What another job has counted comes in again through [`newest_revision`].
+//!
 //! Underneath: [`window`] (which windows an event belongs to), [`event_time`], [`record_id`] (the same in every run),
 //! [`columns`] (what every result has), [`expression`] (SQL conditions and columns, compiled once), [`table`] (hash tables
 //! over columns, and what of them goes into a checkpoint).
@@ -34,6 +36,7 @@ pub mod lookup;
 pub mod map;
 pub mod memory_stores;
 pub mod moment;
+pub mod newest_revision;
 pub mod over;
 pub mod ports;
 pub mod record_id;

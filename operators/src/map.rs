@@ -1,11 +1,12 @@
 //! The map: keeps the rows for which a condition is true, and computes the columns that are passed on.
 //!
 //! A row that the condition, or an expression of a row that meets it, fails on is a dead letter: neither filtered out nor
-//! passed on. Rows keep their order and what travels beside them, but for key hashes: a computed column may have the name of a
+//! passed on. So is one that does not meet what is [required](require), with what that is called as its reason. Rows keep their order and what travels beside them, but for key hashes: a computed column may have the name of a
 //! key column and hold something else.
 //!
 //! Behind an aggregate rows are results, which later revisions correct: see [`results`].
 
+mod require;
 mod results;
 mod selection;
 
@@ -28,6 +29,7 @@ use weir_engine::{
     operator::{Collector, Counter, Operator, OperatorContext},
 };
 
+use require::Requirement;
 pub use results::ResultRows;
 use results::{Taken, Withdrawals};
 pub(crate) use selection::Selection;
@@ -42,6 +44,10 @@ pub struct MapConfig {
     /// `results_left_out`.
     #[serde(rename = "where", default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
+    /// What the rows that are kept must meet, one after the other: the reason why one that does not is a dead letter, and the
+    /// condition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub require: Vec<SelectItem>,
     /// The columns that are passed on; none: those that came in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub select: Option<Vec<SelectItem>>,
@@ -70,6 +76,7 @@ pub struct SelectItem {
 #[derive(Debug)]
 pub struct Map {
     condition: Option<Expression>,
+    required: Vec<Requirement>,
     select: Option<Selection>,
     withdrawals: Option<Withdrawals>,
     table: Option<TableRule>,
@@ -94,11 +101,13 @@ impl Map {
             None => None,
         };
         let condition = condition.filter(|condition| !condition.is_constant_true());
-        let withdrawals = config.results.clone().map(|rows| Withdrawals::new(rows, condition.as_ref()));
+        let required = Requirement::all(&config.require, &input)?;
+        let withdrawals = config.results.clone().map(Withdrawals::new);
         // Every event is in one class of the summary, and no result is an event.
         let left_out = if withdrawals.is_some() { "results_left_out" } else { "filtered_out" };
         Ok(Map {
             condition,
+            required,
             select,
             withdrawals,
             table: config.table.clone(),
@@ -124,9 +133,16 @@ impl Operator for Map {
 impl Map {
     /// Sends what is kept on. Of results, those that are not and may have been before go to `turned_down`.
     fn keep(&mut self, batch: Batch, out: &mut Collector, mut turned_down: Option<&mut Vec<Batch>>) -> Result<()> {
-        let Some((batch, keep)) = self.evaluate_condition(batch, out, turned_down.as_deref_mut())? else {
+        let Some((mut batch, mut keep)) = self.evaluate_condition(batch, out, turned_down.as_deref_mut())? else {
             return Ok(());
         };
+        if !self.required.is_empty() {
+            batch = keep.take().map_or(Ok(batch.clone()), |keep| batch.filter(&keep))?;
+            batch = self.require(batch, out, turned_down.as_deref_mut())?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+        }
         let Some(select) = &self.select else {
             let mut kept = keep.map_or(Ok(batch.clone()), |keep| batch.filter(&keep))?;
             kept = self.admit(kept, out, turned_down)?;
@@ -163,6 +179,30 @@ impl Map {
         self.pass(selected, Taken::ByAll, out)
     }
 
+    /// The rows that meet all that is required.
+    fn require(
+        &self,
+        mut batch: Batch,
+        out: &mut Collector,
+        mut turned_down: Option<&mut Vec<Batch>>,
+    ) -> Result<Batch> {
+        for requirement in &self.required {
+            let judged = requirement.refused(&batch.columns)?;
+            let Some(kept) = judged.kept(batch.len()) else { continue };
+            self.refused.emit(&batch.columns, &judged.refused, out)?;
+            if let Some(turned_down) = turned_down.as_deref_mut().filter(|_| self.may_change(&requirement.condition)) {
+                turned_down.push(batch.filter(&not(&kept)?)?);
+            }
+            batch = batch.filter(&kept)?;
+        }
+        Ok(batch)
+    }
+
+    /// Whether a condition may be false for a result that it was true for before.
+    fn may_change(&self, condition: &Expression) -> bool {
+        self.withdrawals.as_ref().is_some_and(|withdrawals| withdrawals.may_change(condition))
+    }
+
     /// Emits rows. What only readers of running counts have seen goes to them alone.
     fn pass(&self, rows: Batch, taken: Taken, out: &mut Collector) -> Result<()> {
         if !self.splits_running {
@@ -196,7 +236,8 @@ impl Map {
             withdrawn.push((withdrawals.withdraw(batch)?, Taken::WhereSeen));
         }
         if let Some(batch) = before {
-            let passed = withdrawals.let_through(self.condition.as_ref(), batch)?;
+            let conditions = self.condition.iter().chain(self.required.iter().map(|required| &required.condition));
+            let passed = conditions.into_iter().try_fold(batch, |batch, each| withdrawals.let_through(each, batch))?;
             let passed = passed.with_columns(withdrawals.nullable(passed.columns.clone(), None)?);
             withdrawn.push((passed, Taken::ByAll));
         }
@@ -226,8 +267,7 @@ impl Map {
         turned_down: Option<&mut Vec<Batch>>,
     ) -> Result<Option<(Batch, Option<BooleanArray>)>> {
         let Some(condition) = &self.condition else { return Ok(Some((batch, None))) };
-        let may_change = self.withdrawals.as_ref().is_some_and(Withdrawals::condition_may_change);
-        let mut turned_down = turned_down.filter(|_| may_change);
+        let mut turned_down = turned_down.filter(|_| self.may_change(condition));
         let evaluated = evaluate_rows(&batch.columns, |rows| {
             let keep: ArrayRef = Arc::new(condition.evaluate_predicate(rows).map_err(|error| error.at("where"))?);
             Ok(vec![keep])
@@ -270,6 +310,7 @@ mod tests {
         MapConfig {
             input,
             condition: condition.map(str::to_string),
+            require: vec![],
             select: select.map(|items| items.iter().map(item).collect()),
             results: None,
             table: None,

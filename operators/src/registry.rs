@@ -4,8 +4,8 @@
 //! operator stands in one line below, and every connector in one of [`connectors`]. What other crates add is in [`Extensions`].
 
 use crate::{
-    aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, lookup, map, over, reduce,
-    window_count,
+    aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, lookup, map, newest_revision,
+    over, reduce, window_count,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ impl Factory for Registry {
                 let service = lookup::service::service(&config, &context)?;
                 Box::new(lookup::LookupOperator::new(config, service, &context)?)
             }
+            "newest_revision" => Box::new(newest_revision::NewestRevision::new(config(node)?, &context)?),
             "dedup" => Box::new(dedup::Dedup::new(config(node)?, &context)?),
             "local_aggregate" => Box::new(aggregate::LocalAggregate::new(config(node)?, &context)?),
             "global_aggregate" => Box::new(aggregate::GlobalAggregate::new(config(node)?, &context)?),

@@ -32,6 +32,8 @@ pub const CLICK_MINUTE: &str = "click_minute";
 pub const AD_ID: &str = "ad_id";
 /// How often.
 pub const COUNT: &str = "count";
+/// How often the ad was shown, where a job counts that, too: then there is a click-through rate.
+pub const IMPRESSIONS: &str = "impressions";
 
 /// The field of [`REVISION`].
 pub fn revision_field() -> Field {

@@ -27,19 +27,29 @@ use weir_operators::ports;
 pub struct Map {
     pub(crate) input: Inputs,
     pub(crate) condition: Option<String>,
+    /// Why a row is a dead letter, and the condition that it does not meet then.
+    pub(crate) require: Vec<(String, String)>,
     pub(crate) select: Option<Vec<(String, String)>>,
 }
 
 impl Map {
     /// A map over the output of a node.
     pub fn over(input: impl Into<Inputs>) -> Self {
-        Map { input: input.into(), condition: None, select: None }
+        Map { input: input.into(), condition: None, require: Vec::new(), select: None }
     }
 
     /// Keeps the rows for which this SQL expression is true.
     #[must_use]
     pub fn keep_where(mut self, condition: impl Into<String>) -> Self {
         self.condition = Some(condition.into());
+        self
+    }
+
+    /// Makes a dead letter of each row for which this SQL expression is not true, with this reason. What is required first is looked
+    /// at first, and all of it only of rows that are kept.
+    #[must_use]
+    pub fn require(mut self, reason: impl Into<String>, condition: impl Into<String>) -> Self {
+        self.require.push((reason.into(), condition.into()));
         self
     }
 
@@ -52,19 +62,49 @@ impl Map {
 
     pub(crate) fn read(node: Reader<'_>) -> Self {
         let input = Inputs::read(&node, "input", "the name of a node, in quotes");
-        let map = Map { input, condition: node.text("where"), select: node.named_texts("select") };
-        if map.condition.is_none()
-            && map.select.is_none()
-            && node.value("where").is_none()
-            && node.value("select").is_none()
-        {
+        let map = Map {
+            input,
+            condition: node.text("where"),
+            require: node.named_texts("require").unwrap_or_default(),
+            select: node.named_texts("select"),
+        };
+        if ["where", "require", "select"].iter().all(|key| node.value(key).is_none()) {
             node.missing(
                 "where",
-                "\"a condition\", or select = { name = \"an expression\" }: without both it does nothing",
+                "\"a condition\", or select = { name = \"an expression\" }, or require = { \"reason\" = \"a condition\" }: \
+                 without any it does nothing",
             );
         }
         node.finish();
         map
+    }
+}
+
+impl Map {
+    /// What is required, compiled.
+    fn check_required(&self, given: &ColumnSchema, check: &mut Check<'_>) -> Vec<Expression> {
+        let (place, input) = (check.path.key("require"), given.to_arrow());
+        let mut required = Vec::with_capacity(self.require.len());
+        for (reason, condition) in &self.require {
+            let place = place.key(reason);
+            if reason.trim().is_empty() {
+                let mistake = Mistake::on_key(place, "dead letters would have no reason");
+                check.mistakes.push(mistake.expected("what is wrong with such a row, in a few words"));
+                continue;
+            }
+            match Expression::predicate(condition, &input) {
+                Ok(condition) => required.push(condition),
+                Err(error) => check.mistakes.push(Mistake::in_expression(place, &error)),
+            }
+        }
+        required
+    }
+
+    /// What is required, as the operator takes it.
+    fn required(&self) -> Vec<SelectItem> {
+        let item =
+            |(name, expression): &(String, String)| SelectItem { name: name.clone(), expression: expression.clone() };
+        self.require.iter().map(item).collect()
     }
 }
 
@@ -105,8 +145,11 @@ impl Node for Map {
             check.mistakes.push(Mistake::in_expression(check.path.key("where"), &error));
             None
         });
+        let required = self.check_required(&given.main, check);
         if let Some(results) = &mut given.results {
-            *results = results.kept_by(condition.as_ref());
+            for condition in condition.iter().chain(&required) {
+                *results = results.kept_by(condition);
+            }
             results.behind_map = true;
         }
         let Some(select) = &self.select else {
@@ -128,7 +171,8 @@ impl Node for Map {
 
     fn plan(&self, planning: &mut Planning<'_>, from: Vec<Vec<StepOutput>>) {
         let select = planning.own.select.clone();
-        let may_withdraw = self.condition.is_some() || select.iter().flatten().any(is_computed);
+        let may_withdraw =
+            self.condition.is_some() || !self.require.is_empty() || select.iter().flatten().any(is_computed);
         let given = planning.given.first().and_then(|given| given.results.as_ref());
         let splits_running = planning.running_wanted && planning.own.running.is_some();
         let results = given.filter(|_| may_withdraw).map(|results| results.rows(splits_running));
@@ -137,7 +181,14 @@ impl Node for Map {
             let running: Vec<StepOutput> = from.iter().map(|(step, _)| (*step, ports::RUNNING)).collect();
             from.extend(running);
         }
-        let operator = MapOperator { condition: self.condition.clone(), select, results, table: None, splits_running };
+        let operator = MapOperator {
+            condition: self.condition.clone(),
+            require: self.required(),
+            select,
+            results,
+            table: None,
+            splits_running,
+        };
         let step = planning.forward(planning.id.clone(), from, operator);
         planning.output(Output::DeadLetters, vec![(step, ports::DEAD_LETTERS)]);
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
@@ -152,8 +203,9 @@ impl Node for Map {
     }
 
     fn recount_steps(&self, _given: &Types, own: &Types) -> Option<Vec<RecountStep>> {
-        let condition = self.condition.clone().map(RecountStep::Keep);
-        Some(condition.into_iter().chain(own.select.clone().map(RecountStep::Compute)).collect())
+        let kept = self.condition.iter().chain(self.require.iter().map(|(_, condition)| condition));
+        let kept = kept.cloned().map(RecountStep::Keep);
+        Some(kept.chain(own.select.clone().map(RecountStep::Compute)).collect())
     }
 }
 
@@ -161,6 +213,7 @@ impl Node for Map {
 #[derive(Debug)]
 pub(crate) struct MapOperator {
     pub(crate) condition: Option<String>,
+    pub(crate) require: Vec<SelectItem>,
     pub(crate) select: Option<Vec<SelectItem>>,
     /// What is known of rows that are results, of which it may withdraw some.
     pub(crate) results: Option<ResultRows>,
@@ -173,7 +226,14 @@ pub(crate) struct MapOperator {
 impl MapOperator {
     /// A map that computes these columns.
     pub(crate) fn selecting(select: Vec<SelectItem>, results: Option<ResultRows>) -> Self {
-        MapOperator { condition: None, select: Some(select), results, table: None, splits_running: false }
+        MapOperator {
+            condition: None,
+            require: Vec::new(),
+            select: Some(select),
+            results,
+            table: None,
+            splits_running: false,
+        }
     }
 
     /// What it lets through: of results, withdrawn ones too, which have no values.
@@ -185,6 +245,10 @@ impl MapOperator {
 
     fn does(&self, columns: &StepColumns) -> String {
         let mut parts: Vec<String> = self.condition.iter().map(|condition| format!("where {condition}")).collect();
+        if !self.require.is_empty() {
+            let reasons: Vec<&str> = self.require.iter().map(|item| item.name.as_str()).collect();
+            parts.push(format!("dead letters: {}", reasons.join(", ")));
+        }
         if let (Some(_), Some(items)) = (&self.select, &columns.select) {
             let item = |item: &SelectItem| {
                 let plain = item.expression.trim_matches('"') == item.name;
@@ -206,7 +270,8 @@ impl Operator for MapOperator {
                 .flat_map(|item| read_by(&item.expression, given))
                 .collect(),
         };
-        needed.extend(self.condition.iter().flat_map(|condition| read_by(condition, given)));
+        let conditions = self.condition.iter().chain(self.require.iter().map(|item| &item.expression));
+        needed.extend(conditions.flat_map(|condition| read_by(condition, given)));
         if self.results.is_some() {
             needed.extend([REVISION, WITHDRAWN].map(str::to_owned));
         }
@@ -246,6 +311,7 @@ impl Operator for MapOperator {
         let config = MapConfig {
             input: columns.input.clone(),
             condition: self.condition.clone(),
+            require: self.require.clone(),
             select: columns.select.clone(),
             results: self.results.clone(),
             table: self.table.clone(),

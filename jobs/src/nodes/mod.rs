@@ -20,6 +20,7 @@ pub(crate) mod operator;
 mod output;
 mod over;
 pub(crate) mod planning;
+mod read_results;
 mod reduce;
 mod results;
 mod select;
@@ -40,6 +41,7 @@ pub use join::Join;
 pub use lookup::Lookup;
 pub use map::Map;
 pub use over::Over;
+pub use read_results::ReadResults;
 pub use reduce::Reduce;
 pub use weir_operators::join::Match;
 pub use weir_operators::window::Zone;
@@ -60,8 +62,9 @@ pub(crate) struct Kind {
 }
 
 /// All kinds, in the order in which their sections are read.
-pub(crate) const KINDS: [Kind; 10] = [
+pub(crate) const KINDS: [Kind; 11] = [
     Kind { section: "source", read: |node, with| Box::new(source::Source::read(node, with)) },
+    Kind { section: "results", read: |node, _| Box::new(ReadResults::read(node)) },
     Kind { section: "map", read: |node, _| Box::new(Map::read(node)) },
     Kind { section: "dedup", read: |node, _| Box::new(Dedup::read(node)) },
     Kind { section: "lookup", read: |node, _| Box::new(Lookup::read(node)) },

@@ -178,8 +178,8 @@ impl Results {
     }
 
     /// The results of which a condition keeps some.
-    pub(crate) fn kept_by(&self, condition: Option<&Expression>) -> Self {
-        let may_change = condition.is_some_and(|condition| !self.follows(condition));
+    pub(crate) fn kept_by(&self, condition: &Expression) -> Self {
+        let may_change = !self.follows(condition);
         Results { withdrawable: self.withdrawable || may_change, ..self.clone() }
     }
 

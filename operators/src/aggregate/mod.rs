@@ -49,6 +49,7 @@ pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
 pub use over_results::{RESULT_COLUMNS, ResultAggregate};
 pub use session::SessionAggregate;
+pub(crate) use state::time_in;
 pub use unwindowed::UnwindowedAggregate;
 
 #[cfg(test)]

@@ -186,7 +186,7 @@ pub(super) fn restored_rows(
 }
 
 /// What is behind the dash of a segment's name.
-pub(super) fn time_in(segment: &str, kind: &str) -> Option<i64> {
+pub(crate) fn time_in(segment: &str, kind: &str) -> Option<i64> {
     segment.strip_prefix(kind)?.strip_prefix('-')?.parse().ok()
 }
 

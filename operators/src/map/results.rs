@@ -54,20 +54,18 @@ pub(super) fn is_running(rows: &RecordBatch, taken: Taken) -> Result<BooleanArra
 #[derive(Debug)]
 pub(super) struct Withdrawals {
     rows: ResultRows,
-    /// The condition says the same of every revision of a record: one that it turns down was never let through.
-    decides_once: bool,
 }
 
 impl Withdrawals {
-    pub(super) fn new(rows: ResultRows, condition: Option<&Expression>) -> Self {
-        let is_fixed = |name: &str| rows.fixed.iter().any(|fixed| fixed == name);
-        let decides_once = condition.is_none_or(|condition| condition.columns().all(is_fixed));
-        Withdrawals { rows, decides_once }
+    pub(super) fn new(rows: ResultRows) -> Self {
+        Withdrawals { rows }
     }
 
-    /// Whether a row that the condition rejects may have been passed on before.
-    pub(super) fn condition_may_change(&self) -> bool {
-        !self.decides_once
+    /// Whether a condition may say something else of another revision of a record. If not, one that it turns down was never let
+    /// through.
+    pub(super) fn may_change(&self, condition: &Expression) -> bool {
+        let is_fixed = |name: &str| self.rows.fixed.iter().any(|fixed| fixed == name);
+        !condition.columns().all(is_fixed)
     }
 
     /// Results that hold, and those that hold no longer, each if there are any.
@@ -100,9 +98,11 @@ impl Withdrawals {
         Ok(later.with_columns(columns))
     }
 
-    /// Of withdrawn results, those that the condition would have let through, if it says the same of all their revisions.
-    pub(super) fn let_through(&self, condition: Option<&Expression>, batch: Batch) -> Result<Batch> {
-        let Some(condition) = condition.filter(|_| self.decides_once) else { return Ok(batch) };
+    /// Of withdrawn results, those that a condition would have let through, if it says the same of all their revisions.
+    pub(super) fn let_through(&self, condition: &Expression, batch: Batch) -> Result<Batch> {
+        if self.may_change(condition) {
+            return Ok(batch);
+        }
         let evaluated = evaluate_rows(&batch.columns, |rows| {
             let keep: ArrayRef = Arc::new(condition.evaluate_predicate(rows).map_err(|error| error.at("where"))?);
             Ok(vec![keep])

@@ -1,6 +1,6 @@
 //! The answers of the query API. Times are Unix seconds.
 
-use crate::store::{Filter, Freshness, Range, Reconciliation, TopAds};
+use crate::store::{Counted, Filter, Freshness, Range, Reconciliation, TopAds};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,6 +13,14 @@ pub(super) struct AggregatedCount {
     /// Its clicks in the range; 0 for an ad without clicks.
     #[schema(minimum = 0, example = 7)]
     pub count: i64,
+    /// How often it was shown; absent where the job does not count that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, example = 350)]
+    pub impressions: Option<i64>,
+    /// Its click-through rate, clicks per impression; absent where impressions are, or where it was not shown.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, minimum = 0, example = 0.02)]
+    pub ctr: Option<f64>,
     /// The filter that they matched.
     #[schema(example = "0000")]
     pub filter: String,
@@ -33,6 +41,14 @@ pub(super) struct PopularAds {
     /// The clicks of each, in the same order.
     #[schema(example = json!([7, 5]))]
     pub counts: Vec<i64>,
+    /// How often each was shown, in the same order; absent where the job does not count that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!([350, 100]))]
+    pub impressions: Option<Vec<i64>>,
+    /// The click-through rate of each, clicks per impression, null where it was not shown; absent where impressions are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!([0.02, 0.05]))]
+    pub ctrs: Option<Vec<Option<f64>>>,
     /// The filter that they matched.
     #[schema(example = "0000")]
     pub filter: String,
@@ -53,6 +69,10 @@ pub(super) struct CountsPerMinute {
     /// Its clicks in each minute of the range, 0 where there are none: the first is that of the minute which begins at `from`.
     #[schema(example = json!([7, 0, 2]))]
     pub counts: Vec<i64>,
+    /// How often it was shown in each minute; absent where the job does not count that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false, example = json!([350, 10, 100]))]
+    pub impressions: Option<Vec<i64>>,
     /// The filter that they matched.
     #[schema(example = "0000")]
     pub filter: String,
@@ -158,15 +178,39 @@ impl From<Vec<Reconciliation>> for Reconciliations {
 }
 
 /// Both ends of a range in Unix seconds.
-pub(super) fn seconds(range: Range) -> (i64, i64) {
+fn seconds(range: Range) -> (i64, i64) {
     (range.from_ms() / 1000, range.to_ms() / 1000)
+}
+
+/// Clicks per impression, where there are impressions.
+fn ctr(clicks: i64, impressions: i64) -> Option<f64> {
+    (impressions > 0).then(|| clicks as f64 / impressions as f64)
+}
+
+impl AggregatedCount {
+    pub(super) fn new(ad_id: String, counted: &Counted<i64>, filter: &str, range: Range) -> Self {
+        let Counted { clicks: count, impressions } = *counted;
+        let (from, to) = seconds(range);
+        let ctr = impressions.and_then(|impressions| ctr(count, impressions));
+        AggregatedCount { ad_id, count, impressions, ctr, filter: filter.into(), from, to }
+    }
 }
 
 impl PopularAds {
     pub(super) fn new(top: TopAds, filter: &str, range: Range) -> Self {
-        let (ad_ids, counts) = top.ads.into_iter().map(|ad| (ad.ad_id, ad.count)).unzip();
+        let (ad_ids, counts): (Vec<_>, Vec<_>) = top.ads.into_iter().map(|ad| (ad.ad_id, ad.count)).unzip();
+        let rates = |shown: &Vec<i64>| counts.iter().zip(shown).map(|(clicks, shown)| ctr(*clicks, *shown)).collect();
+        let ctrs = top.impressions.as_ref().map(rates);
         let (from, to) = seconds(range);
-        PopularAds { ad_ids, counts, filter: filter.into(), from, to }
+        PopularAds { ad_ids, counts, impressions: top.impressions, ctrs, filter: filter.into(), from, to }
+    }
+}
+
+impl CountsPerMinute {
+    pub(super) fn new(ad_id: String, counted: Counted<Vec<i64>>, filter: &str, range: Range) -> Self {
+        let (from, to) = seconds(range);
+        let Counted { clicks: counts, impressions } = counted;
+        CountsPerMinute { ad_id, counts, impressions, filter: filter.into(), from, to }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Service,
-    answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, Reconciliations, seconds},
+    answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, Reconciliations},
     described::{List, OfAd, Refused, Since, SinceWithinDay, UntilUnder},
     parameters::{MOST_ADS, MOST_RANGE_MINUTES, MOST_WINDOW_MINUTES, Parameters, USUAL_ADS},
     tables,
@@ -38,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Service> {
 
 pub(super) type Answer<T> = Result<JsonLine<T>, Problem>;
 
-/// How often an ad was clicked in a range of time.
+/// How often an ad was clicked in a range of time, and where the job counts that, too, how often it was shown.
 #[utoipa::path(
     get,
     path = "/v1/ads/{ad_id}/aggregated_count",
@@ -55,9 +55,8 @@ async fn aggregated_count(
     let parameters = Parameters::read(query.as_deref(), &["from", "to", "filter"])?;
     let range = parameters.range(service.env.wall_clock_ms(), 1, MOST_RANGE_MINUTES)?;
     let filter = parameters.filter();
-    let count = service.store.ad_count(&ad_id, filter, range).await?;
-    let (from, to) = seconds(range);
-    Ok(JsonLine(AggregatedCount { ad_id, count, filter: filter.into(), from, to }))
+    let counted = service.store.ad_count(&ad_id, filter, range).await?;
+    Ok(JsonLine(AggregatedCount::new(ad_id, &counted, filter, range)))
 }
 
 /// The most clicked ads of a window of time.
@@ -94,9 +93,8 @@ async fn counts_per_minute(
     let parameters = Parameters::read(query.as_deref(), &["from", "to", "filter"])?;
     let range = parameters.range(service.env.wall_clock_ms(), 60, MOST_WINDOW_MINUTES)?;
     let filter = parameters.filter();
-    let counts = service.store.minute_counts(&ad_id, filter, range).await?;
-    let (from, to) = seconds(range);
-    Ok(JsonLine(CountsPerMinute { ad_id, counts, filter: filter.into(), from, to }))
+    let counted = service.store.minute_counts(&ad_id, filter, range).await?;
+    Ok(JsonLine(CountsPerMinute::new(ad_id, counted, filter, range)))
 }
 
 /// The filters that clicks are counted under.

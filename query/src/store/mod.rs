@@ -18,6 +18,7 @@ mod threshold;
 pub(crate) mod tests;
 
 pub use catalog::{Freshness, Reconciliation};
+pub use counts::Counted;
 pub use error::StoreError;
 pub use popular::{AdCount, Source, TopAds};
 pub use range::Range;
@@ -90,22 +91,27 @@ impl Store {
         catalog::corrections(&mut snapshot).await
     }
 
-    /// Clicks on an ad in a range, under a filter. An ad that nobody clicked has 0.
+    /// Clicks on an ad in a range, under a filter, and its impressions. An ad that nobody clicked has 0.
     ///
     /// # Errors
     /// When there is no such filter, the range cuts through an hour or a day that is kept as one sum, or the store cannot
     /// be read.
-    pub async fn ad_count(&self, ad_id: &str, filter_id: &str, range: Range) -> Result<i64, StoreError> {
+    pub async fn ad_count(&self, ad_id: &str, filter_id: &str, range: Range) -> Result<Counted<i64>, StoreError> {
         let mut snapshot = self.snapshot().await?;
         catalog::check_filter(&snapshot, filter_id)?;
         counts::ad_count(&mut snapshot, ad_id, filter_id, range).await
     }
 
-    /// Clicks on an ad in each minute of a range, under a filter.
+    /// Clicks on an ad in each minute of a range, under a filter, and its impressions.
     ///
     /// # Errors
     /// As [`Store::ad_count`], and when minutes of the range are kept as hours or days only.
-    pub async fn minute_counts(&self, ad_id: &str, filter_id: &str, range: Range) -> Result<Vec<i64>, StoreError> {
+    pub async fn minute_counts(
+        &self,
+        ad_id: &str,
+        filter_id: &str,
+        range: Range,
+    ) -> Result<Counted<Vec<i64>>, StoreError> {
         let mut snapshot = self.snapshot().await?;
         catalog::check_filter(&snapshot, filter_id)?;
         counts::minute_counts(&mut snapshot, ad_id, filter_id, range).await
@@ -118,7 +124,10 @@ impl Store {
     pub async fn top_ads(&self, filter_id: &str, range: Range, n: usize) -> Result<TopAds, StoreError> {
         let mut snapshot = self.snapshot().await?;
         catalog::check_filter(&snapshot, filter_id)?;
-        popular::top_ads(&mut snapshot, filter_id, range, n).await
+        let top = popular::top_ads(&mut snapshot, filter_id, range, n).await?;
+        let ad_ids: Vec<String> = top.ads.iter().map(|ad| ad.ad_id.clone()).collect();
+        let impressions = counts::impressions(&mut snapshot, &ad_ids, filter_id, range).await?;
+        Ok(TopAds { impressions, ..top })
     }
 
     /// All tables that sinks fill, by name, whatever they are about.

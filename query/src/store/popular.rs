@@ -39,8 +39,16 @@ pub enum Source {
 pub struct TopAds {
     /// Most clicked first, ties by ad id, ascending.
     pub ads: Vec<AdCount>,
+    /// How often each of them was shown in the window; none: the job does not count that, or keeps sums that the window cuts.
+    pub impressions: Option<Vec<i64>>,
     /// How they were found.
     pub source: Source,
+}
+
+impl TopAds {
+    fn of(ads: Vec<AdCount>, source: Source) -> Self {
+        TopAds { ads, impressions: None, source }
+    }
 }
 
 /// The `n` most clicked ads of a range.
@@ -51,15 +59,15 @@ pub(super) async fn top_ads(
     n: usize,
 ) -> Result<TopAds, StoreError> {
     if n == 0 {
-        return Ok(TopAds { ads: Vec::new(), source: Source::AllCounts });
+        return Ok(TopAds::of(Vec::new(), Source::AllCounts));
     }
     if let Some(ads) = precomputed(snapshot, filter_id, range, n).await? {
-        return Ok(TopAds { ads, source: Source::Precomputed });
+        return Ok(TopAds::of(ads, Source::Precomputed));
     }
     let coverage = Coverage::of(snapshot, range).await?;
     let parts: Vec<Part> = coverage.minutes.iter().chain(&coverage.rolled_up).copied().collect();
     match parts.as_slice() {
-        [] => Ok(TopAds { ads: Vec::new(), source: Source::AllCounts }),
+        [] => Ok(TopAds::of(Vec::new(), Source::AllCounts)),
         [minutes] if coverage.rolled_up.is_empty() => of_minutes(snapshot, filter_id, minutes, n).await,
         parts => all_counts(snapshot, filter_id, parts, n).await,
     }
@@ -75,7 +83,7 @@ async fn precomputed(
     for table in snapshot.tables().tops() {
         let sql = format!(
             "SELECT {AD_ID}, {COUNT} FROM {table} WHERE {WINDOW_END} = $1 AND {WINDOW_START} = $2 AND {FILTER_ID} = $3 \
-             ORDER BY {RANK} LIMIT CAST($4 AS BIGINT)"
+             AND {COUNT} > 0 ORDER BY {RANK} LIMIT CAST($4 AS BIGINT)"
         );
         let (end, start) = (Value::Integer(range.to_ms()), Value::Integer(range.from_ms()));
         let ads = ad_counts(snapshot, &sql, &[end, start, Value::from(filter_id), limit(n)]).await?;
@@ -110,7 +118,7 @@ async fn of_minutes(snapshot: &mut Snapshot, filter_id: &str, minutes: &Part, n:
             let level = Level { from: (level / 2).max(least), least };
             let look = Look { level, most_unseen: heads.most_unseen(level.from), reached, minutes: heads.minutes() };
             let ads = candidates(snapshot, filter_id, minutes, n, look).await?;
-            return Ok(TopAds { ads, source: Source::Lists });
+            return Ok(TopAds::of(ads, Source::Lists));
         }
     }
     all_counts(snapshot, filter_id, &[*minutes], n).await
@@ -232,7 +240,7 @@ async fn candidates(
     ad_counts(snapshot, &sql, &values).await
 }
 
-/// From all counts of the parts.
+/// From all counts of the parts. An ad that was shown and never clicked has a count, too, of 0.
 async fn all_counts(snapshot: &mut Snapshot, filter_id: &str, parts: &[Part], n: usize) -> Result<TopAds, StoreError> {
     let (mut tables, mut counts, mut values) = (Vec::new(), Vec::new(), vec![Value::from(filter_id), limit(n)]);
     for part in parts {
@@ -247,13 +255,13 @@ async fn all_counts(snapshot: &mut Snapshot, filter_id: &str, parts: &[Part], n:
     }
     let sql = format!(
         "WITH RECURSIVE {} SELECT c.{AD_ID}, CAST(sum(c.clicks) AS BIGINT) AS total FROM ({}) AS c \
-         GROUP BY c.{AD_ID} ORDER BY total DESC, {} LIMIT CAST($2 AS BIGINT)",
+         GROUP BY c.{AD_ID} HAVING sum(c.clicks) > 0 ORDER BY total DESC, {} LIMIT CAST($2 AS BIGINT)",
         tables.join(", "),
         counts.join(" UNION ALL "),
         by_bytes(snapshot),
     );
     let ads = ad_counts(snapshot, &sql, &values).await?;
-    Ok(TopAds { ads, source: Source::AllCounts })
+    Ok(TopAds::of(ads, Source::AllCounts))
 }
 
 /// Ad ids in the order of their bytes.

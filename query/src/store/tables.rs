@@ -4,6 +4,7 @@
 use super::{StoreError, catalog::Sink};
 use weir_store::{
     Filter, Grain,
+    columns::IMPRESSIONS,
     counts::{COUNTS_KEY, TOP_KEY, USUAL_TABLE},
     quoted,
     tables::{RECONCILIATIONS, is_shadow},
@@ -71,6 +72,12 @@ impl Tables {
     /// The tables of the most clicked ads, as statements have them.
     pub(super) fn tops(&self) -> Vec<String> {
         self.tops.iter().map(|top| quoted(top)).collect()
+    }
+
+    /// Whether impressions are counted beside the clicks.
+    pub(super) fn has_impressions(&self) -> bool {
+        let shape = self.counts.description.shape.as_ref();
+        shape.is_some_and(|shape| shape.values.iter().any(|name| name == IMPRESSIONS))
     }
 
     /// The filters that clicks are counted under, by id.

@@ -140,7 +140,9 @@ impl Node for Sink {
             let results = written.results.as_ref().filter(|_| written.main.column(WITHDRAWN).is_some());
             let results = results.map(|results| results.rows(takes_running));
             let table = Some(rule);
-            let operator = MapOperator { condition: None, select: None, results, table, splits_running: false };
+            let require = Vec::new();
+            let operator =
+                MapOperator { condition: None, require, select: None, results, table, splits_running: false };
             let table = planning.forward(format!("{id}.table"), from, operator);
             dead_letters.push((table, ports::DEAD_LETTERS));
             from = vec![(table, Port::MAIN)];

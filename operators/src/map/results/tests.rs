@@ -37,6 +37,7 @@ fn config(condition: Option<&str>, select: &[(&str, &str)], running: bool) -> Ma
     MapConfig {
         input: ColumnSchema::from(batch(&[(0, 0, None)]).columns.schema_ref().as_ref()),
         condition: condition.map(Into::into),
+        require: vec![],
         select: (!select.is_empty()).then(|| select.iter().map(item).collect()),
         results: Some(ResultRows { fixed, running }),
         table: None,

@@ -12,7 +12,7 @@ use std::{
 use tokio::{sync::Notify, task::JoinSet};
 use weir_engine::{
     env::Env,
-    error::{EngineError, Result},
+    error::{EngineError, ErrorKind, Result},
 };
 use weir_kafka::{Cluster, KafkaErrorKind, Topic, TopicPartition};
 
@@ -162,6 +162,12 @@ impl Looker {
                 position.check_topic(now.as_ref())?;
             }
         }
+        if let Err(error) = self.check_those_left(&asked).await {
+            match error.kind {
+                ErrorKind::Unavailable => self.away.met(&error.message),
+                _ => return Err(error),
+            }
+        }
         for position in &asked.new {
             tracing::info!(partition = %position.place(), offset = position.offset, "a new partition is read, from its beginning");
         }
@@ -169,6 +175,21 @@ impl Looker {
         self.read.extend(new.iter().cloned());
         self.known.extend(asked.places);
         Ok(new)
+    }
+
+    /// Asks about positions of a checkpoint that nobody could be asked about before. Their topics are known to be the same.
+    async fn check_those_left(&self, asked: &Asked) -> Result<()> {
+        for progress in self.read.iter().filter(|progress| progress.is_unchecked()) {
+            let position = progress.position();
+            if !asked.topics.contains_key(&position.topic) {
+                continue;
+            }
+            let bounds = self.cluster.bounds(&position.topic, position.partition).await.map_err(EngineError::from)?;
+            position.check_offset(&bounds)?;
+            progress.is_checked_now();
+            self.woken.notify_one();
+        }
+        Ok(())
     }
 
     async fn ask(&self) -> weir_kafka::Result<Asked> {

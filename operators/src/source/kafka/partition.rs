@@ -164,7 +164,7 @@ impl KafkaPartition {
         if let Some(failed) = self.failed.take() {
             return Err(failed);
         }
-        let Some(reader) = &mut self.reader else { return Ok(false) };
+        let Some(reader) = self.reader.as_mut().filter(|_| !self.progress.is_unchecked()) else { return Ok(false) };
         let (fetched, decoder, end, longest) =
             (&mut self.fetched, &mut self.decoder, self.position.end, self.shared.longest);
         let portion = (PORTION_BYTES / longest.max(1)).clamp(1, PORTION);

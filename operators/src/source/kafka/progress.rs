@@ -1,7 +1,7 @@
 //! How far a partition has been read, for those who watch: lag, and the offsets of the consumer group.
 
 use super::position::Position;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use weir_engine::operator::Lag;
 use weir_kafka::TopicPartition;
 
@@ -18,6 +18,8 @@ pub(super) struct Progress {
     end: AtomicI64,
     /// The time of the newest record that was read, in milliseconds since the epoch.
     newest_ms: AtomicI64,
+    /// Whether it was not possible yet to ask the brokers if it can be continued. Nothing is read until then.
+    is_unchecked: AtomicBool,
 }
 
 impl Progress {
@@ -28,8 +30,24 @@ impl Progress {
             offset: AtomicI64::new(began.offset),
             end: AtomicI64::new(UNKNOWN),
             newest_ms: AtomicI64::new(UNKNOWN),
+            is_unchecked: AtomicBool::new(false),
             began,
         }
+    }
+
+    /// Of a partition that is read from here on when the brokers are back and say that it can be.
+    pub(super) fn unchecked(began: Position) -> Self {
+        Progress { is_unchecked: AtomicBool::new(true), ..Progress::of(began) }
+    }
+
+    /// Whether the brokers are still to be asked.
+    pub(super) fn is_unchecked(&self) -> bool {
+        self.is_unchecked.load(Ordering::Acquire)
+    }
+
+    /// They have been.
+    pub(super) fn is_checked_now(&self) {
+        self.is_unchecked.store(false, Ordering::Release);
     }
 
     /// The partition.

@@ -26,7 +26,7 @@ use std::{
 };
 use tokio::sync::Notify;
 use weir_engine::{
-    error::{EngineError, Result},
+    error::{EngineError, ErrorKind, Result},
     operator::{Lags, OperatorContext},
 };
 use weir_kafka::{Cluster, Consumer, Isolation, KafkaError, Topic, TopicPartition};
@@ -108,11 +108,12 @@ impl KafkaSplits {
         positions.into_iter().map(|position| self.open_at(Arc::new(Progress::of(position)))).collect()
     }
 
-    /// The partitions of a checkpoint.
+    /// The partitions of a checkpoint. Where the brokers are away, and others may be read meanwhile, they are opened all the same: they
+    /// are silent until the brokers are back and have been asked whether they can be continued.
     async fn resume(&mut self, restored: Vec<RestoredSplit>) -> Result<Vec<OpenedSplit>> {
         let mut topics = BTreeMap::<String, Option<Topic>>::new();
         let mut left_out = BTreeSet::new();
-        let mut opened = Vec::new();
+        let (mut opened, mut are_away) = (Vec::new(), false);
         for split in &restored {
             let position = Position::of(split)?;
             let place = position.place();
@@ -124,10 +125,18 @@ impl KafkaSplits {
             if !self.share.owns(&place) {
                 continue;
             }
-            if !split.finished {
-                self.check(&position, &mut topics).await?;
+            if !split.finished && !are_away {
+                match self.check(&position, &mut topics).await {
+                    Err(error) if error.kind == ErrorKind::Unavailable && self.config.end.is_none() => {
+                        self.shared.away.met(&error.message);
+                        are_away = true;
+                    }
+                    checked => checked?,
+                }
             }
-            opened.push(self.open_at(Arc::new(Progress::of(position)))?);
+            let is_unchecked = are_away && !split.finished;
+            let progress = if is_unchecked { Progress::unchecked(position) } else { Progress::of(position) };
+            opened.push(self.open_at(Arc::new(progress))?);
         }
         for topic in left_out {
             tracing::warn!(topic, "the definition does not name the topic any more: its positions are forgotten");

@@ -1,7 +1,7 @@
 // Clicks per minute of one ad: bars over a scale, and the same as a table.
 
 import { h, s } from "./dom.js";
-import { clicks, minute, number, range, timeOfDay } from "./format.js";
+import { clicks, impressions, minute, number, range, rate, timeOfDay } from "./format.js";
 
 const WIDTH = 720;
 const HEIGHT = 300;
@@ -15,9 +15,11 @@ export function chart(answer, open) {
   const total = answer.counts.reduce((sum, count) => sum + count, 0);
   const most = Math.max(...answer.counts);
   const busiest = answer.from + answer.counts.indexOf(most) * 60;
-  const said = total === 0
+  const shown = answer.impressions?.reduce((sum, count) => sum + count, 0);
+  const of = shown === undefined ? "" : ` ${impressions(shown)}, click-through rate ${rate(total, shown)}.`;
+  const said = (total === 0
     ? `Nobody clicked ${answer.ad_id} from ${range(answer.from, answer.to)} UTC.`
-    : `${clicks(total)} on ${answer.ad_id} from ${range(answer.from, answer.to)} UTC, most at ${timeOfDay(busiest)}: ${number(most)}.`;
+    : `${clicks(total)} on ${answer.ad_id} from ${range(answer.from, answer.to)} UTC, most at ${timeOfDay(busiest)}: ${number(most)}.`) + of;
   return [
     h("p", { class: "said" }, said),
     drawing(answer, Math.max(most, 1), said, open),
@@ -64,10 +66,12 @@ function hours(from, to) {
   return Array.from({ length: Math.floor((to - first) / step) + 1 }, (_, place) => first + place * step);
 }
 
-function table({ counts, from }) {
-  const rows = counts.map((count, place) => [from + place * 60, count]).filter(([, count]) => count > 0);
+function table({ counts, impressions: shown, from }) {
+  const rows = counts.map((count, place) => [from + place * 60, count, shown?.[place]]).filter(([, ...numbers]) => numbers.some((each) => each > 0));
   return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": "Clicks per minute as a table" }, h("table", null,
-    h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute, UTC"), h("th", { scope: "col", class: "number" }, "Clicks"))),
-    h("tbody", null, rows.map(([at, count]) => h("tr", null,
-      h("th", { scope: "row" }, minute(at)), h("td", { class: "number" }, number(count)))))));
+    h("thead", null, h("tr", null, h("th", { scope: "col" }, "Minute, UTC"), h("th", { scope: "col", class: "number" }, "Clicks"),
+      shown && ["Impressions", "CTR"].map((name) => h("th", { scope: "col", class: "number" }, name)))),
+    h("tbody", null, rows.map(([at, count, views]) => h("tr", null,
+      h("th", { scope: "row" }, minute(at)), h("td", { class: "number" }, number(count)),
+      shown && [number(views), rate(count, views)].map((text) => h("td", { class: "number" }, text)))))));
 }

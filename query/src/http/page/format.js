@@ -49,6 +49,14 @@ export function span(seconds) {
 /** `1 click`, `2 clicks` */
 export const clicks = (count) => `${number(count)} ${count === 1 ? "click" : "clicks"}`;
 
+/** `1 impression`, `2 impressions` */
+export const impressions = (count) => `${number(count)} ${count === 1 ? "impression" : "impressions"}`;
+
+const percent = new Intl.NumberFormat("en", { style: "percent", minimumFractionDigits: 2, maximumFractionDigits: 2 });
+
+/** A click-through rate, `2.05%`; of an ad that was not shown, a dash. */
+export const rate = (clicks, impressions) => (impressions > 0 ? percent.format(clicks / impressions) : "–");
+
 /** `5 minutes`, `1 hour`, `1 day` */
 export function minutes(count) {
   for (const [size, unit] of [[1440, "day"], [60, "hour"]]) {

@@ -1,6 +1,7 @@
 //! The query service over HTTP, from outside: requests in, answers out, the page in a real browser, and a fuzzer.
 
 mod api;
+mod impressions;
 mod metrics;
 mod openapi;
 mod page;

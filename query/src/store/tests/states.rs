@@ -26,12 +26,16 @@ async fn a_reader_sees_each_commit_whole_and_never_writes() {
     let fixture = Fixture::sqlite().await;
     fixture.commit(1, 0).await;
     fixture.insert(MINUTE_MS, &[(MARCH, "0000", "a".into(), 1, 0)]).await;
-    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 1);
+    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap().clicks, 1);
     let mut writing = fixture.writer.begin().await.unwrap();
     sqlx::query("UPDATE ad_counts SET count = 2").execute(&mut *writing).await.unwrap();
-    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 1, "not committed, not waited for");
+    assert_eq!(
+        fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap().clicks,
+        1,
+        "not committed, not waited for"
+    );
     writing.commit().await.unwrap();
-    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 2);
+    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap().clicks, 2);
     let mut reading = fixture.store.readers.begin().await.unwrap();
     let refused = reading.rows("DELETE FROM ad_counts", &[]).await.err().unwrap();
     assert!(refused.to_string().contains("readonly"), "{refused}");
@@ -64,11 +68,11 @@ async fn tables_may_have_any_names() {
         fixture.execute(&format!("UPDATE weir_sinks SET table_name = '{new}' WHERE table_name = '{old}'")).await;
     }
     fixture.execute(&format!("INSERT INTO \"group\" VALUES ({0} + 60000, {0}, '0000', 1, 'a', 1, 0)", MARCH)).await;
-    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap(), 1);
+    assert_eq!(fixture.store.ad_count("a", "0000", minutes(0, 1)).await.unwrap().clicks, 1);
     assert_eq!(fixture.store.top_ads("0000", minutes(0, 1), 1).await.unwrap().source, Source::Precomputed);
     assert_eq!(fixture.store.top_ads("0000", minutes(0, 2), 1).await.unwrap().ads.len(), 1);
     assert_eq!(fixture.store.freshness().await.unwrap().minutes_ms, Some((MARCH, MARCH)));
-    assert_eq!(fixture.store.minute_counts("a", "0000", minutes(0, 2)).await.unwrap(), [1, 0]);
+    assert_eq!(fixture.store.minute_counts("a", "0000", minutes(0, 2)).await.unwrap().clicks, [1, 0]);
     let other = fixture.store.clone().of_table("ad_counts").freshness().await.unwrap_err().to_string();
     assert!(other.contains("no table of counts 'ad_counts'") && other.contains("only Select, group"), "{other}");
 }

@@ -160,6 +160,40 @@ async fn brokers_that_are_away_are_waited_for_and_nothing_is_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_job_resumes_although_brokers_are_away_and_reads_on_when_they_are_back_and_say_that_it_can() {
+    for truncated in [false, true] {
+        let (fake, _provided, brokers) = Fake::with(&[("t", 2)]);
+        fake.put("t", 0, (0..5).map(number));
+        let config = KafkaConfig::topics(brokers, ["t"]).format(numbers());
+        let mut before = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+        assert_eq!(before.read_what_there_is().await.unwrap().numbers(), (0..5).collect::<Vec<_>>());
+        let positions = before.positions();
+        drop(before);
+        fake.put("t", 0, (5..9).map(number));
+        fake.0.lock().away = true;
+        let mut running = Running::begin(&config, context(0, 1), positions.clone()).await.unwrap();
+        assert!(running.read_what_there_is().await.unwrap().numbers().is_empty());
+        assert!(running.context.waits.now().contains_key("source.clicks"), "it says that it waits");
+        assert_eq!(format!("{:?}", running.positions()), format!("{positions:?}"), "nothing is forgotten meanwhile");
+        if truncated {
+            fake.change("t", 0, |log| log.lies.truncate(2));
+        }
+        fake.0.lock().away = false;
+        let mut failure = None;
+        for _ in 0..4 {
+            failure = failure.or(running.read_what_there_is().await.err());
+        }
+        let expected: &[i64] = if truncated { &[] } else { &[5, 6, 7, 8] };
+        assert_eq!(running.read.numbers(), expected);
+        assert_eq!(
+            failure.map(|error| error.message.contains("there is no offset 5 in t-0")),
+            truncated.then_some(true)
+        );
+        assert!(truncated || running.context.waits.now().is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_idle_topic_does_not_keep_saying_that_its_brokers_are_away() {
     let (fake, _provided, brokers) = Fake::with(&[("t", 1)]);
     let config = KafkaConfig::topics(brokers, ["t"]).format(numbers());
