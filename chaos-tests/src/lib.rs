@@ -57,6 +57,7 @@ pub mod check;
 pub mod cluster;
 pub mod crash;
 pub mod faults;
+pub mod grammar;
 pub mod job;
 pub mod oracle;
 pub mod results;
