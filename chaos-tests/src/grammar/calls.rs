@@ -55,7 +55,7 @@ fn one(dice: &mut StdRng, columns: &[Column], conditions: &[Expr], name: String)
     let is_filtered = !conditions.is_empty() && dice.random_range(0..4) == 0;
     let over = Over { condition: is_filtered.then(|| &conditions[dice.random_range(0..conditions.len())]) };
     let mut of = |kinds: &[Kind]| {
-        let fit: Vec<&&Column> = exact.iter().filter(|column| kinds.contains(&column.kind)).collect();
+        let fit: Vec<&Column> = exact.iter().copied().filter(|column| kinds.contains(&column.kind)).collect();
         (!fit.is_empty()).then(|| fit[dice.random_range(0..fit.len())].clone())
     };
     let number = of(&[Kind::Int, Kind::Float]);

@@ -65,7 +65,7 @@ impl Input {
         for source in 0..sources {
             let mut known: Vec<Row> = Vec::new();
             let files = (0..dice.random_range(1..4)).map(|file| {
-                let rows = [0, 3, 40, 120, 200][dice.random_range(0..5)];
+                let rows = [0, 3, 40, 80, 120, 150, 200, 200][dice.random_range(0..8)];
                 let row = |place: i64| {
                     let now = times.begin_ms + times.span_ms * place / rows.max(1);
                     let behind = match dice.random_range(0..one_late_in) {

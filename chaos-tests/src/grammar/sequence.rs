@@ -9,9 +9,12 @@ use super::{
     trial::{Runs, folder},
     written::definition,
 };
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
+use futures::FutureExt;
 use std::{
+    any::Any,
     fmt, fs,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
 };
 
@@ -100,7 +103,8 @@ impl Sequence {
     /// What is wrong with what a case has written.
     async fn wrong(&mut self, case: &Case, runs: &Runs) -> Result<Option<String>> {
         let folder = folder()?;
-        match case.try_in(folder.path(), runs, &mut self.judge).await {
+        let trial = AssertUnwindSafe(case.try_in(folder.path(), runs, &mut self.judge)).catch_unwind().await;
+        match trial.unwrap_or_else(|panic| Err(anyhow!("it panics: {}", said(&panic)))) {
             Ok(outcome) => {
                 self.counts.rows += outcome.verdict.rows;
                 self.counts.crashes += outcome.crashes as u64;
@@ -115,7 +119,8 @@ impl Sequence {
         let text = definition(&case.job, Path::new("/input"), Path::new("/output"));
         let text = broken(&text, case.seed)?;
         self.counts.broken += 1;
-        badly_refused(&text).map(|wrong| format!("{wrong}\n{text}"))
+        let wrong = catch_unwind(|| badly_refused(&text)).unwrap_or_else(|panic| Some(format!("it panics: {}", said(&panic))));
+        wrong.map(|wrong| format!("{wrong}\n{text}"))
     }
 
     /// As small as it still fails in the same way: with differences, or with the same first words of an error.
@@ -146,4 +151,10 @@ impl Sequence {
         fs::write(place.join("found.txt"), format!("seed {}\n{runs:?}\n\n{found}\n", case.seed))?;
         Ok(Some(found))
     }
+}
+
+/// What a panic has said.
+fn said(panic: &Box<dyn Any + Send>) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without words")
 }

@@ -30,7 +30,8 @@ pub(super) fn tables(job: &Job, node: &Node, span: Span) -> Vec<String> {
     let fails = if failing.is_empty() { "false".to_owned() } else { failing.join(" or ") };
     tables.push(format!("create table {name}_dead_letters as select * from {from} where {fails}"));
     let counted = format!("(select * from {from} where not ({fails}))");
-    let counted = if key.iter().any(|column| column == "filter_id") { filtered(job, &counted) } else { counted };
+    let is_filtered = !of_results && key.iter().any(|column| column == "filter_id");
+    let counted = if is_filtered { filtered(job, &counted) } else { counted };
     tables.push(format!("create table {name} as {}", grouped(key, window, calls, &counted, of_results, span)));
     tables
 }
