@@ -52,7 +52,7 @@ impl Case {
             begin_ms,
             span_ms: unit * drawing.dice.random_range(10..80),
             disorder_ms: unit * drawing.dice.random_range(0..4),
-            late_ms: (unit * drawing.dice.random_range(1..40)).min(20 * HOUR),
+            late_ms: (unit * drawing.dice.random_range(1..40)).min(8 * HOUR),
             grain_ms: (unit / [1_000, 20, 4][drawing.dice.random_range(0..3)]).max(1),
         };
         let input = Input::draw(&mut drawing.dice, drawing.job.sources.len(), times);

@@ -67,7 +67,7 @@ impl Input {
             let files = (0..dice.random_range(1..4)).map(|file| {
                 let rows = [0, 3, 40, 80, 120, 150, 200, 200][dice.random_range(0..8)];
                 let row = |place: i64| {
-                    let now = times.begin_ms + times.span_ms * place / rows.max(1);
+                    let now = times.begin_ms + times.span_ms * place / rows.max(40);
                     let behind = match dice.random_range(0..one_late_in) {
                         0 => dice.random_range(0..=times.late_ms),
                         turn if turn % 3 == 1 => 0,
@@ -78,10 +78,10 @@ impl Input {
                         format!("{source}-{file}-{place}"),
                         (now - behind) / times.grain_ms * times.grain_ms,
                     );
-                    let row = match known.is_empty() || dice.random_range(0..7) > 0 {
-                        true => fresh,
-                        false => known[dice.random_range(known.len().saturating_sub(40)..known.len())].clone(),
-                    };
+                    // A file that continues a day ahead is another matter: its time would have to be believed first.
+                    let of = known.len().saturating_sub(1 + dice.random_range(0..40));
+                    let earlier = known.get(of).filter(|row| dice.random_range(0..6) == 0 && row.is_near(now));
+                    let row = earlier.cloned().unwrap_or(fresh);
                     known.push(row.clone());
                     row
                 };
@@ -156,6 +156,10 @@ impl Row {
             code: (!nulls[7]).then(|| code.to_owned()),
             cost: (!nulls[8]).then_some(cost),
         }
+    }
+
+    fn is_near(&self, moment: i64) -> bool {
+        (self.happened - moment).abs() < 8 * 3_600_000
     }
 
     fn cost_text(&self) -> Option<String> {

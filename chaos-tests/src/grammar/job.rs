@@ -32,7 +32,7 @@ pub enum How {
     Near(f64),
     /// DuckDB gives the list of the values; the result is their exact sum, rounded once.
     SumOfList,
-    /// The same of the mean.
+    /// The same, divided by how many there are.
     MeanOfList,
     /// DuckDB gives the list of the values; the result is such a part of them, within 0.8 % of the two that it lies between.
     PartOfList(f64),

@@ -185,7 +185,7 @@ def is_right(expected, value, column):
     if how == "SumOfList":
         return value == rounded(exact_sum(expected))
     if how == "MeanOfList":
-        return value == rounded(exact_sum(expected) / len(expected))
+        return value == rounded(exact_sum(expected)) / len(expected)
     if how == "About":
         return abs(value - expected) <= 2 + 0.07 * expected
     if isinstance(how, dict) and "PartOfList" in how:

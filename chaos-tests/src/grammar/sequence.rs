@@ -119,7 +119,8 @@ impl Sequence {
         let text = definition(&case.job, Path::new("/input"), Path::new("/output"));
         let text = broken(&text, case.seed)?;
         self.counts.broken += 1;
-        let wrong = catch_unwind(|| badly_refused(&text)).unwrap_or_else(|panic| Some(format!("it panics: {}", said(&panic))));
+        let wrong =
+            catch_unwind(|| badly_refused(&text)).unwrap_or_else(|panic| Some(format!("it panics: {}", said(&panic))));
         wrong.map(|wrong| format!("{wrong}\n{text}"))
     }
 

@@ -183,7 +183,7 @@ fn reduce(node: &Node, span: Span) -> Vec<String> {
     let lists = ["_from", "_to"].into_iter().chain(per.iter().map(String::as_str)).collect::<Vec<_>>().join(", ");
     // Ties go by key only where each has a rank of its own.
     let ties: String = match rank {
-        Rank::RowNumber => rest.iter().map(|column| format!(", {column} asc nulls first")).collect(),
+        Rank::RowNumber => rest.iter().map(|column| format!(", {column} asc nulls last")).collect(),
         Rank::Rank | Rank::DenseRank => String::new(),
     };
     let ranked = format!(
