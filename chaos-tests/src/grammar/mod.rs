@@ -16,4 +16,5 @@ pub mod sequence;
 pub mod shrink;
 pub mod sql;
 pub mod trial;
+pub mod window;
 pub mod written;
