@@ -53,7 +53,8 @@ async fn what_is_wrong_is_noticed() {
     assert!(outcome.verdict.differences.is_empty() && outcome.verdict.rows > 50, "{:?}", outcome.verdict);
 
     let (input, output) = (folder.path().join("input"), folder.path().join("output"));
-    let is_of_results = |sink: &&Sink| case.job.is_of_results(&sink.node) && matches!(sink.target, Target::Files { .. });
+    let is_of_results =
+        |sink: &&Sink| case.job.is_of_results(&sink.node) && matches!(sink.target, Target::Files { .. });
     let sink = case.job.sinks.iter().find(is_of_results).unwrap();
     let files = std::fs::read_dir(output.join(&sink.name)).unwrap().map(|entry| entry.unwrap().path());
     let file = files.filter(|path| path.is_file() && !path.ends_with("_owner.json")).min().unwrap();
