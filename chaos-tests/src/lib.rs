@@ -30,6 +30,7 @@
 //! | While minutes are counted again each is as it was or right, also where the tables were wrong; at the end all are right, and once more changes nothing | (recalculation) | `tests/simulation.rs` |
 //! | A job that is started over forgets what was before | | `tests/simulation.rs` |
 //! | What was said to last on a local disk is there after a power cut, and the job goes on from it | partial upload | `tests/power_cuts.rs` |
+//! | Jobs drawn from a grammar of all nodes, crashed and continued at another parallelism, write what DuckDB says of the same rows; with a mistake in them they are refused, with a place | | `tests/grammar.rs` |
 //! | One seed gives one run of the simulated cluster | | `tests/simulation.rs` |
 //! | The tests notice what is wrong | | `tests/mutants.rs`, `tests/joins.rs`, `tests/simulation.rs`, `tests/kafka_simulation.rs` |
 //!
@@ -51,6 +52,8 @@
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seed 4711 --verbose          # one of them again, line by line
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 1000 --replays         # those with replays
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 1000 --kafka           # those with topics of Kafka
+//! cargo run --release -p weir-chaos-tests --bin grammar -- --jobs 1000 --seed 1            # drawn jobs, against DuckDB
+//! cargo run --release -p weir-chaos-tests --bin grammar -- --replay 4711                   # one of them again; what fails is kept
 //! WEIR_CHAOS_ALL=1 cargo test --release -p weir-chaos-tests --test crashes      # all pairs of crash points
 //! ```
 
@@ -58,6 +61,7 @@ pub mod check;
 pub mod cluster;
 pub mod crash;
 pub mod faults;
+pub mod grammar;
 pub mod job;
 pub mod joins;
 pub mod oracle;

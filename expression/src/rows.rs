@@ -2,11 +2,14 @@
 //!
 //! Invariant: a row is refused if and only if evaluating it alone fails, whatever batch it came in. Where a batch as a whole
 //! succeeds, every row would alone: an expression is evaluated on no fewer rows in a batch (`and`, `or` and `case` leave
-//! out what alone would be left out, too). Where it fails, it is cut in halves, down to single rows.
+//! out what alone would be left out, too). Where it fails, it is cut in halves, down to single rows. What is in the dictionary of
+//! a column and in none of its rows has no say: a batch that fails is evaluated again without dictionaries.
 
 use super::error::EvaluationError;
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use arrow::compute::concat;
+use arrow::compute::{cast, concat};
+use arrow::datatypes::{DataType, Field, Schema};
+use std::sync::Arc;
 use weir_engine::Result as EngineResult;
 
 /// A row that an expression cannot be evaluated on.
@@ -65,13 +68,50 @@ pub fn evaluate_rows<T>(
     batch: &RecordBatch,
     mut evaluate: impl FnMut(&RecordBatch) -> Result<T, EvaluationError>,
 ) -> Result<EvaluatedRows<T>, EvaluationError> {
+    let error = match evaluate(batch) {
+        Ok(piece) => return Ok(EvaluatedRows { pieces: vec![piece], refused: Vec::new() }),
+        Err(error) => error,
+    };
+    let plain = without_dictionaries(batch);
+    let first = if plain.is_some() { None } else { Some(Err(error)) };
+    evaluate_pieces(plain.as_ref().unwrap_or(batch), first, evaluate)
+}
+
+/// The batch with the texts themselves in the place of dictionaries; none: it has none. Casts and functions go through a whole
+/// dictionary, with texts of other rows, which may fail.
+fn without_dictionaries(batch: &RecordBatch) -> Option<RecordBatch> {
+    let mut is_plain = true;
+    let column = |(field, column): (&Arc<Field>, &ArrayRef)| match field.data_type() {
+        DataType::Dictionary(_, value) => {
+            is_plain = false;
+            Some((Arc::new(field.as_ref().clone().with_data_type(value.as_ref().clone())), cast(column, value).ok()?))
+        }
+        _ => Some((Arc::clone(field), Arc::clone(column))),
+    };
+    let columns: Option<Vec<(Arc<Field>, ArrayRef)>> =
+        batch.schema_ref().fields().iter().zip(batch.columns()).map(column).collect();
+    let (fields, columns): (Vec<Arc<Field>>, Vec<ArrayRef>) = columns?.into_iter().unzip();
+    if is_plain {
+        return None;
+    }
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).ok()
+}
+
+/// `first` is what came of the whole batch, if that is known.
+fn evaluate_pieces<T>(
+    batch: &RecordBatch,
+    mut first: Option<Result<T, EvaluationError>>,
+    mut evaluate: impl FnMut(&RecordBatch) -> Result<T, EvaluationError>,
+) -> Result<EvaluatedRows<T>, EvaluationError> {
     let mut evaluated = EvaluatedRows { pieces: Vec::new(), refused: Vec::new() };
     let mut is_of_rows = false;
     // Ranges still to be evaluated, the first of them last.
     let mut ranges = vec![(0, batch.num_rows())];
     while let Some((start, rows)) = ranges.pop() {
-        // The usual case needs no slice.
-        let result = if rows == batch.num_rows() { evaluate(batch) } else { evaluate(&batch.slice(start, rows)) };
+        let result = match first.take() {
+            Some(known) => known,
+            None => evaluate(&batch.slice(start, rows)),
+        };
         match result {
             Ok(piece) => evaluated.pieces.push(piece),
             Err(error) if rows == 0 => return Err(error),

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use arrow::compute::cast;
-use arrow::datatypes::{DataType, Field, Int32Type, Schema, TimeUnit};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit};
 use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 
@@ -411,6 +411,29 @@ fn a_row_is_refused_if_it_fails_alone_whatever_batch_it_is_in() {
     let constant = Expression::new("x / 0", &schema).unwrap();
     let all = evaluate_rows(&batch.slice(1, 3), |rows| constant.evaluate(rows)).unwrap();
     assert_eq!((all.refused.len(), all.pieces.len()), (3, 0));
+}
+
+/// A dictionary holds texts of other rows, too: of its whole file, or of a batch that rows were taken out of.
+#[test]
+fn texts_that_are_in_no_row_have_no_say() {
+    let schema = Schema::new(vec![Field::new("code", DataType::Utf8, true)]);
+    let codes = DictionaryArray::<Int32Type>::from_iter([Some("1"), Some("x"), Some("22"), None]);
+    let batch = RecordBatch::try_from_iter_with_nullable([("code", Arc::new(codes) as ArrayRef, true)]).unwrap();
+    let expression = Expression::new("cast(code as bigint)", &schema).unwrap();
+    let evaluate = |rows: &RecordBatch| expression.evaluate(rows).map(|column| vec![column]);
+    for (from, rows, refused, values) in [
+        (0, 4, vec![1], vec![Some(1), Some(22), None]),
+        (2, 2, vec![], vec![Some(22), None]),
+        (1, 1, vec![0], vec![]),
+        (0, 0, vec![], vec![]),
+    ] {
+        let evaluated = evaluate_rows(&batch.slice(from, rows), evaluate).unwrap();
+        assert_eq!(evaluated.refused.iter().map(|refused| refused.row).collect::<Vec<_>>(), refused);
+        let columns = evaluated.columns().unwrap();
+        let found =
+            columns.iter().flat_map(|columns| columns[0].as_primitive::<Int64Type>().iter()).collect::<Vec<_>>();
+        assert_eq!(found, values);
+    }
 }
 
 proptest! {

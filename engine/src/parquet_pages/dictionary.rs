@@ -73,10 +73,14 @@ impl UnitedDictionary {
         Self { entries: Buffer::from_vec(plain), len, sources }
     }
 
-    /// The body of a data page: the width of indices, then the indices.
+    /// The body of a data page: the width of indices, then the indices. A page without values need not be a dictionary, as those
+    /// that [`over`](Self::over) was given.
     pub fn indices(&self, page: &dyn Array) -> Vec<u8> {
         let width = index_width(self.len);
         let mut out = vec![width as u8];
+        if page.is_empty() {
+            return out;
+        }
         let keys = dictionary_keys(page);
         let entries = page.as_any_dictionary().values().as_string::<i32>();
         let source = self.sources.iter().find(|(known, _)| same_array(known, entries));

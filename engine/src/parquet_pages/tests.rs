@@ -254,6 +254,31 @@ fn dictionaries_stay_dictionaries_while_they_are_smaller() {
     round_trip(Arc::clone(&schema), &groups);
 }
 
+/// One source's texts come as dictionaries, another's as they are, and in some batches of that there are only nulls.
+#[test]
+fn nulls_alone_stand_among_dictionaries_in_any_form() {
+    for form in types().into_iter().filter(is_text) {
+        let texts: ArrayRef = Arc::new(StringArray::from_iter((0..200).map(|row| Some(["east", "west"][row % 2]))));
+        let texts = cast(&texts, &DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8))).unwrap();
+        let nulls = cast(&StringArray::new_null(5), &form).unwrap();
+        let schema = Arc::new(Schema::new(vec![Field::new("zone", DataType::Utf8, true)]));
+        let mut writer = PlainParquetWriter::try_new(Vec::new(), schema).unwrap();
+        let batches = [Arc::clone(&texts), nulls, texts]
+            .map(|column| RecordBatch::try_from_iter_with_nullable([("zone", column, true)]).unwrap());
+        writer.write_group(&batches).unwrap();
+        let (metadata, _, found) = read(&writer.finish().unwrap().output);
+        let encodings: Vec<_> = metadata.row_group(0).column(0).encodings().collect();
+        assert!(encodings.contains(&Encoding::RLE_DICTIONARY), "{form}: {encodings:?}");
+        let found = found.column(0).as_string::<i32>();
+        let is_right = |row: usize| match row {
+            200..205 => found.is_null(row),
+            0..200 => found.value(row) == ["east", "west"][row % 2],
+            _ => found.value(row) == ["east", "west"][(row - 205) % 2],
+        };
+        assert!(found.len() == 405 && (0..405).all(is_right), "{form}");
+    }
+}
+
 #[test]
 fn nulls_among_the_entries_of_a_dictionary_are_nulls() {
     let entries = Arc::new(StringArray::from(vec![Some("a"), None, Some("b")]));
@@ -267,14 +292,16 @@ fn nulls_among_the_entries_of_a_dictionary_are_nulls() {
     assert_eq!(found.as_string::<i32>(), &StringArray::from_iter(expected));
 }
 
+fn is_text(form: &DataType) -> bool {
+    matches!(form, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(..))
+}
+
 #[test]
 fn strings_are_taken_in_any_form() {
     let schema = Arc::new(Schema::new(vec![Field::new("ad_id", DataType::Utf8, false)]));
     let mut writer = PlainParquetWriter::try_new(Vec::new(), schema).unwrap();
     let strings = StringArray::from(vec!["ad001", "ad002", "ad001"]);
-    let forms = types().into_iter().filter(|form| {
-        matches!(form, DataType::Utf8 | DataType::Utf8View | DataType::LargeUtf8 | DataType::Dictionary(..))
-    });
+    let forms = types().into_iter().filter(is_text);
     let columns: Vec<_> = forms.map(|form| cast(&strings, &form).unwrap()).collect();
     let batches: Vec<_> =
         columns.into_iter().map(|column| RecordBatch::try_from_iter([("ad_id", column)]).unwrap()).collect();
