@@ -386,13 +386,17 @@ impl Plan {
     /// something else ends a process first, so that there is something to recover from.
     pub fn at_points(seed: u64, host: Role, points: &[PointVisit]) -> Self {
         let mut plan = Plan::calm(seed);
-        let at = Duration::from_millis(900);
-        let (first, lasts) = match host {
-            Role::Coordinator => (worker(1), Duration::from_millis(150)),
-            // Past the workers' lease: else what they run is taken over.
-            _ => (COORDINATOR.into(), Duration::from_millis(1_000)),
+        let crash = |at, lasts, host| {
+            let (at, lasts) = (Duration::from_millis(at), Duration::from_millis(lasts));
+            Planned { at, lasts, trouble: Trouble::Crash(host) }
         };
-        plan.troubles.push(Planned { at, lasts, trouble: Trouble::Crash(first) });
+        match host {
+            // Again and again: a coordinator that comes back soon takes over what runs, and passes some points only with another
+            // attempt.
+            Role::Coordinator => plan.troubles.extend((0..5).map(|k| crash(900 + 1_100 * k, 150, worker(1)))),
+            // Past the workers' lease: else what they run is taken over.
+            _ => plan.troubles.push(crash(900, 1_000, COORDINATOR.into())),
+        }
         let hosts = match host {
             Role::Coordinator => vec![COORDINATOR.to_owned()],
             Role::Worker => (1..=plan.slots.len()).map(worker).collect(),
