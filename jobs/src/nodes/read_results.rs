@@ -224,6 +224,7 @@ impl ReadResults {
             count: None,
             is_filtered: false,
             of_results: true,
+            of_join: false,
             time: time.to_owned(),
             arguments: None,
         };
@@ -297,7 +298,7 @@ impl Node for ReadResults {
         let time = planning.given.first().and_then(|given| given.event_time.clone()).unwrap_or_default();
         let (id, from) = (planning.id.clone(), from.concat());
         let operator = NewestRevision { results: self.clone(), time };
-        let step = match planning.is_spread {
+        let step = match planning.is_spread(0) {
             true => planning.forward(id, from, operator),
             false => planning.hashed(id, from, self.identity.clone(), operator),
         };
@@ -305,11 +306,11 @@ impl Node for ReadResults {
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
     }
 
-    fn late_rule(&self) -> Option<LateRule> {
+    fn late_rule(&self, _input: usize) -> Option<LateRule> {
         Some(LateRule::Window(self.window_rule()))
     }
 
-    fn spread_by(&self) -> Option<&[String]> {
+    fn spread_by(&self, _input: usize) -> Option<&[String]> {
         Some(&self.identity)
     }
 }

@@ -153,7 +153,7 @@ impl Node for Over {
             from = vec![(map, Port::MAIN)];
         }
         let operator = OverOperator { step, output: planning.own.main.clone() };
-        let over = match planning.is_spread {
+        let over = match planning.is_spread(0) {
             true => planning.forward(id, from, operator),
             false => planning.hashed(id, from, self.key.clone(), operator),
         };
@@ -170,7 +170,7 @@ impl Node for Over {
         Some(self.allowed_lateness)
     }
 
-    fn spread_by(&self) -> Option<&[String]> {
+    fn spread_by(&self, _input: usize) -> Option<&[String]> {
         Some(&self.key)
     }
 }
