@@ -269,16 +269,15 @@ fn two_regions_are_one_store_although_one_is_killed_with_its_brokers() {
         }
         pause(Duration::from_millis(330));
     }
-    // What comes later closes the last minutes, here and in the regions.
-    let closing = |n: i64, at_ms| Event {
-        id: format!("closing{n}"),
-        kind: "impression",
-        ad: format!("closing{}", n % 40),
-        at_ms,
-    };
-    for (region, sent) in [(&mut east, &mut of_east), (&mut west, &mut of_west)] {
-        region.send(sent, (0..40).map(|n| closing(n, now_ms() - 5 * MINUTE)).collect());
-        region.send(sent, (40..80).map(|n| closing(n, now_ms())).collect());
+    // What comes later closes the last minutes, in the regions and in the union; each minute more brings out what was corrected
+    // after the one before.
+    for minutes in (0..7).rev() {
+        let at_ms = now_ms() - minutes * MINUTE;
+        let name = |n: i64| format!("closing{n}");
+        let closing = |n: i64| Event { id: format!("{minutes}-{n}"), kind: "impression", ad: name(n), at_ms };
+        east.send(&mut of_east, (0..20).map(closing).collect());
+        west.send(&mut of_west, (0..20).map(closing).collect());
+        pause(Duration::from_secs(3));
     }
     let mut expected: Counts = BTreeMap::new();
     for sent in [&of_east, &of_west] {

@@ -10,7 +10,7 @@ export function list(answer, places, chosen, link) {
   const rows = answer.ad_ids.map((ad, place) => row(place + 1, ad, answer.counts[place], shown?.[place], most, ad === chosen, link));
   const free = Math.max(0, Math.min(places, 10) - rows.length);
   return [
-    h("table", { "aria-describedby": "moment" },
+    h("table", { "aria-describedby": "moment", class: shown ? "rated" : null },
       h("thead", null, h("tr", null,
         h("th", { scope: "col", class: "rank" }, "Rank"),
         h("th", { scope: "col" }, "Ad"),

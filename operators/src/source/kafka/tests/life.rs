@@ -174,7 +174,9 @@ async fn a_job_resumes_although_brokers_are_away_and_reads_on_when_they_are_back
         let mut running = Running::begin(&config, context(0, 1), positions.clone()).await.unwrap();
         assert!(running.read_what_there_is().await.unwrap().numbers().is_empty());
         assert!(running.context.waits.now().contains_key("source.clicks"), "it says that it waits");
-        assert_eq!(format!("{:?}", running.positions()), format!("{positions:?}"), "nothing is forgotten meanwhile");
+        let places =
+            |splits: &[SplitState]| splits.iter().map(|split| split.state["position"].clone()).collect::<Vec<_>>();
+        assert_eq!(places(&running.positions()), places(&positions), "nothing is forgotten meanwhile");
         if truncated {
             fake.change("t", 0, |log| log.lies.truncate(2));
         }
