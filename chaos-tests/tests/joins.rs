@@ -60,8 +60,8 @@ const SEEDS: u64 = 15;
 /// rows are held then, and some of the orders answered.
 fn scenario(seed: u64) -> JoinScenario {
     let crash = |visit| Ending::Crash("source.batch".into(), visit);
-    let runs = vec![(2, crash(150 + seed * 17 % 70)), (3, crash(120)), (1, crash(100))];
-    JoinScenario { seed, runs, last_parallelism: 2, batch_rows: 1 }
+    let runs = vec![(2, crash(90 + seed * 17 % 40)), (3, crash(60)), (1, crash(50))];
+    JoinScenario { seed, runs, last_parallelism: 2, batch_rows: 2 }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

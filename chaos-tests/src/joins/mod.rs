@@ -2,6 +2,7 @@
 
 mod mutants;
 mod oracle;
+mod paced;
 mod results;
 mod workload;
 
@@ -92,7 +93,7 @@ impl JoinScenario {
         let job = job.map_err(|refusal| weir_engine::EngineError::internal(refusal.to_string()))?;
         let url = format!("file://{}", folder.join("checkpoints").display());
         let store = CheckpointStore::open(&url, &job.graph.name)?;
-        let settings = Settings::new(job.graph, store, env, factory);
+        let settings = Settings::new(job.graph, store, env, Arc::new(paced::Paced(factory)));
         run(settings, Submission::new("test"), StopSignal::default()).await.map_err(Into::into)
     }
 
