@@ -142,3 +142,19 @@ fn a_value_that_is_not_of_its_type_is_a_dead_letter() {
     assert_eq!(refused.len(), 1);
     assert!(refused[0].1.contains("`budget`, which is \"much\", is not an int"), "{refused:?}");
 }
+
+/// No row is to blame for it, so none is a dead letter.
+#[test]
+fn a_table_that_is_not_there_ends_the_job_and_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/ads.sqlite", folder.path().display());
+    prepare(&url, &["CREATE TABLE ads (ad_id TEXT)"]);
+    let bench = Bench::new(["a"].map(Some));
+    let lookup = format!(
+        "connector = \"sql\"\nurl = \"{url}\"\ntable = \"adds\"\non = [\"ad_id\"]\nschema = {{ budget = \"int\" }}"
+    );
+    let ended = std::panic::catch_unwind(|| execute(bench.job(&lookup, 1), &bench.checkpoints()));
+    let told = ended.err().and_then(|told| told.downcast::<String>().ok()).expect("the job does not end well");
+    assert!(told.contains("no such table: adds"), "{told}");
+    assert_eq!((bench.out().len(), bench.refused().len()), (0, 0));
+}
