@@ -34,11 +34,11 @@ async fn assert_right(sequence: &mut Sequence, seed: u64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn drawn_jobs_write_what_duckdb_says() {
     let Some(mut sequence) = sequence().await else { return };
-    for seed in (1..38).chain(FOUND) {
+    for seed in (1..22).chain(FOUND) {
         assert_right(&mut sequence, seed).await;
     }
     let Counts { of_results, lists, dedups, sinks, rows, crashes, broken, .. } = sequence.counts;
-    let there = [of_results > 8, lists > 8, dedups > 15, sinks > 200, rows > 20_000, crashes > 8, broken > 30];
+    let there = [of_results > 3, lists > 3, dedups > 6, sinks > 80, rows > 6_000, crashes > 3, broken > 15];
     assert_eq!(there, [true; 7], "{}", sequence.counts);
 }
 
