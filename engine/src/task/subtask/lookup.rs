@@ -40,6 +40,8 @@ struct Desk {
     released: u64,
     /// The checkpoint that is on its way.
     announced: Option<CheckpointId>,
+    /// The newest one whose barrier has come.
+    newest: CheckpointId,
     /// The last barrier has passed: what waits is for the next attempt.
     is_over: bool,
 }
@@ -58,7 +60,7 @@ pub(super) async fn run(
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(SourceCommand::Checkpoint { checkpoint, .. }) => desk.announced = Some(checkpoint),
+                Some(SourceCommand::Checkpoint { checkpoint, .. }) => desk.announce(checkpoint),
                 Some(_) => {}
                 None => return Err(EngineError::disconnected("nobody drives this attempt any more")),
             },
@@ -88,8 +90,14 @@ impl Desk {
             taken: waiting,
             released: 0,
             announced: None,
+            newest: CheckpointId(0),
             is_over: false,
         }
+    }
+
+    /// A checkpoint is on its way, unless its barrier was faster, or a driver that has taken over says so once more.
+    fn announce(&mut self, checkpoint: CheckpointId) {
+        self.announced = Some(checkpoint).filter(|checkpoint| *checkpoint > self.newest);
     }
 
     fn reads(&self, body: &mut Body) -> Result<bool> {
@@ -126,6 +134,7 @@ impl Desk {
             GateEvent::Idle => self.signals.push_back((self.taken, Signal::Idle)),
             GateEvent::Active(watermark) => self.signals.push_back((self.taken, Signal::Active(watermark))),
             GateEvent::Barrier(barrier) => {
+                self.newest = barrier.checkpoint;
                 self.announced = self.announced.filter(|checkpoint| *checkpoint > barrier.checkpoint);
                 body.barrier(barrier, Vec::new()).await?;
                 if barrier.last {
