@@ -49,7 +49,7 @@ use openraft::{
     error::{ClientWriteError, InitializeError, RaftError},
 };
 use redb::StorageBackend;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::service::interceptor::InterceptedService;
 use weir_engine::{EngineError, Result, env::Env};
@@ -116,8 +116,9 @@ impl Metadata {
                 Err(error) => return Err(stopped(&database, &error)),
             };
             let (tell, leadership) = watch::channel(Leadership::Follower { leader: None });
-            let follower =
-                tokio::spawn(leadership::follow(raft.clone(), settings.election_timeout.1, env.clone(), tell));
+            // Nobody else could lead in the place of one that is alone, however long its disk takes.
+            let patience = if settings.is_alone() { Duration::MAX } else { settings.election_timeout.1 };
+            let follower = tokio::spawn(leadership::follow(raft.clone(), patience, env.clone(), tell));
             let metadata = Metadata { raft, settings, database, catalog, leadership, follower, env };
             match metadata.join_group().await {
                 Ok(()) => Ok(metadata),

@@ -34,9 +34,10 @@ impl MetadataSettings {
             node_id,
             peers,
             secret: ClusterSecret::default(),
-            heartbeat_interval: Duration::from_millis(100),
-            // Another one leads well within a worker's lease. (The library waits for the longer one before it votes, too.)
-            election_timeout: (Duration::from_millis(400), Duration::from_millis(700)),
+            heartbeat_interval: Duration::from_millis(50),
+            // Another one leads well within a worker's lease. The library waits for the longer one before it votes, too, and once
+            // more where the first to ask for votes knows less than another: in all, 1.4 seconds at most.
+            election_timeout: (Duration::from_millis(200), Duration::from_millis(350)),
             snapshot_every: 1000,
             keep_entries: 200,
             decision_timeout: Duration::from_secs(10),
