@@ -24,6 +24,8 @@ pub struct HostedAttempts {
     hosts: BTreeMap<String, AttemptHost>,
     /// The newest attempt of each job that this worker was given since it registered.
     newest: BTreeMap<String, Attempt>,
+    /// Those that were ended last because no coordinator was heard.
+    given_up: BTreeMap<String, Attempt>,
 }
 
 impl HostedAttempts {
@@ -35,6 +37,7 @@ impl HostedAttempts {
             data_plane,
             hosts: BTreeMap::new(),
             newest: BTreeMap::new(),
+            given_up: BTreeMap::new(),
         }
     }
 
@@ -66,16 +69,15 @@ impl HostedAttempts {
         }
     }
 
-    /// Has an attempt say what runs of it here; says itself that nothing does.
+    /// Has an attempt say what runs of it here; says itself that nothing does, or nothing any more.
     pub fn describe(&self, key: &AttemptKey, outbound: &Outbound) {
-        match self.host(key) {
-            Some(host) => host.describe(outbound.clone()),
-            None => {
-                let nothing = pb::Hosted { attempt: Some(key.into()), ..pb::Hosted::default() };
-                // Without a coordinator there is no receiver.
-                let _ = outbound.send(pb::WorkerMessage { kind: Some(Kind::Hosted(nothing)) });
-            }
-        }
+        let nothing = match self.host(key) {
+            Some(host) => return host.describe(outbound.clone()),
+            None if self.given_up.get(&key.job) == Some(&key.attempt) => Kind::Canceled(key.into()),
+            None => Kind::Hosted(pb::Hosted { attempt: Some(key.into()), ..pb::Hosted::default() }),
+        };
+        // Without a coordinator there is no receiver.
+        let _ = outbound.send(pb::WorkerMessage { kind: Some(nothing) });
     }
 
     /// Ends an attempt in the background; it reports itself when it is gone. `false`: there is nothing of it here.
@@ -92,6 +94,7 @@ impl HostedAttempts {
     /// Ends all attempts and waits until they are gone. All are told first, so that a slow one keeps none running.
     pub async fn cancel_all(&mut self) {
         let hosts = std::mem::take(&mut self.hosts);
+        self.given_up = hosts.iter().map(|(job, host)| (job.clone(), host.attempt)).collect();
         hosts.values().for_each(AttemptHost::tell_to_end);
         for (_, host) in hosts {
             host.cancel().await;

@@ -194,6 +194,21 @@ async fn what_was_deployed_before_a_registration_does_not_make_an_attempt_stale(
     worker.abort();
 }
 
+/// Else a coordinator that takes jobs over would wait for those who might still come with it.
+#[tokio::test(start_paused = true)]
+async fn what_ended_with_the_lease_is_told_of() {
+    let ((mut first, first_link), (mut second, second_link)) = (link(), link());
+    let worker = start(Refuses, vec![Some(first_link), None, Some(second_link)]).await;
+    assert!(first.deploy(7).await.is_some());
+    drop(first.orders);
+    let describe = |attempt| coordinator_message::Kind::Describe(pb::AttemptId { job: "ad-click".into(), attempt });
+    second.say(describe(7));
+    assert!(matches!(second.hear().await, Kind::Canceled(id) if id.attempt == 7));
+    second.say(describe(6));
+    assert!(matches!(second.hear().await, Kind::Hosted(hosted) if hosted.subtasks.is_empty()));
+    worker.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_coordinator_that_takes_the_call_and_says_nothing_is_given_up() {
     let (mut coordinator, link) = link();
