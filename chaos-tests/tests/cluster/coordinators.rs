@@ -50,10 +50,9 @@ fn any_coordinator_may_be_asked() {
             // What only the leader hears of: where subtasks are, and how far.
             let rest = wait_for("followers to show what the leader shows", || {
                 let job = cluster.rest_of(coordinator, &format!("/api/v1/jobs/{JOB}"))?;
-                Ok(job["subtasks"][0]["worker"].is_string().then_some(job))
+                Ok((job["subtasks"][0]["worker"].is_string() && job["state"] == "RUNNING").then_some(()))
             });
-            let rest = rest.with_context(|| coordinator.to_string())?;
-            ensure!(rest["state"] == "RUNNING", "{coordinator}: {rest}");
+            rest.with_context(|| coordinator.to_string())?;
             let shown = cluster.rest_of(coordinator, "/api/v1/cluster")?;
             let number = if let Member::Peer(number) = coordinator { number } else { 1 };
             ensure!(shown["coordinator"]["node"] == number, "{coordinator} says that it is another one: {shown}");
