@@ -246,12 +246,13 @@ fn troubled(seed: u64) -> Plan {
     let mut plan = Plan::calm(1_000 + seed);
     // Most windows are corrected, many of them several times.
     (plan.job.allowed_lateness_minutes, plan.workload.one_late_in) = (8, 4);
-    let crash = |at: u64, host: String| Planned {
+    let crash = |at: u64, lasts: u64, host: String| Planned {
         at: Duration::from_millis(at + 37 * seed),
-        lasts: Duration::from_millis(120),
+        lasts: Duration::from_millis(lasts),
         trouble: Trouble::Crash(host),
     };
-    plan.troubles = vec![crash(1_200, worker(1)), crash(2_300, COORDINATOR.into())];
+    // The coordinator is away for longer than the workers' lease: else it would take over what runs.
+    plan.troubles = vec![crash(1_200, 120, worker(1)), crash(2_300, 900, COORDINATOR.into())];
     plan.crash_points.insert(worker(2), vec![("commit.one_done".into(), 5 + seed)]);
     plan
 }

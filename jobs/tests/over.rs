@@ -299,13 +299,13 @@ fn crashes_change_nothing() {
     let files = clicks();
     write(&folder.path().join("in"), &files);
     let points = [
-        ("subtask.captured", 9),
-        ("subtask.batch", 400),
-        ("upload.durable", 11),
-        ("manifest.created", 3),
+        ("subtask.captured", 4),
+        ("subtask.batch", 150),
+        ("upload.durable", 5),
+        ("manifest.created", 2),
         ("commit.one_done", 2),
-        ("source.batch", 90),
-        ("restore.part", 5),
+        ("source.batch", 40),
+        ("restore.part", 2),
     ];
     let mut crashed = 0;
     for parallelism in [1, 3] {

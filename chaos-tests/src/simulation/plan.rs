@@ -20,6 +20,9 @@ pub const COORDINATOR: &str = "coordinator";
 /// Stands for the host of whichever coordinator leads when a trouble begins.
 pub const LEADER: &str = "leader";
 
+/// Longer than a worker runs on without a coordinator, where there is one.
+pub const PAST_THE_LEASE: Duration = Duration::from_millis(700);
+
 /// The host of a coordinator, from 1.
 pub fn coordinator(number: usize) -> String {
     if number == 1 { COORDINATOR.into() } else { format!("{COORDINATOR}-{number}") }
@@ -118,6 +121,8 @@ pub struct Plan {
     pub replays: Vec<PlannedReplay>,
     /// When the user starts it over: what it was before is to be forgotten.
     pub start_over_at: Option<Duration>,
+    /// How long the system takes to notice that a process has ended by itself, and to start it again.
+    pub restart_after: Duration,
     /// How it ends.
     pub ending: Ending,
     /// What goes wrong, in order.
@@ -154,6 +159,7 @@ impl Plan {
             logs: None,
             replays: Vec::new(),
             start_over_at: None,
+            restart_after: Duration::from_millis(250),
             ending: Ending::Input,
             troubles: Vec::new(),
             crash_points: BTreeMap::new(),
@@ -386,17 +392,13 @@ impl Plan {
     /// something else ends a process first, so that there is something to recover from.
     pub fn at_points(seed: u64, host: Role, points: &[PointVisit]) -> Self {
         let mut plan = Plan::calm(seed);
-        let crash = |at, lasts, host| {
-            let (at, lasts) = (Duration::from_millis(at), Duration::from_millis(lasts));
-            Planned { at, lasts, trouble: Trouble::Crash(host) }
+        let (first, lasts) = match host {
+            Role::Coordinator => (worker(1), Duration::from_millis(150)),
+            _ => (COORDINATOR.into(), PAST_THE_LEASE),
         };
-        match host {
-            // Again and again: a coordinator that comes back soon takes over what runs, and passes some points only with another
-            // attempt.
-            Role::Coordinator => plan.troubles.extend((0..5).map(|k| crash(900 + 1_100 * k, 150, worker(1)))),
-            // Past the workers' lease: else what they run is taken over.
-            _ => plan.troubles.push(crash(900, 1_000, COORDINATOR.into())),
-        }
+        plan.troubles.push(Planned { at: Duration::from_millis(900), lasts, trouble: Trouble::Crash(first) });
+        // Some points are passed only on the way to another attempt, and a coordinator that is back soon takes over what runs.
+        plan.restart_after = PAST_THE_LEASE;
         let hosts = match host {
             Role::Coordinator => vec![COORDINATOR.to_owned()],
             Role::Worker => (1..=plan.slots.len()).map(worker).collect(),

@@ -37,8 +37,6 @@ const MUST_END_WITHIN: Duration = Duration::from_secs(60);
 const LOOK_EVERY: u64 = 16;
 /// Every so many steps Kafka's topics are compacted.
 const COMPACT_EVERY: u64 = 700;
-/// How long the system takes to notice that a process has ended, and to start it again.
-const RESTART_AFTER: Duration = Duration::from_millis(250);
 
 /// What came of a simulation.
 #[derive(Debug)]
@@ -432,11 +430,11 @@ impl<'a> Driver<'a> {
             }
             if Role::of(&host) == Role::Replayer {
                 // A command that is done or has failed; the next one is given soon.
-                self.restarts.entry(host).or_insert(now + RESTART_AFTER);
+                self.restarts.entry(host).or_insert(now + self.plan.restart_after);
                 continue;
             }
             self.ended += 1;
-            let restart = *self.restarts.entry(host).or_insert(now + RESTART_AFTER);
+            let restart = *self.restarts.entry(host).or_insert(now + self.plan.restart_after);
             self.healed_at = self.healed_at.max(restart);
         }
     }

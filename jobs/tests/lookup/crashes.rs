@@ -77,7 +77,7 @@ fn check(seed: u64, with_cache: bool) -> usize {
     let mut crashed = 0;
     for run in 0..4 {
         let point = POINTS[((seed * 5 + run * 3) % POINTS.len() as u64) as usize];
-        let visit = 1 + (seed * 13 + run * 7) % 20;
+        let visit = 1 + (seed * 13 + run * 7) % 8;
         let parallelism = 1 + ((seed + run) % 3) as usize;
         crashed += usize::from(crashes(&bench, &keys, parallelism, Some((point, visit)), seed * 10 + run));
     }
