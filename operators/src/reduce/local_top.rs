@@ -239,7 +239,7 @@ impl LocalTop {
         given.raise_floor(self.n(), &self.items);
         let slices: Vec<&Slice> = self.slices_of(window).map(|(_, slice)| slice).collect();
         let ranking = self.config.ranking;
-        let (mut touched, mut has_shrunk) = (Vec::new(), false);
+        let (mut touched, mut lets_others_in) = (Vec::new(), false);
         for hash in changed {
             let found: Vec<(&Slice, u32)> =
                 slices.iter().filter_map(|slice| slice.table.find(*hash).map(|key| (*slice, key))).collect();
@@ -253,7 +253,7 @@ impl LocalTop {
             if before == Some(count) || is_out_of_question || was_never_there {
                 continue;
             }
-            has_shrunk |= before.is_some_and(|before| count < before);
+            lets_others_in |= before.is_some_and(|before| ranking.lets_others_in(before, count));
             let keys = slice.counted.keys.arrays(Rows::Some(&[key]))?;
             touched.push(given.known.set(*hash, &keys, 0, list, count)?);
         }
@@ -262,7 +262,7 @@ impl LocalTop {
         if !given.known.table.is_empty() {
             self.given.insert(window, given);
         }
-        if has_shrunk {
+        if lets_others_in {
             // Another key may have moved up without having changed itself.
             self.give_largest(window, prototype, out)?;
         }

@@ -45,6 +45,12 @@ impl Ranking {
         }
     }
 
+    /// Whether others may come into a list because a key of it has another count now: where it has a smaller one; and where equal
+    /// counts share a number, also where it has that of another key, so that there is one number less.
+    pub(super) fn lets_others_in(self, before: i64, now: i64) -> bool {
+        now < before || (self == Ranking::DenseRank && now != before)
+    }
+
     /// The rank of each candidate of a list, best first.
     pub(super) fn numbers(self, list: &[Candidate]) -> Vec<i32> {
         let mut numbers: Vec<i32> = Vec::with_capacity(list.len());

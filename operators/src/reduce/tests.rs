@@ -312,6 +312,25 @@ fn ties_have_the_ranks_that_sql_gives_them() {
     assert_eq!(ranks(Ranking::DenseRank), [1, 2, 2, 2, 3, 3]);
 }
 
+/// Of three counts two become one: the third has the number that is free.
+#[test]
+fn a_key_that_draws_level_with_another_lets_the_next_into_a_dense_list() {
+    let mut config = config(2, WindowSpec::Tumbling { size_ms: SLICE }, 100, &[]);
+    config.ranking = Ranking::DenseRank;
+    let (mut local, mut global) = subtasks(&config);
+    let mut seen = Seen::default();
+    let steps: [(&[Count], &[i64]); 2] =
+        [(&[(1, 0, 0, 9), (2, 0, 0, 7), (3, 0, 0, 4), (4, 0, 0, 2)], &[9, 7]), (&[(2, 0, 0, 9)], &[9, 9, 4])];
+    for ((counts, listed), watermark) in steps.into_iter().zip(SLICE..) {
+        local.process(&batch(counts, &config), true).unwrap();
+        for (_, given) in local.watermark(watermark).unwrap() {
+            global.process(&given.columns, false).unwrap();
+        }
+        seen.take(&global.watermark(watermark).unwrap(), Ranking::DenseRank);
+        assert_eq!(seen.all().into_iter().map(|row| row.5).collect::<Vec<i64>>(), listed);
+    }
+}
+
 #[test]
 fn only_changed_ranks_are_emitted_again() {
     let config = config(2, WindowSpec::Tumbling { size_ms: 20 }, 100, &["filter"]);
