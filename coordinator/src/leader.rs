@@ -27,6 +27,9 @@ const ELECTION: Duration = Duration::from_secs(5);
 /// How long the leader may take to take a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long it may take to answer a call: somewhat longer than a decision may.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// The leader's service for users.
 pub(crate) type LeaderClient = ClientClient<InterceptedService<Channel, ShowSecret>>;
 
@@ -89,6 +92,8 @@ impl LeaderRoute {
     /// A call as it is passed on.
     pub(crate) fn passed_on<T>(call: T) -> Request<T> {
         let mut request = Request::new(call);
+        // One that is frozen keeps its connections, and has a successor soon.
+        request.set_timeout(ANSWER_TIMEOUT);
         request.metadata_mut().insert(PASSED_ON, tonic::metadata::MetadataValue::from_static("1"));
         request
     }

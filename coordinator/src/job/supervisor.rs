@@ -90,10 +90,11 @@ impl Supervisor {
     async fn take_over(&self, job: &Job, graph: &Arc<ExecutionGraph>) -> Result<Option<JobAttempt>> {
         let mut cause = "its coordinator was restarted".to_string();
         for key in self.context.undriven([job]) {
-            let found = JobAttempt::take_over(&self.context, job, graph.clone(), &key).await?;
-            self.context.workers.settled(&key);
-            match found {
-                Ok(attempt) => return Ok(Some(attempt)),
+            match JobAttempt::take_over(&self.context, job, graph.clone(), &key).await? {
+                Ok(attempt) => {
+                    self.context.workers.settled(&key);
+                    return Ok(Some(attempt));
+                }
                 Err(why) => cause = format!("{cause}, and {key} was not taken over: {}", why.message),
             }
         }
@@ -104,6 +105,8 @@ impl Supervisor {
     /// A job whose attempt is no longer driven has failed with its coordinator.
     async fn after_a_coordinator_that_died(&self, job: &Job, cause: &str) -> Result<()> {
         use JobStatus::*;
+        // Others wait for the slots until it is known what becomes of it.
+        self.context.undriven([job]).iter().for_each(|key| self.context.workers.settled(key));
         match job.status {
             Scheduled | Restoring | Running | Stopping => {
                 self.become_status(Failing, cause).await?;

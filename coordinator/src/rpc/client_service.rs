@@ -118,10 +118,20 @@ impl ClientService {
 
     /// What the leader answered. Where it is not reached any more it is connected to anew the next time.
     fn answered<T>(&self, answer: Result<Response<T>, Status>) -> Result<Response<T>, Status> {
-        if answer.as_ref().is_err_and(|status| status.code() == Code::Unavailable) {
-            self.leader.forget();
+        match answer {
+            Ok(answer) => Ok(Response::new(answer.into_inner())),
+            Err(status) => {
+                let is_gone = matches!(status.code(), Code::Unavailable | Code::Cancelled | Code::DeadlineExceeded);
+                if !is_gone {
+                    return Err(status);
+                }
+                self.leader.forget();
+                let error = status.message();
+                Err(Status::unavailable(format!(
+                    "the coordinator that leads did not answer, and may have done it: {error}"
+                )))
+            }
         }
-        answer.map(|answer| Response::new(answer.into_inner()))
     }
 
     async fn propose(&self, command: Command) -> Result<(), Status> {
