@@ -1,7 +1,7 @@
 //! Describes the current state: combines what the catalog, the workers' heartbeats and the supervisors know.
 
 use crate::{
-    job::{LiveJobs, Waiting},
+    job::{LiveJob, LiveJobs, Waiting},
     leader::LeaderRoute,
     metadata::{Job, JobStatus as Status, Leadership, Metadata},
     status::{
@@ -180,7 +180,7 @@ impl Publisher {
         graphs: &mut KnownGraphs,
     ) -> JobStatus {
         let live = self.live.of(&job.name);
-        let waiting = live.waiting.clone().or_else(|| waiting.get(&job.name).cloned());
+        let waiting = live.waiting.clone().or_else(|| drivers_wait(&live)).or_else(|| waiting.get(&job.name).cloned());
         let known = graphs.of(job);
         let last = job.transitions.back();
         let checkpoints: Vec<CheckpointView> = job.checkpoints.iter().map(checkpoint_view).collect();
@@ -216,19 +216,26 @@ impl Publisher {
     }
 }
 
-/// What sinks and sources wait for, by job: the one that has waited the longest, told for people.
+/// What the driver of a job's attempt waits for, told for people.
+fn drivers_wait(live: &LiveJob) -> Option<Waiting> {
+    let (node, wait) = live.waits.now().into_iter().next()?;
+    Some(told(&node, wait.since_ms, &wait.cause))
+}
+
+/// What sinks, sources and checkpoints wait for, by job: the one that has waited the longest, told for people.
 fn waiting_sinks(views: &[WorkerView]) -> BTreeMap<String, Waiting> {
     let mut waiting: Vec<_> = views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.waiting).collect();
     waiting.sort_by_key(|wait| wait.since_ms);
-    let mut told = BTreeMap::new();
+    let mut by_job = BTreeMap::new();
     for wait in waiting {
-        told.entry(wait.job.clone()).or_insert_with(|| {
-            let since = Waiting::since(wait.since_ms);
-            let what = Wait::tell(&wait.sink, &format!(" since {since}"), &wait.cause);
-            Waiting { what, since_ms: wait.since_ms }
-        });
+        by_job.entry(wait.job.clone()).or_insert_with(|| told(&wait.sink, wait.since_ms, &wait.cause));
     }
-    told
+    by_job
+}
+
+fn told(node: &str, since_ms: i64, cause: &str) -> Waiting {
+    let since = Waiting::since(since_ms);
+    Waiting { what: Wait::tell(node, &format!(" since {since}"), cause), since_ms }
 }
 
 /// How much state of each attempt is back, on all workers that have not all of theirs.

@@ -2,18 +2,23 @@
 //!
 //! The library keeps to itself with which status a server has answered, where it has no error of its own for that: it has failed,
 //! was asked too much, has no such bucket, refuses listings. Here such an answer is an error of a type of its own
-//! ([`Answered`]), so that [`availability`](crate::availability) can tell who refuses from who is away.
+//! ([`Answered`]), so that [`availability`](crate::availability) can tell who refuses from who is away. A [`PatientStore`] waits for
+//! one that is away.
+
+mod patient;
+
+pub use patient::{Patience, PatientStore};
 
 use async_trait::async_trait;
 use object_store::{
-    ClientOptions, ObjectStore, ObjectStoreScheme,
+    BackoffConfig, ClientOptions, ObjectStore, ObjectStoreScheme, RetryConfig,
     aws::{AmazonS3, AmazonS3Builder},
     client::{
         HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
     },
     path::Path,
 };
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 use url::Url;
 
 /// How much of a server's answer is reported.
@@ -36,11 +41,44 @@ pub fn open(url: &Url, settings: Vec<(String, String)>) -> object_store::Result<
     }
 }
 
+/// The same for an attempt, which waits for a storage that is away.
+///
+/// # Errors
+/// When the URL or a setting is wrong. No server is asked.
+pub fn open_patiently(
+    url: &Url,
+    settings: Vec<(String, String)>,
+    patience: Patience,
+) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
+    let (store, path) = open(url, settings.clone())?;
+    let uploads = match ObjectStoreScheme::parse(url)? {
+        (ObjectStoreScheme::AmazonS3, _) => Arc::new(configured(url.as_str(), settings).with_retry(endless()).build()?),
+        _ => Arc::clone(&store),
+    };
+    Ok((Arc::new(PatientStore::new(store, uploads, patience)), path))
+}
+
 /// Opens the bucket of a URL, with these settings.
 ///
 /// # Errors
 /// When the URL or a setting is wrong. No server is asked.
 pub fn s3(url: &str, settings: Vec<(String, String)>) -> object_store::Result<AmazonS3> {
+    configured(url, settings).with_retry(brief()).build()
+}
+
+/// Retries of the client itself: few, so that whoever waits for the storage soon says so.
+fn brief() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries: 4, retry_timeout: Duration::from_secs(30) }
+}
+
+/// For what nobody but the client can repeat.
+fn endless() -> RetryConfig {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
+    RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: Duration::MAX }
+}
+
+fn configured(url: &str, settings: Vec<(String, String)>) -> AmazonS3Builder {
     let mut builder = AmazonS3Builder::new().with_url(url).with_http_connector(TellingConnector);
     for (name, value) in settings {
         // There are settings that are not the library's.
@@ -48,7 +86,7 @@ pub fn s3(url: &str, settings: Vec<(String, String)>) -> object_store::Result<Am
             builder = builder.with_config(name, value);
         }
     }
-    builder.build()
+    builder
 }
 
 /// A server's answer that it has not done what it was asked.
@@ -141,8 +179,7 @@ mod tests {
     use super::*;
     use crate::error::{EngineError, ErrorKind};
     use futures::TryStreamExt;
-    use object_store::{BackoffConfig, ObjectStoreExt, RetryConfig};
-    use std::time::Duration;
+    use object_store::ObjectStoreExt;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,

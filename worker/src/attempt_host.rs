@@ -247,7 +247,7 @@ impl Host {
         };
         let services = TaskServices {
             env: self.components.env.clone(),
-            store: assignment.store.clone(),
+            store: assignment.store.clone().patient(&self.components.env, self.observer.waits()),
             attempt: self.key.attempt,
             observer: self.observer.clone(),
             suspect: assignment.suspect.clone().map(Arc::new),

@@ -145,7 +145,7 @@ impl Commits {
         }
         let (components, waits) = (&self.components, self.components.observers.waits());
         let job: JobGraph = wire::from_json(graph, "a job graph")?;
-        let store = (components.open_store)(storage, &job.name)?.in_lineage(lineage);
+        let store = (components.open_store)(storage, &job.name)?.in_lineage(lineage).patient(&components.env, &waits);
         let committers = recovery::committers(&job, components.factory.as_ref(), &store, &components.env, &waits)?;
         let (graph, storage) = (graph.clone(), storage.to_owned());
         let opened = Arc::new(Opened { graph, storage, lineage, job: job.name, store, committers, waits });

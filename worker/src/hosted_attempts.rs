@@ -133,13 +133,12 @@ impl HostedAttempts {
         self.hosts.iter().filter_map(of_host).collect()
     }
 
-    /// The sources that wait for what they read here.
+    /// What subtasks wait for here: sources for what they read, sinks and checkpoints for storage.
     pub fn waiting(&self) -> Vec<pb::WaitingSink> {
         let of_host = |(job, host): (&String, &AttemptHost)| {
-            let waits = host.observer.waits().now().into_iter().filter(|(node, _)| Wait::is_of_source(node));
             let waiting =
                 |(sink, Wait { since_ms, cause })| pb::WaitingSink { job: job.clone(), sink, since_ms, cause };
-            waits.map(waiting).collect::<Vec<_>>()
+            host.observer.waits().now().into_iter().map(waiting).collect::<Vec<_>>()
         };
         self.hosts.iter().flat_map(of_host).collect()
     }

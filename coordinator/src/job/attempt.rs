@@ -252,7 +252,7 @@ impl JobAttempt {
         AttemptSettings {
             graph: self.graph.clone(),
             definition: self.fingerprint.clone(),
-            store: self.store.clone(),
+            store: self.store.clone().patient(&self.context.components.env, self.observer.waits()),
             env: self.context.components.env.clone(),
             attempt: self.key.attempt,
             observer: self.observer.clone(),
@@ -366,6 +366,7 @@ impl JobAttempt {
     }
 
     async fn drive(&mut self, settings: AttemptSettings, early: Vec<Report>, stop: StopSignal) -> Result<RunOutcome> {
+        self.context.live.update(&self.key.job, |live| live.waits = self.observer.waits().clone());
         let (reports, from_subtasks) = mpsc::unbounded_channel();
         for report in early {
             // The receiver is here.

@@ -65,11 +65,12 @@ impl ClusterControl {
         }
     }
 
-    /// Whether some worker says so. Sources that wait hold no commit up.
+    /// Whether some worker says so, or the driver itself. Sources that wait hold no commit up.
     fn a_sink_waits(&self) -> bool {
         let views = self.context.workers.views();
         let mut waiting = views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.waiting);
         waiting.any(|wait| wait.job == self.key.job && !Wait::is_of_source(&wait.sink))
+            || self.context.live.of(&self.key.job).waits.now().keys().any(|node| !Wait::is_of_source(node))
     }
 
     /// Removes everything that the sinks of a graph of this job have written before the attempt's lineage. Returns how much.
@@ -146,6 +147,10 @@ impl ControlPlane for ClusterControl {
             Ok(())
         }
         .boxed()
+    }
+
+    fn waits(&self) -> bool {
+        self.a_sink_waits()
     }
 }
 

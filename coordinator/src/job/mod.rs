@@ -22,6 +22,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, SubtaskId},
+    operator::Waits,
     wire::AttemptKey,
 };
 
@@ -88,6 +89,8 @@ pub struct LiveJob {
     pub placement: BTreeMap<SubtaskId, String>,
     /// What it waits for.
     pub waiting: Option<Waiting>,
+    /// What the driver of the running attempt waits for.
+    pub waits: Waits,
     /// How its last failed attempt failed.
     pub failure: Option<EngineError>,
 }

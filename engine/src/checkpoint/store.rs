@@ -17,7 +17,8 @@ use crate::{
     env::Env,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId, Lineage},
-    object_storage,
+    object_storage::{self, Patience, PatientStore},
+    operator::{Wait, Waits},
 };
 use bytes::Bytes;
 use futures::TryStreamExt;
@@ -145,6 +146,16 @@ impl CheckpointStore {
     pub fn with_cache(self, cache: StateCache) -> Self {
         let is_near = self.local.is_some() || self.url.starts_with("memory:");
         CheckpointStore { cache: Some(cache).filter(|_| !is_near), ..self }
+    }
+
+    /// The same, for an attempt: what waiting can heal is waited for, for as long as it takes, and `waits` tells of it. On a local disk
+    /// that goes for what is read and removed, not for what is written.
+    pub fn patient(self, env: &Env, waits: &Waits) -> Self {
+        let (env, waits, job) = (env.clone(), waits.clone(), self.layout.job().filename().unwrap_or_default().into());
+        let patience = Patience { env, waits, job, node: Wait::STORAGE.into() };
+        // No object of checkpoints is sent in parts.
+        let store = Arc::new(PatientStore::new(Arc::clone(&self.store), Arc::clone(&self.store), patience));
+        CheckpointStore { store, ..self }
     }
 
     /// The same, with the checkpoints of this lineage and no other.

@@ -1,7 +1,9 @@
 //! The context of an operator: where it runs, and the counters it keeps.
 
-use super::{canceled::Canceled, lags::Lags, waits::Waits};
-use crate::{checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
+use super::{Waiting, canceled::Canceled, lags::Lags, waits::Waits};
+use crate::{
+    checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange, object_storage::Patience,
+};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -40,7 +42,7 @@ pub struct OperatorContext {
     pub suspect: Option<Arc<Origin>>,
     /// Whether this instance is to end: what takes long asks now and then.
     pub canceled: Canceled,
-    /// Where a source says that it waits for what it reads.
+    /// Where a source says that it waits for what it reads, and a sink for the storage that it writes to.
     pub waits: Waits,
     /// Where a source says how much it has not read yet.
     pub lags: Lags,
@@ -67,6 +69,12 @@ impl OperatorContext {
             waits: Waits::default(),
             lags: Lags::default(),
         }
+    }
+
+    /// For a storage that this sink writes to.
+    pub fn patience(&self) -> Patience {
+        let (env, waits) = (self.env.clone(), self.waits.clone());
+        Patience { env, waits, job: self.job.clone(), node: self.operator.clone() }
     }
 }
 
@@ -95,6 +103,17 @@ impl CommitterContext {
             staging: Staging::in_memory(job, sink),
             waits: Waits::default(),
         }
+    }
+
+    /// For a piece of work for which the target, as the log is to call it (`the database`), may have to be waited for.
+    pub fn waiting(&self, target: &'static str) -> Waiting {
+        Waiting::new(&self.env, &self.waits, &self.job, &self.sink, target)
+    }
+
+    /// For a storage that is the sink's target.
+    pub fn patience(&self) -> Patience {
+        let (env, waits) = (self.env.clone(), self.waits.clone());
+        Patience { env, waits, job: self.job.clone(), node: self.sink.clone() }
     }
 }
 

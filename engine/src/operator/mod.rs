@@ -10,6 +10,7 @@ mod lags;
 mod lookup;
 mod sink;
 mod source;
+mod waiting;
 mod waits;
 
 pub use canceled::Canceled;
@@ -19,6 +20,7 @@ pub(crate) use lookup::as_lookup;
 pub use lookup::{Lookup, LookupService, Question};
 pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, Sink, SinkCommit, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};
+pub use waiting::Waiting;
 pub use waits::{Wait, Waits};
 
 use crate::{

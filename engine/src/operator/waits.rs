@@ -1,5 +1,6 @@
 //! What sinks say of their targets: one that is down or slow is waited for, one that refuses rows gets the others. Neither is a
-//! failure, but somebody should know. Sources say it of what they read, where that can be waited for.
+//! failure, but somebody should know. Sources say it of what they read, where that can be waited for, and an attempt of the storage
+//! that its checkpoints are in.
 
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
@@ -25,11 +26,24 @@ pub struct Wait {
 }
 
 impl Wait {
+    /// What waits for the storage that checkpoints are in, in the place of a node's id.
+    pub const STORAGE: &str = "storage";
+
     /// What waits, and for what: of a source the cause says it. `since` is put in between, as in ` since 12:00`.
     pub fn tell(node: &str, since: &str, cause: &str) -> String {
-        match Wait::is_of_source(node) {
-            true => format!("'{node}' waits{since} for {cause}"),
-            false => format!("'{node}' waits for its target{since}: {cause}"),
+        match node {
+            Self::STORAGE => format!("checkpoints wait for the storage{since}: {cause}"),
+            node if Wait::is_of_source(node) => format!("'{node}' waits{since} for {cause}"),
+            node => format!("'{node}' waits for its target{since}: {cause}"),
+        }
+    }
+
+    /// Who waits, as the log has it.
+    pub(super) fn who(node: &str) -> &'static str {
+        match node {
+            Self::STORAGE => "the job",
+            node if Wait::is_of_source(node) => "the source",
+            _ => "the sink",
         }
     }
 
@@ -84,5 +98,6 @@ mod tests {
             "'sink.a' waits for its target since 12:00: it is down"
         );
         assert_eq!(Wait::tell("source.a", "", "Kafka: no answer"), "'source.a' waits for Kafka: no answer");
+        assert_eq!(Wait::tell(Wait::STORAGE, "", "status 503"), "checkpoints wait for the storage: status 503");
     }
 }

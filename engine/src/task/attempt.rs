@@ -23,6 +23,7 @@ use crate::{
 use futures::future::BoxFuture;
 use std::{
     collections::{BTreeSet, VecDeque},
+    pin::pin,
     sync::Arc,
     time::Duration,
 };
@@ -63,6 +64,11 @@ pub trait ControlPlane: Send + Sync {
     /// # Errors
     /// When a sink refuses.
     fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>>;
+
+    /// Whether somebody says that the attempt waits for a storage or for a sink's target, which nobody is to be blamed for.
+    fn waits(&self) -> bool {
+        false
+    }
 }
 
 /// How a run ended, when it did not fail.
@@ -202,6 +208,12 @@ struct Driver {
 struct InProgress {
     checkpoint: PendingCheckpoint,
     triggered: Moment,
+    /// When it will have taken too long.
+    enough: Moment,
+    /// When it is looked at why it takes so long: sources cannot read on for ever meanwhile.
+    look: Moment,
+    /// It takes so long because a storage is away.
+    waits: bool,
     last: bool,
 }
 
@@ -290,26 +302,35 @@ impl Driver {
     /// The moment to wake up at, if any: a checkpoint is due, or has taken too long.
     fn next_timer(&self) -> (Moment, bool) {
         match &self.pending {
-            Some(pending) => (pending.triggered + self.settings.checkpoint_timeout, true),
+            Some(pending) => (pending.enough.min(pending.look), true),
             None if self.ended => (self.next_due, false),
             None if self.uncommitted.len() < MAX_UNCOMMITTED => (self.next_due, true),
             None => (self.hold_due(), !self.held),
         }
     }
 
-    fn check_time(&self) -> Result<()> {
-        match &self.pending {
-            Some(pending) if self.settings.env.now() >= pending.triggered + self.settings.checkpoint_timeout => {
-                let missing: Vec<String> = pending.checkpoint.missing().iter().map(SubtaskId::to_string).collect();
-                Err(EngineError::io(format!(
-                    "checkpoint {} was not acknowledged within {:?} by subtasks {}",
-                    pending.checkpoint.checkpoint(),
-                    self.settings.checkpoint_timeout,
-                    missing.join(", ")
-                )))
-            }
-            _ => Ok(()),
+    /// A checkpoint that takes too long ends the attempt, unless that is because of a storage that is away.
+    fn check_time(&mut self) -> Result<()> {
+        let (now, interval) = (self.settings.env.now(), self.settings.graph.job.checkpoint.interval());
+        let Some(pending) = self.pending.as_mut().filter(|pending| now >= pending.enough.min(pending.look)) else {
+            return Ok(());
+        };
+        pending.waits = self.settings.control.waits();
+        pending.look = now + interval;
+        if now < pending.enough {
+            return Ok(());
         }
+        if pending.waits {
+            pending.enough = now + self.settings.checkpoint_timeout;
+            return Ok(());
+        }
+        let missing: Vec<String> = pending.checkpoint.missing().iter().map(SubtaskId::to_string).collect();
+        Err(EngineError::io(format!(
+            "checkpoint {} was not acknowledged within {:?} by subtasks {}",
+            pending.checkpoint.checkpoint(),
+            self.settings.checkpoint_timeout,
+            missing.join(", ")
+        )))
     }
 
     fn trigger_if_due(&mut self) -> Result<()> {
@@ -326,25 +347,34 @@ impl Driver {
         self.next_due = triggered + self.settings.graph.job.checkpoint.interval();
         self.settings.env.crash_point("checkpoint.triggered")?;
         (self.settings.sources)(SourceCommand::Checkpoint { checkpoint, last });
-        let pending = PendingCheckpoint::new(checkpoint, &self.settings.graph);
-        self.pending = Some(InProgress { checkpoint: pending, triggered, last });
+        self.pending = Some(InProgress {
+            checkpoint: PendingCheckpoint::new(checkpoint, &self.settings.graph),
+            triggered,
+            enough: triggered + self.settings.checkpoint_timeout,
+            look: self.hold_due(),
+            waits: false,
+            last,
+        });
         Ok(())
     }
 
-    /// When sources are paused, should commits be outstanding until then.
+    /// When sources are paused, should commits be outstanding until then, or the checkpoint wait for storage.
     fn hold_due(&self) -> Moment {
         self.next_due + self.settings.graph.job.checkpoint.interval() * MAX_UNCOMMITTED as u32
     }
 
-    /// Pauses sources while too many commits are outstanding, and resumes them afterwards.
+    /// Pauses sources while too many commits are outstanding or a checkpoint waits for storage, and resumes them afterwards: what they
+    /// read meanwhile would be kept by sinks, without bound.
     fn hold_sources(&mut self) {
         let is_full = self.uncommitted.len() >= MAX_UNCOMMITTED;
+        let is_stuck = self.pending.as_ref().is_some_and(|pending| pending.waits);
         let (held, attempt) = (self.held, self.settings.attempt);
-        if is_full && !held && !self.ended && self.settings.env.now() >= self.hold_due() {
-            tracing::warn!(%attempt, uncommitted = self.uncommitted.len(), "too many checkpoints are uncommitted: sources wait");
+        if (is_full || is_stuck) && !held && !self.ended && self.settings.env.now() >= self.hold_due() {
+            let uncommitted = self.uncommitted.len();
+            tracing::warn!(%attempt, uncommitted, "sources wait until checkpoints are written and committed again");
             self.held = true;
             (self.settings.sources)(SourceCommand::Hold);
-        } else if held && !is_full {
+        } else if held && !is_full && !is_stuck {
             tracing::info!(%attempt, "commits have caught up: sources continue");
             self.held = false;
             (self.settings.sources)(SourceCommand::GoOn);
@@ -419,27 +449,50 @@ impl Driver {
         }
     }
 
-    /// A manifest that storage or the record takes no notice of in time is given up with the attempt. It may appear later: so
-    /// may that of a frozen process, and the next attempt takes its number or adopts it.
+    /// A manifest that storage or the record takes no notice of in time is given up with the attempt, unless it is known that the
+    /// storage is away. It may appear later: so may that of a frozen process, and the next attempt takes its number or adopts it.
     async fn complete_in_time(&mut self, complete: InProgress) -> Result<()> {
-        let (env, limit) = (self.settings.env.clone(), self.settings.checkpoint_timeout);
+        let (env, limit, last) = (self.settings.env.clone(), self.settings.checkpoint_timeout, complete.last);
         let id = complete.checkpoint.checkpoint();
-        tokio::select! {
-            biased;
-            done = self.complete(complete) => done,
-            () = env.sleep(limit) => {
-                let problem = format!("checkpoint {id} was acknowledged, but not recorded within {limit:?}");
-                Err(EngineError::unavailable(problem))
+        let hold_due = self.hold_due().max(env.now());
+        let (mut held, mut enough) = (self.held, env.now() + limit);
+        let manifest = {
+            let mut completed = pin!(self.complete(complete));
+            loop {
+                tokio::select! {
+                    biased;
+                    done = &mut completed => break done?,
+                    () = env.sleep_until(hold_due), if !held => {
+                        tracing::warn!(attempt = %self.settings.attempt, "sources wait until the checkpoint is written");
+                        held = true;
+                        (self.settings.sources)(SourceCommand::Hold);
+                    }
+                    () = env.sleep_until(enough) => {
+                        if !self.settings.control.waits() {
+                            let problem = format!("checkpoint {id} was acknowledged, but not recorded within {limit:?}");
+                            return Err(EngineError::unavailable(problem));
+                        }
+                        enough = env.now() + limit;
+                    }
+                }
             }
-        }
+        };
+        self.held = held;
+        self.settings.observer.completed(&manifest);
+        self.uncommitted.push_back((id, manifest.committables.clone()));
+        self.completed.add(&manifest);
+        self.newest = Some(manifest);
+        self.next = id.next();
+        self.ended = last;
+        Ok(())
     }
 
     /// Everything is durable: write the manifest. From its creation on the checkpoint's results will become visible.
-    async fn complete(&mut self, complete: InProgress) -> Result<()> {
-        let InProgress { checkpoint, triggered, last } = complete;
+    async fn complete(&self, complete: InProgress) -> Result<Manifest> {
+        let InProgress { checkpoint, triggered, last, .. } = complete;
         let id = checkpoint.checkpoint();
         let acknowledged = checkpoint.into_acknowledged();
-        let AttemptSettings { env, store, attempt, observer, graph, definition, control, .. } = &self.settings;
+        let AttemptSettings { env, store, attempt, graph, definition, control, .. } = &self.settings;
         let mut manifest = Manifest {
             format_version: FORMAT_VERSION,
             weir_version: env!("CARGO_PKG_VERSION").into(),
@@ -482,13 +535,7 @@ impl Driver {
         control.completed(&manifest).await?;
         env.crash_point("manifest.recorded")?;
         tracing::debug!(checkpoint = %id, took_ms = manifest.duration_ms, last, "checkpoint complete");
-        observer.completed(&manifest);
-        self.uncommitted.push_back((id, manifest.committables.clone()));
-        self.completed.add(&manifest);
-        self.newest = Some(manifest);
-        self.next = id.next();
-        self.ended = last;
-        Ok(())
+        Ok(manifest)
     }
 
     /// Commits the oldest completed checkpoint and retires what is outdated then, beside the processing; one at a time, so in

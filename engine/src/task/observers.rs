@@ -122,7 +122,8 @@ impl Observers {
         let mut seen = self.seen()?;
         if seen.attempt != Some(attempt) {
             let waits = seen.waits.clone();
-            *seen = Seen { attempt: Some(attempt), before: seen.totals(), waits, ..Seen::default() };
+            let driver = Arc::new(Observer::with_waits(waits.clone()));
+            *seen = Seen { attempt: Some(attempt), before: seen.totals(), waits, driver, ..Seen::default() };
         }
         Some(seen)
     }

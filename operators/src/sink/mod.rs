@@ -16,7 +16,6 @@ mod results;
 pub mod sql;
 mod staged_batches;
 mod staging_buffer;
-mod wait;
 
 pub use connector::{
     Archive, FilesHere, KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,

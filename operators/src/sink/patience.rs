@@ -1,6 +1,5 @@
 //! Doing again what a target did not do because it is away or busy: ever later, up to some seconds, and not in silence.
 
-use super::wait::Wait;
 use backon::Retryable;
 use std::time::Duration;
 use weir_engine::{
@@ -51,7 +50,7 @@ where
 {
     let env = &context.env;
     let enough = limit.map(|limit| env.now() + limit);
-    let mut wait = Wait::new(context, target);
+    let mut wait = context.waiting(target);
     let done = work
         .retry(pauses(env))
         .sleep(retry::sleeper(env))

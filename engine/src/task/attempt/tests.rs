@@ -73,6 +73,47 @@ async fn a_checkpoint_that_is_not_recorded_in_time_ends_the_attempt() {
     assert!(error.message.contains("not recorded within 100ms"), "{error}");
 }
 
+/// A record that never answers, because of a storage that is away.
+struct Away;
+
+impl ControlPlane for Away {
+    fn completed<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<()>> {
+        Stuck.completed(manifest)
+    }
+
+    fn commit(&self, of: CheckpointId, attempt: Attempt, what: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+        Stuck.commit(of, attempt, what)
+    }
+
+    fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
+        Stuck.sweep(scope)
+    }
+
+    fn waits(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_is_away_holds_sources_up_and_ends_nothing() {
+    let (recorded, inbox, mut told) = settings(Arc::new(Away));
+    let driving = tokio::spawn(drive(recorded, inbox, StopSignal::default()));
+    assert_eq!(told.recv().await, Some(SourceCommand::Hold), "while the manifest waits");
+    // So does one whose subtasks cannot write their state.
+    let (unwritten, inbox, _) = settings(Arc::new(Away));
+    let (hear, mut told_too) = mpsc::unbounded_channel();
+    let env = unwritten.env.clone();
+    let silent = AttemptSettings { sources: Box::new(move |command| hear.send(command).unwrap()), ..unwritten };
+    let waiting = tokio::spawn(drive(silent, inbox, StopSignal::default()));
+    assert!(matches!(told_too.recv().await, Some(SourceCommand::Checkpoint { .. })));
+    assert_eq!(told_too.recv().await, Some(SourceCommand::Hold));
+    env.sleep(Duration::from_secs(3_600)).await;
+    assert!(!driving.is_finished() && !waiting.is_finished(), "an hour is 36,000 time-outs");
+    assert!(told.try_recv().is_err() && told_too.try_recv().is_err());
+    driving.abort();
+    waiting.abort();
+}
+
 /// Records at once, and commits as often as it is allowed to.
 struct Slow(Arc<tokio::sync::Semaphore>);
 

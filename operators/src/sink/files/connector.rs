@@ -196,12 +196,12 @@ fn folder(path: &str) -> String {
 
 impl StoredSink for FilesSinkConfig {
     fn sink(&self, context: &OperatorContext) -> Result<Box<dyn Sink>> {
-        let storage = storage::open(&self.path)?;
+        let storage = storage::open_patiently(&self.path, context.patience())?;
         Ok(Box::new(FilesSink::new(self.clone(), storage, context)))
     }
 
     fn committer(&self, context: CommitterContext) -> Result<Arc<dyn Committer>> {
-        let storage = storage::open(&self.path)?;
+        let storage = storage::open_patiently(&self.path, context.patience())?;
         let committer = FilesCommitter::new(storage, &context);
         Ok(Arc::new(match self.retention_ms {
             Some(keep_ms) => committer.with_retention(keep_ms),

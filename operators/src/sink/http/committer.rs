@@ -8,7 +8,6 @@ use super::{
     config::HttpSinkConfig,
     rejected::{Refused, Rejects},
 };
-use crate::sink::wait::Wait;
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::HashSet, time::Duration};
 use weir_engine::{
@@ -89,7 +88,7 @@ impl HttpCommitter {
     /// Posts rows until there is an answer that stays. None: they are taken; else why they are refused.
     async fn answer_to(&self, rows: &[Row]) -> Result<Option<String>> {
         let env = &self.context.env;
-        let mut wait = Wait::new(&self.context, "the server");
+        let mut wait = self.context.waiting("the server");
         let mut pauses = pauses(env);
         let mut in_work = None;
         loop {

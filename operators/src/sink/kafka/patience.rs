@@ -2,12 +2,11 @@
 
 use crate::sink::{
     patience::{AT_A_START, LONGEST, Obstacle, pauses, until_done},
-    wait::Wait,
 };
 use std::time::Duration;
 use weir_engine::{
     error::{EngineError, Result},
-    operator::CommitterContext,
+    operator::{CommitterContext, Waiting},
 };
 use weir_kafka::{KafkaError, KafkaErrorKind};
 
@@ -87,14 +86,14 @@ where
 /// The pauses of one commit, which is decided and must be done: there are as many as it takes.
 pub(super) struct Pauses<'a> {
     context: &'a CommitterContext,
-    wait: Wait<'a>,
+    wait: Waiting,
     lengths: Box<dyn Iterator<Item = Duration> + Send>,
     silent: u32,
 }
 
 impl<'a> Pauses<'a> {
     pub fn new(context: &'a CommitterContext) -> Self {
-        let wait = Wait::new(context, "Kafka");
+        let wait = context.waiting("Kafka");
         Pauses { context, wait, lengths: lengths(context), silent: 0 }
     }
 

@@ -4,7 +4,7 @@
 //! it is read to the high watermark, which is reached by position and never by a time-out. (Where another sink's transaction is
 //! open, what is committed ends before it, and is waited for.) From the end backwards, so that a start reads a few records.
 
-use super::{super::wait::Wait, patience::Tried, progress::Progress};
+use super::{patience::Tried, progress::Progress};
 use std::time::Duration;
 use weir_engine::{
     error::{EngineError, Result},
@@ -85,7 +85,7 @@ impl ProgressLog {
         let mut reader = consumer.read(partition, from)?;
         let (woken, mut newest) = (consumer.woken(), None);
         let patient_until = context.env.now() + SPOKEN_AFTER;
-        let mut wait = Wait::new(context, "another transaction in the progress topic");
+        let mut wait = context.waiting("another transaction in the progress topic");
         while reader.position() < until {
             let mut note = |record: RecordRef<'_>| {
                 if record.key == Some(self.key.as_bytes()) {

@@ -21,7 +21,7 @@ use std::{fmt::Debug, path::PathBuf, sync::Arc};
 use url::Url;
 use weir_engine::{
     error::{EngineError, Result},
-    object_storage,
+    object_storage::{self, Patience, PatientStore},
 };
 
 /// A folder that files are staged and published in.
@@ -90,6 +90,18 @@ pub trait NewFile: Send {
 /// # Errors
 /// When it is none of these.
 pub fn open(path: &str) -> Result<Arc<dyn Storage>> {
+    opened(path, None)
+}
+
+/// The same for an attempt, which waits for object storage that is away.
+///
+/// # Errors
+/// As of [`open`].
+pub fn open_patiently(path: &str, patience: Patience) -> Result<Arc<dyn Storage>> {
+    opened(path, Some(patience))
+}
+
+fn opened(path: &str, patience: Option<Patience>) -> Result<Arc<dyn Storage>> {
     // A single letter before a colon is a drive, not a scheme.
     let url = Url::parse(path).ok().filter(|url| url.scheme().len() > 1);
     let Some(url) = url else { return Ok(Arc::new(LocalFolder::new(PathBuf::from(path)))) };
@@ -102,10 +114,18 @@ pub fn open(path: &str) -> Result<Arc<dyn Storage>> {
         }
         "memory" => {
             let store = memory_store(url.host_str().unwrap_or_default());
+            let store = match patience {
+                Some(patience) => Arc::new(PatientStore::new(Arc::clone(&store), store, patience)),
+                None => store,
+            };
             Ok(Arc::new(ObjectFolder::new(store, url.path(), path)?))
         }
         "s3" => {
-            let (store, root) = object_storage::open(&url, s3_settings())
+            let opened = match patience {
+                Some(patience) => object_storage::open_patiently(&url, s3_settings(), patience),
+                None => object_storage::open(&url, s3_settings()),
+            };
+            let (store, root) = opened
                 .map_err(|error| EngineError::definition(format!("cannot open the storage '{path}': {error}")))?;
             Ok(Arc::new(ObjectFolder::new(store, root.as_ref(), path)?))
         }
