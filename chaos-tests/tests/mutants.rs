@@ -74,9 +74,9 @@ async fn a_manifest_from_before_comes_late(objects: Arc<InMemory>, seen: Arc<dyn
     let bench = Bench::with_store(CheckpointStore::over(seen, JOB))?;
     let config = JobConfig { with_table: false, ..small_job() };
     Workload::generate(&small_workload(1)).write(&bench.input(), config.format)?;
-    let late = bench.store.layout().clone().in_lineage(Lineage(1)).manifest(CheckpointId(6));
+    let late = bench.store.layout().clone().in_lineage(Lineage(1)).manifest(CheckpointId(3));
     let mut held_up = None;
-    for (starts_over, checkpoints) in [(false, 6), (true, 2)] {
+    for (starts_over, checkpoints) in [(false, 3), (true, 2)] {
         let env = Env::seeded(checkpoints).with_crash_plan(CrashPlan::crash_at("manifest.created", checkpoints));
         let settings = bench.settings(bench.store.clone(), &config, Arc::new(Registry), env)?;
         let submission = Submission { start_over: starts_over, ..Submission::new("test") };

@@ -36,7 +36,7 @@ async fn failing_storage_costs_neither_attempts_nor_clicks() {
         let bench = Bench::with_store(CheckpointStore::over(objects.clone(), JOB)).unwrap();
         let config = small_job();
         Workload::generate(&small_workload(seed)).write(&bench.input(), config.format).unwrap();
-        let flaky = Counted(Flaky::new(seed, 60), Arc::clone(&faults));
+        let flaky = Counted(Flaky::new(seed, 15), Arc::clone(&faults));
         let flaky = CheckpointStore::over(FaultyStore::new(objects, flaky), JOB);
         let settings = bench.settings(flaky, &config, Arc::new(Registry), Env::seeded(seed)).unwrap();
         // No restart: what waiting heals counts as no failure.
@@ -96,7 +96,7 @@ async fn an_attempt_lives_through_a_storage_that_is_away() {
     let bench = Bench::with_store(CheckpointStore::over(objects.clone(), JOB)).unwrap();
     let config = small_job();
     Workload::generate(&small_workload(7)).write(&bench.input(), config.format).unwrap();
-    let outage = Outage { manifests: 0.into(), requests: 40.into() };
+    let outage = Outage { manifests: 0.into(), requests: 24.into() };
     let store = CheckpointStore::over(FaultyStore::new(objects, outage), JOB);
     let settings = bench.settings(store, &config, Arc::new(Registry), Env::seeded(7)).unwrap();
     let process = OneProcess::start(settings).await.unwrap();
