@@ -5,6 +5,7 @@
 #![allow(clippy::missing_panics_doc, reason = "a test that fails panics")]
 
 pub mod kafka_server;
+pub mod parts;
 pub mod ports;
 pub mod postgres_server;
 pub mod web_server;
