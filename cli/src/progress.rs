@@ -158,15 +158,12 @@ impl Progress {
         }
     }
 
-    /// Says once that a sink waits for its target, and once that it does no more.
+    /// Says once that a node waits for its target, or a checkpoint for storage, and once that it does no more.
     fn tell_of_waits(&mut self) {
         let now = self.observers.waits().now();
         for (sink, wait) in now.iter().filter(|(sink, _)| !self.waiting.contains(*sink)) {
-            let told = match Wait::is_of_source(sink) {
-                true => format!("'{sink}' waits for {}; nothing is lost meanwhile", wait.cause),
-                false => format!("'{sink}' waits for its target; nothing is lost meanwhile: {}", wait.cause),
-            };
-            self.tell(&format!("{}: {told}", self.job));
+            let told = Wait::tell(sink, "", &wait.cause);
+            self.tell(&format!("{}: {told}; nothing is lost meanwhile", self.job));
         }
         for sink in self.waiting.iter().filter(|sink| !now.contains_key(*sink)) {
             self.tell(&format!("{}: '{sink}' is no longer waiting", self.job));

@@ -40,7 +40,13 @@ impl Waiting {
         if self.warned.is_none_or(|warned| now - warned >= WARN_EVERY) {
             self.warned = Some(now);
             let (waited_s, job, who) = (self.seconds(), &self.job, Wait::who(&self.node));
-            tracing::warn!(job, node = self.node, cause, waited_s, "{who} waits for {target}; nothing is lost meanwhile");
+            tracing::warn!(
+                job,
+                node = self.node,
+                cause,
+                waited_s,
+                "{who} waits for {target}; nothing is lost meanwhile"
+            );
         }
     }
 

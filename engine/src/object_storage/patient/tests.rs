@@ -87,7 +87,8 @@ impl ObjectStore for Moody {
 
 fn patient(store: &Arc<Moody>, waits: &Waits) -> PatientStore {
     let store: Arc<dyn ObjectStore> = store.clone();
-    let patience = Patience { env: Env::default(), waits: waits.clone(), job: "job".into(), node: Wait::STORAGE.into() };
+    let patience =
+        Patience { env: Env::default(), waits: waits.clone(), job: "job".into(), node: Wait::STORAGE.into() };
     PatientStore::new(store.clone(), store, patience)
 }
 

@@ -1,8 +1,6 @@
 //! What of brokers is waited for, before a job starts and in a commit.
 
-use crate::sink::{
-    patience::{AT_A_START, LONGEST, Obstacle, pauses, until_done},
-};
+use crate::sink::patience::{AT_A_START, LONGEST, Obstacle, pauses, until_done};
 use std::time::Duration;
 use weir_engine::{
     error::{EngineError, Result},
