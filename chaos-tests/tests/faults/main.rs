@@ -5,6 +5,7 @@ mod arrows;
 mod bad_input;
 mod follow;
 mod grammar;
+mod guarantees;
 mod joins;
 mod kafka_simulation;
 mod mutants;
