@@ -14,7 +14,7 @@ use std::{
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
-        Arc, Mutex, PoisonError, Weak,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -65,20 +65,18 @@ impl PostgresServer {
     }
 
     /// The server of all tests of a process that want a database and nothing else of it: started by the first of them, and
-    /// gone when nobody holds it.
+    /// gone when the process ends. (Making one takes longer than most of these tests.)
     ///
     /// # Errors
     /// See [`start`](Self::start).
     pub fn shared() -> io::Result<Option<Arc<Self>>> {
-        static SHARED: Mutex<Weak<PostgresServer>> = Mutex::new(Weak::new());
-        // Of a test that failed to start one there is nothing left.
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(server) = shared.upgrade() {
-            return Ok(Some(server));
+        let mut shared = lock_shared();
+        if shared.is_none() {
+            *shared = Self::start()?.map(Arc::new);
+            // SAFETY: the function is an `extern "C" fn()` of this program, as `atexit` wants it, and panics nowhere.
+            unsafe { libc::atexit(end_shared) };
         }
-        let started = Self::start()?.map(Arc::new);
-        *shared = started.as_ref().map_or_else(Weak::new, Arc::downgrade);
-        Ok(started)
+        Ok(shared.clone())
     }
 
     /// The URL of a new database.
@@ -165,6 +163,18 @@ impl PostgresServer {
     fn data(&self) -> String {
         self.folder.join("data").to_string_lossy().into_owned()
     }
+}
+
+static SHARED: Mutex<Option<Arc<PostgresServer>>> = Mutex::new(None);
+
+/// Of a test that failed to start one there is nothing left.
+fn lock_shared() -> MutexGuard<'static, Option<Arc<PostgresServer>>> {
+    SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A static is never dropped.
+extern "C" fn end_shared() {
+    drop(lock_shared().take());
 }
 
 impl Drop for PostgresServer {

@@ -242,7 +242,7 @@ const SOON: Duration = Duration::from_secs(30);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn who_is_stopped_in_a_transaction_holds_nobody_up_for_long() {
-    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let Some(server) = PostgresServer::shared().unwrap() else { return };
     let mut target = Target::postgres(&server);
     let successor = target.prepared().await;
     let mut decided = Vec::new();
@@ -263,7 +263,7 @@ async fn who_is_stopped_in_a_transaction_holds_nobody_up_for_long() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn who_was_stopped_in_a_transaction_is_refused_after_a_fresh_start() {
-    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let Some(server) = PostgresServer::shared().unwrap() else { return };
     let mut target = Target::postgres(&server);
     let successor = target.prepared().await;
     let staged = target.staged(1, 0..10, 1).await;
@@ -279,7 +279,7 @@ async fn who_was_stopped_in_a_transaction_is_refused_after_a_fresh_start() {
 
 #[tokio::test]
 async fn what_is_decided_about_a_session_stays() {
-    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let Some(server) = PostgresServer::shared().unwrap() else { return };
     let mut target = Target::postgres(&server);
     assert_eq!(target.query::<String>("SHOW idle_in_transaction_session_timeout").await, ["5s"]);
     assert_eq!(target.query::<String>("SHOW lock_timeout").await, ["3s"]);
@@ -291,7 +291,7 @@ async fn what_is_decided_about_a_session_stays() {
 
 #[tokio::test]
 async fn who_waits_for_its_storage_in_a_transaction_is_alive() {
-    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let Some(server) = PostgresServer::shared().unwrap() else { return };
     let mut target = Target::postgres(&server);
     *target.config.url += "?options=-c%20idle_in_transaction_session_timeout%3D2s";
     let mut connection = Database::new(&target.config.url, Role::Sink, &target.env).unwrap().connect().await.unwrap();

@@ -120,7 +120,7 @@ async fn refuse_large(target: &Target) {
 
 #[tokio::test]
 async fn postgresql_takes_every_text_that_the_rule_lets_through() {
-    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let Some(server) = PostgresServer::shared().unwrap() else { return };
     let mut target = Target::postgres(&server);
     target.config.columns[0].sql_type = SqlType::Text;
     let committer = target.prepared().await;

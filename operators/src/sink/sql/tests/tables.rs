@@ -151,7 +151,7 @@ async fn a_place_that_is_not_there_is_told_at_the_start() {
     let target = Target::at("sqlite:/proc/nowhere/store.sqlite".into(), None);
     let error = target.new_committer(JOB, SINK).prepare().await.unwrap_err();
     assert!(error.kind == ErrorKind::Definition && error.message.contains("/proc/nowhere"), "{error}");
-    let Some(server) = PostgresServer::start().unwrap() else { return };
+    let Some(server) = PostgresServer::shared().unwrap() else { return };
     let missing = Target::at(server.url("missing"), None);
     let error = missing.new_committer(JOB, SINK).prepare().await.unwrap_err();
     assert!(error.kind == ErrorKind::Definition && error.message.contains("createdb"), "{error}");
