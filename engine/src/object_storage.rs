@@ -35,8 +35,30 @@ pub fn environment() -> Vec<(String, String)> {
 /// # Errors
 /// When the URL or a setting is wrong. No server is asked.
 pub fn open(url: &Url, settings: Vec<(String, String)>) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
+    opened(url, settings, RetryConfig::default())
+}
+
+/// The same for whoever repeats requests himself, and wants to know soon that he has to.
+///
+/// # Errors
+/// When the URL or a setting is wrong. No server is asked.
+pub fn open_with_few_retries(
+    url: &Url,
+    settings: Vec<(String, String)>,
+) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
+    opened(url, settings, RetryConfig { backoff, max_retries: 4, retry_timeout: Duration::from_secs(30) })
+}
+
+fn opened(
+    url: &Url,
+    settings: Vec<(String, String)>,
+    retries: RetryConfig,
+) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
     match ObjectStoreScheme::parse(url)? {
-        (ObjectStoreScheme::AmazonS3, path) => Ok((Arc::new(s3(url.as_str(), settings)?), path)),
+        (ObjectStoreScheme::AmazonS3, path) => {
+            Ok((Arc::new(configured(url.as_str(), settings).with_retry(retries).build()?), path))
+        }
         _ => object_store::parse_url_opts(url, settings).map(|(store, path)| (Arc::from(store), path)),
     }
 }
@@ -50,9 +72,12 @@ pub fn open_patiently(
     settings: Vec<(String, String)>,
     patience: Patience,
 ) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
-    let (store, path) = open(url, settings.clone())?;
+    let (store, path) = open_with_few_retries(url, settings.clone())?;
+    // Nobody but the client can repeat a part of an upload.
+    let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
+    let endless = RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: Duration::MAX };
     let uploads = match ObjectStoreScheme::parse(url)? {
-        (ObjectStoreScheme::AmazonS3, _) => Arc::new(configured(url.as_str(), settings).with_retry(endless()).build()?),
+        (ObjectStoreScheme::AmazonS3, _) => opened(url, settings, endless)?.0,
         _ => Arc::clone(&store),
     };
     Ok((Arc::new(PatientStore::new(store, uploads, patience)), path))
@@ -63,19 +88,7 @@ pub fn open_patiently(
 /// # Errors
 /// When the URL or a setting is wrong. No server is asked.
 pub fn s3(url: &str, settings: Vec<(String, String)>) -> object_store::Result<AmazonS3> {
-    configured(url, settings).with_retry(brief()).build()
-}
-
-/// Retries of the client itself: few, so that whoever waits for the storage soon says so.
-fn brief() -> RetryConfig {
-    let backoff = BackoffConfig { max_backoff: Duration::from_secs(1), ..BackoffConfig::default() };
-    RetryConfig { backoff, max_retries: 4, retry_timeout: Duration::from_secs(30) }
-}
-
-/// For what nobody but the client can repeat.
-fn endless() -> RetryConfig {
-    let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
-    RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: Duration::MAX }
+    configured(url, settings).build()
 }
 
 fn configured(url: &str, settings: Vec<(String, String)>) -> AmazonS3Builder {

@@ -108,8 +108,8 @@ impl CheckpointStore {
         let store: Arc<dyn ObjectStore> = match &local {
             Some(folder) => Arc::new(LocalFileSystem::new_with_prefix(folder).map_err(cannot_open)?),
             None => {
-                let (store, root) =
-                    object_storage::open(&parsed, object_storage::environment()).map_err(cannot_open)?;
+                let (store, root) = object_storage::open_with_few_retries(&parsed, object_storage::environment())
+                    .map_err(cannot_open)?;
                 Arc::new(PrefixStore::new(store, root))
             }
         };
