@@ -79,7 +79,8 @@ impl Progress {
         waiting_for: impl Fn() -> Option<String> + Send + 'static,
         env: Env,
     ) -> Self {
-        let total = total(graph, extensions);
+        // Where nothing is shown, nobody need look at every file for it.
+        let total = if style == Style::None { None } else { total(graph, extensions) };
         let target = if style == Style::Bar { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let length = total.map(|total| match total {
             Total::Events(length) | Total::Bytes(length) => length,

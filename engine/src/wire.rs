@@ -2,7 +2,7 @@
 
 use crate::{
     checkpoint::pending::Acknowledgement,
-    element::Origin,
+    element::{Origin, Piece},
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, CheckpointId, SubtaskId},
     task::{Report, SourceCommand},
@@ -61,13 +61,28 @@ impl From<&Origin> for pb::Origin {
             from: origin.from,
             to: origin.to,
             record: origin.record,
+            others: origin.others.iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<&Piece> for pb::Piece {
+    fn from(piece: &Piece) -> Self {
+        pb::Piece { split: piece.split.clone(), from: piece.from, to: piece.to }
     }
 }
 
 impl From<pb::Origin> for Origin {
     fn from(origin: pb::Origin) -> Self {
-        Origin { source: origin.source, split: origin.split, from: origin.from, to: origin.to, record: origin.record }
+        let piece = |pb::Piece { split, from, to }| Piece { split, from, to };
+        Origin {
+            source: origin.source,
+            split: origin.split,
+            from: origin.from,
+            to: origin.to,
+            record: origin.record,
+            others: origin.others.into_iter().map(piece).collect(),
+        }
     }
 }
 
@@ -251,6 +266,7 @@ mod tests {
                     from: 1,
                     to: 2,
                     record: Some(1),
+                    others: vec![Piece { split: "b.log".into(), from: 3, to: 4 }],
                 }),
             ),
         ];

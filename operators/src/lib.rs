@@ -20,6 +20,8 @@
 pub mod aggregate;
 pub mod confinement;
 pub mod connectors;
+#[cfg(test)]
+mod counted_memory;
 pub mod dead_letters;
 pub mod dedup;
 pub mod definition;

@@ -76,34 +76,39 @@ impl Factory for Poisoned {
     }
 }
 
-/// Where the poisoned line begins.
-fn write_clicks(folder: &Path) -> usize {
-    let (mut lines, mut at) = (String::new(), 0);
-    for click in 0..5_000 {
+const CLICKS: usize = 5_000;
+
+/// Writes so many files; in which of them the poisoned line is, and where it begins.
+fn write_clicks(folder: &Path, files: usize) -> (String, usize) {
+    let (mut lines, mut poisoned) = (String::new(), Default::default());
+    for click in 0..CLICKS {
+        let name = format!("{}.log", click * files / CLICKS);
         if click == 3_456 {
-            at = lines.len();
+            poisoned = (name.clone(), lines.len());
             lines.push_str("[AdClickEvent] ad-poison, 2022-03-04 00:00:07, user poison, 1.2.3.4, USA\n");
         }
         let (ad, second) = (click % 50, click / 100);
         writeln!(lines, "[AdClickEvent] ad{ad:03}, 2022-03-04 00:00:{second:02}, user {click}, 1.2.3.4, USA").unwrap();
+        if (click + 1) % (CLICKS / files) == 0 {
+            std::fs::write(folder.join(name), std::mem::take(&mut lines)).unwrap();
+        }
     }
-    std::fs::write(folder.join("a.log"), lines).unwrap();
-    at
+    poisoned
 }
 
 /// How a job ended.
 struct Ended {
     cause: String,
     restarts: usize,
-    /// Where the poisoned line begins.
-    at: usize,
+    /// In which file the poisoned line is, and where it begins.
+    poisoned: (String, usize),
 }
 
-async fn run_poisoned(kind: &'static str, panics: bool) -> Ended {
+async fn run_poisoned(kind: &'static str, panics: bool, files: usize) -> Ended {
     let folder = tempfile::tempdir().unwrap();
     let clicks = folder.path().join("clicks");
     std::fs::create_dir(&clicks).unwrap();
-    let at = write_clicks(&clicks);
+    let poisoned = write_clicks(&clicks, files);
     let mut settings = vec![format!("source.clicks.path={}", clicks.display())];
     for sink in ["counts", "top_ads", "late", "dead_letters", "raw"] {
         settings.push(format!("sink.{sink}.path={}", folder.path().join(sink).display()));
@@ -129,25 +134,34 @@ async fn run_poisoned(kind: &'static str, panics: bool) -> Ended {
     while told.try_recv().is_ok() {
         restarts += 1;
     }
-    Ended { cause: ended.unwrap_err().to_string(), restarts, at }
+    Ended { cause: ended.unwrap_err().to_string(), restarts, poisoned }
 }
 
 fn check(ended: &Ended) {
-    let Ended { cause, restarts, at } = ended;
+    let Ended { cause, restarts, poisoned: (file, at) } = ended;
     assert!(cause.contains("the same record each time"), "{cause}");
-    assert!(cause.contains(&format!("offset {at} of")) && cause.contains("a.log"), "line at {at}: {cause}");
+    assert!(
+        cause.contains(&format!("offset {at} of")) && cause.contains(&format!("/{file}'")),
+        "{file} at {at}: {cause}"
+    );
     assert!(cause.contains("a poisoned click"), "{cause}");
     assert!((1..=3).contains(restarts), "{restarts} restarts");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poisoned_record_is_named_by_an_operator_beside_its_source() {
-    let ended = run_poisoned("map", false).await;
+    let ended = run_poisoned("map", false, 1).await;
     check(&ended);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poisoned_record_is_named_though_its_operator_panics_on_another_worker() {
-    let ended = run_poisoned("dedup", true).await;
+    let ended = run_poisoned("dedup", true, 1).await;
+    check(&ended);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poisoned_record_is_named_though_rows_of_many_small_files_were_one_batch() {
+    let ended = run_poisoned("dedup", false, 100).await;
     check(&ended);
 }

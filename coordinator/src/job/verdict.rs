@@ -121,7 +121,7 @@ mod tests {
     }
 
     fn origin(record: Option<u64>) -> Origin {
-        Origin { source: "s".into(), split: "a.log".into(), from: 0, to: 900, record }
+        Origin { source: "s".into(), split: "a.log".into(), from: 0, to: 900, record, others: vec![] }
     }
 
     fn judge(record: &mut FailureRecord, error: &EngineError, lost_worker: bool, made_progress: bool) -> Verdict {

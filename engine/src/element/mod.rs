@@ -5,7 +5,7 @@ mod origin;
 mod port;
 
 pub use batch::{Batch, KeyHashes};
-pub use origin::Origin;
+pub use origin::{Origin, Piece};
 pub use port::Port;
 
 use crate::ids::CheckpointId;

@@ -142,7 +142,8 @@ impl Source for Numbers {
             let turn = self.turn % open.len();
             let numbers: Vec<i64> = (*open[turn]..end).step_by(SPLITS as usize).take(20).collect();
             *open[turn] = numbers.last().unwrap() + SPLITS;
-            let origin = Origin { source: "numbers".into(), split: "a.csv".into(), from: 0, to: 32, record: None };
+            let origin =
+                Origin { source: "numbers".into(), split: "a.csv".into(), from: 0, to: 32, ..Origin::default() };
             let batch = rows(numbers.iter().map(|n| (n % KEYS, *n)));
             Ok(SourceEvent::Rows(Port::MAIN, Batch { origin: Some(Arc::new(origin)), ..batch }))
         })

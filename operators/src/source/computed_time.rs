@@ -210,6 +210,14 @@ impl SplitReader for TimedReader {
         self.inner.locate_rows(&read)
     }
 
+    fn is_at_hand(&self) -> bool {
+        self.inner.is_at_hand()
+    }
+
+    fn is_over(&self) -> bool {
+        self.inner.is_over()
+    }
+
     fn bytes_behind(&self) -> u64 {
         self.inner.bytes_behind()
     }

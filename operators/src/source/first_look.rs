@@ -135,7 +135,8 @@ impl LookedAt {
             tracing::warn!(file = self.file, "{what}");
         }
         if seen != Seen::TooLittle {
-            self.look = None;
+            // There may be very many files.
+            (self.look, self.file) = (None, String::new());
         }
     }
 }
@@ -156,6 +157,14 @@ impl SplitReader for LookedAt {
 
     fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter> {
         self.inner.locate_rows(rows)
+    }
+
+    fn is_at_hand(&self) -> bool {
+        self.inner.is_at_hand()
+    }
+
+    fn is_over(&self) -> bool {
+        self.inner.is_over()
     }
 
     fn bytes_behind(&self) -> u64 {

@@ -2,7 +2,7 @@
 //!
 //! Invariant: nothing of what is held has come out of the split, and [`resume`](Head::resume) is the position right before
 //! it; so a restart reads it again, and decides the same. Which records are looked at follows from the split alone: those
-//! from the first readable one on, so many as the rule says, however they are cut into chunks.
+//! from the first readable one on, so many as the rule says or there are, however they are cut into chunks.
 
 use super::{event_times::EventTimes, jump::JumpRule, split_reader::SplitReader};
 use crate::dead_letters::DeadLetter;
@@ -75,7 +75,7 @@ impl Head {
             self.resume = reader.position();
             return Ok(Added::Passed(chunk));
         }
-        let is_complete = self.records >= self.most;
+        let is_complete = self.records >= self.most || reader.is_over();
         // Of the last chunk the reader can tell where the rows are, when they are asked for.
         let all = || (0..chunk.columns.num_rows()).collect::<Vec<_>>();
         let located = (!is_complete).then(|| reader.locate_rows(&all()));

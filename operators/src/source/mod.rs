@@ -2,7 +2,7 @@
 //!
 //! Reading order: `connector` (what a connector is to those that check, compile, show and confine jobs), `split_reader` (what
 //! it does), `reader` (what is common to all of them: splits become one stream
-//! with event time), `turns` and `packs` (so that many splits cost little), `computed_time` and `first_look` (what stands between the two), `split_watermark`, `jump`, `head` and
+//! with event time), `turns`, `gathered` and `packs` (so that many splits cost little), `computed_time` and `first_look` (what stands between the two), `split_watermark`, `jump`, `head` and
 //! `event_times` (who is behind, who is too far ahead, where time begins, and which times cannot be meant), `column_type` and
 //! `times` (what a definition can say of columns), then the connectors.
 
@@ -13,6 +13,7 @@ mod event_times;
 pub mod field_path;
 pub mod files;
 mod first_look;
+mod gathered;
 pub mod generator;
 mod head;
 mod jump;

@@ -5,6 +5,7 @@
 //! put together once and handed over again as it is; what has changed since stands by itself, until half of a pack has.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use weir_engine::{
@@ -37,13 +38,12 @@ pub(super) struct Packs {
 }
 
 impl Packs {
-    /// Packs states; returns the number of the pack.
-    pub(super) fn pack(&mut self, states: &[SplitState]) -> Result<u64> {
-        let pairs: Vec<(&str, &Value)> = states.iter().map(|state| (state.id.as_str(), &state.state)).collect();
+    /// Packs states, each with the id of its split; returns the number of the pack.
+    pub(super) fn pack<S: Serialize>(&mut self, states: &[(&str, S)]) -> Result<u64> {
         let cannot = |error: &dyn std::fmt::Display| {
             EngineError::internal(format!("the states of splits cannot be packed: {error}"))
         };
-        let json = serde_json::to_vec(&pairs).map_err(|error| cannot(&error))?;
+        let json = serde_json::to_vec(states).map_err(|error| cannot(&error))?;
         let packed = zstd::encode_all(json.as_slice(), 3).map_err(|error| cannot(&error))?;
         self.next += 1;
         let (members, text) = (states.len(), BASE64_STANDARD.encode(packed));
@@ -124,6 +124,12 @@ mod tests {
         }
     }
 
+    fn pack(packs: &mut Packs, states: impl Iterator<Item = SplitState>) -> u64 {
+        let states: Vec<SplitState> = states.collect();
+        let pairs: Vec<(&str, &Value)> = states.iter().map(|state| (state.id.as_str(), &state.state)).collect();
+        packs.pack(&pairs).expect("packed")
+    }
+
     fn value(states: &[SplitState], id: usize) -> u64 {
         let found: Vec<_> = states.iter().filter(|state| state.id == format!("split-{id}")).collect();
         assert_eq!(found.len(), 1);
@@ -133,8 +139,8 @@ mod tests {
     #[test]
     fn what_stands_by_itself_or_in_a_newer_pack_is_the_state() {
         let mut packs = Packs::default();
-        packs.pack(&(0..100).map(|id| state(id, 1)).collect::<Vec<_>>()).expect("packed");
-        packs.pack(&(90..120).map(|id| state(id, 2)).collect::<Vec<_>>()).expect("packed");
+        pack(&mut packs, (0..100).map(|id| state(id, 1)));
+        pack(&mut packs, (90..120).map(|id| state(id, 2)));
         let mut states: Vec<SplitState> = packs.states(0).collect();
         states.reverse();
         states.push(state(95, 3));
@@ -146,8 +152,7 @@ mod tests {
     #[test]
     fn packs_are_short_and_dropped_when_half_has_changed() {
         let mut packs = Packs::default();
-        let states: Vec<SplitState> = (0..1_000).map(|id| state(id, id)).collect();
-        let number = packs.pack(&states).expect("packed");
+        let number = pack(&mut packs, (0..1_000).map(|id| state(id, id)));
         let bytes = serde_json::to_string(&packs.states(3).collect::<Vec<_>>()).expect("JSON").len();
         assert!(bytes < 8_000, "{bytes}");
         (0..500).for_each(|_| packs.changed(number));

@@ -19,6 +19,7 @@
 
 use super::{
     event_times::EventTimes,
+    gathered::Gathered,
     head::{Added, Chunk, Head},
     jump::JumpRule,
     packs::{LEAST_STATES, MOST_STATES, Packs, unpack},
@@ -84,7 +85,9 @@ pub struct SourceReader {
     indexes: HashMap<String, usize>,
     turns: Turns,
     packs: Packs,
-    /// What has been read and not sent. When `next` returns there are no rows of the main output in it.
+    /// Rows of the main output that have been read and not sent. There are none when `next` returns, or waits.
+    rows: Gathered,
+    /// What else is to be sent, behind them.
     queue: VecDeque<Queued>,
     /// The last watermark sent.
     sent: i64,
@@ -102,7 +105,6 @@ pub struct SourceReader {
 
 /// Something to send.
 enum Queued {
-    Rows(Batch),
     /// The undelivered dead letters of the split at this index.
     DeadLetters(usize),
     Watermark(i64),
@@ -214,6 +216,7 @@ impl SourceReader {
             indexes: HashMap::new(),
             turns: Turns::default(),
             packs: Packs::default(),
+            rows: Gathered::default(),
             queue: VecDeque::new(),
             sent: WATERMARK_MIN,
             idle: false,
@@ -268,6 +271,9 @@ impl SourceReader {
 
     async fn advance(&mut self) -> Result<SourceEvent> {
         loop {
+            if let Some(event) = self.send_rows()? {
+                return Ok(event);
+            }
             if let Some(queued) = self.queue.pop_front() {
                 return self.send(queued);
             }
@@ -279,7 +285,13 @@ impl SourceReader {
                 self.discover().await?;
             }
             match self.choose() {
-                Some(index) => self.read(index).await?,
+                Some(index) => {
+                    let may_gather = self.may_gather(index);
+                    self.read(index).await?;
+                    if may_gather {
+                        self.gather()?;
+                    }
+                }
                 None if !followed => return Ok(SourceEvent::EndOfInput),
                 None => self.wait().await,
             }
@@ -287,12 +299,31 @@ impl SourceReader {
         }
     }
 
+    /// Whether rows of a split may be one batch with those of others. Where records are read one by one to find the one that
+    /// the job fails on, each is a batch.
+    fn may_gather(&self, index: usize) -> bool {
+        self.suspect.is_none() && self.splits[index].reader.is_at_hand()
+    }
+
+    /// Reads on as long as what has been read is little, all there is to be sent are rows, and nobody has to be waited for: what
+    /// has been read must be sent before positions are taken.
+    fn gather(&mut self) -> Result<()> {
+        while self.queue.is_empty() && self.rows.is_small(self.settings.batch_rows) {
+            let Some(index) = self.choose().filter(|index| self.may_gather(*index)) else { break };
+            let Some(outcome) = self.read(index).now_or_never() else { break };
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn send_rows(&mut self) -> Result<Option<SourceEvent>> {
+        let Some(batch) = self.rows.take()? else { return Ok(None) };
+        self.events_in.add(batch.len() as u64);
+        Ok(Some(SourceEvent::Rows(Port::MAIN, batch)))
+    }
+
     fn send(&mut self, queued: Queued) -> Result<SourceEvent> {
         Ok(match queued {
-            Queued::Rows(batch) => {
-                self.events_in.add(batch.len() as u64);
-                SourceEvent::Rows(Port::MAIN, batch)
-            }
             Queued::DeadLetters(index) => {
                 let split = &mut self.splits[index];
                 let rows = dead_letter_batch(&self.source, &split.name, &split.undelivered)?;
@@ -427,7 +458,11 @@ impl SourceReader {
     async fn read(&mut self, index: usize) -> Result<()> {
         // Changed or not, should reading be given up in the middle.
         self.splits[index].changed = true;
-        let outcome = self.read_split(index).await;
+        let mut outcome = self.read_split(index).await;
+        if outcome.is_ok() && self.splits[index].is_over() {
+            // There are rows to be sent, so nobody is waited for: if that were not so, it would be asked in its turn.
+            outcome = self.read_split(index).now_or_never().unwrap_or(Ok(()));
+        }
         self.place(index);
         outcome
     }
@@ -450,8 +485,8 @@ impl SourceReader {
                 let located =
                     if is_suspect && columns.num_rows() == 1 { split.reader.locate_rows(&[0]) } else { vec![] };
                 let record = located.first().and_then(|record| u64::try_from(record.offset).ok());
-                let origin =
-                    Origin { source: self.source.clone(), split: split.name.clone(), from, to: bytes_behind, record };
+                let (source, name) = (self.source.clone(), split.name.clone());
+                let origin = Origin { source, split: name, from, to: bytes_behind, record, others: Vec::new() };
                 let chunk = Chunk { columns, dead_letters, origin };
                 match split.look_at(chunk, &self.settings)? {
                     Some(chunk) => self.take_records(index, chunk, None),
@@ -508,7 +543,7 @@ impl SourceReader {
             batch.split_watermarks = judged.watermarks.map(Into::into);
         }
         if !batch.is_empty() {
-            self.queue.push_back(Queued::Rows(batch));
+            self.rows.push(batch);
         }
         if !split.undelivered.is_empty() {
             self.queue.push_back(Queued::DeadLetters(index));
@@ -527,27 +562,27 @@ impl SourceReader {
         for pack in self.packs.drop_stale() {
             self.splits.iter_mut().filter(|split| split.pack == Some(pack)).for_each(|split| split.pack = None);
         }
-        let mut states = Vec::new();
+        let mut alone = Vec::new();
         let mut settled = Vec::new();
         for (index, split) in self.splits.iter_mut().enumerate().filter(|(_, split)| split.pack.is_none()) {
             split.unchanged = if std::mem::take(&mut split.changed) { 0 } else { split.unchanged + 1 };
             split.tell_silence(now, &self.settings);
-            states.push(split.state(heard_at)?);
-            if split.unchanged > 0 {
-                settled.push((states.len() - 1, index));
-            }
+            let is_settled = split.unchanged > 0 || split.finished;
+            if is_settled { &mut settled } else { &mut alone }.push(index);
         }
         // The first checkpoint with so many of them is the one that packs them.
-        if settled.len() >= LEAST_STATES {
-            for group in settled.chunks(MOST_STATES) {
-                let members: Vec<SplitState> = group.iter().map(|(state, _)| states[*state].clone()).collect();
-                let pack = self.packs.pack(&members)?;
-                group.iter().for_each(|(_, index)| self.splits[*index].pack = Some(pack));
-            }
-            let packed: HashSet<usize> = settled.into_iter().map(|(state, _)| state).collect();
-            let mut state = 0..;
-            states.retain(|_| !packed.contains(&state.next().unwrap_or_default()));
+        if settled.len() < LEAST_STATES {
+            alone.append(&mut settled);
+            alone.sort_unstable();
         }
+        for group in settled.chunks(MOST_STATES) {
+            let members =
+                group.iter().map(|index| &self.splits[*index]).map(|split| (&*split.id, split.stored(heard_at)));
+            let pack = self.packs.pack(&members.collect::<Vec<_>>())?;
+            group.iter().for_each(|index| self.splits[*index].pack = Some(pack));
+        }
+        let mut states: Vec<SplitState> =
+            alone.into_iter().map(|index| self.splits[index].state(heard_at)).collect::<Result<_>>()?;
         states.extend(self.packs.states(self.subtask));
         Ok(states)
     }
@@ -610,7 +645,7 @@ impl Split {
             undelivered,
             ask_at: None,
             at_rest: false,
-            changed: true,
+            changed: false,
             unchanged: 0,
             pack: None,
             pending_since: None,
@@ -684,6 +719,12 @@ impl Split {
         }
     }
 
+    /// Whether it is known to end here, and nothing of it waits.
+    fn is_over(&self) -> bool {
+        let nothing_waits = self.head.as_ref().is_none_or(Head::is_empty);
+        nothing_waits && !self.finished && self.reader.is_over()
+    }
+
     /// Whether something waits, and need not any longer.
     fn can_release(&self) -> bool {
         let waits = self.head.as_ref().is_some_and(|head| !head.is_empty());
@@ -750,16 +791,19 @@ impl Split {
         Ok(())
     }
 
-    fn state(&self, heard_at_ms: Option<i64>) -> Result<SplitState> {
+    fn stored(&self, heard_at_ms: Option<i64>) -> StoredSplit {
         let resume = self.head.as_ref().and_then(Head::resume).cloned();
-        let stored = StoredSplit {
+        StoredSplit {
             position: resume.unwrap_or_else(|| self.reader.position()),
             watermark: self.watermark.clone(),
             finished: self.finished,
             undelivered: self.undelivered.clone(),
             heard_at_ms,
-        };
-        let state = serde_json::to_value(stored).map_err(|error| {
+        }
+    }
+
+    fn state(&self, heard_at_ms: Option<i64>) -> Result<SplitState> {
+        let state = serde_json::to_value(self.stored(heard_at_ms)).map_err(|error| {
             EngineError::internal(format!("the state of split '{}' cannot be written: {error}", self.id))
         })?;
         Ok(SplitState { id: self.id.clone(), state })
@@ -778,7 +822,7 @@ impl Source for SourceReader {
     fn drain(&mut self) -> Result<Option<SourceEvent>> {
         while let Some(queued) = self.queue.pop_front() {
             match queued {
-                Queued::Rows(_) | Queued::DeadLetters(_) => return self.send(queued).map(Some),
+                Queued::DeadLetters(_) => return self.send(queued).map(Some),
                 // Time goes to its end.
                 Queued::Watermark(_) | Queued::Idle => {}
             }

@@ -25,6 +25,18 @@ pub trait SplitReader: Send {
     /// Where rows of the last chunk stand and what they looked like; `rows` is in rising order. The reason stays empty.
     fn locate_rows(&self, rows: &[usize]) -> Vec<DeadLetter>;
 
+    /// Whether the next chunk is read without waiting for anybody, as one of a file on this machine is. Rows of all such splits
+    /// of a source have the same columns: they are gathered before any is sent.
+    fn is_at_hand(&self) -> bool {
+        false
+    }
+
+    /// Whether it is known already that [`Finished`](SplitEvent::Finished) comes next, and that without waiting. Then it is asked
+    /// for it at once, so that it holds nothing while others are read.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// How many bytes of the split lie before its position; for people who watch. 0 where that cannot be told.
     fn bytes_behind(&self) -> u64 {
         0

@@ -4,6 +4,7 @@ use super::{
     archive::{ArchiveFiles, EventTimeRange},
     avro_split::AvroFileSettings,
     bounded::{BoundedFiles, RecordSettings},
+    decoders::Decoders,
     empty_columns::ToldFiles,
     followed::{Copies, FollowSettings, FollowedFiles},
     lines::LineSettings,
@@ -249,7 +250,12 @@ impl FilesConfig {
             return Err(self.refuse("the columns and their types must be declared: schema = { … }"));
         }
         let (columns, max_line_bytes) = (settings.column_names(), self.format.longest_line());
-        Ok(RecordSettings::Lines(Arc::new(LineSettings { format, columns, max_line_bytes })))
+        Ok(RecordSettings::Lines(Arc::new(LineSettings {
+            format,
+            columns,
+            max_line_bytes,
+            decoders: Decoders::default(),
+        })))
     }
 
     fn parquet(&self, settings: &SourceSettings) -> Result<ParquetSettings> {

@@ -3,6 +3,7 @@
 //! Invariant: it is said once for a file that was read from its beginning, and for a bounded number of files.
 
 use arrow::array::{Array, RecordBatch};
+use arrow::datatypes::SchemaRef;
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering},
@@ -28,18 +29,18 @@ pub(super) struct EmptyColumns {
     rows: usize,
     /// Of each column; empty before the first rows.
     has_value: Vec<bool>,
-    names: Vec<String>,
+    columns: Option<SchemaRef>,
 }
 
 impl EmptyColumns {
     /// Of a file that is read from its beginning.
     pub(super) fn of_file(told: &ToldFiles) -> Self {
-        EmptyColumns { told: Some(told.clone()), rows: 0, has_value: Vec::new(), names: Vec::new() }
+        EmptyColumns { told: Some(told.clone()), rows: 0, has_value: Vec::new(), columns: None }
     }
 
     /// Of a file of which nothing is reported: its beginning was read by another attempt, or its columns are not declared.
     pub(super) fn untold() -> Self {
-        EmptyColumns { told: None, rows: 0, has_value: Vec::new(), names: Vec::new() }
+        EmptyColumns { told: None, rows: 0, has_value: Vec::new(), columns: None }
     }
 
     /// Looks at rows of the file.
@@ -47,9 +48,9 @@ impl EmptyColumns {
         if self.told.is_none() || rows.num_rows() == 0 {
             return;
         }
-        if self.names.is_empty() {
-            self.names = rows.schema_ref().fields().iter().map(|field| field.name().clone()).collect();
-            self.has_value = vec![false; self.names.len()];
+        if self.columns.is_none() {
+            self.columns = Some(rows.schema());
+            self.has_value = vec![false; rows.num_columns()];
         }
         self.rows += rows.num_rows();
         for (has_value, column) in self.has_value.iter_mut().zip(rows.columns()) {
@@ -59,8 +60,12 @@ impl EmptyColumns {
 
     /// Names the columns without any value.
     fn empty(&self) -> Vec<&str> {
-        let empty = self.names.iter().zip(&self.has_value).filter(|(_, has_value)| !**has_value);
-        empty.map(|(name, _)| name.as_str()).collect()
+        let columns = self.columns.iter().flat_map(|schema| schema.fields());
+        columns
+            .zip(&self.has_value)
+            .filter(|(_, has_value)| !**has_value)
+            .map(|(field, _)| field.name().as_str())
+            .collect()
     }
 
     /// At the end of the file.

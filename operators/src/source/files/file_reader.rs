@@ -5,20 +5,19 @@
 //! twice. Of a file that is damaged or cut off every whole line comes out, then one dead letter.
 
 use super::{
-    beginning::TELLING_BYTES,
-    bounded::{read_at, read_fully},
     compression::{Compression, Decompressor, Step},
     empty_columns::EmptyColumns,
     lines::{LinePosition, LineSettings, Lines},
-    listing::{FoundFile, Place, cannot_read},
+    listing::{FoundFile, Place},
+    local_file::LocalFile,
 };
 use crate::dead_letters::DeadLetter;
 use crate::source::split_reader::{SplitEvent, SplitReader};
 use bytes::{Buf, Bytes};
 use futures::{FutureExt, future::BoxFuture};
-use object_store::ObjectStoreExt;
+use object_store::{ObjectStore, ObjectStoreExt};
 use serde::{Deserialize, Serialize};
-use std::{fs::File, path::Path, sync::Arc};
+use std::{fmt::Display, sync::Arc};
 use weir_engine::{
     env::Env,
     error::{EngineError, Result},
@@ -42,7 +41,7 @@ pub(super) struct FilePosition {
 }
 
 pub(super) struct FileReader {
-    file: FoundFile,
+    source: ByteSource,
     lines: Lines,
     chunk_bytes: usize,
     /// How its bytes become text; none as long as it has not been looked at.
@@ -52,12 +51,15 @@ pub(super) struct FileReader {
     at_end: bool,
     /// Why nothing behind what has been read can be.
     problem: Option<String>,
-    open: Option<File>,
-    checked: bool,
-    /// What has been fetched of an object ahead of being asked for, and from where on.
+    /// What has been fetched ahead of being asked for, and from where on.
     fetched: Option<(u64, Bytes)>,
     empty_columns: EmptyColumns,
-    env: Env,
+}
+
+/// Where a file's bytes come from.
+enum ByteSource {
+    Local(LocalFile),
+    Object { store: Arc<dyn ObjectStore>, path: object_store::path::Path, bytes: u64 },
 }
 
 /// How a file's bytes become text.
@@ -74,7 +76,10 @@ struct Packed {
     bytes: Bytes,
     /// Where the next ones are.
     offset: u64,
+    /// There are no next ones.
     ended: bool,
+    /// All of its text has come out.
+    is_done: bool,
     /// Bytes of text that came out before, and are only decompressed.
     passed_over: u64,
 }
@@ -89,25 +94,28 @@ impl FileReader {
         empty_columns: EmptyColumns,
         env: Env,
     ) -> Self {
-        let most = match &file.place {
-            Place::Local(_) => LOCAL_CHUNK_BYTES,
-            Place::Object { .. } => OBJECT_CHUNK_BYTES,
+        let FoundFile { name, place } = file;
+        let (chunk_bytes, source) = match place {
+            Place::Local(path) => {
+                let file = LocalFile::new(path, share >= LOCAL_CHUNK_BYTES, env);
+                (share.min(LOCAL_CHUNK_BYTES), ByteSource::Local(file))
+            }
+            Place::Object { store, path, bytes } => {
+                (share.min(OBJECT_CHUNK_BYTES), ByteSource::Object { store, path, bytes })
+            }
         };
         let FilePosition { lines: position, compression } = position;
         let empty_columns = if position.offset == 0 { empty_columns } else { EmptyColumns::untold() };
         FileReader {
-            lines: Lines::new(&file.name, settings, position),
-            file,
-            chunk_bytes: share.min(most),
+            lines: Lines::new(name, settings, position),
+            source,
+            chunk_bytes,
             text: None,
             compression,
             at_end: false,
             problem: None,
-            open: None,
-            checked: false,
             fetched: None,
             empty_columns,
-            env,
         }
     }
 
@@ -121,19 +129,37 @@ impl FileReader {
                 return Ok(event);
             }
             if self.lines.is_given_up() {
-                (self.open, self.text) = (None, None);
+                self.end();
                 return Ok(SplitEvent::Finished);
             }
             if let Some(problem) = self.problem.take() {
                 return self.lines.give_up(problem);
             }
             if self.at_end {
-                (self.open, self.text) = (None, None);
-                self.empty_columns.tell(&self.file.name);
+                self.empty_columns.tell(self.lines.file());
+                self.end();
                 return Ok(SplitEvent::Finished);
             }
-            self.at_end = self.read().await? == 0;
+            self.at_end = self.read().await? == 0 || self.is_read();
         }
+    }
+
+    /// Whether all of the file is known to have been read, without an attempt to read on.
+    fn is_read(&self) -> bool {
+        match &self.text {
+            None => false,
+            Some(Text::AsItIs) => self.fetched.is_none() && self.source.ends_at(self.lines.read_offset()),
+            Some(Text::Packed(packed)) => packed.is_done,
+        }
+    }
+
+    /// Lets go of all but the position: there may be very many files.
+    fn end(&mut self) {
+        if let ByteSource::Local(file) = &mut self.source {
+            file.close();
+        }
+        (self.text, self.fetched, self.empty_columns) = (None, None, EmptyColumns::untold());
+        self.lines.release();
     }
 
     /// Reads on; zero at the end.
@@ -153,8 +179,9 @@ impl FileReader {
     async fn begin(&mut self) -> Result<Option<Text>> {
         let position = self.lines.position();
         if self.compression.is_none() && position.offset == 0 {
-            let first = self.first_bytes().await?;
-            let named = Compression::of_name(&self.file.name);
+            let first = self.fetch(0).await?;
+            self.fetched = Some((0, first.clone()));
+            let named = Compression::of_name(self.lines.file());
             let found = Compression::of_bytes(&first);
             if let Some(named) = named.filter(|named| found != Some(*named)) {
                 self.problem = Some(not_what_its_name_says(named, &first));
@@ -164,59 +191,31 @@ impl FileReader {
         }
         let Some(compression) = self.compression else { return Ok(Some(Text::AsItIs)) };
         let decompressor = Decompressor::new(compression)
-            .map_err(|error| EngineError::io(format!("cannot decompress {}: {error}", self.file.name)))?;
+            .map_err(|error| EngineError::io(format!("cannot decompress {}: {error}", self.lines.file())))?;
         let packed = Packed {
             compression,
             decompressor,
             bytes: Bytes::new(),
             offset: 0,
             ended: false,
+            is_done: false,
             passed_over: position.offset,
         };
         Ok(Some(Text::Packed(Box::new(packed))))
     }
 
-    async fn first_bytes(&mut self) -> Result<Bytes> {
-        if let Place::Local(path) = &self.file.place {
-            let path = path.clone();
-            let file = self.take_open(&path)?;
-            let mut space = vec![0; TELLING_BYTES];
-            let read = read_fully(&file, &mut space, 0).map_err(|error| cannot_read(&path, &error))?;
-            self.keep_open(file);
-            space.truncate(read);
-            return Ok(space.into());
-        }
-        let first = self.fetch(0).await?;
-        self.fetched = Some((0, first.clone()));
-        Ok(first)
-    }
-
     async fn read_plain(&mut self) -> Result<usize> {
         let offset = self.lines.read_offset();
-        let Place::Local(path) = &self.file.place else {
-            let fetched = self.fetch(offset).await?;
-            let fill = |space: &mut [u8]| {
-                space[..fetched.len()].copy_from_slice(&fetched);
-                Ok::<_, EngineError>(fetched.len())
-            };
-            return self.lines.fill(fetched.len(), fill);
+        if let (ByteSource::Local(file), None) = (&mut self.source, &self.fetched) {
+            let wanted = file.wanted(offset, self.chunk_bytes)?;
+            return self.lines.fill(wanted, |space| file.read(space, offset));
+        }
+        let fetched = self.fetch(offset).await?;
+        let fill = |space: &mut [u8]| {
+            space[..fetched.len()].copy_from_slice(&fetched);
+            Ok::<_, EngineError>(fetched.len())
         };
-        let path = path.clone();
-        let file = self.take_open(&path)?;
-        if !self.checked {
-            let bytes = file.metadata().map_err(|error| cannot_read(&path, &error))?.len();
-            check_not_shrunk(&self.file.name, bytes, offset)?;
-            self.checked = true;
-        }
-        let read = self.lines.fill(self.chunk_bytes, |space| read_at(&file, space, offset));
-        let read = read.map_err(|error| cannot_read(&path, &error))?;
-        self.keep_open(file);
-        if read == 0 {
-            // That may also mean that the file was cut off while it was read.
-            let bytes = std::fs::metadata(&path).map_err(|error| cannot_read(&path, &error))?.len();
-            check_not_shrunk(&self.file.name, bytes, offset)?;
-        }
-        Ok(read)
+        self.lines.fill(fetched.len(), fill)
     }
 
     /// Decompresses until there is some text, a problem, or the end.
@@ -225,10 +224,10 @@ impl FileReader {
             let Some(Text::Packed(packed)) = &mut self.text else { return Ok(0) };
             if packed.bytes.is_empty() && !packed.ended {
                 let offset = packed.offset;
-                let bytes = self.compressed_bytes(offset).await?;
+                let bytes = self.fetch(offset).await?;
                 let Some(Text::Packed(packed)) = &mut self.text else { return Ok(0) };
-                packed.ended = bytes.is_empty();
                 packed.offset += bytes.len() as u64;
+                packed.ended = bytes.is_empty() || self.source.ends_at(packed.offset);
                 packed.bytes = bytes;
                 continue;
             }
@@ -245,6 +244,7 @@ impl FileReader {
                     Ok::<_, EngineError>(put_out)
                 })?;
                 if put_out > 0 {
+                    packed.is_done = matches!(outcome, Ok(true));
                     self.problem = outcome.err();
                     return Ok(put_out);
                 }
@@ -259,7 +259,7 @@ impl FileReader {
                 Ok(true) if packed.passed_over > 0 => {
                     let position = self.lines.position().offset;
                     let bytes = position - packed.passed_over;
-                    check_not_shrunk(&self.file.name, bytes, position)?;
+                    check_not_shrunk(self.lines.file(), bytes, position)?;
                 }
                 Ok(true) => return Ok(0),
                 Ok(false) => {}
@@ -267,49 +267,40 @@ impl FileReader {
         }
     }
 
-    async fn compressed_bytes(&mut self, offset: u64) -> Result<Bytes> {
-        let Place::Local(path) = &self.file.place else { return self.fetch(offset).await };
-        let path = path.clone();
-        let file = self.take_open(&path)?;
-        let mut space = vec![0; self.chunk_bytes];
-        let read = read_at(&file, &mut space, offset).map_err(|error| cannot_read(&path, &error))?;
-        self.keep_open(file);
-        space.truncate(read);
-        Ok(space.into())
-    }
-
-    fn take_open(&mut self, path: &Path) -> Result<File> {
-        if let Some(file) = self.open.take() {
-            return Ok(file);
-        }
-        self.env.crash_point("files.opening")?;
-        let file = File::open(path).map_err(|error| cannot_read(path, &error))?;
-        self.env.crash_point("files.opened")?;
-        Ok(file)
-    }
-
-    fn keep_open(&mut self, file: File) {
-        // Of many files not all are kept open: there is a limit to it, and opening again is cheap.
-        if self.chunk_bytes == LOCAL_CHUNK_BYTES {
-            self.open = Some(file);
-        }
-    }
-
-    /// The next bytes of an object; none at its end.
+    /// The next bytes, as many as are read at once; none at the end.
     async fn fetch(&mut self, offset: u64) -> Result<Bytes> {
         if let Some((_, bytes)) = self.fetched.take_if(|(at, _)| *at == offset) {
             return Ok(bytes);
         }
-        let Place::Object { store, path, bytes } = &self.file.place else { return Ok(Bytes::new()) };
-        check_not_shrunk(&self.file.name, *bytes, offset)?;
-        let end = (*bytes).min(offset + self.chunk_bytes as u64);
-        if end == offset {
-            return Ok(Bytes::new());
+        match &mut self.source {
+            ByteSource::Local(file) => {
+                let mut space = vec![0; file.wanted(offset, self.chunk_bytes)?];
+                let read = file.read(&mut space, offset)?;
+                space.truncate(read);
+                Ok(space.into())
+            }
+            ByteSource::Object { store, path, bytes } => {
+                check_not_shrunk(self.lines.file(), *bytes, offset)?;
+                let end = (*bytes).min(offset + self.chunk_bytes as u64);
+                if end == offset {
+                    return Ok(Bytes::new());
+                }
+                store.get_range(path, offset..end).await.map_err(|error| {
+                    let problem = format!("cannot read {} from byte {offset} on: {error}", self.lines.file());
+                    EngineError::caused_by(&error, problem)
+                })
+            }
         }
-        store.get_range(path, offset..end).await.map_err(|error| {
-            let problem = format!("cannot read {} from byte {offset} on: {error}", self.file.name);
-            EngineError::caused_by(&error, problem)
-        })
+    }
+}
+
+impl ByteSource {
+    /// Whether nothing is known to be behind the last bytes read, which end at `offset`.
+    fn ends_at(&self, offset: u64) -> bool {
+        match self {
+            ByteSource::Local(file) => file.has_ended(),
+            ByteSource::Object { bytes, .. } => offset == *bytes,
+        }
     }
 }
 
@@ -369,7 +360,7 @@ fn not_what_its_name_says(named: Compression, first: &[u8]) -> String {
     format!("by its name the file is compressed with {name}, but it begins with the bytes {}{found}", bytes.join(" "))
 }
 
-pub(super) fn check_not_shrunk(name: &str, bytes: u64, offset: u64) -> Result<()> {
+pub(super) fn check_not_shrunk(name: impl Display, bytes: u64, offset: u64) -> Result<()> {
     if offset <= bytes {
         return Ok(());
     }
@@ -392,7 +383,15 @@ impl SplitReader for FileReader {
         self.lines.locate_rows(rows)
     }
 
+    fn is_at_hand(&self) -> bool {
+        matches!(self.source, ByteSource::Local(_))
+    }
+
+    fn is_over(&self) -> bool {
+        self.lines.is_given_up() || (self.at_end && self.problem.is_none() && self.lines.is_empty())
+    }
+
     fn bytes_behind(&self) -> u64 {
-        self.lines.position().offset
+        self.lines.offset()
     }
 }

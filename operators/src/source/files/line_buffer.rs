@@ -135,6 +135,11 @@ impl LineBuffer {
         self.too_long.as_ref().map_or(&self.bytes[self.begin..self.end], |line| &line.kept)
     }
 
+    /// Whether all that was read has been taken.
+    pub(super) fn is_empty(&self) -> bool {
+        self.too_long.is_none() && self.begin == self.end
+    }
+
     /// Drops everything that has been read.
     pub(super) fn drop_all(&mut self) {
         self.too_long = None;

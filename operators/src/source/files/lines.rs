@@ -6,6 +6,7 @@
 
 use super::{
     beginning::{Beginning, beginning_of, may_be_more},
+    decoders::Decoders,
     line_buffer::LineBuffer,
 };
 use crate::format::{BadLine, FormatError, LineDecoder, LineFormat, records::RecordRule, rows::locate_rows};
@@ -16,14 +17,16 @@ use std::{ops::Range, sync::Arc};
 use weir_engine::error::{EngineError, Result};
 
 /// How the lines of a source's files are read.
-#[derive(Clone, Debug)]
-pub struct LineSettings {
+#[derive(Debug)]
+pub(super) struct LineSettings {
     /// Their format.
-    pub format: LineFormat,
+    pub(super) format: LineFormat,
     /// The columns wanted, in order.
-    pub columns: Vec<String>,
+    pub(super) columns: Vec<String>,
     /// A longer line is a dead letter; in bytes.
-    pub max_line_bytes: usize,
+    pub(super) max_line_bytes: usize,
+    /// What the files share.
+    pub(super) decoders: Decoders,
 }
 
 /// Where to continue in a file.
@@ -44,7 +47,8 @@ pub(super) struct Lines {
     settings: Arc<LineSettings>,
     file: String,
     header: Option<String>,
-    decoder: Option<Box<dyn LineDecoder>>,
+    /// There is a decoder for the file.
+    is_open: bool,
     buffer: LineBuffer,
     /// The file's first bytes have been looked at, or lie before the position.
     begun: bool,
@@ -54,7 +58,7 @@ pub(super) struct Lines {
 
 /// Whether there is a decoder.
 enum Opened {
-    Yes,
+    Yes(Box<dyn LineDecoder>),
     /// Not before more has been read.
     NotYet,
     /// The file is none of the format; in words.
@@ -76,11 +80,26 @@ struct LastChunk {
 }
 
 impl Lines {
-    pub(super) fn new(file: &str, settings: Arc<LineSettings>, position: LinePosition) -> Self {
+    pub(super) fn new(file: String, settings: Arc<LineSettings>, position: LinePosition) -> Self {
         let buffer = LineBuffer::new(position.offset, settings.records());
         let LinePosition { offset, header, given_up } = position;
-        let (file, begun) = (file.to_owned(), offset > 0);
-        Lines { settings, file, header, decoder: None, buffer, begun, given_up, last: None }
+        let begun = offset > 0;
+        Lines { settings, file, header, is_open: false, buffer, begun, given_up, last: None }
+    }
+
+    /// The file's name.
+    pub(super) fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The first byte that has not come out.
+    pub(super) fn offset(&self) -> u64 {
+        self.buffer.position()
+    }
+
+    /// Whether all that was read has come out.
+    pub(super) fn is_empty(&self) -> bool {
+        self.buffer.is_empty()
     }
 
     pub(super) fn position(&self) -> LinePosition {
@@ -129,11 +148,22 @@ impl Lines {
             return self.give_up(problem).map(Some);
         }
         match self.open_decoder(at_end)? {
-            Opened::Yes => {}
-            Opened::NotYet => return Ok(None),
-            Opened::Never(problem) => return self.give_up(problem).map(Some),
+            Opened::Yes(mut decoder) => {
+                let taken = self.take_with(decoder.as_mut(), max_lines, at_end)?;
+                self.settings.decoders.put(self.header.as_deref().unwrap_or_default(), decoder);
+                Ok(taken)
+            }
+            Opened::NotYet => Ok(None),
+            Opened::Never(problem) => self.give_up(problem).map(Some),
         }
-        let Some(decoder) = &mut self.decoder else { return Ok(None) };
+    }
+
+    fn take_with(
+        &mut self,
+        decoder: &mut dyn LineDecoder,
+        max_lines: usize,
+        at_end: bool,
+    ) -> Result<Option<SplitEvent>> {
         if let Some(bad_line) = self.buffer.take_too_long(at_end) {
             let columns = RecordBatch::new_empty(decoder.schema().clone());
             return Ok(Some(SplitEvent::Records { columns, dead_letters: vec![dead_letter(bad_line)] }));
@@ -170,9 +200,6 @@ impl Lines {
 
     /// Sees to it that there is a decoder; if the format has a header, it takes that to make one.
     fn open_decoder(&mut self, at_end: bool) -> Result<Opened> {
-        if self.decoder.is_some() {
-            return Ok(Opened::Yes);
-        }
         if !self.begun {
             return Ok(Opened::NotYet);
         }
@@ -194,26 +221,29 @@ impl Lines {
             self.header = Some(header.to_owned());
             self.buffer.advance(length);
         }
-        let LineSettings { format, columns, max_line_bytes } = &*self.settings;
+        let LineSettings { format, columns, max_line_bytes, decoders } = &*self.settings;
         let header = self.header.as_deref().unwrap_or_default();
-        match format.decoder(&self.file, header.as_bytes(), columns, *max_line_bytes) {
-            Ok(decoder) => self.decoder = Some(decoder),
-            Err(error @ (FormatError::MissingColumn { .. } | FormatError::Header { .. })) => {
-                return Ok(Opened::Never(error.to_string()));
+        let known = decoders.take(header).map(Ok);
+        match known.unwrap_or_else(|| format.decoder(&self.file, header.as_bytes(), columns, *max_line_bytes)) {
+            Ok(decoder) => {
+                self.is_open = true;
+                Ok(Opened::Yes(decoder))
             }
-            Err(error) => return Err(format_error(error)),
+            Err(error @ (FormatError::MissingColumn { .. } | FormatError::Header { .. })) => {
+                Ok(Opened::Never(error.to_string()))
+            }
+            Err(error) => Err(format_error(error)),
         }
-        Ok(Opened::Yes)
     }
 
     /// Takes all that is left of the file for one dead letter, and reads no further.
     pub(super) fn give_up(&mut self, problem: String) -> Result<SplitEvent> {
         let first = self.buffer.beginning();
         let raw = match self.header.as_deref() {
-            Some(header) if self.decoder.is_none() => header.as_bytes(),
+            Some(header) if !self.is_open => header.as_bytes(),
             _ => first,
         };
-        let at = if self.decoder.is_none() { 0 } else { self.buffer.position() };
+        let at = if !self.is_open { 0 } else { self.buffer.position() };
         let bad_line = BadLine::new(at, 0, raw, problem);
         tracing::warn!(file = %self.file, "the file, or the rest of it, is not read: {}", bad_line.reason);
         self.buffer.drop_all();

@@ -2,8 +2,8 @@
 //!
 //! Reading order: `config` (what can be said about a source), `read` and `connector` (how it is said, what is wrong with it, and
 //! what others ask), `total` (how much there is to read), `listing` and `passed_over` (which files there are, and which
-//! are not read), `bounded` and `followed` (what the splits are), `file_reader`, `beginning` and `compression` (a file's bytes
-//! as text), `lines` and `line_buffer` (from bytes to records), `format` (what a line means), `parquet_split` and
+//! are not read), `bounded` and `followed` (what the splits are), `local_file`, `file_reader`, `beginning` and `compression` (a file's
+//! bytes as text), `lines`, `line_buffer` and `decoders` (from bytes to records), `format` (what a line means), `parquet_split` and
 //! `parquet_times`, `avro_split` and `avro_bytes` (Avro), `archive` (Parquet in a folder an hour, read in the order of event time), `partitions` (columns from the
 //! names of folders).
 
@@ -15,6 +15,7 @@ mod bounded;
 mod compression;
 mod config;
 mod connector;
+mod decoders;
 mod empty_columns;
 mod file_reader;
 mod followed;
@@ -22,6 +23,7 @@ pub(super) mod glob;
 mod line_buffer;
 mod lines;
 mod listing;
+mod local_file;
 mod parquet_split;
 mod parquet_times;
 mod partitions;

@@ -206,6 +206,16 @@ impl SplitReader for PartitionedReader {
         self.rows.locate_rows(rows)
     }
 
+    fn is_at_hand(&self) -> bool {
+        // A column of nulls is of another type than one with a value.
+        let is_usual = |values: &Vec<ArrayRef>| values.iter().all(|value| value.null_count() == 0);
+        matches!(&self.values, Values::Known(values) if is_usual(values)) && self.rows.is_at_hand()
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(self.values, Values::Known(_)) && self.rows.is_over()
+    }
+
     fn bytes_behind(&self) -> u64 {
         self.rows.bytes_behind()
     }

@@ -4,12 +4,15 @@ mod avro;
 mod packed;
 mod partitioned;
 mod records;
+mod small;
 mod unlike;
 
 use super::{
     bounded::{BoundedFiles, RecordSettings},
+    decoders::Decoders,
     lines::LineSettings,
     listing::Location,
+    local_file::LocalFile,
     source,
 };
 use crate::format::LineFormat;
@@ -245,7 +248,12 @@ async fn objects_of_a_store_are_read_like_files() {
     let connector = |path: &str| {
         let location = Location::over(store.clone(), "memory:///", path);
         let columns = vec!["ad_id".to_owned()];
-        let lines = LineSettings { format: LineFormat::ClickLog, columns, max_line_bytes: 1 << 20 };
+        let lines = LineSettings {
+            format: LineFormat::ClickLog,
+            columns,
+            max_line_bytes: 1 << 20,
+            decoders: Decoders::default(),
+        };
         let records = RecordSettings::Lines(Arc::new(lines));
         BoundedFiles {
             location,
@@ -380,7 +388,7 @@ proptest! {
     #[test]
     fn a_restart_anywhere_at_any_parallelism_reads_every_line_once(
         files in proptest::collection::vec((proptest::collection::vec(any_line(), 0..20), any::<bool>()), 1..5),
-        (batch_rows, events) in (1usize..5, 0usize..30),
+        (batch_rows, events) in (1usize..12, 0usize..30),
         (before, after) in (1usize..4, 1usize..4),
     ) {
         let folder = tempfile::tempdir().expect("a folder");

@@ -4,7 +4,7 @@ use super::{EventTimeRange, FilesConfig, is_compressed};
 use crate::{format::Format, hour_partition::hour_of, source::Total};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use std::{
-    fs::{self, File},
+    fs::{self, File, Metadata},
     path::{Path, PathBuf},
 };
 
@@ -15,10 +15,13 @@ pub(super) fn total(files: &FilesConfig) -> Option<Total> {
     }
     let path = PathBuf::from(files.path.strip_prefix("file://").unwrap_or(&files.path));
     match files.format.format {
-        Format::Parquet { .. } => sum_below(&path, &|file: &Path| rows_within(file, files.range)).map(Total::Events),
-        _ => sum_below(&path, &bytes_of).map(Total::Bytes),
+        Format::Parquet { .. } => sum_of(&path, &|file, _| rows_within(file, files.range)).map(Total::Events),
+        _ => sum_of(&path, &bytes_of).map(Total::Bytes),
     }
 }
+
+/// What a file adds, of which this is known already.
+type OfFile<'a> = &'a dyn Fn(&Path, &Metadata) -> Option<u64>;
 
 /// Counts the rows of a file; of an archive by hour none where its hour is not in the range that is read.
 fn rows_within(file: &Path, range: Option<EventTimeRange>) -> Option<u64> {
@@ -28,28 +31,34 @@ fn rows_within(file: &Path, range: Option<EventTimeRange>) -> Option<u64> {
 }
 
 /// Sum over a file, or over all visible files below a folder; none when they are not on this machine.
-fn sum_below(path: &Path, of_file: &dyn Fn(&Path) -> Option<u64>) -> Option<u64> {
-    if fs::metadata(path).ok()?.is_file() {
-        return of_file(path);
-    }
+fn sum_of(path: &Path, of_file: OfFile<'_>) -> Option<u64> {
+    let metadata = fs::metadata(path).ok()?;
+    if metadata.is_file() { of_file(path, &metadata) } else { sum_below(path, of_file) }
+}
+
+fn sum_below(folder: &Path, of_file: OfFile<'_>) -> Option<u64> {
     let mut sum = 0;
-    for entry in fs::read_dir(path).ok()?.flatten() {
-        // Links to folders may lead in a circle.
-        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
-        let passed_over = is_link && fs::metadata(entry.path()).map_or(true, |target| target.is_dir());
-        if !passed_over && !entry.file_name().to_string_lossy().starts_with(['.', '_']) {
-            sum += sum_below(&entry.path(), of_file)?;
+    for entry in fs::read_dir(folder).ok()?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(['.', '_']) {
+            continue;
         }
+        let path = entry.path();
+        let is_link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        sum += match fs::metadata(&path) {
+            Ok(metadata) if metadata.is_file() => of_file(&path, &metadata)?,
+            // Links to folders may lead in a circle.
+            Ok(metadata) if is_link && metadata.is_dir() => 0,
+            Err(_) if is_link => 0,
+            Ok(_) => sum_below(&path, of_file)?,
+            Err(_) => return None,
+        };
     }
     Some(sum)
 }
 
 /// Not known of a compressed file: what is counted is its text.
-fn bytes_of(file: &Path) -> Option<u64> {
-    if is_compressed(&file.to_string_lossy()) {
-        return None;
-    }
-    fs::metadata(file).ok().map(|metadata| metadata.len())
+fn bytes_of(file: &Path, metadata: &Metadata) -> Option<u64> {
+    (!is_compressed(&file.to_string_lossy())).then_some(metadata.len())
 }
 
 fn rows_of(file: &Path) -> Option<u64> {

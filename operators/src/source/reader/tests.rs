@@ -26,6 +26,8 @@ enum Step {
     Bad,
     /// Nothing for now.
     Pending,
+    /// Somebody has to be waited for before the next step.
+    Waits,
 }
 
 #[derive(Clone, Debug)]
@@ -47,10 +49,15 @@ struct ScriptReader {
     script: Script,
     step: usize,
     ends: bool,
+    at_hand: bool,
 }
 
-impl SplitReader for ScriptReader {
-    fn next_chunk(&mut self, _: usize) -> BoxFuture<'_, Result<SplitEvent>> {
+impl ScriptReader {
+    async fn next(&mut self) -> SplitEvent {
+        while let Some(Step::Waits) = self.script.steps.get(self.step) {
+            tokio::task::yield_now().await;
+            self.step += 1;
+        }
         let event = match self.script.steps.get(self.step) {
             Some(Step::Rows(times)) => {
                 SplitEvent::Records { columns: columns(self.step, times), dead_letters: Vec::new() }
@@ -59,12 +66,27 @@ impl SplitReader for ScriptReader {
                 columns: columns(self.step, &[]),
                 dead_letters: vec![DeadLetter { offset: self.step as i64, reason: "bad".into(), raw: "?".into() }],
             },
-            Some(Step::Pending) => SplitEvent::Pending,
+            Some(Step::Pending | Step::Waits) => SplitEvent::Pending,
             None if self.ends => SplitEvent::Finished,
             None => SplitEvent::Pending,
         };
         self.step = (self.step + 1).min(self.script.steps.len());
-        async move { Ok(event) }.boxed()
+        event
+    }
+}
+
+impl SplitReader for ScriptReader {
+    fn next_chunk(&mut self, _: usize) -> BoxFuture<'_, Result<SplitEvent>> {
+        async move { Ok(self.next().await) }.boxed()
+    }
+
+    /// It says so even where it will wait: nothing may be lost by that.
+    fn is_at_hand(&self) -> bool {
+        self.at_hand
+    }
+
+    fn is_over(&self) -> bool {
+        self.at_hand && self.ends && self.step == self.script.steps.len()
     }
 
     fn position(&self) -> serde_json::Value {
@@ -89,6 +111,7 @@ struct ScriptConnector {
     scripts: Vec<Script>,
     found_later: Arc<Mutex<Vec<Script>>>,
     followed: bool,
+    at_hand: bool,
 }
 
 impl ScriptConnector {
@@ -96,7 +119,7 @@ impl ScriptConnector {
         OpenedSplit {
             id: script.id.clone(),
             name: format!("{}.log", script.id),
-            reader: Box::new(ScriptReader { script, step, ends: !self.followed }),
+            reader: Box::new(ScriptReader { script, step, ends: !self.followed, at_hand: self.at_hand }),
             newest_before_ms: None,
             oldest_ms: None,
         }
@@ -185,6 +208,11 @@ fn bounded(scripts: Vec<Script>) -> ScriptConnector {
     ScriptConnector { scripts, ..ScriptConnector::default() }
 }
 
+/// The same, which need not be waited for.
+fn at_hand(scripts: Vec<Script>) -> ScriptConnector {
+    ScriptConnector { at_hand: true, ..bounded(scripts) }
+}
+
 #[tokio::test]
 async fn splits_are_read_in_step_and_the_smallest_watermark_counts() {
     let a = script("a", &[rows(&[100, 101, 102]), rows(&[200]), rows(&[300])]);
@@ -205,6 +233,54 @@ async fn splits_are_read_in_step_and_the_smallest_watermark_counts() {
             "end"
         ]
     );
+}
+
+#[tokio::test]
+async fn rows_of_small_splits_are_one_batch_and_each_keeps_its_own_watermark() {
+    let scripts = || {
+        let a = script("a", &[rows(&[100, 200, 150])]);
+        let b = script("b", &[rows(&[120]), Step::Bad, rows(&[130])]);
+        vec![a, b, script("empty", &[]), script("c", &[rows(&[7])]), script("d", &[rows(&[8])])]
+    };
+    let min = WATERMARK_MIN;
+    assert_eq!(
+        all(&mut opened(settings(), at_hand(scripts())).await).await,
+        [
+            format!("rows [100, 200, 150, 120, 7, 8] behind [{min}, 90, 190, {min}, {min}, {min}]"),
+            "dead 1: bad".into(),
+            "watermark 110".into(),
+            "rows [130]".into(),
+            "end".into(),
+        ],
+        "what is not rows is sent before more is read, and the end of a split is seen with its last rows"
+    );
+    let few = ReaderSettings { batch_rows: 2, ..settings() };
+    let mut rows_of_few = all(&mut opened(few, at_hand(scripts())).await).await;
+    rows_of_few.retain(|event| event.starts_with("rows"));
+    let whole = format!("rows [100, 200, 150] behind [{min}, 90, 190]");
+    assert_eq!(rows_of_few, [whole.as_str(), "rows [120, 7]", "rows [8]", "rows [130]"]);
+}
+
+#[tokio::test]
+async fn rows_are_sent_before_anybody_is_waited_for() {
+    let waits = script("b", &[Step::Waits, rows(&[120])]);
+    let mut reader = opened(settings(), at_hand(vec![script("a", &[rows(&[100])]), waits])).await;
+    assert_eq!(reader.next().now_or_never().map(|event| short(&event.expect("an event"))), Some("rows [100]".into()));
+    assert!(reader.next().now_or_never().is_none(), "now the other one is waited for");
+    let positions: Vec<_> = reader.snapshot().expect("a snapshot").into_iter().map(|split| split.state).collect();
+    assert_eq!((&positions[0]["position"], &positions[1]["position"]), (&1.into(), &0.into()));
+    assert_eq!(all(&mut reader).await, ["rows [120]", "end"]);
+}
+
+#[tokio::test]
+async fn where_the_job_fails_on_a_record_none_is_gathered() {
+    let suspect = Origin { source: "other".into(), ..Default::default() };
+    let context =
+        OperatorContext { suspect: Some(Arc::new(suspect)), ..OperatorContext::single("job", "source.clicks") };
+    let scripts = vec![script("a", &[rows(&[100])]), script("b", &[rows(&[120])])];
+    let mut reader = SourceReader::new(settings(), Box::new(at_hand(scripts)), &context);
+    reader.restore(Vec::new()).await.expect("opened");
+    assert_eq!(all(&mut reader).await, ["rows [100]", "rows [120]", "end"]);
 }
 
 #[tokio::test]
@@ -344,7 +420,8 @@ async fn a_silent_split_holds_nobody_back_and_rejoins_with_a_floor() {
 async fn a_split_found_later_joins_with_a_floor() {
     let found_later = Arc::new(Mutex::new(Vec::new()));
     let a = script("a", &[rows(&[100, 100, 100])]);
-    let connector = ScriptConnector { scripts: vec![a], followed: true, found_later: found_later.clone() };
+    let connector =
+        ScriptConnector { scripts: vec![a], followed: true, found_later: found_later.clone(), at_hand: false };
     let mut reader = opened(settings(), connector).await;
     assert_eq!(next(&mut reader).await, "rows [100, 100, 100]");
     assert_eq!(next(&mut reader).await, "watermark 90");
@@ -509,12 +586,32 @@ async fn rows_ahead_of_the_clock_are_dead_letters_in_a_live_source() {
 fn any_step() -> impl Strategy<Value = Step> {
     let time =
         prop_oneof![8 => (0i64..200).prop_map(Some), 1 => Just(None), 1 => Just(Some(-5)), 1 => Just(Some(100_000))];
-    prop_oneof![4 => proptest::collection::vec(time, 0..6).prop_map(Step::Rows), 1 => Just(Step::Bad)]
+    prop_oneof![
+        4 => proptest::collection::vec(time, 0..6).prop_map(Step::Rows),
+        1 => Just(Step::Bad),
+        1 => Just(Step::Waits),
+    ]
 }
 
-/// Rows and dead letters without the watermarks between them, which say less after a restart.
-fn records(events: &[String]) -> Vec<&String> {
-    events.iter().filter(|event| event.starts_with("rows") || event.starts_with("dead")).collect()
+/// Rows and dead letters one by one: how batches are cut, and the watermarks between them, say less after a restart.
+fn records(events: &[String]) -> Vec<String> {
+    let mut records = Vec::new();
+    for event in events.iter().filter(|event| event.starts_with("rows") || event.starts_with("dead")) {
+        let Some(rows) = event.strip_prefix("rows ") else {
+            records.extend(event.trim_start_matches("dead ").split("; ").map(str::to_owned));
+            continue;
+        };
+        let numbers = |list: &str| -> Vec<i64> {
+            list.trim_matches(['[', ']']).split(", ").map(|number| number.parse().expect("a number")).collect()
+        };
+        let (times, watermarks) = rows.split_once(" behind ").unwrap_or((rows, ""));
+        let watermarks = if watermarks.is_empty() { Vec::new() } else { numbers(watermarks) };
+        for (row, time) in numbers(times).into_iter().enumerate() {
+            let behind = watermarks.get(row).filter(|watermark| **watermark > time);
+            records.push(format!("{time} behind {behind:?}"));
+        }
+    }
+    records
 }
 
 proptest! {
@@ -525,21 +622,27 @@ proptest! {
         steps in proptest::collection::vec(proptest::collection::vec(any_step(), 0..6), 0..4),
         crash_after in 0usize..20,
         jumps in any::<bool>(),
+        (gathers, batch_rows) in (any::<bool>(), 1usize..12),
     ) {
-        let settings = || ReaderSettings { rule: if jumps { JUMPS } else { RULE }, ..settings() };
+        let settings = || ReaderSettings { rule: if jumps { JUMPS } else { RULE }, batch_rows, ..settings() };
+        let connector = |scripts| if gathers { at_hand(scripts) } else { bounded(scripts) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         runtime.block_on(async {
             let scripts: Vec<Script> = steps.iter().enumerate().map(|(n, steps)| script(&format!("{n}"), steps)).collect();
             let expected = all(&mut opened(settings(), bounded(scripts.clone())).await).await;
             let crash_after = crash_after.min(expected.len() - 1);
-            let mut first = opened(settings(), bounded(scripts.clone())).await;
+            let mut first = opened(settings(), connector(scripts.clone())).await;
             let mut events = Vec::new();
-            for _ in 0..crash_after {
-                events.push(next(&mut first).await);
+            while events.len() < crash_after && events.last().is_none_or(|last| last != "end") {
+                // Now and then it is given up in the middle, as when a checkpoint is asked for.
+                match first.next().now_or_never() {
+                    Some(event) => events.push(short(&event.expect("an event"))),
+                    None => events.push(next(&mut first).await),
+                }
             }
             let state = first.snapshot().expect("a snapshot");
             let text = serde_json::to_string(&state).expect("serialisable");
-            let mut second = reader(settings(), bounded(scripts));
+            let mut second = reader(settings(), connector(scripts));
             second.restore(serde_json::from_str(&text).expect("the same")).await.expect("restored");
             events.extend(all(&mut second).await);
             // Dead letters that were on their way come first after a restart; otherwise the order is the same.

@@ -29,7 +29,7 @@ fn mixed(channel: usize, index: i64) -> Batch {
             .then(|| KeyHashes { columns: vec!["n".to_string()].into(), hashes: Arc::new(hashes()) }),
         origin: (index % 3 == 0).then(|| {
             let (source, split) = ("source.clicks".into(), format!("{channel}.log"));
-            Arc::new(Origin { source, split, from: first as u64, to: first as u64 + 9, record: None })
+            Arc::new(Origin { source, split, from: first as u64, to: first as u64 + 9, ..Origin::default() })
         }),
         columns,
     }

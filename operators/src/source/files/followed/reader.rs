@@ -81,7 +81,7 @@ enum Read {
 
 impl FollowedReader {
     pub(super) fn new(watch: Arc<Watch>, id: String, split: Followed, begin: Begin) -> Self {
-        let lines = Lines::new(&split.path.display().to_string(), watch.settings.clone(), split.position.clone());
+        let lines = Lines::new(split.path.display().to_string(), watch.settings.clone(), split.position.clone());
         let mut reader = FollowedReader {
             watch,
             id,

@@ -36,10 +36,10 @@ pub(in crate::source::files) struct LocalPath {
 /// A file and what is known of it.
 type LocalFile = (PathBuf, Metadata);
 
-/// What a path of followed files stands for now.
+/// What a path stands for now.
 #[derive(Debug, Default)]
 pub(in crate::source::files) struct Found {
-    /// By name.
+    /// By name, where they are followed.
     pub(in crate::source::files) files: Vec<LocalFile>,
     /// The folders that were listed.
     pub(in crate::source::files) folders: Vec<PathBuf>,
@@ -74,7 +74,8 @@ impl LocalPath {
     /// When the path names something that is never read.
     pub(in crate::source::files) fn list(&self) -> Result<Found> {
         let mut passed_over = PassedOver::default();
-        let found = self.look(Wanted::GrowingLines, &mut passed_over)?;
+        let mut found = self.look(Wanted::GrowingLines, &mut passed_over)?;
+        found.files.sort_by(|a, b| a.0.cmp(&b.0));
         self.teller.tell(&passed_over);
         Ok(found)
     }
@@ -93,7 +94,6 @@ impl LocalPath {
                 let mut folder = FolderListing { pattern, wanted, passed_over, found };
                 folder.list(&self.base, "", &mut vec![identity(&metadata)]);
                 found = folder.found;
-                found.files.sort_by(|a, b| a.0.cmp(&b.0));
             }
         }
         Ok(found)
@@ -110,6 +110,8 @@ impl LocalPath {
         if let Some((_, error)) = unreadable.into_iter().next() {
             return Err(error);
         }
+        // As texts: the files are many, and comparing folder by folder takes long.
+        found.sort_unstable_by(|a, b| a.0.as_os_str().cmp(b.0.as_os_str()));
         if other_names == OtherNames::PassOver && !(found.len() == 1 && found[0].0 == self.base) {
             found.retain(|(path, _)| {
                 let readable = !matches!(File::open(path), Err(error) if error.kind() == ErrorKind::PermissionDenied);
@@ -152,7 +154,12 @@ impl FolderListing<'_> {
             let name = entry.file_name().to_string_lossy().into_owned();
             let path = entry.path();
             let relative = if relative.is_empty() { name.clone() } else { format!("{relative}/{name}") };
-            let metadata = match fs::metadata(&path) {
+            // Without the way to the folder again; where that tells nothing, what a link leads to may.
+            let metadata = match entry.metadata().ok().filter(|metadata| !metadata.is_symlink()) {
+                Some(metadata) => Ok(metadata),
+                None => fs::metadata(&path),
+            };
+            let metadata = match metadata {
                 Ok(metadata) => metadata,
                 Err(error) => {
                     match error.kind() {
@@ -235,12 +242,17 @@ fn is_loop(error: &io::Error) -> bool {
 /// Of files that are the same one the first by name, or the first that no link leads to. Different files never count as one,
 /// whatever a file system says about their numbers: they are looked into.
 fn without_other_names(found: Vec<LocalFile>, base: &Path, passed_over: &mut PassedOver) -> Vec<LocalFile> {
-    let mut by_identity: HashMap<(u64, u64), Vec<usize>> = HashMap::new();
+    let mut firsts: HashMap<(u64, u64), usize> = HashMap::with_capacity(found.len());
+    // Of most files there is no other.
+    let mut several: HashMap<usize, Vec<usize>> = HashMap::new();
     for (index, (_, metadata)) in found.iter().enumerate() {
-        by_identity.entry(identity(metadata)).or_default().push(index);
+        let first = *firsts.entry(identity(metadata)).or_insert(index);
+        if first != index {
+            several.entry(first).or_insert_with(|| vec![first]).push(index);
+        }
     }
     let mut kept = vec![true; found.len()];
-    for mut alike in by_identity.into_values().filter(|alike| alike.len() > 1) {
+    for mut alike in several.into_values() {
         alike.sort_by_key(|index| (is_behind_a_link(&found[*index].0, base), *index));
         let (first, others) = (alike[0], &alike[1..]);
         for other in others {

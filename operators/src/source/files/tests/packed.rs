@@ -104,7 +104,12 @@ async fn compressed_objects_are_read_like_files() {
 /// A source over a store.
 pub(super) fn over(store: Arc<InMemory>, path: &str, format: LineFormat, columns: &[&str]) -> SourceReader {
     let columns = columns.iter().map(ToString::to_string).collect();
-    let records = RecordSettings::Lines(Arc::new(LineSettings { format, columns, max_line_bytes: 1 << 20 }));
+    let records = RecordSettings::Lines(Arc::new(LineSettings {
+        format,
+        columns,
+        max_line_bytes: 1 << 20,
+        decoders: Decoders::default(),
+    }));
     let location = Location::over(store, "memory:///", path);
     let env = weir_engine::env::Env::default();
     let connector = BoundedFiles { location, path: path.to_owned(), records, subtask: 0, parallelism: 1, env };
