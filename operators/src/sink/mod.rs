@@ -20,7 +20,7 @@ mod wait;
 
 pub use connector::{
     Archive, FilesHere, KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,
-    WrittenTable,
+    WrittenTable, look,
 };
 pub use json_rows::json_lines;
 pub use results::{SinkResults, SinkWindows};
