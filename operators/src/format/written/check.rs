@@ -41,8 +41,9 @@ pub(in crate::format) fn check_columns(
             mistakes.push(Mistake::new(columns_at.clone(), message).expected("a `select` or a `map` that converts it"));
         } else if (column.nullable || column.data_type == DataType::Null) && !wanted.field.is_nullable() {
             let message = format!("`{name}` may be null, and its field of type {shown} takes no null");
-            let expected =
-                format!("a value in its place, as in `coalesce({name}, …) as {name}`, or a field that may be null");
+            let expected = format!(
+                "a field that may be null; or a value in its place where the column comes from, as in `coalesce({name}, …) as {name}`"
+            );
             mistakes.push(Mistake::new(columns_at.clone(), message).expected(expected));
         }
     }
