@@ -109,6 +109,12 @@ impl Model {
         self.network.with(|state| state.brokers.grow(topic, partitions));
     }
 
+    /// Removes what a partition has from an offset on, as an unclean election of its leader does.
+    pub fn lose_from(&self, topic: &str, partition: i32, offset: i64) {
+        let of = TopicPartition { topic: topic.into(), partition };
+        self.network.with(|state| state.brokers.lose_from(&of, offset));
+    }
+
     /// Removes what a partition has below an offset.
     pub fn retain_from(&self, topic: &str, partition: i32, offset: i64) {
         let of = TopicPartition { topic: topic.into(), partition };
@@ -159,7 +165,7 @@ impl Model {
         for partition in 0..described.partitions {
             let of = TopicPartition { topic: topic.into(), partition };
             let beginning = self.bounds(topic, partition)?.beginning;
-            let fetched = self.apply(&Request::Fetch(of, beginning, Isolation::Committed, usize::MAX));
+            let fetched = self.apply(&Request::Fetch(of, beginning, Isolation::Committed, usize::MAX, None));
             let Some(Done::Fetched(fetched)) = fetched else { return None };
             let written = fetched.records.into_iter();
             all.extend(written.map(|(offset, record)| Written { partition, offset, record }));

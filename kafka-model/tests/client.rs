@@ -261,6 +261,29 @@ async fn topics_are_told_apart_and_their_offsets_end() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_read_and_is_cut_off_is_told() {
+    let (model, cluster) = model();
+    (0..3).for_each(|_| model.append(&record("t", b"1")));
+    let mut consumer = cluster.consumer(Isolation::Committed).unwrap();
+    let mut reader = consumer.read(&partition("t"), 0).unwrap();
+    wait(100).await;
+    let mut epochs = Vec::new();
+    reader.take(9, &mut |record| epochs.push(record.leader_epoch)).unwrap();
+    assert_eq!(epochs, [Some(0); 3]);
+    model.lose_from("t", 0, 2);
+    (0..3).for_each(|_| model.append(&record("t", b"2")));
+    wait(4_000).await;
+    assert_eq!(reader.take(9, &mut |_| {}).unwrap_err().kind, KafkaErrorKind::Truncated);
+    drop(reader);
+    for (offset, epoch, expected) in [(3, Some(0), None), (2, Some(0), Some(3)), (3, None, Some(2))] {
+        let mut reader = consumer.read_on(&partition("t"), offset, epoch).unwrap();
+        wait(100).await;
+        let taken = reader.take(9, &mut |_| {});
+        assert_eq!(taken.map_err(|error| error.kind), expected.ok_or(KafkaErrorKind::Truncated), "from {offset}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_record_that_is_too_large_is_told() {
     let (model, cluster) = model();
     model.create("small", 1, &[("max.message.bytes", "500")]);

@@ -10,7 +10,23 @@ pub trait Consumer: Send {
     ///
     /// # Errors
     /// When the partition is being read already, or the client refuses.
-    fn read(&mut self, partition: &TopicPartition, offset: i64) -> Result<Box<dyn PartitionReader>>;
+    fn read(&mut self, partition: &TopicPartition, offset: i64) -> Result<Box<dyn PartitionReader>> {
+        self.read_on(partition, offset, None)
+    }
+
+    /// The same behind a record that was read before, and that a leader of this epoch had written. Where the log was cut off
+    /// before that record since, as by an unclean election of its leader, taking fails as
+    /// [truncated](crate::error::KafkaErrorKind::Truncated), whatever stands at the offset now. Without an epoch, or with brokers
+    /// that know none, that is not looked at.
+    ///
+    /// # Errors
+    /// When the partition is being read already, or the client refuses.
+    fn read_on(
+        &mut self,
+        partition: &TopicPartition,
+        offset: i64,
+        leader_epoch: Option<i32>,
+    ) -> Result<Box<dyn PartitionReader>>;
 
     /// Is told when a partition may have something, after [`PartitionReader::take`] found nothing.
     fn woken(&self) -> Arc<Notify>;

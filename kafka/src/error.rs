@@ -26,6 +26,8 @@ pub enum KafkaErrorKind {
     NotFound,
     /// There is no record at that offset any more, or not yet.
     OutOfRange,
+    /// Records that were read are no longer part of the log, and others stand in their place.
+    Truncated,
     /// The record is larger than the topic takes.
     TooLarge,
     /// Credentials, permissions or settings: waiting does not heal it.
@@ -55,6 +57,7 @@ impl From<KafkaError> for EngineError {
             KafkaErrorKind::Fenced => ErrorKind::Fenced,
             KafkaErrorKind::NotFound
             | KafkaErrorKind::OutOfRange
+            | KafkaErrorKind::Truncated
             | KafkaErrorKind::TooLarge
             | KafkaErrorKind::Refused => ErrorKind::Io,
         };

@@ -5,6 +5,8 @@
 pub struct RecordRef<'a> {
     /// Its place in its partition.
     pub offset: i64,
+    /// Which leader of its partition wrote it, counted; none: the brokers don't say.
+    pub leader_epoch: Option<i32>,
     /// When it was produced or appended, as the topic has it, in milliseconds since the epoch; none: it says nothing.
     pub timestamp_ms: Option<i64>,
     /// Its key.

@@ -96,10 +96,59 @@ async fn every_question_ends_where_there_is_no_broker() {
     until(reader.as_mut(), |taken| taken.as_ref().is_err_and(|e| e.kind == KafkaErrorKind::Unavailable)).await;
 }
 
+/// Writes values without a transaction, each in a batch of its own.
+async fn write(cluster: &dyn Cluster, of: &TopicPartition, values: &[&str]) {
+    let mut producer = cluster.producer().unwrap();
+    for value in values {
+        producer.send(record(of, value)).await.unwrap();
+        producer.flush().await.unwrap();
+    }
+}
+
+/// Takes the last batch off a log, as if its leader had never got it.
+fn cut_off_last_batch(log: &std::path::Path) {
+    let bytes = std::fs::read(log).unwrap();
+    let (mut begin, mut last) = (0, 0);
+    // An offset of eight bytes, then how many bytes follow these four.
+    while let Some(length) = bytes.get(begin + 8..begin + 12) {
+        last = begin;
+        begin += 12 + u32::from_be_bytes(length.try_into().unwrap()) as usize;
+    }
+    assert!(last > 0 && begin == bytes.len(), "a log of several batches");
+    std::fs::OpenOptions::new().write(true).open(log).unwrap().set_len(last as u64).unwrap();
+}
+
+/// Of a log of three records that has lost the last one, and has got others since.
+async fn what_was_lost_is_told(cluster: &dyn Cluster, of: &TopicPartition, epoch: i32) {
+    let mut consumer = cluster.consumer(Isolation::Committed).unwrap();
+    let mut reader = consumer.read_on(of, 3, Some(epoch)).unwrap();
+    let told = |taken: &Result<usize, KafkaError>| {
+        assert!(!matches!(taken, Ok(1..)), "another record has the offset");
+        taken.as_ref().is_err_and(|error| error.kind == KafkaErrorKind::Truncated)
+    };
+    until(reader.as_mut(), told).await;
+    drop(reader);
+    // Who has read no more than is still there goes on.
+    let mut reader = consumer.read_on(of, 2, Some(epoch)).unwrap();
+    assert_eq!(values(consumer.as_ref(), reader.as_mut(), 2).await, ["d", "e"]);
+    drop(reader);
+    let mut reader = consumer.read(of, 3).unwrap();
+    assert_eq!(values(consumer.as_ref(), reader.as_mut(), 1).await, ["e"], "without an epoch nobody knows");
+}
+
 #[tokio::test]
 async fn a_killed_broker_is_waited_for() {
     let Some(mut server) = KafkaServer::start().unwrap() else { return };
     let cluster = connect(&connection(&server.brokers(), &[])).unwrap();
+    let cut = topic(cluster.as_ref(), "cut").await;
+    write(cluster.as_ref(), &cut, &["a", "b", "c"]).await;
+    let mut consumer = cluster.consumer(Isolation::Committed).unwrap();
+    let (mut reader, mut epochs) = (consumer.read(&cut, 0).unwrap(), Vec::new());
+    while epochs.len() < 3 {
+        reader.take(100, &mut |record| epochs.push(record.leader_epoch.expect("an epoch"))).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(reader);
     let of = topic(cluster.as_ref(), "killed").await;
     commit(cluster.as_ref(), "id", &of, "a").await.unwrap();
     let mut consumer = cluster.consumer(Isolation::Committed).unwrap();
@@ -113,6 +162,7 @@ async fn a_killed_broker_is_waited_for() {
     until(reader.as_mut(), |taken| taken.as_ref().is_err_and(|e| e.kind == KafkaErrorKind::Unavailable)).await;
     assert_eq!(open.commit().await.unwrap_err().kind, KafkaErrorKind::Unknown);
     drop(open);
+    cut_off_last_batch(&server.log_folder("cut", 0).join("00000000000000000000.log"));
     server.restart().unwrap();
     // Reading goes on by itself, and says that it does before anything comes.
     until(reader.as_mut(), Result::is_ok).await;
@@ -125,6 +175,8 @@ async fn a_killed_broker_is_waited_for() {
     let values = values(consumer.as_ref(), reader.as_mut(), 1).await;
     // Whether the open one was committed is what its outcome said: unknown.
     assert!(["b", "open"].contains(&values[0].as_str()), "{values:?}");
+    write(cluster.as_ref(), &cut, &["d", "e"]).await;
+    what_was_lost_is_told(cluster.as_ref(), &cut, epochs[2]).await;
 }
 
 #[tokio::test]

@@ -34,6 +34,7 @@ pub mod hour_partition;
 pub mod join;
 mod kafka_connection;
 pub mod late_gate;
+mod look;
 pub mod lookup;
 pub mod map;
 pub mod memory_stores;

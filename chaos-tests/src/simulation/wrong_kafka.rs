@@ -157,8 +157,13 @@ impl Cluster for WrongCluster {
 struct Impatient(Box<dyn Consumer>);
 
 impl Consumer for Impatient {
-    fn read(&mut self, partition: &TopicPartition, offset: i64) -> Result<Box<dyn PartitionReader>> {
-        let right = self.0.read(partition, offset)?;
+    fn read_on(
+        &mut self,
+        partition: &TopicPartition,
+        offset: i64,
+        leader_epoch: Option<i32>,
+    ) -> Result<Box<dyn PartitionReader>> {
+        let right = self.0.read_on(partition, offset, leader_epoch)?;
         match is_progress(&partition.topic) {
             true => Ok(Box::new(ImpatientReader { right, heard: Env::default().now() })),
             false => Ok(right),

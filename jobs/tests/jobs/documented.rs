@@ -207,6 +207,24 @@ fn the_example_of_a_kafka_source_is_a_definition() {
     assert!(!explained.contains("KAFKA_PASSWORD"), "{explained}");
 }
 
+/// The example of a schema that follows from the columns compiles: nobody has to be asked for it.
+#[test]
+fn the_example_of_a_registered_schema_is_a_definition() {
+    let written = std::fs::read_to_string(page("job-definition.md")).unwrap();
+    let section = written.split("#### Avro in a sink").nth(1).unwrap();
+    let example = section.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let is_of_it = |line: &&str| line.starts_with("format") || line.contains("register = true");
+    let lines: Vec<&str> = example.lines().filter(is_of_it).collect();
+    assert_eq!(lines.len(), 2);
+    let graph = compiled_to_kafka(&lines.join("\n"));
+    let sink = graph["nodes"].as_array().unwrap().iter().find(|node| node["id"] == "sink.counts").unwrap();
+    let schema = sink["config"]["format"]["avro"]["pinned"].as_str().unwrap();
+    let schema: serde_json::Value = serde_json::from_str(schema).unwrap();
+    assert_eq!(schema["name"], "counts");
+    let n = schema["fields"].as_array().unwrap().iter().find(|field| field["name"] == "n").unwrap();
+    assert!(n["type"] == "long" || n["type"][1] == "long", "{n}");
+}
+
 /// The example of a join compiles, and its note says what it does.
 #[test]
 fn the_example_of_a_join_is_a_definition() {

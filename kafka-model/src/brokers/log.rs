@@ -15,9 +15,12 @@
 //!   active segment); aborted records go, and markers once nothing of their transaction is left. No offset ever moves. Retention
 //!   raises the beginning.
 //!
+//! - A leader that was elected although it lacks records (an *unclean* election) cuts them off; what is written then gets their
+//!   offsets again, under the next *leader epoch*. Of each epoch the log knows where it begins.
+//!
 //! Invariant: offsets rise from entry to entry, all of them are below `end`, and none is below `beginning`.
 
-use super::request::{Fetched, Record, Refusal, Session};
+use super::request::{Behind, Fetched, Record, Refusal, Session};
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
@@ -36,6 +39,8 @@ pub struct Log {
     /// By producer id: the first offset of its open transaction.
     open: BTreeMap<i64, i64>,
     producers: BTreeMap<i64, Known>,
+    /// Leader epochs after the first one, which is 0, with the first offset of each.
+    epochs: Vec<(i32, i64)>,
 }
 
 #[derive(Debug)]
@@ -154,7 +159,7 @@ impl Log {
             return Err(Refusal::OffsetOutOfRange);
         }
         let until = if isolation == Isolation::Committed { stable_end } else { end };
-        let mut fetched = Fetched { records: Vec::new(), next: offset.max(until), end };
+        let mut fetched = Fetched { records: Vec::new(), next: offset.max(until), end, epochs: self.epochs.clone() };
         for (seen, entry) in self.entries[self.index_of(offset)..].iter().enumerate() {
             if entry.offset >= until {
                 break;
@@ -179,6 +184,24 @@ impl Log {
             Content::Record(record, _) if record.timestamp_ms >= time_ms => Some(entry.offset),
             _ => None,
         })
+    }
+
+    /// Whether a record that a leader of an epoch wrote right below an offset is still there, as far as the epochs tell.
+    pub fn holds(&self, Behind { offset, leader_epoch }: Behind) -> bool {
+        let after = self.epochs.iter().find(|(epoch, _)| *epoch > leader_epoch);
+        offset <= after.map_or(self.end, |(_, begin)| *begin)
+    }
+
+    /// Another leader, who lacks what is at an offset and behind it, is elected all the same.
+    pub fn lose_from(&mut self, offset: i64) {
+        self.end = self.end.min(offset.max(self.beginning));
+        let kept = self.index_of(self.end);
+        self.entries.truncate(kept);
+        self.open.retain(|_, first| *first < self.end);
+        self.producers.clear();
+        let epoch = self.epochs.last().map_or(1, |(epoch, _)| epoch + 1);
+        self.epochs.retain(|(_, begin)| *begin < self.end);
+        self.epochs.push((epoch, self.end));
     }
 
     /// Removes all below an offset.

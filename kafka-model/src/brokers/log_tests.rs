@@ -97,3 +97,20 @@ fn retention_raises_the_beginning() {
     log.retain_from(100);
     assert_eq!(log.bounds(), Bounds { beginning: 3, stable_end: 3, end: 3 });
 }
+
+#[test]
+fn what_was_cut_off_is_known_by_the_epoch_of_what_was_read() {
+    let mut log = Log::default();
+    log.append_plain(&[record("a", "1"), record("b", "1"), record("c", "1")]);
+    let holds = |log: &Log, offset, leader_epoch| log.holds(Behind { offset, leader_epoch });
+    assert!(holds(&log, 3, 0) && !holds(&log, 4, 0));
+    log.lose_from(2);
+    log.append_plain(&[record("d", "1"), record("e", "1")]);
+    assert_eq!(offsets(&log, Isolation::Uncommitted), (vec![0, 1, 2, 3], 4));
+    assert!(holds(&log, 2, 0) && !holds(&log, 3, 0), "offset 2 is another record now");
+    assert!(holds(&log, 3, 1) && holds(&log, 4, 1));
+    let fetched = log.fetch(0, Isolation::Uncommitted, 9).unwrap();
+    assert_eq!([0, 1, 2, 3].map(|offset| fetched.epoch_of(offset)), [0, 0, 1, 1]);
+    log.lose_from(1);
+    assert!(holds(&log, 1, 0) && !holds(&log, 2, 0) && !holds(&log, 3, 1), "nothing is left of the second leader's");
+}

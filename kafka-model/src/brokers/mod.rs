@@ -1,6 +1,6 @@
 //! The brokers: a pure state machine, which is told what is asked for at which moment, and says what is to follow.
 //!
-//! One broker stands for all of them: what is acknowledged is never lost. Topics come and go by name; one that was deleted and made
+//! One broker stands for all of them: what is acknowledged is not lost, unless a test [says so](Brokers::lose_from). Topics come and go by name; one that was deleted and made
 //! anew has another id, and begins at offset 0.
 //!
 //! Reading order: [`request`], [`log`], [`coordinator`].
@@ -73,8 +73,12 @@ impl Brokers {
                 self.coordinator.add(now, id, *session, partition.clone()).map(|()| Done::Done)
             }
             Request::Produce(produce) => self.produce(now, produce),
-            Request::Fetch(of, offset, isolation, most) => {
-                self.log(of)?.fetch(*offset, *isolation, *most).map(Done::Fetched)
+            Request::Fetch(of, offset, isolation, most, behind) => {
+                let log = self.log(of)?;
+                match behind.is_none_or(|behind| log.holds(behind)) {
+                    true => log.fetch(*offset, *isolation, *most).map(Done::Fetched),
+                    false => Err(Refusal::LogTruncation),
+                }
             }
             Request::InitProducerId(..) | Request::EndTransaction(..) => Err(Refusal::InvalidTransactionState),
         }
@@ -150,6 +154,13 @@ impl Brokers {
         if let Some(topic) = self.topics.get_mut(topic) {
             let most = topic.logs.len().max(partitions);
             topic.logs.resize_with(most, Log::default);
+        }
+    }
+
+    /// Removes what a partition has from an offset on, as an unclean election of its leader does.
+    pub fn lose_from(&mut self, of: &TopicPartition, offset: i64) {
+        if let Some(log) = self.log_mut(of) {
+            log.lose_from(offset);
         }
     }
 

@@ -85,8 +85,8 @@ pub enum Request {
     Produce(Produce),
     /// Commits, or aborts.
     EndTransaction(String, Session, bool),
-    /// Records from an offset on, at most so many.
-    Fetch(TopicPartition, i64, Isolation, usize),
+    /// Records from an offset on, at most so many; and what was read before them.
+    Fetch(TopicPartition, i64, Isolation, usize, Option<Behind>),
 }
 
 impl Request {
@@ -122,6 +122,15 @@ impl Request {
     }
 }
 
+/// A record that was read before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Behind {
+    /// The offset right behind it.
+    pub offset: i64,
+    /// The epoch of the leader that wrote it.
+    pub leader_epoch: i32,
+}
+
 /// What was read of a partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fetched {
@@ -131,6 +140,15 @@ pub struct Fetched {
     pub next: i64,
     /// The offset that the next record gets.
     pub end: i64,
+    /// Leader epochs after the first one, which is 0, with the first offset of each.
+    pub epochs: Vec<(i32, i64)>,
+}
+
+impl Fetched {
+    /// The epoch of the leader that wrote what is at an offset.
+    pub fn epoch_of(&self, offset: i64) -> i32 {
+        self.epochs.iter().rev().find(|(_, begin)| *begin <= offset).map_or(0, |(epoch, _)| *epoch)
+    }
 }
 
 /// What brokers say when they have done it.
@@ -175,6 +193,9 @@ pub enum Refusal {
     UnknownTopicOrPartition,
     /// There is no record at that offset any more, or not yet.
     OffsetOutOfRange,
+    /// What was read before is no longer part of the log. (Of Kafka's clients it is the finding, after they have asked where an
+    /// epoch ended.)
+    LogTruncation,
     /// A record is larger than the topic takes.
     MessageTooLarge,
     /// A record cannot be in such a topic: it has no key, and the topic is compacted.

@@ -2,7 +2,7 @@
 
 use super::error;
 use crate::{
-    brokers::request::{Done, Fetched, Record, Refusal, Request},
+    brokers::request::{Behind, Done, Fetched, Record, Refusal, Request},
     caller::Caller,
     conditions::Patience,
     network::{Failure, Network},
@@ -34,11 +34,17 @@ impl ModelConsumer {
 }
 
 impl Consumer for ModelConsumer {
-    fn read(&mut self, partition: &TopicPartition, offset: i64) -> Result<Box<dyn PartitionReader>> {
+    fn read_on(
+        &mut self,
+        partition: &TopicPartition,
+        offset: i64,
+        leader_epoch: Option<i32>,
+    ) -> Result<Box<dyn PartitionReader>> {
         if !self.being_read.lock().insert(partition.clone()) {
             return Err(KafkaError::of(KafkaErrorKind::Refused, format!("{partition} is being read already")));
         }
-        let ready = Arc::new(Mutex::new(Ready { next: offset, position: offset, ..Ready::default() }));
+        let behind = leader_epoch.map(|leader_epoch| Behind { offset, leader_epoch });
+        let ready = Arc::new(Mutex::new(Ready { next: offset, behind, position: offset, ..Ready::default() }));
         let fetching = Fetching {
             network: self.network.clone(),
             caller: Caller { connection: self.network.connection(), ..self.caller.clone() },
@@ -59,9 +65,11 @@ impl Consumer for ModelConsumer {
 /// What is fetched and not given out yet.
 #[derive(Default)]
 struct Ready {
-    records: VecDeque<(i64, Arc<Record>)>,
+    records: VecDeque<Found>,
     /// Where to fetch on.
     next: i64,
+    /// The last record that was fetched.
+    behind: Option<Behind>,
     /// What has been given out.
     position: i64,
     end: Option<i64>,
@@ -69,6 +77,9 @@ struct Ready {
     /// Whether the error is the last word.
     is_over: bool,
 }
+
+/// A record, with its offset and the epoch of the leader that wrote it.
+type Found = (i64, i32, Arc<Record>);
 
 struct Fetching {
     network: Network,
@@ -83,15 +94,15 @@ impl Fetching {
     async fn run(self) {
         let Patience { poll, fetch, ahead, .. } = self.network.patience();
         loop {
-            let (next, is_full) = {
+            let (next, behind, is_full) = {
                 let ready = self.ready.lock();
-                (ready.next, ready.records.len() >= ahead)
+                (ready.next, ready.behind, ready.records.len() >= ahead)
             };
             if is_full {
                 Env::default().sleep(poll).await;
                 continue;
             }
-            let request = Request::Fetch(self.of.clone(), next, self.isolation, fetch);
+            let request = Request::Fetch(self.of.clone(), next, self.isolation, fetch, behind);
             let has_more = match self.network.call(&self.caller, request).await {
                 Ok(Done::Fetched(fetched)) => self.take_in(fetched),
                 Ok(answer) => {
@@ -117,7 +128,14 @@ impl Fetching {
         let mut ready = self.ready.lock();
         let has_more = fetched.next > ready.next;
         let is_news = has_more || ready.end != Some(fetched.end);
-        ready.records.extend(fetched.records);
+        let found = fetched.records.iter().map(|(offset, record)| {
+            let leader_epoch = fetched.epoch_of(*offset);
+            (Behind { offset: offset + 1, leader_epoch }, record.clone())
+        });
+        for (behind, record) in found {
+            ready.records.push_back((behind.offset - 1, behind.leader_epoch, record));
+            ready.behind = Some(behind);
+        }
         (ready.next, ready.end, ready.error) = (fetched.next, Some(fetched.end), None);
         if ready.records.is_empty() {
             ready.position = ready.next;
@@ -148,7 +166,7 @@ struct ModelReader {
 
 impl PartitionReader for ModelReader {
     fn take(&mut self, most: usize, each: &mut dyn FnMut(RecordRef<'_>)) -> Result<usize> {
-        let taken: Vec<(i64, Arc<Record>)> = {
+        let taken: Vec<Found> = {
             let mut ready = self.ready.lock();
             let taken = ready.records.len().min(most);
             let taken: Vec<_> = ready.records.drain(..taken).collect();
@@ -158,13 +176,14 @@ impl PartitionReader for ModelReader {
                     return Err(error);
                 }
             }
-            let last = taken.last().map(|(offset, _)| offset + 1);
+            let last = taken.last().map(|(offset, ..)| offset + 1);
             ready.position = if ready.records.is_empty() { ready.next } else { last.unwrap_or(ready.position) };
             taken
         };
-        for (offset, record) in &taken {
+        for (offset, leader_epoch, record) in &taken {
             each(RecordRef {
                 offset: *offset,
+                leader_epoch: Some(*leader_epoch),
                 timestamp_ms: Some(record.timestamp_ms),
                 key: record.key.as_deref(),
                 value: record.value.as_deref(),

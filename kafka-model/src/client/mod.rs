@@ -27,6 +27,7 @@ fn error(failure: Failure, silence: KafkaErrorKind, doing: String) -> KafkaError
         | Refusal::OutOfOrderSequence => KafkaErrorKind::Fenced,
         Refusal::UnknownTopicOrPartition => KafkaErrorKind::NotFound,
         Refusal::OffsetOutOfRange => KafkaErrorKind::OutOfRange,
+        Refusal::LogTruncation => KafkaErrorKind::Truncated,
         Refusal::MessageTooLarge => KafkaErrorKind::TooLarge,
         Refusal::InvalidTransactionTimeout | Refusal::InvalidTopic | Refusal::InvalidRecord => KafkaErrorKind::Refused,
     };

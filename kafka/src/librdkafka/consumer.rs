@@ -51,8 +51,13 @@ impl Reading {
 }
 
 impl Consumer for Reading {
-    fn read(&mut self, partition: &TopicPartition, offset: i64) -> Result<Box<dyn PartitionReader>> {
-        Ok(Box::new(Reader::start(self.shared.clone(), partition, offset)?))
+    fn read_on(
+        &mut self,
+        partition: &TopicPartition,
+        offset: i64,
+        leader_epoch: Option<i32>,
+    ) -> Result<Box<dyn PartitionReader>> {
+        Ok(Box::new(Reader::start(self.shared.clone(), partition, offset, leader_epoch)?))
     }
 
     fn woken(&self) -> Arc<Notify> {

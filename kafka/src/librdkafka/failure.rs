@@ -35,7 +35,8 @@ pub(super) fn kind_of(code: Code) -> KafkaErrorKind {
         Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition | Code::UnknownTopicId => {
             KafkaErrorKind::NotFound
         }
-        Code::OffsetOutOfRange | Code::AutoOffsetReset | Code::LogTruncation => KafkaErrorKind::OutOfRange,
+        Code::OffsetOutOfRange | Code::AutoOffsetReset => KafkaErrorKind::OutOfRange,
+        Code::LogTruncation => KafkaErrorKind::Truncated,
         Code::MessageSizeTooLarge | Code::MessageBatchTooLarge | Code::InvalidMessageSize => KafkaErrorKind::TooLarge,
         // An id that was idle for long is given up by the broker: another producer has to be initialised there, too.
         Code::Fenced
@@ -123,6 +124,7 @@ mod tests {
             (Code::CoordinatorLoadInProgress, KafkaErrorKind::Unavailable),
             (Code::UnknownTopicOrPartition, KafkaErrorKind::NotFound),
             (Code::AutoOffsetReset, KafkaErrorKind::OutOfRange),
+            (Code::LogTruncation, KafkaErrorKind::Truncated),
             (Code::MessageSizeTooLarge, KafkaErrorKind::TooLarge),
             (Code::Fenced, KafkaErrorKind::Fenced),
             (Code::InvalidProducerEpoch, KafkaErrorKind::Fenced),

@@ -5,8 +5,9 @@
 
 use super::{
     consumer::{Shared, WokenQueue},
-    failure::{failure, text},
+    failure::{failure, take_error, text, words},
     native::{Topic, c_text, told_while},
+    offsets::partitions,
 };
 use crate::{
     cluster::TopicPartition,
@@ -41,7 +42,12 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn start(shared: Arc<Shared>, partition: &TopicPartition, offset: i64) -> Result<Self> {
+    pub(super) fn start(
+        shared: Arc<Shared>,
+        partition: &TopicPartition,
+        offset: i64,
+        leader_epoch: Option<i32>,
+    ) -> Result<Self> {
         let doing = format!("reading {partition} from offset {offset}");
         if offset < 0 {
             return Err(KafkaError::of(KafkaErrorKind::Refused, format!("{doing}: an offset is not negative")));
@@ -62,7 +68,7 @@ impl Reader {
             return Err(failure(&doing, unsafe { native::rd_kafka_last_error() }, ""));
         }
         let messages = Messages::default();
-        Ok(Reader {
+        let reader = Reader {
             queue,
             topic,
             shared,
@@ -71,7 +77,26 @@ impl Reader {
             position: offset,
             failed: None,
             messages,
-        })
+        };
+        if let Some(epoch) = leader_epoch {
+            reader.begin_behind(offset, epoch, &doing)?;
+        }
+        Ok(reader)
+    }
+
+    /// Begins once more, behind a record of an epoch: what is read without a group is started without one. The client asks the
+    /// leader where that epoch ended before anything is fetched.
+    fn begin_behind(&self, offset: i64, epoch: i32, doing: &str) -> Result<()> {
+        let list = partitions(std::iter::once((&self.partition, offset)))?;
+        // SAFETY: the list is ours and has one element; no answer is waited for, so nothing of ours is kept.
+        let error = unsafe {
+            native::rd_kafka_topic_partition_set_leader_epoch((*list.pointer()).elems, epoch);
+            native::rd_kafka_seek_partitions(self.shared.native.pointer(), list.pointer(), 0)
+        };
+        match take_error(error) {
+            Some((code, told)) => Err(failure(doing, code, &told)),
+            None => Ok(()),
+        }
     }
 
     /// Something that is no record: that the end is reached for now, or what has failed.
@@ -82,7 +107,11 @@ impl Reader {
         }
         // SAFETY: the message is whole, and the text lives as long as it does.
         let told = text(unsafe { native::rd_kafka_message_errstr(message) });
-        self.fail(message.err, &told);
+        // That a log was cut off comes as one of the offsets that it may not set back by itself, and says so in words.
+        let is_reset = message.err == code::RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET;
+        let truncated = code::RD_KAFKA_RESP_ERR__LOG_TRUNCATION;
+        let is_truncated = is_reset && told.contains(&words(truncated));
+        self.fail(if is_truncated { truncated } else { message.err }, &told);
     }
 
     fn fail(&mut self, error: code, told: &str) {
@@ -155,8 +184,11 @@ fn give(message: &rd_kafka_message_t, each: &mut dyn FnMut(RecordRef<'_>)) {
     // SAFETY: the message is whole.
     let timestamp = unsafe { native::rd_kafka_message_timestamp(message, ptr::addr_of_mut!(kind)) };
     let known = kind != timestamp_type::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && timestamp >= 0;
+    // SAFETY: the message is whole.
+    let epoch = unsafe { native::rd_kafka_message_leader_epoch(message) };
     each(RecordRef {
         offset: message.offset,
+        leader_epoch: (epoch >= 0).then_some(epoch),
         timestamp_ms: known.then_some(timestamp),
         // SAFETY: both are of the message, which outlives the call.
         key: unsafe { bytes(message.key, message.key_len) },

@@ -29,6 +29,7 @@ pub mod registry;
 pub mod rows;
 pub mod settings;
 pub mod value;
+pub mod written;
 
 #[cfg(test)]
 pub(crate) mod testing;
@@ -48,6 +49,7 @@ use records::RecordRule;
 
 pub use message::{Held, MessageDecoder, MessageFormat, messages_of_rows};
 pub use settings::{Format, FormatName, FormatSettings};
+pub use written::{RowWriter, WrittenFormat, WrittenRows};
 
 /// How many bytes of a bad line are kept.
 const KEPT_BYTES: usize = 4096;

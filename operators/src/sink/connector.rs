@@ -14,8 +14,10 @@ use crate::{
     confinement::Location,
     definition::{KeyPath, Mistake, Reader},
     hold::HoldRule,
+    look::wait_for,
     schema::ColumnSchema,
 };
+use futures::future::BoxFuture;
 use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
 use weir_engine::{
     error::Result,
@@ -40,6 +42,12 @@ pub struct SinkKind {
 pub trait SinkConnector: fmt::Debug + Send + Sync {
     /// Its kind.
     fn kind(&self) -> &'static SinkKind;
+
+    /// Whether it takes a look outside of the definition before it is checked, and looks. That may take a while. What was found
+    /// is kept, and so is why nothing was.
+    fn look(&self) -> Option<BoxFuture<'_, Result<()>>> {
+        None
+    }
 
     /// Notes what is wrong with its settings, for the rows that it is given.
     fn check(&self, given: &SinkGiven<'_>, at: &KeyPath, mistakes: &mut Vec<Mistake>);
@@ -93,6 +101,12 @@ pub trait SinkConnector: fmt::Debug + Send + Sync {
     fn beside(&self, _shadow: &Shadow<'_>) -> Option<Arc<dyn SinkConnector>> {
         None
     }
+}
+
+/// Lets a sink take its look, and waits for it. What is wrong is told when it is checked.
+pub fn look(connector: &dyn SinkConnector) {
+    // Why nothing was found is kept by the sink.
+    let _ = connector.look().map(wait_for);
 }
 
 /// A sink as the node of a graph keeps it.

@@ -19,7 +19,7 @@ mod staging_buffer;
 
 pub use connector::{
     Archive, FilesHere, KeptTable, Owned, Shadow, SinkConnector, SinkGiven, SinkJob, SinkKind, SinkRhythm, StoredSink,
-    WrittenTable,
+    WrittenTable, look,
 };
 pub use json_rows::json_lines;
 pub use results::{SinkResults, SinkWindows};

@@ -8,6 +8,7 @@ use super::{settings::SourceSettings, settings::WatermarkSettings, split_reader:
 use crate::{
     confinement::Location,
     definition::{KeyPath, Mistake, Reader},
+    look::wait_for,
     schema::ColumnSchema,
 };
 use futures::future::BoxFuture;
@@ -113,15 +114,7 @@ pub enum Total {
 
 /// Takes a look at the data of a source whose columns are not known without; none: they are. Waits for it.
 pub fn look(connector: &dyn SourceConnector) -> Option<Looked> {
-    let look = connector.look()?;
-    let wait = || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        let runtime = runtime.map_err(|error| format!("the files can't be inspected: {error}"))?;
-        runtime.block_on(look).map_err(|error| error.message)
-    };
-    // On a thread of its own: the caller may be inside of a runtime already.
-    let looked = std::thread::scope(|scope| scope.spawn(crate::memory_stores::for_thread_beside(wait)).join());
-    Some(looked.unwrap_or_else(|_| Err("inspecting the files failed".to_owned())))
+    connector.look().map(wait_for)
 }
 
 impl fmt::Debug for SourceKind {

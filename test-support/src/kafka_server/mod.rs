@@ -117,6 +117,11 @@ impl KafkaServer {
         (self.behind_proxy, self.proxy)
     }
 
+    /// The folder with the log of a partition.
+    pub fn log_folder(&self, topic: &str, partition: i32) -> PathBuf {
+        self.folder.join("data").join(format!("{topic}-{partition}"))
+    }
+
     /// Ends it at once, as a power failure would.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use weir_engine::element::Port;
 use weir_engine::graph::NodeRole;
 use weir_operators::columns::WITHDRAWN;
 use weir_operators::hold::{self, HoldRule};
-use weir_operators::sink::{KeptTable, Owned, Shadow, SinkGiven, SinkJob, SinkResults, SinkRhythm};
+use weir_operators::sink::{KeptTable, Owned, Shadow, SinkGiven, SinkJob, SinkResults, SinkRhythm, look};
 
 use super::check::Check;
 use super::found::Found;
@@ -97,6 +97,7 @@ impl Node for Sink {
 
     fn look(&self, path: &KeyPath, runs_here: bool) -> Found {
         let mut found = Found::default();
+        look(self.connector.as_ref());
         self.connector.check_secrets(runs_here && self.enabled, path, &mut found.mistakes);
         found
     }

@@ -5,9 +5,11 @@ use arrow_avro::{
     reader::{Decoder, ReaderBuilder},
     schema::{AvroSchema, Fingerprint, FingerprintAlgorithm, SchemaStore},
 };
+use serde_json::Value;
 use std::sync::Arc;
 
 use super::names::with_short_names;
+use crate::format::written::{check::WantedField, settings::short_name};
 use crate::source::{
     column_type::{ColumnType, DeclaredColumn, DeclaredSchema},
     field_path::FieldPath,
@@ -47,6 +49,27 @@ impl RecordSchema {
     /// The JSON of it for arrow-avro.
     pub(super) fn short(&self) -> &str {
         &self.short
+    }
+
+    /// The same schema for what writes records of it: UUIDs are what they are written as, texts or sixteen bytes, since arrow-avro
+    /// writes them all as texts.
+    ///
+    /// # Errors
+    /// Only by a mistake of ours.
+    pub(super) fn as_written(&self) -> Result<Self, String> {
+        let mut schema: Value = serde_json::from_str(&self.text).map_err(|error| format!("it is no JSON: {error}"))?;
+        without_uuids(&mut schema);
+        RecordSchema::parse(&schema.to_string())
+    }
+
+    /// The fields, for those who write them.
+    pub(super) fn wanted(&self) -> Result<Vec<WantedField>, String> {
+        let field = |field: &FieldRef| WantedField {
+            field: field.as_ref().clone(),
+            shown: short_name(field.data_type()),
+            may_be_absent: field.is_nullable(),
+        };
+        Ok(self.as_written()?.fields.fields().iter().map(field).collect())
     }
 
     /// Whether records that were written with it can be read by another schema.
@@ -94,6 +117,19 @@ impl RecordSchema {
             };
         }
         found
+    }
+}
+
+fn without_uuids(schema: &mut Value) {
+    match schema {
+        Value::Array(values) => values.iter_mut().for_each(without_uuids),
+        Value::Object(keys) => {
+            if keys.contains_key("type") && keys.get("logicalType").is_some_and(|logical| logical == "uuid") {
+                keys.remove("logicalType");
+            }
+            keys.values_mut().for_each(without_uuids);
+        }
+        _ => {}
     }
 }
 

@@ -8,7 +8,7 @@ use weir_engine::{
     error::{EngineError, Result},
 };
 
-use super::{AvroMessages, RecordSchema, can_be_read};
+use super::{AvroMessages, RecordSchema, can_be_read, derived};
 use crate::{
     definition::{KeyPath, Mistake, Reader},
     format::{
@@ -16,7 +16,9 @@ use crate::{
         message::MessageFormat,
         pinned::{Pinned, read_file},
         registry::{RegistrySettings, SchemaRegistry},
+        written::check::WantedField,
     },
+    schema::ColumnSchema,
     source::column_type::DeclaredSchema,
     source::field_path::FieldPath,
 };
@@ -33,6 +35,9 @@ pub struct AvroSettings {
     /// The subject whose newest schema is the one to read by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subject: Option<String>,
+    /// Whether a sink's schema is put into the registry if it is not there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub register: bool,
     /// The columns, where they are not all fields by their names.
     #[serde(default, skip_serializing_if = "DeclaredSchema::is_empty")]
     pub columns: DeclaredSchema,
@@ -60,24 +65,35 @@ impl AvroSettings {
             let expected = "`subject = \"clicks-value\"`, or `file = \"clicks.avsc\"`";
             schema.refuse("registry", "it has many schemas: which one is meant?", expected);
         }
-        let pinned = Pinned::default();
-        let file = read_file(&schema, "file", "a file with a schema of Avro, as JSON").map(|(path, bytes)| {
-            let text = String::from_utf8_lossy(&bytes).into_owned();
-            match RecordSchema::parse(&text) {
-                Ok(_) => pinned.set(text),
-                Err(problem) => {
-                    schema.refuse(
-                        "file",
-                        format!("it is no schema of records: {problem}"),
-                        "a record of Avro, as JSON",
-                    );
-                }
-            }
-            path
-        });
+        let (file, pinned) = read_schema_file(&schema);
         let columns = read_schema(&schema, "columns").unwrap_or_default();
         schema.finish();
-        AvroSettings { file, registry, subject, columns, pinned }
+        AvroSettings { file, registry, subject, register: false, columns, pinned }
+    }
+
+    /// Reads the keys of a sink's `schema`, by which records are written.
+    pub(in crate::format) fn read_written(keys: &Reader<'_>) -> Self {
+        keys.require("schema", EXAMPLE);
+        let Some(schema) = keys.table("schema") else { return AvroSettings::default() };
+        let registry = RegistrySettings::read(&schema);
+        let subject = schema.text("subject");
+        let register = schema.flag("register").unwrap_or(false);
+        for (key, is_there) in [("subject", subject.is_some()), ("register", register)] {
+            if is_there && registry.is_none() {
+                let message = format!("`{key}` is for a registry");
+                schema.refuse(key, message, "`registry = \"http://HOST:8081\"` beside it");
+            }
+        }
+        if registry.is_some() && subject.is_none() {
+            let expected = "`subject = \"clicks-value\"`: that of the values of a topic is its name and `-value`";
+            schema.refuse("registry", "it has many subjects: which one is meant?", expected);
+        }
+        if registry.is_none() && !schema.has("file") {
+            keys.refuse("schema", "this names no schema", EXAMPLE);
+        }
+        let (file, pinned) = read_schema_file(&schema);
+        schema.finish();
+        AvroSettings { file, registry, subject, register, columns: DeclaredSchema::default(), pinned }
     }
 
     /// Whether no schema is named: files bring their own.
@@ -87,7 +103,12 @@ impl AvroSettings {
 
     /// Whether the registry has to be asked which columns there are.
     pub(in crate::format) fn is_to_be_asked(&self) -> bool {
-        self.pinned.is_none() && self.registry.is_some() && self.subject.is_some()
+        self.pinned.is_none() && self.registry.is_some() && self.subject.is_some() && !self.is_derived()
+    }
+
+    /// Whether the schema that is written by follows from the columns.
+    fn is_derived(&self) -> bool {
+        self.register && self.file.is_none()
     }
 
     /// Asks the registry for the schema to read by, and keeps it.
@@ -127,9 +148,8 @@ impl AvroSettings {
     pub(in crate::format) fn check(&self, at: &KeyPath, mistakes: &mut Vec<Mistake>) -> Option<DeclaredSchema> {
         let at = at.key("schema");
         let Some(text) = self.pinned.get() else {
-            if let Some(problem) = self.pinned.problem() {
-                let found = self.registry.as_ref().map(|registry| registry.url.clone()).unwrap_or_default();
-                mistakes.push(Mistake::new(at.key("registry"), problem).found(found));
+            if let Some(mistake) = self.unanswered(&at) {
+                mistakes.push(mistake);
             } else if self.is_of_files() && self.registry.is_none() {
                 let mistake = Mistake::new(at, "no schema says which fields there are");
                 mistakes.push(mistake.expected(format!("schema = {EXAMPLE}")));
@@ -163,6 +183,61 @@ impl AvroSettings {
         (mistakes.len() == before).then(|| self.columns.clone())
     }
 
+    /// Why the registry has told no schema, if it was asked; `at` is `schema`.
+    fn unanswered(&self, at: &KeyPath) -> Option<Mistake> {
+        let found = self.registry.as_ref().map(|registry| registry.url.clone()).unwrap_or_default();
+        Some(Mistake::new(at.key("registry"), self.pinned.problem()?).found(found))
+    }
+
+    /// The fields that are written, and what is wrong with the schema. None where they are not known.
+    pub(in crate::format) fn fields(
+        &self,
+        columns: &ColumnSchema,
+        columns_at: &KeyPath,
+        at: &KeyPath,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<Vec<WantedField>> {
+        let at = at.key("schema");
+        if self.is_derived() {
+            if let Err(problem) = derived("row", columns) {
+                let expected = "a `select` or a `map` that names or converts it otherwise";
+                mistakes.push(Mistake::new(columns_at.clone(), problem).expected(expected));
+            }
+            return None;
+        }
+        let Some(text) = self.pinned.get() else {
+            // What is wrong with a file was said where it was read.
+            mistakes.extend(self.unanswered(&at));
+            return None;
+        };
+        match RecordSchema::parse(text).and_then(|schema| schema.wanted()) {
+            Ok(fields) => Some(fields),
+            Err(problem) => {
+                mistakes.push(Mistake::new(at, format!("the schema is none of records: {problem}")));
+                None
+            }
+        }
+    }
+
+    /// With the schema that follows from the columns, if it does; `name` is what it is called then.
+    pub(in crate::format) fn for_columns(&self, name: &str, columns: &ColumnSchema) -> Self {
+        match derived(name, columns) {
+            Ok(schema) if self.is_derived() => AvroSettings { pinned: Pinned::of(schema), ..self.clone() },
+            _ => self.clone(),
+        }
+    }
+
+    /// The number that the registry has for the schema that is written by; none: there is no registry.
+    ///
+    /// # Errors
+    /// When the registry does not answer, or has no such schema and takes none.
+    pub(in crate::format) async fn number(&self, env: &Env) -> Result<Option<u32>> {
+        let (Some(registry), Some(subject)) = (&self.registry, &self.subject) else { return Ok(None) };
+        let schema = self.schema()?;
+        let registry = SchemaRegistry::new(registry, env.clone())?;
+        registry.number_of(subject, schema.text(), self.register).await.map(Some)
+    }
+
     /// Decoders of messages.
     pub(in crate::format) fn messages(&self, requested: &[String], most: usize, env: &Env) -> Result<MessageFormat> {
         let (schema, requested) = (self.schema()?, self.requested(requested)?);
@@ -181,4 +256,21 @@ impl AvroSettings {
         let unknown = |column| EngineError::definition(format!("format = \"avro\": there is no column {column:?}"));
         self.all_columns()?.project(names).map_err(unknown)
     }
+}
+
+/// The file with a schema, and what it says if that is one of records.
+fn read_schema_file(schema: &Reader<'_>) -> (Option<String>, Pinned) {
+    let pinned = Pinned::default();
+    let file = read_file(schema, "file", "a file with a schema of Avro, as JSON").map(|(path, bytes)| {
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        match RecordSchema::parse(&text) {
+            Ok(_) => pinned.set(text),
+            Err(problem) => {
+                let message = format!("it is no schema of records: {problem}");
+                schema.refuse("file", message, "a record of Avro, as JSON");
+            }
+        }
+        path
+    });
+    (file, pinned)
 }

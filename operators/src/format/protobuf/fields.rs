@@ -14,7 +14,7 @@ use crate::source::{
 };
 
 /// The message of a moment.
-const TIMESTAMP: &str = "google.protobuf.Timestamp";
+pub(super) const TIMESTAMP: &str = "google.protobuf.Timestamp";
 
 /// A column for each field.
 pub(super) fn columns_of(message: &MessageDescriptor) -> DeclaredSchema {
@@ -44,7 +44,7 @@ pub(super) fn find(message: &MessageDescriptor, column: &DeclaredColumn) -> Resu
 }
 
 /// What is to be known of a field.
-pub(super) struct FieldOf<'a>(&'a FieldDescriptor);
+pub(super) struct FieldOf<'a>(pub(super) &'a FieldDescriptor);
 
 impl<'a> FieldOf<'a> {
     /// That a path leads to, which is never empty.

@@ -9,6 +9,7 @@ use weir_engine::error::{EngineError, Result};
 use super::{
     fields::{FieldOf, columns_of, find},
     messages::ProtobufMessages,
+    rows::wanted,
 };
 use crate::{
     definition::{KeyPath, Mistake, Reader},
@@ -16,7 +17,9 @@ use crate::{
         declared::read_schema,
         message::MessageFormat,
         pinned::{Pinned, read_file},
+        written::check::WantedField,
     },
+    schema::ColumnSchema,
     source::column_type::DeclaredSchema,
 };
 
@@ -42,6 +45,25 @@ const EXAMPLE: &str = "{ descriptors = \"clicks.desc\", message = \"ads.Click\" 
 const EXPECTED_FILE: &str = "what `protoc --include_imports --descriptor_set_out=clicks.desc clicks.proto` writes";
 
 impl ProtobufSettings {
+    /// Reads the keys of a sink's `schema`, by which messages are written.
+    pub(in crate::format) fn read_written(keys: &Reader<'_>) -> Option<Self> {
+        let settings = Self::read(keys)?;
+        let schema = keys.table("schema")?;
+        if settings.framed {
+            let message = "the number of a schema would stand there, and no registry is asked for it";
+            schema.refuse("framed", message, "messages as they are, or `format = \"avro\"`");
+        }
+        if !settings.columns.is_empty() {
+            schema.refuse("columns", "a column is written to the field of its name", "a `select` that renames it");
+        }
+        Some(settings)
+    }
+
+    /// The fields that are written.
+    pub(in crate::format) fn fields(&self, columns: &ColumnSchema) -> std::result::Result<Vec<WantedField>, String> {
+        Ok(wanted(&self.descriptor()?, columns.to_arrow().fields()))
+    }
+
     /// Reads the keys of `schema`.
     pub(in crate::format) fn read(keys: &Reader<'_>) -> Option<Self> {
         keys.require("schema", EXAMPLE);
@@ -51,7 +73,7 @@ impl ProtobufSettings {
         let file = read_file(&schema, "descriptors", EXPECTED_FILE);
         let message = schema.required_text("message", "\"ads.Click\"");
         if schema.value("registry").is_some() {
-            let message = "messages are read by the descriptors, and no registry is asked";
+            let message = "messages are known by the descriptors, and no registry is asked";
             schema.refuse("registry", message, "`framed = true`, if they begin as those of a registry do");
         }
         let descriptors = file.map(|(path, bytes)| {
@@ -74,7 +96,7 @@ impl ProtobufSettings {
     }
 
     /// The description of the message.
-    pub(super) fn descriptor(&self) -> std::result::Result<MessageDescriptor, String> {
+    pub(in crate::format) fn descriptor(&self) -> std::result::Result<MessageDescriptor, String> {
         let pinned = self.pinned.get().ok_or("the descriptors are not known")?;
         let bytes = STANDARD.decode(pinned).map_err(|error| format!("the descriptors are damaged: {error}"))?;
         let none = || format!("there is no message `{}` in the descriptors", self.message);

@@ -125,7 +125,7 @@ fn what_is_wrong_is_told_at_its_key() {
     let none = wrong(json!({ "descriptors": sample_path("clicks.proto"), "message": "ads.Click" }));
     assert!(none[0].starts_with("schema.descriptors: this is no whole set of descriptors"), "{none:?}");
     let asked = wrong(json!({ "descriptors": file, "message": "ads.Click", "registry": "http://r" }));
-    assert_eq!(asked, ["schema.registry: messages are read by the descriptors, and no registry is asked"]);
+    assert_eq!(asked, ["schema.registry: messages are known by the descriptors, and no registry is asked"]);
     let columns = json!({ "ad": "string", "at": { "type": "int", "path": "tags.x" }, "cost": "string", "page": "int" });
     let settings = settings("ads.Click", false, columns);
     let mut mistakes = Vec::new();

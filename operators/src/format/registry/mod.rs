@@ -1,5 +1,5 @@
 //! A schema registry, as Confluent's and those compatible with it answer: schemas by their numbers and by the subject that they
-//! belong to. Only asked, never written to.
+//! belong to. Nothing is written to it but the schema of a sink that says so.
 //!
 //! Invariant: a schema is fetched once and never changes. A registry that does not answer, or says that it can't now, is an error
 //! that waiting heals; one that knows no such schema has answered. Redirects are not followed, so that nothing but the
@@ -17,7 +17,7 @@ pub use settings::RegistrySettings;
 use backon::Retryable;
 use parking_lot::Mutex;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, redirect::Policy};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
 use std::{collections::HashMap, sync::Arc, time::Duration};
 use url::Url;
 use weir_engine::{
@@ -35,6 +35,10 @@ const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from
 const RETRIES: usize = 4;
 /// An answer of more bytes is none.
 const MOST_BYTES: usize = 16 << 20;
+/// Of a reason so many bytes are shown.
+const SHOWN_BYTES: usize = 1_000;
+/// In what it speaks.
+const MEDIA_TYPE: &str = "application/vnd.schemaregistry.v1+json";
 
 /// A registry, and what it has answered.
 pub struct SchemaRegistry {
@@ -69,6 +73,12 @@ struct Answer {
     kind: Option<String>,
     #[serde(default)]
     references: Vec<serde_json::Value>,
+}
+
+/// What a registry answers who tells it a schema.
+#[derive(Deserialize)]
+struct Number {
+    id: u32,
 }
 
 impl Answer {
@@ -137,24 +147,59 @@ impl SchemaRegistry {
         answer.ok_or_else(|| failed("there is no such subject"))?.of_avro().map_err(|why| failed(&why))
     }
 
+    /// The number of a schema of Avro among those of a subject. Told to `register` it, the registry gives it one if it has none,
+    /// and the same one each time.
+    ///
+    /// # Errors
+    /// When there is none, when it does not go together with those before, and when the registry does not answer.
+    pub async fn number_of(&self, subject: &str, schema: &str, register: bool) -> Result<u32> {
+        let path: &[&str] = if register { &["subjects", subject, "versions"] } else { &["subjects", subject] };
+        let answer: Option<Number> = self.tell(path, &serde_json::json!({ "schema": schema })).await?;
+        answer.map(|number| number.id).ok_or_else(|| {
+            EngineError::definition(format!(
+                "the subject '{subject}' of the registry {} has no such schema: register it, or let `register = true` do so",
+                self.base
+            ))
+        })
+    }
+
     /// Asks until there is an answer, or for a while; none: there is no such thing.
     async fn ask(&self, path: &[&str]) -> Result<Option<Answer>> {
+        let url = self.url(path);
+        self.until_answered(|| self.client.get(url.clone())).await
+    }
+
+    /// Asks with something in hand.
+    async fn tell<T: DeserializeOwned>(&self, path: &[&str], body: &serde_json::Value) -> Result<Option<T>> {
+        let url = self.url(path);
+        let body = body.to_string();
+        let request = || self.client.post(url.clone()).header("Content-Type", MEDIA_TYPE).body(body.clone());
+        self.until_answered(request).await
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
         let mut url = self.base.clone();
         if let Ok(mut segments) = url.path_segments_mut() {
             segments.pop_if_empty().extend(path);
         }
+        url
+    }
+
+    async fn until_answered<T: DeserializeOwned>(&self, request: impl Fn() -> RequestBuilder) -> Result<Option<T>> {
         let (first, longest) = PAUSES;
         let pauses = retry::jittered(&self.env, first, longest).take(RETRIES);
-        (|| self.ask_once(&url))
+        (|| self.ask_once(request()))
             .retry(pauses)
             .sleep(retry::sleeper(&self.env))
             .when(|error: &EngineError| error.kind == ErrorKind::Unavailable)
             .await
     }
 
-    async fn ask_once(&self, url: &Url) -> Result<Option<Answer>> {
-        let request = self.client.get(url.clone()).header("Accept", "application/vnd.schemaregistry.v1+json");
-        let response = self.with_access(request).send().await.map_err(|error| away(url, &error))?;
+    async fn ask_once<T: DeserializeOwned>(&self, request: RequestBuilder) -> Result<Option<T>> {
+        let request = self.with_access(request).header("Accept", MEDIA_TYPE).build();
+        let request = request.map_err(|error| EngineError::definition(format!("the schema registry: {error}")))?;
+        let url = &request.url().clone();
+        let response = self.client.execute(request).await.map_err(|error| away(url, &error))?;
         let status = response.status();
         match status {
             StatusCode::OK => {
@@ -171,6 +216,13 @@ impl SchemaRegistry {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(EngineError::definition(format!(
                 "the schema registry refuses to answer: {url}: {status}. Are `user` and `password`, or `token`, right?"
             ))),
+            StatusCode::CONFLICT | StatusCode::UNPROCESSABLE_ENTITY => {
+                let body = body_of(url, response).await?;
+                let why = String::from_utf8_lossy(&body[..body.len().min(SHOWN_BYTES)]).into_owned();
+                Err(EngineError::definition(format!(
+                    "the schema registry does not take the schema: {url}: {status}: {why}"
+                )))
+            }
             status => Err(EngineError::io(format!("the schema registry does not answer: {url}: {status}"))),
         }
     }

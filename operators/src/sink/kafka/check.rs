@@ -12,7 +12,9 @@ const NAMES: &str = "letters, digits, `.`, `_` and `-`, 249 at most";
 /// Notes what is wrong.
 pub(super) fn check(sink: &KafkaSinkSettings, given: &SinkGiven<'_>, at: &KeyPath, mistakes: &mut Vec<Mistake>) {
     topics(sink, at, mistakes);
-    for column in given.columns.columns.iter().filter(|column| !can_be_written(&column.data_type)) {
+    sink.format.check(given.columns, &given.columns_at(at), at, mistakes);
+    let of_json = given.columns.columns.iter().filter(|_| sink.format.is_json());
+    for column in of_json.filter(|column| !can_be_written(&column.data_type)) {
         let message = format!("`{}` is {}, which JSON has no words for", column.name, type_name(&column.data_type));
         let expected = "a `select` without it, or a `map` that converts it";
         mistakes.push(Mistake::new(given.columns_at(at), message).expected(expected));

@@ -1,12 +1,12 @@
 //! Settings of a Kafka sink, as the compiled node of a definition's `[sink.NAME]` has them.
 
-use crate::kafka_connection::KafkaConnection;
+use crate::{format::WrittenFormat, kafka_connection::KafkaConnection};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use weir_engine::error::{EngineError, Result};
 
 /// Settings of a Kafka sink.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct KafkaSinkConfig {
     /// The cluster.
@@ -15,7 +15,7 @@ pub struct KafkaSinkConfig {
     pub topic: String,
     /// How values are written.
     #[serde(default)]
-    pub format: RecordFormat,
+    pub format: WrittenFormat,
     /// The columns of a record's key; empty: records have none.
     #[serde(default)]
     pub key: Vec<String>,
@@ -34,15 +34,6 @@ pub struct KafkaSinkConfig {
     /// The topic for rows that the topic does not take; none: they are told of in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rejected_topic: Option<String>,
-}
-
-/// How values are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RecordFormat {
-    /// A JSON object with all columns.
-    #[default]
-    Json,
 }
 
 /// What is promised of each row.

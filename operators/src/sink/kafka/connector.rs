@@ -10,6 +10,7 @@ use crate::{
         read_back::{ReadBack, ReadBackOf},
     },
 };
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use weir_engine::{
     error::Result,
@@ -34,7 +35,12 @@ impl SinkConnector for KafkaSinkSettings {
         check::check(self, given, at, mistakes);
     }
 
+    fn look(&self) -> Option<BoxFuture<'_, Result<()>>> {
+        self.format.look()
+    }
+
     fn check_secrets(&self, runs_here: bool, at: &KeyPath, mistakes: &mut Vec<Mistake>) {
+        self.format.check_secrets(runs_here, at, mistakes);
         self.connection.check_secrets(runs_here, at, mistakes);
     }
 
@@ -49,7 +55,7 @@ impl SinkConnector for KafkaSinkSettings {
         serde_json::json!(KafkaSinkConfig {
             connection: self.connection.clone(),
             topic: self.topic.clone(),
-            format: self.format,
+            format: self.format.for_columns(&self.topic, given.columns),
             key: self.record_key(given),
             results: given.results.is_some(),
             delivery: self.delivery,
@@ -69,7 +75,8 @@ impl SinkConnector for KafkaSinkSettings {
             Delivery::ExactlyOnce => "",
             Delivery::AtLeastOnce => ", at least once",
         };
-        format!("the topic {} at {}{key}{delivery}", self.topic, self.connection.shown())
+        let format = if self.format.is_json() { String::new() } else { format!(", {}", self.format.note()) };
+        format!("the topic {} at {}{format}{key}{delivery}", self.topic, self.connection.shown())
     }
 
     fn takes_running(&self) -> bool {
@@ -102,7 +109,9 @@ impl StoredSink for KafkaSinkConfig {
     }
 
     fn locations(&self) -> Result<Vec<Location>> {
-        self.connection.locations()
+        let mut locations = self.connection.locations()?;
+        locations.extend(self.format.locations()?);
+        Ok(locations)
     }
 
     fn shown(&self) -> Option<String> {

@@ -1,4 +1,4 @@
-//! A row as a record: its value, which is a JSON object with all columns, and its key.
+//! A row as a record: its value, which is a JSON object with all columns where no format says otherwise, and its key.
 //!
 //! A key of one column is the bare text of its value, as other producers have it (`ad000001`, `42`); of several, a JSON object with
 //! them in the order of the definition. A record id is the text of a UUID. Nothing in the only column of a key: no key.
@@ -6,6 +6,7 @@
 use super::config::KafkaSinkConfig;
 use crate::{
     columns::{RECORD_ID, REVISION},
+    format::WrittenRows,
     sink::json_rows::{self, object_field, options, readable},
 };
 use arrow::{
@@ -24,6 +25,8 @@ pub(super) struct EncodedRows {
     key: Key,
     record_ids: Option<FixedSizeBinaryArray>,
     revisions: Option<Int64Array>,
+    /// The values; none: they are made of the rows, as JSON.
+    values: Option<WrittenRows>,
 }
 
 /// One row's record, but for its partition.
@@ -33,6 +36,8 @@ pub(super) struct EncodedRow<'a> {
     pub value: &'a [u8],
     pub record_id: Option<&'a [u8]>,
     pub revision: Option<i64>,
+    /// Why it can't be written; then the value is the row as JSON.
+    pub refused: Option<&'a str>,
 }
 
 /// What the keys of rows are made from.
@@ -45,9 +50,11 @@ enum Key {
 }
 
 impl EncodedRows {
+    /// Of rows and their values, where these are not JSON.
+    ///
     /// # Errors
     /// When a column of the key is missing.
-    pub fn new(config: &KafkaSinkConfig, rows: &RecordBatch) -> Result<Self> {
+    pub fn new(config: &KafkaSinkConfig, rows: &RecordBatch, values: Option<WrittenRows>) -> Result<Self> {
         let of_results = |name| rows.column_by_name(name).filter(|_| config.results);
         let record_ids = of_results(RECORD_ID).and_then(|ids| ids.as_fixed_size_binary_opt());
         let revisions = of_results(REVISION).map(|column| cast(column, &DataType::Int64)).transpose()?;
@@ -74,6 +81,7 @@ impl EncodedRows {
             record_ids: record_ids.filter(|ids| ids.value_length() == 16).cloned(),
             revisions: revisions.and_then(|revisions| revisions.as_primitive_opt::<Int64Type>().cloned()),
             rows: readable,
+            values,
         })
     }
 
@@ -85,14 +93,26 @@ impl EncodedRows {
         let options = options();
         let mut keys = KeyEncoder::new(&self.key, &options)?;
         let (mut row, mut key) = (0, Vec::new());
-        json_rows::each(&self.rows, &mut |value| {
+        let mut one = |value: &[u8], refused: Option<&str>| {
             key.clear();
             let has_key = keys.encode(row, &mut key);
             let record_id = self.record_ids.as_ref().filter(|ids| ids.is_valid(row)).map(|ids| ids.value(row));
             let revision = self.revisions.as_ref().filter(|all| all.is_valid(row)).map(|all| all.value(row));
             row += 1;
-            each(EncodedRow { key: has_key.then_some(key.as_slice()), value, record_id, revision })
-        })
+            each(EncodedRow { key: has_key.then_some(key.as_slice()), value, record_id, revision, refused })
+        };
+        let Some(values) = &self.values else {
+            return json_rows::each(&self.rows, &mut |value| one(value, None));
+        };
+        for (row, value) in values.iter().enumerate() {
+            match value {
+                Ok(value) => one(value, None)?,
+                Err(reason) => {
+                    json_rows::each(&self.rows.slice(row, 1), &mut |value| one(value, Some(reason)))?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -180,7 +200,7 @@ mod tests {
         (config.results, config.key) = (true, key.iter().map(ToString::to_string).collect());
         let mut found = Vec::new();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        let rows = EncodedRows::new(&config, &rows()).unwrap();
+        let rows = EncodedRows::new(&config, &rows(), None).unwrap();
         let each = |row: EncodedRow<'_>| {
             found.push((row.key.map(text), text(row.value), row.record_id.map(<[u8]>::to_vec), row.revision));
             Ok(())

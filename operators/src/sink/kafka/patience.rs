@@ -64,7 +64,8 @@ fn passes(error: &KafkaError) -> bool {
         | KafkaErrorKind::Unknown
         | KafkaErrorKind::Fenced
         | KafkaErrorKind::NotFound
-        | KafkaErrorKind::OutOfRange => true,
+        | KafkaErrorKind::OutOfRange
+        | KafkaErrorKind::Truncated => true,
         KafkaErrorKind::TooLarge | KafkaErrorKind::Refused => false,
     }
 }

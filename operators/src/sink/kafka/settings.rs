@@ -1,9 +1,10 @@
 //! The settings of a Kafka sink, as a definition's `[sink.NAME]` has them. What its node keeps of them, with what follows from the
 //! columns, is [`KafkaSinkConfig`](super::KafkaSinkConfig).
 
-use super::config::{Delivery, RecordFormat, TRANSACTION_TIMEOUT};
+use super::config::{Delivery, TRANSACTION_TIMEOUT};
 use crate::{
     definition::{Kind, Reader},
+    format::WrittenFormat,
     kafka_connection::KafkaConnection,
 };
 use std::time::Duration;
@@ -16,7 +17,7 @@ const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Du
 pub struct KafkaSinkSettings {
     pub(super) connection: KafkaConnection,
     pub(super) topic: String,
-    pub(super) format: RecordFormat,
+    pub(super) format: WrittenFormat,
     /// The columns of a record's key; none said: `record_id` where rows are results, and none where they are events.
     pub(super) key: Option<Vec<String>>,
     pub(super) delivery: Delivery,
@@ -37,7 +38,7 @@ impl KafkaSinkSettings {
         KafkaSinkSettings {
             connection: KafkaConnection::to(brokers),
             topic: topic.into(),
-            format: RecordFormat::Json,
+            format: WrittenFormat::Json,
             key: None,
             delivery: Delivery::default(),
             transaction_timeout: TRANSACTION_TIMEOUT,
@@ -74,7 +75,7 @@ impl KafkaSinkSettings {
         if matches!(keys.value("topic").map(|value| &value.kind), Some(Kind::Text(text)) if text.is_empty()) {
             keys.refuse("topic", "this names no topic", "the name of a topic");
         }
-        let format = keys.choice("format", &[("json", RecordFormat::Json)]).unwrap_or_default();
+        let format = WrittenFormat::read(keys);
         let key = keys.texts("key");
         // There is one way so far; it may be written out in definitions so that they stay right when there are more.
         let (Some(PartitionBy::Key) | None) = keys.choice("partition_by", &[("key", PartitionBy::Key)]);

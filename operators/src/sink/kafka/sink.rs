@@ -10,7 +10,7 @@ use super::{
     spread::Spread,
     topic::TopicWatch,
 };
-use crate::sink::staging_buffer::StagingBuffer;
+use crate::{format::RowWriter, sink::staging_buffer::StagingBuffer};
 use arrow::array::RecordBatch;
 use futures::{FutureExt, future::BoxFuture};
 use weir_engine::{
@@ -27,6 +27,7 @@ use weir_kafka::Topic;
 pub struct KafkaSink {
     config: KafkaSinkConfig,
     topic: TopicWatch,
+    writer: RowWriter,
     spread: Spread,
     buffer: StagingBuffer,
     sink: String,
@@ -43,6 +44,7 @@ impl KafkaSink {
     pub fn new(config: KafkaSinkConfig, context: &OperatorContext) -> Self {
         KafkaSink {
             topic: TopicWatch::new(config.clone(), context.env.clone()),
+            writer: RowWriter::new(config.format.clone(), context.env.clone()),
             spread: Spread::of(context.subtask),
             config,
             buffer: StagingBuffer::new(context),
@@ -59,17 +61,20 @@ impl KafkaSink {
             return Ok(());
         }
         let topic = self.topic.current().await.map_err(|error| error.context(&self.sink))?;
+        self.writer.prepare().await.map_err(|error| error.context(&self.sink))?;
         let records = self.encode(&batch.columns, &topic).map_err(|error| error.context(&self.sink))?;
         self.buffer.push(records).await
     }
 
     fn encode(&mut self, rows: &RecordBatch, topic: &Topic) -> Result<RecordBatch> {
-        let rows_encoded = EncodedRows::new(&self.config, rows)?;
+        let rows_encoded = EncodedRows::new(&self.config, rows, self.writer.encode(rows)?)?;
         let mut records = RecordsBuilder::new(rows.num_rows());
         rows_encoded.each(|row| {
             let partition = self.spread.partition(row.key, row.record_id, topic.partitions);
             self.partitions = self.partitions.max(partition + 1);
-            let refused = refusal(&self.config.topic, topic, row.key, row.value);
+            let refused =
+                row.refused.map(|reason| format!("the row can't be written in the format of the topic: {reason}"));
+            let refused = refused.or_else(|| refusal(&self.config.topic, topic, row.key, row.value));
             if let Some(reason) = refused.as_ref().filter(|_| !self.warned) {
                 self.warned = true;
                 tracing::warn!(sink = self.sink, reason, "the topic does not take a record, and others may follow");

@@ -302,7 +302,7 @@ mod tests {
     ) -> Result<(), String> {
         let owned = || headers.iter().map(|(name, value)| ((*name).to_owned(), value.map(<[u8]>::to_vec))).collect();
         let timestamp_ms = (offset > 0).then_some(offset * 1_000);
-        rows.push(&RecordRef { offset, timestamp_ms, key, value: None, headers: Headers(&owned) })
+        rows.push(&RecordRef { offset, leader_epoch: None, timestamp_ms, key, value: None, headers: Headers(&owned) })
     }
 
     #[test]

@@ -7,7 +7,7 @@
 use super::{
     away::Away,
     metadata::{Columns, MetadataRows},
-    position::{Position, expired},
+    position::{Behind, Position, expired, truncated},
     progress::Progress,
 };
 use crate::{
@@ -78,6 +78,8 @@ struct Fetched {
     tombstones: u64,
     bytes: u64,
     newest_ms: Option<i64>,
+    /// The last of them, if its leader is known.
+    behind: Option<Behind>,
     /// The offset behind them, once it is known.
     next: Option<i64>,
 }
@@ -113,6 +115,7 @@ impl KafkaPartition {
             tombstones: 0,
             bytes: 0,
             newest_ms: None,
+            behind: None,
             next: None,
         };
         let (id, last) = (position.split_id(), Last::default());
@@ -191,6 +194,8 @@ impl KafkaPartition {
             }
         }
         let next = end.map_or(reader.position(), |end| reader.position().min(end));
+        // It may have begun behind the last record, and before what comes next.
+        let next = next.max(self.position.offset);
         if something {
             self.shared.away.came();
             fetched.next = Some(next);
@@ -238,7 +243,7 @@ impl KafkaPartition {
         self.shared.tombstones.add(std::mem::take(&mut self.fetched.tombstones));
         self.position.bytes += std::mem::take(&mut self.fetched.bytes);
         if let Some(next) = self.fetched.next.take() {
-            self.position.offset = next;
+            (self.position.offset, self.position.behind) = (next, self.fetched.behind);
         }
         self.progress.set(self.position.offset, None, self.fetched.newest_ms.take());
         if columns.num_rows() == 0 && dead_letters.is_empty() {
@@ -256,6 +261,10 @@ impl KafkaPartition {
                 let told = expired(&place, offset, None);
                 EngineError::of(told.kind, format!("{} ({error})", told.message))
             }
+            KafkaErrorKind::Truncated => {
+                let told = truncated(&place, offset);
+                EngineError::of(told.kind, format!("{} ({error})", told.message))
+            }
             _ => EngineError::from(error.clone()).context(format!("{place}, read up to offset {offset}")),
         }
     }
@@ -267,6 +276,7 @@ impl Fetched {
         if let (Some(time), newest) = (record.timestamp_ms, self.newest_ms) {
             self.newest_ms = Some(newest.map_or(time, |newest| newest.max(time)));
         }
+        self.behind = record.leader_epoch.map(|leader_epoch| Behind { offset: record.offset + 1, leader_epoch });
         let Some(value) = record.value else {
             self.tombstones += 1;
             return;

@@ -16,6 +16,9 @@ pub(super) struct Position {
     pub(super) partition: i32,
     /// The offset of the next record.
     pub(super) offset: i64,
+    /// The last record that was read; none: no record was, or its leader is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) behind: Option<Behind>,
     /// Bytes of the values before, of what was read.
     #[serde(default)]
     pub(super) bytes: u64,
@@ -24,11 +27,20 @@ pub(super) struct Position {
     pub(super) end: Option<i64>,
 }
 
+/// A record that was read: by its leader's epoch it is known whether the log still has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Behind {
+    /// The offset right behind it. Markers of transactions may stand between that and the next record that is read.
+    pub(super) offset: i64,
+    /// The epoch of the leader that wrote it.
+    pub(super) leader_epoch: i32,
+}
+
 impl Position {
     /// At an offset of a topic's partition.
     pub(super) fn new(name: &str, topic: &Topic, partition: i32, offset: i64) -> Self {
         let (topic, topic_id) = (name.to_owned(), topic.id.clone());
-        Position { topic, topic_id, partition, offset, bytes: 0, end: None }
+        Position { topic, topic_id, partition, offset, behind: None, bytes: 0, end: None }
     }
 
     /// That of a split in a checkpoint.
@@ -49,6 +61,18 @@ impl Position {
     /// The id of its split.
     pub(super) fn split_id(&self) -> String {
         self.place().to_string()
+    }
+
+    /// Where reading begins, and which epoch is behind that, for a partition that begins at an offset, if that is known. It may
+    /// be right behind the last record that was read instead of at the next one: nothing between the two is ever given out.
+    pub(super) fn begin(&self, beginning: Option<i64>) -> (i64, Option<i32>) {
+        match self.behind {
+            Some(behind) if behind.offset == self.offset => (self.offset, Some(behind.leader_epoch)),
+            Some(behind) if beginning.is_some_and(|first| (first..self.offset).contains(&behind.offset)) => {
+                (behind.offset, Some(behind.leader_epoch))
+            }
+            _ => (self.offset, None),
+        }
     }
 
     /// Whether everything up to its end has been read.
@@ -118,6 +142,15 @@ pub(super) fn expired(place: &TopicPartition, offset: i64, beginning: Option<i64
     ))
 }
 
+/// What is said of a log that lacks what was read of it.
+pub(super) fn truncated(place: &TopicPartition, offset: i64) -> EngineError {
+    refused(format!(
+        "{place} was read up to offset {offset}, and its log has lost records before that since (as by an unclean election of its \
+         leader): they are counted here and nowhere else, and others have their offsets. To count what there is now, start over \
+         with --fresh; `unclean.leader.election.enable=false` and `min.insync.replicas` keep that from happening"
+    ))
+}
+
 fn refused(message: String) -> EngineError {
     EngineError::io(message)
 }
@@ -149,6 +182,26 @@ mod tests {
         let error = Position::of(&split(json!({ "offset": "x" }))).unwrap_err();
         assert!(error.kind == ErrorKind::Corrupt && error.message.starts_with("clicks-3: "), "{error}");
         assert!(!bounded.has_ended() && Position { offset: 20, ..bounded }.has_ended() && !position().has_ended());
+    }
+
+    #[test]
+    fn it_is_read_on_right_behind_the_last_record() {
+        let of = |behind: Option<i64>| Position {
+            behind: behind.map(|offset| Behind { offset, leader_epoch: 3 }),
+            ..position()
+        };
+        // As checkpoints were written before epochs were kept.
+        let old: Position = serde_json::from_value(json!({ "topic": "clicks", "partition": 3, "offset": 17 })).unwrap();
+        assert_eq!((old.behind, old.begin(Some(0))), (None, (17, None)));
+        assert_eq!(of(Some(17)).begin(None), (17, Some(3)));
+        // A marker lies between the record and the next one.
+        assert_eq!(of(Some(16)).begin(Some(4)), (16, Some(3)));
+        assert_eq!(of(Some(16)).begin(Some(16)), (16, Some(3)));
+        // The record has been removed since, or it is not known whether it was.
+        assert_eq!((of(Some(16)).begin(Some(17)), of(Some(16)).begin(None)), ((17, None), (17, None)));
+        assert_eq!(of(Some(18)).begin(Some(0)), (17, None), "it is not what was written");
+        let stored = json!(of(Some(16)));
+        assert_eq!(stored["behind"], json!({ "offset": 16, "leader_epoch": 3 }));
     }
 
     #[test]

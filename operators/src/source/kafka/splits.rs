@@ -105,7 +105,7 @@ impl KafkaSplits {
             let bounds = self.cluster.bounds(&position.topic, position.partition).await.map_err(refused)?;
             position.check_offset(&bounds)?;
         }
-        positions.into_iter().map(|position| self.open_at(Arc::new(Progress::of(position)))).collect()
+        positions.into_iter().map(|position| self.open_at(Arc::new(Progress::of(position)), None)).collect()
     }
 
     /// The partitions of a checkpoint. Where the brokers are away, and others may be read meanwhile, they are opened all the same: they
@@ -125,18 +125,19 @@ impl KafkaSplits {
             if !self.share.owns(&place) {
                 continue;
             }
+            let mut beginning = None;
             if !split.finished && !are_away {
                 match self.check(&position, &mut topics).await {
                     Err(error) if error.kind == ErrorKind::Unavailable && self.config.end.is_none() => {
                         self.shared.away.met(&error.message);
                         are_away = true;
                     }
-                    checked => checked?,
+                    checked => beginning = Some(checked?),
                 }
             }
             let is_unchecked = are_away && !split.finished;
             let progress = if is_unchecked { Progress::unchecked(position) } else { Progress::of(position) };
-            opened.push(self.open_at(Arc::new(progress))?);
+            opened.push(self.open_at(Arc::new(progress), beginning)?);
         }
         for topic in left_out {
             tracing::warn!(topic, "the definition does not name the topic any more: its positions are forgotten");
@@ -144,8 +145,8 @@ impl KafkaSplits {
         Ok(opened)
     }
 
-    /// Whether a position of a checkpoint can be continued.
-    async fn check(&mut self, position: &Position, topics: &mut BTreeMap<String, Option<Topic>>) -> Result<()> {
+    /// Whether a position of a checkpoint can be continued; where its partition begins.
+    async fn check(&mut self, position: &Position, topics: &mut BTreeMap<String, Option<Topic>>) -> Result<i64> {
         let refused = |error: KafkaError| EngineError::from(error).context(at(&self.config));
         let name = &position.topic;
         if !topics.contains_key(name) {
@@ -153,16 +154,20 @@ impl KafkaSplits {
         }
         position.check_topic(topics.get(name).and_then(Option::as_ref))?;
         let bounds = self.cluster.bounds(name, position.partition).await.map_err(refused)?;
-        position.check_offset(&bounds)
+        position.check_offset(&bounds)?;
+        Ok(bounds.beginning)
     }
 
-    fn open_at(&mut self, progress: Arc<Progress>) -> Result<OpenedSplit> {
+    /// Opens a partition that begins at an offset, if that is known.
+    fn open_at(&mut self, progress: Arc<Progress>, beginning: Option<i64>) -> Result<OpenedSplit> {
         let (position, place) = (progress.position(), progress.place());
         let reader = match position.has_ended() {
             true => None,
-            false => Some(
-                self.consumer.read(place, position.offset).map_err(|error| EngineError::from(error).context(place))?,
-            ),
+            false => {
+                let (offset, leader_epoch) = position.begin(beginning);
+                let reader = self.consumer.read_on(place, offset, leader_epoch);
+                Some(reader.map_err(|error| EngineError::from(error).context(place))?)
+            }
         };
         self.progress.push(Arc::clone(&progress));
         let id = position.split_id();
@@ -218,7 +223,7 @@ impl Connector for KafkaSplits {
         let News { new, failure } = self.look.as_ref().map(Look::news).unwrap_or_default();
         let opened = match failure {
             Some(failure) => Err(failure),
-            None => new.into_iter().map(|progress| self.open_at(progress)).collect::<Result<Vec<_>>>(),
+            None => new.into_iter().map(|progress| self.open_at(progress, None)).collect::<Result<Vec<_>>>(),
         };
         let found = opened.map(|opened| Discovery { opened, ..Discovery::default() });
         std::future::ready(found).boxed()

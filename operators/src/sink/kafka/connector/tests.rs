@@ -87,6 +87,23 @@ fn what_is_said_is_kept() {
 }
 
 #[test]
+fn a_schema_of_the_columns_is_a_part_of_the_job() {
+    let schema = json!({ "registry": "http://registry:8081", "subject": "counts-value", "register": true });
+    let (settings, wrong) = settings(json!({ "format": "avro", "schema": schema }));
+    assert_eq!(wrong, [""; 0]);
+    assert_eq!(settings.note(), "the topic counts at a:9092, Avro");
+    let config = config_of(&settings, Some(&counted()));
+    let stored = json!(config)["format"]["avro"].clone();
+    let pinned: Value = serde_json::from_str(stored["pinned"].as_str().unwrap()).unwrap();
+    assert_eq!((&pinned["name"], &pinned["fields"][2]["type"]), (&json!("counts"), &json!(["null", "long"])));
+    assert_eq!(config.locations().unwrap()[1].place.to_string(), "http://registry:8081");
+    assert_eq!(told(json!({ "format": "avro" })), ["the key `schema` is missing"]);
+    // As it was stored before there was more than one format.
+    let old = json!({ "connection": { "brokers": "a:1" }, "topic": "t", "format": "json" });
+    assert_eq!(KafkaSinkConfig::from_json(&old).unwrap().format, crate::format::WrittenFormat::Json);
+}
+
+#[test]
 fn what_is_wrong_is_said_before_a_job_starts() {
     for (more, expected) in [
         (json!({ "topic": "" }), "topic: this names no topic"),

@@ -1,6 +1,7 @@
 //! The Kafka sink against the contract of all sinks, and what only it promises.
 
 mod faults;
+mod formats;
 mod protocol;
 mod read_back;
 mod topics;

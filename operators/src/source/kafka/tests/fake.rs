@@ -193,7 +193,12 @@ struct FakeConsumer {
 }
 
 impl Consumer for FakeConsumer {
-    fn read(&mut self, partition: &TopicPartition, offset: i64) -> Result<Box<dyn PartitionReader>> {
+    fn read_on(
+        &mut self,
+        partition: &TopicPartition,
+        offset: i64,
+        _leader_epoch: Option<i32>,
+    ) -> Result<Box<dyn PartitionReader>> {
         Ok(Box::new(FakeReader { fake: self.fake.clone(), place: partition.clone(), next: offset }))
     }
 
@@ -221,6 +226,7 @@ impl PartitionReader for FakeReader {
                 let headers = || headers.clone();
                 each(RecordRef {
                     offset: self.next,
+                    leader_epoch: None,
                     timestamp_ms: Some(*timestamp_ms),
                     key: key.as_deref(),
                     value: value.as_deref(),

@@ -132,3 +132,61 @@ fn each_committed_record_comes_out_once_whatever_befalls() {
     }
     assert!(all > 2_000, "only {all} records were committed");
 }
+
+/// Numbers in a partition, past all clients.
+fn append(model: &Model, numbers: std::ops::Range<i64>) {
+    for number in numbers {
+        let value = format!("{{\"n\":{number}}}");
+        let value = Some(value.as_bytes());
+        model.append(&NewRecord { topic: "t", partition: 0, key: None, value, headers: &[], timestamp_ms: None });
+    }
+}
+
+/// What a run that begins at positions reads, or why it ends.
+async fn read_on(config: &KafkaConfig, positions: &[SplitState]) -> Result<Vec<i64>> {
+    let mut running = Running::begin(config, context(0, 1), positions.to_vec()).await?;
+    Ok(running.read_what_there_is().await?.numbers())
+}
+
+fn is_told(error: &weir_engine::error::EngineError, offset: i64) {
+    assert_eq!(error.kind, ErrorKind::Io, "{error}");
+    let told = [format!("t-0 was read up to offset {offset}"), "has lost records".into(), "--fresh".into()];
+    assert!(told.iter().all(|part| error.message.contains(part)), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_log_that_has_lost_what_was_read_is_an_error_however_it_has_grown_since() {
+    let model = Model::new(1);
+    let _provided = provide("model:cut", model.cluster());
+    model.create("t", 1, &[]);
+    append(&model, 0..10);
+    let config = KafkaConfig::topics("model:cut", ["t"]).format(numbers());
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    assert_eq!(running.read_what_there_is().await.unwrap().numbers().len(), 10);
+    let positions = running.positions();
+    // Another leader that has everything, and markers under it: no harm.
+    model.lose_from("t", 0, 10);
+    let mut producer = model.cluster().transactional("writer", Duration::from_secs(5)).unwrap();
+    producer.init().await.unwrap();
+    producer.begin().unwrap();
+    let record = NewRecord { topic: "t", partition: 0, key: None, value: None, headers: &[], timestamp_ms: None };
+    producer.send(record).await.unwrap();
+    producer.abort().await.unwrap();
+    assert_eq!(read_on(&config, &positions).await.unwrap(), [0i64; 0]);
+    running.read_what_there_is().await.unwrap();
+    let behind_markers = running.positions();
+    assert_eq!(behind_markers[0].state["position"]["offset"], 12);
+    assert_eq!(behind_markers[0].state["position"]["behind"], serde_json::json!({ "offset": 10, "leader_epoch": 0 }));
+    append(&model, 10..12);
+    assert_eq!(read_on(&config, &behind_markers).await.unwrap(), [10, 11]);
+    // One that lacks three of those that were read.
+    model.lose_from("t", 0, 7);
+    append(&model, 100..110);
+    is_told(&running.read_what_there_is().await.unwrap_err(), 14);
+    is_told(&read_on(&config, &positions).await.unwrap_err(), 10);
+    is_told(&read_on(&config, &behind_markers).await.unwrap_err(), 12);
+    // A checkpoint from before epochs were kept says nothing of it.
+    let mut old = positions.clone();
+    old[0].state["position"].as_object_mut().unwrap().remove("behind").unwrap();
+    assert_eq!(read_on(&config, &old).await.unwrap(), (103..110).collect::<Vec<_>>());
+}
