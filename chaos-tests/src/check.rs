@@ -18,6 +18,12 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     compare_maps("top ads", &expected.top_ads, &results.top_ads, &mut found);
     compare_maps("shares behind maps", &expected.shares, &results.shares, &mut found);
     compare_maps("top ads behind a map", &expected.top_kept, &results.top_kept, &mut found);
+    compare_maps("blocks behind a map", &expected.blocks, &results.blocks, &mut found);
+    compare_rows("orders and clicks in pairs", &expected.pairs, &results.pairs, &mut found);
+    for (side, (expected, late)) in expected.pairs_late.iter().zip(&results.pairs_late).enumerate() {
+        let what = ["orders that were late", "clicks that were late for orders"][side];
+        compare_rows(what, expected, late, &mut found);
+    }
     compare_maps("counts in other windows", &expected.others, &results.others, &mut found);
     compare_rows("rows that were late for other windows", &expected.others_late, &results.others_late, &mut found);
     compare_live(expected, results, &mut found);
@@ -32,6 +38,9 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     found
 }
 
+/// Nodes that count none of the clicks that minutes count: they read results, or clicks for something else.
+const BESIDE: [&str; 7] = ["kept", "shares", "blocks", "other_windows", "orders", "before_orders", "pairs"];
+
 /// Differences between the counters in the last manifest and the recount: every line in one class, and as many of each.
 pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<String> {
     let mut sums: BTreeMap<(&str, &str), u64> = BTreeMap::new();
@@ -39,9 +48,8 @@ pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<Stri
         let kind = operator.operator.split('.').next().unwrap_or_default();
         // What an aggregate does before the exchange is counted again behind it.
         let is_local = operator.operator.ends_with(".local");
-        // What comes out of it are no clicks, and those that are counted in other windows are not these.
-        let is_other = operator.operator.ends_with(".other_windows");
-        if is_local || is_other || ["map.kept", "map.shares"].contains(&operator.operator.as_str()) {
+        let is_beside = operator.operator.split('.').any(|part| BESIDE.contains(&part));
+        if is_local || is_beside {
             continue;
         }
         for counters in operator.subtasks.iter().map(|subtask| &subtask.counters) {

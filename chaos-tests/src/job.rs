@@ -2,8 +2,10 @@
 
 use crate::{
     check,
-    oracle::{self, Doubts, Expected, Others, Rules},
-    results, table, topics,
+    oracle::{self, Doubts, Expected, Others, Pairs, Rules},
+    results,
+    simulation::webhook,
+    table, topics,
     workload::{Click, InputFormat},
 };
 use anyhow::{Result, anyhow, ensure};
@@ -67,6 +69,10 @@ pub struct JobConfig {
     pub from_kafka: bool,
     /// Whether counts and top ads go to topics, too.
     pub to_kafka: bool,
+    /// Whether what blocks of minutes come to is posted, too.
+    pub to_webhook: bool,
+    /// Whether clicks are joined with others of the same users.
+    pub pairs: bool,
     /// Windows of another kind beside the minutes, over clicks that may be repeated; none: there are none.
     pub others: Option<Others>,
 }
@@ -94,6 +100,8 @@ impl Default for JobConfig {
             store: None,
             from_kafka: false,
             to_kafka: false,
+            to_webhook: false,
+            pairs: false,
             others: None,
         }
     }
@@ -136,6 +144,27 @@ const MAX_LINE_BYTES: usize = 4_000;
 const DELAY_SECONDS: i64 = 15;
 const TOP_MINUTES: i64 = 5;
 const TOP_N: usize = 3;
+const BLOCK_MINUTES: i64 = 3;
+const PAIRED_BEFORE_SECONDS: i64 = 120;
+const PAIRED_AFTER_SECONDS: i64 = 20;
+
+/// Clicks on the first ad stand for orders, which clicks on other ads led to.
+const PAIRS: &str = r#"
+[map.orders]
+input = "valid"
+where = "ad_id = 'ad000'"
+
+[map.before_orders]
+input = "valid"
+where = "ad_id <> 'ad000'"
+
+[join.pairs]
+left = "orders"
+right = "before_orders"
+on = ["user_id"]
+match = "last"
+select = { order = "left.ip", ordered = "left.click_timestamp", click = "right.ad_id", clicked = "right.click_timestamp" }
+"#;
 
 impl JobConfig {
     /// What the recount has to know of it.
@@ -165,6 +194,10 @@ impl JobConfig {
             filters,
             top_minutes: TOP_MINUTES,
             top_n: TOP_N,
+            block_minutes: BLOCK_MINUTES,
+            pairs: self
+                .pairs
+                .then_some(Pairs { before_ms: PAIRED_BEFORE_SECONDS * 1_000, after_ms: PAIRED_AFTER_SECONDS * 1_000 }),
             others: self.others,
         }
     }
@@ -217,6 +250,7 @@ impl JobConfig {
             let format = match name {
                 // A replay reads an archive of Parquet.
                 "on_time" if self.archive_by_hour => "parquet",
+                name if name.starts_with("pairs") => "parquet",
                 _ if !self.text_outputs => "parquet",
                 "counts" | "live" => "csv",
                 _ => "json",
@@ -240,6 +274,21 @@ impl JobConfig {
                 sink("other_windows_late", "other_windows.late", "")
             )
         });
+        let pairs = match self.pairs {
+            false => String::new(),
+            true => [
+                PAIRS.to_owned(),
+                format!(
+                    "within = {{ before = \"{PAIRED_BEFORE_SECONDS}s\", after = \"{PAIRED_AFTER_SECONDS}s\", \
+                     allowed_lateness = \"{lateness}m\" }}\n\n"
+                ),
+                sink("pairs", "pairs", ""),
+                sink("pairs_unmatched", "pairs.unmatched", ""),
+                sink("pairs_late_orders", "pairs.late_left", ""),
+                sink("pairs_late_clicks", "pairs.late_right", ""),
+            ]
+            .concat(),
+        };
         let sinks = [
             sink("counts", "clicks_per_minute", columns),
             sink("live", "clicks_per_minute", &format!("{columns}\nrunning = true")),
@@ -247,6 +296,7 @@ impl JobConfig {
             sink("everybody", "everybody", ""),
             sink("shares", "shares", ""),
             sink("top_kept", "top_kept", ""),
+            sink("blocks", "blocks", ""),
             sink("late", "clicks_per_minute.late", ""),
             // Held back over many checkpoints: a tenth of the event time that there is.
             sink("on_time", "clicks_per_minute.on_time", &format!("roll = {{ every = \"90s\" }}{archive}")),
@@ -256,6 +306,8 @@ impl JobConfig {
             sink("raw", read, ""),
             store,
             if self.to_kafka { topics::SINKS.to_owned() } else { String::new() },
+            if self.to_webhook { webhook::SINK.to_owned() } else { String::new() },
+            pairs,
             others,
         ]
         .concat();
@@ -319,6 +371,13 @@ select = {{ filter_id = "filter_id", ad = "ad_id", minute = "window_start", shar
 input = "kept"
 window = {{ hopping = "{TOP_MINUTES}m", slide = "1m" }}
 top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
+
+# Loses minutes whose counts are not kept any longer, and then all of them now and then.
+[aggregate.blocks]
+input = "kept"
+key = ["ad_id", "filter_id"]
+window = {{ tumbling = "{BLOCK_MINUTES}m" }}
+select = {{ minutes = "count(*)", clicks = "sum(count)", most = "max(count)" }}
 
 [reduce.top_ads]
 input = "clicks_per_minute"

@@ -26,6 +26,8 @@
 //! | A request that storage serves long after it was given up changes nothing | a delayed write of an attempt that was fenced | `tests/simulation.rs` |
 //! | Topics of Kafka hold every result once, also where brokers are away, slow or stand still, and requests and answers are lost or late | a delayed Produce or EndTxn; progress read wrongly | `tests/kafka_simulation.rs` |
 //! | Tables in a database that is slow, down or loses answers hold every result once | re-commit on restore | `tests/simulation.rs` |
+//! | A webhook that is down or loses requests and answers gets every revision at least once, the earlier ones first | commit notification lost | `tests/simulation.rs` |
+//! | Aggregates of results hold what the newest results say, also of those that come and go | a correction that leaves what it corrects | `tests/crashes.rs`, `tests/simulation.rs` |
 //! | Logs that grow, are renamed, copied, truncated, written anew and removed while processes end and stand still are counted once | identity of a followed file | `tests/simulation.rs` |
 //! | While minutes are counted again each is as it was or right, also where the tables were wrong; at the end all are right, and once more changes nothing | (recalculation) | `tests/simulation.rs` |
 //! | A job that is started over forgets what was before | | `tests/simulation.rs` |

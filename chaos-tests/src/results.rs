@@ -4,7 +4,8 @@
 //! the highest revision of it is the truth, unless it is withdrawn. Breaking one is an error, before anything is compared.
 
 use crate::{
-    oracle::{CountKey, Everybody, OtherKey, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
+    joins,
+    oracle::{Block, CountKey, Everybody, OtherKey, Pair, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
     table, text_results,
     workload::Click,
 };
@@ -36,6 +37,12 @@ pub struct Results {
     pub shares: BTreeMap<CountKey, i64>,
     /// Every place that somebody has in a list of top ads behind a map.
     pub top_kept: BTreeMap<RankKey, (String, i64)>,
+    /// What a block of minutes comes to, behind the map.
+    pub blocks: BTreeMap<CountKey, Block>,
+    /// Orders with the clicks that led to them, and those without, sorted.
+    pub pairs: Vec<Pair>,
+    /// Orders and clicks too late to be paired, sorted.
+    pub pairs_late: [Vec<Click>; 2],
     /// What a sink that takes running counts says of each: the newest revision of the closed minutes, and of the open ones.
     pub live: BTreeMap<CountKey, i64>,
     /// What a table that takes them says, where there is one.
@@ -62,7 +69,7 @@ pub struct Results {
     pub highest_revision: i64,
 }
 
-/// Reads the folders `counts`, `live`, `everybody`, `top_ads`, `shares`, `top_kept`, `other_windows`, `other_windows_late`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
+/// Reads the folders `counts`, `live`, `everybody`, `top_ads`, `shares`, `top_kept`, `blocks`, `pairs` and what begins with it, `other_windows`, `other_windows_late`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
 /// missing is empty.
 ///
 /// # Errors
@@ -82,6 +89,11 @@ pub fn read_results(folder: &Path) -> Result<Results> {
     results.top_ads = holding(places);
     results.top_kept = holding(read_places(&folder.join("top_kept"))?.newest()?);
     results.shares = holding(read_shares(&folder.join("shares"))?.newest_of_all());
+    results.blocks = holding(read_blocks(&folder.join("blocks"))?.newest()?);
+    results.pairs = [joins::holding(&folder.join("pairs"))?, joins::holding(&folder.join("pairs_unmatched"))?].concat();
+    results.pairs.sort();
+    results.pairs_late =
+        [read_clicks(&folder.join("pairs_late_orders"))?, read_clicks(&folder.join("pairs_late_clicks"))?];
     for (_, batch) in read_folder(&folder.join("dead_letters"))? {
         let columns = Columns(&batch);
         let (files, offsets, reasons) = (columns.texts("file")?, columns.integers("offset")?, columns.texts("reason")?);
@@ -204,6 +216,29 @@ fn read_shares(folder: &Path) -> Result<Records<CountKey, Option<i64>>> {
     Ok(records)
 }
 
+/// All revisions of what blocks of minutes come to; none: there is nothing of one.
+fn read_blocks(folder: &Path) -> Result<Records<CountKey, Option<Block>>> {
+    let mut records = Records::default();
+    for (file, batch) in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let (ads, begins, filters) =
+            (columns.texts("ad_id")?, columns.times("window_start")?, columns.texts("filter_id")?);
+        let [minutes, clicks, most] = ["minutes", "clicks", "most"].map(|name| columns.values(name));
+        let (minutes, clicks, most) = (minutes?, clicks?, most?);
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            let key = (known(&ads[row])?, begins[row], known(&filters[row])?);
+            let numbers = (minutes[row], clicks[row], most[row]);
+            let block = match numbers {
+                (Some(minutes), Some(clicks), Some(most)) => Some(Block { minutes, clicks, most }),
+                (None, None, None) => None,
+                _ => bail!("half a block: {key:?} is {numbers:?}"),
+            };
+            records.add(&file, record, key, block)?;
+        }
+    }
+    Ok(records)
+}
+
 /// What is not withdrawn.
 fn holding<K: Ord, V>(newest: BTreeMap<K, Option<V>>) -> BTreeMap<K, V> {
     newest.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
@@ -320,7 +355,7 @@ impl<K: Ord, V> Records<K, V> {
 }
 
 /// The sixteen bytes of a UUID in text.
-fn bytes_of_uuid(text: &str) -> Result<Vec<u8>> {
+pub(crate) fn bytes_of_uuid(text: &str) -> Result<Vec<u8>> {
     let digits = text.replace('-', "");
     let is_uuid = digits.len() == 32 && digits.is_ascii() && text.len() == 36;
     ensure!(is_uuid, "'{text}' is no record id");

@@ -5,7 +5,7 @@ use std::{sync::LazyLock, time::Duration};
 use weir_chaos_tests::{
     faults::mutants::Mutant,
     simulation::{
-        Outcome, Plan, Points, WrongPart, crash_points,
+        Outcome, Plan, Points, WrongPart, crash_points, link,
         logs::Rotations,
         many::for_each,
         plan::{COORDINATOR, Ending, Planned, Role, Trouble, worker},
@@ -98,6 +98,30 @@ fn two_sources_that_flow_together_are_counted_once() {
     all_right(&plans.collect::<Vec<_>>());
 }
 
+/// Half of the requests do not come, and half of the answers do not come back.
+fn lossy_webhook(plan: &mut Plan) {
+    plan.job.to_webhook = true;
+    let lossy = link::Conditions { refuse_one_in: 2, lose_one_in: 2, ..link::Conditions::default() };
+    let (at, lasts) = (Duration::from_millis(300), Duration::from_millis(4_000));
+    plan.troubles.insert(0, Planned { at, lasts, trouble: Trouble::Webhook(lossy) });
+}
+
+/// Rows are posted while processes end, requests are lost, and answers to them; and clicks are paired meanwhile.
+#[test]
+fn what_is_posted_is_there_at_least_once() {
+    let plans = (0..2).map(|seed| {
+        let mut plan = troubled(70 + seed);
+        plan.job.pairs = true;
+        lossy_webhook(&mut plan);
+        plan
+    });
+    let outcomes = all_right(&plans.collect::<Vec<_>>());
+    for lost in ["the request to", "the answer to"].map(|what| format!("webhook: {what} rows is lost")) {
+        let times = outcomes.iter().flat_map(|outcome| &outcome.story).filter(|line| line.contains(&lost)).count();
+        assert!(times >= 3, "{times} times {lost}");
+    }
+}
+
 #[test]
 fn a_job_that_is_started_over_forgets_what_was_before() {
     let plans = (0..4).map(|seed| {
@@ -177,20 +201,26 @@ fn a_process_may_end_at_every_crash_point() {
     let points = &*POINTS;
     assert!(points.coordinator.len() >= 10 && points.worker.len() >= 10, "{points:?}");
     // Some are passed once an attempt; the others rather in the middle of it.
-    let once = ["attempt.", "recovery.", "run.", "worker.", "source.open", "files.listed"];
+    let once = ["attempt.", "recovery.", "run.", "worker.", "source.open", "files.listed", "http_sink."];
     let visit = |point: &str| if once.iter().any(|once| point.starts_with(once)) { 1 } else { 3 };
-    let of = |role, names: &[String], seed, with_store| {
+    let of = |role, names: &[String], seed, (with_store, to_webhook)| {
         let visits: Vec<_> = names.iter().map(|point| (point.clone(), visit(point))).collect();
         let plans = visits.chunks(POINTS_AT_ONCE).zip(seed..).map(|(some, seed)| {
-            let plan = Plan::at_points(seed, role, some);
-            Plan { with_store, ..plan }
+            let mut plan = Plan::at_points(seed, role, some);
+            (plan.with_store, plan.job.to_webhook) = (with_store, to_webhook);
+            if to_webhook {
+                // Blocks are corrected again and again, so that there is something to post.
+                (plan.job.allowed_lateness_minutes, plan.workload.one_late_in) = (8, 4);
+            }
+            plan
         });
         plans.collect::<Vec<_>>()
     };
     let plans = [
-        of(Role::Coordinator, &points.coordinator, 500, false),
-        of(Role::Worker, &points.worker, 600, false),
-        of(Role::Worker, &points.database, 700, true),
+        of(Role::Coordinator, &points.coordinator, 500, (false, false)),
+        of(Role::Worker, &points.worker, 600, (false, false)),
+        of(Role::Worker, &points.database, 700, (true, false)),
+        of(Role::Worker, &points.webhook, 800, (false, true)),
     ];
     let plans = plans.concat();
     let mut unvisited = Vec::new();
@@ -210,7 +240,7 @@ fn a_process_may_end_at_every_crash_point() {
 /// So many processes of a host end in one simulation, each at a point of its own.
 const POINTS_AT_ONCE: usize = 4;
 
-const SEEDS: u64 = 18;
+const SEEDS: u64 = 14;
 
 #[test]
 fn dozens_of_seeds_are_right() {
@@ -230,6 +260,7 @@ fn search(seed: u64, wrong: Option<WrongPart>) -> Plan {
     let mut plan = troubled(seed);
     match wrong {
         Some(WrongPart::Operators(Mutant::TableKeepsTheFirst | Mutant::TableSkipsCommits)) => plan.with_store = true,
+        Some(WrongPart::WebhookBelieved) => lossy_webhook(&mut plan),
         Some(WrongPart::ThawedForAnOlderAttempt) => plan = standing_still(seed),
         Some(wrong) if wrong.is_of_replays() => return counted_again(20 + seed, &[Some(Damage::Changed(1)), None]),
         Some(WrongPart::Operators(Mutant::SourceRestoresBehind)) => plan.follow(Rotations::ALL),

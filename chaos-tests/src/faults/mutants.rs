@@ -6,6 +6,7 @@
 use arrow::{
     array::{Array, AsArray, FixedSizeBinaryArray, RecordBatch},
     buffer::Buffer,
+    compute::not,
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{collections::HashSet, path::PathBuf, sync::Arc};
@@ -42,6 +43,8 @@ pub enum Mutant {
     AggregateForgetsRevisions,
     /// What was emitted is not known after a restore: top lists start anew.
     TopForgets,
+    /// An aggregate of results does not hear that one was withdrawn.
+    ResultsStayThoughWithdrawn,
     /// Rows that were held back for a file are lost by a restore.
     HoldForgets,
     /// Rows of key groups of other subtasks are restored, too.
@@ -76,7 +79,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that a single process with sinks of files notices; the others need a table, or a user who starts over.
-    pub const ALL: [Mutant; 20] = [
+    pub const ALL: [Mutant; 21] = [
         Mutant::SourceForgetsPositions,
         Mutant::SourceForgetsWatermarks,
         Mutant::SourceSnapshotsBehind,
@@ -86,6 +89,7 @@ impl Mutant {
         Mutant::AggregateForgetsCounts,
         Mutant::AggregateForgetsRevisions,
         Mutant::TopForgets,
+        Mutant::ResultsStayThoughWithdrawn,
         Mutant::HoldForgets,
         Mutant::RestoresForeignKeys,
         Mutant::SnapshotSaysUnchanged,
@@ -230,6 +234,12 @@ impl MutantOperator {
 
 impl Operator for MutantOperator {
     fn process(&mut self, input: usize, batch: Batch, out: &mut Collector) -> Result<()> {
+        if self.mutant == Mutant::ResultsStayThoughWithdrawn && self.kind == "result_aggregate" {
+            let withdrawn =
+                batch.columns.column_by_name("withdrawn").and_then(|column| column.as_boolean_opt()).cloned();
+            let batch = withdrawn.map_or(Ok(batch.clone()), |withdrawn| batch.filter(&not(&withdrawn)?))?;
+            return self.inner.process(input, batch, out);
+        }
         if self.mutant != Mutant::LateRowsPass || self.kind != "late_gate" {
             return self.inner.process(input, batch, out);
         }
@@ -359,7 +369,7 @@ impl MutantCommitter {
             }
             Mutant::CommitsTwice => {
                 let outcome = self.inner.commit(checkpoint, std::slice::from_ref(committable)).await?;
-                if outcome == CommitOutcome::AlreadyDone {
+                if outcome == CommitOutcome::AlreadyDone && !path.is_empty() {
                     std::fs::copy(self.folder.join(&path), self.folder.join(fresh))?;
                 }
                 Ok(outcome)

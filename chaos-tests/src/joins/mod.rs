@@ -19,6 +19,8 @@ use weir_engine::{
 use weir_jobs::{CompileOptions, parse};
 use weir_local::{Settings, Submission, run};
 
+pub(crate) use results::holding;
+
 pub use mutants::{JoinMutant, JoinMutants};
 pub use workload::{Row, Workload};
 
@@ -100,9 +102,9 @@ impl JoinScenario {
     fn check(&self, out: &Path, workload: &Workload) -> Result<()> {
         for (name, before, after, matching) in JOINS {
             let expected = oracle::recount(workload, (before, after), matching);
-            let matched = results::holding(&out.join(name))?;
+            let matched = holding(&out.join(name))?;
             ensure!(matched == expected.matched, "matched by `{name}`: {}", difference(&matched, &expected.matched));
-            let unmatched = results::holding(&out.join(format!("{name}_unmatched")))?;
+            let unmatched = holding(&out.join(format!("{name}_unmatched")))?;
             let of = difference(&unmatched, &expected.unmatched);
             ensure!(unmatched == expected.unmatched, "unmatched by `{name}`: {of}");
             for (side, late) in [("orders", &expected.late_orders), ("clicks", &expected.late_clicks)] {

@@ -10,13 +10,13 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::{collections::BTreeMap, fs::File, path::Path};
 
 /// An order with its time, and the click that it is matched to, with its time.
-pub(super) type Result = (String, i64, Option<(String, i64)>);
+pub(crate) type Result = (String, i64, Option<(String, i64)>);
 
 /// The results that hold, sorted.
 ///
 /// # Errors
 /// When a revision of a record is there twice, or there are gaps between them.
-pub(super) fn holding(folder: &Path) -> anyhow::Result<Vec<Result>> {
+pub(crate) fn holding(folder: &Path) -> anyhow::Result<Vec<Result>> {
     let mut records: BTreeMap<Vec<u8>, BTreeMap<i32, Option<Result>>> = BTreeMap::new();
     for batch in rows(folder)? {
         let ids = column(&batch, "record_id")?.as_fixed_size_binary();

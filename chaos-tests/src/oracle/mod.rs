@@ -6,12 +6,15 @@
 mod everybody;
 mod kept;
 mod others;
+mod pairs;
 mod parse;
 pub mod replayed;
 mod split_time;
 
 pub use everybody::Everybody;
+pub use kept::Block;
 pub use others::{OtherKey, Others};
+pub use pairs::{Pair, Pairs};
 pub use parse::{Parsed, parse_lines, parse_parquet, parse_records, parse_time};
 pub use split_time::{Doubts, SplitTime};
 
@@ -47,6 +50,10 @@ pub struct Rules {
     pub top_minutes: i64,
     /// Ads of a list of top ads.
     pub top_n: usize,
+    /// Minutes of a block.
+    pub block_minutes: i64,
+    /// How far a click may be from the order that it led to; none: nobody asks.
+    pub pairs: Option<Pairs>,
     /// Windows of another kind, that clicks are counted in before those that are repeated are dropped; none: there are none.
     pub others: Option<Others>,
 }
@@ -76,6 +83,12 @@ pub struct Expected {
     pub shares: BTreeMap<CountKey, i64>,
     /// Ad and clicks by place, of the counts that the map keeps alone.
     pub top_kept: BTreeMap<RankKey, (String, i64)>,
+    /// What the counts that the map keeps come to in each block of minutes.
+    pub blocks: BTreeMap<CountKey, Block>,
+    /// Orders with the clicks that led to them, and those without, sorted.
+    pub pairs: Vec<Pair>,
+    /// Orders and clicks too late to be paired, sorted.
+    pub pairs_late: [Vec<Click>; 2],
     /// Clicks per ad and window of the other kind, repeated ones included.
     pub others: BTreeMap<OtherKey, i64>,
     /// Rows too late to be counted there, sorted.
@@ -102,6 +115,17 @@ pub struct Expected {
 
 const MINUTE_MS: i64 = 60_000;
 
+/// Clicks that are to be counted, file by file.
+#[derive(Default)]
+struct Found {
+    /// In minutes.
+    on_time: Vec<Click>,
+    /// In windows of another kind.
+    elsewhere: Vec<Click>,
+    /// To be paired with one another.
+    pairable: Vec<Click>,
+}
+
 /// Recounts all files in a folder.
 ///
 /// # Errors
@@ -110,7 +134,7 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
     let mut files: Vec<_> = std::fs::read_dir(folder)?.collect::<std::io::Result<_>>()?;
     files.sort_by_key(|entry| entry.file_name());
     let mut expected = Expected::default();
-    let (mut on_time, mut elsewhere): (Vec<Click>, Vec<Click>) = (Vec::new(), Vec::new());
+    let mut found = Found::default();
     for (number, entry) in files.into_iter().enumerate() {
         let name = match rules.in_a_topic {
             Some(topic) => format!("{topic}-{number}"),
@@ -123,11 +147,16 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
             }
             format => parse_lines(&std::fs::read(entry.path())?, format, rules.max_line_bytes),
         };
-        recount_split(&name, parsed, rules, &mut expected, [&mut on_time, &mut elsewhere]);
+        recount_split(&name, parsed, rules, &mut expected, &mut found);
     }
+    let Found { on_time, elsewhere, pairable } = found;
     expected.on_time.clone_from(&on_time);
     expected.on_time.sort();
     count(on_time, rules, &mut expected);
+    if let Some(near) = rules.pairs {
+        expected.pairs = pairs::paired(near, &pairable);
+    }
+    expected.pairs_late.iter_mut().for_each(|late| late.sort());
     if let Some(kind) = rules.others {
         let clicks = elsewhere.iter().map(|click| (click.ad_id.as_str(), click.click_timestamp));
         expected.others = others::counted(kind, clicks);
@@ -141,13 +170,7 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
 }
 
 /// One file from its first line to its last: what is late follows from the lines before it in the same file.
-fn recount_split(
-    name: &str,
-    parsed: Vec<Parsed>,
-    rules: &Rules,
-    expected: &mut Expected,
-    [on_time, elsewhere]: [&mut Vec<Click>; 2],
-) {
+fn recount_split(name: &str, parsed: Vec<Parsed>, rules: &Rules, expected: &mut Expected, found: &mut Found) {
     let mut time = SplitTime::of(&parsed, rules.doubts, rules.delay_ms);
     for record in parsed {
         let (click, offset) = match record {
@@ -175,10 +198,19 @@ fn recount_split(
         let is_over = |end: i64| watermark.is_some_and(|watermark| end + rules.allowed_lateness_ms <= watermark);
         if let Some(kind) = rules.others {
             let all_over = kind.of(click.click_timestamp).iter().all(|window| is_over(window.1));
-            if all_over { &mut expected.others_late } else { &mut *elsewhere }.push(click.clone());
+            if all_over { &mut expected.others_late } else { &mut found.elsewhere }.push(click.clone());
+        }
+        if rules.pairs.is_some() {
+            let is_late = watermark.is_some_and(|mark| click.click_timestamp < mark - rules.allowed_lateness_ms);
+            let [orders, clicks] = &mut expected.pairs_late;
+            match (is_late, pairs::is_order(&click)) {
+                (false, _) => found.pairable.push(click.clone()),
+                (true, true) => orders.push(click.clone()),
+                (true, false) => clicks.push(click.clone()),
+            }
         }
         let window_end = minute_of(&click) + MINUTE_MS;
-        if is_over(window_end) { &mut expected.late } else { &mut *on_time }.push(click);
+        if is_over(window_end) { &mut expected.late } else { &mut found.on_time }.push(click);
     }
 }
 
@@ -215,6 +247,7 @@ fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
     let kept = kept::kept(&expected.counts);
     expected.shares = kept::shares(&kept);
     expected.top_kept = top_ads(&kept, rules);
+    expected.blocks = kept::blocks(&kept, rules.block_minutes);
 }
 
 /// The operator that calls itself the source of a dead letter of the map.

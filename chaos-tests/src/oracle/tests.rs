@@ -14,6 +14,8 @@ fn rules() -> Rules {
         filters: vec![("all", |_| true), ("usa", |click| click.country.as_deref() == Some("USA"))],
         top_minutes: 2,
         top_n: 1,
+        block_minutes: 2,
+        pairs: None,
         others: None,
     }
 }

@@ -1,7 +1,8 @@
 //! What runs on the simulated hosts: the same coordinator and worker as everywhere, and a user with a gRPC client.
 
 use super::{
-    database::DatabaseLink,
+    database,
+    link::Link,
     network::SimulatedNetwork,
     plan::{Ending, Plan, PointVisit, Role, coordinator, worker},
     power::{Power, Process},
@@ -64,7 +65,7 @@ pub struct World {
     /// Storage, as processes reach it.
     pub storage: Arc<dyn ObjectStore>,
     /// The database, as processes reach it.
-    pub database: DatabaseLink,
+    pub database: Link,
     /// Builds operators.
     pub factory: Arc<dyn Factory>,
     /// The disk of each coordinator.
@@ -98,7 +99,7 @@ impl World {
         power: Power,
         trace: Trace,
         storage: Arc<dyn ObjectStore>,
-        database: DatabaseLink,
+        database: Link,
         factory: Arc<dyn Factory>,
         wrong: Option<WrongPart>,
     ) -> Self {
@@ -199,7 +200,7 @@ impl World {
         // No two processes have the same dice.
         let dice = Env::seeded(self.plan.seed).rng(&format!("{host}, process {}", process.number()));
         let env = Env::simulated(seed_of(dice), self.trace.wall_clock(wrong));
-        let env = env.with_crash_plan(plan.clone()).with_door(self.database.door(process.clone()));
+        let env = env.with_crash_plan(plan.clone()).with_door(database::door(&self.database, process.clone()));
         let network = SimulatedNetwork::new(process.clone());
         Started { process, network, env, plan }
     }

@@ -6,8 +6,8 @@
 //! [`verdict`] compares what is committed with a recount. After the last trouble is over the job must come to its end within
 //! a bound. [`wrong`] are parts that are built wrong, which must be noticed.
 //!
-//! Below: [`network`] (turmoil behind the door of `weir_proto::net`), [`storage`] (object storage with weather), [`database`]
-//! (SQLite under the SQL sinks), [`kafka`] (a model of its brokers under Kafka sources and sinks, seen wrongly through
+//! Below: [`network`] (turmoil behind the door of `weir_proto::net`), [`storage`] (object storage with weather), [`link`] (the way to a
+//! server), [`database`] (SQLite under the SQL sinks), [`webhook`] (what the HTTP sink posts to), [`kafka`] (a model of its brokers under Kafka sources and sinks, seen wrongly through
 //! [`wrong_kafka`]), [`logs`] (files that grow and are rotated), [`replays`] (users who
 //! count again from the raw archive), [`power`] (a process that ends in the middle of
 //! what it does, or stands still), [`job`] (input, graph, results).
@@ -17,6 +17,7 @@ pub mod hosts;
 pub mod invariants;
 pub mod job;
 pub mod kafka;
+pub mod link;
 pub mod logs;
 pub mod many;
 pub mod network;
@@ -27,6 +28,7 @@ pub mod run;
 pub mod storage;
 pub mod trace;
 pub mod verdict;
+pub mod webhook;
 pub mod wrong;
 pub mod wrong_kafka;
 

@@ -1,7 +1,7 @@
 //! What a simulation is made of: everything follows from one number.
 
 use super::{
-    database,
+    link,
     logs::{self, LogStep, Rotations},
     replays::{Damage, PlannedReplay, REPLAYERS, When, replayer},
     storage::Conditions,
@@ -55,7 +55,9 @@ pub enum Trouble {
     /// Storage behaves otherwise.
     Storage(Conditions),
     /// The database behaves otherwise.
-    Database(database::Conditions),
+    Database(link::Conditions),
+    /// The webhook, or the way to it, is otherwise.
+    Webhook(link::Conditions),
     /// Kafka's brokers, or the way to them, are otherwise.
     Kafka(weir_kafka_model::Conditions),
     /// Nothing gets through between a host and Kafka's brokers.
@@ -188,6 +190,7 @@ impl Plan {
         };
         // No dice, so that everything else of a seed stays as it is.
         plan.job.others = Others::of_seed(seed);
+        plan.job.pairs = seed.is_multiple_of(3);
         plan.latency = Duration::from_millis(dice.random_range(1..20));
         if plan.job.format != InputFormat::Parquet && dice.random_range(0..3) == 0 {
             plan.ending = Ending::Drain(Duration::from_millis(dice.random_range(500..4_000)));
@@ -227,6 +230,10 @@ impl Plan {
         let may_be_replayed = plan.with_store && plan.logs.is_none() && plan.start_over_at.is_none();
         if may_be_replayed && dice.random_range(0..2) == 0 {
             plan.replay_at_random(&mut dice, points);
+        }
+        let mut dice = StdRng::seed_from_u64(seed ^ 0x686f_6f6b);
+        if plan.start_over_at.is_none() && dice.random_range(0..2) == 0 {
+            plan.post_at_random(&mut dice, points);
         }
         let mut dice = StdRng::seed_from_u64(seed ^ 0x7468_7265);
         if dice.random_range(0..3) == 0 {
@@ -305,6 +312,22 @@ impl Plan {
                 0 => self.crash_points.insert(host, vec![visit]).is_some(),
                 _ => self.freeze_points.insert(host, vec![(visit, freeze(dice))]).is_some(),
             };
+        }
+    }
+
+    /// Results are posted to a webhook, too. (Not of a job that is started over: what the run before has posted stays.)
+    fn post_at_random(&mut self, dice: &mut StdRng, points: &Points) {
+        self.job.to_webhook = true;
+        let millis = |dice: &mut StdRng, from, to| Duration::from_millis(dice.random_range(from..to));
+        for _ in 0..dice.random_range(0..=2) {
+            let (at, lasts) = (millis(dice, 50, 6_000), millis(dice, 200, 3_000));
+            self.troubles.push(Planned { at, lasts, trouble: Trouble::Webhook(link_conditions(dice)) });
+        }
+        self.troubles.sort_by_key(|planned| planned.at);
+        let host = worker(dice.random_range(1..=self.slots.len()));
+        if !points.webhook.is_empty() && !self.crash_points.contains_key(&host) && dice.random_range(0..2) == 0 {
+            let point = points.webhook[dice.random_range(0..points.webhook.len())].clone();
+            self.crash_points.insert(host, vec![(point, [1, 2, 8][dice.random_range(0..3)])]);
         }
     }
 
@@ -455,6 +478,8 @@ pub struct Points {
     pub replayer: Vec<String>,
     /// That a worker passes, besides, where results go to Kafka.
     pub kafka: Vec<String>,
+    /// That a worker passes, besides, where results are posted.
+    pub webhook: Vec<String>,
 }
 
 impl Points {
@@ -495,6 +520,17 @@ fn kafka_conditions(dice: &mut StdRng) -> weir_kafka_model::Conditions {
             let latest = [50, 700, 5_000].map(Duration::from_millis)[dice.random_range(0..3)];
             weir_kafka_model::Conditions { late_one_in: one_in, latest, ..fair }
         }
+    }
+}
+
+/// The way to a server, out of order.
+fn link_conditions(dice: &mut StdRng) -> link::Conditions {
+    let one_in = |dice: &mut StdRng| [0, 15, 50][dice.random_range(0..3)];
+    link::Conditions {
+        slowest: [1, 10, 60].map(Duration::from_millis)[dice.random_range(0..3)],
+        is_down: dice.random_range(0..3) == 0,
+        refuse_one_in: one_in(dice),
+        lose_one_in: one_in(dice),
     }
 }
 
@@ -556,13 +592,7 @@ fn troubles(dice: &mut StdRng, workers: usize, with_store: bool) -> Vec<Planned>
         planned.push(Planned { at, lasts, trouble: Trouble::Storage(conditions) });
     }
     if with_store && dice.random_range(0..2) == 0 {
-        let one_in = |dice: &mut StdRng| [0, 15, 50][dice.random_range(0..3)];
-        let conditions = database::Conditions {
-            slowest: [1, 10, 60].map(Duration::from_millis)[dice.random_range(0..3)],
-            is_down: dice.random_range(0..3) == 0,
-            refuse_one_in: one_in(dice),
-            lose_one_in: one_in(dice),
-        };
+        let conditions = link_conditions(dice);
         let (at, lasts) = (millis(dice, 0, 3_000), millis(dice, 200, 3_000));
         planned.push(Planned { at, lasts, trouble: Trouble::Database(conditions) });
     }

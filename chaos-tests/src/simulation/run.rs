@@ -1,11 +1,11 @@
 //! Runs a plan step by step: the hosts, the troubles that befall them, and what must hold meanwhile.
 
 use super::{
-    database::{self, DatabaseLink},
     hosts::{self, World},
     invariants::Invariants,
     job::{Files, SlowFactory},
     kafka::Kafka,
+    link::{self, Link},
     logs::Logs,
     plan::{COORDINATOR, LEADER, Plan, Planned, Points, Role, Trouble, coordinator, worker},
     power::Power,
@@ -13,6 +13,7 @@ use super::{
     storage::{Conditions, Weather},
     trace::Trace,
     verdict,
+    webhook::Webhook,
     wrong::{WrongDisk, WrongPart},
 };
 use crate::{
@@ -85,6 +86,7 @@ pub fn crash_points() -> Result<Points> {
     }
     let mut with_store = Plan::calm(3);
     let at = When::At(Duration::from_millis(2_500));
+    with_store.job.to_webhook = true;
     with_store.replay(vec![PlannedReplay { when: at, host: 1, from: None, to: None, damage: None }]);
     let outcome = run(&with_store);
     let story = outcome.story.join("\n");
@@ -93,9 +95,10 @@ pub fn crash_points() -> Result<Points> {
     let (coordinator, worker) = (of(Role::Coordinator), of(Role::Worker));
     let mut passed = outcome.passed;
     let replayer = passed.remove(&Role::Replayer).unwrap_or_default().into_iter().collect();
-    let passed = passed.into_values().flatten();
-    let database = passed.filter(|point| point.starts_with("sql_sink.")).collect();
-    Ok(Points { coordinator, worker, database, replayer, kafka: Vec::new() })
+    let passed: Vec<String> = passed.into_values().flatten().collect();
+    let of = |sink: &str| passed.iter().filter(|point| point.starts_with(sink)).cloned().collect();
+    let (database, webhook) = (of("sql_sink."), of("http_sink."));
+    Ok(Points { coordinator, worker, database, replayer, kafka: Vec::new(), webhook })
 }
 
 /// Those that only a worker passes that writes to Kafka; [`crash_points`] has none of them.
@@ -121,7 +124,7 @@ fn simulate(
     let power = Power::default();
     let weather = Weather::new(plan.seed, power.clone(), trace.clone());
     let mut storage: Option<Arc<dyn ObjectStore>> = None;
-    let database = DatabaseLink::new(plan.seed, trace.clone());
+    let database = Link::new("database", plan.seed ^ 0xdb, trace.clone());
     let files = Files::new(plan, |objects| {
         let faulty = FaultyStore::new(objects, weather.clone());
         storage.insert(faulty).clone()
@@ -136,6 +139,8 @@ fn simulate(
         kafka.fill_clicks(&files.input())?;
     }
     topics::create_outputs(kafka.model());
+    let is_believed = wrong == Some(WrongPart::WebhookBelieved);
+    let webhook = Webhook::new(plan.seed, power.clone(), trace.clone(), is_believed);
     let graph = files.graph(plan)?;
     let registry: Arc<dyn Factory> = match wrong {
         Some(WrongPart::Operators(mutant)) => MutantFactory::new(Arc::new(Registry), mutant),
@@ -143,7 +148,7 @@ fn simulate(
     };
     let factory = SlowFactory::new(registry, plan.pace);
     let replays = files.replays(plan)?;
-    let mut world = World::new(plan.clone(), power, trace.clone(), storage, database.clone(), factory, wrong);
+    let mut world = World::new(plan.clone(), power, trace.clone(), storage, database, factory, wrong);
     world.replays.clone_from(&replays);
     let mut builder = turmoil::Builder::new();
     builder.rng_seed(plan.seed).simulation_duration(Duration::from_secs(100_000)).tcp_capacity(1024);
@@ -166,7 +171,7 @@ fn simulate(
     }
     simulation.client("user", hosts::user(world.clone(), graph));
     let logs = files.logs(plan)?;
-    let mut driver = Driver::new(plan, &world, simulation, weather, (database, &kafka), &files, logs);
+    let mut driver = Driver::new(plan, &world, simulation, weather, (&kafka, &webhook), &files, logs);
     let finished = driver.drive();
     *ended = driver.ended;
     if let Err(error) = &finished {
@@ -178,7 +183,7 @@ fn simulate(
     *passed = world.passed();
     finished?;
     kafka.come_to_rest();
-    verdict::check(plan, &files, replays.as_ref(), &kafka)
+    verdict::check(plan, &files, replays.as_ref(), &kafka, &webhook)
 }
 
 struct Driver<'a> {
@@ -186,8 +191,8 @@ struct Driver<'a> {
     world: &'a World,
     simulation: turmoil::Sim<'a>,
     weather: Weather,
-    database: DatabaseLink,
     kafka: &'a Kafka,
+    webhook: &'a Webhook,
     files: &'a Files,
     logs: Option<Logs>,
     invariants: Invariants,
@@ -211,7 +216,7 @@ impl<'a> Driver<'a> {
         world: &'a World,
         simulation: turmoil::Sim<'a>,
         weather: Weather,
-        (database, kafka): (DatabaseLink, &'a Kafka),
+        (kafka, webhook): (&'a Kafka, &'a Webhook),
         files: &'a Files,
         logs: Option<Logs>,
     ) -> Self {
@@ -222,8 +227,8 @@ impl<'a> Driver<'a> {
             world,
             simulation,
             weather,
-            database,
             kafka,
+            webhook,
             files,
             logs,
             invariants: Invariants::default(),
@@ -329,7 +334,8 @@ impl<'a> Driver<'a> {
                     }
                 }
                 Trouble::Storage(conditions) => self.weather.set(*conditions),
-                Trouble::Database(conditions) => self.database.set(*conditions),
+                Trouble::Database(conditions) => self.world.database.set(*conditions),
+                Trouble::Webhook(conditions) => self.webhook.link().set(*conditions),
                 Trouble::Kafka(conditions) => self.kafka.model().set(*conditions),
                 Trouble::KafkaCut(host) => self.kafka.model().set_cut(host, true),
                 Trouble::KafkaOpen => {
@@ -366,7 +372,8 @@ impl<'a> Driver<'a> {
                     continue;
                 }
                 Trouble::Storage(_) => self.weather.set(Conditions::default()),
-                Trouble::Database(_) => self.database.set(database::Conditions::default()),
+                Trouble::Database(_) => self.world.database.set(link::Conditions::default()),
+                Trouble::Webhook(_) => self.webhook.link().set(link::Conditions::default()),
                 Trouble::Kafka(_) => self.kafka.model().set(weir_kafka_model::Conditions::default()),
                 Trouble::KafkaCut(host) => self.kafka.model().set_cut(host, false),
             }

@@ -6,6 +6,7 @@ use super::{
     logs::LogAct,
     plan::{Ending, Plan},
     replays::{Replays, shown},
+    webhook::Webhook,
 };
 use crate::{
     check,
@@ -26,7 +27,7 @@ use weir_operators::source::packs::unpack;
 ///
 /// # Errors
 /// With every difference.
-pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, kafka: &Kafka) -> Result<()> {
+pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, kafka: &Kafka, webhook: &Webhook) -> Result<()> {
     let store = CheckpointStore::over(files.objects.clone(), JOB);
     let manifest = now(store.newest())?.map_err(|error| anyhow!("{error}"))?.context("no checkpoint is left")?;
     ensure!(manifest.last, "the job is finished, and checkpoint {} is not its last", manifest.checkpoint);
@@ -56,6 +57,11 @@ pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, kafka: &Kafk
     differences.extend(check::counter_differences(&expected, &manifest));
     if plan.job.to_kafka
         && let Err(error) = topics_are_right(kafka, &expected, &mut differences)
+    {
+        differences.push(format!("{error:#}"));
+    }
+    if plan.job.to_webhook
+        && let Err(error) = webhook.check(&expected.blocks, &mut differences)
     {
         differences.push(format!("{error:#}"));
     }

@@ -40,18 +40,21 @@ pub enum WrongPart {
     ReplayRemovesFirst,
     /// A replay also replaces what is not final yet.
     ReplayReplacesWhatIsOpen,
+    /// A sink takes rows for posted whose request was not answered.
+    WebhookBelieved,
     /// The cluster of Kafka that sinks are handed.
     Kafka(WrongKafka),
 }
 
 impl WrongPart {
     /// Some of each kind; the other operators, sources and sinks are tried in one process.
-    pub const ALL: [WrongPart; 15] = [
+    pub const ALL: [WrongPart; 16] = [
         WrongPart::ThawedForAnOlderAttempt,
         WrongPart::ReplayRemovesFirst,
         WrongPart::ReplayReplacesWhatIsOpen,
         WrongPart::Operators(Mutant::SourceRestoresBehind),
         WrongPart::CommitsBelieved,
+        WrongPart::WebhookBelieved,
         WrongPart::AcknowledgesForAnOlderAttempt,
         WrongPart::AcknowledgesWithoutCommittables,
         WrongPart::DiskForgets,

@@ -72,7 +72,8 @@ async fn the_same_scenarios_are_right_without_a_mutant() {
 /// A job that is started over, and the last manifest of before, which comes when the new lineage has two checkpoints.
 async fn a_manifest_from_before_comes_late(objects: Arc<InMemory>, seen: Arc<dyn ObjectStore>) -> anyhow::Result<()> {
     let bench = Bench::with_store(CheckpointStore::over(seen, JOB))?;
-    let config = JobConfig { with_table: false, ..small_job() };
+    // A line at a time, so that there are more checkpoints than that.
+    let config = JobConfig { with_table: false, batch_rows: 1, ..small_job() };
     Workload::generate(&small_workload(1)).write(&bench.input(), config.format)?;
     let late = bench.store.layout().clone().in_lineage(Lineage(1)).manifest(CheckpointId(3));
     let mut held_up = None;
@@ -81,7 +82,8 @@ async fn a_manifest_from_before_comes_late(objects: Arc<InMemory>, seen: Arc<dyn
         let settings = bench.settings(bench.store.clone(), &config, Arc::new(Registry), env)?;
         let submission = Submission { start_over: starts_over, ..Submission::new("test") };
         let ended = run_apart(2, settings, submission, StopSignal::default()).await.map_err(EngineError::from);
-        anyhow::ensure!(ended.as_ref().is_err_and(|error| error.kind == ErrorKind::Crash), "{ended:?}");
+        let has_crashed = ended.is_err_and(|error| error.kind == ErrorKind::Crash);
+        assert!(has_crashed, "the job has not come to checkpoint {checkpoints}");
         if !starts_over {
             held_up = Some(objects.get(&late).await?.bytes().await?);
             objects.delete(&late).await?;

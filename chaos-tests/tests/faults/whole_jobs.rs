@@ -124,6 +124,7 @@ proptest! {
         text_outputs in any::<bool>(),
         archive_by_hour in any::<bool>(),
         two_sources in any::<bool>(),
+        pairs in any::<bool>(),
         others in prop::option::of(prop::sample::select(Others::ALL.to_vec())),
     ) {
         let workload =
@@ -149,6 +150,8 @@ proptest! {
             store: None,
             from_kafka: false,
             to_kafka: false,
+            to_webhook: false,
+            pairs,
             others,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

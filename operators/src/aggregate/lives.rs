@@ -59,6 +59,8 @@ pub(super) struct Lives {
     unsaved: ChangedGroups,
     /// Keys whose newest life has changed since it was emitted, or may have.
     unemitted: ChangedGroups,
+    /// Slots that are over and emitted. They are held until a checkpoint says so of them.
+    ended: Vec<u32>,
     assigned: Vec<u32>,
     opened: Vec<u32>,
 }
@@ -77,6 +79,7 @@ impl Lives {
             due: BinaryHeap::new(),
             unsaved: ChangedGroups::default(),
             unemitted: ChangedGroups::default(),
+            ended: Vec::new(),
             assigned: Vec::new(),
             opened: Vec::new(),
         })
@@ -85,6 +88,11 @@ impl Lives {
     /// Number of lives that are held.
     pub(super) fn held(&self) -> usize {
         self.lives.len() - self.free.len()
+    }
+
+    /// Number of lives that are held once those that have ended are dropped.
+    pub(super) fn staying(&self) -> usize {
+        self.held() - self.ended.len()
     }
 
     pub(super) fn life(&self, slot: u32) -> &Life {
@@ -296,8 +304,8 @@ impl Lives {
         }
     }
 
-    /// The newest lives that have changed since they were emitted. They count as emitted then, and are dropped by
-    /// [`drop_over`](Self::drop_over) if they are over.
+    /// The newest lives that have changed since they were emitted. They count as emitted then; those that are over have ended, and
+    /// are dropped by [`drop_ended`](Self::drop_ended).
     pub(super) fn take_unemitted(&mut self) -> Vec<u32> {
         let keys = self.unemitted.groups().iter().copied();
         let newest = keys.map(|key| self.newest[key as usize]).filter(|slot| *slot != NONE);
@@ -307,15 +315,14 @@ impl Lives {
             self.lives[*slot as usize].emitted = true;
         }
         self.unsaved.note(&slots, self.lives.len());
+        self.ended.extend(slots.iter().filter(|slot| self.lives[**slot as usize].over));
         slots
     }
 
-    /// Drops those of some lives that are over.
-    pub(super) fn drop_over(&mut self, slots: &[u32]) {
-        for slot in slots {
-            if self.life(*slot).over {
-                self.drop_life(*slot);
-            }
+    /// Drops the lives that are over and emitted: a checkpoint has that now.
+    pub(super) fn drop_ended(&mut self) {
+        for slot in std::mem::take(&mut self.ended) {
+            self.drop_life(slot);
         }
     }
 

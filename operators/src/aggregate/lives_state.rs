@@ -3,6 +3,11 @@
 //! A row is a life of a key: its bounds, its keys, its states, whether it is in a result, and in `version` the checkpoint that it
 //! was written with. Of rows that overlap in one key the highest version counts. When more than half of the rows are outdated, the
 //! segment is written anew.
+//!
+//! Invariant: the newest life that is stored of a key is not told of as unemitted when a result of it, or of a later one, is out. Rows
+//! are only appended, so that those of a life that was dropped are still there: a life that ends is therefore written once more, as
+//! emitted, with the checkpoint that its result goes out with, and dropped after that. Else a restart would emit it as an earlier
+//! checkpoint has it, with a higher revision.
 
 use super::accumulator::Accumulator;
 use super::config::AggregateConfig;

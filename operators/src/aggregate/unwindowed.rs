@@ -172,7 +172,6 @@ impl Operator for UnwindowedAggregate {
         let slots = layout.lives.take_unemitted();
         if !slots.is_empty() {
             layout.emission.emit(Port::MAIN, results(&layout.lives, &slots, revision)?, out)?;
-            layout.lives.drop_over(&slots);
             self.groups_emitted.add(slots.len() as u64);
         }
         Ok(())
@@ -180,11 +179,15 @@ impl Operator for UnwindowedAggregate {
 
     fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<Snapshot> {
         let Some(Layout { state, lives, .. }) = &mut self.layout else { return Ok(Snapshot::default()) };
-        if lives.held() == 0 {
+        if lives.staying() == 0 {
+            lives.drop_ended();
             (self.stored_rows, self.rewrite) = (0, false);
             return Ok(Snapshot::default());
         }
-        let all = self.rewrite || self.stored_rows == 0 || self.stored_rows > 2 * lives.held() + 1024;
+        let all = self.rewrite || self.stored_rows == 0 || self.stored_rows > 2 * lives.staying() + 1024;
+        if all {
+            lives.drop_ended();
+        }
         let change = if all || lives.has_unsaved() {
             let version = i64::try_from(checkpoint.0).unwrap_or(i64::MAX);
             let slots = lives.take_unsaved(all, version);
@@ -195,6 +198,8 @@ impl Operator for UnwindowedAggregate {
             Change::Unchanged
         };
         self.rewrite = false;
+        // Not before: what the segment has of them from earlier checkpoints must be outdated.
+        lives.drop_ended();
         Ok(Snapshot { segments: vec![Segment { id: SEGMENT.into(), change }] })
     }
 

@@ -5,9 +5,10 @@ use super::{
     batches::{Row, body_of, key_of},
     config::HttpSinkConfig,
     headers::{self, IDEMPOTENCY_KEY},
+    provided::{Post, provided},
 };
-use reqwest::{Client, Response, redirect::Policy};
-use std::time::Duration;
+use reqwest::{Client, Response, StatusCode, header::HeaderMap, redirect::Policy};
+use std::{fmt, time::Duration};
 use weir_engine::{
     error::{EngineError, Result},
     operator::CommitterContext,
@@ -20,7 +21,22 @@ const TOLD_BYTES: usize = 512;
 #[derive(Debug)]
 pub(super) struct Poster {
     config: HttpSinkConfig,
-    client: Client,
+    way: Way,
+}
+
+/// How the server is reached.
+enum Way {
+    Network(Client),
+    Provided(Post),
+}
+
+impl fmt::Debug for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Way::Network(_) => "Network",
+            Way::Provided(_) => "Provided",
+        })
+    }
 }
 
 impl Poster {
@@ -29,11 +45,14 @@ impl Poster {
     pub fn new(config: HttpSinkConfig) -> Result<Self> {
         config.resolved_url()?;
         headers::resolved(&config.headers)?;
+        if let Some(server) = provided(&config.url) {
+            return Ok(Poster { config, way: Way::Provided(server) });
+        }
         let timeout = Duration::from_millis(config.timeout_ms);
         let client = Client::builder().timeout(timeout).connect_timeout(timeout).redirect(Policy::none());
         let client = client.user_agent(concat!("weir/", env!("CARGO_PKG_VERSION"))).build();
         let client = client.map_err(|error| EngineError::definition(format!("HTTP sink: {error}")))?;
-        Ok(Poster { config, client })
+        Ok(Poster { config, way: Way::Network(client) })
     }
 
     /// Posts rows once. That nothing answers is an answer, too: it may have got them.
@@ -48,13 +67,21 @@ impl Poster {
         // As they are now: one that was replaced is known with the next request.
         let url = self.config.resolved_url().map_err(|error| error.message)?;
         let headers = headers::resolved(&self.config.headers).map_err(|error| error.message)?;
-        let request = self
-            .client
+        let body = body_of(rows, self.config.format);
+        let client = match &self.way {
+            Way::Network(client) => client,
+            Way::Provided(server) => {
+                let status = server(body).await.map_err(|error| format!("it does not answer: {error}"))?;
+                let status = StatusCode::from_u16(status).map_err(|error| error.to_string())?;
+                return Ok(judge(status, &HeaderMap::new(), "", context.env.wall_clock_ms()));
+            }
+        };
+        let request = client
             .post(url)
             .header("content-type", self.config.format.content_type())
             .headers(headers)
             .header(IDEMPOTENCY_KEY, key_of(context, rows))
-            .body(body_of(rows, self.config.format));
+            .body(body);
         let response = request.send().await.map_err(|error| cause_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         // The status counts; a body that does not come takes nothing back.

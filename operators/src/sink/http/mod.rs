@@ -16,7 +16,7 @@
 //! Reading order: `settings` (what a definition says), [`config`] (what the node keeps of it), `connector` (what is wrong with them,
 //! and what others ask), `headers`, `row_keys` (what tells rows apart), `sink` (the first phase), `committable` (what is between the
 //! phases), `batches` (how rows are cut), [`committer`] (the second phase) with `client` (a request) and `answer` (what an answer means),
-//! `rejected` (rows that a server does not take).
+//! `rejected` (rows that a server does not take), [`provided`] (servers of a simulation).
 
 pub(crate) mod answer;
 mod batches;
@@ -26,6 +26,7 @@ pub mod committer;
 pub mod config;
 mod connector;
 pub(crate) mod headers;
+pub mod provided;
 mod rejected;
 mod row_keys;
 mod settings;
