@@ -95,36 +95,42 @@ impl WindowJoin {
         }
     }
 
-    /// The columns of its results that tell those of a window apart; none, where these are not selected, or don't.
+    /// The columns of its results that tell those of a window apart; none, where these are not selected, or don't: because two results
+    /// may have a null in one of them, each for a reason of its own.
     fn key(&self, config: &WindowJoinConfig, left: Given<'_>, right: Given<'_>) -> Option<Vec<String>> {
+        let may_be_null = |input: &WindowJoinInput| input.kept.columns[..input.on.len()].iter().any(|on| on.nullable);
+        if config.join_type == JoinType::Full && may_be_null(&config.left) && may_be_null(&config.right) {
+            return None; // Neither side's null has a match.
+        }
         let on = (0..config.left.on.len()).map(|position| {
             let is_it = |item: &&WindowJoinColumn| config.place_in_on(item.side, &item.column) == Some(position);
             config.select.iter().find(is_it).map(|item| item.name.clone())
         });
         let mut key = on.collect::<Option<Vec<String>>>()?;
-        for (side, (_, results)) in [(Side::Left, left), (Side::Right, right)] {
-            let on = &config.input(side).on;
-            let others = results.key.iter().filter(|key| !on.iter().any(|name| results.origin(name) == Some(key)));
-            for other in others {
-                let is_it = |item: &&WindowJoinColumn| item.side == side && results.origin(&item.column) == Some(other);
-                key.push(config.select.iter().find(is_it)?.name.clone());
+        for (side, other, (_, results)) in [(Side::Left, Side::Right, left), (Side::Right, Side::Left, right)] {
+            let input = config.input(side);
+            let is_rest = |key: &&String| !input.on.iter().any(|name| results.origin(name) == Some(key));
+            for rest in results.key.iter().filter(is_rest) {
+                let is_it =
+                    |item: &&WindowJoinColumn| item.side == side && results.origin(&item.column) == Some(rest.as_str());
+                let item = config.select.iter().find(is_it)?;
+                if config.join_type.keeps(other) && input.kept.column(&item.column).is_none_or(|kept| kept.nullable) {
+                    return None; // It may be the null of a key, or that of a result without a match.
+                }
+                key.push(item.name.clone());
             }
         }
-        // Nulls on both sides are not the same, and neither has a match.
-        let may_be_null = |input: &WindowJoinInput| input.kept.columns[..input.on.len()].iter().any(|on| on.nullable);
-        let have_nulls = config.join_type == JoinType::Full && may_be_null(&config.left) && may_be_null(&config.right);
-        (!have_nulls).then_some(key)
+        Some(key)
     }
 
     /// Whether a result may be withdrawn: because a row is that it needs, or because it is one without a match, and a match comes.
     fn is_withdrawable(config: &WindowJoinConfig, left: &Results, right: &Results) -> bool {
         let (left, right) = (left.may_be_withdrawn(), right.may_be_withdrawn());
         match config.join_type {
-            JoinType::Inner | JoinType::Full if config.left.is_single && config.right.is_single => left || right,
             JoinType::Inner => left || right,
             JoinType::Left => left || !config.right.is_single,
             JoinType::Right => right || !config.left.is_single,
-            JoinType::Full => true,
+            JoinType::Full => left || right || !config.left.is_single || !config.right.is_single,
         }
     }
 
