@@ -8,7 +8,8 @@
 //! and a [`sink`] makes them durable, then visible. What could not be read goes to [`dead_letters`]. Before the archive's sink
 //! [`hold`] keeps clicks back for a while, so that there are fewer and larger files.
 //!
-//! What another job has counted comes in again through [`newest_revision`].
+//! What another job has counted comes in again through [`newest_revision`]. [`join`] matches events of two inputs, and [`window_join`] results
+//! of two, which it keeps as [`result_rows`].
 //!
 //! Underneath: [`window`] (which windows an event belongs to), [`event_time`], [`record_id`] (the same in every run),
 //! [`columns`] (what every result has), [`expression`] (SQL conditions and columns, compiled once), [`table`] (hash tables
@@ -45,6 +46,7 @@ pub mod ports;
 pub mod record_id;
 pub mod reduce;
 pub mod registry;
+pub mod result_rows;
 pub mod schema;
 pub mod sink;
 pub mod source;
@@ -52,6 +54,7 @@ pub mod table;
 pub mod testing;
 pub mod window;
 pub mod window_count;
+pub mod window_join;
 
 pub use extension::Extensions;
 pub use registry::Registry;

@@ -5,7 +5,7 @@
 
 use crate::{
     aggregate, connectors, dedup, extension::Extensions, filters, hold, join, late_gate, lookup, map, newest_revision,
-    over, reduce, window_count,
+    over, reduce, window_count, window_join,
 };
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -32,6 +32,7 @@ impl Factory for Registry {
             "merged_late_gate" => Box::new(late_gate::MergedLateGate::new(config(node)?, &context)?),
             "hold" => Box::new(hold::Hold::new(config(node)?, &context)?),
             "join" => Box::new(join::Join::new(config(node)?, &context)?),
+            "window_join" => Box::new(window_join::WindowJoin::new(config(node)?, &context)?),
             lookup::KIND => {
                 let config = config(node)?;
                 let service = lookup::service::service(&config, &context)?;

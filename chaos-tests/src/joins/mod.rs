@@ -1,9 +1,10 @@
-//! Joins of orders and clicks, in whole jobs that crash: a job of its own, its input, and a recount in words of its own.
+//! Joins of orders and clicks, in whole jobs that crash: a job for each kind of join, their input, and recounts in words of their own.
 
 mod mutants;
 mod oracle;
 mod paced;
 mod results;
+mod windows;
 mod workload;
 
 use crate::crash::Ending;
@@ -22,19 +23,35 @@ use weir_local::{Settings, Submission, run};
 pub(crate) use results::holding;
 
 pub use mutants::{JoinMutant, JoinMutants};
+pub use windows::{WindowJoinMutant, WindowJoinMutants};
 pub use workload::{Row, Workload};
 
 /// Which right rows fit, and which of them count: the name of the join, how much earlier and later in milliseconds, and its `match`.
 pub(crate) const JOINS: [(&str, i64, i64, &str); 3] =
     [("latest", 60_000, 0, "last"), ("earliest", 20_000, 10_000, "first"), ("each", 30_000, 5_000, "all")];
 
+/// The join whose matches are counted, and the windows that they are counted in.
+const COUNTED: &str = "earliest";
+const COUNTED_MS: i64 = 20_000;
+
 /// How far behind its file a row may be, and how far behind its newest row a file's time is.
 pub(crate) const LATENESS_MS: i64 = 45_000;
 pub(crate) const DELAY_MS: i64 = 2_000;
 
+/// What is joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// Orders and clicks by their times.
+    Events,
+    /// Counts of them by their windows.
+    Results,
+}
+
 /// A job over random orders and clicks, and what happens to its runs.
 #[derive(Debug, Clone)]
 pub struct JoinScenario {
+    /// What is joined.
+    pub joined: Joined,
     /// Of the input and of the runs' dice.
     pub seed: u64,
     /// Parallelism and end of each run but the last.
@@ -47,8 +64,11 @@ pub struct JoinScenario {
 
 impl fmt::Display for JoinScenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let JoinScenario { seed, runs, last_parallelism, batch_rows } = self;
-        write!(f, "joins of seed {seed}, batches of {batch_rows}, runs {runs:?}, then at {last_parallelism}")
+        let JoinScenario { joined, seed, runs, last_parallelism, batch_rows } = self;
+        write!(
+            f,
+            "joins of {joined:?} of seed {seed}, batches of {batch_rows}, runs {runs:?}, then at {last_parallelism}"
+        )
     }
 }
 
@@ -78,7 +98,11 @@ impl JoinScenario {
         }
         let env = Env::seeded(self.seed.wrapping_mul(1_000) + 999);
         self.run_once(folder.path(), self.last_parallelism, factory, env).await?;
-        self.check(&folder.path().join("out"), &workload)?;
+        let out = folder.path().join("out");
+        match self.joined {
+            Joined::Events => Self::check(&out, &workload)?,
+            Joined::Results => windows::check(&out, &workload)?,
+        }
         Ok(crashes)
     }
 
@@ -89,7 +113,11 @@ impl JoinScenario {
         factory: Arc<dyn Factory>,
         env: Env,
     ) -> weir_engine::Result<RunOutcome> {
-        let text = definition(folder, self.batch_rows);
+        let nodes = match self.joined {
+            Joined::Events => JOINS.map(|join| event_join(folder, join)).concat() + &counts(folder),
+            Joined::Results => windows::nodes(folder),
+        };
+        let text = sources(folder, self.batch_rows) + &nodes;
         let options = CompileOptions { parallelism: Some(parallelism), ..CompileOptions::default() };
         let job = parse("joins.toml", &text, &[], &options);
         let job = job.map_err(|refusal| weir_engine::EngineError::internal(refusal.to_string()))?;
@@ -99,7 +127,7 @@ impl JoinScenario {
         run(settings, Submission::new("test"), StopSignal::default()).await.map_err(Into::into)
     }
 
-    fn check(&self, out: &Path, workload: &Workload) -> Result<()> {
+    fn check(out: &Path, workload: &Workload) -> Result<()> {
         for (name, before, after, matching) in JOINS {
             let expected = oracle::recount(workload, (before, after), matching);
             let matched = holding(&out.join(name))?;
@@ -107,6 +135,12 @@ impl JoinScenario {
             let unmatched = holding(&out.join(format!("{name}_unmatched")))?;
             let of = difference(&unmatched, &expected.unmatched);
             ensure!(unmatched == expected.unmatched, "unmatched by `{name}`: {of}");
+            if name == COUNTED {
+                let counted = results::newest(&out.join("counts"), results::counted)?;
+                let expected = oracle::counts(&expected.matched);
+                let of = difference(&counted, &expected);
+                ensure!(counted == expected, "counts of what `{name}` has matched: {of}");
+            }
             for (side, late) in [("orders", &expected.late_orders), ("clicks", &expected.late_clicks)] {
                 let found = results::names(&out.join(format!("{name}_late_{side}")), side)?;
                 ensure!(found == *late, "late {side} of `{name}`: {}", difference(&found, late));
@@ -127,8 +161,8 @@ fn count<T: PartialEq>(all: &[T], one: &T) -> usize {
     all.iter().filter(|other| *other == one).count()
 }
 
-/// The job: one source of orders, one of clicks, each kind of join between them, and a sink for each of its outputs.
-fn definition(folder: &Path, batch_rows: usize) -> String {
+/// One source of orders, and one of clicks.
+fn sources(folder: &Path, batch_rows: usize) -> String {
     let folder = folder.display();
     let source = |name: &str, user: &str, id: &str| {
         format!(
@@ -137,24 +171,36 @@ fn definition(folder: &Path, batch_rows: usize) -> String {
              watermark = {{ delay = \"{DELAY_MS}ms\" }}\nbatch_rows = {batch_rows}\n"
         )
     };
-    let sink = |name: &str, input: &str| {
-        format!(
-            "[sink.{name}]\ninput = \"{input}\"\nconnector = \"files\"\npath = \"{folder}/out/{name}\"\nroll = \"checkpoint\"\n"
-        )
-    };
-    let join = |(name, before, after, matching): (&str, i64, i64, &str)| {
-        let select = "order = \"left.order\", ordered = \"left.at\", click = \"right.click\", clicked = \"right.at\"";
-        format!(
-            "[join.{name}]\nleft = \"orders\"\nright = \"clicks\"\non = {{ user = \"visitor\", shop = \"shop\" }}\n\
-             within = {{ before = \"{before}ms\", after = \"{after}ms\", allowed_lateness = \"{LATENESS_MS}ms\" }}\n\
-             match = \"{matching}\"\nselect = {{ {select} }}\n{}{}{}{}",
-            sink(name, name),
-            sink(&format!("{name}_unmatched"), &format!("{name}.unmatched")),
-            sink(&format!("{name}_late_orders"), &format!("{name}.late_left")),
-            sink(&format!("{name}_late_clicks"), &format!("{name}.late_right")),
-        )
-    };
     let job = "[job]\nname = \"joins\"\ncheckpoint = { interval = \"3ms\" }\n".to_owned();
-    let sources = [source("orders", "user", "order"), source("clicks", "visitor", "click")];
-    job + &sources.concat() + &JOINS.map(join).concat()
+    job + &source("orders", "user", "order") + &source("clicks", "visitor", "click")
+}
+
+fn sink(folder: &Path, name: &str, input: &str) -> String {
+    let folder = folder.display();
+    format!(
+        "[sink.{name}]\ninput = \"{input}\"\nconnector = \"files\"\npath = \"{folder}/out/{name}\"\nroll = \"checkpoint\"\n"
+    )
+}
+
+/// A join of events, and a sink for each of its outputs.
+fn event_join(folder: &Path, (name, before, after, matching): (&str, i64, i64, &str)) -> String {
+    let select = "order = \"left.order\", ordered = \"left.at\", click = \"right.click\", clicked = \"right.at\"";
+    format!(
+        "[join.{name}]\nleft = \"orders\"\nright = \"clicks\"\non = {{ user = \"visitor\", shop = \"shop\" }}\n\
+         within = {{ before = \"{before}ms\", after = \"{after}ms\", allowed_lateness = \"{LATENESS_MS}ms\" }}\n\
+         match = \"{matching}\"\nselect = {{ {select} }}\n{}{}{}{}",
+        sink(folder, name, name),
+        sink(folder, &format!("{name}_unmatched"), &format!("{name}.unmatched")),
+        sink(folder, &format!("{name}_late_orders"), &format!("{name}.late_left")),
+        sink(folder, &format!("{name}_late_clicks"), &format!("{name}.late_right")),
+    )
+}
+
+/// The matches of a join of events, counted in windows.
+fn counts(folder: &Path) -> String {
+    format!(
+        "[aggregate.counts]\ninput = \"{COUNTED}\"\nkey = [\"order\"]\nwindow = {{ tumbling = \"{COUNTED_MS}ms\" }}\n\
+         select = {{ n = \"count(*)\", clicks = \"count(distinct click)\" }}\n{}",
+        sink(folder, "counts", "counts")
+    )
 }

@@ -1,8 +1,9 @@
 //! What joins should give, from the files alone: every pair of rows is looked at.
 
-use super::results::Result as Joined;
+use super::results::{Counted, Result as Joined};
 use super::workload::{Row, Workload};
-use super::{DELAY_MS, LATENESS_MS};
+use super::{COUNTED_MS, DELAY_MS, LATENESS_MS};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What should be there in the end, each sorted.
 pub(super) struct Expected {
@@ -53,4 +54,18 @@ pub(super) fn recount(workload: &Workload, (before, after): (i64, i64), matching
     matched.sort();
     unmatched.sort();
     Expected { matched, unmatched, late_orders, late_clicks }
+}
+
+/// How many matches each name of orders has in each window, by the times of the orders, and of how many clicks.
+pub(super) fn counts(matched: &[Joined]) -> Vec<Counted> {
+    let mut windows: BTreeMap<(String, i64), Vec<&str>> = BTreeMap::new();
+    for (order, at, click) in matched {
+        let clicks = windows.entry((order.clone(), at - at.rem_euclid(COUNTED_MS))).or_default();
+        clicks.extend(click.iter().map(|(name, _)| name.as_str()));
+    }
+    let count = |((order, start), clicks): ((String, i64), Vec<&str>)| {
+        let different = clicks.iter().collect::<BTreeSet<_>>().len() as i64;
+        (order, start, [clicks.len() as i64, different])
+    };
+    windows.into_iter().map(count).collect()
 }

@@ -4,7 +4,7 @@ use crate::results::visible_files;
 use anyhow::{Context, ensure};
 use arrow::{
     array::{Array, AsArray, RecordBatch},
-    datatypes::{Int32Type, TimestampMillisecondType},
+    datatypes::{Int32Type, Int64Type, TimestampMillisecondType},
 };
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::{collections::BTreeMap, fs::File, path::Path};
@@ -12,18 +12,39 @@ use std::{collections::BTreeMap, fs::File, path::Path};
 /// An order with its time, and the click that it is matched to, with its time.
 pub(crate) type Result = (String, i64, Option<(String, i64)>);
 
+/// The name of orders, the window that they are of, how many matches there are, and of how many clicks.
+pub(super) type Counted = (String, i64, [i64; 2]);
+
+pub(super) fn counted(batch: &RecordBatch, row: usize) -> anyhow::Result<Counted> {
+    let start = column(batch, "window_start")?.as_primitive::<TimestampMillisecondType>().value(row);
+    let number = |name: &str| anyhow::Ok(column(batch, name)?.as_primitive::<Int64Type>().value(row));
+    let order = column(batch, "order")?.as_string::<i32>().value(row).to_owned();
+    Ok((order, start, [number("n")?, number("clicks")?]))
+}
+
 /// The results that hold, sorted.
 ///
 /// # Errors
 /// When a revision of a record is there twice, or there are gaps between them.
 pub(crate) fn holding(folder: &Path) -> anyhow::Result<Vec<Result>> {
-    let mut records: BTreeMap<Vec<u8>, BTreeMap<i32, Option<Result>>> = BTreeMap::new();
+    newest(folder, result)
+}
+
+/// The newest revisions of all records, as `read` reads them, those left out that are withdrawn; sorted.
+///
+/// # Errors
+/// When a revision of a record is there twice, or there are gaps between them.
+pub(super) fn newest<R: Ord>(
+    folder: &Path,
+    read: impl Fn(&RecordBatch, usize) -> anyhow::Result<R>,
+) -> anyhow::Result<Vec<R>> {
+    let mut records: BTreeMap<Vec<u8>, BTreeMap<i32, Option<R>>> = BTreeMap::new();
     for batch in rows(folder)? {
         let ids = column(&batch, "record_id")?.as_fixed_size_binary();
         let revisions = column(&batch, "revision")?.as_primitive::<Int32Type>();
         let withdrawn = column(&batch, "withdrawn")?.as_boolean();
         for row in 0..batch.num_rows() {
-            let result = (!withdrawn.value(row)).then(|| result(&batch, row)).transpose()?;
+            let result = (!withdrawn.value(row)).then(|| read(&batch, row)).transpose()?;
             let before = records.entry(ids.value(row).to_vec()).or_default().insert(revisions.value(row), result);
             ensure!(before.is_none(), "revision {} of a record is there twice", revisions.value(row));
         }
@@ -63,7 +84,7 @@ fn result(batch: &RecordBatch, row: usize) -> anyhow::Result<Result> {
     Ok((order, time("ordered")?.context("a result without a time")?, text("click")?.zip(time("clicked")?)))
 }
 
-fn column<'a>(batch: &'a RecordBatch, name: &str) -> anyhow::Result<&'a arrow::array::ArrayRef> {
+pub(super) fn column<'a>(batch: &'a RecordBatch, name: &str) -> anyhow::Result<&'a arrow::array::ArrayRef> {
     batch.column_by_name(name).with_context(|| format!("no column {name} among {}", batch.schema()))
 }
 

@@ -37,7 +37,7 @@ pub use aggregate::Aggregate;
 pub use custom::Custom;
 pub use dedup::Dedup;
 pub use inputs::Inputs;
-pub use join::Join;
+pub use join::{Join, WindowJoin};
 pub use lookup::Lookup;
 pub use map::Map;
 pub use over::Over;
@@ -45,6 +45,7 @@ pub use read_results::ReadResults;
 pub use reduce::Reduce;
 pub use weir_operators::join::Match;
 pub use weir_operators::window::Zone;
+pub use weir_operators::window_join::JoinType;
 pub use window::{Window, Windows};
 
 pub(crate) use check::Check;
@@ -71,7 +72,7 @@ pub(crate) const KINDS: [Kind; 11] = [
     Kind { section: "aggregate", read: |node, _| Box::new(Aggregate::read(node)) },
     Kind { section: "over", read: |node, _| Box::new(Over::read(node)) },
     Kind { section: "reduce", read: |node, _| Box::new(Reduce::read(node)) },
-    Kind { section: "join", read: |node, _| Box::new(Join::read(node)) },
+    Kind { section: "join", read: |node, _| join::read(node) },
     Kind { section: "operator", read: |node, with| Box::new(Custom::read(node, with)) },
     Kind { section: "sink", read: |node, with| Box::new(sink::Sink::read(node, with)) },
 ];

@@ -251,7 +251,13 @@ impl Node for Reduce {
         let given = check.take_given()?;
         let Some(results) = given.results.as_ref().filter(|results| results.are_groups) else {
             let mistake = Mistake::new(check.path.key("input"), "a reduce ranks the groups of an aggregate");
-            let expected = "the name of an aggregate, or of a map after one";
+            let is_of_results = |results: &Results| results.counted.of_join && !results.is_of_events();
+            let expected = match given.results.as_ref().is_some_and(is_of_results) {
+                true => {
+                    "a join of results that selects the whole key of both sides; with `type = \"full\"` one that has no nulls in `on`"
+                }
+                false => "the name of an aggregate, or of a map after one",
+            };
             check.mistakes.push(mistake.found(format!("a {}", given.origin)).expected(expected));
             return None;
         };

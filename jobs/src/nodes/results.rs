@@ -39,7 +39,7 @@ pub(crate) struct Counted {
     pub(crate) of_results: bool,
     /// Whether it is no aggregate, but a join.
     pub(crate) of_join: bool,
-    /// The event-time column of its rows.
+    /// The event-time column of its rows; of a join, the one of its results that has the event time of the left, if any.
     pub(crate) time: String,
     /// What is computed before it, so that all arguments are columns.
     pub(crate) arguments: Option<Vec<SelectItem>>,
@@ -123,6 +123,21 @@ impl Results {
         }
     }
 
+    /// Those of a join of results with these columns, of which some are the same in every revision of a record, beside its window.
+    pub(crate) fn of_window_join(
+        counted: Counted,
+        fixed: impl Iterator<Item = String>,
+        columns: &ColumnSchema,
+    ) -> Self {
+        let key = counted.key.clone();
+        let names = fixed.chain([RECORD_ID, WINDOW_START, WINDOW_END].map(str::to_owned));
+        Results {
+            fixed: names.map(|name| (name.clone(), Some(name))).collect(),
+            key,
+            ..Results::of_aggregate(counted, false, columns)
+        }
+    }
+
     /// Those of a reduce over such results: a record for each place in a list for each value of the columns `per`, or, where
     /// several have one rank, for each key.
     pub(crate) fn ranked(&self, per: &[String], places: bool, window: Option<Windows>, columns: &ColumnSchema) -> Self {
@@ -147,6 +162,11 @@ impl Results {
     /// Whether a result may be withdrawn, for whatever reason.
     pub(crate) fn may_be_withdrawn(&self) -> bool {
         self.withdrawable || self.unsayable
+    }
+
+    /// Whether they are of a join of events, and so of no window.
+    pub(crate) fn is_of_events(&self) -> bool {
+        self.counted.of_join && self.window.is_global()
     }
 
     /// Whether every revision of a record has the same value in a column.

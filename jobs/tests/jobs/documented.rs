@@ -259,6 +259,27 @@ connector = "console"
     assert!(explained.contains("left rows for 1h of event time, right rows for 169h"), "{explained}");
 }
 
+/// So does that of a join of results.
+#[test]
+fn the_example_of_a_join_of_results_is_a_definition() {
+    let written = std::fs::read_to_string(page("job-definition.md")).unwrap();
+    let section = written.split("### Joins of results").nth(1).unwrap();
+    let example = section.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let source = |name: &str| {
+        format!(
+            "[source.{name}]\nconnector = \"files\"\npath = \"in/{name}\"\nformat = \"click_log\"\nevent_time = \"click_timestamp\"\n"
+        )
+    };
+    let sink = "[sink.out]\ninput = \"rates\"\nconnector = \"console\"\n";
+    let text = format!("[job]\nname = \"j\"\n{}{}{example}{sink}", source("clicks"), source("impressions"));
+    let job = weir_jobs::parse("job.toml", &text, &[], &weir_jobs::CompileOptions::default());
+    let job = job.unwrap_or_else(|refusal| panic!("{refusal}"));
+    let explained = job.explain(weir_jobs::explain::ExplainFormat::Text).unwrap();
+    let does = "clicks_per_minute left join impressions_per_minute on the window, ad_id, tumbling 1m";
+    assert!(explained.contains(does), "{explained}");
+    assert!(explained.contains("the newest results of both sides, until 10m after their window"), "{explained}");
+}
+
 fn compiled(job: &str, source: &str, dedup: &str, window: &str, sink: &str) -> serde_json::Value {
     let text = format!(
         r#"

@@ -79,6 +79,11 @@ const MISTAKES: &[(&str, &str, &str)] = &[
         "{}",
     ),
     ("no event time on the right", "event_time = \"clicked_at\"\n", ""),
+    (
+        "neither bounds nor a match",
+        "within = { before = \"7d\", after = \"0s\", allowed_lateness = \"1h\" }\nmatch = \"last\"\n",
+        "",
+    ),
     ("an unknown key", "match = \"last\"", "match = \"last\"\nttl = \"7d\""),
     ("an unknown key of the bounds", "allowed_lateness = \"1h\"", "lateness = \"1h\""),
     ("a dedup that forgets too soon", "ttl = \"2h\"", "ttl = \"1h\""),

@@ -5,9 +5,8 @@
 //! made of; earlier ones are held for as long as an accepted event may still join them to it.
 
 use super::accumulator::Accumulator;
-use super::changed_groups::ChangedGroups;
 use super::groups::GroupColumns;
-use crate::table::{GroupTable, KeyColumns, Rows};
+use crate::table::{ChangedGroups, GroupTable, KeyColumns, Rows};
 use arrow::array::ArrayRef;
 use hashbrown::HashMap;
 use std::{cmp::Reverse, collections::BinaryHeap};

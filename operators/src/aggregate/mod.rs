@@ -19,7 +19,6 @@
 //! depends on the order in which rows come.
 
 pub(crate) mod accumulator;
-mod changed_groups;
 mod codes;
 mod config;
 mod emission;
@@ -47,7 +46,7 @@ pub use config::{
 };
 pub use global::GlobalAggregate;
 pub use local::LocalAggregate;
-pub use over_results::{RESULT_COLUMNS, ResultAggregate};
+pub use over_results::ResultAggregate;
 pub use session::SessionAggregate;
 pub(crate) use state::time_in;
 pub use unwindowed::UnwindowedAggregate;

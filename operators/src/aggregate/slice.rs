@@ -1,10 +1,9 @@
 //! One slice of event time: its groups, and what of them has been emitted; and the revisions of a window's corrections.
 
-use super::changed_groups::ChangedGroups;
 use super::emission::{Emission, Partials};
 use super::groups::{Groups, Scratch};
 use super::state::{RestoredRows, StateColumns, StateLayout, slice_columns};
-use crate::table::Rows;
+use crate::table::{ChangedGroups, Rows};
 use arrow::array::Array;
 use hashbrown::HashMap;
 use std::sync::Arc;

@@ -12,6 +12,8 @@
 //! that it fits: left rows are kept until event time is past *t + after + lateness*, right rows until it is past *t + before + after +
 //! lateness*. In the end each left row has the answer that all rows together give, whatever the order in which they came.
 //!
+//! Behind it event time is earlier by *after*, so that by the times of their left rows results are as late as what has made them.
+//!
 //! Results carry the columns that all results have. The record id follows from the left row alone (its time, its kept columns, and which of several
 //! equal rows it is); where each match is a result of its own, from both rows. What is unmatched has an id of its own, so
 //! that matched and unmatched results can flow together. A null in a key equals nothing: such a left row is unmatched, and such a
@@ -49,7 +51,7 @@ use sides::Sides;
 use state::JoinState;
 use weir_engine::{
     EngineError, Result,
-    element::{Barrier, Batch, Port, WATERMARK_MIN},
+    element::{Barrier, Batch, Port, WATERMARK_MAX, WATERMARK_MIN},
     hash::KeyHasher,
     ids::CheckpointId,
     key_group::KeyGroupRange,
@@ -230,6 +232,14 @@ impl Operator for Join {
         self.sides.right.expire(watermark);
         self.sides.right.passed(watermark).for_each(right::RightRows::seal);
         Ok(())
+    }
+
+    /// A left row is answered when event time is past it by `after`: so that no answer on time is late for those behind.
+    fn watermark_behind(&self, watermark: i64) -> i64 {
+        match watermark {
+            WATERMARK_MAX | WATERMARK_MIN => watermark,
+            _ => watermark.saturating_sub(self.config.after_ms),
+        }
     }
 
     fn prepare_snapshot(&mut self, _barrier: Barrier, out: &mut Collector) -> Result<()> {

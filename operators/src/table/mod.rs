@@ -8,6 +8,7 @@
 //! Slots are chosen by the upper half of a hash, key groups by `hash % max_parallelism`, that is by the lowest bits: a
 //! subtask that owns a few key groups still fills its tables evenly.
 
+mod changed_groups;
 mod group_table;
 mod hash_column;
 mod id_log;
@@ -19,6 +20,7 @@ mod tag_index;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use changed_groups::ChangedGroups;
 pub use group_table::GroupTable;
 pub use hash_column::{hash_column, hashes_in};
 pub use id_log::IdLog;

@@ -1,17 +1,18 @@
 //! An aggregate whose input are results of another: hours from minutes, a total over all keys.
 //!
 //! A result counts at the end of its window, its newest revision alone. It is corrected as long as the aggregate before accepts
-//! late events, so windows of results are kept as long after their end, and no result is late.
+//! late events, so windows of results are kept as long after their end, and no result is late. A result of a join of events is of no
+//! window: it counts at the time of its left row, and is corrected as long as the join accepts late rows.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use weir_engine::element::Port;
-use weir_operators::aggregate::RESULT_COLUMNS;
 use weir_operators::columns::WINDOW_END;
 use weir_operators::definition::Mistake;
 use weir_operators::definition::duration::{millis, show};
 use weir_operators::ports;
+use weir_operators::result_rows::RESULT_COLUMNS;
 use weir_operators::schema::ColumnSchema;
 use weir_operators::window::WindowRule;
 
@@ -28,6 +29,15 @@ use super::Aggregate;
 use super::operators::{calls, grouped, memory_of};
 use super::step::AggregateStep;
 
+/// The column that says when a result counts, if these rows have it.
+fn time_of<'a>(given: &'a ColumnSchema, results: &Results) -> Option<&'a str> {
+    let is_it = |name: &&str| match results.is_of_events() {
+        true => results.origin(name) == Some(&results.counted.time),
+        false => *name == WINDOW_END && results.is_unchanged(name),
+    };
+    given.names().find(is_it)
+}
+
 impl Aggregate {
     /// The same aggregate, kept as long as these results are corrected.
     pub(super) fn kept_for(&self, results: &Results) -> Aggregate {
@@ -37,7 +47,7 @@ impl Aggregate {
             allowed_lateness_ms: millis(results.counted.allowed_lateness),
         };
         let corrected = match results.window.kind {
-            Window::Tumbling { .. } => rule.allowed_lateness_ms,
+            Window::Tumbling { .. } | Window::Global { .. } => rule.allowed_lateness_ms,
             // An event that is in several windows corrects them all as long as the last of them accepts it.
             _ => rule.minimum_dedup_ttl_ms(),
         };
@@ -49,7 +59,7 @@ impl Aggregate {
     pub(super) fn check_over_results(&self, check: &mut Check<'_>, given: &Types, results: &Results) -> Option<Types> {
         let before = check.mistakes.len();
         self.check_keys_of_results(check, given, results);
-        self.check_time_of_results(check, results);
+        self.check_time_of_results(check, &given.main, results);
         self.refuse_what_events_have(check, results);
         for (name, text) in &self.select {
             check.call(name, text, &given.main, false);
@@ -59,10 +69,11 @@ impl Aggregate {
             return None;
         }
         let kept = self.kept_for(results);
-        let step = AggregateStep::new(&kept, WINDOW_END, &given.main);
+        let time = time_of(&given.main, results)?;
+        let step = AggregateStep::new(&kept, time, &given.main);
         let input = step.arguments.as_ref().map_or(given.main.clone(), |items| selected(items, &given.main));
         let main = check.accepted(step.output(&input))?;
-        let counted = Counted { of_results: true, is_filtered: false, ..kept.counted(check, WINDOW_END, given) };
+        let counted = Counted { of_results: true, is_filtered: false, ..kept.counted(check, time, given) };
         let own = Results::of_aggregate(counted, step.may_be_unsayable(&main), &main);
         let own = Results { withdrawable: own.withdrawable || results.may_be_withdrawn(), ..own };
         let main = if own.may_be_withdrawn() { own.nullable(main) } else { main };
@@ -82,20 +93,35 @@ impl Aggregate {
         }
     }
 
-    fn check_time_of_results(&self, check: &mut Check<'_>, results: &Results) {
-        if results.counted.of_join {
-            let message = format!("`{}` is a join, whose results belong to no window", results.counted.name);
-            let mistake = Mistake::new(check.path.key("input"), message);
-            check.mistakes.push(mistake.expected("an aggregate with windows, or of sessions"));
+    fn check_time_of_results(&self, check: &mut Check<'_>, given: &ColumnSchema, results: &Results) {
+        let time = time_of(given, results);
+        let place = check.path.key("input");
+        if results.is_of_events() {
+            let name = &results.counted.name;
+            let (message, expected) = match time {
+                Some(WINDOW_END) => (
+                    format!("the event time of its rows is called `{WINDOW_END}`, and they are of no window"),
+                    "another name for it".to_owned(),
+                ),
+                Some(_) => return self.check_window_of_results(check, results),
+                None => (
+                    format!("its rows have no event time: those of the join `{name}` count at that of their left rows"),
+                    "the event time of the left, as it is, in the `select` of the join and of the maps between".into(),
+                ),
+            };
+            check.mistakes.push(Mistake::new(place, message).expected(expected));
         } else if results.window.is_global() {
             let message = "its rows are of all of event time, so none belongs to a window";
-            let mistake = Mistake::new(check.path.key("input"), message);
-            check.mistakes.push(mistake.expected("an aggregate with windows, or of sessions"));
-        } else if !results.is_unchanged(WINDOW_END) {
+            check.mistakes.push(Mistake::new(place, message).expected("an aggregate with windows, or of sessions"));
+        } else if time.is_none() {
             let message = format!("its rows have no `{WINDOW_END}`, which says when a result counts");
             let expected = format!("`{WINDOW_END} = \"{WINDOW_END}\"` in the `select` of the maps between");
-            check.mistakes.push(Mistake::new(check.path.key("input"), message).expected(expected));
+            check.mistakes.push(Mistake::new(place, message).expected(expected));
         }
+        self.check_window_of_results(check, results);
+    }
+
+    fn check_window_of_results(&self, check: &mut Check<'_>, results: &Results) {
         if !self.window.spec().has_slices() {
             let message = "sessions and the global window are made of events, and these are results";
             let mistake = Mistake::new(check.path.key("window"), message);
@@ -135,7 +161,7 @@ impl Aggregate {
     ) {
         let (id, name) = (planning.id.clone(), planning.name);
         let kept = self.kept_for(results);
-        let step = AggregateStep::new(&kept, WINDOW_END, given);
+        let step = AggregateStep::new(&kept, time_of(given, results).unwrap_or(WINDOW_END), given);
         let mut dead_letters = Vec::new();
         if let Some(select) = step.arguments.clone() {
             let arguments = MapOperator::selecting(select, Some(results.rows(false)));
@@ -177,6 +203,10 @@ impl Operator for ResultAggregate {
     }
 
     fn memory(&self, config: &Value, input: &ColumnSchema) -> Option<Memory> {
-        Some(memory_of(config, input))
+        let memory = memory_of(config, input);
+        Some(match self.0.time.as_str() {
+            WINDOW_END => memory,
+            time => memory.with("time", time.to_owned()),
+        })
     }
 }

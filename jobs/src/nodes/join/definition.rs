@@ -1,43 +1,33 @@
-//! The keys of a join.
+//! The keys of a join of events.
 
 use std::time::Duration;
 
-use weir_operators::definition::{Kind, Reader};
+use weir_operators::definition::{Mistake, Reader};
 use weir_operators::join::Match;
 
 use super::super::inputs::Inputs;
+use super::sides::Sides;
 use crate::builder::JobBuilder;
 
 /// Matches each row of the left input with rows of the right one that are near it in event time.
 #[derive(Debug, Clone)]
 pub struct Join {
-    pub(super) left: Inputs,
-    pub(super) right: Inputs,
-    /// The columns of the left and of the right that have to be equal, in pairs.
-    pub(super) on: [Vec<String>; 2],
-    /// Whether `on` was written as a table, for the places of mistakes.
-    pub(super) on_is_table: bool,
+    pub(super) sides: Sides,
     pub(super) before: Duration,
     pub(super) after: Duration,
     pub(super) allowed_lateness: Duration,
     pub(super) matching: Match,
-    /// Names and columns, as `left.NAME` or `right.NAME`; none: all of the left, then those of the right that have other names.
-    pub(super) select: Option<Vec<(String, String)>>,
 }
 
 impl Join {
     /// Joins the rows of two nodes. Each left row gets the latest right row, unless [`Join::matching`] says otherwise.
     pub fn of(left: impl Into<Inputs>, right: impl Into<Inputs>) -> Self {
         Join {
-            left: left.into(),
-            right: right.into(),
-            on: [Vec::new(), Vec::new()],
-            on_is_table: false,
+            sides: Sides::of(left.into(), right.into()),
             before: Duration::ZERO,
             after: Duration::ZERO,
             allowed_lateness: Duration::ZERO,
             matching: Match::Last,
-            select: None,
         }
     }
 
@@ -51,8 +41,7 @@ impl Join {
     /// Adds a column of the left and one of the right that have to be equal.
     #[must_use]
     pub fn on_columns(mut self, left: impl Into<String>, right: impl Into<String>) -> Self {
-        self.on[0].push(left.into());
-        self.on[1].push(right.into());
+        self.sides.add_on(left.into(), right.into());
         self
     }
 
@@ -80,46 +69,34 @@ impl Join {
     /// Adds a column of the results: `left.NAME` or `right.NAME`.
     #[must_use]
     pub fn select(mut self, name: impl Into<String>, column: impl Into<String>) -> Self {
-        self.select.get_or_insert_default().push((name.into(), column.into()));
+        self.sides.add_selected(name.into(), column.into());
         self
     }
 
     pub(crate) fn read(node: Reader<'_>) -> Self {
-        let example = "the name of a node, in quotes";
-        let mut join = Join::of(Inputs::read(&node, "left", example), Inputs::read(&node, "right", example));
-        let (on, is_table) = read_on(&node);
-        let (left, right) = on.into_iter().unzip();
-        (join.on, join.on_is_table) = ([left, right], is_table);
-        match node.table("within") {
-            Some(within) => {
-                within.require("before", "\"7d\"");
-                within.require("after", "\"0s\"");
-                join.before = within.duration("before").unwrap_or_default();
-                join.after = within.duration("after").unwrap_or_default();
-                join.allowed_lateness = within.duration("allowed_lateness").unwrap_or_default();
-                within.finish();
-            }
-            None => node
-                .require("within", "{ before = \"7d\", after = \"0s\" }: without bounds its state would grow for ever"),
+        let sides = Sides::read(&node);
+        let mut join = Join { sides, ..Join::of("", "") };
+        if !node.has("within") && !node.has("match") {
+            let mistake = Mistake::on_key(node.path.clone(), "neither `within` and `match` nor `type` is given");
+            let expected = "for events within = { before = \"7d\", after = \"0s\" } and match = \"last\", \"first\" or \"all\"; for \
+                            results of aggregates type = \"inner\", \"left\", \"right\" or \"full\"";
+            node.note(mistake.expected(expected));
+        } else {
+            node.require("match", "\"last\", \"first\" or \"all\"");
+            node.require("within", "{ before = \"7d\", after = \"0s\" }: without bounds its state would grow for ever");
         }
-        node.require("match", "\"last\", \"first\" or \"all\"");
+        if let Some(within) = node.table("within") {
+            within.require("before", "\"7d\"");
+            within.require("after", "\"0s\"");
+            join.before = within.duration("before").unwrap_or_default();
+            join.after = within.duration("after").unwrap_or_default();
+            join.allowed_lateness = within.duration("allowed_lateness").unwrap_or_default();
+            within.finish();
+        }
         let kinds = [("last", Match::Last), ("first", Match::First), ("all", Match::All)];
         join.matching = node.choice("match", &kinds).unwrap_or(Match::Last);
-        join.select = node.named_texts("select");
         node.finish();
         join
-    }
-}
-
-/// `["user_id"]`, or `{ user_id = "uid" }`; and whether it is the latter.
-fn read_on(node: &Reader<'_>) -> (Vec<(String, String)>, bool) {
-    node.require("on", "[\"user_id\"], or { left_column = \"right_column\" }");
-    match node.value("on").map(|value| &value.kind) {
-        Some(Kind::Table(_)) => (node.named_texts("on").unwrap_or_default(), true),
-        _ => {
-            let names = node.texts("on").unwrap_or_default();
-            (names.into_iter().map(|name| (name.clone(), name)).collect(), false)
-        }
     }
 }
 

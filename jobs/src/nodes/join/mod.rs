@@ -1,14 +1,17 @@
-//! `[join.NAME]`: matches rows of two inputs by key and event time.
+//! `[join.NAME]`: matches rows of two inputs. There are two kinds.
 //!
-//! The rows of both sides are events, each with its own event time: an interval join. What comes out are results: a left row's
-//! match may be corrected while late rows still come. A join of results of two aggregates, by their windows, would be another
-//! operator of this node: what they have in common is the definition's two sides and `on`.
+//! A join of events has `within` and `match`: it matches rows of both sides by key and event time, an interval join. What comes out are
+//! results: a left row's match may be corrected while late rows still come. A join of results has a `type`: it matches the results of
+//! two aggregates by their windows ([`windowed`]). What they have in common are the two [`sides`].
 
 mod check;
 mod definition;
 mod operator;
+mod sides;
+mod windowed;
 
 use weir_engine::element::Port;
+use weir_operators::definition::Reader;
 use weir_operators::join::{JoinColumn, JoinConfig, JoinInput, Match, Side, columns};
 use weir_operators::late_gate::LateRule;
 use weir_operators::ports;
@@ -26,12 +29,21 @@ use operator::JoinOperator;
 use weir_operators::definition::duration::millis;
 
 pub use definition::Join;
+pub use windowed::WindowJoin;
+
+/// Reads a join; its type says that it is one of results.
+pub(super) fn read(node: Reader<'_>) -> Box<dyn Node> {
+    match node.has("type") {
+        true => Box::new(WindowJoin::read(node)),
+        false => Box::new(Join::read(node)),
+    }
+}
 
 impl Join {
     /// The settings of its operator, for rows of these two kinds.
     fn config(&self, left: &Types, right: &Types) -> JoinConfig {
         let select = self.selected(&left.main, &right.main);
-        let [on_left, on_right] = &self.on;
+        let [on_left, on_right] = &self.sides.on;
         let input = |side: Side, given: &Types, on: &[String]| {
             let time_column = given.event_time.clone().unwrap_or_default();
             let kept = kept(&given.main, on, &time_column, select.iter().filter(|item| item.side == side));
@@ -55,6 +67,8 @@ impl Join {
 
     /// What is known of its results.
     fn results(&self, check: &Check<'_>, config: &JoinConfig, main: &ColumnSchema) -> Results {
+        let is_left_time = |item: &&JoinColumn| item.side == Side::Left && item.column == config.left.time_column;
+        let left_time = config.select.iter().find(is_left_time);
         let counted = Counted {
             name: check.name.to_owned(),
             key: Vec::new(),
@@ -67,7 +81,7 @@ impl Join {
             is_filtered: false,
             of_results: false,
             of_join: true,
-            time: config.left.time_column.clone(),
+            time: left_time.map_or(String::new(), |item| item.name.clone()),
             arguments: None,
         };
         let is_fixed = |item: &&JoinColumn| {
@@ -100,11 +114,11 @@ impl Node for Join {
     }
 
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
-        vec![("left", &self.left), ("right", &self.right)]
+        vec![("left", &self.sides.left), ("right", &self.sides.right)]
     }
 
     fn read_from(&mut self, output: &str) {
-        (self.left, self.right) = (output.into(), output.into());
+        (self.sides.left, self.sides.right) = (output.into(), output.into());
     }
 
     fn outputs(&self) -> &'static [Output] {
@@ -135,8 +149,8 @@ impl Node for Join {
     fn plan(&self, planning: &mut Planning<'_>, from: Vec<Vec<StepOutput>>) {
         let [left, right] = planning.given.as_slice() else { return };
         let config = self.config(left, right);
-        let operator = JoinOperator { config, left: self.left.list(), right: self.right.list() };
-        let step = planning.joined(planning.id.clone(), from.into_iter().zip(self.on.clone()), operator);
+        let operator = JoinOperator { config, left: self.sides.left.list(), right: self.sides.right.list() };
+        let step = planning.joined(planning.id.clone(), from.into_iter().zip(self.sides.on.clone()), operator);
         planning.output(Output::Main, vec![(step, Port::MAIN)]);
         planning.output(Output::Unmatched, vec![(step, ports::UNMATCHED)]);
     }
@@ -150,6 +164,6 @@ impl Node for Join {
     }
 
     fn spread_by(&self, input: usize) -> Option<&[String]> {
-        self.on.get(input).map(Vec::as_slice)
+        self.sides.on.get(input).map(Vec::as_slice)
     }
 }

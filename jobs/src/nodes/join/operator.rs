@@ -1,4 +1,4 @@
-//! A join as it runs.
+//! A join of events as it runs.
 
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use weir_operators::join::{JoinConfig, JoinInput, Match, columns};
 use weir_operators::schema::ColumnSchema;
 
 use super::super::operator::{Configuration, Memory, Names, Note, Operator, StepColumns};
+use super::sides::Sides;
 
 /// Matches rows of two inputs.
 #[derive(Debug)]
@@ -25,12 +26,7 @@ impl JoinOperator {
     }
 
     fn on(&self) -> String {
-        let pairs = self.config.left.on.iter().zip(&self.config.right.on);
-        let pair = |(left, right): (&String, &String)| match left == right {
-            true => left.clone(),
-            false => format!("{left} = {right}"),
-        };
-        pairs.map(pair).collect::<Vec<_>>().join(", ")
+        Sides::shown_on([&self.config.left.on, &self.config.right.on])
     }
 }
 

@@ -32,12 +32,12 @@ impl Sink {
     fn check_running(&self, given: &Types, check: &mut Check<'_>) {
         // Where there are no windows all results are running, and every sink takes them.
         let without_windows =
-            given.results.as_ref().is_some_and(|results| results.window.is_global() && !results.counted.of_join);
+            given.results.as_ref().is_some_and(|results| results.window.is_global() && !results.is_of_events());
         if self.running != Some(true) || given.running.is_some() || without_windows {
             return;
         }
         let path = check.path.key("running");
-        let mistake = match given.results.as_ref().filter(|results| results.are_groups) {
+        let mistake = match given.results.as_ref().filter(|results| results.are_groups && !results.counted.of_join) {
             None => {
                 let message = format!("only an aggregate has running counts, and `{}` is none", self.input.list());
                 Mistake::new(path, message).expected("an aggregate as its `input`, or no `running`")

@@ -1,7 +1,7 @@
 //! What was emitted of the groups of one window: the revision, and which version of the group it was computed from.
 
-use super::ResultRows;
 use super::state::{EmittedRows, ResultState};
+use crate::result_rows::ResultRows;
 use hashbrown::HashMap;
 use weir_engine::state::{Change, StateRows};
 

@@ -1,17 +1,13 @@
 //! The columns of results that come in, taken apart, and groups computed from the rows that are kept.
 
-use super::slice_rows::{Gathered, SliceRows};
-use super::{AggregateConfig, GroupColumns, Groups, ResultRows, Scratch};
+use super::gathered::Gathered;
+use super::{AggregateConfig, GroupColumns, Groups, Scratch};
 use crate::aggregate::accumulator::CallColumns;
 use crate::aggregate::config::AggregateCall;
-use crate::columns::{RECORD_ID, REVISION, WINDOW_END, withdrawn};
-use crate::event_time::event_times;
-use crate::table::{Rows, hashes_in, plain_keys};
-use arrow::{
-    array::{ArrayRef, AsArray},
-    datatypes::Int32Type,
-    record_batch::RecordBatch,
-};
+use crate::columns::WINDOW_END;
+use crate::result_rows::{NewestRows, ResultRows};
+use crate::table::Rows;
+use arrow::array::{ArrayRef, AsArray};
 use weir_engine::{EngineError, Result, element::Batch, hash::KeyHasher};
 
 /// Which columns are kept of a result: those of the key, and each argument once.
@@ -19,6 +15,8 @@ use weir_engine::{EngineError, Result, element::Batch, hash::KeyHasher};
 pub(super) struct ResultColumns {
     pub(super) key: Vec<String>,
     pub(super) arguments: Vec<String>,
+    /// The end of its window; of one that is of no window, its time.
+    time: String,
     /// For each call, where what it reads is among the arguments.
     calls: Vec<Reads>,
 }
@@ -46,7 +44,7 @@ impl ResultColumns {
             filter: call.filter.as_ref().map(&mut place),
         };
         let calls = config.aggregates.iter().map(&mut reads).collect();
-        ResultColumns { key: config.key.clone(), calls, arguments }
+        ResultColumns { key: config.key.clone(), time: config.time_column.clone(), calls, arguments }
     }
 
     /// Number of columns that are kept.
@@ -76,18 +74,12 @@ impl ResultColumns {
         self.calls.iter().map(of).collect()
     }
 
-    fn kept(&self, rows: &RecordBatch) -> Result<Vec<ArrayRef>> {
-        let column = |name: &String| rows.column_by_name(name).cloned().ok_or_else(|| missing(name, rows));
-        let columns: Result<Vec<ArrayRef>> = self.key.iter().chain(&self.arguments).map(column).collect();
-        plain_keys(&columns?)
-    }
-
     /// The groups of `gathered`, in its order, each computed from the rows that hold.
     pub(super) fn computed(
         &self,
         config: &AggregateConfig,
         gathered: &Gathered,
-        slices: &[&SliceRows],
+        slices: &[&NewestRows],
         prototype: &GroupColumns,
     ) -> Result<Groups> {
         debug_assert_eq!(config.aggregates.len(), self.calls.len());
@@ -104,7 +96,7 @@ impl ResultColumns {
 
 /// A batch of results.
 pub(super) struct Incoming {
-    /// The last moment of each one's window.
+    /// When each counts: the last moment of its window, if it is of one.
     pub(super) times: Vec<i64>,
     pub(super) rows: ResultRows,
 }
@@ -112,22 +104,9 @@ pub(super) struct Incoming {
 impl Incoming {
     pub(super) fn of(columns: &ResultColumns, batch: &Batch, hasher: &mut KeyHasher) -> Result<Self> {
         let hashes = hasher.hashes_of(batch)?.to_vec();
-        let batch = &batch.columns;
-        let column = |name: &str| batch.column_by_name(name).ok_or_else(|| missing(name, batch));
-        let revisions = column(REVISION)?.as_primitive_opt::<Int32Type>().ok_or_else(|| missing(REVISION, batch))?;
-        Ok(Incoming {
-            times: event_times(batch, WINDOW_END)?.iter().map(|end| end.saturating_sub(1)).collect(),
-            rows: ResultRows {
-                columns: columns.kept(batch)?,
-                hashes,
-                ids: hashes_in(column(RECORD_ID)?).ok_or_else(|| missing(RECORD_ID, batch))?,
-                revisions: revisions.values().to_vec(),
-                withdrawn: withdrawn(batch)?.values().iter().collect(),
-            },
-        })
+        let kept = columns.key.iter().chain(&columns.arguments).map(String::as_str);
+        let (rows, times) = ResultRows::of(&batch.columns, kept, hashes, &columns.time)?;
+        let before = i64::from(columns.time == WINDOW_END);
+        Ok(Incoming { times: times.iter().map(|time| time.saturating_sub(before)).collect(), rows })
     }
-}
-
-fn missing(name: &str, rows: &RecordBatch) -> EngineError {
-    EngineError::internal(format!("results without a column '{name}' of its type: {}", rows.schema_ref()))
 }

@@ -1,9 +1,9 @@
 //! Aggregates over the results of another aggregate: hours from minutes, a total over all keys.
 //!
-//! A result counts at the last moment of its window, and of its revisions the newest counts alone; a withdrawn one counts
-//! nowhere. So this operator keeps the newest row of every result, by slices of its own windows ([`SliceRows`]), and computes a
-//! group anew from its rows whenever one of them has changed. That needs no function that can be undone, and gives what a
-//! recount of the final results gives, to the last digit.
+//! A result counts at the last moment of its window, or, if it is of none, at the time in its time column. Of its revisions the
+//! newest counts alone; a withdrawn one counts nowhere. So this operator keeps the newest row of every result, by slices of its own
+//! windows ([`NewestRows`]), and computes a group anew from its rows whenever one of them has changed. That needs no function that
+//! can be undone, and gives what a recount of the final results gives, to the last digit.
 //!
 //! At a watermark the windows that it closes are emitted, and of windows emitted before, the groups that have changed since, each
 //! with its next revision; one without rows is withdrawn. Results are corrected only as long as the aggregate before accepts late
@@ -14,8 +14,8 @@
 //! tell which groups have changed since they were emitted.
 
 mod emitted;
+mod gathered;
 mod incoming;
-mod slice_rows;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -24,14 +24,14 @@ use super::config::AggregateConfig;
 use super::emission::{Emission, results};
 use super::groups::{GroupColumns, Groups, Scratch};
 use super::state::{misfit, restored_progress, time_in};
-use crate::columns::{RECORD_ID, REVISION, WINDOW_END, WITHDRAWN};
+use crate::result_rows::NewestRows;
 use crate::table::{Rows, RowsByBucket};
 use arrow::{array::BooleanArray, record_batch::RecordBatch};
 use emitted::{EmittedGroups, Next};
+use gathered::Gathered;
 use incoming::{Incoming, ResultColumns};
-use slice_rows::{Gathered, SliceRows};
 use state::ResultState;
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 use weir_engine::{
     EngineError, Result,
     element::{Batch, Port, WATERMARK_MIN},
@@ -44,9 +44,6 @@ use weir_engine::{
 
 const PROGRESS: &str = "progress";
 
-/// The columns that it needs of results, beside its key and its arguments.
-pub const RESULT_COLUMNS: [&str; 4] = [RECORD_ID, WINDOW_END, REVISION, WITHDRAWN];
-
 /// The operator. Counts `groups_emitted`, and as `corrections` those that take the place of ones that had been emitted.
 #[derive(Debug)]
 pub struct ResultAggregate {
@@ -56,7 +53,7 @@ pub struct ResultAggregate {
     hasher: KeyHasher,
     /// Made at the first batch or at the restore, which know the types.
     layout: Option<Layout>,
-    slices: BTreeMap<i64, SliceRows>,
+    slices: BTreeMap<i64, NewestRows>,
     emitted: BTreeMap<i64, EmittedGroups>,
     /// Windows that end here or before have been emitted.
     emitted_until: i64,
@@ -112,7 +109,7 @@ impl ResultAggregate {
     /// Emits those of the groups of a window that are not as they were emitted last.
     fn emit_window(&mut self, end: i64, only_changed: bool, layout: &Layout, out: &mut Collector) -> Result<()> {
         let bounds = (self.config.windows.window_start(end), end);
-        let slices: Vec<&SliceRows> = self.slices.range(bounds.0..bounds.1).map(|(_, slice)| slice).collect();
+        let slices: Vec<&NewestRows> = self.slices.range(bounds.0..bounds.1).map(|(_, slice)| slice).collect();
         let mut gathered = Gathered::of(&slices, only_changed);
         let emitted = self.emitted.entry(end).or_default();
         gathered.retain(|key, version, lives| emitted.is_due(key, version, lives));
@@ -155,7 +152,7 @@ impl ResultAggregate {
     fn settle(&mut self, watermark: i64) {
         self.emitted_until = watermark;
         let rule = self.config.windows;
-        self.slices.values_mut().for_each(SliceRows::settle);
+        self.slices.values_mut().for_each(NewestRows::settle);
         self.slices.retain(|start, _| rule.expiry(rule.last_window_end(*start)) > watermark);
         self.emitted.retain(|end, _| rule.expiry(*end) > watermark);
     }
@@ -197,7 +194,9 @@ impl Operator for ResultAggregate {
         let Some(layout) = &self.layout else { return Ok(Snapshot::default()) };
         let mut segments = Vec::with_capacity(self.slices.len() + self.emitted.len() + 1);
         for (start, slice) in &mut self.slices {
-            segments.push(Segment { id: format!("slice-{start}"), change: slice.change(&layout.state)? });
+            let state = layout.state.clone();
+            let change = slice.change(move |rows| state.rows(rows))?;
+            segments.push(Segment { id: format!("slice-{start}"), change });
         }
         for (end, emitted) in self.emitted.iter_mut().filter(|(_, emitted)| !emitted.is_empty()) {
             segments.push(Segment { id: format!("emitted-{end}"), change: emitted.change(&layout.state) });
@@ -235,41 +234,5 @@ impl Operator for ResultAggregate {
         let end = time_in(segment, "emitted").ok_or_else(|| misfit(segment))?;
         self.emitted.entry(end).or_default().restore(&restored.rows, &restored.versions);
         Ok(())
-    }
-}
-
-/// The rows of one batch, or of a part of one.
-#[derive(Debug, Clone, Default)]
-struct ResultRows {
-    /// Key columns, then arguments.
-    columns: Vec<arrow::array::ArrayRef>,
-    hashes: Vec<u128>,
-    ids: Vec<u128>,
-    revisions: Vec<i32>,
-    withdrawn: Vec<bool>,
-}
-
-impl ResultRows {
-    fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
-    /// Some of the rows.
-    fn take(&self, rows: Rows<'_>) -> Result<Arc<ResultRows>> {
-        let chosen = || (0..rows.len()).map(|n| rows.row(n));
-        let indices = arrow::array::UInt32Array::from_iter_values(chosen().map(|row| row as u32));
-        let columns: std::result::Result<Vec<_>, _> =
-            self.columns.iter().map(|column| arrow::compute::take(column, &indices, None)).collect();
-        Ok(Arc::new(ResultRows {
-            columns: columns?,
-            hashes: chosen().map(|row| self.hashes[row]).collect(),
-            ids: chosen().map(|row| self.ids[row]).collect(),
-            revisions: chosen().map(|row| self.revisions[row]).collect(),
-            withdrawn: chosen().map(|row| self.withdrawn[row]).collect(),
-        }))
     }
 }

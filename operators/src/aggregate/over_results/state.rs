@@ -5,11 +5,11 @@
 //! version is the newest. `progress`: one row, the watermark up to which windows have been emitted. The first two are appended to,
 //! and mean the same if some of their rows come back twice.
 
-use super::ResultRows;
 use super::incoming::ResultColumns;
 use crate::aggregate::state::{misfit, time_in};
 use crate::columns::{RECORD_ID, REVISION, WITHDRAWN};
 use crate::event_time::event_time_type;
+use crate::result_rows::ResultRows;
 use crate::table::{Rows, hash_column, hashes_in};
 use arrow::{
     array::{

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::aggregate::{AggregateCall, Function};
+use crate::columns::{RECORD_ID, REVISION, WINDOW_END, WITHDRAWN};
 use crate::event_time::event_time_type;
 use crate::testing::Subtasks;
 use crate::window::{WindowRule, WindowSpec};
@@ -10,7 +11,7 @@ use arrow::{
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimestampMillisecondType},
 };
 use proptest::prelude::*;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 const MINUTE: i64 = 60_000;
 const LATENESS: i64 = 12;

@@ -2,14 +2,14 @@
 
 /// A set of group numbers that keeps the order in which they were noted.
 #[derive(Debug, Default)]
-pub(super) struct ChangedGroups {
+pub(crate) struct ChangedGroups {
     is_changed: Vec<bool>,
     changed: Vec<u32>,
 }
 
 impl ChangedGroups {
     /// Notes some of the `of` groups that there are.
-    pub(super) fn note(&mut self, groups: &[u32], of: usize) {
+    pub(crate) fn note(&mut self, groups: &[u32], of: usize) {
         self.is_changed.resize(of, false);
         for group in groups {
             if !std::mem::replace(&mut self.is_changed[*group as usize], true) {
@@ -19,21 +19,21 @@ impl ChangedGroups {
     }
 
     /// All that were noted, in the order in which they were.
-    pub(super) fn groups(&self) -> &[u32] {
+    pub(crate) fn groups(&self) -> &[u32] {
         &self.changed
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.changed.is_empty()
     }
 
     /// By group, which were noted; of the last ones it may say nothing.
-    pub(super) fn flags(&self) -> &[bool] {
+    pub(crate) fn flags(&self) -> &[bool] {
         &self.is_changed
     }
 
     /// Forgets them.
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         for group in self.changed.drain(..) {
             self.is_changed[group as usize] = false;
         }
