@@ -26,6 +26,7 @@ mod talkingdata;
 mod types;
 mod union;
 mod unusual_rows;
+mod window_joins;
 mod windows;
 mod withdrawn;
 

@@ -1,9 +1,6 @@
 //! Joins of the results of aggregates: what is left of them in the end, and of what is made of them, is what a recount of the input
 //! gives, whatever the batches, the parallelism and a stop in the middle; and what of them is refused.
 
-#[path = "../support/mod.rs"]
-mod support;
-
 mod definitions;
 mod recount;
 
@@ -12,10 +9,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::support::{execute, execute_until, rows};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type, TimestampMillisecondType};
 use sqlx::{Connection, Row};
-use support::{execute, execute_until, rows};
 use weir_engine::env::Env;
 use weir_jobs::{CompileOptions, Job, parse};
 
