@@ -10,7 +10,7 @@ use super::{
 use crate::{
     env::Env,
     error::{EngineError, Result},
-    ids::{Attempt, Lineage},
+    ids::{Attempt, CheckpointId, Lineage},
 };
 use bytes::Bytes;
 use object_store::path::Path;
@@ -47,6 +47,20 @@ impl Staging {
             )));
         }
         Ok(file)
+    }
+
+    /// What all subtasks of a node are to take for true in an attempt, where each has looked for itself at a moment of its own: what
+    /// the first of them says. Gone when a later attempt sweeps.
+    ///
+    /// # Errors
+    /// When the storage refuses.
+    pub async fn agree(&self, env: &Env, attempt: Attempt, said: Bytes) -> Result<Bytes> {
+        let folder = self.store.layout().state_of(attempt, CheckpointId(0));
+        let path = folder.join(format!("{}-agreed", self.sink));
+        if self.store.create(env, &path, said.clone()).await? {
+            return Ok(said);
+        }
+        self.store.read(&path).await
     }
 
     /// The content of a blob, checked. `None`: it is gone.
@@ -135,6 +149,20 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let local = CheckpointStore::open(&format!("file://{}", folder.path().display()), "job").unwrap();
         (folder, [local, CheckpointStore::in_memory("job")])
+    }
+
+    #[tokio::test]
+    async fn the_first_is_believed_by_all_of_its_attempt() {
+        let (_folder, stores) = stagings();
+        for store in stores {
+            let (env, node) = (Env::default(), Staging::new(store, "source.clicks"));
+            let agree = async |attempt, said: &'static str| {
+                node.agree(&env, Attempt(attempt), Bytes::from_static(said.as_bytes())).await.unwrap()
+            };
+            assert_eq!(agree(1, "a").await, "a");
+            assert_eq!(agree(1, "b").await, "a");
+            assert_eq!(agree(2, "b").await, "b");
+        }
     }
 
     #[tokio::test]

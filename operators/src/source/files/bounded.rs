@@ -2,6 +2,8 @@
 //!
 //! Invariant: which splits there are is decided once, at the first start, and kept in the checkpoints; the n-th of them by
 //! name belongs to subtask n modulo the parallelism. A file that has come since is not read, one that has gone is an error.
+//! Subtasks list the files one after the other, or on several machines: so that all count through the same list, they agree on that
+//! of the first.
 
 use super::{
     avro_split::{AvroFileSettings, AvroPosition, AvroSplitReader},
@@ -21,8 +23,10 @@ use std::{
     sync::Arc,
 };
 use weir_engine::{
+    checkpoint::Staging,
     env::Env,
     error::{EngineError, Result},
+    ids::Attempt,
 };
 
 /// The least bytes read at once.
@@ -47,6 +51,9 @@ pub(super) struct BoundedFiles {
     pub(super) subtask: usize,
     pub(super) parallelism: usize,
     pub(super) env: Env,
+    pub(super) attempt: Attempt,
+    /// Where subtasks agree.
+    pub(super) staging: Staging,
 }
 
 impl BoundedFiles {
@@ -57,8 +64,7 @@ impl BoundedFiles {
             RecordSettings::Avro(_) => Wanted::Avro,
         };
         let files = if restored.is_empty() {
-            let files = self.location.list_some(wanted, OtherNames::PassOver).await;
-            files.map_err(|error| error.context(format!("path = \"{}\"", self.path)))?
+            self.first_files(wanted).await.map_err(|error| error.context(format!("path = \"{}\"", self.path)))?
         } else {
             self.list_again(wanted, &restored).await?
         };
@@ -68,6 +74,29 @@ impl BoundedFiles {
             RecordSettings::Parquet(settings) => self.open_parquet(&files, restored, settings).await,
             RecordSettings::Avro(settings) => self.open_avro(&files, restored, settings),
         }
+    }
+
+    /// The files that there are at the first start, for all subtasks.
+    async fn first_files(&self, wanted: Wanted) -> Result<Vec<FoundFile>> {
+        let files = self.location.list_some(wanted, OtherNames::PassOver).await?;
+        if self.parallelism == 1 {
+            return Ok(files);
+        }
+        let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+        let said = serde_json::to_vec(&names).map_err(|error| EngineError::internal(error.to_string()))?;
+        let agreed = self.staging.agree(&self.env, self.attempt, said.clone().into()).await?;
+        if agreed == said {
+            return Ok(files);
+        }
+        // Files have come or gone since another subtask has looked, or since this one has.
+        let agreed: Vec<String> = serde_json::from_slice(&agreed)
+            .map_err(|error| EngineError::corrupt(format!("the list of files that subtasks agree on: {error}")))?;
+        let now = self.location.list(wanted, OtherNames::PassOver).await?;
+        let found = |name: &String| match now.binary_search_by(|file| file.name.as_str().cmp(name)) {
+            Ok(index) => Ok(now[index].clone()),
+            Err(_) => Err(EngineError::io(format!("{name} was there when the job was started, and is gone"))),
+        };
+        agreed.iter().map(found).collect()
     }
 
     /// The files that there are at a restart. One that a checkpoint knows is among them by the name that it has there.

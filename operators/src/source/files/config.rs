@@ -169,7 +169,8 @@ impl FilesConfig {
             let (subtask, parallelism) = (context.subtask, context.parallelism);
             let path = self.path.clone();
             let (records, env) = (self.records(settings)?, context.env.clone());
-            Box::new(BoundedFiles { location, path, records, subtask, parallelism, env })
+            let (attempt, staging) = (context.attempt, context.staging.clone());
+            Box::new(BoundedFiles { location, path, records, subtask, parallelism, env, attempt, staging })
         };
         if let Some(partitions) = partitions {
             connector = PartitionedFiles::over(connector, partitions);

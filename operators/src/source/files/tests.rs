@@ -31,6 +31,7 @@ use std::{fs, path::Path, sync::Arc};
 use weir_engine::{
     element::Port,
     error::Result,
+    ids::Attempt,
     operator::{OperatorContext, Source, SourceEvent, SplitState},
 };
 
@@ -255,14 +256,8 @@ async fn objects_of_a_store_are_read_like_files() {
             decoders: Decoders::default(),
         };
         let records = RecordSettings::Lines(Arc::new(lines));
-        BoundedFiles {
-            location,
-            path: path.to_owned(),
-            records,
-            subtask: 0,
-            parallelism: 1,
-            env: weir_engine::env::Env::default(),
-        }
+        let OperatorContext { env, attempt, staging, .. } = context(0, 1);
+        BoundedFiles { location, path: path.to_owned(), records, subtask: 0, parallelism: 1, env, attempt, staging }
     };
     for (path, ads, dead) in [("logs", 70_000, 1), ("logs/a.log", 70_000, 0), ("logs/*/*.log", 0, 1)] {
         let settings = SourceSettings::read(&json!({"columns": []}), &context(0, 1)).expect("settings");
@@ -275,6 +270,37 @@ async fn objects_of_a_store_are_read_like_files() {
     }
     let error = connector("nothing").open(Vec::<RestoredSplit>::new()).await.err().expect("nothing there");
     assert!(error.message.contains("there are no files to read"), "{error}");
+}
+
+#[tokio::test]
+async fn files_that_come_while_subtasks_list_them_are_read_by_all_or_none() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let add = |name: &str| {
+        fs::write(folder.path().join(name), click(name, 0)).expect("written");
+    };
+    ["a.log", "c.log", "e.log"].into_iter().for_each(add);
+    let config = config(folder.path());
+    let contexts: Vec<OperatorContext> = {
+        let shared = context(0, 3);
+        (0..3).map(|subtask| OperatorContext { staging: shared.staging.clone(), ..context(subtask, 3) }).collect()
+    };
+    let mut seen = Seen::default();
+    for (subtask, (context, late)) in contexts.iter().zip(["b.log", "0.log", "z.log"]).enumerate() {
+        let mut source = source(&config, context).expect("valid");
+        source.restore(Vec::new()).await.expect("opened");
+        add(late);
+        read_on(source.as_mut(), &mut seen).await.expect("read");
+        assert_eq!(seen.ads.len(), subtask + 1);
+    }
+    seen.ads.sort();
+    assert_eq!(seen.ads, ["a.log", "c.log", "e.log"]);
+    // A next attempt looks again; what has gone in the middle of a start is named.
+    let next = OperatorContext { attempt: Attempt(2), ..contexts[0].clone() };
+    source(&config, &next).expect("valid").restore(Vec::new()).await.expect("opened");
+    fs::remove_file(folder.path().join("z.log")).expect("removed");
+    let later = OperatorContext { subtask: 1, ..next };
+    let gone = source(&config, &later).expect("valid").restore(Vec::new()).await.expect_err("gone");
+    assert!(gone.message.contains("z.log was there when the job was started, and is gone"), "{gone}");
 }
 
 /// Reads some events, stops, and returns the state as a checkpoint would hold it.

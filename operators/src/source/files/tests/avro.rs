@@ -32,7 +32,7 @@ use std::{
 };
 use weir_engine::{
     element::Port,
-    operator::{Source, SourceEvent},
+    operator::{OperatorContext, Source, SourceEvent},
 };
 
 const CODECS: [&str; 5] = ["null", "deflate", "snappy", "zstandard", "bzip2"];
@@ -205,13 +205,16 @@ async fn objects_are_read_in_large_pieces() {
     store.put(&"in/a.avro".into(), bytes.into()).await.unwrap();
     let schema = RecordSchema::parse(&sample("clicks_v2.avsc")).unwrap();
     let requested = schema.columns().project(&["ad_id".to_owned()]).unwrap();
+    let OperatorContext { env, attempt, staging, .. } = context(0, 1);
     let connector = BoundedFiles {
         location: Location::over(store, "memory:///", "in"),
         path: "in".to_owned(),
         records: RecordSettings::Avro(Arc::new(AvroFileSettings { schema, requested })),
         subtask: 0,
         parallelism: 1,
-        env: weir_engine::env::Env::default(),
+        env,
+        attempt,
+        staging,
     };
     let settings = SourceSettings::read(&json!({ "columns": [] }), &context(0, 1)).unwrap();
     let mut source = SourceReader::new(settings.reader_settings(), Box::new(connector), &context(0, 1));

@@ -111,8 +111,9 @@ pub(super) fn over(store: Arc<InMemory>, path: &str, format: LineFormat, columns
         decoders: Decoders::default(),
     }));
     let location = Location::over(store, "memory:///", path);
-    let env = weir_engine::env::Env::default();
-    let connector = BoundedFiles { location, path: path.to_owned(), records, subtask: 0, parallelism: 1, env };
+    let OperatorContext { env, attempt, staging, .. } = context(0, 1);
+    let path = path.to_owned();
+    let connector = BoundedFiles { location, path, records, subtask: 0, parallelism: 1, env, attempt, staging };
     let settings = SourceSettings::read(&json!({"columns": []}), &context(0, 1)).expect("settings");
     SourceReader::new(settings.reader_settings(), Box::new(connector), &context(0, 1))
 }
