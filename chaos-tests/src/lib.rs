@@ -7,35 +7,35 @@
 //!
 //! | Property | Pitfall | Test |
 //! |---|---|---|
-//! | A replaced run cannot complete a checkpoint, and what it still does is not seen | zombies; garbage collection against restore | `tests/zombies.rs` |
-//! | A commit that is repeated, half done or whose answer is lost changes nothing | re-commit on restore; commit notification lost; 412 after one's own success | `tests/crashes.rs`, `tests/storage.rs` |
+//! | A replaced run cannot complete a checkpoint, and what it still does is not seen | zombies; garbage collection against restore | `tests/faults/zombies.rs` |
+//! | A commit that is repeated, half done or whose answer is lost changes nothing | re-commit on restore; commit notification lost; 412 after one's own success | `tests/crashes.rs`, `tests/faults/storage.rs` |
 //! | A crash between any two steps of the run, the checkpoint, the commit and the recovery changes nothing | coordinator dies after the manifest, before the commit, before the mark | `tests/crashes.rs` |
 //! | State and uncommitted results survive any rescale | rescale with open intents | `tests/crashes.rs` (every run has its own parallelism) |
-//! | Every row of a join's left side is answered once, with all rows of the right side that fit, whichever barrier came first | alignment of several inputs; state that is read twice | `tests/joins.rs` |
-//! | What a join of results has put out is what the newest revisions of both sides give, each revision of it once | corrections and withdrawals of either side; what was put out, over a restore | `tests/joins.rs` |
+//! | Every row of a join's left side is answered once, with all rows of the right side that fit, whichever barrier came first | alignment of several inputs; state that is read twice | `tests/faults/joins.rs` |
+//! | What a join of results has put out is what the newest revisions of both sides give, each revision of it once | corrections and withdrawals of either side; what was put out, over a restore | `tests/faults/joins.rs` |
 //! | The last rows of bounded input are committed | bounded sources, last data | every test: the recount is of all input |
-//! | What is late does not depend on restarts, parallelism or batches | watermark after restore | `tests/whole_jobs.rs`, `tests/crashes.rs` |
+//! | What is late does not depend on restarts, parallelism or batches | watermark after restore | `tests/faults/whole_jobs.rs`, `tests/crashes.rs` |
 //! | A record has one id in every attempt, and no revision twice | non-deterministic replay | [`results`], in every test |
 //! | Duplicates are dropped exactly, across files and crashes | upstream duplicates | every test: a tenth of all clicks are duplicates |
-//! | Broken lines are dead letters, once each, and spoil nothing | poison records | every test, `tests/bad_input.rs` |
+//! | Broken lines are dead letters, once each, and spoil nothing | poison records | every test, `tests/faults/bad_input.rs` |
 //! | A row that an expression fails on is a dead letter, once, and in no count | poison records | every test: some users are made for that |
-//! | Damaged state is refused by name, and nothing is guessed | silent state corruption | `tests/storage.rs` |
-//! | Clicks of files that were silent while windows closed are late, once, with all columns | (idle splits) | `tests/follow.rs` |
-//! | A followed file may grow, be rotated, shrink or vanish | (log watcher) | `tests/follow.rs`, `tests/bad_input.rs` |
+//! | Damaged state is refused by name, and nothing is guessed | silent state corruption | `tests/faults/storage.rs` |
+//! | Clicks of files that were silent while windows closed are late, once, with all columns | (idle splits) | `tests/faults/follow.rs` |
+//! | A followed file may grow, be rotated, shrink or vanish | (log watcher) | `tests/faults/follow.rs`, `tests/faults/bad_input.rs` |
 //! | A cluster survives crashes, power cuts, cuts and delays of the network, failing storage and wrong clocks, and goes on when they are over | all of the above; connection loss mistaken for the end; clock skew | `tests/simulation.rs` |
 //! | A simulated process that stands still, hardly or so long that it is replaced, changes nothing when it goes on | zombies | `tests/simulation.rs` |
 //! | A request that storage serves long after it was given up changes nothing | a delayed write of an attempt that was fenced | `tests/simulation.rs` |
-//! | Topics of Kafka hold every result once, also where brokers are away, slow or stand still, and requests and answers are lost or late | a delayed Produce or EndTxn; progress read wrongly | `tests/kafka_simulation.rs` |
+//! | Topics of Kafka hold every result once, also where brokers are away, slow or stand still, and requests and answers are lost or late | a delayed Produce or EndTxn; progress read wrongly | `tests/faults/kafka_simulation.rs` |
 //! | Tables in a database that is slow, down or loses answers hold every result once | re-commit on restore | `tests/simulation.rs` |
 //! | A webhook that is down or loses requests and answers gets every revision at least once, the earlier ones first | commit notification lost | `tests/simulation.rs` |
 //! | Aggregates of results hold what the newest results say, also of those that come and go | a correction that leaves what it corrects | `tests/crashes.rs`, `tests/simulation.rs` |
 //! | Logs that grow, are renamed, copied, truncated, written anew and removed while processes end and stand still are counted once | identity of a followed file | `tests/simulation.rs` |
 //! | While minutes are counted again each is as it was or right, also where the tables were wrong; at the end all are right, and once more changes nothing | (recalculation) | `tests/simulation.rs` |
 //! | A job that is started over forgets what was before | | `tests/simulation.rs` |
-//! | What was said to last on a local disk is there after a power cut, and the job goes on from it | partial upload | `tests/power_cuts.rs` |
-//! | Jobs drawn from a grammar of all nodes, crashed and continued at another parallelism, write what DuckDB says of the same rows; with a mistake in them they are refused, with a place | | `tests/grammar.rs` |
+//! | What was said to last on a local disk is there after a power cut, and the job goes on from it | partial upload | `tests/faults/power_cuts.rs` |
+//! | Jobs drawn from a grammar of all nodes, crashed and continued at another parallelism, write what DuckDB says of the same rows; with a mistake in them they are refused, with a place | | `tests/faults/grammar.rs` |
 //! | One seed gives one run of the simulated cluster | | `tests/simulation.rs` |
-//! | The tests notice what is wrong | | `tests/mutants.rs`, `tests/joins.rs`, `tests/simulation.rs`, `tests/kafka_simulation.rs` |
+//! | The tests notice what is wrong | | `tests/faults/mutants.rs`, `tests/faults/joins.rs`, `tests/simulation.rs`, `tests/faults/kafka_simulation.rs` |
 //!
 //! The same on real processes ([`cluster`]), which are killed and frozen while input arrives:
 //!
