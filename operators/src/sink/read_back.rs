@@ -82,12 +82,18 @@ fn can_be_read(data_type: &DataType) -> bool {
 /// # Errors
 /// When a column is of quite another type.
 pub(super) fn fit(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
-    let rows = RecordBatch::from(readable(rows)?);
+    // Most are what they are to be: to write times as text and read them again takes longer than to read the file.
+    let is_other =
+        |found: &&Field| schema.field_with_name(found.name()).is_ok_and(|field| found.data_type() != field.data_type());
+    let others: Vec<usize> =
+        (0..rows.num_columns()).filter(|index| is_other(&rows.schema_ref().field(*index))).collect();
+    let others = RecordBatch::from(readable(&rows.project(&others)?)?);
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let column = |field: &Arc<Field>| -> Result<ArrayRef> {
-        match rows.column_by_name(field.name()) {
-            None => Ok(new_null_array(field.data_type(), rows.num_rows())),
-            Some(column) => Ok(cast_with_options(column, field.data_type(), &options)?),
+        match (others.column_by_name(field.name()), rows.column_by_name(field.name())) {
+            (Some(other), _) => Ok(cast_with_options(other, field.data_type(), &options)?),
+            (None, Some(column)) => Ok(Arc::clone(column)),
+            (None, None) => Ok(new_null_array(field.data_type(), rows.num_rows())),
         }
     };
     let columns = schema.fields().iter().map(column).collect::<Result<Vec<_>>>()?;
