@@ -29,6 +29,7 @@ pub mod object_storage;
 pub mod operator;
 pub mod panics;
 pub mod parquet_pages;
+pub mod patient_store;
 pub mod rate;
 pub mod retry;
 pub mod secrets;

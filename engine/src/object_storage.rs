@@ -2,12 +2,8 @@
 //!
 //! The library keeps to itself with which status a server has answered, where it has no error of its own for that: it has failed,
 //! was asked too much, has no such bucket, refuses listings. Here such an answer is an error of a type of its own
-//! ([`Answered`]), so that [`availability`](crate::availability) can tell who refuses from who is away. A [`PatientStore`] waits for
-//! one that is away.
-
-mod patient;
-
-pub use patient::{Patience, PatientStore};
+//! ([`Answered`]), so that [`availability`](crate::availability) can tell who refuses from who is away. Who waits for
+//! one that is away is [`patient_store`](crate::patient_store).
 
 use async_trait::async_trait;
 use object_store::{
@@ -63,24 +59,16 @@ fn opened(
     }
 }
 
-/// The same for an attempt, which waits for a storage that is away.
+/// The same by a client that repeats the requests of an upload for as long as it takes: nobody else can repeat a part of one.
 ///
 /// # Errors
 /// When the URL or a setting is wrong. No server is asked.
-pub fn open_patiently(
+pub fn open_for_uploads(
     url: &Url,
     settings: Vec<(String, String)>,
-    patience: Patience,
 ) -> object_store::Result<(Arc<dyn ObjectStore>, Path)> {
-    let (store, path) = open_with_few_retries(url, settings.clone())?;
-    // Nobody but the client can repeat a part of an upload.
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(5), ..BackoffConfig::default() };
-    let endless = RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: Duration::MAX };
-    let uploads = match ObjectStoreScheme::parse(url)? {
-        (ObjectStoreScheme::AmazonS3, _) => opened(url, settings, endless)?.0,
-        _ => Arc::clone(&store),
-    };
-    Ok((Arc::new(PatientStore::new(store, uploads, patience)), path))
+    opened(url, settings, RetryConfig { backoff, max_retries: usize::MAX, retry_timeout: Duration::MAX })
 }
 
 /// Opens the bucket of a URL, with these settings.

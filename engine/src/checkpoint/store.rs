@@ -17,8 +17,9 @@ use crate::{
     env::Env,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId, Lineage},
-    object_storage::{self, Patience, PatientStore},
-    operator::{Wait, Waits},
+    object_storage,
+    operator::{Patience, Wait, Waits},
+    patient_store::PatientStore,
 };
 use bytes::Bytes;
 use futures::TryStreamExt;

@@ -1,9 +1,7 @@
 //! The context of an operator: where it runs, and the counters it keeps.
 
-use super::{Waiting, canceled::Canceled, lags::Lags, waits::Waits};
-use crate::{
-    checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange, object_storage::Patience,
-};
+use super::{Patience, Waiting, canceled::Canceled, lags::Lags, waits::Waits};
+use crate::{checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
@@ -107,7 +105,7 @@ impl CommitterContext {
 
     /// For a piece of work for which the target, as the log is to call it (`the database`), may have to be waited for.
     pub fn waiting(&self, target: &'static str) -> Waiting {
-        Waiting::new(&self.env, &self.waits, &self.job, &self.sink, target)
+        self.patience().waiting(target)
     }
 
     /// For a storage that is the sink's target.

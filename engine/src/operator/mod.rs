@@ -20,7 +20,7 @@ pub(crate) use lookup::as_lookup;
 pub use lookup::{Lookup, LookupService, Question};
 pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, Sink, SinkCommit, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};
-pub use waiting::Waiting;
+pub use waiting::{Patience, Waiting};
 pub use waits::{Wait, Waits};
 
 use crate::{

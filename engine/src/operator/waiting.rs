@@ -7,42 +7,53 @@ use std::time::Duration;
 /// A warning comes at once, and then not more often than this.
 const WARN_EVERY: Duration = Duration::from_secs(30);
 
+/// Who may have to wait, for whatever it is. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Patience {
+    /// Time and chance.
+    pub env: Env,
+    /// Where it is said.
+    pub waits: Waits,
+    /// The job.
+    pub job: String,
+    /// What `waits` calls it: a node by its id, or [`Wait::STORAGE`].
+    pub node: String,
+}
+
+impl Patience {
+    /// For a piece of work for which the target, as the log is to call it (`the database`), may have to be waited for.
+    pub fn waiting(&self, target: &'static str) -> Waiting {
+        Waiting { who: self.clone(), target, began: None, warned: None }
+    }
+}
+
 /// Somebody who may have to wait. When it is dropped, nobody waits any more.
 #[derive(Debug)]
 pub struct Waiting {
-    env: Env,
-    waits: Waits,
-    job: String,
-    node: String,
-    /// What is waited for, as the log has it: `the database`.
+    who: Patience,
+    /// What is waited for, as the log has it.
     target: &'static str,
     began: Option<Moment>,
     warned: Option<Moment>,
 }
 
 impl Waiting {
-    /// Of a node of a job, or of what [`Waits`] is to call it; for a target as the log is to call it: `the database`.
-    pub fn new(env: &Env, waits: &Waits, job: &str, node: &str, target: &'static str) -> Self {
-        let (env, waits) = (env.clone(), waits.clone());
-        Waiting { env, waits, job: job.into(), node: node.into(), target, began: None, warned: None }
-    }
-
     /// How long it has waited.
     pub fn seconds(&self) -> u64 {
-        self.began.map_or(0, |began| (self.env.now() - began).as_secs())
+        self.began.map_or(0, |began| (self.who.env.now() - began).as_secs())
     }
 
     /// The target said this.
     pub fn goes_on(&mut self, cause: &str) {
-        let (now, target) = (self.env.now(), self.target);
+        let (now, target) = (self.who.env.now(), self.target);
         self.began.get_or_insert(now);
-        self.waits.begin(&self.node, self.env.cluster_clock_ms(), cause);
+        self.who.waits.begin(&self.who.node, self.who.env.cluster_clock_ms(), cause);
         if self.warned.is_none_or(|warned| now - warned >= WARN_EVERY) {
             self.warned = Some(now);
-            let (waited_s, job, who) = (self.seconds(), &self.job, Wait::who(&self.node));
+            let (waited_s, job, who) = (self.seconds(), &self.who.job, Wait::who(&self.who.node));
             tracing::warn!(
                 job,
-                node = self.node,
+                node = self.who.node,
                 cause,
                 waited_s,
                 "{who} waits for {target}; nothing is lost meanwhile"
@@ -53,7 +64,13 @@ impl Waiting {
     /// The target does what it is asked again.
     pub fn is_over(&mut self) {
         if self.began.is_some() {
-            tracing::info!(job = self.job, node = self.node, waited_s = self.seconds(), "{} is back", self.target);
+            tracing::info!(
+                job = self.who.job,
+                node = self.who.node,
+                waited_s = self.seconds(),
+                "{} is back",
+                self.target
+            );
             self.end();
         }
     }
@@ -61,7 +78,7 @@ impl Waiting {
     fn end(&mut self) {
         if self.began.take().is_some() {
             self.warned = None;
-            self.waits.end(&self.node);
+            self.who.waits.end(&self.who.node);
         }
     }
 }
@@ -79,7 +96,8 @@ mod tests {
     #[test]
     fn it_is_seen_while_it_lasts_and_not_after() {
         let waits = Waits::default();
-        let mut waiting = Waiting::new(&Env::default(), &waits, "job", "sink.a", "the database");
+        let (env, job, node) = (Env::default(), "job".into(), "sink.a".into());
+        let mut waiting = Patience { env, waits: waits.clone(), job, node }.waiting("the database");
         assert!(waits.now().is_empty());
         waiting.goes_on("it is down");
         waiting.goes_on("it starts");

@@ -21,7 +21,9 @@ use std::{fmt::Debug, path::PathBuf, sync::Arc};
 use url::Url;
 use weir_engine::{
     error::{EngineError, Result},
-    object_storage::{self, Patience, PatientStore},
+    object_storage,
+    operator::Patience,
+    patient_store::{self, PatientStore},
 };
 
 /// A folder that files are staged and published in.
@@ -122,7 +124,7 @@ fn opened(path: &str, patience: Option<Patience>) -> Result<Arc<dyn Storage>> {
         }
         "s3" => {
             let opened = match patience {
-                Some(patience) => object_storage::open_patiently(&url, s3_settings(), patience),
+                Some(patience) => patient_store::open(&url, s3_settings(), patience),
                 None => object_storage::open(&url, s3_settings()),
             };
             let (store, root) = opened

@@ -5,13 +5,7 @@
 //! A request whose answer was lost is sent again, too: a create that was done then finds an object, as any other does that comes too
 //! late. Who creates has to compare before giving it up as another's.
 
-use crate::{
-    availability,
-    env::Env,
-    error::ErrorKind,
-    operator::{Waiting, Waits},
-    retry,
-};
+use crate::{availability, error::ErrorKind, object_storage, operator::Patience, retry};
 use async_trait::async_trait;
 use backon::Retryable;
 use bytes::Bytes;
@@ -21,6 +15,7 @@ use object_store::{
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
 use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use url::Url;
 
 /// The first pause; each further one is twice as long.
 const FIRST: Duration = Duration::from_millis(100);
@@ -28,32 +23,30 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause: so long after its return a storage may go unnoticed.
 const LONGEST: Duration = Duration::from_secs(2);
 
-/// Who waits for a storage. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Patience {
-    /// Time and chance.
-    pub env: Env,
-    /// Where it is said.
-    pub waits: Waits,
-    /// The job.
-    pub job: String,
-    /// What `waits` calls it: a sink by its node id, or [`Wait::STORAGE`](crate::operator::Wait::STORAGE).
-    pub node: String,
+/// Opens the storage that an S3 URL is in, with these settings; and where in it.
+///
+/// # Errors
+/// When the URL or a setting is wrong. No server is asked.
+pub fn open(url: &Url, settings: Vec<(String, String)>, patience: Patience) -> Result<(Arc<dyn ObjectStore>, Path)> {
+    let (store, path) = object_storage::open_with_few_retries(url, settings.clone())?;
+    let (uploads, _) = object_storage::open_for_uploads(url, settings)?;
+    Ok((Arc::new(PatientStore::new(store, uploads, patience)), path))
 }
 
-impl Patience {
-    /// Asks until there is an answer that stays.
-    async fn until_answered<T, F: Future<Output = Result<T>>>(&self, request: impl FnMut() -> F) -> Result<T> {
-        let mut waiting = Waiting::new(&self.env, &self.waits, &self.job, &self.node, "the storage");
-        let answer = request
-            .retry(retry::jittered(&self.env, FIRST, LONGEST))
-            .sleep(retry::sleeper(&self.env))
-            .when(|error| availability::kind_of(error) == ErrorKind::Unavailable)
-            .notify(|error, _| waiting.goes_on(&error.to_string()))
-            .await;
-        waiting.is_over();
-        answer
-    }
+/// Asks until there is an answer that stays.
+async fn until_answered<T, F: Future<Output = Result<T>>>(
+    patience: &Patience,
+    request: impl FnMut() -> F,
+) -> Result<T> {
+    let mut waiting = patience.waiting("the storage");
+    let answer = request
+        .retry(retry::jittered(&patience.env, FIRST, LONGEST))
+        .sleep(retry::sleeper(&patience.env))
+        .when(|error| availability::kind_of(error) == ErrorKind::Unavailable)
+        .notify(|error, _| waiting.goes_on(&error.to_string()))
+        .await;
+    waiting.is_over();
+    answer
 }
 
 /// A storage, and who waits for it.
@@ -78,7 +71,7 @@ impl PatientStore {
     ) -> BoxStream<'static, Result<ObjectMeta>> {
         let Self { store, patience, .. } = self.clone();
         let all = async move {
-            let all = patience.until_answered(|| list(store.as_ref()).try_collect::<Vec<_>>()).await?;
+            let all = until_answered(&patience, || list(store.as_ref()).try_collect::<Vec<_>>()).await?;
             Ok::<_, object_store::Error>(stream::iter(all.into_iter().map(Ok)))
         };
         stream::once(all).try_flatten().boxed()
@@ -95,28 +88,28 @@ impl fmt::Display for PatientStore {
 impl ObjectStore for PatientStore {
     async fn put_opts(&self, path: &Path, content: PutPayload, options: PutOptions) -> Result<PutResult> {
         let put = || self.store.put_opts(path, content.clone(), options.clone());
-        self.patience.until_answered(put).await
+        until_answered(&self.patience, put).await
     }
 
     async fn put_multipart_opts(&self, path: &Path, options: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
         let begin = || self.uploads.put_multipart_opts(path, options.clone());
-        self.patience.until_answered(begin).await
+        until_answered(&self.patience, begin).await
     }
 
     async fn get_opts(&self, path: &Path, options: GetOptions) -> Result<GetResult> {
         let get = async || whole(self.store.get_opts(path, options.clone()).await?).await;
-        self.patience.until_answered(get).await
+        until_answered(&self.patience, get).await
     }
 
     async fn get_ranges(&self, path: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        self.patience.until_answered(|| self.store.get_ranges(path, ranges)).await
+        until_answered(&self.patience, || self.store.get_ranges(path, ranges)).await
     }
 
     fn delete_stream(&self, paths: BoxStream<'static, Result<Path>>) -> BoxStream<'static, Result<Path>> {
         let Self { store, patience, .. } = self.clone();
         let delete = move |path: Path| {
             let (store, patience) = (Arc::clone(&store), patience.clone());
-            async move { patience.until_answered(|| store.delete(&path)).await.map(|()| path) }
+            async move { until_answered(&patience, || store.delete(&path)).await.map(|()| path) }
         };
         paths.and_then(delete).boxed()
     }
@@ -132,11 +125,11 @@ impl ObjectStore for PatientStore {
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.patience.until_answered(|| self.store.list_with_delimiter(prefix)).await
+        until_answered(&self.patience, || self.store.list_with_delimiter(prefix)).await
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.patience.until_answered(|| self.store.copy_opts(from, to, options.clone())).await
+        until_answered(&self.patience, || self.store.copy_opts(from, to, options.clone())).await
     }
 }
 

@@ -1,9 +1,10 @@
 use super::*;
 use crate::{
     checkpoint::CheckpointStore,
+    env::Env,
     error::{EngineError, ErrorKind},
     object_storage::Answered,
-    operator::Wait,
+    operator::{Wait, Waits},
 };
 use object_store::{Error, PutMode, memory::InMemory};
 use std::{
