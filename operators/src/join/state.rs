@@ -11,17 +11,14 @@ use super::keyed_rows::KeyedRows;
 use super::left::{Answer, LeftRows};
 use crate::event_time::{event_time_type, event_times};
 use crate::schema::ColumnSchema;
-use crate::table::{Rows, hash_column, hashes_in, plain_key_type};
+use crate::table::{Rows, hash_column, hashes_in, own_rows, plain_key_type};
 use arrow::{
-    array::{Array, ArrayRef, AsArray, Int32Array, TimestampMillisecondArray, UInt32Array, new_null_array},
+    array::{Array, ArrayRef, AsArray, Int32Array, TimestampMillisecondArray, new_null_array},
     datatypes::{DataType, Field, Int32Type, Schema, SchemaRef},
     record_batch::RecordBatch,
 };
 use std::{ops::Range, sync::Arc};
-use weir_engine::{
-    EngineError, Result,
-    key_group::{KeyGroupRange, key_group_of},
-};
+use weir_engine::{EngineError, Result, key_group::KeyGroupRange};
 
 const EVENT_TIME: &str = "event_time";
 /// Columns before those of the sides.
@@ -165,15 +162,8 @@ impl JoinState {
         key_groups: KeyGroupRange,
         max_parallelism: u16,
     ) -> Result<(Vec<u128>, RecordBatch)> {
-        let has_types = |(column, field): (&ArrayRef, &Arc<Field>)| column.data_type() == field.data_type();
-        let fits = stored.num_columns() == self.schema.fields().len()
-            && stored.columns().iter().zip(self.schema.fields()).all(has_types);
-        let hashes = hashes_in(stored.columns().first().filter(|_| fits).ok_or_else(|| misfit(segment))?);
-        let hashes = hashes.ok_or_else(|| misfit(segment))?;
-        let is_own = |row: &u32| key_groups.contains(key_group_of(hashes[*row as usize], max_parallelism));
-        let own: Vec<u32> = (0..hashes.len() as u32).filter(is_own).collect();
-        let of_own = own.iter().map(|row| hashes[*row as usize]).collect();
-        Ok((of_own, arrow::compute::take_record_batch(stored, &UInt32Array::from(own))?))
+        let own = own_rows(&self.schema, stored, key_groups, max_parallelism)?;
+        own.ok_or_else(|| misfit(segment))
     }
 
     /// Rows of a side that belong to these key groups.

@@ -13,6 +13,7 @@ mod group_table;
 mod hash_column;
 mod id_log;
 mod key_columns;
+mod own_rows;
 mod prefetch;
 mod row_mask;
 mod rows_by_bucket;
@@ -25,6 +26,7 @@ pub use group_table::GroupTable;
 pub use hash_column::{hash_column, hashes_in};
 pub use id_log::IdLog;
 pub use key_columns::{KeyColumns, can_be_key, plain_key_type, plain_keys};
+pub use own_rows::own_rows;
 pub use row_mask::RowMask;
 pub use rows_by_bucket::{Rows, RowsByBucket};
 
