@@ -125,6 +125,16 @@ impl Scenario {
         self.try_run(factory).await.with_context(|| self.to_string())
     }
 
+    /// The job of the last run: what is left after the last crash is read in larger steps, since nothing interrupts it.
+    fn last_job(&self) -> JobConfig {
+        if self.runs.is_empty() {
+            return self.job.clone();
+        }
+        let (batch_rows, checkpoint_interval_ms) =
+            (self.job.batch_rows.max(60), self.job.checkpoint_interval_ms.max(25));
+        JobConfig { batch_rows, checkpoint_interval_ms, ..self.job.clone() }
+    }
+
     async fn try_run(&self, factory: Arc<dyn Factory>) -> Result<usize> {
         let bench = if self.seed.is_multiple_of(2) { Bench::with_files()? } else { Bench::new()? };
         Workload::generate(&self.workload).write(&bench.input(), self.job.format)?;
@@ -135,7 +145,7 @@ impl Scenario {
             let env = Env::seeded(self.seed.wrapping_mul(1_000).wrapping_add(run as u64));
             crashes += usize::from(end_early(&bench, &config, factory.clone(), env, ending).await?);
         }
-        let config = JobConfig { parallelism: self.last_parallelism, ..self.job.clone() };
+        let config = JobConfig { parallelism: self.last_parallelism, ..self.last_job() };
         let outcome = bench.run_to_end(&config, factory, self.seed.wrapping_mul(1_000) + 999).await?;
         bench.check(&config, &outcome)?;
         Ok(crashes)

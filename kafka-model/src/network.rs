@@ -171,19 +171,24 @@ impl Network {
             match sent {
                 Sent::Comes(at) => {
                     env.sleep(at.saturating_sub(now)).await;
+                    let mut pauses = LOOK_AGAIN_AFTER.into_iter();
                     loop {
-                        if let Some(answer) = self.take(number) {
-                            caller.pass().await;
-                            match answer {
-                                Err(Refusal::ConcurrentTransactions) => break,
-                                answer => return answer.map_err(Failure::Refused),
+                        let pause = match self.take(number) {
+                            Waiting::Here(answer) => {
+                                caller.pass().await;
+                                match answer {
+                                    Err(Refusal::ConcurrentTransactions) => break,
+                                    answer => return answer.map_err(Failure::Refused),
+                                }
                             }
-                        }
+                            Waiting::ComesIn(pause) => pause,
+                            Waiting::Unknown => pauses.next().map_or(LOOK_EVERY, Duration::from_millis),
+                        };
                         if env.now() >= answer_until {
                             *unanswered += 1;
                             break;
                         }
-                        env.sleep(Duration::from_millis(1)).await;
+                        env.sleep(pause).await;
                     }
                 }
                 Sent::Lost | Sent::Overtaken => {
@@ -203,16 +208,33 @@ impl Network {
     }
 
     /// The answer to a request, if it is there.
-    fn take(&self, number: u64) -> Option<Answer> {
+    fn take(&self, number: u64) -> Waiting {
         let now = (self.0.clock)();
-        self.with(|state| match state.waiting.get(&number) {
-            Some(Some((ready, _))) if *ready <= now => {
-                state.waiting.remove(&number).flatten().map(|(_, answer)| answer)
+        self.with(|state| match state.waiting.remove(&number) {
+            Some(Some((ready, answer))) if ready <= now => Waiting::Here(answer),
+            Some(Some((ready, answer))) => {
+                state.waiting.insert(number, Some((ready, answer)));
+                Waiting::ComesIn(ready - now)
             }
-            _ => None,
+            unknown => {
+                state.waiting.extend(unknown.map(|answer| (number, answer)));
+                Waiting::Unknown
+            }
         })
     }
 }
+
+/// What is known of the answer to a request.
+enum Waiting {
+    Here(Answer),
+    ComesIn(Duration),
+    /// It is lost, or the brokers stand still.
+    Unknown,
+}
+
+/// How long until a client looks again for an answer of which nothing is known, in milliseconds, and from then on.
+const LOOK_AGAIN_AFTER: [u64; 5] = [1, 2, 4, 8, 16];
+const LOOK_EVERY: Duration = Duration::from_millis(25);
 
 /// Nobody waits for the answer any more.
 struct Forget<'a> {

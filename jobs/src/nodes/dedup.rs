@@ -90,10 +90,6 @@ impl Node for Dedup {
         "dedup"
     }
 
-    fn boxed(&self) -> Box<dyn Node> {
-        Box::new(self.clone())
-    }
-
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
         vec![("input", &self.input)]
     }

@@ -53,10 +53,6 @@ impl Node for Lookup {
         "lookup"
     }
 
-    fn boxed(&self) -> Box<dyn Node> {
-        Box::new(self.clone())
-    }
-
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
         vec![("input", &self.input)]
     }

@@ -121,10 +121,6 @@ impl Node for Map {
         "map"
     }
 
-    fn boxed(&self) -> Box<dyn Node> {
-        Box::new(self.clone())
-    }
-
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
         vec![("input", &self.input)]
     }

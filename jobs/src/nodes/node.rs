@@ -18,7 +18,7 @@ use weir_operators::definition::KeyPath;
 use weir_operators::sink::{KeptTable, Owned, Shadow};
 
 /// A node, as written.
-pub(crate) trait Node: Debug + Send + Sync {
+pub(crate) trait Node: BoxedCopy + Debug + Send + Sync {
     /// The section that such nodes stand in.
     fn kind(&self) -> &'static str;
 
@@ -26,9 +26,6 @@ pub(crate) trait Node: Debug + Send + Sync {
     fn role(&self) -> NodeRole {
         NodeRole::Operator
     }
-
-    /// A copy of it.
-    fn boxed(&self) -> Box<dyn Node>;
 
     /// Its inputs, each with the key that names it; sources have none.
     fn inputs(&self) -> Vec<(&'static str, &Inputs)>;
@@ -136,4 +133,15 @@ pub(crate) trait Node: Debug + Send + Sync {
 
     /// Makes it a part of a replay.
     fn shadow(&mut self, _shadow: &Shadow<'_>) {}
+}
+
+/// A copy of a node whose kind is not known: each can be cloned.
+pub(crate) trait BoxedCopy {
+    fn boxed(&self) -> Box<dyn Node>;
+}
+
+impl<N: Node + Clone + 'static> BoxedCopy for N {
+    fn boxed(&self) -> Box<dyn Node> {
+        Box::new(self.clone())
+    }
 }

@@ -250,10 +250,6 @@ impl Node for ReadResults {
         "results"
     }
 
-    fn boxed(&self) -> Box<dyn Node> {
-        Box::new(self.clone())
-    }
-
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
         vec![("input", &self.input)]
     }

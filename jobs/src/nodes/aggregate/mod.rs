@@ -79,10 +79,6 @@ impl Node for Aggregate {
         "aggregate"
     }
 
-    fn boxed(&self) -> Box<dyn Node> {
-        Box::new(self.clone())
-    }
-
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
         vec![("input", &self.input)]
     }

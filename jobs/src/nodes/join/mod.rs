@@ -109,10 +109,6 @@ impl Node for Join {
         "join"
     }
 
-    fn boxed(&self) -> Box<dyn Node> {
-        Box::new(self.clone())
-    }
-
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
         vec![("left", &self.sides.left), ("right", &self.sides.right)]
     }

@@ -58,10 +58,6 @@ impl Node for Source {
         NodeRole::Source
     }
 
-    fn boxed(&self) -> Box<dyn Node> {
-        Box::new(self.clone())
-    }
-
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
         Vec::new()
     }

@@ -174,10 +174,6 @@ impl Node for WindowJoin {
         "join"
     }
 
-    fn boxed(&self) -> Box<dyn Node> {
-        Box::new(self.clone())
-    }
-
     fn inputs(&self) -> Vec<(&'static str, &Inputs)> {
         vec![("left", &self.sides.left), ("right", &self.sides.right)]
     }
