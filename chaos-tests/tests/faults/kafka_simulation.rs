@@ -3,7 +3,7 @@
 //!
 //! `cargo run --release -p weir-chaos-tests --bin simulate -- --kafka --seeds 1000` runs others.
 
-use std::{sync::LazyLock, time::Duration};
+use std::{ops::Range, sync::LazyLock, time::Duration};
 use weir_chaos_tests::{
     simulation::{
         Outcome, Plan, Points, WrongKafka, WrongPart,
@@ -172,7 +172,8 @@ fn search(seed: u64, wrong: WrongKafka) -> Plan {
     plan
 }
 
-const WRONG_SEEDS: u64 = 30;
+/// From the first one on that most are noticed by.
+static WRONG_SEEDS: Range<u64> = 5..35;
 
 #[test]
 fn clusters_that_are_seen_wrongly_are_noticed() {
@@ -181,15 +182,15 @@ fn clusters_that_are_seen_wrongly_are_noticed() {
     let noticed = for_each(
         &NOTICED,
         |wrong| {
-            (0..WRONG_SEEDS).find_map(|seed| {
+            WRONG_SEEDS.clone().find_map(|seed| {
                 let error = run_with(&search(seed, *wrong), Some(WrongPart::Kafka(*wrong))).verdict.err()?;
-                Some((seed + 1, format!("{error:#}")))
+                Some((seed, format!("{error:#}")))
             })
         },
         |wrong, noticed| match noticed {
-            Some((tried, how)) => {
+            Some((seed, how)) => {
                 let how: String = how.lines().next().unwrap_or_default().chars().take(160).collect();
-                println!("{wrong:?}: noticed after {tried} seeds: {how}");
+                println!("{wrong:?}: noticed by seed {seed}: {how}");
             }
             None => println!("{wrong:?}: not noticed"),
         },
