@@ -3,7 +3,8 @@
 //! [`binary`] finds the `weir` to run, [`processes`] starts, kills and freezes it, [`rest`] asks its HTTP port, [`clicks`]
 //! appends to click logs meanwhile, [`job`] is the job over them with its recount, and [`kill_run`] is the whole test: a seed
 //! picks whom and when, and at the end the recount decides. With a store ([`serving`]) a [`reader`] asks the query service
-//! all the while, and [`store_check`] looks into the tables at the end. In [`kafka`] the same is done to a job from topics to topics, and to its broker.
+//! all the while, and [`store_check`] looks into the tables at the end. In [`kafka`] the same is done to
+//! a job from topics to topics, and to its broker, and in [`pipeline`] to all jobs of an ad business at once.
 //!
 //! Invariant: whatever was started is ended when its [`processes::ClusterProcesses`] is dropped, frozen processes too.
 
@@ -12,6 +13,7 @@ pub mod clicks;
 pub mod job;
 pub mod kafka;
 pub mod kill_run;
+pub mod pipeline;
 pub mod processes;
 pub mod reader;
 pub mod rest;

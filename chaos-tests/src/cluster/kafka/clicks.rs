@@ -1,104 +1,21 @@
-//! Clicks that are produced while a job reads them, each partition in an order of its own.
-//!
-//! What is there in the end is read back by somebody else: whatever producing has repeated or left out is part of the truth.
+//! The clicks that are produced, each partition in an order of its own.
 
-use super::definition::CLICKS;
-use crate::workload::{InputFormat, Line, Workload, WorkloadConfig, line_bytes};
-use anyhow::{Context, Result, anyhow};
-use rand::{RngExt, SeedableRng, rngs::StdRng};
-use std::{
-    collections::VecDeque,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
-    time::Duration,
+use super::{
+    definition::CLICKS,
+    producing::{Feed, Produced},
 };
-use weir_engine::env::Env;
-use weir_kafka::{Connection, NewRecord, Producer, connect};
+use crate::workload::{InputFormat, Line, Workload, WorkloadConfig, line_bytes};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use std::collections::VecDeque;
 
 /// Partitions of the topic: as many as a chapter has files.
 pub const PARTITIONS: i32 = 4;
-/// How often something is produced.
-const TICK: Duration = Duration::from_millis(30);
 /// Records for a partition at a time, at most.
 const MOST_RECORDS: usize = 9;
 
-/// Produces from a thread of its own until it is told to finish.
+/// Clicks that follow from a seed; how many there are when, from the clock.
 #[derive(Debug)]
-pub struct Producing {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
-}
-
-impl Producing {
-    /// Begins. The clicks follow from the seed; how many there are when, from the clock.
-    pub fn begin(brokers: String, seed: u64) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(produce(brokers, seed, &stopped))
-        });
-        Producing { stop, thread: Some(thread) }
-    }
-
-    /// Has the chapter that has begun completed, and waits until all is there.
-    ///
-    /// # Errors
-    /// When something could not be produced.
-    pub fn finish(mut self) -> Result<()> {
-        self.stop.store(true, Ordering::SeqCst);
-        let thread = self.thread.take().context("it was finished before")?;
-        thread.join().map_err(|_| anyhow!("the producer panicked"))?
-    }
-}
-
-impl Drop for Producing {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            // The test has failed already.
-            let _ = thread.join();
-        }
-    }
-}
-
-async fn produce(brokers: String, seed: u64, stop: &AtomicBool) -> Result<()> {
-    let env = Env::default();
-    let cluster = connect(&Connection { brokers, properties: Default::default() })?;
-    let mut producer = cluster.producer()?;
-    let mut clicks = Clicks { seed, chapters: 0, dice: StdRng::seed_from_u64(seed ^ 0x4a), partitions: Vec::new() };
-    while !stop.load(Ordering::SeqCst) {
-        for partition in 0..PARTITIONS {
-            for record in clicks.next(partition) {
-                send(&mut *producer, partition, &record, &env).await;
-            }
-        }
-        env.sleep(TICK).await;
-    }
-    for partition in 0..PARTITIONS {
-        for record in clicks.rest(partition) {
-            send(&mut *producer, partition, &record, &env).await;
-        }
-    }
-    while producer.flush().await.is_err() {
-        env.sleep(TICK).await;
-    }
-    Ok(())
-}
-
-/// A broker that is away is waited for.
-async fn send(producer: &mut dyn Producer, partition: i32, value: &[u8], env: &Env) {
-    let record =
-        NewRecord { topic: CLICKS, partition, key: None, value: Some(value), headers: &[], timestamp_ms: None };
-    while producer.send(record).await.is_err() {
-        env.sleep(TICK).await;
-    }
-}
-
-struct Clicks {
+pub struct Clicks {
     seed: u64,
     chapters: u64,
     dice: StdRng,
@@ -106,18 +23,19 @@ struct Clicks {
 }
 
 impl Clicks {
+    /// The clicks of a seed.
+    pub fn new(seed: u64) -> Self {
+        Clicks { seed, chapters: 0, dice: StdRng::seed_from_u64(seed ^ 0x4a), partitions: Vec::new() }
+    }
+
     /// Some records of a partition.
-    fn next(&mut self, partition: i32) -> Vec<Vec<u8>> {
+    fn some(&mut self, partition: i32) -> Vec<Vec<u8>> {
         let records = self.dice.random_range(0..=MOST_RECORDS);
         if self.partitions.get(partition as usize).is_none_or(|rest| rest.len() < records) {
             self.begin_chapter();
         }
         let rest = &mut self.partitions[partition as usize];
         rest.drain(..records.min(rest.len())).collect()
-    }
-
-    fn rest(&mut self, partition: i32) -> Vec<Vec<u8>> {
-        self.partitions.get_mut(partition as usize).map(|rest| rest.drain(..).collect()).unwrap_or_default()
     }
 
     /// Some minutes of clicks, after those of the chapter before.
@@ -140,4 +58,20 @@ impl Clicks {
             }
         }
     }
+}
+
+impl Feed for Clicks {
+    fn next(&mut self) -> Vec<Produced> {
+        (0..PARTITIONS).flat_map(|partition| clicks(partition, self.some(partition))).collect()
+    }
+
+    /// The chapter that has begun.
+    fn rest(&mut self) -> Vec<Produced> {
+        let rest = std::mem::take(&mut self.partitions);
+        (0..).zip(rest).flat_map(|(partition, values)| clicks(partition, values.into())).collect()
+    }
+}
+
+fn clicks(partition: i32, values: Vec<Vec<u8>>) -> impl Iterator<Item = Produced> {
+    values.into_iter().map(move |value| Produced { topic: CLICKS.into(), partition, value })
 }

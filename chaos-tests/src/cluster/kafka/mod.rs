@@ -2,12 +2,15 @@
 //! killed, frozen or crashes in the midst of a commit: workers, the coordinator, the broker; and when nothing gets through between
 //! workers and broker, or only half of it, while both are well.
 //!
-//! [`clicks`] produces, [`definition`] is the job, [`link`] its way to the broker, and in the end [`results`] has a consumer of another make read everything: each
-//! `(record_id, revision)` is there once, and the newest ones are what a recount of the topic says.
+//! [`producing`] produces [`clicks`], [`definition`] is the job, [`link`] its way to the broker, and in the end [`results`] has a
+//! consumer of another make read everything ([`records`]): each `(record_id, revision)` is there once, and the newest ones are what
+//! a recount of the topic says.
 
 pub mod clicks;
 pub mod definition;
 pub mod link;
+pub mod producing;
+pub mod records;
 pub mod results;
 
 use super::{
@@ -16,9 +19,10 @@ use super::{
 };
 use crate::job::{JOB, JobConfig};
 use anyhow::{Context, Result, anyhow, ensure};
-use clicks::{PARTITIONS, Producing};
+use clicks::{Clicks, PARTITIONS};
 use definition::{CLICKS, COUNTS, OUTPUTS};
 use link::{Cut, Link};
+use producing::Producing;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use results::Compared;
 use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
@@ -160,7 +164,7 @@ impl Running<'_> {
     fn run(&mut self) -> Result<Report> {
         self.make_topics()?;
         self.submit()?;
-        let producing = Producing::begin(self.broker.brokers(), self.run.seed);
+        let producing = Producing::begin(self.broker.brokers(), Clicks::new(self.run.seed));
         self.wait_for_progress()?;
         let mut deck = Vec::new();
         while self.done.len() < self.run.faults {
