@@ -68,6 +68,17 @@ pub fn outputs(out: &Path) -> Vec<String> {
     sinks.map(|sink| format!("sink.{sink}.path={}", out.join(sink).display())).into()
 }
 
+/// Bytes of the files that the newest checkpoint of a job refers to.
+pub fn checkpointed_bytes(weir: &Path, data: &Path, job: &str) -> Result<u64> {
+    let mut list = Command::new(weir);
+    list.args(["checkpoint", "list", "--json", "--data-dir"]).arg(data);
+    let listed = list.output().context("cannot start weir")?;
+    let listed = String::from_utf8_lossy(&listed.stdout);
+    let checkpoints: Value = serde_json::from_str(&listed).with_context(|| format!("the list says '{listed}'"))?;
+    let newest = checkpoints[job].as_array().and_then(|all| all.last());
+    newest.and_then(|newest| newest["bytes"].as_u64()).with_context(|| format!("no checkpoint of '{job}': {listed}"))
+}
+
 /// The newest manifest below the storage of a job, as bytes.
 pub fn newest_manifest(storage: &Path, job: &str) -> Result<Option<(PathBuf, u64)>> {
     let mut newest = None;

@@ -4,12 +4,13 @@
 //! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it). Beside
 //! it: [`cluster`] (one process against several), [`recovery`] (how long a killed worker is missed) and [`checkpoints`] (what a
 //! checkpoint costs when a dedup is full), over [`processes`]; [`freshness`] (how old a count is when it can be seen);
-//! [`followed`] (what idle logs cost) and [`small_files`] (what a file costs that is read once), over [`job`] and [`running`];
+//! [`attribution`] (how old an attributed order is when it can be seen); [`followed`] (what idle logs cost) and [`small_files`] (what a file costs that is read once), over [`job`] and [`running`];
 //! [`upserts`] (how many rows a second a table takes) and [`queries`] (how long questions take), which write by [`counts_table`]; [`pages`]
 //! (what plain Parquet pages save); [`kafka`] (from topic to topic).
 //!
 //! Invariant: a run whose results differ from DuckDB's makes the whole measurement fail, however fast it was.
 
+mod attribution;
 mod case;
 mod checkpoints;
 mod child;
@@ -66,6 +67,8 @@ enum Command {
     Upserts(upserts::UpsertsArguments),
     /// Append clicks to logs, and measure how long it takes until their counts are to be had over HTTP
     Freshness(freshness::FreshnessArguments),
+    /// Append clicks and orders to logs, and measure how long it takes until each order's answer is committed
+    Attribution(attribution::AttributionArguments),
     /// Fill a store, and measure how long questions take over HTTP while it is written
     Queries(queries::QueriesArguments),
     /// Write rows as Parquet by plain pages and by ArrowWriter, and compare rows a second and bytes
@@ -84,6 +87,7 @@ fn main() -> ExitCode {
         Command::SmallFiles(arguments) => small_files::small_files(&arguments).map(|()| true),
         Command::Upserts(arguments) => upserts::upserts(&arguments).map(|()| true),
         Command::Freshness(arguments) => freshness::freshness(&arguments).map(|()| true),
+        Command::Attribution(arguments) => attribution::attribution(&arguments).map(|()| true),
         Command::Queries(arguments) => queries::queries(&arguments).map(|()| true),
         Command::Kafka(arguments) => kafka::kafka(&arguments).map(|()| true),
         Command::Pages(arguments) => pages::pages(&arguments).map(|()| true),

@@ -163,10 +163,14 @@ mod tests {
     #[test]
     fn a_reference_is_no_password() {
         let held = |url: &str| holds_password(&serde_json::json!({ "sinks": [{ "url": url }] }));
-        for url in ["postgres://me:secret@host/db", "postgres://me:a${env:B}@host/db", "http://host/?token=x&y=${env:B}"] {
+        for url in
+            ["postgres://me:secret@host/db", "postgres://me:a${env:B}@host/db", "http://host/?token=x&y=${env:B}"]
+        {
             assert!(held(url), "{url}");
         }
-        for url in ["postgres://me:${env:A}@host/db", "postgres://me@host/db", "http://host/?token=${file:/run/a}", "sqlite:a"] {
+        for url in
+            ["postgres://me:${env:A}@host/db", "postgres://me@host/db", "http://host/?token=${file:/run/a}", "sqlite:a"]
+        {
             assert!(!held(url), "{url}");
         }
     }

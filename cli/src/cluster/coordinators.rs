@@ -107,7 +107,10 @@ fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     })?;
     let file = arguments.data_dir.join("coordinator.redb");
     if file.exists() {
-        return Err(Failure::refused(format!("'{}' is a coordinator's already: name another --data-dir", file.display())));
+        return Err(Failure::refused(format!(
+            "'{}' is a coordinator's already: name another --data-dir",
+            file.display()
+        )));
     }
     // Under another name until it is whole.
     let draft = arguments.data_dir.join("coordinator.restoring");
