@@ -74,6 +74,9 @@ enum Command {
     Checkpoint(checkpoint::CheckpointCommand),
     /// Run a coordinator of a cluster: it keeps jobs, places them on workers, completes their checkpoints
     Coordinator(cluster::coordinator::CoordinatorArguments),
+    /// Change who the coordinators of a cluster are
+    #[command(subcommand)]
+    Coordinators(cluster::coordinators::CoordinatorsCommand),
     /// Run a worker of a cluster
     Worker(cluster::worker::WorkerArguments),
     /// Submit a job to a cluster and print its id
@@ -135,6 +138,7 @@ pub fn main_with(extensions: Extensions) -> ExitCode {
         Command::Reconcile(arguments) => recalculation::reconcile::reconcile(&arguments, &extensions),
         Command::Checkpoint(command) => checkpoint::checkpoint(&command),
         Command::Coordinator(arguments) => cluster::coordinator::coordinator(&arguments, &extensions),
+        Command::Coordinators(command) => cluster::coordinators::coordinators(&command),
         Command::Worker(arguments) => cluster::worker::worker(&arguments, &extensions),
         Command::Submit(arguments) => cluster::submit::submit(&arguments, &extensions),
         Command::List(arguments) => cluster::jobs::list(&arguments),

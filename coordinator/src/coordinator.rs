@@ -1,6 +1,7 @@
 //! A whole coordinator: its ports, and, while it leads, a supervisor for every job that is not over.
 
 use crate::{
+    announce::{self, Caller},
     config::{CoordinatorComponents, CoordinatorSettings},
     door::{self, LetIn},
     http::{self, Action},
@@ -106,15 +107,22 @@ impl Coordinator {
         let (actions, asked) = mpsc::channel(WAITING_ACTIONS);
         let rpc = self.serve_rpc(listener);
         let pages = self.serve_http(http, actions);
+        let caller = self.caller();
         tokio::select! {
             biased;
             done = rpc => done,
             done = pages => done,
             done = self.lead() => done,
+            done = announce::announce(&caller, &self.context.metadata) => done,
             () = self.serve_actions(asked) => Err(EngineError::internal("nobody asks for actions any more")),
             () = self.publisher.publish(&self.board, &self.leader) => Ok(()),
-            () = self.watch_silence() => Ok(()),
+            () = self.watch_workers() => Ok(()),
         }
+    }
+
+    fn caller(&self) -> Caller {
+        let CoordinatorComponents { network, env, .. } = self.context.components.clone();
+        Caller { network, secret: self.context.settings.secret.clone(), env }
     }
 
     async fn serve_rpc(&self, listener: Box<dyn Listener>) -> Result<()> {
@@ -174,12 +182,15 @@ impl Coordinator {
         }
     }
 
-    async fn watch_silence(&self) {
+    /// What is looked at now and then.
+    async fn watch_workers(&self) {
         let settings = &self.context.settings;
         loop {
             self.context.components.env.sleep(settings.heartbeat_interval).await;
             self.context.workers.give_up_silent(settings);
             self.context.workers.cancel_strays();
+            let members = self.context.metadata.members();
+            self.context.workers.tell_coordinators(members.into_iter().map(|member| member.address).collect());
         }
     }
 

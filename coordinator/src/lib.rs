@@ -10,6 +10,7 @@
 //! [`scheduler`] finds slots → an attempt is claimed, recovered, deployed and driven ([`job::attempt`]) → the catalog records
 //! each checkpoint, and the end. [`publish`] describes all this on the [`status`] board, which [`http`] shows.
 
+pub mod announce;
 pub mod config;
 pub mod coordinator;
 mod door;

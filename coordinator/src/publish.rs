@@ -3,10 +3,11 @@
 use crate::{
     job::{LiveJob, LiveJobs, Waiting},
     leader::LeaderRoute,
-    metadata::{Job, JobStatus as Status, Leadership, Metadata},
+    metadata::{Job, JobStatus as Status, Leadership, Member, Metadata},
     status::{
-        CheckpointView, CommitsView, CoordinatorStatus, JobStatus, KnownGraphs, LagView, Restart, RestoringView,
-        Snapshot, StatusBoard, SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState, WorkerStatus,
+        CheckpointView, CommitsView, CoordinatorStatus, JobStatus, KnownGraphs, LagView, MemberStatus, Restart,
+        RestoringView, Snapshot, StatusBoard, SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState,
+        WorkerStatus,
     },
     workers::{WorkerView, Workers},
 };
@@ -129,6 +130,17 @@ impl Publisher {
         }
     }
 
+    /// All coordinators.
+    pub fn coordinators(&self) -> Vec<MemberStatus> {
+        let view = |member: Member| MemberStatus {
+            node: member.node,
+            address: member.address,
+            role: member.role.name().into(),
+            behind: member.behind,
+        };
+        self.metadata.members().into_iter().map(view).collect()
+    }
+
     fn own_status(&self) -> CoordinatorStatus {
         CoordinatorStatus {
             version: env!("CARGO_PKG_VERSION").into(),
@@ -160,7 +172,9 @@ impl Publisher {
             add_commits(&mut status, &self.live.commits().views(&job.name, now));
             status
         });
-        Snapshot::new(self.env.wall_clock_ms(), self.own_status(), workers, jobs)
+        let mut snapshot = Snapshot::new(self.env.wall_clock_ms(), self.own_status(), workers, jobs);
+        snapshot.cluster.coordinators = self.coordinators();
+        snapshot
     }
 
     fn leader(&self) -> Option<u64> {

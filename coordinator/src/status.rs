@@ -36,6 +36,9 @@ pub struct ClusterStatus {
     pub as_of_ms: i64,
     /// The coordinator that reports this.
     pub coordinator: CoordinatorStatus,
+    /// All coordinators, by number.
+    #[serde(default)]
+    pub coordinators: Vec<MemberStatus>,
     /// All workers that it knows, by id.
     pub workers: Vec<WorkerStatus>,
     /// All jobs that it knows, by id.
@@ -54,6 +57,21 @@ pub struct CoordinatorStatus {
     pub leader: Option<u64>,
     /// When its process started.
     pub started_at_ms: i64,
+}
+
+/// A coordinator as the leader sees it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct MemberStatus {
+    /// Its number in the group.
+    pub node: u64,
+    /// Where workers, users and the other coordinators reach it.
+    #[schema(example = "10.0.0.7:7070")]
+    pub address: String,
+    /// `leader`, `voter` or `learner`: one that catches up before it votes.
+    #[schema(example = "voter")]
+    pub role: String,
+    /// Decisions that it has not confirmed yet. Absent where nobody leads.
+    pub behind: Option<u64>,
 }
 
 /// A worker process.

@@ -89,6 +89,8 @@ struct State {
     attempts: BTreeMap<AttemptKey, Attempt>,
     /// Attempts that may run on workers, and are to be taken over.
     expected: BTreeSet<AttemptKey>,
+    /// Where the coordinators are, as the workers were told.
+    coordinators: Vec<String>,
 }
 
 struct Worker {
@@ -178,6 +180,10 @@ impl Workers {
         self.lose(&worker, None, "it opened a new connection");
         let mut state = self.lock();
         state.sessions += 1;
+        if !state.coordinators.is_empty() {
+            let addresses = state.coordinators.clone();
+            give(&orders, coordinator_message::Kind::Coordinators(pb::Coordinators { addresses }));
+        }
         let number = state.sessions;
         tracing::info!(worker, slots = registration.slots, address = registration.data_address, "worker registered");
         let (heard, heartbeat) = (self.0.env.now(), pb::Heartbeat::default());
@@ -194,6 +200,19 @@ impl Workers {
         drop(state);
         self.change();
         (Session { worker, number }, receiver)
+    }
+
+    /// Tells all workers where the coordinators are, if that is new.
+    pub fn tell_coordinators(&self, addresses: Vec<String>) {
+        let mut state = self.lock();
+        if state.coordinators == addresses {
+            return;
+        }
+        for worker in state.workers.values() {
+            let addresses = addresses.clone();
+            give(&worker.orders, coordinator_message::Kind::Coordinators(pb::Coordinators { addresses }));
+        }
+        state.coordinators = addresses;
     }
 
     /// A message came over a stream.

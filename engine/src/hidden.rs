@@ -80,6 +80,34 @@ pub fn redacted_json(value: &serde_json::Value) -> serde_json::Value {
     }
 }
 
+/// Whether a URL in a value's texts has a password in it, and not just references to one.
+pub fn holds_password(value: &serde_json::Value) -> bool {
+    let by_reference = by_reference(value);
+    redacted_json(&by_reference) != by_reference
+}
+
+/// With stars in the place of references.
+fn by_reference(value: &serde_json::Value) -> serde_json::Value {
+    use serde_json::Value;
+    match value {
+        Value::String(text) => {
+            let mut parts = text.split("${");
+            let mut shown = parts.next().unwrap_or_default().to_owned();
+            for part in parts {
+                shown.push_str(STARS);
+                shown.push_str(part.split_once('}').map_or("", |(_, rest)| rest));
+            }
+            shown.into()
+        }
+        Value::Array(values) => values.iter().map(by_reference).collect(),
+        Value::Object(fields) => {
+            let fields = fields.iter().map(|(name, value)| (name.clone(), by_reference(value)));
+            fields.collect::<serde_json::Map<_, _>>().into()
+        }
+        other => other.clone(),
+    }
+}
+
 /// A URL as it may be shown, also one that is not written right: without its password.
 pub fn without_password(url: &str) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return without_parameters(url) };
@@ -131,6 +159,21 @@ fn is_secret(name: &str) -> bool {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_reference_is_no_password() {
+        let held = |url: &str| holds_password(&serde_json::json!({ "sinks": [{ "url": url }] }));
+        for url in
+            ["postgres://me:secret@host/db", "postgres://me:a${env:B}@host/db", "http://host/?token=x&y=${env:B}"]
+        {
+            assert!(held(url), "{url}");
+        }
+        for url in
+            ["postgres://me:${env:A}@host/db", "postgres://me@host/db", "http://host/?token=${file:/run/a}", "sqlite:a"]
+        {
+            assert!(!held(url), "{url}");
+        }
+    }
 
     #[test]
     fn passwords_go_and_the_rest_stays() {

@@ -33,7 +33,7 @@ use weir_engine::{
     wire,
 };
 use weir_proto::v1::{StopRequest, SubmitRequest, client_server::Client};
-use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
+use weir_worker::{Coordinators, WorkerComponents, WorkerSettings, network::Compression};
 
 /// Longer than anybody waits. (The longest that a worker's lease can be is 49 days.)
 pub(crate) const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -260,7 +260,7 @@ fn coordinator_settings(storage: &str, restart: RestartPolicy) -> CoordinatorSet
 fn worker_settings(number: usize, slots: usize, channel_bytes: usize) -> WorkerSettings {
     WorkerSettings {
         worker: format!("worker-{number}"),
-        coordinators: Vec::new(),
+        coordinators: Coordinators::default(),
         slots,
         listen: "127.0.0.1:0".into(),
         advertise: None,

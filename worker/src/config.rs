@@ -1,6 +1,6 @@
 //! A worker's settings and environment.
 
-use crate::network::Compression;
+use crate::{coordinators::Coordinators, network::Compression};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use weir_engine::{checkpoint::OpenStore, env::Env, operator::Factory, task::Observers};
@@ -11,8 +11,8 @@ use weir_proto::{net::SharedNetwork, secret::ClusterSecret};
 pub struct WorkerSettings {
     /// Name of this process, unlike that of any other before or after.
     pub worker: String,
-    /// The coordinators, as `host:port`; any of them will do.
-    pub coordinators: Vec<String>,
+    /// The coordinators.
+    pub coordinators: Coordinators,
     /// Subtasks of a task that run here at a time.
     pub slots: usize,
     /// Where the data port listens.

@@ -130,8 +130,8 @@ pub fn dialler(settings: &WorkerSettings, components: &WorkerComponents) -> Open
     let secret = settings.secret.clone();
     let turn = std::sync::atomic::AtomicUsize::new(0);
     Box::new(move |registration| {
-        let index = turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % coordinators.len().max(1);
-        let (address, network) = (coordinators.get(index).cloned().unwrap_or_default(), network.clone());
+        let address = coordinators.turn(turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed));
+        let network = network.clone();
         let secret = secret.clone();
         Box::pin(async move {
             let refused = match open_link(network.clone(), &address, &secret, registration.clone()).await {
@@ -234,7 +234,7 @@ impl Worker {
     async fn call(&mut self, dial: &OpenLink) -> Result<ControlLink> {
         let env = self.components.env.clone();
         let calling = dial(self.registration());
-        let limit = if self.has_several_coordinators() { CALL_TIMEOUT_OF_SEVERAL } else { CALL_TIMEOUT };
+        let limit = if self.settings.coordinators.are_several() { CALL_TIMEOUT_OF_SEVERAL } else { CALL_TIMEOUT };
         let answered = async move {
             tokio::select! {
                 biased;
@@ -282,7 +282,7 @@ impl Worker {
         let (mut sequence, mut next) = (0, env.now());
         loop {
             let lease_ends = self.lease.ends.unwrap_or(next);
-            let doubts = self.lease.doubts().filter(|_| self.has_several_coordinators()).unwrap_or(lease_ends);
+            let doubts = self.lease.doubts().filter(|_| self.settings.coordinators.are_several()).unwrap_or(lease_ends);
             tokio::select! {
                 biased;
                 () = env.sleep_until(lease_ends) => {
@@ -346,6 +346,7 @@ impl Worker {
             Some(Order::Commit(commit)) => self.serve(Request::Commit(commit), outbound),
             Some(Order::Sweep(sweep)) => self.serve(Request::Sweep(sweep), outbound),
             Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),
+            Some(Order::Coordinators(members)) => self.settings.coordinators.learn(members.addresses),
             Some(Order::Registered(_)) | None => {}
         }
         Ok(())
@@ -366,10 +367,6 @@ impl Worker {
     fn serve(&self, request: Request, outbound: &mpsc::UnboundedSender<pb::WorkerMessage>) {
         let serving = self.commits.clone().serve(request, outbound.clone());
         self.components.data_runtime.spawn(serving);
-    }
-
-    fn has_several_coordinators(&self) -> bool {
-        self.settings.coordinators.len() > 1
     }
 
     /// Waits before the next call.

@@ -14,9 +14,11 @@ mod clock;
 pub mod commits;
 pub mod config;
 pub mod control;
+pub mod coordinators;
 pub mod hosted_attempts;
 pub mod network;
 mod told;
 
 pub use config::{WorkerComponents, WorkerSettings};
 pub use control::{ControlLink, OpenLink, dialler, run, run_with, start_data_plane};
+pub use coordinators::Coordinators;

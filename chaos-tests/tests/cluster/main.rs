@@ -6,6 +6,7 @@ mod jobs;
 mod kafka;
 mod kills;
 mod leases;
+mod members;
 mod serving;
 mod strangers;
 

@@ -123,9 +123,15 @@ fn a_job_whose_database_is_down_says_so_and_catches_up_and_tells_nobody_the_pass
     let Some(store) = Store::postgres().unwrap_or_else(|error| panic!("{error:?}")) else { return };
     in_cluster(1, |cluster| {
         cluster.serve(store)?;
-        let url = cluster.serving()?.url.replace("//t@", &format!("//t:{PASSWORD}@"));
-        ensure!(url.contains(PASSWORD), "{url}");
-        let job = ClusterJob::new(cluster, JobConfig { store: Some(url), ..ClusterJob::followed() })?;
+        let with_password = |password: &str| Ok(cluster.serving()?.url.replace("//t@", &format!("//t:{password}@")));
+        let written: Result<String> = with_password(PASSWORD);
+        let job = ClusterJob::new(cluster, JobConfig { store: Some(written?), ..ClusterJob::followed() })?;
+        let refused = cluster.say(cluster.weir(&job.submission().each_ref().map(String::as_str)))?;
+        ensure!(refused.complaint.contains("would keep in clear: write ${env:NAME}"), "{refused:?}");
+        let file = cluster.path("password");
+        std::fs::write(&file, PASSWORD)?;
+        let referred: Result<String> = with_password(&format!("${{file:{}}}", file.display()));
+        let job = ClusterJob::new(cluster, JobConfig { store: Some(referred?), ..ClusterJob::followed() })?;
         let appending = Appending::begin(ClickLogs::create(job.input(), 10)?);
         job.submit(cluster)?;
         cluster.wait_for_job(JOB, "a commit", |job| job["committed"].as_u64() > Some(1))?;
@@ -161,6 +167,9 @@ fn a_job_whose_database_is_down_says_so_and_catches_up_and_tells_nobody_the_pass
         for member in [Member::Coordinator, Member::Worker(0), Member::QueryService] {
             told.push(cluster.log(member)?);
         }
+        let kept = String::from_utf8_lossy(&std::fs::read(cluster.path("coordinator/coordinator.redb"))?).into_owned();
+        ensure!(kept.contains("${file:"), "the reference is kept");
+        told.push(kept);
         for text in told {
             ensure!(!text.contains(PASSWORD), "the password is shown: {text}");
         }

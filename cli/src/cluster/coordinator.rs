@@ -1,19 +1,22 @@
 //! `weir coordinator`: a coordinator's process.
 
-use super::{SecretArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR, open_store};
+use super::{
+    SecretArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR,
+    membership::MembershipArguments, open_store,
+};
 use crate::{data_dir, descriptors, doors::warn_if_open, failure::Failure, run, runtime, text};
 use clap::Args;
 use std::{
-    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 use weir_coordinator::{
     Admit, Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
-    metadata::{Metadata, MetadataSettings, open_file},
+    announce::Caller,
+    metadata::{Metadata, open_file},
 };
-use weir_engine::{EngineError, ErrorKind, disk, task::Observers};
+use weir_engine::{EngineError, ErrorKind, disk, graph::JobGraph, hidden::holds_password, task::Observers};
 use weir_http::TrustedHosts;
 use weir_operators::Extensions;
 use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
@@ -40,18 +43,14 @@ pub struct CoordinatorArguments {
     /// Require the secret for reading pages, REST and metrics, too
     #[arg(long)]
     protect_reads: bool,
-    /// The number of this coordinator among its peers
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    node_id: u64,
-    /// All coordinators of the cluster, this one too, as `1=HOST:PORT,2=HOST:PORT,…` [default: this one alone]
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
-    peers: Vec<String>,
     /// Silence after which a worker is considered dead, in milliseconds
     #[arg(long, value_name = "MS", default_value_t = 3000)]
     heartbeat_timeout_ms: u64,
     /// Failures in a row without progress after which a job is FAILED
     #[arg(long, value_name = "N", default_value_t = RestartPolicy::default().most_failures)]
     restart_attempts: u32,
+    #[command(flatten)]
+    membership: MembershipArguments,
     #[command(flatten)]
     confinement: ConfinementArguments,
     #[command(flatten)]
@@ -147,9 +146,11 @@ async fn serve(
         warn_if_open(&doors.http, &secret, "whoever reaches it can see, stop and cancel all jobs", remedy);
     }
     let confinement = arguments.confinement.read([listener.address().as_str()], &secret)?;
-    let peers = peers(arguments, &listener.address())?;
-    let metadata = MetadataSettings { secret: secret.clone(), ..MetadataSettings::new(arguments.node_id, peers) };
-    let disk = open_file(&arguments.data_dir.join("coordinator.redb"))?;
+    let file = arguments.data_dir.join("coordinator.redb");
+    let caller = Caller { network: network.clone(), secret: secret.clone(), env: env.clone() };
+    let metadata = arguments.membership.settings(&file, &listener.address(), &caller).await?;
+    let node = metadata.node_id;
+    let disk = open_file(&file)?;
     let metadata = match Metadata::open(metadata, disk, network.clone(), env.clone()).await {
         Ok(metadata) => Arc::new(metadata),
         Err(error) => return Ok(Err(error)),
@@ -162,7 +163,10 @@ async fn serve(
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
-        admit: Admit::by(move |graph| confinement.check_submitted(graph, &extensions)),
+        admit: Admit::by(move |graph| {
+            confinement.check_submitted(graph, &extensions)?;
+            refuse_passwords(graph)
+        }),
         descriptors: descriptors::raise(),
         trusted_hosts: trusted_hosts(arguments),
         protects_reads: arguments.protect_reads,
@@ -175,13 +179,26 @@ async fn serve(
         text::print(&format!("listening on {}, page at http://{}/\n", doors.listen, doors.http));
     }
     (doors.opened, doors.waits) = (true, 0);
-    let coordinator = Coordinator::new(settings, components, metadata.clone(), arguments.node_id);
+    let coordinator = Coordinator::new(settings, components, metadata.clone(), node);
     let ended = coordinator.run(listener, Some(http)).await;
     // Its file is to be closed when it is opened again.
     if let Err(error) = metadata.shutdown().await {
         tracing::debug!(%error, "the metadata was not shut down cleanly");
     }
     Ok(ended)
+}
+
+/// What coordinators decide stays in their data dirs and in backups, in clear.
+fn refuse_passwords(graph: &JobGraph) -> Result<(), EngineError> {
+    match graph.nodes.iter().find(|node| holds_password(&node.config)) {
+        None => Ok(()),
+        Some(node) => Err(EngineError::definition(format!(
+            "'{}' has a password in a URL, which the coordinators would keep in clear: write {} in its place, and have it where the \
+             workers run",
+            node.id,
+            weir_engine::secrets::EXAMPLES
+        ))),
+    }
 }
 
 /// Whether something can be written in a folder, and lasts.
@@ -198,16 +215,4 @@ fn check_written(folder: &Path) -> Result<(), EngineError> {
 fn trusted_hosts(arguments: &CoordinatorArguments) -> TrustedHosts {
     let own = arguments.http.rsplit_once(':').map_or(arguments.http.as_str(), |(host, _)| host);
     TrustedHosts::new(arguments.allowed_host.iter().cloned().chain([own.to_string()]))
-}
-
-fn peers(arguments: &CoordinatorArguments, own: &str) -> Result<BTreeMap<u64, String>, Failure> {
-    if arguments.peers.is_empty() {
-        return Ok(BTreeMap::from([(arguments.node_id, own.to_string())]));
-    }
-    let parse = |peer: &String| {
-        let parts =
-            peer.split_once('=').and_then(|(id, address)| Some((id.trim().parse().ok()?, address.trim().into())));
-        parts.ok_or_else(|| Failure::refused(format!("--peers: '{peer}' is not N=HOST:PORT")))
-    };
-    arguments.peers.iter().map(parse).collect()
 }

@@ -4,7 +4,7 @@ use super::render::{age, or_none, plain, rate, restoring, table};
 use crate::text;
 use std::time::Duration;
 use weir_coordinator::{
-    status::{ClusterStatus, JobSummary, WorkerState, WorkerStatus},
+    status::{ClusterStatus, JobSummary, MemberStatus, WorkerState, WorkerStatus},
     workers::TOLERATED_MS,
 };
 
@@ -15,6 +15,10 @@ const LONGEST_NAME: usize = 60;
 /// A cluster as text, ending in a line break.
 pub fn render_cluster(cluster: &ClusterStatus) -> String {
     let mut out = headline(cluster);
+    if let [_, _, ..] = &cluster.coordinators[..] {
+        out.push('\n');
+        out.push_str(&render_coordinators(&cluster.coordinators));
+    }
     out.push('\n');
     if cluster.jobs.is_empty() {
         out.push_str("no jobs; submit one with `weir submit JOB`\n");
@@ -26,6 +30,15 @@ pub fn render_cluster(cluster: &ClusterStatus) -> String {
     }
     out.push_str(&workers(&cluster.workers));
     out
+}
+
+/// Coordinators as a table.
+pub fn render_coordinators(coordinators: &[MemberStatus]) -> String {
+    let row = |member: &MemberStatus| {
+        let behind = member.behind.map_or_else(|| "unknown".into(), text::number);
+        vec![member.node.to_string(), plain(&member.role, LONGEST_NAME), behind, plain(&member.address, LONGEST_NAME)]
+    };
+    table(&["coordinator", "role", "behind", "address"], &[0, 2], coordinators.iter().map(row).collect())
 }
 
 fn headline(cluster: &ClusterStatus) -> String {

@@ -75,7 +75,7 @@ async fn serve(
     let confinement = arguments.confinement.read(addresses, &secret)?;
     let settings = WorkerSettings {
         worker: format!("w-{}-{:06x}", std::process::id(), env.nonce() & 0xff_ffff),
-        coordinators: arguments.coordinator.clone(),
+        coordinators: arguments.coordinator.iter().cloned().collect(),
         slots: arguments.slots.unwrap_or_else(processors).max(1),
         listen: arguments.listen.clone(),
         advertise: arguments.advertise.clone(),

@@ -266,9 +266,13 @@ impl JobAttempt {
 
     /// What the catalog knows to be complete must exist: resuming from less would count again what has been counted.
     async fn check_storage(&self) -> Result<()> {
-        let Some(known) = self.context.metadata.catalog().job(&self.key.job).and_then(|job| job.checkpoint) else {
+        let catalog = self.context.metadata.catalog();
+        let Some(newest) = catalog.job(&self.key.job).and_then(|job| job.checkpoints.back()) else { return Ok(()) };
+        // The catalog is older than the storage, as after it was restored from a backup: the job was started over since.
+        if self.claim.lineage.0 > newest.attempt.0 {
             return Ok(());
-        };
+        }
+        let known = newest.checkpoint;
         let there = self.store.newest().await?.map(|manifest| manifest.checkpoint);
         if there >= Some(known) {
             return Ok(());

@@ -19,6 +19,13 @@ pub const FORMAT_VERSION: u32 = 1;
 pub struct Catalog {
     jobs: BTreeMap<String, Job>,
     leader: Option<Leader>,
+    /// The highest number that a coordinator was given, where any was given to one after the first ones.
+    #[serde(default, skip_serializing_if = "is_none")]
+    highest_number: u64,
+}
+
+fn is_none(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Who leads the coordinators.
@@ -63,6 +70,11 @@ impl Catalog {
     /// Who leads, as far as is decided.
     pub fn leader(&self) -> Option<Leader> {
         self.leader
+    }
+
+    /// No coordinator that joined has a higher number.
+    pub fn highest_number(&self) -> u64 {
+        self.highest_number
     }
 
     /// Takes a decision, or refuses it and stays as it is.
@@ -111,6 +123,10 @@ impl Catalog {
                 job.request_cancel()?;
                 job
             }
+            Command::CoordinatorNumbered { node } => {
+                self.highest_number = self.highest_number.max(*node);
+                return Ok(Response::NOTHING);
+            }
             Command::LeaderElected { node, at_ms } => {
                 let elections = self.leader.map_or(0, |leader| leader.elections) + 1;
                 self.leader = Some(Leader { node: *node, since_ms: *at_ms, elections });
@@ -118,6 +134,17 @@ impl Catalog {
             }
         };
         Ok(Response::Applied { status: Some(job.status), attempt: job.attempt, checkpoint: job.checkpoint })
+    }
+
+    /// Cancels the jobs whose start-over was asked for and not made: in a backup that may be long ago, and what they have written since
+    /// is not to be discarded. Says which.
+    pub(super) fn forget_fresh_starts(&mut self, at_ms: i64) -> Vec<String> {
+        let pending = self.jobs.values_mut().filter(|job| job.fresh_start_pending);
+        let canceled = pending.map(|job| {
+            job.forget_fresh_start(at_ms);
+            job.name.clone()
+        });
+        canceled.collect()
     }
 
     fn submit(&mut self, name: &str, submission: &Submission<'_>) -> Result<&mut Job, Refused> {

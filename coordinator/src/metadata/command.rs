@@ -97,6 +97,11 @@ pub enum Command {
         /// When.
         at_ms: i64,
     },
+    /// A coordinator has a number, which no other one ever gets.
+    CoordinatorNumbered {
+        /// The number; all below it are taken, too.
+        node: u64,
+    },
     /// A coordinator leads. Its own first entry: once it is applied, so is everything that was decided before.
     LeaderElected {
         /// Which one.
@@ -198,6 +203,7 @@ impl fmt::Display for Command {
                 write!(f, "stop '{job}'{}", if *drain { ", drained" } else { "" })
             }
             Command::CancelRequested { job, .. } => write!(f, "cancel '{job}'"),
+            Command::CoordinatorNumbered { node } => write!(f, "give a coordinator the number {node}"),
             Command::LeaderElected { node, .. } => write!(f, "coordinator {node} leads"),
         }
     }

@@ -1,7 +1,7 @@
 //! Metadata in a file of the data directory.
 //!
-//! It is its owner's alone: a definition may hold a password. A new file is made under a draft's name and gets its own only when it is whole and on disk: so a file that is there was
-//! whole once, and one that is empty or cut off is damaged, not new.
+//! It is its owner's alone. A new file is made under a draft's name and gets its own only when it is whole and on disk: so a file that
+//! is there was whole once, and one that is empty or cut off is damaged, not new.
 
 use super::database;
 use redb::backends::FileBackend;

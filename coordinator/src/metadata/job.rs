@@ -226,6 +226,14 @@ impl Job {
         Ok(())
     }
 
+    /// Nobody knows whether a fresh start was made.
+    pub(super) fn forget_fresh_start(&mut self, at_ms: i64) {
+        self.fresh_start_pending = false;
+        self.forgotten_graphs.clear();
+        let cause = "restored from a backup in which it was to start over; submit it again, with --fresh to do so";
+        self.record(Some(self.status), JobStatus::Canceled, cause.into(), at_ms);
+    }
+
     /// A checkpoint is complete.
     pub(super) fn complete(&mut self, completed: CompletedCheckpoint) -> Result<(), Refused> {
         let CompletedCheckpoint { checkpoint, attempt, stats } = completed;

@@ -3,13 +3,16 @@
 //! Invariant: a coordinator says that it leads only after an entry of its own term was applied here: then so is everything
 //! that was decided before, and [`catalog`](super::Metadata::catalog) is the truth to act on.
 
-use super::{command::Command, raft_types::Raft};
+use super::{
+    command::Command,
+    raft_types::{Node, Raft},
+};
 use openraft::ServerState;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use weir_engine::env::Env;
 
-type Metrics = openraft::RaftMetrics<u64, openraft::BasicNode>;
+pub(super) type Metrics = openraft::RaftMetrics<u64, Node>;
 
 /// Whether this coordinator leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +81,13 @@ pub(super) async fn follow(raft: Arc<Raft>, patience: Duration, env: Env, tell: 
 
 fn leads(metrics: &Metrics, patience: Duration) -> bool {
     let silence = Duration::from_millis(metrics.millis_since_quorum_ack.unwrap_or(0));
-    metrics.state == ServerState::Leader && silence <= patience
+    // Nobody else could lead in the place of one that is alone, however long its disk takes.
+    metrics.state == ServerState::Leader && (silence <= patience || is_alone(metrics))
+}
+
+/// Whether nobody else votes.
+pub(super) fn is_alone(metrics: &Metrics) -> bool {
+    metrics.membership_config.membership().voter_ids().eq([metrics.id])
 }
 
 fn still_leads(raft: &Raft, term: u64, patience: Duration) -> bool {
@@ -91,7 +100,7 @@ fn leader_of(metrics: &Metrics) -> Option<(u64, String)> {
     // It may take itself for the leader still; see `leads`.
     let leader = metrics.current_leader.filter(|leader| *leader != metrics.id)?;
     let address =
-        metrics.membership_config.membership().get_node(&leader).map_or(String::new(), |node| node.addr.clone());
+        metrics.membership_config.membership().get_node(&leader).map_or(String::new(), |node| node.address.clone());
     Some((leader, address))
 }
 

@@ -19,9 +19,9 @@ use std::{
 };
 use weir_engine::{EngineError, Result};
 
-const VOTE: &str = "vote";
+pub(super) const VOTE: &str = "vote";
 const COMMITTED: &str = "committed";
-const PURGED: &str = "purged";
+pub(super) const PURGED: &str = "purged";
 
 /// A follower is sent about this much at once.
 const REPLICATE_BYTES: usize = 1 << 20;

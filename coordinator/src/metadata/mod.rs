@@ -7,14 +7,17 @@
 //! Reading order: [`job_status`] and [`command`] (what can be decided), [`job`] and [`catalog`] (what it means; pure),
 //! `database`, `log_store` and `state_machine` (what is on disk), `network`, `runtime` and `leadership` (the group).
 
+mod backup;
 pub mod catalog;
 pub mod command;
 mod database;
 mod file_disk;
+mod identity;
 pub mod job;
 pub mod job_status;
 mod leadership;
 mod log_store;
+mod membership;
 mod memory_disk;
 mod network;
 mod raft_types;
@@ -24,44 +27,48 @@ mod settings;
 mod state_machine;
 
 pub use self::{
+    backup::{Restored, restore},
     catalog::{Catalog, Leader},
     command::{CheckpointStats, Command, Refusal, Response},
     database::format,
     file_disk::open_file,
+    identity::{Stored, stored_identity},
     job::{CompletedCheckpoint, Job, StopRequest, Transition},
     job_status::JobStatus,
     leadership::Leadership,
+    membership::{Joined, Joining, Member, Role},
     memory_disk::{MemoryBackend, MemoryDisk},
     network::RaftService,
     settings::MetadataSettings,
 };
 
 use self::{
-    database::{Database, VALUES, failed},
+    database::Database,
+    identity::Identity,
     log_store::LogStore,
-    raft_types::Raft,
+    raft_types::{Node, Raft},
     state_machine::StateMachine,
 };
 use crate::door::LetIn;
 use futures::{FutureExt, future::BoxFuture};
-use openraft::{
-    BasicNode,
-    error::{ClientWriteError, InitializeError, RaftError},
-};
+use openraft::error::{ClientWriteError, InitializeError, RaftError};
 use redb::StorageBackend;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 use tokio::{sync::watch, task::JoinHandle};
 use tonic::service::interceptor::InterceptedService;
 use weir_engine::{EngineError, Result, env::Env};
 use weir_proto::{net::SharedNetwork, transport, v1::raft_server::RaftServer};
 
-const NODE: &str = "node";
 /// No decision is larger.
 const COMMAND_BYTES: usize = 16 << 20;
 
 /// One coordinator's part in the replicated metadata. Dropping it stops it, as a crash would.
 pub struct Metadata {
     raft: Arc<Raft>,
+    identity: Arc<Identity>,
+    /// Held while the set of coordinators is changed: one change at a time.
+    changing: tokio::sync::Mutex<()>,
+    network: SharedNetwork,
     settings: MetadataSettings,
     database: Database,
     catalog: watch::Receiver<Arc<Catalog>>,
@@ -73,7 +80,7 @@ pub struct Metadata {
 impl Metadata {
     /// Opens the metadata on a disk that [`open_file`] or [`MemoryDisk::new`] gave; the first time, the group begins to be.
     ///
-    /// A group of one leads when this returns. In a larger one the others must first reach this one: serve
+    /// A group of one leads when this returns. One that joins a group waits until that has [admitted](Metadata::admit) it. In a larger one the others must first reach this one: serve
     /// [`Metadata::raft_service`], then follow [`Metadata::leadership`].
     ///
     /// # Errors
@@ -99,12 +106,12 @@ impl Metadata {
         env: Env,
     ) -> BoxFuture<'static, Result<Metadata>> {
         async move {
-            claim(&database, settings.node_id).await?;
+            let identity = Arc::new(Identity::claim(&database, settings.node_id, &env).await?);
             let log = LogStore::open(database.clone()).await?;
             let (newest, catalog) = watch::channel(Arc::default());
             let state_machine = StateMachine::open(database.clone(), newest).await?;
             let peers = network::Peers {
-                network,
+                network: network.clone(),
                 env: env.clone(),
                 addresses: settings.peers.clone(),
                 secret: settings.secret.clone(),
@@ -116,10 +123,11 @@ impl Metadata {
                 Err(error) => return Err(stopped(&database, &error)),
             };
             let (tell, leadership) = watch::channel(Leadership::Follower { leader: None });
-            // Nobody else could lead in the place of one that is alone, however long its disk takes.
-            let patience = if settings.is_alone() { Duration::MAX } else { settings.election_timeout.1 };
+            let patience = settings.election_timeout.1;
             let follower = tokio::spawn(leadership::follow(raft.clone(), patience, env.clone(), tell));
-            let metadata = Metadata { raft, settings, database, catalog, leadership, follower, env };
+            let changing = tokio::sync::Mutex::default();
+            let metadata =
+                Metadata { raft, identity, changing, network, settings, database, catalog, leadership, follower, env };
             match metadata.join_group().await {
                 Ok(()) => Ok(metadata),
                 Err(error) => {
@@ -131,23 +139,19 @@ impl Metadata {
         .boxed()
     }
 
-    /// Begins the group, or checks that it is the one that the settings name.
+    /// Begins the group, if it is a new one. Who belongs to one that has begun, its log says.
     async fn join_group(&self) -> Result<()> {
-        let members: BTreeMap<u64, BasicNode> =
-            self.settings.peers.iter().map(|(node, address)| (*node, BasicNode::new(address))).collect();
         // Asked to begin what has begun, the library logs an error.
         let has_begun = self.raft.is_initialized().await.map_err(|error| stopped(&self.database, &error))?;
-        let begun = if has_begun { Ok(()) } else { self.raft.initialize(members).await };
-        match begun {
-            Ok(()) if has_begun => self.check_group()?,
-            Ok(()) => {}
-            Err(RaftError::APIError(InitializeError::NotAllowed(_))) => self.check_group()?,
-            Err(RaftError::APIError(error)) => {
-                return Err(EngineError::internal(format!("cannot begin the group: {error}")));
+        let is_alone = match has_begun {
+            true => leadership::is_alone(&self.raft.metrics().borrow()),
+            false if self.settings.peers.is_empty() => return Ok(()),
+            false => {
+                self.begin_group().await?;
+                self.settings.peers.len() == 1
             }
-            Err(RaftError::Fatal(error)) => return Err(stopped(&self.database, &error)),
-        }
-        if !self.settings.is_alone() {
+        };
+        if !is_alone {
             return Ok(());
         }
         // No other coordinator could: no reason to wait for silence. A new group already has an election.
@@ -166,19 +170,15 @@ impl Metadata {
         }
     }
 
-    fn check_group(&self) -> Result<()> {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow();
-        let members: Vec<u64> = metrics.membership_config.membership().voter_ids().collect();
-        // A member that has heard nothing yet of a group that is there: the group will tell.
-        if members.is_empty() || members.iter().eq(self.settings.peers.keys()) {
-            return Ok(());
+    async fn begin_group(&self) -> Result<()> {
+        let node = |(node, address): (&u64, &String)| (*node, Node { address: address.clone(), disk: None });
+        let members: BTreeMap<u64, Node> = self.settings.peers.iter().map(node).collect();
+        match self.raft.initialize(members).await {
+            // Another one was faster, and has told this one.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(RaftError::APIError(error)) => Err(EngineError::internal(format!("cannot begin the group: {error}"))),
+            Err(RaftError::Fatal(error)) => Err(stopped(&self.database, &error)),
         }
-        Err(EngineError::definition(format!(
-            "the metadata belongs to the coordinators {}, the settings name {}; start it with those that it belongs to",
-            settings::list(members.iter()),
-            settings::list(self.settings.peers.keys())
-        )))
     }
 
     /// Has a command decided: when this returns, it is durable and applied.
@@ -207,20 +207,28 @@ impl Metadata {
             biased;
             written = self.raft.client_write(command) => match written {
                 Ok(written) => Ok(written.data),
-                Err(RaftError::APIError(ClientWriteError::ForwardToLeader(other))) => {
-                    let leader = match (other.leader_id, other.leader_node) {
-                        (Some(id), Some(node)) => format!("coordinator {id} at {} does", node.addr),
-                        (Some(id), None) => format!("coordinator {id} does"),
-                        _ => "nobody does at the moment".into(),
-                    };
-                    Err(EngineError::fenced(format!("cannot {name}: this coordinator does not lead, {leader}")))
-                }
-                Err(RaftError::APIError(error)) => Err(EngineError::internal(format!("cannot {name}: {error}"))),
-                Err(RaftError::Fatal(error)) => Err(stopped(&self.database, &error).context(format!("cannot {name}"))),
+                Err(error) => Err(self.not_written(&name, error)),
             },
             () = self.env.sleep(limit) => Err(EngineError::unavailable(format!(
                 "{name}: not decided within {limit:?}, because most coordinators were not reached; it may still be decided"
             ))),
+        }
+    }
+
+    fn not_written(&self, doing: &str, error: RaftError<u64, ClientWriteError<u64, Node>>) -> EngineError {
+        match error {
+            RaftError::APIError(ClientWriteError::ForwardToLeader(other)) => {
+                let leader = match (other.leader_id, other.leader_node) {
+                    (Some(id), Some(node)) => format!("coordinator {id} at {} does", node.address),
+                    (Some(id), None) => format!("coordinator {id} does"),
+                    _ => "nobody does at the moment".into(),
+                };
+                EngineError::fenced(format!("cannot {doing}: this coordinator does not lead, {leader}"))
+            }
+            RaftError::APIError(ClientWriteError::ChangeMembershipError(error)) => {
+                EngineError::unavailable(format!("cannot {doing} now: {error}; try again"))
+            }
+            RaftError::Fatal(error) => stopped(&self.database, &error).context(format!("cannot {doing}")),
         }
     }
 
@@ -246,7 +254,7 @@ impl Metadata {
 
     /// The door for the other coordinators, to be served where [`MetadataSettings::peers`] says.
     pub fn raft_service(&self) -> InterceptedService<RaftServer<RaftService>, LetIn> {
-        let service = RaftService { node: self.settings.node_id, raft: Arc::downgrade(&self.raft) };
+        let service = RaftService { identity: self.identity.clone(), raft: Arc::downgrade(&self.raft) };
         let server = RaftServer::new(service).max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
         InterceptedService::new(server, LetIn::with(&self.settings.secret))
     }
@@ -266,34 +274,6 @@ impl Metadata {
 impl Drop for Metadata {
     fn drop(&mut self) {
         self.follower.abort();
-    }
-}
-
-/// A data directory is one coordinator's: another number on it could vote twice.
-async fn claim(database: &Database, node: u64) -> Result<()> {
-    let owner: Option<u64> = database
-        .read("read", |transaction| {
-            let values = transaction.open_table(VALUES).map_err(failed("read"))?;
-            let stored = values.get(NODE).map_err(failed("read"))?;
-            stored.map(|stored| record::decode("the coordinator's number", stored.value())).transpose()
-        })
-        .await?;
-    match owner {
-        Some(owner) if owner == node => Ok(()),
-        Some(owner) => Err(EngineError::definition(format!(
-            "the metadata is that of coordinator {owner}, this one is {node}; start it with --node-id {owner}, or with \
-             another --data-dir"
-        ))),
-        None => {
-            database
-                .write("write", move |transaction| {
-                    let mut values = transaction.open_table(VALUES).map_err(failed("write"))?;
-                    let stored = record::encode("the coordinator's number", &node)?;
-                    values.insert(NODE, stored.as_slice()).map_err(failed("write"))?;
-                    Ok(())
-                })
-                .await
-        }
     }
 }
 

@@ -1,12 +1,15 @@
 //! How coordinators reach each other: the Raft library's messages as JSON over gRPC, and the service that receives them.
 //!
-//! A call names the coordinator that it is meant for, so that an address that is another's by now, or was given to two by
-//! mistake, is not taken for a second voice. A call that fails waits a little before it says so: the library tries again at
+//! A call names the coordinator that it is meant for and its disk, so that an address that is another's by now, or was given to two
+//! by mistake, is not taken for a second voice, nor one that has lost its disk for one that remembers its votes. A call that fails waits a little before it says so: the library tries again at
 //! once. (Its own way of waiting throws dice that cannot be seeded.)
 
-use super::raft_types::{Raft, TypeConfig};
+use super::{
+    identity::Identity,
+    raft_types::{Node, Raft, TypeConfig},
+};
 use openraft::{
-    BasicNode, RaftNetwork, RaftNetworkFactory,
+    RaftNetwork, RaftNetworkFactory,
     error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError},
     network::RPCOption,
     raft::{
@@ -16,7 +19,7 @@ use openraft::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     future::Future,
     sync::{Arc, Weak},
     time::Duration,
@@ -27,10 +30,13 @@ use weir_proto::{
     net::SharedNetwork,
     secret::{ClusterSecret, ShowSecret},
     transport,
-    v1::{RaftMessage, raft_client::RaftClient, raft_server},
+    v1::{self as pb, IdentifyRequest, RaftMessage, raft_client::RaftClient, raft_server},
 };
+
 /// Header of every call: the number of the coordinator that it is meant for.
 const TARGET: &str = "weir-coordinator";
+/// And its disk, where the caller knows it.
+const DISK: &str = "weir-coordinator-disk";
 /// Before a failed call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -41,7 +47,7 @@ type Client = RaftClient<InterceptedService<Channel, ShowSecret>>;
 pub(super) struct Peers {
     pub network: SharedNetwork,
     pub env: Env,
-    /// Where they are by the settings of this one; they go before what the log says.
+    /// Where they are by the settings of this one: tried where nobody answers at the address in the log.
     pub addresses: BTreeMap<u64, String>,
     pub secret: ClusterSecret,
 }
@@ -49,7 +55,9 @@ pub(super) struct Peers {
 /// The way to one other coordinator.
 pub(super) struct Peer {
     target: u64,
-    address: String,
+    disk: Option<u64>,
+    /// The one that is tried next comes first; never empty.
+    addresses: VecDeque<String>,
     network: SharedNetwork,
     env: Env,
     secret: ClusterSecret,
@@ -62,10 +70,12 @@ pub(super) struct Peer {
 impl RaftNetworkFactory<TypeConfig> for Peers {
     type Network = Peer;
 
-    async fn new_client(&mut self, target: u64, node: &BasicNode) -> Peer {
+    async fn new_client(&mut self, target: u64, node: &Node) -> Peer {
+        let told = self.addresses.get(&target).filter(|address| **address != node.address);
         Peer {
             target,
-            address: self.addresses.get(&target).unwrap_or(&node.addr).clone(),
+            disk: node.disk,
+            addresses: [&node.address].into_iter().chain(told).cloned().collect(),
             network: self.network.clone(),
             env: self.env.clone(),
             secret: self.secret.clone(),
@@ -76,9 +86,13 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
 }
 
 /// An error that came back from the other side, or the way to it.
-type CallError<E> = RPCError<u64, BasicNode, RaftError<u64, E>>;
+type CallError<E> = RPCError<u64, Node, RaftError<u64, E>>;
 
 impl Peer {
+    fn address(&self) -> &str {
+        self.addresses.front().map_or("", String::as_str)
+    }
+
     /// One call: a request as JSON, and the answer's JSON.
     async fn call<Q, A, E, F>(
         &mut self,
@@ -95,17 +109,24 @@ impl Peer {
         match self.exchange(question, option, send).await {
             Ok(answer) => {
                 if !std::mem::replace(&mut self.is_reached, true) {
-                    tracing::info!(coordinator = self.target, address = %self.address, "coordinator is reached again");
+                    tracing::info!(coordinator = self.target, address = self.address(), "coordinator is reached again");
                 }
                 answer.map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
             }
             Err(status) => {
                 self.client = None;
+                let is_reached = std::mem::replace(&mut self.is_reached, false);
                 // Said once, since it may take long.
-                if std::mem::replace(&mut self.is_reached, false) {
+                if is_reached {
                     let error = status.message();
-                    tracing::warn!(coordinator = self.target, address = %self.address, error, "coordinator is not reached; retrying");
+                    tracing::warn!(
+                        coordinator = self.target,
+                        address = self.address(),
+                        error,
+                        "coordinator is not reached; retrying"
+                    );
                 }
+                self.addresses.rotate_left(1);
                 self.env.sleep(option.soft_ttl().min(PAUSE)).await;
                 Err(RPCError::Network(NetworkError::new(&status)))
             }
@@ -127,7 +148,7 @@ impl Peer {
         let client = match &self.client {
             Some(client) => client.clone(),
             None => {
-                let channel = transport::connect(self.network.clone(), &self.address, option.soft_ttl()).await?;
+                let channel = transport::connect(self.network.clone(), self.address(), option.soft_ttl()).await?;
                 let client = RaftClient::with_interceptor(channel, self.secret.shown());
                 let client = client.max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
                 self.client.insert(client).clone()
@@ -135,6 +156,9 @@ impl Peer {
         };
         let mut request = Request::new(RaftMessage { json: to_json(question)?.into() });
         request.metadata_mut().insert(TARGET, MetadataValue::from(self.target));
+        if let Some(disk) = self.disk {
+            request.metadata_mut().insert(DISK, MetadataValue::from(disk));
+        }
         from_json(&send(client, request).await?.into_inner().json)
     }
 }
@@ -144,7 +168,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         &mut self,
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
-    ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
+    ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, Node, RaftError<u64>>> {
         self.call(&rpc, &option, |mut client, request| async move { client.append(request).await }).await
     }
 
@@ -152,7 +176,7 @@ impl RaftNetwork<TypeConfig> for Peer {
         &mut self,
         rpc: InstallSnapshotRequest<TypeConfig>,
         option: RPCOption,
-    ) -> Result<InstallSnapshotResponse<u64>, RPCError<u64, BasicNode, RaftError<u64, InstallSnapshotError>>> {
+    ) -> Result<InstallSnapshotResponse<u64>, RPCError<u64, Node, RaftError<u64, InstallSnapshotError>>> {
         self.call(&rpc, &option, |mut client, request| async move { client.install_snapshot(request).await }).await
     }
 
@@ -160,27 +184,36 @@ impl RaftNetwork<TypeConfig> for Peer {
         &mut self,
         rpc: VoteRequest<u64>,
         option: RPCOption,
-    ) -> Result<VoteResponse<u64>, RPCError<u64, BasicNode, RaftError<u64>>> {
+    ) -> Result<VoteResponse<u64>, RPCError<u64, Node, RaftError<u64>>> {
         self.call(&rpc, &option, |mut client, request| async move { client.vote(request).await }).await
     }
 }
 
 /// Where the others' messages arrive, with the cluster's secret. Does not keep the log running by itself.
 pub struct RaftService {
-    pub(super) node: u64,
+    pub(super) identity: Arc<Identity>,
     pub(super) raft: Weak<Raft>,
 }
 
 impl RaftService {
     /// The log, and what the message says.
-    fn admit<Q: DeserializeOwned>(&self, request: &Request<RaftMessage>) -> Result<(Arc<Raft>, Q), Status> {
-        let target = request.metadata().get(TARGET).and_then(|value| value.to_str().ok());
-        if target != Some(self.node.to_string().as_str()) {
+    async fn admit<Q: DeserializeOwned>(&self, request: &Request<RaftMessage>) -> Result<(Arc<Raft>, Q), Status> {
+        let node = self.identity.node;
+        let header = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        let target = header(TARGET);
+        if target != Some(node.to_string().as_str()) {
             return Err(Status::failed_precondition(format!(
-                "this is coordinator {}, the message is for {}; give each its own address in --peers",
-                self.node,
+                "this is coordinator {node}, the message is for {}; give each its own address",
                 target.unwrap_or("nobody")
             )));
+        }
+        if let Some(disk) = header(DISK) {
+            if disk != self.identity.disk.to_string() {
+                return Err(Status::failed_precondition(format!(
+                    "coordinator {node} has another data dir than the one that is a member"
+                )));
+            }
+            self.identity.confirm().await.map_err(|error| Status::unavailable(error.message))?;
         }
         let raft = self.raft.upgrade().ok_or_else(|| Status::unavailable("this coordinator is shutting down"))?;
         Ok((raft, from_json(&request.get_ref().json)?))
@@ -194,18 +227,30 @@ fn answer(answer: &impl Serialize) -> Result<tonic::Response<RaftMessage>, Statu
 #[tonic::async_trait]
 impl raft_server::Raft for RaftService {
     async fn append(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
-        let (raft, rpc) = self.admit(&request)?;
+        let (raft, rpc) = self.admit(&request).await?;
         answer(&raft.append_entries(rpc).await)
     }
 
     async fn vote(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
-        let (raft, rpc) = self.admit(&request)?;
+        let (raft, rpc) = self.admit::<VoteRequest<u64>>(&request).await?;
+        let has_begun = rpc.last_log_id.is_some_and(|last| last.index > 0);
+        let is_empty = raft.metrics().borrow().last_log_index.unwrap_or(0) == 0;
+        if has_begun && is_empty && !self.identity.is_confirmed() {
+            return Err(Status::failed_precondition(format!(
+                "coordinator {} has an empty data dir, and does not vote before the leader knows it",
+                self.identity.node
+            )));
+        }
         answer(&raft.vote(rpc).await)
     }
 
     async fn install_snapshot(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
-        let (raft, rpc) = self.admit(&request)?;
+        let (raft, rpc) = self.admit(&request).await?;
         answer(&raft.install_snapshot(rpc).await)
+    }
+
+    async fn identify(&self, _: Request<IdentifyRequest>) -> Result<tonic::Response<pb::Identity>, Status> {
+        Ok(tonic::Response::new(pb::Identity { node: self.identity.node, disk: self.identity.disk }))
     }
 }
 

@@ -10,9 +10,15 @@ use weir_proto::secret::ClusterSecret;
 pub struct MetadataSettings {
     /// The number of this coordinator; it belongs to its data directory for good.
     pub node_id: u64,
-    /// Where each coordinator of the group listens (`host:port`), this one included. The group is these from its first
-    /// start on.
+    /// Where the others reach this coordinator (`host:port`).
+    pub address: String,
+    /// The coordinators of a new group, this one included, by where they listen: who belongs to it later, its log says. None: this one
+    /// joins a group that is there.
     pub peers: BTreeMap<u64, String>,
+    /// Where coordinators of the group may be found, besides.
+    pub contacts: Vec<String>,
+    /// The member whose place this one takes.
+    pub replaces: Option<u64>,
     /// The cluster's shared secret: messages without it are refused.
     pub secret: ClusterSecret,
     /// How often a leader lets the others know that it is there.
@@ -28,11 +34,20 @@ pub struct MetadataSettings {
 }
 
 impl MetadataSettings {
-    /// A group of these.
+    /// One that joins a group that is there.
+    pub fn joining(node_id: u64, address: impl Into<String>) -> Self {
+        MetadataSettings { address: address.into(), ..Self::new(node_id, BTreeMap::new()) }
+    }
+
+    /// A new group of these.
     pub fn new(node_id: u64, peers: BTreeMap<u64, String>) -> Self {
+        let address = peers.get(&node_id).cloned().unwrap_or_default();
         MetadataSettings {
             node_id,
+            address,
             peers,
+            contacts: Vec::new(),
+            replaces: None,
             secret: ClusterSecret::default(),
             heartbeat_interval: Duration::from_millis(50),
             // Another one leads well within a worker's lease. The library waits for the longer one before it votes, too, and once
@@ -49,14 +64,9 @@ impl MetadataSettings {
         Self::new(node_id, BTreeMap::from([(node_id, address.into())]))
     }
 
-    /// Whether this is the only coordinator.
-    pub fn is_alone(&self) -> bool {
-        self.peers.len() == 1
-    }
-
     /// In the words of the Raft library.
     pub(super) fn raft_config(&self) -> Result<Config> {
-        if !self.peers.contains_key(&self.node_id) {
+        if !self.peers.is_empty() && !self.peers.contains_key(&self.node_id) {
             return Err(EngineError::definition(format!(
                 "coordinator {} is not among its own peers ({}); name it there with its address",
                 self.node_id,

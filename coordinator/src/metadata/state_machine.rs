@@ -153,7 +153,7 @@ async fn load(database: &Database) -> Result<Option<(SnapshotMeta, Vec<u8>)>> {
 }
 
 /// Keeps a snapshot, unless a newer one is there.
-async fn store(database: &Database, meta: &SnapshotMeta, data: Vec<u8>) -> Result<()> {
+pub(super) async fn store(database: &Database, meta: &SnapshotMeta, data: Vec<u8>) -> Result<()> {
     let meta = meta.clone();
     database
         .write("write", move |transaction| {

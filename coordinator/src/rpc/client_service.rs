@@ -1,11 +1,11 @@
-//! The gRPC service for users: submit, list, status, cancel, stop. A coordinator that does not lead passes calls on to the one that
+//! The gRPC service for users: submit, list, status, cancel, stop, and who the coordinators are. A coordinator that does not lead passes calls on to the one that
 //! does.
 
 use super::to_status;
 use crate::{
     config::Admit,
     leader::{LeaderClient, LeaderRoute, Route},
-    metadata::{Command, Metadata},
+    metadata::{Command, Joined, Joining, Metadata},
     publish::Publisher,
 };
 use serde::Serialize;
@@ -14,6 +14,7 @@ use tonic::{Code, Request, Response, Status};
 use weir_engine::{
     env::Env,
     graph::{ExecutionGraph, JobGraph},
+    hidden::redacted,
     wire,
 };
 use weir_proto::v1::{self as pb, client_server::Client};
@@ -49,7 +50,8 @@ impl Client for ClientService {
             job: graph.name.clone(),
             graph: json.into(),
             fingerprint: request.fingerprint,
-            definition: request.definition.into(),
+            // For people, who are not shown passwords either.
+            definition: redacted(&request.definition).into_owned().into(),
             fresh: request.fresh,
             at_ms: self.env.wall_clock_ms(),
         };
@@ -98,6 +100,41 @@ impl Client for ClientService {
             Routed::There(mut leader, request) => self.answered(leader.board(request).await),
         }
     }
+
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
+        let pb::JoinRequest { node, disk, address, replaces } = match self.route(request).await? {
+            Routed::Here(request) => request,
+            Routed::There(mut leader, request) => return self.answered(leader.join(request).await),
+        };
+        let joining = Joining { node: some(node), disk, address, replaces: some(replaces) };
+        let Joined { node, votes } = self.metadata.admit(&joining).await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(pb::JoinReply { node, votes }))
+    }
+
+    async fn remove_coordinator(
+        &self,
+        request: Request<pb::RemoveCoordinatorRequest>,
+    ) -> Result<Response<pb::Description>, Status> {
+        let request = match self.route(request).await? {
+            Routed::Here(request) => request,
+            Routed::There(mut leader, request) => return self.answered(leader.remove_coordinator(request).await),
+        };
+        self.metadata.remove(request.node).await.map_err(|error| to_status(&error))?;
+        describe(&self.publisher.coordinators())
+    }
+
+    async fn backup(&self, request: Request<pb::BackupRequest>) -> Result<Response<pb::BackupReply>, Status> {
+        if let Routed::There(mut leader, request) = self.route(request).await? {
+            return self.answered(leader.backup(request).await);
+        }
+        let backup = self.metadata.backup().await.map_err(|error| to_status(&error))?;
+        Ok(Response::new(pb::BackupReply { backup: backup.into() }))
+    }
+}
+
+/// Zero is how the wire says that there is none.
+fn some(number: u64) -> Option<u64> {
+    Some(number).filter(|number| *number > 0)
 }
 
 /// A call, and who answers it.

@@ -24,7 +24,10 @@ impl Snapshot {
     ) -> Self {
         let jobs: BTreeMap<String, JobStatus> = jobs.into_iter().map(|job| (job.id.clone(), job)).collect();
         let lines = jobs.values().map(JobStatus::summary).collect();
-        Snapshot { cluster: ClusterStatus { as_of_ms, coordinator, workers, jobs: lines }, jobs }
+        Snapshot {
+            cluster: ClusterStatus { as_of_ms, coordinator, coordinators: Vec::new(), workers, jobs: lines },
+            jobs,
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Factory for Refuses {
 fn settings() -> WorkerSettings {
     WorkerSettings {
         worker: "w1".into(),
-        coordinators: vec!["nowhere:1".into()],
+        coordinators: ["nowhere:1".into()].into_iter().collect(),
         slots: 1,
         listen: "127.0.0.1:0".into(),
         advertise: None,

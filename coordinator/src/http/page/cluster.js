@@ -74,6 +74,23 @@ export function workersView({ cluster, history }) {
     cluster.workers.length === 0
       ? h("div", { class: "empty" }, h("p", null, "No workers have joined yet."), h("p", null, "Start one: ", h("code", null, "weir worker --coordinator ADDR")))
       : h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Workers" }, workersTable(cluster)),
+    ...coordinators(cluster),
+  ];
+}
+
+/** Where there are several. */
+function coordinators({ coordinators: members = [] }) {
+  if (members.length < 2) return [];
+  return [
+    h("h2", null, "Coordinators"),
+    h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Coordinators" }, h("table", null,
+      h("thead", null, h("tr", null,
+        h("th", { scope: "col" }, "Coordinator"), h("th", { scope: "col" }, "Role"),
+        h("th", { scope: "col", class: "number" }, "Decisions behind"))),
+      h("tbody", null, members.map((member) => h("tr", { "data-key": String(member.node) },
+        h("th", { scope: "row" }, String(member.node), h("div", { class: "quiet" }, member.address)),
+        h("td", null, member.role),
+        h("td", { class: "number" }, member.behind === null ? "unknown" : number(member.behind))))))),
   ];
 }
 

@@ -23,7 +23,7 @@ pub struct Member {
 
 impl Member {
     pub async fn start(settings: MetadataSettings, disk: &MemoryDisk, network: SharedNetwork, env: Env) -> Member {
-        let (node, address) = (settings.node_id, settings.peers[&settings.node_id].clone());
+        let (node, address) = (settings.node_id, settings.address.clone());
         let listener = network.listen(&address).await.unwrap();
         let metadata = Arc::new(Metadata::open(settings, disk.backend(), network, env.clone()).await.unwrap());
         let router = tonic::transport::Server::builder().add_service(metadata.raft_service());

@@ -3,5 +3,6 @@
 mod determinism;
 mod durability;
 mod group;
+mod membership;
 mod storage_suite;
 mod support;
