@@ -118,7 +118,7 @@ impl CoordinatorSettings {
         Access { hosts, secret, protects_reads: self.protects_reads }
     }
 
-    /// The silence after which a worker stops its subtasks by itself: well before it is taken for dead.
+    /// The silence after which a worker looks for another leader: well before it is taken for dead.
     pub fn lease(&self) -> Duration {
         self.heartbeat_timeout * 2 / 3
     }
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_worker_stops_before_it_is_taken_for_dead() {
+    fn a_worker_looks_for_another_leader_before_it_is_taken_for_dead() {
         let settings = CoordinatorSettings::default();
         assert!(settings.lease() + settings.heartbeat_interval < settings.heartbeat_timeout);
     }

@@ -265,6 +265,7 @@ fn worker_settings(number: usize, slots: usize, channel_bytes: usize) -> WorkerS
         listen: "127.0.0.1:0".into(),
         advertise: None,
         secret: Default::default(),
+        leaderless_timeout: FOREVER,
         reconnect_after: Duration::from_millis(10),
         channel_bytes,
         compression: Compression::None,

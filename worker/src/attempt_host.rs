@@ -11,6 +11,7 @@ use crate::{
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 use tokio::{sync::mpsc, task::JoinHandle};
 use weir_engine::{
@@ -103,6 +104,8 @@ pub struct AttemptHost {
     pub attempt: Attempt,
     /// What its subtasks show.
     pub observer: Arc<Observer>,
+    /// How often a coordinator triggers its checkpoints.
+    pub interval: Duration,
     commands: mpsc::UnboundedSender<Command>,
     ended: JoinHandle<()>,
 }
@@ -118,6 +121,7 @@ impl AttemptHost {
         after: Option<AttemptHost>,
     ) -> Self {
         let attempt = assignment.key.attempt;
+        let interval = assignment.graph.job.checkpoint.interval();
         let observer = components.observers.worker(attempt, &settings.worker);
         let (commands, inbox) = mpsc::unbounded_channel();
         let host = Host {
@@ -138,7 +142,7 @@ impl AttemptHost {
             }
             host.live(assignment).await;
         });
-        AttemptHost { attempt, observer, commands, ended }
+        AttemptHost { attempt, observer, interval, commands, ended }
     }
 
     /// Connects its outputs and runs it.
@@ -357,7 +361,7 @@ impl Host {
     }
 
     fn say(&self, kind: Kind) {
-        // Without a coordinator there is no receiver; the lease ends this attempt.
+        // Without a coordinator there is no receiver; who takes this attempt over is told again.
         let _ = self.outbound.send(pb::WorkerMessage { kind: Some(kind) });
     }
 }

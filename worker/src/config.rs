@@ -21,6 +21,8 @@ pub struct WorkerSettings {
     pub advertise: Option<String>,
     /// The cluster's shared secret.
     pub secret: ClusterSecret,
+    /// How long subtasks run while no coordinator is heard that leads; no shorter than the lease.
+    pub leaderless_timeout: Duration,
     /// How long to wait before a coordinator that could not be reached is tried again.
     pub reconnect_after: Duration,
     /// The credit of each channel, in bytes: what bounds the memory for data in flight.

@@ -1,9 +1,10 @@
 //! A worker's one stream to a coordinator: it registers, sends heartbeats, executes commands, and stops in time when it hears
 //! nothing any more.
 //!
-//! Invariant of the lease: subtasks run only while, counted from when a heartbeat was *sent* that was answered, less than the
-//! lease has passed. The coordinator counts its longer time-out from when a heartbeat *came*. So no attempt is replaced whose
-//! subtasks still run, but for a process that was frozen: that one is fenced by its attempt.
+//! A worker knows of a leader for as long as its lease: less than that has passed since a heartbeat was *sent* that was answered. Then
+//! it calls all coordinators, and what it runs goes on for the leaderless time-out. That one is for thrift, not for safety: a leader
+//! that takes this worker for dead may have replaced it meanwhile. Invariant: nothing that subtasks do by themselves is visible. What
+//! is, is decided by a majority of coordinators for the newest attempt, and everything of an older one is refused by its number.
 
 use crate::{
     attempt_host::Assignment,
@@ -87,8 +88,15 @@ pub async fn run_with(
     let env = components.env.clone();
     let hosted = HostedAttempts::new(&settings, components.clone(), data_plane.clone());
     let commits = Commits::new(components.clone());
-    let mut worker =
-        Worker { settings, components, data_plane, hosted, commits, lease: Lease::none(), clock: Clock::default() };
+    let mut worker = Worker {
+        lease: Lease::none(settings.leaderless_timeout),
+        settings,
+        components,
+        data_plane,
+        hosted,
+        commits,
+        clock: Clock::default(),
+    };
     let mut calls_in_vain = 0_u64;
     loop {
         match worker.call(&dial).await {
@@ -202,17 +210,34 @@ struct Worker {
     clock: Clock,
 }
 
-/// Until when subtasks may run.
+/// Until when a leader is known, and subtasks may run.
 struct Lease {
     length: Duration,
+    /// How long subtasks run without a leader; no shorter.
+    patience: Duration,
     ends: Option<Moment>,
     /// When each heartbeat was sent that has not been answered yet.
     sent: BTreeMap<u64, Moment>,
 }
 
 impl Lease {
-    fn none() -> Self {
-        Lease { length: Duration::ZERO, ends: None, sent: BTreeMap::new() }
+    fn none(patience: Duration) -> Self {
+        Lease { length: Duration::ZERO, patience, ends: None, sent: BTreeMap::new() }
+    }
+
+    /// A coordinator has taken this worker in.
+    fn begin(&mut self, now: Moment, length: Duration) {
+        *self = Lease { length, ends: Some(now + length), ..Lease::none(self.patience) };
+    }
+
+    /// When a leader was heard last.
+    fn heard(&self) -> Option<Moment> {
+        self.ends.map(|ends| ends - self.length)
+    }
+
+    /// When subtasks are to stop.
+    fn stops(&self) -> Option<Moment> {
+        self.heard().map(|heard| heard + self.patience.max(self.length))
     }
 
     /// When another coordinator may lead by now, and there is time to find out.
@@ -242,21 +267,27 @@ impl Worker {
                 () = env.sleep(limit) => Err(EngineError::io("the coordinator does not answer")),
             }
         };
-        self.within_lease(answered).await
+        self.while_leaderless(answered).await
     }
 
-    /// Waits for something that a coordinator does. Meanwhile what runs here continues until its lease ends.
-    async fn within_lease<T>(&mut self, waiting: impl Future<Output = T>) -> T {
+    /// Waits for something that a coordinator does. Meanwhile what runs here continues, but not for ever, nor without bound.
+    async fn while_leaderless<T>(&mut self, waiting: impl Future<Output = T>) -> T {
         let mut waiting = std::pin::pin!(waiting);
-        if let Some(ends) = self.lease.ends.filter(|_| !self.hosted.is_empty()) {
+        while let Some((heard, stops)) = self.lease.heard().zip(self.lease.stops()).filter(|_| !self.hosted.is_empty())
+        {
             let env = self.components.env.clone();
+            let holds = self.hosted.next_hold(heard);
             tokio::select! {
                 biased;
                 done = &mut waiting => return done,
-                () = env.sleep_until(ends) => {}
+                () = env.sleep_until(stops) => {
+                    tracing::warn!(after = ?(env.now() - heard), "no coordinator leads: stopped all subtasks");
+                    self.hosted.cancel_all().await;
+                }
+                () = env.sleep_until(holds.unwrap_or(stops)), if holds.is_some() => {
+                    self.hosted.hold_unheard(heard, env.now());
+                }
             }
-            tracing::warn!("no coordinator for as long as the lease: stopped all subtasks");
-            self.hosted.cancel_all().await;
         }
         waiting.await
     }
@@ -270,13 +301,12 @@ impl Worker {
                 .map_err(|_| EngineError::io("the stream to the coordinator is closed"))
         };
         let env = self.components.env.clone();
-        let registered = self.within_lease(registered(&mut inbound, &env)).await?;
+        let registered = self.while_leaderless(registered(&mut inbound, &env)).await?;
         self.hosted.registered();
         let interval = Duration::from_millis(registered.heartbeat_interval_ms.max(1).into());
         // It may be another coordinator, with another clock.
         self.clock = Clock::default();
-        self.lease = Lease { length: Duration::from_millis(registered.lease_ms.into()), ..Lease::none() };
-        self.lease.ends = Some(env.now() + self.lease.length);
+        self.lease.begin(env.now(), Duration::from_millis(registered.lease_ms.into()));
         self.be_as_patient(interval, registered.heartbeat_timeout_ms);
         tracing::info!(worker = self.settings.worker, slots = self.settings.slots, "registered");
         let (mut sequence, mut next) = (0, env.now());
@@ -286,8 +316,7 @@ impl Worker {
             tokio::select! {
                 biased;
                 () = env.sleep_until(lease_ends) => {
-                    self.hosted.cancel_all().await;
-                    return Err(EngineError::io("heard nothing for as long as the lease: stopped all subtasks"));
+                    return Err(EngineError::io("heard nothing for as long as the lease: calling anew"));
                 }
                 () = env.sleep_until(doubts), if doubts < lease_ends => {
                     return Err(EngineError::io("it has not answered for half of the lease: asking another one"));
@@ -371,7 +400,7 @@ impl Worker {
 
     /// Waits before the next call.
     async fn wait_to_reconnect(&mut self, env: &Env) {
-        self.within_lease(env.sleep(self.settings.reconnect_after)).await;
+        self.while_leaderless(env.sleep(self.settings.reconnect_after)).await;
     }
 
     fn registration(&self) -> pb::Register {

@@ -5,8 +5,12 @@ use crate::{
     config::{WorkerComponents, WorkerSettings},
     network::DataPlane,
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 use weir_engine::{
+    env::Moment,
     error::EngineError,
     ids::Attempt,
     operator::{Lag, Wait},
@@ -14,6 +18,10 @@ use weir_engine::{
     wire::AttemptKey,
 };
 use weir_proto::v1::{self as pb, worker_message::Kind};
+
+/// Checkpoint intervals without a coordinator after which sources read nothing more: what they read would be kept by the sinks, without
+/// bound. As many as the driver lets pass while commits are outstanding.
+const INTERVALS_UNHEARD: u32 = 32;
 
 /// All attempts that are hosted here.
 pub struct HostedAttempts {
@@ -26,6 +34,8 @@ pub struct HostedAttempts {
     newest: BTreeMap<String, Attempt>,
     /// Those that were ended last because no coordinator was heard.
     given_up: BTreeMap<String, Attempt>,
+    /// Those whose sources read nothing, because no coordinator was heard for long.
+    held: BTreeSet<AttemptKey>,
 }
 
 impl HostedAttempts {
@@ -38,6 +48,7 @@ impl HostedAttempts {
             hosts: BTreeMap::new(),
             newest: BTreeMap::new(),
             given_up: BTreeMap::new(),
+            held: BTreeSet::new(),
         }
     }
 
@@ -105,6 +116,29 @@ impl HostedAttempts {
     /// of what was before: if its data was removed, it counts attempts from 1 again. Nothing stale comes over its stream, which is new.
     pub fn registered(&mut self) {
         self.newest.clear();
+        // Who takes them over has their sources read on.
+        self.held.clear();
+    }
+
+    /// When sources are to be held next, if no coordinator is heard after `heard`.
+    pub fn next_hold(&self, heard: Moment) -> Option<Moment> {
+        self.not_held().map(|(_, host)| heard + host.interval * INTERVALS_UNHEARD).min()
+    }
+
+    /// Holds the sources of those that have been without a coordinator for too long.
+    pub fn hold_unheard(&mut self, heard: Moment, now: Moment) {
+        let is_due = |host: &AttemptHost| heard + host.interval * INTERVALS_UNHEARD <= now;
+        let due: Vec<AttemptKey> = self.not_held().filter(|(_, host)| is_due(host)).map(|(key, _)| key).collect();
+        for key in due {
+            tracing::warn!(attempt = %key, "no coordinator takes checkpoints: sources wait until one does");
+            self.command(&key, SourceCommand::Hold);
+            self.held.insert(key);
+        }
+    }
+
+    fn not_held(&self) -> impl Iterator<Item = (AttemptKey, &AttemptHost)> {
+        let keyed = self.hosts.iter().map(|(job, host)| (AttemptKey { job: job.clone(), attempt: host.attempt }, host));
+        keyed.filter(|(key, _)| !self.held.contains(key))
     }
 
     /// Whether nothing runs here.

@@ -2,8 +2,8 @@
 //!
 //! A worker opens one stream to a coordinator ([`control`]) and executes its commands: it builds and restores the subtasks that
 //! it is given, connects them to those on other workers ([`network`]) and runs them ([`attempt_host`]), and it commits what a
-//! completed checkpoint has decided ([`commits`]). It decides nothing itself, but for one thing: when it has not heard from
-//! its coordinator for the time of its lease, it stops its subtasks, before they can be taken for dead and replaced.
+//! completed checkpoint has decided ([`commits`]). It decides nothing itself, but for one thing: when no coordinator
+//! has led for long, it holds its sources, and later stops its subtasks.
 //!
 //! Invariant: every effect of a subtask carries its attempt; a worker takes on no attempt of a job that is older than one it has
 //! been given, and a new one waits for the one that it replaces (one that was canceled may

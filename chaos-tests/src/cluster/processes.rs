@@ -12,6 +12,7 @@ use super::{
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fmt,
     fs::File,
     path::{Path, PathBuf},
@@ -63,6 +64,8 @@ pub struct ClusterSettings {
     pub coordinators: usize,
     /// What else the coordinator is told.
     pub coordinator_arguments: Vec<String>,
+    /// What else a worker is told.
+    pub worker_arguments: Vec<String>,
     /// The secret; empty: none.
     pub secret: String,
 }
@@ -79,6 +82,7 @@ impl ClusterSettings {
             heartbeat_timeout: Duration::from_millis(1500),
             coordinators: 1,
             coordinator_arguments: Vec::new(),
+            worker_arguments: Vec::new(),
             secret: String::new(),
         })
     }
@@ -125,6 +129,8 @@ pub struct ClusterProcesses {
     folder: tempfile::TempDir,
     /// Where each coordinator is reached.
     coordinators: Vec<Address>,
+    /// By coordinator that has joined: whose place it took.
+    replaced: BTreeMap<Member, usize>,
     processes: Vec<Process>,
     started: usize,
     serving: Option<Serving>,
@@ -141,7 +147,8 @@ impl ClusterProcesses {
         std::fs::create_dir(folder.path().join("logs"))?;
         let address = |_| Ok(Address { rpc: free_address()?, http: free_address()? });
         let coordinators = (0..settings.coordinators).map(address).collect::<Result<_>>()?;
-        Ok(ClusterProcesses { settings, folder, coordinators, processes: Vec::new(), started: 0, serving: None })
+        let (replaced, processes) = (BTreeMap::new(), Vec::new());
+        Ok(ClusterProcesses { settings, folder, coordinators, replaced, processes, started: 0, serving: None })
     }
 
     /// The coordinators and so many workers, all registered.
@@ -191,6 +198,19 @@ impl ClusterProcesses {
         (1..=self.coordinators.len())
             .map(|number| if number == 1 { Member::Coordinator } else { Member::Peer(number) })
             .collect()
+    }
+
+    /// Starts an empty coordinator that joins the others, in the place of one of them.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn replace_coordinator(&mut self, dead: Member) -> Result<Member> {
+        let number = if let Member::Peer(number) = dead { number } else { 1 };
+        self.coordinators.push(Address { rpc: free_address()?, http: free_address()? });
+        let newcomer = Member::Peer(self.coordinators.len());
+        self.replaced.insert(newcomer, number);
+        self.start_member(newcomer)?;
+        Ok(newcomer)
     }
 
     /// Where the (first) coordinator is reached.
@@ -276,15 +296,20 @@ impl ClusterProcesses {
                 let Address { rpc, http } = self.ports(member)?;
                 command.args(["coordinator", "--listen", rpc, "--http", http, "--data-dir"]);
                 command.arg(self.path(&member.to_string())).args(["--storage", &self.storage()]);
-                if let [_, _, ..] = &self.coordinators[..] {
+                if let Some(replaced) = self.replaced.get(&member) {
+                    let others = self.coordinators.iter().map(|at| at.rpc.as_str()).filter(|other| other != rpc);
+                    command.args(["--join", &others.collect::<Vec<_>>().join(","), "--replace", &replaced.to_string()]);
+                } else if self.settings.coordinators > 1 {
                     let number = if let Member::Peer(number) = member { number } else { 1 };
-                    let peers = self.coordinators.iter().zip(1..).map(|(at, number)| format!("{number}={}", at.rpc));
+                    let first = self.coordinators.iter().take(self.settings.coordinators);
+                    let peers = first.zip(1..).map(|(at, number)| format!("{number}={}", at.rpc));
                     command.args(["--node-id", &number.to_string(), "--peers", &peers.collect::<Vec<_>>().join(",")]);
                 }
                 command.args(["--heartbeat-timeout-ms", &timeout]).args(&self.settings.coordinator_arguments);
             }
             Member::Worker(_) => {
                 command.args(["worker", "--slots", &self.settings.slots.to_string()]);
+                command.args(&self.settings.worker_arguments);
             }
             Member::QueryService => {
                 let serving = self.serving()?;

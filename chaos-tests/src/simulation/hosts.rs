@@ -339,6 +339,7 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
         listen: format!("0.0.0.0:{DATA_PORT}"),
         advertise: Some(host),
         secret: SECRET.into(),
+        leaderless_timeout: world.plan.leaderless,
         reconnect_after: Duration::from_millis(50),
         channel_bytes: world.plan.job.channel_bytes,
         compression: Compression::Lz4,

@@ -109,6 +109,8 @@ pub struct Plan {
     pub job: JobConfig,
     /// How many coordinators there are.
     pub coordinators: usize,
+    /// How long workers go on without a leader; no shorter than their lease.
+    pub leaderless: Duration,
     /// Slots of each worker.
     pub slots: Vec<usize>,
     /// The longest that a message takes.
@@ -154,6 +156,7 @@ impl Plan {
             },
             job: JobConfig { batch_rows: 6, checkpoint_interval_ms: 150, ..JobConfig::default() },
             coordinators: 1,
+            leaderless: Duration::ZERO,
             slots: vec![1, 1],
             latency: Duration::from_millis(6),
             pace: Duration::from_millis(160),
@@ -190,6 +193,7 @@ impl Plan {
         };
         // No dice, so that everything else of a seed stays as it is.
         plan.job.others = Others::of_seed(seed);
+        plan.leaderless = Duration::from_secs([0, 2, 60][(seed % 3) as usize]);
         plan.job.pairs = seed.is_multiple_of(3);
         plan.latency = Duration::from_millis(dice.random_range(1..20));
         if plan.job.format != InputFormat::Parquet && dice.random_range(0..3) == 0 {
@@ -604,10 +608,10 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "seed {}: {:?}, {:?}", self.seed, self.job, self.workload)?;
         let store = if self.with_store { ", with a database" } else { "" };
-        let Plan { coordinators, slots, latency, pace, ending, start_over_at, .. } = self;
+        let Plan { coordinators, leaderless, slots, latency, pace, ending, start_over_at, .. } = self;
         writeln!(
             f,
-            "  coordinators {coordinators}, slots {slots:?}, latency {latency:?}, pace {pace:?}, {ending:?}{store}"
+            "  coordinators {coordinators}, leaderless {leaderless:?}, slots {slots:?}, latency {latency:?}, pace {pace:?}, {ending:?}{store}"
         )?;
         if let Some(at) = start_over_at {
             writeln!(f, "  is started over at {at:?}")?;

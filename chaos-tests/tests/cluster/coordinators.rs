@@ -8,7 +8,7 @@ use weir_chaos_tests::{
         clicks::{Appending, ClickLogs},
         job::ClusterJob,
         processes::{ClusterProcesses, ClusterSettings, Member},
-        waiting::wait_for,
+        waiting::{pause, wait_for},
     },
     job::JOB,
 };
@@ -141,6 +141,47 @@ fn without_most_of_its_coordinators_a_cluster_says_so() {
         cluster.start_member(others[0])?;
         elected(cluster, None)?;
         wait_for("an answer", || Ok((cluster.say(cluster.weir(&["list"]))?.code == Some(0)).then_some(())))?;
+        Ok(())
+    });
+}
+
+/// The data plane does not need those who decide, for a while.
+#[test]
+fn jobs_run_on_while_most_coordinators_are_away_and_nothing_is_restarted() {
+    in_cluster_of(three(), 2, |cluster| {
+        let job = ClusterJob::new(cluster, ClusterJob::followed())?;
+        let appending = Appending::begin(ClickLogs::create(job.input(), 34)?);
+        job.submit(cluster)?;
+        let before = cluster.wait_for_job(JOB, "a commit", |job| job["committed"].as_u64() > Some(0))?;
+        let leader = elected(cluster, None)?;
+        let other = cluster.all_coordinators().into_iter().find(|one| *one != leader).expect("there are three");
+        cluster.kill(leader)?;
+        cluster.kill(other)?;
+        // Well beyond a lease, and until sources are held: 32 intervals of 200 ms.
+        let held = "sources wait until one does";
+        let workers = [Member::Worker(0), Member::Worker(1)];
+        wait_for("sources to be held", || {
+            let says = workers.map(|worker| cluster.log(worker).is_ok_and(|log| log.contains(held)));
+            Ok(says.into_iter().all(|says| says).then_some(()))
+        })?;
+        let meanwhile = job.newest()?.map(|manifest| manifest.checkpoint);
+        pause(cluster.settings.lease());
+        ensure!(
+            job.newest()?.map(|manifest| manifest.checkpoint) == meanwhile,
+            "a minority has completed a checkpoint"
+        );
+
+        cluster.start_member(other)?;
+        cluster.start_member(leader)?;
+        let after = cluster.wait_for_job(JOB, "commits with a majority", |job| {
+            let committed = job["committed"].as_u64();
+            job["state"] == "RUNNING" && committed > meanwhile.map(|checkpoint| checkpoint.0 + 2)
+        })?;
+        ensure!(after["attempt"] == before["attempt"], "the job was restarted: {}", after["restarts"]);
+        appending.finish()?;
+        job.wait_until_all_is_read()?;
+        ensure!(cluster.done(&["stop", JOB, "--drain"])?.trim() == "FINISHED");
+        job.check()?;
         Ok(())
     });
 }

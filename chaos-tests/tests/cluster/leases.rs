@@ -1,12 +1,12 @@
 //! Who loses whom, and what he does then.
 
-use crate::in_cluster;
+use crate::{in_cluster, in_cluster_of};
 use anyhow::ensure;
 use weir_chaos_tests::{
     cluster::{
         clicks::{Appending, ClickLogs},
         job::ClusterJob,
-        processes::Member,
+        processes::{ClusterSettings, Member},
         waiting::{now, pause, wait_for},
     },
     job::JOB,
@@ -15,8 +15,11 @@ use weir_chaos_tests::{
 const STOPPED: &str = "stopped all subtasks";
 
 #[test]
-fn a_worker_without_its_coordinator_goes_on_for_its_lease_and_then_stops() {
-    in_cluster(2, |cluster| {
+fn a_worker_without_its_coordinator_goes_on_for_its_time_and_then_stops() {
+    // No longer than the lease.
+    let worker_arguments = ["--leaderless-timeout-ms", "0"].map(str::to_owned).to_vec();
+    let settings = ClusterSettings { worker_arguments, ..ClusterSettings::new().expect("a weir to run") };
+    in_cluster_of(settings, 2, |cluster| {
         let job = ClusterJob::new(cluster, ClusterJob::followed())?;
         let appending = Appending::begin(ClickLogs::create(job.input(), 5)?);
         job.submit(cluster)?;

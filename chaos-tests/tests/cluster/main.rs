@@ -6,6 +6,7 @@ mod jobs;
 mod kafka;
 mod kills;
 mod leases;
+mod members;
 mod pipeline;
 mod serving;
 mod strangers;

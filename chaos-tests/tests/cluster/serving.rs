@@ -124,13 +124,13 @@ fn a_job_whose_database_is_down_says_so_and_catches_up_and_tells_nobody_the_pass
     in_cluster(1, |cluster| {
         cluster.serve(store)?;
         let with_password = |password: &str| Ok(cluster.serving()?.url.replace("//t@", &format!("//t:{password}@")));
-        let written: anyhow::Result<String> = with_password(PASSWORD);
+        let written: Result<String> = with_password(PASSWORD);
         let job = ClusterJob::new(cluster, JobConfig { store: Some(written?), ..ClusterJob::followed() })?;
         let refused = cluster.say(cluster.weir(&job.submission().each_ref().map(String::as_str)))?;
         ensure!(refused.complaint.contains("would keep in clear: write ${env:NAME}"), "{refused:?}");
         let file = cluster.path("password");
         std::fs::write(&file, PASSWORD)?;
-        let referred: anyhow::Result<String> = with_password(&format!("${{file:{}}}", file.display()));
+        let referred: Result<String> = with_password(&format!("${{file:{}}}", file.display()));
         let job = ClusterJob::new(cluster, JobConfig { store: Some(referred?), ..ClusterJob::followed() })?;
         let appending = Appending::begin(ClickLogs::create(job.input(), 10)?);
         job.submit(cluster)?;

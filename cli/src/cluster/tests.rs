@@ -7,7 +7,7 @@ use super::{
 };
 use weir_coordinator::status::{
     CheckpointView, ClusterStatus, CommitsView, CoordinatorStatus, END_OF_TIME_MS, GraphView, JobStatus, LagView,
-    OperatorView, Restart, RestoringView, Snapshot, SubtaskView, WorkerState, WorkerStatus,
+    MemberStatus, OperatorView, Restart, RestoringView, Snapshot, SubtaskView, WorkerState, WorkerStatus,
 };
 
 const NOW_MS: i64 = 1_763_800_000_000;
@@ -132,6 +132,27 @@ coordinator 1 (leader), Weir 0.1.0, up 2 d 4 h; 1 worker, 1 of 2 slots in use
  w-2     lost       0 of 2        1 min 1 s ago  4.2 GB     910 B  10.0.0.7:7071
 ";
     assert_eq!(render_cluster(&cluster()), expected);
+}
+
+#[test]
+fn several_coordinators_are_a_table() {
+    let member = |node, role: &str, behind| MemberStatus {
+        node,
+        address: format!("10.0.0.{node}:7070"),
+        role: role.into(),
+        behind,
+    };
+    let mut cluster = cluster();
+    cluster.coordinators = vec![member(1, "leader", Some(0)), member(2, "voter", Some(3)), member(4, "learner", None)];
+    let expected = "
+
+ coordinator  role      behind  address
+           1  leader         0  10.0.0.1:7070
+           2  voter          3  10.0.0.2:7070
+           4  learner  unknown  10.0.0.4:7070
+
+ job ";
+    assert!(render_cluster(&cluster).contains(expected), "{}", render_cluster(&cluster));
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub struct WorkerArguments {
     /// The host to advertise to other workers [default: the one that it listens on]
     #[arg(long, value_name = "HOST")]
     advertise: Option<String>,
+    /// How long subtasks run on while no coordinator leads, in milliseconds; nothing that they do is visible before one does
+    #[arg(long, value_name = "MS", default_value_t = 600_000)]
+    leaderless_timeout_ms: u64,
     /// Credit of each channel, in KiB: bounds the memory for data in flight
     #[arg(long, value_name = "KIB", default_value_t = 1024)]
     channel_kib: usize,
@@ -80,6 +83,7 @@ async fn serve(
         listen: arguments.listen.clone(),
         advertise: arguments.advertise.clone(),
         secret,
+        leaderless_timeout: Duration::from_millis(arguments.leaderless_timeout_ms),
         reconnect_after: Duration::from_millis(200),
         channel_bytes: arguments.channel_kib.max(1) << 10,
         compression: match arguments.compression {

@@ -2,7 +2,7 @@
 //!
 //! A backup is one state of the catalog: all that was decided until a moment, and nothing after it. What it does not know, storage
 //! knows: a job goes on from its newest checkpoint there. So a group that begins from a backup may be behind, and does no harm by it.
-//! Invariant: the new group has no number and no disk in common with the old one, of which some may still run.
+//! Invariant: the new group has no disk in common with the old one, of which some may still run.
 
 use super::{
     Metadata,

@@ -2,7 +2,7 @@
 //!
 //! A number belongs to one disk for good. Whoever comes with the number and without the disk has forgotten what it has voted for and
 //! what it has acknowledged: as the same coordinator it could vote twice. So the others know each member's disk and talk to no other
-//! one, and until it has heard its own disk's name from them, one with an empty disk votes only while a new group is begun.
+//! one, and until it has heard its own disk's name from them, one with an empty log votes only while a new group is begun.
 
 use super::{
     database::{Database, VALUES, failed},

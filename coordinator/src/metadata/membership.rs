@@ -140,6 +140,9 @@ impl Metadata {
         let Some((node, member)) = known else {
             check_address(&joining.address)?;
             self.check_reachable_from(joining)?;
+            if let Some(replaced) = joining.replaces.filter(|replaced| !members.contains_key(replaced)) {
+                return Err(not_there(replaced, &members));
+            }
             let node = self.number(joining, &members).await?;
             let newcomer = Node { address: joining.address.clone(), disk: Some(joining.disk) };
             tracing::info!(coordinator = node, address = joining.address, "coordinator joins");
@@ -184,8 +187,7 @@ impl Metadata {
         let _one_at_a_time = self.changing.lock().await;
         let (members, voters) = self.membership();
         if !members.contains_key(&node) {
-            let there = list(members.keys());
-            return Err(EngineError::definition(format!("there is no coordinator {node}; there are: {there}")));
+            return Err(not_there(node, &members));
         }
         if voters.contains(&node) {
             let after: BTreeSet<u64> = voters.iter().copied().filter(|voter| *voter != node).collect();
@@ -196,12 +198,9 @@ impl Metadata {
             }
             self.change_voters(after).await?;
         }
+        self.forget(node).await?;
         tracing::info!(coordinator = node, "coordinator removed");
-        // A leader that has removed itself is one no more.
-        match self.forget(node).await {
-            Err(_) if node == self.settings.node_id => Ok(()),
-            done => done,
-        }
+        Ok(())
     }
 
     fn membership(&self) -> (BTreeMap<u64, Node>, BTreeSet<u64>) {
@@ -252,18 +251,26 @@ impl Metadata {
         behind.is_some_and(|behind| behind <= NEARLY_ALL)
     }
 
-    /// Removes one that does not vote (any more) from the group.
+    /// Removes a learner from the group.
     async fn forget(&self, node: u64) -> Result<()> {
-        let (members, _) = self.membership();
-        if members.contains_key(&node) {
-            // The numbers of the first ones are nowhere else.
-            let highest = members.keys().copied().max().unwrap_or(0).max(self.catalog().highest_number());
-            self.decide(Command::CoordinatorNumbered { node: highest }).await?;
+        let (members, voters) = self.membership();
+        if members.contains_key(&node) && !voters.contains(&node) {
+            self.keep_numbers(&members).await?;
             self.change("remove a coordinator", ChangeMembers::RemoveNodes(BTreeSet::from([node]))).await?;
         }
         Ok(())
     }
 
+    /// The numbers of the first ones are nowhere else than in the list of members.
+    async fn keep_numbers(&self, members: &BTreeMap<u64, Node>) -> Result<()> {
+        let highest = members.keys().copied().max().unwrap_or(0);
+        if highest > self.catalog().highest_number() {
+            self.decide(Command::CoordinatorNumbered { node: highest }).await?;
+        }
+        Ok(())
+    }
+
+    /// Has these vote. Who does not any more is removed.
     async fn change_voters(&self, after: BTreeSet<u64>) -> Result<()> {
         let (members, _) = self.membership();
         let asked = after.iter().filter_map(|node| Some((*node, members.get(node)?)));
@@ -282,7 +289,7 @@ impl Metadata {
                 list(silent.iter())
             )));
         }
-        // Whoever votes no more stays as a learner for now: so its number is known until it is taken down.
+        self.keep_numbers(&members).await?;
         self.change("change the coordinators that vote", ChangeMembers::ReplaceAllVoters(after)).await
     }
 
@@ -307,7 +314,7 @@ impl Metadata {
         let limit = self.settings.decision_timeout;
         tokio::select! {
             biased;
-            changed = self.raft.change_membership(changes, true) => {
+            changed = self.raft.change_membership(changes, false) => {
                 changed.map(|_| ()).map_err(|error| self.not_written(doing, error))
             }
             () = self.env.sleep(limit) => Err(EngineError::unavailable(format!(
@@ -315,6 +322,10 @@ impl Metadata {
             ))),
         }
     }
+}
+
+fn not_there(node: u64, members: &BTreeMap<u64, Node>) -> EngineError {
+    EngineError::definition(format!("there is no coordinator {node}; there are: {}", list(members.keys())))
 }
 
 /// Whether it is this member: by its disk, or by its number where its disk was not known yet.

@@ -234,7 +234,8 @@ impl raft_server::Raft for RaftService {
     async fn vote(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
         let (raft, rpc) = self.admit::<VoteRequest<u64>>(&request).await?;
         let has_begun = rpc.last_log_id.is_some_and(|last| last.index > 0);
-        if has_begun && !self.identity.is_confirmed() {
+        let is_empty = raft.metrics().borrow().last_log_index.unwrap_or(0) == 0;
+        if has_begun && is_empty && !self.identity.is_confirmed() {
             return Err(Status::failed_precondition(format!(
                 "coordinator {} has an empty data dir, and does not vote before the leader knows it",
                 self.identity.node

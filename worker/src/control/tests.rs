@@ -63,6 +63,7 @@ fn settings() -> WorkerSettings {
         listen: "127.0.0.1:0".into(),
         advertise: None,
         secret: Default::default(),
+        leaderless_timeout: Duration::ZERO,
         reconnect_after: Duration::from_millis(10),
         channel_bytes: 1000,
         compression: crate::network::Compression::None,
@@ -192,6 +193,28 @@ async fn what_was_deployed_before_a_registration_does_not_make_an_attempt_stale(
     // Attempts are counted from 1 again where a coordinator's data was removed.
     assert!(second.deploy(1).await.unwrap().contains("no source"));
     worker.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_leader_attempts_stay_for_the_leaderless_time_out() {
+    // Each silent call takes five seconds.
+    for (silent_calls, ends) in [(4, 20..25), (40, 60..62)] {
+        let ((mut first, first_link), (second, second_link)) = (link(), link());
+        let silent = std::iter::repeat_with(|| None).take(silent_calls);
+        let links = [Some(first_link)].into_iter().chain(silent).chain([Some(second_link)]).collect();
+        let settings = WorkerSettings { leaderless_timeout: Duration::from_secs(60), ..settings() };
+        let components = components(Refuses);
+        let data_plane = start_data_plane(&settings, &components).await.unwrap();
+        let worker = start_on(data_plane, settings, components, links);
+        assert!(first.deploy(7).await.is_some());
+        let (began, Coordinator { orders, mut heard }) = (tokio::time::Instant::now(), first);
+        drop(orders);
+        second.say(coordinator_message::Kind::Cancel(pb::AttemptId { job: "ad-click".into(), attempt: 7 }));
+        while !matches!(heard.recv().await.and_then(|said| said.kind), Some(Kind::Canceled(id)) if id.attempt == 7) {}
+        let lasted = began.elapsed().as_secs();
+        assert!(ends.contains(&lasted), "it ended after {lasted} s");
+        worker.abort();
+    }
 }
 
 /// Else a coordinator that takes jobs over would wait for those who might still come with it.

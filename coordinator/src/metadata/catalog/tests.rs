@@ -116,7 +116,7 @@ impl History {
                 !over && !self.cancel_requested() && self.stop().is_none_or(|asked| asked == *drain)
             }
             Command::CancelRequested { .. } => !over,
-            Command::LeaderElected { .. } => true,
+            Command::LeaderElected { .. } | Command::CoordinatorNumbered { .. } => true,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What was decided survives: restarts, crashes at any moment, snapshots; and what is damaged is refused.
 
 use super::support::{alone, jobs, open, submit, tcp};
-use crate::metadata::{Command, Leadership, MemoryDisk, Metadata, MetadataSettings, open_file};
+use crate::metadata::{Command, JobStatus, Leadership, MemoryDisk, Metadata, MetadataSettings, open_file, restore};
 use rand::RngExt;
 use std::{path::Path, sync::Arc};
 use weir_engine::{ErrorKind, Result, env::Env};
@@ -216,4 +216,35 @@ async fn a_file_that_was_cut_off_is_not_taken_for_a_new_one() {
         assert!(error.message.contains("restore it from a backup"), "{error}");
         assert_eq!(std::fs::metadata(&path).unwrap().len(), length as u64, "it is left as it was");
     }
+}
+
+#[tokio::test]
+async fn a_group_begins_from_a_backup_and_discards_nothing_by_it() {
+    let before = open(&MemoryDisk::new()).await.unwrap();
+    before.propose(submit("kept")).await.unwrap();
+    let Command::Submit { job, graph, fingerprint, definition, at_ms, .. } = submit("afresh") else { unreachable!() };
+    before.propose(Command::Submit { job, graph, fingerprint, definition, fresh: true, at_ms }).await.unwrap();
+    let backup = before.backup().await.unwrap();
+    before.propose(submit("later")).await.unwrap();
+
+    let disk = MemoryDisk::new();
+    let restored = restore(&backup, disk.backend(), Env::seeded(2)).await.unwrap();
+    assert_eq!((restored.node, restored.jobs, restored.canceled), (2, 2, vec!["afresh".to_owned()]));
+    for _ in 0..2 {
+        let settings = MetadataSettings::alone(2, "127.0.0.1:1");
+        let again = Metadata::open(settings, disk.backend(), tcp(), Env::seeded(2)).await.unwrap();
+        assert_eq!(jobs(&again), ["afresh", "kept"]);
+        assert_eq!(again.catalog().job("kept"), before.catalog().job("kept"));
+        let afresh = again.catalog().job("afresh").cloned().unwrap();
+        assert!(afresh.status == JobStatus::Canceled && !afresh.fresh_start_pending, "{afresh:?}");
+        again.propose(Command::CancelRequested { job: "kept".into(), at_ms: 1 }).await.unwrap();
+        before.propose(Command::CancelRequested { job: "kept".into(), at_ms: 1 }).await.unwrap();
+        again.shutdown().await.unwrap();
+    }
+    let mut damaged = backup.clone();
+    damaged[100] ^= 1;
+    assert_eq!(
+        restore(&damaged, MemoryDisk::new().backend(), Env::seeded(3)).await.unwrap_err().kind,
+        ErrorKind::Corrupt
+    );
 }

@@ -111,7 +111,7 @@ async fn a_dead_one_is_replaced_and_does_no_harm_when_it_is_back() {
     assert!(refused.message.contains("was removed"), "{refused}");
     decide(&members, submit("afterwards")).await;
     assert!(!back.metadata.leadership().borrow().is_leader());
-    assert_eq!(jobs(&back.metadata), ["before"]);
+    assert!(!jobs(&back.metadata).contains(&"with the new one".to_owned()));
 
     // The new one counts: of three, another may die.
     let third = members.keys().copied().find(|node| *node != leads && *node != 4).unwrap();
@@ -160,4 +160,20 @@ async fn what_would_leave_no_majority_is_refused() {
     decide(&members, submit("two are left")).await;
     let again = Joining { node: Some(dead), disk: 1, address: address(8), replaces: None };
     assert!(announce(&members, &again).await.unwrap_err().message.contains("not given again"));
+}
+
+#[tokio::test]
+async fn the_one_that_leads_may_be_removed() {
+    let (pipes, disks) = (Pipes::default(), disks());
+    let mut members = three(&pipes, &disks).await;
+    decide(&members, submit("before")).await;
+    let leads = leader(&members).await.node;
+    members[&leads].metadata.remove(leads).await.unwrap();
+    let removed = members.remove(&leads).unwrap();
+    removed.metadata.leadership().wait_for(|now| !now.is_leader()).await.unwrap();
+    decide(&members, submit("afterwards")).await;
+    assert_eq!(voters(&members).await.len(), 2);
+    assert_eq!(leader(&members).await.metadata.members().len(), 2);
+    let again = announce(&members, &removed.metadata.joining()).await.unwrap_err();
+    assert!(again.message.contains("was removed"), "{again}");
 }
