@@ -45,7 +45,12 @@ impl Cluster {
         let mut cluster = Cluster { weir, folder, address, http, coordinator, workers: vec![], started: 0 };
         let (address, http) = wait_for("the coordinator to listen", || {
             let text = std::fs::read_to_string(&said)?;
-            let words = text.trim().strip_prefix("listening on ").and_then(|rest| rest.split_once(", page at http://"));
+            let words = text
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .strip_prefix("listening on ")
+                .and_then(|rest| rest.split_once(", page at http://"));
             Ok(words.map(|(address, http)| (address.to_string(), http.trim_end_matches('/').to_string())))
         })?;
         (cluster.address, cluster.http) = (address, http);

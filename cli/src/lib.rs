@@ -2,13 +2,14 @@
 //! own ([`main_with`], and [`operator`], [`source`], [`sink`], [`settings`], [`testing`] for what they are made of).
 //!
 //! Reading order: this file (what can be asked for), one file a command ([`run`], [`explain`], [`serve`], [`results`],
-//! [`generate`], [`checkpoint`], [`completions`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`] and [`descriptors`] (the ports), [`failure`] (what
+//! [`generate`], [`checkpoint`], [`certs`], [`completions`], those of a [`cluster`], and [`recalculation`] for `replay` and `reconcile`), then what they share: [`data_dir`] (where a job keeps its things, and whose it is), [`doors`], [`tls`] and [`descriptors`] (the ports), [`failure`] (what
 //! goes wrong, and the exit code it becomes), [`progress`] and [`summary`] (what a run shows).
 //!
 //! Invariant: standard output carries results only, so that it can be piped; progress, logs and complaints go to standard
 //! error. Where a sink's rows are JSON lines there, nothing else is: the summary goes to standard error, too.
 
 mod api;
+mod certs;
 mod checkpoint;
 mod cluster;
 mod completions;
@@ -29,6 +30,7 @@ mod serving;
 mod signals;
 mod summary;
 mod text;
+mod tls;
 
 pub use api::{EngineError, Result, operator, settings, sink, source, testing};
 pub use arrow;
@@ -72,6 +74,8 @@ enum Command {
     /// List, inspect and export checkpoints
     #[command(subcommand)]
     Checkpoint(checkpoint::CheckpointCommand),
+    /// Make certificates to try TLS with: a CA, and one certificate for all processes
+    Certs(certs::CertsArguments),
     /// Run a coordinator of a cluster: it keeps jobs, places them on workers, completes their checkpoints
     Coordinator(cluster::coordinator::CoordinatorArguments),
     /// Change who the coordinators of a cluster are
@@ -137,6 +141,7 @@ pub fn main_with(extensions: Extensions) -> ExitCode {
         Command::Replay(arguments) => recalculation::replay::replay(&arguments, &extensions),
         Command::Reconcile(arguments) => recalculation::reconcile::reconcile(&arguments, &extensions),
         Command::Checkpoint(command) => checkpoint::checkpoint(&command),
+        Command::Certs(arguments) => certs::certs(&arguments),
         Command::Coordinator(arguments) => cluster::coordinator::coordinator(&arguments, &extensions),
         Command::Coordinators(command) => cluster::coordinators::coordinators(&command),
         Command::Worker(arguments) => cluster::worker::worker(&arguments, &extensions),

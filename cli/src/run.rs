@@ -1,10 +1,10 @@
 //! `weir run`: a whole job in this process, from its newest checkpoint if there is one.
 
 use crate::{
-    cluster::SecretArguments,
     control_runtime,
     data_dir::{self, JobDir},
     definition::DefinitionArguments,
+    doors::PagesArguments,
     failure::Failure,
     processors,
     progress::{Progress, Style},
@@ -70,7 +70,7 @@ pub struct RunArguments {
     #[arg(long, value_name = "HOST:PORT")]
     serve: Option<String>,
     #[command(flatten)]
-    secret: SecretArguments,
+    port: PagesArguments,
     /// Print the summary as one JSON object
     #[arg(long)]
     json: bool,
@@ -98,7 +98,7 @@ pub fn run(arguments: &RunArguments, extensions: &Extensions) -> Result<(), Fail
     let serving = arguments
         .serve
         .as_ref()
-        .map(|address| Serving::start(&job.graph, address, &arguments.secret, &env))
+        .map(|address| Serving::start(&job.graph, address, &arguments.port, &env))
         .transpose()?;
     // Nothing may be refused after this as if it had not begun.
     let start_over = start_over(arguments, &folder)?;
@@ -125,7 +125,7 @@ async fn serve_on(serving: &Serving, mut ended: EndSignals) {
         if let Some(questions) = serving.suggestions().await {
             eprintln!("\n{questions}\n");
         }
-        eprintln!("still serving at http://{}/ until Ctrl-C", serving.address());
+        eprintln!("still serving at {}/ until Ctrl-C", serving.url());
     };
     tokio::select! {
         biased;

@@ -1,6 +1,13 @@
 //! `weir serve`: the query service over a store, in a process of its own. It only reads, so there may be many.
 
-use crate::{cluster::SecretArguments, doors, failure::Failure, processors, runtime, signals::EndSignals, text};
+use crate::{
+    doors::{self, PagesArguments},
+    failure::Failure,
+    processors, runtime,
+    signals::EndSignals,
+    text,
+    tls::Transport,
+};
 use clap::Args;
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::TcpListener;
@@ -20,7 +27,7 @@ pub struct ServeArguments {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     listen: String,
     #[command(flatten)]
-    secret: SecretArguments,
+    port: PagesArguments,
 }
 
 /// Serves until it is ended.
@@ -34,12 +41,20 @@ pub fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         }
         let listener = listen(&arguments.listen).await?;
         let address = address(&listener)?;
-        let secret = doors::secret_for_reading(&arguments.secret, &address.to_string())?;
-        text::print(&addresses(address));
+        let doors::Pages { keys, transport } = arguments.port.read(&address.to_string())?;
+        text::print(&addresses(address, &transport));
+        if doors::is_of_this_machine(&address.to_string()) {
+            text::print(&format!("{}; --listen chooses another address\n", doors::OWN_MACHINE));
+        }
         let env = Env::from_entropy();
-        let router = http::router(store, env.clone(), secret);
+        let router = http::router(store, env.clone(), keys);
         let ended = async move { signals.next().await };
-        let served = weir_http::serve(Box::new(listener), router, doors::limits(), env, ended).await;
+        let served = weir_http::serve(transport.pages(listener), router, doors::limits(), env.clone(), ended);
+        let served = tokio::select! {
+            biased;
+            served = served => served,
+            () = transport.watch(&env) => Ok(()),
+        };
         served.map_err(|error| Failure::failed(format!("cannot serve any more: {error}")))
     });
     runtime.shutdown_timeout(Duration::from_millis(200));
@@ -64,6 +79,7 @@ pub fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
 }
 
 /// Where what is, for people.
-pub fn addresses(address: SocketAddr) -> String {
-    format!("page at http://{address}/, API described at http://{address}/openapi.json\n")
+pub fn addresses(address: SocketAddr, transport: &Transport) -> String {
+    let scheme = transport.scheme();
+    format!("page at {scheme}://{address}/, API described at {scheme}://{address}/openapi.json\n")
 }

@@ -1,12 +1,11 @@
 //! The query service inside `weir run --serve`: on threads of its own, over the store that the job fills.
 
 use crate::{
-    cluster::SecretArguments,
-    doors,
+    doors::{self, PagesArguments},
     failure::Failure,
-    serve::{self, addresses, listen, open_store},
+    serve::{self, listen, open_store},
 };
-use std::{net::SocketAddr, time::Duration};
+use std::time::Duration;
 use tokio::{runtime::Runtime, sync::mpsc::UnboundedSender};
 use weir_engine::{
     env::Env,
@@ -32,13 +31,13 @@ const LAST_WORDS: Duration = Duration::from_millis(200);
 pub struct Serving {
     runtime: Runtime,
     store: Store,
-    address: SocketAddr,
+    at: Address,
     env: Env,
 }
 
 impl Serving {
     /// Serves what a job writes into its tables, and says where.
-    pub fn start(graph: &JobGraph, address: &str, secret: &SecretArguments, env: &Env) -> Result<Self, Failure> {
+    pub fn start(graph: &JobGraph, address: &str, port: &PagesArguments, env: &Env) -> Result<Self, Failure> {
         let Served { url, counts } = served(graph)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
@@ -52,27 +51,34 @@ impl Serving {
             store = store.of_table(&table);
         }
         let address = serve::address(&listener)?;
-        let secret = doors::secret_for_reading(secret, &address.to_string())?;
-        eprint!("{}", addresses(address));
-        let router = http::router(store.clone(), env.clone(), secret);
-        let serving =
-            weir_http::serve(Box::new(listener), router, doors::limits(), env.clone(), std::future::pending());
+        let doors::Pages { keys, transport } = port.read(&address.to_string())?;
+        eprint!("{}", serve::addresses(address, &transport));
+        let at = Address { curl: port.curl(), url: format!("{}://{address}", transport.scheme()) };
+        let router = http::router(store.clone(), env.clone(), keys);
+        let listener = transport.pages(listener);
+        let serving = weir_http::serve(listener, router, doors::limits(), env.clone(), std::future::pending());
+        let watched = env.clone();
         runtime.spawn(async move {
-            if let Err(error) = serving.await {
+            let served = tokio::select! {
+                biased;
+                served = serving => served,
+                () = transport.watch(&watched) => Ok(()),
+            };
+            if let Err(error) = served {
                 tracing::error!(%error, "cannot answer queries any more");
             }
         });
-        Ok(Serving { runtime, store, address, env: env.clone() })
+        Ok(Serving { runtime, store, at, env: env.clone() })
     }
 
     /// Sends some questions to try, once there are answers to them, of a job that is not soon done. A short one has them at
     /// its end.
     pub fn suggest_later(&self, notices: UnboundedSender<String>) {
-        let (store, address, env) = (self.store.clone(), self.address, self.env.clone());
+        let (store, at, env) = (self.store.clone(), self.at.clone(), self.env.clone());
         self.runtime.spawn(async move {
             env.sleep(NOT_SOON).await;
             loop {
-                if let Ok(Some(questions)) = questions(&store, address).await {
+                if let Ok(Some(questions)) = questions(&store, &at).await {
                     // The receiver may be gone.
                     let _ = notices.send(questions);
                     return;
@@ -84,18 +90,27 @@ impl Serving {
 
     /// Some questions to try, with times that have answers; none while nothing was clicked.
     pub async fn suggestions(&self) -> Option<String> {
-        questions(&self.store, self.address).await.ok().flatten()
+        questions(&self.store, &self.at).await.ok().flatten()
     }
 
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    /// Where its page is.
+    pub fn url(&self) -> &str {
+        &self.at.url
     }
 
     /// Ends it.
     pub fn end(self) {
         self.runtime.shutdown_timeout(LAST_WORDS);
     }
+}
+
+/// Where it is reached, and how.
+#[derive(Clone)]
+struct Address {
+    /// The command, with what it needs for TLS.
+    curl: String,
+    /// Without a path.
+    url: String,
 }
 
 /// What is served of a job's tables.
@@ -134,15 +149,16 @@ fn served(graph: &JobGraph) -> Result<Served, Failure> {
 }
 
 /// Some commands that have answers.
-async fn questions(store: &Store, address: SocketAddr) -> Result<Option<String>, StoreError> {
-    match about_clicks(store, address).await {
-        Err(StoreError::NothingYet(_)) => about_tables(store, address).await,
+async fn questions(store: &Store, at: &Address) -> Result<Option<String>, StoreError> {
+    match about_clicks(store, at).await {
+        Err(StoreError::NothingYet(_)) => about_tables(store, at).await,
         answered => answered,
     }
 }
 
 /// Two commands: which tables there are, and the newest rows of one.
-async fn about_tables(store: &Store, address: SocketAddr) -> Result<Option<String>, StoreError> {
+async fn about_tables(store: &Store, at: &Address) -> Result<Option<String>, StoreError> {
+    let Address { curl, url } = at;
     for table in store.tables().await? {
         let by = table.shape.values.first().cloned();
         let question = RowsQuestion { table: table.name.clone(), limit: 1, ..RowsQuestion::default() };
@@ -151,15 +167,14 @@ async fn about_tables(store: &Store, address: SocketAddr) -> Result<Option<Strin
         }
         let by = by.map_or_else(String::new, |by| format!("by={}&", escaped(&by)));
         let name = escaped(&table.name);
-        return Ok(Some(format!(
-            "try\n  curl 'http://{address}/v1/tables'\n  curl 'http://{address}/v1/tables/{name}?{by}limit=3'"
-        )));
+        return Ok(Some(format!("try\n  {curl} '{url}/v1/tables'\n  {curl} '{url}/v1/tables/{name}?{by}limit=3'")));
     }
     Ok(None)
 }
 
 /// Three commands: the most clicked ads up to the newest minute, the first of them by itself, and how far the store is.
-async fn about_clicks(store: &Store, address: SocketAddr) -> Result<Option<String>, StoreError> {
+async fn about_clicks(store: &Store, at: &Address) -> Result<Option<String>, StoreError> {
+    let Address { curl, url } = at;
     let Some(end) = store.freshness().await?.newest_end_ms() else { return Ok(None) };
     let Some(range) = Range::new(end - 5 * MINUTE_MS, end) else { return Ok(None) };
     // The first filter is that of all clicks, by custom and by its number.
@@ -171,9 +186,9 @@ async fn about_clicks(store: &Store, address: SocketAddr) -> Result<Option<Strin
     let ad = escaped(&ad.ad_id);
     Ok(Some(format!(
         "try\n  \
-         curl 'http://{address}/v1/ads/popular_ads?count=3&window=5&to={to}{and_filter}'\n  \
-         curl 'http://{address}/v1/ads/{ad}/aggregated_count?from={from}&to={to}{and_filter}'\n  \
-         curl 'http://{address}/v1/freshness'"
+         {curl} '{url}/v1/ads/popular_ads?count=3&window=5&to={to}{and_filter}'\n  \
+         {curl} '{url}/v1/ads/{ad}/aggregated_count?from={from}&to={to}{and_filter}'\n  \
+         {curl} '{url}/v1/freshness'"
     )))
 }
 

@@ -4,7 +4,10 @@ use crate::http::Access;
 use std::{fmt, sync::Arc, time::Duration};
 use weir_engine::{checkpoint::OpenStore, env::Env, error::Result, graph::JobGraph, task::Observers};
 use weir_http::TrustedHosts;
-use weir_proto::{net::SharedNetwork, secret::ClusterSecret};
+use weir_proto::{
+    net::SharedNetwork,
+    secret::{ClusterSecret, Keys},
+};
 
 /// What an operator of a cluster sets.
 #[derive(Clone, Debug)]
@@ -13,6 +16,8 @@ pub struct CoordinatorSettings {
     pub storage: String,
     /// The cluster's shared secret.
     pub secret: ClusterSecret,
+    /// What lets users read only, where there is a secret; empty: nothing.
+    pub read_token: ClusterSecret,
     /// How often workers say that they live.
     pub heartbeat_interval: Duration,
     /// Silence after which a worker is taken for dead.
@@ -95,6 +100,7 @@ impl Default for CoordinatorSettings {
         CoordinatorSettings {
             storage: "memory:///".into(),
             secret: ClusterSecret::default(),
+            read_token: ClusterSecret::default(),
             heartbeat_interval: Duration::from_millis(500),
             heartbeat_timeout: Duration::from_secs(3),
             checkpoint_timeout: Duration::from_secs(600),
@@ -114,8 +120,12 @@ impl Default for CoordinatorSettings {
 impl CoordinatorSettings {
     /// Who may do what over HTTP.
     pub fn access(&self) -> Access {
-        let (hosts, secret) = (self.trusted_hosts.clone(), self.secret.clone());
-        Access { hosts, secret, protects_reads: self.protects_reads }
+        Access { hosts: self.trusted_hosts.clone(), keys: self.keys(), protects_reads: self.protects_reads }
+    }
+
+    /// What lets users in.
+    pub fn keys(&self) -> Keys {
+        Keys { secret: self.secret.clone(), read_token: self.read_token.clone() }
     }
 
     /// The silence after which a worker looks for another leader: well before it is taken for dead.

@@ -132,14 +132,15 @@ impl Coordinator {
         // Before anything of a message is read.
         let settings = &self.context.settings;
         let secret = LetIn::with(&settings.secret);
-        let workers = InterceptedService::new(workers.max_encoding_message_size(limit), secret.clone());
-        let clients = InterceptedService::new(clients.max_encoding_message_size(limit), secret);
+        let workers = InterceptedService::new(workers.max_encoding_message_size(limit), secret);
+        let clients = InterceptedService::new(clients.max_encoding_message_size(limit), LetIn::users(&settings.keys()));
         let env = self.context.components.env.clone();
         let limits = Limits::of_callers(settings.descriptors, settings.heartbeat_interval);
         let listener = LimitedListener::new(listener, limits, env.clone());
         let dated = tower::util::MapResponseLayer::new(move |response| rpc::date(&env, response));
         let served = tonic::transport::Server::builder()
             .layer(dated)
+            .layer(tower::util::MapRequestLayer::new(door::note_right))
             .add_service(workers)
             .add_service(clients)
             .add_service(self.context.metadata.raft_service())

@@ -9,7 +9,7 @@ use std::{
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::{Request, Status, service::Interceptor, transport::server::Connected};
 use weir_http::{Limited, LimitedListener, Visitor};
-use weir_proto::secret::{ClusterSecret, DemandSecret};
+use weir_proto::secret::{ClusterSecret, DemandSecret, Keys, Right};
 
 /// Refuses calls without the cluster's secret before anything of their messages is read. A caller with the secret is no stranger at
 /// the port any more.
@@ -21,6 +21,21 @@ impl LetIn {
     pub fn with(secret: &ClusterSecret) -> Self {
         LetIn(secret.demanded())
     }
+
+    /// With the secret, or for what only reads with the token.
+    pub fn users(keys: &Keys) -> Self {
+        LetIn(keys.demanded())
+    }
+}
+
+/// Calls that only show something. All others, and those to come, need the secret.
+const READING: [&str; 2] = ["/weir.v1.Client/List", "/weir.v1.Client/Status"];
+
+/// Notes of a call what it does, for [`LetIn`].
+pub fn note_right<B>(mut request: axum::http::Request<B>) -> axum::http::Request<B> {
+    let right = if READING.contains(&request.uri().path()) { Right::Read } else { Right::Act };
+    request.extensions_mut().insert(right);
+    request
 }
 
 impl Interceptor for LetIn {

@@ -20,7 +20,7 @@ pub use guard::{REQUEST_HEADER, TrustedHosts, refuse_foreign};
 pub use json_line::JsonLine;
 pub use limits::{Asking, Limited, LimitedListener, Limits, Visitor};
 pub use problem::{PROBLEM_JSON, Problem};
-pub use secret::demand_secret;
+pub use secret::{Demand, demand_secret};
 pub use server::serve;
 
 use axum::{

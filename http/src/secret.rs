@@ -3,23 +3,52 @@
 use super::Problem;
 use axum::{
     extract::{Request, State},
-    http::header::AUTHORIZATION,
+    http::{
+        HeaderValue,
+        header::{AUTHORIZATION, WWW_AUTHENTICATE},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use weir_proto::secret::ClusterSecret;
+use weir_proto::secret::{Denied, Keys, READ_ONLY, Right};
 
-/// Refuses requests without the secret, where there is one.
-pub async fn demand_secret(State(secret): State<ClusterSecret>, request: Request, next: Next) -> Response {
-    let shown = request.headers().get(AUTHORIZATION).map(|header| bearer(header.as_bytes()));
-    let refused = match shown {
-        _ if secret.is_empty() => return next.run(request).await,
-        Some(Some(shown)) if secret.is(shown) => return next.run(request).await,
-        Some(Some(_)) => "the secret is wrong",
+/// What requests have to show, and for what.
+#[derive(Clone, Debug)]
+pub struct Demand {
+    /// What lets in.
+    pub keys: Keys,
+    /// What the requests do.
+    pub right: Right,
+}
+
+/// Refuses requests that do not show what they need.
+pub async fn demand_secret(State(demand): State<Demand>, request: Request, next: Next) -> Response {
+    let Demand { keys, right } = demand;
+    if keys.is_open(right) {
+        return next.run(request).await;
+    }
+    let refused = match request.headers().get(AUTHORIZATION).map(|header| bearer(header.as_bytes())) {
         Some(None) => "the header 'authorization' is not 'Bearer SECRET'",
-        None => "this needs the header 'authorization: Bearer SECRET'",
+        shown => match keys.judge(shown.flatten(), right) {
+            Ok(()) => return next.run(request).await,
+            Err(Denied::Wrong) => "the secret is wrong",
+            Err(Denied::Missing) => "this needs the header 'authorization: Bearer SECRET'",
+            Err(Denied::ReadOnly) => return read_only(),
+        },
     };
-    Problem::unauthorized(format!("{refused}; the secret is set by --secret-file or WEIR_SECRET")).into_response()
+    let set_by = match right {
+        Right::Read => "--secret-file or WEIR_SECRET, and a token for reading by --read-token-file or WEIR_READ_TOKEN",
+        Right::Act => "--secret-file or WEIR_SECRET",
+    };
+    Problem::unauthorized(format!("{refused}; the secret is set by {set_by}")).into_response()
+}
+
+/// As RFC 6750 tells a program that its token is right, and not enough.
+fn read_only() -> Response {
+    let mut response = Problem::forbidden(READ_ONLY).into_response();
+    let why = HeaderValue::from_static("Bearer error=\"insufficient_scope\"");
+    response.headers_mut().insert(WWW_AUTHENTICATE, why);
+    response
 }
 
 /// What follows `Bearer`, in upper or lower case.
@@ -33,9 +62,11 @@ mod tests {
     use super::*;
     use crate::testing::send;
     use axum::{Router, body::Body, http::StatusCode, middleware, routing::get};
+    use weir_proto::secret::ClusterSecret;
 
     async fn asked(secret: &str, header: Option<&[u8]>) -> StatusCode {
-        let demand = middleware::from_fn_with_state(ClusterSecret::from(secret), demand_secret);
+        let keys = Keys::from(ClusterSecret::from(secret));
+        let demand = middleware::from_fn_with_state(Demand { keys, right: Right::Act }, demand_secret);
         let router = Router::new().route("/", get(|| async {})).route_layer(demand);
         let mut request = Request::get("/");
         if let Some(header) = header {

@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 use weir_test_support::ports::free_port;
+use weir_tls::TlsFiles;
 
 /// Lines of each log that a failing test shows.
 const SHOWN_LINES: usize = 25;
@@ -68,6 +69,8 @@ pub struct ClusterSettings {
     pub worker_arguments: Vec<String>,
     /// The secret; empty: none.
     pub secret: String,
+    /// The files of TLS, where all ports and commands have it.
+    pub tls: Option<TlsFiles>,
 }
 
 impl ClusterSettings {
@@ -84,6 +87,7 @@ impl ClusterSettings {
             coordinator_arguments: Vec::new(),
             worker_arguments: Vec::new(),
             secret: String::new(),
+            tls: None,
         })
     }
 
@@ -327,6 +331,9 @@ impl ClusterProcesses {
         command.env_remove("WEIR_LOG").env_remove("WEIR_CRASH_AT");
         let coordinators: Vec<&str> = self.coordinators.iter().map(|at| at.rpc.as_str()).collect();
         command.env("WEIR_COORDINATOR", coordinators.join(",")).env("WEIR_SECRET", &self.settings.secret);
+        if let Some(TlsFiles { cert, key, ca }) = &self.settings.tls {
+            command.envs([("WEIR_TLS_CERT", cert), ("WEIR_TLS_KEY", key), ("WEIR_TLS_CA", ca)]);
+        }
         command
     }
 
@@ -476,7 +483,16 @@ impl ClusterProcesses {
     /// # Errors
     /// When it does not answer.
     pub fn rest_of(&self, coordinator: Member, path: &str) -> Result<Value> {
-        rest::json(&self.ports(coordinator)?.http, path)
+        rest::json(&self.http_port(coordinator)?, path)
+    }
+
+    /// The HTTP port of a coordinator.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn http_port(&self, coordinator: Member) -> Result<rest::Port<'_>> {
+        let address = &self.ports(coordinator)?.http;
+        Ok(rest::Port { address, tls: self.settings.tls.as_ref(), secret: &self.settings.secret })
     }
 
     /// Everything that is served over HTTP is there.
@@ -484,7 +500,7 @@ impl ClusterProcesses {
     /// # Errors
     /// When it is not.
     pub fn probe(&self) -> Result<()> {
-        rest::probe(&self.coordinators[0].http)
+        rest::probe(&self.http_port(Member::Coordinator)?)
     }
 
     /// A job as REST shows it.

@@ -1,6 +1,6 @@
 //! The store that the job of a cluster fills, and the query service over it.
 
-use super::rest;
+use super::rest::{self, Port};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
@@ -96,7 +96,7 @@ impl Serving {
 /// When it answers with anything that is neither an answer nor the word that it has none yet.
 pub fn ask(address: &str, path: &str) -> Result<Option<Value>> {
     // One that is down, or dies while it speaks, gives no answer.
-    let Ok(answer) = rest::get(address, path) else { return Ok(None) };
+    let Ok(answer) = rest::get(&Port::plain(address), path) else { return Ok(None) };
     if answer.status == 503 {
         return Ok(None);
     }

@@ -3,7 +3,10 @@
 use crate::in_cluster_of;
 use anyhow::{Context, ensure};
 use std::sync::Arc;
-use weir_chaos_tests::cluster::processes::{ClusterProcesses, ClusterSettings};
+use weir_chaos_tests::cluster::{
+    processes::{ClusterProcesses, ClusterSettings, Member},
+    rest,
+};
 use weir_proto::{
     PROTOCOL_VERSION,
     net::TcpNetwork,
@@ -33,6 +36,50 @@ fn a_wrong_secret_is_refused() {
         std::fs::write(&file, "open sesame\n")?;
         cluster.done(&["list", "--secret-file", &file])?;
         cluster.wait_for_workers(1)
+    });
+}
+
+#[test]
+fn the_token_shows_jobs_and_changes_none() {
+    let mut settings = with_secret();
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token").display().to_string();
+    std::fs::write(&token, "let me see\n").expect("a token");
+    settings.coordinator_arguments = vec!["--read-token-file".into(), token.clone()];
+    let file = token;
+    in_cluster_of(settings, 0, |cluster| {
+        let with_token = |arguments: &[&str]| {
+            let mut command = cluster.weir(&[arguments, &["--read-token-file", &file]].concat());
+            command.env_remove("WEIR_SECRET");
+            cluster.say(command)
+        };
+        let listed = with_token(&["list"])?;
+        ensure!(listed.code == Some(0) && listed.output.contains("no jobs"), "{listed:?}");
+        let asked = with_token(&["status", "nothing"])?;
+        ensure!(asked.complaint.contains("there is no job 'nothing'"), "{asked:?}");
+        let definition = concat!(env!("CARGO_MANIFEST_DIR"), "/../jobs/ad_click.toml");
+        for action in [&["cancel", "nothing"][..], &["stop", "nothing"], &["submit", definition]] {
+            let refused = with_token(action)?;
+            ensure!(refused.code == Some(2), "{action:?}: {refused:?}");
+            ensure!(refused.complaint.contains("the token is read-only"), "{action:?}: {refused:?}");
+            ensure!(!refused.complaint.contains("let me"), "no token is shown: {refused:?}");
+        }
+        // A worker is no reader.
+        let mut worker = cluster.weir(&["worker", "--secret-file", &file]);
+        worker.env_remove("WEIR_SECRET");
+        let refused = cluster.say(worker)?;
+        ensure!(refused.complaint.contains("read-only") || refused.complaint.contains("is wrong"), "{refused:?}");
+        // Over HTTP reading needs it, too.
+        let port = cluster.http_port(Member::Coordinator)?;
+        for (secret, status) in [("", 401), ("let me see", 200), (port.secret, 200)] {
+            let answer = rest::get(&rest::Port { secret, ..port }, "/api/v1/cluster")?;
+            ensure!(answer.status == status, "{answer:?}");
+        }
+        cluster.done(&["list"])?;
+        std::fs::write(&file, "let me in\n")?;
+        let refused = with_token(&["list"])?;
+        ensure!(refused.code == Some(2) && refused.complaint.contains("is wrong"), "{refused:?}");
+        Ok(())
     });
 }
 

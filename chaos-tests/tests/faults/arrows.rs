@@ -1,15 +1,16 @@
 //! The arrows between the rooms point down only, and every dependency is declared in one place.
 //!
-//! `cli → {coordinator, worker, query, recalculation} → jobs → operators → store → engine → proto`, with `http`, `kafka` and
+//! `cli → {coordinator, worker, query, recalculation} → jobs → operators → store → engine → proto`, with `http`, `tls`, `kafka` and
 //! `expression` beside `store` and `local` above coordinator and worker; `chaos-tests` and `benches` look at everything, and nothing looks at them.
 
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand, Package};
 
 /// Height of each room: one may look at lower ones only.
-const HEIGHTS: [(&str, u32); 18] = [
+const HEIGHTS: [(&str, u32); 19] = [
     ("test-support", 0),
     ("proto", 0),
     ("engine", 1),
+    ("tls", 2),
     ("store", 2),
     ("http", 2),
     ("expression", 2),

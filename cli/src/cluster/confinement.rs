@@ -33,7 +33,7 @@ impl ConfinementArguments {
                 )));
             }
         }
-        let is_own = secret.is_empty() && addresses.into_iter().all(is_local);
+        let is_own = secret.is_empty() && addresses.into_iter().all(is_of_this_machine);
         if is_own && self.allow_path.is_empty() && self.allow_url.is_empty() {
             return Ok(Confinement::None);
         }
@@ -44,10 +44,6 @@ impl ConfinementArguments {
         let paths = self.allow_path.iter().map(absolute).collect::<Result<_, _>>()?;
         Ok(Confinement::To { paths, urls: self.allow_url.clone() })
     }
-}
-
-fn is_local(address: &str) -> bool {
-    is_of_this_machine(address) || address.rsplit_once(':').is_some_and(|(host, _)| host == "localhost")
 }
 
 #[cfg(test)]

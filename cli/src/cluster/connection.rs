@@ -1,13 +1,13 @@
 //! A user's connection to a cluster.
 
-use super::SecretArguments;
-use crate::failure::Failure;
+use super::{ReadTokenArguments, SecretArguments};
+use crate::{failure::Failure, tls::TlsArguments};
 use clap::Args;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use tonic::{Code, Response, Status, service::interceptor::InterceptedService, transport::Channel};
 use weir_proto::{
-    net::{SharedNetwork, TcpNetwork},
-    secret::ShowSecret,
+    net::SharedNetwork,
+    secret::{Keys, ShowSecret},
     transport,
     v1::client_client::ClientClient,
 };
@@ -26,6 +26,10 @@ pub struct ConnectionArguments {
     pub coordinator: Vec<String>,
     #[command(flatten)]
     pub secret: SecretArguments,
+    #[command(flatten)]
+    pub read_token: ReadTokenArguments,
+    #[command(flatten)]
+    pub tls: TlsArguments,
 }
 
 /// The service for users, which is shown the cluster's secret with every call.
@@ -34,6 +38,7 @@ pub type Client = ClientClient<InterceptedService<Channel, ShowSecret>>;
 /// A connection to whichever coordinator answers; another one is asked when it is gone.
 pub struct Connection {
     coordinators: Vec<String>,
+    network: SharedNetwork,
     secret: ShowSecret,
     /// The one that is asked, by its place in the list.
     turn: usize,
@@ -43,8 +48,10 @@ pub struct Connection {
 impl ConnectionArguments {
     /// A connection, which is opened by the first call.
     pub fn open(&self) -> Result<Connection, Failure> {
-        let secret = self.secret.read()?.shown();
-        Ok(Connection { coordinators: self.coordinator.clone(), secret, turn: 0, open: None })
+        let Keys { secret, read_token } = self.read_token.beside(self.secret.read()?)?;
+        let secret = if secret.is_empty() { read_token } else { secret }.shown();
+        let network = self.tls.read()?.network();
+        Ok(Connection { coordinators: self.coordinator.clone(), network, secret, turn: 0, open: None })
     }
 }
 
@@ -75,8 +82,8 @@ impl Connection {
         let client = match self.open.take() {
             Some(client) => client,
             None => {
-                let (network, address): (SharedNetwork, _) = (Arc::new(TcpNetwork), &self.coordinators[self.turn]);
-                let channel = transport::connect(network, address, CONNECT_TIMEOUT).await?;
+                let address = &self.coordinators[self.turn];
+                let channel = transport::connect(self.network.clone(), address, CONNECT_TIMEOUT).await?;
                 ClientClient::with_interceptor(channel, self.secret.clone())
                     .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(transport::MAX_MESSAGE_BYTES)

@@ -1,10 +1,16 @@
 //! `weir coordinator`: a coordinator's process.
 
 use super::{
-    SecretArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR,
+    ReadTokenArguments, SecretArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR,
     membership::MembershipArguments, open_store,
 };
-use crate::{data_dir, descriptors, doors::warn_if_open, failure::Failure, run, runtime, text};
+use crate::{
+    data_dir, descriptors,
+    doors::{OWN_MACHINE, is_of_this_machine, warn_if_open, warn_if_readable},
+    failure::Failure,
+    run, runtime, serve, text,
+    tls::{TlsArguments, Transport},
+};
 use clap::Args;
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +25,7 @@ use weir_coordinator::{
 use weir_engine::{EngineError, ErrorKind, disk, graph::JobGraph, hidden::holds_password, task::Observers};
 use weir_http::TrustedHosts;
 use weir_operators::Extensions;
-use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
+use weir_proto::secret::Keys;
 
 /// Arguments of `weir coordinator`.
 #[derive(Debug, Args)]
@@ -55,6 +61,10 @@ pub struct CoordinatorArguments {
     confinement: ConfinementArguments,
     #[command(flatten)]
     secret: SecretArguments,
+    #[command(flatten)]
+    read_token: ReadTokenArguments,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 /// So much must fit into the data dir before it is used again.
@@ -66,6 +76,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 /// Runs until it is ended. When its data dir cannot be written any more for now, everything of it ends, and it begins again from
 /// what is on the disk, as after a crash: as soon as the disk can be written.
 pub fn coordinator(arguments: &CoordinatorArguments, extensions: &Extensions) -> Result<(), Failure> {
+    let transport = arguments.tls.read()?;
     let mut doors = Doors { listen: arguments.listen.clone(), http: arguments.http.clone(), waits: 0, opened: false };
     loop {
         let runtime = runtime()?;
@@ -73,7 +84,7 @@ pub fn coordinator(arguments: &CoordinatorArguments, extensions: &Extensions) ->
             tokio::select! {
                 biased;
                 ended = crate::signals::ended() => Err(ended),
-                served = serve(arguments, extensions, &mut doors) => served.map_err(Err),
+                served = open(arguments, extensions, &transport, &mut doors) => served.map_err(Err),
             }
         });
         // What it was doing for others ends with it, connections too.
@@ -103,6 +114,14 @@ struct Doors {
 }
 
 impl Doors {
+    /// Where it is reached, for people.
+    fn told(&self, transport: &Transport) -> String {
+        let own = [&self.listen, &self.http].into_iter().all(|address| is_of_this_machine(address));
+        let from =
+            if own { format!("{OWN_MACHINE}; --listen and --http choose other addresses\n") } else { String::new() };
+        format!("listening on {}, page at {}://{}/\n{from}", self.listen, transport.scheme(), self.http)
+    }
+
     fn wait(&self) -> Duration {
         match self.waits {
             0 => Duration::ZERO,
@@ -112,9 +131,10 @@ impl Doors {
 }
 
 /// Serves for as long as it can. What the data dir refuses is an error of its own.
-async fn serve(
+async fn open(
     arguments: &CoordinatorArguments,
     extensions: &Extensions,
+    transport: &Transport,
     doors: &mut Doors,
 ) -> Result<Result<(), EngineError>, Failure> {
     let env = run::environment()?;
@@ -125,25 +145,22 @@ async fn serve(
             return Ok(Err(error));
         }
     }
-    let secret = arguments.secret.read()?;
-    if arguments.protect_reads && secret.is_empty() {
-        return Err(Failure::refused("--protect-reads needs a secret: pass a --secret-file"));
-    }
+    let Keys { secret, read_token } = keys(arguments)?;
     disk::make_private_folder(&arguments.data_dir).map_err(|error| {
         Failure::failed(format!("cannot create the folder '{}': {error}", arguments.data_dir.display()))
     })?;
-    let network: SharedNetwork = Arc::new(TcpNetwork);
-    let listen = |address: String| async move {
-        let listening = TcpNetwork.listen(&address).await;
-        listening.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
-    };
-    let (listener, http) = (listen(doors.listen.clone()).await?, listen(doors.http.clone()).await?);
+    let network = transport.network();
+    let listener = network.listen(&doors.listen).await;
+    let listener = listener.map_err(|error| Failure::failed(format!("cannot listen on {}: {error}", doors.listen)))?;
+    let http = transport.pages(serve::listen(&doors.http).await?);
     (doors.listen, doors.http) = (listener.address(), http.address());
     if !doors.opened {
         let remedy = "give all processes the same --secret-file, or bind the port to a loopback address";
         let can = "whoever reaches it can run, stop and cancel jobs, and join as a worker";
-        warn_if_open(&doors.listen, &secret, can, remedy);
-        warn_if_open(&doors.http, &secret, "whoever reaches it can see, stop and cancel all jobs", remedy);
+        // Whoever has a certificate is let in at the one, anybody at the other.
+        warn_if_open(&doors.listen, !secret.is_empty() || transport.is_encrypted(), can, remedy);
+        warn_if_open(&doors.http, !secret.is_empty(), "whoever reaches it can see, stop and cancel all jobs", remedy);
+        [&doors.listen, &doors.http].into_iter().for_each(|address| warn_if_readable(address, transport));
     }
     let confinement = arguments.confinement.read([listener.address().as_str()], &secret)?;
     let file = arguments.data_dir.join("coordinator.redb");
@@ -160,6 +177,9 @@ async fn serve(
     let settings = CoordinatorSettings {
         storage: data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?,
         secret,
+        // Who sets a token for reading wants that it is needed.
+        protects_reads: arguments.protect_reads || !read_token.is_empty(),
+        read_token,
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
@@ -169,18 +189,22 @@ async fn serve(
         }),
         descriptors: descriptors::raise(),
         trusted_hosts: trusted_hosts(arguments),
-        protects_reads: arguments.protect_reads,
         ..CoordinatorSettings::default()
     };
+    let watched = env.clone();
     let components = CoordinatorComponents { open_store: open_store(), network, env, observers: Observers::default() };
     if doors.opened {
         tracing::info!("the coordinator serves again");
     } else {
-        text::print(&format!("listening on {}, page at http://{}/\n", doors.listen, doors.http));
+        text::print(&doors.told(transport));
     }
     (doors.opened, doors.waits) = (true, 0);
     let coordinator = Coordinator::new(settings, components, metadata.clone(), node);
-    let ended = coordinator.run(listener, Some(http)).await;
+    let ended = tokio::select! {
+        biased;
+        ended = coordinator.run(listener, Some(http)) => ended,
+        () = transport.watch(&watched) => Ok(()),
+    };
     // Its file is to be closed when it is opened again.
     if let Err(error) = metadata.shutdown().await {
         tracing::debug!(%error, "the metadata was not shut down cleanly");
@@ -198,6 +222,18 @@ fn refuse_passwords(graph: &JobGraph) -> Result<(), EngineError> {
             node.id,
             weir_engine::secrets::EXAMPLES
         ))),
+    }
+}
+
+/// What lets users in.
+fn keys(arguments: &CoordinatorArguments) -> Result<Keys, Failure> {
+    let keys = arguments.read_token.beside(arguments.secret.read()?)?;
+    let lacks_secret = |flag: &str| Err(Failure::refused(format!("{flag} needs a secret: pass a --secret-file")));
+    match &keys {
+        Keys { secret, .. } if !secret.is_empty() => Ok(keys),
+        Keys { read_token, .. } if !read_token.is_empty() => lacks_secret("a read-only token"),
+        _ if arguments.protect_reads => lacks_secret("--protect-reads"),
+        _ => Ok(keys),
     }
 }
 

@@ -3,12 +3,16 @@
 use super::{
     SecretArguments, cache::CacheArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR,
 };
-use crate::{control_runtime, failure::Failure, processors, run, runtime};
+use crate::{
+    control_runtime, doors,
+    failure::Failure,
+    processors, run, runtime,
+    tls::{TlsArguments, Transport},
+};
 use clap::{Args, ValueEnum};
 use std::{sync::Arc, time::Duration};
 use weir_engine::task::Observers;
 use weir_operators::{Extensions, confinement::Confined};
-use weir_proto::net::TcpNetwork;
 use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
 
 /// Arguments of `weir worker`.
@@ -41,6 +45,8 @@ pub struct WorkerArguments {
     confinement: ConfinementArguments,
     #[command(flatten)]
     secret: SecretArguments,
+    #[command(flatten)]
+    tls: TlsArguments,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -55,11 +61,12 @@ enum CompressionArgument {
 pub fn worker(arguments: &WorkerArguments, extensions: &Extensions) -> Result<(), Failure> {
     let control = control_runtime()?;
     let data = runtime()?;
+    let transport = arguments.tls.read()?;
     let done = control.block_on(async {
         tokio::select! {
             biased;
             ended = crate::signals::ended() => ended,
-            served = serve(arguments, extensions, data.handle().clone()) => served,
+            served = serve(arguments, extensions, &transport, data.handle().clone()) => served,
         }
     });
     data.shutdown_timeout(Duration::from_millis(200));
@@ -70,6 +77,7 @@ pub fn worker(arguments: &WorkerArguments, extensions: &Extensions) -> Result<()
 async fn serve(
     arguments: &WorkerArguments,
     extensions: &Extensions,
+    transport: &Transport,
     data_runtime: tokio::runtime::Handle,
 ) -> Result<(), Failure> {
     let env = run::environment()?;
@@ -94,10 +102,16 @@ async fn serve(
     let components = WorkerComponents {
         factory: Arc::new(Confined::to(confinement).with(extensions.clone())),
         open_store: arguments.cache.open_store(),
-        network: Arc::new(TcpNetwork),
-        env,
+        network: transport.network(),
+        env: env.clone(),
         observers: Observers::default(),
         data_runtime,
     };
-    weir_worker::run(settings, components).await.map_err(|error| Failure::from(error).once_started())
+    doors::warn_if_readable(&arguments.listen, transport);
+    doors::warn_if_out_of_reach(&arguments.listen, &arguments.coordinator);
+    tokio::select! {
+        biased;
+        ended = weir_worker::run(settings, components) => ended.map_err(|error| Failure::from(error).once_started()),
+        () = transport.watch(&env) => Ok(()),
+    }
 }

@@ -13,6 +13,7 @@ mod run;
 mod serve;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 
 use std::path::Path;
 

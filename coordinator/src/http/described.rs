@@ -44,7 +44,7 @@ pub(super) enum Refused {
     /// The secret is missing, or another one
     #[response(status = 401, content_type = "application/problem+json")]
     Locked(Problem),
-    /// It might come from a foreign page
+    /// It might come from a foreign page, or the token that was shown lets read only
     #[response(status = 403, content_type = "application/problem+json")]
     Foreign(Problem),
     /// There is no such job

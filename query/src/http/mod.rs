@@ -18,8 +18,8 @@ use axum::{Router, extract::State, middleware, response::Response, routing::get}
 use metrics::Metrics;
 use std::sync::Arc;
 use weir_engine::env::Env;
-use weir_http::{JsonLine, Problem, demand_secret};
-use weir_proto::secret::ClusterSecret;
+use weir_http::{Demand, JsonLine, Problem, demand_secret};
+use weir_proto::secret::{Keys, Right};
 
 /// Where the OpenAPI document is.
 const DOCUMENT: &str = "/openapi.json";
@@ -32,14 +32,14 @@ struct Service {
     metrics: Arc<Metrics>,
 }
 
-/// All routes over a store. What is in it needs `secret`, where there is one; the page's own files are for everybody.
-pub fn router(store: Store, env: Env, secret: ClusterSecret) -> Router {
+/// All routes over a store. What is in it needs one of `keys`, where there is any; the page's own files are for everybody.
+pub fn router(store: Store, env: Env, keys: Keys) -> Router {
     let service = Service { store, env, metrics: Arc::new(Metrics::new()) };
     let (api, document) = api::routes().split_for_parts();
     let document = JsonLine(document);
     let own = api
         .route("/metrics", get(scrape))
-        .route_layer(middleware::from_fn_with_state(secret, demand_secret))
+        .route_layer(middleware::from_fn_with_state(Demand { keys, right: Right::Read }, demand_secret))
         .route(DOCUMENT, get(|| async { document }))
         .route("/", get(page::front))
         .merge(weir_http::page::routes(&page::FILES));

@@ -167,7 +167,8 @@ async function act({ action, job }) {
       headers: { "content-type": "application/json", "x-weir-request": "1" },
     });
     let response = await send();
-    while (response.status === 401) {
+    // Nothing was shown that lets act: no secret, another one, or a token for reading.
+    while (response.headers.get("www-authenticate") !== null) {
       const { detail } = await response.json();
       if (!await askForSecret(detail)) return say(`${job}: not requested. ${detail}`, true);
       response = await send();

@@ -19,6 +19,7 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 use weir_http::testing::{Browser, check_files, start};
+use weir_proto::secret::ClusterSecret;
 
 /// Heights of pictures, wide and narrow.
 const PICTURE: (u32, u32) = (2600, 1800);
@@ -143,7 +144,7 @@ async fn whoever_looks_is_asked_for_the_secret_where_there_is_one() {
     let Some(browser) = Browser::find() else { return };
     let asked = Arc::new(Mutex::new(Vec::new()));
     let log = asked.clone();
-    let access = Access { secret: "open sesame".into(), ..Access::default() };
+    let access = Access { keys: ClusterSecret::from("open sesame").into(), ..Access::default() };
     let router = serve_guarded(fixture::snapshot(), access, move |job, drain| {
         log.lock().push((job.to_string(), drain));
         Ok(())

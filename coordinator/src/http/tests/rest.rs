@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use weir_http::testing::{check_headers, get, send};
+use weir_proto::secret::Keys;
 
 const OURS: &[(&str, &str)] = &[("x-weir-request", "1")];
 
@@ -199,7 +200,8 @@ fn locked(protects_reads: bool) -> axum::Router {
             let _ = reply.send(if job == "ad-click" { Ok(()) } else { Err(Refusal::UnknownJob) });
         }
     });
-    let access = Access { secret: "open sesame".into(), protects_reads, ..Access::default() };
+    let keys = Keys { secret: "open sesame".into(), read_token: "let me see".into() };
+    let access = Access { keys, protects_reads, ..Access::default() };
     router(StatusBoard::new(fixture::snapshot()), actions, access)
 }
 
@@ -229,9 +231,21 @@ async fn reading_can_be_protected_too() {
     let paths = ["/api/v1/cluster", "/api/v1/jobs", "/api/v1/jobs/ad-click", "/api/v1/workers", "/metrics"];
     for path in paths {
         assert_eq!(get(&router, path).await.status, StatusCode::UNAUTHORIZED, "{path}");
-        let request = axum::http::Request::get(path).header("authorization", "Bearer open sesame");
-        let answer = send(&router, request.body(axum::body::Body::empty()).unwrap()).await;
-        assert_eq!(answer.status, StatusCode::OK, "{path}");
+        for (shown, status) in [
+            ("Bearer open sesame", StatusCode::OK),
+            ("Bearer let me see", StatusCode::OK),
+            ("Bearer let me in", StatusCode::UNAUTHORIZED),
+        ] {
+            let request = axum::http::Request::get(path).header("authorization", shown);
+            let answer = send(&router, request.body(axum::body::Body::empty()).unwrap()).await;
+            assert_eq!(answer.status, status, "{path}");
+        }
+    }
+    for path in ["/api/v1/jobs/ad-click/cancel", "/api/v1/jobs/ad-click/stop"] {
+        let answer = post(&router, path, &[OURS[0], ("authorization", "Bearer let me see")]).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{path}");
+        assert_eq!(answer.header("www-authenticate"), "Bearer error=\"insufficient_scope\"");
+        assert!(answer.problem().detail.contains("the token is read-only"), "{}", answer.text);
     }
     for path in ["/", "/page/main.js", "/healthz", "/api/v1/openapi.json"] {
         assert_eq!(get(&router, path).await.status, StatusCode::OK, "{path}");

@@ -10,6 +10,7 @@ use serde_json::json;
 use std::sync::Arc;
 use weir_engine::env::Env;
 use weir_http::testing::{check_headers, get, send};
+use weir_proto::secret::Keys;
 
 const FROM: i64 = MARCH / 1000;
 
@@ -125,16 +126,23 @@ async fn every_answer_keeps_foreign_pages_out() {
 }
 
 #[tokio::test]
-async fn with_a_secret_counts_are_for_whoever_has_it() {
+async fn with_a_secret_counts_are_for_whoever_has_it_or_the_token() {
     let fixture = clicks().await;
     let env = Env::simulated(1, Arc::new(|| MARCH + 14 * 60_000));
-    let router = router(fixture.store.clone(), env, "open sesame".into());
+    let router =
+        router(fixture.store.clone(), env, Keys { secret: "open sesame".into(), read_token: "let me see".into() });
     for path in ["/v1/freshness", "/v1/filters", "/v1/ads/popular_ads", "/metrics"] {
         let answer = get(&router, path).await;
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED, "{path}");
         answer.problem();
-        let request = Request::get(path).header("authorization", "Bearer open sesame").body(Body::empty()).unwrap();
-        assert_eq!(send(&router, request).await.status, StatusCode::OK, "{path}");
+        for (shown, status) in [
+            ("Bearer open sesame", StatusCode::OK),
+            ("Bearer let me see", StatusCode::OK),
+            ("Bearer let me in", StatusCode::UNAUTHORIZED),
+        ] {
+            let request = Request::get(path).header("authorization", shown).body(Body::empty()).unwrap();
+            assert_eq!(send(&router, request).await.status, status, "{path}");
+        }
     }
     for path in ["/", "/page/secret.js", "/openapi.json", "/healthz"] {
         assert_eq!(get(&router, path).await.status, StatusCode::OK, "{path}");

@@ -16,11 +16,11 @@ use crate::store::{
 use axum::Router;
 use std::sync::Arc;
 use weir_engine::env::Env;
-use weir_proto::secret::ClusterSecret;
+use weir_proto::secret::Keys;
 
 /// The routes over a store, at a moment on the wall clock.
 fn at(store: &Store, now_ms: i64) -> Router {
-    router(store.clone(), Env::simulated(1, Arc::new(move || now_ms)), ClusterSecret::default())
+    router(store.clone(), Env::simulated(1, Arc::new(move || now_ms)), Keys::default())
 }
 
 /// Clicks of a quarter of an hour from [`MARCH`] on: the r-th of 40 ads has about 120/r a minute, the last minute has a
