@@ -345,8 +345,9 @@ impl Worker {
             }
             Some(Order::Commit(commit)) => self.serve(Request::Commit(commit), outbound),
             Some(Order::Sweep(sweep)) => self.serve(Request::Sweep(sweep), outbound),
+            Some(Order::Look(look)) => self.serve(Request::Look(look), outbound),
             Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),
-            Some(Order::Registered(_)) | None => {}
+            Some(Order::Registered(_) | Order::Released(_)) | None => {}
         }
         Ok(())
     }

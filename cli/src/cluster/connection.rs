@@ -38,13 +38,15 @@ pub struct Connection {
     /// The one that is asked, by its place in the list.
     turn: usize,
     open: Option<Client>,
+    /// None has answered the last call.
+    is_away: bool,
 }
 
 impl ConnectionArguments {
     /// A connection, which is opened by the first call.
     pub fn open(&self) -> Result<Connection, Failure> {
         let secret = self.secret.read()?.shown();
-        Ok(Connection { coordinators: self.coordinator.clone(), secret, turn: 0, open: None })
+        Ok(Connection { coordinators: self.coordinator.clone(), secret, turn: 0, open: None, is_away: false })
     }
 }
 
@@ -54,6 +56,7 @@ impl Connection {
         &mut self,
         call: impl AsyncFn(&mut Client) -> Result<Response<T>, Status>,
     ) -> Result<T, Failure> {
+        self.is_away = false;
         let mut in_vain: Vec<String> = Vec::new();
         for _ in 0..self.coordinators.len() {
             let answer = match self.client().await {
@@ -67,8 +70,14 @@ impl Connection {
             }
             (self.turn, self.open) = ((self.turn + 1) % self.coordinators.len(), None);
         }
+        self.is_away = true;
         in_vain.dedup();
         Err(Failure::failed(format!("{}; is `weir coordinator` running there?", in_vain.join("; "))))
+    }
+
+    /// Whether none has answered the last call, so that a later one may succeed.
+    pub fn is_away(&self) -> bool {
+        self.is_away
     }
 
     async fn client(&mut self) -> Result<&mut Client, Status> {

@@ -15,7 +15,7 @@ use weir_coordinator::{
 };
 use weir_engine::{EngineError, ErrorKind, disk, task::Observers};
 use weir_http::TrustedHosts;
-use weir_operators::Extensions;
+use weir_operators::{Extensions, confinement::Confinement};
 use weir_proto::net::{Network, SharedNetwork, TcpNetwork};
 
 /// Arguments of `weir coordinator`.
@@ -155,14 +155,15 @@ async fn serve(
         Err(error) => return Ok(Err(error)),
     };
     let heartbeat_timeout = Duration::from_millis(arguments.heartbeat_timeout_ms.max(300));
-    let extensions = extensions.clone();
+    let storage = data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?;
+    let admit = admit(confinement, extensions, &storage);
     let settings = CoordinatorSettings {
-        storage: data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?,
+        storage,
         secret,
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
-        admit: Admit::by(move |graph| confinement.check_submitted(graph, &extensions)),
+        admit,
         descriptors: descriptors::raise(),
         trusted_hosts: trusted_hosts(arguments),
         protects_reads: arguments.protect_reads,
@@ -182,6 +183,15 @@ async fn serve(
         tracing::debug!(%error, "the metadata was not shut down cleanly");
     }
     Ok(ended)
+}
+
+/// What is confined: what jobs name, and savepoints elsewhere than in the cluster's own storage.
+fn admit(confinement: Confinement, extensions: &Extensions, storage: &str) -> Admit {
+    let (of_places, extensions) = (confinement.clone(), extensions.clone());
+    let own = format!("{}/", storage.trim_end_matches('/'));
+    Admit::by(move |graph| confinement.check_submitted(graph, &extensions)).and_places(move |url| {
+        if url.starts_with(&own) && !url.contains("..") { Ok(()) } else { of_places.check_url(url) }
+    })
 }
 
 /// Whether something can be written in a folder, and lasts.

@@ -72,8 +72,9 @@ impl Catalog {
 
     fn decide(&mut self, command: &Command) -> Result<Response, Refused> {
         let job = match command {
-            Command::Submit { job, graph, fingerprint, definition, fresh, at_ms } => {
-                let submission = Submission { graph, fingerprint, definition, fresh: *fresh, at_ms: *at_ms };
+            Command::Submit { job, graph, fingerprint, definition, fresh, from_savepoint, at_ms } => {
+                let submission =
+                    Submission { graph, fingerprint, definition, fresh: *fresh, from_savepoint, at_ms: *at_ms };
                 self.submit(job, &submission)?
             }
             Command::AttemptStarted { job, attempt, at_ms } => {
@@ -84,6 +85,11 @@ impl Catalog {
             Command::FreshStartDone { job, attempt } => {
                 let job = self.existing(job)?;
                 job.fresh_start_done(*attempt)?;
+                job
+            }
+            Command::SavepointRestored { job, attempt } => {
+                let job = self.existing(job)?;
+                job.savepoint_restored(*attempt)?;
                 job
             }
             Command::CheckpointCompleted { job, attempt, checkpoint, stats } => {

@@ -25,7 +25,7 @@ mod state_machine;
 
 pub use self::{
     catalog::{Catalog, Leader},
-    command::{CheckpointStats, Command, Refusal, Response},
+    command::{CheckpointStats, Command, FromSavepoint, Refusal, Response, SavepointMode},
     database::format,
     file_disk::open_file,
     job::{CompletedCheckpoint, Job, StopRequest, Transition},
