@@ -20,6 +20,8 @@ use weir_engine::{
         export::{self, Exported},
         layout::Layout,
         manifest::{FileRef, OperatorState, SubtaskState, checksum},
+        pins,
+        savepoint::url_of,
         split_files,
     },
     ids::CheckpointId,
@@ -162,16 +164,25 @@ async fn job_names(url: &str) -> Result<BTreeSet<String>, Failure> {
 struct Listed {
     manifest: Manifest,
     committed: bool,
+    /// It is a savepoint: its URL.
+    savepoint: Option<String>,
 }
 
 async fn list(arguments: &StoreArguments) -> Result<String, Failure> {
     let mut jobs = BTreeMap::new();
     for (name, store) in arguments.jobs().await? {
         let (mut listed, store) = (Vec::new(), store.current().await?);
-        for number in store.checkpoints().await? {
+        let lineage = store.layout().lineage();
+        let savepoints = pins::list(&store).await?;
+        // Savepoints outlive start-overs.
+        let mut all: BTreeSet<_> = savepoints.iter().copied().collect();
+        all.extend(store.checkpoints().await?.into_iter().map(|number| (lineage, number)));
+        for (lineage, number) in all {
+            let store = store.clone().in_lineage(lineage);
             let manifest = store.manifest(number).await?;
             let committed = committed::is_marked(&store, number, manifest.attempt).await?;
-            listed.push(Listed { manifest, committed });
+            let savepoint = savepoints.contains(&(lineage, number)).then(|| url_of(&store, lineage, number));
+            listed.push(Listed { manifest, committed, savepoint });
         }
         jobs.insert(name, listed);
     }
@@ -196,6 +207,10 @@ fn list_as_text(listed: &[Listed]) -> String {
             (false, true) => "committed",
             (false, false) => "not yet committed",
         };
+        let remark = match listed.savepoint {
+            Some(_) => format!("{remark}, savepoint"),
+            None => remark.into(),
+        };
         let files = files(manifest);
         vec![
             manifest.checkpoint.to_string(),
@@ -205,7 +220,7 @@ fn list_as_text(listed: &[Listed]) -> String {
             text::number(files.len() as u64),
             text::bytes(files.iter().map(|file| file.bytes).sum()),
             text::bytes(new_bytes(manifest)),
-            remark.into(),
+            remark,
         ]
     });
     table(&header, &[0, 1, 3, 4, 5, 6], rows)
@@ -225,6 +240,7 @@ impl Listed {
             "new_bytes": new_bytes(manifest),
             "last": manifest.last,
             "committed": self.committed,
+            "savepoint": self.savepoint,
         })
     }
 }

@@ -25,6 +25,7 @@ mod progress;
 mod recalculation;
 mod results;
 mod run;
+mod savepoint;
 mod serve;
 mod serving;
 mod signals;
@@ -93,6 +94,8 @@ enum Command {
     Cancel(cluster::jobs::CancelArguments),
     /// Stop a job with a last checkpoint and commit
     Stop(cluster::jobs::StopArguments),
+    /// Take a checkpoint of a job at once and keep it, to start jobs from
+    Savepoint(cluster::savepoint::SavepointArguments),
     /// Print a script that completes commands and options in a shell
     Completions(completions::CompletionsArguments),
 }
@@ -150,6 +153,7 @@ pub fn main_with(extensions: Extensions) -> ExitCode {
         Command::Status(arguments) => cluster::jobs::status(&arguments),
         Command::Cancel(arguments) => cluster::jobs::cancel(&arguments),
         Command::Stop(arguments) => cluster::jobs::stop(&arguments),
+        Command::Savepoint(arguments) => cluster::savepoint::savepoint(&arguments),
         Command::Completions(arguments) => completions::completions(&arguments, Arguments::command()),
     });
     match done {

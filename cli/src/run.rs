@@ -10,6 +10,7 @@ use crate::{
     progress::{Progress, Style},
     results::last_window,
     runtime,
+    savepoint::FromSavepointArguments,
     serving::Serving,
     signals::{EndSignals, STOP_TIMEOUT},
     summary::Summary,
@@ -57,6 +58,8 @@ pub struct RunArguments {
     /// Start over: first remove the job's checkpoints and everything that it has written
     #[arg(long)]
     fresh: bool,
+    #[command(flatten)]
+    from_savepoint: FromSavepointArguments,
     /// Number of workers in this process that share the job's subtasks; they exchange data over loopback
     #[arg(long, value_name = "N", default_value = "1")]
     workers: NonZeroUsize,
@@ -79,7 +82,7 @@ pub struct RunArguments {
     quiet: bool,
 }
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
     duration::parse(text).ok_or_else(|| format!("write {}", duration::EXAMPLES))
 }
 
@@ -193,6 +196,7 @@ async fn drive(
     let submission = Submission {
         fingerprint: job.definition.clone(),
         start_over: start_over.is_some(),
+        from_savepoint: arguments.from_savepoint.read()?,
         on_started_over: start_over.map(|mark| Box::new(move || remove(&mark)) as _),
         notices,
     };

@@ -44,22 +44,36 @@ pub struct CoordinatorSettings {
     pub protects_reads: bool,
 }
 
-/// Judges a job's graph before it is taken in.
+/// Judges a job's graph before it is taken in, and places that a user names beside it.
 #[derive(Clone)]
-pub struct Admit(Arc<Judge>);
+pub struct Admit {
+    graph: Arc<Judge<JobGraph>>,
+    place: Arc<Judge<str>>,
+}
 
-type Judge = dyn Fn(&JobGraph) -> Result<()> + Send + Sync;
+type Judge<T> = dyn Fn(&T) -> Result<()> + Send + Sync;
 
 impl Admit {
     /// With this judge, whose error names what is not allowed.
     pub fn by(judge: impl Fn(&JobGraph) -> Result<()> + Send + Sync + 'static) -> Self {
-        Admit(Arc::new(judge))
+        Admit { graph: Arc::new(judge), place: Arc::new(|_| Ok(())) }
+    }
+
+    /// The same; URLs of savepoints are judged, too.
+    pub fn and_places(self, judge: impl Fn(&str) -> Result<()> + Send + Sync + 'static) -> Self {
+        Admit { place: Arc::new(judge), ..self }
     }
 
     /// # Errors
     /// The judge's.
     pub fn judge(&self, graph: &JobGraph) -> Result<()> {
-        (self.0)(graph)
+        (self.graph)(graph)
+    }
+
+    /// # Errors
+    /// The judge's.
+    pub fn judge_place(&self, url: &str) -> Result<()> {
+        (self.place)(url)
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     config::{CoordinatorComponents, CoordinatorSettings},
     door::{self, LetIn},
     http::{self, Action},
-    job::{JobContext, LiveJobs, Waiting, supervisor::Supervisor},
+    job::{JobContext, LiveJobs, Waiting, savepoints::SavepointDesk, supervisor::Supervisor},
     leader::LeaderRoute,
     metadata::{Leadership, Metadata},
     publish::Publisher,
@@ -43,6 +43,7 @@ pub struct Coordinator {
     context: JobContext,
     leader: LeaderRoute,
     publisher: Publisher,
+    savepoints: SavepointDesk,
     board: StatusBoard,
 }
 
@@ -60,7 +61,8 @@ impl Coordinator {
         let leader = LeaderRoute::new(metadata.clone(), network, secret, env.clone());
         let publisher = Publisher::new(metadata.clone(), workers.clone(), live.clone(), env, node);
         let context = JobContext { settings: Arc::new(settings), components, metadata, workers, live };
-        Coordinator { context, leader, publisher, board: StatusBoard::default() }
+        let savepoints = SavepointDesk::new(context.clone());
+        Coordinator { context, leader, publisher, savepoints, board: StatusBoard::default() }
     }
 
     /// Where workers come in.
@@ -78,7 +80,8 @@ impl Coordinator {
             metadata: self.context.metadata.clone(),
             leader: self.leader.clone(),
             publisher: self.publisher.clone(),
-            admit: self.context.settings.admit.clone(),
+            context: self.context.clone(),
+            savepoints: self.savepoints.clone(),
             env: self.context.components.env.clone(),
         }
     }

@@ -132,7 +132,7 @@ struct Pending {
 /// What came of a request.
 enum Answer {
     /// The worker has done it, or could not.
-    Done(Result<pb::Done>),
+    Done(Box<Result<pb::Done>>),
     /// The worker was lost before it answered.
     Lost,
 }
@@ -174,6 +174,7 @@ impl Workers {
             heartbeat_interval_ms: settings.heartbeat_interval.as_millis() as u32,
             lease_ms: settings.lease().as_millis() as u32,
             heartbeat_timeout_ms: settings.heartbeat_timeout.as_millis() as u32,
+            releases: false,
         };
         give(&orders, coordinator_message::Kind::Registered(registered));
         // What it was asked over an older stream has no answer any more, and what it reported may have been lost.
@@ -235,10 +236,11 @@ impl Workers {
             Some(Kind::Done(done)) => {
                 if let Some(pending) = state.pending.remove(&done.request) {
                     // The caller may have given up.
-                    let _ = pending.reply.send(Answer::Done(match done.failure {
+                    let answer = match done.failure {
                         Some(failure) => Err(failure.into()),
                         None => Ok(done),
-                    }));
+                    };
+                    let _ = pending.reply.send(Answer::Done(Box::new(answer)));
                 }
             }
             Some(Kind::Deployed(deployed)) => {
@@ -346,7 +348,7 @@ impl Workers {
                 Some(answer) => tokio::select! {
                     biased;
                     answer = answer => if let Ok(Answer::Done(done)) = answer {
-                        return done;
+                        return *done;
                     },
                     () = self.0.env.sleep(patience) => tracing::warn!("a worker does not answer a request: asking the next one"),
                 },

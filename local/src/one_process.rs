@@ -165,18 +165,22 @@ impl OneProcess {
     }
 
     async fn until_over(&mut self, submission: Submission) -> Result<(), Failed> {
-        let Submission { fingerprint, start_over, on_started_over, notices } = submission;
+        let Submission { fingerprint, start_over, on_started_over, from_savepoint, notices } = submission;
         let request = SubmitRequest {
             graph: wire::to_json(&self.job)?,
             fingerprint,
             definition: String::new(),
             fresh: start_over,
+            from_savepoint,
         };
         self.starts_over = start_over;
         let mut started_over: Option<OnStartedOver> = on_started_over.filter(|_| start_over);
         let mut catalog = self.metadata.watch();
         let submitted = self.coordinator.client_service().submit(Request::new(request)).await;
-        submitted.map_err(|status| refused(&status))?;
+        for notice in submitted.map_err(|status| refused(&status))?.into_inner().notices {
+            // The receiver may be gone.
+            let _ = notices.send(notice);
+        }
         let mut restarts = 0;
         loop {
             if let Some(job) = catalog.borrow_and_update().job(&self.job.name) {

@@ -3,6 +3,7 @@
 use std::{fmt, num::NonZeroUsize, sync::Arc, time::Duration};
 use tokio::{runtime::Handle, sync::mpsc};
 use weir_engine::{checkpoint::CheckpointStore, env::Env, error::Result, graph::JobGraph, operator::Factory};
+use weir_proto::v1::FromSavepoint;
 
 /// Credit of each channel, in bytes.
 pub const CHANNEL_BYTES: usize = 1 << 20;
@@ -72,6 +73,8 @@ pub struct Submission {
     pub start_over: bool,
     /// Called once that is done.
     pub on_started_over: Option<OnStartedOver>,
+    /// What to go on from instead of the newest checkpoint.
+    pub from_savepoint: Option<FromSavepoint>,
     /// Takes a sentence for the user now and then.
     pub notices: mpsc::UnboundedSender<String>,
 }
@@ -83,6 +86,7 @@ impl Submission {
             fingerprint: fingerprint.into(),
             start_over: false,
             on_started_over: None,
+            from_savepoint: None,
             notices: mpsc::unbounded_channel().0,
         }
     }

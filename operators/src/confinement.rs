@@ -139,7 +139,7 @@ impl Confinement {
                 let is_elsewhere =
                     matches!(&location.place, Place::Path(path) if path.is_relative() || self.may_be(path));
                 if !is_elsewhere {
-                    self.check_location(node, &location)?;
+                    self.check_location(&node.id, &location)?;
                 }
             }
         }
@@ -154,9 +154,23 @@ impl Confinement {
         self.check_as(node.role, node, &Extensions::new())
     }
 
+    /// Whether a user may have a checkpoint read from or copied to a URL.
+    ///
+    /// # Errors
+    /// When it is not allowed, or is no URL.
+    pub fn check_url(&self, url: &str) -> Result<()> {
+        let parsed =
+            Url::parse(url).map_err(|error| EngineError::definition(format!("'{url}' is no URL ({error})")))?;
+        let place = match parsed.to_file_path() {
+            Ok(path) if parsed.scheme() == "file" => Place::Path(path),
+            _ => Place::of_url(&parsed),
+        };
+        self.check_location("savepoint", &Location { key: "url", place })
+    }
+
     /// Whatever the node says that it is.
     fn check_as(&self, role: NodeRole, node: &Node, extensions: &Extensions) -> Result<()> {
-        self.locations(role, node, extensions)?.iter().try_for_each(|location| self.check_location(node, location))
+        self.locations(role, node, extensions)?.iter().try_for_each(|location| self.check_location(&node.id, location))
     }
 
     fn locations(&self, role: NodeRole, node: &Node, extensions: &Extensions) -> Result<Vec<Location>> {
@@ -172,7 +186,7 @@ impl Confinement {
         matches!(self, Confinement::To { paths, .. } if plain && paths.iter().any(|allowed| path.starts_with(allowed)))
     }
 
-    fn check_location(&self, node: &Node, Location { key, place }: &Location) -> Result<()> {
+    fn check_location(&self, node: &str, Location { key, place }: &Location) -> Result<()> {
         let Confinement::To { paths, urls } = self else { return Ok(()) };
         let (allowed, flag) = match place {
             Place::Path(path) => {
@@ -204,8 +218,8 @@ impl Confinement {
     }
 }
 
-fn refused(node: &Node, key: &str, place: &Place, why: &str) -> EngineError {
-    EngineError::definition(format!("'{}' may not use `{key}` = '{place}': {why}", node.id))
+fn refused(node: &str, key: &str, place: &Place, why: &str) -> EngineError {
+    EngineError::definition(format!("'{node}' may not use `{key}` = '{place}': {why}"))
 }
 
 /// A path from the root, with every link and `..` in it followed; what is not there yet follows as it is written.

@@ -1,6 +1,6 @@
 //! How messages print that hold a job's graph, in which the password of a database may be: without it.
 
-use crate::v1::{Commit, Deploy, RaftMessage, Reset, SubmitRequest, Sweep};
+use crate::v1::{Commit, Deploy, Look, RaftMessage, Reset, SubmitRequest, Sweep};
 use std::fmt;
 
 impl fmt::Debug for SubmitRequest {
@@ -29,6 +29,13 @@ impl fmt::Debug for Commit {
 impl fmt::Debug for Sweep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Sweep");
+        shown.field("request", &self.request).field("attempt", &self.attempt).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("Look");
         shown.field("request", &self.request).field("attempt", &self.attempt).finish_non_exhaustive()
     }
 }

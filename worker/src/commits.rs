@@ -23,6 +23,8 @@ pub enum Request {
     Commit(pb::Commit),
     /// Remove what dead attempts have staged.
     Sweep(pb::Sweep),
+    /// Say what sinks show.
+    Look(pb::Look),
     /// Remove everything.
     Reset(pb::Reset),
 }
@@ -62,6 +64,7 @@ impl Commits {
         let number = match &request {
             Request::Commit(commit) => commit.request,
             Request::Sweep(sweep) => sweep.request,
+            Request::Look(look) => look.request,
             Request::Reset(reset) => reset.request,
         };
         let done = caught("a sink's committer", self.execute(request)).await;
@@ -125,6 +128,11 @@ impl Commits {
                     false => Some(wire::from_json(&sweep.results, "results")?),
                 };
                 recovery::sweep(&opened.committers, &SweepScope { attempt, keep, results }).await.map(removed)
+            }
+            Request::Look(look) => {
+                let opened = self.open(&look.graph, &look.storage, look.lineage)?;
+                let shown = wire::to_json(&recovery::shown(&opened.committers).await?)?;
+                Ok(pb::Done { shown, ..pb::Done::default() })
             }
             Request::Reset(reset) => {
                 let opened = self.open(&reset.graph, &reset.storage, reset.lineage)?;

@@ -374,9 +374,10 @@ impl Worker {
             }
             Some(Order::Commit(commit)) => self.serve(Request::Commit(commit), outbound),
             Some(Order::Sweep(sweep)) => self.serve(Request::Sweep(sweep), outbound),
+            Some(Order::Look(look)) => self.serve(Request::Look(look), outbound),
             Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),
             Some(Order::Coordinators(members)) => self.settings.coordinators.learn(members.addresses),
-            Some(Order::Registered(_)) | None => {}
+            Some(Order::Registered(_) | Order::Released(_)) | None => {}
         }
         Ok(())
     }

@@ -18,8 +18,8 @@ use weir_engine::{
     ids::{Attempt, CheckpointId, Lineage},
     key_group::KeyGroupRange,
     operator::{
-        Collector, CommitOutcome, Committable, Committer, CommitterContext, Factory, Operator, OperatorContext, Sink,
-        Source, SourceEvent, SplitState, SweepScope, Waits,
+        Collector, CommitOutcome, Committable, Committer, CommitterContext, Factory, Operator, OperatorContext,
+        ShownResults, Sink, Source, SourceEvent, SplitState, SweepScope, Waits,
     },
     state::{Change, Snapshot},
 };
@@ -421,6 +421,10 @@ impl Committer for MutantCommitter {
 
     fn compare(&self, newest: CheckpointId, is_committed: bool) -> BoxFuture<'_, Result<()>> {
         self.inner.compare(newest, is_committed)
+    }
+
+    fn shown(&self) -> BoxFuture<'_, Result<ShownResults>> {
+        self.inner.shown()
     }
 
     fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {

@@ -461,6 +461,7 @@ impl User {
             fingerprint: "simulated".into(),
             definition: String::new(),
             fresh: wish.fresh,
+            from_savepoint: None,
         };
         match self.within(client.submit(request)).await {
             Ok(_) => {

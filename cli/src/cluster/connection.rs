@@ -43,6 +43,8 @@ pub struct Connection {
     /// The one that is asked, by its place in the list.
     turn: usize,
     open: Option<Client>,
+    /// None has answered the last call.
+    is_away: bool,
 }
 
 impl ConnectionArguments {
@@ -51,7 +53,7 @@ impl ConnectionArguments {
         let Keys { secret, read_token } = self.read_token.beside(self.secret.read()?)?;
         let secret = if secret.is_empty() { read_token } else { secret }.shown();
         let network = self.tls.read()?.network();
-        Ok(Connection { coordinators: self.coordinator.clone(), network, secret, turn: 0, open: None })
+        Ok(Connection { coordinators: self.coordinator.clone(), network, secret, turn: 0, open: None, is_away: false })
     }
 }
 
@@ -61,6 +63,7 @@ impl Connection {
         &mut self,
         call: impl AsyncFn(&mut Client) -> Result<Response<T>, Status>,
     ) -> Result<T, Failure> {
+        self.is_away = false;
         let mut in_vain: Vec<String> = Vec::new();
         for _ in 0..self.coordinators.len() {
             let answer = match self.client().await {
@@ -74,8 +77,14 @@ impl Connection {
             }
             (self.turn, self.open) = ((self.turn + 1) % self.coordinators.len(), None);
         }
+        self.is_away = true;
         in_vain.dedup();
         Err(Failure::failed(format!("{}; is `weir coordinator` running there?", in_vain.join("; "))))
+    }
+
+    /// Whether none has answered the last call, so that a later one may succeed.
+    pub fn is_away(&self) -> bool {
+        self.is_away
     }
 
     async fn client(&mut self) -> Result<&mut Client, Status> {

@@ -24,7 +24,7 @@ use weir_coordinator::{
 };
 use weir_engine::{EngineError, ErrorKind, disk, graph::JobGraph, hidden::holds_password, task::Observers};
 use weir_http::TrustedHosts;
-use weir_operators::Extensions;
+use weir_operators::{Extensions, confinement::Confinement};
 use weir_proto::secret::Keys;
 
 /// Arguments of `weir coordinator`.
@@ -173,9 +173,10 @@ async fn open(
         Err(error) => return Ok(Err(error)),
     };
     let heartbeat_timeout = Duration::from_millis(arguments.heartbeat_timeout_ms.max(300));
-    let extensions = extensions.clone();
+    let storage = data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?;
+    let admit = admit(confinement, extensions, &storage);
     let settings = CoordinatorSettings {
-        storage: data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?,
+        storage,
         secret,
         // Who sets a token for reading wants that it is needed.
         protects_reads: arguments.protect_reads || !read_token.is_empty(),
@@ -183,10 +184,7 @@ async fn open(
         heartbeat_interval: heartbeat_timeout / 6,
         heartbeat_timeout,
         restart: RestartPolicy { most_failures: arguments.restart_attempts, ..RestartPolicy::default() },
-        admit: Admit::by(move |graph| {
-            confinement.check_submitted(graph, &extensions)?;
-            refuse_passwords(graph)
-        }),
+        admit,
         descriptors: descriptors::raise(),
         trusted_hosts: trusted_hosts(arguments),
         ..CoordinatorSettings::default()
@@ -235,6 +233,19 @@ fn keys(arguments: &CoordinatorArguments) -> Result<Keys, Failure> {
         _ if arguments.protect_reads => lacks_secret("--protect-reads"),
         _ => Ok(keys),
     }
+}
+
+/// What is confined: what jobs name, and savepoints elsewhere than in the cluster's own storage.
+fn admit(confinement: Confinement, extensions: &Extensions, storage: &str) -> Admit {
+    let (of_places, extensions) = (confinement.clone(), extensions.clone());
+    let own = format!("{}/", storage.trim_end_matches('/'));
+    let check = move |graph: &JobGraph| {
+        confinement.check_submitted(graph, &extensions)?;
+        refuse_passwords(graph)
+    };
+    Admit::by(check).and_places(move |url| {
+        if url.starts_with(&own) && !url.contains("..") { Ok(()) } else { of_places.check_url(url) }
+    })
 }
 
 /// Whether something can be written in a folder, and lasts.

@@ -128,7 +128,9 @@ fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
         text::moment(restored.taken_at_ms)
     ));
     for job in restored.canceled {
-        eprintln!("job '{job}' was to start over, and is canceled: submit it again, with --fresh to start over");
+        eprintln!(
+            "job '{job}' was to start over, or from a savepoint, and is canceled: submit it again, with --fresh or --from-savepoint to do so"
+        );
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
 //! The commands of a cluster: the processes it is made of ([`coordinator`], [`worker`]), and what a user asks of it
-//! ([`submit`], [`jobs`]), all over one kind of [`connection`]. What is printed of a description (`list`, `status`, `render`)
+//! ([`submit`], [`jobs`], [`savepoint`]), all over one kind of [`connection`]. What is printed of a description (`list`, `status`, `render`)
 //! are pure functions.
 
 mod cache;
@@ -11,6 +11,7 @@ pub mod jobs;
 mod list;
 mod membership;
 mod render;
+pub mod savepoint;
 mod status;
 pub mod submit;
 pub mod worker;

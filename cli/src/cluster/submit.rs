@@ -1,7 +1,7 @@
 //! `weir submit`: a job for a cluster.
 
 use super::connection::ConnectionArguments;
-use crate::{definition::DefinitionArguments, failure::Failure, runtime, text};
+use crate::{definition::DefinitionArguments, failure::Failure, runtime, savepoint::FromSavepointArguments, text};
 use clap::Args;
 use weir_engine::wire;
 use weir_operators::Extensions;
@@ -16,6 +16,8 @@ pub struct SubmitArguments {
     #[arg(long)]
     fresh: bool,
     #[command(flatten)]
+    from_savepoint: FromSavepointArguments,
+    #[command(flatten)]
     connection: ConnectionArguments,
 }
 
@@ -27,11 +29,13 @@ pub fn submit(arguments: &SubmitArguments, extensions: &Extensions) -> Result<()
         fingerprint: job.definition.clone(),
         definition: arguments.definition.text()?,
         fresh: arguments.fresh,
+        from_savepoint: arguments.from_savepoint.read()?,
     };
     let reply = runtime()?.block_on(async {
         let mut connection = arguments.connection.open()?;
         connection.call(async |client| client.submit(request.clone()).await).await
     })?;
+    reply.notices.iter().for_each(|notice| eprintln!("{notice}"));
     text::print(&format!("{}\n", reply.job));
     Ok(())
 }

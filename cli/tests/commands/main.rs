@@ -10,6 +10,7 @@ mod own_operator;
 mod replay;
 mod results;
 mod run;
+mod savepoints;
 mod serve;
 #[path = "../support/mod.rs"]
 mod support;

@@ -3,6 +3,7 @@
 use super::{
     JobContext,
     control::ClusterControl,
+    from_savepoint,
     takeover::{self, Found},
 };
 use crate::{
@@ -99,6 +100,7 @@ impl JobAttempt {
         let components = &context.components;
         let store = (components.open_store)(&context.settings.storage, &job.name)?;
         // Above what the catalog knows, too: the storage may be another one.
+        from_savepoint::bring_in(context, job, &store).await?;
         let known = job.attempt.unwrap_or(Attempt(0));
         let claim = store.claim(&components.env, known, job.fresh_start_pending).await?;
         Ok(ClaimedAttempt { store, claim })
@@ -213,6 +215,7 @@ impl JobAttempt {
         let control = Arc::new(self.control());
         self.start_afresh_if_asked(&control).await?;
         self.check_storage().await?;
+        from_savepoint::start(&self.context, &self.key, &self.store, &self.graph.job, &control).await?;
         let (graph, attempt, definition) = (self.graph.clone(), self.key.attempt, self.fingerprint.as_str());
         let (store, control_plane, is_compared) = (&self.store, control.as_ref(), !self.results_fit);
         let restored =
@@ -222,6 +225,8 @@ impl JobAttempt {
         if let Some(manifest) = restored.clone().filter(|manifest| manifest.last) {
             return Ok(RunOutcome { manifest, was_finished: true });
         }
+        self.graph = from_savepoint::with_identity(&self.graph, restored.as_ref())?;
+        self.graph_json = wire::to_json(&self.graph.job)?;
         self.deploy(restored.as_ref()).await?;
         env.crash_point("attempt.deployed")?;
         // One without state was only taken to reserve its number.
@@ -260,6 +265,7 @@ impl JobAttempt {
             control: Arc::new(self.control()),
             sources: self.commander(),
             checkpoint_timeout: self.context.settings.checkpoint_timeout,
+            savepoints: self.context.live.savepoints(&self.key.job),
             takes_over,
         }
     }

@@ -3,12 +3,12 @@
 use super::JobContext;
 use crate::metadata::{CheckpointStats, Command};
 use futures::{FutureExt, future::BoxFuture};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use weir_engine::{
     checkpoint::{Manifest, layout::Layout},
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId},
-    operator::{Committable, SweepScope, Wait},
+    operator::{Committable, ShownResults, SweepScope, Wait},
     task::attempt::ControlPlane,
     wire::{self, AttemptKey},
 };
@@ -145,6 +145,23 @@ impl ControlPlane for ClusterControl {
             };
             control.request(sweep).await?;
             Ok(())
+        }
+        .boxed()
+    }
+
+    fn shown(&self) -> BoxFuture<'static, Result<BTreeMap<String, ShownResults>>> {
+        let control = self.clone();
+        async move {
+            let look = |request| {
+                Kind::Look(pb::Look {
+                    request,
+                    attempt: Some((&control.key).into()),
+                    graph: control.graph.clone(),
+                    storage: control.context.settings.storage.clone(),
+                    lineage: control.layout.lineage().0,
+                })
+            };
+            wire::from_json(&control.request(look).await?.shown, "what sinks show")
         }
         .boxed()
     }

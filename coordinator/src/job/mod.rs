@@ -1,12 +1,14 @@
 //! Driving jobs: a supervisor for each, which schedules attempts until the job is over.
 //!
-//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to, [`patience`] tells of long waits; [`attempt`] runs one incarnation, [`takeover`] finds one that runs without its driver, [`control`] is its hands: the record in the
+//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to, [`patience`] tells of long waits; [`attempt`] runs one incarnation, [`takeover`] finds one that runs without its driver, [`from_savepoint`] makes a savepoint what it goes on from, [`savepoints`] has one made, [`control`] is its hands: the record in the
 //! replicated catalog, the commits on workers. [`commits`] counts these, for those who watch.
 
 pub mod attempt;
 pub mod commits;
 pub mod control;
+pub mod from_savepoint;
 pub mod patience;
+pub mod savepoints;
 pub mod supervisor;
 pub mod takeover;
 pub mod verdict;
@@ -23,6 +25,7 @@ use weir_engine::{
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, SubtaskId},
     operator::Waits,
+    task::Savepoints,
     wire::AttemptKey,
 };
 
@@ -91,6 +94,8 @@ pub struct LiveJob {
     pub waiting: Option<Waiting>,
     /// What the driver of the running attempt waits for.
     pub waits: Waits,
+    /// Savepoints that it is asked for.
+    pub savepoints: Savepoints,
     /// How its last failed attempt failed.
     pub failure: Option<EngineError>,
 }
@@ -116,6 +121,11 @@ impl LiveJobs {
     /// Changes what is known of a job.
     pub fn update(&self, job: &str, change: impl FnOnce(&mut LiveJob)) {
         change(self.jobs.lock().entry(job.into()).or_default());
+    }
+
+    /// Asks a job for savepoints.
+    pub fn savepoints(&self, job: &str) -> Savepoints {
+        self.jobs.lock().entry(job.into()).or_default().savepoints.clone()
     }
 
     /// What is known of a job now.

@@ -43,7 +43,7 @@ pub struct Restored {
     pub taken_at_ms: i64,
     /// Its jobs.
     pub jobs: usize,
-    /// Those of them that are canceled, because they were to start over: whether they have done so since, nobody knows.
+    /// Those of them that are canceled, because they were to start over, or from a savepoint: whether they have done so since, nobody knows.
     pub canceled: Vec<String>,
 }
 
@@ -88,7 +88,7 @@ pub async fn restore(backup: &[u8], backend: impl StorageBackend, env: Env) -> R
         )));
     }
     let mut catalog = Catalog::from_bytes(catalog.as_bytes())?;
-    let canceled = catalog.forget_fresh_starts(env.wall_clock_ms());
+    let canceled = catalog.forget_to_go_back(env.wall_clock_ms());
     let (jobs, node) = (catalog.jobs().count(), highest_number + 1);
     let database = Database::open(backend, env.clone()).await?;
     let identity = identity::Identity::claim(&database, node, &env).await?;

@@ -84,8 +84,9 @@ impl Catalog {
 
     fn decide(&mut self, command: &Command) -> Result<Response, Refused> {
         let job = match command {
-            Command::Submit { job, graph, fingerprint, definition, fresh, at_ms } => {
-                let submission = Submission { graph, fingerprint, definition, fresh: *fresh, at_ms: *at_ms };
+            Command::Submit { job, graph, fingerprint, definition, fresh, from_savepoint, at_ms } => {
+                let submission =
+                    Submission { graph, fingerprint, definition, fresh: *fresh, from_savepoint, at_ms: *at_ms };
                 self.submit(job, &submission)?
             }
             Command::AttemptStarted { job, attempt, at_ms } => {
@@ -96,6 +97,11 @@ impl Catalog {
             Command::FreshStartDone { job, attempt } => {
                 let job = self.existing(job)?;
                 job.fresh_start_done(*attempt)?;
+                job
+            }
+            Command::SavepointRestored { job, attempt } => {
+                let job = self.existing(job)?;
+                job.savepoint_restored(*attempt)?;
                 job
             }
             Command::CheckpointCompleted { job, attempt, checkpoint, stats } => {
@@ -136,12 +142,12 @@ impl Catalog {
         Ok(Response::Applied { status: Some(job.status), attempt: job.attempt, checkpoint: job.checkpoint })
     }
 
-    /// Cancels the jobs whose start-over was asked for and not made: in a backup that may be long ago, and what they have written since
-    /// is not to be discarded. Says which.
-    pub(super) fn forget_fresh_starts(&mut self, at_ms: i64) -> Vec<String> {
-        let pending = self.jobs.values_mut().filter(|job| job.fresh_start_pending);
+    /// Cancels the jobs that were to start over or from a savepoint and had not: in a backup that may be long ago, and what they have
+    /// written since is not to be discarded. Says which.
+    pub(super) fn forget_to_go_back(&mut self, at_ms: i64) -> Vec<String> {
+        let pending = self.jobs.values_mut().filter(|job| job.is_to_go_back());
         let canceled = pending.map(|job| {
-            job.forget_fresh_start(at_ms);
+            job.forget_to_go_back(at_ms);
             job.name.clone()
         });
         canceled.collect()

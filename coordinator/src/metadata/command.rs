@@ -29,6 +29,9 @@ pub enum Command {
         definition: Hidden<String>,
         /// Forget the job's checkpoints and whatever it has written, and start over.
         fresh: bool,
+        /// Go on from another checkpoint than the newest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from_savepoint: Option<FromSavepoint>,
         /// When.
         at_ms: i64,
     },
@@ -46,6 +49,13 @@ pub enum Command {
         /// Which job.
         job: String,
         /// Who removed it.
+        attempt: Attempt,
+    },
+    /// What the submission wanted to go on from is what the job goes on from: its newest checkpoint.
+    SavepointRestored {
+        /// Which job.
+        job: String,
+        /// Who saw to it.
         attempt: Attempt,
     },
     /// A checkpoint is complete: its manifest is in the storage. From here on its commits are decided.
@@ -109,6 +119,27 @@ pub enum Command {
         /// When.
         at_ms: i64,
     },
+}
+
+/// What a job is to go on from, instead of its newest checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FromSavepoint {
+    /// A checkpoint's manifest, or a storage.
+    pub url: String,
+    /// As what.
+    pub mode: SavepointMode,
+}
+
+/// As what a job goes on from a savepoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SavepointMode {
+    /// As itself, unless its sinks show later results.
+    Resume,
+    /// As itself; later results may come a second time.
+    Rewind,
+    /// As another job with the same state, whose sinks have nothing yet.
+    Fork,
 }
 
 /// Facts of a completed checkpoint.
@@ -192,6 +223,9 @@ impl fmt::Display for Command {
             Command::Submit { job, fresh, .. } => write!(f, "submit '{job}'{}", if *fresh { " afresh" } else { "" }),
             Command::AttemptStarted { job, attempt, .. } => write!(f, "begin attempt {attempt} of '{job}'"),
             Command::FreshStartDone { job, attempt } => write!(f, "fresh start of '{job}' done by attempt {attempt}"),
+            Command::SavepointRestored { job, attempt } => {
+                write!(f, "savepoint of '{job}' restored by attempt {attempt}")
+            }
             Command::CheckpointCompleted { job, attempt, checkpoint, .. } => {
                 write!(f, "complete checkpoint {checkpoint} of '{job}' by attempt {attempt}")
             }

@@ -4,7 +4,7 @@
 //! `committed <= checkpoint`; a refused decision changes nothing; what comes from another attempt than the newest is refused.
 
 use super::{
-    command::{CheckpointStats, Refusal},
+    command::{CheckpointStats, FromSavepoint, Refusal, SavepointMode},
     job_status::JobStatus,
 };
 use serde::{Deserialize, Serialize};
@@ -43,6 +43,9 @@ pub struct Job {
     /// The graphs of the submissions that it forgets: their sinks are to be emptied.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forgotten_graphs: Vec<Hidden<serde_json::Value>>,
+    /// What it is to go on from, and does not yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from_savepoint: Option<FromSavepoint>,
     /// Where it stands.
     pub status: JobStatus,
     /// The newest transitions, oldest first; never empty.
@@ -110,6 +113,7 @@ pub(super) struct Submission<'a> {
     pub fingerprint: &'a str,
     pub definition: &'a Hidden<String>,
     pub fresh: bool,
+    pub from_savepoint: &'a Option<FromSavepoint>,
     pub at_ms: i64,
 }
 
@@ -125,6 +129,7 @@ impl Job {
             submissions: 1,
             fresh_start_pending: submission.fresh,
             forgotten_graphs: Vec::new(),
+            from_savepoint: submission.from_savepoint.clone(),
             status: JobStatus::Created,
             transitions: VecDeque::new(),
             attempt: None,
@@ -156,6 +161,8 @@ impl Job {
         self.submissions += 1;
         // A fresh start that was asked for before and never made is still owed.
         self.fresh_start_pending |= fresh;
+        // One that was wanted before is not any more: the user has said what instead.
+        self.from_savepoint.clone_from(submission.from_savepoint);
         self.restarts = 0;
         self.failures_in_a_row = 0;
         self.stop = None;
@@ -167,6 +174,7 @@ impl Job {
         }
         let cause = match self.checkpoint {
             _ if fresh => "submitted again, to start over".into(),
+            _ if self.from_savepoint.is_some() => "submitted again, to start from a savepoint".into(),
             Some(checkpoint) => format!("submitted again, to resume from checkpoint {checkpoint}"),
             None => "submitted again".into(),
         };
@@ -184,12 +192,14 @@ impl Job {
         if submission.fresh {
             return Ok(());
         }
-        if status == JobStatus::Finished {
+        let rewinds = submission.from_savepoint.as_ref().is_some_and(|from| from.mode == SavepointMode::Rewind);
+        if status == JobStatus::Finished && !rewinds {
             return Err(conflict(format!(
                 "job '{name}' is FINISHED: its results are complete; submit it with --fresh to discard them and start over"
             )));
         }
-        let Some(checkpoint) = self.checkpoint else { return Ok(()) };
+        // The savepoint says itself what fits it.
+        let Some(checkpoint) = self.checkpoint.filter(|_| submission.from_savepoint.is_none()) else { return Ok(()) };
         DefinitionRecord::changes(&self.fingerprint, submission.fingerprint).map(|_| ()).map_err(|why| {
             conflict(format!(
                 "checkpoint {checkpoint} of job '{name}' cannot be continued by this definition: {why}. Submit it as it was, with \
@@ -226,12 +236,28 @@ impl Job {
         Ok(())
     }
 
-    /// Nobody knows whether a fresh start was made.
-    pub(super) fn forget_fresh_start(&mut self, at_ms: i64) {
+    /// Whether it is to start over, or from a savepoint, and nothing says that it has.
+    pub(super) fn is_to_go_back(&self) -> bool {
+        self.fresh_start_pending || self.from_savepoint.is_some()
+    }
+
+    /// Nobody knows whether it has gone back.
+    pub(super) fn forget_to_go_back(&mut self, at_ms: i64) {
+        let (what, how) = match self.from_savepoint.take() {
+            Some(_) => ("start from a savepoint", "--from-savepoint"),
+            None => ("start over", "--fresh"),
+        };
         self.fresh_start_pending = false;
         self.forgotten_graphs.clear();
-        let cause = "restored from a backup in which it was to start over; submit it again, with --fresh to do so";
-        self.record(Some(self.status), JobStatus::Canceled, cause.into(), at_ms);
+        let cause = format!("restored from a backup in which it was to {what}; submit it again, with {how} to do so");
+        self.record(Some(self.status), JobStatus::Canceled, cause, at_ms);
+    }
+
+    /// What it was to go on from is its newest checkpoint now.
+    pub(super) fn savepoint_restored(&mut self, attempt: Attempt) -> Result<(), Refused> {
+        self.check_attempt(Some(attempt), "a savepoint")?;
+        self.from_savepoint = None;
+        Ok(())
     }
 
     /// A checkpoint is complete.

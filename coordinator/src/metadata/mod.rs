@@ -29,7 +29,7 @@ mod state_machine;
 pub use self::{
     backup::{Restored, restore},
     catalog::{Catalog, Leader},
-    command::{CheckpointStats, Command, Refusal, Response},
+    command::{CheckpointStats, Command, FromSavepoint, Refusal, Response, SavepointMode},
     database::format,
     file_disk::open_file,
     identity::{Stored, stored_identity},

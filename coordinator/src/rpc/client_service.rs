@@ -1,11 +1,11 @@
-//! The gRPC service for users: submit, list, status, cancel, stop, and who the coordinators are. A coordinator that does not lead passes calls on to the one that
-//! does.
+//! The gRPC service for users: submit, list, status, cancel, stop, savepoint, and who the coordinators are. A coordinator that does
+//! not lead passes calls on to the one that does.
 
 use super::to_status;
 use crate::{
-    config::Admit,
+    job::{JobContext, from_savepoint, savepoints::SavepointDesk},
     leader::{LeaderClient, LeaderRoute, Route},
-    metadata::{Command, Joined, Joining, Metadata},
+    metadata::{Command, FromSavepoint, Joined, Joining, Metadata, SavepointMode},
     publish::Publisher,
 };
 use serde::Serialize;
@@ -28,8 +28,10 @@ pub struct ClientService {
     pub leader: LeaderRoute,
     /// Describes the current state.
     pub publisher: Publisher,
-    /// Which jobs are taken in.
-    pub admit: Admit,
+    /// What jobs are judged by.
+    pub context: JobContext,
+    /// Has savepoints made.
+    pub savepoints: SavepointDesk,
     /// For the time that is shown to people.
     pub env: Env,
 }
@@ -44,7 +46,16 @@ impl Client for ClientService {
         let graph: JobGraph = wire::from_json(&request.graph, "the job graph")
             .map_err(|error| Status::invalid_argument(error.message))?;
         ExecutionGraph::new(graph.clone()).map_err(|error| to_status(&error))?;
-        self.admit.judge(&graph).map_err(|error| to_status(&error))?;
+        self.context.settings.admit.judge(&graph).map_err(|error| to_status(&error))?;
+        let from_savepoint = request.from_savepoint.as_ref().map(from_wire);
+        let notices = match &from_savepoint {
+            None => Vec::new(),
+            Some(from) => {
+                self.context.settings.admit.judge_place(&from.url).map_err(|error| to_status(&error))?;
+                let judged = from_savepoint::judge(&self.context, &graph, &request.fingerprint, from).await;
+                judged.map_err(|error| to_status(&error))?
+            }
+        };
         let json = serde_json::to_value(&graph).map_err(|error| Status::internal(error.to_string()))?;
         let submit = Command::Submit {
             job: graph.name.clone(),
@@ -53,10 +64,11 @@ impl Client for ClientService {
             // For people, who are not shown passwords either.
             definition: redacted(&request.definition).into_owned().into(),
             fresh: request.fresh,
+            from_savepoint,
             at_ms: self.env.wall_clock_ms(),
         };
         self.propose(submit).await?;
-        Ok(Response::new(pb::SubmitReply { job: graph.name }))
+        Ok(Response::new(pb::SubmitReply { job: graph.name, notices }))
     }
 
     async fn list(&self, request: Request<pb::ListRequest>) -> Result<Response<pb::Description>, Status> {
@@ -92,6 +104,30 @@ impl Client for ClientService {
         let (job, at_ms) = (request.job.clone(), self.env.wall_clock_ms());
         self.propose(Command::StopRequested { job, drain: request.drain, at_ms }).await?;
         self.describe_job(&request.job)
+    }
+
+    async fn savepoint(&self, request: Request<pb::SavepointRequest>) -> Result<Response<pb::SavepointReply>, Status> {
+        let request = match self.route(request).await? {
+            Routed::Here(request) => request,
+            Routed::There(mut leader, request) => return self.answered(leader.savepoint(request).await),
+        };
+        if !request.to.is_empty() {
+            self.context.settings.admit.judge_place(&request.to).map_err(|error| to_status(&error))?;
+        }
+        self.savepoints.serve(request).await.map(Response::new).map_err(|error| to_status(&error))
+    }
+
+    async fn delete_savepoint(
+        &self,
+        request: Request<pb::DeleteSavepointRequest>,
+    ) -> Result<Response<pb::DeleteSavepointReply>, Status> {
+        let request = match self.route(request).await? {
+            Routed::Here(request) => request,
+            Routed::There(mut leader, request) => return self.answered(leader.delete_savepoint(request).await),
+        };
+        let released = self.savepoints.release(&request.job, &request.savepoint).await;
+        let checkpoint = released.map_err(|error| to_status(&error))?.0;
+        Ok(Response::new(pb::DeleteSavepointReply { checkpoint }))
     }
 
     async fn board(&self, request: Request<pb::BoardRequest>) -> Result<Response<pb::Description>, Status> {
@@ -181,6 +217,15 @@ impl ClientService {
             None => Err(Status::not_found(format!("there is no job '{job}'; `weir list` shows all jobs"))),
         }
     }
+}
+
+fn from_wire(from: &pb::FromSavepoint) -> FromSavepoint {
+    let mode = match from.mode() {
+        pb::from_savepoint::Mode::Resume => SavepointMode::Resume,
+        pb::from_savepoint::Mode::Rewind => SavepointMode::Rewind,
+        pb::from_savepoint::Mode::Fork => SavepointMode::Fork,
+    };
+    FromSavepoint { url: from.url.clone(), mode }
 }
 
 fn describe<T: Serialize>(what: &T) -> Result<Response<pb::Description>, Status> {

@@ -8,6 +8,7 @@ use super::{CheckpointStore, Manifest, committed, manifest::FileRef, state_file}
 use crate::{
     env::Env,
     error::{EngineError, Result},
+    ids::CheckpointId,
 };
 use bytes::Bytes;
 use object_store::path::Path;
@@ -32,12 +33,7 @@ pub struct Exported {
 /// # Errors
 /// When there is none, a file of it is damaged, the other storage has checkpoints of the job already, or one of them refuses.
 pub async fn export(from: &CheckpointStore, to: &CheckpointStore, env: &Env) -> Result<Exported> {
-    if to.newest_attempt().await?.is_some() {
-        return Err(EngineError::definition(format!(
-            "'{}' already has checkpoints of the job, and a copy would be mixed with them: choose another place, or remove it",
-            to.describe(to.layout().job())
-        )));
-    }
+    refuse_other(to).await?;
     let mut tries = 0;
     loop {
         // A start-over begins another lineage, and removes what is copied.
@@ -56,7 +52,35 @@ pub async fn export(from: &CheckpointStore, to: &CheckpointStore, env: &Env) -> 
     }
 }
 
-async fn newest_committed(from: &CheckpointStore) -> Result<Manifest> {
+/// Copies a checkpoint that stays and whose results are visible to a storage that has nothing of the job yet.
+///
+/// # Errors
+/// As [`export`].
+pub async fn export_pinned(
+    from: &CheckpointStore,
+    to: &CheckpointStore,
+    env: &Env,
+    checkpoint: CheckpointId,
+) -> Result<Exported> {
+    refuse_other(to).await?;
+    copy(from, to, env, &from.manifest(checkpoint).await?).await
+}
+
+async fn refuse_other(to: &CheckpointStore) -> Result<()> {
+    if to.newest_attempt().await?.is_none() {
+        return Ok(());
+    }
+    Err(EngineError::definition(format!(
+        "'{}' already has checkpoints of the job, and a copy would be mixed with them: choose another place, or remove it",
+        to.describe(to.layout().job())
+    )))
+}
+
+/// The newest checkpoint of a lineage whose results are visible.
+///
+/// # Errors
+/// When there is none, or the storage refuses.
+pub(super) async fn newest_committed(from: &CheckpointStore) -> Result<Manifest> {
     for number in from.checkpoints().await?.into_iter().rev() {
         // One that goes just now was not the newest.
         let Some(content) = from.find(&from.layout().manifest(number)).await? else { continue };
@@ -71,17 +95,34 @@ async fn newest_committed(from: &CheckpointStore) -> Result<Manifest> {
     )))
 }
 
-async fn copy(from: &CheckpointStore, to: &CheckpointStore, env: &Env, manifest: &Manifest) -> Result<Exported> {
-    let to = to.clone().in_lineage(manifest.lineage);
+/// Copies the files of a checkpoint, each verified. Returns how many there are, and their bytes.
+pub(super) async fn copy_files(
+    from: &CheckpointStore,
+    to: &CheckpointStore,
+    env: &Env,
+    manifest: &Manifest,
+    path_there: impl Fn(&Path) -> Path,
+) -> Result<(u64, u64)> {
     let files: BTreeSet<&FileRef> = manifest.files().collect();
-    let mut bytes = 0;
     for file in &files {
         let path = Path::from(file.path.as_str());
         let content = from.read(&path).await?;
         state_file::verify(file, &content)?;
-        bytes += file.bytes;
-        put(&to, env, &path, content).await?;
+        put(to, env, &path_there(&path), content).await?;
     }
+    Ok((files.len() as u64, files.iter().map(|file| file.bytes).sum()))
+}
+
+/// Copies a checkpoint of a lineage, and the claims that say what it is of. Begun again, it goes on.
+pub(super) async fn copy(
+    from: &CheckpointStore,
+    to: &CheckpointStore,
+    env: &Env,
+    manifest: &Manifest,
+) -> Result<Exported> {
+    let to = to.clone().in_lineage(manifest.lineage);
+    let (files, bytes) = copy_files(from, &to, env, manifest, Path::clone).await?;
+    env.crash_point("export.files_copied")?;
     // The oldest is what tells the storage from others, and the newest of the lineage says what lineage is gone on in.
     let Some(claims) = from.claims_of(manifest.lineage).await? else {
         return Err(EngineError::definition(format!(
@@ -92,14 +133,15 @@ async fn copy(from: &CheckpointStore, to: &CheckpointStore, env: &Env, manifest:
     };
     put(&to, env, &to.layout().manifest(manifest.checkpoint), manifest.to_bytes()?.into()).await?;
     committed::mark(&to, env, manifest.checkpoint, manifest.attempt).await?;
+    env.crash_point("export.manifest_created")?;
     for claim in claims {
         put(&to, env, &claim, from.read(&claim).await?).await?;
     }
-    Ok(Exported { manifest: manifest.clone(), files: files.len() as u64, bytes })
+    Ok(Exported { manifest: manifest.clone(), files, bytes })
 }
 
 /// Makes an object, or finds that an earlier try has made the same.
-async fn put(to: &CheckpointStore, env: &Env, path: &Path, content: Bytes) -> Result<()> {
+pub(super) async fn put(to: &CheckpointStore, env: &Env, path: &Path, content: Bytes) -> Result<()> {
     if to.create(env, path, content.clone()).await? || to.read(path).await? == content {
         return Ok(());
     }
@@ -114,7 +156,7 @@ mod tests {
     use super::*;
     use crate::{
         checkpoint::manifest::{checksum, tests::manifest},
-        ids::{Attempt, CheckpointId, Lineage},
+        ids::{Attempt, Lineage},
     };
 
     /// Two checkpoints of a lineage that was started over; the results of the newer one are not visible yet.

@@ -4,6 +4,7 @@
 //! jobs/<job>/attempts/<attempt>.json                      who claimed which attempt, and of which lineage it is
 //! jobs/<job>/checkpoints/<lineage>/<n>.json               the manifest: what checkpoint n of a lineage consists of
 //! jobs/<job>/checkpoints/<lineage>/<n>.committed          every committable of n is visible; of whose manifest
+//! jobs/<job>/checkpoints/<lineage>/<n>.pinned             n is a savepoint: it stays until its user removes it
 //! jobs/<job>/state/<attempt>/<n>/<operator>-<k>.parquet   what subtask k of an operator wrote for checkpoint n
 //! jobs/<job>/state/<attempt>/<n>/<operator>-<k>-merged.parquet   what it merged of earlier ones after n
 //! jobs/<job>/state/<attempt>/<n>/<source>-<k>-splits-<i>.json     positions of splits that have stayed the same, up to n
@@ -25,8 +26,10 @@ const DIGITS: usize = 10;
 
 const MANIFEST: &str = ".json";
 const COMMITTED: &str = ".committed";
+const PINNED: &str = ".pinned";
 const NAMELESS_MANIFEST: &str = "manifest.json";
 const NAMELESS_COMMITTED: &str = "committed";
+const NAMELESS_PINNED: &str = "pinned";
 
 /// Paths of one job's objects, in one lineage.
 #[derive(Clone, Debug)]
@@ -104,6 +107,11 @@ impl Layout {
         self.of_checkpoint(checkpoint, NAMELESS_COMMITTED, COMMITTED)
     }
 
+    /// The mark that a checkpoint is a savepoint.
+    pub fn pinned(&self, checkpoint: CheckpointId) -> Path {
+        self.of_checkpoint(checkpoint, NAMELESS_PINNED, PINNED)
+    }
+
     fn of_checkpoint(&self, checkpoint: CheckpointId, nameless: &str, suffix: &str) -> Path {
         match self.lineage {
             Lineage::NAMELESS => self.checkpoints().join(number(checkpoint)).join(nameless),
@@ -167,7 +175,7 @@ impl Layout {
         let number = match self.lineage {
             Lineage::NAMELESS => {
                 let name = parts.next()?;
-                let is_nameless = [NAMELESS_MANIFEST, NAMELESS_COMMITTED].contains(&name.as_ref());
+                let is_nameless = [NAMELESS_MANIFEST, NAMELESS_COMMITTED, NAMELESS_PINNED].contains(&name.as_ref());
                 first.as_ref().parse().ok().filter(|_| is_nameless)
             }
             _ => first.as_ref().split_once('.')?.0.parse().ok(),

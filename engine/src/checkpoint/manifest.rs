@@ -17,8 +17,13 @@ mod stored_subtask;
 
 /// Version of the format that this program writes; it reads this and all older ones. Since 2 it notes the lineage and what sinks
 /// hold, paths are relative to the storage, and each file is named once; of version 1 there are manifests with some of that. Since
-/// 3 positions of splits may lie in files of their own.
-pub const FORMAT_VERSION: u32 = 3;
+/// 3 positions of splits may lie in files of their own. Of version 4 are those that note an identity.
+pub const FORMAT_VERSION: u32 = 4;
+
+/// The version that says what a manifest with this identity, or none, has: earlier programs read all that they understand.
+pub fn format_version(identity: Option<&str>) -> u32 {
+    if identity.is_some() { FORMAT_VERSION } else { 3 }
+}
 
 /// A completed checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -29,6 +34,9 @@ pub struct Manifest {
     pub weir_version: String,
     /// Name of the job.
     pub job: String,
+    /// What record ids are made from, where that is not the name: of a fork, and of a replay. A job goes on with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
     /// Fingerprint of the definition, without parallelism and paths of this run.
     pub definition: String,
     /// Which lineage it is of: checkpoints of each are numbered from 1.
@@ -257,9 +265,10 @@ pub(crate) mod tests {
         let segments = vec![SegmentState { id: "s".into(), parts }];
         let subtask = SubtaskState { segments, ..SubtaskState::default() };
         Manifest {
-            format_version: FORMAT_VERSION,
+            format_version: format_version(None),
             weir_version: "0".into(),
             job: "job".into(),
+            identity: None,
             definition: "d".into(),
             lineage: Lineage::NAMELESS,
             checkpoint: CheckpointId(checkpoint),

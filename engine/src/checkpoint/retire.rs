@@ -1,12 +1,12 @@
 //! Retirement: which checkpoints and files are deleted. The decision is pure; only the owner of the current attempt executes it.
 //!
 //! Invariant: a file that a retained manifest names is never removed, nor one that the current attempt wrote for a checkpoint
-//! that is not complete yet. Only checkpoints of the store's lineage are retired; those of former ones are no longer used.
+//! that is not complete yet, nor anything of a [pinned](pins) checkpoint. Only checkpoints of the store's lineage are retired; those of former ones are no longer used.
 //!
 //! What there is, is listed when an attempt starts, and only then: from there on the attempt knows what it has completed, so
 //! that retiring costs what goes, however much there is.
 
-use super::{CheckpointStore, manifest::Manifest};
+use super::{CheckpointStore, manifest::Manifest, pins};
 use crate::{
     env::Env,
     error::Result,
@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub struct Completed {
     retain: usize,
     files: BTreeMap<CheckpointId, BTreeSet<String>>,
+    /// Those of them that stay.
+    pinned: BTreeSet<CheckpointId>,
 }
 
 /// What goes.
@@ -34,7 +36,7 @@ pub struct Outdated {
 impl Completed {
     /// None so far. The newest `retain` are kept, and at least one.
     pub fn new(retain: usize) -> Self {
-        Completed { retain: retain.max(1), files: BTreeMap::new() }
+        Completed { retain: retain.max(1), files: BTreeMap::new(), pinned: BTreeSet::new() }
     }
 
     /// Those in a store.
@@ -46,6 +48,9 @@ impl Completed {
         for checkpoint in store.checkpoints().await? {
             completed.add(&store.manifest(checkpoint).await?);
         }
+        let own = store.current().await?.layout().lineage();
+        let pinned = pins::list(store).await?;
+        completed.pinned = pinned.into_iter().filter(|(of, _)| *of == own).map(|(_, pinned)| pinned).collect();
         Ok(completed)
     }
 
@@ -55,10 +60,23 @@ impl Completed {
         self.files.insert(manifest.checkpoint, files);
     }
 
-    /// Takes out what goes when all up to `committed` are: all of these but for the newest checkpoints, of whatever state.
+    /// One of them stays.
+    pub fn pin(&mut self, checkpoint: CheckpointId) {
+        self.pinned.insert(checkpoint);
+    }
+
+    /// It goes when others of its age go.
+    pub fn unpin(&mut self, checkpoint: CheckpointId) {
+        self.pinned.remove(&checkpoint);
+    }
+
+    /// Takes out what goes when all up to `committed` are: all of these but for the newest
+    /// checkpoints, of whatever state, and those that are pinned.
     pub fn take_outdated(&mut self, committed: CheckpointId) -> Outdated {
-        let many = self.files.len().saturating_sub(self.retain);
-        let checkpoints: Vec<CheckpointId> = self.files.keys().copied().take(many).collect();
+        let ordinary: Vec<CheckpointId> =
+            self.files.keys().filter(|checkpoint| !self.pinned.contains(checkpoint)).copied().collect();
+        let many = ordinary.len().saturating_sub(self.retain);
+        let checkpoints: Vec<CheckpointId> = ordinary.into_iter().take(many).collect();
         let checkpoints: Vec<_> = checkpoints.into_iter().take_while(|checkpoint| *checkpoint <= committed).collect();
         let released: Vec<_> = checkpoints.iter().filter_map(|checkpoint| self.files.remove(checkpoint)).collect();
         let is_needed = |file: &String| self.files.values().any(|needed| needed.contains(file));
@@ -98,12 +116,14 @@ pub async fn sweep(store: &CheckpointStore, env: &Env, retain: usize, attempt: A
     let outdated = newest.map(|newest| completed.take_outdated(newest)).unwrap_or_default();
     let removed = outdated.files.len();
     remove(store, env, &outdated).await?;
-    remove_orphans(store, &completed).await?;
+    let of_checkpoints = store.list(&store.layout().all_checkpoints()).await?;
+    let pinned = pins::needed(store, &of_checkpoints).await?;
+    remove_orphans(store, &completed, &of_checkpoints, &pinned).await?;
     let needed: BTreeSet<&str> = completed.files.values().flatten().map(String::as_str).collect();
     let mut garbage = store.list(&store.layout().state()).await?;
     garbage.retain(|path| {
         let of_former_attempt = store.layout().writer_of(path).is_some_and(|writer| writer < attempt);
-        of_former_attempt && !needed.contains(path.as_ref())
+        of_former_attempt && !needed.contains(path.as_ref()) && !pinned.contains(path)
     });
     for path in &garbage {
         env.crash_point("retire.before_file")?;
@@ -115,13 +135,18 @@ pub async fn sweep(store: &CheckpointStore, env: &Env, retain: usize, attempt: A
 
 /// Removes the marks of checkpoints that are not there, for a crash came between the removals of the two; and what former lineages
 /// have written too late.
-async fn remove_orphans(store: &CheckpointStore, completed: &Completed) -> Result<()> {
+async fn remove_orphans(
+    store: &CheckpointStore,
+    completed: &Completed,
+    of_checkpoints: &[Path],
+    pinned: &BTreeSet<Path>,
+) -> Result<()> {
     let layout = store.layout();
-    for path in store.list(&layout.all_checkpoints()).await? {
-        let of = layout.checkpoint_of(&path);
-        let is_orphan = of.is_some_and(|of| path == layout.committed(of) && !completed.files.contains_key(&of));
-        if is_orphan || layout.is_left_behind(&path) {
-            store.delete(&path).await?;
+    for path in of_checkpoints.iter().filter(|path| !pinned.contains(*path)) {
+        let of = layout.checkpoint_of(path);
+        let is_orphan = of.is_some_and(|of| *path == layout.committed(of) && !completed.files.contains_key(&of));
+        if is_orphan || layout.is_left_behind(path) {
+            store.delete(path).await?;
         }
     }
     Ok(())
@@ -159,6 +184,15 @@ mod tests {
         assert_eq!(four.take_outdated(CheckpointId(2)), outdated(&[1, 2], &["a", "b"]));
         assert_eq!(four.take_outdated(CheckpointId(3)), outdated(&[3], &["c"]));
         assert_eq!(four.take_outdated(CheckpointId(4)), outdated(&[], &[]), "the newest is kept");
+    }
+
+    #[test]
+    fn what_is_pinned_stays_with_its_files_until_it_is_released() {
+        let mut four = completed(1, &[(1, &["a"]), (2, &["a", "b"]), (3, &["b", "c"]), (4, &["d"])]);
+        four.pin(CheckpointId(2));
+        assert_eq!(four.take_outdated(CheckpointId(4)), outdated(&[1, 3], &["c"]), "none is retained less for it");
+        four.unpin(CheckpointId(2));
+        assert_eq!(four.take_outdated(CheckpointId(4)), outdated(&[2], &["a", "b"]));
     }
 
     #[test]

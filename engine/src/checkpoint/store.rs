@@ -8,6 +8,7 @@ use super::{
     draft::Draft,
     layout::Layout,
     manifest::{FileRef, Manifest, checksum},
+    pins,
     segment_ledger::SegmentLedger,
     state_cache::StateCache,
     state_file,
@@ -123,6 +124,24 @@ impl CheckpointStore {
             cache: None,
             identity: Arc::default(),
         })
+    }
+
+    /// The same, where there must be something: looking makes no folders.
+    ///
+    /// # Errors
+    /// As [`CheckpointStore::open`], and when there is no such folder.
+    pub fn open_existing(url: &str, job: &str) -> Result<Self> {
+        let folder =
+            url::Url::parse(url).ok().filter(|url| url.scheme() == "file").and_then(|url| url.to_file_path().ok());
+        if let Some(missing) = folder.filter(|folder| !folder.is_dir()) {
+            return Err(EngineError::definition(format!("there is no storage '{}'", missing.display())));
+        }
+        CheckpointStore::open(url, job)
+    }
+
+    /// The same storage, for another job.
+    pub fn of_job(&self, job: &str) -> Self {
+        CheckpointStore { layout: Layout::new(job), in_lineage: false, identity: Arc::default(), ..self.clone() }
     }
 
     /// Over a store that is there already, as tests want it.
@@ -530,7 +549,7 @@ impl CheckpointStore {
         }
     }
 
-    /// Removes the checkpoints and the state of earlier lineages, which are no longer needed. Whatever attempts of this
+    /// Removes the checkpoints and the state of earlier lineages, which are no longer needed, but for those that are pinned. Whatever attempts of this
     /// one, or a later one, have written stays, so it may be done by anybody and at any time. The claims of attempts stay, too: an
     /// attempt that is alive elsewhere must keep finding that it was replaced, and numbers must keep rising.
     ///
@@ -539,7 +558,9 @@ impl CheckpointStore {
     pub async fn remove_left_behind(&self) -> Result<usize> {
         let Self { layout, .. } = &self.current().await?;
         let mut all = self.list(layout.job()).await?;
-        all.retain(|path| layout.is_left_behind(path));
+        // Savepoints are their user's.
+        let pinned = pins::needed(self, &all).await?;
+        all.retain(|path| layout.is_left_behind(path) && !pinned.contains(path));
         // Manifests last: a lineage that is half removed still names what it needs.
         all.sort_by_key(|path| layout.lineage_of(path).is_some());
         for path in &all {

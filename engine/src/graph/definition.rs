@@ -92,7 +92,50 @@ impl DefinitionRecord {
     }
 }
 
+/// The settings that say where a sink writes.
+const TARGET: [&str; 4] = ["path", "url", "table", "topic"];
+
+impl DefinitionRecord {
+    /// Whether a job of the definition `now` can be a fork of one of `before`: go on with its state, and write elsewhere.
+    ///
+    /// # Errors
+    /// When what is remembered does not mean the same, or a sink writes to where it did, with the node and the setting.
+    pub fn check_fork(before: &str, now: &str) -> Result<(), String> {
+        let read = |text: &str| serde_json::from_str::<DefinitionRecord>(text);
+        let (Ok(before), Ok(now)) = (read(before), read(now)) else {
+            return Err("it was taken by another version of the definition".into());
+        };
+        let sinks = |record: &DefinitionRecord| {
+            let sinks = record.nodes.iter().filter(|(_, node)| node.remembers == Remembers::Progress);
+            sinks
+                .map(|(id, node)| (id.clone(), node.target()))
+                .filter(|(_, target)| !target.is_empty())
+                .collect::<Vec<_>>()
+        };
+        let taken = sinks(&before);
+        for (id, target) in sinks(&now) {
+            if let Some((original, _)) = taken.iter().find(|(_, taken)| *taken == target) {
+                let key = TARGET.into_iter().rev().find(|key| target.contains_key(key)).unwrap_or("path");
+                let value = &target[key];
+                return Err(format!(
+                    "`{id}` would write to {value}, as `{original}` of the original does: give the fork another one (--set {id}.{key}=…)"
+                ));
+            }
+        }
+        let without_sinks = |record: DefinitionRecord| {
+            let nodes = record.nodes.into_iter().filter(|(_, node)| node.remembers != Remembers::Progress).collect();
+            DefinitionRecord { nodes }.to_text()
+        };
+        DefinitionRecord::changes(&without_sinks(before), &without_sinks(now)).map(drop)
+    }
+}
+
 impl NodeRecord {
+    /// Where a sink writes.
+    fn target(&self) -> BTreeMap<&'static str, String> {
+        TARGET.into_iter().filter_map(|key| Some((key, self.meaning.get(key)?.clone()))).collect()
+    }
+
     /// What this node remembers must mean the same as another version of it.
     fn check(&self, id: &str, other: &NodeRecord) -> Result<(), String> {
         if self.remembers != other.remembers {

@@ -18,7 +18,7 @@ pub use context::{CommitterContext, Counter, Counters, OperatorContext};
 pub use lags::{Lag, Lags};
 pub(crate) use lookup::as_lookup;
 pub use lookup::{Lookup, LookupService, Question};
-pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, Sink, SinkCommit, SweepScope};
+pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, ShownResults, Sink, SinkCommit, SweepScope};
 pub use source::{Source, SourceEvent, SplitState};
 pub use waiting::{Patience, Waiting};
 pub use waits::{Wait, Waits};

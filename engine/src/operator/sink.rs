@@ -128,6 +128,14 @@ pub trait Committer: Send + Sync {
         std::future::ready(Ok(())).boxed()
     }
 
+    /// What is visible, for a start from a savepoint, which may be older. Asked when the target is [ready](Committer::prepare).
+    ///
+    /// # Errors
+    /// When the target refuses.
+    fn shown(&self) -> BoxFuture<'_, Result<ShownResults>> {
+        std::future::ready(Ok(ShownResults::default())).boxed()
+    }
+
     /// Removes what attempts before `scope.attempt` have staged and no checkpoint will commit.
     ///
     /// # Errors
@@ -152,6 +160,17 @@ pub struct SweepScope {
     pub keep: Vec<Committable>,
     /// What the sinks must show at the start of a job: see [`Committer::compare`].
     pub results: Option<ExpectedResults>,
+}
+
+/// What a sink shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShownResults {
+    /// The newest checkpoint of the lineage that has results there, 0 if none has; nothing, where the target does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest: Option<CheckpointId>,
+    /// Why results cannot come there a second time, and what to do; nothing, where they just are there twice then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unrepeatable: Option<String>,
 }
 
 /// What sinks must show.

@@ -20,7 +20,7 @@ use crate::{
     graph::{CheckpointSettings, ExecutionGraph, JobGraph, Node, NodeRole},
     ids::{Attempt, CheckpointId, SubtaskId},
     key_group::KeyGroupRange,
-    operator::{Committable, SplitState, SweepScope},
+    operator::{Committable, ShownResults, SplitState, SweepScope},
     state::{Change, Segment, Snapshot, StateRows},
 };
 use arrow::{
@@ -181,6 +181,10 @@ impl ControlPlane for Watching {
     fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {
         std::future::ready(Ok(())).boxed()
     }
+
+    fn shown(&self) -> BoxFuture<'static, Result<BTreeMap<String, ShownResults>>> {
+        std::future::ready(Ok(BTreeMap::new())).boxed()
+    }
 }
 
 struct Job {
@@ -277,6 +281,7 @@ impl Job {
             control: Arc::clone(&control),
             restored,
             checkpoint_timeout: Duration::from_secs(60),
+            savepoints: Default::default(),
             takes_over: None,
             graph,
         };

@@ -6,23 +6,30 @@
 //! The commit point is the creation of a checkpoint's manifest: it fails where there is one already, and numbers have no
 //! gaps, so that of two processes that believe to own a job only one can continue.
 
-use super::{checkpointing::Report, observer::Observer, recovery, subtask::SourceCommand};
+use super::{
+    checkpointing::Report,
+    observer::Observer,
+    recovery,
+    savepoints::{Asked as AskedSavepoints, Reply, Savepoints},
+    subtask::SourceCommand,
+};
 use crate::{
     checkpoint::{
         CheckpointStore, Manifest,
-        manifest::{FORMAT_VERSION, Results},
+        manifest::{Results, format_version},
         pending::{Acknowledgement, PendingCheckpoint},
+        pins,
         retire::{self, Completed},
     },
     env::{Env, Moment},
     error::{EngineError, ErrorKind, Result},
     graph::ExecutionGraph,
     ids::{Attempt, CheckpointId, SubtaskId},
-    operator::{Committable, SweepScope},
+    operator::{Committable, ShownResults, SweepScope},
 };
 use futures::future::BoxFuture;
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     pin::pin,
     sync::Arc,
     time::Duration,
@@ -64,6 +71,12 @@ pub trait ControlPlane: Send + Sync {
     /// # Errors
     /// When a sink refuses.
     fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>>;
+
+    /// What the job's sinks show, by sink.
+    ///
+    /// # Errors
+    /// When a sink refuses, or it is another job's.
+    fn shown(&self) -> BoxFuture<'static, Result<BTreeMap<String, ShownResults>>>;
 
     /// Whether somebody says that the attempt waits for a storage or for a sink's target, which nobody is to be blamed for.
     fn waits(&self) -> bool {
@@ -154,6 +167,8 @@ pub struct AttemptSettings {
     pub sources: Box<dyn Fn(SourceCommand) + Send + Sync>,
     /// How long a checkpoint may take before the attempt is given up.
     pub checkpoint_timeout: Duration,
+    /// The savepoints that the job is asked for.
+    pub savepoints: Savepoints,
     /// Of an attempt whose subtasks run already: their driver is gone, and this one goes on for it.
     pub takes_over: Option<TakeOver>,
 }
@@ -199,6 +214,10 @@ struct Driver {
     newest: Option<Manifest>,
     /// All that are there.
     completed: Completed,
+    /// Whoever wants the next checkpoint as a savepoint.
+    wanted: Vec<Reply>,
+    /// Completed checkpoints that are to be savepoints once they are committed, and who waits for them.
+    promised: Vec<(CheckpointId, Vec<Reply>)>,
     /// Sources read nothing: commits are too far behind.
     held: bool,
     /// The last checkpoint of this run is complete; what is left is to commit it.
@@ -215,6 +234,8 @@ struct InProgress {
     /// It takes so long because a storage is away.
     waits: bool,
     last: bool,
+    /// Who wants it as a savepoint.
+    wanted: Vec<Reply>,
 }
 
 impl Driver {
@@ -235,6 +256,8 @@ impl Driver {
             committing: JoinSet::new(),
             newest,
             completed,
+            wanted: Vec::new(),
+            promised: Vec::new(),
             held: false,
             ended: false,
         }
@@ -265,7 +288,7 @@ impl Driver {
                 break;
             }
             let (due, waits) = self.next_timer();
-            let env = self.settings.env.clone();
+            let (env, savepoints) = (self.settings.env.clone(), self.settings.savepoints.clone());
             tokio::select! {
                 biased;
                 report = reports.recv() => {
@@ -274,6 +297,7 @@ impl Driver {
                 }
                 Some(committed) = self.committing.join_next() => self.on_committed(committed)?,
                 asked = stop.asked_for_more_than(self.asked), if !self.ended => self.on_asked(asked),
+                asked = savepoints.next(), if !self.ended => self.on_asked_for_savepoints(asked),
                 () = env.sleep_until(due), if waits => self.check_time()?,
             }
         }
@@ -297,6 +321,11 @@ impl Driver {
         if asked == Asked::Drain {
             (self.settings.sources)(SourceCommand::Drain);
         }
+    }
+
+    fn on_asked_for_savepoints(&mut self, asked: AskedSavepoints) {
+        self.wanted.extend(asked.wanted);
+        asked.released.into_iter().for_each(|checkpoint| self.completed.unpin(checkpoint));
     }
 
     /// The moment to wake up at, if any: a checkpoint is due, or has taken too long.
@@ -335,7 +364,7 @@ impl Driver {
 
     fn trigger_if_due(&mut self) -> Result<()> {
         let last = self.reading.is_empty() || self.asked == Asked::Stop;
-        let due = last || self.settings.env.now() >= self.next_due;
+        let due = last || !self.wanted.is_empty() || self.settings.env.now() >= self.next_due;
         if !due || self.ended || self.pending.is_some() || self.uncommitted.len() >= MAX_UNCOMMITTED {
             return Ok(());
         }
@@ -354,6 +383,7 @@ impl Driver {
             look: self.hold_due(),
             waits: false,
             last,
+            wanted: std::mem::take(&mut self.wanted),
         });
         Ok(())
     }
@@ -451,7 +481,8 @@ impl Driver {
 
     /// A manifest that storage or the record takes no notice of in time is given up with the attempt, unless it is known that the
     /// storage is away. It may appear later: so may that of a frozen process, and the next attempt takes its number or adopts it.
-    async fn complete_in_time(&mut self, complete: InProgress) -> Result<()> {
+    async fn complete_in_time(&mut self, mut complete: InProgress) -> Result<()> {
+        let wanted = std::mem::take(&mut complete.wanted);
         let (env, limit, last) = (self.settings.env.clone(), self.settings.checkpoint_timeout, complete.last);
         let id = complete.checkpoint.checkpoint();
         let hold_due = self.hold_due().max(env.now());
@@ -481,6 +512,10 @@ impl Driver {
         self.settings.observer.completed(&manifest);
         self.uncommitted.push_back((id, manifest.committables.clone()));
         self.completed.add(&manifest);
+        if !wanted.is_empty() {
+            self.completed.pin(id);
+            self.promised.push((id, wanted));
+        }
         self.newest = Some(manifest);
         self.next = id.next();
         self.ended = last;
@@ -493,10 +528,12 @@ impl Driver {
         let id = checkpoint.checkpoint();
         let acknowledged = checkpoint.into_acknowledged();
         let AttemptSettings { env, store, attempt, graph, definition, control, .. } = &self.settings;
+        let identity = recovery::identity(self.newest.as_ref(), &graph.job);
         let mut manifest = Manifest {
-            format_version: FORMAT_VERSION,
+            format_version: format_version(identity.as_deref()),
             weir_version: env!("CARGO_PKG_VERSION").into(),
             job: graph.job.name.clone(),
+            identity,
             definition: definition.clone(),
             lineage: store.layout().lineage(),
             checkpoint: id,
@@ -548,8 +585,12 @@ impl Driver {
         let (control, store, env) =
             (self.settings.control.clone(), self.settings.store.clone(), self.settings.env.clone());
         let (outdated, attempt) = (self.completed.take_outdated(checkpoint), self.settings.attempt);
+        let is_savepoint = self.promised.iter().any(|(promised, _)| *promised == checkpoint);
         self.committing.spawn(async move {
             control.commit(checkpoint, attempt, committables).await?;
+            if is_savepoint {
+                pins::pin(&store, &env, checkpoint).await?;
+            }
             if !outdated.checkpoints.is_empty() {
                 // A process that was replaced leaves what is outdated to its successor, which may be reading it just now.
                 refuse_if_replaced(&store, attempt).await?;
@@ -562,6 +603,12 @@ impl Driver {
     fn on_committed(&mut self, committed: Result<Result<CheckpointId>, JoinError>) -> Result<()> {
         let committed = committed.map_err(|error| EngineError::internal(format!("committing failed: {error}")))??;
         self.uncommitted.pop_front();
+        for (_, replies) in self.promised.extract_if(.., |(promised, _)| *promised == committed) {
+            // Whoever has asked may be gone.
+            for reply in replies {
+                let _ = reply.send(committed);
+            }
+        }
         self.settings.observer.update(|run| run.committed = Some(committed));
         Ok(())
     }

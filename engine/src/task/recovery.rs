@@ -9,7 +9,7 @@ use super::attempt::{ControlPlane, refuse_if_replaced};
 use crate::{
     checkpoint::{
         CheckpointStore, Claim, Manifest, Staging, committed,
-        manifest::{FORMAT_VERSION, Results},
+        manifest::{FORMAT_VERSION, Results, format_version},
         retire,
     },
     env::Env,
@@ -17,8 +17,8 @@ use crate::{
     graph::{DefinitionRecord, JobGraph, NodeRole},
     ids::{Attempt, CheckpointId, Lineage},
     operator::{
-        CommitOutcome, Committable, Committer, CommitterContext, ExpectedResults, Factory, SinkCommit, SweepScope,
-        Waits,
+        CommitOutcome, Committable, Committer, CommitterContext, ExpectedResults, Factory, ShownResults, SinkCommit,
+        SweepScope, Waits,
     },
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -292,13 +292,26 @@ async fn fits(
     Err(error)
 }
 
+/// What record ids are made from, where that is not the job's name: what they were made from until the newest checkpoint.
+pub fn identity(newest: Option<&Manifest>, graph: &JobGraph) -> Option<String> {
+    newest.and_then(|newest| newest.identity.clone()).or_else(|| graph.identity.clone())
+}
+
 /// The checkpoint after `newest` if nothing happens in between.
-fn unchanged(newest: Option<Manifest>, env: &Env, graph: &JobGraph, definition: &str, attempt: Attempt) -> Manifest {
+pub(super) fn unchanged(
+    newest: Option<Manifest>,
+    env: &Env,
+    graph: &JobGraph,
+    definition: &str,
+    attempt: Attempt,
+) -> Manifest {
     let checkpoint = newest.as_ref().map_or(CheckpointId(1), |manifest| manifest.checkpoint.next());
+    let identity = identity(newest.as_ref(), graph);
     Manifest {
-        format_version: FORMAT_VERSION,
+        format_version: format_version(identity.as_deref()),
         weir_version: env!("CARGO_PKG_VERSION").into(),
         job: graph.name.clone(),
+        identity,
         definition: definition.into(),
         lineage: Lineage::NAMELESS,
         checkpoint,
@@ -312,6 +325,19 @@ fn unchanged(newest: Option<Manifest>, env: &Env, graph: &JobGraph, definition: 
         committables: Vec::new(),
         uncommitted: Vec::new(),
     }
+}
+
+/// What every sink shows, made ready for that.
+///
+/// # Errors
+/// When a sink refuses, or it is another's.
+pub async fn shown(committers: &Committers) -> Result<BTreeMap<String, ShownResults>> {
+    let mut shown = BTreeMap::new();
+    for (sink, committer) in committers {
+        committer.prepare().await.map_err(|error| error.context(sink))?;
+        shown.insert(sink.clone(), committer.shown().await.map_err(|error| error.context(sink))?);
+    }
+    Ok(shown)
 }
 
 /// Removes what lineages before `lineage` have left in the sinks. Returns how much.

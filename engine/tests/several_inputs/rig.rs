@@ -96,6 +96,7 @@ impl Rig {
             control,
             sources: Box::new(move |command| sources.iter().for_each(|sources| sources.command(command))),
             checkpoint_timeout: Duration::from_secs(60),
+            savepoints: Default::default(),
             takes_over: None,
         };
         attempt::drive(settings, from_subtasks, stop.clone()).await
@@ -318,5 +319,9 @@ impl ControlPlane for Record {
     fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
         let committers = self.committers.clone();
         async move { recovery::sweep(&committers, &scope).await.map(|_| ()) }.boxed()
+    }
+
+    fn shown(&self) -> BoxFuture<'static, Result<BTreeMap<String, ShownResults>>> {
+        std::future::ready(Ok(BTreeMap::new())).boxed()
     }
 }

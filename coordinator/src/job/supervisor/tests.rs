@@ -84,6 +84,7 @@ impl Bench {
             fingerprint: "f".into(),
             definition: String::new().into(),
             fresh: false,
+            from_savepoint: None,
             at_ms: 0,
         };
         context.metadata.propose(submit).await.unwrap();

@@ -102,7 +102,7 @@ impl History {
                 Some(*attempt) > self.attempt()
                     && [JobStatus::Created, JobStatus::Scheduled, JobStatus::Restarting].contains(&status)
             }
-            Command::FreshStartDone { attempt, .. } => current(*attempt),
+            Command::FreshStartDone { attempt, .. } | Command::SavepointRestored { attempt, .. } => current(*attempt),
             Command::CheckpointCompleted { attempt, checkpoint, .. } => {
                 current(*attempt) && !over && !self.fresh_start_pending() && Some(*checkpoint) > self.checkpoint()
             }
@@ -159,6 +159,7 @@ impl Step {
                 fingerprint: if other_definition { "b" } else { "a" }.into(),
                 definition: "[job]".into(),
                 fresh,
+                from_savepoint: None,
                 at_ms,
             },
             Step::Attempt { ahead } => Command::AttemptStarted { job, attempt: attempt(ahead), at_ms },
@@ -283,6 +284,7 @@ fn submit(catalog: &mut Catalog, fresh: bool, fingerprint: &str) -> Response {
         fingerprint: fingerprint.into(),
         definition: "[job]\nname = \"ad-click\"".into(),
         fresh,
+        from_savepoint: None,
         at_ms: 1_000,
     })
 }

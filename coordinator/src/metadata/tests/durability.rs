@@ -223,7 +223,10 @@ async fn a_group_begins_from_a_backup_and_discards_nothing_by_it() {
     let before = open(&MemoryDisk::new()).await.unwrap();
     before.propose(submit("kept")).await.unwrap();
     let Command::Submit { job, graph, fingerprint, definition, at_ms, .. } = submit("afresh") else { unreachable!() };
-    before.propose(Command::Submit { job, graph, fingerprint, definition, fresh: true, at_ms }).await.unwrap();
+    before
+        .propose(Command::Submit { job, graph, fingerprint, definition, fresh: true, from_savepoint: None, at_ms })
+        .await
+        .unwrap();
     let backup = before.backup().await.unwrap();
     before.propose(submit("later")).await.unwrap();
 

@@ -19,6 +19,7 @@ pub fn submit(job: &str) -> Command {
         fingerprint: "a".into(),
         definition: format!("[job]\nname = \"{job}\"").into(),
         fresh: false,
+        from_savepoint: None,
         at_ms: 1,
     }
 }

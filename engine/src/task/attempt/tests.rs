@@ -22,6 +22,10 @@ impl ControlPlane for Stuck {
     fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {
         std::future::pending().boxed()
     }
+
+    fn shown(&self) -> BoxFuture<'static, Result<BTreeMap<String, ShownResults>>> {
+        std::future::ready(Ok(BTreeMap::new())).boxed()
+    }
 }
 
 type Told = mpsc::UnboundedReceiver<SourceCommand>;
@@ -61,6 +65,7 @@ fn settings(control: Arc<dyn ControlPlane>) -> (AttemptSettings, mpsc::Unbounded
         control,
         sources: Box::new(acknowledge),
         checkpoint_timeout: Duration::from_millis(100),
+        savepoints: Default::default(),
         takes_over: None,
     };
     (settings, inbox, told)
@@ -87,6 +92,10 @@ impl ControlPlane for Away {
 
     fn sweep(&self, scope: SweepScope) -> BoxFuture<'static, Result<()>> {
         Stuck.sweep(scope)
+    }
+
+    fn shown(&self) -> BoxFuture<'static, Result<BTreeMap<String, ShownResults>>> {
+        std::future::ready(Ok(BTreeMap::new())).boxed()
     }
 
     fn waits(&self) -> bool {
@@ -133,6 +142,10 @@ impl ControlPlane for Slow {
 
     fn sweep(&self, _: SweepScope) -> BoxFuture<'static, Result<()>> {
         std::future::ready(Ok(())).boxed()
+    }
+
+    fn shown(&self) -> BoxFuture<'static, Result<BTreeMap<String, ShownResults>>> {
+        std::future::ready(Ok(BTreeMap::new())).boxed()
     }
 }
 

@@ -17,7 +17,7 @@ use weir_engine::{
     env::Env,
     error::{EngineError, Result},
     ids::{CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, ShownResults, SweepScope},
 };
 
 /// Commits the files of one sink of one job.
@@ -200,6 +200,15 @@ impl FilesCommitter {
         )))
     }
 
+    /// The newest checkpoint of this lineage that has files here.
+    async fn newest_result(&self) -> Result<ShownResults> {
+        let (all, own) = (self.storage.list("").await?, self.staging.lineage());
+        let of_own =
+            all.iter().filter_map(|path| self.naming.committed_by(path)).filter(|(lineage, _)| *lineage == own);
+        let newest = of_own.map(|(_, checkpoint)| checkpoint).max().unwrap_or(CheckpointId(0));
+        Ok(ShownResults { newest: Some(newest), unrepeatable: None })
+    }
+
     fn foreign(&self, file: &StagedFile) -> EngineError {
         EngineError::corrupt(format!(
             "'{}' already exists with other content, so '{}' is not committed over it. It is probably the result of another \
@@ -289,6 +298,10 @@ impl Committer for FilesCommitter {
 
     fn compare(&self, newest: CheckpointId, _is_committed: bool) -> BoxFuture<'_, Result<()>> {
         self.compare_results(newest).boxed()
+    }
+
+    fn shown(&self) -> BoxFuture<'_, Result<ShownResults>> {
+        self.newest_result().boxed()
     }
 
     fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {

@@ -23,7 +23,7 @@ use weir_engine::{
     env::Moment,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, ShownResults, SweepScope},
 };
 use weir_kafka::{Cluster, KafkaError, KafkaErrorKind, NewRecord, Topic, TransactionalProducer};
 
@@ -369,6 +369,18 @@ impl KafkaCommitter {
         Ok(())
     }
 
+    /// The newest checkpoint that something of is in the topic.
+    async fn shown_once(&self) -> Tried<ShownResults> {
+        let writer = self.writer(self.lineage()).await?;
+        let mut held = self.live.lock().await;
+        *held = None;
+        let live = self.fence_and_read().await?;
+        let own = writer.own(live.progress.as_ref(), live.topics.main.id.as_deref())?;
+        let newest = own.map_or(CheckpointId(0), |progress| progress.checkpoint);
+        *held = Some(live);
+        Ok(ShownResults { newest: Some(newest), unrepeatable: None })
+    }
+
     /// Begins the progress anew, which shuts out processes that don't know. What this lineage has begun already stays as it is.
     async fn reset_once(&self, lineage: Lineage) -> Tried<()> {
         let writer = self.writer(lineage).await?;
@@ -479,6 +491,13 @@ impl Committer for KafkaCommitter {
         match self.config.delivery {
             Delivery::ExactlyOnce => at_a_start(&self.context, move || self.compare_once(newest, is_committed)).boxed(),
             Delivery::AtLeastOnce => std::future::ready(Ok(())).boxed(),
+        }
+    }
+
+    fn shown(&self) -> BoxFuture<'_, Result<ShownResults>> {
+        match self.config.delivery {
+            Delivery::ExactlyOnce => at_a_start(&self.context, || self.shown_once()).boxed(),
+            Delivery::AtLeastOnce => std::future::ready(Ok(ShownResults::default())).boxed(),
         }
     }
 

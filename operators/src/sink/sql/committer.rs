@@ -24,7 +24,7 @@ use weir_engine::{
     checkpoint::manifest::FileRef,
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, CommitterContext, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, ShownResults, SweepScope},
 };
 use weir_store::{Connection, Database, Fault, Role, Tried, tables::rejected_from};
 
@@ -339,6 +339,19 @@ impl SqlCommitter {
         Ok(())
     }
 
+    async fn shown_once(&self) -> Tried<ShownResults> {
+        let mut held = self.connection.lock().await;
+        let mut connection = self.connect(&mut held).await?;
+        let marker = self.markers.read(&mut connection).await?;
+        *held = Some(connection);
+        let unrepeatable = format!(
+            "a table keeps one row of each key, the one of the highest revision: what the table '{}' in '{}' holds of later checkpoints would              be taken for newer than what is counted again",
+            self.config.table,
+            self.database.shown()
+        );
+        Ok(ShownResults { newest: marker.map(|marker| marker.checkpoint), unrepeatable: Some(unrepeatable) })
+    }
+
     /// As usual; carefully, if the database refuses a row.
     async fn commit_once(&self, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
         match self.commit_with(staged, Care::Usual).await {
@@ -519,6 +532,10 @@ impl Committer for SqlCommitter {
 
     fn compare(&self, newest: CheckpointId, is_committed: bool) -> BoxFuture<'_, Result<()>> {
         AT_A_START.retry(&self.context, move || self.compare_once(newest, is_committed)).boxed()
+    }
+
+    fn shown(&self) -> BoxFuture<'_, Result<ShownResults>> {
+        AT_A_START.retry(&self.context, || self.shown_once()).boxed()
     }
 
     fn reset(&self, lineage: Lineage) -> BoxFuture<'_, Result<u64>> {

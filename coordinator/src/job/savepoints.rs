@@ -1,0 +1,154 @@
+//! Savepoints that users ask for: each request is worked on here until its savepoint is there, and whoever has asked asks again
+//! until then. A request that is lost with its coordinator is made anew by asking the next one.
+
+use super::JobContext;
+use parking_lot::Mutex;
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+use tokio::sync::watch;
+use weir_engine::{
+    checkpoint::{CheckpointStore, export, pins, savepoint},
+    error::{EngineError, Result},
+    ids::CheckpointId,
+};
+use weir_proto::v1 as pb;
+
+/// How long one call is held open.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// Requests that are remembered.
+const REMEMBERED: usize = 64;
+
+/// The pause before a savepoint is asked of the next attempt.
+const NEXT_ATTEMPT: Duration = Duration::from_millis(50);
+
+type Outcome = Option<Result<pb::SavepointReply>>;
+
+/// What was asked, and what comes of it; the newest last.
+type Requests = VecDeque<(pb::SavepointRequest, watch::Receiver<Outcome>)>;
+
+/// All requests. Cheap to clone.
+#[derive(Clone)]
+pub struct SavepointDesk {
+    context: JobContext,
+    requests: Arc<Mutex<Requests>>,
+}
+
+impl SavepointDesk {
+    /// Without requests.
+    pub fn new(context: JobContext) -> Self {
+        SavepointDesk { context, requests: Arc::default() }
+    }
+
+    /// Begins a request, or finds it, and waits for a moment whether it is done.
+    ///
+    /// # Errors
+    /// When the job runs no more, or storage refuses.
+    pub async fn serve(&self, request: pb::SavepointRequest) -> Result<pb::SavepointReply> {
+        let mut outcome = self.find_or_begin(request);
+        let env = &self.context.components.env;
+        let done = tokio::select! {
+            biased;
+            done = outcome.wait_for(Option::is_some) => done.map(|done| done.clone()),
+            () = env.sleep(ANSWER_WITHIN) => return Ok(pb::SavepointReply { pending: true, ..pb::SavepointReply::default() }),
+        };
+        done.ok().flatten().unwrap_or_else(|| Err(EngineError::internal("a savepoint was not worked on")))
+    }
+
+    fn find_or_begin(&self, request: pb::SavepointRequest) -> watch::Receiver<Outcome> {
+        let mut requests = self.requests.lock();
+        if let Some((_, known)) = requests.iter().find(|(known, _)| *known == request) {
+            return known.clone();
+        }
+        let (tell, outcome) = watch::channel(None);
+        requests.push_back((request.clone(), outcome.clone()));
+        if requests.len() > REMEMBERED {
+            requests.pop_front();
+        }
+        let context = self.context.clone();
+        tokio::spawn(async move {
+            let made = make(&context, &request).await;
+            tell.send_replace(Some(made));
+        });
+        outcome
+    }
+
+    /// Makes an ordinary checkpoint of a savepoint, which is named by its URL or its number.
+    ///
+    /// # Errors
+    /// When there is none, or storage refuses.
+    pub async fn release(&self, job: &str, named: &str) -> Result<CheckpointId> {
+        let store = open(&self.context, job)?.current().await?;
+        let own = store.layout().lineage();
+        let named_by_url = savepoint::named(named, job);
+        let by_number = || named.parse().ok().map(|number| (own, CheckpointId(number)));
+        let Some((lineage, checkpoint)) = named_by_url.or_else(by_number) else {
+            return Err(EngineError::definition(format!(
+                "'{named}' is no savepoint of job '{job}': give its URL, or its number, as `weir checkpoint list` shows them"
+            )));
+        };
+        if !pins::unpin(&store.in_lineage(lineage), checkpoint).await? {
+            return Err(EngineError::definition(format!("checkpoint {checkpoint} of job '{job}' is no savepoint")));
+        }
+        if lineage == own {
+            self.context.live.savepoints(job).release(checkpoint);
+        }
+        Ok(checkpoint)
+    }
+}
+
+fn open(context: &JobContext, job: &str) -> Result<CheckpointStore> {
+    (context.components.open_store)(&context.settings.storage, job)
+}
+
+async fn make(context: &JobContext, request: &pb::SavepointRequest) -> Result<pb::SavepointReply> {
+    let (job, env) = (request.job.as_str(), &context.components.env);
+    let checkpoint = taken(context, job).await?;
+    let store = open(context, job)?.current().await?;
+    let manifest = store.manifest(checkpoint).await?;
+    let (mut url, lineage) = (savepoint::url_of(&store, manifest.lineage, checkpoint), manifest.lineage);
+    if !request.to.is_empty() {
+        let to = CheckpointStore::open(&request.to, job)?;
+        let copied = export::export_pinned(&store, &to, env, checkpoint).await;
+        // It was pinned for the copy.
+        pins::unpin(&store, checkpoint).await?;
+        context.live.savepoints(job).release(checkpoint);
+        copied?;
+        url = savepoint::url_of(&to, lineage, checkpoint);
+    }
+    let files: std::collections::BTreeSet<_> = manifest.files().collect();
+    Ok(pb::SavepointReply {
+        pending: false,
+        url,
+        checkpoint: checkpoint.0,
+        completed_at_ms: manifest.completed_at_ms,
+        files: files.len() as u64,
+        bytes: files.iter().map(|file| file.bytes).sum(),
+    })
+}
+
+/// A checkpoint that was taken after this was called, is committed, and pinned. An attempt that ends before it is leaves that to the
+/// next one.
+async fn taken(context: &JobContext, job: &str) -> Result<CheckpointId> {
+    let mut catalog = context.metadata.watch();
+    loop {
+        let answer = context.live.savepoints(job).ask();
+        let ended = catalog.wait_for(|catalog| catalog.job(job).is_none_or(|job| job.status.is_terminal()));
+        tokio::select! {
+            biased;
+            taken = answer => if let Ok(checkpoint) = taken {
+                return Ok(checkpoint);
+            },
+            ended = ended => {
+                let status = ended.ok().and_then(|catalog| catalog.job(job).map(|job| job.status));
+                return Err(EngineError::definition(match status {
+                    Some(status) => format!(
+                        "job '{job}' is {status}: a savepoint is taken of a job that runs. `weir checkpoint export {job} --to PLACE` copies its \
+                         newest checkpoint"
+                    ),
+                    None => format!("there is no job '{job}'; `weir list` shows all jobs"),
+                }));
+            }
+        }
+        context.components.env.sleep(NEXT_ATTEMPT).await;
+    }
+}
