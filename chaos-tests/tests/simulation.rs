@@ -8,7 +8,7 @@ use weir_chaos_tests::{
         Outcome, Plan, Points, WrongPart, crash_points, link,
         logs::Rotations,
         many::for_each,
-        plan::{COORDINATOR, Ending, Planned, Role, Trouble, worker},
+        plan::{COORDINATOR, Ending, Planned, Role, Trouble, coordinator, worker},
         replays::{Damage, PlannedReplay, When, replayer},
         run, run_with,
         storage::Conditions,
@@ -72,6 +72,30 @@ fn processes_that_are_stopped_and_go_on_change_nothing() {
     for outcome in all_right(&plans) {
         let stood = outcome.story.iter().filter(|line| line.contains("thaws")).count();
         assert!(stood >= 4, "{}", outcome.story.join("\n"));
+    }
+}
+
+/// Two of three coordinators are away, for longer than any lease and until sources are held.
+fn without_a_majority(seed: u64) -> Plan {
+    let mut plan = Plan::calm(400 + seed);
+    (plan.coordinators, plan.leaderless, plan.with_store) = (3, Duration::from_secs(60), true);
+    plan.troubles = [1, 2]
+        .map(|number| Planned {
+            at: Duration::from_millis(1_500 + 37 * seed + number as u64),
+            lasts: Duration::from_millis(6_000),
+            trouble: Trouble::Crash(coordinator(number)),
+        })
+        .into();
+    plan
+}
+
+#[test]
+fn without_most_coordinators_jobs_run_on_and_the_next_leader_takes_them_over() {
+    let plans: Vec<Plan> = (0..2).map(without_a_majority).collect();
+    for outcome in all_right(&plans) {
+        assert_eq!(outcome.ended, 2, "both end before the job does");
+        let restarted = outcome.story.iter().find(|line| line.contains("attempt 2"));
+        assert!(restarted.is_none(), "{restarted:?}\n{}", outcome.story.join("\n"));
     }
 }
 

@@ -59,7 +59,10 @@ fn over(
 
 #[test]
 fn a_coordinator_that_ends_at_any_point_loses_nothing() {
-    in_cluster(2, |cluster| {
+    // So that what runs ends with the lease.
+    let worker_arguments = ["--leaderless-timeout-ms", "0"].map(str::to_owned).to_vec();
+    let settings = ClusterSettings { worker_arguments, ..ClusterSettings::new().expect("a weir to run") };
+    in_cluster_of(settings, 2, |cluster| {
         over(cluster, 11, |cluster| {
             for point in OF_COORDINATORS {
                 cluster.kill(Member::Coordinator)?;
