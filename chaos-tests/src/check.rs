@@ -138,7 +138,7 @@ pub fn compare_maps<K: Ord + Debug, V: PartialEq + Debug>(
 }
 
 /// Both sorted.
-fn compare_rows<T: Ord + Debug>(what: &str, expected: &[T], found: &[T], differences: &mut Vec<String>) {
+pub(crate) fn compare_rows<T: Ord + Debug>(what: &str, expected: &[T], found: &[T], differences: &mut Vec<String>) {
     if expected == found {
         return;
     }

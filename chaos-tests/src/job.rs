@@ -4,7 +4,7 @@ use crate::{
     check,
     oracle::{self, Doubts, Expected, Others, Pairs, Rules},
     results,
-    simulation::webhook,
+    simulation::{campaigns, webhook},
     table, topics,
     workload::{Click, InputFormat},
 };
@@ -71,6 +71,8 @@ pub struct JobConfig {
     pub to_kafka: bool,
     /// Whether what blocks of minutes come to is posted, too.
     pub to_webhook: bool,
+    /// Whether it is looked up what a table says of each click's ad; none: it is not.
+    pub campaigns: Option<campaigns::Campaigns>,
     /// Whether clicks are joined with others of the same users.
     pub pairs: bool,
     /// Windows of another kind beside the minutes, over clicks that may be repeated; none: there are none.
@@ -101,6 +103,7 @@ impl Default for JobConfig {
             from_kafka: false,
             to_kafka: false,
             to_webhook: false,
+            campaigns: None,
             pairs: false,
             others: None,
         }
@@ -289,6 +292,9 @@ impl JobConfig {
             ]
             .concat(),
         };
+        let campaigns = self.campaigns.as_ref().map_or(String::new(), |campaigns| {
+            [campaigns.section(), sink(campaigns::LOOKED_UP, "campaigns", "")].concat()
+        });
         let sinks = [
             sink("counts", "clicks_per_minute", columns),
             sink("live", "clicks_per_minute", &format!("{columns}\nrunning = true")),
@@ -309,6 +315,7 @@ impl JobConfig {
             if self.to_webhook { webhook::SINK.to_owned() } else { String::new() },
             pairs,
             others,
+            campaigns,
         ]
         .concat();
         let has_table = self.with_table && self.store.is_none();

@@ -276,22 +276,28 @@ fn known(text: &Option<String>) -> Result<String> {
 fn read_clicks(folder: &Path) -> Result<Vec<Click>> {
     let mut clicks = Vec::new();
     for (_, batch) in read_folder(folder)? {
-        let columns = Columns(&batch);
-        let [ads, users, ips, countries, ids] =
-            ["ad_id", "user_id", "ip", "country", "event_id"].map(|name| columns.texts(name));
-        let (ads, users, ips, countries, ids) = (ads?, users?, ips?, countries?, ids?);
-        let times = columns.times("click_timestamp")?;
-        clicks.extend((0..batch.num_rows()).map(|row| Click {
-            ad_id: ads[row].clone().unwrap_or_default(),
-            click_timestamp: times[row],
-            user_id: users[row].clone().unwrap_or_default(),
-            ip: ips[row].clone().unwrap_or_default(),
-            country: countries[row].clone(),
-            event_id: ids[row].clone(),
-        }));
+        clicks.extend(clicks_of(&batch)?);
     }
     clicks.sort();
     Ok(clicks)
+}
+
+/// The clicks that rows have, among other columns.
+pub(crate) fn clicks_of(batch: &RecordBatch) -> Result<Vec<Click>> {
+    let columns = Columns(batch);
+    let [ads, users, ips, countries, ids] =
+        ["ad_id", "user_id", "ip", "country", "event_id"].map(|name| columns.texts(name));
+    let (ads, users, ips, countries, ids) = (ads?, users?, ips?, countries?, ids?);
+    let times = columns.times("click_timestamp")?;
+    let click = |row: usize| Click {
+        ad_id: ads[row].clone().unwrap_or_default(),
+        click_timestamp: times[row],
+        user_id: users[row].clone().unwrap_or_default(),
+        ip: ips[row].clone().unwrap_or_default(),
+        country: countries[row].clone(),
+        event_id: ids[row].clone(),
+    };
+    Ok((0..batch.num_rows()).map(click).collect())
 }
 
 /// Identity and revision of a record.
@@ -367,7 +373,7 @@ fn hex(id: &[u8]) -> String {
 }
 
 /// The rows of every visible file below a folder, with the file's name.
-fn read_folder(folder: &Path) -> Result<Vec<(String, RecordBatch)>> {
+pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, RecordBatch)>> {
     let mut batches = Vec::new();
     for path in visible_files(folder)? {
         let open = || -> Result<Vec<RecordBatch>> {
@@ -409,7 +415,7 @@ fn is_result(path: &Path) -> bool {
 }
 
 /// Columns by name, whatever their encoding.
-struct Columns<'a>(&'a RecordBatch);
+pub(crate) struct Columns<'a>(pub(crate) &'a RecordBatch);
 
 impl Columns<'_> {
     fn as_type(&self, name: &str, data_type: &DataType) -> Result<ArrayRef> {
@@ -430,6 +436,10 @@ impl Columns<'_> {
         let column = self.as_type(name, &DataType::Int64)?;
         ensure!(column.null_count() == 0, "{name} is null somewhere");
         Ok(column.as_primitive::<Int64Type>().values().to_vec())
+    }
+
+    pub(crate) fn integers_or_null(&self, name: &str) -> Result<Vec<Option<i64>>> {
+        Ok(self.as_type(name, &DataType::Int64)?.as_primitive::<Int64Type>().iter().collect())
     }
 
     fn floats(&self, name: &str) -> Result<Vec<f64>> {
@@ -454,8 +464,7 @@ impl Columns<'_> {
 
     /// Values of results, which those that are withdrawn have not.
     fn values(&self, name: &str) -> Result<Vec<Option<i64>>> {
-        let column = self.as_type(name, &DataType::Int64)?;
-        let values: Vec<Option<i64>> = column.as_primitive::<Int64Type>().iter().collect();
+        let values = self.integers_or_null(name)?;
         let withdrawn = self.as_type("withdrawn", &DataType::Boolean)?;
         for (value, withdrawn) in values.iter().zip(withdrawn.as_boolean()) {
             ensure!(withdrawn == Some(value.is_none()), "{name} is {value:?} where withdrawn is {withdrawn:?}");

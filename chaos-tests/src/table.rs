@@ -78,7 +78,7 @@ pub fn contents(output: &Path) -> Result<Contents> {
     if !database(output).exists() {
         return Ok(contents);
     }
-    on_thread(output, |mut connection| async move {
+    on_thread(&database(output), |mut connection| async move {
         contents.tables = tables(&mut connection).await?;
         let has = |table: &str| contents.tables.iter().any(|known| known == table);
         let (has_counts, has_lists) = (has("ad_counts"), has("top_ads"));
@@ -112,7 +112,7 @@ pub fn change(output: &Path, sql: String) -> Result<bool> {
     if !database(output).exists() {
         return Ok(false);
     }
-    on_thread(output, |mut connection| async move {
+    on_thread(&database(output), |mut connection| async move {
         sqlx::query("PRAGMA busy_timeout = 0").execute(&mut connection).await?;
         let changed = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await;
         connection.close().await?;
@@ -136,7 +136,7 @@ fn rows(output: &Path, table: &'static str, columns: &'static str) -> Result<Opt
     if !database(output).exists() {
         return Ok(None);
     }
-    on_thread(output, |mut connection| async move {
+    on_thread(&database(output), |mut connection| async move {
         // The job may not have come so far that it is there.
         if !tables(&mut connection).await?.iter().any(|known| known == table) {
             return Ok(Vec::new());
@@ -150,12 +150,11 @@ fn rows(output: &Path, table: &'static str, columns: &'static str) -> Result<Opt
 }
 
 /// Asks the database on a thread of its own: whoever asks may be one of a runtime's, which must not wait.
-fn on_thread<T, F>(output: &Path, ask: impl FnOnce(AnyConnection) -> F + Send) -> Result<T>
+pub(crate) fn on_thread<T, F>(file: &Path, ask: impl FnOnce(AnyConnection) -> F + Send) -> Result<T>
 where
     T: Send,
     F: Future<Output = Result<T>>,
 {
-    let file = database(output);
     let url = format!("sqlite:{}", file.display());
     let asking = || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -5,7 +5,9 @@ use std::{sync::LazyLock, time::Duration};
 use weir_chaos_tests::{
     faults::mutants::Mutant,
     simulation::{
-        Outcome, Plan, Points, WrongPart, crash_points, link,
+        Outcome, Plan, Points, WrongPart,
+        campaigns::Campaigns,
+        crash_points, link,
         logs::Rotations,
         many::for_each,
         plan::{COORDINATOR, Ending, Planned, Role, Trouble, coordinator, worker},
@@ -144,6 +146,28 @@ fn what_is_posted_is_there_at_least_once() {
         let times = outcomes.iter().flat_map(|outcome| &outcome.story).filter(|line| line.contains(&lost)).count();
         assert!(times >= 3, "{times} times {lost}");
     }
+}
+
+/// An ad's campaign changes all the time, while processes end. Of every other seed the database is slow at first and loses answers.
+fn looking_up(seed: u64) -> Plan {
+    let mut plan = troubled(90 + seed);
+    let waits = seed.is_multiple_of(2);
+    plan.job.campaigns = Some(Campaigns { waits, ..Campaigns::default() });
+    plan.workload.lines_per_file = 80;
+    if !waits {
+        let slow = link::Conditions { slowest: Duration::from_millis(60), lose_one_in: 3, ..Default::default() };
+        let (at, lasts) = (Duration::from_millis(600), Duration::from_millis(1_000));
+        plan.troubles.insert(0, Planned { at, lasts, trouble: Trouble::Database(slow) });
+    }
+    plan
+}
+
+#[test]
+fn what_was_looked_up_stays_so_whoever_ends() {
+    let outcomes = all_right(&(0..4).map(looking_up).collect::<Vec<_>>());
+    let lost = |line: &&String| line.contains("database: the answer to") && line.ends_with("is lost");
+    let lost = outcomes.iter().flat_map(|outcome| &outcome.story).filter(lost).count();
+    assert!(lost > 0, "no answer is lost");
 }
 
 #[test]
@@ -290,6 +314,7 @@ fn search(seed: u64, wrong: Option<WrongPart>) -> Plan {
     let mut plan = troubled(seed);
     match wrong {
         Some(WrongPart::Operators(Mutant::TableKeepsTheFirst | Mutant::TableSkipsCommits)) => plan.with_store = true,
+        Some(WrongPart::Operators(Mutant::LookupForgets)) => return looking_up(seed),
         Some(WrongPart::WebhookBelieved) => lossy_webhook(&mut plan),
         Some(WrongPart::ThawedForAnOlderAttempt) => plan = standing_still(seed),
         Some(wrong) if wrong.is_of_replays() => return counted_again(20 + seed, &[Some(Damage::Changed(1)), None]),

@@ -12,6 +12,10 @@ use weir_kafka::{
 };
 use weir_test_support::kafka_server::KafkaServer;
 
+#[cfg(feature = "tls")]
+#[path = "broker/tls.rs"]
+mod tls;
+
 const PATIENCE: Duration = Duration::from_secs(90);
 
 fn connection(brokers: &str, properties: &[(&str, &str)]) -> Connection {

@@ -18,7 +18,7 @@ use weir_engine::{
     ids::{Attempt, CheckpointId, Lineage},
     key_group::KeyGroupRange,
     operator::{
-        Collector, CommitOutcome, Committable, Committer, CommitterContext, Factory, Operator, OperatorContext,
+        Collector, CommitOutcome, Committable, Committer, CommitterContext, Factory, Lookup, Operator, OperatorContext,
         ShownResults, Sink, Source, SourceEvent, SplitState, SweepScope, Waits,
     },
     state::{Change, Snapshot},
@@ -51,6 +51,8 @@ pub enum Mutant {
     RestoresForeignKeys,
     /// State that has changed is left as an earlier checkpoint has it.
     SnapshotSaysUnchanged,
+    /// What a lookup was answered is not known after a restore.
+    LookupForgets,
     /// Late rows are counted as long as a window is open by chance.
     LateRowsPass,
     /// A checkpoint has the staged files of the one before.
@@ -227,6 +229,7 @@ impl MutantOperator {
             Mutant::AggregateForgetsRevisions => self.kind == "global_aggregate" && segment.starts_with("corrections-"),
             Mutant::TopForgets => self.kind == "global_top",
             Mutant::HoldForgets => self.kind == "hold",
+            Mutant::LookupForgets => self.kind == "lookup" && segment.starts_with("answers-"),
             _ => false,
         }
     }
@@ -251,6 +254,10 @@ impl Operator for MutantOperator {
 
     fn watermark(&mut self, watermark: i64, out: &mut Collector) -> Result<()> {
         self.inner.watermark(watermark, out)
+    }
+
+    fn lookup(&mut self) -> Option<&mut dyn Lookup> {
+        self.inner.lookup()
     }
 
     fn prepare_snapshot(&mut self, barrier: Barrier, out: &mut Collector) -> Result<()> {

@@ -103,6 +103,8 @@ pub struct Expected {
     pub refused: Vec<RefusedClick>,
     /// Every click that was read and believed, sorted.
     pub valid: Vec<Click>,
+    /// Every click that the map lets through, sorted.
+    pub let_through: Vec<Click>,
     /// Clicks dropped because they are repeated.
     pub duplicates: u64,
     /// Clicks without an ad or a country.
@@ -164,6 +166,7 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
     expected.others_late.sort();
     expected.late.sort();
     expected.valid.sort();
+    expected.let_through.sort();
     expected.dead_letters.sort();
     expected.refused.sort();
     Ok(expected)
@@ -195,6 +198,7 @@ fn recount_split(name: &str, parsed: Vec<Parsed>, rules: &Rules, expected: &mut 
             expected.refused.push(refused_click(REFUSED_BY_MAP, click));
             continue;
         }
+        expected.let_through.push(click.clone());
         let is_over = |end: i64| watermark.is_some_and(|watermark| end + rules.allowed_lateness_ms <= watermark);
         if let Some(kind) = rules.others {
             let all_over = kind.of(click.click_timestamp).iter().all(|window| is_over(window.1));

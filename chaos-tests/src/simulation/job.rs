@@ -3,6 +3,7 @@
 //! Computing takes no virtual time, so sources are slowed down: otherwise all would be over before anything could go wrong.
 
 use super::{
+    campaigns::{Campaigns, Table},
     logs::Logs,
     plan::{FollowedLogs, Plan},
     replays::Replays,
@@ -87,7 +88,22 @@ impl Files {
 
     fn config(&self, plan: &Plan) -> JobConfig {
         let store = plan.with_store.then(|| format!("sqlite:{}", table::database(&self.output()).display()));
-        JobConfig { store, ..plan.job.clone() }
+        let url = || format!("sqlite:{}", self.campaigns_database().display());
+        let campaigns = plan.job.campaigns.as_ref().map(|campaigns| Campaigns { url: url(), ..campaigns.clone() });
+        JobConfig { store, campaigns, ..plan.job.clone() }
+    }
+
+    /// The table that a lookup asks, if there is one.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn campaigns(&self, plan: &Plan) -> Result<Option<Table>> {
+        let of_plan = plan.job.campaigns.as_ref();
+        of_plan.map(|_| Table::create(self.campaigns_database(), plan.workload.ads)).transpose()
+    }
+
+    fn campaigns_database(&self) -> PathBuf {
+        self.folder.path().join("campaigns.sqlite")
     }
 
     fn root() -> PathBuf {
@@ -122,7 +138,7 @@ impl Files {
     }
 
     /// The folder of the database, where results are brought to be read.
-    fn output(&self) -> PathBuf {
+    pub fn output(&self) -> PathBuf {
         self.folder.path().join("output")
     }
 

@@ -7,11 +7,13 @@
 //! a bound. [`wrong`] are parts that are built wrong, which must be noticed.
 //!
 //! Below: [`network`] (turmoil behind the door of `weir_proto::net`), [`storage`] (object storage with weather), [`link`] (the way to a
-//! server), [`database`] (SQLite under the SQL sinks), [`webhook`] (what the HTTP sink posts to), [`kafka`] (a model of its brokers under Kafka sources and sinks, seen wrongly through
+//! server), [`database`] (SQLite under the SQL sinks), [`webhook`] (what the HTTP sink posts to), [`campaigns`] (a table that a lookup asks),
+//! [`kafka`] (a model of its brokers under Kafka sources and sinks, seen wrongly through
 //! [`wrong_kafka`]), [`logs`] (files that grow and are rotated), [`replays`] (users who
 //! count again from the raw archive), [`power`] (a process that ends in the middle of
 //! what it does, or stands still), [`job`] (input, graph, results).
 
+pub mod campaigns;
 pub mod database;
 pub mod hosts;
 pub mod invariants;

@@ -1,6 +1,7 @@
 //! What a simulation is made of: everything follows from one number.
 
 use super::{
+    campaigns::Campaigns,
     link,
     logs::{self, LogStep, Rotations},
     replays::{Damage, PlannedReplay, REPLAYERS, When, replayer},
@@ -239,6 +240,11 @@ impl Plan {
         if plan.start_over_at.is_none() && dice.random_range(0..2) == 0 {
             plan.post_at_random(&mut dice, points);
         }
+        let mut dice = StdRng::seed_from_u64(seed ^ 0x6c6f_6f6b);
+        plan.job.campaigns = Campaigns::of_seed(seed);
+        if plan.job.campaigns.is_some() {
+            plan.trouble_lookups_at_random(&mut dice);
+        }
         let mut dice = StdRng::seed_from_u64(seed ^ 0x7468_7265);
         if dice.random_range(0..3) == 0 {
             plan.have_three_coordinators(&mut dice);
@@ -332,6 +338,21 @@ impl Plan {
         if !points.webhook.is_empty() && !self.crash_points.contains_key(&host) && dice.random_range(0..2) == 0 {
             let point = points.webhook[dice.random_range(0..points.webhook.len())].clone();
             self.crash_points.insert(host, vec![(point, [1, 2, 8][dice.random_range(0..3)])]);
+        }
+    }
+
+    /// What lookups ask has troubles of its own, and a worker may end while rows leave one.
+    fn trouble_lookups_at_random(&mut self, dice: &mut StdRng) {
+        let millis = |dice: &mut StdRng, from, to| Duration::from_millis(dice.random_range(from..to));
+        for _ in 0..dice.random_range(0..=2) {
+            let (at, lasts) = (millis(dice, 50, 6_000), millis(dice, 200, 3_000));
+            self.troubles.push(Planned { at, lasts, trouble: Trouble::Database(link_conditions(dice)) });
+        }
+        self.troubles.sort_by_key(|planned| planned.at);
+        let host = worker(dice.random_range(1..=self.slots.len()));
+        if !self.crash_points.contains_key(&host) && dice.random_range(0..2) == 0 {
+            let visit = [1, 2, 8, 30][dice.random_range(0..4)];
+            self.crash_points.insert(host, vec![("lookup.released".into(), visit)]);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Runs a plan step by step: the hosts, the troubles that befall them, and what must hold meanwhile.
 
 use super::{
+    campaigns::Table,
     hosts::{self, World},
     invariants::Invariants,
     job::{Files, SlowFactory},
@@ -12,7 +13,7 @@ use super::{
     replays::{self, PlannedReplay, When},
     storage::{Conditions, Weather},
     trace::Trace,
-    verdict,
+    verdict::{self, Beside},
     webhook::Webhook,
     wrong::{WrongDisk, WrongPart},
 };
@@ -36,6 +37,8 @@ use weir_operators::Registry;
 const MUST_END_WITHIN: Duration = Duration::from_secs(60);
 /// Every so many steps the results are looked at.
 const LOOK_EVERY: u64 = 16;
+/// Every so many steps the lookups' table says something else.
+const CHANGE_EVERY: u64 = 61;
 /// Every so many steps Kafka's topics are compacted.
 const COMPACT_EVERY: u64 = 700;
 
@@ -152,6 +155,7 @@ fn simulate(
     topics::create_outputs(kafka.model());
     let is_believed = wrong == Some(WrongPart::WebhookBelieved);
     let webhook = Webhook::new(plan.seed, power.clone(), trace.clone(), is_believed);
+    let campaigns = files.campaigns(plan)?;
     let graph = files.graph(plan)?;
     let registry: Arc<dyn Factory> = match wrong {
         Some(WrongPart::Operators(mutant)) => MutantFactory::new(Arc::new(Registry), mutant),
@@ -182,7 +186,8 @@ fn simulate(
     }
     simulation.client("user", hosts::user(world.clone(), graph));
     let logs = files.logs(plan)?;
-    let mut driver = Driver::new(plan, &world, simulation, weather, (&kafka, &webhook), &files, logs);
+    let beside = Beside { kafka: &kafka, webhook: &webhook, campaigns: campaigns.as_ref() };
+    let mut driver = Driver::new(plan, &world, simulation, weather, &beside, &files, logs);
     let finished = driver.drive();
     *ended = driver.ended;
     if let Err(error) = &finished {
@@ -194,7 +199,7 @@ fn simulate(
     *passed = world.passed();
     finished?;
     kafka.come_to_rest();
-    verdict::check(plan, &files, replays.as_ref(), &kafka, &webhook)
+    verdict::check(plan, &files, replays.as_ref(), &beside)
 }
 
 struct Driver<'a> {
@@ -204,6 +209,7 @@ struct Driver<'a> {
     weather: Weather,
     kafka: &'a Kafka,
     webhook: &'a Webhook,
+    campaigns: Option<&'a Table>,
     files: &'a Files,
     logs: Option<Logs>,
     invariants: Invariants,
@@ -227,7 +233,7 @@ impl<'a> Driver<'a> {
         world: &'a World,
         simulation: turmoil::Sim<'a>,
         weather: Weather,
-        (kafka, webhook): (&'a Kafka, &'a Webhook),
+        beside: &Beside<'a>,
         files: &'a Files,
         logs: Option<Logs>,
     ) -> Self {
@@ -238,8 +244,9 @@ impl<'a> Driver<'a> {
             world,
             simulation,
             weather,
-            kafka,
-            webhook,
+            kafka: beside.kafka,
+            webhook: beside.webhook,
+            campaigns: beside.campaigns,
             files,
             logs,
             invariants: Invariants::default(),
@@ -266,6 +273,9 @@ impl<'a> Driver<'a> {
             self.clear_away_the_ended(now);
             self.restart(now);
             self.write_logs(now, steps)?;
+            if let Some(campaigns) = self.campaigns.filter(|_| steps.is_multiple_of(CHANGE_EVERY)) {
+                campaigns.change()?;
+            }
             let finished = self.simulation.step().map_err(|error| anyhow!("{error}"))?;
             self.let_stand(now);
             self.disk.observe(now);

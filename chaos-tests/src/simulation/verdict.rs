@@ -1,6 +1,7 @@
 //! The end of a simulation: what is committed must be what a recount of the input says.
 
 use super::{
+    campaigns::Table,
     job::{Files, now},
     kafka::Kafka,
     logs::LogAct,
@@ -23,11 +24,22 @@ use weir_engine::{
 };
 use weir_operators::source::packs::unpack;
 
+/// What outlives all processes, beside files and tables.
+pub struct Beside<'a> {
+    /// The topics.
+    pub kafka: &'a Kafka,
+    /// What was posted.
+    pub webhook: &'a Webhook,
+    /// What lookups ask, if there are any.
+    pub campaigns: Option<&'a Table>,
+}
+
 /// Compares results and counters with the recount.
 ///
 /// # Errors
 /// With every difference.
-pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, kafka: &Kafka, webhook: &Webhook) -> Result<()> {
+pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, beside: &Beside<'_>) -> Result<()> {
+    let Beside { kafka, webhook, campaigns } = beside;
     let store = CheckpointStore::over(files.objects.clone(), JOB);
     let manifest = now(store.newest())?.map_err(|error| anyhow!("{error}"))?.context("no checkpoint is left")?;
     ensure!(manifest.last, "the job is finished, and checkpoint {} is not its last", manifest.checkpoint);
@@ -64,6 +76,9 @@ pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, kafka: &Kafk
         && let Err(error) = webhook.check(&expected.blocks, &mut differences)
     {
         differences.push(format!("{error:#}"));
+    }
+    if let (Some(table), Some(of_plan)) = (campaigns, &plan.job.campaigns) {
+        table.check(of_plan, &files.output(), &expected.let_through, &mut differences)?;
     }
     ensure!(differences.is_empty(), "{}", differences.join("\n"));
     Ok(())

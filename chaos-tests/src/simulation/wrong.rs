@@ -48,7 +48,7 @@ pub enum WrongPart {
 
 impl WrongPart {
     /// Some of each kind; the other operators, sources and sinks are tried in one process.
-    pub const ALL: [WrongPart; 16] = [
+    pub const ALL: [WrongPart; 17] = [
         WrongPart::ThawedForAnOlderAttempt,
         WrongPart::ReplayRemovesFirst,
         WrongPart::ReplayReplacesWhatIsOpen,
@@ -60,6 +60,7 @@ impl WrongPart {
         WrongPart::DiskForgets,
         WrongPart::Operators(Mutant::SourceForgetsPositions),
         WrongPart::Operators(Mutant::AggregateForgetsCounts),
+        WrongPart::Operators(Mutant::LookupForgets),
         WrongPart::Operators(Mutant::SinkCommitsEarly),
         WrongPart::Operators(Mutant::CommitsUnderFreshNames),
         WrongPart::Operators(Mutant::TableKeepsTheFirst),

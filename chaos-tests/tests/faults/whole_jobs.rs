@@ -151,6 +151,7 @@ proptest! {
             from_kafka: false,
             to_kafka: false,
             to_webhook: false,
+            campaigns: None,
             pairs,
             others,
         };

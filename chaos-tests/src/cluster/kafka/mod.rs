@@ -12,6 +12,7 @@ pub mod link;
 pub mod producing;
 pub mod records;
 pub mod results;
+pub mod topics;
 
 use super::{
     processes::{ClusterProcesses, ClusterSettings, Member, brief},
@@ -25,9 +26,9 @@ use link::{Cut, Link};
 use producing::Producing;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use results::Compared;
-use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, time::Duration};
+use topics::Topics;
 use weir_engine::checkpoint::{CheckpointStore, Manifest};
-use weir_kafka::{Cluster, Connection, NewTopic, connect};
 use weir_test_support::{kafka_server::KafkaServer, needs_python};
 
 /// Where a commit to Kafka may be interrupted.
@@ -123,17 +124,14 @@ impl KafkaRun {
         let Some(python) = needs_python(&["confluent_kafka"]) else { return Ok(None) };
         let Some(broker) = KafkaServer::start()? else { return Ok(None) };
         let (behind, before) = broker.proxy_ports();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        let kafka = connect(&Connection { brokers: broker.brokers(), properties: Default::default() })?;
         let mut running = Running {
             run: self,
             python,
-            kafka,
+            topics: Topics::of(&broker.brokers())?,
             config: JobConfig { checkpoint_interval_ms: 200, ..JobConfig::default() },
             cluster: ClusterProcesses::start(ClusterSettings::new()?, WORKERS)?,
             link: Link::begin(before, behind)?,
             broker,
-            runtime,
             dice: StdRng::seed_from_u64(self.seed),
             done: Vec::new(),
             crashes: Vec::new(),
@@ -148,12 +146,11 @@ impl KafkaRun {
 struct Running<'a> {
     run: &'a KafkaRun,
     python: PathBuf,
-    kafka: Arc<dyn Cluster>,
+    topics: Topics,
     config: JobConfig,
     cluster: ClusterProcesses,
     link: Link,
     broker: KafkaServer,
-    runtime: tokio::runtime::Runtime,
     dice: StdRng,
     done: Vec<Fault>,
     crashes: Vec<&'static str>,
@@ -162,7 +159,7 @@ struct Running<'a> {
 
 impl Running<'_> {
     fn run(&mut self) -> Result<Report> {
-        self.make_topics()?;
+        self.topics.make([CLICKS].into_iter().chain(OUTPUTS).map(String::from), PARTITIONS)?;
         self.submit()?;
         let producing = Producing::begin(self.broker.brokers(), Clicks::new(self.run.seed));
         self.wait_for_progress()?;
@@ -209,14 +206,6 @@ impl Running<'_> {
     fn counted(&self) -> Vec<(String, usize)> {
         let times = |fault: &Fault| self.done.iter().filter(|done| *done == fault).count();
         Fault::all().iter().map(|fault| (format!("{fault:?}"), times(fault))).filter(|(_, times)| *times > 0).collect()
-    }
-
-    fn make_topics(&self) -> Result<()> {
-        for name in [CLICKS].into_iter().chain(OUTPUTS) {
-            let topic = NewTopic { name: name.into(), partitions: PARTITIONS, replication: None, settings: Vec::new() };
-            self.runtime.block_on(self.kafka.create(&topic)).map_err(|error| anyhow!("{error}"))?;
-        }
-        Ok(())
     }
 
     fn submit(&self) -> Result<()> {
@@ -302,7 +291,7 @@ impl Running<'_> {
 
     fn newest(&self) -> Result<Option<Manifest>> {
         let store = CheckpointStore::open(&self.cluster.storage(), JOB).map_err(|error| anyhow!("{error}"))?;
-        self.runtime.block_on(store.newest()).map_err(|error| anyhow!("{error}"))
+        self.topics.runtime().block_on(store.newest()).map_err(|error| anyhow!("{error}"))
     }
 
     fn wait_for_progress(&self) -> Result<()> {
@@ -312,11 +301,7 @@ impl Running<'_> {
     }
 
     fn wait_until_all_is_read(&self) -> Result<()> {
-        let mut all = 0;
-        for partition in 0..PARTITIONS {
-            let bounds = self.runtime.block_on(self.kafka.bounds(CLICKS, partition));
-            all += bounds.map_err(|error| anyhow!("{error}"))?.end.unsigned_abs();
-        }
+        let all = self.topics.records(CLICKS, PARTITIONS)?;
         let mut read = 0;
         let waited = wait_for("all clicks in a checkpoint", || {
             read = self.newest()?.as_ref().map_or(0, events_in);

@@ -15,7 +15,7 @@ pub mod results;
 pub mod store;
 
 use super::{
-    kafka::{producing::Producing, records},
+    kafka::{producing::Producing, records, topics::Topics},
     processes::{ClusterProcesses, ClusterSettings, Member, brief},
     waiting::{now, pause, wait_for},
 };
@@ -25,12 +25,11 @@ use jobs::{ATTRIBUTION, UNION, counts_of, readers, running_counts_of};
 use pacing::Pacing;
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 pub use report::Report;
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 use weir_engine::{
     checkpoint::{CheckpointStore, Manifest},
     env::Moment,
 };
-use weir_kafka::{Cluster, Connection, NewTopic, connect};
 use weir_test_support::{kafka_server::KafkaServer, needs_python};
 
 const WORKERS: usize = 3;
@@ -86,9 +85,8 @@ impl PipelineRun {
         let paced = running_counts_of(REGIONS[0]);
         let mut running = Running {
             run: self,
-            kafka: connect(&Connection { brokers: brokers.clone(), properties: Default::default() })?,
+            topics: Topics::of(&brokers)?,
             pacing: Pacing::new(&python, cluster.path("pacing"), brokers, paced)?,
-            runtime: tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?,
             dice: StdRng::seed_from_u64(self.seed),
             begun: now(),
             due: Vec::new(),
@@ -108,11 +106,10 @@ impl PipelineRun {
 struct Running<'a> {
     run: &'a PipelineRun,
     python: PathBuf,
-    kafka: Arc<dyn Cluster>,
+    topics: Topics,
     broker: KafkaServer,
     cluster: ClusterProcesses,
     pacing: Pacing,
-    runtime: tokio::runtime::Runtime,
     dice: StdRng,
     begun: Moment,
     /// Who comes back when.
@@ -122,10 +119,7 @@ struct Running<'a> {
 
 impl Running<'_> {
     fn run(&mut self) -> Result<Report> {
-        for name in jobs::topics() {
-            let topic = NewTopic { name, partitions: PARTITIONS, replication: None, settings: Vec::new() };
-            self.runtime.block_on(self.kafka.create(&topic)).map_err(|error| anyhow!("{error}"))?;
-        }
+        self.topics.make(jobs::topics(), PARTITIONS)?;
         self.submit()?;
         self.pacing.start()?;
         let producing = Producing::begin(self.broker.brokers(), Business::new(self.run.seed));
@@ -233,7 +227,7 @@ impl Running<'_> {
         for (job, sources) in readers() {
             let mut all = 0;
             for (_, topic) in &sources {
-                all += self.end_of(topic)?;
+                all += self.topics.records(topic, PARTITIONS)?;
             }
             self.wait_until_read(&job, &sources.iter().map(|(source, _)| *source).collect::<Vec<_>>(), all)?;
         }
@@ -269,17 +263,9 @@ impl Running<'_> {
         Ok(ended)
     }
 
-    /// Records of a topic that are not in transactions: those have records of their own for the ends of these. A broker that has just
-    /// come back is asked again.
-    fn end_of(&self, topic: &str) -> Result<u64> {
-        let end = |partition| self.runtime.block_on(self.kafka.bounds(topic, partition)).ok().map(|bounds| bounds.end);
-        let ends = (0..PARTITIONS).map(|partition| wait_for(&format!("the end of {topic}"), || Ok(end(partition))));
-        Ok(ends.sum::<Result<i64>>()?.unsigned_abs())
-    }
-
     fn newest(&self, job: &str) -> Result<Option<Manifest>> {
         let store = CheckpointStore::open(&self.cluster.storage(), job).map_err(|error| anyhow!("{error}"))?;
-        self.runtime.block_on(store.newest()).map_err(|error| anyhow!("{error}"))
+        self.topics.runtime().block_on(store.newest()).map_err(|error| anyhow!("{error}"))
     }
 
     /// Records that a job has read from these sources, as its newest checkpoint says.
