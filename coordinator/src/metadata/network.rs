@@ -21,6 +21,7 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
+use tokio::task::JoinSet;
 use tonic::{Request, Status, metadata::MetadataValue, service::interceptor::InterceptedService, transport::Channel};
 use weir_engine::env::Env;
 use weir_proto::{
@@ -31,6 +32,9 @@ use weir_proto::{
 };
 /// Header of every call: the number of the coordinator that it is meant for.
 const TARGET: &str = "weir-coordinator";
+/// How long a connection may take to be there: longer than a call may, and not so long that one to a network that was cut is waited
+/// for when it is whole again.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 /// Before a failed call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -55,6 +59,9 @@ pub(super) struct Peer {
     secret: ClusterSecret,
     /// Open until a call fails.
     client: Option<Client>,
+    /// On the way. A call may end before it is there: the next one goes on with it, so that a handshake which takes longer than a
+    /// call may is finished all the same.
+    dialled: JoinSet<Result<Channel, Status>>,
     /// Whether the last call came through, as far as was told.
     is_reached: bool,
 }
@@ -70,6 +77,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             env: self.env.clone(),
             secret: self.secret.clone(),
             client: None,
+            dialled: JoinSet::new(),
             is_reached: true,
         }
     }
@@ -92,7 +100,7 @@ impl Peer {
         E: std::error::Error + DeserializeOwned,
         F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
     {
-        match self.exchange(question, option, send).await {
+        match self.exchange(question, send).await {
             Ok(answer) => {
                 if !std::mem::replace(&mut self.is_reached, true) {
                     tracing::info!(coordinator = self.target, address = %self.address, "coordinator is reached again");
@@ -115,7 +123,6 @@ impl Peer {
     async fn exchange<Q, A, E, F>(
         &mut self,
         question: &Q,
-        option: &RPCOption,
         send: impl FnOnce(Client, Request<RaftMessage>) -> F,
     ) -> Result<Result<A, RaftError<u64, E>>, Status>
     where
@@ -124,18 +131,27 @@ impl Peer {
         E: std::error::Error + DeserializeOwned,
         F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
     {
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => {
-                let channel = transport::connect(self.network.clone(), &self.address, option.soft_ttl()).await?;
-                let client = RaftClient::with_interceptor(channel, self.secret.shown());
-                let client = client.max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
-                self.client.insert(client).clone()
-            }
-        };
+        let client = self.client().await?;
         let mut request = Request::new(RaftMessage { json: to_json(question)?.into() });
         request.metadata_mut().insert(TARGET, MetadataValue::from(self.target));
         from_json(&send(client, request).await?.into_inner().json)
+    }
+}
+
+impl Peer {
+    async fn client(&mut self) -> Result<Client, Status> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        if self.dialled.is_empty() {
+            let (network, address) = (self.network.clone(), self.address.clone());
+            self.dialled.spawn(async move { transport::connect(network, &address, CONNECT_TIMEOUT).await });
+        }
+        let Some(Ok(channel)) = self.dialled.join_next().await else {
+            return Err(Status::unavailable("connecting was given up"));
+        };
+        let client = RaftClient::with_interceptor(channel?, self.secret.shown());
+        Ok(self.client.insert(client.max_decoding_message_size(transport::MAX_MESSAGE_BYTES)).clone())
     }
 }
 
