@@ -8,6 +8,7 @@ mod kills;
 mod leases;
 mod serving;
 mod strangers;
+mod tls;
 
 use anyhow::Result;
 use futures::executor::block_on;
