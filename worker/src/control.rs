@@ -180,7 +180,16 @@ fn from_status(status: &tonic::Status) -> EngineError {
         tonic::Code::InvalidArgument | tonic::Code::PermissionDenied | tonic::Code::FailedPrecondition => {
             EngineError::definition(format!("the coordinator refuses this worker: {}", status.message()))
         }
-        _ => EngineError::io(format!("coordinator: {}", status.message())),
+        _ => EngineError::io(format!("coordinator: {}", root_cause(status))),
+    }
+}
+
+/// What a call failed of, in the words of what is at its root: the transport's own are of layers that nobody asked for.
+pub fn root_cause(status: &tonic::Status) -> String {
+    let causes = std::iter::successors(std::error::Error::source(status), |error| error.source());
+    match causes.last() {
+        Some(root) => format!("{} ({root})", status.message()),
+        None => status.message().to_owned(),
     }
 }
 

@@ -20,5 +20,5 @@ pub mod network;
 mod told;
 
 pub use config::{WorkerComponents, WorkerSettings};
-pub use control::{ControlLink, OpenLink, dialler, run, run_with, start_data_plane};
+pub use control::{ControlLink, OpenLink, dialler, root_cause, run, run_with, start_data_plane};
 pub use coordinators::Coordinators;

@@ -10,6 +10,7 @@ mod members;
 mod pipeline;
 mod serving;
 mod strangers;
+mod tls;
 
 use anyhow::Result;
 use futures::executor::block_on;

@@ -11,6 +11,7 @@ use weir_proto::{
     transport,
     v1::client_client::ClientClient,
 };
+use weir_worker::root_cause;
 
 /// Where a coordinator listens, unless it is told otherwise.
 pub const DEFAULT_COORDINATOR: &str = "127.0.0.1:7070";
@@ -72,7 +73,7 @@ impl Connection {
             };
             match answer {
                 Ok(answer) => return Ok(answer.into_inner()),
-                Err(status) if status.code() == Code::Unavailable => in_vain.push(status.message().to_owned()),
+                Err(status) if status.code() == Code::Unavailable => in_vain.push(root_cause(&status)),
                 Err(status) => return Err(refused(&status)),
             }
             (self.turn, self.open) = ((self.turn + 1) % self.coordinators.len(), None);
@@ -105,7 +106,7 @@ impl Connection {
 /// What a coordinator's refusal is for the user.
 fn refused(status: &Status) -> Failure {
     match status.code() {
-        Code::InvalidArgument | Code::NotFound | Code::PermissionDenied => Failure::refused(status.message()),
-        _ => Failure::failed(format!("the coordinator: {}", status.message())),
+        Code::InvalidArgument | Code::NotFound | Code::PermissionDenied => Failure::refused(root_cause(status)),
+        _ => Failure::failed(format!("the coordinator: {}", root_cause(status))),
     }
 }

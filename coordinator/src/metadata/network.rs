@@ -24,6 +24,7 @@ use std::{
     sync::{Arc, Weak},
     time::Duration,
 };
+use tokio::task::JoinSet;
 use tonic::{Request, Status, metadata::MetadataValue, service::interceptor::InterceptedService, transport::Channel};
 use weir_engine::env::Env;
 use weir_proto::{
@@ -37,6 +38,9 @@ use weir_proto::{
 const TARGET: &str = "weir-coordinator";
 /// And its disk, where the caller knows it.
 const DISK: &str = "weir-coordinator-disk";
+/// How long a connection may take to be there: longer than a call may, and not so long that one to a network that was cut is waited
+/// for when it is whole again.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
 /// Before a failed call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -63,6 +67,9 @@ pub(super) struct Peer {
     secret: ClusterSecret,
     /// Open until a call fails.
     client: Option<Client>,
+    /// On the way. A call may end before it is there: the next one goes on with it, so that a handshake which takes longer than a
+    /// call may is finished all the same.
+    dialled: JoinSet<Result<Channel, Status>>,
     /// Whether the last call came through, as far as was told.
     is_reached: bool,
 }
@@ -80,6 +87,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             env: self.env.clone(),
             secret: self.secret.clone(),
             client: None,
+            dialled: JoinSet::new(),
             is_reached: true,
         }
     }
@@ -106,7 +114,7 @@ impl Peer {
         E: std::error::Error + DeserializeOwned,
         F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
     {
-        match self.exchange(question, option, send).await {
+        match self.exchange(question, send).await {
             Ok(answer) => {
                 if !std::mem::replace(&mut self.is_reached, true) {
                     tracing::info!(coordinator = self.target, address = self.address(), "coordinator is reached again");
@@ -136,7 +144,6 @@ impl Peer {
     async fn exchange<Q, A, E, F>(
         &mut self,
         question: &Q,
-        option: &RPCOption,
         send: impl FnOnce(Client, Request<RaftMessage>) -> F,
     ) -> Result<Result<A, RaftError<u64, E>>, Status>
     where
@@ -145,21 +152,30 @@ impl Peer {
         E: std::error::Error + DeserializeOwned,
         F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
     {
-        let client = match &self.client {
-            Some(client) => client.clone(),
-            None => {
-                let channel = transport::connect(self.network.clone(), self.address(), option.soft_ttl()).await?;
-                let client = RaftClient::with_interceptor(channel, self.secret.shown());
-                let client = client.max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
-                self.client.insert(client).clone()
-            }
-        };
+        let client = self.client().await?;
         let mut request = Request::new(RaftMessage { json: to_json(question)?.into() });
         request.metadata_mut().insert(TARGET, MetadataValue::from(self.target));
         if let Some(disk) = self.disk {
             request.metadata_mut().insert(DISK, MetadataValue::from(disk));
         }
         from_json(&send(client, request).await?.into_inner().json)
+    }
+}
+
+impl Peer {
+    async fn client(&mut self) -> Result<Client, Status> {
+        if let Some(client) = &self.client {
+            return Ok(client.clone());
+        }
+        if self.dialled.is_empty() {
+            let (network, address) = (self.network.clone(), self.address().to_owned());
+            self.dialled.spawn(async move { transport::connect(network, &address, CONNECT_TIMEOUT).await });
+        }
+        let Some(Ok(channel)) = self.dialled.join_next().await else {
+            return Err(Status::unavailable("connecting was given up"));
+        };
+        let client = RaftClient::with_interceptor(channel?, self.secret.shown());
+        Ok(self.client.insert(client.max_decoding_message_size(transport::MAX_MESSAGE_BYTES)).clone())
     }
 }
 
