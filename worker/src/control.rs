@@ -347,7 +347,7 @@ impl Worker {
             Some(Order::Sweep(sweep)) => self.serve(Request::Sweep(sweep), outbound),
             Some(Order::Look(look)) => self.serve(Request::Look(look), outbound),
             Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),
-            Some(Order::Registered(_) | Order::Released(_)) | None => {}
+            Some(Order::Registered(_)) | None => {}
         }
         Ok(())
     }
