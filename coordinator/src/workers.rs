@@ -174,7 +174,6 @@ impl Workers {
             heartbeat_interval_ms: settings.heartbeat_interval.as_millis() as u32,
             lease_ms: settings.lease().as_millis() as u32,
             heartbeat_timeout_ms: settings.heartbeat_timeout.as_millis() as u32,
-            releases: false,
         };
         give(&orders, coordinator_message::Kind::Registered(registered));
         // What it was asked over an older stream has no answer any more, and what it reported may have been lost.

@@ -386,7 +386,7 @@ impl Worker {
             Some(Order::Look(look)) => self.serve(Request::Look(look), outbound),
             Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),
             Some(Order::Coordinators(members)) => self.settings.coordinators.learn(members.addresses),
-            Some(Order::Registered(_) | Order::Released(_)) | None => {}
+            Some(Order::Registered(_)) | None => {}
         }
         Ok(())
     }

@@ -44,7 +44,7 @@ pub struct Connection {
     /// The one that is asked, by its place in the list.
     turn: usize,
     open: Option<Client>,
-    /// None has answered the last call.
+    /// None has answered the last call, or not to its end.
     is_away: bool,
 }
 
@@ -74,7 +74,14 @@ impl Connection {
             match answer {
                 Ok(answer) => return Ok(answer.into_inner()),
                 Err(status) if status.code() == Code::Unavailable => in_vain.push(root_cause(&status)),
-                Err(status) => return Err(refused(&status)),
+                Err(status) => {
+                    // A connection that broke in the middle of the call.
+                    self.is_away = matches!(status.code(), Code::Unknown | Code::Cancelled | Code::DeadlineExceeded);
+                    if self.is_away {
+                        self.open = None;
+                    }
+                    return Err(refused(&status));
+                }
             }
             (self.turn, self.open) = ((self.turn + 1) % self.coordinators.len(), None);
         }

@@ -93,8 +93,8 @@ pub async fn judge(
             ))),
         };
     }
-    recovery::check(&found.manifest, graph, fingerprint)?;
     found.check(&own).await?;
+    recovery::check(&found.manifest, graph, fingerprint)?;
     let Some(newest) = own.newest().await? else { return Ok(Vec::new()) };
     let repeated = savepoint::repeated(&found.manifest, &newest.results);
     match (repeated.is_empty(), mode) {

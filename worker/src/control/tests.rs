@@ -120,7 +120,6 @@ fn link() -> (Coordinator, ControlLink) {
         heartbeat_interval_ms: 100,
         lease_ms: 500,
         heartbeat_timeout_ms: 750,
-        releases: false,
     }));
     (coordinator, ControlLink { outbound, inbound: UnboundedReceiverStream::new(inbound).boxed() })
 }
