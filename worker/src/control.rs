@@ -178,7 +178,7 @@ async fn open_link(
 fn from_status(status: &tonic::Status) -> EngineError {
     match status.code() {
         tonic::Code::InvalidArgument | tonic::Code::PermissionDenied | tonic::Code::FailedPrecondition => {
-            EngineError::definition(format!("the coordinator refuses this worker: {}", status.message()))
+            EngineError::definition(format!("the coordinator refuses this worker: {}", root_cause(status)))
         }
         _ => EngineError::io(format!("coordinator: {}", root_cause(status))),
     }
