@@ -144,8 +144,7 @@ impl Memory {
     ) -> Option<Result<pb::CoordinatorMessage>> {
         match order.as_ref().ok().and_then(|order| order.kind.as_ref()) {
             Some(Order::Commit(commit)) if wrong == WrongPart::CommitsBelieved => {
-                let done =
-                    Message::Done(pb::Done { request: commit.request, failure: None, removed: 0, commits: Vec::new() });
+                let done = Message::Done(pb::Done { request: commit.request, failure: None, ..pb::Done::default() });
                 let _ = answers.send(pb::WorkerMessage { kind: Some(done) });
                 return None;
             }
