@@ -48,10 +48,19 @@ impl Flink {
 
     /// Runs the job of [`Case::Json`]; results are in `work/out`. The seconds of the job alone, and what its JVM used.
     pub fn run(&self, input: &Path, work: &Path) -> Result<(Usage, f64)> {
+        self.run_script(include_str!("../peers/flink_query.py"), input, work)
+    }
+
+    /// Joins each order with all clicks of its user that were a minute before it, likewise.
+    pub fn join(&self, input: &Path, work: &Path) -> Result<(Usage, f64)> {
+        self.run_script(include_str!("../peers/flink_join.py"), input, work)
+    }
+
+    fn run_script(&self, script: &str, input: &Path, work: &Path) -> Result<(Usage, f64)> {
         input::empty_folder(work)?;
         let request = serde_json::json!({ "input": input, "work": work, "parallelism": self.parallelism });
         let mut command = Command::new(&self.python);
-        command.arg("-c").arg(include_str!("../peers/flink_query.py")).arg(request.to_string());
+        command.arg("-c").arg(script).arg(request.to_string());
         let (usage, output) = child::measure(&mut command)?;
         let account: Account = output
             .lines()

@@ -4,7 +4,7 @@
 //! [`duckdb`] and [`flink`] (the contestants), [`child`] (how a process is measured), [`report`] (what becomes of it). Beside
 //! it: [`cluster`] (one process against several), [`recovery`] (how long a killed worker is missed) and [`checkpoints`] (what a
 //! checkpoint costs when a dedup is full), over [`processes`]; [`freshness`] (how old a count is when it can be seen);
-//! [`attribution`] (how old an attributed order is when it can be seen); [`followed`] (what idle logs cost) and [`small_files`] (what a file costs that is read once), over [`job`] and [`running`];
+//! [`attribution`] (how old an attributed order is when it can be seen); [`joined`] (the same join from files, beside Flink); [`followed`] (what idle logs cost) and [`small_files`] (what a file costs that is read once), over [`job`] and [`running`];
 //! [`upserts`] (how many rows a second a table takes) and [`queries`] (how long questions take), which write by [`counts_table`]; [`pages`]
 //! (what plain Parquet pages save); [`kafka`] (from topic to topic).
 //!
@@ -24,6 +24,7 @@ mod freshness;
 mod http;
 mod input;
 mod job;
+mod joined;
 mod kafka;
 mod latencies;
 mod pages;
@@ -69,6 +70,8 @@ enum Command {
     Freshness(freshness::FreshnessArguments),
     /// Append clicks and orders to logs, and measure how long it takes until each order's answer is committed
     Attribution(attribution::AttributionArguments),
+    /// Join orders with clicks from files, beside Flink
+    Join(joined::JoinArguments),
     /// Fill a store, and measure how long questions take over HTTP while it is written
     Queries(queries::QueriesArguments),
     /// Write rows as Parquet by plain pages and by ArrowWriter, and compare rows a second and bytes
@@ -88,6 +91,7 @@ fn main() -> ExitCode {
         Command::Upserts(arguments) => upserts::upserts(&arguments).map(|()| true),
         Command::Freshness(arguments) => freshness::freshness(&arguments).map(|()| true),
         Command::Attribution(arguments) => attribution::attribution(&arguments).map(|()| true),
+        Command::Join(arguments) => joined::join(&arguments).map(|()| true),
         Command::Queries(arguments) => queries::queries(&arguments).map(|()| true),
         Command::Kafka(arguments) => kafka::kafka(&arguments).map(|()| true),
         Command::Pages(arguments) => pages::pages(&arguments).map(|()| true),

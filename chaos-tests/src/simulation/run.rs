@@ -61,13 +61,23 @@ pub struct Outcome {
 
 impl Outcome {
     /// What happened, in order, without how many bytes a connection took at once. That has been seen to differ by one: no seed decides
-    /// the order of a hash map, and rows in another order may compress to another length.
-    pub fn course(&self) -> Vec<&str> {
-        let line = |line: &'_ String| line.split_once(" takes Ok(").map_or(line.len(), |(before, _)| before.len());
-        let mut course: Vec<&str> = self.details.iter().map(|detail| &detail[..line(detail)]).collect();
+    /// the order of a hash map, and rows in another order may compress to another length. Nor is it told where the run kept its tables.
+    pub fn course(&self) -> Vec<String> {
+        let told = |detail: &String| {
+            let end = detail.split_once(" takes Ok(").map_or(detail.len(), |(before, _)| before.len());
+            without_folders(&detail[..end])
+        };
+        let mut course: Vec<String> = self.details.iter().map(told).collect();
         course.dedup();
         course
     }
+}
+
+/// A line without the names of temporary folders, which are others each time.
+fn without_folders(line: &str) -> String {
+    let mut parts = line.split("/.tmp");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |line, part| line + "/" + part.split_once('/').map_or("", |(_, rest)| rest))
 }
 
 /// Runs a plan.

@@ -49,7 +49,8 @@ fn any_coordinator_may_be_asked() {
             ensure!(listed.contains(JOB) && listed.contains("RUNNING"), "{coordinator}: {listed}");
             // What only the leader hears of: where subtasks are, and how far.
             let rest = wait_for("followers to show what the leader shows", || {
-                let job = cluster.rest_of(coordinator, &format!("/api/v1/jobs/{JOB}"))?;
+                // It may not have heard of the job yet.
+                let Ok(job) = cluster.rest_of(coordinator, &format!("/api/v1/jobs/{JOB}")) else { return Ok(None) };
                 Ok((job["subtasks"][0]["worker"].is_string() && job["state"] == "RUNNING").then_some(()))
             });
             rest.with_context(|| coordinator.to_string())?;
