@@ -1,7 +1,10 @@
 //! What was decided survives: restarts, crashes at any moment, snapshots; and what is damaged is refused.
 
 use super::support::{alone, jobs, open, submit, tcp};
-use crate::metadata::{Command, JobStatus, Leadership, MemoryDisk, Metadata, MetadataSettings, open_file, restore};
+use crate::metadata::{
+    Command, FromSavepoint, JobStatus, Leadership, MemoryDisk, Metadata, MetadataSettings, SavepointMode, open_file,
+    restore,
+};
 use rand::RngExt;
 use std::{path::Path, sync::Arc};
 use weir_engine::{ErrorKind, Result, env::Env};
@@ -222,24 +225,29 @@ async fn a_file_that_was_cut_off_is_not_taken_for_a_new_one() {
 async fn a_group_begins_from_a_backup_and_discards_nothing_by_it() {
     let before = open(&MemoryDisk::new()).await.unwrap();
     before.propose(submit("kept")).await.unwrap();
-    let Command::Submit { job, graph, fingerprint, definition, at_ms, .. } = submit("afresh") else { unreachable!() };
-    before
-        .propose(Command::Submit { job, graph, fingerprint, definition, fresh: true, from_savepoint: None, at_ms })
-        .await
-        .unwrap();
+    let back_to = FromSavepoint { url: "file:///there".into(), mode: SavepointMode::Rewind };
+    for (name, start_over, back) in [("afresh", true, None), ("back", false, Some(back_to))] {
+        let mut command = submit(name);
+        let Command::Submit { fresh, from_savepoint, .. } = &mut command else { unreachable!() };
+        (*fresh, *from_savepoint) = (start_over, back);
+        before.propose(command).await.unwrap();
+    }
     let backup = before.backup().await.unwrap();
     before.propose(submit("later")).await.unwrap();
 
     let disk = MemoryDisk::new();
     let restored = restore(&backup, disk.backend(), Env::seeded(2)).await.unwrap();
-    assert_eq!((restored.node, restored.jobs, restored.canceled), (2, 2, vec!["afresh".to_owned()]));
+    assert_eq!((restored.node, restored.jobs, restored.canceled), (2, 3, vec!["afresh".to_owned(), "back".to_owned()]));
     for _ in 0..2 {
         let settings = MetadataSettings::alone(2, "127.0.0.1:1");
         let again = Metadata::open(settings, disk.backend(), tcp(), Env::seeded(2)).await.unwrap();
-        assert_eq!(jobs(&again), ["afresh", "kept"]);
+        assert_eq!(jobs(&again), ["afresh", "back", "kept"]);
         assert_eq!(again.catalog().job("kept"), before.catalog().job("kept"));
-        let afresh = again.catalog().job("afresh").cloned().unwrap();
-        assert!(afresh.status == JobStatus::Canceled && !afresh.fresh_start_pending, "{afresh:?}");
+        for name in ["afresh", "back"] {
+            let job = again.catalog().job(name).cloned().unwrap();
+            let is_pending = job.fresh_start_pending || job.from_savepoint.is_some();
+            assert!(job.status == JobStatus::Canceled && !is_pending, "{job:?}");
+        }
         again.propose(Command::CancelRequested { job: "kept".into(), at_ms: 1 }).await.unwrap();
         before.propose(Command::CancelRequested { job: "kept".into(), at_ms: 1 }).await.unwrap();
         again.shutdown().await.unwrap();
