@@ -1,7 +1,7 @@
 //! One attempt of a job: claimed, recovered, deployed, driven, cleaned up.
 
 use super::{
-    JobContext,
+    JobContext, Placement,
     control::ClusterControl,
     from_savepoint,
     takeover::{self, Found},
@@ -11,17 +11,14 @@ use crate::{
     scheduler,
     workers::AttemptEvent,
 };
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc};
 use tokio::sync::mpsc;
 use weir_engine::{
     checkpoint::{CheckpointStore, Claim, Manifest},
     element::Origin,
     error::{EngineError, Result},
     graph::ExecutionGraph,
-    ids::{Attempt, CheckpointId, SubtaskId},
+    ids::{Attempt, CheckpointId},
     task::{
         Observer, Report, SourceCommand, StopSignal,
         attempt::{self, AttemptSettings, RunOutcome, TakeOver},
@@ -30,9 +27,6 @@ use weir_engine::{
     wire::{self, AttemptKey},
 };
 use weir_proto::v1::{self as pb, coordinator_message::Kind};
-
-/// A placement, and the slots that it takes.
-pub type Placement = BTreeMap<SubtaskId, String>;
 
 /// How an attempt ended that was not canceled.
 #[derive(Debug)]

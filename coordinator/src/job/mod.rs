@@ -1,7 +1,9 @@
 //! Driving jobs: a supervisor for each, which schedules attempts until the job is over.
 //!
-//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to, [`patience`] tells of long waits; [`attempt`] runs one incarnation, [`takeover`] finds one that runs without its driver, [`from_savepoint`] makes a savepoint what it goes on from, [`savepoints`] has one made, [`control`] is its hands: the record in the
-//! replicated catalog, the commits on workers. [`commits`] counts these, for those who watch.
+//! [`supervisor`] decides what comes next, [`verdict`] what a failure leads to, [`patience`] tells of long waits; [`attempt`] runs one
+//! incarnation, [`takeover`] finds one that runs without its driver, [`from_savepoint`] makes a savepoint what it goes on from,
+//! [`savepoints`] has one made, [`control`] is its hands: the record in the replicated catalog, the commits on workers. [`commits`]
+//! counts these, for those who watch.
 
 pub mod attempt;
 pub mod commits;
@@ -28,6 +30,9 @@ use weir_engine::{
     task::Savepoints,
     wire::AttemptKey,
 };
+
+/// The worker of each subtask of an attempt.
+pub type Placement = BTreeMap<SubtaskId, String>;
 
 /// What every supervisor works with. Cheap to clone.
 #[derive(Clone)]

@@ -3,8 +3,8 @@
 //! It holds nothing that the catalog does not, but for what spares work: another coordinator that takes over continues from there.
 
 use super::{
-    JobContext, Waiting,
-    attempt::{AttemptEnd, Inherited, JobAttempt, Placement},
+    JobContext, Placement, Waiting,
+    attempt::{AttemptEnd, Inherited, JobAttempt},
     patience::Patience,
     verdict::{Failure, FailureRecord, Verdict},
 };

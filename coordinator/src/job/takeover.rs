@@ -4,7 +4,7 @@
 //! An attempt is taken over whole or not at all: each of its subtasks runs on a worker that is there, none has failed, no later
 //! attempt was claimed, and the newest checkpoint is its own. Else it is ended, and the job goes on with another one.
 
-use super::{JobContext, attempt::Placement};
+use super::{JobContext, Placement};
 use crate::workers::AttemptEvent;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
