@@ -47,6 +47,12 @@ fn all_coordinators_are_replaced_one_after_the_other_and_jobs_go_on() {
             gone.push(dead);
             cluster.replace_coordinator(dead)?;
             wait_for_voters(cluster, &voters)?;
+            // They are told who the coordinators are by the one that leads, and would know none of the last three.
+            let leader = leader_other_than(cluster, &gone)?;
+            wait_for("workers to be back", || {
+                let shown = cluster.rest_of(leader, "/api/v1/cluster").unwrap_or_default();
+                Ok(shown["workers"].as_array().is_some_and(|workers| workers.len() == 2).then_some(()))
+            })?;
         }
         let leader = leader_other_than(cluster, &gone)?;
         let newest = cluster.rest_of(leader, &format!("/api/v1/jobs/{JOB}"))?["committed"].as_u64();
