@@ -40,13 +40,12 @@ fn files(folder: &Path) -> TlsFiles {
     TlsFiles { cert, key, ca }
 }
 
-/// Of a command that must fail, with something in its complaint.
-fn refused(cluster: &ClusterProcesses, command: std::process::Command, parts: &[&str]) -> Result<()> {
-    let said = cluster.say(command)?;
-    ensure!(said.code != Some(0), "{said:?}");
-    parts.iter().try_for_each(|part| {
-        ensure!(said.complaint.contains(part), "no '{part}' in {said:?}");
-        Ok(())
+/// Of a command that must fail, and tells why: at once, unless the connection was closed before it had read that.
+fn refused(cluster: &ClusterProcesses, command: impl Fn() -> std::process::Command, why: &str) -> Result<()> {
+    wait_for(&format!("'{why}' to be told"), || {
+        let said = cluster.say(command())?;
+        ensure!(said.code != Some(0), "{said:?}");
+        Ok(said.complaint.contains(why).then_some(()))
     })
 }
 
@@ -119,13 +118,16 @@ fn busy_worker(cluster: &mut ClusterProcesses) -> Result<Member> {
 
 fn strangers_are_told(cluster: &mut ClusterProcesses) -> Result<()> {
     let told = "this port speaks TLS: pass --tls-cert, --tls-key and --tls-ca";
-    refused(cluster, without_tls(cluster.weir(&["list"])), &[told])?;
+    refused(cluster, || without_tls(cluster.weir(&["list"])), told)?;
     let elsewhere = tempfile::tempdir()?;
     let foreign = files(elsewhere.path());
     renew(&foreign)?;
-    let mut command = cluster.weir(&["list"]);
-    command.envs([("WEIR_TLS_CERT", &foreign.cert), ("WEIR_TLS_KEY", &foreign.key), ("WEIR_TLS_CA", &foreign.ca)]);
-    refused(cluster, command, &["was not issued by the CA in --tls-ca"])?;
+    let with_foreign = || {
+        let mut command = cluster.weir(&["list"]);
+        command.envs([("WEIR_TLS_CERT", &foreign.cert), ("WEIR_TLS_KEY", &foreign.key), ("WEIR_TLS_CA", &foreign.ca)]);
+        command
+    };
+    refused(cluster, with_foreign, "was not issued by the CA in --tls-ca")?;
 
     // The data port takes nothing from a caller without TLS.
     let workers = cluster.rest("/api/v1/workers")?;
