@@ -5,19 +5,16 @@
 //! when, depends on the clock. Every log begins with a line that no other has, before the job does: a followed file is known
 //! by its first line, and one that is found while others have been read joins them late.
 
+use super::beside::Beside;
 use crate::workload::{InputFormat, Line, Workload, WorkloadConfig, line_bytes};
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result};
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{
     collections::VecDeque,
     fs::OpenOptions,
     io::Write,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
+    sync::atomic::Ordering,
     time::Duration,
 };
 
@@ -112,44 +109,26 @@ fn append(path: &Path, piece: &[u8]) -> Result<()> {
 
 /// Appends from a thread of its own until it is told to finish.
 #[derive(Debug)]
-pub struct Appending {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
-}
+pub struct Appending(Beside);
 
 impl Appending {
     /// Begins.
     pub fn begin(mut logs: ClickLogs) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
-            while !stopped.load(Ordering::SeqCst) {
+        Appending(Beside::begin(move |stop| {
+            while !stop.load(Ordering::SeqCst) {
                 logs.append()?;
                 super::waiting::pause(TICK);
             }
             logs.finish()
-        });
-        Appending { stop, thread: Some(thread) }
+        }))
     }
 
     /// Has the servers complete what they have begun, and waits for that.
     ///
     /// # Errors
     /// When a file could not be written.
-    pub fn finish(mut self) -> Result<()> {
-        self.stop.store(true, Ordering::SeqCst);
-        let thread = self.thread.take().context("it was finished before")?;
-        thread.join().map_err(|_| anyhow!("the servers panicked"))?
-    }
-}
-
-impl Drop for Appending {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            // The test has failed already.
-            let _ = thread.join();
-        }
+    pub fn finish(self) -> Result<()> {
+        self.0.finish()
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! Invariant: whatever was started is ended when its [`processes::ClusterProcesses`] is dropped, frozen processes too.
 
+pub mod beside;
 pub mod binary;
 pub mod clicks;
 pub mod job;

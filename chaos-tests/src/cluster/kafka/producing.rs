@@ -2,13 +2,10 @@
 //!
 //! What is there in the end is read back by somebody else: whatever producing has repeated or left out is part of the truth.
 
-use anyhow::{Context, Result, anyhow};
+use crate::cluster::beside::Beside;
+use anyhow::Result;
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    thread::JoinHandle,
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 use weir_engine::env::Env;
@@ -39,41 +36,23 @@ pub trait Feed: Send {
 
 /// Produces from a thread of its own until it is told to finish.
 #[derive(Debug)]
-pub struct Producing {
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<Result<()>>>,
-}
+pub struct Producing(Beside);
 
 impl Producing {
     /// Begins.
     pub fn begin(brokers: String, mut feed: impl Feed + 'static) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = stop.clone();
-        let thread = std::thread::spawn(move || {
+        Producing(Beside::begin(move |stop| {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            runtime.block_on(produce(brokers, &mut feed, &stopped))
-        });
-        Producing { stop, thread: Some(thread) }
+            runtime.block_on(produce(brokers, &mut feed, stop))
+        }))
     }
 
     /// Has the feed end, and waits until all is there.
     ///
     /// # Errors
     /// When something could not be produced.
-    pub fn finish(mut self) -> Result<()> {
-        self.stop.store(true, Ordering::SeqCst);
-        let thread = self.thread.take().context("it was finished before")?;
-        thread.join().map_err(|_| anyhow!("the producer panicked"))?
-    }
-}
-
-impl Drop for Producing {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
-        if let Some(thread) = self.thread.take() {
-            // The test has failed already.
-            let _ = thread.join();
-        }
+    pub fn finish(self) -> Result<()> {
+        self.0.finish()
     }
 }
 
