@@ -140,6 +140,32 @@ async fn what_was_lost_is_told(cluster: &dyn Cluster, of: &TopicPartition, epoch
     assert_eq!(values(consumer.as_ref(), reader.as_mut(), 1).await, ["e"], "without an epoch nobody knows");
 }
 
+/// How long librdkafka's threads have had a processor.
+fn processor_time() -> Duration {
+    let mut ticks = 0;
+    for thread in std::fs::read_dir("/proc/self/task").unwrap() {
+        // A thread may have ended meanwhile.
+        let stat = std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default();
+        let Some((name, numbers)) = stat.split_once(") ") else { continue };
+        if name.contains("(rdk:") {
+            // User and system, the 14th and the 15th of all fields.
+            ticks += numbers.split(' ').skip(11).take(2).map(|number| number.parse::<u64>().unwrap()).sum::<u64>();
+        }
+    }
+    // Linux tells it in hundredths of a second everywhere.
+    Duration::from_millis(10 * ticks)
+}
+
+/// Whoever waits for an answer of a broker that is down tries again after a pause.
+async fn waiting_takes_no_processor(cluster: &dyn Cluster) {
+    let wanted = NewTopic { name: "later".into(), partitions: 1, replication: Some(1), settings: Vec::new() };
+    let (before, waited) = (processor_time(), Duration::from_secs(3));
+    let created = tokio::time::timeout(waited, cluster.create(&wanted)).await;
+    assert!(created.is_err(), "nobody is there: {created:?}");
+    let taken = processor_time() - before;
+    assert!(taken < waited / 6, "{taken:?} of a processor to wait for {waited:?}");
+}
+
 #[tokio::test]
 async fn a_killed_broker_is_waited_for() {
     let Some(mut server) = KafkaServer::start().unwrap() else { return };
@@ -166,6 +192,7 @@ async fn a_killed_broker_is_waited_for() {
     until(reader.as_mut(), |taken| taken.as_ref().is_err_and(|e| e.kind == KafkaErrorKind::Unavailable)).await;
     assert_eq!(open.commit().await.unwrap_err().kind, KafkaErrorKind::Unknown);
     drop(open);
+    waiting_takes_no_processor(cluster.as_ref()).await;
     cut_off_last_batch(&server.log_folder("cut", 0).join("00000000000000000000.log"));
     server.restart().unwrap();
     // Reading goes on by itself, and says that it does before anything comes.

@@ -33,9 +33,12 @@ pub(super) enum Role {
     Transactions { id: String, timeout: Duration },
 }
 
-/// Defaults of all roles. Connections are made again at once and then every second: jobs wait for brokers to be back.
+/// Defaults of all roles. Connections are made again at once and then every second: jobs wait for brokers to be back. Brokers are
+/// connected to before they are needed: with connections on demand only, a question that waits for a broker that is down has
+/// librdkafka (2.12) try again without a pause, at the cost of a whole processor.
 const COMMON: &[(&str, &str)] = &[
     ("client.id", "weir"),
+    ("enable.sparse.connections", "false"),
     ("reconnect.backoff.ms", "50"),
     ("reconnect.backoff.max.ms", "1000"),
     ("socket.connection.setup.timeout.ms", "10000"),
