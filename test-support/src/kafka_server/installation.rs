@@ -15,6 +15,8 @@ const REMEDY: &str = "apt-get install openjdk-17-jre-headless maven, or name a f
 pub(super) struct Installation {
     pub(super) java: PathBuf,
     pub(super) jars: PathBuf,
+    /// What .ci/servers noted of the classes, where it did.
+    pub(super) classes: Option<PathBuf>,
 }
 
 /// Finds the programs, or fetches them. `None`: something is missing, which has been [said](crate::missing).
@@ -26,7 +28,7 @@ pub(super) fn find() -> io::Result<Option<Installation>> {
         let folders = [named.clone(), named.join("lib"), named.join("libs")];
         let found = folders.into_iter().find(|folder| is_complete(folder));
         return match found {
-            Some(jars) => Ok(Some(Installation { java, jars })),
+            Some(jars) => Ok(Some(Installation { java, jars, classes: None })),
             None => Err(io::Error::other(format!("WEIR_KAFKA: there is no Kafka in {}", named.display()))),
         };
     }
@@ -35,7 +37,10 @@ pub(super) fn find() -> io::Result<Option<Installation>> {
         let Some(maven) = crate::needs(&["mvn"], REMEDY) else { return Ok(None) };
         fetch(&maven, &jars)?;
     }
-    Ok(Some(Installation { java, jars }))
+    // The notes hold for the folder's one true name.
+    let jars = jars.canonicalize()?;
+    let classes = Some(jars.with_extension("jsa")).filter(|classes| classes.exists());
+    Ok(Some(Installation { java, jars, classes }))
 }
 
 fn is_complete(folder: &Path) -> bool {

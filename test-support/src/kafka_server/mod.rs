@@ -217,6 +217,9 @@ impl KafkaServer {
         let mut command = Command::new("sh");
         command.current_dir(&self.folder).args(["guard.sh", &std::process::id().to_string()]).arg(&self.folder);
         command.arg(&self.installation.java);
+        if let Some(classes) = &self.installation.classes {
+            command.arg(format!("-XX:SharedArchiveFile={}", classes.display()));
+        }
         command.args(["-Xmx512m", "-XX:+UseSerialGC", compiler, "-Dlog4j2.configurationFile=log4j2.yaml", "-cp"]);
         command.arg(self.installation.jars.join("*")).args(arguments);
         command
