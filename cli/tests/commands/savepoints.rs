@@ -210,6 +210,38 @@ fn a_savepoint_stays_and_a_job_goes_back_to_it_only_where_it_is_told_what_comes_
     wait_until("what was released is retired", || listed(&place).iter().all(|one| one["checkpoint"] != number));
 }
 
+/// The coordinator is started again as often as it dies, on its way back to a savepoint. What the job reads from there on it reads
+/// by the definition that it is given now.
+#[test]
+fn a_coordinator_that_dies_while_a_job_goes_back_has_it_go_back_once() {
+    let place = Workplace::new();
+    let mut cluster = Cluster::start(&place);
+    let (url, _) = with_savepoint(&place, &cluster, &followed("out", &[]), &[]);
+    cluster.stop(&place);
+    let all = (0, u64::MAX);
+    let before = raw(&place, "out", (0, number_of(&url)));
+    let mut expected = raw(&place, "out", all);
+    let is_american = |row: &str| serde_json::from_str::<Value>(row).unwrap()["country"] == "USA";
+    let mut again = raw(&place, "out", (number_of(&url), u64::MAX));
+    again.retain(|row, _| is_american(row));
+    assert!(sum(&before) > 0 && sum(&again) > 0);
+
+    let job = followed("out", &["map.valid.where=country = 'USA'"]);
+    let back =
+        [&["submit", "jobs/ad_click.toml"], &borrowed(&job)[..], &["--from-savepoint", &url, "--rewind"]].concat();
+    for point in ["rewind.checked", "rewind.taken_over", "rewind.created"] {
+        cluster.restart(&place, Some(point));
+        place.done(&cluster.command(&back));
+        let dying = cluster.coordinator.as_mut().unwrap();
+        wait_until(&format!("{point} is reached"), || dying.0.try_wait().unwrap().is_some());
+        cluster.restart(&place, None);
+        expected = together(&expected, &again);
+        wait_until("it has read all once more", || sum(&raw(&place, "out", all)) >= sum(&expected));
+        cluster.stop(&place);
+        assert!(raw(&place, "out", all) == expected, "{point}: what was written after the savepoint, once more");
+    }
+}
+
 #[test]
 fn a_copy_starts_a_fork_when_the_original_is_gone_and_never_doubles_what_was_written() {
     let place = Workplace::new();
