@@ -10,6 +10,8 @@ use std::{
     process::{Child, Stdio},
     time::Duration,
 };
+use weir_kafka::{Connection, NewTopic};
+use weir_test_support::kafka_server::KafkaServer;
 
 /// Two files of clicks each.
 const HALVES: [[u32; 2]; 2] = [[0, 1], [2, 3]];
@@ -240,6 +242,91 @@ fn a_coordinator_that_dies_while_a_job_goes_back_has_it_go_back_once() {
         cluster.stop(&place);
         assert!(raw(&place, "out", all) == expected, "{point}: what was written after the savepoint, once more");
     }
+}
+
+/// A job of the same name whose rows go to a topic.
+fn to_topic(place: &Workplace, brokers: &str) -> String {
+    let job = format!(
+        "[job]
+name = \"ad-click\"
+checkpoint = {{ interval = \"100ms\" }}
+
+[source.clicks]
+connector = \"files\"
+path = \"clicks\"
+format = \"click_log\"
+follow = true
+event_time = \"click_timestamp\"
+
+[sink.rows]
+input = \"clicks\"
+connector = \"kafka\"
+brokers = \"{brokers}\"
+topic = \"rows\"
+"
+    );
+    fs::write(place.path("to_topic.toml"), job).unwrap();
+    let topics = ["rows", "rows-of-fork"];
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let cluster = weir_kafka::connect(&Connection { brokers: brokers.into(), properties: BTreeMap::new() }).unwrap();
+    for name in topics {
+        let topic = NewTopic { name: name.into(), partitions: 2, replication: None, settings: Vec::new() };
+        runtime.block_on(cluster.create(&topic)).unwrap();
+    }
+    "to_topic.toml".into()
+}
+
+/// How often each row is in the topic of a job.
+fn sent(place: &Workplace, job: &str, more: &[&str]) -> BTreeMap<String, u64> {
+    let mut rows = BTreeMap::new();
+    let printed = place.done(&[&["results", job, "rows", "--json"], more].concat());
+    printed.lines().for_each(|line| *rows.entry(line.to_owned()).or_default() += 1);
+    rows
+}
+
+#[test]
+fn topics_get_what_a_rewind_names_once_more_and_a_fork_has_its_own() {
+    let Some(brokers) = KafkaServer::shared().unwrap() else { return };
+    let place = Workplace::new();
+    let job = to_topic(&place, &brokers.brokers());
+    let cluster = Cluster::start(&place);
+    let [first, second] = generate(&place);
+    add(&place, 0);
+    place.done(&cluster.command(&["submit", &job]));
+    place.wait_for_events("cluster", first);
+    let url = cluster.savepoint(&place, &[]);
+    let before = sent(&place, &job, &[]);
+    add(&place, 1);
+    place.wait_for_events("cluster", first + second);
+    cluster.stop(&place);
+    let all = sent(&place, &job, &[]);
+    assert_eq!((sum(&before), sum(&all)), (first, first + second));
+    let mut after = all.clone();
+    for (row, times) in &before {
+        *after.get_mut(row).unwrap() -= times;
+    }
+    after.retain(|_, times| *times > 0);
+
+    let back = ["submit", &job, "--from-savepoint", &url];
+    let refused = place.refused(&cluster.command(&back), 2);
+    assert!(refused.contains("sink.rows: those of checkpoint") && refused.contains("--rewind"), "{refused}");
+    let fork = [&back[..], &["--fork", "--set", "job.name=fork"]].concat();
+    let refused = place.refused(&cluster.command(&fork), 2);
+    assert!(refused.contains("--set sink.rows.topic="), "{refused}");
+    assert!(sent(&place, &job, &[]) == all, "what is refused writes nothing");
+
+    place.done(&cluster.command(&[&back[..], &["--rewind"]].concat()));
+    wait_until("it has read all once more", || sum(&sent(&place, &job, &[])) >= sum(&all) + sum(&after));
+    cluster.stop(&place);
+    let twice = together(&all, &after);
+    assert!(sent(&place, &job, &[]) == twice, "what was named came once more");
+
+    let of_fork = ["--set", "sink.rows.topic=rows-of-fork"];
+    place.done(&cluster.command(&[&fork[..], &of_fork].concat()));
+    wait_until("the fork has read the rest", || sum(&sent(&place, &job, &of_fork)) >= sum(&after));
+    assert_eq!(place.done(&cluster.command(&["stop", "fork"])), "CANCELED\n");
+    assert!(sent(&place, &job, &of_fork) == after, "the fork has what comes after the savepoint");
+    assert!(sent(&place, &job, &[]) == twice, "and the original what it had");
 }
 
 #[test]
