@@ -5,23 +5,16 @@
 //! A request whose answer was lost is sent again, too: a create that was done then finds an object, as any other does that comes too
 //! late. Who creates has to compare before giving it up as another's.
 
-use crate::{availability, error::ErrorKind, object_storage, operator::Patience, retry};
+use crate::{availability, error::ErrorKind, object_storage, operator::Patience};
 use async_trait::async_trait;
-use backon::Retryable;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, future, stream, stream::BoxStream};
 use object_store::{
     CopyOptions, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result, path::Path,
 };
-use std::{fmt, ops::Range, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, sync::Arc};
 use url::Url;
-
-/// The first pause; each further one is twice as long.
-const FIRST: Duration = Duration::from_millis(100);
-
-/// The longest pause: so long after its return a storage may go unnoticed.
-const LONGEST: Duration = Duration::from_secs(2);
 
 /// Opens the storage that an S3 URL is in, with these settings; and where in it.
 ///
@@ -38,15 +31,8 @@ async fn until_answered<T, F: Future<Output = Result<T>>>(
     patience: &Patience,
     request: impl FnMut() -> F,
 ) -> Result<T> {
-    let mut waiting = patience.waiting("the storage");
-    let answer = request
-        .retry(retry::jittered(&patience.env, FIRST, LONGEST))
-        .sleep(retry::sleeper(&patience.env))
-        .when(|error| availability::kind_of(error) == ErrorKind::Unavailable)
-        .notify(|error, _| waiting.goes_on(&error.to_string()))
-        .await;
-    waiting.is_over();
-    answer
+    let passes = |error: &object_store::Error| availability::kind_of(error) == ErrorKind::Unavailable;
+    patience.until_answered("the storage", passes, request).await
 }
 
 /// A storage, and who waits for it.

@@ -6,7 +6,7 @@ use weir_chaos_tests::{
     job::{Bench, JOB, JobConfig},
     workload::{InputFormat, Workload, WorkloadConfig},
 };
-use weir_engine::{ErrorKind, checkpoint::CheckpointStore, env::Env, task::StopSignal};
+use weir_engine::{ErrorKind, checkpoint::CheckpointStore, env::Env, ids::Attempt, operator::Wait, task::StopSignal};
 use weir_local::{OneProcess, Submission};
 use weir_operators::Registry;
 
@@ -226,7 +226,7 @@ impl Drop for SmallDisk<'_> {
     }
 }
 
-/// The disk of the sinks is full: the job waits and says so; with room again it goes on and is right.
+/// The disk of the sinks is full: the job waits and says so; with room again the same attempt goes on and is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_at_the_sink_is_waited_out() {
     let bench = Bench::new().unwrap();
@@ -242,22 +242,23 @@ async fn a_full_disk_at_the_sink_is_waited_out() {
     let config = JobConfig::default();
     let settings = bench.settings(bench.store.clone(), &config, Arc::new(Registry), Env::seeded(1)).unwrap();
     let process = OneProcess::start(settings).await.unwrap();
-    let waits = process.waits();
+    let observers = process.observers();
     let running = tokio::spawn(process.run(Submission::new("test")));
     let mut looks = 0;
     let waiting = loop {
-        if let Some(waiting) = waits() {
-            break waiting;
+        if let Some((node, wait)) = observers.waits().now().pop_first() {
+            break Wait::tell(&node, "", &wait.cause);
         }
         looks += 1;
         assert!(looks < 600 && !running.is_finished(), "it does not wait");
         Env::default().sleep(Duration::from_millis(100)).await;
     };
-    assert!(waiting.contains("space"), "{waiting}");
+    assert!(waiting.contains("sink.") && waiting.contains("free some space"), "{waiting}");
     fs::remove_file(&filler).unwrap();
     let enlarged = Command::new("mount").args(["-o", "remount,size=64m"]).arg(&output).status();
     assert!(enlarged.is_ok_and(|status| status.success()), "the file system cannot be enlarged");
     let outcome = running.await.unwrap().unwrap();
+    assert_eq!(outcome.manifest.attempt, Attempt(1), "nothing was restarted");
     bench.check(&config, &outcome).unwrap();
     drop(disk);
 }

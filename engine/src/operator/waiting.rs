@@ -1,11 +1,21 @@
 //! What is shown while somebody waits for a target that is away: in [`Waits`], and in the log.
 
 use super::{Wait, Waits};
-use crate::env::{Env, Moment};
-use std::time::Duration;
+use crate::{
+    env::{Env, Moment},
+    retry,
+};
+use backon::Retryable;
+use std::{fmt::Display, time::Duration};
 
 /// A warning comes at once, and then not more often than this.
 const WARN_EVERY: Duration = Duration::from_secs(30);
+
+/// The first pause between two tries; each further one is twice as long.
+const FIRST: Duration = Duration::from_millis(100);
+
+/// The longest pause: so long after its return a target may go unnoticed.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// Who may have to wait, for whatever it is. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -24,6 +34,28 @@ impl Patience {
     /// For a piece of work for which the target, as the log is to call it (`the database`), may have to be waited for.
     pub fn waiting(&self, target: &'static str) -> Waiting {
         Waiting { who: self.clone(), target, began: None, warned: None }
+    }
+
+    /// Does something again, up to two seconds apart, until its outcome is one that `passes` does not say waiting can heal. Whoever no
+    /// longer wants the outcome ends the waiting.
+    ///
+    /// # Errors
+    /// What stays.
+    pub async fn until_answered<T, E: Display, F: Future<Output = Result<T, E>>>(
+        &self,
+        target: &'static str,
+        passes: impl FnMut(&E) -> bool,
+        request: impl FnMut() -> F,
+    ) -> Result<T, E> {
+        let mut waiting = self.waiting(target);
+        let answer = request
+            .retry(retry::jittered(&self.env, FIRST, LONGEST))
+            .sleep(retry::sleeper(&self.env))
+            .when(passes)
+            .notify(|error, _| waiting.goes_on(&error.to_string()))
+            .await;
+        waiting.is_over();
+        answer
     }
 }
 

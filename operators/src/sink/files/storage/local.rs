@@ -2,19 +2,27 @@
 //!
 //! A published file is a hard link that is made only where there is no file yet, followed by a sync of its folder: it
 //! appears whole or not at all, and stays through a power cut.
+//!
+//! A disk that is full or read-only is waited for, where somebody has the patience. What a sync has not done is not tried again:
+//! nobody knows what is on the disk then, so that is for the next attempt, from its checkpoint.
 
 use super::{NewFile, Storage, TimedFile};
 use bytes::Bytes;
 use futures::{FutureExt, future::BoxFuture};
 use std::{
+    fmt,
     fs::{self, File},
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
 };
 use weir_engine::{
-    disk,
-    error::{EngineError, Result},
+    availability, disk,
+    error::{EngineError, ErrorKind as Kind, Result},
+    operator::Patience,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -22,25 +30,80 @@ use xxhash_rust::xxh3::Xxh3;
 #[derive(Clone, Debug)]
 pub struct LocalFolder {
     root: PathBuf,
+    patience: Option<Patience>,
 }
 
 impl LocalFolder {
-    /// The folder at a path.
-    pub fn new(root: PathBuf) -> Self {
-        LocalFolder { root }
+    /// The folder at a path, and who waits for its disk.
+    pub fn new(root: PathBuf, patience: Option<Patience>) -> Self {
+        LocalFolder { root, patience }
     }
 
     fn at(&self, path: &str) -> PathBuf {
         self.root.join(path)
     }
 
-    /// Runs disk I/O where it blocks no other task.
+    /// Runs disk I/O where it blocks no other task; again, where waiting heals what it failed of.
     fn run<T: Send + 'static>(
         &self,
         doing: String,
-        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+        work: impl Fn() -> std::result::Result<T, Undone> + Clone + Send + Sync + 'static,
     ) -> BoxFuture<'static, Result<T>> {
-        async move { blocking(work).await?.map_err(|error| explain(&doing, &error)) }.boxed()
+        let patience = self.patience.clone();
+        async move {
+            let passes = |error: &io::Error| availability::kind_of(error) == Kind::Unavailable;
+            patiently(patience.as_ref(), &doing, passes, || blocking(work.clone())).await
+        }
+        .boxed()
+    }
+}
+
+/// What was not done.
+enum Undone {
+    /// It may be tried again.
+    NotYet(io::Error),
+    /// A sync: nobody knows what is on the disk.
+    Unsynced(io::Error),
+}
+
+impl From<io::Error> for Undone {
+    fn from(error: io::Error) -> Self {
+        Undone::NotYet(error)
+    }
+}
+
+/// Does something until its outcome is one that waiting does not heal, or once where nobody has the patience.
+async fn patiently<T, F: Future<Output = Result<std::result::Result<T, Undone>>>>(
+    patience: Option<&Patience>,
+    doing: &str,
+    passes: impl Fn(&io::Error) -> bool,
+    work: impl Fn() -> F,
+) -> Result<T> {
+    let once = || async {
+        let (error, waiting_heals) = match work().await {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(Undone::NotYet(error))) => (explain(doing, &error), passes(&error)),
+            Ok(Err(Undone::Unsynced(error))) => (explain(doing, &error), false),
+            Err(error) => (error, false),
+        };
+        Err(Failed { error, waiting_heals })
+    };
+    let done = match patience {
+        Some(patience) => patience.until_answered("the disk", |failed| failed.waiting_heals, once).await,
+        None => once().await,
+    };
+    done.map_err(|failed| failed.error)
+}
+
+/// Why something was not done.
+struct Failed {
+    error: EngineError,
+    waiting_heals: bool,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.error.message)
     }
 }
 
@@ -51,10 +114,10 @@ impl Storage for LocalFolder {
             let doing = format!("cannot write '{}'", path.display());
             let opened = {
                 let path = path.clone();
-                self.run(doing.clone(), move || make_in_folder(&path, || disk::create(&path)))
+                self.run(doing.clone(), move || Ok(make_in_folder(&path, || disk::create(&path))?))
             };
-            let file = Some(opened.await?);
-            Ok(Box::new(LocalFile { path, file, doing }) as Box<dyn NewFile>)
+            let file = Some(Arc::new(opened.await?));
+            Ok(Box::new(LocalFile { path, file, doing, patience: self.patience.clone() }) as Box<dyn NewFile>)
         }
         .boxed()
     }
@@ -63,23 +126,12 @@ impl Storage for LocalFolder {
         let path = self.at(path);
         self.run(format!("cannot write '{}'", path.display()), move || {
             let beside = beside(&path);
-            let mut file = make_in_folder(&beside, || disk::create(&beside))?;
-            file.write_all(&content)?;
-            disk::sync(&file, &beside)?;
-            let made = match disk::link(&beside, &path) {
-                Ok(()) => true,
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => false,
-                Err(error) if knows_links(&error) => return Err(error),
-                Err(_) if path.try_exists()? => false,
-                // Without links, two that do this at the same moment are not told apart.
-                Err(_) => {
-                    fs::copy(&beside, &path)?;
-                    disk::sync(&File::open(&path)?, &path)?;
-                    true
-                }
-            };
-            fs::remove_file(&beside)?;
-            disk::sync_folder(parent(&path))?;
+            let made = make_new(&beside, &path, &content);
+            // Whatever has become of it, it was only a step.
+            let removed = fs::remove_file(&beside);
+            let made = made?;
+            removed?;
+            disk::sync_folder(parent(&path)).map_err(Undone::Unsynced)?;
             Ok(made)
         })
     }
@@ -89,7 +141,7 @@ impl Storage for LocalFolder {
         self.run(format!("cannot read '{}'", path.display()), move || match fs::read(&path) {
             Ok(content) => Ok(Some(content.into())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         })
     }
 
@@ -98,7 +150,7 @@ impl Storage for LocalFolder {
         self.run(format!("cannot look up '{}'", path.display()), move || match fs::metadata(&path) {
             Ok(found) => Ok(Some(found.len())),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         })
     }
 
@@ -124,16 +176,16 @@ impl Storage for LocalFolder {
             match make_in_folder(&path, || disk::link(&staged, &path)) {
                 Ok(()) => {}
                 Err(error) if !knows_links(&error) && !path.try_exists()? => disk::rename(&staged, &path)?,
-                Err(error) => return Err(error),
+                Err(error) => return Err(error.into()),
             }
-            disk::sync_folder(parent(&path))
+            disk::sync_folder(parent(&path)).map_err(Undone::Unsynced)
         })
     }
 
     fn remove<'a>(&'a self, path: &'a str) -> BoxFuture<'a, Result<()>> {
         let path = self.at(path);
         self.run(format!("cannot remove '{}'", path.display()), move || match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         })
     }
@@ -142,7 +194,7 @@ impl Storage for LocalFolder {
         let (root, folder) = (self.root.clone(), self.at(folder));
         self.run(format!("cannot list '{}'", folder.display()), move || {
             let mut files = Vec::new();
-            walk(folder, |entry| {
+            walk(folder.clone(), |entry| {
                 files.extend(relative(&root, &entry.path()));
                 Ok(())
             })?;
@@ -155,7 +207,7 @@ impl Storage for LocalFolder {
         let (root, folder) = (self.root.clone(), self.at(folder));
         self.run(format!("cannot list '{}'", folder.display()), move || {
             let mut files = Vec::new();
-            walk(folder, |entry| {
+            walk(folder.clone(), |entry| {
                 let written = match entry.metadata() {
                     // Another process has just removed it.
                     Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
@@ -186,26 +238,69 @@ impl Storage for LocalFolder {
     }
 }
 
+/// Makes a whole file where there is none. `false`: there is one.
+fn make_new(beside: &Path, path: &Path, content: &[u8]) -> std::result::Result<bool, Undone> {
+    let mut file = make_in_folder(beside, || disk::create(beside))?;
+    file.write_all(content)?;
+    disk::sync(&file, beside).map_err(Undone::Unsynced)?;
+    match disk::link(beside, path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(false),
+        Err(error) if knows_links(&error) => Err(error.into()),
+        Err(_) if path.try_exists()? => Ok(false),
+        // Without links, two that do this at the same moment are not told apart.
+        Err(_) => {
+            fs::copy(beside, path).map_err(Undone::Unsynced)?;
+            let made = File::open(path)?;
+            disk::sync(&made, path).map_err(Undone::Unsynced)?;
+            Ok(true)
+        }
+    }
+}
+
 /// A local file that is being written.
 struct LocalFile {
     path: PathBuf,
     /// Away while a write is on its way.
-    file: Option<File>,
+    file: Option<Arc<File>>,
     doing: String,
+    patience: Option<Patience>,
 }
 
 impl LocalFile {
-    fn file(&mut self) -> Result<File> {
+    fn file(&mut self) -> Result<Arc<File>> {
         self.file.take().ok_or_else(|| EngineError::io(format!("{}: an earlier write failed", self.doing)))
     }
+}
+
+/// Appends what has not been yet; `done` bytes have.
+fn append(mut file: &File, bytes: &[u8], done: &AtomicUsize) -> std::result::Result<(), Undone> {
+    while let Some(rest) = bytes.get(done.load(Ordering::Relaxed)..).filter(|rest| !rest.is_empty()) {
+        match file.write(rest) {
+            Ok(0) => return Err(io::Error::from(ErrorKind::WriteZero).into()),
+            Ok(written) => drop(done.fetch_add(written, Ordering::Relaxed)),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether an open file may take more later. (One of a network file system that is stale stays so.)
+fn has_no_room(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
 }
 
 impl NewFile for LocalFile {
     fn write(&mut self, bytes: Bytes) -> BoxFuture<'_, Result<()>> {
         async move {
-            let mut file = self.file()?;
-            let written = blocking(move || file.write_all(&bytes).map(|()| file)).await?;
-            self.file = Some(written.map_err(|error| explain(&self.doing, &error))?);
+            let (file, done) = (self.file()?, Arc::new(AtomicUsize::new(0)));
+            let work = || {
+                let (file, bytes, done) = (Arc::clone(&file), bytes.clone(), Arc::clone(&done));
+                blocking(move || append(&file, &bytes, &done))
+            };
+            patiently(self.patience.as_ref(), &self.doing, has_no_room, work).await?;
+            self.file = Some(file);
             Ok(())
         }
         .boxed()

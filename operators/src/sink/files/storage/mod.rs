@@ -95,7 +95,7 @@ pub fn open(path: &str) -> Result<Arc<dyn Storage>> {
     opened(path, None)
 }
 
-/// The same for an attempt, which waits for object storage that is away.
+/// The same for an attempt, which waits for object storage that is away, and for a disk that is full.
 ///
 /// # Errors
 /// As of [`open`].
@@ -106,13 +106,13 @@ pub fn open_patiently(path: &str, patience: Patience) -> Result<Arc<dyn Storage>
 fn opened(path: &str, patience: Option<Patience>) -> Result<Arc<dyn Storage>> {
     // A single letter before a colon is a drive, not a scheme.
     let url = Url::parse(path).ok().filter(|url| url.scheme().len() > 1);
-    let Some(url) = url else { return Ok(Arc::new(LocalFolder::new(PathBuf::from(path)))) };
+    let Some(url) = url else { return Ok(Arc::new(LocalFolder::new(PathBuf::from(path), patience))) };
     match url.scheme() {
         "file" => {
             let folder = url.to_file_path().map_err(|()| {
                 EngineError::definition(format!("'{path}' is not a local path; write file:///absolute/path"))
             })?;
-            Ok(Arc::new(LocalFolder::new(folder)))
+            Ok(Arc::new(LocalFolder::new(folder, patience)))
         }
         "memory" => {
             let store = memory_store(url.host_str().unwrap_or_default());

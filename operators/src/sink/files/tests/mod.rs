@@ -47,7 +47,7 @@ impl Target {
         // The folder itself is made by the sink.
         let path = folder.path().join("out/counts");
         Target {
-            storage: Arc::new(LocalFolder::new(path.clone())),
+            storage: Arc::new(LocalFolder::new(path.clone(), None)),
             reader: Reader::Local(folder),
             config: FilesSinkConfig::at(path.to_str().unwrap()),
             store: checkpoints(),
