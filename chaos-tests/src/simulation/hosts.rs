@@ -44,7 +44,7 @@ use weir_proto::{
     transport,
     v1::{self as pb, client_client::ClientClient},
 };
-use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
+use weir_worker::{Leave, WorkerComponents, WorkerSettings, network::Compression};
 
 const CONTROL_PORT: u16 = 7070;
 const DATA_PORT: u16 = 7100;
@@ -351,6 +351,7 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
         env: started.env.clone(),
         observers: Observers::default(),
         data_runtime: Handle::current(),
+        leave: Leave::default(),
     };
     let process = started.process.clone();
     let software = async {
