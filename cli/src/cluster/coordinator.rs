@@ -19,12 +19,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::Notify;
 use weir_coordinator::{
     Admit, Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
     announce::Caller,
     metadata::{Metadata, open_file},
 };
-use tokio::sync::Notify;
 use weir_engine::{EngineError, ErrorKind, disk, env::Env, graph::JobGraph, hidden::holds_password, task::Observers};
 use weir_http::TrustedHosts;
 use weir_operators::{Extensions, confinement::Confinement};

@@ -21,7 +21,9 @@ impl Metadata {
         let now = self.raft.metrics().borrow().clone();
         let membership = now.membership_config.membership();
         let others = membership.voter_ids().filter(|voter| *voter != now.id);
-        let Some(heir) = others.max_by_key(|voter| now.replication.as_ref().and_then(|all| all.get(voter).copied().flatten())) else {
+        let Some(heir) =
+            others.max_by_key(|voter| now.replication.as_ref().and_then(|all| all.get(voter).copied().flatten()))
+        else {
             return;
         };
         let Some(node) = membership.get_node(&heir) else { return };
