@@ -77,6 +77,38 @@ fn processes_that_are_stopped_and_go_on_change_nothing() {
     }
 }
 
+/// Each of three workers leaves in its turn, and is started again; with a spare slot, and with a coordinator that ends meanwhile.
+fn leaving(seed: u64) -> Plan {
+    let mut plan = Plan::calm(350 + seed);
+    (plan.slots, plan.with_store, plan.leaderless) = (vec![1, 1, 1], true, Duration::from_secs(60));
+    plan.troubles = (1..=3)
+        .map(|number| Planned {
+            at: Duration::from_millis(300 + 1_300 * number + 61 * seed),
+            lasts: Duration::from_secs(60),
+            trouble: Trouble::Leave(worker(number as usize)),
+        })
+        .collect();
+    if seed % 2 == 1 {
+        (plan.coordinators, plan.job.checkpoint_interval_ms) = (3, 90);
+        let at = Duration::from_millis(1_620 + 61 * seed);
+        let trouble = Trouble::Crash("leader".into());
+        plan.troubles.insert(1, Planned { at, lasts: Duration::from_millis(400), trouble });
+    }
+    plan
+}
+
+#[test]
+fn jobs_move_off_workers_that_leave_and_nothing_has_failed() {
+    let plans: Vec<Plan> = (0..6).map(leaving).collect();
+    for outcome in all_right(&plans) {
+        let count = |what: &str| outcome.story.iter().filter(|line| line.contains(what)).count();
+        let story = outcome.story.join("\n");
+        assert!(count("moved off worker ") >= 2, "{story}");
+        assert_eq!(count("has not left in time"), 0, "{story}");
+        assert_eq!(count("job FAILING"), 0, "{story}");
+    }
+}
+
 /// Two of three coordinators are away, for longer than any lease and until sources are held.
 fn without_a_majority(seed: u64) -> Plan {
     let mut plan = Plan::calm(400 + seed);

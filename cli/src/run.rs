@@ -12,7 +12,7 @@ use crate::{
     runtime,
     savepoint::FromSavepointArguments,
     serving::Serving,
-    signals::{EndSignals, STOP_TIMEOUT},
+    signals::{EndSignals, Farewell, STOP_TIMEOUT},
     summary::Summary,
     text,
 };
@@ -205,7 +205,7 @@ async fn drive(
         ended = process.run(submission) => ended?,
         never = progress.show() => match never {},
         never = stop_when_nobody_reads(nobody_reads.stop()) => match never {},
-        never = signals.stop_then_abort(stopper.stop(), patience, &env, arguments.quiet) => match never {},
+        never = signals.stop_then_abort(stopper.stop(), patience, &env, Farewell::of_job(arguments.quiet)) => match never {},
     };
     let elapsed = env.now() - started;
     Ok(Summary::new(&job.graph, extensions, &outcome, before.as_ref(), was_visible, &observers, elapsed))

@@ -1,6 +1,6 @@
 //! Ctrl-C and SIGTERM: the first asks the job to stop with a last checkpoint, the second ends the process at once. So does a
 //! last checkpoint that takes too long: a step that puts out millions of windows, or storage that is away, must not hold up
-//! whoever wants the process to end.
+//! whoever wants the process to end. A worker is asked to leave in the same way.
 
 use crate::failure::{EXIT_ABORTED, Failure};
 use std::{convert::Infallible, time::Duration};
@@ -13,6 +13,29 @@ const ONE_WISH: Duration = Duration::from_millis(200);
 
 /// How long a job that is asked to stop may take for its last checkpoint, unless it is told otherwise.
 pub const STOP_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// What is said on the way to an end.
+#[derive(Clone, Copy, Debug)]
+pub struct Farewell<'a> {
+    /// At the first signal.
+    pub begun: Option<&'a str>,
+    /// When it has taken too long: what has not come.
+    pub undone: &'a str,
+    /// And what was done instead.
+    pub instead: &'a str,
+}
+
+impl Farewell<'_> {
+    /// Of a job that runs in this process.
+    pub fn of_job(quiet: bool) -> Self {
+        let begun = "stopping with a last checkpoint; press Ctrl-C again to abort at once (nothing is lost either way)";
+        Farewell {
+            begun: Some(begun).filter(|_| !quiet),
+            undone: "no last checkpoint",
+            instead: "stopped without one; started again, the job resumes from the one before",
+        }
+    }
+}
 
 /// Both signals that ask a process to end.
 #[derive(Debug)]
@@ -52,13 +75,11 @@ impl EndSignals {
         stop: impl Future<Output = ()>,
         patience: Duration,
         env: &Env,
-        quiet: bool,
+        farewell: Farewell<'_>,
     ) -> Infallible {
         self.next().await;
-        if !quiet {
-            eprintln!(
-                "\nstopping with a last checkpoint; press Ctrl-C again to abort at once (nothing is lost either way)"
-            );
+        if let Some(begun) = farewell.begun {
+            eprintln!("\n{begun}");
         }
         let second = async {
             let enough = env.now() + ONE_WISH;
@@ -73,10 +94,8 @@ impl EndSignals {
         };
         let too_late = async {
             env.sleep(patience).await;
-            eprintln!(
-                "error: no last checkpoint within {}: stopped without one; started again, the job resumes from the one before",
-                duration::show(patience)
-            );
+            let Farewell { undone, instead, .. } = farewell;
+            eprintln!("error: {undone} within {}: {instead}", duration::show(patience));
             std::process::exit(EXIT_ABORTED)
         };
         tokio::join!(stop, second, too_late).1

@@ -396,7 +396,11 @@ fn worker_status(view: &WorkerView, now: Moment) -> WorkerStatus {
     WorkerStatus {
         id: view.worker.clone(),
         data_address: view.data_address.clone(),
-        state: if view.lost { WorkerState::Lost } else { WorkerState::Available },
+        state: match view {
+            WorkerView { lost: true, .. } => WorkerState::Lost,
+            WorkerView { leaving: true, .. } => WorkerState::Leaving,
+            _ => WorkerState::Available,
+        },
         slots: view.slots as u32,
         slots_free: view.free as u32,
         last_heartbeat_ms_ago: (now - view.heard).as_millis() as u64,
@@ -420,14 +424,19 @@ fn checkpoint_view(completed: &crate::metadata::CompletedCheckpoint) -> Checkpoi
 }
 
 fn restarts(job: &Job) -> Vec<Restart> {
-    let failures = job.transitions.iter().filter(|transition| transition.to == Status::Failing);
-    failures
-        .map(|transition| Restart {
-            at_ms: transition.at_ms,
-            attempt: transition.attempt.map_or(0, |attempt| attempt.0),
-            cause: transition.cause.clone(),
-        })
-        .collect()
+    let is_end = |transition: &&crate::metadata::Transition| match transition.to {
+        Status::Failing => true,
+        // One that moved has not failed.
+        Status::Restarting => matches!(transition.from, Some(Status::Running | Status::Stopping)),
+        _ => false,
+    };
+    let ends = job.transitions.iter().filter(is_end);
+    ends.map(|transition| Restart {
+        at_ms: transition.at_ms,
+        attempt: transition.attempt.map_or(0, |attempt| attempt.0),
+        cause: transition.cause.clone(),
+    })
+    .collect()
 }
 
 fn transitions(job: &Job) -> Vec<Transition> {

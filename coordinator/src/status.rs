@@ -109,6 +109,8 @@ pub struct WorkerStatus {
 pub enum WorkerState {
     /// It answers.
     Available,
+    /// It is about to end: it takes no new subtasks, and goes when those that it has run elsewhere.
+    Leaving,
     /// Its connection broke; the verdict is due.
     Suspected,
     /// Taken for dead: whatever it still does is refused.
@@ -120,6 +122,7 @@ impl WorkerState {
     pub fn name(self) -> &'static str {
         match self {
             WorkerState::Available => "available",
+            WorkerState::Leaving => "leaving",
             WorkerState::Suspected => "suspected",
             WorkerState::Lost => "lost",
         }

@@ -3,6 +3,10 @@
 //! Invariant: code that waits for a worker learns of its loss. A message of an attempt that is not driven is ignored, and what is left
 //! of one on a worker is canceled, unless it may yet be taken over.
 
+mod leaving;
+
+pub use leaving::Move;
+
 use crate::config::CoordinatorSettings;
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -66,6 +70,8 @@ pub struct WorkerView {
     pub heartbeat_at: Moment,
     /// Whether it is lost.
     pub lost: bool,
+    /// Whether it is about to end, and takes no new subtasks.
+    pub leaving: bool,
 }
 
 /// All workers. Cheap to clone.
@@ -87,6 +93,8 @@ struct State {
     requests: u64,
     pending: BTreeMap<u64, Pending>,
     attempts: BTreeMap<AttemptKey, Attempt>,
+    /// By job: the slots that it is about to move to.
+    reserved: BTreeMap<String, BTreeMap<String, usize>>,
     /// Attempts that may run on workers, and are to be taken over.
     expected: BTreeSet<AttemptKey>,
     /// Where the coordinators are, as the workers were told.
@@ -102,6 +110,10 @@ struct Worker {
     heartbeat_at: Moment,
     /// Whether it was warned of its clock.
     clock_is_off: bool,
+    /// It is about to end, and takes no new subtasks.
+    leaving: bool,
+    /// It was told that it may.
+    released: bool,
 }
 
 impl Worker {
@@ -186,7 +198,7 @@ impl Workers {
         }
         let number = state.sessions;
         tracing::info!(worker, slots = registration.slots, address = registration.data_address, "worker registered");
-        let (heard, heartbeat) = (self.0.env.now(), pb::Heartbeat::default());
+        let (heard, heartbeat, leaving) = (self.0.env.now(), pb::Heartbeat::default(), registration.leaving);
         let newcomer = Worker {
             session: number,
             registration,
@@ -195,6 +207,8 @@ impl Workers {
             heartbeat,
             heartbeat_at: heard,
             clock_is_off: false,
+            leaving,
+            released: false,
         };
         state.workers.insert(worker.clone(), newcomer);
         drop(state);
@@ -231,6 +245,12 @@ impl Workers {
                 let reply = pb::HeartbeatReply { sequence: heartbeat.sequence, received_at_ms };
                 give(&worker.orders, coordinator_message::Kind::Heartbeat(reply));
                 worker.beat(heartbeat);
+                let leaves = worker.begins_to_leave();
+                state.release_if_idle(&session.worker);
+                if leaves {
+                    drop(state);
+                    self.change();
+                }
             }
             Some(Kind::Done(done)) => {
                 if let Some(pending) = state.pending.remove(&done.request) {
@@ -293,9 +313,13 @@ impl Workers {
         if state.workers.get(worker).is_none_or(|there| session.is_some_and(|session| session != there.session)) {
             return;
         }
-        tracing::warn!(worker, cause, "worker lost");
-        let view = state.view(worker).map(|view| WorkerView { lost: true, free: 0, ..view });
-        state.lost.extend(view);
+        if state.workers.get(worker).is_some_and(|there| there.released) {
+            tracing::info!(worker, "worker left");
+        } else {
+            tracing::warn!(worker, cause, "worker lost");
+            let view = state.view(worker).map(|view| WorkerView { lost: true, free: 0, ..view });
+            state.lost.extend(view);
+        }
         let forgotten = state.lost.len().saturating_sub(SHOWN_LOST);
         state.lost.drain(..forgotten);
         state.workers.remove(worker);
@@ -358,9 +382,10 @@ impl Workers {
     fn ask(&self, order: impl Fn(u64) -> coordinator_message::Kind) -> Option<oneshot::Receiver<Answer>> {
         let mut state = self.lock();
         let request = state.requests + 1;
-        let count = state.workers.len().max(1) as u64;
+        let stay: Vec<&String> = state.staying().collect();
+        let all = if stay.is_empty() { state.workers.keys().collect() } else { stay };
         // In turn, so that one that is stuck is not asked again and again.
-        let worker = state.workers.keys().nth((request % count) as usize)?.clone();
+        let worker = (*all.get((request % all.len().max(1) as u64) as usize)?).clone();
         let (reply, answer) = oneshot::channel();
         give(&state.workers[&worker].orders, order(request));
         state.requests = request;
@@ -375,12 +400,13 @@ impl Workers {
         slots: BTreeMap<String, usize>,
     ) -> Option<mpsc::UnboundedReceiver<AttemptEvent>> {
         let mut state = self.lock();
-        let free = state.free();
+        let free = state.free(Some(&key.job));
         if slots.iter().any(|(worker, wanted)| free.get(worker).is_none_or(|free| free < wanted)) {
             return None;
         }
         let (events, receiver) = mpsc::unbounded_channel();
         state.attempts.insert(key.clone(), Attempt { events, slots });
+        state.reserved.remove(&key.job);
         drop(state);
         self.change();
         Some(receiver)
@@ -437,9 +463,9 @@ impl Workers {
         self.change();
     }
 
-    /// Free slots of each worker.
-    pub fn free(&self) -> BTreeMap<String, usize> {
-        self.lock().free()
+    /// Free slots of each worker, as a job may take them: others may be about to move to some.
+    pub fn free(&self, job: &str) -> BTreeMap<String, usize> {
+        self.lock().free(Some(job))
     }
 
     /// The data address of a worker.
@@ -464,6 +490,7 @@ impl Workers {
         let all: Vec<String> = {
             let mut state = self.lock();
             state.expected.clear();
+            state.reserved.clear();
             state.workers.keys().cloned().collect()
         };
         for worker in all {
@@ -491,10 +518,12 @@ impl State {
         }
     }
 
-    fn free(&self) -> BTreeMap<String, usize> {
+    /// Free slots of each worker: for a job, or for any.
+    fn free(&self, job: Option<&str>) -> BTreeMap<String, usize> {
         let free = self.workers.iter().map(|(name, worker)| {
+            let offered = if worker.leaving { 0 } else { worker.registration.slots as usize };
             let taken: usize = self.attempts.values().filter_map(|attempt| attempt.slots.get(name)).sum();
-            (name.clone(), (worker.registration.slots as usize).saturating_sub(taken))
+            (name.clone(), offered.saturating_sub(taken + self.reserved_on(name, job)))
         });
         free.collect()
     }
@@ -505,12 +534,13 @@ impl State {
             worker: name.into(),
             data_address: worker.registration.data_address.clone(),
             slots: worker.registration.slots as usize,
-            free: self.free().get(name).copied().unwrap_or(0),
+            free: self.free(None).get(name).copied().unwrap_or(0),
             version: worker.registration.weir_version.clone(),
             heard: worker.heard,
             heartbeat: worker.heartbeat.clone(),
             heartbeat_at: worker.heartbeat_at,
             lost: false,
+            leaving: worker.leaving,
         })
     }
 }

@@ -33,7 +33,7 @@ use weir_engine::{
     wire,
 };
 use weir_proto::v1::{StopRequest, SubmitRequest, client_server::Client};
-use weir_worker::{Coordinators, WorkerComponents, WorkerSettings, network::Compression};
+use weir_worker::{Coordinators, Leave, WorkerComponents, WorkerSettings, network::Compression};
 
 /// Longer than anybody waits. (The longest that a worker's lease can be is 49 days.)
 pub(crate) const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -116,6 +116,7 @@ impl OneProcess {
                 env: env.clone(),
                 observers: observers.clone(),
                 data_runtime: data_runtime.clone(),
+                leave: Leave::default(),
             };
             let plane = peers::data_plane(&settings, &components).await?;
             let link = link::to(coordinator.worker_service());

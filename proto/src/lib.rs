@@ -1,11 +1,12 @@
 //! The wire: messages between coordinators, workers and commands, and the connections that carry them.
 //!
 //! [`v1`] is generated from `proto/weir/v1/*.proto`; nothing there has a meaning of its own, each room converts at its door.
-//! [`net`] is the network, real or simulated, [`transport`] runs gRPC over it, and [`secret`] is what strangers don't know. Data between workers has frames of its
+//! [`protocol`] says which releases work side by side, [`net`] is the network, real or simulated, [`transport`] runs gRPC over it, and [`secret`] is what strangers don't know. Data between workers has frames of its
 //! own (the worker's data plane).
 
 mod hidden;
 pub mod net;
+pub mod protocol;
 pub mod secret;
 pub mod transport;
 
@@ -20,8 +21,7 @@ pub mod v1 {
     tonic::include_proto!("weir.v1");
 }
 
-/// The version that a worker and its coordinator must share.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub use protocol::PROTOCOL_VERSION;
 
 /// In the head of a coordinator's refusal, because it does not lead: the address of the one that does.
 pub const LEADER_HEADER: &str = "weir-leader";

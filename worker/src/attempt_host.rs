@@ -19,7 +19,7 @@ use weir_engine::{
     checkpoint::CheckpointStore,
     element::Origin,
     error::{EngineError, Result},
-    graph::{ExecutionGraph, JobGraph},
+    graph::{ExecutionGraph, JobGraph, NodeRole},
     ids::{Attempt, CheckpointId, Lineage, SubtaskId},
     panics::caught,
     task::{
@@ -219,6 +219,7 @@ impl Host {
                 self.say(Kind::Deployed(pb::Deployed { attempt: Some((&self.key).into()), failure: None }));
                 let here = assignment.subtasks_of(&self.worker);
                 self.run(&here, deployment, network, &mut from_subtasks).await;
+                tracing::info!(attempt = %self.key, events_in = self.events_in(&assignment.graph), "ended");
             }
         }
         self.say(Kind::Canceled((&self.key).into()));
@@ -268,6 +269,7 @@ impl Host {
         );
         let deployment = deployment.await?;
         self.components.env.crash_point("worker.deployed")?;
+        tracing::info!(attempt = %self.key, events_in = self.events_in(&assignment.graph), "deployed");
         Ok((deployment, network))
     }
 
@@ -319,6 +321,13 @@ impl Host {
                 Some(report) = from_subtasks.recv() => self.report(&report),
             }
         }
+    }
+
+    /// How many events the job's sources here have read, in all attempts up to this one whose checkpoints are kept.
+    fn events_in(&self, graph: &ExecutionGraph) -> u64 {
+        let counters = self.observer.counters();
+        let sources = graph.job.nodes.iter().filter(|node| node.role == NodeRole::Source);
+        sources.filter_map(|source| counters.get(&source.id)?.get("events_in")).sum()
     }
 
     async fn told_to_start(&mut self) -> bool {

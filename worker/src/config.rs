@@ -1,6 +1,6 @@
 //! A worker's settings and environment.
 
-use crate::{coordinators::Coordinators, network::Compression};
+use crate::{coordinators::Coordinators, leave::Leave, network::Compression};
 use std::{fmt, sync::Arc, time::Duration};
 use tokio::runtime::Handle;
 use weir_engine::{checkpoint::OpenStore, env::Env, operator::Factory, task::Observers};
@@ -46,6 +46,8 @@ pub struct WorkerComponents {
     pub observers: Observers,
     /// Where subtasks and the data plane run, so that no heartbeat waits behind a batch.
     pub data_runtime: Handle,
+    /// Asks this worker to leave.
+    pub leave: Leave,
 }
 
 impl fmt::Debug for WorkerComponents {

@@ -37,6 +37,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long it may take to take the worker in: one that is frozen has its connections answered by its machine.
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a worker that is leaving waits for a coordinator to hand over to.
+const NOBODY_TO_HAND_OVER_TO: Duration = Duration::from_secs(10);
+
 /// The same, where there are others to call before the lease ends.
 const CALL_TIMEOUT_OF_SEVERAL: Duration = Duration::from_millis(500);
 
@@ -51,10 +54,10 @@ pub struct ControlLink {
 /// Opens a stream to a coordinator with a registration: over gRPC, or within the process.
 pub type OpenLink = Box<dyn Fn(pb::Register) -> BoxFuture<'static, Result<ControlLink>> + Send + Sync>;
 
-/// Runs a worker for as long as it is polled, and reconnects whenever it has to.
+/// Runs a worker for as long as it is polled, and reconnects whenever it has to; until it is released, where it is asked to leave.
 ///
 /// # Errors
-/// When its data port cannot be opened, or a coordinator refuses it for good.
+/// When its data port cannot be opened, or a coordinator refuses it for good; when it is to leave, and no coordinator answers.
 pub async fn run(settings: WorkerSettings, components: WorkerComponents) -> Result<()> {
     let data_plane = start_data_plane(&settings, &components).await?;
     let dial = dialler(&settings, &components);
@@ -78,7 +81,7 @@ pub async fn start_data_plane(settings: &WorkerSettings, components: &WorkerComp
 /// Like [`run`], over any kind of link.
 ///
 /// # Errors
-/// When a coordinator refuses this worker for good.
+/// When a coordinator refuses this worker for good; when it is to leave, and no coordinator answers.
 pub async fn run_with(
     settings: WorkerSettings,
     components: WorkerComponents,
@@ -99,6 +102,10 @@ pub async fn run_with(
     };
     let mut calls_in_vain = 0_u64;
     loop {
+        if let Some(ended) = worker.leaves_by_itself() {
+            worker.hosted.cancel_all().await;
+            return ended;
+        }
         match worker.call(&dial).await {
             Ok(link) => {
                 calls_in_vain = 0;
@@ -108,7 +115,10 @@ pub async fn run_with(
                         return Err(error);
                     }
                     Err(error) => tracing::warn!(%error, "lost the coordinator"),
-                    Ok(()) => {}
+                    Ok(()) => {
+                        tracing::info!("released: this worker has left");
+                        return Ok(());
+                    }
                 }
             }
             Err(error) if is_final(&error) => {
@@ -301,7 +311,25 @@ impl Worker {
         waiting.await
     }
 
-    /// Attends to one stream until it ends.
+    /// How a worker ends that is to leave and has no connection: well, if it runs nothing; else not before it is clear that nobody
+    /// answers.
+    fn leaves_by_itself(&self) -> Option<Result<()>> {
+        if !self.components.leave.is_asked() {
+            return None;
+        }
+        if self.hosted.is_empty() {
+            return Some(Ok(()));
+        }
+        let heard = self.lease.heard()?;
+        (self.components.env.now() - heard > NOBODY_TO_HAND_OVER_TO).then(|| {
+            Err(EngineError::unavailable(format!(
+                "no coordinator has answered for {NOBODY_TO_HAND_OVER_TO:?}: ended without handing over what ran here, which resumes \
+                 elsewhere from the last checkpoint"
+            )))
+        })
+    }
+
+    /// Attends to one stream until it ends. `Ok`: the coordinator has released this worker, which was to leave.
     async fn attend(&mut self, link: ControlLink) -> Result<()> {
         let ControlLink { outbound, mut inbound } = link;
         let say = |kind: Kind| {
@@ -318,7 +346,8 @@ impl Worker {
         self.lease.begin(env.now(), Duration::from_millis(registered.lease_ms.into()));
         self.be_as_patient(interval, registered.heartbeat_timeout_ms);
         tracing::info!(worker = self.settings.worker, slots = self.settings.slots, "registered");
-        let (mut sequence, mut next) = (0, env.now());
+        let leave = self.components.leave.clone();
+        let (mut sequence, mut next, mut has_said_so) = (0, env.now(), leave.is_asked());
         loop {
             let lease_ends = self.lease.ends.unwrap_or(next);
             let doubts = self.lease.doubts().filter(|_| self.settings.coordinators.are_several()).unwrap_or(lease_ends);
@@ -330,6 +359,10 @@ impl Worker {
                 () = env.sleep_until(doubts), if doubts < lease_ends => {
                     return Err(EngineError::io("it has not answered for half of the lease: asking another one"));
                 }
+                () = leave.asked(), if !has_said_so => {
+                    tracing::info!("leaving: hands its subtasks over, and ends when it is released");
+                    (has_said_so, next) = (true, env.now());
+                }
                 () = env.sleep_until(next) => {
                     sequence += 1;
                     next = env.now() + interval;
@@ -338,6 +371,9 @@ impl Worker {
                 }
                 message = inbound.next() => {
                     let message = message.ok_or_else(|| EngineError::io("the coordinator closed the stream"))??;
+                    if matches!(message.kind, Some(coordinator_message::Kind::Released(_))) {
+                        return Ok(());
+                    }
                     self.obey(message, &outbound)?;
                 }
             }
@@ -386,7 +422,7 @@ impl Worker {
             Some(Order::Look(look)) => self.serve(Request::Look(look), outbound),
             Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),
             Some(Order::Coordinators(members)) => self.settings.coordinators.learn(members.addresses),
-            Some(Order::Registered(_)) | None => {}
+            Some(Order::Registered(_) | Order::Released(_)) | None => {}
         }
         Ok(())
     }
@@ -425,6 +461,7 @@ impl Worker {
             slots: self.settings.slots as u32,
             data_address,
             weir_version: env!("CARGO_PKG_VERSION").into(),
+            leaving: self.components.leave.is_asked(),
         }
     }
 
@@ -439,6 +476,7 @@ impl Worker {
             clock_ahead_ms: self.clock.ahead_ms(),
             restoring: self.hosted.restoring(),
             rejected: self.commits.rejected(),
+            leaving: self.components.leave.is_asked(),
         }
     }
 }

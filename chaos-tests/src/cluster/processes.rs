@@ -385,6 +385,14 @@ impl ClusterProcesses {
         Ok(())
     }
 
+    /// Tells a process to end, as `kill` does, and not whether it has.
+    ///
+    /// # Errors
+    /// When it does not run.
+    pub fn terminate(&mut self, member: Member) -> Result<()> {
+        signal(&self.running(member)?.child, "TERM")
+    }
+
     /// Freezes a process: it keeps all that it has, and does nothing.
     ///
     /// # Errors
@@ -453,6 +461,19 @@ impl ClusterProcesses {
     /// When it was never started.
     pub fn log(&mut self, member: Member) -> Result<String> {
         Ok(String::from_utf8_lossy(&std::fs::read(&self.process(member)?.log)?).into_owned())
+    }
+
+    /// The logs of all processes that were started as this member, one after the other.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub fn logs(&self, member: Member) -> Result<Vec<String>> {
+        let mut logs: Vec<PathBuf> =
+            std::fs::read_dir(self.path("logs"))?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
+        let ending = format!("-{member}.err");
+        logs.retain(|log| log.to_string_lossy().ends_with(&ending));
+        logs.sort();
+        logs.iter().map(|log| Ok(String::from_utf8_lossy(&std::fs::read(log)?).into_owned())).collect()
     }
 
     fn process(&mut self, member: Member) -> Result<&mut Process> {

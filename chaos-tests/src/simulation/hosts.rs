@@ -44,7 +44,7 @@ use weir_proto::{
     transport,
     v1::{self as pb, client_client::ClientClient},
 };
-use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
+use weir_worker::{Leave, WorkerComponents, WorkerSettings, network::Compression};
 
 const CONTROL_PORT: u16 = 7070;
 const DATA_PORT: u16 = 7100;
@@ -90,6 +90,8 @@ struct Shared {
     /// Whether all input is there and read, so that a job that follows it may be drained.
     all_is_read: bool,
     passed: BTreeMap<Role, BTreeSet<String>>,
+    /// What asks each worker's newest process to leave.
+    leave: BTreeMap<String, Leave>,
 }
 
 impl World {
@@ -152,6 +154,18 @@ impl World {
     /// The crash points that processes of each kind have passed.
     pub fn passed(&self) -> BTreeMap<Role, BTreeSet<String>> {
         self.shared().passed.clone()
+    }
+
+    /// Asks the process of a worker's host to leave.
+    pub fn ask_to_leave(&self, host: &str) {
+        if let Some(leave) = self.shared().leave.get(host) {
+            leave.ask();
+        }
+    }
+
+    /// Whether the newest process of a host was asked to.
+    pub fn is_to_leave(&self, host: &str) -> bool {
+        self.shared().leave.get(host).is_some_and(Leave::is_asked)
     }
 
     /// All input is there and read.
@@ -331,7 +345,8 @@ async fn serve_coordinator(world: &World, number: usize, network: SharedNetwork,
 /// A worker's process.
 pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
     let host = worker(number);
-    let started = world.boot(&host);
+    let (started, leave) = (world.boot(&host), Leave::default());
+    world.shared().leave.insert(host.clone(), leave.clone());
     let settings = WorkerSettings {
         worker: format!("{host}.{}", started.process.number()),
         coordinators: coordinators(&world.plan).into_values().collect(),
@@ -351,6 +366,7 @@ pub async fn run_worker(world: World, number: usize) -> turmoil::Result {
         env: started.env.clone(),
         observers: Observers::default(),
         data_runtime: Handle::current(),
+        leave: leave.clone(),
     };
     let process = started.process.clone();
     let software = async {

@@ -43,6 +43,8 @@ pub enum Trouble {
     PowerCut(String),
     /// The process of a host stands still, as by `SIGSTOP`, while time goes on.
     Freeze(String),
+    /// A worker is asked to leave; it is killed if it has not when this is over. Then it is started again.
+    Leave(String),
     /// Nothing gets through between a host and all others.
     Isolate(String),
     /// Nothing gets through between two hosts.
@@ -249,7 +251,22 @@ impl Plan {
         if dice.random_range(0..3) == 0 {
             plan.have_three_coordinators(&mut dice);
         }
+        let mut dice = StdRng::seed_from_u64(seed ^ 0x6c65_6176);
+        if dice.random_range(0..2) == 0 {
+            plan.have_workers_leave(&mut dice);
+        }
         plan
+    }
+
+    /// Workers are asked to leave, with room elsewhere or without.
+    fn have_workers_leave(&mut self, dice: &mut StdRng) {
+        let millis = |dice: &mut StdRng, from, to| Duration::from_millis(dice.random_range(from..to));
+        for _ in 0..dice.random_range(1..=3) {
+            let host = worker(dice.random_range(1..=self.slots.len()));
+            let (at, lasts) = (millis(dice, 300, 6_000), millis(dice, 100, 4_000));
+            self.troubles.push(Planned { at, lasts, trouble: Trouble::Leave(host) });
+        }
+        self.troubles.sort_by_key(|planned| planned.at);
     }
 
     /// Three coordinators. What befell the only one befalls any of them, or whichever leads; and that has troubles of its own.

@@ -364,6 +364,7 @@ impl<'a> Driver<'a> {
                         process.freeze("it is stopped");
                     }
                 }
+                Trouble::Leave(host) => self.world.ask_to_leave(host),
                 Trouble::Storage(conditions) => self.weather.set(*conditions),
                 Trouble::Database(conditions) => self.world.database.set(*conditions),
                 Trouble::Webhook(conditions) => self.webhook.link().set(*conditions),
@@ -399,6 +400,12 @@ impl<'a> Driver<'a> {
                 Trouble::Freeze(host) => {
                     if let Some(process) = self.world.power.of(host) {
                         process.thaw();
+                    }
+                    continue;
+                }
+                Trouble::Leave(host) => {
+                    if self.world.is_to_leave(host) && !self.has_ended(host) {
+                        self.end_process(host, "it has not left in time", now);
                     }
                     continue;
                 }

@@ -8,6 +8,7 @@ mod kills;
 mod leases;
 mod members;
 mod pipeline;
+mod rolling;
 mod serving;
 mod strangers;
 mod tls;

@@ -110,7 +110,10 @@ fn another_protocol_is_refused() {
         let refusal = register(cluster, secret, stranger.clone())?.context("it was taken in")?;
         ensure!(refusal.code() == tonic::Code::FailedPrecondition, "{refusal:?}");
         let told = refusal.message();
-        ensure!(told.contains("from-the-future speaks version") && told.contains("use the same release"), "{told}");
+        ensure!(
+            told.contains("from-the-future speaks version") && told.contains("replace all processes by the release of"),
+            "{told}"
+        );
         let ours = Register { protocol_version: PROTOCOL_VERSION, ..stranger };
         ensure!(register(cluster, secret, ours.clone())?.is_none(), "the right version is taken in");
         let refusal = register(cluster, "open barley", ours)?.context("it was taken in")?;

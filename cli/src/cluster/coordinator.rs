@@ -8,7 +8,9 @@ use crate::{
     data_dir, descriptors,
     doors::{OWN_MACHINE, is_of_this_machine, warn_if_open, warn_if_readable},
     failure::Failure,
-    run, runtime, serve, text,
+    run, runtime, serve,
+    signals::EndSignals,
+    text,
     tls::{TlsArguments, Transport},
 };
 use clap::Args;
@@ -17,12 +19,13 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::Notify;
 use weir_coordinator::{
     Admit, Coordinator, CoordinatorComponents, CoordinatorSettings, RestartPolicy,
     announce::Caller,
     metadata::{Metadata, open_file},
 };
-use weir_engine::{EngineError, ErrorKind, disk, graph::JobGraph, hidden::holds_password, task::Observers};
+use weir_engine::{EngineError, ErrorKind, disk, env::Env, graph::JobGraph, hidden::holds_password, task::Observers};
 use weir_http::TrustedHosts;
 use weir_operators::{Extensions, confinement::Confinement};
 use weir_proto::secret::Keys;
@@ -73,6 +76,9 @@ const PROBE_BYTES: usize = 64 << 10;
 /// The longest wait for a data dir that is full or read-only.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
+/// How long it may take at its end to have another coordinator lead.
+const HAND_OVER: Duration = Duration::from_secs(2);
+
 /// Runs until it is ended. When its data dir cannot be written any more for now, everything of it ends, and it begins again from
 /// what is on the disk, as after a crash: as soon as the disk can be written.
 pub fn coordinator(arguments: &CoordinatorArguments, extensions: &Extensions) -> Result<(), Failure> {
@@ -81,10 +87,11 @@ pub fn coordinator(arguments: &CoordinatorArguments, extensions: &Extensions) ->
     loop {
         let runtime = runtime()?;
         let served = runtime.block_on(async {
+            let (signals, end) = (EndSignals::catch().map_err(Err)?, Notify::new());
             tokio::select! {
                 biased;
-                ended = crate::signals::ended() => Err(ended),
-                served = open(arguments, extensions, &transport, &mut doors) => served.map_err(Err),
+                () = told_to_end(signals, &end) => Err(Ok(())),
+                served = open(arguments, extensions, &transport, &mut doors, &end) => served.map_err(Err),
             }
         });
         // What it was doing for others ends with it, connections too.
@@ -100,6 +107,17 @@ pub fn coordinator(arguments: &CoordinatorArguments, extensions: &Extensions) ->
             }
             Ok(served) => return Ok(served?),
         }
+    }
+}
+
+/// Has the coordinator end at the first signal, and waits until that takes too long, or for the second.
+async fn told_to_end(mut signals: EndSignals, end: &Notify) {
+    signals.next().await;
+    end.notify_one();
+    let env = Env::default();
+    tokio::select! {
+        () = signals.next() => {}
+        () = env.sleep(HAND_OVER) => {}
     }
 }
 
@@ -130,12 +148,13 @@ impl Doors {
     }
 }
 
-/// Serves for as long as it can. What the data dir refuses is an error of its own.
+/// Serves for as long as it can, or until it is to end. What the data dir refuses is an error of its own.
 async fn open(
     arguments: &CoordinatorArguments,
     extensions: &Extensions,
     transport: &Transport,
     doors: &mut Doors,
+    end: &Notify,
 ) -> Result<Result<(), EngineError>, Failure> {
     let env = run::environment()?;
     env.sleep(doors.wait()).await;
@@ -200,14 +219,18 @@ async fn open(
     let coordinator = Coordinator::new(settings, components, metadata.clone(), node);
     let ended = tokio::select! {
         biased;
-        ended = coordinator.run(listener, Some(http)) => ended,
-        () = transport.watch(&watched) => Ok(()),
+        () = end.notified() => None,
+        ended = coordinator.run(listener, Some(http)) => Some(ended),
+        () = transport.watch(&watched) => Some(Ok(())),
     };
+    if ended.is_none() {
+        metadata.hand_over().await;
+    }
     // Its file is to be closed when it is opened again.
     if let Err(error) = metadata.shutdown().await {
         tracing::debug!(%error, "the metadata was not shut down cleanly");
     }
-    Ok(ended)
+    Ok(ended.unwrap_or(Ok(())))
 }
 
 /// What coordinators decide stays in their data dirs and in backups, in clear.

@@ -7,13 +7,14 @@ use crate::{
     control_runtime, doors,
     failure::Failure,
     processors, run, runtime,
+    signals::{EndSignals, Farewell},
     tls::{TlsArguments, Transport},
 };
 use clap::{Args, ValueEnum};
 use std::{sync::Arc, time::Duration};
-use weir_engine::task::Observers;
+use weir_engine::{env::Env, task::Observers};
 use weir_operators::{Extensions, confinement::Confined};
-use weir_worker::{WorkerComponents, WorkerSettings, network::Compression};
+use weir_worker::{Leave, WorkerComponents, WorkerSettings, network::Compression};
 
 /// Arguments of `weir worker`.
 #[derive(Debug, Args)]
@@ -36,6 +37,9 @@ pub struct WorkerArguments {
     /// Credit of each channel, in KiB: bounds the memory for data in flight
     #[arg(long, value_name = "KIB", default_value_t = 1024)]
     channel_kib: usize,
+    /// How long jobs may take to move to other workers when this one is told to end (Ctrl-C or SIGTERM), as 60s or 5m
+    #[arg(long, value_name = "DURATION", default_value = "60s", value_parser = run::parse_duration)]
+    leave_timeout: Duration,
     /// How batches are compressed on the network
     #[arg(long, value_enum, default_value_t = CompressionArgument::None)]
     compression: CompressionArgument,
@@ -57,16 +61,25 @@ enum CompressionArgument {
     Lz4,
 }
 
-/// Runs until it is ended.
+/// What it says when it is told to end.
+const LEAVING: Farewell<'static> = Farewell {
+    begun: Some("leaving: jobs move to other workers; press Ctrl-C again to end at once (nothing is lost either way)"),
+    undone: "not everything moved off this worker",
+    instead: "ended without handing it over; jobs resume elsewhere from their last checkpoint",
+};
+
+/// Runs until it is ended: told to, it leaves.
 pub fn worker(arguments: &WorkerArguments, extensions: &Extensions) -> Result<(), Failure> {
     let control = control_runtime()?;
     let data = runtime()?;
     let transport = arguments.tls.read()?;
     let done = control.block_on(async {
+        let (mut signals, env, leave) = (EndSignals::catch()?, run::environment()?, Leave::default());
+        let asked = async { leave.ask() };
         tokio::select! {
             biased;
-            ended = crate::signals::ended() => ended,
-            served = serve(arguments, extensions, &transport, data.handle().clone()) => served,
+            served = serve(arguments, extensions, &transport, env.clone(), data.handle().clone(), leave.clone()) => served,
+            never = signals.stop_then_abort(asked, arguments.leave_timeout, &env, LEAVING) => match never {},
         }
     });
     data.shutdown_timeout(Duration::from_millis(200));
@@ -78,9 +91,10 @@ async fn serve(
     arguments: &WorkerArguments,
     extensions: &Extensions,
     transport: &Transport,
+    env: Env,
     data_runtime: tokio::runtime::Handle,
+    leave: Leave,
 ) -> Result<(), Failure> {
-    let env = run::environment()?;
     let secret = arguments.secret.read()?;
     let addresses = arguments.coordinator.iter().chain([&arguments.listen]).map(String::as_str);
     let confinement = arguments.confinement.read(addresses, &secret)?;
@@ -106,6 +120,7 @@ async fn serve(
         env: env.clone(),
         observers: Observers::default(),
         data_runtime,
+        leave,
     };
     doors::warn_if_readable(&arguments.listen, transport);
     doors::warn_if_out_of_reach(&arguments.listen, &arguments.coordinator);

@@ -10,7 +10,7 @@ use crate::{
     progress::{Progress, Style},
     run::environment,
     runtime,
-    signals::{EndSignals, STOP_TIMEOUT},
+    signals::{EndSignals, Farewell, STOP_TIMEOUT},
     text,
 };
 use clap::Args;
@@ -149,7 +149,7 @@ async fn count(
     let outcome = tokio::select! {
         ended = process.run(submission) => ended?,
         never = progress.show() => match never {},
-        never = signals.stop_then_abort(stopper.stop(), STOP_TIMEOUT, &env, arguments.quiet) => match never {},
+        never = signals.stop_then_abort(stopper.stop(), STOP_TIMEOUT, &env, Farewell::of_job(arguments.quiet)) => match never {},
     };
     if !outcome.manifest.last {
         return Err(Failure::failed("stopped before everything was recounted; the same command resumes from here"));

@@ -193,6 +193,11 @@ impl JobAttempt {
         &self.key
     }
 
+    /// What it runs.
+    pub fn graph(&self) -> &Arc<ExecutionGraph> {
+        &self.graph
+    }
+
     /// Runs it until it ends, whether well or not. It must be [cleared away](JobAttempt::clear_away) then.
     pub async fn run(&mut self, stop: StopSignal) -> AttemptEnd {
         let result = self.try_run(stop).await;
@@ -460,7 +465,8 @@ impl JobAttempt {
         ClusterControl::new(context, key, self.graph_json.clone(), self.store.layout().clone())
     }
 
-    fn workers(&self) -> BTreeSet<String> {
+    /// Those that it runs on.
+    pub fn workers(&self) -> BTreeSet<String> {
         self.placement.values().cloned().collect()
     }
 

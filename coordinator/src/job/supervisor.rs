@@ -11,13 +11,16 @@ use super::{
 use crate::{
     metadata::{Job, JobStatus},
     scheduler,
+    workers::Move,
 };
 use serde::Deserialize;
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, convert::Infallible, sync::Arc, time::Duration};
 use weir_engine::{
     error::{EngineError, ErrorKind, Result},
     graph::{ExecutionGraph, JobGraph},
+    ids::CheckpointId,
     task::StopSignal,
+    wire::AttemptKey,
 };
 
 /// What a user has asked of a job.
@@ -61,6 +64,7 @@ impl Supervisor {
         loop {
             let job = self.look(Job::clone)?;
             if job.status.is_terminal() {
+                self.context.workers.forget_reserved(&self.name);
                 self.context.live.update(&self.name, |live| {
                     *live = super::LiveJob { failure: live.failure.take(), ..super::LiveJob::default() };
                 });
@@ -127,7 +131,7 @@ impl Supervisor {
             if let Some(asked) = self.asked_to_end()? {
                 return Ok(Slots::Asked(asked));
             }
-            let free = self.context.workers.free();
+            let free = self.context.workers.free(&self.name);
             let placement = scheduler::assign(graph, &free).filter(|_| !self.context.workers.expects_any());
             if let Some(placement) = placement {
                 let waiting = self.patience.waiting();
@@ -136,17 +140,22 @@ impl Supervisor {
             }
             let there: usize = free.values().sum();
             let what = format!("needs {needed} slots, {there} free");
-            let shown = self.context.live.of(&self.name).waiting;
-            if shown.as_ref().is_none_or(|shown| shown.what != what) {
-                tracing::info!(job = self.name, waiting = what, "waits for slots");
-                let since_ms = *since_ms.get_or_insert_with(|| self.context.components.env.wall_clock_ms());
-                self.context.live.update(&self.name, |live| live.waiting = Some(Waiting { what, since_ms }));
-            }
+            self.waits_for(what, &mut since_ms);
             tokio::select! {
                 biased;
                 changed = workers.changed() => changed.map_err(gone)?,
                 changed = catalog.changed() => changed.map_err(gone)?,
             }
+        }
+    }
+
+    /// Shows what slots it waits for.
+    fn waits_for(&self, what: String, since_ms: &mut Option<i64>) {
+        let shown = self.context.live.of(&self.name).waiting;
+        if shown.as_ref().is_none_or(|shown| shown.what != what) {
+            tracing::info!(job = self.name, waiting = what, "waits for slots");
+            let since_ms = *since_ms.get_or_insert_with(|| self.context.components.env.wall_clock_ms());
+            self.context.live.update(&self.name, |live| live.waiting = Some(Waiting { what, since_ms }));
         }
     }
 
@@ -184,9 +193,11 @@ impl Supervisor {
     /// Runs an attempt to its end, and decides what comes next.
     async fn drive(&mut self, mut attempt: JobAttempt) -> Result<()> {
         let stop = StopSignal::default();
+        let (key, graph) = (attempt.key().clone(), attempt.graph().clone());
         let end = tokio::select! {
             biased;
             asked = self.watch_for_cancel(&stop) => Err(asked?),
+            never = self.watch_for_leaving(&key, &graph, &stop) => match never? {},
             end = attempt.run(stop.clone()) => Ok(end),
         };
         match end {
@@ -195,6 +206,9 @@ impl Supervisor {
                 attempt.commit_decided().await;
                 attempt.clear_away().await;
                 self.become_status(JobStatus::Canceled, "canceled by a user").await
+            }
+            Ok(AttemptEnd { result: Ok(outcome), .. }) if !outcome.manifest.last && self.asked()? != Asked::Stop => {
+                self.move_on(attempt, outcome.manifest.checkpoint).await
             }
             Ok(AttemptEnd { result: Ok(outcome), .. }) => {
                 let checkpoint = outcome.manifest.checkpoint;
@@ -236,6 +250,49 @@ impl Supervisor {
                 self.carry_out(verdict, error.message).await
             }
         }
+    }
+
+    /// Has the attempt stop with a last checkpoint when a worker that it runs on is leaving, as soon as there is room elsewhere.
+    async fn watch_for_leaving(
+        &self,
+        key: &AttemptKey,
+        graph: &ExecutionGraph,
+        stop: &StopSignal,
+    ) -> Result<Infallible> {
+        let (mut workers, mut since_ms) = (self.context.workers.changes(), None);
+        loop {
+            workers.mark_unchanged();
+            let place = |free: &_| scheduler::assign(graph, free).map(|placement| scheduler::slots_taken(&placement));
+            match self.context.workers.reserve(key, place) {
+                Move::NotNeeded => {}
+                Move::Reserved(off) => {
+                    tracing::info!(job = self.name, attempt = %key, off = told(&off), "stops with a last checkpoint, to move");
+                    if since_ms.is_some() {
+                        self.context.live.update(&self.name, |live| live.waiting = None);
+                    }
+                    stop.stop();
+                    return std::future::pending().await;
+                }
+                Move::NoRoom(off, there) => {
+                    let needed = scheduler::slots_needed(graph);
+                    let what = format!("needs {needed} slots, {there} free, to move off {}", told(&off));
+                    self.waits_for(what, &mut since_ms);
+                }
+            }
+            workers.changed().await.map_err(gone)?;
+        }
+    }
+
+    /// An attempt has stopped with a checkpoint, and its job has not: the next one goes on from that very checkpoint.
+    async fn move_on(&mut self, mut attempt: JobAttempt, checkpoint: CheckpointId) -> Result<()> {
+        let off = told(&self.context.workers.leaving_of(&attempt.workers()));
+        // Said first: if this coordinator dies now, its successor does not take it for a failure.
+        self.become_status(JobStatus::Restarting, format!("moved off {off}, with checkpoint {checkpoint}")).await?;
+        self.results_fit = true;
+        self.record.made_progress();
+        self.patience.over();
+        attempt.clear_away().await;
+        Ok(())
     }
 
     /// What a user has asked that ends a job without an attempt. A stop asks for a last checkpoint, which takes one; not where
@@ -374,6 +431,16 @@ fn parse(job: &Job) -> Result<ExecutionGraph> {
     let graph = JobGraph::deserialize(&*job.graph)
         .map_err(|error| EngineError::definition(format!("the job graph cannot be read: {error}")))?;
     ExecutionGraph::new(graph)
+}
+
+/// Workers that are leaving, in a sentence.
+fn told(leaving: &BTreeSet<String>) -> String {
+    let names = leaving.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match leaving.len() {
+        0 => "a worker that was leaving".into(),
+        1 => format!("worker {names}, which is leaving"),
+        _ => format!("workers {names}, which are leaving"),
+    }
 }
 
 fn gone(_: tokio::sync::watch::error::RecvError) -> EngineError {

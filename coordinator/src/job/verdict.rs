@@ -50,11 +50,16 @@ impl FailureRecord {
         self.suspect.clone()
     }
 
+    /// The failures before are over.
+    pub fn made_progress(&mut self) {
+        (self.failures, self.losses, self.waits) = (0, 0, 0);
+    }
+
     /// Takes a failure down and says what comes next.
     pub fn judge(&mut self, policy: &RestartPolicy, failure: &Failure<'_>) -> Verdict {
         let Failure { error, lost_worker, made_progress } = *failure;
         if made_progress {
-            (self.failures, self.losses, self.waits) = (0, 0, 0);
+            self.made_progress();
         }
         if lost_worker {
             self.losses += 1;

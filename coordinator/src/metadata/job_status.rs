@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! CREATED ─→ SCHEDULED ─→ RESTORING ─→ RUNNING ─→ FINISHED
-//!               ↑            │  │         │  └──→ STOPPING ─→ FINISHED, CANCELED
+//!               ↑            │  │         │  └──→ STOPPING ─→ FINISHED, CANCELED, RESTARTING
 //!               │            ↓  │         ↓          │
 //!           RESTARTING ←── FAILING ←─────────────────┘
 //!                             └──→ FAILED, CANCELED
@@ -21,7 +21,7 @@ pub enum JobStatus {
     Scheduled,
     /// What the restored checkpoint decided is committed, subtasks are deployed, state is restored. Left when all of them stand.
     Restoring,
-    /// It processes. Left when its input ends, a user stops it, or something fails.
+    /// It processes. Left when its input ends, a user stops it, it moves to other workers, or something fails.
     Running,
     /// Something failed; what remains of the attempt is being canceled. Left when nothing of it runs any more.
     Failing,
@@ -50,10 +50,12 @@ impl JobStatus {
             Created => &[Scheduled, Restarting, Stopping, Failed, Canceled],
             Scheduled => &[Restoring, Failing, Stopping],
             Restoring => &[Running, Failing, Stopping],
-            Running => &[Failing, Stopping, Finished],
+            // It moves to other workers.
+            Running => &[Failing, Stopping, Finished, Restarting],
             Failing => &[Restarting, Failed, Canceled],
             Restarting => &[Scheduled, Stopping, Failed, Canceled],
-            Stopping => &[Failing, Finished, Failed, Canceled],
+            // It was to move when it was asked to drain.
+            Stopping => &[Failing, Finished, Failed, Canceled, Restarting],
             Finished | Failed | Canceled => &[],
         }
     }

@@ -5,13 +5,14 @@
 //! [watches](Metadata::watch) sees the new catalog. A group of one takes the same path as a group of three.
 //!
 //! Reading order: [`job_status`] and [`command`] (what can be decided), [`job`] and [`catalog`] (what it means; pure),
-//! `database`, `log_store` and `state_machine` (what is on disk), `network`, `runtime` and `leadership` (the group).
+//! `database`, `log_store` and `state_machine` (what is on disk), `network`, `runtime`, `leadership` and `hand_over` (the group).
 
 mod backup;
 pub mod catalog;
 pub mod command;
 mod database;
 mod file_disk;
+mod hand_over;
 mod identity;
 pub mod job;
 pub mod job_status;

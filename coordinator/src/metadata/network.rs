@@ -28,7 +28,9 @@ use tokio::task::JoinSet;
 use tonic::{Request, Status, metadata::MetadataValue, service::interceptor::InterceptedService, transport::Channel};
 use weir_engine::env::Env;
 use weir_proto::{
+    PROTOCOL_VERSION,
     net::SharedNetwork,
+    protocol,
     secret::{ClusterSecret, ShowSecret},
     transport,
     v1::{self as pb, IdentifyRequest, RaftMessage, raft_client::RaftClient, raft_server},
@@ -41,6 +43,8 @@ const DISK: &str = "weir-coordinator-disk";
 /// How long a connection may take to be there: longer than a call may, and not so long that one to a network that was cut is waited
 /// for when it is whole again.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(400);
+/// And the version of the protocol that the caller speaks.
+const PROTOCOL: &str = "weir-protocol";
 /// Before a failed call is tried again.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -153,16 +157,32 @@ impl Peer {
         F: Future<Output = Result<tonic::Response<RaftMessage>, Status>>,
     {
         let client = self.client().await?;
-        let mut request = Request::new(RaftMessage { json: to_json(question)?.into() });
-        request.metadata_mut().insert(TARGET, MetadataValue::from(self.target));
-        if let Some(disk) = self.disk {
-            request.metadata_mut().insert(DISK, MetadataValue::from(disk));
-        }
+        let request = self.addressed(RaftMessage { json: to_json(question)?.into() });
         from_json(&send(client, request).await?.into_inner().json)
     }
 }
 
 impl Peer {
+    /// Has it stand for election.
+    ///
+    /// # Errors
+    /// When it is not reached, or refuses.
+    pub(super) async fn elect(&mut self) -> Result<(), Status> {
+        let mut client = self.client().await?;
+        client.elect(self.addressed(pb::ElectRequest {})).await.map(drop)
+    }
+
+    /// A message that says whom it is for.
+    fn addressed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
+        request.metadata_mut().insert(TARGET, MetadataValue::from(self.target));
+        request.metadata_mut().insert(PROTOCOL, MetadataValue::from(PROTOCOL_VERSION));
+        if let Some(disk) = self.disk {
+            request.metadata_mut().insert(DISK, MetadataValue::from(disk));
+        }
+        request
+    }
+
     async fn client(&mut self) -> Result<Client, Status> {
         if let Some(client) = &self.client {
             return Ok(client.clone());
@@ -214,8 +234,14 @@ pub struct RaftService {
 impl RaftService {
     /// The log, and what the message says.
     async fn admit<Q: DeserializeOwned>(&self, request: &Request<RaftMessage>) -> Result<(Arc<Raft>, Q), Status> {
+        Ok((self.open(request).await?, from_json(&request.get_ref().json)?))
+    }
+
+    /// The log, for a caller that means this coordinator.
+    async fn open<T>(&self, request: &Request<T>) -> Result<Arc<Raft>, Status> {
         let node = self.identity.node;
         let header = |name: &str| request.metadata().get(name).and_then(|value| value.to_str().ok());
+        check_protocol(header(PROTOCOL), node)?;
         let target = header(TARGET);
         if target != Some(node.to_string().as_str()) {
             return Err(Status::failed_precondition(format!(
@@ -231,8 +257,19 @@ impl RaftService {
             }
             self.identity.confirm().await.map_err(|error| Status::unavailable(error.message))?;
         }
-        let raft = self.raft.upgrade().ok_or_else(|| Status::unavailable("this coordinator is shutting down"))?;
-        Ok((raft, from_json(&request.get_ref().json)?))
+        self.raft.upgrade().ok_or_else(|| Status::unavailable("this coordinator is shutting down"))
+    }
+}
+
+/// Coordinators that decide differently must not decide together.
+fn check_protocol(spoken: Option<&str>, node: u64) -> Result<(), Status> {
+    // Version 4 did not say so.
+    let spoken =
+        spoken.map_or(Ok(4), str::parse).map_err(|_| Status::invalid_argument("no version of the protocol"))?;
+    let mine = format!("coordinator {node} (Weir {})", env!("CARGO_PKG_VERSION"));
+    match protocol::mismatch("the coordinator that calls", spoken, &mine) {
+        Some(why) => Err(Status::failed_precondition(why)),
+        None => Ok(()),
     }
 }
 
@@ -265,6 +302,12 @@ impl raft_server::Raft for RaftService {
         answer(&raft.install_snapshot(rpc).await)
     }
 
+    async fn elect(&self, request: Request<pb::ElectRequest>) -> Result<tonic::Response<pb::ElectReply>, Status> {
+        let raft = self.open(&request).await?;
+        raft.trigger().elect().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(tonic::Response::new(pb::ElectReply {}))
+    }
+
     async fn identify(&self, _: Request<IdentifyRequest>) -> Result<tonic::Response<pb::Identity>, Status> {
         Ok(tonic::Response::new(pb::Identity { node: self.identity.node, disk: self.identity.disk }))
     }
@@ -276,4 +319,21 @@ fn to_json(value: &impl Serialize) -> Result<Vec<u8>, Status> {
 
 fn from_json<T: DeserializeOwned>(json: &[u8]) -> Result<T, Status> {
     serde_json::from_slice(json).map_err(|error| Status::invalid_argument(format!("not a Raft message: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_that_decides_by_another_version_is_not_listened_to() {
+        check_protocol(Some(&PROTOCOL_VERSION.to_string()), 1).unwrap();
+        let newer = (PROTOCOL_VERSION + 1).to_string();
+        for other in [None, Some("4"), Some(newer.as_str())] {
+            let refused = check_protocol(other, 7).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::FailedPrecondition);
+            assert!(refused.message().contains("coordinator 7 (Weir "), "{}", refused.message());
+        }
+        assert_eq!(check_protocol(Some("new"), 7).unwrap_err().code(), tonic::Code::InvalidArgument);
+    }
 }

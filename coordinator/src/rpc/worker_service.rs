@@ -11,7 +11,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 use weir_engine::env::Env;
 use weir_proto::{
-    LEADER_HEADER, PROTOCOL_VERSION,
+    LEADER_HEADER, protocol,
     v1::{self as pb, worker_control_server::WorkerControl, worker_message},
 };
 
@@ -95,11 +95,10 @@ fn elsewhere(leadership: &Leadership) -> Status {
 }
 
 fn check(registration: &pb::Register) -> Result<(), Status> {
-    if registration.protocol_version != PROTOCOL_VERSION {
-        return Err(Status::failed_precondition(format!(
-            "worker {} speaks version {} of the protocol, this coordinator version {PROTOCOL_VERSION}: use the same release",
-            registration.worker, registration.protocol_version
-        )));
+    let theirs = format!("worker {} (Weir {})", registration.worker, registration.weir_version);
+    let mine = concat!("this coordinator (Weir ", env!("CARGO_PKG_VERSION"), ")");
+    if let Some(why) = protocol::mismatch(&theirs, registration.protocol_version, mine) {
+        return Err(Status::failed_precondition(why));
     }
     if registration.worker.is_empty() || registration.slots == 0 {
         return Err(Status::invalid_argument("a worker needs a name and at least one slot"));
@@ -125,6 +124,26 @@ async fn first_message(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_proto::PROTOCOL_VERSION;
+
+    fn registration(protocol_version: u32, weir_version: &str) -> pb::Register {
+        let (worker, weir_version) = ("w".into(), weir_version.into());
+        pb::Register { protocol_version, worker, slots: 1, weir_version, ..pb::Register::default() }
+    }
+
+    #[test]
+    fn a_worker_of_another_release_comes_in_if_it_speaks_the_same_version() {
+        check(&registration(PROTOCOL_VERSION, "99.0.0")).unwrap();
+        for other in [PROTOCOL_VERSION - 1, PROTOCOL_VERSION + 1] {
+            let refused = check(&registration(other, "99.0.0")).unwrap_err();
+            assert_eq!(refused.code(), tonic::Code::FailedPrecondition, "the worker ends");
+            let told = refused.message();
+            assert!(
+                told.contains("worker w (Weir 99.0.0) speaks version") && told.contains("this coordinator"),
+                "{told}"
+            );
+        }
+    }
 
     #[tokio::test]
     async fn a_caller_that_says_nothing_is_sent_away() {

@@ -1,6 +1,7 @@
 //! A worker whose coordinator is the test: what it does when nobody answers, and after it has registered anew.
 
 use super::*;
+use crate::Leave;
 use tokio::runtime::Handle;
 use weir_engine::{
     checkpoint::CheckpointStore,
@@ -78,6 +79,7 @@ fn components(factory: impl Factory + 'static) -> WorkerComponents {
         env: Env::default(),
         observers: Observers::default(),
         data_runtime: Handle::current(),
+        leave: Leave::default(),
     }
 }
 
@@ -261,4 +263,56 @@ async fn other_workers_are_waited_for_as_long_as_the_coordinator_waits_and_a_lit
     assert!(coordinator.deploy(1).await.is_some());
     assert_eq!(data_plane.keepalive(), (Duration::from_millis(100), Duration::from_millis(950)));
     worker.abort();
+}
+
+/// Starts a worker that dials these links, and what asks it to leave.
+async fn leaving(links: Vec<Option<ControlLink>>) -> (Leave, tokio::task::JoinHandle<Result<()>>) {
+    let components = components(Refuses);
+    let (settings, leave) = (settings(), components.leave.clone());
+    let settings = WorkerSettings { leaderless_timeout: Duration::from_secs(600), ..settings };
+    let data_plane = start_data_plane(&settings, &components).await.unwrap();
+    (leave, start_on(data_plane, settings, components, links))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_is_to_leave_says_so_and_ends_when_it_is_released() {
+    let (mut coordinator, link) = link();
+    let (leave, worker) = leaving(vec![Some(link)]).await;
+    assert!(coordinator.deploy(1).await.is_some());
+    leave.ask();
+    loop {
+        match coordinator.heard.recv().await.unwrap().kind.unwrap() {
+            Kind::Heartbeat(heartbeat) if heartbeat.leaving => break,
+            Kind::Heartbeat(_) => {}
+            other => panic!("{other:?} instead of a heartbeat"),
+        }
+    }
+    assert!(!worker.is_finished(), "what runs here goes on");
+    coordinator.say(coordinator_message::Kind::Cancel(pb::AttemptId { job: "ad-click".into(), attempt: 1 }));
+    assert!(matches!(coordinator.hear().await, Kind::Canceled(_)));
+    coordinator.say(coordinator_message::Kind::Released(pb::Nothing {}));
+    worker.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_coordinator_one_that_runs_nothing_leaves_at_once_and_another_one_soon() {
+    let began = Env::default().now();
+    let (leave, worker) = leaving(vec![]).await;
+    leave.ask();
+    worker.await.unwrap().unwrap();
+    assert!(Env::default().now() - began <= CALL_TIMEOUT + Duration::from_secs(1), "after the call that was under way");
+
+    let (mut coordinator, link) = link();
+    let (leave, worker) = leaving(vec![Some(link)]).await;
+    assert!(coordinator.deploy(1).await.is_some());
+    drop(coordinator);
+    let began = Env::default().now();
+    leave.ask();
+    let error = worker.await.unwrap().unwrap_err();
+    assert!(error.message.contains("without handing over"), "{error}");
+    let lasted = Env::default().now() - began;
+    assert!(
+        lasted >= NOBODY_TO_HAND_OVER_TO - Duration::from_secs(1) && lasted < NOBODY_TO_HAND_OVER_TO * 2,
+        "{lasted:?}"
+    );
 }

@@ -24,7 +24,7 @@ function tiles(cluster, history) {
   const running = cluster.jobs.filter((job) => job.state === "RUNNING").length;
   const slots = sum(usable, (worker) => worker.slots);
   const free = sum(usable, (worker) => worker.slots_free);
-  const lost = cluster.workers.length - usable.length;
+  const lost = cluster.workers.filter((worker) => worker.state === "lost").length;
   return h("dl", { class: "tiles" },
     tile("Jobs running", number(running), `of ${number(cluster.jobs.length)}`),
     tile("Records read", `${compact(sum(cluster.jobs, (job) => job.records_in_per_second))}/s`, null, sparkline(history)),

@@ -111,6 +111,23 @@ async fn three_go_on_when_their_leader_is_lost_and_it_catches_up_when_it_is_back
     assert_eq!(jobs(&back.metadata), ["before", "without it"]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_ends_has_another_one_lead_before_they_miss_it() {
+    let (pipes, disks) = (Pipes::default(), disks());
+    let mut members = start_three(&pipes, &disks).await;
+    let first = decide(&members, submit("before")).await;
+    let leaving = members.remove(&first).unwrap();
+    // By themselves they would elect nobody.
+    members.values().for_each(|member| member.metadata.raft.runtime_config().elect(false));
+    leaving.metadata.hand_over().await;
+    leaving.stop().await;
+    let second = leader(&members).await;
+    assert_eq!(jobs(&second.metadata), ["before"]);
+    let follower = members.values().find(|member| member.node != second.node).unwrap();
+    follower.metadata.hand_over().await;
+    second.metadata.propose(submit("a follower has nothing to hand over")).await.unwrap();
+}
+
 #[tokio::test]
 async fn without_a_majority_nothing_is_decided_and_with_it_everything_goes_on() {
     let (pipes, disks) = (Pipes::default(), disks());

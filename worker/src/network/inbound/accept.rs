@@ -21,7 +21,10 @@ use std::{
 };
 use tokio::sync::oneshot;
 use weir_engine::ids::Attempt as AttemptNumber;
-use weir_proto::net::{BoxConnection, Listener};
+use weir_proto::{
+    net::{BoxConnection, Listener},
+    protocol,
+};
 
 /// How long to wait when the machine refuses to accept.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -145,9 +148,9 @@ async fn expect(reader: &mut FrameReader, kind: FrameKind) -> Result<Frame, Stri
 }
 
 fn admit(plane: &Plane, hello: &Hello) -> Result<Arc<Attempt>, String> {
-    let (mine, theirs) = (weir_proto::PROTOCOL_VERSION, hello.protocol);
-    if mine != theirs {
-        return Err(format!("this worker speaks version {mine} of the protocol, the other {theirs}"));
+    let theirs = format!("worker {:?}", hello.sender);
+    if let Some(why) = protocol::mismatch(&theirs, hello.protocol, "this worker") {
+        return Err(why);
     }
     if hello.receiver != plane.settings.worker {
         return Err(format!("this is worker {}, not {:?}", plane.settings.worker, hello.receiver));
