@@ -1,6 +1,6 @@
-//! The job: clicks from a topic; counts, running counts, late clicks, dead letters and the raw clicks to topics.
+//! The job: clicks from a topic; counts, running counts, late clicks, dead letters and the raw clicks to topics. With a store, its tables are filled, too.
 
-use crate::job::JobConfig;
+use crate::job::{JobConfig, store_sinks};
 
 /// The topic that clicks are in.
 pub const CLICKS: &str = "clicks";
@@ -35,6 +35,7 @@ pub fn definition(config: &JobConfig, brokers: &str) -> String {
         sink(RAW, "clicks", ""),
     ]
     .concat();
+    let store = config.store.as_deref().map_or(String::new(), |url| [top_ads(config), store_sinks(url)].concat());
     format!(
         r#"
 [job]
@@ -73,8 +74,19 @@ select = {{ count = "count(*)" }}
 emit = {{ every = "{emit}ms" }}
 
 {sinks}
+{store}
 "#,
         job = crate::job::JOB,
-        emit = 2 * interval,
+        // A store is looked into, as it grows.
+        emit = if config.store.is_some() { interval } else { 2 * interval },
+    )
+}
+
+fn top_ads(config: &JobConfig) -> String {
+    let rules = config.rules();
+    format!(
+        "[reduce.top_ads]\ninput = \"clicks_per_minute\"\nwindow = {{ hopping = \"{}m\", slide = \"1m\" }}\n\
+         top = {{ n = {}, by = \"count\", per = [\"filter_id\"] }}\n",
+        rules.top_minutes, rules.top_n
     )
 }

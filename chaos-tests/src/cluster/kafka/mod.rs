@@ -311,6 +311,7 @@ impl Running<'_> {
     }
 }
 
-fn events_in(manifest: &Manifest) -> u64 {
+/// Clicks that were read by a checkpoint.
+pub(super) fn events_in(manifest: &Manifest) -> u64 {
     manifest.counters("source.clicks").get("events_in").copied().unwrap_or_default()
 }
