@@ -12,7 +12,7 @@ use std::{path::PathBuf, time::Duration};
 use weir_chaos_tests::cluster::chaos::{ChaosRun, timeline};
 
 const USAGE: &str = "use --seed N, --faults N, --only KIND (as 'worker killed' or 'storage cut off for a minute'), \
-                     --heartbeat-timeout-ms N, --timeline FILE.html, --json, or --schedule, which only says what would happen";
+                     --heartbeat-timeout-ms N, --interval-ms N, --timeline FILE.html, --json, or --schedule, which only says what would happen";
 
 fn main() -> Result<()> {
     let mut run = ChaosRun::long(1, 100);
@@ -25,12 +25,13 @@ fn main() -> Result<()> {
             "--schedule" => only_says = true,
             "--timeline" => page = Some(arguments.next().context("--timeline needs a file")?.into()),
             "--only" => run.only = Some(arguments.next().context("--only needs a kind of fault")?),
-            "--seed" | "--faults" | "--heartbeat-timeout-ms" => {
+            "--seed" | "--faults" | "--heartbeat-timeout-ms" | "--interval-ms" => {
                 let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
                 let number: u64 = value.parse().with_context(|| format!("{name} {value}: not a number"))?;
                 match name.as_str() {
                     "--seed" => run.seed = number,
                     "--faults" => run.faults = number as usize,
+                    "--interval-ms" => run.checkpoint_interval = Duration::from_millis(number.max(1)),
                     _ => run.heartbeat_timeout = Duration::from_millis(number),
                 }
             }

@@ -39,6 +39,8 @@ pub struct ChaosRun {
     pub only: Option<String>,
     /// Silence after which a worker is taken for dead.
     pub heartbeat_timeout: Duration,
+    /// From one checkpoint of the job to the next.
+    pub checkpoint_interval: Duration,
     /// After so long without a fault there must be results again: much more than it takes, on a machine that has other work.
     pub patience: Duration,
     /// Whether every fault is printed.
@@ -48,14 +50,29 @@ pub struct ChaosRun {
 impl ChaosRun {
     /// One that a test suite can bear.
     pub fn short(seed: u64) -> Self {
-        let (heartbeat_timeout, patience) = (Duration::from_millis(1_500), Duration::from_secs(120));
-        ChaosRun { seed, faults: 6, form: Form::Short, only: None, heartbeat_timeout, patience, verbose: false }
+        ChaosRun {
+            seed,
+            faults: 6,
+            form: Form::Short,
+            only: None,
+            heartbeat_timeout: Duration::from_millis(1_500),
+            checkpoint_interval: Duration::from_millis(500),
+            patience: Duration::from_secs(120),
+            verbose: false,
+        }
     }
 
-    /// A long one, of processes that are told nothing about time-outs.
+    /// A long one, with the time-outs and the interval that there are without a word.
     pub fn long(seed: u64, faults: usize) -> Self {
-        let (heartbeat_timeout, patience) = (Duration::from_secs(3), Duration::from_secs(600));
-        ChaosRun { faults, form: Form::Long, heartbeat_timeout, patience, verbose: true, ..ChaosRun::short(seed) }
+        ChaosRun {
+            faults,
+            form: Form::Long,
+            heartbeat_timeout: Duration::from_secs(3),
+            checkpoint_interval: Duration::from_secs(1),
+            patience: Duration::from_secs(600),
+            verbose: true,
+            ..ChaosRun::short(seed)
+        }
     }
 
     /// What happens in it.

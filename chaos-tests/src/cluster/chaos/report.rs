@@ -40,7 +40,7 @@ impl Report {
     /// The same, for programs. Times are in milliseconds.
     pub fn json(&self) -> Value {
         let recoveries: Vec<Value> = self.recoveries().iter().map(recovery).collect();
-        let Compared { clicks, counts, running, not_counted: [late, dead_letters] } = self.compared;
+        let Compared { clicks, counts, not_counted: [late, dead_letters], .. } = self.compared;
         json!({
             "seed": self.seed,
             "faults": self.incidents.len(),
@@ -50,7 +50,6 @@ impl Report {
             "compared": {
                 "clicks": clicks,
                 "counts": counts,
-                "running_counts": running,
                 "late": late,
                 "dead_letters": dead_letters,
                 "counts_in_the_store": self.store.counts,
@@ -86,11 +85,11 @@ impl fmt::Display for Report {
                 "{kind:<44} {from:<5} {times:>5} {p50_ms:>8} {p95_ms:>8} {max_ms:>8} {restarts:>9} {stalled:>8}"
             )?;
         }
-        let Compared { clicks, counts, running, not_counted: [late, dead] } = self.compared;
+        let Compared { clicks, counts, not_counted: [late, dead], .. } = self.compared;
         write!(
             f,
-            "right: {} faults, {} left out; {} attempts, {} checkpoints; {clicks} clicks, {counts} counts and {running} running ones in \
-             all revisions, {late} late, {dead} dead letters; in the store {} counts, {} places, {} commits; {} answers",
+            "right: {} faults, {} left out; {} attempts, {} checkpoints; {clicks} clicks, {counts} counts in all revisions, \
+             {late} clicks late, {dead} dead letters; in the store {} counts, {} places, {} commits; {} answers",
             self.incidents.len(),
             self.missed,
             self.attempts,

@@ -12,7 +12,7 @@ use crate::{
     cluster::{
         kafka::{
             clicks::{Clicks, PARTITIONS},
-            definition::{self, CLICKS, OUTPUTS},
+            definition::{self, CLICKS, COUNTS},
             events_in,
             producing::Producing,
             results,
@@ -34,6 +34,8 @@ use weir_engine::{
     object_storage,
 };
 
+/// What goes to topics; all counts are in the store, too. Each topic is a transaction more with every checkpoint, after the others.
+const OUTPUTS: [&str; 1] = [COUNTS];
 /// Subtasks: those of two workers.
 const PARALLELISM: &str = "4";
 /// How often it is looked whether something is due.
@@ -66,10 +68,11 @@ pub(super) struct Running<'a> {
 impl<'a> Running<'a> {
     pub(super) fn begin(run: &'a ChaosRun, python: PathBuf, parties: Parties) -> Result<Self> {
         let store = parties.cluster.serving()?.url.clone();
+        let checkpoint_interval_ms = run.checkpoint_interval.as_millis() as u64;
         Ok(Running {
             run,
             python,
-            config: JobConfig { checkpoint_interval_ms: 500, store: Some(store), ..JobConfig::default() },
+            config: JobConfig { checkpoint_interval_ms, store: Some(store), ..JobConfig::default() },
             topics: Topics::of(&parties.broker.brokers())?,
             watch: None,
             begun: now(),
@@ -130,7 +133,7 @@ impl<'a> Running<'a> {
 
     fn submit(&self) -> Result<()> {
         let path = self.parties.cluster.path("chaos.toml");
-        std::fs::write(&path, definition::definition(&self.config, &self.parties.broker.brokers()))?;
+        std::fs::write(&path, definition::definition(&self.config, &self.parties.broker.brokers(), &OUTPUTS))?;
         self.parties.cluster.done(&["submit", &path.display().to_string(), "--parallelism", PARALLELISM])?;
         Ok(())
     }
@@ -304,7 +307,7 @@ impl<'a> Running<'a> {
     fn check(&self) -> Result<(results::Compared, store_check::StoreCompared)> {
         let (cluster, rules) = (&self.parties.cluster, self.config.rules());
         let folder = cluster.path("clicks");
-        let compared = results::check(&self.python, &self.parties.broker.brokers(), &folder, &self.config)?;
+        let compared = results::check(&self.python, &self.parties.broker.brokers(), &folder, &self.config, &OUTPUTS)?;
         let expected = oracle::recount(&folder, &rules)?;
         let top = (rules.top_n, rules.top_minutes);
         let store = store_check::check(cluster.serving()?, &expected, &self.newest()?, top)?;

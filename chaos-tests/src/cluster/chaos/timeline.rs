@@ -59,11 +59,10 @@ fn write_page(page: &mut String, report: &Report) -> std::fmt::Result {
     )?;
     writeln!(
         page,
-        "<p>Every result is right: {} clicks of the input, recounted, against topics ({} records of counts, {} of running counts) and \
+        "<p>Every result is right: {} clicks of the input, recounted, against a topic ({} records of counts) and \
          tables ({} counts, {} places of top lists, {} commits). The job took {} checkpoints in {} attempts.</p>",
         report.compared.clicks,
         report.compared.counts,
-        report.compared.running,
         report.store.counts,
         report.store.places,
         report.store.commits,

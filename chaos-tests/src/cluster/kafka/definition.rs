@@ -17,10 +17,13 @@ pub const RAW: &str = "raw";
 /// What the job writes.
 pub const OUTPUTS: [&str; 5] = [COUNTS, RUNNING, LATE, DEAD_LETTERS, RAW];
 
-/// The definition; what it counts is what [`JobConfig::rules`] say.
-pub fn definition(config: &JobConfig, brokers: &str) -> String {
+/// The definition, with those of the [outputs](OUTPUTS); what it counts is what [`JobConfig::rules`] say.
+pub fn definition(config: &JobConfig, brokers: &str, outputs: &[&str]) -> String {
     let (interval, lateness) = (config.checkpoint_interval_ms, config.allowed_lateness_minutes);
     let sink = |topic: &str, input: &str, more: &str| {
+        if !outputs.contains(&topic) {
+            return String::new();
+        }
         let name = topic.replace('-', "_");
         format!(
             "[sink.{name}]\nconnector = \"kafka\"\ninput = \"{input}\"\nbrokers = \"{brokers}\"\ntopic = \"{topic}\"\n\
