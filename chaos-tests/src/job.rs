@@ -143,6 +143,11 @@ key = ["window_end", "window_start", "filter_id", "rank"]
 select = ["window_end", "window_start", "filter_id", "rank", "ad_id", "count", "revision"]
 "#;
 
+/// The sinks of the store at this URL.
+pub(crate) fn store_sinks(url: &str) -> String {
+    STORE.replace("URL", &format!("{url:?}"))
+}
+
 const MAX_LINE_BYTES: usize = 4_000;
 const DELAY_SECONDS: i64 = 15;
 const TOP_MINUTES: i64 = 5;
@@ -267,7 +272,7 @@ impl JobConfig {
             true => ("clicks\", \"others", "clicks.dead_letters\", \"others.dead_letters"),
             false => ("clicks", "clicks.dead_letters"),
         };
-        let store = self.store.as_ref().map_or(String::new(), |url| STORE.replace("URL", &format!("{url:?}")));
+        let store = self.store.as_deref().map_or(String::new(), store_sinks);
         let others = self.others.map_or(String::new(), |kind| {
             let window = kind.written();
             format!(

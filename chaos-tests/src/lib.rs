@@ -44,6 +44,7 @@
 //! | Workers and coordinators killed at random moments, also while the job is drained, change nothing | | `tests/cluster/kills.rs` |
 //! | A process that thaws after it was replaced changes nothing | zombies | `tests/cluster/kills.rs` |
 //! | Topics of Kafka hold every result once, also where workers and broker are well, and nothing or only half of it gets through between them | a delayed Produce or EndTxn | `tests/cluster/kafka.rs` |
+//! | Whoever is cut off from whom, loses packets or has no room on his disk, results come again and are right | connection loss mistaken for the end; disk full | `tests/cluster/chaos.rs` |
 //!
 //! The long run, until it is stopped or the time is over, prints the seeds that fail; `--replay` runs one of them again:
 //!
@@ -51,6 +52,7 @@
 //! cargo run --release -p weir-chaos-tests --bin soak -- --seconds 3600 --seed 1
 //! cargo run --release -p weir-chaos-tests --bin soak -- --replay 4711
 //! cargo run --release -p weir-chaos-tests --bin kill -- --minutes 30 --seed 7    # real processes
+//! cargo run --release -p weir-chaos-tests --bin chaos -- --seed 1 --faults 1000 --timeline chaos.html    # in network namespaces
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 10000 --from 1        # the simulated cluster, on all cores
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seed 4711 --verbose          # one of them again, line by line
 //! cargo run --release -p weir-chaos-tests --bin simulate -- --seeds 1000 --replays         # those with replays

@@ -6,8 +6,10 @@
 
 pub mod kafka_server;
 pub mod parts;
+pub mod place;
 pub mod ports;
 pub mod postgres_server;
+pub mod s3_server;
 pub mod web_server;
 
 use std::{

@@ -4,13 +4,11 @@
 //! as PostgreSQL refuses to be root.
 #![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
 
-use crate::ports::free_port;
+use crate::{place::Place, ports::free_port};
 use std::{
-    fs, io,
-    os::unix::{
-        fs::{MetadataExt, chown},
-        process::CommandExt,
-    },
+    fs,
+    io::{self, Write},
+    os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -30,6 +28,7 @@ const TRIES: u32 = 600;
 #[derive(Debug)]
 pub struct PostgresServer {
     programs: PathBuf,
+    place: Place,
     folder: PathBuf,
     port: u16,
     as_nobody: bool,
@@ -43,6 +42,14 @@ impl PostgresServer {
     /// # Errors
     /// When it does not start.
     pub fn start() -> io::Result<Option<Self>> {
+        Self::start_at(Place::loopback())
+    }
+
+    /// Starts a new one there.
+    ///
+    /// # Errors
+    /// See [`start`](Self::start).
+    pub fn start_at(place: Place) -> io::Result<Option<Self>> {
         let Some(programs) = find_programs() else {
             crate::missing("PostgreSQL", "apt-get install postgresql");
             return Ok(None);
@@ -57,9 +64,13 @@ impl PostgresServer {
         }
         let port = free_port()?;
         let mut server =
-            PostgresServer { programs, folder, port, as_nobody, process: None, databases: AtomicU64::new(0) };
+            PostgresServer { programs, place, folder, port, as_nobody, process: None, databases: AtomicU64::new(0) };
         let data = server.data();
         server.finish("initdb", &["-D", &data, "-A", "trust", "-U", "t", "--no-sync", "-E", "UTF8"])?;
+        if !server.place.is_loopback() {
+            let mut rules = fs::OpenOptions::new().append(true).open(server.folder.join("data/pg_hba.conf"))?;
+            writeln!(rules, "host all all all trust")?;
+        }
         server.restart()?;
         Ok(Some(server))
     }
@@ -85,13 +96,13 @@ impl PostgresServer {
     /// When it cannot be made.
     pub fn new_database(&self) -> io::Result<String> {
         let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
-        self.finish("createdb", &["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "t", &name])?;
+        self.finish("createdb", &["-h", &self.host(), "-p", &self.port.to_string(), "-U", "t", &name])?;
         Ok(self.url(&name))
     }
 
     /// The URL of a database, whether it is there or not.
     pub fn url(&self, database: &str) -> String {
-        format!("postgres://t@127.0.0.1:{}/{database}", self.port)
+        format!("postgres://t@{}:{}/{database}", self.host(), self.port)
     }
 
     /// Ends it at once, as a power failure would.
@@ -108,13 +119,40 @@ impl PostgresServer {
         }
     }
 
+    /// Freezes all of it: connections stay, and nothing is answered.
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn stop(&self) -> io::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets it go on where it was [stopped](Self::stop).
+    ///
+    /// # Errors
+    /// When it is not running.
+    pub fn go_on(&self) -> io::Result<()> {
+        self.signal("CONT")
+    }
+
+    /// To the server, and to the processes that serve its connections.
+    fn signal(&self, name: &str) -> io::Result<()> {
+        let Some(process) = &self.process else { return Err(io::Error::other("PostgreSQL is not running")) };
+        let pid = process.id().to_string();
+        for all in [vec![pid.clone()], children(&pid)] {
+            // One that has ended meanwhile needs no signal.
+            Command::new("kill").arg(format!("-{name}")).args(all).stderr(Stdio::null()).status()?;
+        }
+        Ok(())
+    }
+
     /// Starts it again, and waits until it answers.
     ///
     /// # Errors
     /// When it does not.
     pub fn restart(&mut self) -> io::Result<()> {
         self.kill()?;
-        let port = self.port.to_string();
+        let (host, port) = (self.host(), self.port.to_string());
         for _ in 0..TRIES {
             let running = match &mut self.process {
                 // What was killed may still hold its memory: then the new one gives up, and is started again.
@@ -124,7 +162,7 @@ impl PostgresServer {
             if !running {
                 self.process = Some(self.spawn()?);
             }
-            if self.command("pg_isready").args(["-q", "-h", "127.0.0.1", "-p", &port]).status()?.success() {
+            if self.command("pg_isready").args(["-q", "-h", &host, "-p", &port]).status()?.success() {
                 return Ok(());
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -139,7 +177,7 @@ impl PostgresServer {
         let sockets = self.folder.to_string_lossy().into_owned();
         let mut command = self.command("postgres");
         // -F: it is killed, but the machine does not lose its power, so that nothing has to be forced onto the disk.
-        command.args(["-F", "-D", &data, "-p", &port, "-h", "127.0.0.1", "-k", &sockets]);
+        command.args(["-F", "-D", &data, "-p", &port, "-h", &self.host(), "-k", &sockets]);
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
     }
 
@@ -152,17 +190,28 @@ impl PostgresServer {
     }
 
     fn command(&self, program: &str) -> Command {
-        let mut command = Command::new(self.programs.join(program));
+        let program = self.programs.join(program);
+        let mut command = match self.as_nobody {
+            true => self.place.command_as(NOBODY, program),
+            false => self.place.command(program),
+        };
         command.current_dir(&self.folder);
-        if self.as_nobody {
-            command.gid(NOBODY).uid(NOBODY);
-        }
         command
+    }
+
+    fn host(&self) -> String {
+        self.place.address().to_string()
     }
 
     fn data(&self) -> String {
         self.folder.join("data").to_string_lossy().into_owned()
     }
+}
+
+/// The processes that this one has started.
+fn children(pid: &str) -> Vec<String> {
+    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+    listed.split_whitespace().map(String::from).collect()
 }
 
 static SHARED: Mutex<Option<Arc<PostgresServer>>> = Mutex::new(None);

@@ -19,7 +19,7 @@ use std::{
     process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
-use weir_test_support::ports::free_port;
+use weir_test_support::{place::Place, ports::free_port};
 use weir_tls::TlsFiles;
 
 /// Lines of each log that a failing test shows.
@@ -63,6 +63,10 @@ pub struct ClusterSettings {
     pub heartbeat_timeout: Duration,
     /// How many coordinators there are.
     pub coordinators: usize,
+    /// Where processes are that are not on this machine's loopback address.
+    pub places: BTreeMap<Member, Place>,
+    /// Where checkpoints lie, if not in a folder of this machine.
+    pub storage: Option<RemoteStorage>,
     /// What else the coordinator is told.
     pub coordinator_arguments: Vec<String>,
     /// What else a worker is told.
@@ -71,6 +75,15 @@ pub struct ClusterSettings {
     pub secret: String,
     /// The files of TLS, where all ports and commands have it.
     pub tls: Option<TlsFiles>,
+}
+
+/// A storage that processes reach over the network.
+#[derive(Clone, Debug)]
+pub struct RemoteStorage {
+    /// Where checkpoints lie.
+    pub url: String,
+    /// What processes have in their environment to reach it.
+    pub environment: Vec<(String, String)>,
 }
 
 impl ClusterSettings {
@@ -84,11 +97,18 @@ impl ClusterSettings {
             slots: 2,
             heartbeat_timeout: Duration::from_millis(1500),
             coordinators: 1,
+            places: BTreeMap::new(),
+            storage: None,
             coordinator_arguments: Vec::new(),
             worker_arguments: Vec::new(),
             secret: String::new(),
             tls: None,
         })
+    }
+
+    /// Where a process is.
+    pub fn place(&self, member: Member) -> Place {
+        self.places.get(&member).cloned().unwrap_or_else(Place::loopback)
     }
 
     /// How long a worker goes on without its coordinator. The same share as in the coordinator's settings.
@@ -149,8 +169,11 @@ impl ClusterProcesses {
         let memory = Path::new("/dev/shm");
         let folder = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }?;
         std::fs::create_dir(folder.path().join("logs"))?;
-        let address = |_| Ok(Address { rpc: free_address()?, http: free_address()? });
-        let coordinators = (0..settings.coordinators).map(address).collect::<Result<_>>()?;
+        let address = |number| {
+            let place = settings.place(coordinator(number));
+            Ok(Address { rpc: free_address(&place)?, http: free_address(&place)? })
+        };
+        let coordinators = (1..=settings.coordinators).map(address).collect::<Result<_>>()?;
         let (replaced, processes) = (BTreeMap::new(), Vec::new());
         Ok(ClusterProcesses { settings, folder, coordinators, replaced, processes, started: 0, serving: None })
     }
@@ -161,14 +184,22 @@ impl ClusterProcesses {
     /// When one of them does not start.
     pub fn start(settings: ClusterSettings, workers: usize) -> Result<Self> {
         let mut cluster = ClusterProcesses::new(settings)?;
-        for member in cluster.all_coordinators() {
-            cluster.start_member(member)?;
+        cluster.begin(workers)?;
+        Ok(cluster)
+    }
+
+    /// Starts all coordinators and so many workers, and waits until these are registered.
+    ///
+    /// # Errors
+    /// When one of them does not start.
+    pub fn begin(&mut self, workers: usize) -> Result<()> {
+        for member in self.all_coordinators() {
+            self.start_member(member)?;
         }
         for number in 0..workers {
-            cluster.start_member(Member::Worker(number))?;
+            self.start_member(Member::Worker(number))?;
         }
-        cluster.wait_for_workers(workers)?;
-        Ok(cluster)
+        self.wait_for_workers(workers)
     }
 
     /// Serves a store beside the cluster, whether there is anything in it yet or not.
@@ -176,7 +207,7 @@ impl ClusterProcesses {
     /// # Errors
     /// When the query service does not start.
     pub fn serve(&mut self, store: Store) -> Result<()> {
-        self.serving = Some(Serving::new(store, self.folder.path(), free_address()?));
+        self.serving = Some(Serving::new(store, self.folder.path(), free_address(&Place::loopback())?));
         self.start_member(Member::QueryService)
     }
 
@@ -199,9 +230,7 @@ impl ClusterProcesses {
 
     /// All coordinators, running or not.
     pub fn all_coordinators(&self) -> Vec<Member> {
-        (1..=self.coordinators.len())
-            .map(|number| if number == 1 { Member::Coordinator } else { Member::Peer(number) })
-            .collect()
+        (1..=self.coordinators.len()).map(coordinator).collect()
     }
 
     /// Starts an empty coordinator that joins the others, in the place of one of them.
@@ -210,8 +239,9 @@ impl ClusterProcesses {
     /// When it does not start.
     pub fn replace_coordinator(&mut self, dead: Member) -> Result<Member> {
         let number = if let Member::Peer(number) = dead { number } else { 1 };
-        self.coordinators.push(Address { rpc: free_address()?, http: free_address()? });
-        let newcomer = Member::Peer(self.coordinators.len());
+        let newcomer = Member::Peer(self.coordinators.len() + 1);
+        let place = self.settings.place(newcomer);
+        self.coordinators.push(Address { rpc: free_address(&place)?, http: free_address(&place)? });
         self.replaced.insert(newcomer, number);
         self.start_member(newcomer)?;
         Ok(newcomer)
@@ -249,7 +279,15 @@ impl ClusterProcesses {
 
     /// Where checkpoints lie.
     pub fn storage(&self) -> String {
-        format!("file://{}", self.path("storage").display())
+        match &self.settings.storage {
+            Some(remote) => remote.url.clone(),
+            None => format!("file://{}", self.path("storage").display()),
+        }
+    }
+
+    /// The folder in which a coordinator keeps its decisions, or a worker state files of a storage that is not a folder.
+    pub fn own_folder(&self, member: Member) -> PathBuf {
+        self.path(&member.to_string())
     }
 
     /// Starts a process, and waits until a coordinator listens.
@@ -273,7 +311,7 @@ impl ClusterProcesses {
         self.started += 1;
         let stem = self.path("logs").join(format!("{:03}-{member}", self.started));
         let (log, output) = (stem.with_extension("err"), stem.with_extension("out"));
-        let mut command = self.weir(&[]);
+        let mut command = self.weir_at(&self.settings.place(member));
         self.add_arguments(&mut command, member)?;
         command.env("WEIR_LOG", "info").stdout(File::create(&output)?).stderr(File::create(&log)?);
         if let Some(point) = crash_at {
@@ -299,7 +337,7 @@ impl ClusterProcesses {
                 let timeout = self.settings.heartbeat_timeout.as_millis().to_string();
                 let Address { rpc, http } = self.ports(member)?;
                 command.args(["coordinator", "--listen", rpc, "--http", http, "--data-dir"]);
-                command.arg(self.path(&member.to_string())).args(["--storage", &self.storage()]);
+                command.arg(self.own_folder(member)).args(["--storage", &self.storage()]);
                 if let Some(replaced) = self.replaced.get(&member) {
                     let others = self.coordinators.iter().map(|at| at.rpc.as_str()).filter(|other| other != rpc);
                     command.args(["--join", &others.collect::<Vec<_>>().join(","), "--replace", &replaced.to_string()]);
@@ -313,6 +351,13 @@ impl ClusterProcesses {
             }
             Member::Worker(_) => {
                 command.args(["worker", "--slots", &self.settings.slots.to_string()]);
+                let place = self.settings.place(member);
+                if !place.is_loopback() {
+                    command.args(["--listen", &format!("{}:0", place.address())]);
+                }
+                if self.settings.storage.is_some() {
+                    command.arg("--cache-dir").arg(self.own_folder(member));
+                }
                 command.args(&self.settings.worker_arguments);
             }
             Member::QueryService => {
@@ -326,13 +371,22 @@ impl ClusterProcesses {
 
     /// `weir` with these arguments, as a user of this cluster runs it.
     pub fn weir(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(&self.settings.weir);
-        command.current_dir(self.folder.path()).args(arguments).stdin(Stdio::null());
+        let mut command = self.weir_at(&Place::loopback());
+        command.args(arguments);
+        command
+    }
+
+    fn weir_at(&self, place: &Place) -> Command {
+        let mut command = place.command(&self.settings.weir);
+        command.current_dir(self.folder.path()).stdin(Stdio::null());
         command.env_remove("WEIR_LOG").env_remove("WEIR_CRASH_AT");
         let coordinators: Vec<&str> = self.coordinators.iter().map(|at| at.rpc.as_str()).collect();
         command.env("WEIR_COORDINATOR", coordinators.join(",")).env("WEIR_SECRET", &self.settings.secret);
         if let Some(TlsFiles { cert, key, ca }) = &self.settings.tls {
             command.envs([("WEIR_TLS_CERT", cert), ("WEIR_TLS_KEY", key), ("WEIR_TLS_CA", ca)]);
+        }
+        if let Some(remote) = &self.settings.storage {
+            command.envs(remote.environment.iter().map(|(name, value)| (name, value)));
         }
         command
     }
@@ -398,6 +452,9 @@ impl ClusterProcesses {
     /// # Errors
     /// When it does not run.
     pub fn freeze(&mut self, member: Member) -> Result<()> {
+        if member == Member::Database {
+            return self.database()?.freeze();
+        }
         let process = self.running(member)?;
         signal(&process.child, "STOP")?;
         process.frozen = true;
@@ -409,6 +466,9 @@ impl ClusterProcesses {
     /// # Errors
     /// When it does not run.
     pub fn thaw(&mut self, member: Member) -> Result<()> {
+        if member == Member::Database {
+            return self.database()?.thaw();
+        }
         let process = self.running(member)?;
         signal(&process.child, "CONT")?;
         process.frozen = false;
@@ -619,7 +679,12 @@ fn signal(child: &Child, name: &str) -> Result<()> {
     if sent.success() { Ok(()) } else { Err(anyhow!("signal {name} cannot be sent to {}", child.id())) }
 }
 
-/// An address that nobody listens on, to which a coordinator can come back.
-fn free_address() -> Result<String> {
-    Ok(format!("127.0.0.1:{}", free_port()?))
+/// An address there that nobody listens on, to which a process can come back.
+fn free_address(place: &Place) -> Result<String> {
+    Ok(format!("{}:{}", place.address(), free_port()?))
+}
+
+/// A coordinator by its number, from 1.
+fn coordinator(number: usize) -> Member {
+    if number == 1 { Member::Coordinator } else { Member::Peer(number) }
 }

@@ -4,7 +4,7 @@ use super::rest::{self, Port};
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use std::path::Path;
-use weir_test_support::postgres_server::PostgresServer;
+use weir_test_support::{place::Place, postgres_server::PostgresServer};
 
 /// Where a job's counts go.
 #[derive(Debug)]
@@ -30,7 +30,15 @@ impl Store {
     /// # Errors
     /// When it is, and does not start.
     pub fn postgres() -> Result<Option<Self>> {
-        let Some(server) = PostgresServer::start()? else { return Ok(None) };
+        Self::postgres_at(Place::loopback())
+    }
+
+    /// The same, in another place.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn postgres_at(place: Place) -> Result<Option<Self>> {
+        let Some(server) = PostgresServer::start_at(place)? else { return Ok(None) };
         let url = server.new_database()?;
         Ok(Some(Store { database: Some(Database { server, url, runs: true }) }))
     }
@@ -50,6 +58,16 @@ impl Store {
         let database = self.process()?;
         database.runs = false;
         database.server.kill().context("cannot kill PostgreSQL")
+    }
+
+    /// Freezes it, if it is a process.
+    pub(super) fn freeze(&mut self) -> Result<()> {
+        self.process()?.server.stop().context("cannot freeze PostgreSQL")
+    }
+
+    /// Has it go on.
+    pub(super) fn thaw(&mut self) -> Result<()> {
+        self.process()?.server.go_on().context("cannot thaw PostgreSQL")
     }
 
     /// Starts it again, and waits until it answers.

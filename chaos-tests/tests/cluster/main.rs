@@ -1,5 +1,6 @@
 //! Clusters of real processes: what a user does with them, and what happens to them.
 
+mod chaos;
 mod coordinators;
 mod crash_points;
 mod jobs;
@@ -7,6 +8,7 @@ mod kafka;
 mod kills;
 mod leases;
 mod members;
+mod namespaces;
 mod pipeline;
 mod rolling;
 mod serving;

@@ -6,7 +6,7 @@
 
 mod installation;
 
-use crate::ports::free_port;
+use crate::{place::Place, ports::free_port};
 use installation::Installation;
 use std::{
     ffi::OsString,
@@ -30,6 +30,7 @@ const SERVING: &str = "Kafka Server started";
 #[derive(Debug)]
 pub struct KafkaServer {
     installation: Installation,
+    place: Place,
     folder: PathBuf,
     port: u16,
     behind_proxy: u16,
@@ -57,7 +58,7 @@ impl KafkaServer {
     /// # Errors
     /// See [`start`](Self::start).
     pub fn start_to_measure() -> io::Result<Option<Self>> {
-        Self::start_compiled(&[], FAST)
+        Self::start_compiled(Place::loopback(), &[], FAST)
     }
 
     /// Starts a new one with further settings, which take the place of the usual ones.
@@ -65,10 +66,18 @@ impl KafkaServer {
     /// # Errors
     /// See [`start`](Self::start).
     pub fn start_with(settings: &[(&str, &str)]) -> io::Result<Option<Self>> {
-        Self::start_compiled(settings, QUICK)
+        Self::start_compiled(Place::loopback(), settings, QUICK)
     }
 
-    fn start_compiled(settings: &[(&str, &str)], compiler: &'static str) -> io::Result<Option<Self>> {
+    /// Starts a new one there.
+    ///
+    /// # Errors
+    /// See [`start`](Self::start).
+    pub fn start_at(place: Place) -> io::Result<Option<Self>> {
+        Self::start_compiled(place, &[], QUICK)
+    }
+
+    fn start_compiled(place: Place, settings: &[(&str, &str)], compiler: &'static str) -> io::Result<Option<Self>> {
         let Some(installation) = installation::find()? else { return Ok(None) };
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -77,7 +86,7 @@ impl KafkaServer {
         let (port, controller, behind_proxy, proxy) = (free_port()?, free_port()?, free_port()?, free_port()?);
         let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
         let mut server =
-            KafkaServer { installation, folder, port, behind_proxy, proxy, settings, compiler, process: None };
+            KafkaServer { installation, place, folder, port, behind_proxy, proxy, settings, compiler, process: None };
         fs::write(server.folder.join("log4j2.yaml"), include_str!("log4j2.yaml"))?;
         fs::write(server.folder.join("guard.sh"), include_str!("guard.sh"))?;
         fs::write(server.folder.join("server.properties"), server.properties(controller))?;
@@ -108,7 +117,7 @@ impl KafkaServer {
 
     /// Where clients find it.
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("{}:{}", self.place.address(), self.port)
     }
 
     /// The ports for a proxy before it: where the proxy forwards to, and where it listens. Clients that begin at the latter are
@@ -214,7 +223,7 @@ impl KafkaServer {
     }
 
     fn java(&self, compiler: &str, arguments: &[&str]) -> Command {
-        let mut command = Command::new("sh");
+        let mut command = self.place.command("sh");
         command.current_dir(&self.folder).args(["guard.sh", &std::process::id().to_string()]).arg(&self.folder);
         command.arg(&self.installation.java);
         if let Some(classes) = &self.installation.classes {
@@ -227,15 +236,15 @@ impl KafkaServer {
 
     /// What takes long in Kafka's defaults is short here: a transaction that has timed out is looked for every second.
     fn properties(&self, controller: u16) -> String {
-        let (port, behind_proxy, proxy) = (self.port, self.behind_proxy, self.proxy);
+        let (host, port, behind_proxy, proxy) = (self.place.address(), self.port, self.behind_proxy, self.proxy);
         let data = self.folder.join("data");
         let mut lines = format!(
             "process.roles=broker,controller\n\
              node.id=1\n\
-             controller.quorum.bootstrap.servers=127.0.0.1:{controller}\n\
-             listeners=PLAIN://127.0.0.1:{port},PROXIED://127.0.0.1:{behind_proxy},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAIN://127.0.0.1:{port},PROXIED://127.0.0.1:{proxy},\
-             CONTROLLER://127.0.0.1:{controller}\n\
+             controller.quorum.bootstrap.servers={host}:{controller}\n\
+             listeners=PLAIN://{host}:{port},PROXIED://{host}:{behind_proxy},CONTROLLER://{host}:{controller}\n\
+             advertised.listeners=PLAIN://{host}:{port},PROXIED://{host}:{proxy},\
+             CONTROLLER://{host}:{controller}\n\
              controller.listener.names=CONTROLLER\n\
              inter.broker.listener.name=PLAIN\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT,PROXIED:PLAINTEXT\n\

@@ -1,6 +1,6 @@
-//! The job: clicks from a topic; counts, running counts, late clicks, dead letters and the raw clicks to topics.
+//! The job: clicks from a topic; counts, running counts, late clicks, dead letters and the raw clicks to topics. With a store, its tables are filled, too.
 
-use crate::job::JobConfig;
+use crate::job::{JobConfig, store_sinks};
 
 /// The topic that clicks are in.
 pub const CLICKS: &str = "clicks";
@@ -17,10 +17,13 @@ pub const RAW: &str = "raw";
 /// What the job writes.
 pub const OUTPUTS: [&str; 5] = [COUNTS, RUNNING, LATE, DEAD_LETTERS, RAW];
 
-/// The definition; what it counts is what [`JobConfig::rules`] say.
-pub fn definition(config: &JobConfig, brokers: &str) -> String {
+/// The definition, with those of the [outputs](OUTPUTS); what it counts is what [`JobConfig::rules`] say.
+pub fn definition(config: &JobConfig, brokers: &str, outputs: &[&str]) -> String {
     let (interval, lateness) = (config.checkpoint_interval_ms, config.allowed_lateness_minutes);
     let sink = |topic: &str, input: &str, more: &str| {
+        if !outputs.contains(&topic) {
+            return String::new();
+        }
         let name = topic.replace('-', "_");
         format!(
             "[sink.{name}]\nconnector = \"kafka\"\ninput = \"{input}\"\nbrokers = \"{brokers}\"\ntopic = \"{topic}\"\n\
@@ -35,6 +38,7 @@ pub fn definition(config: &JobConfig, brokers: &str) -> String {
         sink(RAW, "clicks", ""),
     ]
     .concat();
+    let store = config.store.as_deref().map_or(String::new(), |url| [top_ads(config), store_sinks(url)].concat());
     format!(
         r#"
 [job]
@@ -73,8 +77,19 @@ select = {{ count = "count(*)" }}
 emit = {{ every = "{emit}ms" }}
 
 {sinks}
+{store}
 "#,
         job = crate::job::JOB,
-        emit = 2 * interval,
+        // A store is looked into, as it grows.
+        emit = if config.store.is_some() { interval } else { 2 * interval },
+    )
+}
+
+fn top_ads(config: &JobConfig) -> String {
+    let rules = config.rules();
+    format!(
+        "[reduce.top_ads]\ninput = \"clicks_per_minute\"\nwindow = {{ hopping = \"{}m\", slide = \"1m\" }}\n\
+         top = {{ n = {}, by = \"count\", per = [\"filter_id\"] }}\n",
+        rules.top_minutes, rules.top_n
     )
 }

@@ -188,7 +188,7 @@ impl Running<'_> {
         })?;
         ensure!(job["state"] == "FINISHED", "{}", brief(&job));
         let compared =
-            results::check(&self.python, &self.broker.brokers(), &self.cluster.path("clicks"), &self.config)?;
+            results::check(&self.python, &self.broker.brokers(), &self.cluster.path("clicks"), &self.config, &OUTPUTS)?;
         let number = |key: &str| job[key].as_u64().unwrap_or_default();
         let sinks = job["graph"]["operators"].as_array().into_iter().flatten();
         let counts = sinks.filter(|sink| sink["id"] == format!("sink.{COUNTS}"));
@@ -211,7 +211,7 @@ impl Running<'_> {
     fn submit(&self) -> Result<()> {
         let path = self.cluster.path("ad_click_kafka.toml");
         let (_, link) = self.broker.proxy_ports();
-        std::fs::write(&path, definition::definition(&self.config, &format!("127.0.0.1:{link}")))?;
+        std::fs::write(&path, definition::definition(&self.config, &format!("127.0.0.1:{link}"), &OUTPUTS))?;
         self.cluster.done(&["submit", &path.display().to_string(), "--parallelism", "2"])?;
         Ok(())
     }
@@ -311,6 +311,7 @@ impl Running<'_> {
     }
 }
 
-fn events_in(manifest: &Manifest) -> u64 {
+/// Clicks that were read by a checkpoint.
+pub(super) fn events_in(manifest: &Manifest) -> u64 {
     manifest.counters("source.clicks").get("events_in").copied().unwrap_or_default()
 }
