@@ -21,7 +21,7 @@ pub mod v1 {
 }
 
 /// The version that a worker and its coordinator must share.
-pub const PROTOCOL_VERSION: u32 = 4;
+pub const PROTOCOL_VERSION: u32 = 5;
 
 /// In the head of a coordinator's refusal, because it does not lead: the address of the one that does.
 pub const LEADER_HEADER: &str = "weir-leader";
