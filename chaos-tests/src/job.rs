@@ -49,6 +49,8 @@ pub struct JobConfig {
     pub follow: bool,
     /// After so long a followed file that is silent holds nobody up.
     pub idle_after_ms: Option<u64>,
+    /// How far a followed file may be ahead of the slowest one.
+    pub max_drift_ms: Option<u64>,
     /// Whether duplicates are counted, so that the recount does not say what is right.
     pub without_dedup: bool,
     /// How long minutes are corrected.
@@ -117,6 +119,7 @@ fn user_number(click: &Click) -> Option<i64> {
 
 const DEDUP: &str = r#"
 [dedup.unique]
+            max_drift_ms: None,
 input = "valid"
 key = ["ad_id", "click_timestamp", "user_id", "ip"]
 ttl = "2h"
@@ -233,7 +236,7 @@ impl JobConfig {
         let source = |name: &str, path: &Path| {
             format!(
                 "[source.{name}]\nconnector = \"files\"\npath = {}\nformat = \"{format}\"\nfollow = {follow}\n\
-                 event_time = \"click_timestamp\"\nwatermark = {{ delay = \"{DELAY_SECONDS}s\"{idle}{jump} }}\n\
+                 event_time = \"click_timestamp\"\nwatermark = {{ delay = \"{DELAY_SECONDS}s\"{idle}{drift}{jump} }}\n\
                  {schema}\n{line_bytes}\n\n",
                 toml_text(path)
             )
@@ -241,6 +244,7 @@ impl JobConfig {
         let sources = match self.two_sources {
             _ if self.from_kafka => topics::source(&format!(
                 "format = \"{format}\"\nevent_time = \"click_timestamp\"\n\
+        let drift = self.max_drift_ms.map_or(String::new(), |drift| format!(", max_drift = \"{drift}ms\""));
                  watermark = {{ delay = \"{DELAY_SECONDS}s\"{idle}{jump} }}\n{schema}\n{line_bytes}"
             )),
             true => [source("clicks", &input.join("*[02468].*")), source("others", &input.join("*[13579].*"))].concat(),

@@ -140,6 +140,7 @@ proptest! {
             count_all,
             follow: false,
             idle_after_ms: None,
+            max_drift_ms: None,
             without_dedup: false,
             allowed_lateness_minutes,
             with_table: seed.is_multiple_of(3),
