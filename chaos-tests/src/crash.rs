@@ -4,7 +4,7 @@
 //! same parallelisms, the same crash points at the same visits.
 
 use crate::{
-    job::{Bench, JobConfig},
+    job::{Bench, JobConfig, Outputs},
     oracle::Others,
     workload::{InputFormat, Workload, WorkloadConfig},
 };
@@ -102,7 +102,7 @@ impl Scenario {
             allowed_lateness_minutes: dice.random_range(0..8),
             with_table: dice.random_range(0..2) == 0,
             with_max_jump: dice.random_range(0..2) == 0,
-            text_outputs: seed.is_multiple_of(3),
+            outputs: Outputs::ALL[(seed % 3) as usize],
             ..JobConfig::default()
         };
         let runs = (0..dice.random_range(1..5)).map(|_| (dice.random_range(1..5), ending(&mut dice))).collect();

@@ -49,6 +49,8 @@ pub struct JobConfig {
     pub follow: bool,
     /// After so long a followed file that is silent holds nobody up.
     pub idle_after_ms: Option<u64>,
+    /// How far a followed file may be ahead of the slowest one.
+    pub max_drift_ms: Option<u64>,
     /// Whether duplicates are counted, so that the recount does not say what is right.
     pub without_dedup: bool,
     /// How long minutes are corrected.
@@ -57,8 +59,8 @@ pub struct JobConfig {
     pub with_table: bool,
     /// Whether clicks far ahead of their file are dead letters.
     pub with_max_jump: bool,
-    /// Whether sinks write text instead of Parquet: counts CSV, all others JSON lines.
-    pub text_outputs: bool,
+    /// What sinks write.
+    pub outputs: Outputs,
     /// Whether the clicks that came on time are archived by hour, so that they can be counted again.
     pub archive_by_hour: bool,
     /// Whether somebody has misspelt the user of a filter.
@@ -79,6 +81,31 @@ pub struct JobConfig {
     pub others: Option<Others>,
 }
 
+/// The format of what sinks write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// Parquet.
+    Parquet,
+    /// Counts CSV, all others JSON lines.
+    Text,
+    /// Avro.
+    Avro,
+}
+
+impl Outputs {
+    /// All of them.
+    pub const ALL: [Outputs; 3] = [Outputs::Parquet, Outputs::Text, Outputs::Avro];
+
+    fn format(self, sink: &str) -> &'static str {
+        match self {
+            Outputs::Parquet => "parquet",
+            Outputs::Avro => "avro",
+            Outputs::Text if matches!(sink, "counts" | "live") => "csv",
+            Outputs::Text => "json",
+        }
+    }
+}
+
 impl Default for JobConfig {
     fn default() -> Self {
         JobConfig {
@@ -92,11 +119,12 @@ impl Default for JobConfig {
             count_all: true,
             follow: false,
             idle_after_ms: None,
+            max_drift_ms: None,
             without_dedup: false,
             allowed_lateness_minutes: 2,
             with_table: false,
             with_max_jump: false,
-            text_outputs: false,
+            outputs: Outputs::Parquet,
             archive_by_hour: false,
             wrong_filter: false,
             store: None,
@@ -221,6 +249,7 @@ impl JobConfig {
             false => ("unique", DEDUP.to_owned()),
         };
         let idle = self.idle_after_ms.map_or(String::new(), |after| format!(", idle_after = \"{after}ms\""));
+        let drift = self.max_drift_ms.map_or(String::new(), |drift| format!(", max_drift = \"{drift}ms\""));
         let jump = match self.with_max_jump {
             true => ", max_jump = \"1h\", jump_after = { rows = 20, span = \"10s\" }",
             false => "",
@@ -238,7 +267,7 @@ impl JobConfig {
         let source = |name: &str, path: &Path| {
             format!(
                 "[source.{name}]\nconnector = \"files\"\npath = {}\nformat = \"{format}\"\nfollow = {follow}\n\
-                 event_time = \"click_timestamp\"\nwatermark = {{ delay = \"{DELAY_SECONDS}s\"{idle}{jump} }}\n\
+                 event_time = \"click_timestamp\"\nwatermark = {{ delay = \"{DELAY_SECONDS}s\"{idle}{drift}{jump} }}\n\
                  {schema}\n{line_bytes}\n\n",
                 toml_text(path)
             )
@@ -259,9 +288,7 @@ impl JobConfig {
                 // A replay reads an archive of Parquet.
                 "on_time" if self.archive_by_hour => "parquet",
                 name if name.starts_with("pairs") => "parquet",
-                _ if !self.text_outputs => "parquet",
-                "counts" | "live" => "csv",
-                _ => "json",
+                name => self.outputs.format(name),
             };
             format!(
                 "[sink.{name}]\ninput = [\"{input}\"]\nconnector = \"files\"\nformat = \"{format}\"\npath = {path}\n{roll}{select}\n"

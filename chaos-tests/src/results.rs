@@ -15,12 +15,14 @@ use arrow::{
     compute::cast,
     datatypes::{DataType, Float64Type, Int64Type, TimestampMillisecondType},
 };
+use arrow_avro::reader::ReaderBuilder as AvroReaderBuilder;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Debug,
     fs::File,
     hash::Hash,
+    io::BufReader,
     path::{Path, PathBuf},
 };
 
@@ -380,6 +382,10 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, RecordBatch)>> {
             if text_results::is_text(&path) {
                 return text_results::read(&path);
             }
+            if is_avro(&path) {
+                let reader = AvroReaderBuilder::new().build(BufReader::new(File::open(&path)?))?;
+                return Ok(reader.collect::<Result<_, _>>()?);
+            }
             let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.build()?;
             Ok(reader.collect::<Result<_, _>>()?)
         };
@@ -390,7 +396,7 @@ pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, RecordBatch)>> {
     Ok(batches)
 }
 
-/// The files that a consumer's patterns `**/*.parquet`, `**/*.jsonl` and `**/*.csv` meet, without folders that begin with an underscore.
+/// The files that a consumer's patterns `**/*.parquet`, `**/*.jsonl`, `**/*.csv` and `**/*.avro` meet, without folders that begin with an underscore.
 ///
 /// # Errors
 /// When a folder cannot be listed.
@@ -411,7 +417,11 @@ pub fn visible_files(folder: &Path) -> Result<Vec<PathBuf>> {
 }
 
 fn is_result(path: &Path) -> bool {
-    text_results::is_text(path) || path.extension().is_some_and(|extension| extension == "parquet")
+    text_results::is_text(path) || is_avro(path) || path.extension().is_some_and(|extension| extension == "parquet")
+}
+
+fn is_avro(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "avro")
 }
 
 /// Columns by name, whatever their encoding.

@@ -5,6 +5,7 @@ use crate::{
     element::{Origin, Piece},
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, CheckpointId, SubtaskId},
+    operator::Slowest,
     task::{Report, SourceCommand},
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -139,6 +140,11 @@ pub fn report_to_wire(attempt: &AttemptKey, report: &Report) -> Result<worker_me
             acknowledgement: to_json(acknowledgement)?,
         }),
         Report::Exhausted(subtask) => worker_message::Kind::Exhausted(event(subtask)),
+        Report::Paced(subtask, event_time) => worker_message::Kind::Paced(pb::SubtaskPace {
+            attempt: Some(attempt.into()),
+            subtask: Some((*subtask).into()),
+            event_time_ms: *event_time,
+        }),
         Report::Finished(subtask) => worker_message::Kind::Finished(event(subtask)),
         Report::Failed(subtask, error) => worker_message::Kind::Failed(pb::SubtaskFailed {
             attempt: Some(attempt.into()),
@@ -165,6 +171,9 @@ pub fn report_from_wire(message: worker_message::Kind) -> Result<Option<(Attempt
             let (attempt, subtask) = of_event(event)?;
             (attempt, Report::Exhausted(subtask))
         }
+        worker_message::Kind::Paced(pace) => {
+            (pace.attempt.try_into()?, Report::Paced(subtask(pace.subtask)?, pace.event_time_ms))
+        }
         worker_message::Kind::Finished(event) => {
             let (attempt, subtask) = of_event(event)?;
             (attempt, Report::Finished(subtask))
@@ -188,6 +197,14 @@ pub fn command_to_wire(attempt: &AttemptKey, command: SourceCommand) -> coordina
         SourceCommand::Hold => Kind::Hold(pb::Nothing {}),
         SourceCommand::GoOn => Kind::GoOn(pb::Nothing {}),
         SourceCommand::Finish => Kind::Finish(pb::Nothing {}),
+        SourceCommand::Pace { task, slowest } => {
+            let to_wire = |slowest: Slowest| pb::Slowest {
+                subtask: slowest.subtask as u32,
+                event_time_ms: slowest.event_time,
+                next_ms: slowest.next,
+            };
+            Kind::Pace(pb::Pace { task: task as u32, slowest: slowest.map(to_wire) })
+        }
     };
     coordinator_message::Kind::Command(pb::SourceCommand { attempt: Some(attempt.into()), kind: Some(kind) })
 }
@@ -206,6 +223,14 @@ pub fn command_from_wire(command: pb::SourceCommand) -> Result<(AttemptKey, Sour
         Kind::Hold(_) => SourceCommand::Hold,
         Kind::GoOn(_) => SourceCommand::GoOn,
         Kind::Finish(_) => SourceCommand::Finish,
+        Kind::Pace(pace) => {
+            let from_wire = |slowest: pb::Slowest| Slowest {
+                subtask: slowest.subtask as usize,
+                event_time: slowest.event_time_ms,
+                next: slowest.next_ms,
+            };
+            SourceCommand::Pace { task: pace.task as usize, slowest: pace.slowest.map(from_wire) }
+        }
     };
     Ok((command.attempt.try_into()?, what))
 }
@@ -257,6 +282,8 @@ mod tests {
         let reports = [
             Report::Acknowledged(acknowledgement),
             Report::Exhausted(subtask),
+            Report::Paced(subtask, Some(-5)),
+            Report::Paced(subtask, None),
             Report::Finished(subtask),
             Report::Failed(
                 subtask,
@@ -289,7 +316,10 @@ mod tests {
     fn commands_come_back_as_they_were() {
         let checkpoint = SourceCommand::Checkpoint { checkpoint: CheckpointId(4), last: true };
         let others = [SourceCommand::Drain, SourceCommand::Hold, SourceCommand::GoOn, SourceCommand::Finish];
-        for command in others.into_iter().chain([checkpoint]) {
+        let slowest = Slowest { subtask: 3, event_time: -5, next: Some(7) };
+        let paces = [Some(slowest), Some(Slowest { next: None, ..slowest }), None]
+            .map(|slowest| SourceCommand::Pace { task: 2, slowest });
+        for command in others.into_iter().chain([checkpoint]).chain(paces) {
             let coordinator_message::Kind::Command(wire) = command_to_wire(&key(), command) else { panic!() };
             assert_eq!(command_from_wire(wire).unwrap(), (key(), command));
         }

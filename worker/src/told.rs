@@ -12,6 +12,8 @@ use weir_proto::v1::worker_message::Kind;
 #[derive(Debug, Default)]
 pub(crate) struct Told {
     acknowledged: BTreeMap<SubtaskId, Kind>,
+    /// Of how far sources are, too, only the newest counts.
+    paced: BTreeMap<SubtaskId, Kind>,
     /// Sources without more, ends and failures: each comes once.
     others: Vec<Kind>,
 }
@@ -23,13 +25,17 @@ impl Told {
             Report::Acknowledged(acknowledgement) => {
                 self.acknowledged.insert(acknowledgement.subtask, sent.clone());
             }
+            Report::Paced(subtask, _) => {
+                self.paced.insert(*subtask, sent.clone());
+            }
             Report::Exhausted(_) | Report::Finished(_) | Report::Failed(..) => self.others.push(sent.clone()),
         }
     }
 
     /// Everything, to be sent once more.
     pub fn again(&self) -> impl Iterator<Item = Kind> + '_ {
-        self.acknowledged.values().chain(&self.others).cloned()
+        // An end comes after how far its source was.
+        self.acknowledged.values().chain(self.paced.values()).chain(&self.others).cloned()
     }
 }
 
@@ -43,7 +49,7 @@ mod tests {
     };
 
     #[test]
-    fn the_newest_acknowledgement_of_each_subtask_and_all_else_is_said_again() {
+    fn what_is_newest_of_each_subtask_and_all_else_is_said_again() {
         let key = AttemptKey { job: "clicks".into(), attempt: Attempt(3) };
         let (one, other) = (SubtaskId { task: 0, index: 0 }, SubtaskId { task: 1, index: 0 });
         let acknowledged = |subtask, checkpoint| {
@@ -51,7 +57,9 @@ mod tests {
             Report::Acknowledged(Acknowledgement { subtask, checkpoint, operators: vec![], committables: vec![] })
         };
         let mut told = Told::default();
-        for report in [acknowledged(one, 1), acknowledged(other, 1), Report::Exhausted(one), acknowledged(one, 2)] {
+        let paced = [Report::Paced(one, Some(7)), Report::Paced(one, Some(8))];
+        let others = [acknowledged(one, 1), acknowledged(other, 1), Report::Exhausted(one), acknowledged(one, 2)];
+        for report in paced.into_iter().chain(others) {
             told.add(&report, &report_to_wire(&key, &report).unwrap());
         }
         let again: Vec<String> = told
@@ -61,7 +69,8 @@ mod tests {
                 other => format!("{other:?}"),
             })
             .collect();
-        assert_eq!(again.len(), 3, "{again:?}");
+        assert_eq!(again.len(), 4, "{again:?}");
         assert!(again[0].ends_with("acknowledged 2") && again[1].ends_with("acknowledged 1"), "{again:?}");
+        assert!(again[2].contains("Some(8)") && again[3].starts_with("Exhausted"), "{again:?}");
     }
 }

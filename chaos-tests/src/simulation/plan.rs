@@ -448,6 +448,7 @@ impl Plan {
             _ => InputFormat::ClickLog,
         };
         (self.job.follow, self.job.idle_after_ms, self.job.allowed_lateness_minutes) = (true, Some(400), 60);
+        self.job.max_drift_ms = self.seed.is_multiple_of(2).then_some(30_000);
         let steps = logs::schedule(self.seed, workload.files, workload.lines_per_file, rotations);
         self.ending = Ending::Drain(steps.last().map_or(Duration::ZERO, |last| last.at));
         self.logs = Some(FollowedLogs { rotations, steps });

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 use weir_chaos_tests::{
-    job::{Bench, JobConfig},
+    job::{Bench, JobConfig, Outputs},
     oracle::{Others, REFUSED_BY_FILTERS, REFUSED_BY_MAP},
     results::{Results, read_results},
     workload::{InputFormat, Workload, WorkloadConfig},
@@ -38,8 +38,8 @@ async fn every_format_gives_the_same_at_every_parallelism() {
         // Eight subtasks are as many as there are ads with clicks, and more.
         let parallelism = [1, 8, 3][turn / 3];
         // What is written has no say in what is counted.
-        let text_outputs = turn % 2 == 1;
-        let results = run(&workload, &JobConfig { format, parallelism, text_outputs, ..JobConfig::default() }).await;
+        let outputs = Outputs::ALL[(turn + turn / 3) % 3];
+        let results = run(&workload, &JobConfig { format, parallelism, outputs, ..JobConfig::default() }).await;
         let of = first.entry("all formats").or_insert_with(|| results.clone());
         assert_eq!((&of.counts, &of.top_ads, &of.raw), (&results.counts, &results.top_ads, &results.raw), "{format:?}");
     }
@@ -121,7 +121,7 @@ proptest! {
         one_broken_in in 0usize..20,
         one_wrong_in in 0usize..30,
         with_max_jump in any::<bool>(),
-        text_outputs in any::<bool>(),
+        outputs in prop::sample::select(Outputs::ALL.to_vec()),
         archive_by_hour in any::<bool>(),
         two_sources in any::<bool>(),
         pairs in any::<bool>(),
@@ -140,11 +140,12 @@ proptest! {
             count_all,
             follow: false,
             idle_after_ms: None,
+            max_drift_ms: None,
             without_dedup: false,
             allowed_lateness_minutes,
             with_table: seed.is_multiple_of(3),
             with_max_jump,
-            text_outputs,
+            outputs,
             archive_by_hour,
             wrong_filter: seed.is_multiple_of(5),
             store: None,

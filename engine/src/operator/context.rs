@@ -1,6 +1,6 @@
 //! The context of an operator: where it runs, and the counters it keeps.
 
-use super::{Patience, Waiting, canceled::Canceled, lags::Lags, waits::Waits};
+use super::{Patience, Waiting, canceled::Canceled, lags::Lags, pace::Pace, waits::Waits};
 use crate::{checkpoint::Staging, element::Origin, env::Env, ids::Attempt, key_group::KeyGroupRange};
 use parking_lot::Mutex;
 use std::{
@@ -44,6 +44,8 @@ pub struct OperatorContext {
     pub waits: Waits,
     /// Where a source says how much it has not read yet.
     pub lags: Lags,
+    /// Where a source whose subtasks wait for each other says how far it is, and hears of the others.
+    pub pace: Pace,
 }
 
 impl OperatorContext {
@@ -66,6 +68,7 @@ impl OperatorContext {
             canceled: Canceled::default(),
             waits: Waits::default(),
             lags: Lags::default(),
+            pace: Pace::default(),
         }
     }
 

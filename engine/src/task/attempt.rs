@@ -6,6 +6,8 @@
 //! The commit point is the creation of a checkpoint's manifest: it fails where there is one already, and numbers have no
 //! gaps, so that of two processes that believe to own a job only one can continue.
 
+mod pace;
+
 use super::{
     checkpointing::Report,
     observer::Observer,
@@ -28,6 +30,7 @@ use crate::{
     operator::{Committable, ShownResults, SweepScope},
 };
 use futures::future::BoxFuture;
+use pace::Paces;
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     pin::pin,
@@ -222,6 +225,7 @@ struct Driver {
     held: bool,
     /// The last checkpoint of this run is complete; what is left is to commit it.
     ended: bool,
+    paces: Paces,
 }
 
 struct InProgress {
@@ -260,6 +264,7 @@ impl Driver {
             promised: Vec::new(),
             held: false,
             ended: false,
+            paces: Paces::default(),
         }
     }
 
@@ -284,10 +289,11 @@ impl Driver {
             self.trigger_if_due()?;
             self.commit_next();
             self.hold_sources();
+            self.tell_paces();
             if self.ended && self.uncommitted.is_empty() {
                 break;
             }
-            let (due, waits) = self.next_timer();
+            let due = self.next_timer();
             let (env, savepoints) = (self.settings.env.clone(), self.settings.savepoints.clone());
             tokio::select! {
                 biased;
@@ -298,7 +304,7 @@ impl Driver {
                 Some(committed) = self.committing.join_next() => self.on_committed(committed)?,
                 asked = stop.asked_for_more_than(self.asked), if !self.ended => self.on_asked(asked),
                 asked = savepoints.next(), if !self.ended => self.on_asked_for_savepoints(asked),
-                () = env.sleep_until(due), if waits => self.check_time()?,
+                () = env.sleep_until(due.unwrap_or(self.next_due)), if due.is_some() => self.check_time()?,
             }
         }
         self.finish(reports).await
@@ -328,13 +334,21 @@ impl Driver {
         asked.released.into_iter().for_each(|checkpoint| self.completed.unpin(checkpoint));
     }
 
-    /// The moment to wake up at, if any: a checkpoint is due, or has taken too long.
-    fn next_timer(&self) -> (Moment, bool) {
-        match &self.pending {
-            Some(pending) => (pending.enough.min(pending.look), true),
-            None if self.ended => (self.next_due, false),
-            None if self.uncommitted.len() < MAX_UNCOMMITTED => (self.next_due, true),
-            None => (self.hold_due(), !self.held),
+    /// The moment to wake up at, if any: a checkpoint is due, or has taken too long, or sources are to hear of each other.
+    fn next_timer(&self) -> Option<Moment> {
+        let of_checkpoints = match &self.pending {
+            Some(pending) => Some(pending.enough.min(pending.look)),
+            None if self.ended => None,
+            None if self.uncommitted.len() < MAX_UNCOMMITTED => Some(self.next_due),
+            None => (!self.held).then(|| self.hold_due()),
+        };
+        of_checkpoints.into_iter().chain(self.paces.due(self.settings.env.now())).min()
+    }
+
+    /// Tells sources where the slowest of their subtasks are.
+    fn tell_paces(&mut self) {
+        for command in self.paces.tell(self.settings.env.now()) {
+            (self.settings.sources)(command);
         }
     }
 
@@ -416,6 +430,13 @@ impl Driver {
             Report::Acknowledged(acknowledgement) => self.on_acknowledged(acknowledgement).await,
             Report::Exhausted(subtask) => {
                 self.reading.remove(&subtask);
+                self.paces.ended(subtask);
+                Ok(())
+            }
+            Report::Paced(subtask, event_time) => {
+                if self.reading.contains(&subtask) {
+                    self.paces.reported(subtask, event_time);
+                }
                 Ok(())
             }
             Report::Finished(subtask) if self.ended => {

@@ -32,6 +32,8 @@ pub enum Report {
     Acknowledged(Acknowledgement),
     /// Its source has no more.
     Exhausted(SubtaskId),
+    /// Its source's slowest split is at this event time, in milliseconds; none: the other subtasks need not wait for it.
+    Paced(SubtaskId, Option<i64>),
     /// It has ended, as it should.
     Finished(SubtaskId),
     /// It failed, and with it the attempt.

@@ -17,7 +17,7 @@ use crate::{
     graph::{ExecutionGraph, NodeRole, Partitioner},
     ids::{ChannelId, SubtaskId},
     key_group::range_of,
-    operator::{Canceled, Counters, Factory, OperatorContext, Source},
+    operator::{Canceled, Counters, Factory, OperatorContext, Pace, Source},
 };
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use std::collections::{BTreeMap, BTreeSet};
@@ -42,18 +42,29 @@ pub struct RunningSubtasks {
 
 /// Commands the sources among some subtasks. Cheap to clone.
 #[derive(Clone, Debug, Default)]
-pub struct SourceCommands(BTreeMap<SubtaskId, mpsc::UnboundedSender<SourceCommand>>);
+pub struct SourceCommands {
+    loops: BTreeMap<SubtaskId, mpsc::UnboundedSender<SourceCommand>>,
+    paces: BTreeMap<SubtaskId, Pace>,
+}
+
+/// A source, and the pace that it says and hears.
+type PacedSource = (Box<dyn Source>, Pace);
 
 impl SourceCommands {
     fn heard_by(&mut self, subtask: SubtaskId) -> mpsc::UnboundedReceiver<SourceCommand> {
         let (sender, commands) = mpsc::unbounded_channel();
-        self.0.insert(subtask, sender);
+        self.loops.insert(subtask, sender);
         commands
     }
 
     /// Tells every source. One that is gone has failed, which its own report says.
     pub fn command(&self, command: SourceCommand) {
-        for source in self.0.values() {
+        if let SourceCommand::Pace { task, slowest } = command {
+            let of_source = self.paces.iter().filter(|(subtask, _)| subtask.task == task);
+            of_source.for_each(|(_, pace)| pace.hear(slowest));
+            return;
+        }
+        for source in self.loops.values() {
             let _ = source.send(command);
         }
     }
@@ -121,14 +132,15 @@ pub async fn deploy(
                 Head::Lookup { gate: channels.gate(id), commands: deployment.sources.heard_by(id) }
             }
             None => Head::Gate(channels.gate(id)),
-            Some(mut source) => {
+            Some((mut source, pace)) => {
                 let node = &node.id;
                 let splits = match &restorer {
                     Some(restorer) => restorer.splits(node).await.map_err(|error| error.context(node))?,
                     None => Vec::new(),
                 };
                 source.restore(splits).await.map_err(|error| error.context(node))?;
-                Head::Source { source, commands: deployment.sources.heard_by(id) }
+                deployment.sources.paces.insert(id, pace.clone());
+                Head::Source { source, commands: deployment.sources.heard_by(id), pace }
             }
         };
         let outputs = channels.outputs(graph, id);
@@ -146,7 +158,7 @@ async fn build_and_restore(
     (services, canceled): (&TaskServices, &Canceled),
     restorer: Option<Restorer<'_>>,
     id: SubtaskId,
-) -> Result<(SubtaskId, Chain, Option<Box<dyn Source>>)> {
+) -> Result<(SubtaskId, Chain, Option<PacedSource>)> {
     let (mut chain, source) = build_chain(graph, factory, (services, canceled), id)?;
     chain.links.iter().for_each(|link| services.store.watch(&link.ledger));
     if let Some(restorer) = restorer {
@@ -162,10 +174,10 @@ fn build_chain(
     factory: &dyn Factory,
     (services, canceled): (&TaskServices, &Canceled),
     id: SubtaskId,
-) -> Result<(Chain, Option<Box<dyn Source>>)> {
+) -> Result<(Chain, Option<PacedSource>)> {
     let task = &graph.tasks[id.task];
     let key_groups = range_of(id.index, graph.job.max_parallelism, task.parallelism);
-    let lags = services.observer.add_lags(id);
+    let (lags, pace) = (services.observer.add_lags(id), Pace::default());
     let mut source = None;
     let mut links = Vec::with_capacity(task.chain.len());
     for (position, link) in task.chain.iter().enumerate() {
@@ -187,10 +199,12 @@ fn build_chain(
             canceled: canceled.clone(),
             waits: services.observer.waits().clone(),
             lags: lags.clone(),
+            pace: pace.clone(),
         };
         let body = match node.role {
             NodeRole::Source => {
-                source = Some(factory.source(node, context).map_err(|error| error.context(&node.id))?);
+                let built = factory.source(node, context).map_err(|error| error.context(&node.id))?;
+                source = Some((built, pace.clone()));
                 LinkBody::Source
             }
             NodeRole::Operator | NodeRole::Lookup => {

@@ -7,7 +7,7 @@ mod lookup;
 
 use super::{
     chain::{Chain, Delivery},
-    checkpointing::{self, TaskServices},
+    checkpointing::{self, Report, TaskServices},
     observer::SubtaskGauges,
 };
 use crate::{
@@ -16,11 +16,14 @@ use crate::{
     env::Moment,
     error::{EngineError, Result},
     ids::{CheckpointId, SubtaskId},
-    operator::{Source, SourceEvent, SplitState},
+    operator::{Pace, Slowest, Source, SourceEvent, SplitState},
     panics::caught,
 };
-use std::sync::Arc;
-use tokio::{sync::mpsc, task::JoinSet};
+use std::{convert::Infallible, sync::Arc};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 /// One subtask, ready to run.
 pub(crate) struct Subtask {
@@ -34,6 +37,7 @@ pub(crate) enum Head {
     Source {
         source: Box<dyn Source>,
         commands: mpsc::UnboundedReceiver<SourceCommand>,
+        pace: Pace,
     },
     Gate(InputGate),
     /// A lookup hears the commands for sources: it must know when a checkpoint is on its way.
@@ -61,6 +65,13 @@ pub enum SourceCommand {
     GoOn,
     /// The last checkpoint is complete: end the stream.
     Finish,
+    /// The slowest subtasks of a source are here; none: there are none to wait for.
+    Pace {
+        /// The source's task.
+        task: usize,
+        /// How far they are.
+        slowest: Option<Slowest>,
+    },
 }
 
 /// A subtask without its head.
@@ -82,7 +93,14 @@ impl Subtask {
         let (services, gauges) = (body.services.clone(), body.gauges.clone());
         let running = async {
             match head {
-                Head::Source { source, commands } => run_source(source, commands, body).await,
+                Head::Source { source, commands, pace } => {
+                    let reporting = report_pace(id, pace.said(), &services);
+                    tokio::select! {
+                        biased;
+                        ended = run_source(source, commands, body) => ended,
+                        never = reporting => match never {},
+                    }
+                }
                 Head::Gate(gate) => run_behind_gate(gate, body).await,
                 Head::Lookup { gate, commands } => lookup::run(gate, commands, body).await,
             }
@@ -142,6 +160,8 @@ async fn run_source(
                 Some(SourceCommand::Hold) => held = true,
                 Some(SourceCommand::GoOn) => held = false,
                 Some(SourceCommand::Finish) => return body.finish().await,
+                // Heard beside this loop, which may wait for room downstream.
+                Some(SourceCommand::Pace { .. }) => {}
                 None => return Err(EngineError::disconnected("nobody drives this attempt any more")),
             },
             event = source.next(), if reading && !held => {
@@ -151,6 +171,23 @@ async fn run_source(
                 reading &= body.source_event(event).await?;
                 tokio::task::yield_now().await;
             }
+        }
+    }
+}
+
+/// Reports how far a source is, if it says so.
+async fn report_pace(id: SubtaskId, mut said: watch::Receiver<Option<i64>>, services: &TaskServices) -> Infallible {
+    let mut reported = None;
+    loop {
+        let event_time = *said.borrow_and_update();
+        if event_time != reported {
+            services.report(Report::Paced(id, event_time));
+            reported = event_time;
+            services.env.sleep(Pace::INTERVAL).await;
+        }
+        if said.changed().await.is_err() {
+            // Whoever could say more is gone.
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -6,6 +6,7 @@ mod circles;
 mod compile;
 mod custom;
 mod documented;
+mod drift;
 mod few_files;
 mod fuzz;
 mod joins;

@@ -10,7 +10,8 @@
 //! sent by then as its floor: its older rows are behind. There, and only there, who is late depends on when things happen.
 //!
 //! **Drift.** With `max_drift` a split further ahead than that of the slowest one, of those that are neither silent nor finished
-//! and whose time has begun, waits for it. That decides when a row is read, and nothing else.
+//! and whose time has begun, waits for it, whichever subtask reads that one: each says where its own is, and hears where the
+//! slowest other one's is ([`Pace`]). That decides when a row is read, and nothing else.
 //!
 //! **Wrong clocks.** A row too far ahead of its split is a dead letter ([`split_watermark`](super::split_watermark)). Where
 //! time begins is found from the first records of a split together ([`head`](super::head)). In a live source these cannot
@@ -42,12 +43,12 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use weir_engine::{
     element::{Batch, Origin, Port, WATERMARK_MIN},
     env::{Env, Moment},
     error::{EngineError, Result},
-    operator::{Counter, OperatorContext, Source, SourceEvent, SplitState},
+    operator::{Counter, OperatorContext, Pace, Slowest, Source, SourceEvent, SplitState},
 };
 
 /// How a source's splits are read, whatever the connector.
@@ -98,6 +99,9 @@ pub struct SourceReader {
     woken: Option<Arc<Notify>>,
     /// Records that the last attempt failed on.
     suspect: Option<Arc<Origin>>,
+    pace: Pace,
+    /// Where the slowest splits are.
+    slowest: watch::Receiver<Option<Slowest>>,
     events_in: Counter,
     dead_letters: Counter,
     bytes_in: Counter,
@@ -223,6 +227,8 @@ impl SourceReader {
             next_discovery: context.env.now(),
             next_listening: context.env.now(),
             suspect: context.suspect.clone(),
+            pace: context.pace.clone(),
+            slowest: context.pace.heard(),
             events_in: context.counters.counter("events_in"),
             dead_letters: context.counters.counter("dead_letters"),
             bytes_in: context.counters.counter("bytes_in"),
@@ -284,7 +290,11 @@ impl SourceReader {
             if followed && self.next_discovery <= self.env.now() {
                 self.discover().await?;
             }
-            match self.choose() {
+            let chosen = self.choose();
+            if self.max_drift().is_some() {
+                self.pace.say(self.turns.slowest());
+            }
+            match chosen {
                 Some(index) => {
                     let may_gather = self.may_gather(index);
                     self.read(index).await?;
@@ -371,15 +381,20 @@ impl SourceReader {
         self.turns.next().filter(|index| !self.is_too_far(*index))
     }
 
-    /// Whether a split waits for the slowest one. It is the one with the smallest watermark of those that may have something, so
+    /// Whether a split waits for the slowest one. It is the one with the smallest watermark of those here that may have something, so
     /// that all of these wait then; in a bounded source it is the slowest itself.
     fn is_too_far(&self, index: usize) -> bool {
-        let Some(max_drift) = self.settings.max_drift_ms.filter(|_| self.connector.nature().follows) else {
-            return false;
-        };
+        let Some(max_drift) = self.max_drift() else { return false };
         let split = &self.splits[index];
-        let ahead_of = |slowest| split.watermark.watermark(self.settings.rule).saturating_sub(slowest);
-        !split.can_release() && self.turns.slowest().is_some_and(|slowest| ahead_of(slowest) > max_drift)
+        let ahead_of = |slowest: i64| split.watermark.watermark(self.settings.rule).saturating_sub(slowest);
+        let of_others = self.slowest.borrow().and_then(|slowest| slowest.other_than(self.subtask));
+        let slowest = self.turns.slowest().into_iter().chain(of_others).min();
+        !split.can_release() && slowest.is_some_and(|slowest| ahead_of(slowest) > max_drift)
+    }
+
+    /// How far a split may be ahead of others, in milliseconds.
+    fn max_drift(&self) -> Option<i64> {
+        self.settings.max_drift_ms.filter(|_| self.connector.nature().follows)
     }
 
     /// When a split may have something again, or it is time to look for new ones.
@@ -392,10 +407,18 @@ impl SourceReader {
     /// Waits until a split may have something.
     async fn wait(&mut self) {
         let (env, until) = (self.env.clone(), self.next_attempt());
-        let Some(woken) = self.woken.clone() else { return env.sleep_until(until).await };
+        let woken = self.woken.clone();
+        let woken = async {
+            match &woken {
+                Some(woken) => woken.notified().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
-            () = woken.notified() => self.next_listening = env.now(),
+            () = woken => self.next_listening = env.now(),
+            // This holds one end itself: there is no error.
+            _ = self.slowest.changed() => {}
             () = env.sleep_until(until) => {}
         }
     }

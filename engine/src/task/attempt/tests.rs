@@ -4,6 +4,7 @@ use super::*;
 use crate::{
     checkpoint::manifest::SubtaskState,
     graph::{CheckpointSettings, JobGraph, Node, NodeRole},
+    operator::Slowest,
 };
 use futures::FutureExt;
 
@@ -161,5 +162,26 @@ async fn sources_are_held_up_while_commits_are_too_far_behind() {
     allowed.add_permits(1);
     assert_eq!(told.recv().await, Some(SourceCommand::GoOn));
     assert_eq!(observer.status().committed, Some(CheckpointId(1)), "in order");
+    driving.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn sources_hear_where_their_slowest_subtask_is_until_it_has_no_more() {
+    let (settings, _, _) = settings(Arc::new(Stuck));
+    let (hear, mut told) = mpsc::unbounded_channel();
+    let settings = AttemptSettings { sources: Box::new(move |command| hear.send(command).unwrap()), ..settings };
+    let (reports, inbox) = mpsc::unbounded_channel();
+    let driving = tokio::spawn(drive(settings, inbox, StopSignal::default()));
+    let subtask = SubtaskId { task: 0, index: 0 };
+    let mut next = async || loop {
+        if let SourceCommand::Pace { task: 0, slowest } = told.recv().await.expect("it is driven") {
+            return slowest;
+        }
+    };
+    reports.send(Report::Paced(subtask, Some(7))).unwrap();
+    assert_eq!(next().await, Some(Slowest { subtask: 0, event_time: 7, next: None }));
+    reports.send(Report::Exhausted(subtask)).unwrap();
+    reports.send(Report::Paced(subtask, Some(8))).unwrap();
+    assert_eq!(next().await, None, "whatever it has said last");
     driving.abort();
 }

@@ -1,20 +1,30 @@
-//! How the blocks of a container are compressed. Decompressed here rather than by arrow-avro, which sets no limit: some kilobytes can
+//! How the blocks of a container are compressed. They are decompressed here rather than by arrow-avro, which sets no limit: some kilobytes can
 //! be written that become as many gigabytes as there is memory.
 
 use super::container::Problem;
-use std::{borrow::Cow, io::Read};
+use std::{
+    borrow::Cow,
+    io::{self, Read, Write},
+};
 
 /// A snappy block ends with a checksum of so many bytes.
 const SNAPPY_CHECKSUM_BYTES: usize = 4;
 
+/// As for Parquet and text.
+const ZSTD_LEVEL: i32 = 1;
+
 /// A compression of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Codec {
+pub enum Codec {
+    /// Not at all.
     Null,
+    /// Deflate, as in gzip.
     Deflate,
     /// Says in front how long a block will be, and is left to arrow-avro, which checks its checksum.
     Snappy,
+    /// Zstandard.
     Zstandard,
+    /// Bzip2.
     Bzip2,
 }
 
@@ -28,6 +38,41 @@ pub(super) struct Unpacked<'a> {
 }
 
 impl Codec {
+    /// As Avro calls it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Codec::Null => "null",
+            Codec::Deflate => "deflate",
+            Codec::Snappy => "snappy",
+            Codec::Zstandard => "zstandard",
+            Codec::Bzip2 => "bzip2",
+        }
+    }
+
+    /// The body of a block with these records.
+    pub(super) fn pack(self, records: &[u8]) -> io::Result<Cow<'_, [u8]>> {
+        let packed = match self {
+            Codec::Null => return Ok(Cow::Borrowed(records)),
+            Codec::Deflate => {
+                let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+                encoder.write_all(records)?;
+                encoder.finish()?
+            }
+            Codec::Snappy => {
+                let mut packed = snap::raw::Encoder::new().compress_vec(records)?;
+                packed.extend_from_slice(&crc32fast::hash(records).to_be_bytes());
+                packed
+            }
+            Codec::Zstandard => zstd::encode_all(records, ZSTD_LEVEL)?,
+            Codec::Bzip2 => {
+                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+                encoder.write_all(records)?;
+                encoder.finish()?
+            }
+        };
+        Ok(Cow::Owned(packed))
+    }
+
     /// What the header says for arrow-avro about blocks as [`unpack`](Self::unpack) gives them.
     pub(super) fn name_unpacked(self) -> &'static str {
         if self == Codec::Snappy { "snappy" } else { "null" }
@@ -35,7 +80,7 @@ impl Codec {
 
     /// The body of a block that takes at most so many bytes once it is decompressed.
     pub(super) fn unpack(self, body: &[u8], most: usize) -> Result<Unpacked<'_>, Problem> {
-        let damaged = |error: std::io::Error| Problem::Damaged(error.to_string());
+        let damaged = |error: io::Error| Problem::Damaged(error.to_string());
         match self {
             Codec::Null => whole(body, body.len(), most),
             Codec::Snappy => {
@@ -77,28 +122,16 @@ pub(super) fn too_large(most: usize) -> Problem {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     fn packed(codec: Codec, content: &[u8]) -> Vec<u8> {
         match codec {
-            Codec::Null => content.to_vec(),
-            Codec::Deflate => {
-                let mut encoder = flate2::write::DeflateEncoder::new(Vec::new(), flate2::Compression::fast());
-                encoder.write_all(content).unwrap();
-                encoder.finish().unwrap()
-            }
-            Codec::Zstandard => zstd::encode_all(content, 1).unwrap(),
-            Codec::Bzip2 => {
-                let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
-                encoder.write_all(content).unwrap();
-                encoder.finish().unwrap()
-            }
             // Its length, and nothing that has it.
             Codec::Snappy => {
                 let mut out = Vec::new();
                 prost::encoding::encode_varint(content.len() as u64, &mut out);
                 [out, vec![0; 8]].concat()
             }
+            other => other.pack(content).unwrap().into_owned(),
         }
     }
 

@@ -1,5 +1,6 @@
 //! Object container files: a header with the schema, then blocks of records, each compressed by itself and followed by sixteen
 //! bytes that are the same in the whole file. What is here knows bytes and no files.
+//! ([`ContainerWriter`](super::ContainerWriter) makes them.)
 //!
 //! Invariant: a block is read as a whole or not at all, and not if it takes too much memory. Of one that is damaged only the place is known, and the next one begins
 //! behind the sixteen bytes, wherever they come next.
@@ -162,8 +163,28 @@ impl ContainerHeader {
     }
 }
 
+/// All records of a file, by its own schema.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn batches(file: &[u8]) -> Result<Vec<RecordBatch>, Problem> {
+    let container = ContainerHeader::parse(file).map_err(Problem::Damaged)?;
+    let schema = container.schema();
+    let columns = ReadColumns::find(schema, &schema.columns()).map_err(Problem::Damaged)?;
+    let cut_off = || Problem::Damaged("it ends within a block".to_owned());
+    let (mut rest, mut found) = (file.get(container.bytes()..).unwrap_or_default(), Vec::new());
+    while !rest.is_empty() {
+        let head = BlockHead::parse(rest).ok_or_else(cut_off)?;
+        head.check()?;
+        let (block, after) = head.bytes().and_then(|bytes| rest.split_at_checked(bytes)).ok_or_else(cut_off)?;
+        found.extend(container.decode(block, head, schema, &columns)?);
+        rest = after;
+    }
+    Ok(found)
+}
+
 /// A header with a schema and a codec.
-fn header(schema: &str, codec: &str, sync: [u8; SYNC_BYTES]) -> Vec<u8> {
+pub(super) fn header(schema: &str, codec: &str, sync: [u8; SYNC_BYTES]) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     let number = |out: &mut Vec<u8>, number: usize| prost::encoding::encode_varint((number as u64) << 1, out);
     number(&mut out, 2);

@@ -8,7 +8,7 @@ use arrow_avro::{
 use serde_json::Value;
 use std::sync::Arc;
 
-use super::names::with_short_names;
+use super::{names::with_short_names, nested::is_uuid_field};
 use crate::format::written::{check::WantedField, settings::short_name};
 use crate::source::{
     column_type::{ColumnType, DeclaredColumn, DeclaredSchema},
@@ -64,12 +64,14 @@ impl RecordSchema {
 
     /// The fields, for those who write them.
     pub(super) fn wanted(&self) -> Result<Vec<WantedField>, String> {
-        let field = |field: &FieldRef| WantedField {
+        let field = |(field, read): (&FieldRef, &FieldRef)| WantedField {
             field: field.as_ref().clone(),
             shown: short_name(field.data_type()),
             may_be_absent: field.is_nullable(),
+            is_uuid: is_uuid_field(read),
         };
-        Ok(self.as_written()?.fields.fields().iter().map(field).collect())
+        let written = self.as_written()?;
+        Ok(written.fields.fields().iter().zip(self.fields.fields()).map(field).collect())
     }
 
     /// Whether records that were written with it can be read by another schema.

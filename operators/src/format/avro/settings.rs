@@ -16,7 +16,7 @@ use crate::{
         message::MessageFormat,
         pinned::{Pinned, read_file},
         registry::{RegistrySettings, SchemaRegistry},
-        written::check::WantedField,
+        written::check::{WantedField, check_columns, check_values},
     },
     schema::ColumnSchema,
     source::column_type::DeclaredSchema,
@@ -96,6 +96,15 @@ impl AvroSettings {
         AvroSettings { file, registry, subject, register, columns: DeclaredSchema::default(), pinned }
     }
 
+    /// Reads the keys of `schema` of a sink of files, which bring it with them. Without it, it follows from the columns.
+    pub(crate) fn read_of_written_files(keys: &Reader<'_>) -> Self {
+        let Some(schema) = keys.table("schema") else { return AvroSettings::default() };
+        schema.require("file", "\"counts.avsc\"");
+        let (file, pinned) = read_schema_file(&schema);
+        schema.finish();
+        AvroSettings { file, pinned, ..AvroSettings::default() }
+    }
+
     /// Whether no schema is named: files bring their own.
     pub fn is_of_files(&self) -> bool {
         self.file.is_none() && self.subject.is_none()
@@ -108,7 +117,7 @@ impl AvroSettings {
 
     /// Whether the schema that is written by follows from the columns.
     fn is_derived(&self) -> bool {
-        self.register && self.file.is_none()
+        self.file.is_none() && (self.register || self.registry.is_none())
     }
 
     /// Asks the registry for the schema to read by, and keeps it.
@@ -219,8 +228,23 @@ impl AvroSettings {
         }
     }
 
+    /// Notes what is wrong with it for files with rows of these columns: there each value must fit.
+    pub(crate) fn check_files(
+        &self,
+        columns: &ColumnSchema,
+        columns_at: &KeyPath,
+        at: &KeyPath,
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        if let Some(fields) = self.fields(columns, columns_at, at, mistakes) {
+            let at = (columns_at, &at.key("schema"));
+            check_columns(columns, &fields, at, mistakes);
+            check_values(columns, &fields, columns_at, mistakes);
+        }
+    }
+
     /// With the schema that follows from the columns, if it does; `name` is what it is called then.
-    pub(in crate::format) fn for_columns(&self, name: &str, columns: &ColumnSchema) -> Self {
+    pub(crate) fn for_columns(&self, name: &str, columns: &ColumnSchema) -> Self {
         match derived(name, columns) {
             Ok(schema) if self.is_derived() => AvroSettings { pinned: Pinned::of(schema), ..self.clone() },
             _ => self.clone(),

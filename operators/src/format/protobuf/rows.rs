@@ -39,7 +39,7 @@ pub(super) fn wanted(message: &MessageDescriptor, columns: &Fields) -> Vec<Wante
     let of = |field: FieldDescriptor| {
         let column = columns.find(field.name()).map_or(&DataType::Null, |(_, column)| column.data_type());
         let shown = FieldOf(&field).to_string();
-        WantedField { field: field_of(&field, column), shown, may_be_absent: !field.is_required() }
+        WantedField { field: field_of(&field, column), shown, may_be_absent: !field.is_required(), is_uuid: false }
     };
     message.fields().map(of).collect()
 }

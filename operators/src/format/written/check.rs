@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{DataType, Field};
 
-use super::fit::can_hold;
+use super::fit::{can_hold, holds_all};
 use crate::{
     definition::{KeyPath, Mistake},
     expression::type_name,
@@ -17,6 +17,8 @@ pub(in crate::format) struct WantedField {
     pub shown: String,
     /// Whether there may be no column for it.
     pub may_be_absent: bool,
+    /// Whether its texts must be UUIDs.
+    pub is_uuid: bool,
 }
 
 /// Notes what does not go together: at `columns_at`, which says which columns there are, and at `schema_at`.
@@ -53,6 +55,26 @@ pub(in crate::format) fn check_columns(
             let message = format!("the field `{name}` must have a value, and there is no column for it");
             let names: Vec<&str> = columns.names().collect();
             mistakes.push(Mistake::new(schema_at.clone(), message).one_of("columns", &names).meant(name, &names));
+        }
+    }
+}
+
+/// Notes columns with values that their fields, which can hold some of them, cannot: where a row cannot be refused for one.
+pub(in crate::format) fn check_values(
+    columns: &ColumnSchema,
+    fields: &[WantedField],
+    columns_at: &KeyPath,
+    mistakes: &mut Vec<Mistake>,
+) {
+    for wanted in fields {
+        let Some(column) = columns.column(wanted.field.name()) else { continue };
+        let (name, found, field) = (&column.name, &column.data_type, wanted.field.data_type());
+        let may_be_none = wanted.is_uuid && *found != DataType::FixedSizeBinary(16);
+        if can_hold(field, found) && (may_be_none || !holds_all(field, found)) {
+            let shown = if wanted.is_uuid { "uuid" } else { &wanted.shown };
+            let message = format!("its field of type {shown} doesn't hold every value that `{name}` may have");
+            let expected = "a field that does, such as `long` for an int and `string` for a text; or a `map` that converts the column";
+            mistakes.push(Mistake::new(columns_at.clone(), message).expected(expected));
         }
     }
 }

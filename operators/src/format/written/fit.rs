@@ -10,7 +10,7 @@ use arrow::{
         new_null_array,
     },
     compute::{CastOptions, cast, cast_with_options},
-    datatypes::{DataType, Decimal128Type, DecimalType, Field, FieldRef, Fields, Int32Type},
+    datatypes::{DataType, Decimal128Type, DecimalType, Field, FieldRef, Fields, Int32Type, TimeUnit},
     error::ArrowError,
     util::display::array_value_to_string,
 };
@@ -84,6 +84,45 @@ pub(in crate::format) fn can_hold(field: &DataType, column: &DataType) -> bool {
             fields.iter().all(held) && of_field.iter().all(there)
         }
         _ => false,
+    }
+}
+
+/// Whether a field can hold each value of a column, but for moments some hundred thousand years away.
+pub(in crate::format) fn holds_all(field: &DataType, column: &DataType) -> bool {
+    use DataType::*;
+    let holds_field = |of_field: &FieldRef, field: &FieldRef| {
+        (of_field.is_nullable() || !field.is_nullable()) && holds_all(of_field.data_type(), field.data_type())
+    };
+    match (field, plain(column)) {
+        (Timestamp(TimeUnit::Nanosecond, _), Timestamp(unit, _)) => unit == TimeUnit::Nanosecond,
+        (Int64, column) if column.is_integer() => column != UInt64,
+        (Int32, column) if column.is_integer() => !matches!(column, Int64 | UInt64 | UInt32),
+        (Decimal128(precision, scale), column) if column.is_integer() => {
+            i16::from(*precision) - i16::from(*scale) >= digits(&column)
+        }
+        (Decimal128(precision, scale), Decimal128(of_column, scale_of_column)) => {
+            let whole = |precision: u8, scale: i8| i16::from(precision) - i16::from(scale);
+            *scale >= scale_of_column && whole(*precision, *scale) >= whole(of_column, scale_of_column)
+        }
+        (Dictionary(..), column) => column == Null,
+        (List(of_field), List(item)) => holds_field(of_field, &item),
+        (Struct(of_field), Struct(fields)) => {
+            let held =
+                |field: &FieldRef| of_field.find(field.name()).is_some_and(|(_, found)| holds_field(found, field));
+            fields.iter().all(held)
+        }
+        (field, column) => can_hold(field, &column),
+    }
+}
+
+/// The decimal digits of an integer at most.
+fn digits(integer: &DataType) -> i16 {
+    match integer {
+        DataType::Int8 | DataType::UInt8 => 3,
+        DataType::Int16 | DataType::UInt16 => 5,
+        DataType::Int32 | DataType::UInt32 => 10,
+        DataType::Int64 => 19,
+        _ => 20,
     }
 }
 

@@ -26,13 +26,16 @@ use weir_engine::{
     operator::{Committer, CommitterContext, OperatorContext, Sink},
 };
 
-/// Files: Parquet, JSON lines or CSV.
+/// Files: Parquet, JSON lines, CSV or Avro.
 pub const KIND: SinkKind = SinkKind {
     name: "files",
     read: |keys| Box::new(FilesSinkSettings::read(keys)),
     stored: |config| Ok(Box::new(FilesSinkConfig::from_json(config)?)),
     meaning: &["path"],
 };
+
+/// What a record of Avro is called whose schema follows from the columns.
+const ROWS: &str = "row";
 
 /// For how long rows are held where that is not said.
 const STANDARD: Duration = Duration::from_secs(60);
@@ -69,6 +72,9 @@ impl SinkConnector for FilesSinkSettings {
 
     fn config(&self, given: &SinkGiven<'_>, _job: &SinkJob<'_>) -> serde_json::Value {
         let mut config = self.config.clone();
+        if config.format == FileFormat::Avro {
+            config.schema = config.schema.for_columns(ROWS, given.columns);
+        }
         if self.is_hourly() {
             let named = config.partition_column.take();
             config.partition_column = named.or_else(|| partition_column(given).map(str::to_owned));
@@ -120,6 +126,9 @@ impl FilesSinkSettings {
     /// Columns that a format has no words for.
     fn check_columns(&self, given: &SinkGiven<'_>, at: &KeyPath, mistakes: &mut Vec<Mistake>) {
         let format = self.config.format;
+        if format == FileFormat::Avro {
+            return self.config.schema.check_files(given.columns, &given.columns_at(at), at, mistakes);
+        }
         for column in given.columns.columns.iter().filter(|column| !can_be_written(&column.data_type, format)) {
             let (name, kind) = (&column.name, type_name(&column.data_type));
             let (message, expected) = match format {

@@ -1,11 +1,11 @@
 //! Rows into the bytes of a file, a row group at a time.
 
 use super::{
-    config::{Compression, FileFormat},
+    config::{Compression, FileFormat, FilesSinkConfig},
     sink::ROW_GROUP_BYTES,
     text_encoder::TextEncoder,
 };
-use crate::{columns::RECORD_ID, sink::json_rows};
+use crate::{columns::RECORD_ID, format::avro::ContainerWriter, sink::json_rows};
 use arrow::{
     array::{ArrayRef, RecordBatch, new_null_array},
     compute::{CastOptions, cast_with_options},
@@ -32,15 +32,27 @@ pub(super) enum Encoder {
     General { writer: Box<ArrowWriter<Vec<u8>>>, schema: SchemaRef },
     /// Lines of text.
     Text(TextEncoder),
+    /// Blocks of records.
+    Avro(Box<ContainerWriter>),
 }
 
 impl Encoder {
     /// For rows of a schema that [`file_schema`] made.
-    pub fn new(schema: &SchemaRef, format: FileFormat, compression: Compression) -> Result<Self> {
+    pub fn new(schema: &SchemaRef, config: &FilesSinkConfig) -> Result<Self> {
+        let (format, compression) = (config.format, config.compression);
         match format {
             FileFormat::Parquet => Encoder::parquet(schema, compression),
-            _ => Ok(Encoder::Text(TextEncoder::new(schema, format, compression)?)),
+            FileFormat::Json | FileFormat::Csv => Ok(Encoder::Text(TextEncoder::new(schema, format, compression)?)),
+            FileFormat::Avro => Encoder::avro(config),
         }
+    }
+
+    fn avro(config: &FilesSinkConfig) -> Result<Self> {
+        let refused = |problem: String| EngineError::definition(format!("files sink: {problem}"));
+        let name = config.compression.name();
+        let codec = config.compression.codec().ok_or_else(|| refused(format!("Avro has no blocks in {name}")))?;
+        let writer = ContainerWriter::new(config.schema.schema()?, codec).map_err(refused)?;
+        Ok(Encoder::Avro(Box::new(writer)))
     }
 
     fn parquet(schema: &SchemaRef, compression: Compression) -> Result<Self> {
@@ -53,7 +65,7 @@ impl Encoder {
                 }
             }
             Compression::Snappy => PageCompression::SNAPPY,
-            Compression::Gzip => PageCompression::GZIP(GzipLevel::default()),
+            Compression::Gzip | Compression::Deflate => PageCompression::GZIP(GzipLevel::default()),
             Compression::Zstd => PageCompression::ZSTD(ZstdLevel::try_new(1).map_err(|error| failed(&error))?),
         };
         let mut options = ArrowWriterOptions::new().with_properties(properties(schema, codec));
@@ -85,6 +97,10 @@ impl Encoder {
                 Ok(std::mem::take(writer.inner_mut()).into())
             }
             Encoder::Text(encoder) => encoder.rows(rows),
+            Encoder::Avro(writer) => {
+                rows.iter().try_for_each(|batch| writer.add(batch))?;
+                Ok(writer.take().into())
+            }
         }
     }
 
@@ -94,6 +110,7 @@ impl Encoder {
             Encoder::Plain(writer) => Ok(writer.finish()?.output.into()),
             Encoder::General { writer, .. } => Ok(writer.into_inner().map_err(|error| failed(&error))?.into()),
             Encoder::Text(encoder) => encoder.finish(),
+            Encoder::Avro(writer) => Ok(writer.finish()?.into()),
         }
     }
 }
@@ -116,11 +133,12 @@ pub(super) fn file_schema(rows: &Schema) -> Schema {
     Schema::new(fields)
 }
 
-/// Whether files of a format can have columns of a type: a row of nothing is written to see.
+/// Whether files of a format can have columns of a type: a row of nothing is written to see. What Avro can have, its schema says.
 pub(super) fn can_be_written(data_type: &DataType, format: FileFormat) -> bool {
     match format {
         FileFormat::Parquet => can_be_parquet(data_type),
         FileFormat::Json => json_rows::can_be_written(data_type),
+        FileFormat::Avro => true,
         FileFormat::Csv => !data_type.is_nested() && json_rows::can_be_written(data_type),
     }
 }

@@ -1,4 +1,4 @@
-//! Files of Parquet, JSON lines or CSV, exactly once: written out of sight while rows arrive, made durable with the checkpoint, and moved under
+//! Files of Parquet, JSON lines, CSV or Avro, exactly once: written out of sight while rows arrive, made durable with the checkpoint, and moved under
 //! their final names once the checkpoint is complete.
 //!
 //! ```text
@@ -8,7 +8,7 @@
 //! <path>/_owner.json                                                        whose folder it is
 //! ```
 //!
-//! (JSON lines end in `.jsonl` instead, CSV in `.csv`, compressed ones in `.gz` or `.zst` behind that.)
+//! (JSON lines end in `.jsonl` instead, CSV in `.csv`, compressed ones in `.gz` or `.zst` behind that; Avro in `.avro`.)
 //!
 //! Invariants: a file whose name ends so is whole, is committed, and never changes; a final name follows from
 //! job, sink, lineage, checkpoint and part alone, so a commit that is repeated, by whomever, meets its own work and leaves it; what

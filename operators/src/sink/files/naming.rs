@@ -17,13 +17,13 @@ pub(super) struct Naming {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ending {
     pub format: FileFormat,
-    /// Of Parquet always none: it is compressed inside.
+    /// Of Parquet and Avro always none: they are compressed inside.
     pub compression: Compression,
 }
 
 impl Ending {
     /// All that results ever had: a sink knows its files after its format was changed.
-    const ALL: [(&'static str, Ending); 7] = [
+    const ALL: [(&'static str, Ending); 8] = [
         (".parquet", Ending { format: FileFormat::Parquet, compression: Compression::None }),
         (".jsonl", Ending { format: FileFormat::Json, compression: Compression::None }),
         (".jsonl.gz", Ending { format: FileFormat::Json, compression: Compression::Gzip }),
@@ -31,6 +31,7 @@ impl Ending {
         (".csv", Ending { format: FileFormat::Csv, compression: Compression::None }),
         (".csv.gz", Ending { format: FileFormat::Csv, compression: Compression::Gzip }),
         (".csv.zst", Ending { format: FileFormat::Csv, compression: Compression::Zstd }),
+        (".avro", Ending { format: FileFormat::Avro, compression: Compression::None }),
     ];
 
     /// Of the files that a sink writes.
@@ -161,6 +162,7 @@ mod tests {
             (FileFormat::Json, Compression::Gzip, "jsonl.gz"),
             (FileFormat::Csv, Compression::None, "csv"),
             (FileFormat::Csv, Compression::Zstd, "csv.zst"),
+            (FileFormat::Avro, Compression::Zstd, "avro"),
         ] {
             let ending = Ending::of(&FilesSinkConfig { format, compression, ..FilesSinkConfig::at("out") });
             let path = counts.committed(None, of, (3, 1), ending);

@@ -3,7 +3,7 @@
 
 use super::{
     committable::{StagedFile, checksum_text},
-    config::{Compression, FileFormat},
+    config::FilesSinkConfig,
     encoder::Encoder,
     storage::{NewFile, Storage},
 };
@@ -82,8 +82,7 @@ pub(super) struct FileParameters {
     pub storage: Arc<dyn Storage>,
     pub path: String,
     pub schema: SchemaRef,
-    pub format: FileFormat,
-    pub compression: Compression,
+    pub config: Arc<FilesSinkConfig>,
 }
 
 impl OpenFile {
@@ -166,7 +165,7 @@ async fn write_file(
     mut messages: Receiver<Message>,
     written: Arc<AtomicU64>,
 ) -> Result<WrittenFile> {
-    let encoder = Encoder::new(&parameters.schema, parameters.format, parameters.compression)?;
+    let encoder = Encoder::new(&parameters.schema, &parameters.config)?;
     let mut file =
         HashedFile { file: parameters.storage.create(&parameters.path).await?, hasher: Xxh3::new(), written };
     let rows = match write_rows(&mut file, encoder, &mut messages).await {

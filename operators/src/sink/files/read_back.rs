@@ -7,7 +7,7 @@ use super::{
     storage::Storage,
 };
 use crate::{
-    format::{FormatError, LineDecoder, csv::CsvDecoder},
+    format::{FormatError, LineDecoder, avro::container, csv::CsvDecoder},
     schema::ColumnSchema,
     sink::read_back::{ReadBack, ReadBackOf, fit, identity_of, of_json, shown_schema},
     source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema},
@@ -90,6 +90,7 @@ pub fn rows_of_file(name: &str, content: Bytes, columns: &ColumnSchema) -> Resul
     let rows = match Ending::of_name(name) {
         None => Err(EngineError::definition("no file of results has such a name")),
         Some(Ending { format: FileFormat::Parquet, .. }) => of_parquet(content, &schema),
+        Some(Ending { format: FileFormat::Avro, .. }) => of_avro(&content, &schema),
         Some(Ending { format, compression }) => {
             let text = unpacked(content, compression);
             match format {
@@ -111,6 +112,11 @@ fn of_parquet(content: Bytes, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     Ok(rows)
 }
 
+fn of_avro(content: &[u8], schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    let batches = container::batches(content).map_err(|problem| EngineError::corrupt(format!("it {problem}")))?;
+    batches.iter().map(|batch| fit(batch, schema)).collect()
+}
+
 fn unpacked(content: Bytes, compression: Compression) -> Box<dyn Read> {
     use bytes::Buf;
     let content = content.reader();
@@ -121,7 +127,7 @@ fn unpacked(content: Bytes, compression: Compression) -> Box<dyn Read> {
             // Read as it is, it says what is wrong.
             Err(error) => Box::new(Failing(Some(error))),
         },
-        Compression::None | Compression::Snappy => Box::new(content),
+        Compression::None | Compression::Snappy | Compression::Deflate => Box::new(content),
     }
 }
 

@@ -1,7 +1,10 @@
 //! The settings of a files sink, as a definition's `[sink.NAME]` has them: those that its node keeps, and when files are begun.
 
 use super::{Compression, FileFormat, FilesSinkConfig, PartitionBy};
-use crate::definition::{Kind, Reader, duration::millis};
+use crate::{
+    definition::{Kind, Reader, duration::millis},
+    format::avro::AvroSettings,
+};
 use std::{ops::RangeInclusive, time::Duration};
 
 /// A files sink as defined.
@@ -46,6 +49,13 @@ impl FilesSinkSettings {
         self
     }
 
+    /// Of Avro: the schema that files are written by. Not said: the one that follows from the columns.
+    #[must_use]
+    pub fn schema(mut self, schema: AvroSettings) -> Self {
+        self.config.schema = schema;
+        self
+    }
+
     /// How the files are compressed.
     #[must_use]
     pub fn compression(mut self, compression: Compression) -> Self {
@@ -81,12 +91,23 @@ impl FilesSinkSettings {
         let format = keys.choice("format", &FileFormat::NAMES).unwrap_or_default();
         let path = keys.required_text("path", "\"out/counts\"");
         let compression = keys.choice("compression", &Compression::NAMES).unwrap_or_default();
-        if format.is_text() && compression == Compression::Snappy {
-            let message = "there are no files of text that are compressed with snappy";
-            keys.refuse("compression", message, "\"none\", \"gzip\" or \"zstd\"");
+        if !Compression::of(format).contains(&compression) {
+            let names: Vec<String> = Compression::of(format).iter().map(|one| format!("{:?}", one.name())).collect();
+            let message = format!("there are no {} that are compressed with {}", format.files(), compression.name());
+            keys.refuse("compression", message, &names.join(", "));
         }
+        let schema = match format {
+            FileFormat::Avro => AvroSettings::read_of_written_files(keys),
+            _ => {
+                if keys.value("schema").is_some() {
+                    keys.refuse("schema", "only files of Avro have one", "no `schema`, or `format = \"avro\"`");
+                }
+                AvroSettings::default()
+            }
+        };
         let config = FilesSinkConfig {
             format,
+            schema,
             compression,
             partition_by: keys
                 .choice("partition_by", &[("hour", PartitionBy::Hour), ("none", PartitionBy::None)])

@@ -42,7 +42,7 @@ const CLOSING_FILES: usize = 8;
 
 /// Writes rows to files, in one subtask.
 pub struct FilesSink {
-    config: FilesSinkConfig,
+    config: Arc<FilesSinkConfig>,
     storage: Arc<dyn Storage>,
     naming: Naming,
     sink: String,
@@ -71,7 +71,7 @@ impl FilesSink {
     /// For one subtask.
     pub fn new(config: FilesSinkConfig, storage: Arc<dyn Storage>, context: &OperatorContext) -> Self {
         FilesSink {
-            config,
+            config: Arc::new(config),
             storage,
             naming: Naming::new(&context.job, &context.operator),
             sink: context.operator.clone(),
@@ -137,8 +137,7 @@ impl FilesSink {
             storage: Arc::clone(&self.storage),
             path,
             schema: Arc::clone(schema),
-            format: self.config.format,
-            compression: self.config.compression,
+            config: Arc::clone(&self.config),
         };
         OpenFile::create(parameters, self.budget.clone())
     }

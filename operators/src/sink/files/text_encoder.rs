@@ -78,7 +78,9 @@ impl Packer {
                 encoder = encoder.and_then(|mut encoder| encoder.include_checksum(true).map(|()| encoder));
                 Packer::Zstd(encoder.map_err(|error| failed(&error))?)
             }
-            Compression::Snappy => return Err(EngineError::definition("there are no files of text in snappy")),
+            Compression::Snappy | Compression::Deflate => {
+                return Err(EngineError::definition(format!("there are no files of text in {}", compression.name())));
+            }
         })
     }
 

@@ -350,6 +350,67 @@ async fn nobody_waits_for_a_split_that_is_silent() {
     }
 }
 
+/// The rows that a reader gives until it waits for another one.
+async fn rows_until_it_waits(reader: &mut SourceReader) -> Vec<String> {
+    let mut found = Vec::new();
+    while let Ok(event) = tokio::time::timeout(Duration::from_secs(10), next(reader)).await {
+        found.extend(Some(event).filter(|event| event.starts_with("rows")));
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_split_waits_for_the_slowest_one_of_another_subtask() {
+    let rarely = Duration::from_secs(3_600);
+    let drift = ReaderSettings { max_drift_ms: Some(120), discover_interval: rarely, ..settings() };
+    let steps: Vec<Step> = (1..=6).map(|time| rows(&[100 * time, 100 * time, 100 * time])).collect();
+    let followed =
+        || ScriptConnector { scripts: vec![script("a", &steps)], followed: true, ..ScriptConnector::default() };
+    let context = OperatorContext { subtask: 1, parallelism: 2, ..OperatorContext::single("job", "source.clicks") };
+    let slowest = |subtask, event_time, next| Some(Slowest { subtask, event_time, next });
+    let mut reader = SourceReader::new(drift, Box::new(followed()), &context);
+    context.pace.hear(slowest(0, 100, None));
+    reader.restore(Vec::new()).await.expect("opened");
+    let all = |times: &[i64]| times.iter().map(|at| format!("rows [{at}, {at}, {at}]")).collect::<Vec<_>>();
+    assert_eq!(rows_until_it_waits(&mut reader).await, all(&[100, 200, 300]));
+    assert_eq!(*context.pace.said().borrow(), Some(290), "it says where it is");
+    context.pace.hear(slowest(1, 290, Some(180)));
+    assert_eq!(rows_until_it_waits(&mut reader).await, all(&[400]), "it does not wait for itself");
+    let waiting = tokio::spawn(async move { (rows_until_it_waits(&mut reader).await, reader) });
+    tokio::time::advance(Duration::from_millis(1)).await;
+    context.pace.hear(slowest(0, 300, Some(390)));
+    let (found, mut reader) = waiting.await.expect("it goes on");
+    assert_eq!(found, all(&[500]));
+    context.pace.hear(None);
+    assert_eq!(rows_until_it_waits(&mut reader).await, all(&[600]), "nobody is left to wait for");
+    let free = OperatorContext::single("job", "source.clicks");
+    let mut reader = SourceReader::new(settings(), Box::new(followed()), &free);
+    free.pace.hear(slowest(7, 0, None));
+    reader.restore(Vec::new()).await.expect("opened");
+    assert_eq!(rows_until_it_waits(&mut reader).await.len(), 6, "without max_drift none waits");
+    assert_eq!(*free.pace.said().borrow(), None, "nor says anything");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_subtask_says_that_nobody_has_to_wait_for_it() {
+    let idle = ReaderSettings { max_drift_ms: Some(120), idle_after: Some(Duration::from_secs(1)), ..settings() };
+    let followed = ScriptConnector {
+        scripts: vec![script("a", &[rows(&[100, 100, 100])])],
+        followed: true,
+        ..ScriptConnector::default()
+    };
+    let context = OperatorContext { parallelism: 2, ..OperatorContext::single("job", "source.clicks") };
+    let mut reader = SourceReader::new(idle, Box::new(followed), &context);
+    reader.restore(Vec::new()).await.expect("opened");
+    assert_eq!(next(&mut reader).await, "rows [100, 100, 100]");
+    assert_eq!(next(&mut reader).await, "watermark 90");
+    assert!(tokio::time::timeout(Duration::from_millis(500), next(&mut reader)).await.is_err());
+    assert_eq!(*context.pace.said().borrow(), Some(90));
+    assert_eq!(next(&mut reader).await, "idle");
+    assert!(tokio::time::timeout(Duration::from_secs(1), next(&mut reader)).await.is_err());
+    assert_eq!(*context.pace.said().borrow(), None);
+}
+
 #[tokio::test]
 async fn what_was_read_before_a_drain_is_given_and_nothing_more_is_read() {
     let a = script("a", &[Step::Rows(vec![Some(100), None]), rows(&[200])]);

@@ -84,7 +84,7 @@ fn text_has_words_for_what_fits_into_a_line() {
     );
     let snappy = json!({ "path": "out", "format": "json", "compression": "snappy" });
     let (_, wrong) = read(snappy, FilesSinkSettings::read);
-    assert_eq!(wrong, ["compression: there are no files of text that are compressed with snappy"]);
+    assert_eq!(wrong, ["compression: there are no JSON lines that are compressed with snappy"]);
     let csv = json!({ "path": "out", "format": "csv", "compression": "gzip", "partition_by": "hour" });
     let (csv, wrong) = read(csv, FilesSinkSettings::read);
     assert_eq!((wrong, csv.note()), (vec![], "CSV files at out, one folder per hour".to_owned()));
@@ -131,4 +131,73 @@ fn committed_files_are_found_on_this_machine() {
     assert_eq!(names, ["job-counts-00000001-0-0.parquet"]);
     assert!(at("s3://bucket/out".into()).is_none());
     assert_eq!(at("no/such/folder".into()).unwrap().files.unwrap(), Vec::<PathBuf>::new());
+}
+
+#[test]
+fn avro_has_the_schema_of_the_columns_or_one_of_a_file() {
+    let rows = columns(&[("n", DataType::Int64), ("text", DataType::Utf8)]);
+    let keys = json!({ "path": "out", "format": "avro", "compression": "deflate" });
+    let (derived, wrong) = read(keys, FilesSinkSettings::read);
+    assert_eq!((wrong, told(&derived, &rows)), (vec![], vec![]));
+    let config = derived.config(&given(&rows), &JOB);
+    let schema: serde_json::Value = serde_json::from_str(config["schema"]["pinned"].as_str().unwrap()).unwrap();
+    assert_eq!((&schema["name"], &schema["fields"][1]["name"]), (&json!("row"), &json!("text")));
+    assert_eq!(config["compression"], "deflate");
+    assert_eq!(derived.note(), "Avro files at out");
+    FilesSinkConfig::from_json(&config).unwrap();
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = |fields: serde_json::Value| {
+        let path = folder.path().join("rows.avsc");
+        std::fs::write(&path, json!({ "type": "record", "name": "clicks", "fields": fields }).to_string()).unwrap();
+        let (settings, wrong) =
+            read(json!({ "path": "out", "format": "avro", "schema": { "file": path } }), FilesSinkSettings::read);
+        assert_eq!(wrong, Vec::<String>::new());
+        settings
+    };
+    let n = |of: serde_json::Value| json!({ "name": "n", "type": ["null", of] });
+    let text = |of: serde_json::Value| json!({ "name": "text", "type": ["null", of] });
+    let fits = file(json!([n(json!("long")), text(json!("string"))]));
+    assert_eq!(told(&fits, &rows), Vec::<String>::new());
+    let pinned = fits.config(&given(&rows), &JOB)["schema"]["pinned"].as_str().unwrap().to_owned();
+    assert!(pinned.contains("clicks"), "{pinned}");
+    let some = [n(json!("int")), text(json!({ "type": "enum", "name": "e", "symbols": ["a"] }))];
+    assert_eq!(
+        told(&file(json!(some)), &rows),
+        [
+            "input: its field of type int doesn't hold every value that `n` may have",
+            "input: its field of type enum doesn't hold every value that `text` may have",
+        ]
+    );
+    let uuid = file(json!([n(json!("long")), text(json!({ "type": "string", "logicalType": "uuid" }))]));
+    assert_eq!(told(&uuid, &rows), ["input: its field of type uuid doesn't hold every value that `text` may have"]);
+    let no_null = file(json!([{ "name": "n", "type": "long" }, { "name": "other", "type": "long" }]));
+    assert_eq!(
+        told(&no_null, &rows),
+        [
+            "input: `n` may be null, and its field of type long takes no null",
+            "input: the schema has no field for the column `text`",
+            "schema: the field `other` must have a value, and there is no column for it",
+        ]
+    );
+    let span = columns(&[("span", DataType::Duration(arrow::datatypes::TimeUnit::Second))]);
+    assert_eq!(told(&derived, &span), ["input: Avro has no type for `span`, which is a span of time"]);
+}
+
+#[test]
+fn keys_that_are_not_for_a_format_are_told() {
+    let wrong = |keys| read(keys, FilesSinkSettings::read).1;
+    assert_eq!(
+        wrong(json!({ "path": "out", "format": "avro", "compression": "gzip", "schema": { "registry": "http://r" } })),
+        [
+            "compression: there are no Avro files that are compressed with gzip",
+            "schema: the key `file` is missing",
+            "schema.registry: the key `registry` is unknown",
+        ]
+    );
+    assert_eq!(wrong(json!({ "path": "out", "schema": {} })), ["schema: only files of Avro have one"]);
+    assert_eq!(
+        wrong(json!({ "path": "out", "compression": "deflate" })),
+        ["compression: there are no Parquet files that are compressed with deflate"]
+    );
 }

@@ -151,7 +151,14 @@ fn settings_are_checked() {
         (serde_json::json!({ "path": "" }), "'path' is empty"),
         (serde_json::json!({ "path": "out", "compresion": "zstd" }), "compresion"),
         (serde_json::json!({ "path": "out", "compression": "lzo" }), "lzo"),
-        (serde_json::json!({ "path": "out", "compression": "snappy", "format": "csv" }), "Parquet alone"),
+        (
+            serde_json::json!({ "path": "out", "compression": "snappy", "format": "csv" }),
+            "\"snappy\" is not for CSV files",
+        ),
+        (
+            serde_json::json!({ "path": "out", "compression": "gzip", "format": "avro" }),
+            "\"gzip\" is not for Avro files",
+        ),
         (serde_json::json!({ "path": "out", "partition_by": "hour" }), "partition_column"),
     ];
     for (config, expected) in wrong {

@@ -1,5 +1,6 @@
 //! The files sink on a local disk, in an object store, and on a storage that fails.
 
+mod avro;
 mod faults;
 mod formats;
 mod owners;
@@ -7,7 +8,11 @@ mod retention;
 mod text;
 
 use super::{Compression, FileFormat, FilesCommitter, FilesSink, FilesSinkConfig, storage};
-use crate::sink::conformance::{self, SinkUnderTest};
+use crate::{
+    format::avro::AvroSettings,
+    schema::ColumnSchema,
+    sink::conformance::{self, SinkUnderTest},
+};
 use arrow::{
     array::{ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray},
     datatypes::Int64Type,
@@ -69,6 +74,16 @@ impl Target {
     /// With files of another format.
     pub fn with(mut self, format: FileFormat, compression: Compression) -> Self {
         (self.config.format, self.config.compression) = (format, compression);
+        if format == FileFormat::Avro {
+            self = self.for_rows(&conformance::rows(0..1).columns);
+        }
+        self
+    }
+
+    /// With a schema of Avro that follows from the columns of rows.
+    pub fn for_rows(mut self, rows: &RecordBatch) -> Self {
+        let columns = ColumnSchema::from(rows.schema_ref().as_ref());
+        self.config.schema = AvroSettings::default().for_columns("row", &columns);
         self
     }
 
@@ -89,7 +104,7 @@ impl Target {
     /// Names of all files that are results by their names, relative to the sink's folder.
     pub async fn results(&self) -> Vec<String> {
         let all = self.storage.list("").await.unwrap();
-        let endings = [".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".csv.zst"];
+        let endings = [".parquet", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".csv", ".csv.gz", ".csv.zst", ".avro"];
         all.into_iter().filter(|path| endings.iter().any(|ending| path.ends_with(ending))).collect()
     }
 
@@ -132,6 +147,10 @@ impl SinkUnderTest for Target {
         async {
             let mut numbers = Vec::new();
             for path in self.results().await {
+                if path.ends_with(".avro") {
+                    numbers.extend(avro::numbers(&self.bytes(&path).await));
+                    continue;
+                }
                 if !path.ends_with(".parquet") {
                     numbers.extend(text::numbers(&path, &self.bytes(&path).await));
                     continue;
@@ -186,6 +205,12 @@ async fn files_of_text_keep_the_contract() {
         conformance::check_all(|| hourly(Target::memory()).with(format, compression)).await;
     }
     conformance::check_all(|| Target::local().with(FileFormat::Json, Compression::Gzip)).await;
+}
+
+#[tokio::test]
+async fn files_of_avro_keep_the_contract() {
+    conformance::check_all(|| Target::local().with(FileFormat::Avro, Compression::None)).await;
+    conformance::check_all(|| hourly(Target::memory()).with(FileFormat::Avro, Compression::Zstd)).await;
 }
 
 /// The folders below the sink's own, without those that have files in them.

@@ -46,7 +46,7 @@ pub(super) fn numbers(path: &str, bytes: &[u8]) -> Vec<i64> {
 }
 
 /// Two rows of every type that results have, the second with odd or no values.
-fn rows() -> RecordBatch {
+pub(super) fn rows() -> RecordBatch {
     let ids = FixedSizeBinaryArray::try_from_iter([[0xf2_u8; 16], [1; 16]].into_iter()).unwrap();
     let ads: DictionaryArray<Int32Type> = [Some("a \"b\",\n"), Some("")].into_iter().collect();
     let cost = Decimal128Array::from(vec![Some(150), None]).with_precision_and_scale(12, 2).unwrap();
@@ -68,7 +68,7 @@ fn rows() -> RecordBatch {
 }
 
 /// Writes rows as one file.
-async fn written(target: &Target, rows: RecordBatch) -> (String, Bytes) {
+pub(super) async fn written(target: &Target, rows: RecordBatch) -> (String, Bytes) {
     let mut sink = target.sink(&context(1, 0));
     sink.write(Batch::new(rows)).await.unwrap();
     let staged = sink.stage(Barrier::new(CheckpointId(1))).await.unwrap();
@@ -206,7 +206,8 @@ async fn results_are_read_back_as_they_become_visible() {
     let mut results = super::super::read_back::FilesReadBack::new(Arc::clone(&target.storage), &of);
     assert_eq!((results.next().await.unwrap().len(), results.identity()), (0, Vec::<String>::new()));
     // A format that is changed between two runs leaves files of both.
-    for (checkpoint, format) in [(1, FileFormat::Parquet), (2, FileFormat::Json), (3, FileFormat::Csv)] {
+    let formats = [FileFormat::Parquet, FileFormat::Json, FileFormat::Csv, FileFormat::Avro];
+    for (checkpoint, format) in (1..).zip(formats) {
         target = target.with(format, Compression::None);
         let mut sink = target.sink(&context(checkpoint, 0));
         let from = checkpoint as i64 * 100;
@@ -229,7 +230,7 @@ async fn results_are_read_back_as_they_become_visible() {
     let of = ReadBackOf { columns: &more, ..of };
     let mut results = super::super::read_back::FilesReadBack::new(Arc::clone(&target.storage), &of);
     let all = results.next().await.unwrap();
-    assert_eq!(all.iter().map(RecordBatch::num_rows).sum::<usize>(), 300);
+    assert_eq!(all.iter().map(RecordBatch::num_rows).sum::<usize>(), 400);
     assert!(all.iter().all(|batch| batch.column_by_name("ad_id").unwrap().null_count() == batch.num_rows()));
     assert_eq!(results.identity(), ["record_id"]);
     let damaged = rows_of_file("a-1-0-0.csv", "n\n1,2\n".into(), &columns).unwrap_err();
