@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     job::JobConfig,
-    oracle::Others,
+    oracle::{Others, WindowJoin},
     workload::{InputFormat, WorkloadConfig},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -194,6 +194,8 @@ impl Plan {
         };
         // No dice, so that everything else of a seed stays as it is.
         plan.job.others = Others::of_seed(seed);
+        plan.job.text_outputs = seed % 7 < 2;
+        plan.job.window_join = WindowJoin::of_seed(seed);
         plan.leaderless = Duration::from_secs([0, 2, 60][(seed % 3) as usize]);
         plan.job.pairs = seed.is_multiple_of(3);
         plan.latency = Duration::from_millis(dice.random_range(1..20));
