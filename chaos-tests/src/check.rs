@@ -26,6 +26,9 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
     }
     compare_maps("counts in other windows", &expected.others, &results.others, &mut found);
     compare_rows("rows that were late for other windows", &expected.others_late, &results.others_late, &mut found);
+    compare_maps("counts beside clicks from abroad", &expected.window_join, &results.window_join, &mut found);
+    let (late, found_late) = (&expected.window_join_late, &results.window_join_late);
+    compare_rows("rows from abroad that were late", late, found_late, &mut found);
     compare_live(expected, results, &mut found);
     if let Some(table) = &results.table {
         compare_maps("rows of the table", &results.live, table, &mut found);
@@ -39,7 +42,19 @@ pub fn differences(expected: &Expected, results: &Results) -> Vec<String> {
 }
 
 /// Nodes that count none of the clicks that minutes count: they read results, or clicks for something else.
-const BESIDE: [&str; 7] = ["kept", "shares", "blocks", "other_windows", "orders", "before_orders", "pairs"];
+const BESIDE: [&str; 11] = [
+    "kept",
+    "shares",
+    "blocks",
+    "other_windows",
+    "orders",
+    "before_orders",
+    "pairs",
+    "abroad",
+    "abroad_minutes",
+    "abroad_odd",
+    "window_join",
+];
 
 /// Differences between the counters in the last manifest and the recount: every line in one class, and as many of each.
 pub fn counter_differences(expected: &Expected, manifest: &Manifest) -> Vec<String> {

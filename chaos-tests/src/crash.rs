@@ -5,7 +5,7 @@
 
 use crate::{
     job::{Bench, JobConfig, Outputs},
-    oracle::Others,
+    oracle::{Others, WindowJoin},
     workload::{InputFormat, Workload, WorkloadConfig},
 };
 use anyhow::{Context, Result, bail};
@@ -110,6 +110,7 @@ impl Scenario {
         let job = JobConfig {
             workers: NonZeroUsize::MIN.saturating_add(dice.random_range(0..2)),
             others: Others::of_seed(seed),
+            window_join: WindowJoin::of_seed(seed),
             ..job
         };
         let one_wrong_in = if job.with_max_jump { 20 } else { 0 };

@@ -2,7 +2,7 @@
 
 use crate::{
     check,
-    oracle::{self, Doubts, Expected, Others, Pairs, Rules},
+    oracle::{self, Doubts, Expected, Others, Pairs, Rules, WindowJoin},
     results,
     simulation::{campaigns, webhook},
     table, topics,
@@ -79,6 +79,8 @@ pub struct JobConfig {
     pub pairs: bool,
     /// Windows of another kind beside the minutes, over clicks that may be repeated; none: there are none.
     pub others: Option<Others>,
+    /// How the counts that a map keeps are joined with the numbers of clicks from abroad; none: they are not.
+    pub window_join: Option<WindowJoin>,
 }
 
 /// The format of what sinks write.
@@ -134,6 +136,7 @@ impl Default for JobConfig {
             campaigns: None,
             pairs: false,
             others: None,
+            window_join: None,
         }
     }
 }
@@ -235,6 +238,7 @@ impl JobConfig {
                 .pairs
                 .then_some(Pairs { before_ms: PAIRED_BEFORE_SECONDS * 1_000, after_ms: PAIRED_AFTER_SECONDS * 1_000 }),
             others: self.others,
+            window_join: self.window_join,
         }
     }
 
@@ -324,6 +328,10 @@ impl JobConfig {
             ]
             .concat(),
         };
+        let window_join = self.window_join.map_or(String::new(), |join| {
+            let late = sink("window_join_late", "abroad_minutes.late", "");
+            [window_join(join, lateness), sink("window_join", "window_join", ""), late].concat()
+        });
         let campaigns = self.campaigns.as_ref().map_or(String::new(), |campaigns| {
             [campaigns.section(), sink(campaigns::LOOKED_UP, "campaigns", "")].concat()
         });
@@ -347,6 +355,7 @@ impl JobConfig {
             if self.to_webhook { webhook::SINK.to_owned() } else { String::new() },
             pairs,
             others,
+            window_join,
             campaigns,
         ]
         .concat();
@@ -450,6 +459,23 @@ top = {{ n = {TOP_N}, by = "count", per = ["filter_id"] }}
         }
         Ok(graph)
     }
+}
+
+/// The numbers of clicks from outside Japan, of which those that are even come and go as the kept counts do, and the join of the two.
+fn window_join(join: WindowJoin, lateness_minutes: i64) -> String {
+    let WindowJoin { kind, turned, more_lateness_minutes } = join;
+    let [counts, clicks] = if turned { ["right", "left"] } else { ["left", "right"] };
+    format!(
+        "[map.abroad]\ninput = \"valid\"\nwhere = \"country <> 'Japan'\"\n\n\
+         [aggregate.abroad_minutes]\ninput = \"abroad\"\nkey = [\"ad_id\"]\n\
+         window = {{ tumbling = \"1m\", allowed_lateness = \"{}m\" }}\nselect = {{ clicks = \"count(*)\" }}\n\n\
+         [map.abroad_odd]\ninput = \"abroad_minutes\"\nwhere = \"clicks % 2 = 1\"\n\n\
+         [join.window_join]\n{counts} = \"kept\"\n{clicks} = \"abroad_odd\"\non = [\"ad_id\"]\ntype = \"{}\"\n\
+         select = {{ ad_id = \"left.ad_id\", filter_id = \"{counts}.filter_id\", count = \"{counts}.count\", \
+         clicks = \"{clicks}.clicks\" }}\n\n",
+        lateness_minutes + more_lateness_minutes,
+        kind.written()
+    )
 }
 
 fn toml_text(path: &Path) -> String {

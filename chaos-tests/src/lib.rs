@@ -12,7 +12,7 @@
 //! | A crash between any two steps of the run, the checkpoint, the commit and the recovery changes nothing | coordinator dies after the manifest, before the commit, before the mark | `tests/crashes.rs` |
 //! | State and uncommitted results survive any rescale | rescale with open intents | `tests/crashes.rs` (every run has its own parallelism) |
 //! | Every row of a join's left side is answered once, with all rows of the right side that fit, whichever barrier came first | alignment of several inputs; state that is read twice | `tests/faults/joins.rs` |
-//! | What a join of results has put out is what the newest revisions of both sides give, each revision of it once | corrections and withdrawals of either side; what was put out, over a restore | `tests/faults/joins.rs` |
+//! | What a join of results has put out is what the newest revisions of both sides give, each revision of it once | corrections and withdrawals of either side; what was put out, over a restore | `tests/faults/joins.rs`, `tests/simulation.rs` |
 //! | The last rows of bounded input are committed | bounded sources, last data | every test: the recount is of all input |
 //! | What is late does not depend on restarts, parallelism or batches | watermark after restore | `tests/faults/whole_jobs.rs`, `tests/crashes.rs` |
 //! | A record has one id in every attempt, and no revision twice | non-deterministic replay | [`results`], in every test |

@@ -5,7 +5,10 @@
 
 use crate::{
     joins,
-    oracle::{Block, CountKey, Everybody, OtherKey, Pair, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey, RefusedClick},
+    oracle::{
+        Block, CountKey, Everybody, Joined, JoinedKey, OtherKey, Pair, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey,
+        RefusedClick,
+    },
     table, text_results,
     workload::Click,
 };
@@ -53,6 +56,10 @@ pub struct Results {
     pub others: BTreeMap<OtherKey, i64>,
     /// Their late output, sorted.
     pub others_late: Vec<Click>,
+    /// Kept counts beside the numbers of clicks from abroad.
+    pub window_join: BTreeMap<JoinedKey, Joined>,
+    /// The late output of these numbers, sorted.
+    pub window_join_late: Vec<Click>,
     /// The late output, sorted.
     pub late: Vec<Click>,
     /// The output of what was not late, sorted.
@@ -71,8 +78,7 @@ pub struct Results {
     pub highest_revision: i64,
 }
 
-/// Reads the folders `counts`, `live`, `everybody`, `top_ads`, `shares`, `top_kept`, `blocks`, `pairs` and what begins with it, `other_windows`, `other_windows_late`, `late`, `on_time`, `dead_letters` and `raw` below `folder`; one that is
-/// missing is empty.
+/// Reads the sinks' folders below `folder`; one that is missing is empty.
 ///
 /// # Errors
 /// When a file cannot be read, and when a consumer could not trust what is there.
@@ -119,6 +125,8 @@ pub fn read_results(folder: &Path) -> Result<Results> {
     results.refused.sort();
     results.others = read_others(&folder.join("other_windows"))?.newest()?;
     results.others_late = read_clicks(&folder.join("other_windows_late"))?;
+    results.window_join = holding(read_window_join(&folder.join("window_join"))?.newest()?);
+    results.window_join_late = read_clicks(&folder.join("window_join_late"))?;
     results.late = read_clicks(&folder.join("late"))?;
     results.on_time = read_clicks(&folder.join("on_time"))?;
     results.raw = read_clicks(&folder.join("raw"))?;
@@ -236,6 +244,29 @@ fn read_blocks(folder: &Path) -> Result<Records<CountKey, Option<Block>>> {
                 _ => bail!("half a block: {key:?} is {numbers:?}"),
             };
             records.add(&file, record, key, block)?;
+        }
+    }
+    Ok(records)
+}
+
+/// All revisions of counts beside the numbers of clicks from abroad; none: there is nothing of one.
+fn read_window_join(folder: &Path) -> Result<Records<JoinedKey, Option<Joined>>> {
+    let mut records = Records::default();
+    for (file, batch) in read_folder(folder)? {
+        let columns = Columns(&batch);
+        let (ads, minutes, filters) =
+            (columns.texts("ad_id")?, columns.times("window_start")?, columns.texts("filter_id")?);
+        let (counts, clicks) = (columns.integers_or_null("count")?, columns.integers_or_null("clicks")?);
+        let withdrawn = columns.booleans("withdrawn")?;
+        for (row, record) in columns.records()?.into_iter().enumerate() {
+            let key = (minutes[row], known(&ads[row])?, filters[row].clone());
+            let joined = match (withdrawn[row], counts[row], clicks[row]) {
+                (true, None, None) => None,
+                (false, None, None) => bail!("{key:?} is made of nothing"),
+                (false, count, clicks) if count.is_some() == key.2.is_some() => Some((count, clicks)),
+                other => bail!("{key:?} is {other:?}"),
+            };
+            records.add(&file, record, key, joined)?;
         }
     }
     Ok(records)
@@ -416,7 +447,8 @@ pub fn visible_files(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn is_result(path: &Path) -> bool {
+/// Whether a file is one that these patterns meet, by its name.
+pub(crate) fn is_result(path: &Path) -> bool {
     text_results::is_text(path) || is_avro(path) || path.extension().is_some_and(|extension| extension == "parquet")
 }
 
@@ -475,11 +507,15 @@ impl Columns<'_> {
     /// Values of results, which those that are withdrawn have not.
     fn values(&self, name: &str) -> Result<Vec<Option<i64>>> {
         let values = self.integers_or_null(name)?;
-        let withdrawn = self.as_type("withdrawn", &DataType::Boolean)?;
-        for (value, withdrawn) in values.iter().zip(withdrawn.as_boolean()) {
-            ensure!(withdrawn == Some(value.is_none()), "{name} is {value:?} where withdrawn is {withdrawn:?}");
+        for (value, withdrawn) in values.iter().zip(self.booleans("withdrawn")?) {
+            ensure!(withdrawn == value.is_none(), "{name} is {value:?} where withdrawn is {withdrawn}");
         }
         Ok(values)
+    }
+
+    fn booleans(&self, name: &str) -> Result<Vec<bool>> {
+        let column = self.as_type(name, &DataType::Boolean)?;
+        column.as_boolean().iter().map(|value| value.with_context(|| format!("{name} is null somewhere"))).collect()
     }
 
     fn times(&self, name: &str) -> Result<Vec<i64>> {

@@ -4,6 +4,7 @@
 use std::{sync::LazyLock, time::Duration};
 use weir_chaos_tests::{
     faults::mutants::Mutant,
+    oracle::{JoinKind, WindowJoin},
     simulation::{
         Outcome, Plan, Points, WrongPart,
         campaigns::Campaigns,
@@ -160,7 +161,7 @@ fn two_sources_that_flow_together_are_counted_once() {
 fn lossy_webhook(plan: &mut Plan) {
     plan.job.to_webhook = true;
     let lossy = link::Conditions { refuse_one_in: 2, lose_one_in: 2, ..link::Conditions::default() };
-    let (at, lasts) = (Duration::from_millis(300), Duration::from_millis(4_000));
+    let (at, lasts) = (Duration::from_millis(300), Duration::from_millis(9_000));
     plan.troubles.insert(0, Planned { at, lasts, trouble: Trouble::Webhook(lossy) });
 }
 
@@ -331,10 +332,35 @@ const SEEDS: u64 = 14;
 #[test]
 fn dozens_of_seeds_are_right() {
     let plans: Vec<Plan> = (100..100 + SEEDS).map(|seed| Plan::random(seed, &POINTS)).collect();
+    for kind in JoinKind::ALL {
+        let is_drawn = plans.iter().any(|plan| plan.job.window_join.is_some_and(|join| join.kind == kind));
+        assert!(is_drawn, "no job joins results by {kind:?}");
+    }
     let outcomes = all_right(&plans);
     let ended: usize = outcomes.iter().map(|outcome| outcome.ended).sum();
     println!("{} seeds, {ended} processes ended before their time", outcomes.len());
     assert!(ended > outcomes.len());
+}
+
+/// Counts come and go on both sides of a join while processes end, also when most windows are over and many are corrected.
+fn joining(seed: u64) -> Plan {
+    let kind = JoinKind::ALL[seed as usize % 4];
+    let mut plan = troubled(110 + seed);
+    plan.job.window_join = Some(WindowJoin { kind, turned: seed >= 2, more_lateness_minutes: 3 * (seed as i64 % 2) });
+    // So many that each subtask has some.
+    (plan.workload.ads, plan.workload.lines_per_file) = (6, 80);
+    let later = [4_900, 5_900, 6_900].map(|at| Planned {
+        at: Duration::from_millis(at + 37 * seed),
+        lasts: Duration::from_millis(120),
+        trouble: Trouble::Crash(worker(1)),
+    });
+    plan.troubles.extend(later);
+    plan
+}
+
+#[test]
+fn results_are_joined_whoever_ends() {
+    all_right(&(0..4).map(joining).collect::<Vec<_>>());
 }
 
 /// The seeds that a wrong part is looked for in, and what befalls the cluster in each.
@@ -349,6 +375,7 @@ fn search(seed: u64, wrong: Option<WrongPart>) -> Plan {
     match wrong {
         Some(WrongPart::Operators(Mutant::TableKeepsTheFirst | Mutant::TableSkipsCommits)) => plan.with_store = true,
         Some(WrongPart::Operators(Mutant::LookupForgets)) => return looking_up(seed),
+        Some(WrongPart::WindowJoin(_)) => return joining(seed),
         Some(WrongPart::WebhookBelieved) => lossy_webhook(&mut plan),
         Some(WrongPart::ThawedForAnOlderAttempt) => plan = standing_still(seed),
         Some(wrong) if wrong.is_of_replays() => return counted_again(20 + seed, &[Some(Damage::Changed(1)), None]),
@@ -363,17 +390,19 @@ fn search(seed: u64, wrong: Option<WrongPart>) -> Plan {
 
 /// A worker and the coordinator end while results are in the making.
 fn troubled(seed: u64) -> Plan {
+    // However large the seed is, the job is not over before.
+    let nth = seed % 10;
     let mut plan = Plan::calm(1_000 + seed);
     // Most windows are corrected, many of them several times.
     (plan.job.allowed_lateness_minutes, plan.workload.one_late_in) = (8, 4);
     let crash = |at: u64, lasts: u64, host: String| Planned {
-        at: Duration::from_millis(at + 37 * seed),
+        at: Duration::from_millis(at + 37 * nth),
         lasts: Duration::from_millis(lasts),
         trouble: Trouble::Crash(host),
     };
     // The coordinator is away for longer than the workers' lease: else it would take over what runs.
     plan.troubles = vec![crash(1_200, 120, worker(1)), crash(2_300, 900, COORDINATOR.into())];
-    plan.crash_points.insert(worker(2), vec![("commit.one_done".into(), 5 + seed)]);
+    plan.crash_points.insert(worker(2), vec![("commit.one_done".into(), 5 + nth)]);
     plan
 }
 

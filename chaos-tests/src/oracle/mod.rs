@@ -10,6 +10,7 @@ mod pairs;
 mod parse;
 pub mod replayed;
 mod split_time;
+mod window_join;
 
 pub use everybody::Everybody;
 pub use kept::Block;
@@ -17,6 +18,7 @@ pub use others::{OtherKey, Others};
 pub use pairs::{Pair, Pairs};
 pub use parse::{Parsed, parse_lines, parse_parquet, parse_records, parse_time};
 pub use split_time::{Doubts, SplitTime};
+pub use window_join::{JoinKind, Joined, JoinedKey, WindowJoin};
 
 use crate::workload::{Click, InputFormat, timestamp_text};
 use anyhow::Result;
@@ -56,6 +58,8 @@ pub struct Rules {
     pub pairs: Option<Pairs>,
     /// Windows of another kind, that clicks are counted in before those that are repeated are dropped; none: there are none.
     pub others: Option<Others>,
+    /// How the kept counts are put beside the numbers of clicks from abroad; none: they are not.
+    pub window_join: Option<WindowJoin>,
 }
 
 /// The condition of a filter, in Rust.
@@ -93,6 +97,10 @@ pub struct Expected {
     pub others: BTreeMap<OtherKey, i64>,
     /// Rows too late to be counted there, sorted.
     pub others_late: Vec<Click>,
+    /// Kept counts beside the numbers of clicks from abroad.
+    pub window_join: BTreeMap<JoinedKey, Joined>,
+    /// Rows too late for these numbers, sorted.
+    pub window_join_late: Vec<Click>,
     /// Rows too late to be counted, sorted.
     pub late: Vec<Click>,
     /// Those that were not, with all that are repeated, sorted.
@@ -126,6 +134,8 @@ struct Found {
     elsewhere: Vec<Click>,
     /// To be paired with one another.
     pairable: Vec<Click>,
+    /// Beside the kept counts.
+    beside: Vec<Click>,
 }
 
 /// Recounts all files in a folder.
@@ -151,10 +161,14 @@ pub fn recount(folder: &Path, rules: &Rules) -> Result<Expected> {
         };
         recount_split(&name, parsed, rules, &mut expected, &mut found);
     }
-    let Found { on_time, elsewhere, pairable } = found;
+    let Found { on_time, elsewhere, pairable, beside } = found;
     expected.on_time.clone_from(&on_time);
     expected.on_time.sort();
-    count(on_time, rules, &mut expected);
+    let kept = count(on_time, rules, &mut expected);
+    if let Some(join) = rules.window_join {
+        expected.window_join = window_join::joined(join, &kept, &beside);
+    }
+    expected.window_join_late.sort();
     if let Some(near) = rules.pairs {
         expected.pairs = pairs::paired(near, &pairable);
     }
@@ -214,12 +228,16 @@ fn recount_split(name: &str, parsed: Vec<Parsed>, rules: &Rules, expected: &mut 
             }
         }
         let window_end = minute_of(&click) + MINUTE_MS;
+        if let Some(join) = rules.window_join.filter(|_| window_join::is_abroad(&click)) {
+            let is_late = is_over(window_end + join.more_lateness_minutes * MINUTE_MS);
+            if is_late { &mut expected.window_join_late } else { &mut found.beside }.push(click.clone());
+        }
         if is_over(window_end) { &mut expected.late } else { &mut found.on_time }.push(click);
     }
 }
 
-/// Drops what is repeated and counts the rest.
-fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
+/// Drops what is repeated and counts the rest. Returns the counts that are kept.
+fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) -> BTreeMap<CountKey, i64> {
     let mut seen = HashSet::new();
     let mut unique = Vec::new();
     for click in on_time {
@@ -252,6 +270,7 @@ fn count(on_time: Vec<Click>, rules: &Rules, expected: &mut Expected) {
     expected.shares = kept::shares(&kept);
     expected.top_kept = top_ads(&kept, rules);
     expected.blocks = kept::blocks(&kept, rules.block_minutes);
+    kept
 }
 
 /// The operator that calls itself the source of a dead letter of the map.

@@ -17,6 +17,7 @@ fn rules() -> Rules {
         block_minutes: 2,
         pairs: None,
         others: None,
+        window_join: None,
     }
 }
 
@@ -79,6 +80,19 @@ fn every_line_has_one_class() {
     assert_eq!(classes, workload.line_count() as u64);
     let least = [expected.dead_letters.len() as u64, expected.late.len() as u64, expected.duplicates];
     assert!(least.iter().all(|class| *class > 5), "no class is missing in the workload: {least:?}");
+}
+
+/// Or a join that loses them would be right.
+#[test]
+fn there_are_pairs_and_rows_without_a_partner_on_both_sides() {
+    let folder = tempfile::tempdir().unwrap();
+    Workload::generate(&WorkloadConfig::default()).write(folder.path(), InputFormat::ClickLog).unwrap();
+    let join = WindowJoin { kind: JoinKind::Full, turned: false, more_lateness_minutes: 3 };
+    let expected = recount(folder.path(), &Rules { window_join: Some(join), ..rules() }).unwrap();
+    let number = |is: fn(&Joined) -> bool| expected.window_join.values().filter(|joined| is(joined)).count();
+    let pairs = number(|(count, clicks)| count.is_some() && clicks.is_some());
+    let (counts, clicks) = (number(|(_, clicks)| clicks.is_none()), number(|(count, _)| count.is_none()));
+    assert!(pairs.min(counts).min(clicks) > 10, "{pairs} pairs, {counts} counts and {clicks} numbers of clicks alone");
 }
 
 /// The same clicks give the same counts however they are written.

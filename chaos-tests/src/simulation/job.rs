@@ -156,7 +156,7 @@ impl Files {
         let mut paths = Vec::new();
         for object in listed {
             let path = object?.location.to_string();
-            if path.ends_with(".parquet") && !path.contains("/_") {
+            if results::is_result(Path::new(&path)) && !path.contains("/_") {
                 paths.push(path);
             }
         }
@@ -284,7 +284,7 @@ impl Source for SlowSource {
 
 /// The checkpoint that a committed file belongs to, as its name says.
 pub fn checkpoint_of(path: &str) -> Option<u64> {
-    let name = Path::new(path).file_name()?.to_str()?.strip_suffix(".parquet")?;
+    let name = Path::new(path).file_stem()?.to_str()?;
     name.rsplit('-').nth(2)?.rsplit('.').next()?.parse().ok()
 }
 
@@ -295,6 +295,7 @@ mod tests {
     #[test]
     fn a_committed_file_names_its_checkpoint() {
         assert_eq!(checkpoint_of("output/counts/ad-click-counts-4.00000012-1-0.parquet"), Some(12));
+        assert_eq!(checkpoint_of("output/late/ad-click-late-4.00000003-0-1.jsonl"), Some(3));
         assert_eq!(checkpoint_of("output/counts/x.parquet"), None);
     }
 }

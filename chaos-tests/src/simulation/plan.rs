@@ -8,8 +8,8 @@ use super::{
     storage::Conditions,
 };
 use crate::{
-    job::JobConfig,
-    oracle::Others,
+    job::{JobConfig, Outputs},
+    oracle::{Others, WindowJoin},
     workload::{InputFormat, WorkloadConfig},
 };
 use rand::{RngExt, SeedableRng, rngs::StdRng};
@@ -196,6 +196,12 @@ impl Plan {
         };
         // No dice, so that everything else of a seed stays as it is.
         plan.job.others = Others::of_seed(seed);
+        plan.job.outputs = match seed % 7 {
+            0 | 1 => Outputs::Text,
+            2 => Outputs::Avro,
+            _ => Outputs::Parquet,
+        };
+        plan.job.window_join = WindowJoin::of_seed(seed);
         plan.leaderless = Duration::from_secs([0, 2, 60][(seed % 3) as usize]);
         plan.job.pairs = seed.is_multiple_of(3);
         plan.latency = Duration::from_millis(dice.random_range(1..20));

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     faults::{mutants::MutantFactory, store::FaultyStore},
+    joins::WindowJoinMutants,
     topics,
 };
 use anyhow::{Context, Result, anyhow};
@@ -169,6 +170,7 @@ fn simulate(
     let graph = files.graph(plan)?;
     let registry: Arc<dyn Factory> = match wrong {
         Some(WrongPart::Operators(mutant)) => MutantFactory::new(Arc::new(Registry), mutant),
+        Some(WrongPart::WindowJoin(mutant)) => WindowJoinMutants::new(Arc::new(Registry), mutant),
         _ => Arc::new(Registry),
     };
     let factory = SlowFactory::new(registry, plan.pace);

@@ -4,7 +4,7 @@
 //! nothing in the cluster knows of them.
 
 use super::{power::Process, wrong_kafka::WrongKafka};
-use crate::faults::mutants::Mutant;
+use crate::{faults::mutants::Mutant, joins::WindowJoinMutant};
 use futures::{FutureExt, StreamExt};
 use parking_lot::{Mutex, MutexGuard};
 use std::{
@@ -25,6 +25,8 @@ use weir_worker::{ControlLink, OpenLink};
 pub enum WrongPart {
     /// An operator, source or sink.
     Operators(Mutant),
+    /// A join of results by their windows.
+    WindowJoin(WindowJoinMutant),
     /// A worker says that it has committed, and has not.
     CommitsBelieved,
     /// A worker acknowledges checkpoints with what an attempt before has stored.
@@ -48,7 +50,7 @@ pub enum WrongPart {
 
 impl WrongPart {
     /// Some of each kind; the other operators, sources and sinks are tried in one process.
-    pub const ALL: [WrongPart; 17] = [
+    pub const ALL: [WrongPart; 20] = [
         WrongPart::ThawedForAnOlderAttempt,
         WrongPart::ReplayRemovesFirst,
         WrongPart::ReplayReplacesWhatIsOpen,
@@ -61,6 +63,9 @@ impl WrongPart {
         WrongPart::Operators(Mutant::SourceForgetsPositions),
         WrongPart::Operators(Mutant::AggregateForgetsCounts),
         WrongPart::Operators(Mutant::LookupForgets),
+        WrongPart::WindowJoin(WindowJoinMutant::ForgetsRightRows),
+        WrongPart::WindowJoin(WindowJoinMutant::MatchesTwiceAfterARestore),
+        WrongPart::WindowJoin(WindowJoinMutant::LosesRowsThatWaitForABarrier),
         WrongPart::Operators(Mutant::SinkCommitsEarly),
         WrongPart::Operators(Mutant::CommitsUnderFreshNames),
         WrongPart::Operators(Mutant::TableKeepsTheFirst),

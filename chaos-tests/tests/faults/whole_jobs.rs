@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 use weir_chaos_tests::{
     job::{Bench, JobConfig, Outputs},
-    oracle::{Others, REFUSED_BY_FILTERS, REFUSED_BY_MAP},
+    oracle::{Others, REFUSED_BY_FILTERS, REFUSED_BY_MAP, WindowJoin},
     results::{Results, read_results},
     workload::{InputFormat, Workload, WorkloadConfig},
 };
@@ -155,6 +155,7 @@ proptest! {
             campaigns: None,
             pairs,
             others,
+            window_join: WindowJoin::of_seed(seed),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let workload = Workload::generate(&workload);

@@ -32,6 +32,8 @@ pub enum WindowJoinMutant {
     ForgetsLeftRows,
     /// The rows of the right are lost by a restore.
     ForgetsRightRows,
+    /// Rows of the left that wait behind its barrier for that of the right are lost.
+    LosesRowsThatWaitForABarrier,
     /// Rows of key groups of other subtasks are restored, too.
     RestoresForeignKeys,
     /// A window is dropped when it is over, whatever corrects it.
@@ -44,13 +46,14 @@ pub enum WindowJoinMutant {
 
 impl WindowJoinMutant {
     /// All of them.
-    pub const ALL: [WindowJoinMutant; 10] = [
+    pub const ALL: [WindowJoinMutant; 11] = [
         WindowJoinMutant::KeepsAPairPastAWithdrawal,
         WindowJoinMutant::KeepsAPairPastACorrection,
         WindowJoinMutant::ForgetsAWithdrawnRow,
         WindowJoinMutant::MatchesTwiceAfterARestore,
         WindowJoinMutant::ForgetsLeftRows,
         WindowJoinMutant::ForgetsRightRows,
+        WindowJoinMutant::LosesRowsThatWaitForABarrier,
         WindowJoinMutant::RestoresForeignKeys,
         WindowJoinMutant::DropsWindowsEarly,
         WindowJoinMutant::LosesRowsWithoutAMatch,
@@ -104,7 +107,7 @@ impl Factory for WindowJoinMutants {
             return self.inner.operator(node, context);
         }
         let inner = self.inner.operator(&self.mutated(node), context)?;
-        Ok(Box::new(MutantJoin { inner, mutant: self.mutant }))
+        Ok(Box::new(MutantJoin { inner, mutant: self.mutant, is_behind_barrier: false }))
     }
 
     fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
@@ -116,9 +119,13 @@ impl Factory for WindowJoinMutants {
     }
 }
 
+const LEFT: usize = 0;
+
 struct MutantJoin {
     inner: Box<dyn Operator>,
     mutant: WindowJoinMutant,
+    /// Whether a barrier was the last that came, so that what the left brings next is taken for what has waited behind it.
+    is_behind_barrier: bool,
 }
 
 /// Rows that are not withdrawn.
@@ -139,6 +146,10 @@ impl Operator for MutantJoin {
         let batch = match self.mutant {
             WindowJoinMutant::KeepsAPairPastAWithdrawal => batch.filter(&holding(&batch.columns)?)?,
             WindowJoinMutant::KeepsAPairPastACorrection => batch.filter(&first(&batch.columns)?)?,
+            WindowJoinMutant::LosesRowsThatWaitForABarrier if input == LEFT && self.is_behind_barrier => {
+                self.is_behind_barrier = false;
+                return Ok(());
+            }
             _ => batch,
         };
         self.inner.process(input, batch, out)
@@ -149,6 +160,7 @@ impl Operator for MutantJoin {
     }
 
     fn prepare_snapshot(&mut self, barrier: Barrier, out: &mut Collector) -> Result<()> {
+        self.is_behind_barrier = true;
         self.inner.prepare_snapshot(barrier, out)
     }
 
