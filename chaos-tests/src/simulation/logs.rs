@@ -2,7 +2,9 @@
 //!
 //! What is written is kept a second time, a file for each that a server has ever begun: that is what the recount reads. So all
 //! that a server writes must be counted exactly once, under whatever name it lies, and nothing may ever be lost; what may
-//! really be lost with a file, because it is written anew, waits until all of it has been read.
+//! really be lost with a file, because it is written anew, waits until all of it has been read. A log is not copied and truncated
+//! before something of it has been read: else nobody could tell that the copy is of this log, and its end would be reported as a loss,
+//! although the copy is read.
 
 use crate::workload::{InputFormat, Line, Workload, line_bytes};
 use anyhow::{Context, Result};
@@ -30,7 +32,7 @@ pub enum LogAct {
         /// Lines that the server writes before it notices.
         lines: usize,
     },
-    /// The log is copied, and cut off at its beginning.
+    /// The log is copied, and cut off at its beginning, once something of it has been read.
     CopyAndTruncate,
     /// The log is written anew, once all of it has been read.
     WriteAnew,
@@ -134,6 +136,8 @@ struct Server {
     rotated: Vec<PathBuf>,
     /// Whether there is a log to write to.
     is_open: bool,
+    /// Whole lines in it.
+    lines_in_log: u64,
 }
 
 impl Logs {
@@ -158,6 +162,7 @@ impl Logs {
             begun: 0,
             rotated: Vec::new(),
             is_open: false,
+            lines_in_log: 0,
         };
         Ok(Logs {
             format,
@@ -198,15 +203,19 @@ impl Logs {
     pub fn go_on(&mut self, now: Duration) -> Result<Vec<LogStep>> {
         let mut done = Vec::new();
         while let Some(step) = self.steps.front().copied().filter(|step| step.at <= now) {
-            let waits = match step.act {
-                LogAct::WriteAnew => true,
-                LogAct::RemoveOldest => !self.servers[step.server].rotated.is_empty(),
-                _ => false,
+            let Server { rotated, is_open, .. } = &self.servers[step.server];
+            let (waits_for_all, waits_for_some) = match step.act {
+                LogAct::WriteAnew => (true, false),
+                LogAct::RemoveOldest => (!rotated.is_empty(), false),
+                LogAct::CopyAndTruncate => (false, *is_open),
+                _ => (false, false),
             };
-            if waits {
+            if waits_for_all || waits_for_some {
                 // Nothing half of which may be lost.
                 self.finish_line(step.server)?;
-                if self.read < self.written {
+                // More than all other logs have: some of it is of this one.
+                let others = self.written - self.servers[step.server].lines_in_log;
+                if waits_for_all && self.read < self.written || waits_for_some && self.read <= others {
                     break;
                 }
             }
@@ -308,7 +317,7 @@ impl Logs {
         let Some(line) = self.servers[server].lines.pop_front() else { return Ok(()) };
         self.begin_if_new(server)?;
         self.append(server, log, &line_bytes(&line, self.format))?;
-        self.written += 1;
+        self.count_line(server);
         Ok(())
     }
 
@@ -317,11 +326,17 @@ impl Logs {
             return Ok(());
         }
         self.servers[server].begun += 1;
+        self.servers[server].lines_in_log = 0;
         if let Some(beginning) = self.beginning.clone() {
             self.append(server, &self.log(server), &beginning)?;
-            self.written += 1;
+            self.count_line(server);
         }
         Ok(())
+    }
+
+    fn count_line(&mut self, server: usize) {
+        self.written += 1;
+        self.servers[server].lines_in_log += 1;
     }
 
     /// Writes half of the next line.
@@ -343,7 +358,7 @@ impl Logs {
         let rest = std::mem::take(&mut self.servers[server].torn);
         if !rest.is_empty() {
             self.append(server, log, &rest)?;
-            self.written += 1;
+            self.count_line(server);
         }
         Ok(())
     }
