@@ -137,6 +137,7 @@ impl Publisher {
             address: member.address,
             role: member.role.name().into(),
             behind: member.behind,
+            answered_ms_ago: member.answered.map(|answered| answered.as_millis() as u64),
         };
         self.metadata.members().into_iter().map(view).collect()
     }

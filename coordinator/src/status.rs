@@ -72,6 +72,10 @@ pub struct MemberStatus {
     pub role: String,
     /// Decisions that it has not confirmed yet. Absent where nobody leads.
     pub behind: Option<u64>,
+    /// How long ago it has answered the leader, which asks several times a second. Absent where nobody leads, and if it has not
+    /// answered this leader yet.
+    #[serde(default)]
+    pub answered_ms_ago: Option<u64>,
 }
 
 /// A worker process.

@@ -36,9 +36,15 @@ pub fn render_cluster(cluster: &ClusterStatus) -> String {
 pub fn render_coordinators(coordinators: &[MemberStatus]) -> String {
     let row = |member: &MemberStatus| {
         let behind = member.behind.map_or_else(|| "unknown".into(), text::number);
-        vec![member.node.to_string(), plain(&member.role, LONGEST_NAME), behind, plain(&member.address, LONGEST_NAME)]
+        let answered = match member.answered_ms_ago {
+            _ if member.role == "leader" => String::new(),
+            Some(ago) => format!("{} ago", age(i64::try_from(ago).unwrap_or(i64::MAX))),
+            None => "unknown".into(),
+        };
+        let (role, address) = (plain(&member.role, LONGEST_NAME), plain(&member.address, LONGEST_NAME));
+        vec![member.node.to_string(), role, behind, answered, address]
     };
-    table(&["coordinator", "role", "behind", "address"], &[0, 2], coordinators.iter().map(row).collect())
+    table(&["coordinator", "role", "behind", "last answer", "address"], &[0, 2], coordinators.iter().map(row).collect())
 }
 
 fn headline(cluster: &ClusterStatus) -> String {

@@ -136,20 +136,25 @@ coordinator 1 (leader), Weir 0.1.0, up 2 d 4 h; 1 worker, 1 of 2 slots in use
 
 #[test]
 fn several_coordinators_are_a_table() {
-    let member = |node, role: &str, behind| MemberStatus {
+    let member = |node, role: &str, behind, answered_ms_ago| MemberStatus {
         node,
         address: format!("10.0.0.{node}:7070"),
         role: role.into(),
         behind,
+        answered_ms_ago,
     };
     let mut cluster = cluster();
-    cluster.coordinators = vec![member(1, "leader", Some(0)), member(2, "voter", Some(3)), member(4, "learner", None)];
+    cluster.coordinators = vec![
+        member(1, "leader", Some(0), Some(0)),
+        member(2, "voter", Some(3), Some(61_000)),
+        member(4, "learner", None, None),
+    ];
     let expected = "
 
- coordinator  role      behind  address
-           1  leader         0  10.0.0.1:7070
-           2  voter          3  10.0.0.2:7070
-           4  learner  unknown  10.0.0.4:7070
+ coordinator  role      behind  last answer    address
+           1  leader         0                 10.0.0.1:7070
+           2  voter          3  1 min 1 s ago  10.0.0.2:7070
+           4  learner  unknown  unknown        10.0.0.4:7070
 
  job ";
     assert!(render_cluster(&cluster).contains(expected), "{}", render_cluster(&cluster));

@@ -1,6 +1,6 @@
 //! The end of a coordinator that leads: another one is asked to lead, before the others miss this one.
 
-use super::{Metadata, leadership, network::Peers};
+use super::{Metadata, leadership};
 use openraft::RaftNetworkFactory;
 use std::time::Duration;
 
@@ -27,13 +27,7 @@ impl Metadata {
             return;
         };
         let Some(node) = membership.get_node(&heir) else { return };
-        let mut peers = Peers {
-            network: self.network.clone(),
-            env: self.env.clone(),
-            addresses: self.settings.peers.clone(),
-            secret: self.settings.secret.clone(),
-        };
-        let mut peer = peers.new_client(heir, node).await;
+        let mut peer = self.peers.clone().new_client(heir, node).await;
         let asked = tokio::select! {
             biased;
             asked = peer.elect() => asked,

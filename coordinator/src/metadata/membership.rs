@@ -39,6 +39,8 @@ pub struct Member {
     pub role: Role,
     /// Entries of the log that it has not confirmed yet; known to the leader.
     pub behind: Option<u64>,
+    /// How long ago it has answered; known to the leader, of those that have answered it.
+    pub answered: Option<Duration>,
 }
 
 /// What a coordinator does in its group.
@@ -112,7 +114,10 @@ impl Metadata {
         let membership = metrics.membership_config.membership();
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
         let matched = |node: &u64| metrics.replication.as_ref().and_then(|all| all.get(node).copied().flatten());
+        let (now, heard) = (self.env.now(), self.peers.heard.lock());
+        let answered = |node: &u64| heard.get(node).map(|heard| now - *heard);
         let all = membership.nodes().map(|(node, Node { address, .. })| {
+            let is_own = *node == metrics.id;
             let has = matched(node).map_or(0, |at| at.index);
             let behind = metrics.last_log_index.unwrap_or(0).saturating_sub(has);
             Member {
@@ -123,7 +128,8 @@ impl Metadata {
                     true => Role::Voter,
                     false => Role::Learner,
                 },
-                behind: leads.then_some(if *node == metrics.id { 0 } else { behind }),
+                behind: leads.then_some(if is_own { 0 } else { behind }),
+                answered: if is_own { Some(Duration::ZERO) } else { answered(node) }.filter(|_| leads),
             }
         });
         all.collect()
@@ -295,7 +301,7 @@ impl Metadata {
 
     async fn answers(&self, node: u64, member: &Node) -> bool {
         let asking = async {
-            let channel = transport::connect(self.network.clone(), &member.address, ANSWER_TIMEOUT).await.ok()?;
+            let channel = transport::connect(self.peers.network.clone(), &member.address, ANSWER_TIMEOUT).await.ok()?;
             let mut client = RaftClient::with_interceptor(channel, self.settings.secret.shown());
             client.identify(IdentifyRequest {}).await.ok()
         };

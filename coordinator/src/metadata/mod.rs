@@ -69,7 +69,7 @@ pub struct Metadata {
     identity: Arc<Identity>,
     /// Held while the set of coordinators is changed: one change at a time.
     changing: tokio::sync::Mutex<()>,
-    network: SharedNetwork,
+    peers: network::Peers,
     settings: MetadataSettings,
     database: Database,
     catalog: watch::Receiver<Arc<Catalog>>,
@@ -111,14 +111,10 @@ impl Metadata {
             let log = LogStore::open(database.clone()).await?;
             let (newest, catalog) = watch::channel(Arc::default());
             let state_machine = StateMachine::open(database.clone(), newest).await?;
-            let peers = network::Peers {
-                network: network.clone(),
-                env: env.clone(),
-                addresses: settings.peers.clone(),
-                secret: settings.secret.clone(),
-            };
+            let (addresses, secret) = (settings.peers.clone(), settings.secret.clone());
+            let peers = network::Peers { network, env: env.clone(), addresses, secret, heard: Arc::default() };
             let dice = env.rng(&format!("elections of coordinator {}", settings.node_id));
-            let start = Raft::new(settings.node_id, config, peers, log, state_machine);
+            let start = Raft::new(settings.node_id, config, peers.clone(), log, state_machine);
             let raft = match runtime::with_dice(dice, start).await {
                 Ok(raft) => Arc::new(raft),
                 Err(error) => return Err(stopped(&database, &error)),
@@ -128,7 +124,7 @@ impl Metadata {
             let follower = tokio::spawn(leadership::follow(raft.clone(), patience, env.clone(), tell));
             let changing = tokio::sync::Mutex::default();
             let metadata =
-                Metadata { raft, identity, changing, network, settings, database, catalog, leadership, follower, env };
+                Metadata { raft, identity, changing, peers, settings, database, catalog, leadership, follower, env };
             match metadata.join_group().await {
                 Ok(()) => Ok(metadata),
                 Err(error) => {

@@ -17,6 +17,7 @@ use openraft::{
         VoteResponse,
     },
 };
+use parking_lot::Mutex;
 use serde::{Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -26,7 +27,7 @@ use std::{
 };
 use tokio::task::JoinSet;
 use tonic::{Request, Status, metadata::MetadataValue, service::interceptor::InterceptedService, transport::Channel};
-use weir_engine::env::Env;
+use weir_engine::env::{Env, Moment};
 use weir_proto::{
     PROTOCOL_VERSION,
     net::SharedNetwork,
@@ -51,13 +52,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A client that shows the cluster's secret.
 type Client = RaftClient<InterceptedService<Channel, ShowSecret>>;
 
-/// Makes a client for every other coordinator.
+/// Makes a client for every other coordinator. Cheap to clone.
+#[derive(Clone)]
 pub(super) struct Peers {
     pub network: SharedNetwork,
     pub env: Env,
     /// Where they are by the settings of this one: tried where nobody answers at the address in the log.
     pub addresses: BTreeMap<u64, String>,
     pub secret: ClusterSecret,
+    /// When each of them has answered last.
+    pub heard: Arc<Mutex<BTreeMap<u64, Moment>>>,
 }
 
 /// The way to one other coordinator.
@@ -69,6 +73,7 @@ pub(super) struct Peer {
     network: SharedNetwork,
     env: Env,
     secret: ClusterSecret,
+    heard: Arc<Mutex<BTreeMap<u64, Moment>>>,
     /// Open until a call fails.
     client: Option<Client>,
     /// On the way. A call may end before it is there: the next one goes on with it, so that a handshake which takes longer than a
@@ -90,6 +95,7 @@ impl RaftNetworkFactory<TypeConfig> for Peers {
             network: self.network.clone(),
             env: self.env.clone(),
             secret: self.secret.clone(),
+            heard: Arc::clone(&self.heard),
             client: None,
             dialled: JoinSet::new(),
             is_reached: true,
@@ -120,6 +126,7 @@ impl Peer {
     {
         match self.exchange(question, send).await {
             Ok(answer) => {
+                self.heard.lock().insert(self.target, self.env.now());
                 if !std::mem::replace(&mut self.is_reached, true) {
                     tracing::info!(coordinator = self.target, address = self.address(), "coordinator is reached again");
                 }

@@ -78,19 +78,26 @@ export function workersView({ cluster, history }) {
   ];
 }
 
+/** When a coordinator has answered the leader. */
+function answered({ role, answered_ms_ago: ago }) {
+  if (role === "leader") return "";
+  return ago === null ? "unknown" : `${coarse(ago)} ago`;
+}
+
 /** Where there are several. */
 function coordinators({ coordinators: members = [] }) {
   if (members.length < 2) return [];
   return [
-    h("h2", null, "Coordinators"),
+    h("h2", { class: "below" }, "Coordinators"),
     h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Coordinators" }, h("table", null,
       h("thead", null, h("tr", null,
         h("th", { scope: "col" }, "Coordinator"), h("th", { scope: "col" }, "Role"),
-        h("th", { scope: "col", class: "number" }, "Decisions behind"))),
+        h("th", { scope: "col", class: "number" }, "Decisions behind"), h("th", { scope: "col", class: "number" }, "Last answer"))),
       h("tbody", null, members.map((member) => h("tr", { "data-key": String(member.node) },
         h("th", { scope: "row" }, String(member.node), h("div", { class: "quiet" }, member.address)),
         h("td", null, member.role),
-        h("td", { class: "number" }, member.behind === null ? "unknown" : number(member.behind))))))),
+        h("td", { class: "number" }, member.behind === null ? "unknown" : number(member.behind)),
+        h("td", { class: "number" }, answered(member))))))),
   ];
 }
 

@@ -111,6 +111,29 @@ async fn three_go_on_when_their_leader_is_lost_and_it_catches_up_when_it_is_back
     assert_eq!(jobs(&back.metadata), ["before", "without it"]);
 }
 
+#[tokio::test]
+async fn the_leader_knows_who_answers() {
+    let (pipes, disks) = (Pipes::default(), disks());
+    let mut members = start_three(&pipes, &disks).await;
+    let first = decide(&members, submit("before")).await;
+    let lost = (1..=3).find(|node| *node != first).unwrap();
+    members.remove(&lost).unwrap().stop().await;
+    let long = Duration::from_secs(1);
+    loop {
+        Env::default().sleep(Duration::from_millis(50)).await;
+        // Another one may lead by now, which the lost one has never answered.
+        let leader = leader(&members).await;
+        let all = leader.metadata.members();
+        let answered = |node| all.iter().find(|member| member.node == node).and_then(|member| member.answered);
+        let other = members.keys().copied().find(|node| *node != leader.node).unwrap();
+        if answered(lost).is_none_or(|ago| ago >= long) && answered(other).is_some_and(|ago| ago < long) {
+            let of_follower = members[&other].metadata.members();
+            assert!(of_follower.iter().all(|member| member.answered.is_none()), "it does not ask: {of_follower:?}");
+            break;
+        }
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_leader_that_ends_has_another_one_lead_before_they_miss_it() {
     let (pipes, disks) = (Pipes::default(), disks());
@@ -204,14 +227,17 @@ async fn three_agree_over_tcp_and_a_stranger_is_refused() {
         wait_for_job(member, "over tcp").await;
     }
     let channel = transport::connect(network, &peers[&1], Duration::from_secs(1)).await.unwrap();
-    let message = |secret: &'static str, target: u64| {
+    let message = |secret: &'static str, target: u64, protocol: u32| {
         let mut request = tonic::Request::new(weir_proto::v1::RaftMessage { json: "{}".into() });
         request.metadata_mut().insert("weir-coordinator", MetadataValue::from(target));
+        request.metadata_mut().insert("weir-protocol", MetadataValue::from(protocol));
         let shown = ClusterSecret::from(secret).shown();
         let mut stranger = weir_proto::v1::raft_client::RaftClient::with_interceptor(channel.clone(), shown);
         async move { stranger.vote(request).await.unwrap_err().code() }
     };
-    assert_eq!(message("theirs", 1).await, tonic::Code::PermissionDenied);
-    assert_eq!(message("ours", 2).await, tonic::Code::FailedPrecondition, "this is coordinator 1");
-    assert_eq!(message("ours", 1).await, tonic::Code::InvalidArgument, "that is no message");
+    let ours = weir_proto::PROTOCOL_VERSION;
+    assert_eq!(message("theirs", 1, ours).await, tonic::Code::PermissionDenied);
+    assert_eq!(message("ours", 2, ours).await, tonic::Code::FailedPrecondition, "this is coordinator 1");
+    assert_eq!(message("ours", 1, ours + 1).await, tonic::Code::FailedPrecondition, "that speaks otherwise");
+    assert_eq!(message("ours", 1, ours).await, tonic::Code::InvalidArgument, "that is no message");
 }
