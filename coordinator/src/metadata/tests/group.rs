@@ -204,14 +204,18 @@ async fn three_agree_over_tcp_and_a_stranger_is_refused() {
         wait_for_job(member, "over tcp").await;
     }
     let channel = transport::connect(network, &peers[&1], Duration::from_secs(1)).await.unwrap();
-    let message = |secret: &'static str, target: u64| {
+    let message = |secret: &'static str, target: u64, protocol: u32| {
         let mut request = tonic::Request::new(weir_proto::v1::RaftMessage { json: "{}".into() });
         request.metadata_mut().insert("weir-coordinator", MetadataValue::from(target));
+        request.metadata_mut().insert("weir-protocol", MetadataValue::from(protocol));
         let shown = ClusterSecret::from(secret).shown();
         let mut stranger = weir_proto::v1::raft_client::RaftClient::with_interceptor(channel.clone(), shown);
-        async move { stranger.vote(request).await.unwrap_err().code() }
+        async move { stranger.vote(request).await.unwrap_err() }
     };
-    assert_eq!(message("theirs", 1).await, tonic::Code::PermissionDenied);
-    assert_eq!(message("ours", 2).await, tonic::Code::FailedPrecondition, "this is coordinator 1");
-    assert_eq!(message("ours", 1).await, tonic::Code::InvalidArgument, "that is no message");
+    let ours = weir_proto::PROTOCOL_VERSION;
+    assert_eq!(message("theirs", 1, ours).await.code(), tonic::Code::PermissionDenied);
+    let refused = message("ours", 1, ours + 1).await;
+    assert!(refused.message().contains("coordinator that calls speaks version"), "{refused}");
+    assert_eq!(message("ours", 2, ours).await.code(), tonic::Code::FailedPrecondition, "this is coordinator 1");
+    assert_eq!(message("ours", 1, ours).await.code(), tonic::Code::InvalidArgument, "that is no message");
 }
