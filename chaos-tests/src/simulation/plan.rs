@@ -257,7 +257,7 @@ impl Plan {
         if dice.random_range(0..3) == 0 {
             plan.have_three_coordinators(&mut dice);
         }
-        let mut dice = StdRng::seed_from_u64(seed ^ 0x6c65_6176);
+        let mut dice = StdRng::seed_from_u64(seed ^ 0x6472_6169);
         if dice.random_range(0..2) == 0 {
             plan.have_workers_leave(&mut dice);
         }

@@ -52,6 +52,13 @@ fn pause_ms(job: &Value) -> Result<i64> {
     Ok(number(&runs["at_ms"]) - (number(&last["completed_at_ms"]) - number(&last["duration_ms"])))
 }
 
+/// A line of a log as it is read.
+fn without_colours(line: &str) -> String {
+    let mut parts = line.split('\u{1b}');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |plain, part| plain + part.split_once('m').map_or(part, |(_, rest)| rest))
+}
+
 /// By attempt: how many events its sources had read when it was deployed, and when it ended, as its workers have logged.
 fn read_by_attempt(cluster: &ClusterProcesses) -> Result<BTreeMap<u64, (u64, u64)>> {
     let mut read = BTreeMap::<u64, (u64, u64)>::new();
@@ -60,12 +67,13 @@ fn read_by_attempt(cluster: &ClusterProcesses) -> Result<BTreeMap<u64, (u64, u64
         rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
     };
     for worker in 0..WORKERS {
-        for line in cluster.logs(Member::Worker(worker))?.iter().flat_map(|log| log.lines()) {
+        for line in cluster.logs(Member::Worker(worker))?.iter().flat_map(|log| log.lines()).map(without_colours) {
+            let line = line.as_str();
             let Some((attempt, events)) = after(line, "attempt=attempt ").zip(after(line, "events_in=")) else {
                 continue;
             };
             let (begun, ended) = read.entry(attempt).or_default();
-            match (line.contains(": deployed "), line.contains(": ended ")) {
+            match (line.contains(" deployed "), line.contains(" ended ")) {
                 (true, false) => *begun += events,
                 (false, true) => *ended += events,
                 _ => {}
