@@ -363,6 +363,8 @@ impl ClusterProcesses {
             Member::QueryService => {
                 let serving = self.serving()?;
                 command.args(["serve", "--store", &serving.url, "--listen", &serving.address]);
+                // Whoever asks it shows none.
+                command.env_remove("WEIR_SECRET");
             }
             Member::Database => bail!("a database starts by itself"),
         }
