@@ -2,6 +2,7 @@
 
 mod ad_events;
 mod aggregates;
+mod avro_files;
 mod circles;
 mod compile;
 mod custom;
