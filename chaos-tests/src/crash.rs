@@ -4,7 +4,8 @@
 //! same parallelisms, the same crash points at the same visits.
 
 use crate::{
-    job::{Bench, JobConfig},
+    bench::Bench,
+    job::JobConfig,
     oracle::{Others, WindowJoin},
     workload::{InputFormat, Workload, WorkloadConfig},
 };
