@@ -4,7 +4,8 @@
 //! same parallelisms, the same crash points at the same visits.
 
 use crate::{
-    job::{Bench, JobConfig, Outputs},
+    bench::Bench,
+    job::{JobConfig, Outputs},
     oracle::{Others, WindowJoin},
     workload::{InputFormat, Workload, WorkloadConfig},
 };

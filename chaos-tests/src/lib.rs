@@ -1,7 +1,7 @@
 //! Faults, and the oracle that checks what they leave behind.
 //!
-//! A [`workload`] is written as click logs, JSON lines or Parquet; the ad-click [`job`] counts it, whole and in one process,
-//! while it is crashed ([`crash`]), its storage fails, or it is frozen and replaced ([`faults`]). At the end what its sinks
+//! A [`workload`] is written as click logs, JSON lines or Parquet; the ad-click [`job`] counts it, whole and in one process
+//! ([`bench`]), while it is crashed ([`crash`]), its storage fails, or it is frozen and replaced ([`faults`]). At the end what its sinks
 //! have made visible ([`results`]) is compared ([`check`]) with a recount of the same files by code that shares nothing
 //! with it ([`oracle`]).
 //!
@@ -62,6 +62,7 @@
 //! WEIR_CHAOS_ALL=1 cargo test --release -p weir-chaos-tests --test crashes      # all pairs of crash points
 //! ```
 
+pub mod bench;
 pub mod check;
 pub mod cluster;
 pub mod crash;
@@ -73,6 +74,5 @@ pub mod oracle;
 pub mod results;
 pub mod simulation;
 pub mod table;
-mod text_results;
 pub mod topics;
 pub mod workload;

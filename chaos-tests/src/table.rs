@@ -13,21 +13,6 @@ pub fn database(output: &Path) -> PathBuf {
     output.join("store.sqlite")
 }
 
-/// The section of the sink.
-pub fn section(output: &Path) -> String {
-    let url = format!("sqlite:{}", database(output).display());
-    format!(
-        r#"[sink.store]
-input = "clicks_per_minute"
-connector = "sql"
-url = {url:?}
-table = "ad_counts"
-key = ["click_minute", "filter_id", "ad_id"]
-select = ["window_start as click_minute", "filter_id", "ad_id", "count", "revision"]
-"#
-    )
-}
-
 /// All counts in the table; none where there is no database.
 ///
 /// # Errors

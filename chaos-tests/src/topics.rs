@@ -1,9 +1,10 @@
-//! The job's topics of Kafka: where its clicks come from, where its counts and top ads go to, and what is there in the end.
+//! The job's topics of Kafka: filled with clicks before it runs, and read when it has ended.
 //!
 //! Invariant: what is read here is what any consumer reads of committed records: the value is JSON, record id and revision are
 //! headers, and neither pair of them is there twice.
 
 use crate::{
+    job::kafka::{CLICKS, COUNTS, TOP_ADS},
     oracle::{CountKey, RankKey},
     results::{RecordVersion, Records},
 };
@@ -12,43 +13,6 @@ use arrow::compute::kernels::cast_utils::string_to_timestamp_nanos;
 use std::collections::BTreeMap;
 use weir_kafka::NewRecord;
 use weir_kafka_model::{Model, Written};
-
-/// The brokers, as a definition names them.
-pub const BROKERS: &str = "simulation:9092";
-/// The topic of the clicks.
-pub const CLICKS: &str = "clicks";
-/// The topic of the counts.
-pub const COUNTS: &str = "counts";
-/// The topic of the job's progress, as the sink makes it.
-pub const PROGRESS: &str = "weir-progress-ad-click";
-/// The topic of the top ads.
-pub const TOP_ADS: &str = "top-ads";
-
-/// The source, with what else is to be said of it.
-pub(crate) fn source(more: &str) -> String {
-    format!(
-        "[source.clicks]\nconnector = \"kafka\"\nbrokers = \"{BROKERS}\"\ntopics = [\"{CLICKS}\"]\nend = \"latest\"\n{more}\n\n"
-    )
-}
-
-/// The sinks.
-pub(crate) const SINKS: &str = r#"
-[sink.topic_counts]
-connector = "kafka"
-input = "clicks_per_minute"
-brokers = "simulation:9092"
-topic = "counts"
-key = ["ad_id"]
-select = ["record_id", "ad_id", "window_start as click_minute", "filter_id", "count", "revision"]
-transaction_timeout = "5s"
-
-[sink.topic_top_ads]
-connector = "kafka"
-input = "top_ads"
-brokers = "simulation:9092"
-topic = "top-ads"
-transaction_timeout = "5s"
-"#;
 
 /// Makes the topics that the job writes to.
 pub fn create_outputs(model: &Model) {

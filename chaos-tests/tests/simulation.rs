@@ -4,11 +4,10 @@
 use std::{sync::LazyLock, time::Duration};
 use weir_chaos_tests::{
     faults::mutants::Mutant,
+    job::campaigns::Campaigns,
     oracle::{JoinKind, WindowJoin},
     simulation::{
-        Outcome, Plan, Points, WrongPart,
-        campaigns::Campaigns,
-        crash_points, link,
+        Outcome, Plan, Points, WrongPart, crash_points, link,
         logs::Rotations,
         many::for_each,
         plan::{COORDINATOR, Ending, Planned, Role, Trouble, coordinator, worker},

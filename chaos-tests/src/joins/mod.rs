@@ -7,7 +7,7 @@ mod results;
 mod windows;
 mod workload;
 
-use crate::crash::Ending;
+use crate::{crash::Ending, results::held};
 use anyhow::{Context, Result, bail, ensure};
 use std::{fmt, path::Path, sync::Arc};
 use weir_engine::{
@@ -19,8 +19,6 @@ use weir_engine::{
 };
 use weir_jobs::{CompileOptions, parse};
 use weir_local::{Settings, Submission, run};
-
-pub(crate) use results::holding;
 
 pub use mutants::{JoinMutant, JoinMutants};
 pub use windows::{WindowJoinMutant, WindowJoinMutants};
@@ -133,13 +131,13 @@ impl JoinScenario {
     fn check(out: &Path, workload: &Workload) -> Result<()> {
         for (name, before, after, matching) in JOINS {
             let expected = oracle::recount(workload, (before, after), matching);
-            let matched = holding(&out.join(name))?;
+            let matched = held::pairs(&out.join(name))?;
             ensure!(matched == expected.matched, "matched by `{name}`: {}", difference(&matched, &expected.matched));
-            let unmatched = holding(&out.join(format!("{name}_unmatched")))?;
+            let unmatched = held::pairs(&out.join(format!("{name}_unmatched")))?;
             let of = difference(&unmatched, &expected.unmatched);
             ensure!(unmatched == expected.unmatched, "unmatched by `{name}`: {of}");
             if name == COUNTED {
-                let counted = results::newest(&out.join("counts"), results::counted)?;
+                let counted = held::newest(&out.join("counts"), results::counted)?;
                 let expected = oracle::counts(&expected.matched);
                 let of = difference(&counted, &expected);
                 ensure!(counted == expected, "counts of what `{name}` has matched: {of}");

@@ -1,14 +1,15 @@
 //! What joins should give, from the files alone: every pair of rows is looked at.
 
-use super::results::{Counted, Result as Joined};
+use super::results::Counted;
 use super::workload::{Row, Workload};
 use super::{COUNTED_MS, DELAY_MS, LATENESS_MS};
+use crate::oracle::Pair;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What should be there in the end, each sorted.
 pub(super) struct Expected {
-    pub(super) matched: Vec<Joined>,
-    pub(super) unmatched: Vec<Joined>,
+    pub(super) matched: Vec<Pair>,
+    pub(super) unmatched: Vec<Pair>,
     /// The names of late rows.
     pub(super) late_orders: Vec<String>,
     pub(super) late_clicks: Vec<String>,
@@ -57,7 +58,7 @@ pub(super) fn recount(workload: &Workload, (before, after): (i64, i64), matching
 }
 
 /// How many matches each name of orders has in each window, by the times of the orders, and of how many clicks.
-pub(super) fn counts(matched: &[Joined]) -> Vec<Counted> {
+pub(super) fn counts(matched: &[Pair]) -> Vec<Counted> {
     let mut windows: BTreeMap<(String, i64), Vec<&str>> = BTreeMap::new();
     for (order, at, click) in matched {
         let clicks = windows.entry((order.clone(), at - at.rem_euclid(COUNTED_MS))).or_default();

@@ -3,13 +3,13 @@
 //! Computing takes no virtual time, so sources are slowed down: otherwise all would be over before anything could go wrong.
 
 use super::{
-    campaigns::{Campaigns, Table},
+    campaigns::Table,
     logs::Logs,
     plan::{FollowedLogs, Plan},
     replays::Replays,
 };
 use crate::{
-    job::{JOB, JobConfig},
+    job::{JOB, JobConfig, campaigns::Campaigns},
     results, table,
     workload::Workload,
 };

@@ -5,7 +5,7 @@ use super::{
     trace::Trace,
     wrong_kafka::{WrongCluster, WrongKafka},
 };
-use crate::topics::{self, BROKERS};
+use crate::{job::kafka::BROKERS, topics};
 use anyhow::{Context, Result};
 use futures::{FutureExt, future::BoxFuture};
 use std::{io, path::Path, sync::Arc, time::Duration};

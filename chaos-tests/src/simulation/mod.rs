@@ -1,7 +1,9 @@
 //! The whole cluster in one thread, under a simulated network, clock, disk and storage: the same coordinator, workers and data
 //! plane as everywhere, with the real operators, and whatever can go wrong.
 //!
-//! Everything follows from one number (a test runs it twice and compares the whole [`trace`]). A [`plan`] says what the
+//! Everything follows from one number (a test runs it twice and compares the [`trace`]), but for one thing: tokio wakes those who
+//! wait for the same watch channel in an order that dice of its own decide. With one coordinator nothing has been seen to depend on it;
+//! of three, two that announce themselves at one moment may come in either order. A [`plan`] says what the
 //! cluster is made of and what befalls it; [`run`] runs it on [`hosts`]; meanwhile [`invariants`] must hold, and at the end
 //! [`verdict`] compares what is committed with a recount. After the last trouble is over the job must come to its end within
 //! a bound. [`wrong`] are parts that are built wrong, which must be noticed.

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     faults::{mutants::MutantFactory, store::FaultyStore},
+    job::kafka::PROGRESS,
     joins::WindowJoinMutants,
     topics,
 };
@@ -61,8 +62,8 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// What happened, in order, without how many bytes a connection took at once. That has been seen to differ by one: no seed decides
-    /// the order of a hash map, and rows in another order may compress to another length. Nor is it told where the run kept its tables.
+    /// What happened, in order, without how many bytes a connection took at once: the folder of tables and followed logs, which is
+    /// another one each time, is part of messages. Nor is it told where that is.
     pub fn course(&self) -> Vec<String> {
         let told = |detail: &String| {
             let end = detail.split_once(" takes Ok(").map_or(detail.len(), |(before, _)| before.len());
@@ -373,7 +374,7 @@ impl<'a> Driver<'a> {
                 Trouble::Kafka(conditions) => self.kafka.model().set(*conditions),
                 Trouble::KafkaCut(host) => self.kafka.model().set_cut(host, true),
                 Trouble::KafkaOpen => {
-                    let to = TopicPartition { topic: topics::PROGRESS.into(), partition: 0 };
+                    let to = TopicPartition { topic: PROGRESS.into(), partition: 0 };
                     self.kafka.model().leave_open(&format!("neighbour {now:?}"), &to, lasts);
                 }
             }

@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     check,
-    job::JOB,
+    job::{
+        JOB,
+        kafka::{COUNTS, TOP_ADS},
+    },
     oracle::{self, Expected, replayed},
     topics,
 };
@@ -86,9 +89,9 @@ pub fn check(plan: &Plan, files: &Files, replays: Option<&Replays>, beside: &Bes
 
 /// Whether the topics hold what the recount says, each revision once.
 fn topics_are_right(kafka: &Kafka, expected: &Expected, differences: &mut Vec<String>) -> Result<()> {
-    let counts = topics::read_counts(&kafka.committed(topics::COUNTS)?)?;
+    let counts = topics::read_counts(&kafka.committed(COUNTS)?)?;
     check::compare_maps("counts in their topic", &expected.counts, &counts, differences);
-    let top_ads = topics::read_top_ads(&kafka.committed(topics::TOP_ADS)?)?;
+    let top_ads = topics::read_top_ads(&kafka.committed(TOP_ADS)?)?;
     check::compare_maps("top ads in their topic", &expected.top_ads, &top_ads, differences);
     Ok(())
 }

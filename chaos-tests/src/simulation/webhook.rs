@@ -6,6 +6,7 @@
 use super::{link::Link, power::Power, trace::Trace};
 use crate::{
     check,
+    job::webhook::URL,
     oracle::{Block, CountKey},
     results::{Records, bytes_of_uuid},
 };
@@ -21,18 +22,6 @@ use std::{
     sync::Arc,
 };
 use weir_operators::sink::http::provided::{Provided, provide};
-
-/// Where rows are posted to, as a definition has it.
-pub const URL: &str = "http://simulation/blocks";
-
-/// The sink.
-pub(crate) const SINK: &str = r#"
-[sink.webhook]
-connector = "http"
-input = "blocks"
-url = "http://simulation/blocks"
-batch = 3
-"#;
 
 /// The server, reached by all that runs on this thread.
 pub struct Webhook {

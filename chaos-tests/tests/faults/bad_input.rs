@@ -2,8 +2,9 @@
 
 use std::{fs, path::Path, process::Command, sync::Arc, time::Duration};
 use weir_chaos_tests::{
+    bench::Bench,
     crash::small_workload,
-    job::{Bench, JOB, JobConfig},
+    job::{JOB, JobConfig},
     workload::{InputFormat, Workload, WorkloadConfig},
 };
 use weir_engine::{ErrorKind, checkpoint::CheckpointStore, env::Env, ids::Attempt, operator::Wait, task::StopSignal};

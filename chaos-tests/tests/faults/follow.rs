@@ -12,8 +12,9 @@ use std::{
     time::Duration,
 };
 use weir_chaos_tests::{
+    bench::Bench,
     crash::{crash_points_of, small_workload},
-    job::{Bench, JobConfig},
+    job::JobConfig,
     results::{Results, read_results},
     workload::{InputFormat, Workload, WorkloadConfig, line_bytes},
 };

@@ -3,12 +3,13 @@
 use object_store::{ObjectStore, ObjectStoreExt, memory::InMemory};
 use std::sync::Arc;
 use weir_chaos_tests::{
+    bench::Bench,
     crash::{Ending, Scenario, small_job, small_workload},
     faults::{
         lineages::BlindStore,
         mutants::{Mutant, MutantFactory},
     },
-    job::{Bench, JOB, JobConfig},
+    job::{JOB, JobConfig},
     workload::Workload,
 };
 use weir_engine::{

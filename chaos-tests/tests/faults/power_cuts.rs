@@ -4,9 +4,10 @@
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use weir_chaos_tests::{
+    bench::Bench,
     crash::{small_job, small_workload},
     faults::disk::{Forgets, UnsyncedDisk},
-    job::{Bench, JobConfig},
+    job::JobConfig,
     results::visible_files,
     workload::Workload,
 };

@@ -10,9 +10,10 @@ use std::{
     },
 };
 use weir_chaos_tests::{
+    bench::Bench,
     crash::{small_job, small_workload},
     faults::store::{Fault, FaultPlan, FaultyStore, Verb},
-    job::{Bench, JOB, JobConfig},
+    job::{JOB, JobConfig},
     workload::{Workload, WorkloadConfig},
 };
 use weir_engine::{

@@ -12,9 +12,10 @@ use std::{
     time::Duration,
 };
 use weir_chaos_tests::{
+    bench::Bench,
     crash::{small_job, small_workload},
     faults::store::{Fault, FaultPlan, FaultyStore, Flaky, Verb},
-    job::{Bench, JOB},
+    job::JOB,
     workload::Workload,
 };
 use weir_engine::{

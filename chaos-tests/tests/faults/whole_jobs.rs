@@ -4,7 +4,8 @@
 use proptest::prelude::*;
 use std::{collections::HashMap, num::NonZeroUsize, sync::Arc};
 use weir_chaos_tests::{
-    job::{Bench, JobConfig, Outputs},
+    bench::Bench,
+    job::{JobConfig, Outputs},
     oracle::{Others, REFUSED_BY_FILTERS, REFUSED_BY_MAP, WindowJoin},
     results::{Results, read_results},
     workload::{InputFormat, Workload, WorkloadConfig},

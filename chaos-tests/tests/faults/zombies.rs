@@ -5,9 +5,10 @@ use object_store::memory::InMemory;
 use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 use weir_chaos_tests::{
+    bench::Bench,
     crash::{small_job, small_workload},
     faults::store::{Fault, FaultyStore, Gate, Once, Verb},
-    job::{Bench, JOB, JobConfig},
+    job::{JOB, JobConfig},
     workload::Workload,
 };
 use weir_engine::{

@@ -3,9 +3,9 @@
 mod mutants;
 mod oracle;
 
-use super::results::{column, newest};
 use super::workload::Workload;
 use super::{LATENESS_MS, difference, sink};
+use crate::results::held::{column, newest};
 use anyhow::{Context, Result, ensure};
 use arrow::{
     array::{Array, AsArray, RecordBatch},

@@ -36,9 +36,12 @@ impl Listing {
         Listing { files, ids }
     }
 
-    /// Each file once, although it may have several names.
+    /// Each file once, by the first of its names, in the order of these: of two that may be taken for one, it is always the same
+    /// that is.
     pub(super) fn files(&self) -> impl Iterator<Item = &Listed> {
-        self.ids.values().filter_map(|names| self.files.get(*names.first()?))
+        let is_first =
+            |(index, file): &(usize, &Listed)| self.ids.get(&file.id).and_then(|names| names.first()) == Some(index);
+        self.files.iter().enumerate().filter(is_first).map(|(_, file)| file)
     }
 
     pub(super) fn has(&self, id: FileId) -> bool {
@@ -181,5 +184,31 @@ pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::source::files::followed::identity::Stamp;
+
+    #[test]
+    fn files_come_once_each_in_the_order_of_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("any");
+        fs::write(&path, "").unwrap();
+        let stamp = Stamp::of(&fs::metadata(&path).unwrap());
+        // Every third name is another one of the first file, and numbers are in no order.
+        let number = |name: u64| if name.is_multiple_of(3) { 0 } else { name * 7 % 31 };
+        let listed = |name: u64| Listed {
+            path: PathBuf::from(format!("/logs/{name:02}")),
+            id: FileId { device: 1, inode: number(name) },
+            stamp,
+        };
+        let listing = Listing::new((0..30).map(listed).collect());
+        let found: Vec<u64> =
+            listing.files().map(|file| file.path.file_name().unwrap().to_str().unwrap().parse().unwrap()).collect();
+        let expected: Vec<u64> = (0..30_u64).filter(|name| *name == 0 || !name.is_multiple_of(3)).collect();
+        assert_eq!(found, expected);
     }
 }

@@ -7,7 +7,7 @@ use crate::source::files::{
     passed_over::{PassedOver, Teller},
 };
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fs::{self, File, Metadata},
     io::{self, ErrorKind},
     os::unix::fs::MetadataExt,
@@ -244,7 +244,7 @@ fn is_loop(error: &io::Error) -> bool {
 fn without_other_names(found: Vec<LocalFile>, base: &Path, passed_over: &mut PassedOver) -> Vec<LocalFile> {
     let mut firsts: HashMap<(u64, u64), usize> = HashMap::with_capacity(found.len());
     // Of most files there is no other.
-    let mut several: HashMap<usize, Vec<usize>> = HashMap::new();
+    let mut several: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
     for (index, (_, metadata)) in found.iter().enumerate() {
         let first = *firsts.entry(identity(metadata)).or_insert(index);
         if first != index {

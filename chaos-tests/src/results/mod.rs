@@ -3,31 +3,28 @@
 //! Here are the rules that consumers rely on: `(record_id, revision)` is never there twice, a record id means one thing, and
 //! the highest revision of it is the truth, unless it is withdrawn. Breaking one is an error, before anything is compared.
 
+mod columns;
+mod files;
+pub(crate) mod held;
+mod records;
+mod text;
+
 use crate::{
-    joins,
     oracle::{
         Block, CountKey, Everybody, Joined, JoinedKey, OtherKey, Pair, REFUSED_BY_FILTERS, REFUSED_BY_MAP, RankKey,
         RefusedClick,
     },
-    table, text_results,
+    table,
     workload::Click,
 };
 use anyhow::{Context, Result, bail, ensure};
-use arrow::{
-    array::{Array, ArrayRef, AsArray, RecordBatch},
-    compute::cast,
-    datatypes::{DataType, Float64Type, Int64Type, TimestampMillisecondType},
-};
-use arrow_avro::reader::ReaderBuilder as AvroReaderBuilder;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Debug,
-    fs::File,
-    hash::Hash,
-    io::BufReader,
-    path::{Path, PathBuf},
-};
+use arrow::array::RecordBatch;
+use std::{collections::BTreeMap, path::Path};
+
+pub(crate) use columns::Columns;
+pub use files::visible_files;
+pub(crate) use files::{is_result, read_folder};
+pub(crate) use records::{RecordVersion, Records, bytes_of_uuid};
 
 /// Everything that the sinks of the ad-click job have made visible.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +95,7 @@ pub fn read_results(folder: &Path) -> Result<Results> {
     results.top_kept = holding(read_places(&folder.join("top_kept"))?.newest()?);
     results.shares = holding(read_shares(&folder.join("shares"))?.newest_of_all());
     results.blocks = holding(read_blocks(&folder.join("blocks"))?.newest()?);
-    results.pairs = [joins::holding(&folder.join("pairs"))?, joins::holding(&folder.join("pairs_unmatched"))?].concat();
+    results.pairs = [held::pairs(&folder.join("pairs"))?, held::pairs(&folder.join("pairs_unmatched"))?].concat();
     results.pairs.sort();
     results.pairs_late =
         [read_clicks(&folder.join("pairs_late_orders"))?, read_clicks(&folder.join("pairs_late_clicks"))?];
@@ -331,208 +328,4 @@ pub(crate) fn clicks_of(batch: &RecordBatch) -> Result<Vec<Click>> {
         event_id: ids[row].clone(),
     };
     Ok((0..batch.num_rows()).map(click).collect())
-}
-
-/// Identity and revision of a record.
-pub(crate) type RecordVersion = (Vec<u8>, i64);
-
-/// Versioned records: what consumers may rely on is checked at every row.
-pub(crate) struct Records<K, V> {
-    /// With the file that it is in.
-    seen: HashMap<RecordVersion, String>,
-    key_of_id: HashMap<Vec<u8>, K>,
-    id_of_key: HashMap<K, Vec<u8>>,
-    newest: HashMap<K, (i64, V)>,
-}
-
-impl<K, V> Default for Records<K, V> {
-    fn default() -> Self {
-        Records { seen: HashMap::new(), key_of_id: HashMap::new(), id_of_key: HashMap::new(), newest: HashMap::new() }
-    }
-}
-
-impl<K: Clone + Debug + Eq + Hash + Ord, V: Debug> Records<K, V> {
-    pub(crate) fn add(&mut self, file: &str, (id, revision): RecordVersion, key: K, value: V) -> Result<()> {
-        if let Some(other) = self.seen.insert((id.clone(), revision), file.to_owned()) {
-            bail!(
-                "record {} revision {revision} of {key:?} is there twice, in {other} and, as {value:?}, in {file}",
-                hex(&id)
-            );
-        }
-        let known = self.key_of_id.entry(id.clone()).or_insert_with(|| key.clone());
-        ensure!(*known == key, "record {} is both {known:?} and {key:?}", hex(&id));
-        let named = self.id_of_key.entry(key.clone()).or_insert_with(|| id.clone());
-        ensure!(*named == id, "{key:?} is both record {} and record {}", hex(named), hex(&id));
-        let newest = self.newest.get(&key).map(|(newest, _)| *newest);
-        if newest.is_none_or(|newest| newest < revision) {
-            self.newest.insert(key, (revision, value));
-        }
-        Ok(())
-    }
-
-    fn highest_revision(&self) -> i64 {
-        self.seen.keys().map(|(_, revision)| *revision).max().unwrap_or(0)
-    }
-
-    /// The newest values; revisions must have no gaps.
-    pub(crate) fn newest(self) -> Result<BTreeMap<K, V>> {
-        let mut versions: HashMap<&[u8], i64> = HashMap::new();
-        self.seen.keys().for_each(|(id, _)| *versions.entry(id).or_default() += 1);
-        for (key, (newest, _)) in &self.newest {
-            let there = versions.get(self.id_of_key[key].as_slice()).copied().unwrap_or(0);
-            ensure!(there == newest + 1, "{key:?} has {there} revisions, the newest is {newest}: one is missing");
-        }
-        Ok(self.newest.into_iter().map(|(key, (_, value))| (key, value)).collect())
-    }
-}
-
-impl<K: Ord, V> Records<K, V> {
-    /// The newest values, running counts too, which come as they come.
-    fn newest_of_all(self) -> BTreeMap<K, V> {
-        self.newest.into_iter().map(|(key, (_, value))| (key, value)).collect()
-    }
-}
-
-/// The sixteen bytes of a UUID in text.
-pub(crate) fn bytes_of_uuid(text: &str) -> Result<Vec<u8>> {
-    let digits = text.replace('-', "");
-    let is_uuid = digits.len() == 32 && digits.is_ascii() && text.len() == 36;
-    ensure!(is_uuid, "'{text}' is no record id");
-    (0..16).map(|byte| Ok(u8::from_str_radix(&digits[2 * byte..2 * byte + 2], 16)?)).collect()
-}
-
-fn hex(id: &[u8]) -> String {
-    id.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The rows of every visible file below a folder, with the file's name.
-pub(crate) fn read_folder(folder: &Path) -> Result<Vec<(String, RecordBatch)>> {
-    let mut batches = Vec::new();
-    for path in visible_files(folder)? {
-        let open = || -> Result<Vec<RecordBatch>> {
-            if text_results::is_text(&path) {
-                return text_results::read(&path);
-            }
-            if is_avro(&path) {
-                let reader = AvroReaderBuilder::new().build(BufReader::new(File::open(&path)?))?;
-                return Ok(reader.collect::<Result<_, _>>()?);
-            }
-            let reader = ParquetRecordBatchReaderBuilder::try_new(File::open(&path)?)?.build()?;
-            Ok(reader.collect::<Result<_, _>>()?)
-        };
-        let rows = open().with_context(|| format!("a committed file cannot be read: {}", path.display()))?;
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        batches.extend(rows.into_iter().map(|batch| (name.to_string(), batch)));
-    }
-    Ok(batches)
-}
-
-/// The files that a consumer's patterns `**/*.parquet`, `**/*.jsonl`, `**/*.csv` and `**/*.avro` meet, without folders that begin with an underscore.
-///
-/// # Errors
-/// When a folder cannot be listed.
-pub fn visible_files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let Ok(entries) = folder.read_dir() else { return Ok(files) };
-    for entry in entries {
-        let path = entry?.path();
-        let hidden = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(['_', '.']));
-        if path.is_dir() && !hidden {
-            files.extend(visible_files(&path)?);
-        } else if is_result(&path) && !hidden {
-            files.push(path);
-        }
-    }
-    files.sort();
-    Ok(files)
-}
-
-/// Whether a file is one that these patterns meet, by its name.
-pub(crate) fn is_result(path: &Path) -> bool {
-    text_results::is_text(path) || is_avro(path) || path.extension().is_some_and(|extension| extension == "parquet")
-}
-
-fn is_avro(path: &Path) -> bool {
-    path.extension().is_some_and(|extension| extension == "avro")
-}
-
-/// Columns by name, whatever their encoding.
-pub(crate) struct Columns<'a>(pub(crate) &'a RecordBatch);
-
-impl Columns<'_> {
-    fn as_type(&self, name: &str, data_type: &DataType) -> Result<ArrayRef> {
-        let column = self.0.column_by_name(name).with_context(|| {
-            let schema = self.0.schema();
-            let found: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
-            format!("the results have no column {name}, but {}", found.join(", "))
-        })?;
-        Ok(cast(column, data_type)?)
-    }
-
-    fn texts(&self, name: &str) -> Result<Vec<Option<String>>> {
-        let column = self.as_type(name, &DataType::Utf8)?;
-        Ok(column.as_string::<i32>().iter().map(|text| text.map(str::to_owned)).collect())
-    }
-
-    fn integers(&self, name: &str) -> Result<Vec<i64>> {
-        let column = self.as_type(name, &DataType::Int64)?;
-        ensure!(column.null_count() == 0, "{name} is null somewhere");
-        Ok(column.as_primitive::<Int64Type>().values().to_vec())
-    }
-
-    pub(crate) fn integers_or_null(&self, name: &str) -> Result<Vec<Option<i64>>> {
-        Ok(self.as_type(name, &DataType::Int64)?.as_primitive::<Int64Type>().iter().collect())
-    }
-
-    fn floats(&self, name: &str) -> Result<Vec<f64>> {
-        let column = self.as_type(name, &DataType::Float64)?;
-        ensure!(column.null_count() == 0, "{name} is null somewhere");
-        Ok(column.as_primitive::<Float64Type>().values().to_vec())
-    }
-
-    /// Lists of texts; in a file of text they are JSON.
-    fn lists(&self, name: &str) -> Result<Vec<Vec<String>>> {
-        if let Some(texts) = self.0.column_by_name(name).and_then(|column| column.as_string_opt::<i32>()) {
-            return texts.iter().map(|text| Ok(serde_json::from_str(text.context("no list")?)?)).collect();
-        }
-        let column = self.as_type(name, &DataType::new_list(DataType::Utf8, true))?;
-        let texts = |row: usize| {
-            let list = column.as_list::<i32>().value(row);
-            list.as_string::<i32>().iter().map(|text| text.map(str::to_owned).context("a null in a list")).collect()
-        };
-        ensure!(column.null_count() == 0, "{name} is null somewhere");
-        (0..column.len()).map(texts).collect()
-    }
-
-    /// Values of results, which those that are withdrawn have not.
-    fn values(&self, name: &str) -> Result<Vec<Option<i64>>> {
-        let values = self.integers_or_null(name)?;
-        for (value, withdrawn) in values.iter().zip(self.booleans("withdrawn")?) {
-            ensure!(withdrawn == value.is_none(), "{name} is {value:?} where withdrawn is {withdrawn}");
-        }
-        Ok(values)
-    }
-
-    fn booleans(&self, name: &str) -> Result<Vec<bool>> {
-        let column = self.as_type(name, &DataType::Boolean)?;
-        column.as_boolean().iter().map(|value| value.with_context(|| format!("{name} is null somewhere"))).collect()
-    }
-
-    fn times(&self, name: &str) -> Result<Vec<i64>> {
-        let milliseconds = DataType::Timestamp(arrow::datatypes::TimeUnit::Millisecond, Some("UTC".into()));
-        let column = self.as_type(name, &milliseconds)?;
-        ensure!(column.null_count() == 0, "{name} is null somewhere");
-        Ok(column.as_primitive::<TimestampMillisecondType>().values().to_vec())
-    }
-
-    fn records(&self) -> Result<Vec<RecordVersion>> {
-        let revisions = self.integers("revision")?;
-        if self.0.column_by_name("record_id").is_some_and(|ids| *ids.data_type() == DataType::Utf8) {
-            let ids = self.texts("record_id")?.into_iter().map(|id| bytes_of_uuid(&id.unwrap_or_default()));
-            return ids.zip(revisions).map(|(id, revision)| Ok((id?, revision))).collect();
-        }
-        let ids = self.as_type("record_id", &DataType::FixedSizeBinary(16))?;
-        let ids = ids.as_fixed_size_binary();
-        Ok((0..ids.len()).map(|row| (ids.value(row).to_vec(), revisions[row])).collect())
-    }
 }
