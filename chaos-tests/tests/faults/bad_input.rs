@@ -5,6 +5,7 @@ use weir_chaos_tests::{
     bench::Bench,
     crash::small_workload,
     job::{JOB, JobConfig},
+    results::read_results,
     workload::{InputFormat, Workload, WorkloadConfig},
 };
 use weir_engine::{ErrorKind, checkpoint::CheckpointStore, env::Env, ids::Attempt, operator::Wait, task::StopSignal};
@@ -85,7 +86,7 @@ async fn costs_one_file(what: &str, harm: impl FnOnce(&Path)) {
     let bench = bench_with(InputFormat::Parquet);
     harm(&bench.input().join(VICTIM));
     bench.run_to_end(&config, Arc::new(Registry), 1).await.unwrap();
-    let results = weir_chaos_tests::results::read_results(&bench.output()).unwrap();
+    let results = read_results(&bench.output()).unwrap();
     assert_eq!(results.dead_letters, [(VICTIM.to_owned(), 0)], "{what}");
     let others = bench_with(InputFormat::Parquet);
     fs::remove_file(others.input().join(VICTIM)).unwrap();
@@ -131,9 +132,13 @@ async fn files_that_shrink_or_vanish_while_followed_cost_no_other_click() {
     for vanish in [false, true] {
         let bench = bench_with(InputFormat::ClickLog);
         let config = JobConfig { follow: true, allowed_lateness_minutes: 60, ..JobConfig::default() };
+        let (whole, others) = (bench_with(InputFormat::ClickLog), bench_with(InputFormat::ClickLog));
+        let expected = whole.expected(&config).unwrap();
+        fs::remove_file(others.input().join("server-1.log")).unwrap();
+        let of_others = others.expected(&config).unwrap().valid.len();
         let victim = bench.input().join("server-1.log");
         let stop = StopSignal::default();
-        let (stopper, path) = (stop.clone(), victim.clone());
+        let (stopper, path, output) = (stop.clone(), victim.clone(), bench.output());
         let harming = async move {
             let env = Env::default();
             env.sleep(Duration::from_millis(400)).await;
@@ -144,15 +149,18 @@ async fn files_that_shrink_or_vanish_while_followed_cost_no_other_click() {
                 fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(400).unwrap();
             }
             env.sleep(Duration::from_millis(400)).await;
+            let mut looks = 0;
+            while !read_results(&output).is_ok_and(|results| results.raw.len() >= of_others) && looks < 600 {
+                env.sleep(Duration::from_millis(100)).await;
+                looks += 1;
+            }
             stopper.stop();
         };
         let (ended, ()) = tokio::join!(bench.run(&config, Arc::new(Registry), Env::seeded(1), stop), harming);
         ended.unwrap_or_else(|error| panic!("vanish {vanish}: {error}"));
-        let results = weir_chaos_tests::results::read_results(&bench.output()).unwrap();
+        let results = read_results(&bench.output()).unwrap();
         let mut sorted = results.raw.clone();
         sorted.dedup();
-        let whole = bench_with(InputFormat::ClickLog);
-        let expected = whole.expected(&config).unwrap();
         for click in &sorted {
             let count = |all: &[_]| all.iter().filter(|other| *other == click).count();
             assert!(count(&results.raw) <= count(&expected.valid), "read twice: {click:?}");
