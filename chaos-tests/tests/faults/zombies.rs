@@ -134,7 +134,7 @@ fn a_manifest_from_before_a_start_over_comes_late() {
 
 #[test]
 fn frozen_at_the_commit_point_and_replaced() {
-    for manifest in ["1/0000000001.json", "1/0000000002.json", "1/0000000004.json"] {
+    for manifest in ["1/0000000001.json", "1/0000000002.json", "1/0000000003.json"] {
         for before in [true, false] {
             for successor_crashes_at in [None, Some("recovery.swept"), Some("manifest.created")] {
                 replace_while_frozen(Verb::Put, manifest, 1, before, successor_crashes_at);
