@@ -104,6 +104,7 @@ fn another_protocol_is_refused() {
             worker: "from-the-future".into(),
             slots: 1,
             data_address: "127.0.0.1:1".into(),
+            weir_version: "9.0.0".into(),
             ..Register::default()
         };
         let secret = &cluster.settings.secret;
@@ -111,7 +112,8 @@ fn another_protocol_is_refused() {
         ensure!(refusal.code() == tonic::Code::FailedPrecondition, "{refusal:?}");
         let told = refusal.message();
         ensure!(
-            told.contains("from-the-future speaks version") && told.contains("replace all processes by the release of"),
+            told.contains("from-the-future (Weir 9.0.0) speaks version")
+                && told.contains("replace all processes by the release of worker from-the-future"),
             "{told}"
         );
         let ours = Register { protocol_version: PROTOCOL_VERSION, ..stranger };

@@ -245,8 +245,9 @@ impl Supervisor {
                 if matches!(verdict, Verdict::GiveUp(_)) && error.kind != ErrorKind::Fenced {
                     attempt.commit_decided().await;
                 }
-                // Its slots are free while the next one waits.
+                // Its slots are free while the next one waits, and those that it was to move to.
                 drop(attempt);
+                self.context.workers.forget_reserved(&self.name);
                 self.carry_out(verdict, error.message).await
             }
         }
