@@ -198,8 +198,15 @@ impl<'a> Running<'a> {
         let struck: Vec<Party> = self.due.iter().filter_map(|(_, _, done)| done.party()).collect();
         let mut victims = Vec::new();
         for role in step.fault.roles() {
-            // While others are away, nobody may know.
-            match self.parties.who(role, JOB, &struck).unwrap_or_default() {
+            let parties = &mut self.parties;
+            let found = match step.together {
+                // While others are away, nobody may know.
+                true => parties.who(role, JOB, &struck).unwrap_or_default(),
+                false => {
+                    Some(wait_for(&format!("a {role}"), || Ok(parties.who(role, JOB, &struck).unwrap_or_default()))?)
+                }
+            };
+            match found {
                 Some(party) if !victims.contains(&party) => victims.push(party),
                 _ => {
                     self.missed += 1;
