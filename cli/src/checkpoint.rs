@@ -179,7 +179,11 @@ async fn list(arguments: &StoreArguments) -> Result<String, Failure> {
         all.extend(store.checkpoints().await?.into_iter().map(|number| (lineage, number)));
         for (lineage, number) in all {
             let store = store.clone().in_lineage(lineage);
-            let manifest = store.manifest(number).await?;
+            let manifest = match store.manifest(number).await {
+                // A job that runs has retired it meanwhile.
+                Err(_) if !store.exists(&store.layout().manifest(number)).await? => continue,
+                manifest => manifest?,
+            };
             let committed = committed::is_marked(&store, number, manifest.attempt).await?;
             let savepoint = savepoints.contains(&(lineage, number)).then(|| url_of(&store, lineage, number));
             listed.push(Listed { manifest, committed, savepoint });
