@@ -10,6 +10,7 @@ pub mod place;
 pub mod ports;
 pub mod postgres_server;
 pub mod s3_server;
+mod server_process;
 pub mod web_server;
 
 use std::{

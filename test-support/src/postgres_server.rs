@@ -4,13 +4,13 @@
 //! as PostgreSQL refuses to be root.
 #![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
 
-use crate::{place::Place, ports::free_port};
+use crate::{place::Place, ports::free_port, server_process::ServerProcess};
 use std::{
     fs,
     io::{self, Write},
     os::unix::fs::{MetadataExt, chown},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Command,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +32,7 @@ pub struct PostgresServer {
     folder: PathBuf,
     port: u16,
     as_nobody: bool,
-    process: Option<Child>,
+    process: ServerProcess,
     databases: AtomicU64,
 }
 
@@ -63,8 +63,15 @@ impl PostgresServer {
             chown(&folder, Some(NOBODY), Some(NOBODY))?;
         }
         let port = free_port()?;
-        let mut server =
-            PostgresServer { programs, place, folder, port, as_nobody, process: None, databases: AtomicU64::new(0) };
+        let mut server = PostgresServer {
+            programs,
+            place,
+            folder,
+            port,
+            as_nobody,
+            process: ServerProcess::none("PostgreSQL"),
+            databases: AtomicU64::new(0),
+        };
         let data = server.data();
         server.finish("initdb", &["-D", &data, "-A", "trust", "-U", "t", "--no-sync", "-E", "UTF8"])?;
         if !server.place.is_loopback() {
@@ -110,13 +117,7 @@ impl PostgresServer {
     /// # Errors
     /// When it does not end.
     pub fn kill(&mut self) -> io::Result<()> {
-        match self.process.take() {
-            Some(mut process) => {
-                process.kill()?;
-                process.wait().map(|_| ())
-            }
-            None => Ok(()),
-        }
+        self.process.kill()
     }
 
     /// Freezes all of it: connections stay, and nothing is answered.
@@ -124,7 +125,7 @@ impl PostgresServer {
     /// # Errors
     /// When it is not running.
     pub fn stop(&self) -> io::Result<()> {
-        self.signal("STOP")
+        self.process.signal_all("STOP")
     }
 
     /// Lets it go on where it was [stopped](Self::stop).
@@ -132,18 +133,7 @@ impl PostgresServer {
     /// # Errors
     /// When it is not running.
     pub fn go_on(&self) -> io::Result<()> {
-        self.signal("CONT")
-    }
-
-    /// To the server, and to the processes that serve its connections.
-    fn signal(&self, name: &str) -> io::Result<()> {
-        let Some(process) = &self.process else { return Err(io::Error::other("PostgreSQL is not running")) };
-        let pid = process.id().to_string();
-        for all in [vec![pid.clone()], children(&pid)] {
-            // One that has ended meanwhile needs no signal.
-            Command::new("kill").arg(format!("-{name}")).args(all).stderr(Stdio::null()).status()?;
-        }
-        Ok(())
+        self.process.signal_all("CONT")
     }
 
     /// Starts it again, and waits until it answers.
@@ -154,13 +144,9 @@ impl PostgresServer {
         self.kill()?;
         let (host, port) = (self.host(), self.port.to_string());
         for _ in 0..TRIES {
-            let running = match &mut self.process {
-                // What was killed may still hold its memory: then the new one gives up, and is started again.
-                Some(process) => process.try_wait()?.is_none(),
-                None => false,
-            };
-            if !running {
-                self.process = Some(self.spawn()?);
+            // What was killed may still hold its memory: then the new one gives up, and is started again.
+            if !self.process.runs()? {
+                self.spawn()?;
             }
             if self.command("pg_isready").args(["-q", "-h", &host, "-p", &port]).status()?.success() {
                 return Ok(());
@@ -171,14 +157,14 @@ impl PostgresServer {
         Err(io::Error::other(format!("PostgreSQL does not answer on port {port}: {log}")))
     }
 
-    fn spawn(&self) -> io::Result<Child> {
+    fn spawn(&mut self) -> io::Result<()> {
         let log = fs::File::create(self.folder.join("log"))?;
         let (data, port) = (self.data(), self.port.to_string());
         let sockets = self.folder.to_string_lossy().into_owned();
         let mut command = self.command("postgres");
         // -F: it is killed, but the machine does not lose its power, so that nothing has to be forced onto the disk.
         command.args(["-F", "-D", &data, "-p", &port, "-h", &self.host(), "-k", &sockets]);
-        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
+        self.process.begin(&mut command, log)
     }
 
     fn finish(&self, program: &str, arguments: &[&str]) -> io::Result<()> {
@@ -206,12 +192,6 @@ impl PostgresServer {
     fn data(&self) -> String {
         self.folder.join("data").to_string_lossy().into_owned()
     }
-}
-
-/// The processes that this one has started.
-fn children(pid: &str) -> Vec<String> {
-    let listed = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    listed.split_whitespace().map(String::from).collect()
 }
 
 static SHARED: Mutex<Option<Arc<PostgresServer>>> = Mutex::new(None);

@@ -4,13 +4,12 @@
 //! It needs `weed`: where that is missing a test is skipped, and in CI it fails.
 #![allow(clippy::disallowed_methods, reason = "it waits for a real process")]
 
-use crate::{place::Place, ports::free_port};
+use crate::{place::Place, ports::free_port, server_process::ServerProcess};
 use std::{
     fs,
     io::{self, Read, Write},
     net::{SocketAddr, TcpStream},
     path::PathBuf,
-    process::{Child, Command, Stdio},
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -29,7 +28,7 @@ pub struct S3Server {
     folder: PathBuf,
     /// Of S3; then those of master, volumes and files.
     ports: [u16; 4],
-    process: Option<Child>,
+    process: ServerProcess,
 }
 
 impl S3Server {
@@ -47,7 +46,7 @@ impl S3Server {
         let folder = std::env::temp_dir().join(format!("weir-s3-{}-{number}", std::process::id()));
         fs::create_dir_all(folder.join("data"))?;
         let ports = [free_port()?, free_port()?, free_port()?, free_port()?];
-        let mut server = S3Server { weed, place, folder, ports, process: None };
+        let mut server = S3Server { weed, place, folder, ports, process: ServerProcess::none("SeaweedFS") };
         server.spawn()?;
         server.wait_for("a bucket", |server| server.put(&format!("/{BUCKET}")))?;
         server.wait_for("a place for objects", |server| server.put(&format!("/{BUCKET}/probe")))?;
@@ -72,13 +71,7 @@ impl S3Server {
     /// # Errors
     /// When it does not end.
     pub fn kill(&mut self) -> io::Result<()> {
-        match self.process.take() {
-            Some(mut process) => {
-                process.kill()?;
-                process.wait().map(drop)
-            }
-            None => Ok(()),
-        }
+        self.process.kill()
     }
 
     /// Freezes it: connections stay, and nothing is answered.
@@ -86,7 +79,7 @@ impl S3Server {
     /// # Errors
     /// When it is not running.
     pub fn stop(&self) -> io::Result<()> {
-        self.signal("STOP")
+        self.process.signal("STOP")
     }
 
     /// Lets it go on where it was [stopped](Self::stop).
@@ -94,7 +87,7 @@ impl S3Server {
     /// # Errors
     /// When it is not running.
     pub fn go_on(&self) -> io::Result<()> {
-        self.signal("CONT")
+        self.process.signal("CONT")
     }
 
     /// Starts it again on its data, and waits until it takes objects.
@@ -120,8 +113,7 @@ impl S3Server {
         command.args(["-s3".into(), format!("-s3.port={s3}"), format!("-s3.port.grpc={}", grpc(s3))]);
         command.args(["-s3.port.iceberg=0", "-volume.max=30"]);
         command.args(["-master.volumeSizeLimitMB=64", "-master.volumePreallocate=false"]);
-        self.process = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
-        Ok(())
+        self.process.begin(&mut command, log)
     }
 
     fn socket(&self) -> SocketAddr {
@@ -133,7 +125,7 @@ impl S3Server {
             if is_there(self).unwrap_or(false) {
                 return Ok(());
             }
-            if self.process.as_mut().is_none_or(|process| !matches!(process.try_wait(), Ok(None))) {
+            if !self.process.runs()? {
                 break;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -155,12 +147,6 @@ impl S3Server {
         // A bucket that is there already is a bucket.
         let status = answer.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
         Ok(status == b"200" || status == b"409")
-    }
-
-    fn signal(&self, name: &str) -> io::Result<()> {
-        let Some(process) = &self.process else { return Err(io::Error::other("SeaweedFS is not running")) };
-        let done = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status()?;
-        if done.success() { Ok(()) } else { Err(io::Error::other(format!("kill -{name} failed"))) }
     }
 }
 

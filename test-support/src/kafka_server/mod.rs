@@ -6,13 +6,13 @@
 
 mod installation;
 
-use crate::{place::Place, ports::free_port};
+use crate::{place::Place, ports::free_port, server_process::ServerProcess};
 use installation::Installation;
 use std::{
     ffi::OsString,
     fs, io,
     path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -37,7 +37,7 @@ pub struct KafkaServer {
     proxy: u16,
     settings: Vec<(String, String)>,
     compiler: &'static str,
-    process: Option<Child>,
+    process: ServerProcess,
 }
 
 /// A test is over before Java's second compiler pays: without it, a start takes half of the processor time.
@@ -85,8 +85,17 @@ impl KafkaServer {
         fs::create_dir_all(&folder)?;
         let (port, controller, behind_proxy, proxy) = (free_port()?, free_port()?, free_port()?, free_port()?);
         let settings = settings.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let mut server =
-            KafkaServer { installation, place, folder, port, behind_proxy, proxy, settings, compiler, process: None };
+        let mut server = KafkaServer {
+            installation,
+            place,
+            folder,
+            port,
+            behind_proxy,
+            proxy,
+            settings,
+            compiler,
+            process: ServerProcess::none("Kafka"),
+        };
         fs::write(server.folder.join("log4j2.yaml"), include_str!("log4j2.yaml"))?;
         fs::write(server.folder.join("guard.sh"), include_str!("guard.sh"))?;
         fs::write(server.folder.join("server.properties"), server.properties(controller))?;
@@ -136,13 +145,7 @@ impl KafkaServer {
     /// # Errors
     /// When it does not end.
     pub fn kill(&mut self) -> io::Result<()> {
-        match self.process.take() {
-            Some(mut process) => {
-                process.kill()?;
-                process.wait().map(|_| ())
-            }
-            None => Ok(()),
-        }
+        self.process.kill()
     }
 
     /// Freezes it: connections stay, and nothing is answered.
@@ -150,7 +153,7 @@ impl KafkaServer {
     /// # Errors
     /// When it is not running.
     pub fn stop(&self) -> io::Result<()> {
-        self.signal("STOP")
+        self.process.signal("STOP")
     }
 
     /// Lets it go on where it was [stopped](Self::stop).
@@ -158,7 +161,7 @@ impl KafkaServer {
     /// # Errors
     /// When it is not running.
     pub fn go_on(&self) -> io::Result<()> {
-        self.signal("CONT")
+        self.process.signal("CONT")
     }
 
     /// Starts it again, on the same ports and data, and waits until it serves.
@@ -169,14 +172,12 @@ impl KafkaServer {
         self.kill()?;
         let log = fs::File::create(self.folder.join("log"))?;
         let mut command = self.java(self.compiler, &["kafka.Kafka", "server.properties"]);
-        self.process = Some(command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()?);
+        self.process.begin(&mut command, log)?;
         for _ in 0..TRIES {
             if self.log().contains(SERVING) {
                 return Ok(());
             }
-            if let Some(process) = &mut self.process
-                && process.try_wait()?.is_some()
-            {
+            if !self.process.runs()? {
                 break;
             }
             std::thread::sleep(Duration::from_millis(100));
@@ -195,12 +196,6 @@ impl KafkaServer {
     /// What it has said since it was started last.
     pub fn log(&self) -> String {
         fs::read_to_string(self.folder.join("log")).unwrap_or_default()
-    }
-
-    fn signal(&self, name: &str) -> io::Result<()> {
-        let Some(process) = &self.process else { return Err(io::Error::other("Kafka is not running")) };
-        let done = Command::new("kill").args([&format!("-{name}"), &process.id().to_string()]).status()?;
-        if done.success() { Ok(()) } else { Err(io::Error::other(format!("kill -{name} failed"))) }
     }
 
     /// Writes what a new data folder begins with.
