@@ -1,8 +1,8 @@
 //! Tests of the common part of sources, on splits whose content and silence are written down.
 
 use super::*;
-use crate::source::{JumpAfter, JumpRule, PLAUSIBLE_EVENT_TIMES, column_type::ColumnType};
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, TimestampMillisecondArray};
+use crate::source::{JumpAfter, JumpRule, PLAUSIBLE_EVENT_TIMES, column_type::ColumnType, split_reader::SplitReader};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, TimestampMillisecondArray};
 use arrow::datatypes::{Int64Type, TimestampMillisecondType};
 use futures::FutureExt;
 use parking_lot::Mutex;
