@@ -232,7 +232,7 @@ fn step(dice: &mut StdRng, form: Form, fault: Fault) -> Step {
         (Form::Long, _) => 1_000..10_000,
     };
     let lasts = Duration::from_millis(dice.random_range(lasts));
-    let together = form == Form::Long && !lasts_minutes && dice.random_bool(0.2);
+    let together = form == Form::Long && !lasts_minutes && dice.random_bool(0.5);
     let pauses = if form == Form::Short { 0..600 } else { 0..1_500 };
     Step { pause: Duration::from_millis(dice.random_range(pauses)), together, fault, lasts }
 }
