@@ -9,7 +9,8 @@
 
 use arrow::datatypes::SchemaRef;
 
-use super::json_paths::{WantedKey, append, place_of, take, wanted_keys};
+use super::json_key_order::KeyOrder;
+use super::json_paths::{WantedKey, append, take, wanted_keys};
 use super::json_scanner::Scanner;
 use super::message::TextDecoder;
 use super::records::RecordRule;
@@ -22,6 +23,7 @@ use crate::source::column_type::DeclaredSchema;
 pub struct JsonDecoder {
     rows: Rows,
     keys: Vec<WantedKey>,
+    order: KeyOrder,
     /// The requested columns' names, for the reasons.
     names: Vec<String>,
     max_line_bytes: usize,
@@ -34,7 +36,8 @@ impl JsonDecoder {
     /// When a declaration contradicts itself.
     pub fn new(requested: &DeclaredSchema, max_line_bytes: usize) -> Result<Self, FormatError> {
         let names = requested.columns.iter().map(|column| column.name.clone()).collect();
-        Ok(Self { rows: Rows::new(requested)?, keys: wanted_keys(requested), names, max_line_bytes })
+        let keys = wanted_keys(requested);
+        Ok(Self { rows: Rows::new(requested)?, order: KeyOrder::new(&keys), keys, names, max_line_bytes })
     }
 }
 
@@ -44,9 +47,9 @@ impl LineDecoder for JsonDecoder {
     }
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
-        let Self { rows, keys, names, max_line_bytes } = self;
+        let Self { rows, keys, order, names, max_line_bytes } = self;
         let limits = Limits { records: RecordRule::lines(*max_line_bytes), lines: max_lines };
-        decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, keys, names))
+        decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, keys, order, names))
     }
 }
 
@@ -60,21 +63,33 @@ impl TextDecoder for JsonDecoder {
     }
 
     fn append(&mut self, record: &str) -> Result<(), String> {
-        decode_object(&mut self.rows, record, &self.keys, &self.names)
+        decode_object(&mut self.rows, record, &self.keys, &mut self.order, &self.names)
     }
 }
 
 #[inline]
-fn decode_object(rows: &mut Rows, line: &str, keys: &[WantedKey], names: &[String]) -> Result<(), String> {
+fn decode_object(
+    rows: &mut Rows,
+    line: &str,
+    keys: &[WantedKey],
+    order: &mut KeyOrder,
+    names: &[String],
+) -> Result<(), String> {
     let mut scanner = Scanner::new(line);
     scanner.begin_object()?;
-    // Objects mostly have their keys in the same order, so the key after the last one is tried first.
-    let mut expected = 0;
+    let mut step = 0;
     loop {
-        let place = match keys.get(expected) {
-            Some(key) if scanner.pass_key(&key.pattern) => Some(expected),
+        let place = match order.expected(step) {
+            Some((pattern, place)) if scanner.pass_key(pattern) => {
+                step += 1;
+                place
+            }
             _ => match scanner.next_key()? {
-                Some(key) => place_of(&key, keys),
+                Some(key) => {
+                    let place;
+                    (place, step) = order.find(&key, step, keys);
+                    place
+                }
                 None => break,
             },
         };
@@ -88,7 +103,6 @@ fn decode_object(rows: &mut Rows, line: &str, keys: &[WantedKey], names: &[Strin
             Some(column) => append(rows, column, &names[column], &key.name, &token)?,
             None => take(rows, key, names, &token)?,
         }
-        expected = place + 1;
     }
     scanner.end_line()?;
     rows.pad_row();

@@ -21,15 +21,12 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(super) struct WantedKey {
     pub(super) name: String,
-    /// The key as it mostly stands in a line: `"name":`.
-    pub(super) pattern: String,
     pub(super) wanted: Wanted,
 }
 
 impl WantedKey {
     fn new(name: &str) -> Self {
-        let pattern = format!("{}:", serde_json::Value::from(name));
-        WantedKey { name: name.to_owned(), pattern, wanted: Wanted::default() }
+        WantedKey { name: name.to_owned(), wanted: Wanted::default() }
     }
 
     /// The one column that this key is for, where it is for nothing else.
@@ -40,6 +37,11 @@ impl WantedKey {
             _ => None,
         }
     }
+}
+
+/// A key as it mostly stands in a line: `"name":`.
+pub(super) fn pattern_of(name: &str) -> String {
+    format!("{}:", serde_json::Value::from(name))
 }
 
 /// The wanted keys of a line's object, in the order of the columns.

@@ -19,6 +19,7 @@ pub mod column_builder;
 pub mod csv;
 pub mod declared;
 pub mod json;
+mod json_key_order;
 mod json_paths;
 mod json_scanner;
 pub mod message;
