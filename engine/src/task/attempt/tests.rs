@@ -16,7 +16,7 @@ impl ControlPlane for Stuck {
         std::future::pending().boxed()
     }
 
-    fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+    fn commit(&self, _: Vec<CheckpointId>, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
         std::future::pending().boxed()
     }
 
@@ -87,7 +87,12 @@ impl ControlPlane for Away {
         Stuck.completed(manifest)
     }
 
-    fn commit(&self, of: CheckpointId, attempt: Attempt, what: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+    fn commit(
+        &self,
+        of: Vec<CheckpointId>,
+        attempt: Attempt,
+        what: Vec<Committable>,
+    ) -> BoxFuture<'static, Result<()>> {
         Stuck.commit(of, attempt, what)
     }
 
@@ -132,7 +137,7 @@ impl ControlPlane for Slow {
         std::future::ready(Ok(())).boxed()
     }
 
-    fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+    fn commit(&self, _: Vec<CheckpointId>, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
         let allowed = self.0.clone();
         async move {
             allowed.acquire().await.unwrap().forget();
