@@ -3,8 +3,10 @@
 use super::JobContext;
 use crate::metadata::{CheckpointStats, Command};
 use futures::{FutureExt, future::BoxFuture};
+use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 use weir_engine::{
@@ -26,12 +28,18 @@ pub struct ClusterControl {
     graph: bytes::Bytes,
     /// Of the attempt's lineage.
     layout: Layout,
+    /// The worker that has done the last requests, and how many in a row.
+    stays: Arc<Mutex<Option<(String, u32)>>>,
 }
+
+/// So many requests in a row go to one worker: it has connections open, and producers that nobody has fenced since. Then it is
+/// another one's turn.
+const STAYS: u32 = 7;
 
 impl ClusterControl {
     /// For an attempt of the job with this graph.
     pub fn new(context: JobContext, key: AttemptKey, graph: bytes::Bytes, layout: Layout) -> Self {
-        ClusterControl { context, key, graph, layout }
+        ClusterControl { context, key, graph, layout, stays: Arc::default() }
     }
 
     async fn record(&self, manifest: &Manifest) -> Result<()> {
@@ -55,11 +63,18 @@ impl ClusterControl {
     /// says that it waits for its target is not stuck.
     async fn request(&self, limit: Duration, order: impl Fn(u64) -> Kind) -> Result<pb::Done> {
         let (env, settings) = (&self.context.components.env, &self.context.settings);
-        let mut requested = std::pin::pin!(self.context.workers.request(settings.commit_patience, order));
+        let last = self.stays.lock().take().filter(|(_, many)| *many < STAYS);
+        let first = last.as_ref().map(|(worker, _)| worker.clone());
+        let mut requested = std::pin::pin!(self.context.workers.request(first, settings.commit_patience, order));
         loop {
             tokio::select! {
                 biased;
-                done = &mut requested => return done,
+                done = &mut requested => {
+                    let (worker, done) = done?;
+                    let many = last.filter(|(before, _)| *before == worker).map_or(0, |(_, many)| many);
+                    *self.stays.lock() = Some((worker, many + 1));
+                    return Ok(done);
+                }
                 () = env.sleep(limit) => if !self.a_sink_waits() {
                     return Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)));
                 },

@@ -457,3 +457,6 @@ pub async fn sweep(committers: &Committers, scope: &SweepScope) -> Result<u64> {
     }
     Ok(removed)
 }
+
+#[cfg(test)]
+mod tests;
