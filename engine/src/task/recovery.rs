@@ -196,11 +196,8 @@ async fn commit_sink(
         let committed = committer.commit_together(rest).await;
         let (many, outcome) = committed.map_err(|error| in_context(error, *checkpoint))?;
         if many == 0 || many > rest.len() {
-            let (most, problem) = (rest.len(), "a sink has committed");
-            return Err(in_context(
-                EngineError::internal(format!("{problem} {many} checkpoints of {most}")),
-                *checkpoint,
-            ));
+            let problem = format!("the sink says that it has committed {many} checkpoints of {}", rest.len());
+            return Err(in_context(EngineError::internal(problem), *checkpoint));
         }
         match outcome {
             CommitOutcome::Done => commits.push(SinkCommit {
