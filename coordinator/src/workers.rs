@@ -350,28 +350,29 @@ impl Workers {
         }
     }
 
-    /// Asks any worker for something that may be done again and again, and another one if that is lost or does not answer
-    /// within `patience`. Waits while there is none.
+    /// Asks a worker for something that may be done again and again, `first` if it is there, and another one if that is lost or does not
+    /// answer within `patience`. Waits while there is none. Returns who has answered.
     ///
     /// # Errors
     /// The worker's own.
     pub async fn request(
         &self,
+        first: Option<String>,
         patience: Duration,
         order: impl Fn(u64) -> coordinator_message::Kind,
-    ) -> Result<pb::Done> {
-        let mut changed = self.0.changed.subscribe();
+    ) -> Result<(String, pb::Done)> {
+        let (mut changed, mut first) = (self.0.changed.subscribe(), first);
         loop {
             changed.mark_unchanged();
-            match self.ask(&order) {
+            match self.ask(first.take().as_deref(), &order) {
                 None => {
                     // The sender lives as long as self.
                     let _ = changed.changed().await;
                 }
-                Some(answer) => tokio::select! {
+                Some((worker, answer)) => tokio::select! {
                     biased;
                     answer = answer => if let Ok(Answer::Done(done)) = answer {
-                        return *done;
+                        return done.map(|done| (worker, done));
                     },
                     () = self.0.env.sleep(patience) => tracing::warn!("a worker does not answer a request: asking the next one"),
                 },
@@ -379,18 +380,23 @@ impl Workers {
         }
     }
 
-    fn ask(&self, order: impl Fn(u64) -> coordinator_message::Kind) -> Option<oneshot::Receiver<Answer>> {
+    fn ask(
+        &self,
+        first: Option<&str>,
+        order: impl Fn(u64) -> coordinator_message::Kind,
+    ) -> Option<(String, oneshot::Receiver<Answer>)> {
         let mut state = self.lock();
         let request = state.requests + 1;
         let stay: Vec<&String> = state.staying().collect();
         let all = if stay.is_empty() { state.workers.keys().collect() } else { stay };
-        // In turn, so that one that is stuck is not asked again and again.
-        let worker = (*all.get((request % all.len().max(1) as u64) as usize)?).clone();
+        // Else in turn, so that one that is stuck is not asked again and again.
+        let in_turn = || all.get((request % all.len().max(1) as u64) as usize);
+        let worker = String::clone(all.iter().find(|worker| Some(worker.as_str()) == first).or_else(in_turn)?);
         let (reply, answer) = oneshot::channel();
         give(&state.workers[&worker].orders, order(request));
         state.requests = request;
-        state.pending.insert(request, Pending { worker, reply });
-        Some(answer)
+        state.pending.insert(request, Pending { worker: worker.clone(), reply });
+        Some((worker, answer))
     }
 
     /// Takes slots for an attempt, and listens for its events. `None`: they are not free any more.

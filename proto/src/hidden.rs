@@ -21,7 +21,7 @@ impl fmt::Debug for Deploy {
 impl fmt::Debug for Commit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = f.debug_struct("Commit");
-        shown.field("request", &self.request).field("attempt", &self.attempt).field("checkpoint", &self.checkpoint);
+        shown.field("request", &self.request).field("attempt", &self.attempt).field("checkpoints", &self.checkpoints);
         shown.finish_non_exhaustive()
     }
 }

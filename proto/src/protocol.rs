@@ -6,7 +6,7 @@
 //! (checkpoints, the catalog) has numbers of its own.
 
 /// The version that processes must share to work together.
-pub const PROTOCOL_VERSION: u32 = 5;
+pub const PROTOCOL_VERSION: u32 = 6;
 
 /// Why this process does not work together with another one, and what to do; none: they may.
 ///

@@ -112,11 +112,12 @@ impl Commits {
             Request::Commit(commit) => {
                 let opened = self.open(&commit.graph, &commit.storage, commit.lineage)?;
                 let committables: Vec<Committable> = wire::from_json(&commit.committables, "committables")?;
-                let (checkpoint, attempt) = (CheckpointId(commit.checkpoint), Attempt(commit.manifest_attempt));
+                let checkpoints: Vec<CheckpointId> = commit.checkpoints.into_iter().map(CheckpointId).collect();
+                let attempt = Attempt(commit.manifest_attempt);
                 let (store, env) = (&opened.store, &self.components.env);
                 let is_inherited = AttemptKey::try_from(commit.attempt)?.attempt != attempt;
                 let committers = &opened.committers;
-                let done = recovery::commit(store, env, committers, checkpoint, attempt, &committables, is_inherited);
+                let done = recovery::commit(store, env, committers, &checkpoints, attempt, &committables, is_inherited);
                 Ok(pb::Done { commits: done.await?.into_iter().map(told).collect(), ..pb::Done::default() })
             }
             Request::Sweep(sweep) => {

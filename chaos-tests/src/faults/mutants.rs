@@ -19,7 +19,7 @@ use weir_engine::{
     key_group::KeyGroupRange,
     operator::{
         Collector, CommitOutcome, Committable, Committer, CommitterContext, Factory, Lookup, Operator, OperatorContext,
-        ShownResults, Sink, Source, SourceEvent, SplitState, SweepScope, Waits,
+        ShownResults, Sink, Source, SourceEvent, SplitState, SweepScope, ToCommit, Waits,
     },
     state::{Change, Snapshot},
 };
@@ -69,6 +69,10 @@ pub enum Mutant {
     CommitsTwice,
     /// After a restart it is believed that the commits before were done.
     SkipsRepeatedCommits,
+    /// A checkpoint is taken for committed although one sink is not done with it: it is when the next one is committed.
+    CommitsOneBehind,
+    /// Of checkpoints that wait, only the newest is committed.
+    CommitsTheNewestOnly,
     /// A source goes on a little before its positions after a restore.
     SourceRestoresBehind,
     /// Of rows with one key, a table keeps the one that came first.
@@ -81,7 +85,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All that a single process with sinks of files notices; the others need a table, or a user who starts over.
-    pub const ALL: [Mutant; 21] = [
+    pub const ALL: [Mutant; 23] = [
         Mutant::SourceForgetsPositions,
         Mutant::SourceForgetsWatermarks,
         Mutant::SourceSnapshotsBehind,
@@ -103,6 +107,8 @@ impl Mutant {
         Mutant::CommitsUnderFreshNames,
         Mutant::CommitsTwice,
         Mutant::SkipsRepeatedCommits,
+        Mutant::CommitsOneBehind,
+        Mutant::CommitsTheNewestOnly,
     ];
 
     fn is_of_tables(self) -> bool {
@@ -168,7 +174,8 @@ impl Factory for MutantFactory {
         let env = context.env.clone();
         let inner = self.inner.committer(node, context)?;
         let folder = PathBuf::from(node.config["path"].as_str().unwrap_or_default());
-        Ok(Arc::new(MutantCommitter { inner, mutant: self.mutant, folder, env, commits: Default::default() }))
+        let (commits, behind) = Default::default();
+        Ok(Arc::new(MutantCommitter { inner, mutant: self.mutant, folder, env, commits, behind }))
     }
 }
 
@@ -354,6 +361,8 @@ struct MutantCommitter {
     folder: PathBuf,
     env: Env,
     commits: std::sync::atomic::AtomicU64,
+    /// What it has said it has committed.
+    behind: parking_lot::Mutex<Option<ToCommit>>,
 }
 
 impl MutantCommitter {
@@ -403,6 +412,14 @@ impl Committer for MutantCommitter {
                     false => self.inner.commit(checkpoint, committables).await,
                 };
             }
+            if self.mutant == Mutant::CommitsOneBehind {
+                let now = ToCommit { checkpoint, committables: committables.to_vec() };
+                let before = self.behind.lock().replace(now);
+                if let Some(before) = before {
+                    self.inner.commit(before.checkpoint, &before.committables).await?;
+                }
+                return Ok(CommitOutcome::Done);
+            }
             let mut outcome = CommitOutcome::AlreadyDone;
             for committable in committables {
                 if self.commit_one(checkpoint, committable).await? == CommitOutcome::Done {
@@ -410,6 +427,19 @@ impl Committer for MutantCommitter {
                 }
             }
             Ok(outcome)
+        }
+        .boxed()
+    }
+
+    fn commit_together<'a>(&'a self, several: &'a [ToCommit]) -> BoxFuture<'a, Result<(usize, CommitOutcome)>> {
+        async move {
+            let is_newest_only = self.mutant == Mutant::CommitsTheNewestOnly;
+            let (many, one) = match (several.first(), several.last()) {
+                (_, Some(newest)) if is_newest_only => (several.len(), newest),
+                (Some(first), _) => (1, first),
+                _ => return Ok((0, CommitOutcome::AlreadyDone)),
+            };
+            Ok((many, self.commit(one.checkpoint, &one.committables).await?))
         }
         .boxed()
     }

@@ -3,7 +3,12 @@
 use super::JobContext;
 use crate::metadata::{CheckpointStats, Command};
 use futures::{FutureExt, future::BoxFuture};
-use std::collections::{BTreeMap, BTreeSet};
+use parking_lot::Mutex;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use weir_engine::{
     checkpoint::{Manifest, layout::Layout},
     error::{EngineError, Result},
@@ -23,12 +28,18 @@ pub struct ClusterControl {
     graph: bytes::Bytes,
     /// Of the attempt's lineage.
     layout: Layout,
+    /// The worker that has done the last requests, and how many in a row.
+    stays: Arc<Mutex<Option<(String, u32)>>>,
 }
+
+/// So many requests in a row go to one worker: it has connections open, and producers that nobody has fenced since. Then it is
+/// another one's turn.
+const STAYS: u32 = 7;
 
 impl ClusterControl {
     /// For an attempt of the job with this graph.
     pub fn new(context: JobContext, key: AttemptKey, graph: bytes::Bytes, layout: Layout) -> Self {
-        ClusterControl { context, key, graph, layout }
+        ClusterControl { context, key, graph, layout, stays: Arc::default() }
     }
 
     async fn record(&self, manifest: &Manifest) -> Result<()> {
@@ -48,16 +59,22 @@ impl ClusterControl {
         Ok(())
     }
 
-    /// Has a worker do something, for as long as a commit may take: one that is stuck, and yet lives, must not hold the job up
-    /// for good. A sink that says that it waits for its target is not stuck.
-    async fn request(&self, order: impl Fn(u64) -> Kind) -> Result<pb::Done> {
+    /// Has a worker do something, for so long at most: one that is stuck, and yet lives, must not hold the job up for good. A sink that
+    /// says that it waits for its target is not stuck.
+    async fn request(&self, limit: Duration, order: impl Fn(u64) -> Kind) -> Result<pb::Done> {
         let (env, settings) = (&self.context.components.env, &self.context.settings);
-        let limit = settings.commit_timeout;
-        let mut requested = std::pin::pin!(self.context.workers.request(settings.commit_patience, order));
+        let last = self.stays.lock().take().filter(|(_, many)| *many < STAYS);
+        let first = last.as_ref().map(|(worker, _)| worker.clone());
+        let mut requested = std::pin::pin!(self.context.workers.request(first, settings.commit_patience, order));
         loop {
             tokio::select! {
                 biased;
-                done = &mut requested => return done,
+                done = &mut requested => {
+                    let (worker, done) = done?;
+                    let many = last.filter(|(before, _)| *before == worker).map_or(0, |(_, many)| many);
+                    *self.stays.lock() = Some((worker, many + 1));
+                    return Ok(done);
+                }
                 () = env.sleep(limit) => if !self.a_sink_waits() {
                     return Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)));
                 },
@@ -87,7 +104,7 @@ impl ClusterControl {
                 lineage: self.layout.lineage().0,
             })
         };
-        self.request(reset).await.map(|done| done.removed)
+        self.request(self.context.settings.commit_timeout, reset).await.map(|done| done.removed)
     }
 }
 
@@ -98,12 +115,16 @@ impl ControlPlane for ClusterControl {
 
     fn commit(
         &self,
-        checkpoint: CheckpointId,
+        checkpoints: Vec<CheckpointId>,
         attempt: Attempt,
         committables: Vec<Committable>,
     ) -> BoxFuture<'static, Result<()>> {
         let control = self.clone();
         async move {
+            let Some(checkpoint) = checkpoints.last().copied() else { return Ok(()) };
+            let many = committables.iter().map(|one| one.checkpoint).collect::<BTreeSet<_>>().len().max(1);
+            let limit = control.context.settings.commit_timeout.saturating_mul(many as u32);
+            let checkpoints: Vec<u64> = checkpoints.iter().map(|checkpoint| checkpoint.0).collect();
             let committables = wire::to_json(&committables)?;
             let commit = |request| {
                 Kind::Commit(pb::Commit {
@@ -111,13 +132,13 @@ impl ControlPlane for ClusterControl {
                     attempt: Some((&control.key).into()),
                     graph: control.graph.clone(),
                     storage: control.context.settings.storage.clone(),
-                    checkpoint: checkpoint.0,
+                    checkpoints: checkpoints.clone(),
                     manifest_attempt: attempt.0,
                     lineage: control.layout.lineage().0,
                     committables: committables.clone(),
                 })
             };
-            let done = control.request(commit).await?;
+            let done = control.request(limit, commit).await?;
             control.context.live.commits().add(&control.key.job, &done.commits);
             control.context.components.env.crash_point("commit.executed")?;
             let (job, attempt) = (control.key.job.clone(), control.key.attempt);
@@ -143,7 +164,7 @@ impl ControlPlane for ClusterControl {
                     storage: control.context.settings.storage.clone(),
                 })
             };
-            control.request(sweep).await?;
+            control.request(control.context.settings.commit_timeout, sweep).await?;
             Ok(())
         }
         .boxed()
@@ -161,7 +182,10 @@ impl ControlPlane for ClusterControl {
                     lineage: control.layout.lineage().0,
                 })
             };
-            wire::from_json(&control.request(look).await?.shown, "what sinks show")
+            wire::from_json(
+                &control.request(control.context.settings.commit_timeout, look).await?.shown,
+                "what sinks show",
+            )
         }
         .boxed()
     }

@@ -20,7 +20,9 @@ pub use lags::{Lag, Lags};
 pub(crate) use lookup::as_lookup;
 pub use lookup::{Lookup, LookupService, Question};
 pub use pace::{Pace, Slowest};
-pub use sink::{CommitOutcome, Committable, Committer, ExpectedResults, ShownResults, Sink, SinkCommit, SweepScope};
+pub use sink::{
+    CommitOutcome, Committable, Committer, ExpectedResults, ShownResults, Sink, SinkCommit, SweepScope, ToCommit,
+};
 pub use source::{Source, SourceEvent, SplitState};
 pub use waiting::{Patience, Waiting};
 pub use waits::{Wait, Waits};

@@ -48,6 +48,15 @@ impl Committable {
     }
 }
 
+/// What a sink has staged for one checkpoint, in all of its subtasks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ToCommit {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// At least one.
+    pub committables: Vec<Committable>,
+}
+
 /// What a commit did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CommitOutcome {
@@ -57,7 +66,7 @@ pub enum CommitOutcome {
     AlreadyDone,
 }
 
-/// A commit of one sink that made something visible, for those who watch.
+/// A commit of one sink that made something visible, of one checkpoint or of several at once, for those who watch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SinkCommit {
     /// The sink's node id.
@@ -91,6 +100,20 @@ pub trait Committer: Send + Sync {
         checkpoint: CheckpointId,
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>>;
+
+    /// Makes visible what was staged for the first of several checkpoints, which are in order; or for so many of the first as it can
+    /// in one step that is cheaper than many, and is not too large. They may be visible already, all of them or the first ones.
+    /// Returns for how many, at least one.
+    ///
+    /// # Errors
+    /// As [`Committer::commit`].
+    fn commit_together<'a>(&'a self, several: &'a [ToCommit]) -> BoxFuture<'a, Result<(usize, CommitOutcome)>> {
+        async move {
+            let Some(first) = several.first() else { return Ok((0, CommitOutcome::AlreadyDone)) };
+            Ok((1, self.commit(first.checkpoint, &first.committables).await?))
+        }
+        .boxed()
+    }
 
     /// How many transactions have made results of the sink visible, since this committer was opened; 0 where the target knows none.
     fn transactions(&self) -> u64 {

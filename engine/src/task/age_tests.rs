@@ -168,13 +168,13 @@ impl ControlPlane for Watching {
 
     fn commit(
         &self,
-        n: CheckpointId,
+        these: Vec<CheckpointId>,
         attempt: Attempt,
         committables: Vec<Committable>,
     ) -> BoxFuture<'static, Result<()>> {
         let (store, env, is_inherited) = (self.store.clone(), self.env.clone(), attempt != self.attempt);
         let none = Committers::new();
-        async move { recovery::commit(&store, &env, &none, n, attempt, &committables, is_inherited).await.map(drop) }
+        async move { recovery::commit(&store, &env, &none, &these, attempt, &committables, is_inherited).await.map(drop) }
             .boxed()
     }
 

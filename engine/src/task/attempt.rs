@@ -46,6 +46,9 @@ use tokio::{
 /// what they read then would have to be kept by the sinks, without bound.
 const MAX_UNCOMMITTED: usize = 32;
 
+/// Checkpoints that are committed together at most, if so many wait: so that sources that are held go on before all of them are done.
+const MAX_TOGETHER: usize = MAX_UNCOMMITTED / 2;
+
 /// How long a failure is waited for of which so far only the echo is known.
 const CAUSE_WAIT: Duration = Duration::from_secs(2);
 
@@ -57,14 +60,14 @@ pub trait ControlPlane: Send + Sync {
     /// When it cannot be taken down, or another owner has the job.
     fn completed<'a>(&'a self, manifest: &'a Manifest) -> BoxFuture<'a, Result<()>>;
 
-    /// Makes the committables of a completed checkpoint, whose manifest `attempt` wrote, visible and marks that they are. Doing it
-    /// again changes nothing.
+    /// Makes the committables of completed checkpoints, whose manifests `attempt` wrote, visible and marks that they are. Doing it
+    /// again changes nothing. Checkpoints are in order; there may be committables of others before them.
     ///
     /// # Errors
     /// When a sink or storage refuses.
     fn commit(
         &self,
-        checkpoint: CheckpointId,
+        checkpoints: Vec<CheckpointId>,
         attempt: Attempt,
         committables: Vec<Committable>,
     ) -> BoxFuture<'static, Result<()>>;
@@ -596,38 +599,43 @@ impl Driver {
         Ok(manifest)
     }
 
-    /// Commits the oldest completed checkpoint and retires what is outdated then, beside the processing; one at a time, so in
-    /// order.
+    /// Commits the oldest completed checkpoint, and with it those that wait behind it, and retires what is outdated then, beside the
+    /// processing; one commit at a time, so in order.
     fn commit_next(&mut self) {
         if !self.committing.is_empty() {
             return;
         }
-        let Some((checkpoint, committables)) = self.uncommitted.front().cloned() else { return };
+        let together = self.uncommitted.iter().take(MAX_TOGETHER);
+        let checkpoints: Vec<CheckpointId> = together.clone().map(|(checkpoint, _)| *checkpoint).collect();
+        let committables = together.flat_map(|(_, committables)| committables.clone()).collect();
+        let Some(newest) = checkpoints.last().copied() else { return };
         let (control, store, env) =
             (self.settings.control.clone(), self.settings.store.clone(), self.settings.env.clone());
-        let (outdated, attempt) = (self.completed.take_outdated(checkpoint), self.settings.attempt);
-        let is_savepoint = self.promised.iter().any(|(promised, _)| *promised == checkpoint);
+        let (outdated, attempt) = (self.completed.take_outdated(newest), self.settings.attempt);
+        let promised = self.promised.iter().map(|(promised, _)| *promised);
+        let savepoints: Vec<CheckpointId> = promised.filter(|promised| checkpoints.contains(promised)).collect();
         self.committing.spawn(async move {
-            control.commit(checkpoint, attempt, committables).await?;
-            if is_savepoint {
-                pins::pin(&store, &env, checkpoint).await?;
+            control.commit(checkpoints, attempt, committables).await?;
+            for savepoint in savepoints {
+                pins::pin(&store, &env, savepoint).await?;
             }
             if !outdated.checkpoints.is_empty() {
                 // A process that was replaced leaves what is outdated to its successor, which may be reading it just now.
                 refuse_if_replaced(&store, attempt).await?;
                 retire::remove(&store, &env, &outdated).await?;
             }
-            Ok(checkpoint)
+            Ok(newest)
         });
     }
 
+    /// All up to a checkpoint are committed.
     fn on_committed(&mut self, committed: Result<Result<CheckpointId>, JoinError>) -> Result<()> {
         let committed = committed.map_err(|error| EngineError::internal(format!("committing failed: {error}")))??;
-        self.uncommitted.pop_front();
-        for (_, replies) in self.promised.extract_if(.., |(promised, _)| *promised == committed) {
+        self.uncommitted.retain(|(checkpoint, _)| *checkpoint > committed);
+        for (savepoint, replies) in self.promised.extract_if(.., |(promised, _)| *promised <= committed) {
             // Whoever has asked may be gone.
             for reply in replies {
-                let _ = reply.send(committed);
+                let _ = reply.send(savepoint);
             }
         }
         self.settings.observer.update(|run| run.committed = Some(committed));

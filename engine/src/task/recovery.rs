@@ -4,6 +4,11 @@
 //! is swept away before no former attempt can complete a checkpoint any more. An attempt that is frozen just before it creates
 //! its manifest may continue at any time: so the new one first takes that number itself, with a checkpoint that changes nothing
 //! (in [`recover`]).
+//!
+//! Invariants of a commit: what becomes visible was decided by a manifest that is complete; each sink's checkpoints become visible in
+//! order, whatever the other sinks do; a mark is set only when all sinks have the checkpoint, and marks are set in order. So after a
+//! crash in between, all is committed again from the same manifests, which changes nothing where it had been done, and a sink that was
+//! ahead is not ahead of the newest manifest, which `compare` relies on.
 
 use super::attempt::{ControlPlane, refuse_if_replaced};
 use crate::{
@@ -12,16 +17,21 @@ use crate::{
         manifest::{FORMAT_VERSION, Results, format_version},
         retire,
     },
-    env::Env,
-    error::{EngineError, Result},
+    env::{Env, Moment},
+    error::{EngineError, ErrorKind, Result},
     graph::{DefinitionRecord, JobGraph, NodeRole},
     ids::{Attempt, CheckpointId, Lineage},
     operator::{
         CommitOutcome, Committable, Committer, CommitterContext, ExpectedResults, Factory, ShownResults, SinkCommit,
-        SweepScope, Waits,
+        SweepScope, ToCommit, Waits,
     },
 };
-use std::{collections::BTreeMap, sync::Arc};
+use futures::{StreamExt, stream::FuturesUnordered};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+/// How long the other sinks may go on with a commit when one of them has failed: to end transactions that are open. What they don't
+/// get done is done again.
+const FINISH: Duration = Duration::from_secs(10);
 
 /// The committers of a job's sinks, by node id.
 pub type Committers = BTreeMap<String, Arc<dyn Committer>>;
@@ -94,53 +104,112 @@ fn changes(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<Ve
     })
 }
 
-/// Makes the committables visible, in order, that the manifest of `attempt` decided to, and marks that they are. Doing it again
-/// changes nothing. Where they are inherited from a former attempt, what is staged is looked at closely first. Returns the commits
-/// that made something visible.
+/// Makes the committables visible that the manifests of `attempt` decided on for these checkpoints, which are in order, and marks that
+/// they are. Doing it again changes nothing. Where they are inherited from a former attempt, what is staged is looked at closely first.
+/// Returns the commits that made something visible.
+///
+/// Sinks commit side by side, each of them one checkpoint after the other. So one sink may show some checkpoints more than another
+/// for a while, but none more than is complete. A mark stands for all sinks, and the one of the newest checkpoint for all before it.
 ///
 /// # Errors
-/// When a sink refuses, or the checkpoint was forgotten in a fresh start.
+/// When a sink refuses, in which case the others have [a moment](FINISH) for what they have begun; or a checkpoint was forgotten in
+/// a fresh start.
 pub async fn commit(
     store: &CheckpointStore,
     env: &Env,
     committers: &Committers,
-    checkpoint: CheckpointId,
+    checkpoints: &[CheckpointId],
     attempt: Attempt,
     committables: &[Committable],
     is_inherited: bool,
 ) -> Result<Vec<SinkCommit>> {
-    if committed::is_marked(store, checkpoint, attempt).await? {
+    let Some(newest) = checkpoints.last().copied() else { return Ok(Vec::new()) };
+    if committed::is_marked(store, newest, attempt).await? {
         return Ok(Vec::new());
     }
     env.crash_point("commit.started")?;
-    let mut commits = Vec::new();
-    for ((checkpoint, sink), committables) in by_checkpoint_and_sink(committables) {
+    let mut of_sinks = Vec::new();
+    for (sink, several) in by_sink(committables) {
         let committer = committers.get(sink).ok_or_else(|| {
+            let checkpoint = several.first().map_or(newest, |first| first.checkpoint);
             EngineError::definition(format!(
                 "checkpoint {checkpoint} has results for the sink '{sink}', which the definition no longer has"
             ))
         })?;
-        if is_inherited {
-            let verified = committer.verify(&committables).await;
-            verified.map_err(|error| error.context(format!("committing checkpoint {checkpoint} of '{sink}'")))?;
+        of_sinks.push(commit_sink(env, committer.as_ref(), sink, several, is_inherited));
+    }
+    let commits = side_by_side(env, of_sinks).await?;
+    for checkpoint in checkpoints {
+        committed::mark(store, env, *checkpoint, attempt).await?;
+    }
+    env.crash_point("commit.marked")?;
+    expire(committers, newest).await;
+    Ok(commits.into_iter().flatten().collect())
+}
+
+/// Lets all work in this one task, in an order that depends on nothing else. After a failure the others have a moment; after a crash
+/// they have none, for the process is gone.
+async fn side_by_side<T>(env: &Env, work: Vec<impl Future<Output = Result<T>>>) -> Result<Vec<T>> {
+    let mut running: FuturesUnordered<_> = work.into_iter().collect();
+    let mut done = Vec::new();
+    let mut failed: Option<(Moment, EngineError)> = None;
+    loop {
+        let enough = failed.as_ref().map_or_else(|| env.now(), |(enough, _)| *enough);
+        tokio::select! {
+            biased;
+            next = running.next() => match next {
+                Some(Ok(one)) => done.push(one),
+                Some(Err(error)) if error.kind == ErrorKind::Crash => return Err(error),
+                Some(Err(error)) => {
+                    failed.get_or_insert_with(|| (env.now() + FINISH, error));
+                }
+                None => break,
+            },
+            () = env.sleep_until(enough), if failed.is_some() => break,
         }
+    }
+    match failed {
+        Some((_, error)) => Err(error),
+        None => Ok(done),
+    }
+}
+
+/// Commits what one sink has staged, in the order of checkpoints.
+async fn commit_sink(
+    env: &Env,
+    committer: &dyn Committer,
+    sink: &str,
+    several: Vec<ToCommit>,
+    is_inherited: bool,
+) -> Result<Vec<SinkCommit>> {
+    let in_context = |error: EngineError, checkpoint: CheckpointId| {
+        error.context(format!("committing checkpoint {checkpoint} of '{sink}'"))
+    };
+    let (mut rest, mut commits) = (several.as_slice(), Vec::new());
+    if is_inherited {
+        for ToCommit { checkpoint, committables } in rest {
+            committer.verify(committables).await.map_err(|error| in_context(error, *checkpoint))?;
+        }
+    }
+    while let Some(ToCommit { checkpoint, .. }) = rest.first() {
         let (began, before) = (env.now(), committer.transactions());
-        let committed = committer.commit(checkpoint, &committables).await;
-        let outcome =
-            committed.map_err(|error| error.context(format!("committing checkpoint {checkpoint} of '{sink}'")))?;
+        let committed = committer.commit_together(rest).await;
+        let (many, outcome) = committed.map_err(|error| in_context(error, *checkpoint))?;
+        if many == 0 || many > rest.len() {
+            let problem = format!("the sink says that it has committed {many} checkpoints of {}", rest.len());
+            return Err(in_context(EngineError::internal(problem), *checkpoint));
+        }
         match outcome {
             CommitOutcome::Done => commits.push(SinkCommit {
                 sink: sink.into(),
                 took: env.now().saturating_duration_since(began),
                 transactions: committer.transactions() - before,
             }),
-            CommitOutcome::AlreadyDone => tracing::debug!(sink, %checkpoint, "was committed before"),
+            CommitOutcome::AlreadyDone => tracing::debug!(sink, %checkpoint, many, "was committed before"),
         }
         env.crash_point("commit.one_done")?;
+        rest = &rest[many..];
     }
-    committed::mark(store, env, checkpoint, attempt).await?;
-    env.crash_point("commit.marked")?;
-    expire(committers, checkpoint).await;
     Ok(commits)
 }
 
@@ -155,14 +224,18 @@ async fn expire(committers: &Committers, committed: CheckpointId) {
     }
 }
 
-/// What belongs to one commit, in the order of checkpoints.
-fn by_checkpoint_and_sink(committables: &[Committable]) -> BTreeMap<(CheckpointId, &str), Vec<Committable>> {
-    let mut groups: BTreeMap<_, Vec<Committable>> = BTreeMap::new();
+/// What each sink is to commit, in the order of checkpoints.
+fn by_sink(committables: &[Committable]) -> BTreeMap<&str, Vec<ToCommit>> {
+    let mut groups: BTreeMap<(&str, CheckpointId), Vec<Committable>> = BTreeMap::new();
     for committable in committables {
-        let group = groups.entry((committable.checkpoint, committable.sink.as_str())).or_default();
+        let group = groups.entry((committable.sink.as_str(), committable.checkpoint)).or_default();
         group.push(committable.clone());
     }
-    groups
+    let mut sinks: BTreeMap<&str, Vec<ToCommit>> = BTreeMap::new();
+    for ((sink, checkpoint), committables) in groups {
+        sinks.entry(sink).or_default().push(ToCommit { checkpoint, committables });
+    }
+    sinks
 }
 
 /// Whether what lineages before a claim's have left, in storage and sinks, is to go before anything else: its lineage was begun by
@@ -268,7 +341,7 @@ pub async fn commit_newest(
         // Its creator may have died before it could take it down.
         control.completed(&newest).await?;
         let committables = newest.to_commit().cloned().collect();
-        control.commit(newest.checkpoint, newest.attempt, committables).await?;
+        control.commit(vec![newest.checkpoint], newest.attempt, committables).await?;
         return Ok(Some(newest));
     }
 }
@@ -381,3 +454,6 @@ pub async fn sweep(committers: &Committers, scope: &SweepScope) -> Result<u64> {
     }
     Ok(removed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -302,14 +302,14 @@ impl ControlPlane for Record {
 
     fn commit(
         &self,
-        checkpoint: CheckpointId,
+        checkpoints: Vec<CheckpointId>,
         attempt: Attempt,
         committables: Vec<Committable>,
     ) -> BoxFuture<'static, Result<()>> {
         let (store, env, committers) = (self.store.clone(), self.env.clone(), self.committers.clone());
         let is_inherited = attempt != self.attempt;
         async move {
-            recovery::commit(&store, &env, &committers, checkpoint, attempt, &committables, is_inherited)
+            recovery::commit(&store, &env, &committers, &checkpoints, attempt, &committables, is_inherited)
                 .await
                 .map(drop)
         }

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, ops::Range, sync::Arc};
 use weir_engine::{
     element::{Barrier, Batch},
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, OperatorContext, Sink, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, OperatorContext, Sink, SweepScope, ToCommit},
 };
 
 pub(super) const JOB: &str = "ad-click";
@@ -41,6 +41,8 @@ pub(super) async fn check_all<S: SinkUnderTest>(new: impl Fn() -> S) {
     nothing_makes_no_committable(&new()).await;
     a_sweep_takes_only_what_the_dead_have_left(&new()).await;
     a_reset_starts_afresh(&new()).await;
+    checkpoints_that_wait_are_committed_in_order_and_once(&new()).await;
+    several_committers_may_be_asked_for_different_checkpoints(&new()).await;
 }
 
 /// Rows with the numbers of a range, a minute apart.
@@ -82,6 +84,30 @@ async fn commit(committer: &dyn Committer, committables: &[Committable], expecte
     for (checkpoint, committables) in by_checkpoint(committables) {
         assert_eq!(committer.commit(checkpoint, &committables).await.unwrap(), expected);
     }
+}
+
+/// Rows of so many checkpoints, ten each, as manifests say of them.
+pub(super) async fn stage_several(target: &impl SinkUnderTest, many: u64) -> Vec<ToCommit> {
+    let (mut sink, mut several) = (target.sink(&context(1, 0)), Vec::new());
+    for number in 1..=many {
+        let first = (number as i64 - 1) * 10;
+        let mut committables = stage(&mut sink, first..first + 10, number).await;
+        committables.iter_mut().for_each(|one| one.after = Some(CheckpointId(number - 1)));
+        several.push(ToCommit { checkpoint: CheckpointId(number), committables });
+    }
+    several
+}
+
+/// Commits what waits, as recovery does. Returns how many commits made something visible.
+pub(super) async fn commit_waiting(committer: &dyn Committer, mut rest: &[ToCommit]) -> usize {
+    let mut done = 0;
+    while !rest.is_empty() {
+        let (many, outcome) = committer.commit_together(rest).await.unwrap();
+        assert!((1..=rest.len()).contains(&many), "{many} of {}", rest.len());
+        done += usize::from(outcome == CommitOutcome::Done);
+        rest = &rest[many..];
+    }
+    done
 }
 
 fn by_checkpoint(committables: &[Committable]) -> BTreeMap<CheckpointId, Vec<Committable>> {
@@ -209,6 +235,39 @@ async fn a_sweep_takes_only_what_the_dead_have_left(target: &impl SinkUnderTest)
     commit(&*committer, &kept, CommitOutcome::Done).await;
     commit(&*committer, &current, CommitOutcome::Done).await;
     assert_eq!((visible(target).await, target.leftovers().await), (numbers(0..20), 0));
+}
+
+async fn checkpoints_that_wait_are_committed_in_order_and_once(target: &impl SinkUnderTest) {
+    let several = stage_several(target, 7).await;
+    let committer = target.committer(JOB, SINK);
+    // What is visible after each step is what that step has promised, and no more.
+    let (mut rest, mut seen) = (&several[..3], 0);
+    while !rest.is_empty() {
+        let (many, outcome) = committer.commit_together(rest).await.unwrap();
+        assert_eq!(outcome, CommitOutcome::Done);
+        seen += many as i64;
+        assert_eq!(visible(target).await, numbers(0..seen * 10));
+        rest = &rest[many..];
+    }
+    // Asked for more than is new: by the one who knows, and by one who does not.
+    assert!(commit_waiting(&*committer, &several[..5]).await > 0);
+    assert_eq!(visible(target).await, numbers(0..50));
+    assert!(commit_waiting(&*target.committer(JOB, SINK), &several).await > 0);
+    assert_eq!((visible(target).await, target.leftovers().await), (numbers(0..70), 0));
+    for committer in [committer, target.committer(JOB, SINK)] {
+        assert_eq!(commit_waiting(&*committer, &several).await, 0, "all of it is there");
+        assert_eq!(commit_waiting(&*committer, &several[1..4]).await, 0);
+    }
+    assert_eq!((visible(target).await, target.leftovers().await), (numbers(0..70), 0));
+}
+
+async fn several_committers_may_be_asked_for_different_checkpoints(target: &impl SinkUnderTest) {
+    let several = stage_several(target, 6).await;
+    let committers: Vec<_> = (0..4).map(|_| target.committer(JOB, SINK)).collect();
+    let parts = [&several[..2], &several[..4], &several[..], &several[..]];
+    let commits = committers.iter().zip(parts).map(|(committer, part)| commit_waiting(&**committer, part));
+    futures::future::join_all(commits).await;
+    assert_eq!((visible(target).await, target.leftovers().await), (numbers(0..60), 0));
 }
 
 async fn a_reset_starts_afresh(target: &impl SinkUnderTest) {

@@ -12,7 +12,7 @@ use crate::{
     cluster::{
         kafka::{
             clicks::{Clicks, PARTITIONS},
-            definition::{self, CLICKS, COUNTS},
+            definition::{self, CLICKS, OUTPUTS},
             events_in,
             producing::Producing,
             results,
@@ -34,8 +34,6 @@ use weir_engine::{
     object_storage,
 };
 
-/// What goes to topics; all counts are in the store, too. Each topic is a transaction more with every checkpoint, after the others.
-const OUTPUTS: [&str; 1] = [COUNTS];
 /// Subtasks: those of two workers.
 const PARALLELISM: &str = "4";
 /// How often it is looked whether something is due.

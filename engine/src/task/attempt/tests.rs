@@ -16,7 +16,7 @@ impl ControlPlane for Stuck {
         std::future::pending().boxed()
     }
 
-    fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+    fn commit(&self, _: Vec<CheckpointId>, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
         std::future::pending().boxed()
     }
 
@@ -87,7 +87,12 @@ impl ControlPlane for Away {
         Stuck.completed(manifest)
     }
 
-    fn commit(&self, of: CheckpointId, attempt: Attempt, what: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+    fn commit(
+        &self,
+        of: Vec<CheckpointId>,
+        attempt: Attempt,
+        what: Vec<Committable>,
+    ) -> BoxFuture<'static, Result<()>> {
         Stuck.commit(of, attempt, what)
     }
 
@@ -124,16 +129,17 @@ async fn a_storage_that_is_away_holds_sources_up_and_ends_nothing() {
     waiting.abort();
 }
 
-/// Records at once, and commits as often as it is allowed to.
-struct Slow(Arc<tokio::sync::Semaphore>);
+/// Records at once, and commits as often as it is allowed to; notes which checkpoints it is asked for.
+struct Slow(Arc<tokio::sync::Semaphore>, mpsc::UnboundedSender<Vec<u64>>);
 
 impl ControlPlane for Slow {
     fn completed<'a>(&'a self, _: &'a Manifest) -> BoxFuture<'a, Result<()>> {
         std::future::ready(Ok(())).boxed()
     }
 
-    fn commit(&self, _: CheckpointId, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
+    fn commit(&self, these: Vec<CheckpointId>, _: Attempt, _: Vec<Committable>) -> BoxFuture<'static, Result<()>> {
         let allowed = self.0.clone();
+        let _ = self.1.send(these.iter().map(|checkpoint| checkpoint.0).collect());
         async move {
             allowed.acquire().await.unwrap().forget();
             Ok(())
@@ -153,7 +159,8 @@ impl ControlPlane for Slow {
 #[tokio::test]
 async fn sources_are_held_up_while_commits_are_too_far_behind() {
     let allowed = Arc::new(tokio::sync::Semaphore::new(0));
-    let (settings, inbox, mut told) = settings(Arc::new(Slow(allowed.clone())));
+    let (asked, mut asks) = mpsc::unbounded_channel();
+    let (settings, inbox, mut told) = settings(Arc::new(Slow(allowed.clone(), asked)));
     let (store, observer) = (settings.store.clone(), settings.observer.clone());
     let driving = tokio::spawn(drive(settings, inbox, StopSignal::default()));
     assert_eq!(told.recv().await, Some(SourceCommand::Hold));
@@ -162,6 +169,36 @@ async fn sources_are_held_up_while_commits_are_too_far_behind() {
     allowed.add_permits(1);
     assert_eq!(told.recv().await, Some(SourceCommand::GoOn));
     assert_eq!(observer.status().committed, Some(CheckpointId(1)), "in order");
+    // Those that waited behind it go together, but not all, so that sources go on before all are done.
+    let most = MAX_TOGETHER as u64;
+    assert_eq!(asks.recv().await.unwrap(), [1]);
+    assert_eq!(asks.recv().await.unwrap(), (2..=most + 1).collect::<Vec<_>>());
+    allowed.add_permits(1);
+    let next = asks.recv().await.unwrap();
+    assert_eq!(next, (most + 2..=most * 2 + 1).collect::<Vec<_>>());
+    assert_eq!(observer.status().committed, Some(CheckpointId(most + 1)));
+    driving.abort();
+}
+
+#[tokio::test]
+async fn a_savepoint_that_is_committed_with_others_is_kept_and_told_of_when_all_are_visible() {
+    let allowed = Arc::new(tokio::sync::Semaphore::new(0));
+    let (asked, mut asks) = mpsc::unbounded_channel();
+    let (settings, inbox, mut told) = settings(Arc::new(Slow(allowed.clone(), asked)));
+    let (store, savepoints) = (settings.store.clone(), settings.savepoints.clone());
+    let driving = tokio::spawn(drive(settings, inbox, StopSignal::default()));
+    assert_eq!(asks.recv().await.unwrap(), [1]);
+    let mut savepoint = savepoints.ask();
+    assert_eq!(told.recv().await, Some(SourceCommand::Hold), "more checkpoints are complete than may be uncommitted");
+    assert!(savepoint.try_recv().is_err() && pins::list(&store).await.unwrap().is_empty());
+    // It was asked for early on, and is among the first that waited; it is not the last of these.
+    allowed.add_permits(2);
+    asks.recv().await.unwrap();
+    let kept = savepoint.await.unwrap();
+    assert!((2..=MAX_TOGETHER as u64).contains(&kept.0), "{kept}");
+    let pinned: Vec<CheckpointId> = pins::list(&store).await.unwrap().into_iter().map(|(_, pinned)| pinned).collect();
+    assert_eq!(pinned, [kept]);
+    assert!(store.exists(&store.layout().manifest(kept)).await.unwrap(), "although only one is retained");
     driving.abort();
 }
 

@@ -48,7 +48,26 @@ pub(super) struct StagedCheckpoint {
     pub after: Option<CheckpointId>,
 }
 
+/// A place among the rows of several checkpoints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Which of the checkpoints; those before it are whole.
+    pub of: usize,
+    /// So many of its rows are before this place.
+    pub row: u64,
+}
+
 impl StagedCheckpoint {
+    /// How many of several checkpoints, from the first on, may be written as if they were one: of the same attempt, and with nothing
+    /// missing in between.
+    pub fn together(several: &[Self]) -> usize {
+        let follows = |pair: &[Self]| match pair {
+            [one, next] => next.attempt == one.attempt && next.after.is_none_or(|after| after <= one.checkpoint),
+            _ => false,
+        };
+        several.len().min(1) + several.windows(2).take_while(|pair| follows(pair)).count()
+    }
+
     pub fn new(checkpoint: CheckpointId, committables: &[Committable]) -> Result<Self> {
         let staged = committables.iter().map(StagedRecords::from_committable).collect::<Result<Vec<_>>>()?;
         let nothing = || EngineError::internal(format!("checkpoint {checkpoint} has nothing to commit"));

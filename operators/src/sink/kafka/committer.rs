@@ -1,14 +1,14 @@
 //! The second phase: does what the protocol says. Decided by the progress that brokers have, never by what a process remembers.
 
 use super::{
-    committable::{StagedCheckpoint, StagedRecords},
+    committable::{Place, StagedCheckpoint, StagedRecords},
     config::{Delivery, KafkaSinkConfig},
     patience::{Fault, Pauses, Tried, at_a_start},
     progress::{Progress, Writer},
     progress_log::ProgressLog,
     protocol::{Action, Event, Protocol},
     topic::{REFRESH, missing, without_key},
-    transaction::{Outlet, Sending, Sent, Topics, load},
+    transaction::{LOADED_BYTES, Loaded, Outlet, Sending, Sent, Topics, load},
 };
 use futures::{FutureExt, future::BoxFuture};
 use std::{
@@ -23,7 +23,7 @@ use weir_engine::{
     env::Moment,
     error::{EngineError, Result},
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, CommitterContext, ShownResults, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, ShownResults, SweepScope, ToCommit},
 };
 use weir_kafka::{Cluster, KafkaError, KafkaErrorKind, NewRecord, Topic, TransactionalProducer};
 
@@ -158,7 +158,7 @@ impl KafkaCommitter {
     async fn run(
         &self,
         protocol: &mut Protocol<'_>,
-        staged: &StagedCheckpoint,
+        staged: &[StagedCheckpoint],
         live: &mut Option<Live>,
         pauses: &mut Pauses<'_>,
         mut event: Event,
@@ -200,19 +200,57 @@ impl KafkaCommitter {
     async fn send(
         &self,
         live: &mut Option<Live>,
-        staged: &StagedCheckpoint,
-        from: u64,
+        staged: &[StagedCheckpoint],
+        from: Place,
         most_bytes: usize,
     ) -> Tried<Event> {
         let live = producer_of(live)?;
         // Before the transaction: it is open for as long as sending takes, and not for as long as storage does.
-        let Some(loaded) = load(&self.context, staged, from).await? else { return Ok(Event::StagedGone) };
+        let Some(loaded) = self.load(staged, from).await? else { return Ok(Event::StagedGone) };
         live.producer.begin()?;
-        let sending = Sending { config: &self.config, topics: &live.topics, checkpoint: staged.checkpoint.to_string() };
         let mut outlet = Outlet::Transaction(live.producer.as_mut());
-        let sent = sending.send(&mut outlet, &loaded, from, most_bytes).await?;
-        self.tell_refused(staged, &sent);
-        Ok(Event::Sent { until: sent.until, refused: sent.refused })
+        let (mut until, mut refused, mut bytes) = (from, 0, 0);
+        for (of, staged, loaded) in &loaded {
+            let sending =
+                Sending { config: &self.config, topics: &live.topics, checkpoint: staged.checkpoint.to_string() };
+            let row = if *of == from.of { from.row } else { 0 };
+            let sent = sending.send(&mut outlet, loaded, row, (bytes, most_bytes)).await?;
+            self.tell_refused(staged, &sent);
+            if sent.until > row || staged.rows == 0 {
+                until = Place { of: *of, row: sent.until };
+            }
+            (refused, bytes) = (refused + sent.refused, sent.bytes);
+            if sent.is_full {
+                break;
+            }
+        }
+        Ok(Event::Sent { until, refused })
+    }
+
+    /// Reads rows of several checkpoints from a place on, without a gap. None: a file of the first of them is gone.
+    async fn load<'a>(
+        &self,
+        several: &'a [StagedCheckpoint],
+        from: Place,
+    ) -> Result<Option<Vec<(usize, &'a StagedCheckpoint, Loaded)>>> {
+        let (mut all, mut left) = (Vec::new(), LOADED_BYTES);
+        for (of, staged) in several.iter().enumerate().skip(from.of) {
+            let row = if of == from.of { from.row } else { 0 };
+            match load(&self.context, staged, row, left).await? {
+                None if all.is_empty() => return Ok(None),
+                // What is before it is written first: then it is found out whether another committer was faster.
+                None => break,
+                Some(loaded) => {
+                    left = left.saturating_sub(loaded.bytes);
+                    let is_enough = !loaded.is_end || left == 0;
+                    all.push((of, staged, loaded));
+                    if is_enough {
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(Some(all))
     }
 
     /// Ends a transaction with the progress.
@@ -243,7 +281,7 @@ impl KafkaCommitter {
         self.close(live, progress).await.map(drop)
     }
 
-    async fn commit_once_more(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
+    async fn commit_once_more(&self, staged: &[StagedCheckpoint]) -> Result<CommitOutcome> {
         let writer = self.writer(self.lineage()).await?;
         let mut protocol = Protocol::new(&writer, staged, self.is_small.load(Ordering::Relaxed));
         let mut pauses = Pauses::new(&self.context);
@@ -301,14 +339,28 @@ impl KafkaCommitter {
         self.context.env.crash_point("kafka.cleared")
     }
 
-    async fn commit_all(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
+    /// The first of several checkpoints, with as many of the others as may be written together with it. Returns how many are in.
+    async fn commit_several(&self, several: &[ToCommit]) -> Result<(usize, CommitOutcome)> {
+        let mut staged: Vec<StagedCheckpoint> = Vec::with_capacity(several.len());
+        for one in several {
+            staged.push(StagedCheckpoint::new(one.checkpoint, &one.committables)?);
+        }
+        staged.truncate(match self.config.delivery {
+            Delivery::ExactlyOnce => StagedCheckpoint::together(&staged),
+            Delivery::AtLeastOnce => 1,
+        });
+        let Some(first) = staged.first() else { return Ok((0, CommitOutcome::AlreadyDone)) };
         let outcome = match self.config.delivery {
-            Delivery::ExactlyOnce => self.commit_once_more(staged).await?,
-            Delivery::AtLeastOnce => self.commit_unrepeated(staged).await?,
+            Delivery::ExactlyOnce => self.commit_once_more(&staged).await?,
+            Delivery::AtLeastOnce => self.commit_unrepeated(first).await?,
         };
-        self.clear(staged).await?;
-        tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, rows = staged.rows, ?outcome, "committed");
-        Ok(outcome)
+        for StagedCheckpoint { checkpoint, rows, .. } in &staged {
+            tracing::debug!(sink = self.context.sink, %checkpoint, rows, ?outcome, "committed");
+        }
+        for staged in &staged {
+            self.clear(staged).await?;
+        }
+        Ok((staged.len(), outcome))
     }
 
     /// The topics must be there.
@@ -472,7 +524,15 @@ impl Committer for KafkaCommitter {
         checkpoint: CheckpointId,
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>> {
-        async move { self.commit_all(&StagedCheckpoint::new(checkpoint, committables)?).await }.boxed()
+        async move {
+            let one = ToCommit { checkpoint, committables: committables.to_vec() };
+            self.commit_several(&[one]).await.map(|(_, outcome)| outcome)
+        }
+        .boxed()
+    }
+
+    fn commit_together<'a>(&'a self, several: &'a [ToCommit]) -> BoxFuture<'a, Result<(usize, CommitOutcome)>> {
+        self.commit_several(several).boxed()
     }
 
     fn transactions(&self) -> u64 {

@@ -10,7 +10,7 @@
 //! Nothing is open between checkpoints, so that no time-out of a transaction loses anything and nobody who reads is held back by an
 //! attempt that died. A commit goes: *fence* whoever wrote under the sink's transactional id before; then *read* the progress, up
 //! to the end of its topic; then, where the checkpoint is not in, write its records and the progress in one transaction, several
-//! where it is large. After anything whose outcome is not known, and after a commit that the client may have asked for twice, it begins
+//! where it is large, and one for several checkpoints where these have waited. After anything whose outcome is not known, and after a commit that the client may have asked for twice, it begins
 //! again with the fence.
 //!
 //! Invariants: a transaction holds records and the progress that says so, or nothing; the progress is read after the fence, so that

@@ -4,9 +4,13 @@
 //! Invariant: nothing is written before the progress is known, and it is known only from a read behind a fence, or because our own
 //! commit was confirmed. Whatever else happens, an answer that does not come included, is followed by a pause and another fence. A
 //! commit that may have been asked for twice is followed by another fence as well: what comes late must not end what comes after.
+//!
+//! Checkpoints that wait are written together: their rows are one row of rows, in the order of checkpoints, of which each transaction
+//! takes the next piece. The progress says how far that is by the newest checkpoint that something of is in, as it does for one: all
+//! before it are whole.
 
 use super::{
-    committable::StagedCheckpoint,
+    committable::{Place, StagedCheckpoint},
     progress::{Progress, Verdict, Writer},
 };
 use weir_engine::{
@@ -31,8 +35,8 @@ pub(super) enum Event {
     /// The newest progress, read after the fence.
     ProgressRead(Option<Progress>),
     /// Rows up to this one are sent in a transaction that is still open; of them, so many are refused.
-    Sent { until: u64, refused: u64 },
-    /// A staged file is gone.
+    Sent { until: Place, refused: u64 },
+    /// A staged file is gone, of the checkpoint that was to be sent from.
     StagedGone,
     /// The transaction with the progress in it is committed. The request may come to the broker once more.
     Committed { may_come_again: bool },
@@ -50,7 +54,7 @@ pub(super) enum Action {
     /// Read the newest progress.
     ReadProgress,
     /// Begin a transaction, and send rows from this one on, of so many bytes at most: the more failures there were, the fewer.
-    Send { from: u64, most_bytes: usize },
+    Send { from: Place, most_bytes: usize },
     /// Send this progress as well, and commit.
     Commit(Progress),
     /// Drop the producer, and wait a little.
@@ -61,19 +65,22 @@ pub(super) enum Action {
     Fail(EngineError),
 }
 
-/// The commit of one checkpoint.
+/// The commit of one checkpoint, or of several that may be written [together](StagedCheckpoint::together).
 #[derive(Debug)]
 pub(super) struct Protocol<'a> {
     writer: &'a Writer,
-    staged: &'a StagedCheckpoint,
+    /// At least one.
+    staged: &'a [StagedCheckpoint],
     topic: Option<Topic>,
     progress: Option<Progress>,
     /// The progress that the open transaction is to end with.
     next: Option<Progress>,
     /// Whether the progress was read by this commit, and not only remembered from the one before.
     is_read: bool,
-    /// Whether a staged file was gone.
-    is_gone: bool,
+    /// Where it was to be sent from last.
+    from: Place,
+    /// The checkpoint that a staged file was gone of.
+    gone: Option<usize>,
     /// Whether this commit has written anything.
     has_sent: bool,
     /// Whether brokers take no batches as large as the client makes them: then a transaction is to fit into one.
@@ -84,7 +91,7 @@ pub(super) struct Protocol<'a> {
 
 impl<'a> Protocol<'a> {
     /// `is_small`: what a commit before has found, as [`Protocol::is_small`] says.
-    pub fn new(writer: &'a Writer, staged: &'a StagedCheckpoint, is_small: bool) -> Self {
+    pub fn new(writer: &'a Writer, staged: &'a [StagedCheckpoint], is_small: bool) -> Self {
         Protocol {
             writer,
             staged,
@@ -92,7 +99,8 @@ impl<'a> Protocol<'a> {
             progress: None,
             next: None,
             is_read: false,
-            is_gone: false,
+            from: Place::default(),
+            gone: None,
             has_sent: false,
             is_small,
             failures: 0,
@@ -118,7 +126,7 @@ impl<'a> Protocol<'a> {
             }
             Event::Sent { until, refused } => self.close(until, refused),
             Event::StagedGone => {
-                self.is_gone = true;
+                self.gone = Some(self.from.of);
                 self.fence()
             }
             Event::Committed { may_come_again } => {
@@ -145,12 +153,15 @@ impl<'a> Protocol<'a> {
 
     fn decide(&mut self) -> Action {
         match self.verdict() {
-            Ok(Verdict::Done) if self.has_sent => Action::Finish(CommitOutcome::Done),
-            Ok(Verdict::Done) => Action::Finish(CommitOutcome::AlreadyDone),
-            Ok(Verdict::Write { from }) if !self.is_gone => Action::Send { from, most_bytes: self.most_bytes() },
+            Ok(None) if self.has_sent => Action::Finish(CommitOutcome::Done),
+            Ok(None) => Action::Finish(CommitOutcome::AlreadyDone),
+            Ok(Some(from)) if self.gone != Some(from.of) => {
+                self.from = from;
+                Action::Send { from, most_bytes: self.most_bytes() }
+            }
             // What is remembered may be old: another committer may have continued since.
             _ if !self.is_read => self.fence(),
-            Ok(Verdict::Write { .. }) => Action::Fail(self.lost()),
+            Ok(Some(from)) => Action::Fail(self.lost(from)),
             Err(error) => Action::Fail(error),
         }
     }
@@ -161,25 +172,38 @@ impl<'a> Protocol<'a> {
         batch.map_or(most, |batch| batch.min(most))
     }
 
-    fn verdict(&self) -> Result<Verdict> {
-        let verdict = self.writer.judge(self.progress.as_ref(), self.topic_id(), self.staged)?;
+    /// Where to write from. None: all is in.
+    fn verdict(&self) -> Result<Option<Place>> {
+        for (of, staged) in self.staged.iter().enumerate() {
+            if let Verdict::Write { from } = self.writer.judge(self.progress.as_ref(), self.topic_id(), staged)? {
+                self.check_partitions(&self.staged[of..])?;
+                return Ok(Some(Place { of, row: from }));
+            }
+        }
+        Ok(None)
+    }
+
+    fn check_partitions(&self, staged: &[StagedCheckpoint]) -> Result<()> {
         let has = self.topic.as_ref().map_or(0, |topic| topic.partitions);
-        if verdict != Verdict::Done && has < self.staged.partitions {
-            return Err(EngineError::corrupt(format!(
+        match staged.iter().find(|staged| has < staged.partitions) {
+            None => Ok(()),
+            Some(staged) => Err(EngineError::corrupt(format!(
                 "{} has {has} partitions, but rows of checkpoint {} are for partition {}: it was deleted and made anew with fewer. \
                  Give it the partitions that it had; or start over with --fresh",
                 self.writer,
-                self.staged.checkpoint,
-                self.staged.partitions - 1
-            )));
+                staged.checkpoint,
+                staged.partitions - 1
+            ))),
         }
-        Ok(verdict)
     }
 
-    fn close(&mut self, until: u64, refused: u64) -> Action {
+    fn close(&mut self, until: Place, refused: u64) -> Action {
+        let Some(staged) = self.staged.get(until.of) else {
+            return Action::Fail(EngineError::internal("rows were sent of no checkpoint"));
+        };
         self.has_sent = true;
-        let base = self.writer.base(self.progress.as_ref(), self.topic_id(), self.staged);
-        let next = base.with(self.staged, until, refused);
+        let base = self.writer.base(self.progress.as_ref(), self.topic_id(), staged);
+        let next = base.with(staged, until.row, refused);
         self.next = Some(next.clone());
         Action::Commit(next)
     }
@@ -191,19 +215,19 @@ impl<'a> Protocol<'a> {
         if self.missing < MISSING_TRIES {
             return Action::Pause(error);
         }
+        let (rows, checkpoints) = describe(self.staged.get(self.from.of..).unwrap_or_default());
         Action::Fail(EngineError::corrupt(format!(
-            "{} rows of checkpoint {} are to be written, but: {error}. If it was deleted, start over with --fresh once it is there \
-             again",
-            self.staged.rows, self.staged.checkpoint
+            "{rows} rows of {checkpoints} are to be written, but: {error}. If it was deleted, start over with --fresh once it is there again"
         )))
     }
 
-    fn lost(&self) -> EngineError {
-        let paths: Vec<_> = self.staged.parts.iter().map(|part| part.file.path.as_str()).collect();
+    fn lost(&self, from: Place) -> EngineError {
+        let parts = self.staged.get(from.of).map(|staged| staged.parts.as_slice()).unwrap_or_default();
+        let paths: Vec<_> = parts.iter().map(|part| part.file.path.as_str()).collect();
         EngineError::corrupt(format!(
             "a completed checkpoint decided that {} rows go into {}, but they are no longer in '{}'. Somebody has removed them; \
              restore them, or start the job over with --fresh",
-            self.staged.rows,
+            parts.iter().map(|part| part.rows).sum::<u64>(),
             self.writer,
             paths.join("', '")
         ))
@@ -213,4 +237,15 @@ impl<'a> Protocol<'a> {
     pub fn is_small(&self) -> bool {
         self.is_small
     }
+}
+
+/// How many rows, and of what.
+fn describe(staged: &[StagedCheckpoint]) -> (u64, String) {
+    let rows = staged.iter().map(|staged| staged.rows).sum();
+    let checkpoints = match staged {
+        [] => "no checkpoint".into(),
+        [one] => format!("checkpoint {}", one.checkpoint),
+        [first, .., last] => format!("checkpoints {} to {}", first.checkpoint, last.checkpoint),
+    };
+    (rows, checkpoints)
 }

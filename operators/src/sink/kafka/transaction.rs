@@ -13,7 +13,7 @@ use weir_engine::{error::Result, operator::CommitterContext};
 use weir_kafka::{NewRecord, Producer, Result as KafkaResult, Topic, TransactionalProducer, partition::partition_of};
 
 /// Staged files of so many bytes are read at once.
-const LOADED_BYTES: u64 = 16 << 20;
+pub(super) const LOADED_BYTES: u64 = 16 << 20;
 
 /// Where records are handed over.
 pub(super) enum Outlet<'a> {
@@ -49,6 +49,10 @@ pub(super) struct Loaded {
     files: Vec<(String, Vec<RecordBatch>)>,
     /// The number of the first row.
     first: u64,
+    /// Whether nothing of the checkpoint is left.
+    pub is_end: bool,
+    /// Of the files.
+    pub bytes: u64,
 }
 
 /// What was sent.
@@ -60,18 +64,28 @@ pub(super) struct Sent {
     pub refused: u64,
     /// Why it did not take the first of these.
     pub reason: Option<String>,
+    /// So many bytes they are, with those that were sent before.
+    pub bytes: usize,
+    /// Whether there were more rows than may be sent.
+    pub is_full: bool,
 }
 
-/// Reads the staged files that hold the rows from `from` on, some of them. None: one is gone.
-pub(super) async fn load(context: &CommitterContext, staged: &StagedCheckpoint, from: u64) -> Result<Option<Loaded>> {
-    let (mut loaded, mut bytes, mut row) = (Loaded { files: Vec::new(), first: from }, 0, 0);
+/// Reads the staged files that hold the rows from `from` on, of so many bytes, and at least one. None: one is gone.
+pub(super) async fn load(
+    context: &CommitterContext,
+    staged: &StagedCheckpoint,
+    from: u64,
+    most_bytes: u64,
+) -> Result<Option<Loaded>> {
+    let (mut loaded, mut row) = (Loaded { files: Vec::new(), first: from, is_end: true, bytes: 0 }, 0);
     for part in &staged.parts {
         let first = row;
         row += part.rows;
         if row <= from {
             continue;
         }
-        if bytes >= LOADED_BYTES {
+        if loaded.bytes >= most_bytes {
+            loaded.is_end = false;
             break;
         }
         if loaded.files.is_empty() {
@@ -79,7 +93,7 @@ pub(super) async fn load(context: &CommitterContext, staged: &StagedCheckpoint, 
         }
         let Some(content) = context.staging.get(&part.file).await? else { return Ok(None) };
         loaded.files.push((part.file.path.clone(), staged_batches::decode(&part.file.path, content)?));
-        bytes += part.file.bytes;
+        loaded.bytes += part.file.bytes;
     }
     Ok(Some(loaded))
 }
@@ -92,9 +106,15 @@ pub(super) struct Sending<'a> {
 }
 
 impl Sending<'_> {
-    /// Sends loaded rows from `from` on, of so many bytes at most, but at least one.
-    pub async fn send(&self, outlet: &mut Outlet<'_>, loaded: &Loaded, from: u64, most_bytes: usize) -> Tried<Sent> {
-        let (mut sent, mut bytes, mut row) = (Sent { until: from, ..Sent::default() }, 0, loaded.first);
+    /// Sends loaded rows from `from` on, of so many bytes at most, with those that were sent before; but at least one, if none were.
+    pub async fn send(
+        &self,
+        outlet: &mut Outlet<'_>,
+        loaded: &Loaded,
+        from: u64,
+        (before, most_bytes): (usize, usize),
+    ) -> Tried<Sent> {
+        let (mut sent, mut row) = (Sent { until: from, bytes: before, ..Sent::default() }, loaded.first);
         for (path, batches) in &loaded.files {
             for batch in batches {
                 let records = Records::of(path, batch)?;
@@ -104,10 +124,12 @@ impl Sending<'_> {
                         continue;
                     }
                     let record = records.get(index);
-                    bytes += batch_bytes(record.key, record.value);
-                    if bytes > most_bytes && sent.until > from {
+                    let bytes = sent.bytes + batch_bytes(record.key, record.value);
+                    if bytes > most_bytes && sent.bytes > 0 {
+                        sent.is_full = true;
                         return Ok(sent);
                     }
+                    sent.bytes = bytes;
                     if let Some(reason) = self.send_one(outlet, &record).await? {
                         sent.refused += 1;
                         sent.reason.get_or_insert(reason);

@@ -9,7 +9,7 @@ use super::{
     committer::KafkaCommitter,
     patience::{Fault, Pauses, Tried},
     protocol::TRANSACTION_BYTES,
-    transaction::{Outlet, Sending, Sent, load},
+    transaction::{LOADED_BYTES, Outlet, Sending, Sent, load},
 };
 use std::sync::atomic::Ordering;
 use weir_engine::{error::Result, operator::CommitOutcome};
@@ -43,12 +43,12 @@ impl KafkaCommitter {
     /// Sends rows from this one on, some of them, and returns when they are there. None: a staged file is gone.
     async fn send_some(&self, staged: &StagedCheckpoint, from: u64) -> Tried<Option<Sent>> {
         let topics = self.topics().await?;
-        let Some(loaded) = load(&self.context, staged, from).await? else { return Ok(None) };
+        let Some(loaded) = load(&self.context, staged, from, LOADED_BYTES).await? else { return Ok(None) };
         let sending = Sending { config: &self.config, topics: &topics, checkpoint: staged.checkpoint.to_string() };
         let is_small = self.is_small.load(Ordering::Relaxed);
         let most_bytes = if is_small { topics.main.max_message_bytes } else { TRANSACTION_BYTES };
         let mut producer = self.cluster.producer()?;
-        let sent = sending.send(&mut Outlet::Plain(producer.as_mut()), &loaded, from, most_bytes).await?;
+        let sent = sending.send(&mut Outlet::Plain(producer.as_mut()), &loaded, from, (0, most_bytes)).await?;
         self.context.env.crash_point("kafka.sent")?;
         producer.flush().await?;
         self.context.env.crash_point("kafka.committed")?;

@@ -1,5 +1,8 @@
 //! The second phase: staged rows go into the table in one transaction with the marker that says so. Decided by the marker,
 //! never by what a process remembers.
+//!
+//! Checkpoints that wait go in together, as if they were one: either the marker was below the first of them and is at the last
+//! one afterwards, or nothing has happened. Where the first ones are in already, or the database refuses a row, they are parted again.
 
 use super::{
     committable::{StagedCheckpoint, StagedRows},
@@ -24,7 +27,7 @@ use weir_engine::{
     checkpoint::manifest::FileRef,
     error::{EngineError, ErrorKind, Result},
     ids::{Attempt, CheckpointId, Lineage},
-    operator::{CommitOutcome, Committable, Committer, CommitterContext, ShownResults, SweepScope},
+    operator::{CommitOutcome, Committable, Committer, CommitterContext, ShownResults, SweepScope, ToCommit},
 };
 use weir_store::{Connection, Database, Fault, Role, Tried, tables::rejected_from};
 
@@ -60,6 +63,18 @@ enum Care {
     Usual,
     /// So that one which the database refuses can be set aside: it has refused one.
     Careful,
+}
+
+/// What has become of what was to be committed.
+enum Became {
+    /// It is in.
+    In(Committed),
+    /// It was in.
+    WasIn,
+    /// Of several checkpoints, those up to this one were in; nothing of the others is.
+    WasPartlyIn(CheckpointId),
+    /// Of several checkpoints, the database has refused some row; nothing is in.
+    Refused,
 }
 
 /// What a commit has done.
@@ -151,15 +166,10 @@ impl SqlCommitter {
         Ok(())
     }
 
-    async fn try_commit(
-        &self,
-        connection: &mut Connection,
-        staged: &StagedCheckpoint,
-        care: Care,
-    ) -> Tried<Option<Committed>> {
+    async fn try_commit(&self, connection: &mut Connection, staged: &StagedCheckpoint, care: Care) -> Tried<Became> {
         let owner = self.owner().await?;
-        if self.judge(connection, staged).await? == Verdict::Done {
-            return Ok(None);
+        if let Some(was) = was(self.judge(connection, staged).await?) {
+            return Ok(was);
         }
         // The first rows before the transaction begins: most have no others, and hold no lock while they are fetched.
         let mut parts = staged.parts.as_slice();
@@ -169,10 +179,8 @@ impl SqlCommitter {
         let now_ms = self.context.env.cluster_clock_ms();
         if !self.markers.raise(connection, staged, owner, now_ms).await? {
             connection.roll_back().await?;
-            return match self.judge(connection, staged).await? {
-                Verdict::Done => Ok(None),
-                Verdict::Commit => Err(Fault::Passing("the sink's row changes from moment to moment".into())),
-            };
+            let changes = || Fault::Passing("the sink's row changes from moment to moment".into());
+            return was(self.judge(connection, staged).await?).ok_or_else(changes);
         }
         self.context.env.crash_point("sql_sink.marked")?;
         let mut committed = Committed { rejected: Rejected::default(), rows: 0, newest: None };
@@ -203,7 +211,7 @@ impl SqlCommitter {
         self.context.env.crash_point("sql_sink.remembered")?;
         connection.commit().await?;
         self.context.env.crash_point("sql_sink.committed")?;
-        Ok(Some(committed))
+        Ok(Became::In(committed))
     }
 
     /// Writes rows, one a key, and takes out what is withdrawn. Says how many rows of the table that has changed.
@@ -277,11 +285,8 @@ impl SqlCommitter {
     }
 
     /// A staged file is gone: another process was faster, or it is lost.
-    async fn missing(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
-        match self.judge(connection, staged).await? {
-            Verdict::Done => Ok(None),
-            Verdict::Commit => Err(self.lost(staged).into()),
-        }
+    async fn missing(&self, connection: &mut Connection, staged: &StagedCheckpoint) -> Tried<Became> {
+        was(self.judge(connection, staged).await?).ok_or_else(|| self.lost(staged).into())
     }
 
     fn lost(&self, staged: &StagedCheckpoint) -> EngineError {
@@ -352,15 +357,16 @@ impl SqlCommitter {
         Ok(ShownResults { newest: marker.map(|marker| marker.checkpoint), unrepeatable: Some(unrepeatable) })
     }
 
-    /// As usual; carefully, if the database refuses a row.
-    async fn commit_once(&self, staged: &StagedCheckpoint) -> Tried<Option<Committed>> {
+    /// As usual; carefully, if the database refuses a row, which is a matter of one checkpoint.
+    async fn commit_once(&self, staged: &StagedCheckpoint) -> Tried<Became> {
         match self.commit_with(staged, Care::Usual).await {
+            Err(Fault::Refused(_)) if staged.each.len() > 1 => Ok(Became::Refused),
             Err(Fault::Refused(_)) => self.commit_with(staged, Care::Careful).await,
             done => done,
         }
     }
 
-    async fn commit_with(&self, staged: &StagedCheckpoint, care: Care) -> Tried<Option<Committed>> {
+    async fn commit_with(&self, staged: &StagedCheckpoint, care: Care) -> Tried<Became> {
         let mut held = self.connection.lock().await;
         let mut connection = self.connect(&mut held).await?;
         let committed = self.try_commit(&mut connection, staged, care).await?;
@@ -375,10 +381,47 @@ impl SqlCommitter {
         Ok(())
     }
 
-    async fn commit_patiently(&self, staged: &StagedCheckpoint) -> Result<CommitOutcome> {
-        let committed = Patience::Endless.retry(&self.context, || self.commit_once(staged)).await?;
+    /// The first of several checkpoints, with as many of the others as fit into one transaction. Returns how many are in.
+    async fn commit_several(&self, several: &[ToCommit]) -> Result<(usize, CommitOutcome)> {
+        let stage = |one: &ToCommit| StagedCheckpoint::new(one.checkpoint, &one.committables);
+        let Some((first, others)) = several.split_first() else { return Ok((0, CommitOutcome::AlreadyDone)) };
+        let mut together = stage(first)?;
+        for next in others {
+            if !together.join(stage(next)?) {
+                break;
+            }
+        }
+        let many = together.each.len();
+        match self.commit_patiently(&together).await? {
+            Became::In(_) => Ok((many, CommitOutcome::Done)),
+            Became::WasIn => Ok((many, CommitOutcome::AlreadyDone)),
+            Became::WasPartlyIn(until) => {
+                let were_in = several.iter().take_while(|one| one.checkpoint <= until);
+                for one in were_in.clone() {
+                    self.clear(&stage(one)?).await?;
+                }
+                Ok((were_in.count(), CommitOutcome::AlreadyDone))
+            }
+            Became::Refused => {
+                for one in &several[..many] {
+                    self.commit_patiently(&stage(one)?).await?;
+                }
+                Ok((many, CommitOutcome::Done))
+            }
+        }
+    }
+
+    async fn commit_patiently(&self, staged: &StagedCheckpoint) -> Result<Became> {
+        let became = Patience::Endless.retry(&self.context, || self.commit_once(staged)).await?;
+        let committed = match &became {
+            Became::In(committed) => committed,
+            Became::WasIn => {
+                self.clear(staged).await?;
+                return Ok(became);
+            }
+            Became::WasPartlyIn(_) | Became::Refused => return Ok(became),
+        };
         self.clear(staged).await?;
-        let Some(committed) = committed else { return Ok(CommitOutcome::AlreadyDone) };
         self.transactions.fetch_add(1, Ordering::Relaxed);
         let mut held = self.connection.lock().await;
         if let Some(reason) = &committed.rejected.reason {
@@ -398,9 +441,10 @@ impl SqlCommitter {
             }
         }
         tracing::debug!(sink = self.context.sink, checkpoint = %staged.checkpoint, staged = staged.rows, rows = committed.rows, "committed");
-        self.retain(&mut held, staged, &committed).await?;
+        self.retain(&mut held, staged, committed).await?;
         self.shorten_log(&mut held).await;
-        Ok(CommitOutcome::Done)
+        drop(held);
+        Ok(became)
     }
 
     /// Some steps of retention. What fails is done after the next commit.
@@ -509,6 +553,15 @@ impl SqlCommitter {
     }
 }
 
+/// What has become of it before. None: it is to be committed.
+fn was(verdict: Verdict) -> Option<Became> {
+    match verdict {
+        Verdict::Commit => None,
+        Verdict::Done => Some(Became::WasIn),
+        Verdict::Partly(until) => Some(Became::WasPartlyIn(until)),
+    }
+}
+
 impl Committer for SqlCommitter {
     fn prepare(&self) -> BoxFuture<'_, Result<()>> {
         AT_A_START.retry(&self.context, || self.prepare_once()).boxed()
@@ -519,7 +572,17 @@ impl Committer for SqlCommitter {
         checkpoint: CheckpointId,
         committables: &'a [Committable],
     ) -> BoxFuture<'a, Result<CommitOutcome>> {
-        async move { self.commit_patiently(&StagedCheckpoint::new(checkpoint, committables)?).await }.boxed()
+        async move {
+            match self.commit_patiently(&StagedCheckpoint::new(checkpoint, committables)?).await? {
+                Became::In(_) => Ok(CommitOutcome::Done),
+                _ => Ok(CommitOutcome::AlreadyDone),
+            }
+        }
+        .boxed()
+    }
+
+    fn commit_together<'a>(&'a self, several: &'a [ToCommit]) -> BoxFuture<'a, Result<(usize, CommitOutcome)>> {
+        self.commit_several(several).boxed()
     }
 
     fn transactions(&self) -> u64 {

@@ -47,6 +47,8 @@ pub(super) enum Verdict {
     Commit,
     /// It is in.
     Done,
+    /// Of several, those up to this one are in.
+    Partly(CheckpointId),
 }
 
 const COLUMNS: &str = "SELECT job, sink, table_name, fence_attempt, checkpoint, owner FROM";
@@ -106,7 +108,8 @@ impl Markers {
         Ok(())
     }
 
-    /// Raises the row to a checkpoint, and locks it. `false`: this checkpoint may not be committed, or not any more.
+    /// Raises the row to a checkpoint, past all that are committed with it, and locks it. `false`: they may not be committed, or not all
+    /// of them any more.
     pub async fn raise(
         &self,
         connection: &mut Connection,
@@ -127,7 +130,7 @@ impl Markers {
             .text(&self.job)
             .text(&self.sink)
             .text(owner)
-            .number(number)
+            .number(staged.first().0 as i64)
             .number(attempt);
         Ok(connection.execute("mark the checkpoint", sql, values.into()).await? == 1)
     }
@@ -143,16 +146,18 @@ impl Markers {
         Ok(connection.execute("hold the sink", sql, values.into()).await? == 1)
     }
 
-    /// Adds a commit to the history, and forgets old ones.
+    /// Adds each checkpoint of a commit to the history, and forgets old ones.
     pub async fn remember(&self, connection: &mut Connection, staged: &StagedCheckpoint, now_ms: i64) -> Tried<()> {
         let [job, sink, checkpoint, attempt, staged_at, now, rows] = parameters(connection.dialect);
         let sql = format!(
             "INSERT INTO {COMMITS} (job, sink, checkpoint, attempt, staged_at_ms, committed_at_ms, rows) \
              VALUES ({job}, {sink}, {checkpoint}, {attempt}, {staged_at}, {now}, {rows})"
         );
-        let values = self.own().number(staged.checkpoint.0 as i64).number(staged.attempt.0 as i64);
-        let values = values.number(staged.staged_at_ms).number(now_ms).number(staged.rows as i64);
-        connection.execute("note the commit", sql, values.into()).await?;
+        for of in &staged.each {
+            let values = self.own().number(of.checkpoint.0 as i64).number(staged.attempt.0 as i64);
+            let values = values.number(of.staged_at_ms).number(now_ms).number(of.rows as i64);
+            connection.execute("note the commit", sql.clone(), values.into()).await?;
+        }
         let [job, sink, oldest] = parameters(connection.dialect);
         let sql = format!("DELETE FROM {COMMITS} WHERE job = {job} AND sink = {sink} AND checkpoint <= {oldest}");
         let oldest = staged.checkpoint.0.saturating_sub(HISTORY);
@@ -180,6 +185,9 @@ impl Marker {
                 "'{}' in '{shown}' was started over by attempt {}: what attempt {} has staged no longer belongs in it",
                 self.table, self.fence, staged.attempt
             )));
+        }
+        if self.checkpoint >= staged.first() {
+            return Ok(Verdict::Partly(self.checkpoint));
         }
         if staged.after.is_some_and(|before| self.checkpoint < before) {
             return Err(self.is_behind(staged.after.unwrap_or(self.checkpoint), shown));

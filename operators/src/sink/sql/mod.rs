@@ -11,8 +11,8 @@
 //! weir_commits                                              its last commits
 //! ```
 //!
-//! Invariants: a transaction holds all rows of one checkpoint and the marker of it, or nothing; the marker only rises, so that
-//! a commit which is repeated changes nothing; a table is written by one sink of one job, whose checkpoints lie in one place;
+//! Invariants: a transaction holds all rows of one checkpoint, or of several that follow each other, and the marker of the newest, or
+//! nothing; the marker only rises, and only past whole checkpoints, so that a commit which is repeated changes nothing; a table is written by one sink of one job, whose checkpoints lie in one place;
 //! of rows with the same key the one with the highest revision stays, in whatever order they come, and none if that one is
 //! withdrawn.
 //!

@@ -51,6 +51,93 @@ async fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn checkpoints_that_wait_are_written_in_one_transaction_or_not_at_all() {
+    for point in &POINTS[1..] {
+        let mut target = Target::new();
+        let several = conformance::stage_several(&target, 5).await;
+        target.prepared().await.commit(CheckpointId(1), &several[0].committables).await.unwrap();
+        target.env = Env::simulated(1, Arc::new(|| 0)).with_crash_plan(CrashPlan::crash_at(*point, 1));
+        let crashed = target.new_committer().commit_together(&several[1..4]).await;
+        assert_eq!(crashed.unwrap_err().kind, ErrorKind::Crash, "{point}");
+        target.env = Env::simulated(2, Arc::new(|| 0));
+        target.env.sleep(LONG).await;
+        let seen = visible(&target).await;
+        assert!(seen == numbers(0..10) || seen == numbers(0..40), "{point}: {seen:?}");
+        let committer = target.new_committer();
+        assert_eq!(committer.commit_together(&several).await.unwrap(), (5, CommitOutcome::Done), "{point}");
+        assert_eq!(committer.transactions(), 1, "{point}: for all that was left");
+        assert_eq!((visible(&target).await, target.leftovers().await), (numbers(0..50), 0), "{point}");
+        committer.compare(CheckpointId(5), true).await.unwrap();
+        // Each record says of which checkpoint it is.
+        for written in target.committed(TOPIC).await {
+            let of = &written.record.headers.iter().find(|(name, _)| name == "checkpoint").unwrap().1;
+            assert_eq!(of.as_deref(), Some((number(&written) / 10 + 1).to_string().as_bytes()));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_follow_is_not_taken_along() {
+    let target = Target::new();
+    let committer = target.prepared().await;
+    let mut several = conformance::stage_several(&target, 3).await;
+    // As if one in between were missing.
+    several[2].committables[0].after = Some(CheckpointId(9));
+    assert_eq!(committer.commit_together(&several).await.unwrap(), (2, CommitOutcome::Done));
+    let error = committer.commit_together(&several[2..]).await.unwrap_err();
+    assert!(error.message.contains("checkpoint 2 is the newest"), "{error}");
+    assert_eq!(visible(&target).await, numbers(0..20));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_file_that_is_lost_holds_up_its_own_checkpoint_and_those_behind() {
+    let target = Target::new();
+    let committer = target.prepared().await;
+    let several = conformance::stage_several(&target, 4).await;
+    let path = several[2].committables[0].payload["parts"][0]["file"]["path"].as_str().unwrap().to_owned();
+    target.store.delete(&path.as_str().into()).await.unwrap();
+    let error = committer.commit_together(&several).await.unwrap_err();
+    assert!(error.kind == ErrorKind::Corrupt && error.message.contains(&path), "{error}");
+    assert_eq!(visible(&target).await, numbers(0..20), "what is before it is decided, and there");
+}
+
+/// Two workers commit what waits, not the same, over a way that loses and delays.
+async fn commit_what_waits_over_a_bad_way(seed: u64) {
+    let target = Target::seeded(seed);
+    let mut workers = [target.prepared().await, target.new_committer()];
+    let several = conformance::stage_several(&target, 12).await;
+    for (from, until) in [(0, 1), (1, 5), (3, 6), (0, 12)] {
+        target.model.set(Conditions {
+            lose_one_in: 9,
+            lose_answer_one_in: 7,
+            late_one_in: 12,
+            overtaken_one_in: 12,
+            latest: Duration::from_secs(3),
+            slowest: Duration::from_millis(30),
+            ..Conditions::default()
+        });
+        let first = conformance::commit_waiting(&workers[0], &several[from..until]);
+        let second = conformance::commit_waiting(&workers[1], &several[..until - seed as usize % until]);
+        join(first, second).await;
+        if until == 6 {
+            workers[1] = target.new_committer();
+            target.model.compact(2);
+        }
+    }
+    target.model.set(Conditions::default());
+    target.env.sleep(LONG).await;
+    assert_eq!(visible(&target).await, numbers(0..120), "{seed}");
+    target.prepared().await.compare(CheckpointId(12), true).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_is_neither_lost_nor_doubled_on_a_bad_way() {
+    for seed in 0..60 {
+        commit_what_waits_over_a_bad_way(seed).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_job_that_is_down_between_a_checkpoint_and_its_commit_loses_nothing() {
     let target = Target::new();
     let committer = target.prepared().await;

@@ -3,7 +3,7 @@
 
 use super::{
     super::{
-        committable::StagedCheckpoint,
+        committable::{Place, StagedCheckpoint},
         progress::{Progress, Writer},
         protocol::{Action, Event, Protocol},
     },
@@ -77,7 +77,7 @@ impl Ledger {
 /// A committer between two steps.
 struct Committer<'a> {
     protocol: Protocol<'a>,
-    staged: &'a StagedCheckpoint,
+    staged: &'a [StagedCheckpoint],
     epoch: u64,
     open: Vec<(u64, u64)>,
     todo: Option<Action>,
@@ -123,8 +123,23 @@ fn error(kind: KafkaErrorKind) -> Event {
     Event::Failed(KafkaError::of(kind, "as it is"))
 }
 
+/// So many rows from a place on, and the place behind them.
+fn rows_from(several: &[StagedCheckpoint], from: Place, most: u64) -> (Vec<(u64, u64)>, Place) {
+    let (mut rows, mut until) = (Vec::new(), from);
+    for (of, staged) in several.iter().enumerate().skip(from.of) {
+        for row in if of == from.of { from.row } else { 0 }..staged.rows {
+            if rows.len() as u64 == most {
+                return (rows, until);
+            }
+            rows.push((staged.checkpoint.0, row));
+            until = Place { of, row: row + 1 };
+        }
+    }
+    (rows, until)
+}
+
 impl<'a> Committer<'a> {
-    fn new(writer: &'a Writer, staged: &'a StagedCheckpoint) -> Self {
+    fn new(writer: &'a Writer, staged: &'a [StagedCheckpoint]) -> Self {
         let mut protocol = Protocol::new(writer, staged, false);
         let todo = Some(protocol.apply(Event::Begun(None)));
         Committer { protocol, staged, epoch: 0, open: Vec::new(), todo }
@@ -150,8 +165,8 @@ impl<'a> Committer<'a> {
                 _ => error(KafkaErrorKind::Unavailable),
             },
             Action::Send { from, .. } => {
-                let until = (from + most.max(1)).min(self.staged.rows);
-                self.open = (from..until).map(|row| (self.staged.checkpoint.0, row)).collect();
+                let (rows, until) = rows_from(self.staged, from, most.max(1));
+                self.open = rows;
                 ledger.begin(self.epoch, &self.open);
                 match outcome {
                     Outcome::Right | Outcome::Repeated | Outcome::Late => Event::Sent { until, refused: 0 },
@@ -209,36 +224,39 @@ fn commits_once(dice: &[u8]) {
     let writer = writer();
     let mut ledger = Ledger::default();
     let mut dice = dice.iter().copied();
-    for checkpoint in 1..=3 {
-        let staged = staged(checkpoint, 4 + checkpoint);
-        let mut both = [Committer::new(&writer, &staged), Committer::new(&writer, &staged)];
+    let all: Vec<StagedCheckpoint> = (1..=8).map(|checkpoint| staged(checkpoint, 2 + checkpoint % 5)).collect();
+    // What is asked for: one checkpoint, some that wait, and some of which others have done a part.
+    for (from, until) in [(0, 1), (1, 4), (2, 5), (5, 6), (0, 8)] {
+        let staged = &all[from..until];
+        let mut both = [Committer::new(&writer, staged), Committer::new(&writer, &all[..until])];
         let mut steps = 0;
         loop {
             let die = dice.next().unwrap_or((steps & 0x40) as u8);
             let whose = &mut both[usize::from(die >> 6 & 1)];
             if die == 0x3f {
                 // It dies; another one takes its place.
-                *whose = Committer::new(&writer, &staged);
+                *whose =
+                    Committer::new(&writer, if die & 1 == 0 { staged } else { &all[from..(until - 1).max(from + 1)] });
             }
             if die >> 4 & 3 == 3 {
                 ledger.late_one_comes();
             }
             let outcome = OUTCOMES[usize::from(die & 7)];
-            if whose.step(&mut ledger, outcome, u64::from(die >> 3 & 3) + 1) {
+            if whose.step(&mut ledger, outcome, (u64::from(die >> 3 & 3) + 1) * 2) {
                 break;
             }
             steps += 1;
             assert!(steps < 10_000, "it does not come to an end");
         }
         // A request that comes late finds its epoch over, or what it brings is what was missed: either way once.
-        let mut rest = Committer::new(&writer, &staged);
+        let mut rest = Committer::new(&writer, staged);
         while !rest.step(&mut ledger, Outcome::Right, 100) {}
         ledger.late_one_comes();
     }
-    let expected: Vec<(u64, u64)> = (1..=3).flat_map(|n| (0..4 + n).map(move |row| (n, row))).collect();
+    let expected: Vec<(u64, u64)> = (1..=8).flat_map(|n| (0..2 + n % 5).map(move |row| (n, row))).collect();
     assert_eq!(ledger.rows, expected, "each row once, in order");
     let progress = ledger.progress.unwrap();
-    assert!(progress.complete && progress.checkpoint == CheckpointId(3) && progress.rows == 7, "{progress:?}");
+    assert!(progress.complete && progress.checkpoint == CheckpointId(8) && progress.rows == 5, "{progress:?}");
 }
 
 proptest! {
@@ -252,7 +270,7 @@ proptest! {
 
 #[test]
 fn a_topic_that_stays_away_is_told_of_and_brokers_that_do_are_waited_for() {
-    let (writer, staged) = (writer(), staged(1, 1));
+    let (writer, staged) = (writer(), [staged(1, 1)]);
     let mut protocol = Protocol::new(&writer, &staged, false);
     assert!(matches!(protocol.apply(Event::Begun(None)), Action::Fence));
     for _ in 0..1_000 {
@@ -268,7 +286,7 @@ fn a_topic_that_stays_away_is_told_of_and_brokers_that_do_are_waited_for() {
 
 #[test]
 fn transactions_become_small_where_large_ones_fail() {
-    let (writer, staged) = (writer(), staged(1, 1));
+    let (writer, staged) = (writer(), [staged(1, 1)]);
     let mut protocol = Protocol::new(&writer, &staged, false);
     let mut most = |failure: Option<KafkaErrorKind>| {
         if let Some(kind) = failure {
@@ -289,16 +307,59 @@ fn transactions_become_small_where_large_ones_fail() {
 
 #[test]
 fn what_is_remembered_and_does_not_fit_is_read_once_more() {
-    let (writer, staged) = (writer(), StagedCheckpoint { after: Some(CheckpointId(8)), ..staged(9, 1) });
+    let (writer, staged) = (writer(), [StagedCheckpoint { after: Some(CheckpointId(8)), ..staged(9, 1) }]);
     let at = |checkpoint| Progress { checkpoint: CheckpointId(checkpoint), ..Progress::begun(&writer, Some("a")) };
     let mut protocol = Protocol::new(&writer, &staged, false);
     // Another worker has committed checkpoint 8 since.
     assert!(matches!(protocol.apply(Event::Begun(Some((topic(), Some(at(7)))))), Action::Fence));
     protocol.apply(Event::Fenced(topic()));
-    assert!(matches!(protocol.apply(Event::ProgressRead(Some(at(8)))), Action::Send { from: 0, .. }));
+    assert!(matches!(
+        protocol.apply(Event::ProgressRead(Some(at(8)))),
+        Action::Send { from: Place { of: 0, row: 0 }, .. }
+    ));
     let mut protocol = Protocol::new(&writer, &staged, false);
     protocol.apply(Event::Begun(None));
     protocol.apply(Event::Fenced(topic()));
     let Action::Fail(error) = protocol.apply(Event::ProgressRead(Some(at(7)))) else { panic!("it fits") };
     assert!(error.message.contains("checkpoint 7 is the newest") && error.message.contains("checkpoint 8 to it"));
+}
+
+#[test]
+fn checkpoints_that_wait_are_written_from_where_others_have_come_to() {
+    let (writer, staged) = (writer(), [1, 2, 3, 4].map(|checkpoint| staged(checkpoint, 10)));
+    let at = |checkpoint, rows| Progress {
+        checkpoint: CheckpointId(checkpoint),
+        rows,
+        complete: rows == 10,
+        ..Progress::begun(&writer, Some("a"))
+    };
+    for (progress, from) in [(at(1, 10), (1, 0)), (at(3, 4), (2, 4)), (at(3, 10), (3, 0))] {
+        let mut protocol = Protocol::new(&writer, &staged, false);
+        let action = protocol.apply(Event::Begun(Some((topic(), Some(progress)))));
+        assert!(matches!(action, Action::Send { from: Place { of, row }, .. } if (of, row) == from), "{action:?}");
+        let Action::Commit(next) = protocol.apply(Event::Sent { until: Place { of: 3, row: 7 }, refused: 0 }) else {
+            panic!("it has sent")
+        };
+        assert_eq!(next, at(4, 7), "the newest that something of is in");
+        let action = protocol.apply(Event::Committed { may_come_again: false });
+        assert!(matches!(action, Action::Send { from: Place { of: 3, row: 7 }, .. }), "{action:?}");
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_is_lost_only_if_its_checkpoint_is_not_in() {
+    let (writer, staged) = (writer(), [1, 2].map(|checkpoint| staged(checkpoint, 10)));
+    let first = Progress { checkpoint: CheckpointId(1), rows: 10, ..Progress::begun(&writer, Some("a")) };
+    // Another committer may have written the first meanwhile, and not the second.
+    for (then, is_lost) in [(Some(first), false), (None, true)] {
+        let mut protocol = Protocol::new(&writer, &staged, false);
+        protocol.apply(Event::Begun(Some((topic(), None))));
+        assert!(matches!(protocol.apply(Event::StagedGone), Action::Fence));
+        protocol.apply(Event::Fenced(topic()));
+        match protocol.apply(Event::ProgressRead(then)) {
+            Action::Send { from: Place { of: 1, row: 0 }, .. } => assert!(!is_lost),
+            Action::Fail(error) => assert!(is_lost && error.message.contains("10 rows"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+    }
 }

@@ -55,6 +55,49 @@ async fn a_crash_between_any_two_steps_loses_and_doubles_nothing() {
 }
 
 #[tokio::test]
+async fn checkpoints_that_wait_go_in_together_or_not_at_all() {
+    for point in &POINTS[1..] {
+        on_each_database(async |mut target: Target| {
+            let several = conformance::stage_several(&target, 5).await;
+            target.prepared().await.commit(CheckpointId(1), &several[0].committables).await.unwrap();
+            target.env = Env::default().with_crash_plan(CrashPlan::crash_at(*point, 1));
+            let crashed = target.new_committer(JOB, SINK).commit_together(&several[1..4]).await;
+            assert_eq!(crashed.unwrap_err().kind, ErrorKind::Crash, "{point}");
+            let seen = visible(&target).await;
+            assert!(seen == numbers(0..10) || seen == numbers(0..40), "{point}: {seen:?}");
+            target.env = Env::default();
+            let committer = target.new_committer(JOB, SINK);
+            // Of five, some are in; the others go in with one more transaction.
+            let (were_in, outcome) = committer.commit_together(&several).await.unwrap();
+            assert_eq!((were_in as i64, outcome), (seen.len() as i64 / 10, CommitOutcome::AlreadyDone), "{point}");
+            let rest = committer.commit_together(&several[were_in..]).await.unwrap();
+            assert_eq!(rest, (5 - were_in, CommitOutcome::Done), "{point}");
+            assert_eq!(committer.transactions(), 1);
+            // What a crash has left of those that were in goes with them.
+            assert_eq!((visible(&target).await, target.leftovers().await), (numbers(0..50), 0), "{point}");
+            let history: Vec<i64> = target.query("SELECT checkpoint FROM weir_commits ORDER BY checkpoint").await;
+            assert_eq!(history, [1i64, 2, 3, 4, 5]);
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_does_not_follow_is_not_taken_along() {
+    on_each_database(async |target| {
+        let committer = target.prepared().await;
+        let mut several = conformance::stage_several(&target, 3).await;
+        // As if one in between were missing.
+        several[2].committables[0].after = Some(CheckpointId(9));
+        assert_eq!(committer.commit_together(&several).await.unwrap(), (2, CommitOutcome::Done));
+        let error = committer.commit_together(&several[2..]).await.unwrap_err();
+        assert!(error.message.contains("is at checkpoint 2"), "{error}");
+        assert_eq!(visible(&target).await, numbers(0..20));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn who_was_begun_afresh_after_is_refused() {
     on_each_database(async |target| {
         let zombie = target.prepared().await;

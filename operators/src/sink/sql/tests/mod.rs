@@ -170,6 +170,17 @@ impl Committer for Prepared {
         .boxed()
     }
 
+    fn commit_together<'a>(
+        &'a self,
+        several: &'a [weir_engine::operator::ToCommit],
+    ) -> BoxFuture<'a, weir_engine::Result<(usize, weir_engine::operator::CommitOutcome)>> {
+        async move {
+            self.0.prepare().await?;
+            self.0.commit_together(several).await
+        }
+        .boxed()
+    }
+
     fn sweep<'a>(&'a self, scope: &'a weir_engine::operator::SweepScope) -> BoxFuture<'a, weir_engine::Result<u64>> {
         self.0.sweep(scope)
     }

@@ -67,6 +67,21 @@ async fn a_row_that_the_database_refuses_is_set_aside_and_the_others_are_in() {
 }
 
 #[tokio::test]
+async fn a_refused_row_of_checkpoints_that_waited_is_set_aside_with_its_own() {
+    on_each_database(async |target| {
+        let committer = target.prepared().await;
+        refuse_13_and_17(&target).await;
+        let several = conformance::stage_several(&target, 3).await;
+        assert_eq!(committer.commit_together(&several).await.unwrap(), (3, CommitOutcome::Done));
+        let expected: Vec<i64> = numbers(0..30).into_iter().filter(|n| ![13, 17].contains(n)).collect();
+        assert_eq!((visible(&target).await, target.leftovers().await), (expected, 0));
+        let of: Vec<i64> = target.query("SELECT checkpoint FROM numbers_rejected").await;
+        assert_eq!(of, [2i64, 2]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_crash_on_the_way_sets_nothing_aside_twice() {
     for point in ["sql_sink.written", "sql_sink.remembered", "sql_sink.committed"] {
         let mut target = Target::sqlite();
