@@ -130,8 +130,7 @@ impl PartitionReader for Reader {
             self.fail(code, &told);
         }
         let mut count = 0;
-        while let Some(message) = messages.next() {
-            let message = message.get();
+        for message in messages.all() {
             if message.err == code::RD_KAFKA_RESP_ERR_NO_ERROR {
                 count += 1;
                 self.position = self.position.max(message.offset + 1);
@@ -140,6 +139,7 @@ impl PartitionReader for Reader {
                 self.note(message);
             }
         }
+        messages.give_back();
         self.messages = messages;
         match self.failed.take() {
             Some(error) if count == 0 => Err(error),
@@ -230,12 +230,11 @@ fn headers(message: &rd_kafka_message_t) -> Vec<(String, Option<Vec<u8>>)> {
     }
 }
 
-/// Messages that are out of their queue, and are given back one by one.
+/// Messages that are out of their queue. They are given back together: librdkafka's thread counts up, for each message that comes,
+/// what is counted down here, and the two would wait for each other's processor cache with each. (Topic to topic, one by one: 10 % more
+/// processor time.)
 #[derive(Debug, Default)]
-struct Messages {
-    pointers: Vec<*mut rd_kafka_message_t>,
-    next: usize,
-}
+struct Messages(Vec<*mut rd_kafka_message_t>);
 
 // SAFETY: librdkafka's messages belong to no thread.
 unsafe impl Send for Messages {}
@@ -244,43 +243,31 @@ impl Messages {
     /// Takes what is in the queue, without waiting.
     fn fetch(&mut self, queue: &WokenQueue, most: usize) {
         let most = most.min(BATCH);
-        self.next = 0;
-        self.pointers.clear();
-        self.pointers.reserve(most);
+        self.give_back();
+        self.0.reserve(most);
         // SAFETY: there is room for as many pointers as it says; so many are written as are told.
         unsafe {
-            let got = native::rd_kafka_consume_batch_queue(queue.pointer(), 0, self.pointers.as_mut_ptr(), most);
-            self.pointers.set_len(usize::try_from(got).unwrap_or(0));
+            let got = native::rd_kafka_consume_batch_queue(queue.pointer(), 0, self.0.as_mut_ptr(), most);
+            self.0.set_len(usize::try_from(got).unwrap_or(0));
         }
     }
 
-    fn next(&mut self) -> Option<Message> {
-        let pointer = *self.pointers.get(self.next)?;
-        self.next += 1;
-        Some(Message(pointer))
+    fn all(&self) -> impl Iterator<Item = &rd_kafka_message_t> {
+        // SAFETY: each is whole until it is given back, for which nobody may look at it.
+        self.0.iter().map(|message| unsafe { &**message })
+    }
+
+    fn give_back(&mut self) {
+        for message in self.0.drain(..) {
+            // SAFETY: it is ours, and nobody looks at it any more.
+            unsafe { native::rd_kafka_message_destroy(message) }
+        }
     }
 }
 
 impl Drop for Messages {
     fn drop(&mut self) {
         // Some are left when whoever took them has panicked.
-        while self.next().is_some() {}
-    }
-}
-
-/// A message that is ours.
-struct Message(*mut rd_kafka_message_t);
-
-impl Message {
-    fn get(&self) -> &rd_kafka_message_t {
-        // SAFETY: it is whole until it is given back.
-        unsafe { &*self.0 }
-    }
-}
-
-impl Drop for Message {
-    fn drop(&mut self) {
-        // SAFETY: it is ours, and nobody looks at it any more.
-        unsafe { native::rd_kafka_message_destroy(self.0) }
+        self.give_back();
     }
 }

@@ -36,7 +36,7 @@ use weir_kafka::{KafkaError, KafkaErrorKind, PartitionReader, RecordRef};
 /// So many bytes are taken at once, if records are as long as they may be.
 const PORTION_BYTES: usize = 64 << 20;
 /// So many records are taken at once.
-const PORTION: usize = 64;
+const PORTION: usize = 256;
 /// What a reader without anything to do may hold on to.
 const KEPT_BYTES: usize = 64 << 10;
 
