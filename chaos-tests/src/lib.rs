@@ -66,6 +66,7 @@ pub mod bench;
 pub mod check;
 pub mod cluster;
 pub mod crash;
+pub mod ending;
 pub mod faults;
 pub mod grammar;
 pub mod job;

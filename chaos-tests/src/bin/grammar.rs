@@ -7,9 +7,11 @@
 //! ```
 
 use anyhow::{Context, Result, bail};
-use std::{io::IsTerminal, path::PathBuf, sync::Arc};
+use clap::Parser;
+use std::{io::IsTerminal, path::PathBuf, process::ExitCode, sync::Arc};
 use weir_chaos_tests::{
     crash::crash_points,
+    ending::exit_code,
     grammar::{
         judge::Judge,
         sequence::{Counts, Sequence},
@@ -17,44 +19,44 @@ use weir_chaos_tests::{
 };
 use weir_operators::Registry;
 
-struct Settings {
+/// Runs jobs drawn at random, with crashes, and compares their results with DuckDB's
+#[derive(Debug, Parser)]
+#[command(name = "grammar")]
+struct Arguments {
+    /// Jobs, each of a seed of its own
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     jobs: u64,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Where jobs that differ are kept, with their input
+    #[arg(long, value_name = "FOLDER", default_value = "target/grammar")]
     keep: PathBuf,
-    replay: bool,
-}
-
-fn settings() -> Result<Settings> {
-    let mut settings = Settings { jobs: 100, seed: 1, keep: "target/grammar".into(), replay: false };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
-        let number = || value.parse::<u64>().with_context(|| format!("{name} {value}: not a number"));
-        match name.as_str() {
-            "--jobs" => settings.jobs = number()?,
-            "--seed" => settings.seed = number()?,
-            "--keep" => settings.keep = value.into(),
-            "--replay" => settings = Settings { jobs: 1, seed: number()?, replay: true, ..settings },
-            _ => bail!("there is no {name}; use --jobs N, --seed N, --keep FOLDER or --replay SEED"),
-        }
-    }
-    Ok(settings)
+    /// Run the job of this seed alone
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["jobs", "seed"])]
+    replay: Option<u64>,
 }
 
 #[tokio::main]
-async fn main() -> Result<()> {
-    let settings = settings()?;
+async fn main() -> ExitCode {
+    exit_code(run(Arguments::parse()).await)
+}
+
+async fn run(arguments: Arguments) -> Result<()> {
+    let (first, jobs) = match arguments.replay {
+        Some(seed) => (seed, 1),
+        None => (arguments.seed, arguments.jobs),
+    };
     let judge = Judge::start()?.context("there is no Python with DuckDB here")?;
     let points: Vec<&str> = crash_points(Arc::new(Registry)).await?.into_keys().collect();
-    let mut sequence = Sequence { judge, points, keep: Some(settings.keep.clone()), counts: Counts::default() };
+    let mut sequence = Sequence { judge, points, keep: Some(arguments.keep.clone()), counts: Counts::default() };
     let is_terminal = std::io::stderr().is_terminal();
-    for seed in settings.seed..settings.seed + settings.jobs {
+    for (done, seed) in (1..=jobs).zip(first..) {
         if let Some(failure) = sequence.next(seed).await? {
             println!("seed {seed} fails: {failure}\n");
         }
-        let done = seed + 1 - settings.seed;
         if is_terminal {
-            eprint!("\r{done} of {} jobs, {} failures ", settings.jobs, sequence.counts.failures.len());
+            eprint!("\r{done} of {jobs} jobs, {} failures ", sequence.counts.failures.len());
         } else if done.is_multiple_of(100) {
             println!("{done} jobs done");
         }
@@ -67,11 +69,11 @@ async fn main() -> Result<()> {
     if failing.is_empty() {
         return Ok(());
     }
-    if settings.replay {
-        bail!("seed {} fails; its job and its input are in {}", settings.seed, settings.keep.display());
+    if let Some(seed) = arguments.replay {
+        bail!("seed {seed} fails; its job and its input are in {}", arguments.keep.display());
     }
     bail!(
         "failing seeds: {failing:?}; run one again with --replay SEED. Their jobs and inputs, made smaller, are in {}",
-        settings.keep.display()
+        arguments.keep.display()
     )
 }

@@ -8,55 +8,80 @@
 //! cargo run --release -p weir-chaos-tests --bin kill -- --pipeline 100
 //! ```
 
-use anyhow::{Context, Result, bail};
-use std::time::Duration;
-use weir_chaos_tests::cluster::{kafka::KafkaRun, kill_run::KillRun, pipeline::PipelineRun, serving::Store};
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum, builder::RangedU64ValueParser};
+use std::{process::ExitCode, time::Duration};
+use weir_chaos_tests::{
+    cluster::{kafka::KafkaRun, kill_run::KillRun, pipeline::PipelineRun, serving::Store},
+    ending::exit_code,
+};
 
-fn main() -> Result<()> {
-    let mut run = KillRun { verbose: true, ..KillRun::short(1)? };
-    let mut store = None;
-    let (mut kafka_faults, mut pipeline_faults) = (None, None);
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
-        if name == "--store" {
-            store = Some(match value.as_str() {
-                "sqlite" => Store::sqlite(),
-                "postgres" => Store::postgres()?.context("PostgreSQL is not installed here")?,
-                _ => bail!("--store {value}: use sqlite or postgres"),
-            });
-            continue;
-        }
-        let number: u64 = value.parse().with_context(|| format!("{name} {value}: not a number"))?;
-        match name.as_str() {
-            "--minutes" => run.at_least = Duration::from_secs(60 * number),
-            "--kills" => run.kills = number as usize,
-            "--seed" => run.seed = number,
-            "--kafka" => kafka_faults = Some(number as usize),
-            "--pipeline" => pipeline_faults = Some(number as usize),
-            "--workers" => run.workers = number as usize,
-            "--parallelism" => run.parallelism = number as usize,
-            "--longest-pause-ms" => run.longest_pause = Duration::from_millis(number.max(1)),
-            _ => bail!(
-                "there is no {name}; use --minutes N, --kills N, --seed N, --workers N, --parallelism N, \
-                 --longest-pause-ms N, --store sqlite|postgres, or --kafka FAULTS for a job from topics to topics, or \
-                 --pipeline FAULTS for all jobs of an ad business"
-            ),
-        }
-    }
-    if let Some(faults) = kafka_faults {
-        let kafka = KafkaRun { seed: run.seed, faults, verbose: true };
+/// Kills and freezes the processes of a cluster while input arrives, and compares what it has counted with a recount
+#[derive(Debug, Parser)]
+#[command(name = "kill")]
+struct Arguments {
+    /// Picks whom, and when
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    /// Kills, at least
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    kills: usize,
+    /// Minutes to go on, at least
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=1_000_000))]
+    minutes: u64,
+    /// Workers of the cluster
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000))]
+    workers: usize,
+    /// Slots that the job needs
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1_000))]
+    parallelism: usize,
+    /// The longest wait between two faults, in milliseconds
+    #[arg(long, value_name = "N", default_value_t = 4_000, value_parser = clap::value_parser!(u64).range(1..))]
+    longest_pause_ms: u64,
+    /// Have the job fill a store, which is served and read meanwhile
+    #[arg(long, value_name = "STORE")]
+    store: Option<StoreKind>,
+    /// A job from topics to topics of Kafka instead, and so many faults
+    #[arg(long, value_name = "FAULTS", conflicts_with_all = ["pipeline", "store", "kills", "minutes", "workers", "parallelism", "longest_pause_ms"], value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    kafka: Option<usize>,
+    /// All jobs of an ad business instead, and so many faults
+    #[arg(long, value_name = "FAULTS", conflicts_with_all = ["store", "kills", "minutes", "workers", "parallelism"], value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pipeline: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum StoreKind {
+    /// In a file
+    Sqlite,
+    /// In a server of its own, which is killed, too
+    Postgres,
+}
+
+fn main() -> ExitCode {
+    exit_code(run(&Arguments::parse()))
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let &Arguments { seed, kills, workers, parallelism, .. } = arguments;
+    let longest_pause = Duration::from_millis(arguments.longest_pause_ms);
+    if let Some(faults) = arguments.kafka {
+        let kafka = KafkaRun { seed, faults, verbose: true };
         println!("{}", kafka.run()?.context("Kafka or the consumer is not installed here")?);
         return Ok(());
     }
-    if let Some(faults) = pipeline_faults {
-        let pipeline = PipelineRun { seed: run.seed, faults, longest_pause: run.longest_pause, verbose: true };
+    if let Some(faults) = arguments.pipeline {
+        let pipeline = PipelineRun { seed, faults, longest_pause, verbose: true };
         println!("{}", pipeline.run()?.context("Kafka or the consumer is not installed here")?);
         return Ok(());
     }
-    let report = match store {
-        Some(store) => run.run_serving(store)?,
+    let at_least = Duration::from_secs(60 * arguments.minutes);
+    let run = KillRun { kills, at_least, workers, parallelism, longest_pause, verbose: true, ..KillRun::short(seed)? };
+    let report = match arguments.store {
         None => run.run()?,
+        Some(StoreKind::Sqlite) => run.run_serving(Store::sqlite())?,
+        Some(StoreKind::Postgres) => {
+            run.run_serving(Store::postgres()?.context("PostgreSQL is not installed here")?)?
+        }
     };
     println!("{report}");
     Ok(())

@@ -2,58 +2,53 @@
 //! and ends with an error if there was one. `--seed SEED` runs one again, with `--verbose` line by line.
 //! `--replays` runs only the seeds in which minutes are counted again, `--kafka` seeds with topics of Kafka, which are others.
 
-use anyhow::{Context, Result, bail};
-use std::sync::atomic::{AtomicU64, Ordering};
-use weir_chaos_tests::simulation::{Plan, crash_points, many::for_each, run, run::kafka_points};
+use anyhow::{Result, bail};
+use clap::Parser;
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicU64, Ordering},
+};
+use weir_chaos_tests::{
+    ending::exit_code,
+    simulation::{Plan, crash_points, many::for_each, run, run::kafka_points},
+};
 
-struct Settings {
+/// Simulates the whole cluster, one seed after another on all processors, and compares what it has counted with a recount
+#[derive(Debug, Parser)]
+#[command(name = "simulate")]
+struct Arguments {
+    /// Seeds
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
+    /// The first one
+    #[arg(long, value_name = "N", default_value_t = 1)]
     from: u64,
-    seed: Option<u64>,
-    verbose: bool,
+    /// Run only those in which minutes are counted again
+    #[arg(long)]
     replays: bool,
+    /// Run only those with topics of Kafka: another seed is behind the same number then
+    #[arg(long)]
     kafka: bool,
+    /// Run this one alone, and say what happened in it
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "from", "replays"])]
+    seed: Option<u64>,
+    /// With --seed: say it line by line, with the logs of all processes (RUST_LOG filters them)
+    #[arg(long, requires = "seed")]
+    verbose: bool,
 }
 
-fn settings() -> Result<Settings> {
-    let mut settings = Settings { seeds: 100, from: 1, seed: None, verbose: false, replays: false, kafka: false };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        if name == "--verbose" {
-            settings.verbose = true;
-            continue;
-        }
-        if name == "--replays" {
-            settings.replays = true;
-            continue;
-        }
-        if name == "--kafka" {
-            settings.kafka = true;
-            continue;
-        }
-        let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
-        let number = value.parse().with_context(|| format!("{name} {value}: not a number"))?;
-        match name.as_str() {
-            "--seeds" => settings.seeds = number,
-            "--from" => settings.from = number,
-            "--seed" => settings.seed = Some(number),
-            _ => {
-                bail!("there is no {name}; use --seeds N, --from N, --seed SEED, --replays, --kafka or --verbose")
-            }
-        }
-    }
-    Ok(settings)
+fn main() -> ExitCode {
+    exit_code(simulate(&Arguments::parse()))
 }
 
-fn main() -> Result<()> {
-    let settings = settings()?;
+fn simulate(arguments: &Arguments) -> Result<()> {
     let mut points = crash_points()?;
-    if settings.kafka {
+    if arguments.kafka {
         points.kafka = kafka_points()?;
     }
-    let random = if settings.kafka { Plan::random_with_kafka } else { Plan::random };
-    if let Some(seed) = settings.seed {
-        if settings.verbose {
+    let random = if arguments.kafka { Plan::random_with_kafka } else { Plan::random };
+    if let Some(seed) = arguments.seed {
+        if arguments.verbose {
             let filter = tracing_subscriber::EnvFilter::try_from_default_env();
             let filter = filter.unwrap_or_else(|_| "info,turmoil=warn".into());
             tracing_subscriber::fmt().with_env_filter(filter).without_time().with_writer(std::io::stderr).init();
@@ -61,14 +56,14 @@ fn main() -> Result<()> {
         let plan = random(seed, &points);
         print!("{plan}");
         let outcome = run(&plan);
-        let lines = if settings.verbose { &outcome.details } else { &outcome.story };
+        let lines = if arguments.verbose { &outcome.details } else { &outcome.story };
         println!("{}", lines.join("\n"));
         return outcome.verdict;
     }
-    let seeds = settings.from..settings.from + settings.seeds;
-    let plans = seeds.map(|seed| random(seed, &points));
-    let plans = plans.filter(|plan| !settings.replays || !plan.replays.is_empty());
-    let plans: Vec<Plan> = plans.filter(|plan| !settings.kafka || plan.job.to_kafka).collect();
+    let seeds = (arguments.from..).zip(0..arguments.seeds);
+    let plans = seeds.map(|(seed, _)| random(seed, &points));
+    let plans = plans.filter(|plan| !arguments.replays || !plan.replays.is_empty());
+    let plans: Vec<Plan> = plans.filter(|plan| !arguments.kafka || plan.job.to_kafka).collect();
     let (done, ended) = (AtomicU64::new(0), AtomicU64::new(0));
     let work = |plan: &Plan| {
         let outcome = run(plan);

@@ -1,39 +1,39 @@
 //! Random scenarios, one after the other: another input, job, parallelisms and crashes at every seed. Prints the seeds that
 //! fail and what was wrong, and ends with an error if there was one. `--replay SEED` runs one again.
 
-use anyhow::{Context, Result, bail};
-use std::{sync::Arc, time::Duration};
-use weir_chaos_tests::crash::{Scenario, crash_points};
+use anyhow::{Result, bail};
+use clap::Parser;
+use std::{process::ExitCode, sync::Arc, time::Duration};
+use weir_chaos_tests::{
+    crash::{Scenario, crash_points},
+    ending::exit_code,
+};
 use weir_engine::env::Env;
 use weir_operators::Registry;
 
-struct Settings {
+/// Runs random scenarios in one process, with crashes, and compares what they have counted with a recount
+#[derive(Debug, Parser)]
+#[command(name = "soak")]
+struct Arguments {
+    /// How long
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     seconds: u64,
+    /// The first seed
+    #[arg(long, value_name = "N", default_value_t = 1)]
     seed: u64,
+    /// Run the scenario of this seed alone
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seconds", "seed"])]
     replay: Option<u64>,
 }
 
-fn settings() -> Result<Settings> {
-    let mut settings = Settings { seconds: 60, seed: 1, replay: None };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(name) = arguments.next() {
-        let value = arguments.next().with_context(|| format!("{name} needs a number"))?;
-        let number = value.parse().with_context(|| format!("{name} {value}: not a number"))?;
-        match name.as_str() {
-            "--seconds" => settings.seconds = number,
-            "--seed" => settings.seed = number,
-            "--replay" => settings.replay = Some(number),
-            _ => bail!("there is no {name}; use --seconds N, --seed N or --replay SEED"),
-        }
-    }
-    Ok(settings)
+#[tokio::main]
+async fn main() -> ExitCode {
+    exit_code(run(&Arguments::parse()).await)
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
-    let settings = settings()?;
+async fn run(arguments: &Arguments) -> Result<()> {
     let points: Vec<&str> = crash_points(Arc::new(Registry)).await?.into_keys().collect();
-    if let Some(seed) = settings.replay {
+    if let Some(seed) = arguments.replay {
         let scenario = Scenario::random(seed, &points);
         println!("{scenario}");
         let crashes = scenario.run(Arc::new(Registry)).await?;
@@ -41,8 +41,8 @@ async fn main() -> Result<()> {
         return Ok(());
     }
     let env = Env::default();
-    let end = env.now() + Duration::from_secs(settings.seconds);
-    let (mut seed, mut crashes, mut failed) = (settings.seed, 0, Vec::new());
+    let end = env.now() + Duration::from_secs(arguments.seconds);
+    let (mut seed, mut crashes, mut failed) = (arguments.seed, 0, Vec::new());
     while env.now() < end {
         match Scenario::random(seed, &points).run(Arc::new(Registry)).await {
             Ok(happened) => crashes += happened,
@@ -53,6 +53,6 @@ async fn main() -> Result<()> {
         }
         seed += 1;
     }
-    println!("{} scenarios, {crashes} crashes, {} failures", seed - settings.seed, failed.len());
+    println!("{} scenarios, {crashes} crashes, {} failures", seed - arguments.seed, failed.len());
     if failed.is_empty() { Ok(()) } else { bail!("failing seeds: {failed:?}") }
 }

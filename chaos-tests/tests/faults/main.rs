@@ -11,6 +11,7 @@ mod kafka_simulation;
 mod mutants;
 mod poison;
 mod power_cuts;
+mod programs;
 mod state_cache;
 mod storage;
 mod whole_jobs;

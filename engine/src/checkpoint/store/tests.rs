@@ -1,7 +1,13 @@
 //! The same promises from every kind of store.
 
-use super::*;
-use crate::checkpoint::manifest::tests::{manifest, of_the_first_format};
+use super::{claims::KEPT_CLAIMS, *};
+use crate::{
+    checkpoint::manifest::{
+        checksum,
+        tests::{manifest, of_the_first_format},
+    },
+    ids::Attempt,
+};
 
 /// A manifest of a lineage, as it is stored.
 fn stored(lineage: Lineage, checkpoint: u64) -> Bytes {
