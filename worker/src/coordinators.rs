@@ -35,8 +35,14 @@ impl Coordinators {
     /// Those that are members, and then those of the start: they may come back, or the members may have moved.
     fn all(&self) -> Vec<String> {
         let known = self.0.lock();
-        let others = known.told.iter().filter(|told| !known.members.contains(told));
-        known.members.iter().chain(others).cloned().collect()
+        let mut all: Vec<String> = Vec::new();
+        for address in known.members.iter().chain(&known.told) {
+            // A member that has not said yet where it is has no address.
+            if !address.is_empty() && !all.contains(address) {
+                all.push(address.clone());
+            }
+        }
+        all
     }
 }
 
@@ -57,6 +63,12 @@ mod tests {
         assert_eq!((coordinators.turn(0), coordinators.turn(3)), ("a:1".into(), "b:1".into()));
         coordinators.learn(vec!["b:1".into(), "c:1".into()]);
         assert_eq!(coordinators.all(), ["b:1", "c:1", "a:1"]);
+        coordinators.learn(["d:1", "", "d:1", "e:1"].map(str::to_owned).to_vec());
+        assert_eq!(
+            coordinators.all(),
+            ["d:1", "e:1", "a:1", "b:1"],
+            "what it was told at its start is never forgotten"
+        );
         assert!(coordinators.clone().are_several());
         assert_eq!(Coordinators::default().turn(7), "");
     }

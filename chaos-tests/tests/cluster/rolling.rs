@@ -3,7 +3,7 @@
 use crate::in_cluster_of;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use weir_chaos_tests::{
     cluster::{
         clicks::{Appending, ClickLogs},
@@ -103,19 +103,45 @@ fn check_that_nothing_was_read_twice(cluster: &ClusterProcesses, job: &Value) ->
     Ok(())
 }
 
-#[test]
-fn every_process_is_restarted_in_turn_and_nothing_is_read_twice() {
-    let settings = ClusterSettings {
+/// Names the `weir` of an older release that speaks the same version of the protocol.
+const OLD_BINARY: &str = "WEIR_OLD_BINARY";
+
+fn settings() -> ClusterSettings {
+    ClusterSettings {
         slots: 1,
         coordinators: 3,
         heartbeat_timeout: Duration::from_secs(4),
         ..ClusterSettings::new().expect("a weir to run")
+    }
+}
+
+#[test]
+fn every_process_is_restarted_in_turn_and_nothing_is_read_twice() {
+    restart_all_in_turn(settings(), None);
+}
+
+/// Needs an older release, so it is run before a release alone.
+#[test]
+fn a_release_is_replaced_by_the_next_one_while_a_job_runs() {
+    let Some(old) = std::env::var_os(OLD_BINARY) else {
+        eprintln!("skipped: {OLD_BINARY} names no older weir");
+        return;
     };
+    let new = settings();
+    let newer = new.weir.clone();
+    restart_all_in_turn(ClusterSettings { weir: old.into(), ..new }, Some(newer));
+}
+
+/// Workers first, and then coordinators; with another `weir`, if it is given.
+fn restart_all_in_turn(settings: ClusterSettings, newer: Option<PathBuf>) {
     in_cluster_of(settings, WORKERS, |cluster| {
         let job = ClusterJob::new(cluster, ClusterJob::followed())?;
         let appending = Appending::begin(ClickLogs::create(job.input(), 51)?);
         job.submit(cluster)?;
         let mut newest = cluster.wait_for_job(JOB, "a commit", |job| number(&job["committed"]) > 0)?;
+        if let Some(newer) = newer {
+            cluster.settings.weir = newer;
+        }
         let mut pauses = Vec::new();
         for worker in (0..WORKERS).map(Member::Worker) {
             let attempt = newest["attempt"].clone();

@@ -1,6 +1,9 @@
 //! `weir coordinators`: who the coordinators of a cluster are, and what they have decided as a file.
 
-use super::{connection::ConnectionArguments, list::render_coordinators};
+use super::{
+    connection::{Client, ConnectionArguments},
+    list::render_coordinators,
+};
 use crate::{data_dir, failure::Failure, run, runtime, text};
 use clap::{Args, Subcommand};
 use std::{
@@ -9,6 +12,7 @@ use std::{
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
+use tonic::{Response, Status};
 use weir_coordinator::{
     metadata::{self, open_file},
     status::MemberStatus,
@@ -78,14 +82,25 @@ fn remove(arguments: &RemoveArguments) -> Result<(), Failure> {
 }
 
 fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
-    let reply = runtime()?.block_on(async {
+    let backup = runtime()?.block_on(async {
         let mut connection = arguments.connection.open()?;
-        connection.call(async |client| client.backup(BackupRequest {}).await).await
+        connection.call(whole_backup).await
     })?;
-    write_whole(&arguments.file, &reply.backup)
+    metadata::check_backup(&backup)?;
+    write_whole(&arguments.file, &backup)
         .map_err(|error| Failure::failed(format!("cannot write '{}': {error}", arguments.file.display())))?;
     text::print(&format!("{}\n", arguments.file.display()));
     Ok(())
+}
+
+/// All its pieces.
+async fn whole_backup(client: &mut Client) -> Result<Response<Vec<u8>>, Status> {
+    let mut pieces = client.backup(BackupRequest {}).await?.into_inner();
+    let mut backup = Vec::new();
+    while let Some(piece) = pieces.message().await? {
+        backup.extend_from_slice(&piece.backup);
+    }
+    Ok(Response::new(backup))
 }
 
 /// A file that is there is whole. It is its owner's alone: definitions say where data lies.

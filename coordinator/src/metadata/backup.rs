@@ -18,7 +18,6 @@ use redb::StorageBackend;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use weir_engine::{EngineError, Result, env::Env};
-use weir_proto::transport;
 
 const FORMAT_VERSION: u32 = 1;
 const WHAT: &str = "the backup";
@@ -51,7 +50,7 @@ impl Metadata {
     /// Everything decided so far, in a form to be kept.
     ///
     /// # Errors
-    /// `Fenced` when this coordinator does not lead; when it is too large for a message.
+    /// When this coordinator does not lead.
     pub async fn backup(&self) -> Result<Vec<u8>> {
         // One that was replaced without knowing has an old catalog.
         let led = self.raft.ensure_linearizable().await;
@@ -65,15 +64,16 @@ impl Metadata {
             .map_err(|error| EngineError::internal(format!("the catalog is no text: {error}")))?;
         let taken_at_ms = self.env.wall_clock_ms();
         let backup = Backup { format_version: FORMAT_VERSION, taken_at_ms, highest_number, catalog };
-        let backup = record::encode(WHAT, &backup)?;
-        if backup.len() >= transport::MAX_MESSAGE_BYTES {
-            return Err(EngineError::definition(format!(
-                "the backup has {} bytes, more than a message may have: copy the data dir of a coordinator that is stopped instead",
-                backup.len()
-            )));
-        }
-        Ok(backup)
+        record::encode(WHAT, &backup)
     }
+}
+
+/// Whether a backup is as it was taken, to its last byte.
+///
+/// # Errors
+/// When it is damaged, or something of it is missing.
+pub fn check_backup(backup: &[u8]) -> Result<()> {
+    record::unframe(WHAT, backup).map(drop)
 }
 
 /// Begins a group of one from a backup, on an empty disk. It is opened as the one that [`Restored`] names.

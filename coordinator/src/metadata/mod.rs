@@ -28,7 +28,7 @@ mod settings;
 mod state_machine;
 
 pub use self::{
-    backup::{Restored, restore},
+    backup::{Restored, check_backup, restore},
     catalog::{Catalog, Leader},
     command::{CheckpointStats, Command, FromSavepoint, Refusal, Response, SavepointMode},
     database::format,

@@ -8,6 +8,8 @@ use crate::{
     metadata::{Command, FromSavepoint, Joined, Joining, Metadata, SavepointMode},
     publish::Publisher,
 };
+use bytes::Bytes;
+use futures::{StreamExt, stream::BoxStream};
 use serde::Serialize;
 use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
@@ -17,7 +19,13 @@ use weir_engine::{
     hidden::redacted,
     wire,
 };
-use weir_proto::v1::{self as pb, client_server::Client};
+use weir_proto::{
+    transport,
+    v1::{self as pb, client_server::Client},
+};
+
+/// How much of a backup is in a message. A smaller one is in a single message, which releases from before there were pieces understand.
+const PIECE_BYTES: usize = transport::MAX_MESSAGE_BYTES / 4;
 
 /// The service of users' commands, behind a door that demands the cluster's secret. Cheap to clone.
 #[derive(Clone)]
@@ -38,6 +46,8 @@ pub struct ClientService {
 
 #[tonic::async_trait]
 impl Client for ClientService {
+    type BackupStream = BoxStream<'static, Result<pb::BackupReply, Status>>;
+
     async fn submit(&self, request: Request<pb::SubmitRequest>) -> Result<Response<pb::SubmitReply>, Status> {
         let request = match self.route(request).await? {
             Routed::Here(request) => request,
@@ -159,13 +169,21 @@ impl Client for ClientService {
         describe(&self.publisher.coordinators())
     }
 
-    async fn backup(&self, request: Request<pb::BackupRequest>) -> Result<Response<pb::BackupReply>, Status> {
+    async fn backup(&self, request: Request<pb::BackupRequest>) -> Result<Response<Self::BackupStream>, Status> {
         if let Routed::There(mut leader, request) = self.route(request).await? {
-            return self.answered(leader.backup(request).await);
+            let pieces = self.answered(leader.backup(request).await)?.into_inner();
+            return Ok(Response::new(pieces.boxed()));
         }
         let backup = self.metadata.backup().await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(pb::BackupReply { backup: backup.into() }))
+        let pieces = pieces(backup.into(), PIECE_BYTES).map(|backup| Ok(pb::BackupReply { backup }));
+        Ok(Response::new(futures::stream::iter(pieces).boxed()))
     }
+}
+
+/// Cuts it: each piece has `size` bytes, but for the last one.
+fn pieces(whole: Bytes, size: usize) -> impl Iterator<Item = Bytes> {
+    let begins = (0..whole.len()).step_by(size);
+    begins.map(move |begin| whole.slice(begin..whole.len().min(begin + size)))
 }
 
 /// Zero is how the wire says that there is none.
@@ -231,4 +249,20 @@ fn from_wire(from: &pb::FromSavepoint) -> FromSavepoint {
 fn describe<T: Serialize>(what: &T) -> Result<Response<pb::Description>, Status> {
     let json = wire::to_json(what).map_err(|error| to_status(&error))?;
     Ok(Response::new(pb::Description { json }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_make_the_whole_again_and_none_is_larger_than_its_size() {
+        let whole = Bytes::from_static(b"abcdefgh");
+        for size in 1..=9 {
+            let cut: Vec<Bytes> = pieces(whole.clone(), size).collect();
+            assert_eq!(cut.concat(), whole);
+            assert_eq!(cut.len(), whole.len().div_ceil(size));
+            assert!(cut.iter().all(|piece| (1..=size).contains(&piece.len())), "{cut:?}");
+        }
+    }
 }

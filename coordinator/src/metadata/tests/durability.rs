@@ -2,8 +2,8 @@
 
 use super::support::{alone, jobs, open, submit, tcp};
 use crate::metadata::{
-    Command, FromSavepoint, JobStatus, Leadership, MemoryDisk, Metadata, MetadataSettings, SavepointMode, open_file,
-    restore,
+    Command, FromSavepoint, JobStatus, Leadership, MemoryDisk, Metadata, MetadataSettings, SavepointMode, check_backup,
+    open_file, restore,
 };
 use rand::RngExt;
 use std::{path::Path, sync::Arc};
@@ -252,10 +252,14 @@ async fn a_group_begins_from_a_backup_and_discards_nothing_by_it() {
         before.propose(Command::CancelRequested { job: "kept".into(), at_ms: 1 }).await.unwrap();
         again.shutdown().await.unwrap();
     }
+    check_backup(&backup).unwrap();
     let mut damaged = backup.clone();
     damaged[100] ^= 1;
-    assert_eq!(
-        restore(&damaged, MemoryDisk::new().backend(), Env::seeded(3)).await.unwrap_err().kind,
-        ErrorKind::Corrupt
-    );
+    // The stream broke after a piece.
+    let torn = backup[..backup.len() / 2].to_vec();
+    for broken in [damaged, torn, Vec::new()] {
+        assert_eq!(check_backup(&broken).unwrap_err().kind, ErrorKind::Corrupt);
+        let refused = restore(&broken, MemoryDisk::new().backend(), Env::seeded(3)).await.unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Corrupt);
+    }
 }
