@@ -9,7 +9,7 @@ use arrow::{
     compute::not,
 };
 use futures::{FutureExt, future::BoxFuture};
-use std::{collections::HashSet, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
 use weir_engine::{
     Result,
     element::{Barrier, Batch, Port},
@@ -434,6 +434,10 @@ impl Committer for MutantCommitter {
     fn commit_together<'a>(&'a self, several: &'a [ToCommit]) -> BoxFuture<'a, Result<(usize, CommitOutcome)>> {
         async move {
             let is_newest_only = self.mutant == Mutant::CommitsTheNewestOnly;
+            if is_newest_only {
+                // It is slow, so that checkpoints wait.
+                self.env.sleep(Duration::from_millis(30)).await;
+            }
             let (many, one) = match (several.first(), several.last()) {
                 (_, Some(newest)) if is_newest_only => (several.len(), newest),
                 (Some(first), _) => (1, first),
