@@ -7,7 +7,7 @@
 //! cargo run --release -p weir-chaos-tests --bin chaos -- --faults 20 --only 'worker killed' --json
 //! ```
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{CommandFactory, Parser, builder::RangedU64ValueParser, error::ErrorKind};
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 use weir_chaos_tests::{
@@ -75,5 +75,6 @@ fn run_and_report(run: &ChaosRun, arguments: &Arguments) -> Result<()> {
     if arguments.json {
         println!("{:#}", report.json());
     }
+    ensure!(report.wrong.is_none(), "the results are wrong, as said above");
     Ok(())
 }

@@ -7,6 +7,7 @@ fn whoever_is_cut_off_from_whom_results_come_again_and_are_right() {
     let _place = crate::a_place();
     let Some(report) = ChaosRun::short(1).run().unwrap_or_else(|error| panic!("{error:?}")) else { return };
     println!("{report}");
+    assert!(report.wrong.is_none(), "{report}");
     assert_eq!(report.incidents.len() + report.missed, 6, "{report}");
     assert_eq!(report.missed, 0, "somebody was not there: {report}");
     assert!(report.attempts > 1, "the faults hit nothing: {report}");

@@ -83,7 +83,8 @@ impl ChaosRun {
     /// Runs it. `None`: something is missing here, which has been said.
     ///
     /// # Errors
-    /// With what is wrong, and the ends of all logs.
+    /// When no results come any more, a job gives up, or a fault cannot be made; with the ends of all logs. Results that are wrong are no
+    /// error here: the report says so.
     pub fn run(&self) -> Result<Option<Report>> {
         let Some(python) = needs_python(&["confluent_kafka"]) else { return Ok(None) };
         let Some(parties) = Parties::start(self.heartbeat_timeout)? else { return Ok(None) };

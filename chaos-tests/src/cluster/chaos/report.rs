@@ -1,4 +1,4 @@
-//! What came of a run whose results were right.
+//! What came of a run.
 
 use super::{
     recovery::{Incident, Summary, summaries},
@@ -25,6 +25,8 @@ pub struct Report {
     pub checkpoints: u64,
     /// What a reader saw.
     pub seen: Seen,
+    /// What is wrong with the results. Nothing was compared then, as far as is said here.
+    pub wrong: Option<String>,
     /// What was compared in the topics.
     pub compared: Compared,
     /// And in the store.
@@ -47,6 +49,7 @@ impl Report {
             "missed": self.missed,
             "attempts": self.attempts,
             "checkpoints": self.checkpoints,
+            "wrong": self.wrong,
             "compared": {
                 "clicks": clicks,
                 "counts": counts,
@@ -85,19 +88,24 @@ impl fmt::Display for Report {
                 "{kind:<44} {from:<5} {times:>5} {p50_ms:>8} {p95_ms:>8} {max_ms:>8} {restarts:>9} {stalled:>8}"
             )?;
         }
-        let Compared { clicks, counts, not_counted: [late, dead], .. } = self.compared;
+        let verdict = if self.wrong.is_some() { "WRONG" } else { "right" };
         write!(
             f,
-            "right: {} faults, {} left out; {} attempts, {} checkpoints; {clicks} clicks, {counts} counts in all revisions, \
-             {late} clicks late, {dead} dead letters; in the store {} counts, {} places, {} commits; {} answers",
+            "{verdict}: {} faults, {} left out; {} attempts, {} checkpoints",
             self.incidents.len(),
             self.missed,
             self.attempts,
-            self.checkpoints,
-            self.store.counts,
-            self.store.places,
-            self.store.commits,
-            self.store.answers
+            self.checkpoints
+        )?;
+        if let Some(wrong) = &self.wrong {
+            return write!(f, "; {wrong}");
+        }
+        let Compared { clicks, counts, not_counted: [late, dead], .. } = self.compared;
+        write!(
+            f,
+            "; {clicks} clicks, {counts} counts in all revisions, {late} clicks late, {dead} dead letters; in the store {} counts, {} \
+             places, {} commits; {} answers",
+            self.store.counts, self.store.places, self.store.commits, self.store.answers
         )
     }
 }

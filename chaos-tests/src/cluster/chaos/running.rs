@@ -20,7 +20,7 @@ use crate::{
         },
         namespaces::Cut,
         processes::brief,
-        store_check,
+        store_check::{self, StoreCompared},
         waiting::{now, pause, wait_for},
     },
     job::{JOB, JobConfig},
@@ -114,7 +114,13 @@ impl<'a> Running<'a> {
         self.wait_until_all_is_read()?;
         let job = self.drain()?;
         let seen = self.watch.take().context("nobody watches")?.finish()?;
-        let (compared, store) = self.check()?;
+        let (compared, store, wrong) = match self.check() {
+            Ok((compared, store)) => (compared, store, None),
+            // What happened until then is worth a page all the more.
+            Err(wrong) => {
+                (results::Compared::default(), StoreCompared::default(), Some(format!("{wrong:#}\n{}", self.story())))
+            }
+        };
         let number = |key: &str| job[key].as_u64().unwrap_or_default();
         Ok(Report {
             seed: self.run.seed,
@@ -124,6 +130,7 @@ impl<'a> Running<'a> {
             attempts: number("attempt"),
             checkpoints: number("last_checkpoint"),
             seen,
+            wrong,
             compared,
             store,
         })
@@ -309,7 +316,7 @@ impl<'a> Running<'a> {
         Ok(job)
     }
 
-    fn check(&self) -> Result<(results::Compared, store_check::StoreCompared)> {
+    fn check(&self) -> Result<(results::Compared, StoreCompared)> {
         let (cluster, rules) = (&self.parties.cluster, self.config.rules());
         let folder = cluster.path("clicks");
         let compared = results::check(&self.python, &self.parties.broker.brokers(), &folder, &self.config, &OUTPUTS)?;

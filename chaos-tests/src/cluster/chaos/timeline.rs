@@ -58,18 +58,22 @@ fn write_page(page: &mut String, report: &Report) -> std::fmt::Result {
         axis.seconds,
         report.seed
     )?;
-    writeln!(
-        page,
-        "<p>Every result is right: {} clicks of the input, recounted, against a topic ({} records of counts) and \
+    if let Some(wrong) = &report.wrong {
+        writeln!(page, "<p>The results are wrong:</p>\n<pre>{}</pre>", escaped(wrong))?;
+    } else {
+        writeln!(
+            page,
+            "<p>Every result is right: {} clicks of the input, recounted, against a topic ({} records of counts) and \
          tables ({} counts, {} places of top lists, {} commits). The job took {} checkpoints in {} attempts.</p>",
-        report.compared.clicks,
-        report.compared.counts,
-        report.store.counts,
-        report.store.places,
-        report.store.commits,
-        report.checkpoints,
-        report.attempts
-    )?;
+            report.compared.clicks,
+            report.compared.counts,
+            report.store.counts,
+            report.store.places,
+            report.store.commits,
+            report.checkpoints,
+            report.attempts
+        )?;
+    }
     page.push_str("<p>");
     for (name, colour) in KEYS {
         write!(page, "<span class=\"key\" style=\"background:{colour}\"></span>{name}")?;
@@ -417,6 +421,7 @@ mod tests {
                 clicks: vec![(1_000, 0), (2_000, 500), (3_000, 1_500)],
                 stalls: vec![(2_000, 2_400)],
             },
+            wrong: None,
             compared: Compared { clicks: 1, counts: 2, running: 3, not_counted: [4, 5] },
             store: StoreCompared::default(),
         }
@@ -430,7 +435,15 @@ mod tests {
         // The highest of two rates is the top of the axis.
         assert!(page.contains("text-anchor=\"end\">1000</text>"), "{page}");
         assert!(!page.contains("NaN") && !page.contains("inf"), "{page}");
+        assert!(page.contains("Every result is right"), "{page}");
         assert_eq!(page.matches("<svg").count(), page.matches("</svg>").count());
+    }
+
+    #[test]
+    fn a_page_says_what_is_wrong() {
+        let page = page(&Report { wrong: Some("2 rows came & 1 <is there>".into()), ..report() });
+        assert!(page.contains("wrong") && page.contains("2 rows came &amp; 1 &lt;is there&gt;"), "{page}");
+        assert!(!page.contains("Every result is right") && page.contains("one-way cut worker"), "{page}");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
 /// What was compared.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Compared {
     /// Records of the input.
     pub clicks: usize,
