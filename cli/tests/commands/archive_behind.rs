@@ -5,7 +5,7 @@ use crate::support::{Workplace, borrowed, complaint, counter, pause, rows, signa
 use serde_json::Value;
 use std::{fs, io::Write, time::Duration};
 
-/// The ad-click job, but for the archive's sink: sinks commit in the order of their names, and this one comes after the store.
+/// The ad-click job, but for the name of the archive's sink.
 const JOB: &str = "late_archive.toml";
 
 /// Lines that are there before the job is started first.
@@ -62,11 +62,14 @@ fn what_the_store_has_before_the_archive_is_waited_for() {
     let stopped = job.wait_with_output().unwrap();
     assert!(stopped.status.success(), "{}", complaint(&stopped));
 
-    // Killed when the store has the rest, and the archive nothing of it.
+    // Killed when both tables of the store have the rest, and the archive, which something was in the way of, nothing of it.
     append(&place, &lines[FIRST..]);
+    let in_the_way = place.path("out/raw/hour=2022-03-04T01");
+    fs::write(&in_the_way, "no folder").unwrap();
     let run = arguments("run", &["--quiet"]);
-    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "commit.one_done").output().unwrap();
+    let killed = place.weir(&borrowed(&run)).env("WEIR_CRASH_AT", "sql_sink.committed:2").output().unwrap();
     assert!(!killed.status.success());
+    fs::remove_file(&in_the_way).unwrap();
     let staged = place.path("out/raw/_staging/ad-click");
     assert!(staged.exists(), "the archive has come as far as the store");
     for data_dir in ["elsewhere", ".weir"] {
