@@ -14,8 +14,10 @@ pub(crate) struct Told {
     acknowledged: BTreeMap<SubtaskId, Kind>,
     /// Of how far sources are, too, only the newest counts.
     paced: BTreeMap<SubtaskId, Kind>,
-    /// Sources without more, ends and failures: each comes once.
-    others: Vec<Kind>,
+    /// Sources without more: each says so once.
+    exhausted: Vec<Kind>,
+    /// Ends and failures: each comes once.
+    ends: Vec<Kind>,
 }
 
 impl Told {
@@ -28,14 +30,15 @@ impl Told {
             Report::Paced(subtask, _) => {
                 self.paced.insert(*subtask, sent.clone());
             }
-            Report::Exhausted(_) | Report::Finished(_) | Report::Failed(..) => self.others.push(sent.clone()),
+            Report::Exhausted(_) => self.exhausted.push(sent.clone()),
+            Report::Finished(_) | Report::Failed(..) => self.ends.push(sent.clone()),
         }
     }
 
     /// Everything, to be sent once more.
     pub fn again(&self) -> impl Iterator<Item = Kind> + '_ {
-        // An end comes after how far its source was.
-        self.acknowledged.values().chain(self.paced.values()).chain(&self.others).cloned()
+        // Sources without more come first: whether a checkpoint ends the job hangs on them when the last one has acknowledged it.
+        self.exhausted.iter().chain(self.acknowledged.values()).chain(self.paced.values()).chain(&self.ends).cloned()
     }
 }
 
@@ -49,7 +52,7 @@ mod tests {
     };
 
     #[test]
-    fn what_is_newest_of_each_subtask_and_all_else_is_said_again() {
+    fn what_is_newest_of_each_subtask_and_all_else_is_said_again_in_an_order_that_means_the_same() {
         let key = AttemptKey { job: "clicks".into(), attempt: Attempt(3) };
         let (one, other) = (SubtaskId { task: 0, index: 0 }, SubtaskId { task: 1, index: 0 });
         let acknowledged = |subtask, checkpoint| {
@@ -58,7 +61,13 @@ mod tests {
         };
         let mut told = Told::default();
         let paced = [Report::Paced(one, Some(7)), Report::Paced(one, Some(8))];
-        let others = [acknowledged(one, 1), acknowledged(other, 1), Report::Exhausted(one), acknowledged(one, 2)];
+        let others = [
+            acknowledged(one, 1),
+            acknowledged(other, 1),
+            Report::Exhausted(one),
+            acknowledged(one, 2),
+            Report::Finished(one),
+        ];
         for report in paced.into_iter().chain(others) {
             told.add(&report, &report_to_wire(&key, &report).unwrap());
         }
@@ -69,8 +78,9 @@ mod tests {
                 other => format!("{other:?}"),
             })
             .collect();
-        assert_eq!(again.len(), 4, "{again:?}");
-        assert!(again[0].ends_with("acknowledged 2") && again[1].ends_with("acknowledged 1"), "{again:?}");
-        assert!(again[2].contains("Some(8)") && again[3].starts_with("Exhausted"), "{again:?}");
+        assert_eq!(again.len(), 5, "{again:?}");
+        assert!(again[0].starts_with("Exhausted"), "{again:?}");
+        assert!(again[1].ends_with("acknowledged 2") && again[2].ends_with("acknowledged 1"), "{again:?}");
+        assert!(again[3].contains("Some(8)") && again[4].starts_with("Finished"), "{again:?}");
     }
 }

@@ -106,10 +106,10 @@ pub async fn look_for(
         return Ok(Err(EngineError::fenced("its newest checkpoint is none to go on from")));
     }
     let next = newest.as_ref().map_or(CheckpointId(1), |newest| newest.checkpoint.next());
-    let was_last = |checkpoint: &CheckpointId| answers.triggered.get(checkpoint).copied().unwrap_or(false);
+    let triggered = |checkpoint: &CheckpointId| answers.triggered.get(checkpoint).copied();
     let takes_over = TakeOver {
-        newest_was_last: newest.as_ref().is_some_and(|newest| was_last(&newest.checkpoint)),
-        next_is_last: was_last(&next),
+        newest_was_last: newest.as_ref().and_then(|newest| triggered(&newest.checkpoint)).unwrap_or(false),
+        next: triggered(&next),
     };
     let Answers { placement, early, .. } = answers;
     Ok(Ok(Found { placement, events, early, store, newest, takes_over }))

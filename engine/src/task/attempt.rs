@@ -139,6 +139,10 @@ impl StopSignal {
         });
     }
 
+    fn asked(&self) -> Asked {
+        *self.0.borrow()
+    }
+
     /// Waits until it is asked for an end, of one kind or the other.
     pub async fn asked_to_stop(&self) {
         self.asked_for_more_than(Asked::Nothing).await;
@@ -185,8 +189,9 @@ pub struct AttemptSettings {
 pub struct TakeOver {
     /// Whether the newest checkpoint was triggered as the last one: what is left is to commit it.
     pub newest_was_last: bool,
-    /// Whether the checkpoint after the newest was triggered as the last one. Barriers of one checkpoint must agree on that.
-    pub next_is_last: bool,
+    /// Whether the checkpoint after the newest was triggered as the last one, if some source has heard of it. Barriers of one checkpoint
+    /// must agree on that.
+    pub next: Option<bool>,
 }
 
 /// Drives an attempt whose subtasks run, until its input ends or it is asked to stop.
@@ -272,9 +277,9 @@ impl Driver {
     }
 
     /// Goes on where a driver ended: records and commits the newest checkpoint, which that one may not have done, and triggers the
-    /// next, which it may have done at some sources. Both are idempotent, and no barrier stays behind that others wait for.
+    /// next, if it has done so at some sources. Both are idempotent, and no barrier stays behind that others wait for.
     async fn take_over(&mut self) -> Result<()> {
-        let Some(TakeOver { newest_was_last, next_is_last }) = self.settings.takes_over else { return Ok(()) };
+        let Some(TakeOver { newest_was_last, next }) = self.settings.takes_over else { return Ok(()) };
         if let Some(newest) = &self.newest {
             self.settings.control.completed(newest).await?;
             self.uncommitted.push_back((newest.checkpoint, newest.to_commit().cloned().collect()));
@@ -284,10 +289,15 @@ impl Driver {
             return Ok(());
         }
         (self.settings.sources)(SourceCommand::GoOn);
-        self.trigger(next_is_last)
+        next.map_or(Ok(()), |last| self.trigger(last))
     }
 
     async fn drive(mut self, mut reports: mpsc::UnboundedReceiver<Report>, stop: StopSignal) -> Result<RunOutcome> {
+        // Heeded before anything else: a predecessor may have drained the sources.
+        let asked = stop.asked();
+        if asked > self.asked && !self.ended {
+            self.on_asked(asked);
+        }
         loop {
             self.trigger_if_due()?;
             self.commit_next();
@@ -341,7 +351,7 @@ impl Driver {
     fn next_timer(&self) -> Option<Moment> {
         let of_checkpoints = match &self.pending {
             Some(pending) => Some(pending.enough.min(pending.look)),
-            None if self.ended => None,
+            None if self.ended || self.is_draining() => None,
             None if self.uncommitted.len() < MAX_UNCOMMITTED => Some(self.next_due),
             None => (!self.held).then(|| self.hold_due()),
         };
@@ -382,10 +392,21 @@ impl Driver {
     fn trigger_if_due(&mut self) -> Result<()> {
         let last = self.reading.is_empty() || self.asked == Asked::Stop;
         let due = last || !self.wanted.is_empty() || self.settings.env.now() >= self.next_due;
-        if !due || self.ended || self.pending.is_some() || self.uncommitted.len() >= MAX_UNCOMMITTED {
+        if !due
+            || self.is_draining()
+            || self.ended
+            || self.pending.is_some()
+            || self.uncommitted.len() >= MAX_UNCOMMITTED
+        {
             return Ok(());
         }
         self.trigger(last)
+    }
+
+    /// Until all sources are drained, no checkpoint is triggered: they are at the end of event time then, and not of their input, and
+    /// whoever resumed from there would count what is left of it in windows that have fired. The next checkpoint is the last one.
+    fn is_draining(&self) -> bool {
+        self.asked == Asked::Drain && !self.reading.is_empty()
     }
 
     fn trigger(&mut self, last: bool) -> Result<()> {

@@ -222,3 +222,51 @@ async fn sources_hear_where_their_slowest_subtask_is_until_it_has_no_more() {
     assert_eq!(next().await, None, "whatever it has said last");
     driving.abort();
 }
+
+/// A source that was drained and then read on would count in windows that have fired.
+#[tokio::test(start_paused = true)]
+async fn from_a_drain_on_there_is_no_checkpoint_but_the_last() {
+    let left_behind = [None, Some(TakeOver { newest_was_last: false, next: None })];
+    for takes_over in left_behind {
+        let (settings, _, _) = settings(Arc::new(Stuck));
+        let (env, subtask) = (settings.env.clone(), SubtaskId { task: 0, index: 0 });
+        let (hear, mut told) = mpsc::unbounded_channel();
+        let sources = Box::new(move |command| hear.send(command).unwrap());
+        let (reports, inbox) = mpsc::unbounded_channel();
+        let stop = StopSignal::default();
+        // A driver that takes over does not know how far its predecessor came with it.
+        stop.drain();
+        let driving = tokio::spawn(drive(AttemptSettings { sources, takes_over, ..settings }, inbox, stop));
+        let mut next = async || told.recv().await.expect("it is driven");
+        if takes_over.is_some() {
+            assert_eq!(next().await, SourceCommand::GoOn);
+        }
+        assert_eq!(next().await, SourceCommand::Drain);
+        let long = env.now() + Duration::from_secs(60);
+        tokio::select! {
+            command = next() => panic!("{command:?} of a source that is being drained"),
+            () = env.sleep_until(long) => {}
+        }
+        reports.send(Report::Exhausted(subtask)).unwrap();
+        assert_eq!(next().await, SourceCommand::Checkpoint { checkpoint: CheckpointId(1), last: true });
+        driving.abort();
+    }
+}
+
+/// The barrier of a checkpoint that some sources have heard of must reach them all; of one that nobody has heard of there is none.
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_takes_over_triggers_what_was_begun() {
+    for last in [false, true] {
+        let (settings, _, _) = settings(Arc::new(Stuck));
+        let (hear, mut told) = mpsc::unbounded_channel();
+        let sources = Box::new(move |command| hear.send(command).unwrap());
+        let takes_over = Some(TakeOver { newest_was_last: false, next: Some(last) });
+        let (_reports, inbox) = mpsc::unbounded_channel();
+        let driving =
+            tokio::spawn(drive(AttemptSettings { sources, takes_over, ..settings }, inbox, StopSignal::default()));
+        assert_eq!(told.recv().await, Some(SourceCommand::GoOn));
+        let begun = SourceCommand::Checkpoint { checkpoint: CheckpointId(1), last };
+        assert_eq!(told.recv().await, Some(begun));
+        driving.abort();
+    }
+}
