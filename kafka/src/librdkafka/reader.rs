@@ -231,7 +231,7 @@ fn headers(message: &rd_kafka_message_t) -> Vec<(String, Option<Vec<u8>>)> {
 }
 
 /// Messages that are out of their queue. They are given back together: librdkafka's thread counts up, for each message that comes,
-/// what is counted down here, and the two would wait for each other's processor cache with each. (Topic to topic, one by one: 10 % more
+/// what is counted down here, and the two would wait for each other's processor cache with each. (Topic to topic, one by one: 2 % more
 /// processor time.)
 #[derive(Debug, Default)]
 struct Messages(Vec<*mut rd_kafka_message_t>);
