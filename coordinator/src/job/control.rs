@@ -7,7 +7,6 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 use weir_engine::{
     checkpoint::{Manifest, layout::Layout},
@@ -59,10 +58,11 @@ impl ClusterControl {
         Ok(())
     }
 
-    /// Has a worker do something, for so long at most: one that is stuck, and yet lives, must not hold the job up for good. A sink that
-    /// says that it waits for its target is not stuck.
-    async fn request(&self, limit: Duration, order: impl Fn(u64) -> Kind) -> Result<pb::Done> {
+    /// Has a worker do something, for as long as the commit of so many checkpoints may take: one that is stuck, and yet lives, must not
+    /// hold the job up for good. A sink that says that it waits for its target is not stuck.
+    async fn request(&self, checkpoints: usize, order: impl Fn(u64) -> Kind) -> Result<pb::Done> {
         let (env, settings) = (&self.context.components.env, &self.context.settings);
+        let limit = settings.commit_timeout.saturating_mul(u32::try_from(checkpoints).unwrap_or(u32::MAX));
         let last = self.stays.lock().take().filter(|(_, many)| *many < STAYS);
         let first = last.as_ref().map(|(worker, _)| worker.clone());
         let mut requested = std::pin::pin!(self.context.workers.request(first, settings.commit_patience, order));
@@ -104,7 +104,7 @@ impl ClusterControl {
                 lineage: self.layout.lineage().0,
             })
         };
-        self.request(self.context.settings.commit_timeout, reset).await.map(|done| done.removed)
+        self.request(1, reset).await.map(|done| done.removed)
     }
 }
 
@@ -123,7 +123,6 @@ impl ControlPlane for ClusterControl {
         async move {
             let Some(checkpoint) = checkpoints.last().copied() else { return Ok(()) };
             let many = committables.iter().map(|one| one.checkpoint).collect::<BTreeSet<_>>().len().max(1);
-            let limit = control.context.settings.commit_timeout.saturating_mul(many as u32);
             let checkpoints: Vec<u64> = checkpoints.iter().map(|checkpoint| checkpoint.0).collect();
             let committables = wire::to_json(&committables)?;
             let commit = |request| {
@@ -138,7 +137,7 @@ impl ControlPlane for ClusterControl {
                     committables: committables.clone(),
                 })
             };
-            let done = control.request(limit, commit).await?;
+            let done = control.request(many, commit).await?;
             control.context.live.commits().add(&control.key.job, &done.commits);
             control.context.components.env.crash_point("commit.executed")?;
             let (job, attempt) = (control.key.job.clone(), control.key.attempt);
@@ -164,7 +163,7 @@ impl ControlPlane for ClusterControl {
                     storage: control.context.settings.storage.clone(),
                 })
             };
-            control.request(control.context.settings.commit_timeout, sweep).await?;
+            control.request(1, sweep).await?;
             Ok(())
         }
         .boxed()
@@ -182,10 +181,7 @@ impl ControlPlane for ClusterControl {
                     lineage: control.layout.lineage().0,
                 })
             };
-            wire::from_json(
-                &control.request(control.context.settings.commit_timeout, look).await?.shown,
-                "what sinks show",
-            )
+            wire::from_json(&control.request(1, look).await?.shown, "what sinks show")
         }
         .boxed()
     }

@@ -24,7 +24,7 @@ use weir_proto::{
     v1::{self as pb, client_server::Client},
 };
 
-/// How much of a backup is in a message. A smaller one is in a single message, which releases from before there were pieces understand.
+/// How much of a backup is in a message. A smaller one is in a single message.
 const PIECE_BYTES: usize = transport::MAX_MESSAGE_BYTES / 4;
 
 /// The service of users' commands, behind a door that demands the cluster's secret. Cheap to clone.

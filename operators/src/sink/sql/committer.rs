@@ -350,7 +350,8 @@ impl SqlCommitter {
         let marker = self.markers.read(&mut connection).await?;
         *held = Some(connection);
         let unrepeatable = format!(
-            "a table keeps one row of each key, the one of the highest revision: what the table '{}' in '{}' holds of later checkpoints would              be taken for newer than what is counted again",
+            "a table keeps one row of each key, the one of the highest revision: what the table '{}' in '{}' holds of later checkpoints would \
+             be taken for newer than what is counted again",
             self.config.table,
             self.database.shown()
         );

@@ -101,21 +101,26 @@ async fn a_file_that_is_lost_holds_up_its_own_checkpoint_and_those_behind() {
     assert_eq!(visible(&target).await, numbers(0..20), "what is before it is decided, and there");
 }
 
+/// It loses and delays questions and answers, and lets some overtake others.
+fn bad_way() -> Conditions {
+    Conditions {
+        lose_one_in: 9,
+        lose_answer_one_in: 7,
+        late_one_in: 12,
+        overtaken_one_in: 12,
+        latest: Duration::from_secs(3),
+        slowest: Duration::from_millis(30),
+        ..Conditions::default()
+    }
+}
+
 /// Two workers commit what waits, not the same, over a way that loses and delays.
 async fn commit_what_waits_over_a_bad_way(seed: u64) {
     let target = Target::seeded(seed);
     let mut workers = [target.prepared().await, target.new_committer()];
     let several = conformance::stage_several(&target, 12).await;
     for (from, until) in [(0, 1), (1, 5), (3, 6), (0, 12)] {
-        target.model.set(Conditions {
-            lose_one_in: 9,
-            lose_answer_one_in: 7,
-            late_one_in: 12,
-            overtaken_one_in: 12,
-            latest: Duration::from_secs(3),
-            slowest: Duration::from_millis(30),
-            ..Conditions::default()
-        });
+        target.model.set(bad_way());
         let first = conformance::commit_waiting(&workers[0], &several[from..until]);
         let second = conformance::commit_waiting(&workers[1], &several[..until - seed as usize % until]);
         join(first, second).await;
@@ -167,15 +172,7 @@ async fn commit_over_a_bad_way(seed: u64) {
     for checkpoint in 1..=6 {
         let staged = target.staged(1, decided..decided + 25, checkpoint).await;
         decided += 25;
-        target.model.set(Conditions {
-            lose_one_in: 9,
-            lose_answer_one_in: 7,
-            late_one_in: 12,
-            overtaken_one_in: 12,
-            latest: Duration::from_secs(3),
-            slowest: Duration::from_millis(30),
-            ..Conditions::default()
-        });
+        target.model.set(bad_way());
         let number = CheckpointId(checkpoint);
         let (one, other) = join(workers[0].commit(number, &staged), workers[1].commit(number, &staged)).await;
         assert!(one.is_ok() && other.is_ok(), "{seed}: {one:?} {other:?}");
