@@ -79,7 +79,8 @@ pub(super) async fn follow(raft: Arc<Raft>, patience: Duration, env: Env, tell: 
     }
 }
 
-fn leads(metrics: &Metrics, patience: Duration) -> bool {
+/// Whether it leads, and has heard most of the others within `patience`.
+pub(super) fn leads(metrics: &Metrics, patience: Duration) -> bool {
     let silence = Duration::from_millis(metrics.millis_since_quorum_ack.unwrap_or(0));
     // Nobody else could lead in the place of one that is alone, however long its disk takes.
     metrics.state == ServerState::Leader && (silence <= patience || is_alone(metrics))

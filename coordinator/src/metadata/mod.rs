@@ -5,7 +5,7 @@
 //! [watches](Metadata::watch) sees the new catalog. A group of one takes the same path as a group of three.
 //!
 //! Reading order: [`job_status`] and [`command`] (what can be decided), [`job`] and [`catalog`] (what it means; pure),
-//! `database`, `log_store` and `state_machine` (what is on disk), `network`, `runtime`, `leadership` and `hand_over` (the group).
+//! `database`, `log_store` and `state_machine` (what is on disk), `network`, `runtime`, `pre_vote`, `leadership` and `hand_over` (the group).
 
 mod backup;
 pub mod catalog;
@@ -21,6 +21,7 @@ mod log_store;
 mod membership;
 mod memory_disk;
 mod network;
+mod pre_vote;
 mod raft_types;
 mod record;
 mod runtime;
@@ -47,6 +48,7 @@ use self::{
     database::Database,
     identity::Identity,
     log_store::LogStore,
+    pre_vote::Hearing,
     raft_types::{Node, Raft},
     state_machine::StateMachine,
 };
@@ -74,7 +76,9 @@ pub struct Metadata {
     database: Database,
     catalog: watch::Receiver<Arc<Catalog>>,
     leadership: watch::Receiver<Leadership>,
+    hearing: Arc<Hearing>,
     follower: JoinHandle<()>,
+    gate: JoinHandle<()>,
     env: Env,
 }
 
@@ -122,9 +126,24 @@ impl Metadata {
             let (tell, leadership) = watch::channel(Leadership::Follower { leader: None });
             let patience = settings.election_timeout.1;
             let follower = tokio::spawn(leadership::follow(raft.clone(), patience, env.clone(), tell));
+            let hearing = Arc::new(Hearing::new(patience, env.clone()));
+            let gate = pre_vote::Gate::new(raft.clone(), peers.clone(), hearing.clone(), &settings);
+            let gate = tokio::spawn(gate.keep());
             let changing = tokio::sync::Mutex::default();
-            let metadata =
-                Metadata { raft, identity, changing, peers, settings, database, catalog, leadership, follower, env };
+            let metadata = Metadata {
+                raft,
+                identity,
+                changing,
+                peers,
+                settings,
+                database,
+                catalog,
+                leadership,
+                hearing,
+                follower,
+                gate,
+                env,
+            };
             match metadata.join_group().await {
                 Ok(()) => Ok(metadata),
                 Err(error) => {
@@ -251,7 +270,8 @@ impl Metadata {
 
     /// The door for the other coordinators, to be served where [`MetadataSettings::peers`] says.
     pub fn raft_service(&self) -> InterceptedService<RaftServer<RaftService>, LetIn> {
-        let service = RaftService { identity: self.identity.clone(), raft: Arc::downgrade(&self.raft) };
+        let (identity, hearing) = (self.identity.clone(), self.hearing.clone());
+        let service = RaftService { identity, raft: Arc::downgrade(&self.raft), hearing };
         let server = RaftServer::new(service).max_decoding_message_size(transport::MAX_MESSAGE_BYTES);
         InterceptedService::new(server, LetIn::with(&self.settings.secret))
     }
@@ -262,6 +282,7 @@ impl Metadata {
     /// When stopping broke down.
     pub async fn shutdown(&self) -> Result<()> {
         let stopped = self.raft.shutdown().await;
+        self.gate.abort();
         self.follower.abort();
         self.database.close().await?;
         stopped.map_err(|error| EngineError::internal(format!("the metadata's log did not stop cleanly: {error}")))
@@ -270,6 +291,7 @@ impl Metadata {
 
 impl Drop for Metadata {
     fn drop(&mut self) {
+        self.gate.abort();
         self.follower.abort();
     }
 }

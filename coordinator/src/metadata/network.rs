@@ -6,6 +6,7 @@
 
 use super::{
     identity::Identity,
+    pre_vote::Hearing,
     raft_types::{Node, Raft, TypeConfig},
 };
 use openraft::{
@@ -179,6 +180,33 @@ impl Peer {
         client.elect(self.addressed(pb::ElectRequest {})).await.map(drop)
     }
 
+    /// Whether it, too, hears no leader. One of a release that does not know the question has nothing against an election.
+    ///
+    /// # Errors
+    /// When it is not reached, or takes longer than `limit`.
+    pub(super) async fn pre_vote(&mut self, limit: Duration) -> Result<bool, Status> {
+        let env = self.env.clone();
+        let asked = tokio::select! {
+            biased;
+            asked = self.ask_pre_vote() => asked,
+            () = env.sleep(limit) => Err(Status::deadline_exceeded("it does not answer")),
+        };
+        match asked {
+            Ok(reply) => Ok(reply.granted),
+            Err(status) if status.code() == tonic::Code::Unimplemented => Ok(true),
+            Err(status) => {
+                self.client = None;
+                self.addresses.rotate_left(1);
+                Err(status)
+            }
+        }
+    }
+
+    async fn ask_pre_vote(&mut self) -> Result<pb::PreVoteReply, Status> {
+        let mut client = self.client().await?;
+        client.pre_vote(self.addressed(pb::PreVoteRequest {})).await.map(tonic::Response::into_inner)
+    }
+
     /// A message that says whom it is for.
     fn addressed<T>(&self, message: T) -> Request<T> {
         let mut request = Request::new(message);
@@ -236,6 +264,7 @@ impl RaftNetwork<TypeConfig> for Peer {
 pub struct RaftService {
     pub(super) identity: Arc<Identity>,
     pub(super) raft: Weak<Raft>,
+    pub(super) hearing: Arc<Hearing>,
 }
 
 impl RaftService {
@@ -288,7 +317,11 @@ fn answer(answer: &impl Serialize) -> Result<tonic::Response<RaftMessage>, Statu
 impl raft_server::Raft for RaftService {
     async fn append(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
         let (raft, rpc) = self.admit(&request).await?;
-        answer(&raft.append_entries(rpc).await)
+        let reply = raft.append_entries(rpc).await;
+        if reply.as_ref().is_ok_and(|reply| !matches!(reply, AppendEntriesResponse::HigherVote(_))) {
+            self.hearing.hear();
+        }
+        answer(&reply)
     }
 
     async fn vote(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
@@ -305,14 +338,28 @@ impl raft_server::Raft for RaftService {
     }
 
     async fn install_snapshot(&self, request: Request<RaftMessage>) -> Result<tonic::Response<RaftMessage>, Status> {
-        let (raft, rpc) = self.admit(&request).await?;
-        answer(&raft.install_snapshot(rpc).await)
+        let (raft, rpc) = self.admit::<InstallSnapshotRequest<TypeConfig>>(&request).await?;
+        let vote = rpc.vote;
+        let reply = raft.install_snapshot(rpc).await;
+        if reply.as_ref().is_ok_and(|reply| reply.vote == vote) {
+            self.hearing.hear();
+        }
+        answer(&reply)
     }
 
     async fn elect(&self, request: Request<pb::ElectRequest>) -> Result<tonic::Response<pb::ElectReply>, Status> {
         let raft = self.open(&request).await?;
         raft.trigger().elect().await.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(tonic::Response::new(pb::ElectReply {}))
+    }
+
+    async fn pre_vote(
+        &self,
+        request: Request<pb::PreVoteRequest>,
+    ) -> Result<tonic::Response<pb::PreVoteReply>, Status> {
+        let raft = self.open(&request).await?;
+        let granted = self.hearing.misses_leader(&raft.metrics().borrow());
+        Ok(tonic::Response::new(pb::PreVoteReply { granted }))
     }
 
     async fn identify(&self, _: Request<IdentifyRequest>) -> Result<tonic::Response<pb::Identity>, Status> {

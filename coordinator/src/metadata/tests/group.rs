@@ -141,7 +141,10 @@ async fn a_leader_that_ends_has_another_one_lead_before_they_miss_it() {
     let first = decide(&members, submit("before")).await;
     let leaving = members.remove(&first).unwrap();
     // By themselves they would elect nobody.
-    members.values().for_each(|member| member.metadata.raft.runtime_config().elect(false));
+    for member in members.values() {
+        member.metadata.gate.abort();
+        member.metadata.raft.runtime_config().elect(false);
+    }
     leaving.metadata.hand_over().await;
     leaving.stop().await;
     let second = leader(&members).await;
@@ -149,6 +152,40 @@ async fn a_leader_that_ends_has_another_one_lead_before_they_miss_it() {
     let follower = members.values().find(|member| member.node != second.node).unwrap();
     follower.metadata.hand_over().await;
     second.metadata.propose(submit("a follower has nothing to hand over")).await.unwrap();
+}
+
+/// The highest term that any of them knows.
+fn term(members: &BTreeMap<u64, Member>) -> u64 {
+    let terms = members.values().map(|member| member.metadata.raft.metrics().borrow().current_term);
+    terms.max().unwrap()
+}
+
+/// Cuts, heals after 10 s, and expects that neither has anybody else lead.
+async fn nobody_is_elected_by(cut: impl Fn(&Pipes, u64, u64)) {
+    let (pipes, disks) = (Pipes::default(), disks());
+    let members = start_three(&pipes, &disks).await;
+    let first = decide(&members, submit("before")).await;
+    let (before, follower) = (term(&members), (1..=3).find(|node| *node != first).unwrap());
+    let pause = Env::default();
+    cut(&pipes, first, follower);
+    pause.sleep(Duration::from_secs(10)).await;
+    members[&first].metadata.propose(submit("meanwhile")).await.unwrap();
+    assert!(!jobs(&members[&follower].metadata).contains(&"meanwhile".to_string()), "it is cut off");
+    pipes.heal();
+    wait_for_job(&members[&follower], "meanwhile").await;
+    pause.sleep(Duration::from_secs(2)).await;
+    assert_eq!(term(&members), before, "nobody stood for election");
+    members[&first].metadata.propose(submit("after")).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_was_cut_off_has_no_leader_give_way_when_it_is_back() {
+    nobody_is_elected_by(|pipes, _, follower| pipes.cut_off(&address(follower))).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_hear_a_leader_whom_others_hear_stands_for_no_election() {
+    nobody_is_elected_by(|pipes, leader, follower| pipes.cut(&address(leader), &address(follower))).await;
 }
 
 #[tokio::test]

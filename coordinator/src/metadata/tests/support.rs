@@ -53,6 +53,8 @@ struct Plan {
     /// Open connections, with both their ends.
     open: Vec<([String; 2], AbortHandle)>,
     cut_off: BTreeSet<String>,
+    /// Two that do not reach each other, and whoever else they reach.
+    cut: Vec<[String; 2]>,
 }
 
 /// The network as one address has it.
@@ -71,18 +73,38 @@ impl Pipes {
     pub fn cut_off(&self, address: &str) {
         let mut plan = self.0.lock();
         plan.cut_off.insert(address.into());
-        plan.open.retain(|(ends, pump)| {
-            let cut = ends.iter().any(|end| end == address);
-            if cut {
-                pump.abort();
-            }
-            !cut
-        });
+        plan.end(|ends| ends.iter().any(|end| end == address));
+    }
+
+    /// Ends every connection between two, and lets none be opened.
+    pub fn cut(&self, one: &str, other: &str) {
+        let mut plan = self.0.lock();
+        plan.cut.push([one.into(), other.into()]);
+        plan.end(|ends| are(ends, one, other));
     }
 
     pub fn heal(&self) {
-        self.0.lock().cut_off.clear();
+        let mut plan = self.0.lock();
+        plan.cut_off.clear();
+        plan.cut.clear();
     }
+}
+
+impl Plan {
+    /// Ends the connections whose ends are meant.
+    fn end(&mut self, are_meant: impl Fn(&[String; 2]) -> bool) {
+        self.open.retain(|(ends, pump)| {
+            let meant = are_meant(ends);
+            if meant {
+                pump.abort();
+            }
+            !meant
+        });
+    }
+}
+
+fn are(ends: &[String; 2], one: &str, other: &str) -> bool {
+    ends == &[one, other] || ends == &[other, one]
 }
 
 #[async_trait]
@@ -90,7 +112,8 @@ impl Network for PipesOf {
     async fn connect(&self, address: &str) -> io::Result<BoxConnection> {
         let mut plan = self.pipes.0.lock();
         let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, format!("nobody answers at {address}"));
-        if plan.cut_off.contains(&self.own) || plan.cut_off.contains(address) {
+        let is_cut = plan.cut.iter().any(|ends| are(ends, &self.own, address));
+        if is_cut || plan.cut_off.contains(&self.own) || plan.cut_off.contains(address) {
             return Err(refused());
         }
         let ((here, mut near), (mut far, there)) = (tokio::io::duplex(1 << 16), tokio::io::duplex(1 << 16));
