@@ -238,13 +238,14 @@ impl Coordinator {
                     result?;
                 }
                 changed = leadership.changed() => {
-                    changed.map_err(|_| EngineError::internal("the catalog is gone"))?;
-                    if let Leadership::Stopped { reason } = &*leadership.borrow() {
-                        let stopped = || EngineError::io(format!("the metadata's log has stopped: {reason}"));
-                        return Err(self.context.metadata.failure().unwrap_or_else(stopped));
+                    if changed.is_err() || matches!(*leadership.borrow(), Leadership::Stopped { .. }) {
+                        return Err(self.context.metadata.why_stopped());
                     }
                 }
-                changed = catalog.changed() => changed.map_err(|_| EngineError::internal("the catalog is gone"))?,
+                // It may end before leadership says so.
+                changed = catalog.changed() => if changed.is_err() {
+                    return Err(self.context.metadata.why_stopped());
+                },
             }
         }
     }

@@ -4,17 +4,18 @@
 //! of one on a worker is canceled, unless it may yet be taken over.
 
 mod leaving;
+mod requests;
 
 pub use leaving::Move;
 
+use self::requests::{Answer, Pending};
 use crate::config::CoordinatorSettings;
 use parking_lot::{Mutex, MutexGuard};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use weir_engine::{
     env::{Env, Moment},
     error::{EngineError, Result},
@@ -135,20 +136,6 @@ impl Worker {
     }
 }
 
-/// A request that a worker has not answered yet.
-struct Pending {
-    worker: String,
-    reply: oneshot::Sender<Answer>,
-}
-
-/// What came of a request.
-enum Answer {
-    /// The worker has done it, or could not.
-    Done(Box<Result<pb::Done>>),
-    /// The worker was lost before it answered.
-    Lost,
-}
-
 struct Attempt {
     events: mpsc::UnboundedSender<AttemptEvent>,
     /// Slots taken on each worker.
@@ -252,16 +239,7 @@ impl Workers {
                     self.change();
                 }
             }
-            Some(Kind::Done(done)) => {
-                if let Some(pending) = state.pending.remove(&done.request) {
-                    // The caller may have given up.
-                    let answer = match done.failure {
-                        Some(failure) => Err(failure.into()),
-                        None => Ok(done),
-                    };
-                    let _ = pending.reply.send(Answer::Done(Box::new(answer)));
-                }
-            }
+            Some(Kind::Done(done)) => state.answered(done),
             Some(Kind::Deployed(deployed)) => {
                 let key = AttemptKey::try_from(deployed.attempt)?;
                 let result = deployed.failure.map_or(Ok(()), |failure| Err(failure.into()));
@@ -348,55 +326,6 @@ impl Workers {
             }
             None => false,
         }
-    }
-
-    /// Asks a worker for something that may be done again and again, `first` if it is there, and another one if that is lost or does not
-    /// answer within `patience`. Waits while there is none. Returns who has answered.
-    ///
-    /// # Errors
-    /// The worker's own.
-    pub async fn request(
-        &self,
-        first: Option<String>,
-        patience: Duration,
-        order: impl Fn(u64) -> coordinator_message::Kind,
-    ) -> Result<(String, pb::Done)> {
-        let (mut changed, mut first) = (self.0.changed.subscribe(), first);
-        loop {
-            changed.mark_unchanged();
-            match self.ask(first.take().as_deref(), &order) {
-                None => {
-                    // The sender lives as long as self.
-                    let _ = changed.changed().await;
-                }
-                Some((worker, answer)) => tokio::select! {
-                    biased;
-                    answer = answer => if let Ok(Answer::Done(done)) = answer {
-                        return done.map(|done| (worker, done));
-                    },
-                    () = self.0.env.sleep(patience) => tracing::warn!("a worker does not answer a request: asking the next one"),
-                },
-            }
-        }
-    }
-
-    fn ask(
-        &self,
-        first: Option<&str>,
-        order: impl Fn(u64) -> coordinator_message::Kind,
-    ) -> Option<(String, oneshot::Receiver<Answer>)> {
-        let mut state = self.lock();
-        let request = state.requests + 1;
-        let stay: Vec<&String> = state.staying().collect();
-        let all = if stay.is_empty() { state.workers.keys().collect() } else { stay };
-        // Else in turn, so that one that is stuck is not asked again and again.
-        let in_turn = || all.get((request % all.len().max(1) as u64) as usize);
-        let worker = String::clone(all.iter().find(|worker| Some(worker.as_str()) == first).or_else(in_turn)?);
-        let (reply, answer) = oneshot::channel();
-        give(&state.workers[&worker].orders, order(request));
-        state.requests = request;
-        state.pending.insert(request, Pending { worker: worker.clone(), reply });
-        Some((worker, answer))
     }
 
     /// Takes slots for an attempt, and listens for its events. `None`: they are not free any more.

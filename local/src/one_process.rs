@@ -201,7 +201,7 @@ impl OneProcess {
                 }
             }
             tokio::select! {
-                changed = catalog.changed() => changed.map_err(|_| EngineError::internal("the catalog is gone"))?,
+                changed = catalog.changed() => changed.map_err(|_| self.metadata.why_stopped())?,
                 Some(part) = self.parts.join_next() => return Err(ended(part)),
             }
         }

@@ -1,12 +1,12 @@
 //! Commits, sweeps and resets of a job's sinks, requested by the coordinator. They execute decisions that are final, so any
 //! worker may, again and again.
 
-use crate::{attempt_host::Outbound, config::WorkerComponents};
+use crate::{attempt_host::Outbound, config::WorkerComponents, turns::Turns};
 use parking_lot::{Mutex, MutexGuard};
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 use weir_engine::{
     checkpoint::CheckpointStore,
-    error::Result,
+    error::{EngineError, Result},
     graph::JobGraph,
     ids::{Attempt, CheckpointId, Lineage},
     operator::{Committable, SinkCommit, SweepScope, Waits},
@@ -34,11 +34,12 @@ pub enum Request {
 #[derive(Clone)]
 pub struct Commits {
     components: WorkerComponents,
+    turns: Turns,
     /// The one used last is last.
     opened: Arc<Mutex<Vec<Arc<Opened>>>>,
 }
 
-/// Jobs whose committers are kept.
+/// So many jobs' committers are kept that are not in use.
 const KEPT: usize = 8;
 
 /// The committers of a job.
@@ -56,25 +57,42 @@ struct Opened {
 impl Commits {
     /// Of a worker with these means.
     pub fn new(components: WorkerComponents) -> Self {
-        Commits { components, opened: Arc::default() }
+        Commits { components, turns: Turns::default(), opened: Arc::default() }
     }
 
-    /// Executes a request and says how it went.
-    pub async fn serve(self, request: Request, outbound: Outbound) {
-        let number = match &request {
-            Request::Commit(commit) => commit.request,
-            Request::Sweep(sweep) => sweep.request,
-            Request::Look(look) => look.request,
-            Request::Reset(reset) => reset.request,
+    /// Executes a request in its turn, which is the one in which requests came, and says how it went.
+    pub fn serve(&self, request: Request, outbound: Outbound) -> impl Future<Output = ()> + Send + use<> {
+        let (number, attempt) = match &request {
+            Request::Commit(commit) => (commit.request, &commit.attempt),
+            Request::Sweep(sweep) => (sweep.request, &sweep.attempt),
+            Request::Look(look) => (look.request, &look.attempt),
+            Request::Reset(reset) => (reset.request, &reset.attempt),
         };
-        let done = caught("a sink's committer", self.execute(request)).await;
-        let done = match done {
-            Ok(done) => pb::Done { request: number, ..done },
-            Err(error) => pb::Done { request: number, failure: Some((&error).into()), ..pb::Done::default() },
-        };
-        let done = Kind::Done(done);
-        // A coordinator that is gone asks another worker.
-        let _ = outbound.send(pb::WorkerMessage { kind: Some(done) });
+        let (commits, env) = (self.clone(), self.components.env.clone());
+        let job = attempt.as_ref().map_or("", |attempt| &attempt.job);
+        let turn = self.turns.begin(&env, job, number, &outbound);
+        async move {
+            let ended = || Err(EngineError::unavailable("it was ended, because nobody waits for it"));
+            let work = caught("a sink's committer", commits.execute(request));
+            let done = match turn.take(&env, work).await.unwrap_or_else(ended) {
+                Ok(done) => pb::Done { request: number, ..done },
+                Err(error) => pb::Done { request: number, failure: Some((&error).into()), ..pb::Done::default() },
+            };
+            let done = Kind::Done(done);
+            // A coordinator that is gone asks another worker.
+            let _ = outbound.send(pb::WorkerMessage { kind: Some(done) });
+        }
+    }
+
+    /// The coordinator at the other end waits for a request no more.
+    pub fn withdraw(&self, request: u64, outbound: &Outbound) {
+        self.turns.withdraw(&self.components.env, request, outbound);
+    }
+
+    /// How far the commits of jobs are here.
+    pub fn committing(&self) -> Vec<pb::CommitProgress> {
+        let of_job = |opened: &Arc<Opened>| pb::CommitProgress { job: opened.job.clone(), steps: opened.waits.steps() };
+        self.lock().iter().map(of_job).filter(|of| of.steps > 0).collect()
     }
 
     /// The sinks that wait for their targets here.
@@ -158,8 +176,10 @@ impl Commits {
         let committers = recovery::committers(&job, components.factory.as_ref(), &store, &components.env, &waits)?;
         let (graph, storage) = (graph.clone(), storage.to_owned());
         let opened = Arc::new(Opened { graph, storage, lineage, job: job.name, store, committers, waits });
-        if all.len() >= KEPT {
-            all.remove(0);
+        // Who is in use stays: what waits there, and how far it is, is asked for.
+        let idle: Vec<usize> = (0..all.len()).filter(|at| Arc::strong_count(&all[*at]) == 1).collect();
+        if let Some(oldest) = idle.first().filter(|_| idle.len() >= KEPT) {
+            all.remove(*oldest);
         }
         all.push(Arc::clone(&opened));
         Ok(opened)

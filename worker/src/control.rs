@@ -421,6 +421,7 @@ impl Worker {
             Some(Order::Sweep(sweep)) => self.serve(Request::Sweep(sweep), outbound),
             Some(Order::Look(look)) => self.serve(Request::Look(look), outbound),
             Some(Order::Reset(reset)) => self.serve(Request::Reset(reset), outbound),
+            Some(Order::Withdraw(withdraw)) => self.commits.withdraw(withdraw.request, outbound),
             Some(Order::Coordinators(members)) => self.settings.coordinators.learn(members.addresses),
             Some(Order::Registered(_) | Order::Released(_)) | None => {}
         }
@@ -440,7 +441,7 @@ impl Worker {
     }
 
     fn serve(&self, request: Request, outbound: &mpsc::UnboundedSender<pb::WorkerMessage>) {
-        let serving = self.commits.clone().serve(request, outbound.clone());
+        let serving = self.commits.serve(request, outbound.clone());
         self.components.data_runtime.spawn(serving);
     }
 
@@ -476,6 +477,7 @@ impl Worker {
             clock_ahead_ms: self.clock.ahead_ms(),
             restoring: self.hosted.restoring(),
             rejected: self.commits.rejected(),
+            committing: self.commits.committing(),
             leaving: self.components.leave.is_asked(),
         }
     }

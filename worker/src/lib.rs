@@ -20,6 +20,7 @@ pub mod hosted_attempts;
 mod leave;
 pub mod network;
 mod told;
+mod turns;
 
 pub use config::{WorkerComponents, WorkerSettings};
 pub use control::{ControlLink, OpenLink, dialler, root_cause, run, run_with, start_data_plane};

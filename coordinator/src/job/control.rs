@@ -58,14 +58,16 @@ impl ClusterControl {
         Ok(())
     }
 
-    /// Has a worker do something, for as long as the commit of so many checkpoints may take: one that is stuck, and yet lives, must not
-    /// hold the job up for good. A sink that says that it waits for its target is not stuck.
+    /// Has a worker do something. One that is stuck, and yet lives, must not hold the job up for good: within the time that the commit of
+    /// so many checkpoints may take, it gets on, or a sink says that it waits for its target.
     async fn request(&self, checkpoints: usize, order: impl Fn(u64) -> Kind) -> Result<pb::Done> {
         let (env, settings) = (&self.context.components.env, &self.context.settings);
         let limit = settings.commit_timeout.saturating_mul(u32::try_from(checkpoints).unwrap_or(u32::MAX));
         let last = self.stays.lock().take().filter(|(_, many)| *many < STAYS);
         let first = last.as_ref().map(|(worker, _)| worker.clone());
-        let mut requested = std::pin::pin!(self.context.workers.request(first, settings.commit_patience, order));
+        let (workers, job) = (&self.context.workers, self.key.job.as_str());
+        let mut requested = std::pin::pin!(workers.request(job, first, settings.commit_patience, order));
+        let mut steps = self.steps();
         loop {
             tokio::select! {
                 biased;
@@ -75,11 +77,21 @@ impl ClusterControl {
                     *self.stays.lock() = Some((worker, many + 1));
                     return Ok(done);
                 }
-                () = env.sleep(limit) => if !self.a_sink_waits() {
-                    return Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)));
-                },
+                () = env.sleep(limit) => {
+                    let before = std::mem::replace(&mut steps, self.steps());
+                    if steps == before && !self.a_sink_waits() {
+                        return Err(EngineError::io(format!("no worker has finished a commit of {} within {limit:?}", self.key)));
+                    }
+                }
             }
         }
+    }
+
+    /// How far commits of the job are on all workers: another number after a while means that they get on.
+    fn steps(&self) -> u64 {
+        let views = self.context.workers.views();
+        let committing = views.iter().flat_map(|view| &view.heartbeat.committing);
+        committing.filter(|of| of.job == self.key.job).map(|of| of.steps).sum()
     }
 
     /// Whether some worker says so, or the driver itself. Sources that wait hold no commit up.

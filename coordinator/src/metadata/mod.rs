@@ -253,6 +253,15 @@ impl Metadata {
         self.database.failure()
     }
 
+    /// Why the log has stopped: for those to whom it shows by the end of what they [watch](Metadata::watch).
+    pub fn why_stopped(&self) -> EngineError {
+        let reason = match &*self.leadership.borrow() {
+            Leadership::Stopped { reason } => reason.clone(),
+            _ => "it has ended".into(),
+        };
+        stopped(&self.database, &reason)
+    }
+
     /// Everything decided that is applied here. On a leader nothing decided is newer.
     pub fn catalog(&self) -> Arc<Catalog> {
         self.catalog.borrow().clone()

@@ -14,6 +14,7 @@ pub struct Waits(Arc<Mutex<Said>>);
 struct Said {
     waits: BTreeMap<String, Wait>,
     rejected: BTreeMap<String, u64>,
+    steps: u64,
 }
 
 /// A sink that waits for its target.
@@ -74,6 +75,16 @@ impl Waits {
     /// Which sinks wait, by node id.
     pub fn now(&self) -> BTreeMap<String, Wait> {
         self.0.lock().waits.clone()
+    }
+
+    /// A target has taken a piece of a commit: the commit may take long, but gets on.
+    pub fn step(&self) {
+        self.0.lock().steps += 1;
+    }
+
+    /// How many pieces of commits targets have taken.
+    pub fn steps(&self) -> u64 {
+        self.0.lock().steps
     }
 
     /// So many rows of a sink, in all, has its target refused; they are set aside.

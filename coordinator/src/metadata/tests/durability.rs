@@ -156,6 +156,9 @@ async fn a_disk_that_refuses_stops_the_log_with_its_own_error() {
     let error = metadata.propose(submit("lost")).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "it is full: {error}");
     assert!(error.message.contains("refuses to write"), "{error}");
+    let mut catalog = metadata.watch();
+    while catalog.changed().await.is_ok() {}
+    assert_eq!(metadata.why_stopped().kind, ErrorKind::Unavailable, "who sees it by the catalog's end knows why");
     let mut leadership = metadata.leadership();
     leadership.wait_for(|now| matches!(now, Leadership::Stopped { .. })).await.unwrap();
     assert_eq!(metadata.failure().map(|failure| failure.kind), Some(ErrorKind::Unavailable), "waiting heals it");

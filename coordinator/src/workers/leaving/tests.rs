@@ -68,7 +68,7 @@ async fn it_is_not_released_before_it_has_answered_what_it_was_asked() {
     let asking = workers.clone();
     let patience = std::time::Duration::from_secs(60);
     let asked = tokio::spawn(async move {
-        asking.request(None, patience, |request| Kind::Sweep(pb::Sweep { request, ..Default::default() })).await
+        asking.request("j", None, patience, |request| Kind::Sweep(pb::Sweep { request, ..Default::default() })).await
     });
     while !matches!(a.orders.recv().await.unwrap().kind, Some(Kind::Sweep(_))) {}
     a.leaves(&workers, &[]);
@@ -86,44 +86,10 @@ fn others_are_asked_first() {
     let (a, mut b) = (connect(&workers, "a", 1), connect(&workers, "b", 1));
     a.leaves(&workers, &[]);
     for _ in 0..3 {
-        drop(workers.ask(Some("a"), |request| Kind::Sweep(pb::Sweep { request, ..Default::default() })).unwrap());
+        drop(workers.ask(Some("a"), None, |request| Kind::Sweep(pb::Sweep { request, ..Default::default() })).unwrap());
     }
     let told = std::iter::from_fn(|| b.orders.try_recv().ok());
     assert_eq!(told.filter(|order| matches!(order.kind, Some(Kind::Sweep(_)))).count(), 3);
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_has_answered_is_asked_first_and_the_next_one_if_it_is_stuck() {
-    let workers = Workers::new(Env::default());
-    let (mut a, mut b) = (connect(&workers, "a", 1), connect(&workers, "b", 1));
-    let patience = std::time::Duration::from_secs(60);
-    let ask = |first: Option<&str>| {
-        let (workers, first) = (workers.clone(), first.map(String::from));
-        tokio::spawn(async move {
-            workers.request(first, patience, |request| Kind::Sweep(pb::Sweep { request, ..Default::default() })).await
-        })
-    };
-    for _ in 0..3 {
-        let asked = ask(Some("b"));
-        let request = loop {
-            if let Some(Kind::Sweep(sweep)) = b.orders.recv().await.unwrap().kind {
-                break sweep.request;
-            }
-        };
-        let done = Said::Done(pb::Done { request, ..Default::default() });
-        workers.on_message(&b.session, pb::WorkerMessage { kind: Some(done) }).unwrap();
-        assert_eq!(asked.await.unwrap().unwrap().0, "b");
-    }
-    // It is stuck now.
-    let asked = ask(Some("b"));
-    let request = loop {
-        if let Some(Kind::Sweep(sweep)) = a.orders.recv().await.unwrap().kind {
-            break sweep.request;
-        }
-    };
-    let done = Said::Done(pb::Done { request, ..Default::default() });
-    workers.on_message(&a.session, pb::WorkerMessage { kind: Some(done) }).unwrap();
-    assert_eq!(asked.await.unwrap().unwrap().0, "a");
 }
 
 #[test]

@@ -73,7 +73,9 @@ impl HttpCommitter {
         // Pieces still to be posted, the first of them last.
         let mut pieces = vec![rows];
         while let Some(mut piece) = pieces.pop() {
-            let Some(reason) = self.answer_to(&piece).await? else { continue };
+            let refused_for = self.answer_to(&piece).await?;
+            self.context.waits.step();
+            let Some(reason) = refused_for else { continue };
             if piece.len() > 1 {
                 let rest = piece.split_off(piece.len() / 2);
                 pieces.push(rest);

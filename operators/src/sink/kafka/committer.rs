@@ -270,6 +270,7 @@ impl KafkaCommitter {
         self.context.env.crash_point("kafka.sent")?;
         live.producer.commit().await?;
         self.transactions.fetch_add(1, Ordering::Relaxed);
+        self.context.waits.step();
         self.context.env.crash_point("kafka.committed")?;
         live.progress = Some(progress.clone());
         Ok(Event::Committed { may_come_again: live.producer.may_have_repeated() })

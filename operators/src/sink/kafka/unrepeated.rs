@@ -25,6 +25,7 @@ impl KafkaCommitter {
                     self.tell_refused(staged, &sent);
                     self.count_refused(sent.refused);
                     done = sent.until;
+                    self.context.waits.step();
                     pauses.are_over();
                 }
                 Ok(None) => return Ok(CommitOutcome::AlreadyDone),

@@ -198,6 +198,7 @@ impl SqlCommitter {
                 };
                 committed.newest = committed.newest.max(retention::newest_final(&self.config, &rows));
             }
+            self.context.waits.step();
             self.context.env.crash_point("sql_sink.written")?;
             if parts.is_empty() {
                 break;
