@@ -21,7 +21,7 @@ use weir_engine::{
     ids::{Attempt, CheckpointId},
     task::{
         Observer, Report, SourceCommand, StopSignal,
-        attempt::{self, AttemptSettings, RunOutcome, TakeOver},
+        attempt::{self, AttemptSettings, ControlPlane, RunOutcome, TakeOver},
         recovery,
     },
     wire::{self, AttemptKey},
@@ -404,10 +404,19 @@ impl JobAttempt {
         }
     }
 
-    /// Makes visible what completed checkpoints have decided, before the job ends: it might never be done later. A
-    /// failure is reported, and left to the next submission of the job.
+    /// Makes visible what completed checkpoints have decided, before the job ends: it might never be done later. A failure is
+    /// reported, and left to the next submission of the job; so is a target that has to be waited for.
     pub async fn commit_decided(&self) {
         let env = self.context.components.env.clone();
+        let moment = self.context.settings.cancel_timeout;
+        let enough = async {
+            for _ in 0..10 {
+                env.sleep(moment).await;
+                if self.control().waits() {
+                    return;
+                }
+            }
+        };
         let committing = async {
             // One that this job cannot resume from is not its to commit; nor one that is older than what the sinks show, for which
             // a start was refused.
@@ -417,7 +426,7 @@ impl JobAttempt {
         let done = tokio::select! {
             biased;
             done = committing => done,
-            () = env.sleep(self.context.settings.cancel_timeout * 10) => Err(EngineError::io("no worker did it in time")),
+            () = enough => Err(EngineError::io("no worker did it in time")),
         };
         if let Err(error) = done {
             tracing::warn!(attempt = %self.key, %error, "the last checkpoint is not committed; the next submission commits it");

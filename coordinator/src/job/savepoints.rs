@@ -2,6 +2,7 @@
 //! until then. A request that is lost with its coordinator is made anew by asking the next one.
 
 use super::JobContext;
+use crate::metadata::Catalog;
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::watch;
@@ -131,24 +132,27 @@ async fn make(context: &JobContext, request: &pb::SavepointRequest) -> Result<pb
 async fn taken(context: &JobContext, job: &str) -> Result<CheckpointId> {
     let mut catalog = context.metadata.watch();
     loop {
+        check_runs(&context.metadata.catalog(), job)?;
         let answer = context.live.savepoints(job).ask();
-        let ended = catalog.wait_for(|catalog| catalog.job(job).is_none_or(|job| job.status.is_terminal()));
+        let ended = catalog.wait_for(|catalog| check_runs(catalog, job).is_err());
         tokio::select! {
             biased;
             taken = answer => if let Ok(checkpoint) = taken {
                 return Ok(checkpoint);
             },
-            ended = ended => {
-                let status = ended.ok().and_then(|catalog| catalog.job(job).map(|job| job.status));
-                return Err(EngineError::definition(match status {
-                    Some(status) => format!(
-                        "job '{job}' is {status}: a savepoint is taken of a job that runs. `weir checkpoint export {job} --to PLACE` copies its \
-                         newest checkpoint"
-                    ),
-                    None => format!("there is no job '{job}'; `weir list` shows all jobs"),
-                }));
-            }
+            _ = ended => {}
         }
         context.components.env.sleep(NEXT_ATTEMPT).await;
+    }
+}
+
+fn check_runs(catalog: &Catalog, job: &str) -> Result<()> {
+    match catalog.job(job).map(|job| job.status) {
+        Some(status) if !status.is_terminal() => Ok(()),
+        Some(status) => Err(EngineError::definition(format!(
+            "job '{job}' is {status}: a savepoint is taken of a job that runs. `weir checkpoint export {job} --to PLACE` copies its newest \
+             checkpoint"
+        ))),
+        None => Err(EngineError::definition(format!("there is no job '{job}'; `weir list` shows all jobs"))),
     }
 }

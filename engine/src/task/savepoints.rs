@@ -34,7 +34,10 @@ impl Savepoints {
     /// Asks for a savepoint: of a checkpoint that is triggered after this.
     pub fn ask(&self) -> oneshot::Receiver<CheckpointId> {
         let (reply, answer) = oneshot::channel();
-        self.asked.lock().wanted.push(reply);
+        let mut asked = self.asked.lock();
+        asked.wanted.retain(|other| !other.is_closed());
+        asked.wanted.push(reply);
+        drop(asked);
         self.changed.send_replace(());
         answer
     }
@@ -50,12 +53,34 @@ impl Savepoints {
         let mut changed = self.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let asked = std::mem::take(&mut *self.asked.lock());
+            let mut asked = std::mem::take(&mut *self.asked.lock());
+            // Of those that have gone nobody would learn that there is a savepoint.
+            asked.wanted.retain(|reply| !reply.is_closed());
             if !asked.wanted.is_empty() || !asked.released.is_empty() {
                 return asked;
             }
             // The sender lives as long as self.
             let _ = changed.changed().await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures::FutureExt;
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_taken_up() {
+        let savepoints = Savepoints::default();
+        drop(savepoints.ask());
+        assert!(savepoints.next().now_or_never().is_none());
+        (0..100).for_each(|_| drop(savepoints.ask()));
+        assert_eq!(savepoints.asked.lock().wanted.len(), 1, "they do not become more and more");
+        let answer = savepoints.ask();
+        let asked = savepoints.next().await;
+        assert_eq!(asked.wanted.len(), 1);
+        asked.wanted.into_iter().for_each(|reply| reply.send(CheckpointId(7)).unwrap());
+        assert_eq!(answer.await, Ok(CheckpointId(7)));
     }
 }

@@ -22,20 +22,34 @@ pub(in crate::source) fn matches(pattern: &str, path: &str) -> bool {
     names_match(&pattern, &path)
 }
 
+/// Goes through the pattern once: which beginnings of the path its names so far fit says all that matters for the next one.
 fn names_match(pattern: &[&str], path: &[&str]) -> bool {
-    match pattern.split_first() {
-        None => path.is_empty(),
-        Some((&"**", rest)) => {
-            let shown = path.iter().take_while(|name| !name.starts_with(['.', '_'])).count();
-            (0..=shown).any(|skipped| names_match(rest, &path[skipped..]))
+    let mut fitted = vec![false; path.len() + 1];
+    fitted[0] = true;
+    for name in pattern {
+        let mut next = vec![false; path.len() + 1];
+        let mut goes_on = false;
+        for length in 0..=path.len() {
+            let following = path.get(length);
+            if *name == "**" {
+                goes_on |= fitted[length];
+                next[length] = goes_on;
+                goes_on &= following.is_some_and(|following| !following.starts_with(['.', '_']));
+            } else if let Some(following) = following.filter(|_| fitted[length]) {
+                next[length + 1] = one_matches(name, following);
+            }
         }
-        Some((name, rest)) => path.split_first().is_some_and(|(first, path)| {
-            let (pattern, name): (Vec<char>, Vec<char>) = (name.chars().collect(), first.chars().collect());
-            let hidden = name.first().filter(|character| matches!(character, '.' | '_'));
-            let asked_for = hidden.is_none() || pattern.first() == hidden;
-            asked_for && name_matches(&pattern, &name) && names_match(rest, path)
-        }),
+        fitted = next;
     }
+    fitted[path.len()]
+}
+
+/// Whether a name of a path fits one of the pattern.
+fn one_matches(pattern: &str, name: &str) -> bool {
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
+    let hidden = name.first().filter(|character| matches!(character, '.' | '_'));
+    let asked_for = hidden.is_none() || pattern.first() == hidden;
+    asked_for && name_matches(&pattern, &name)
 }
 
 /// Goes back to the last `*` only: a longer match of an earlier one can never help.
@@ -112,6 +126,10 @@ mod tests {
             ("{a,b}*", "{a,b}c"),
             ("_a/*.log", "_a/b.log"),
             ("**/.x", "a/.x"),
+            ("**/**/a", "a"),
+            ("**/b/**/a", "x/b/y/z/a"),
+            ("_a/**", "_a/b/c"),
+            ("**", ""),
         ] {
             assert!(matches(pattern, path), "{pattern} fits {path}");
         }
@@ -127,6 +145,9 @@ mod tests {
             ("*", ".a"),
             ("?a", "_a"),
             ("**/a", "_b/a"),
+            ("**/**/a", "b/_b/c/a"),
+            ("**/b/**/a", "x/y/a"),
+            ("a/**", "a/_b"),
             ("[_]a", "_a"),
             ("[é]", "ê"),
             ("{a,b}", "a"),
@@ -134,6 +155,14 @@ mod tests {
             assert!(!matches(pattern, path), "{pattern} does not fit {path}");
         }
         assert!(is_pattern("a/*.log") && !is_pattern("a/b.log"));
+    }
+
+    /// All combinations of what the `**` stand for would be more than could ever be tried.
+    #[test]
+    fn many_stars_over_deep_folders_take_no_time() {
+        let (pattern, path) = ("**/a/".repeat(30) + "nothing", "a/".repeat(60) + "click");
+        assert!(!matches(&pattern, &path));
+        assert!(matches(&pattern.replace("nothing", "*"), &path));
     }
 
     proptest! {
