@@ -12,7 +12,7 @@ use weir_proto::{
     net::SharedNetwork,
     secret::ClusterSecret,
     transport,
-    v1::{JoinRequest, client_client::ClientClient},
+    v1::{JoinReply, JoinRequest, client_client::ClientClient},
 };
 
 /// Before it is said once more.
@@ -34,6 +34,8 @@ pub struct Caller {
     pub secret: ClusterSecret,
     /// Time.
     pub env: Env,
+    /// Where this coordinator keeps checkpoints.
+    pub storage: String,
 }
 
 /// Asks a group for a number, and to be taken in: until one of these addresses answers, and knows who leads.
@@ -52,24 +54,45 @@ pub async fn join(caller: &Caller, joining: &Joining, addresses: &BTreeSet<Strin
                 }
                 caller.env.sleep(PAUSE).await;
             }
-            answered => return answered,
+            answered => return answered.map(|JoinReply { node, votes, .. }| Joined { node, votes }),
         }
     }
 }
 
-/// Says who and where a coordinator is, for as long as it runs.
+/// Says who and where a coordinator is, for as long as it runs, and checks that it uses the same storage as the one that leads: with
+/// another one it could not take over a single job. One that has just started ends then.
 ///
 /// # Errors
-/// When it does not belong to the group (any more).
+/// When it does not belong to the group (any more), or starts with another storage.
 pub(crate) async fn announce(caller: &Caller, metadata: &Metadata) -> Result<()> {
     let joining = metadata.joining();
+    let mut has_just_started = true;
     loop {
-        introduce(caller, metadata, &joining).await?;
+        let leaders = introduce(caller, metadata, &joining).await?;
+        if let Some(Err(problem)) = leaders.map(|leaders| check_storage(&caller.storage, &leaders)) {
+            if has_just_started {
+                return Err(problem);
+            }
+            tracing::error!(%problem, "jobs will fail when another coordinator leads");
+        }
+        has_just_started = false;
         without_leader(&caller.env, metadata).await;
     }
 }
 
-async fn introduce(caller: &Caller, metadata: &Metadata, joining: &Joining) -> Result<()> {
+/// A coordinator must find what the one has written that leads.
+pub(crate) fn check_storage(storage: &str, leaders: &str) -> Result<()> {
+    if storage.trim_end_matches('/') == leaders.trim_end_matches('/') {
+        return Ok(());
+    }
+    Err(EngineError::definition(format!(
+        "this coordinator keeps checkpoints in '{storage}', and the one that leads in '{leaders}': give all of them the same --storage, one \
+         that all workers reach"
+    )))
+}
+
+/// Returns where the leader keeps checkpoints, if it is another coordinator and says so.
+async fn introduce(caller: &Caller, metadata: &Metadata, joining: &Joining) -> Result<Option<String>> {
     let leadership = metadata.leadership();
     loop {
         if metadata.members().is_empty() && metadata.known_addresses().is_empty() {
@@ -77,11 +100,14 @@ async fn introduce(caller: &Caller, metadata: &Metadata, joining: &Joining) -> R
         }
         let leads = leadership.borrow().is_leader();
         let answer = match leads {
-            true => metadata.admit(joining).await,
-            false => caller.ask_all(joining, &metadata.known_addresses()).await,
+            true => metadata.admit(joining).await.map(|Joined { votes, .. }| (votes, String::new())),
+            false => {
+                let reply = caller.ask_all(joining, &metadata.known_addresses()).await;
+                reply.map(|JoinReply { votes, storage, .. }| (votes, storage))
+            }
         };
         match answer {
-            Ok(Joined { votes: true, .. }) => return Ok(()),
+            Ok((true, leaders)) => return Ok(Some(leaders).filter(|leaders| !leaders.is_empty())),
             Err(error) if error.kind == ErrorKind::Definition => return Err(error),
             // It catches up, or nobody leads: what keeps it is said by those who call each other.
             Ok(_) | Err(_) => caller.env.sleep(PAUSE).await,
@@ -109,7 +135,7 @@ async fn without_leader(env: &Env, metadata: &Metadata) {
 
 impl Caller {
     /// Asks one after the other.
-    async fn ask_all(&self, joining: &Joining, addresses: &BTreeSet<String>) -> Result<Joined> {
+    async fn ask_all(&self, joining: &Joining, addresses: &BTreeSet<String>) -> Result<JoinReply> {
         let mut newest = EngineError::unavailable("no other coordinator is known");
         for address in addresses {
             match self.ask(joining, address).await {
@@ -120,13 +146,13 @@ impl Caller {
         Err(newest)
     }
 
-    async fn ask(&self, joining: &Joining, address: &str) -> Result<Joined> {
+    async fn ask(&self, joining: &Joining, address: &str) -> Result<JoinReply> {
         let asking = async {
             let channel = transport::connect(self.network.clone(), address, CONNECT_TIMEOUT).await?;
             let mut client = ClientClient::with_interceptor(channel, self.secret.shown());
             let Joining { node, disk, address, replaces } = joining.clone();
             let (node, replaces) = (node.unwrap_or(0), replaces.unwrap_or(0));
-            client.join(JoinRequest { node, disk, address, replaces }).await
+            client.join(JoinRequest { node, disk, address, replaces, storage: self.storage.clone() }).await
         };
         let answer = tokio::select! {
             biased;
@@ -134,10 +160,7 @@ impl Caller {
             () = self.env.sleep(ANSWER_TIMEOUT) => Err(tonic::Status::unavailable(format!("{address} does not answer"))),
         };
         match answer {
-            Ok(reply) => {
-                let reply = reply.into_inner();
-                Ok(Joined { node: reply.node, votes: reply.votes })
-            }
+            Ok(reply) => Ok(reply.into_inner()),
             Err(status) if matches!(status.code(), Code::InvalidArgument | Code::PermissionDenied) => {
                 Err(EngineError::definition(status.message()))
             }

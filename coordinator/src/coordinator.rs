@@ -125,7 +125,8 @@ impl Coordinator {
 
     fn caller(&self) -> Caller {
         let CoordinatorComponents { network, env, .. } = self.context.components.clone();
-        Caller { network, secret: self.context.settings.secret.clone(), env }
+        let settings = &self.context.settings;
+        Caller { network, secret: settings.secret.clone(), env, storage: settings.storage.clone() }
     }
 
     async fn serve_rpc(&self, listener: Box<dyn Listener>) -> Result<()> {

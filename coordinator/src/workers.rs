@@ -296,6 +296,7 @@ impl Workers {
         } else {
             tracing::warn!(worker, cause, "worker lost");
             let view = state.view(worker).map(|view| WorkerView { lost: true, free: 0, ..view });
+            state.lost.retain(|other| other.worker != worker);
             state.lost.extend(view);
         }
         let forgotten = state.lost.len().saturating_sub(SHOWN_LOST);

@@ -10,7 +10,7 @@ use std::{
     fmt,
     fs::{self, DirBuilder, File},
     io::{self, ErrorKind},
-    os::unix::fs::DirBuilderExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -107,6 +107,52 @@ fn make(folder: &Path, mode: u32) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     sync_folder(parent(folder))
+}
+
+/// A folder as it was found once: what tells it from another one that has its path later, because something was mounted there, or is
+/// no more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundFolder {
+    path: PathBuf,
+    /// Its file system, and its number there.
+    number: (u64, u64),
+}
+
+impl FoundFolder {
+    /// The folder that is there now.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn find(path: &Path) -> io::Result<FoundFolder> {
+        Ok(FoundFolder { path: path.into(), number: number_of(path)? })
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether it is still there.
+    ///
+    /// # Errors
+    /// One that waiting can heal, when it is not; those of the disk.
+    pub fn check(&self) -> io::Result<()> {
+        match number_of(&self.path) {
+            Ok(number) if number == self.number => return Ok(()),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        let path = self.path.display();
+        Err(io::Error::new(
+            ErrorKind::StaleNetworkFileHandle,
+            format!("'{path}' is not the folder that it was: bring that back, or mount what was mounted there"),
+        ))
+    }
+}
+
+fn number_of(folder: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::metadata(folder)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Makes a file, or empties it.

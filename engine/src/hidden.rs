@@ -150,9 +150,24 @@ fn without_parameters(rest: &str) -> String {
     format!("{path}?{}", shown.collect::<Vec<_>>().join("&"))
 }
 
-fn is_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "secret", "token", "passwd", "pwd"].iter().any(|secret| name.contains(secret))
+/// Whether a parameter or a header is a secret, by its name.
+pub fn is_secret(name: &str) -> bool {
+    const PARTS: [&str; 12] = [
+        "password",
+        "passwd",
+        "pwd",
+        "secret",
+        "token",
+        "authorization",
+        "cookie",
+        "credential",
+        "signature",
+        "api-key",
+        "apikey",
+        "access-key",
+    ];
+    let name = name.to_ascii_lowercase().replace('_', "-");
+    name == "sig" || PARTS.iter().any(|part| name.contains(part))
 }
 
 #[cfg(test)]
@@ -163,9 +178,14 @@ mod tests {
     #[test]
     fn a_reference_is_no_password() {
         let held = |url: &str| holds_password(&serde_json::json!({ "sinks": [{ "url": url }] }));
-        for url in
-            ["postgres://me:secret@host/db", "postgres://me:a${env:B}@host/db", "http://host/?token=x&y=${env:B}"]
-        {
+        for url in [
+            "postgres://me:secret@host/db",
+            "postgres://me:a${env:B}@host/db",
+            "http://host/?token=x&y=${env:B}",
+            "http://host/?a=b&api_key=x",
+            "http://host/?X-Api-Key=x",
+            "http://host/?sig=x",
+        ] {
             assert!(held(url), "{url}");
         }
         for url in

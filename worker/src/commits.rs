@@ -69,14 +69,18 @@ impl Commits {
             Request::Reset(reset) => (reset.request, &reset.attempt),
         };
         let (commits, env) = (self.clone(), self.components.env.clone());
-        let job = attempt.as_ref().map_or("", |attempt| &attempt.job);
-        let turn = self.turns.begin(&env, job, number, &outbound);
+        let job = attempt.as_ref().map_or(String::new(), |attempt| attempt.job.clone());
+        let turn = self.turns.begin(&env, &job, number, &outbound);
         async move {
             let ended = || Err(EngineError::unavailable("it was ended, because nobody waits for it"));
             let work = caught("a sink's committer", commits.execute(request));
             let done = match turn.take(&env, work).await.unwrap_or_else(ended) {
                 Ok(done) => pb::Done { request: number, ..done },
-                Err(error) => pb::Done { request: number, failure: Some((&error).into()), ..pb::Done::default() },
+                Err(error) => {
+                    // What it was opened from may be another thing by now.
+                    commits.lock().retain(|opened| opened.job != job);
+                    pb::Done { request: number, failure: Some((&error).into()), ..pb::Done::default() }
+                }
             };
             let done = Kind::Done(done);
             // A coordinator that is gone asks another worker.

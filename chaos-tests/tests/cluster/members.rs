@@ -55,6 +55,12 @@ fn all_coordinators_are_replaced_one_after_the_other_and_jobs_go_on() {
             })?;
         }
         let leader = leader_other_than(cluster, &gone)?;
+        let address = cluster.address_of(leader)?.to_owned();
+        let ports = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        let other = ["coordinator", "--join", &address, "--data-dir", "other", "--storage", "elsewhere"];
+        let refused = cluster.say(cluster.weir(&[&other[..], &ports].concat()))?;
+        ensure!(refused.complaint.contains("give all of them the same --storage"), "{refused:?}");
+        wait_for_voters(cluster, &[4, 5, 6])?;
         let newest = cluster.rest_of(leader, &format!("/api/v1/jobs/{JOB}"))?["committed"].as_u64();
         let after = wait_for("commits under the new ones", || {
             let job = cluster.rest_of(leader, &format!("/api/v1/jobs/{JOB}")).unwrap_or_default();
@@ -108,6 +114,13 @@ fn a_job_goes_on_from_its_newest_checkpoint_under_coordinators_from_an_older_bac
         ensure!(told.starts_with("coordinator 2, 1 job, as of "), "{told}");
         let again = cluster.say(cluster.weir(&["coordinators", "restore", "backup", "--data-dir", "coordinator"]))?;
         ensure!(again.code == Some(2) && again.complaint.contains("is a coordinator's already"), "{again:?}");
+        // One that was interrupted is not taken for an empty cluster.
+        std::fs::create_dir(cluster.path("interrupted"))?;
+        std::fs::write(cluster.path("interrupted/coordinator.restoring"), "")?;
+        let ports = ["--listen", "127.0.0.1:0", "--http", "127.0.0.1:0"];
+        let interrupted = cluster.weir(&[&["coordinator", "--data-dir", "interrupted"], &ports[..]].concat());
+        let interrupted = cluster.say(interrupted)?;
+        ensure!(interrupted.code == Some(2) && interrupted.complaint.contains("was not finished"), "{interrupted:?}");
         cluster.start_member(Member::Coordinator)?;
         let back = cluster.wait_for_job(JOB, "to go on", |job| {
             job["state"] == "RUNNING" && job["committed"].as_u64() > newer["last_checkpoint"].as_u64()

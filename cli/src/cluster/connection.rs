@@ -100,7 +100,7 @@ impl Connection {
             Some(client) => client,
             None => {
                 let address = &self.coordinators[self.turn];
-                let channel = transport::connect(self.network.clone(), address, CONNECT_TIMEOUT).await?;
+                let channel = transport::connect_watched(self.network.clone(), address, CONNECT_TIMEOUT).await?;
                 ClientClient::with_interceptor(channel, self.secret.clone())
                     .max_decoding_message_size(transport::MAX_MESSAGE_BYTES)
                     .max_encoding_message_size(transport::MAX_MESSAGE_BYTES)

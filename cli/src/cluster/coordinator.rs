@@ -2,7 +2,7 @@
 
 use super::{
     ReadTokenArguments, SecretArguments, confinement::ConfinementArguments, connection::DEFAULT_COORDINATOR,
-    membership::MembershipArguments, open_store,
+    coordinators::RESTORING, membership::MembershipArguments, open_store,
 };
 use crate::{
     data_dir, descriptors,
@@ -183,7 +183,17 @@ async fn open(
     }
     let confinement = arguments.confinement.read([listener.address().as_str()], &secret)?;
     let file = arguments.data_dir.join("coordinator.redb");
-    let caller = Caller { network: network.clone(), secret: secret.clone(), env: env.clone() };
+    let restoring = arguments.data_dir.join(RESTORING);
+    if restoring.exists() && !file.exists() {
+        return Err(Failure::refused(format!(
+            "a restore into '{}' was not finished: run `weir coordinators restore` again, or remove '{}' to begin an empty cluster",
+            arguments.data_dir.display(),
+            restoring.display()
+        )));
+    }
+    let storage = data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?;
+    let caller =
+        Caller { network: network.clone(), secret: secret.clone(), env: env.clone(), storage: storage.clone() };
     let metadata = arguments.membership.settings(&file, &listener.address(), &caller).await?;
     let node = metadata.node_id;
     let disk = open_file(&file)?;
@@ -192,7 +202,6 @@ async fn open(
         Err(error) => return Ok(Err(error)),
     };
     let heartbeat_timeout = Duration::from_millis(arguments.heartbeat_timeout_ms.max(300));
-    let storage = data_dir::make_storage(arguments.storage.as_deref(), &arguments.data_dir)?;
     let admit = admit(confinement, extensions, &storage);
     let settings = CoordinatorSettings {
         storage,

@@ -114,6 +114,9 @@ fn write_whole(file: &Path, bytes: &[u8]) -> std::io::Result<()> {
     File::open(folder)?.sync_all()
 }
 
+/// The metadata while it is restored: it gets its name when it is whole.
+pub const RESTORING: &str = "coordinator.restoring";
+
 fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
     let backup = std::fs::read(&arguments.file)
         .map_err(|error| Failure::refused(format!("cannot read '{}': {error}", arguments.file.display())))?;
@@ -128,7 +131,7 @@ fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
         )));
     }
     // Under another name until it is whole.
-    let draft = arguments.data_dir.join("coordinator.restoring");
+    let draft = arguments.data_dir.join(RESTORING);
     let renamed = |error: std::io::Error| Failure::failed(format!("cannot write '{}': {error}", file.display()));
     if draft.exists() {
         std::fs::remove_file(&draft).map_err(renamed)?;

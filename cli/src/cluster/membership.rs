@@ -78,6 +78,49 @@ impl MembershipArguments {
                 peer.split_once('=').and_then(|(id, address)| Some((id.trim().parse().ok()?, address.trim().into())));
             parts.ok_or_else(|| Failure::refused(format!("--peers: '{peer}' is not N=HOST:PORT")))
         };
-        self.peers.iter().map(parse).collect()
+        let mut peers = BTreeMap::new();
+        for peer in &self.peers {
+            let (node, address): (u64, String) = parse(peer)?;
+            if !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+                return Err(Failure::refused(format!("--peers: '{peer}' names no port: N=HOST:PORT is expected")));
+            }
+            if let Some(other) = peers.insert(node, address.clone()) {
+                return Err(Failure::refused(format!(
+                    "--peers: coordinator {node} is named twice, at '{other}' and at '{address}': each has a number of its own"
+                )));
+            }
+        }
+        Ok(peers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(flatten)]
+        membership: MembershipArguments,
+    }
+
+    fn peers(list: &str) -> Result<BTreeMap<u64, String>, String> {
+        let arguments = Arguments::parse_from(["coordinator", "--peers", list]);
+        arguments.membership.peers().map_err(|failure| format!("{failure:?}"))
+    }
+
+    #[test]
+    fn each_coordinator_is_named_once_and_with_its_port() {
+        assert_eq!(peers("1=a:1, 2=[::1]:2").unwrap(), BTreeMap::from([(1, "a:1".into()), (2, "[::1]:2".into())]));
+        for (list, problem) in [
+            ("1=a:1,1=b:2", "coordinator 1 is named twice, at 'a:1' and at 'b:2'"),
+            ("1=a:1,2=b", "'2=b' names no port"),
+            ("1=a:1,2=b:x", "'2=b:x' names no port"),
+            ("1=a:1,b:2", "'b:2' is not N=HOST:PORT"),
+        ] {
+            let refused = peers(list).unwrap_err();
+            assert!(refused.contains(problem), "{refused}");
+        }
     }
 }

@@ -212,6 +212,32 @@ fn a_savepoint_stays_and_a_job_goes_back_to_it_only_where_it_is_told_what_comes_
     wait_until("what was released is retired", || listed(&place).iter().all(|one| one["checkpoint"] != number));
 }
 
+#[test]
+fn a_job_that_has_shown_nothing_since_goes_on_from_its_savepoint_and_a_copy_needs_a_place() {
+    let place = Workplace::new();
+    let cluster = Cluster::start(&place);
+    let job = followed("out", &[]);
+    let [first, _] = generate(&place);
+    add(&place, 0);
+    cluster.submit(&place, &job, &[]);
+    place.wait_for_events("cluster", first);
+    fs::write(place.path("a file"), "").unwrap();
+    for (to, problem) in [("a file", "no savepoint can be written to"), ("memory://", "would be gone with the process")] {
+        let refused = place.refused(&cluster.command(&["savepoint", "ad-click", "--to", to]), 2);
+        assert!(refused.contains(problem), "{refused}");
+    }
+    assert!(listed(&place).iter().all(|one| one["savepoint"].is_null()), "what is refused leaves nothing that stays");
+    let url = cluster.savepoint(&place, &[]);
+    cluster.stop(&place);
+    let all = (0, u64::MAX);
+    let before = raw(&place, "out", all);
+    cluster.submit(&place, &job, &["--from-savepoint", &url]);
+    add(&place, 1);
+    wait_until("it has read the rest", || sum(&raw(&place, "out", all)) > sum(&before));
+    cluster.stop(&place);
+    assert!(raw(&place, "out", all).values().all(|times| *times == 1), "nothing is there twice");
+}
+
 /// The coordinator is started again as often as it dies, on its way back to a savepoint. What the job reads from there on it reads
 /// by the definition that it is given now.
 #[test]

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use weir_engine::{
     checkpoint::{CheckpointStore, Claim, Manifest},
     element::Origin,
-    error::{EngineError, Result},
+    error::{EngineError, ErrorKind, Result},
     graph::ExecutionGraph,
     ids::{Attempt, CheckpointId},
     task::{
@@ -282,12 +282,21 @@ impl JobAttempt {
         if there >= Some(known) {
             return Ok(());
         }
-        let there = there.map_or("none".into(), |there| format!("only checkpoint {there}"));
-        Err(EngineError::corrupt(format!(
-            "checkpoint {known} of job '{}' is complete, but the storage '{}' has {there}: give the coordinator the storage that \
-             has it, or submit the job with --fresh to discard it and start over",
-            self.key.job, self.context.settings.storage
-        )))
+        // A folder with nothing in it is where something is mounted, mostly.
+        let storage = &self.context.settings.storage;
+        let (kind, there) = match there {
+            None if storage.starts_with("file:") => (ErrorKind::Unavailable, "none (is it mounted?)".into()),
+            None => (ErrorKind::Corrupt, "none".into()),
+            Some(there) => (ErrorKind::Corrupt, format!("only checkpoint {there}")),
+        };
+        Err(EngineError::of(
+            kind,
+            format!(
+                "checkpoint {known} of job '{}' is complete, but the storage '{storage}' has {there}: give the coordinator the storage \
+                 that has it, or submit the job with --fresh to discard it and start over",
+                self.key.job
+            ),
+        ))
     }
 
     /// Discards what the job was before, when its user wants that. Its claimed attempt fences any that still runs it, and has started a

@@ -103,13 +103,18 @@ fn open(context: &JobContext, job: &str) -> Result<CheckpointStore> {
 
 async fn make(context: &JobContext, request: &pb::SavepointRequest) -> Result<pb::SavepointReply> {
     let (job, env) = (request.job.as_str(), &context.components.env);
+    let to = match request.to.is_empty() {
+        true => None,
+        // Before anything is taken.
+        false => Some(copied_to(&request.to, job).await?),
+    };
     let checkpoint = taken(context, job).await?;
     let store = open(context, job)?.current().await?;
     let manifest = store.manifest(checkpoint).await?;
     let (mut url, lineage) = (savepoint::url_of(&store, manifest.lineage, checkpoint), manifest.lineage);
-    if !request.to.is_empty() {
-        let to = CheckpointStore::open(&request.to, job)?;
-        let copied = export::export_pinned(&store, &to, env, checkpoint).await;
+    if let Some(to) = to {
+        let copied =
+            export::export_pinned(&store, &to, env, checkpoint).await.map_err(|error| not_there(&request.to, error));
         // It was pinned for the copy.
         pins::unpin(&store, checkpoint).await?;
         context.live.savepoints(job).release(checkpoint);
@@ -125,6 +130,23 @@ async fn make(context: &JobContext, request: &pb::SavepointRequest) -> Result<pb
         files: files.len() as u64,
         bytes: files.iter().map(|file| file.bytes).sum(),
     })
+}
+
+/// The place of a copy, where there must be nothing of the job yet.
+async fn copied_to(url: &str, job: &str) -> Result<CheckpointStore> {
+    if url.starts_with("memory:") {
+        return Err(EngineError::definition(format!(
+            "a savepoint in '{url}' would be gone with the process: name a folder, file:// or s3://"
+        )));
+    }
+    let to = CheckpointStore::open(url, job).map_err(|error| not_there(url, error))?;
+    export::refuse_other(&to).await.map_err(|error| not_there(url, error))?;
+    Ok(to)
+}
+
+/// For whoever has asked: that a place refuses is no trouble of the coordinator's, which would be asked again.
+fn not_there(url: &str, error: EngineError) -> EngineError {
+    EngineError::definition(format!("no savepoint can be written to '{url}': {}", error.message))
 }
 
 /// A checkpoint that was taken after this was called, is committed, and pinned. An attempt that ends before it is leaves that to the

@@ -54,8 +54,10 @@ impl Metadata {
     pub async fn backup(&self) -> Result<Vec<u8>> {
         // One that was replaced without knowing has an old catalog.
         let led = self.raft.ensure_linearizable().await;
-        led.map_err(|error| {
-            EngineError::unavailable(format!("this coordinator does not lead any more: {error}; try again"))
+        led.map_err(|_| {
+            EngineError::unavailable(
+                "this coordinator leads no more, or does not reach most of the others: what it knows may not be the newest; try again",
+            )
         })?;
         let catalog = self.catalog();
         let members = self.members().into_iter().map(|member| member.node).max();

@@ -5,12 +5,17 @@
 
 use super::{
     command::Command,
+    pre_vote::Hearing,
     raft_types::{Node, Raft},
 };
 use openraft::ServerState;
 use std::{sync::Arc, time::Duration};
 use tokio::sync::watch;
 use weir_engine::env::Env;
+
+/// See [`follow`].
+const STANDS: u32 = 2;
+const MISSED: u32 = 3;
 
 pub(super) type Metrics = openraft::RaftMetrics<u64, Node>;
 
@@ -44,8 +49,17 @@ impl Leadership {
 
 /// Follows the log's state and publishes it, until the log stops.
 ///
-/// `patience`: a leader that has not heard most of the others for so long may have been replaced without knowing.
-pub(super) async fn follow(raft: Arc<Raft>, patience: Duration, env: Env, tell: watch::Sender<Leadership>) {
+/// `patience`: a leader that has not heard most of the others for so long may have been replaced without knowing. It stands by what it
+/// does for [`STANDS`] times as long, since on a busy machine it is more likely that nobody got a turn, and giving way makes all
+/// workers register anew: meanwhile nothing of it is decided. One that this coordinator has not heard for [`MISSED`] times as long is
+/// none any more, as far as is known here.
+pub(super) async fn follow(
+    raft: Arc<Raft>,
+    hearing: Arc<Hearing>,
+    patience: Duration,
+    env: Env,
+    tell: watch::Sender<Leadership>,
+) {
     let mut metrics = raft.metrics();
     loop {
         let now = metrics.borrow_and_update().clone();
@@ -54,17 +68,20 @@ pub(super) async fn follow(raft: Arc<Raft>, patience: Duration, env: Env, tell: 
                 tell.send_replace(Leadership::Stopped { reason: reason.to_string() });
                 return;
             }
-            Ok(()) if leads(&now, patience) => match &*tell.borrow() {
+            Ok(()) if leads(&now, patience * STANDS) => match &*tell.borrow() {
                 Leadership::Leader { term } if *term == now.current_term => None,
                 _ => Some(Leadership::Leader { term: now.current_term }),
             },
-            Ok(()) => Some(Leadership::Follower { leader: leader_of(&now) }),
+            Ok(()) => {
+                let leader = leader_of(&now).filter(|_| !hearing.is_silent_for(patience * MISSED));
+                Some(Leadership::Follower { leader })
+            }
         };
         match leadership {
             Some(Leadership::Leader { term }) => {
                 let first = Command::LeaderElected { node: now.id, at_ms: env.wall_clock_ms() };
                 // Refused when leadership was lost meanwhile: the next state says so.
-                if raft.client_write(first).await.is_ok() && still_leads(&raft, term, patience) {
+                if raft.client_write(first).await.is_ok() && still_leads(&raft, term, patience * STANDS) {
                     tracing::info!(node = now.id, term, "coordinator leads");
                     change(&tell, Leadership::Leader { term });
                 }
@@ -72,9 +89,15 @@ pub(super) async fn follow(raft: Arc<Raft>, patience: Duration, env: Env, tell: 
             Some(other) => change(&tell, other),
             None => {}
         }
-        if metrics.changed().await.is_err() {
-            tell.send_replace(Leadership::Stopped { reason: "shut down".into() });
-            return;
+        let follows = matches!(&*tell.borrow(), Leadership::Follower { leader: Some(_) });
+        tokio::select! {
+            biased;
+            changed = metrics.changed() => if changed.is_err() {
+                tell.send_replace(Leadership::Stopped { reason: "shut down".into() });
+                return;
+            },
+            // That a leader is silent changes nothing by itself.
+            () = env.sleep(patience), if follows => {}
         }
     }
 }

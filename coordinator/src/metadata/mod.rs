@@ -125,8 +125,9 @@ impl Metadata {
             };
             let (tell, leadership) = watch::channel(Leadership::Follower { leader: None });
             let patience = settings.election_timeout.1;
-            let follower = tokio::spawn(leadership::follow(raft.clone(), patience, env.clone(), tell));
             let hearing = Arc::new(Hearing::new(patience, env.clone()));
+            let following = leadership::follow(raft.clone(), hearing.clone(), patience, env.clone(), tell);
+            let follower = tokio::spawn(following);
             let gate = pre_vote::Gate::new(raft.clone(), peers.clone(), hearing.clone(), &settings);
             let gate = tokio::spawn(gate.keep());
             let changing = tokio::sync::Mutex::default();

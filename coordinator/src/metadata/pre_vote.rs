@@ -40,8 +40,12 @@ impl Hearing {
 
     /// Whether this coordinator neither leads nor has heard a leader lately.
     pub fn misses_leader(&self, metrics: &Metrics) -> bool {
-        let is_silent = self.heard.lock().is_none_or(|heard| self.env.now() - heard > self.patience);
-        is_silent && !leadership::leads(metrics, self.patience)
+        self.is_silent_for(self.patience) && !leadership::leads(metrics, self.patience)
+    }
+
+    /// Whether no leader has been heard for so long.
+    pub fn is_silent_for(&self, silence: Duration) -> bool {
+        self.heard.lock().is_none_or(|heard| self.env.now() - heard > silence)
     }
 }
 

@@ -3,6 +3,7 @@
 
 use super::to_status;
 use crate::{
+    announce::check_storage,
     job::{JobContext, from_savepoint, savepoints::SavepointDesk},
     leader::{LeaderClient, LeaderRoute, Route},
     metadata::{Command, FromSavepoint, Joined, Joining, Metadata, SavepointMode},
@@ -148,13 +149,17 @@ impl Client for ClientService {
     }
 
     async fn join(&self, request: Request<pb::JoinRequest>) -> Result<Response<pb::JoinReply>, Status> {
-        let pb::JoinRequest { node, disk, address, replaces } = match self.route(request).await? {
+        let pb::JoinRequest { node, disk, address, replaces, storage } = match self.route(request).await? {
             Routed::Here(request) => request,
             Routed::There(mut leader, request) => return self.answered(leader.join(request).await),
         };
+        // Who belongs to the group already finds out by the answer.
+        if node == 0 && !storage.is_empty() {
+            check_storage(&storage, &self.context.settings.storage).map_err(|error| to_status(&error))?;
+        }
         let joining = Joining { node: some(node), disk, address, replaces: some(replaces) };
         let Joined { node, votes } = self.metadata.admit(&joining).await.map_err(|error| to_status(&error))?;
-        Ok(Response::new(pb::JoinReply { node, votes }))
+        Ok(Response::new(pb::JoinReply { node, votes, storage: self.context.settings.storage.clone() }))
     }
 
     async fn remove_coordinator(

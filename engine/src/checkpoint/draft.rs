@@ -4,7 +4,7 @@
 //! already; for other stores it is kept in memory and sent in one request. Length and checksum are taken on the way.
 
 use crate::{
-    disk,
+    disk::{self, FoundFolder},
     error::{EngineError, Result},
 };
 use std::{
@@ -34,6 +34,8 @@ enum Target {
 
 /// A file beside its final place. Made with the first byte.
 struct LocalFile {
+    /// The storage: nothing is written, or said to be, where it is not.
+    storage: FoundFolder,
     path: PathBuf,
     beside: PathBuf,
     file: Option<BufWriter<File>>,
@@ -45,11 +47,11 @@ impl Draft {
         Draft { target: Target::Memory(Vec::new()), hasher: Xxh3::new(), bytes: 0 }
     }
 
-    /// Beside `path` on a local disk. `nonce` is given only once within the process.
-    pub(super) fn beside(path: PathBuf, nonce: u64) -> Self {
+    /// Beside `path` in a storage on a local disk. `nonce` is given only once within the process.
+    pub(super) fn beside(storage: FoundFolder, path: PathBuf, nonce: u64) -> Self {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or("object");
         let beside = folder(&path).join(format!(".{name}.{}-{nonce:x}", std::process::id()));
-        Draft { target: Target::Local(LocalFile { path, beside, file: None }), hasher: Xxh3::new(), bytes: 0 }
+        Draft { target: Target::Local(LocalFile { storage, path, beside, file: None }), hasher: Xxh3::new(), bytes: 0 }
     }
 
     /// Bytes written so far.
@@ -108,6 +110,7 @@ impl LocalFile {
 
     /// The folder may go again before the file is in it, if the last other file in it does.
     fn create(&self) -> io::Result<File> {
+        self.storage.check()?;
         let mut again = 0..FOLDER_GONE;
         loop {
             match disk::make_folder(folder(&self.path)).and_then(|()| disk::create(&self.beside)) {
@@ -129,6 +132,7 @@ impl LocalFile {
         fs::remove_file(&self.beside)?;
         self.file = None;
         disk::sync_folder(folder(&self.path))?;
+        self.storage.check()?;
         Ok(made)
     }
 }
@@ -136,7 +140,7 @@ impl LocalFile {
 impl Drop for LocalFile {
     fn drop(&mut self) {
         if self.file.take().is_some() {
-            // Hidden files are never listed; one that stays is only untidy.
+            // One that stays is no object to anybody, only untidy.
             let _ = fs::remove_file(&self.beside);
         }
     }
@@ -155,14 +159,14 @@ mod tests {
     fn it_is_seen_when_it_is_whole_and_never_replaces() {
         let root = tempfile::tempdir().unwrap();
         let path = root.path().join("a/b");
-        let mut draft = Draft::beside(path.clone(), 1);
+        let mut draft = Draft::beside(FoundFolder::find(root.path()).unwrap(), path.clone(), 1);
         draft.write_all(b"con").unwrap();
         draft.write_all(b"tent").unwrap();
         assert!(!path.exists());
         assert_eq!((draft.bytes(), draft.checksum()), (7, checksum(b"content")));
         assert!(draft.publish_local().unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"content");
-        let mut second = Draft::beside(path.clone(), 2);
+        let mut second = Draft::beside(FoundFolder::find(root.path()).unwrap(), path.clone(), 2);
         second.write_all(b"other").unwrap();
         assert!(!second.publish_local().unwrap());
         assert_eq!(fs::read(&path).unwrap(), b"content");
@@ -172,7 +176,7 @@ mod tests {
     #[test]
     fn one_that_is_given_up_leaves_nothing() {
         let root = tempfile::tempdir().unwrap();
-        let mut draft = Draft::beside(root.path().join("x"), 1);
+        let mut draft = Draft::beside(FoundFolder::find(root.path()).unwrap(), root.path().join("x"), 1);
         draft.write_all(&[0; 1 << 20]).unwrap();
         drop(draft);
         assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);

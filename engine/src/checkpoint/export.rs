@@ -66,7 +66,11 @@ pub async fn export_pinned(
     copy(from, to, env, &from.manifest(checkpoint).await?).await
 }
 
-async fn refuse_other(to: &CheckpointStore) -> Result<()> {
+/// Makes sure that a storage has nothing of the job yet.
+///
+/// # Errors
+/// When it has, or does not answer.
+pub async fn refuse_other(to: &CheckpointStore) -> Result<()> {
     if to.newest_attempt().await?.is_none() {
         return Ok(());
     }

@@ -156,7 +156,9 @@ impl Manifest {
         self.results = before.clone();
         for committable in &mut self.committables {
             committable.after = before.get(&committable.sink).copied();
-            self.results.insert(committable.sink.clone(), committable.checkpoint);
+            if !committable.is_without_results {
+                self.results.insert(committable.sink.clone(), committable.checkpoint);
+            }
         }
     }
 

@@ -18,7 +18,7 @@ use super::{
     state_file,
 };
 use crate::{
-    disk,
+    disk::{self, FoundFolder},
     env::Env,
     error::{EngineError, Result},
     ids::{CheckpointId, Lineage},
@@ -46,8 +46,8 @@ pub struct CheckpointStore {
     layout: Layout,
     /// Whether a lineage has been chosen.
     in_lineage: bool,
-    /// Folder of a local store.
-    local: Option<PathBuf>,
+    /// Folder of a local store, as it was when that was opened.
+    local: Option<FoundFolder>,
     url: String,
     cache: Option<StateCache>,
     /// Never changes once it is there.
@@ -74,16 +74,18 @@ impl CheckpointStore {
                 )));
             }
         };
-        if let Some(folder) = &local {
-            disk::make_folder(folder).map_err(|error| {
+        let found = |folder: PathBuf| {
+            let found = disk::make_folder(&folder).and_then(|()| FoundFolder::find(&folder));
+            found.map_err(|error| {
                 let problem = format!("cannot create the folder '{}': {error}", folder.display());
                 EngineError::caused_by(&error, problem)
-            })?;
-        }
+            })
+        };
+        let local = local.map(found).transpose()?;
         let cannot_open = |error| EngineError::definition(format!("cannot open the storage '{url}': {error}"));
         // Paths are relative to the storage, so that it can be moved.
         let store: Arc<dyn ObjectStore> = match &local {
-            Some(folder) => Arc::new(LocalFileSystem::new_with_prefix(folder).map_err(cannot_open)?),
+            Some(folder) => Arc::new(LocalFileSystem::new_with_prefix(folder.path()).map_err(cannot_open)?),
             None => {
                 let (store, root) = object_storage::open_with_few_retries(&parsed, object_storage::environment())
                     .map_err(cannot_open)?;
@@ -207,9 +209,9 @@ impl CheckpointStore {
 
     /// Begins an object that is written piece by piece; [`CheckpointStore::publish`] makes it appear.
     pub fn draft(&self, env: &Env, path: &Path) -> Draft {
-        match self.local_path(path) {
-            Some(path) => Draft::beside(path, env.nonce()),
-            None => Draft::in_memory(),
+        match (&self.local, self.local_path(path)) {
+            (Some(storage), Some(path)) => Draft::beside(storage.clone(), path, env.nonce()),
+            _ => Draft::in_memory(),
         }
     }
 
@@ -405,7 +407,7 @@ impl CheckpointStore {
     }
 
     fn local_path(&self, path: &Path) -> Option<PathBuf> {
-        self.local.as_ref().map(|folder| folder.join(path.as_ref()))
+        self.local.as_ref().map(|folder| folder.path().join(path.as_ref()))
     }
 
     /// Where an object lies, as something that can be opened.

@@ -39,12 +39,20 @@ pub struct Committable {
     /// with the manifest; nothing: it is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<CheckpointId>,
+    /// Whether there is something to do, and no results that become visible.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub is_without_results: bool,
 }
 
 impl Committable {
     /// What a sink has staged for a checkpoint.
     pub fn new(sink: impl Into<String>, checkpoint: CheckpointId, payload: serde_json::Value) -> Self {
-        Committable { sink: sink.into(), checkpoint, payload, after: None }
+        Committable { sink: sink.into(), checkpoint, payload, after: None, is_without_results: false }
+    }
+
+    /// The same, for something that shows no results, such as a mark that there will be no more of them.
+    pub fn without_results(sink: impl Into<String>, checkpoint: CheckpointId, payload: serde_json::Value) -> Self {
+        Committable { is_without_results: true, ..Committable::new(sink, checkpoint, payload) }
     }
 }
 

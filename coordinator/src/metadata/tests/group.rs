@@ -188,6 +188,22 @@ async fn one_that_does_not_hear_a_leader_whom_others_hear_stands_for_no_election
     nobody_is_elected_by(|pipes, leader, follower| pipes.cut(&address(leader), &address(follower))).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_is_silent_is_not_named_for_ever() {
+    let (pipes, disks) = (Pipes::default(), disks());
+    let members = start_three(&pipes, &disks).await;
+    let first = decide(&members, submit("before")).await;
+    let last = members.values().find(|member| member.node != first).unwrap();
+    wait_for_job(last, "before").await;
+    (1..=3).filter(|node| *node != last.node).for_each(|node| pipes.cut_off(&address(node)));
+    let is_without = |now: &Leadership| matches!(now, Leadership::Follower { leader: None });
+    let mut leadership = last.metadata.leadership();
+    let noticed = tokio::time::timeout(Duration::from_secs(3), leadership.wait_for(is_without)).await;
+    assert!(noticed.is_ok_and(|known| known.is_ok()), "it is alone");
+    pipes.heal();
+    leadership.wait_for(|now| !is_without(now)).await.unwrap();
+}
+
 #[tokio::test]
 async fn without_a_majority_nothing_is_decided_and_with_it_everything_goes_on() {
     let (pipes, disks) = (Pipes::default(), disks());

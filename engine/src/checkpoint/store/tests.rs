@@ -6,6 +6,7 @@ use crate::{
         checksum,
         tests::{manifest, of_the_first_format},
     },
+    error::ErrorKind,
     ids::Attempt,
 };
 
@@ -117,7 +118,7 @@ async fn a_manifest_in_the_place_of_another_is_refused() {
     for (number, content) in [(1, stored(Lineage(1), 1)), (2, stored(Lineage(2), 1))] {
         store.create(&env, &store.layout().manifest(CheckpointId(number)), content).await.unwrap();
         let error = store.newest().await.unwrap_err();
-        assert!(error.kind == crate::ErrorKind::Corrupt && error.message.contains("moved it"), "{error}");
+        assert!(error.kind == ErrorKind::Corrupt && error.message.contains("moved it"), "{error}");
     }
 }
 
@@ -211,7 +212,7 @@ async fn a_damaged_newest_checkpoint_is_refused_not_skipped() {
     store.create(&env, &store.layout().manifest(CheckpointId(1)), good.into()).await.unwrap();
     store.create(&env, &store.layout().manifest(CheckpointId(2)), Bytes::from_static(b"{}")).await.unwrap();
     let error = store.newest().await.unwrap_err();
-    assert_eq!(error.kind, crate::ErrorKind::Corrupt);
+    assert_eq!(error.kind, ErrorKind::Corrupt);
     assert!(error.message.contains("0000000002/manifest.json"), "{error}");
 }
 
@@ -292,6 +293,32 @@ impl ObjectStore for Replacing {
 async fn a_storage_that_replaces_what_is_there_is_refused() {
     let store = CheckpointStore::over(Arc::new(Replacing(object_store::memory::InMemory::new())), "job");
     let error = store.claim_attempt(&Env::default()).await.unwrap_err();
-    assert_eq!(error.kind, crate::ErrorKind::Definition);
+    assert_eq!(error.kind, ErrorKind::Definition);
     assert!(error.message.contains("If-None-Match"), "{error}");
+}
+
+#[tokio::test]
+async fn a_folder_that_is_another_one_than_before_is_written_to_no_more() {
+    let (root, env) = (tempfile::tempdir().unwrap(), Env::default());
+    let (folder, away) = (root.path().join("storage"), root.path().join("away"));
+    let store = CheckpointStore::open(&format!("file://{}", folder.display()), "job").unwrap();
+    let paths = [1, 2, 3].map(|checkpoint| store.layout().manifest(CheckpointId(checkpoint)));
+    assert!(store.create(&env, &paths[0], stored(Lineage::NAMELESS, 1)).await.unwrap());
+    let mut begun = store.draft(&env, &paths[2]);
+    begun.write_all(b"begun before").unwrap();
+    // As by the loss of a mount: there may be another folder in its place, or none.
+    std::fs::rename(&folder, &away).unwrap();
+    let gone = store.create(&env, &paths[1], stored(Lineage::NAMELESS, 2)).await.unwrap_err();
+    assert_eq!(gone.kind, ErrorKind::Unavailable, "{gone}");
+    assert!(!folder.exists(), "it makes none of its own");
+    std::fs::create_dir(&folder).unwrap();
+    let another = store.create(&env, &paths[1], stored(Lineage::NAMELESS, 2)).await.unwrap_err();
+    assert_eq!(another.kind, ErrorKind::Unavailable);
+    assert!(another.message.contains("is not the folder that it was"), "{another}");
+    assert!(store.publish(&env, &paths[2], begun).await.is_err());
+    assert_eq!(std::fs::read_dir(&folder).unwrap().count(), 0);
+    std::fs::remove_dir(&folder).unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    assert!(store.create(&env, &paths[1], stored(Lineage::NAMELESS, 2)).await.unwrap());
+    assert_eq!(store.checkpoints().await.unwrap(), [CheckpointId(1), CheckpointId(2)]);
 }

@@ -26,7 +26,7 @@ impl Staged {
 
     /// That an attempt has ended.
     pub fn ended(sink: &str, checkpoint: CheckpointId) -> Committable {
-        Committable::new(sink, checkpoint, serde_json::json!({ ENDED: true }))
+        Committable::without_results(sink, checkpoint, serde_json::json!({ ENDED: true }))
     }
 }
 

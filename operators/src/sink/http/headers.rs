@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use std::collections::BTreeMap;
 use weir_engine::{
     error::{EngineError, Result},
-    hidden::Hidden,
+    hidden::{Hidden, is_secret},
     secrets,
 };
 
@@ -53,11 +53,6 @@ fn wrong(name: &str, text: &str) -> Option<(String, String)> {
     };
     let is_right = HeaderValue::from_str(&shown).is_ok();
     (!is_right).then(|| ("this can't be the value of a header".into(), "text without line breaks".into()))
-}
-
-fn is_secret(name: &str) -> bool {
-    let parts = ["authorization", "cookie", "token", "secret", "password", "api-key", "apikey", "signature"];
-    parts.iter().any(|part| name.contains(part))
 }
 
 /// All headers, with the secrets that this process has now.
