@@ -154,28 +154,25 @@ impl Publisher {
     /// How things stand now.
     pub fn snapshot(&self) -> Snapshot {
         let (now, views, catalog) = (self.env.now(), self.workers.views(), self.metadata.catalog());
-        let mut looks = self.looks.lock();
-        look(&mut looks, &views);
-        let mut totals = self.totals.lock();
         let names = catalog.jobs().map(|job| job.name.as_str()).collect();
-        totals.keep(&names);
+        self.totals.lock().keep(&names);
         self.live.commits().keep(&names);
-        let mut graphs = self.graphs.lock();
-        graphs.keep(&catalog);
+        self.graphs.lock().keep(&catalog);
         let workers = views.iter().map(|view| worker_status(view, now)).collect();
-        let (waiting, restoring, rejected) = (waiting_sinks(&views), restoring(&views), rejected(&views));
-        let jobs = catalog.jobs().map(|job| {
-            let key = job.attempt.map(|attempt| AttemptKey { job: job.name.clone(), attempt });
-            let restoring = key.and_then(|key| restoring.get(&key)).copied();
-            let mut status = self.job_status(job, &looks, &waiting, &mut totals, &mut graphs);
-            status.restoring = restoring.filter(|_| job.status == Status::Restoring);
-            add_rejected(&mut status, &rejected);
-            add_commits(&mut status, &self.live.commits().views(&job.name, now));
-            status
-        });
+        let mut looks = self.looks.lock();
+        let told = Told::by(&views, &mut looks);
+        let jobs = catalog.jobs().map(|job| self.job_status(job, now, &looks, &told));
         let mut snapshot = Snapshot::new(self.env.wall_clock_ms(), self.own_status(), workers, jobs);
         snapshot.cluster.coordinators = self.coordinators();
         snapshot
+    }
+
+    /// How things stand now with one job. None: there is no such job.
+    pub fn job(&self, name: &str) -> Option<JobStatus> {
+        let (now, views, catalog) = (self.env.now(), self.workers.views(), self.metadata.catalog());
+        let mut looks = self.looks.lock();
+        let told = Told::by(&views, &mut looks);
+        catalog.job(name).map(|job| self.job_status(job, now, &looks, &told))
     }
 
     fn leader(&self) -> Option<u64> {
@@ -186,16 +183,11 @@ impl Publisher {
         }
     }
 
-    fn job_status(
-        &self,
-        job: &Job,
-        looks: &Looks,
-        waiting: &BTreeMap<String, Waiting>,
-        totals: &mut TotalsSoFar,
-        graphs: &mut KnownGraphs,
-    ) -> JobStatus {
+    fn job_status(&self, job: &Job, now: Moment, looks: &Looks, told: &Told) -> JobStatus {
         let live = self.live.of(&job.name);
-        let waiting = live.waiting.clone().or_else(|| drivers_wait(&live)).or_else(|| waiting.get(&job.name).cloned());
+        let waits = || told.waiting.get(&job.name).cloned();
+        let waiting = live.waiting.clone().or_else(|| drivers_wait(&live)).or_else(waits);
+        let (mut totals, mut graphs) = (self.totals.lock(), self.graphs.lock());
         let known = graphs.of(job);
         let last = job.transitions.back();
         let checkpoints: Vec<CheckpointView> = job.checkpoints.iter().map(checkpoint_view).collect();
@@ -227,7 +219,27 @@ impl Publisher {
                 add_subtask(&mut status, graph, id, live.placement.get(&id), found, job.status);
             }
         }
+        let key = job.attempt.map(|attempt| AttemptKey { job: job.name.clone(), attempt });
+        let restoring = key.and_then(|key| told.restoring.get(&key)).copied();
+        status.restoring = restoring.filter(|_| job.status == Status::Restoring);
+        add_rejected(&mut status, &told.rejected);
+        add_commits(&mut status, &self.live.commits().views(&job.name, now));
         status
+    }
+}
+
+/// What workers tell of all jobs.
+struct Told {
+    waiting: BTreeMap<String, Waiting>,
+    restoring: BTreeMap<AttemptKey, RestoringView>,
+    rejected: Rejected,
+}
+
+impl Told {
+    /// By their newest heartbeats, which are taken in.
+    fn by(views: &[WorkerView], looks: &mut Looks) -> Told {
+        look(looks, views);
+        Told { waiting: waiting_sinks(views), restoring: restoring(views), rejected: rejected(views) }
     }
 }
 

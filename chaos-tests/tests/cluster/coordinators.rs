@@ -118,7 +118,8 @@ fn a_frozen_leader_is_replaced_and_does_no_harm_when_it_thaws() {
         })?;
         // Its machine still takes connections.
         let others = cluster.all_coordinators().into_iter().filter(|one| *one != leader);
-        let addresses = [leader].into_iter().chain(others).map(|one| cluster.address_of(one)).collect::<Result<Vec<_>>>()?;
+        let addresses =
+            [leader].into_iter().chain(others).map(|one| cluster.address_of(one)).collect::<Result<Vec<_>>>()?;
         let listed = cluster.say(cluster.weir(&["list", "--coordinator", &addresses.join(",")]))?;
         ensure!(listed.code == Some(0) && listed.output.contains(JOB), "another one is asked: {listed:?}");
         cluster.thaw(leader)?;

@@ -81,7 +81,7 @@ impl MembershipArguments {
         let mut peers = BTreeMap::new();
         for peer in &self.peers {
             let (node, address): (u64, String) = parse(peer)?;
-            if !address.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok()) {
+            if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
                 return Err(Failure::refused(format!("--peers: '{peer}' names no port: N=HOST:PORT is expected")));
             }
             if let Some(other) = peers.insert(node, address.clone()) {

@@ -222,7 +222,8 @@ fn a_job_that_has_shown_nothing_since_goes_on_from_its_savepoint_and_a_copy_need
     cluster.submit(&place, &job, &[]);
     place.wait_for_events("cluster", first);
     fs::write(place.path("a file"), "").unwrap();
-    for (to, problem) in [("a file", "no savepoint can be written to"), ("memory://", "would be gone with the process")] {
+    for (to, problem) in [("a file", "no savepoint can be written to"), ("memory://", "would be gone with the process")]
+    {
         let refused = place.refused(&cluster.command(&["savepoint", "ad-click", "--to", to]), 2);
         assert!(refused.contains(problem), "{refused}");
     }

@@ -235,8 +235,8 @@ impl ClientService {
     }
 
     fn describe_job(&self, job: &str) -> Result<Response<pb::Description>, Status> {
-        match self.publisher.snapshot().jobs.get(job) {
-            Some(job) => describe(job),
+        match self.publisher.job(job) {
+            Some(job) => describe(&job),
             None => Err(Status::not_found(format!("there is no job '{job}'; `weir list` shows all jobs"))),
         }
     }
