@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     columns::WINDOW_START,
-    confinement::Location,
+    confinement::{Location, real},
     definition::{KeyPath, Mistake, duration::show},
     event_time::event_time_type,
     expression::type_name,
@@ -20,7 +20,11 @@ use crate::{
         read_back::{ReadBack, ReadBackOf},
     },
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use weir_engine::{
     error::Result,
     operator::{Committer, CommitterContext, OperatorContext, Sink},
@@ -64,9 +68,7 @@ impl SinkConnector for FilesSinkSettings {
         if shown.is_empty() {
             return None;
         }
-        let root = shown.starts_with('/').then_some("/");
-        let parts = shown.split('/').filter(|part| !part.is_empty());
-        let place = [KIND.name].into_iter().chain(root).chain(parts).map(str::to_owned).collect();
+        let place = [KIND.name.to_owned()].into_iter().chain(parts(&self.config.path)).collect();
         Some(Owned { key: "path", expected: "a folder of its own", places: vec![place], shown })
     }
 
@@ -193,6 +195,18 @@ fn partition_column<'a>(given: &SinkGiven<'a>) -> Option<&'a str> {
     let start = timestamps().find(|column| column.name == WINDOW_START);
     let only = || timestamps().next().filter(|_| timestamps().count() == 1);
     start.or_else(only).map(|column| column.name.as_str())
+}
+
+/// A path as the names that lead there: of this machine from the root, with links and `..` followed, so that all paths of a place
+/// are the same.
+fn parts(path: &str) -> Vec<String> {
+    let local = path.strip_prefix("file://").unwrap_or(path);
+    if local.contains("://") {
+        return folder(path).split('/').map(str::to_owned).collect();
+    }
+    let local = Path::new(local);
+    let real = real(local).or_else(|_| std::path::absolute(local)).unwrap_or_else(|_| local.to_owned());
+    real.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
 }
 
 /// A path in the same words as others that lead there.
