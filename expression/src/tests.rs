@@ -249,6 +249,9 @@ fn failures_on_values_say_what_would_avoid_them() {
     let conversion = Expression::new("cast(ad_id as int)", &schema()).unwrap();
     let error = conversion.evaluate(&plain()).unwrap_err();
     assert!(error.message.contains("try_cast"), "{error}");
+    let format = Expression::new("to_char(click_timestamp, '%Q')", &schema()).unwrap();
+    let error = format.evaluate(&plain()).unwrap_err();
+    assert!(!error.message.contains("try_cast"), "{error}");
 }
 
 #[test]
