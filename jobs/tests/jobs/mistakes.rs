@@ -335,6 +335,16 @@ fn the_times_of_files_are_checked() {
     }
 }
 
+/// Whether or not it does something else, too.
+#[test]
+fn a_map_without_a_column_is_refused() {
+    for select in ["select = {}", "where = \"ad_id <> ''\"\nselect = {}"] {
+        let told = compile(&RIGHT.replace("where = \"ad_id <> ''\"", select), &[]).unwrap_err().to_string();
+        assert!(told.contains("map.valid.select: it passes on no column"), "{told}");
+        assert!(told.contains("expected: at least one column"), "{told}");
+    }
+}
+
 #[test]
 fn mistakes_in_overrides_name_the_override() {
     let settings = [
