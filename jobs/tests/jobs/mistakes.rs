@@ -314,6 +314,26 @@ fn what_names_of_files_are_made_of_is_checked() {
     assert!(compile(&RIGHT.replace("[sink.counts]", &format!("[sink.{}]", &long[1..])), &[]).is_ok());
 }
 
+/// The definition reads lines from `in`.
+#[test]
+fn a_sink_in_the_folder_of_a_source_is_refused() {
+    let told = |path: &str| {
+        let path = format!("sink.counts.path={path}");
+        compile(RIGHT, &[&path, "sink.counts.format=json"]).err().map(|refusal| refusal.to_string())
+    };
+    let here = std::env::current_dir().unwrap();
+    for path in ["in", "in/out", "./in//out/", &here.join("in/out").display().to_string()] {
+        let told = told(path).unwrap_or_default();
+        assert!(
+            told.contains("sink.counts.path: the source `clicks` would read what is written there"),
+            "{path}: {told}"
+        );
+    }
+    for path in ["inner", "out/in", "in/.out", "in/_out", "s3://in/out"] {
+        assert_eq!(told(path), None, "{path}");
+    }
+}
+
 /// When files are begun, and when they go.
 #[test]
 fn the_times_of_files_are_checked() {

@@ -6,7 +6,7 @@
 
 use super::{
     FileFormat, FilesCommitter, FilesSink, FilesSinkConfig, FilesSinkSettings, PartitionBy, Roll,
-    encoder::can_be_written, here::committed_in, read_back::FilesReadBack, storage,
+    encoder::can_be_written, here::committed_in, naming::Ending, read_back::FilesReadBack, storage,
 };
 use crate::{
     columns::WINDOW_START,
@@ -70,6 +70,12 @@ impl SinkConnector for FilesSinkSettings {
         }
         let place = [KIND.name.to_owned()].into_iter().chain(parts(&self.config.path)).collect();
         Some(Owned { key: "path", expected: "a folder of its own", places: vec![place], shown })
+    }
+
+    fn example_file(&self) -> Option<String> {
+        let hour = if self.is_hourly() { "hour=1970-01-01T00/" } else { "" };
+        let path = self.config.path.trim_end_matches('/');
+        (!path.is_empty()).then(|| format!("{path}/{hour}rows{}", Ending::of(&self.config).text()))
     }
 
     fn config(&self, given: &SinkGiven<'_>, _job: &SinkJob<'_>) -> serde_json::Value {
