@@ -171,6 +171,8 @@ pub(super) fn with_advice(error: &DataFusionError) -> String {
         DataFusionError::ArrowError(error, _) => match error.as_ref() {
             ArrowError::DivideByZero => "; `x / nullif(y, 0)` yields null instead",
             ArrowError::ArithmeticOverflow(_) => "; `cast(... as double)` has room, and rounds",
+            // A time that cannot be written in some format was not cast by the expression.
+            ArrowError::CastError(message) if message == "Format error" => "",
             ArrowError::CastError(_) | ArrowError::ParseError(_) => "; `try_cast(... as ...)` yields null instead",
             _ => "",
         },

@@ -39,13 +39,56 @@ impl EvaluatedRows<Vec<ArrayRef>> {
         if self.pieces.len() <= 1 {
             return Ok(self.pieces.pop());
         }
-        let columns = self.pieces.first().map_or(0, Vec::len);
-        let column = |index: usize| {
-            let pieces: Vec<&dyn Array> = self.pieces.iter().map(|piece| piece[index].as_ref()).collect();
-            Ok(concat(&pieces)?)
-        };
-        (0..columns).map(column).collect::<EngineResult<_>>().map(Some)
+        joined(&self.pieces).map(Some)
     }
+
+    /// The columns of the rows that are not refused, in order, in as few pieces as have room for them: in a column there is room
+    /// for 2 GiB of text.
+    ///
+    /// # Errors
+    /// Only by a mistake of ours.
+    pub fn batches(self) -> EngineResult<Vec<Vec<ArrayRef>>> {
+        if self.pieces.len() <= 1 {
+            return Ok(self.pieces);
+        }
+        let mut batches = Vec::new();
+        let (mut start, mut sizes) = (0, Vec::new());
+        for (index, piece) in self.pieces.iter().enumerate() {
+            let own: Vec<usize> = piece.iter().map(size).collect();
+            let together: Vec<usize> =
+                own.iter().zip(&sizes).map(|(own, before)| own.saturating_add(*before)).collect();
+            if index > start && together.iter().all(|size| *size <= ROOM) {
+                sizes = together;
+                continue;
+            }
+            if index > start {
+                batches.push(joined(&self.pieces[start..index])?);
+            }
+            (start, sizes) = (index, own);
+        }
+        batches.push(joined(&self.pieces[start..])?);
+        Ok(batches)
+    }
+}
+
+/// The bytes of a column of text or lists: the places in it are numbers of 32 bits.
+const ROOM: usize = i32::MAX as usize;
+
+/// The bytes of a column, at most.
+fn size(column: &ArrayRef) -> usize {
+    column.to_data().get_slice_memory_size().unwrap_or(usize::MAX)
+}
+
+fn joined(pieces: &[Vec<ArrayRef>]) -> EngineResult<Vec<ArrayRef>> {
+    if let [piece] = pieces {
+        return Ok(piece.clone());
+    }
+    let columns = pieces.first().map_or(0, Vec::len);
+    let column = |index: usize| {
+        let pieces: Vec<&dyn Array> = pieces.iter().map(|piece| piece[index].as_ref()).collect();
+        Ok(concat(&pieces)?)
+    };
+    (0..columns).map(column).collect()
 }
 
 impl<T> EvaluatedRows<T> {

@@ -1,6 +1,9 @@
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow::array::{
+    Array, ArrayRef, BinaryArray, DictionaryArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray,
+};
+use arrow::buffer::{Buffer, OffsetBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, TimeUnit};
 use arrow::util::display::array_value_to_string;
@@ -246,6 +249,9 @@ fn failures_on_values_say_what_would_avoid_them() {
     let conversion = Expression::new("cast(ad_id as int)", &schema()).unwrap();
     let error = conversion.evaluate(&plain()).unwrap_err();
     assert!(error.message.contains("try_cast"), "{error}");
+    let format = Expression::new("to_char(click_timestamp, '%Q')", &schema()).unwrap();
+    let error = format.evaluate(&plain()).unwrap_err();
+    assert!(!error.message.contains("try_cast"), "{error}");
 }
 
 #[test]
@@ -411,6 +417,25 @@ fn a_row_is_refused_if_it_fails_alone_whatever_batch_it_is_in() {
     let constant = Expression::new("x / 0", &schema).unwrap();
     let all = evaluate_rows(&batch.slice(1, 3), |rows| constant.evaluate(rows)).unwrap();
     assert_eq!((all.refused.len(), all.pieces.len()), (3, 0));
+}
+
+/// Texts that each have room in a column, and not together, come in several pieces. Nobody reads or copies the large ones.
+#[test]
+fn what_has_no_room_in_one_column_comes_in_several() {
+    let text = |bytes: i32| -> ArrayRef {
+        let offsets = OffsetBuffer::new(vec![0, bytes].into());
+        Arc::new(BinaryArray::try_new(offsets, Buffer::from(vec![0; bytes as usize]), None).unwrap())
+    };
+    let lengths = |pieces: &[i32]| {
+        let pieces = pieces.iter().map(|bytes| vec![text(*bytes), text(1)]).collect();
+        let batches = EvaluatedRows { pieces, refused: Vec::new() }.batches().unwrap();
+        batches.iter().map(|columns| columns.iter().map(|column| column.len()).collect()).collect::<Vec<Vec<_>>>()
+    };
+    assert_eq!(lengths(&[1, 2, i32::MAX, 3]), [[2, 2], [1, 1], [1, 1]]);
+    assert_eq!(lengths(&[1 << 30, 1 << 30]), [[1, 1], [1, 1]]);
+    assert_eq!(lengths(&[1, 2, 3]), [[3, 3]]);
+    assert_eq!(lengths(&[7]), [[1, 1]]);
+    assert!(lengths(&[]).is_empty());
 }
 
 /// A dictionary holds texts of other rows, too: of its whole file, or of a batch that rows were taken out of.

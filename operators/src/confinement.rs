@@ -223,7 +223,7 @@ fn refused(node: &str, key: &str, place: &Place, why: &str) -> EngineError {
 }
 
 /// A path from the root, with every link and `..` in it followed; what is not there yet follows as it is written.
-fn real(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn real(path: &Path) -> io::Result<PathBuf> {
     let refused = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let mut real = PathBuf::new();
     let mut is_there = true;

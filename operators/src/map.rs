@@ -169,14 +169,19 @@ impl Map {
             }
             None => read,
         };
-        let Some(columns) = evaluated.columns()? else { return Ok(()) };
-        let mut rows = select.batch(columns, read.len())?;
-        if let Some(withdrawals) = &self.withdrawals {
-            rows = withdrawals.nullable(rows, Some(select))?;
+        let mut from = 0;
+        for columns in evaluated.batches()? {
+            let count = columns.first().map_or(read.len(), |column| column.len());
+            let mut rows = select.batch(columns, count)?;
+            if let Some(withdrawals) = &self.withdrawals {
+                rows = withdrawals.nullable(rows, Some(select))?;
+            }
+            let mut selected = read.slice(from, count).with_columns(rows);
+            selected.key_hashes = None;
+            from += count;
+            self.pass(selected, Taken::ByAll, out)?;
         }
-        let mut selected = read.with_columns(rows);
-        selected.key_hashes = None;
-        self.pass(selected, Taken::ByAll, out)
+        Ok(())
     }
 
     /// The rows that meet all that is required.

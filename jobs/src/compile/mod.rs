@@ -49,10 +49,16 @@ pub(crate) fn compile(spec: &JobSpec, findings: &Findings, options: &CompileOpti
     (Some(Job { graph, definition, checkpoint_storage, notes, warnings: Vec::new() }), mistakes)
 }
 
-/// Nobody may write to what another sink writes to.
+/// Nobody may write to what another sink writes to, or a source reads.
 fn check_claims(spec: &JobSpec, mistakes: &mut Vec<Mistake>) {
     let claims = spec.nodes.iter().filter_map(|node| Some((node.path(), node.name.as_str(), node.body.claim()?)));
     claims::check(&claims.collect::<Vec<_>>(), mistakes);
+    for sink in &spec.nodes {
+        let Some(file) = sink.body.example_file() else { continue };
+        if let Some(source) = spec.nodes.iter().find(|node| node.body.reads_file(&file)) {
+            claims::refuse_circle(&sink.path(), &source.name, mistakes);
+        }
+    }
 }
 
 fn parallelism(spec: &JobSpec, options: &CompileOptions, mistakes: &mut Vec<Mistake>) -> usize {

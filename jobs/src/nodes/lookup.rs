@@ -119,10 +119,9 @@ impl Operator for LookupOperator {
     }
 
     fn narrowed(&self, input: ColumnSchema, needed: &Names) -> StepColumns {
-        let all = self.settings.output(&input);
-        let output = only(&all, needed);
-        let is_all = output.columns.len() == all.columns.len();
-        let kept = (!is_all).then(|| output.names().map(str::to_owned).collect());
+        let output = only(&self.settings.output(&input), needed);
+        // All of them are named, too: the added columns are a JSON map in the configuration, which does not keep their order.
+        let kept = Some(output.names().map(str::to_owned).collect());
         StepColumns { input, output, kept, ..StepColumns::default() }
     }
 

@@ -156,6 +156,10 @@ impl Node for Map {
             return Some(types);
         };
         let place = check.path.key("select");
+        if select.is_empty() {
+            check.mistakes.push(Mistake::new(place, "it passes on no column").expected("at least one column"));
+            return None;
+        }
         let item = |(name, expression): &(String, String)| {
             (place.key(name), SelectItem { name: name.clone(), expression: expression.clone() })
         };

@@ -111,6 +111,16 @@ pub(crate) trait Node: BoxedCopy + Debug + Send + Sync {
         None
     }
 
+    /// A file such as it writes.
+    fn example_file(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether it reads a file at this place.
+    fn reads_file(&self, _file: &str) -> bool {
+        false
+    }
+
     /// For recounts: whether it passes rows by a condition and changes nothing about them.
     fn only_keeps(&self) -> bool {
         false

@@ -314,6 +314,26 @@ fn what_names_of_files_are_made_of_is_checked() {
     assert!(compile(&RIGHT.replace("[sink.counts]", &format!("[sink.{}]", &long[1..])), &[]).is_ok());
 }
 
+/// The definition reads lines from `in`.
+#[test]
+fn a_sink_in_the_folder_of_a_source_is_refused() {
+    let told = |path: &str| {
+        let path = format!("sink.counts.path={path}");
+        compile(RIGHT, &[&path, "sink.counts.format=json"]).err().map(|refusal| refusal.to_string())
+    };
+    let here = std::env::current_dir().unwrap();
+    for path in ["in", "in/out", "./in//out/", &here.join("in/out").display().to_string()] {
+        let told = told(path).unwrap_or_default();
+        assert!(
+            told.contains("sink.counts.path: the source `clicks` would read what is written there"),
+            "{path}: {told}"
+        );
+    }
+    for path in ["inner", "out/in", "in/.out", "in/_out", "s3://in/out"] {
+        assert_eq!(told(path), None, "{path}");
+    }
+}
+
 /// When files are begun, and when they go.
 #[test]
 fn the_times_of_files_are_checked() {
@@ -332,6 +352,16 @@ fn the_times_of_files_are_checked() {
         let text = RIGHT.replace("path = \"out/counts\"", &format!("path = \"out/counts\"\n{line}"));
         let told = compile(&text, &[]).unwrap_err().to_string();
         assert!(told.contains(place) && told.contains(words), "{line}: {told}");
+    }
+}
+
+/// Whether or not it does something else, too.
+#[test]
+fn a_map_without_a_column_is_refused() {
+    for select in ["select = {}", "where = \"ad_id <> ''\"\nselect = {}"] {
+        let told = compile(&RIGHT.replace("where = \"ad_id <> ''\"", select), &[]).unwrap_err().to_string();
+        assert!(told.contains("map.valid.select: it passes on no column"), "{told}");
+        assert!(told.contains("expected: at least one column"), "{told}");
     }
 }
 

@@ -125,6 +125,15 @@ path = "{folder}/{run}/dead_letters"
     }
 }
 
+#[test]
+fn a_source_that_cannot_be_read_is_named_once() {
+    let case = Case::new("format = \"click_log\"\nevent_time = \"click_timestamp\"");
+    std::fs::remove_dir(case.folder.path().join("in")).unwrap();
+    let ended = std::panic::catch_unwind(|| case.run("one", 1));
+    let told = ended.err().and_then(|told| told.downcast::<String>().ok()).expect("the job does not end well");
+    assert_eq!(told.matches("source.clicks: ").count(), 1, "{told}");
+}
+
 fn counted(folder: &Path) -> Counted {
     let mut counted = Counted::default();
     for batch in rows_if_any(&folder.join("counts")) {

@@ -20,9 +20,9 @@ pub struct LookupConfig {
     pub service: ServiceConfig,
     /// The columns that come in.
     pub input: ColumnSchema,
-    /// The columns that are added, in order.
+    /// The columns that are added. Their order may be lost on the way here, with this as a JSON value: `output` has it.
     pub columns: DeclaredSchema,
-    /// Of these and those that come in, the ones that are passed on, in order; none: all.
+    /// Of these and those that come in, the ones that are passed on, in order; none: all, in any order.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Vec<String>>,
     /// How many keys are asked about at once.

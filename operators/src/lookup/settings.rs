@@ -267,7 +267,7 @@ fn read_service(keys: &Reader<'_>) -> Option<ServiceConfig> {
         }),
         false => {
             let url = keys.required_text("url", "\"https://ads.internal/ads/{ad_id}\"");
-            let http = HttpLookup { url: url.into(), headers: headers::read(keys) };
+            let http = HttpLookup { url: url.into(), headers: headers::read(keys, &[]) };
             let is_text = matches!(keys.value("url").map(|value| &value.kind), Some(Kind::Text(_)));
             if let Err(wrong) = http.check_url()
                 && is_text

@@ -59,6 +59,11 @@ pub trait SinkConnector: fmt::Debug + Send + Sync {
     /// What it writes to and no other sink may; none: it can share that with others.
     fn owns(&self) -> Option<Owned>;
 
+    /// The path or URL of a file such as it writes; none: it writes no files.
+    fn example_file(&self) -> Option<String> {
+        None
+    }
+
     /// The configuration of the graph's node, where nothing is wrong.
     fn config(&self, given: &SinkGiven<'_>, job: &SinkJob<'_>) -> serde_json::Value;
 

@@ -7,11 +7,12 @@ use crate::{
     sink::json_rows::readable,
 };
 use arrow::{
-    array::{ArrayRef, AsArray, Int64Array, RecordBatch, new_null_array},
+    array::{ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, new_null_array},
     compute::{CastOptions, cast, cast_with_options},
-    datatypes::{DataType, Field, Fields, Int64Type, Schema, SchemaRef},
+    datatypes::{DataType, Field, FieldRef, Fields, Int64Type, Schema, SchemaRef, TimeUnit},
     json::ReaderBuilder,
 };
+use chrono::{DateTime, NaiveDate, NaiveDateTime, Utc};
 use futures::future::BoxFuture;
 use std::{io::BufRead, sync::Arc};
 use weir_engine::{
@@ -62,13 +63,28 @@ pub fn shown_schema(columns: &ColumnSchema) -> SchemaRef {
         let data_type = match &column.data_type {
             DataType::FixedSizeBinary(16) if column.name == RECORD_ID => DataType::Utf8,
             DataType::Dictionary(_, values) => values.as_ref().clone(),
-            DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
-            other if can_be_read(other) => other.clone(),
-            _ => DataType::Utf8,
+            DataType::LargeUtf8 | DataType::Utf8View | DataType::Null => DataType::Utf8,
+            other => Some(with_spans_as_text(other)).filter(can_be_read).unwrap_or(DataType::Utf8),
         };
         Field::new(&column.name, data_type, true)
     };
     Arc::new(Schema::new(columns.columns.iter().map(field).collect::<Fields>()))
+}
+
+/// The type with text in the place of spans of time, also within lists and structs: they are written as text, and only numbers can
+/// be read as spans.
+fn with_spans_as_text(data_type: &DataType) -> DataType {
+    let field = |field: &FieldRef| -> FieldRef {
+        Arc::new(field.as_ref().clone().with_data_type(with_spans_as_text(field.data_type())))
+    };
+    match data_type {
+        DataType::Duration(_) | DataType::Interval(_) => DataType::Utf8,
+        DataType::List(item) => DataType::List(field(item)),
+        DataType::LargeList(item) => DataType::LargeList(field(item)),
+        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(field(item), *size),
+        DataType::Struct(fields) => DataType::Struct(fields.iter().map(field).collect()),
+        other => other.clone(),
+    }
 }
 
 /// Whether JSON can be read as this type.
@@ -100,14 +116,66 @@ pub(super) fn fit(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch>
     Ok(RecordBatch::try_new(Arc::clone(schema), columns)?)
 }
 
+/// Whether values of a type are moments or days.
+fn is_time(data_type: &DataType) -> bool {
+    matches!(data_type, DataType::Timestamp(..) | DataType::Date32)
+}
+
+/// The same columns with text in the place of moments and days: decoders know only years of four digits.
+pub(super) fn with_times_as_text(schema: &SchemaRef) -> SchemaRef {
+    let field = |field: &FieldRef| match is_time(field.data_type()) {
+        true => Arc::new(field.as_ref().clone().with_data_type(DataType::Utf8)),
+        false => Arc::clone(field),
+    };
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Fields>()))
+}
+
+/// Rows that were read [`with_times_as_text`] with moments and days of any year; none: a text is neither.
+pub(super) fn with_times_of_text(rows: &RecordBatch, schema: &SchemaRef) -> Option<RecordBatch> {
+    let column = |(field, column): (&FieldRef, &ArrayRef)| match is_time(field.data_type()) {
+        true => times_of(column.as_string_opt::<i32>()?, field.data_type()),
+        false => Some(Arc::clone(column)),
+    };
+    let columns = schema.fields().iter().zip(rows.columns()).map(column).collect::<Option<Vec<_>>>()?;
+    RecordBatch::try_new(Arc::clone(schema), columns).ok()
+}
+
+fn times_of(texts: &StringArray, wanted: &DataType) -> Option<ArrayRef> {
+    let number = |text: Option<&str>| text.map_or(Some(None), |text| time_of(text, wanted).map(Some));
+    let numbers: Int64Array = texts.iter().map(number).collect::<Option<Vec<_>>>()?.into_iter().collect();
+    match wanted {
+        // A number of days has 32 bits.
+        DataType::Date32 => cast(&cast(&numbers, &DataType::Int32).ok()?, wanted).ok(),
+        _ => cast(&numbers, wanted).ok(),
+    }
+}
+
+/// A moment or a day as the number that it is.
+fn time_of(text: &str, wanted: &DataType) -> Option<i64> {
+    let DataType::Timestamp(unit, _) = wanted else {
+        let day: NaiveDate = text.parse().ok()?;
+        return Some(day.signed_duration_since(NaiveDate::default()).num_days());
+    };
+    let at = match text.parse::<DateTime<Utc>>() {
+        Ok(at) => at,
+        Err(_) => text.parse::<NaiveDateTime>().ok()?.and_utc(),
+    };
+    match unit {
+        TimeUnit::Second => Some(at.timestamp()),
+        TimeUnit::Millisecond => Some(at.timestamp_millis()),
+        TimeUnit::Microsecond => Some(at.timestamp_micros()),
+        TimeUnit::Nanosecond => at.timestamp_nanos_opt(),
+    }
+}
+
 /// How many lines are decoded at once.
 const LINES: usize = 8_192;
 
-/// Rows that are JSON lines. Lines that are none of these columns are left out.
+/// Rows that are JSON lines, and how many lines are none of these columns.
 ///
 /// # Errors
 /// When the text cannot be read, or only by a mistake of ours.
-pub(super) fn of_json(text: impl BufRead, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+pub(super) fn of_json(text: impl BufRead, schema: &SchemaRef) -> Result<(Vec<RecordBatch>, u64)> {
     let (mut rows, mut left_out, mut lines) = (Vec::new(), 0, Vec::with_capacity(LINES));
     for line in text.split(b'\n') {
         lines.push(line.map_err(|error| EngineError::corrupt(format!("it cannot be read: {error}")))?);
@@ -117,10 +185,7 @@ pub(super) fn of_json(text: impl BufRead, schema: &SchemaRef) -> Result<Vec<Reco
         }
     }
     left_out += decode(&lines, schema, &mut rows)?;
-    if left_out > 0 {
-        tracing::warn!(left_out, "lines that are no rows of the sink are left out");
-    }
-    Ok(rows)
+    Ok((rows, left_out))
 }
 
 /// Decodes some lines, and says how many are no rows.
@@ -132,7 +197,12 @@ fn decode(lines: &[Vec<u8>], schema: &SchemaRef, rows: &mut Vec<RecordBatch>) ->
     });
     match fed.and_then(|()| decoder.flush()) {
         Ok(decoded) => rows.extend(decoded),
-        Err(_) if lines.len() == 1 => return Ok(1),
+        Err(_) if lines.len() == 1 => {
+            let row = of_any_year(&lines[0], schema)?;
+            let left_out = u64::from(row.is_none());
+            rows.extend(row);
+            return Ok(left_out);
+        }
         // One that is no row takes no other with it.
         Err(_) => {
             let (left, right) = lines.split_at(lines.len() / 2);
@@ -140,6 +210,13 @@ fn decode(lines: &[Vec<u8>], schema: &SchemaRef, rows: &mut Vec<RecordBatch>) ->
         }
     }
     Ok(0)
+}
+
+/// A line as a row, if it is one whose years are not of four digits.
+fn of_any_year(line: &[u8], schema: &SchemaRef) -> Result<Option<RecordBatch>> {
+    let mut decoder = decoder(&with_times_as_text(schema))?;
+    let row = decoder.decode(line).and_then(|_| decoder.flush()).ok().flatten();
+    Ok(row.and_then(|row| with_times_of_text(&row, schema)))
 }
 
 fn decoder(schema: &SchemaRef) -> Result<arrow::json::reader::Decoder> {

@@ -64,6 +64,11 @@ pub trait SourceConnector: fmt::Debug + Send + Sync {
     /// How its records come.
     fn nature(&self) -> Nature;
 
+    /// Whether it reads a file at this path or URL, if there is one.
+    fn reads_file(&self, _file: &str) -> bool {
+        false
+    }
+
     /// Whether its splits say how old their rows can be, so that the watermark follows from that, whatever the rows say.
     fn bounds_time(&self) -> bool {
         false

@@ -555,7 +555,8 @@ impl SourceReader {
 
 impl Source for SourceReader {
     fn restore(&mut self, splits: Vec<SplitState>) -> BoxFuture<'_, Result<()>> {
-        async move { self.open(splits).await.map_err(|error| error.context(&self.source)) }.boxed()
+        // Whoever restores it says which source it is.
+        self.open(splits).boxed()
     }
 
     fn next(&mut self) -> BoxFuture<'_, Result<SourceEvent>> {

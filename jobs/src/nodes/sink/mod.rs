@@ -181,6 +181,10 @@ impl Node for Sink {
         self.connector.owns().filter(|_| self.enabled)
     }
 
+    fn example_file(&self) -> Option<String> {
+        self.connector.example_file().filter(|_| self.enabled)
+    }
+
     fn kept_table(&self) -> Option<KeptTable<'_>> {
         self.connector.table()
     }

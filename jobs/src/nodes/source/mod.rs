@@ -62,6 +62,10 @@ impl Node for Source {
         Vec::new()
     }
 
+    fn reads_file(&self, file: &str) -> bool {
+        self.connector.as_ref().is_some_and(|connector| connector.reads_file(file))
+    }
+
     fn read_from(&mut self, _output: &str) {}
 
     fn outputs(&self) -> &'static [Output] {

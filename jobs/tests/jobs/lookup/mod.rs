@@ -40,6 +40,11 @@ impl Bench {
 
     /// The job whose lookup has these keys, between the input and files for its rows and its dead letters.
     pub fn job(&self, lookup: &str, parallelism: usize) -> Job {
+        self.job_with(lookup, parallelism, &[])
+    }
+
+    /// The same, with `--set`.
+    pub fn job_with(&self, lookup: &str, parallelism: usize, set: &[&str]) -> Job {
         let text = format!(
             r#"
             [job]
@@ -74,8 +79,9 @@ impl Bench {
             out = self.path("out").display(),
             refused = self.path("refused").display(),
         );
+        let set: Vec<String> = set.iter().map(|text| (*text).to_owned()).collect();
         let options = CompileOptions { parallelism: Some(parallelism), ..CompileOptions::default() };
-        parse("job.toml", &text, &[], &options).unwrap_or_else(|refusal| panic!("{refusal}"))
+        parse("job.toml", &text, &set, &options).unwrap_or_else(|refusal| panic!("{refusal}"))
     }
 
     /// Where its checkpoints are.
@@ -94,6 +100,12 @@ impl Bench {
             }
         }
         all
+    }
+
+    /// The names of the columns of the files, in order.
+    pub fn columns(&self) -> Vec<String> {
+        let first = read(&self.path("out")).into_iter().next().unwrap();
+        first.schema_ref().fields().iter().map(|field| field.name().clone()).collect()
     }
 
     /// The reasons of the dead letters, with what they are about.

@@ -126,6 +126,23 @@ fn each_answer_becomes_what_it_means() {
     assert_eq!(requests(&server)["down"], 6, "three times in each run");
 }
 
+/// As the documentation has it: `title` before `price`, and each with its own value.
+#[test]
+fn values_of_an_answer_are_under_their_names() {
+    let server = WebServer::start();
+    server.answer(|_| json("{\"title\": \"Shoes\", \"offer\": {\"price\": \"9.99\"}}"));
+    let bench = Bench::new(["a"].map(Some));
+    let lookup = format!(
+        "connector = \"http\"\nurl = \"http://{}/ads/{{ad_id}}\"\n\
+         schema = {{ title = \"string\", price = {{ type = \"decimal(12, 2)\", path = \"offer.price\" }} }}",
+        server.address()
+    );
+    execute(bench.job(&lookup, 1), &bench.checkpoints());
+    let out = bench.out();
+    assert_eq!((out[&0]["title"].as_str(), out[&0]["price"].as_str()), ("Shoes", "9.99"));
+    assert_eq!(bench.columns(), ["n", "ad_id", "at", "title", "price"]);
+}
+
 #[test]
 fn equal_keys_are_asked_about_once_and_so_many_at_a_time() {
     let server = WebServer::start();

@@ -84,6 +84,25 @@ fn values_of_postgres_are_read_by_their_declared_types() {
     );
 }
 
+/// The files sink writes all columns, by their places.
+#[test]
+fn added_columns_are_in_the_order_of_the_definition() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}/ads.sqlite", folder.path().display());
+    prepare(&url, &["CREATE TABLE ads (ad_id TEXT, v BIGINT, w BIGINT)", "INSERT INTO ads VALUES ('a', 1, 100)"]);
+    for behind in ["", "\n[map.all]\ninput = \"ads\"\nwhere = \"n >= 0\"\n"] {
+        let bench = Bench::new(["a"].map(Some));
+        let lookup = format!(
+            "connector = \"sql\"\nurl = \"{url}\"\ntable = \"ads\"\non = [\"ad_id\"]\nschema = {{ w = \"int\", v = \"int\" }}\n{behind}"
+        );
+        let more: &[&str] = if behind.is_empty() { &[] } else { &["sink.out.input=all"] };
+        execute(bench.job_with(&lookup, 1, more), &bench.checkpoints());
+        let out = bench.out();
+        assert_eq!((out[&0]["w"].as_str(), out[&0]["v"].as_str()), ("100", "1"), "{behind}");
+        assert_eq!(bench.columns(), ["n", "ad_id", "at", "w", "v"], "{behind}");
+    }
+}
+
 fn check_keys(url: &str) {
     prepare(
         url,

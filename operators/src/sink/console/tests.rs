@@ -6,7 +6,7 @@ use crate::{
     sink::conformance::{self, JOB, SINK, SinkUnderTest, context},
 };
 use arrow::{
-    array::{ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch},
+    array::{ArrayRef, FixedSizeBinaryArray, Int64Array, RecordBatch, StringArray},
     datatypes::{DataType, Field, Schema},
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -187,4 +187,21 @@ fn record_ids_are_shown_as_uuids() {
     assert_eq!(rendered(ConsoleFormat::Table), table);
     let json = "{\"record_id\":\"abababab-abab-abab-abab-abababababab\",\"count\":7}\n";
     assert_eq!(rendered(ConsoleFormat::Json), json);
+}
+
+#[test]
+fn what_is_no_letter_does_nothing_to_a_terminal() {
+    let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("\u{1b}[31mred\u{7}\nb"), None]));
+    let rows = RecordBatch::try_from_iter_with_nullable([("text", texts, true)]).unwrap();
+    let mut shown = Vec::new();
+    render::render(ConsoleFormat::Table, &rows, &mut shown).unwrap();
+    let table = "\
++-------------+
+| text        |
++-------------+
+|  [31mred  b |
+|             |
++-------------+
+";
+    assert_eq!(String::from_utf8(shown).unwrap(), table);
 }

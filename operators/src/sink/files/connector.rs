@@ -6,11 +6,11 @@
 
 use super::{
     FileFormat, FilesCommitter, FilesSink, FilesSinkConfig, FilesSinkSettings, PartitionBy, Roll,
-    encoder::can_be_written, here::committed_in, read_back::FilesReadBack, storage,
+    encoder::can_be_written, here::committed_in, naming::Ending, read_back::FilesReadBack, storage,
 };
 use crate::{
     columns::WINDOW_START,
-    confinement::Location,
+    confinement::{Location, real},
     definition::{KeyPath, Mistake, duration::show},
     event_time::event_time_type,
     expression::type_name,
@@ -20,7 +20,11 @@ use crate::{
         read_back::{ReadBack, ReadBackOf},
     },
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 use weir_engine::{
     error::Result,
     operator::{Committer, CommitterContext, OperatorContext, Sink},
@@ -64,10 +68,14 @@ impl SinkConnector for FilesSinkSettings {
         if shown.is_empty() {
             return None;
         }
-        let root = shown.starts_with('/').then_some("/");
-        let parts = shown.split('/').filter(|part| !part.is_empty());
-        let place = [KIND.name].into_iter().chain(root).chain(parts).map(str::to_owned).collect();
+        let place = [KIND.name.to_owned()].into_iter().chain(parts(&self.config.path)).collect();
         Some(Owned { key: "path", expected: "a folder of its own", places: vec![place], shown })
+    }
+
+    fn example_file(&self) -> Option<String> {
+        let hour = if self.is_hourly() { "hour=1970-01-01T00/" } else { "" };
+        let path = self.config.path.trim_end_matches('/');
+        (!path.is_empty()).then(|| format!("{path}/{hour}rows{}", Ending::of(&self.config).text()))
     }
 
     fn config(&self, given: &SinkGiven<'_>, _job: &SinkJob<'_>) -> serde_json::Value {
@@ -193,6 +201,18 @@ fn partition_column<'a>(given: &SinkGiven<'a>) -> Option<&'a str> {
     let start = timestamps().find(|column| column.name == WINDOW_START);
     let only = || timestamps().next().filter(|_| timestamps().count() == 1);
     start.or_else(only).map(|column| column.name.as_str())
+}
+
+/// A path as the names that lead there: of this machine from the root, with links and `..` followed, so that all paths of a place
+/// are the same.
+fn parts(path: &str) -> Vec<String> {
+    let local = path.strip_prefix("file://").unwrap_or(path);
+    if local.contains("://") {
+        return folder(path).split('/').map(str::to_owned).collect();
+    }
+    let local = Path::new(local);
+    let real = real(local).or_else(|_| std::path::absolute(local)).unwrap_or_else(|_| local.to_owned());
+    real.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
 }
 
 /// A path in the same words as others that lead there.

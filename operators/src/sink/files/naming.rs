@@ -49,7 +49,8 @@ impl Ending {
         Ending::ALL.iter().find_map(|(text, ending)| Some((name.strip_suffix(text)?, *ending)))
     }
 
-    fn text(self) -> &'static str {
+    /// As it stands in the name.
+    pub fn text(self) -> &'static str {
         // Each that can be made is there.
         Ending::ALL.iter().find(|(_, ending)| *ending == self).map_or(".parquet", |(text, _)| text)
     }

@@ -9,12 +9,14 @@ use super::{
 use crate::{
     format::{FormatError, LineDecoder, avro::container, csv::CsvDecoder},
     schema::ColumnSchema,
-    sink::read_back::{ReadBack, ReadBackOf, fit, identity_of, of_json, shown_schema},
+    sink::read_back::{
+        ReadBack, ReadBackOf, fit, identity_of, of_json, shown_schema, with_times_as_text, with_times_of_text,
+    },
     source::column_type::{ColumnType, DeclaredColumn, DeclaredSchema},
 };
 use arrow::{
-    array::RecordBatch,
-    datatypes::{DataType, SchemaRef},
+    array::{Array, ArrayRef, AsArray, BinaryArray, RecordBatch},
+    datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use bytes::Bytes;
 use flate2::read::MultiGzDecoder;
@@ -95,7 +97,7 @@ pub fn rows_of_file(name: &str, content: Bytes, columns: &ColumnSchema) -> Resul
             let text = unpacked(content, compression);
             match format {
                 FileFormat::Csv => of_csv(name, text, &schema),
-                _ => of_json(BufReader::new(text), &schema),
+                _ => of_json_file(text, &schema),
             }
         }
     };
@@ -140,11 +142,32 @@ impl Read for Failing {
     }
 }
 
-/// By our own decoder, for which nothing and an empty text are two things.
+fn of_json_file(text: Box<dyn Read>, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    match of_json(BufReader::new(text), schema)? {
+        (rows, 0) => Ok(rows),
+        (_, lines) => {
+            let message =
+                format!("{lines} of its lines are no rows of the columns that the sink writes by the definition");
+            Err(EngineError::corrupt(message))
+        }
+    }
+}
+
 fn of_csv(name: &str, mut text: Box<dyn Read>, schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
     let mut content = Vec::new();
     text.read_to_end(&mut content).map_err(|error| EngineError::corrupt(format!("it cannot be unpacked: {error}")))?;
-    let end = memchr::memchr(b'\n', &content).map_or(content.len(), |end| end + 1);
+    of_csv_content(name, &content, schema).or_else(|error| {
+        // Years may be of more than four digits.
+        let rows = of_csv_content(name, &content, &with_times_as_text(schema));
+        let rows: Option<Vec<_>> =
+            rows.ok().and_then(|rows| rows.iter().map(|rows| with_times_of_text(rows, schema)).collect());
+        rows.ok_or(error)
+    })
+}
+
+/// By our own decoder, for which nothing and an empty text are two things.
+fn of_csv_content(name: &str, content: &[u8], schema: &SchemaRef) -> Result<Vec<RecordBatch>> {
+    let end = memchr::memchr(b'\n', content).map_or(content.len(), |end| end + 1);
     let (header, mut records) = content.split_at(end);
     let mut decoder = csv_decoder(name, header, schema)?;
     let (mut rows, mut at) = (Vec::new(), header.len() as u64);
@@ -153,17 +176,47 @@ fn of_csv(name: &str, mut text: Box<dyn Read>, schema: &SchemaRef) -> Result<Vec
         if let Some(bad) = decoded.bad_lines.first() {
             return Err(EngineError::corrupt(format!("the record at byte {} is none: {}", bad.offset, bad.reason)));
         }
-        rows.push(fit(&decoded.records, schema)?);
+        rows.push(fit(&with_bytes(&decoded.records, schema)?, schema)?);
         records = &records[decoded.bytes..];
         at += decoded.bytes as u64;
     }
     Ok(rows)
 }
 
+/// Rows with the bytes that hexadecimal texts stand for, where bytes are wanted.
+fn with_bytes(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let (mut fields, mut columns) = (Vec::with_capacity(rows.num_columns()), Vec::with_capacity(rows.num_columns()));
+    for (field, column) in rows.schema_ref().fields().iter().zip(rows.columns()) {
+        let wanted = schema.field_with_name(field.name()).map(|field| field.data_type());
+        let are_bytes = wanted.is_ok_and(|wanted| {
+            matches!(
+                wanted,
+                DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_)
+            )
+        });
+        let column: ArrayRef = match column.as_string_opt::<i32>().filter(|_| are_bytes) {
+            Some(texts) => Arc::new(texts.iter().map(|text| text.and_then(bytes_of)).collect::<BinaryArray>()),
+            None => Arc::clone(column),
+        };
+        fields.push(Field::new(field.name(), column.data_type().clone(), true));
+        columns.push(column);
+    }
+    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)?)
+}
+
+/// The bytes that a hexadecimal text stands for; none: it is no such text.
+fn bytes_of(text: &str) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(*high)? << 4 | digit(*low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
+}
+
 /// For those of the columns that the header has.
 fn csv_decoder(name: &str, header: &[u8], schema: &SchemaRef) -> Result<CsvDecoder> {
-    let declared =
-        |field: &Arc<arrow::datatypes::Field>| DeclaredColumn::new(field.name(), declared(field.data_type()));
+    let declared = |field: &Arc<Field>| DeclaredColumn::new(field.name(), declared(field.data_type()));
     let mut columns: Vec<DeclaredColumn> = schema.fields().iter().map(declared).collect();
     loop {
         let wanted = DeclaredSchema { columns: columns.clone() };

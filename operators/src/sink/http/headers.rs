@@ -19,15 +19,18 @@ pub(super) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 /// Headers that say what is sent, and how.
 const OWN: [&str; 6] = [IDEMPOTENCY_KEY, "content-length", "transfer-encoding", "connection", "host", "expect"];
 
-/// Reads `headers = { NAME = "value" }`.
-pub(crate) fn read(keys: &Reader<'_>) -> BTreeMap<String, Hidden<String>> {
-    let mut headers = BTreeMap::new();
+/// Reads `headers = { NAME = "value" }`. `own` are headers, in small letters, that the reader sets itself, beside those that
+/// every request has.
+pub(crate) fn read(keys: &Reader<'_>, own: &[&str]) -> BTreeMap<String, Hidden<String>> {
+    let mut headers: BTreeMap<String, Hidden<String>> = BTreeMap::new();
     let Some(table) = keys.table(KEY) else { return headers };
     for name in table.keys() {
         let is_text = table.value(name).is_some_and(|value| matches!(value.kind, Kind::Text(_)));
         let Some(text) = table.text(name).filter(|_| is_text) else { continue };
-        if let Some((message, expected)) = wrong(name, &text) {
+        if let Some((message, expected)) = wrong(name, &text, own) {
             table.refuse(name, message, &expected);
+        } else if let Some(twin) = headers.keys().find(|twin| twin.eq_ignore_ascii_case(name)) {
+            table.refuse(name, format!("it is the same header as `{twin}`"), "each header once");
         }
         headers.insert(name.to_owned(), text.into());
     }
@@ -36,11 +39,11 @@ pub(crate) fn read(keys: &Reader<'_>) -> BTreeMap<String, Hidden<String>> {
 }
 
 /// What is wrong with a header, and what would be right.
-fn wrong(name: &str, text: &str) -> Option<(String, String)> {
+fn wrong(name: &str, text: &str, own: &[&str]) -> Option<(String, String)> {
     let Ok(known) = HeaderName::try_from(name) else {
         return Some(("this can't be the name of a header".into(), "letters, digits and `-`".into()));
     };
-    if OWN.contains(&known.as_str()) {
+    if OWN.contains(&known.as_str()) || own.contains(&known.as_str()) {
         return Some((format!("`{name}` is set by Weir itself"), "another header".into()));
     }
     let shown = match secrets::references(text) {

@@ -63,7 +63,7 @@ impl HttpSinkSettings {
         if let Some(batch) = keys.integer("batch", BATCHES) {
             config.batch = u32::try_from(batch).unwrap_or(BATCH);
         }
-        config.headers = headers::read(keys);
+        config.headers = headers::read(keys, &["content-type"]);
         if let Some(timeout) = keys.duration("timeout") {
             if TIMEOUTS.contains(&timeout) {
                 config.timeout_ms = in_millis(timeout);

@@ -139,14 +139,23 @@ impl ReadRows {
 
     fn finish(self) -> Result<Vec<RecordBatch>> {
         match self {
-            ReadRows::Json { lines, schema } => of_json(Cursor::new(lines), &schema),
+            ReadRows::Json { lines, schema } => {
+                let (rows, left_out) = of_json(Cursor::new(lines), &schema)?;
+                say_left_out(left_out);
+                Ok(rows)
+            }
             ReadRows::Decoded { rows, left_out, .. } => {
-                if left_out > 0 {
-                    tracing::warn!(left_out, "records that are no rows of the sink are left out");
-                }
+                say_left_out(left_out as u64);
                 Ok(rows)
             }
         }
+    }
+}
+
+/// A topic may have records of others.
+fn say_left_out(left_out: u64) {
+    if left_out > 0 {
+        tracing::warn!(left_out, "records that are no rows of the sink are left out");
     }
 }
 
@@ -178,7 +187,7 @@ fn shown(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
 fn of_texts(texts: &StringArray, field: &Field) -> Result<ArrayRef> {
     let schema: SchemaRef = Arc::new(Schema::new(vec![Field::new("v", field.data_type().clone(), true)]));
     let lines: String = texts.iter().map(|text| format!("{{\"v\":{}}}\n", text.unwrap_or("null"))).collect();
-    let rows = concat_batches(&schema, &of_json(Cursor::new(lines), &schema)?)?;
+    let rows = concat_batches(&schema, &of_json(Cursor::new(lines), &schema)?.0)?;
     match rows.num_rows() == texts.len() {
         true => Ok(Arc::clone(rows.column(0))),
         false => Ok(new_null_array(field.data_type(), texts.len())),

@@ -28,6 +28,7 @@ impl Check<'_> {
         self.url();
         self.table_name();
         self.table_columns();
+        self.column_twins();
         let keyed = self.mistakes.len();
         self.table_key();
         if self.mistakes.len() == keyed {
@@ -84,6 +85,23 @@ impl Check<'_> {
                     format!("`{}` is {}, which cannot be stored in a table", column.name, type_name(&column.data_type));
                 let expected = "a `select` with a number, a text, a timestamp or bytes in its place";
                 self.mistakes.push(Mistake::new(place.clone(), message).expected(expected));
+            }
+        }
+    }
+
+    /// For SQLite capital and small letters are the same in names.
+    fn column_twins(&mut self) {
+        if !matches!(Dialect::of(&self.sql.url), Ok(Dialect::Sqlite)) {
+            return;
+        }
+        let names: Vec<&str> = stored(self.given).map(|column| column.name.as_str()).collect();
+        for (number, name) in names.iter().enumerate() {
+            if let Some(twin) = names[..number].iter().find(|twin| twin.eq_ignore_ascii_case(name)) {
+                let message = format!(
+                    "`{twin}` and `{name}` are one name in SQLite, where capital letters are the same as small ones"
+                );
+                let expected = "a `select` that renames one of them";
+                self.mistakes.push(Mistake::new(self.given.columns_at(self.at), message).expected(expected));
             }
         }
     }

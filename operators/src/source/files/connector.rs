@@ -1,6 +1,13 @@
 //! What a files source is to those that check, compile, show and confine jobs.
 
-use super::{FilesConfig, listing, parquet_schema, read::read, schema::avro_schema, total};
+use super::{
+    FilesConfig,
+    listing::{self, Wanted},
+    parquet_schema,
+    read::read,
+    schema::avro_schema,
+    total,
+};
 use crate::{
     confinement::Location,
     definition::{KeyPath, Mistake, Reader},
@@ -80,6 +87,16 @@ impl SourceConnector for FilesConfig {
     fn nature(&self) -> Nature {
         // Whether splits may be at rest is the affair of what reads them.
         if self.follow { Nature::FOLLOWED } else { Nature::BOUNDED }
+    }
+
+    fn reads_file(&self, file: &str) -> bool {
+        let wanted = match &self.format.format {
+            Format::Parquet { .. } => Wanted::Parquet,
+            Format::Avro { .. } => Wanted::Avro,
+            _ if self.follow => Wanted::GrowingLines,
+            _ => Wanted::Lines,
+        };
+        !self.path.is_empty() && listing::would_list(&self.path, wanted, file)
     }
 
     fn bounds_time(&self) -> bool {

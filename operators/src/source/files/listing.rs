@@ -19,7 +19,7 @@ use super::{
     passed_over::{PassedOver, Teller},
 };
 use crate::{
-    confinement::{Location as Outside, Place as OutsidePlace},
+    confinement::{Location as Outside, Place as OutsidePlace, real},
     memory_stores::memory_store,
 };
 use object_store::{ObjectStore, list::PaginatedListStore};
@@ -225,6 +225,34 @@ impl Location {
         teller.tell(&passed_over);
         Ok((files, passed_over))
     }
+}
+
+/// Whether a file would be listed, if it was there: by its path or URL alone.
+pub(super) fn would_list(path: &str, wanted: Wanted, file: &str) -> bool {
+    let local = |path: &str| path.strip_prefix("file://").unwrap_or(path).to_owned();
+    let (path, file) = (local(path), local(file));
+    let below = match (path.contains("://"), file.contains("://")) {
+        (false, false) => {
+            let path = LocalPath::parse(&path);
+            let (Ok(base), Ok(file)) = (real(path.base()), real(Path::new(&file))) else { return false };
+            let below = file.strip_prefix(base).ok().map(|below| below.to_string_lossy().into_owned());
+            below.map(|below| (below, path.pattern().map(str::to_owned)))
+        }
+        (true, true) => {
+            let names: Vec<&str> = path.trim_end_matches('/').split('/').collect();
+            let plain = names.iter().take_while(|name| !glob::is_pattern(name)).count();
+            let pattern = (plain < names.len()).then(|| names[plain..].join("/"));
+            file.strip_prefix(&format!("{}/", names[..plain].join("/"))).map(|below| (below.to_owned(), pattern))
+        }
+        _ => None,
+    };
+    let Some((below, pattern)) = below.filter(|(below, _)| !below.is_empty()) else { return false };
+    let is_asked_for = match &pattern {
+        Some(pattern) => glob::matches(pattern, &below),
+        None => !below.split('/').any(is_hidden),
+    };
+    let name = below.rsplit('/').next().unwrap_or(&below);
+    is_asked_for && not_wanted(name, 1, wanted, pattern.is_some()).is_none()
 }
 
 /// Why a file of this name is not wanted; of one that a pattern names, endings say nothing.

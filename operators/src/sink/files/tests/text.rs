@@ -12,10 +12,11 @@ use crate::{
 };
 use arrow::{
     array::{
-        BooleanArray, Date32Array, Decimal128Array, DictionaryArray, FixedSizeBinaryArray, Float64Array, Int32Array,
-        ListArray, StringArray,
+        Array, BinaryArray, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, DurationMillisecondArray,
+        FixedSizeBinaryArray, Float64Array, Int32Array, ListArray, NullArray, StringArray,
     },
-    datatypes::{Int32Type, Schema},
+    compute::concat_batches,
+    datatypes::{DataType, Field, Int32Type, Schema},
 };
 use conformance::{JOB, SINK, context};
 use serde_json::Value;
@@ -45,12 +46,15 @@ pub(super) fn numbers(path: &str, bytes: &[u8]) -> Vec<i64> {
     text.lines().map(|line| object(line)["n"].as_i64().unwrap()).collect()
 }
 
+fn times(of: [Option<i64>; 2]) -> TimestampMillisecondArray {
+    TimestampMillisecondArray::from(of.to_vec()).with_timezone("UTC")
+}
+
 /// Two rows of every type that results have, the second with odd or no values.
 pub(super) fn rows() -> RecordBatch {
     let ids = FixedSizeBinaryArray::try_from_iter([[0xf2_u8; 16], [1; 16]].into_iter()).unwrap();
     let ads: DictionaryArray<Int32Type> = [Some("a \"b\",\n"), Some("")].into_iter().collect();
     let cost = Decimal128Array::from(vec![Some(150), None]).with_precision_and_scale(12, 2).unwrap();
-    let times = |of: [Option<i64>; 2]| TimestampMillisecondArray::from(of.to_vec()).with_timezone("UTC");
     let columns: [(&str, ArrayRef); 11] = [
         ("record_id", Arc::new(ids)),
         ("ad_id", Arc::new(ads)),
@@ -161,6 +165,41 @@ async fn our_own_source_and_whoever_shows_results_read_what_was_written() {
     let read = rows_of_file(&path, bytes, &columns).unwrap();
     assert_eq!(read[0].schema(), shown_schema(&columns));
     assert_eq!(cells(&read[0])[0][..4], expected[0][..4]);
+}
+
+/// Spans of time, bytes, columns without any value, and years of more or less than four digits.
+#[tokio::test]
+async fn whoever_shows_results_reads_unusual_columns_too() {
+    let columns: [(&str, ArrayRef); 5] = [
+        ("gap", Arc::new(DurationMillisecondArray::from(vec![Some(1_500), None]))),
+        ("bytes", Arc::new(BinaryArray::from(vec![Some([255, 0].as_slice()), None]))),
+        ("nothing", Arc::new(NullArray::new(2))),
+        ("at", Arc::new(times([Some(285_700_000_000_000), Some(-93_000_000_000_000)]))),
+        ("day", Arc::new(Date32Array::from(vec![Some(3_306_000), Some(-1_076_000)]))),
+    ];
+    let rows = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, column)| (name, column, true))).unwrap();
+    let columns = ColumnSchema::from(rows.schema_ref().as_ref());
+    for format in [FileFormat::Json, FileFormat::Csv, FileFormat::Parquet] {
+        let target = Target::memory().with(format, Compression::None);
+        let (path, bytes) = written(&target, rows.clone()).await;
+        let read = rows_of_file(&path, bytes, &columns).unwrap();
+        let read = concat_batches(&shown_schema(&columns), &read).unwrap();
+        let gap = read.column(0).as_string::<i32>();
+        assert_eq!((gap.value(0), gap.is_null(1)), ("PT1.5S", true), "{format:?}");
+        assert_eq!(read.column(2).null_count(), 2, "{format:?}");
+        for same in ["bytes", "at", "day"] {
+            assert_eq!(read.column_by_name(same), rows.column_by_name(same), "{format:?}: {same}");
+        }
+    }
+}
+
+/// As of a definition that has another type since.
+#[tokio::test]
+async fn lines_that_are_no_rows_are_no_results() {
+    let columns = ColumnSchema::from(&Schema::new(vec![Field::new("n", DataType::Int64, true)]));
+    let failed = rows_of_file("a-1-0-0.jsonl", "{\"n\":1}\n{\"n\":\"x\"}\n".into(), &columns).unwrap_err();
+    let expected = "'a-1-0-0.jsonl': 1 of its lines are no rows of the columns that the sink writes by the definition";
+    assert_eq!(failed.message, expected);
 }
 
 fn owned(cells: &Vec<&str>) -> Vec<String> {

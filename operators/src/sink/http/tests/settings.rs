@@ -64,6 +64,9 @@ fn what_is_wrong_is_told_at_its_key() {
         assert_eq!(header(name, "${env:A}"), Vec::<String>::new());
     }
     assert_eq!(header("Idempotency-Key", "1"), ["headers.Idempotency-Key: `Idempotency-Key` is set by Weir itself"]);
+    assert_eq!(header("Content-Type", "x"), ["headers.Content-Type: `Content-Type` is set by Weir itself"]);
+    let twins = with(json!({ "headers": { "X-A": "1", "x-a": "2" } }));
+    assert_eq!(twins, ["headers.x-a: it is the same header as `X-A`"]);
     assert_eq!(header("a b", "1"), ["headers.\"a b\": this can't be the name of a header"]);
     assert_eq!(header("A", "1\n2"), ["headers.A: this can't be the value of a header"]);
     assert_eq!(header("A", "${env:}").len(), 1);

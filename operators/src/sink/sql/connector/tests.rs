@@ -106,6 +106,22 @@ fn what_is_wrong_is_told_at_its_key() {
     assert_eq!(soon, ["retention.minutes: windows would be summed up that late events may still correct"]);
 }
 
+/// SQLite, which tells them apart by nothing, would refuse the table when it is made.
+#[test]
+fn columns_that_differ_in_capitals_alone_are_refused_for_sqlite() {
+    let column = |name: &str| Column { name: name.into(), data_type: DataType::Int64, nullable: true };
+    let columns = ColumnSchema { columns: ["k", "n", "K"].map(column).into() };
+    for (url, count) in [("sqlite:store.sqlite", 1), ("postgres://db/ads", 0)] {
+        let given = SinkGiven { columns: &columns, event_time: None, results: None, has_select: true };
+        let mut mistakes = Vec::new();
+        SqlSinkSettings::table(url, "t").key(["n"]).check(&given, &KeyPath::default(), &mut mistakes);
+        let told: Vec<String> =
+            mistakes.iter().map(|mistake| format!("{}: {}", mistake.path, mistake.message)).collect();
+        assert_eq!(told.len(), count, "{told:?}");
+        assert!(told.iter().all(|told| told.starts_with("select: `k` and `K` are one name in SQLite")), "{told:?}");
+    }
+}
+
 #[test]
 fn a_table_is_its_own_with_all_that_stands_beside_it() {
     let owned = |table: &str, of_ages: bool| {

@@ -67,6 +67,11 @@ impl LocalPath {
         &self.base
     }
 
+    /// What follows the base, if the path is a pattern.
+    pub(super) fn pattern(&self) -> Option<&str> {
+        self.pattern.as_deref()
+    }
+
     /// The files that are followed and that can be listed now, and what cannot. One that vanishes while the list is made is
     /// left out.
     ///
