@@ -16,8 +16,9 @@ pub struct LogArguments {
     #[arg(long = "log", global = true, value_name = "FILTER")]
     filter: Option<String>,
     /// Log as JSON, one object per line
+    // A field's name is what clap knows an argument by, in every command: several have a `json` of their own.
     #[arg(long = "log-json", global = true)]
-    json: bool,
+    log_json: bool,
 }
 
 impl LogArguments {
@@ -30,7 +31,7 @@ impl LogArguments {
             ))
         })?;
         let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-        if self.json {
+        if self.log_json {
             logs.json().init()
         } else {
             logs.with_target(false).init()
@@ -53,6 +54,40 @@ fn own(filter: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Arguments;
+    use clap::{ArgMatches, Command, CommandFactory};
+
+    /// The commands below this one that have `--json`, each with the words that lead to it.
+    fn with_json(command: &Command, words: &[String]) -> Vec<Vec<String>> {
+        let has_json = command.get_arguments().any(|argument| argument.get_long() == Some("json"));
+        let mut found: Vec<Vec<String>> = if has_json { vec![words.to_vec()] } else { Vec::new() };
+        for below in command.get_subcommands() {
+            found.extend(with_json(below, &[words, &[below.get_name().to_owned()]].concat()));
+        }
+        found
+    }
+
+    /// Whether `--log-json` and `--json` are on; whatever else the command needs is not given.
+    fn given(words: &[String], options: &[&str]) -> (bool, bool) {
+        let command = Arguments::command().ignore_errors(true);
+        let words = words.iter().map(String::as_str).chain(options.iter().copied());
+        let mut matches: ArgMatches = command.try_get_matches_from(std::iter::once("weir").chain(words)).unwrap();
+        while let Some((_, below)) = matches.remove_subcommand() {
+            matches = below;
+        }
+        (matches.get_flag("log_json"), matches.get_flag("json"))
+    }
+
+    #[test]
+    fn json_logs_and_json_results_are_asked_for_apart_in_every_command() {
+        let commands = with_json(&Arguments::command(), &[]);
+        assert!(commands.len() >= 11, "{commands:?}");
+        for words in commands {
+            assert_eq!(given(&words, &["--log-json"]), (true, false), "{words:?}");
+            assert_eq!(given(&words, &["--json"]), (false, true), "{words:?}");
+            assert_eq!(given(&words, &["--json", "--log-json"]), (true, true), "{words:?}");
+        }
+    }
 
     #[test]
     fn a_level_alone_is_that_of_our_own_parts() {
