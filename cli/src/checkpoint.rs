@@ -109,8 +109,7 @@ pub fn checkpoint(command: &CheckpointCommand) -> Result<(), Failure> {
             CheckpointCommand::Export(arguments) => export(arguments).await,
         }
     })?;
-    text::print(&shown);
-    Ok(())
+    text::print(&shown)
 }
 
 impl PlaceArguments {

@@ -137,7 +137,7 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
     })?;
     bar.finish_and_clear();
     match report {
-        Some(report) => arguments.show(&report),
+        Some(report) => arguments.show(&report)?,
         None => {
             let clicks = text::count_of(written.load(Ordering::Relaxed), "click");
             match arguments.pace() {
@@ -215,7 +215,7 @@ impl GenerateArguments {
         bar
     }
 
-    fn show(&self, report: &GenerateReport) {
+    fn show(&self, report: &GenerateReport) -> Result<(), Failure> {
         if self.json {
             let report = json!({
                 "clicks": report.clicks,
@@ -227,13 +227,13 @@ impl GenerateArguments {
             });
             return text::print(&format!("{report}\n"));
         }
-        text::print(&clicks_in(report));
+        text::print(&clicks_in(report))?;
         text::print(&format!(
             "{} in {} in {}\n",
             text::bytes(report.bytes),
             text::count_of(report.files.len() as u64, "file"),
             self.folder.as_deref().unwrap_or(Path::new(".")).display()
-        ));
+        ))
     }
 }
 

@@ -42,9 +42,9 @@ pub fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         let listener = listen(&arguments.listen).await?;
         let address = address(&listener)?;
         let doors::Pages { keys, transport } = arguments.port.read(&address.to_string())?;
-        text::print(&addresses(address, &transport));
+        text::print(&addresses(address, &transport))?;
         if doors::is_of_this_machine(&address.to_string()) {
-            text::print(&format!("{}; --listen chooses another address\n", doors::OWN_MACHINE));
+            text::print(&format!("{}; --listen chooses another address\n", doors::OWN_MACHINE))?;
         }
         let env = Env::from_entropy();
         let router = http::router(store, env.clone(), keys);

@@ -540,3 +540,25 @@ fn files_that_are_passed_over_are_named_and_counted() {
     let again = place.json(&job);
     assert_eq!((&again["files_passed_over"], &again["events_in"]), (&3.into(), &1.into()));
 }
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let place = Workplace::new();
+    place.done(&borrowed(&ad_click("jobs/data/clicks", "out", "data", &[])));
+    let again = ad_click("jobs/data/clicks", "out", "data", &[]);
+    let certs = place.path("certs").display().to_string();
+    for arguments in [
+        borrowed(&again),
+        [&borrowed(&again)[..], &["--json"]].concat(),
+        vec!["explain", "jobs/ad_click.toml"],
+        vec!["completions", "bash"],
+        vec!["checkpoint", "list", "--data-dir", "data", "--json"],
+        vec!["generate", "clicks", "--events", "10", "--json"],
+        vec!["certs", &certs],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = place.weir(&arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "weir {arguments:?}: {}", complaint(&output));
+        assert!(complaint(&output).contains("cannot write to standard output"), "{}", complaint(&output));
+    }
+}
