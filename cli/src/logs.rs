@@ -25,6 +25,13 @@ impl LogArguments {
     /// Begins to log: what is asked for, or what is `usual`.
     pub fn start(&self, usual: &str) -> Result<(), Failure> {
         let given = self.filter.clone().or_else(|| std::env::var("WEIR_LOG").ok()).unwrap_or_else(|| usual.into());
+        if let Some(part) = no_level(&given) {
+            return Err(Failure::refused(format!(
+                "{}: '{part}' is no log level; write error, warn, info, debug, trace or off, for one module as in \
+                 weir_engine=debug",
+                if self.filter.is_some() { "--log" } else { "WEIR_LOG" }
+            )));
+        }
         let filter = EnvFilter::try_new(own(&given)).map_err(|error| {
             Failure::refused(format!(
                 "'{given}' is not a log filter ({error}); write a level such as 'info', or 'warn,weir_engine=debug'"
@@ -38,6 +45,13 @@ impl LogArguments {
         }
         Ok(())
     }
+}
+
+/// The first part of a filter that is neither a level nor says of what it is one. It would be taken for a module's name, so that a
+/// misspelt level would turn all logs off.
+fn no_level(filter: &str) -> Option<&str> {
+    let is_directive = |part: &str| part.contains(['=', '[', ']', '}']);
+    filter.split(',').map(str::trim).find(|part| !is_directive(part) && part.parse::<LevelFilter>().is_err())
 }
 
 /// The same filter, in which a level alone is that of our own parts: libraries say more than warnings only where they are named, and
@@ -98,5 +112,15 @@ mod tests {
         assert_eq!(own("info,openraft=info"), "warn,openraft=off,weir=info,openraft=info");
         assert_eq!(own("warn,weir_engine=debug"), "warn,openraft=off,weir=warn,weir_engine=debug");
         assert_eq!(own("weir_worker=off"), "weir_worker=off");
+    }
+
+    #[test]
+    fn a_name_alone_is_no_level() {
+        for filter in ["info", "OFF", "warn,weir_engine=debug", "info, openraft=info", "[task{job=a,node=b}]=trace"] {
+            assert_eq!(no_level(filter), None, "{filter}");
+        }
+        for (filter, part) in [("inof", "inof"), ("weir_engine=debug, wran", "wran")] {
+            assert_eq!(no_level(filter), Some(part), "{filter}");
+        }
     }
 }

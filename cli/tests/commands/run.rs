@@ -562,3 +562,13 @@ fn output_that_cannot_be_written_is_a_failure() {
         assert!(complaint(&output).contains("cannot write to standard output"), "{}", complaint(&output));
     }
 }
+
+#[test]
+fn a_misspelt_log_level_is_refused() {
+    let place = Workplace::new();
+    let told = place.refused(&["--log", "inof", "explain", "jobs/ad_click.toml"], 2);
+    assert!(told.contains("--log: 'inof' is no log level; write error, warn, info, debug, trace or off"), "{told}");
+    let output = place.weir(&["explain", "jobs/ad_click.toml"]).env("WEIR_LOG", "wran").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", complaint(&output));
+    assert!(complaint(&output).contains("WEIR_LOG: 'wran' is no log level"), "{}", complaint(&output));
+}
