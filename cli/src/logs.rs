@@ -2,6 +2,7 @@
 
 use crate::failure::Failure;
 use clap::Args;
+use std::io::IsTerminal;
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
 /// The default log filter.
@@ -37,7 +38,12 @@ impl LogArguments {
                 "'{given}' is not a log filter ({error}); write a level such as 'info', or 'warn,weir_engine=debug'"
             ))
         })?;
-        let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // An empty NO_COLOR is as good as none: https://no-color.org
+        let is_colourless = std::env::var_os("NO_COLOR").is_some_and(|set| !set.is_empty());
+        let logs = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_ansi(std::io::stderr().is_terminal() && !is_colourless)
+            .with_writer(std::io::stderr);
         if self.log_json {
             logs.json().init()
         } else {

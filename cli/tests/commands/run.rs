@@ -572,3 +572,12 @@ fn a_misspelt_log_level_is_refused() {
     assert_eq!(output.status.code(), Some(2), "{}", complaint(&output));
     assert!(complaint(&output).contains("WEIR_LOG: 'wran' is no log level"), "{}", complaint(&output));
 }
+
+#[test]
+fn logs_have_colours_on_a_terminal_alone() {
+    let place = Workplace::new();
+    let arguments = ad_click("jobs/data/clicks", "out", "data", &[]);
+    let mut command = place.weir(&[&borrowed(&arguments)[..], &["--log", "info"]].concat());
+    let logs = complaint(&command.env_remove("NO_COLOR").output().unwrap());
+    assert!(logs.contains("starting") && !logs.contains('\u{1b}'), "{logs:?}");
+}
