@@ -581,3 +581,15 @@ fn logs_have_colours_on_a_terminal_alone() {
     let logs = complaint(&command.env_remove("NO_COLOR").output().unwrap());
     assert!(logs.contains("starting") && !logs.contains('\u{1b}'), "{logs:?}");
 }
+
+#[test]
+fn a_wrong_parallelism_is_told_where_it_was_given() {
+    let place = Workplace::new();
+    let told = |more: &[&str]| place.refused(&[&["explain", "jobs/ad_click.toml"], more].concat(), 2);
+    let none = told(&["--parallelism", "0"]);
+    assert!(none.contains("'--parallelism <N>'") && !none.contains("key groups"), "{none}");
+    let many = told(&["--parallelism", "9", "--set", "job.max_parallelism=8"]);
+    assert!(many.contains("--parallelism asks for more subtasks than there are key groups"), "{many}");
+    let none = told(&["--set", "job.parallelism=0"]);
+    assert!(!none.contains("more subtasks than key groups"), "{none}");
+}
