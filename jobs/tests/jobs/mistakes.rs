@@ -311,6 +311,9 @@ fn what_names_of_files_are_made_of_is_checked() {
     assert!(sink.contains("the name is too long") && sink.contains("found: 101 characters"), "{sink}");
     let nowhere = told(&RIGHT.replace("path = \"out/counts\"", "path = \" \""));
     assert!(nowhere.contains("sink.counts.path: this names no folder"), "{nowhere}");
+    let nothing = compile(RIGHT, &["source.clicks.path="]).unwrap_err().to_string();
+    assert!(nothing.contains("source.clicks.path: the path is empty") && nothing.contains("a folder"), "{nothing}");
+    assert!(!nothing.contains("no nodes"), "{nothing}");
     assert!(compile(&RIGHT.replace("[sink.counts]", &format!("[sink.{}]", &long[1..])), &[]).is_ok());
 }
 
