@@ -194,6 +194,29 @@ fn what_is_committed_is_followed() {
     assert!(job.wait_with_output().unwrap().status.success());
 }
 
+#[test]
+fn following_ends_well_when_it_is_asked_to() {
+    let place = place_with(
+        r#"
+        [sink.minutes]
+        input = "minutes"
+        connector = "files"
+        path = "out"
+        format = "json"
+        "#,
+    );
+    fs::write(place.path("in/1.json"), click("a", 1)).unwrap();
+    place.done(&["run", "job.toml", "--quiet"]);
+    for name in ["INT", "TERM"] {
+        let mut followed = place.start(&["results", "job.toml", "minutes", "--follow", "--json"]);
+        let mut printed = BufReader::new(followed.stdout.take().unwrap());
+        assert_eq!(next(&mut printed)["n"], 1);
+        signal(&followed, name);
+        let ended = followed.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), complaint(&ended)), (Some(0), String::new()), "{name}");
+    }
+}
+
 const LINES: &str = r#"
 [sink.lines]
 input = "minutes"
