@@ -70,6 +70,11 @@ pub fn open_store(url: &str) -> Result<Store, Failure> {
 
 /// Takes the address of a port.
 pub async fn listen(address: &str) -> Result<TcpListener, Failure> {
+    if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        return Err(Failure::refused(format!(
+            "cannot listen on '{address}': it is no HOST:PORT with a port up to 65535; write it as in 127.0.0.1:8080"
+        )));
+    }
     TcpListener::bind(address).await.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
 }
 

@@ -207,6 +207,11 @@ fn what_cannot_be_served_is_refused_before_anything_runs() {
     let place = Workplace::new();
     let told = place.refused(&["run", "jobs/talkingdata.toml", "--serve", "127.0.0.1:0"], 2);
     assert!(told.contains("--serve shows tables, but job 'talkingdata' writes none"), "{told}");
+    for address in ["127.0.0.1", "127.0.0.1:99999"] {
+        let told = place.refused(&["run", "jobs/ad_click.toml", "--quiet", "--serve", address], 2);
+        assert!(told.contains(&format!("cannot listen on '{address}': it is no HOST:PORT")), "{told}");
+        place.refused(&["serve", "--store", "sqlite:store.sqlite", "--listen", address], 2);
+    }
     let told = place.refused(&["serve", "--store", "store.sqlite"], 2);
     assert!(told.contains("sqlite:PATH or postgres://USER@HOST/DATABASE"), "{told}");
     let told = place.refused(&["serve", "--store", "sqlite:store.sqlite", "--listen", "256.0.0.1:1"], 1);
