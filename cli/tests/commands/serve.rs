@@ -197,7 +197,15 @@ fn a_job_about_something_else_is_served_too() {
     assert!(rows.windows(2).all(|two| two[0]["window_start"].as_i64() > two[1]["window_start"].as_i64()));
     let copy = Served::start(serve(&place));
     assert_eq!(copy.get(&path), (200, answer));
-    assert_eq!(copy.get("/v1/freshness").0, 503, "no clicks on ads are counted");
+    for path in ["/v1/freshness", "/v1/filters", "/v1/ads/a/aggregated_count?from=0&to=60"] {
+        let (status, problem) = copy.get(path);
+        let detail = problem["detail"].as_str().unwrap();
+        assert_eq!(status, 404, "no clicks on ads are counted: {detail}");
+        assert!(
+            detail.starts_with("the store has no table of counts") && detail.ends_with("only countries"),
+            "{detail}"
+        );
+    }
     copy.end("TERM");
     job.end("INT");
 }
