@@ -314,6 +314,13 @@ fn what_names_of_files_are_made_of_is_checked() {
     let nothing = compile(RIGHT, &["source.clicks.path="]).unwrap_err().to_string();
     assert!(nothing.contains("source.clicks.path: the path is empty") && nothing.contains("a folder"), "{nothing}");
     assert!(!nothing.contains("no nodes"), "{nothing}");
+    let checkpointed = |storage: &str| compile(RIGHT, &[&format!("job.checkpoint.storage={storage}")]);
+    let unknown = checkpointed("ftp://host/path").unwrap_err().to_string();
+    assert!(unknown.contains("job.checkpoint.storage: there is no 'ftp://'"), "{unknown}");
+    assert!(unknown.contains("file://, s3:// or memory://"), "{unknown}");
+    for storage in ["file:///var/weir", "s3://bucket/weir", "memory:///weir", "checkpoints", "/var/weir"] {
+        assert!(checkpointed(storage).is_ok(), "{storage}");
+    }
     assert!(compile(&RIGHT.replace("[sink.counts]", &format!("[sink.{}]", &long[1..])), &[]).is_ok());
 }
 
