@@ -357,6 +357,14 @@ fn mistakes_in_overrides_name_the_override() {
     insta::assert_snapshot!(compile(RIGHT, &settings).unwrap_err());
 }
 
+/// What follows from a wrong override, in the file, comes behind it.
+#[test]
+fn a_wrong_override_is_told_first() {
+    let told = compile(RIGHT, &["aggregate.per_minute.key=\"ad_id\""]).unwrap_err().to_string();
+    assert!(told.starts_with("error: --set aggregate.per_minute.key="), "{told}");
+    assert!(told.matches("error: ").count() > 1, "{told}");
+}
+
 #[test]
 fn overrides_change_and_add_keys() {
     let settings = [
