@@ -113,6 +113,7 @@ enum Format {
 
 /// Writes a stream of clicks.
 pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
+    arguments.check_kafka()?;
     let env = Env::from_entropy();
     let config = arguments.config(&env)?;
     if let (Some(brokers), Some(topic)) = (&arguments.kafka, &arguments.topic) {
@@ -150,6 +151,17 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
 }
 
 impl GenerateArguments {
+    /// Clap does not look for what an option needs where that contradicts another argument, as --kafka does FOLDER.
+    fn check_kafka(&self) -> Result<(), Failure> {
+        let given = [("--topic", self.topic.is_some()), ("--property", !self.property.is_empty())];
+        match given.into_iter().find(|(_, is_given)| *is_given && self.kafka.is_none()) {
+            Some((option, _)) => Err(Failure::refused(format!(
+                "{option} is for --kafka BROKERS, which is written to instead of a FOLDER; give one or the other"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn config(&self, env: &Env) -> Result<ClickStreamConfig, Failure> {
         let base = if self.benchmark { ClickStreamConfig::benchmark() } else { ClickStreamConfig::default() };
         let span = |name: &str, given: &Option<String>, base: u64| match given {
