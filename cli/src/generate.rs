@@ -13,11 +13,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use weir_engine::env::Env;
 use weir_jobs::duration;
 use weir_operators::source::generator::{
-    ClickFormat, ClickStreamConfig, Destination, GenerateReport, LineFormat, generate as write_clicks,
+    ClickFormat, ClickStreamConfig, Destination, GenerateReport, LineFormat, WrongSetting, generate as write_clicks,
 };
 
 /// Arguments of `weir generate`. What is not given comes from [`ClickStreamConfig`]'s defaults, the only copy of them.
@@ -173,7 +174,7 @@ impl GenerateArguments {
                 }
             },
         };
-        Ok(ClickStreamConfig {
+        let config = ClickStreamConfig {
             seed: self.seed.unwrap_or(base.seed),
             events: if self.endless { None } else { self.events.or(base.events) },
             partitions: self.partitions.unwrap_or(base.partitions),
@@ -189,7 +190,25 @@ impl GenerateArguments {
             duplicate_share: self.duplicate_share.unwrap_or(base.duplicate_share),
             duplicate_within: self.duplicate_within.unwrap_or(base.duplicate_within),
             broken_share: self.broken_share.unwrap_or(base.broken_share),
-        })
+        };
+        match config.check_settings() {
+            Ok(()) => Ok(config),
+            Err(wrong) => Err(Failure::refused(Self::by_option(&config, &wrong))),
+        }
+    }
+
+    /// What is wrong, by the names of the options.
+    fn by_option(config: &ClickStreamConfig, wrong: &WrongSetting) -> String {
+        let WrongSetting { setting, found, right } = wrong;
+        let span = |ms| duration::show(Duration::from_millis(ms));
+        match *setting {
+            "late_to_ms" => {
+                let (from, to) = (span(config.late_from_ms), span(config.late_to_ms));
+                format!("--late-to {to}: must be above --late-from, which is {from}")
+            }
+            "rate" => format!("--event-rate {found}: must be {right}"),
+            other => format!("--{} {found}: must be {right}", other.replace('_', "-")),
+        }
     }
 
     /// Clicks per second of real time; none: all at once.
