@@ -153,6 +153,34 @@ fn many_late_clicks_are_told_with_what_may_have_done_it() {
 }
 
 #[test]
+fn an_event_that_is_late_for_several_aggregates_is_one_late_event() {
+    let place = Workplace::new();
+    let aggregates: String = ["a", "b", "c", "d"]
+        .map(|name| {
+            format!(
+                "[aggregate.{name}]\ninput = 'clicks'\nkey = ['ad']\nwindow = {{ tumbling = '1m' }}\n\
+                 select = {{ {name} = 'count(*)' }}\n\
+                 [sink.{name}]\ninput = '{name}'\nconnector = 'files'\npath = 'out/{name}'\n"
+            )
+        })
+        .concat();
+    let source = "[job]\nname = 'clicks'\n[source.clicks]\nconnector = 'files'\npath = 'in'\nformat = 'json'\n\
+                  schema = { ad = 'string', at = 'timestamp' }\nevent_time = 'at'\nwatermark = { delay = '0s' }\n";
+    fs::write(place.path("job.toml"), format!("{source}{aggregates}")).unwrap();
+    let line = |hour: u32, second: u32| format!("{{\"ad\":\"x\",\"at\":\"2022-03-04T{hour:02}:00:{second:02}Z\"}}\n");
+    let lines: String = [1; 3].map(|hour| line(hour, 0)).into_iter().chain((0..10).map(|at| line(0, at))).collect();
+    fs::create_dir(place.path("in")).unwrap();
+    fs::write(place.path("in/1.json"), lines).unwrap();
+    let text = place.done(&["run", "job.toml", "--quiet"]);
+    assert!(text.contains("10 of 13 events are late"), "{text}");
+    let shown: Vec<&str> = text.lines().filter(|line| line.trim_start().starts_with("late")).collect();
+    assert_eq!(shown.len(), 4, "{text}");
+    assert!(shown[0].starts_with("  late for a") && shown[0].ends_with(" 10"), "{text}");
+    let summary = place.json(&["run", "job.toml", "--quiet"]);
+    assert_eq!(summary["late_for"], serde_json::json!({ "a": 10, "b": 10, "c": 10, "d": 10 }));
+}
+
+#[test]
 fn record_ids_are_uuids_to_every_reader() {
     let place = Workplace::new();
     place.done(&["run", "jobs/ad_click.toml", "--quiet"]);
