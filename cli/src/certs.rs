@@ -52,8 +52,7 @@ pub fn certs(arguments: &CertsArguments) -> Result<(), Failure> {
     write(key_file, &issued.key, 0o600)?;
     write(cert_file, &issued.cert, 0o644)?;
     write(ca_file, &ca, 0o644)?;
-    text::print(&told(&files, &hosts));
-    Ok(())
+    text::print(&told(&files, &hosts))
 }
 
 fn told([ca, cert, key]: &[PathBuf; 3], hosts: &[String]) -> String {

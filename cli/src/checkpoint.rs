@@ -27,6 +27,7 @@ use weir_engine::{
     ids::CheckpointId,
 };
 use weir_operators::source::packs::unpack;
+use weir_recalculation::replay::is_replay;
 
 /// What to look at.
 #[derive(Debug, Subcommand)]
@@ -109,8 +110,7 @@ pub fn checkpoint(command: &CheckpointCommand) -> Result<(), Failure> {
             CheckpointCommand::Export(arguments) => export(arguments).await,
         }
     })?;
-    text::print(&shown);
-    Ok(())
+    text::print(&shown)
 }
 
 impl PlaceArguments {
@@ -150,13 +150,17 @@ impl StoreArguments {
     }
 }
 
-/// The jobs that have anything in a store: the first part of each path below `jobs/`.
+/// The jobs that have anything in a store: the first part of each path below `jobs/`. Of a replay that is over only the claims of
+/// its attempts are left, and nobody wants to look at those.
 async fn job_names(url: &str) -> Result<BTreeSet<String>, Failure> {
     let store = CheckpointStore::open(url, "any")?;
     let jobs = Layout::jobs();
     let paths = store.list(&jobs).await?;
-    let name =
-        |path: &Path| path.prefix_match(&jobs).and_then(|mut rest| rest.next().map(|part| part.as_ref().to_string()));
+    let name = |path: &Path| {
+        let name = path.prefix_match(&jobs)?.next()?.as_ref().to_string();
+        let is_over = is_replay(&name) && path.prefix_matches(&Layout::new(&name).attempts());
+        (!is_over).then_some(name)
+    };
     Ok(paths.iter().filter_map(name).collect())
 }
 

@@ -13,8 +13,7 @@ pub struct CompletionsArguments {
 
 /// Prints the script for a shell.
 pub fn completions(arguments: &CompletionsArguments, command: Command) -> Result<(), Failure> {
-    text::print(&script(arguments.shell, command));
-    Ok(())
+    text::print(&script(arguments.shell, command))
 }
 
 fn script(shell: Shell, mut command: Command) -> String {

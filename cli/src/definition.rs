@@ -2,7 +2,10 @@
 
 use crate::{failure::Failure, processors};
 use clap::Args;
-use std::path::{Path, PathBuf};
+use std::{
+    num::NonZeroUsize,
+    path::{Path, PathBuf},
+};
 use weir_engine::{graph::JobGraph, hidden::redacted_json};
 use weir_jobs::{CompileOptions, Job, recalculation::Recalculation};
 use weir_operators::Extensions;
@@ -18,7 +21,7 @@ pub struct DefinitionArguments {
     settings: Vec<String>,
     /// Subtasks of every operator [default: as in the definition, or the number of processors]
     #[arg(long, value_name = "N")]
-    parallelism: Option<usize>,
+    parallelism: Option<NonZeroUsize>,
 }
 
 impl DefinitionArguments {
@@ -42,7 +45,7 @@ impl DefinitionArguments {
 
     fn options(&self, extensions: &Extensions) -> CompileOptions {
         CompileOptions {
-            parallelism: self.parallelism,
+            parallelism: self.parallelism.map(NonZeroUsize::get),
             default_parallelism: Some(processors()),
             extensions: extensions.clone(),
             ..CompileOptions::default()

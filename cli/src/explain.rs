@@ -30,6 +30,5 @@ pub fn explain(arguments: &ExplainArguments, extensions: &Extensions) -> Result<
         Format::Mermaid => ExplainFormat::Mermaid,
         Format::Json => ExplainFormat::Json,
     })?;
-    text::print(&format!("{}\n", shown.trim_end()));
-    Ok(())
+    text::print(&format!("{}\n", shown.trim_end()))
 }

@@ -13,11 +13,12 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 use weir_engine::env::Env;
 use weir_jobs::duration;
 use weir_operators::source::generator::{
-    ClickFormat, ClickStreamConfig, Destination, GenerateReport, LineFormat, generate as write_clicks,
+    ClickFormat, ClickStreamConfig, Destination, GenerateReport, LineFormat, WrongSetting, generate as write_clicks,
 };
 
 /// Arguments of `weir generate`. What is not given comes from [`ClickStreamConfig`]'s defaults, the only copy of them.
@@ -113,6 +114,7 @@ enum Format {
 
 /// Writes a stream of clicks.
 pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
+    arguments.check_kafka()?;
     let env = Env::from_entropy();
     let config = arguments.config(&env)?;
     if let (Some(brokers), Some(topic)) = (&arguments.kafka, &arguments.topic) {
@@ -137,7 +139,7 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
     })?;
     bar.finish_and_clear();
     match report {
-        Some(report) => arguments.show(&report),
+        Some(report) => arguments.show(&report)?,
         None => {
             let clicks = text::count_of(written.load(Ordering::Relaxed), "click");
             match arguments.pace() {
@@ -150,6 +152,17 @@ pub fn generate(arguments: &GenerateArguments) -> Result<(), Failure> {
 }
 
 impl GenerateArguments {
+    /// Clap does not look for what an option needs where that contradicts another argument, as --kafka does FOLDER.
+    fn check_kafka(&self) -> Result<(), Failure> {
+        let given = [("--topic", self.topic.is_some()), ("--property", !self.property.is_empty())];
+        match given.into_iter().find(|(_, is_given)| *is_given && self.kafka.is_none()) {
+            Some((option, _)) => Err(Failure::refused(format!(
+                "{option} is for --kafka BROKERS, which is written to instead of a FOLDER; give one or the other"
+            ))),
+            None => Ok(()),
+        }
+    }
+
     fn config(&self, env: &Env) -> Result<ClickStreamConfig, Failure> {
         let base = if self.benchmark { ClickStreamConfig::benchmark() } else { ClickStreamConfig::default() };
         let span = |name: &str, given: &Option<String>, base: u64| match given {
@@ -161,7 +174,7 @@ impl GenerateArguments {
                 }
             },
         };
-        Ok(ClickStreamConfig {
+        let config = ClickStreamConfig {
             seed: self.seed.unwrap_or(base.seed),
             events: if self.endless { None } else { self.events.or(base.events) },
             partitions: self.partitions.unwrap_or(base.partitions),
@@ -177,7 +190,25 @@ impl GenerateArguments {
             duplicate_share: self.duplicate_share.unwrap_or(base.duplicate_share),
             duplicate_within: self.duplicate_within.unwrap_or(base.duplicate_within),
             broken_share: self.broken_share.unwrap_or(base.broken_share),
-        })
+        };
+        match config.check_settings() {
+            Ok(()) => Ok(config),
+            Err(wrong) => Err(Failure::refused(Self::by_option(&config, &wrong))),
+        }
+    }
+
+    /// What is wrong, by the names of the options.
+    fn by_option(config: &ClickStreamConfig, wrong: &WrongSetting) -> String {
+        let WrongSetting { setting, found, right } = wrong;
+        let span = |ms| duration::show(Duration::from_millis(ms));
+        match *setting {
+            "late_to_ms" => {
+                let (from, to) = (span(config.late_from_ms), span(config.late_to_ms));
+                format!("--late-to {to}: must be above --late-from, which is {from}")
+            }
+            "rate" => format!("--event-rate {found}: must be {right}"),
+            other => format!("--{} {found}: must be {right}", other.replace('_', "-")),
+        }
     }
 
     /// Clicks per second of real time; none: all at once.
@@ -215,7 +246,7 @@ impl GenerateArguments {
         bar
     }
 
-    fn show(&self, report: &GenerateReport) {
+    fn show(&self, report: &GenerateReport) -> Result<(), Failure> {
         if self.json {
             let report = json!({
                 "clicks": report.clicks,
@@ -227,13 +258,13 @@ impl GenerateArguments {
             });
             return text::print(&format!("{report}\n"));
         }
-        text::print(&clicks_in(report));
+        text::print(&clicks_in(report))?;
         text::print(&format!(
             "{} in {} in {}\n",
             text::bytes(report.bytes),
             text::count_of(report.files.len() as u64, "file"),
             self.folder.as_deref().unwrap_or(Path::new(".")).display()
-        ));
+        ))
     }
 }
 

@@ -255,8 +255,10 @@ fn show(arguments: &RunArguments, job: &Job, extensions: &Extensions, summary: &
     };
     // Rows that another program reads have standard output to themselves.
     match sinks(job, extensions).any(|sink| sink.owns_standard_output()) {
-        true => eprint!("{shown}"),
+        true => {
+            eprint!("{shown}");
+            Ok(())
+        }
         false => text::print(&shown),
     }
-    Ok(())
 }

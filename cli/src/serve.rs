@@ -42,9 +42,9 @@ pub fn serve(arguments: &ServeArguments) -> Result<(), Failure> {
         let listener = listen(&arguments.listen).await?;
         let address = address(&listener)?;
         let doors::Pages { keys, transport } = arguments.port.read(&address.to_string())?;
-        text::print(&addresses(address, &transport));
+        text::print(&addresses(address, &transport))?;
         if doors::is_of_this_machine(&address.to_string()) {
-            text::print(&format!("{}; --listen chooses another address\n", doors::OWN_MACHINE));
+            text::print(&format!("{}; --listen chooses another address\n", doors::OWN_MACHINE))?;
         }
         let env = Env::from_entropy();
         let router = http::router(store, env.clone(), keys);
@@ -70,6 +70,11 @@ pub fn open_store(url: &str) -> Result<Store, Failure> {
 
 /// Takes the address of a port.
 pub async fn listen(address: &str) -> Result<TcpListener, Failure> {
+    if address.rsplit_once(':').is_none_or(|(_, port)| port.parse::<u16>().is_err()) {
+        return Err(Failure::refused(format!(
+            "cannot listen on '{address}': it is no HOST:PORT with a port up to 65535; write it as in 127.0.0.1:8080"
+        )));
+    }
     TcpListener::bind(address).await.map_err(|error| Failure::failed(format!("cannot listen on {address}: {error}")))
 }
 

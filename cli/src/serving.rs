@@ -151,7 +151,7 @@ fn served(graph: &JobGraph) -> Result<Served, Failure> {
 /// Some commands that have answers.
 async fn questions(store: &Store, at: &Address) -> Result<Option<String>, StoreError> {
     match about_clicks(store, at).await {
-        Err(StoreError::NothingYet(_)) => about_tables(store, at).await,
+        Err(StoreError::NothingYet(_) | StoreError::NoCounts(_)) => about_tables(store, at).await,
         answered => answered,
     }
 }

@@ -1,6 +1,7 @@
 //! The summary of a run: from the counters in the last manifest, so exact over any number of restarts.
 //!
-//! Every event that came in is in exactly one class: counted, duplicate, late, filtered out, dead letter. What concerns this
+//! Every event that came in is in exactly one class: counted, duplicate, late, filtered out, dead letter; with several aggregates,
+//! for each of them. What concerns this
 //! process alone (speed, pauses) comes from the observer, and is left out when the job was finished before.
 
 use crate::{results::last_window::LastResults, text};
@@ -39,8 +40,10 @@ pub struct Summary {
     pub duplicates: u64,
     /// Records that a dedup let pass because their key had a null; they are in one of the classes, too.
     pub without_key: u64,
-    /// Records that came after their windows' allowed lateness.
+    /// Records that came after their windows' allowed lateness; one that is late for several nodes is in it for each of them.
     pub late: u64,
+    /// Of them, those that each node found late, by its name in the definition.
+    pub late_for: BTreeMap<String, u64>,
     /// Records that a `where` or all filters turned down.
     pub filtered_out: u64,
     /// What may be wrong with the input or the definition, in words.
@@ -162,6 +165,7 @@ impl Summary {
             without_key: sum("without_key"),
             hints: hints(graph, extensions, manifest),
             late: sum("late"),
+            late_for: late_for(graph, manifest),
             filtered_out: sum("filtered_out"),
             aggregates: aggregates(graph, manifest),
             outputs: outputs(graph, extensions, manifest, &observers.waits().rejected()),
@@ -220,14 +224,14 @@ impl Summary {
             let name = if several { format!("counted by {}", aggregate.name) } else { "counted".into() };
             rows.push((name, text::number(aggregate.counted)));
         }
-        for (name, value) in [
-            ("duplicates", self.duplicates),
-            ("late", self.late),
-            ("filtered out", self.filtered_out),
-            ("dead letters", self.dead_letters),
-        ] {
-            rows.push((name.into(), text::number(value)));
+        rows.push(("duplicates".into(), text::number(self.duplicates)));
+        if self.late_for.len() > 1 {
+            rows.extend(self.late_for.iter().map(|(name, late)| (format!("late for {name}"), text::number(*late))));
+        } else {
+            rows.push(("late".into(), text::number(self.late)));
         }
+        rows.push(("filtered out".into(), text::number(self.filtered_out)));
+        rows.push(("dead letters".into(), text::number(self.dead_letters)));
         if self.results_refused > 0 {
             rows.push(("results refused".into(), text::number(self.results_refused)));
         }
@@ -285,6 +289,18 @@ fn sum_of(manifest: &Manifest, counter: &str) -> u64 {
     subtasks.filter_map(|subtask| subtask.counters.get(counter)).sum()
 }
 
+/// What each node found late: a late gate is named after the node that it stands before.
+fn late_for(graph: &JobGraph, manifest: &Manifest) -> BTreeMap<String, u64> {
+    let mut found: BTreeMap<String, u64> = BTreeMap::new();
+    for node in &graph.nodes {
+        let late = manifest.counters(&node.id).get("late").copied().unwrap_or(0);
+        if late > 0 {
+            *found.entry(node.id.split('.').nth(1).unwrap_or(&node.id).to_owned()).or_default() += late;
+        }
+    }
+    found
+}
+
 /// Records that are dead letters. Those of a sink's `select` are rows that are somewhere else, too.
 fn dead_letters(graph: &JobGraph, manifest: &Manifest) -> u64 {
     let of_events = graph.nodes.iter().filter(|node| !node.id.starts_with("sink.") && !is_of_results(node));
@@ -337,7 +353,9 @@ fn hints(graph: &JobGraph, extensions: &Extensions, manifest: &Manifest) -> Vec<
         }
     }
     let is_unguarded = graph.nodes.iter().any(|node| node.role == NodeRole::Source && believes_all(node, extensions));
-    let (events, late) = (sum_of(manifest, "events_in"), sum_of(manifest, "late"));
+    // An event may be late for several nodes: so many are, at least.
+    let late = late_for(graph, manifest).into_values().max().unwrap_or(0);
+    let events = sum_of(manifest, "events_in");
     if is_unguarded && late >= 10 && late >= events / 10 {
         hints.push(format!(
             "warning: {} of {} are late. A single event dated far ahead causes that; with `watermark.max_jump` it is a dead \

@@ -1,7 +1,11 @@
 //! Numbers, sizes, spans and moments as people read them; and standard output, which may close before we do.
 
+use crate::failure::Failure;
 use indicatif::HumanCount;
-use std::{io::Write, time::Duration};
+use std::{
+    io::{ErrorKind, Write},
+    time::Duration,
+};
 
 /// `12,345,678`
 pub fn number(number: u64) -> String {
@@ -51,10 +55,18 @@ pub fn count_of(count: u64, one: &str) -> String {
 }
 
 /// Writes to standard output. A reader that has had enough (`weir explain JOB | head`) is no failure.
-pub fn print(text: &str) {
+pub fn print(text: &str) -> Result<(), Failure> {
+    write(text.as_bytes()).map(|_| ())
+}
+
+/// Writes to standard output; says whether anybody still reads.
+pub fn write(bytes: &[u8]) -> Result<bool, Failure> {
     let mut output = std::io::stdout().lock();
-    // There is no way left to report when this fails.
-    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::failed(format!("cannot write to standard output: {error}"))),
+    }
 }
 
 /// A table with a heading, numbers to the right.

@@ -70,7 +70,7 @@ impl fmt::Display for Diagnostic {
 /// A definition that was refused, with everything that is wrong with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Errors and warnings, in the order of the file.
+    /// Errors and warnings, those of overrides first, then in the order of the file.
     pub diagnostics: Vec<Diagnostic>,
 }
 
@@ -101,7 +101,8 @@ pub(crate) struct Origins<'a> {
     pub(crate) tree: Option<&'a Value>,
 }
 
-/// Adds the places, and sorts by them: first the file from top to bottom, then the overrides.
+/// Adds the places, and sorts by them: first the overrides, since the file is most often right without them, then the file from top
+/// to bottom.
 pub(crate) fn locate(mistakes: Vec<Mistake>, origins: Origins<'_>) -> Vec<Diagnostic> {
     let mut located: Vec<(Origin, Diagnostic)> = mistakes
         .into_iter()
@@ -111,8 +112,8 @@ pub(crate) fn locate(mistakes: Vec<Mistake>, origins: Origins<'_>) -> Vec<Diagno
         })
         .collect();
     located.sort_by_key(|(origin, _)| match origin {
-        Origin::File { start, .. } => (0, *start),
-        Origin::Setting(number) => (1, *number),
+        Origin::Setting(number) => (0, *number),
+        Origin::File { start, .. } => (1, *start),
         Origin::Unknown => (2, 0),
     });
     let mut diagnostics: Vec<Diagnostic> = located.into_iter().map(|(_, diagnostic)| diagnostic).collect();

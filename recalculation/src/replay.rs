@@ -119,6 +119,11 @@ fn job_name(job: &str, number: i64) -> String {
     format!("{job}.replay-{number}")
 }
 
+/// Whether a job of this name is a replay's.
+pub fn is_replay(job: &str) -> bool {
+    job.rsplit_once(".replay-").is_some_and(|(_, number)| number.parse::<i64>().is_ok())
+}
+
 fn compile(place: &Place, name: &str, range: EventTimeRange, shadow: &dyn Fn(&str) -> String) -> Result<Job> {
     let settings = ReplaySettings { name, archive: &place.archive, range, store: Some(&place.store_url) };
     let refused = |refusal: Refusal| EngineError::definition(format!("the job cannot be replayed:\n{refusal}"));

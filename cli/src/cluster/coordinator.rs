@@ -222,7 +222,7 @@ async fn open(
     if doors.opened {
         tracing::info!("the coordinator serves again");
     } else {
-        text::print(&doors.told(transport));
+        text::print(&doors.told(transport))?;
     }
     (doors.opened, doors.waits) = (true, 0);
     let coordinator = Coordinator::new(settings, components, metadata.clone(), node);

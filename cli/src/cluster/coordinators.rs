@@ -77,8 +77,7 @@ fn remove(arguments: &RemoveArguments) -> Result<(), Failure> {
         connection.call(async |client| client.remove_coordinator(request).await).await
     })?;
     let left: Vec<MemberStatus> = wire::from_json(&reply.json, "the coordinator's answer")?;
-    text::print(&render_coordinators(&left));
-    Ok(())
+    text::print(&render_coordinators(&left))
 }
 
 fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
@@ -89,8 +88,7 @@ fn backup(arguments: &BackupArguments) -> Result<(), Failure> {
     metadata::check_backup(&backup)?;
     write_whole(&arguments.file, &backup)
         .map_err(|error| Failure::failed(format!("cannot write '{}': {error}", arguments.file.display())))?;
-    text::print(&format!("{}\n", arguments.file.display()));
-    Ok(())
+    text::print(&format!("{}\n", arguments.file.display()))
 }
 
 /// All its pieces.
@@ -144,7 +142,7 @@ fn restore(arguments: &RestoreArguments) -> Result<(), Failure> {
         restored.node,
         text::count_of(restored.jobs as u64, "job"),
         text::moment(restored.taken_at_ms)
-    ));
+    ))?;
     for job in restored.canceled {
         eprintln!(
             "job '{job}' was to start over, or from a savepoint, and is canceled: submit it again, with --fresh or --from-savepoint to do so"

@@ -128,7 +128,7 @@ async fn ended(connection: &mut Connection, asked: JobStatus, no_wait: bool) -> 
         env.sleep(WAIT_EVERY).await;
         job = look(connection, &job.id).await?;
     }
-    text::print(&format!("{}\n", job.state));
+    text::print(&format!("{}\n", job.state))?;
     match job.state.as_str() {
         "FAILED" => Err(Failure::failed(format!("job '{}' failed: {}", job.id, job.cause.unwrap_or_default()))),
         _ => Ok(()),
@@ -146,11 +146,9 @@ fn read<T: DeserializeOwned>(reply: Description) -> Result<T, Failure> {
 
 fn show<T: Serialize>(what: &T, json: bool, as_text: impl Fn(&T) -> String) -> Result<(), Failure> {
     if !json {
-        text::print(&as_text(what));
-        return Ok(());
+        return text::print(&as_text(what));
     }
     let json =
         render_json(what).map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
-    text::print(&json);
-    Ok(())
+    text::print(&json)
 }

@@ -47,8 +47,7 @@ pub fn savepoint(arguments: &SavepointArguments) -> Result<(), Failure> {
             None => take(arguments, &mut connection).await,
         }
     })?;
-    text::print(&shown);
-    Ok(())
+    text::print(&shown)
 }
 
 async fn take(arguments: &SavepointArguments, connection: &mut Connection) -> Result<String, Failure> {

@@ -36,6 +36,5 @@ pub fn submit(arguments: &SubmitArguments, extensions: &Extensions) -> Result<()
         connection.call(async |client| client.submit(request.clone()).await).await
     })?;
     reply.notices.iter().for_each(|notice| eprintln!("{notice}"));
-    text::print(&format!("{}\n", reply.job));
-    Ok(())
+    text::print(&format!("{}\n", reply.job))
 }

@@ -57,7 +57,7 @@ pub(super) fn generate(
         report.map(|report| (report, partitions)).map_err(failed)
     })?;
     bar.finish_and_clear();
-    show(arguments, &report, topic, partitions);
+    show(arguments, &report, topic, partitions)?;
     let all = config.events.is_none_or(|events| report.clicks >= events);
     match (all, arguments.pace()) {
         (true, _) | (false, Some(_)) => Ok(()),
@@ -185,7 +185,7 @@ impl GenerateArguments {
     }
 }
 
-fn show(arguments: &GenerateArguments, report: &GenerateReport, topic: &str, partitions: i32) {
+fn show(arguments: &GenerateArguments, report: &GenerateReport, topic: &str, partitions: i32) -> Result<(), Failure> {
     if arguments.json {
         let report = json!({
             "clicks": report.clicks,
@@ -198,7 +198,7 @@ fn show(arguments: &GenerateArguments, report: &GenerateReport, topic: &str, par
         });
         return text::print(&format!("{report}\n"));
     }
-    text::print(&clicks_in(report));
+    text::print(&clicks_in(report))?;
     let partitions = text::count_of(u64::try_from(partitions).unwrap_or(0), "partition");
-    text::print(&format!("{} in {partitions} of topic {topic}\n", text::bytes(report.bytes)));
+    text::print(&format!("{} in {partitions} of topic {topic}\n", text::bytes(report.bytes)))
 }

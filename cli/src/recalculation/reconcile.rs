@@ -134,8 +134,7 @@ fn show(arguments: &ReconcileArguments, report: &Report, took: Duration) -> Resu
     if arguments.json {
         let line = serde_json::to_string(report)
             .map_err(|error| Failure::failed(format!("the report cannot be written as JSON: {error}")))?;
-        text::print(&format!("{line}\n"));
-        return Ok(());
+        return text::print(&format!("{line}\n"));
     }
     let range = EventTimeRange { from_ms: report.from_ms, to_ms: report.to_ms };
     let mut rows = vec![
@@ -154,9 +153,9 @@ fn show(arguments: &ReconcileArguments, report: &Report, took: Duration) -> Resu
     if report.misplaced > 0 {
         rows.insert(5, ("in a wrong folder".to_owned(), text::number(report.misplaced)));
     }
-    text::print(&format!("{} and its archive\n{}", report.job, text::pairs(&rows)));
+    text::print(&format!("{} and its archive\n{}", report.job, text::pairs(&rows)))?;
     if !report.differences.is_empty() {
-        text::print(&differences(report));
+        text::print(&differences(report))?;
     }
     Ok(())
 }

@@ -179,8 +179,7 @@ fn show(arguments: &ReplayArguments, summary: &ReplaySummary) -> Result<(), Fail
     if arguments.json {
         let line = serde_json::to_string(summary)
             .map_err(|error| Failure::failed(format!("the summary cannot be written as JSON: {error}")))?;
-        text::print(&format!("{line}\n"));
-        return Ok(());
+        return text::print(&format!("{line}\n"));
     }
     let range = EventTimeRange { from_ms: summary.from_ms, to_ms: summary.to_ms };
     let rows = [
@@ -192,6 +191,5 @@ fn show(arguments: &ReplayArguments, summary: &ReplaySummary) -> Result<(), Fail
         ("archive".to_owned(), summary.archive.clone()),
         ("took".to_owned(), text::span(Duration::from_secs_f64(summary.seconds))),
     ];
-    text::print(&format!("replay {} of {}\n{}", summary.replay, summary.job, text::pairs(&rows)));
-    Ok(())
+    text::print(&format!("replay {} of {}\n{}", summary.replay, summary.job, text::pairs(&rows)))
 }

@@ -7,7 +7,7 @@ pub mod last_window;
 mod show;
 mod truth;
 
-use crate::{definition::DefinitionArguments, failure::Failure, runtime};
+use crate::{definition::DefinitionArguments, failure::Failure, runtime, signals};
 use clap::Args;
 use show::Style;
 use std::time::Duration;
@@ -51,7 +51,18 @@ pub fn results(arguments: &ResultsArguments, extensions: &Extensions) -> Result<
         )));
     }
     let job = arguments.definition.load_to_look(extensions)?;
-    runtime()?.block_on(read(arguments, extensions, &job))
+    runtime()?.block_on(async {
+        let read = read(arguments, extensions, &job);
+        if !arguments.follow {
+            return read.await;
+        }
+        // Who follows ends it by Ctrl-C: that is no failure.
+        tokio::select! {
+            biased;
+            ended = signals::ended() => ended,
+            read = read => read,
+        }
+    })
 }
 
 async fn read(arguments: &ResultsArguments, extensions: &Extensions, job: &Job) -> Result<(), Failure> {

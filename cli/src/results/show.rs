@@ -5,7 +5,6 @@ use arrow::{
     array::RecordBatch,
     util::display::{ArrayFormatter, FormatOptions},
 };
-use std::io::{self, ErrorKind, Write};
 use weir_operators::{
     columns::{RECORD_ID, WITHDRAWN},
     sink::json_lines,
@@ -30,12 +29,7 @@ pub fn print(rows: &RecordBatch, style: Style, says_withdrawn: bool) -> Result<b
         }
         Style::Table => table(rows, says_withdrawn)?.into_bytes(),
     };
-    let mut output = io::stdout().lock();
-    match output.write_all(&text).and_then(|()| output.flush()) {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::failed(format!("cannot write to standard output: {error}"))),
-    }
+    crate::text::write(&text)
 }
 
 /// Rows in columns, without what says nothing to people.

@@ -60,10 +60,15 @@ fn wrong_arguments_are_refused_with_what_would_be_right() {
     let told = |arguments: &[&str]| place.refused(&[&["generate", "x"], arguments].concat(), 2);
     assert!(told(&["--out-of-orderness", "10"]).contains("\"15s\""));
     assert!(told(&["--start", "yesterday"]).contains("2022-03-04"));
-    assert!(told(&["--late-share", "2"]).contains("from 0 to 1"));
+    assert!(told(&["--late-share", "2"]).contains("--late-share 2: must be a share from 0 to 1"));
+    assert!(told(&["--event-rate", "0"]).contains("--event-rate 0: must be at least 1"));
+    let late = told(&["--late-from", "20m", "--late-to", "1m"]);
+    assert!(late.contains("--late-to 1m: must be above --late-from, which is 20m"), "{late}");
     assert!(told(&["--format", "parquet", "--rate", "10"]).contains("Parquet"));
     assert!(told(&["--endless"]).contains("--rate"));
     assert!(told(&["--kafka", "127.0.0.1:1", "--topic", "t"]).contains("FOLDER"));
+    assert!(told(&["--topic", "t"]).contains("--topic is for --kafka"));
+    assert!(told(&["--property", "a=b"]).contains("--property is for --kafka"));
     let told = |arguments: &[&str]| place.refused(&[&["generate", "--kafka", "127.0.0.1:1"], arguments].concat(), 2);
     assert!(told(&[]).contains("--topic"));
     assert!(told(&["--topic", "t", "--format", "parquet"]).contains("click_log or json"));

@@ -144,6 +144,9 @@ fn live_replayed_and_recounted_the_sample_clicks_are_the_same() {
     assert_same(&counted.contents(), &live, "replayed twice");
     assert_eq!(counted.assert_reconciled(), matching);
     assert_eq!(counted.leftovers(), Vec::<String>::new());
+    let listed = counted.place.json(&["checkpoint", "list"]);
+    assert_eq!(listed.as_object().unwrap().keys().collect::<Vec<_>>(), ["ad-click"]);
+    assert_eq!(counted.place.json(&["checkpoint", "inspect"])["job"], "ad-click");
     let states =
         strings(&counted.place.path("out/store.sqlite").display().to_string(), "SELECT state FROM weir_replays");
     assert_eq!(states, ["done", "done"]);

@@ -194,6 +194,56 @@ fn what_is_committed_is_followed() {
     assert!(job.wait_with_output().unwrap().status.success());
 }
 
+#[test]
+fn rows_of_a_table_are_not_withdrawn() {
+    let place = place_with(
+        r#"
+        [map.few]
+        input = "minutes"
+        where = "n < 3"
+        [sink.files]
+        input = "few"
+        connector = "files"
+        path = "out"
+        format = "json"
+        [sink.table]
+        input = "few"
+        connector = "sql"
+        url = "sqlite:store.sqlite"
+        table = "few"
+        "#,
+    );
+    fs::write(place.path("in/1.json"), [click("a", 1), click("b", 65)].concat()).unwrap();
+    place.done(&["run", "job.toml", "--quiet"]);
+    for sink in ["files", "table"] {
+        let rows = lines(&place.done(&["results", "job.toml", sink, "--json"]));
+        assert!(rows.len() == 2 && rows.iter().all(|row| row["withdrawn"] == false), "{sink}: {rows:?}");
+    }
+}
+
+#[test]
+fn following_ends_well_when_it_is_asked_to() {
+    let place = place_with(
+        r#"
+        [sink.minutes]
+        input = "minutes"
+        connector = "files"
+        path = "out"
+        format = "json"
+        "#,
+    );
+    fs::write(place.path("in/1.json"), click("a", 1)).unwrap();
+    place.done(&["run", "job.toml", "--quiet"]);
+    for name in ["INT", "TERM"] {
+        let mut followed = place.start(&["results", "job.toml", "minutes", "--follow", "--json"]);
+        let mut printed = BufReader::new(followed.stdout.take().unwrap());
+        assert_eq!(next(&mut printed)["n"], 1);
+        signal(&followed, name);
+        let ended = followed.wait_with_output().unwrap();
+        assert_eq!((ended.status.code(), complaint(&ended)), (Some(0), String::new()), "{name}");
+    }
+}
+
 const LINES: &str = r#"
 [sink.lines]
 input = "minutes"

@@ -153,6 +153,34 @@ fn many_late_clicks_are_told_with_what_may_have_done_it() {
 }
 
 #[test]
+fn an_event_that_is_late_for_several_aggregates_is_one_late_event() {
+    let place = Workplace::new();
+    let aggregates: String = ["a", "b", "c", "d"]
+        .map(|name| {
+            format!(
+                "[aggregate.{name}]\ninput = 'clicks'\nkey = ['ad']\nwindow = {{ tumbling = '1m' }}\n\
+                 select = {{ {name} = 'count(*)' }}\n\
+                 [sink.{name}]\ninput = '{name}'\nconnector = 'files'\npath = 'out/{name}'\n"
+            )
+        })
+        .concat();
+    let source = "[job]\nname = 'clicks'\n[source.clicks]\nconnector = 'files'\npath = 'in'\nformat = 'json'\n\
+                  schema = { ad = 'string', at = 'timestamp' }\nevent_time = 'at'\nwatermark = { delay = '0s' }\n";
+    fs::write(place.path("job.toml"), format!("{source}{aggregates}")).unwrap();
+    let line = |hour: u32, second: u32| format!("{{\"ad\":\"x\",\"at\":\"2022-03-04T{hour:02}:00:{second:02}Z\"}}\n");
+    let lines: String = [1; 3].map(|hour| line(hour, 0)).into_iter().chain((0..10).map(|at| line(0, at))).collect();
+    fs::create_dir(place.path("in")).unwrap();
+    fs::write(place.path("in/1.json"), lines).unwrap();
+    let text = place.done(&["run", "job.toml", "--quiet"]);
+    assert!(text.contains("10 of 13 events are late"), "{text}");
+    let shown: Vec<&str> = text.lines().filter(|line| line.trim_start().starts_with("late")).collect();
+    assert_eq!(shown.len(), 4, "{text}");
+    assert!(shown[0].starts_with("  late for a") && shown[0].ends_with(" 10"), "{text}");
+    let summary = place.json(&["run", "job.toml", "--quiet"]);
+    assert_eq!(summary["late_for"], serde_json::json!({ "a": 10, "b": 10, "c": 10, "d": 10 }));
+}
+
+#[test]
 fn record_ids_are_uuids_to_every_reader() {
     let place = Workplace::new();
     place.done(&["run", "jobs/ad_click.toml", "--quiet"]);
@@ -539,4 +567,57 @@ fn files_that_are_passed_over_are_named_and_counted() {
     }
     let again = place.json(&job);
     assert_eq!((&again["files_passed_over"], &again["events_in"]), (&3.into(), &1.into()));
+}
+
+#[test]
+fn output_that_cannot_be_written_is_a_failure() {
+    let place = Workplace::new();
+    place.done(&borrowed(&ad_click("jobs/data/clicks", "out", "data", &[])));
+    let again = ad_click("jobs/data/clicks", "out", "data", &[]);
+    let certs = place.path("certs").display().to_string();
+    for arguments in [
+        borrowed(&again),
+        [&borrowed(&again)[..], &["--json"]].concat(),
+        vec!["explain", "jobs/ad_click.toml"],
+        vec!["completions", "bash"],
+        vec!["checkpoint", "list", "--data-dir", "data", "--json"],
+        vec!["generate", "clicks", "--events", "10", "--json"],
+        vec!["certs", &certs],
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = place.weir(&arguments).stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "weir {arguments:?}: {}", complaint(&output));
+        assert!(complaint(&output).contains("cannot write to standard output"), "{}", complaint(&output));
+    }
+}
+
+#[test]
+fn a_misspelt_log_level_is_refused() {
+    let place = Workplace::new();
+    let told = place.refused(&["--log", "inof", "explain", "jobs/ad_click.toml"], 2);
+    assert!(told.contains("--log: 'inof' is no log level; write error, warn, info, debug, trace or off"), "{told}");
+    let output = place.weir(&["explain", "jobs/ad_click.toml"]).env("WEIR_LOG", "wran").output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", complaint(&output));
+    assert!(complaint(&output).contains("WEIR_LOG: 'wran' is no log level"), "{}", complaint(&output));
+}
+
+#[test]
+fn logs_have_colours_on_a_terminal_alone() {
+    let place = Workplace::new();
+    let arguments = ad_click("jobs/data/clicks", "out", "data", &[]);
+    let mut command = place.weir(&[&borrowed(&arguments)[..], &["--log", "info"]].concat());
+    let logs = complaint(&command.env_remove("NO_COLOR").output().unwrap());
+    assert!(logs.contains("starting") && !logs.contains('\u{1b}'), "{logs:?}");
+}
+
+#[test]
+fn a_wrong_parallelism_is_told_where_it_was_given() {
+    let place = Workplace::new();
+    let told = |more: &[&str]| place.refused(&[&["explain", "jobs/ad_click.toml"], more].concat(), 2);
+    let none = told(&["--parallelism", "0"]);
+    assert!(none.contains("'--parallelism <N>'") && !none.contains("key groups"), "{none}");
+    let many = told(&["--parallelism", "9", "--set", "job.max_parallelism=8"]);
+    assert!(many.contains("--parallelism asks for more subtasks than there are key groups"), "{many}");
+    let none = told(&["--set", "job.parallelism=0"]);
+    assert!(!none.contains("more subtasks than key groups"), "{none}");
 }

@@ -197,7 +197,15 @@ fn a_job_about_something_else_is_served_too() {
     assert!(rows.windows(2).all(|two| two[0]["window_start"].as_i64() > two[1]["window_start"].as_i64()));
     let copy = Served::start(serve(&place));
     assert_eq!(copy.get(&path), (200, answer));
-    assert_eq!(copy.get("/v1/freshness").0, 503, "no clicks on ads are counted");
+    for path in ["/v1/freshness", "/v1/filters", "/v1/ads/a/aggregated_count?from=0&to=60"] {
+        let (status, problem) = copy.get(path);
+        let detail = problem["detail"].as_str().unwrap();
+        assert_eq!(status, 404, "no clicks on ads are counted: {detail}");
+        assert!(
+            detail.starts_with("the store has no table of counts") && detail.ends_with("only countries"),
+            "{detail}"
+        );
+    }
     copy.end("TERM");
     job.end("INT");
 }
@@ -207,6 +215,11 @@ fn what_cannot_be_served_is_refused_before_anything_runs() {
     let place = Workplace::new();
     let told = place.refused(&["run", "jobs/talkingdata.toml", "--serve", "127.0.0.1:0"], 2);
     assert!(told.contains("--serve shows tables, but job 'talkingdata' writes none"), "{told}");
+    for address in ["127.0.0.1", "127.0.0.1:99999"] {
+        let told = place.refused(&["run", "jobs/ad_click.toml", "--quiet", "--serve", address], 2);
+        assert!(told.contains(&format!("cannot listen on '{address}': it is no HOST:PORT")), "{told}");
+        place.refused(&["serve", "--store", "sqlite:store.sqlite", "--listen", address], 2);
+    }
     let told = place.refused(&["serve", "--store", "store.sqlite"], 2);
     assert!(told.contains("sqlite:PATH or postgres://USER@HOST/DATABASE"), "{told}");
     let told = place.refused(&["serve", "--store", "sqlite:store.sqlite", "--listen", "256.0.0.1:1"], 1);

@@ -66,7 +66,12 @@ fn parallelism(spec: &JobSpec, options: &CompileOptions, mistakes: &mut Vec<Mist
     let parallelism = written.or(options.default_parallelism).unwrap_or(1);
     let most = usize::from(spec.settings.max_parallelism);
     if written.is_some() && !(1..=most).contains(&parallelism) {
-        let mistake = Mistake::new(KeyPath::of(["job", "parallelism"]), "there are more subtasks than key groups");
+        let message = match (parallelism, options.parallelism) {
+            (0, _) => "a job has one subtask of each operator or more",
+            (_, Some(_)) => "--parallelism asks for more subtasks than there are key groups",
+            (_, None) => "there are more subtasks than key groups",
+        };
+        let mistake = Mistake::new(KeyPath::of(["job", "parallelism"]), message);
         mistakes.push(mistake.found(parallelism.to_string()).expected(format!("1 to max_parallelism, {most}")));
     }
     parallelism.clamp(1, most.max(1))

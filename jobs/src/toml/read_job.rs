@@ -51,7 +51,7 @@ fn read_job_section(root: &Reader<'_>) -> JobBuilder {
         let retain = section.integer("retain", 1..=1_000_000).and_then(|retain| usize::try_from(retain).ok());
         builder = builder.checkpoint(Checkpoint {
             interval: section.positive_duration("interval").unwrap_or(standard.interval),
-            storage: section.text("storage"),
+            storage: read_storage(&section),
             retain: retain.unwrap_or(standard.retain),
         });
         section.finish();
@@ -64,4 +64,18 @@ fn read_job_section(root: &Reader<'_>) -> JobBuilder {
     }
     job.finish();
     builder
+}
+
+/// Where checkpoints go. What is no URL is a folder.
+fn read_storage(section: &Reader<'_>) -> Option<String> {
+    let storage = section.text("storage")?;
+    let scheme = storage.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    if let Some(scheme) = scheme.filter(|scheme| !["file", "s3", "memory"].contains(&scheme.as_str())) {
+        section.refuse(
+            "storage",
+            format!("there is no '{scheme}://'"),
+            "a folder, or a URL with file://, s3:// or memory://",
+        );
+    }
+    Some(storage)
 }

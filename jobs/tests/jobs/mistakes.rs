@@ -311,6 +311,16 @@ fn what_names_of_files_are_made_of_is_checked() {
     assert!(sink.contains("the name is too long") && sink.contains("found: 101 characters"), "{sink}");
     let nowhere = told(&RIGHT.replace("path = \"out/counts\"", "path = \" \""));
     assert!(nowhere.contains("sink.counts.path: this names no folder"), "{nowhere}");
+    let nothing = compile(RIGHT, &["source.clicks.path="]).unwrap_err().to_string();
+    assert!(nothing.contains("source.clicks.path: the path is empty") && nothing.contains("a folder"), "{nothing}");
+    assert!(!nothing.contains("no nodes"), "{nothing}");
+    let checkpointed = |storage: &str| compile(RIGHT, &[&format!("job.checkpoint.storage={storage}")]);
+    let unknown = checkpointed("ftp://host/path").unwrap_err().to_string();
+    assert!(unknown.contains("job.checkpoint.storage: there is no 'ftp://'"), "{unknown}");
+    assert!(unknown.contains("file://, s3:// or memory://"), "{unknown}");
+    for storage in ["file:///var/weir", "s3://bucket/weir", "memory:///weir", "checkpoints", "/var/weir"] {
+        assert!(checkpointed(storage).is_ok(), "{storage}");
+    }
     assert!(compile(&RIGHT.replace("[sink.counts]", &format!("[sink.{}]", &long[1..])), &[]).is_ok());
 }
 
@@ -375,6 +385,14 @@ fn mistakes_in_overrides_name_the_override() {
         "source.clicks.watermark.delay=soon",
     ];
     insta::assert_snapshot!(compile(RIGHT, &settings).unwrap_err());
+}
+
+/// What follows from a wrong override, in the file, comes behind it.
+#[test]
+fn a_wrong_override_is_told_first() {
+    let told = compile(RIGHT, &["aggregate.per_minute.key=\"ad_id\""]).unwrap_err().to_string();
+    assert!(told.starts_with("error: --set aggregate.per_minute.key="), "{told}");
+    assert!(told.matches("error: ").count() > 1, "{told}");
 }
 
 #[test]

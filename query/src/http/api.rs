@@ -3,7 +3,7 @@
 use super::{
     Service,
     answers::{AggregatedCount, CountsPerMinute, Filters, FreshnessAnswer, PopularAds, Reconciliations},
-    described::{List, OfAd, Refused, Since, SinceWithinDay, UntilUnder},
+    described::{List, NoCounts, OfAd, Refused, Since, SinceWithinDay, UntilUnder},
     parameters::{MOST_ADS, MOST_RANGE_MINUTES, MOST_WINDOW_MINUTES, Parameters, USUAL_ADS},
     tables,
 };
@@ -44,7 +44,7 @@ pub(super) type Answer<T> = Result<JsonLine<T>, Problem>;
     path = "/v1/ads/{ad_id}/aggregated_count",
     tag = "clicks",
     params(OfAd, Since, UntilUnder),
-    responses((status = 200, body = AggregatedCount), Refused)
+    responses((status = 200, body = AggregatedCount), Refused, NoCounts)
 )]
 async fn aggregated_count(
     State(service): State<Service>,
@@ -65,7 +65,7 @@ async fn aggregated_count(
     path = "/v1/ads/popular_ads",
     tag = "clicks",
     params(List, UntilUnder),
-    responses((status = 200, body = PopularAds), Refused)
+    responses((status = 200, body = PopularAds), Refused, NoCounts)
 )]
 async fn popular_ads(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<PopularAds> {
     let parameters = Parameters::read(query.as_deref(), &["count", "window", "to", "filter"])?;
@@ -82,7 +82,7 @@ async fn popular_ads(State(service): State<Service>, RawQuery(query): RawQuery) 
     path = "/v1/ads/{ad_id}/counts_per_minute",
     tag = "clicks",
     params(OfAd, SinceWithinDay, UntilUnder),
-    responses((status = 200, body = CountsPerMinute), Refused)
+    responses((status = 200, body = CountsPerMinute), Refused, NoCounts)
 )]
 async fn counts_per_minute(
     State(service): State<Service>,
@@ -102,7 +102,7 @@ async fn counts_per_minute(
     get,
     path = "/v1/filters",
     tag = "store",
-    responses((status = 200, body = Filters), Refused)
+    responses((status = 200, body = Filters), Refused, NoCounts)
 )]
 async fn filters(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<Filters> {
     Parameters::read(query.as_deref(), &[])?;
@@ -114,7 +114,7 @@ async fn filters(State(service): State<Service>, RawQuery(query): RawQuery) -> A
     get,
     path = "/v1/freshness",
     tag = "store",
-    responses((status = 200, body = FreshnessAnswer), Refused)
+    responses((status = 200, body = FreshnessAnswer), Refused, NoCounts)
 )]
 async fn freshness(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<FreshnessAnswer> {
     Parameters::read(query.as_deref(), &[])?;
@@ -127,7 +127,7 @@ async fn freshness(State(service): State<Service>, RawQuery(query): RawQuery) ->
     get,
     path = "/v1/reconciliations",
     tag = "store",
-    responses((status = 200, body = Reconciliations), Refused)
+    responses((status = 200, body = Reconciliations), Refused, NoCounts)
 )]
 async fn reconciliations(State(service): State<Service>, RawQuery(query): RawQuery) -> Answer<Reconciliations> {
     Parameters::read(query.as_deref(), &[])?;

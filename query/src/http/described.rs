@@ -97,6 +97,14 @@ pub(super) enum NoTable {
     Unknown(Problem),
 }
 
+/// Why there is nothing about clicks.
+#[derive(IntoResponses)]
+pub(super) enum NoCounts {
+    /// The store has tables, and none that counts clicks on ads; `detail` says which there are
+    #[response(status = 404, content_type = "application/problem+json")]
+    None(Problem),
+}
+
 /// Why there is no answer.
 #[derive(IntoResponses)]
 pub(super) enum Refused {

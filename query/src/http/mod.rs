@@ -67,7 +67,7 @@ impl From<StoreError> for Problem {
             | StoreError::RolledUp { .. }
             | StoreError::Question(_)
             | StoreError::TooLong { .. } => Problem::bad_request(error.to_string()),
-            StoreError::UnknownTable { .. } => Problem::not_found(error.to_string()),
+            StoreError::UnknownTable { .. } | StoreError::NoCounts(_) => Problem::not_found(error.to_string()),
         }
     }
 }

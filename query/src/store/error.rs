@@ -14,6 +14,8 @@ pub enum StoreError {
     Address(String),
     /// There is no store yet, or nothing in it; the text says how that was seen.
     NothingYet(String),
+    /// There are tables, and none of them counts clicks; the text says which there are.
+    NoCounts(String),
     /// Clicks are counted in several tables, and none was chosen.
     SeveralTables {
         /// Their names.
@@ -83,6 +85,7 @@ impl fmt::Display for StoreError {
         match self {
             StoreError::Address(why) => write!(f, "this is not the URL of a store: {why}"),
             StoreError::NothingYet(why) => write!(f, "nothing has been committed yet: {why}"),
+            StoreError::NoCounts(why) => f.write_str(why),
             StoreError::Unavailable(why) => write!(f, "the store does not answer: {why}"),
             StoreError::SeveralTables { tables } => {
                 write!(f, "the store has several counts tables: {}; choose one with --table", tables.join(", "))

@@ -97,8 +97,11 @@ fn no_table(sinks: &[Sink], chosen: Option<&str>) -> StoreError {
     let asked = chosen.map_or_else(|| "no table of counts".into(), |name| format!("no table of counts '{name}'"));
     let key = COUNTS_KEY.join(", ");
     let others: Vec<&str> = sinks.iter().map(|sink| sink.table.as_str()).filter(|name| !is_shadow(name)).collect();
-    let others = if others.is_empty() { "nothing else either".into() } else { format!("only {}", others.join(", ")) };
-    StoreError::NothingYet(format!("the store has {asked}, which is one with the key ({key}); there is {others}"))
+    let none = format!("the store has {asked}, which is one with the key ({key})");
+    match others.as_slice() {
+        [] => StoreError::NothingYet(format!("{none}; there is nothing else either")),
+        others => StoreError::NoCounts(format!("{none}; there is only {}", others.join(", "))),
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,14 @@
 //! that all of it is given out whenever a checkpoint has come in.
 
 use super::config::{SqlColumn, SqlSinkConfig};
-use crate::sink::read_back::{ReadBack, ReadBackOf, fit, shown_schema};
+use crate::{
+    columns::WITHDRAWN,
+    sink::read_back::{ReadBack, ReadBackOf, fit, shown_schema},
+};
 use arrow::{
-    array::{ArrayRef, BinaryArray, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringArray},
+    array::{
+        ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, Float64Array, Int64Array, RecordBatch, StringArray,
+    },
     compute::cast,
     datatypes::{DataType, SchemaRef, TimeUnit},
 };
@@ -89,6 +94,12 @@ impl SqlReadBack {
                 Err(_) => values,
             };
             columns.push((column.name.as_str(), values, true));
+        }
+        // What is withdrawn is taken out of the table.
+        if self.schema.field_with_name(WITHDRAWN).is_ok() && self.config.columns.iter().all(|one| one.name != WITHDRAWN)
+        {
+            let none: ArrayRef = Arc::new(BooleanArray::from(vec![false; rows.len()]));
+            columns.push((WITHDRAWN, none, true));
         }
         let unreadable = |error: String| sqlx::Error::Decode(error.into());
         let batch = RecordBatch::try_from_iter_with_nullable(columns).map_err(|error| unreadable(error.to_string()))?;

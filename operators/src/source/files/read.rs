@@ -2,7 +2,7 @@
 
 use super::{EventTimeRange, FilesConfig, followed::Copies};
 use crate::{
-    definition::{Reader, duration::millis},
+    definition::{Kind, Reader, duration::millis},
     format::{FormatName, FormatSettings, declared::read_schema},
     source::SourceConnector,
 };
@@ -12,6 +12,9 @@ use std::time::Duration;
 pub(super) fn read(keys: &Reader<'_>) -> Box<dyn SourceConnector> {
     let format = FormatSettings::read(keys, &FormatName::FILES);
     let path = keys.required_text("path", "\"jobs/data/clicks\"");
+    if keys.value("path").is_some_and(|path| matches!(&path.kind, Kind::Text(text) if text.is_empty())) {
+        keys.refuse("path", "the path is empty", "a file, a folder or a URL");
+    }
     let in_ms = |duration: Duration| millis(duration).unsigned_abs();
     let files = FilesConfig {
         partitions: read_schema(keys, "partitions").unwrap_or_default(),

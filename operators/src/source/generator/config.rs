@@ -63,6 +63,17 @@ impl Default for ClickStreamConfig {
     }
 }
 
+/// A setting that no stream can be made of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WrongSetting {
+    /// Its name.
+    pub setting: &'static str,
+    /// Its value.
+    pub found: String,
+    /// What it must be.
+    pub right: String,
+}
+
 impl ClickStreamConfig {
     /// The stream that replays are measured with: 20 million clicks on 2 million ads over 33 minutes in two partitions,
     /// 0.5 % of them duplicates, none late or broken.
@@ -106,8 +117,19 @@ impl ClickStreamConfig {
     /// # Errors
     /// Names the setting, what was found and what would be right.
     pub fn validate(&self) -> Result<()> {
-        let refuse = |setting: &str, found: &dyn std::fmt::Display, right: &str| {
-            Err(EngineError::definition(format!("click stream: {setting} = {found}: must be {right}")))
+        self.check_settings().map_err(|WrongSetting { setting, found, right }| {
+            EngineError::definition(format!("click stream: {setting} = {found}: must be {right}"))
+        })?;
+        self.validate_event_times()
+    }
+
+    /// Checks each setting, for whoever calls them by other names.
+    ///
+    /// # Errors
+    /// The first that is wrong.
+    pub fn check_settings(&self) -> std::result::Result<(), WrongSetting> {
+        let refuse = |setting, found: &dyn std::fmt::Display, right: &str| {
+            Err(WrongSetting { setting, found: found.to_string(), right: right.into() })
         };
         for (setting, found) in [("partitions", self.partitions), ("ads", self.ads), ("users", self.users)] {
             if found == 0 {
@@ -138,7 +160,7 @@ impl ClickStreamConfig {
         if self.late_share > 0.0 && self.late_to_ms <= self.late_from_ms {
             return refuse("late_to_ms", &self.late_to_ms, &format!("above late_from_ms ({})", self.late_from_ms));
         }
-        self.validate_event_times()
+        Ok(())
     }
 
     /// Event times must be ones that a log line can write: years 1 to 9999.

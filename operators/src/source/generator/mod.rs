@@ -24,7 +24,7 @@ mod write;
 mod zipf;
 
 pub use batch::click_schema;
-pub use config::ClickStreamConfig;
+pub use config::{ClickStreamConfig, WrongSetting};
 pub use connector::{GeneratorConfig, GeneratorConnector, KIND};
 pub use lines::LineFormat;
 pub use records::{AllClicks, ClickRecord, ClickRecords};
