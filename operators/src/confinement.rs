@@ -222,8 +222,21 @@ fn refused(node: &str, key: &str, place: &Place, why: &str) -> EngineError {
     EngineError::definition(format!("'{node}' may not use `{key}` = '{place}': {why}"))
 }
 
+/// A path from the root, without `.` and `..`, by its words alone: links are not followed, and nothing is looked at.
+pub(crate) fn from_root(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.into());
+    let mut plain = PathBuf::new();
+    for part in absolute.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
 /// A path from the root, with every link and `..` in it followed; what is not there yet follows as it is written.
-pub(crate) fn real(path: &Path) -> io::Result<PathBuf> {
+fn real(path: &Path) -> io::Result<PathBuf> {
     let refused = |why: String| io::Error::new(io::ErrorKind::InvalidInput, why);
     let mut real = PathBuf::new();
     let mut is_there = true;

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     columns::WINDOW_START,
-    confinement::{Location, real},
+    confinement::{Location, from_root},
     definition::{KeyPath, Mistake, duration::show},
     event_time::event_time_type,
     expression::type_name,
@@ -203,16 +203,13 @@ fn partition_column<'a>(given: &SinkGiven<'a>) -> Option<&'a str> {
     start.or_else(only).map(|column| column.name.as_str())
 }
 
-/// A path as the names that lead there: of this machine from the root, with links and `..` followed, so that all paths of a place
-/// are the same.
+/// A path as the names that lead there, of this machine from the root. Links are not followed: nothing is looked at here.
 fn parts(path: &str) -> Vec<String> {
     let local = path.strip_prefix("file://").unwrap_or(path);
     if local.contains("://") {
         return folder(path).split('/').map(str::to_owned).collect();
     }
-    let local = Path::new(local);
-    let real = real(local).or_else(|_| std::path::absolute(local)).unwrap_or_else(|_| local.to_owned());
-    real.components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
+    from_root(Path::new(local)).components().map(|part| part.as_os_str().to_string_lossy().into_owned()).collect()
 }
 
 /// A path in the same words as others that lead there.

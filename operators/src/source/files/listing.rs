@@ -19,7 +19,7 @@ use super::{
     passed_over::{PassedOver, Teller},
 };
 use crate::{
-    confinement::{Location as Outside, Place as OutsidePlace, real},
+    confinement::{Location as Outside, Place as OutsidePlace, from_root},
     memory_stores::memory_store,
 };
 use object_store::{ObjectStore, list::PaginatedListStore};
@@ -234,7 +234,7 @@ pub(super) fn would_list(path: &str, wanted: Wanted, file: &str) -> bool {
     let below = match (path.contains("://"), file.contains("://")) {
         (false, false) => {
             let path = LocalPath::parse(&path);
-            let (Ok(base), Ok(file)) = (real(path.base()), real(Path::new(&file))) else { return false };
+            let (base, file) = (from_root(path.base()), from_root(Path::new(&file)));
             let below = file.strip_prefix(base).ok().map(|below| below.to_string_lossy().into_owned());
             below.map(|below| (below, path.pattern().map(str::to_owned)))
         }
