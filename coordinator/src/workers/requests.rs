@@ -109,7 +109,7 @@ impl Asked {
             biased;
             // It may just have done it.
             answer = &mut self.answer => done(answer).filter(Result::is_ok),
-            // It can do nothing about it while it does not get a turn.
+            // One that is stuck does not say so, and is not waited for for ever.
             () = env.sleep(patience) => None,
         }
     }

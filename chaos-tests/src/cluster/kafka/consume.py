@@ -10,6 +10,7 @@ import time
 
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+# Without a record: how long reading all of them takes depends on the machine.
 PATIENCE_SECONDS = 90
 
 
@@ -50,6 +51,7 @@ def read(brokers, topics):
         place = (message.topic(), message.partition())
         if message.error() is None:
             yield message
+            enough = time.monotonic() + PATIENCE_SECONDS
         elif message.error().code() != KafkaError._PARTITION_EOF:
             # The client goes on by itself when brokers are back.
             print(f"{place}: {message.error()}", file=sys.stderr)
