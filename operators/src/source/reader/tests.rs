@@ -495,7 +495,7 @@ async fn damaged_state_is_refused() {
     let mut reader = reader(settings(), bounded(vec![script("a", &[])]));
     let state = SplitState { id: "a".to_owned(), state: serde_json::json!({ "position": 3 }) };
     let error = reader.restore(vec![state]).await.expect_err("damaged");
-    assert!(error.message.starts_with("source.clicks: the state of split 'a' cannot be read"), "{error}");
+    assert!(error.message.starts_with("the state of split 'a' cannot be read"), "{error}");
 }
 
 #[test]
