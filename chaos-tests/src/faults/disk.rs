@@ -9,7 +9,7 @@ use parking_lot::{Mutex, MutexGuard};
 use rand::{RngExt, rngs::StdRng};
 use std::{
     collections::{BTreeMap, HashMap},
-    fs,
+    fs, io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -101,13 +101,11 @@ impl UnsyncedDisk {
             }
             left.insert(path, entry);
         }
-        for root in &self.roots {
-            if root.exists() {
-                fs::remove_dir_all(root)?;
-            }
-        }
+        // A root is the same folder afterwards: storage whose folder is another one is taken for a disk that is gone.
+        self.roots.iter().try_for_each(|root| emptied(root).with_context(|| root.display().to_string()))?;
         for (path, entry) in &left {
             match entry {
+                Entry::Folder if path.is_dir() => Ok(()),
                 Entry::Folder => fs::create_dir(path),
                 Entry::File(file) => fs::write(path, &contents[file]),
             }
@@ -116,6 +114,22 @@ impl UnsyncedDisk {
         (state.names, state.lasting, state.contents) = (left.clone(), left, contents);
         Ok(())
     }
+}
+
+/// Removes what is in a folder, if it is there.
+fn emptied(folder: &Path) -> io::Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 impl Seen {
