@@ -3,7 +3,7 @@
 use crate::{
     job::{LiveJob, LiveJobs, Waiting},
     leader::LeaderRoute,
-    metadata::{Job, JobStatus as Status, Leadership, Member, Metadata},
+    metadata::{Catalog, Job, JobStatus as Status, Leadership, Member, Metadata},
     status::{
         CheckpointView, CommitsView, CoordinatorStatus, JobStatus, KnownGraphs, LagView, MemberStatus, Restart,
         RestoringView, Snapshot, StatusBoard, SubtaskRef, SubtaskView, TotalsSoFar, Transition, WorkerState,
@@ -12,7 +12,11 @@ use crate::{
     workers::{WorkerView, Workers},
 };
 use parking_lot::Mutex;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 use weir_engine::{
     env::{Env, Moment},
     graph::ExecutionGraph,
@@ -160,7 +164,7 @@ impl Publisher {
         self.graphs.lock().keep(&catalog);
         let workers = views.iter().map(|view| worker_status(view, now)).collect();
         let mut looks = self.looks.lock();
-        let told = Told::by(&views, &mut looks);
+        let told = Told::by(&views, &mut looks, &current_attempts(&catalog));
         let jobs = catalog.jobs().map(|job| self.job_status(job, now, &looks, &told));
         let mut snapshot = Snapshot::new(self.env.wall_clock_ms(), self.own_status(), workers, jobs);
         snapshot.cluster.coordinators = self.coordinators();
@@ -171,7 +175,7 @@ impl Publisher {
     pub fn job(&self, name: &str) -> Option<JobStatus> {
         let (now, views, catalog) = (self.env.now(), self.workers.views(), self.metadata.catalog());
         let mut looks = self.looks.lock();
-        let told = Told::by(&views, &mut looks);
+        let told = Told::by(&views, &mut looks, &current_attempts(&catalog));
         catalog.job(name).map(|job| self.job_status(job, now, &looks, &told))
     }
 
@@ -237,8 +241,8 @@ struct Told {
 
 impl Told {
     /// By their newest heartbeats, which are taken in.
-    fn by(views: &[WorkerView], looks: &mut Looks) -> Told {
-        look(looks, views);
+    fn by(views: &[WorkerView], looks: &mut Looks, current: &BTreeSet<AttemptKey>) -> Told {
+        look(looks, views, current);
         Told { waiting: waiting_sinks(views), restoring: restoring(views), rejected: rejected(views) }
     }
 }
@@ -307,8 +311,14 @@ fn add_commits(status: &mut JobStatus, commits: &BTreeMap<String, CommitsView>) 
     }
 }
 
-/// Takes in the newest heartbeats. Attempts that are no longer reported are forgotten.
-fn look(looks: &mut Looks, views: &[WorkerView]) {
+/// The newest attempt of each job.
+fn current_attempts(catalog: &Catalog) -> BTreeSet<AttemptKey> {
+    catalog.jobs().filter_map(|job| Some(AttemptKey { job: job.name.clone(), attempt: job.attempt? })).collect()
+}
+
+/// Takes in the newest heartbeats. What is no longer reported has done in all what it had done, and nothing a second; if it is of an
+/// attempt before the newest of its job, it is forgotten.
+fn look(looks: &mut Looks, views: &[WorkerView], current: &BTreeSet<AttemptKey>) {
     let mut seen = Looks::new();
     for view in views.iter().filter(|view| !view.lost) {
         for metrics in &view.heartbeat.subtasks {
@@ -327,6 +337,10 @@ fn look(looks: &mut Looks, views: &[WorkerView]) {
             };
             seen.insert(id, look);
         }
+    }
+    for (id, mut look) in std::mem::take(looks).into_iter().filter(|((attempt, _), _)| current.contains(attempt)) {
+        (look.rates, look.metrics.lags) = Default::default();
+        seen.insert(id, look);
     }
     *looks = seen;
 }
@@ -466,6 +480,7 @@ fn transitions(job: &Job) -> Vec<Transition> {
 mod tests {
     use super::*;
     use crate::{config::CoordinatorSettings, status::OperatorView};
+    use weir_engine::ids::Attempt;
 
     /// A worker that has said so of the sink of a job.
     fn tells(workers: &Workers, worker: &str, lineage: u64, rows: u64) {
@@ -475,6 +490,40 @@ mod tests {
         let heartbeat = pb::Heartbeat { rejected, ..pb::Heartbeat::default() };
         let said = pb::WorkerMessage { kind: Some(pb::worker_message::Kind::Heartbeat(heartbeat)) };
         workers.on_message(&session, said).unwrap();
+    }
+
+    #[test]
+    fn what_an_attempt_has_done_in_the_end_stays_until_there_is_a_newer_one() {
+        let workers = Workers::new(Env::default());
+        let attempt = |number| AttemptKey { job: "job".into(), attempt: Attempt(number) };
+        let says = |subtasks: Vec<pb::SubtaskMetrics>| {
+            let registration = pb::Register { worker: "a".into(), ..pb::Register::default() };
+            let (session, _orders) = workers.register(registration, &CoordinatorSettings::default());
+            let heartbeat = pb::Heartbeat { subtasks, ..pb::Heartbeat::default() };
+            let said = pb::WorkerMessage { kind: Some(pb::worker_message::Kind::Heartbeat(heartbeat)) };
+            workers.on_message(&session, said).unwrap();
+        };
+        let lags = vec![pb::SplitLag { split: "log".into(), records: 3, behind_ms: 0 }];
+        let metrics = |number| pb::SubtaskMetrics {
+            attempt: Some((&attempt(number)).into()),
+            subtask: Some(SubtaskId { task: 0, index: 0 }.into()),
+            records_out: 7,
+            lags: lags.clone(),
+            ..pb::SubtaskMetrics::default()
+        };
+        let mut looks = Looks::new();
+        let mut shown = |current| {
+            look(&mut looks, &workers.views(), &BTreeSet::from([attempt(current)]));
+            let shown =
+                looks.iter().map(|((key, _), look)| (key.attempt.0, look.metrics.records_out, look.metrics.lags.len()));
+            shown.collect::<Vec<_>>()
+        };
+        says(vec![metrics(1)]);
+        assert_eq!(shown(1), [(1, 7, 1)]);
+        says(Vec::new());
+        assert_eq!(shown(1), [(1, 7, 0)], "it has read what it has read, and is behind no more");
+        says(vec![metrics(2)]);
+        assert_eq!(shown(2), [(2, 7, 1)]);
     }
 
     #[test]

@@ -237,11 +237,13 @@ struct Lease {
     ends: Option<Moment>,
     /// When each heartbeat was sent that has not been answered yet.
     sent: BTreeMap<u64, Moment>,
+    /// The number of the newest one.
+    sequence: u64,
 }
 
 impl Lease {
     fn none(patience: Duration) -> Self {
-        Lease { length: Duration::ZERO, patience, ends: None, sent: BTreeMap::new() }
+        Lease { length: Duration::ZERO, patience, ends: None, sent: BTreeMap::new(), sequence: 0 }
     }
 
     /// A coordinator has taken this worker in.
@@ -262,6 +264,13 @@ impl Lease {
     /// When another coordinator may lead by now, and there is time to find out.
     fn doubts(&self) -> Option<Moment> {
         self.ends.map(|ends| ends - self.length / 2)
+    }
+
+    /// A heartbeat is sent: its number.
+    fn ask(&mut self, now: Moment) -> u64 {
+        self.sequence += 1;
+        self.sent.insert(self.sequence, now);
+        self.sequence
     }
 
     /// A heartbeat was answered: when it was sent.
@@ -347,7 +356,7 @@ impl Worker {
         self.be_as_patient(interval, registered.heartbeat_timeout_ms);
         tracing::info!(worker = self.settings.worker, slots = self.settings.slots, "registered");
         let leave = self.components.leave.clone();
-        let (mut sequence, mut next, mut has_said_so) = (0, env.now(), leave.is_asked());
+        let (mut next, mut has_said_so) = (env.now(), leave.is_asked());
         loop {
             let lease_ends = self.lease.ends.unwrap_or(next);
             let doubts = self.lease.doubts().filter(|_| self.settings.coordinators.are_several()).unwrap_or(lease_ends);
@@ -364,15 +373,18 @@ impl Worker {
                     (has_said_so, next) = (true, env.now());
                 }
                 () = env.sleep_until(next) => {
-                    sequence += 1;
                     next = env.now() + interval;
-                    self.lease.sent.insert(sequence, env.now());
-                    say(Kind::Heartbeat(self.heartbeat(sequence)))?;
+                    say(Kind::Heartbeat(self.heartbeat()))?;
                 }
                 message = inbound.next() => {
                     let message = message.ok_or_else(|| EngineError::io("the coordinator closed the stream"))??;
                     if matches!(message.kind, Some(coordinator_message::Kind::Released(_))) {
                         return Ok(());
+                    }
+                    if matches!(message.kind, Some(coordinator_message::Kind::Cancel(_))) {
+                        // What the attempt has done in the end is told before it is forgotten, and lasts until it was looked at.
+                        next = env.now() + interval;
+                        say(Kind::Heartbeat(self.heartbeat()))?;
                     }
                     self.obey(message, &outbound)?;
                 }
@@ -466,7 +478,8 @@ impl Worker {
         }
     }
 
-    fn heartbeat(&self, sequence: u64) -> pb::Heartbeat {
+    fn heartbeat(&mut self) -> pb::Heartbeat {
+        let sequence = self.lease.ask(self.components.env.now());
         let traffic = self.data_plane.traffic();
         pb::Heartbeat {
             sequence,
