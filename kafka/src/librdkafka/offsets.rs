@@ -19,11 +19,20 @@ use rdkafka::bindings::{
 const TRIES: u32 = 50;
 const PAUSE_MS: i32 = 100;
 
+/// What brokers say where there is no record at or after a time.
+const NOT_FOUND: i64 = -1;
+
 pub(super) type Partitions = Owned<rd_kafka_topic_partition_list_t>;
 
 /// Where a partition begins and ends. What is asked for later is never less.
 pub(super) fn bounds(client: &Native, partition: &TopicPartition) -> Result<Bounds> {
-    let ask = |spec: spec, isolation| list(client, partition, spec as i64, isolation);
+    let ask = |spec: spec, isolation| match list(client, partition, spec as i64, isolation)? {
+        NOT_FOUND => {
+            let told = format!("asking for offsets of {partition}: none was told");
+            Err(KafkaError::of(KafkaErrorKind::Unavailable, told))
+        }
+        offset => Ok(offset),
+    };
     let beginning = ask(spec::RD_KAFKA_OFFSET_SPEC_EARLIEST, Isolation::Uncommitted)?;
     let stable_end = ask(spec::RD_KAFKA_OFFSET_SPEC_LATEST, Isolation::Committed)?;
     let end = ask(spec::RD_KAFKA_OFFSET_SPEC_LATEST, Isolation::Uncommitted)?;
@@ -73,8 +82,17 @@ fn list_once(client: &Native, partition: &TopicPartition, wanted: i64, isolation
         *native::rd_kafka_ListOffsetsResultInfo_topic_partition(info)
     };
     match found.err {
-        code::RD_KAFKA_RESP_ERR_NO_ERROR => Ok(found.offset),
+        code::RD_KAFKA_RESP_ERR_NO_ERROR => told(&doing, found.offset),
         error => Err(failure(&doing, error, "")),
+    }
+}
+
+/// An offset that was told, or that there is none at or after a time. While the leader of a partition is not known, as that of a broker
+/// that has just begun, the client tells of no error and of no offset either: that is no answer.
+fn told(doing: &str, offset: i64) -> Result<i64> {
+    match offset {
+        NOT_FOUND.. => Ok(offset),
+        _ => Err(KafkaError::of(KafkaErrorKind::Unavailable, format!("{doing}: no offset was told"))),
     }
 }
 
@@ -94,4 +112,17 @@ pub(super) fn partitions<'a>(wanted: impl Iterator<Item = (&'a TopicPartition, i
         }
     }
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_offset_is_no_answer() {
+        assert_eq!(told("asking", 7).ok(), Some(7));
+        assert_eq!(told("asking", NOT_FOUND).ok(), Some(NOT_FOUND));
+        // RD_KAFKA_OFFSET_INVALID
+        assert_eq!(told("asking", -1001).map_err(|error| error.kind), Err(KafkaErrorKind::Unavailable));
+    }
 }
