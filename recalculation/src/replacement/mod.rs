@@ -166,16 +166,23 @@ impl<'a> Replacement<'a> {
     /// beyond an end of it where nothing was ever counted.
     async fn whole_lists(&self, writing: &mut Writing, span: EventTimeRange) -> Result<EventTimeRange> {
         let EventTimeRange { from_ms, to_ms } = self.record.plan.range;
-        let mut whole = EventTimeRange { from_ms: i64::MIN, to_ms: i64::MAX };
+        let mut outside = Vec::new();
         for (one, grains) in self.counts.iter().zip(&self.grains) {
-            for grain in grains.iter().copied().chain([Grain::Window]) {
-                let Some([before, after]) = statements::outside(one, grain) else { continue };
-                if !writing.rows(&before, &[from_ms.into()]).await?.is_empty() {
-                    whole.from_ms = from_ms;
-                }
-                if span.to_ms < to_ms || !writing.rows(&after, &[to_ms.into()]).await?.is_empty() {
-                    whole.to_ms = span.to_ms;
-                }
+            outside.extend(
+                grains.iter().copied().chain([Grain::Window]).filter_map(|grain| statements::outside(one, grain)),
+            );
+        }
+        // Counts may have been removed, and what was made of them is there still.
+        for one in &self.lists {
+            outside.push(statements::overlapping_outside(one)?);
+        }
+        let mut whole = EventTimeRange { from_ms: i64::MIN, to_ms: i64::MAX };
+        for [before, after] in outside {
+            if !writing.rows(&before, &[from_ms.into()]).await?.is_empty() {
+                whole.from_ms = from_ms;
+            }
+            if span.to_ms < to_ms || !writing.rows(&after, &[to_ms.into()]).await?.is_empty() {
+                whole.to_ms = span.to_ms;
             }
         }
         Ok(whole)

@@ -59,25 +59,34 @@ pub(super) fn windows(one: &ShadowedTable, part: &Part) -> (Vec<String>, String)
 /// For windows that overlap: what removes those that overlap `[$1, $2)`; and, with values of its own, what inserts the new ones
 /// that end in `($1, $2]` and do not start before `$3`.
 pub(super) fn overlapping(one: &ShadowedTable) -> Result<(String, String)> {
-    let windows = &one.table.windows;
-    let size = windows.size_ms;
-    let (start, end) = match (&windows.start, &windows.end) {
-        (Some(start), Some(end)) => (quoted(start), quoted(end)),
-        (Some(start), None) => (quoted(start), format!("({} + {size})", quoted(start))),
-        (None, Some(end)) => (format!("({} - {size})", quoted(end)), quoted(end)),
-        (None, None) => {
-            return Err(EngineError::definition(format!(
-                "'{}' does not say which window a row is of",
-                one.table.table
-            )));
-        }
-    };
+    let (start, end) = begin_and_end(one)?;
     let (table, shadow, columns) = (quoted(&one.table.table), quoted(&one.shadow), quoted_list(&one.table.columns));
     let delete = format!("DELETE FROM {table} WHERE {end} > $1 AND {start} < $2 AND {end} <= $3");
     let insert = format!(
         "INSERT INTO {table} ({columns}) SELECT {columns} FROM {shadow} WHERE {end} > $1 AND {end} <= $2 AND {start} >= $3"
     );
     Ok((delete, insert))
+}
+
+/// What is the start of a row's window, and what is its end.
+fn begin_and_end(one: &ShadowedTable) -> Result<(String, String)> {
+    let windows = &one.table.windows;
+    let size = windows.size_ms;
+    match (&windows.start, &windows.end) {
+        (Some(start), Some(end)) => Ok((quoted(start), quoted(end))),
+        (Some(start), None) => Ok((quoted(start), format!("({} + {size})", quoted(start)))),
+        (None, Some(end)) => Ok((format!("({} - {size})", quoted(end)), quoted(end))),
+        (None, None) => {
+            Err(EngineError::definition(format!("'{}' does not say which window a row is of", one.table.table)))
+        }
+    }
+}
+
+/// For windows that overlap: what finds one that has ended at `$1`, and one that does not start before it.
+pub(super) fn overlapping_outside(one: &ShadowedTable) -> Result<[String; 2]> {
+    let ((start, end), table) = (begin_and_end(one)?, quoted(&one.table.table));
+    Ok([(&end, "<="), (&start, ">=")]
+        .map(|(at, side)| format!("SELECT {at} FROM {table} WHERE {at} {side} $1 LIMIT 1")))
 }
 
 /// What finds a row before `$1`, and one that is not before it.

@@ -182,6 +182,24 @@ async fn lists_reach_beyond_the_range_where_nothing_was_counted() {
     assert_eq!(fixture.lists().await, expected);
 }
 
+/// Seed 405243 of the simulation: the counts of the only minute before the range had been removed by hand.
+#[tokio::test]
+async fn lists_of_minutes_whose_counts_were_removed_are_not_taken_for_whole() {
+    let fixture = Fixture::new().await;
+    for minute in 3..7 {
+        fixture.fill("ad_counts", at(minute), 2, 1).await;
+        fixture.fill("ad_counts__replay_1", at(minute), 2, 1).await;
+    }
+    for end in 3..10 {
+        fixture.list("top_ads", at(end), "old").await;
+        fixture.list("top_ads__replay_1", at(end), "new").await;
+    }
+    fixture.replace(&fixture.plan(at(3), at(7)), &Env::default()).await.unwrap();
+    let new = (6..10).map(|end| (at(end), "new".to_owned()));
+    let expected: Vec<_> = std::iter::once((at(3), "old".to_owned())).chain(new).collect();
+    assert_eq!(fixture.lists().await, expected);
+}
+
 #[tokio::test]
 async fn hours_and_days_are_replaced_as_a_whole() {
     let fixture = Fixture::new().await;
