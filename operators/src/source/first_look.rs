@@ -126,7 +126,7 @@ impl LookedAt {
         let Some(look) = &mut self.look else { return };
         let seen = match event {
             SplitEvent::Records { columns, dead_letters } => look.at(columns, dead_letters),
-            SplitEvent::Pending | SplitEvent::AtRest => Seen::TooLittle,
+            SplitEvent::Pending | SplitEvent::AtRest | SplitEvent::Away => Seen::TooLittle,
             SplitEvent::Finished => look.at_end(),
         };
         if let Seen::Odd(what) = &seen

@@ -7,7 +7,8 @@
 //!
 //! **Silence** (followed sources only). A split without records for `idle_after` no longer holds the watermark back. When
 //! it speaks again, and when a split is found while others have been read already, it joins with the watermark that was
-//! sent by then as its floor: its older rows are behind. There, and only there, who is late depends on when things happen.
+//! sent by then as its floor: its older rows are behind. There, and only there, who is late depends on when things happen. Only time
+//! for which a split is known to have had nothing counts: not that in which nobody looked, nor that in which nobody answered.
 //!
 //! **Drift.** With `max_drift` a split further ahead than that of the slowest one, of those that are neither silent nor finished
 //! and whose time has begun, waits for it, whichever subtask reads that one: each says where its own is, and hears where the
@@ -91,6 +92,8 @@ pub struct SourceReader {
     /// The last watermark sent.
     sent: i64,
     idle: bool,
+    /// When splits were looked at last.
+    looked_at: Moment,
     next_discovery: Moment,
     next_listening: Moment,
     /// Says that there is something to be heard before that.
@@ -131,6 +134,7 @@ impl SourceReader {
             queue: VecDeque::new(),
             sent: WATERMARK_MIN,
             idle: false,
+            looked_at: context.env.now(),
             next_discovery: context.env.now(),
             next_listening: context.env.now(),
             suspect: context.suspect.clone(),
@@ -176,7 +180,8 @@ impl SourceReader {
         (0..self.splits.len()).for_each(|index| self.place(index));
         let undelivered = self.splits.iter().enumerate().filter(|(_, split)| !split.undelivered.is_empty());
         self.queue = undelivered.map(|(index, _)| Queued::DeadLetters(index)).collect();
-        self.next_discovery = self.env.now() + self.settings.discover_interval;
+        self.looked_at = self.env.now();
+        self.next_discovery = self.looked_at + self.settings.discover_interval;
         // A subtask without splits must not hold the others' time back until it first looks for some.
         self.queue_time();
         Ok(())
@@ -191,13 +196,14 @@ impl SourceReader {
                 return self.send(queued);
             }
             let Nature { follows: followed, listens, .. } = self.connector.nature();
-            if followed && listens && (self.next_listening <= self.env.now() || self.is_woken()) {
+            let looked_at = self.look_again();
+            if followed && listens && (self.next_listening <= looked_at || self.is_woken()) {
                 self.listen();
             }
-            if followed && self.next_discovery <= self.env.now() {
+            if followed && self.next_discovery <= looked_at {
                 self.discover().await?;
             }
-            let chosen = self.choose();
+            let chosen = self.choose(looked_at);
             if self.max_drift().is_some() {
                 self.pace.say(self.turns.slowest());
             }
@@ -206,7 +212,7 @@ impl SourceReader {
                     let may_gather = self.may_gather(index);
                     self.read(index).await?;
                     if may_gather {
-                        self.gather()?;
+                        self.gather(looked_at)?;
                     }
                 }
                 None if !followed => return Ok(SourceEvent::EndOfInput),
@@ -214,6 +220,21 @@ impl SourceReader {
             }
             self.queue_time();
         }
+    }
+
+    /// Splits are about to be looked at. Where nobody has looked for long (the job stood still, or its process did), what they have may
+    /// be on its way only: they have had nothing since now.
+    fn look_again(&mut self) -> Moment {
+        let now = self.env.now();
+        let unwatched = now - std::mem::replace(&mut self.looked_at, now);
+        if self.settings.idle_after.is_some_and(|idle_after| unwatched >= idle_after / 2) {
+            for index in 0..self.splits.len() {
+                let split = &mut self.splits[index];
+                split.quiet_since = split.quiet_since.map(|_| now);
+                self.place(index);
+            }
+        }
+        now
     }
 
     /// Whether rows of a split may be one batch with those of others. Where records are read one by one to find the one that
@@ -224,9 +245,9 @@ impl SourceReader {
 
     /// Reads on as long as what has been read is little, all there is to be sent are rows, and nobody has to be waited for: what
     /// has been read must be sent before positions are taken.
-    fn gather(&mut self) -> Result<()> {
+    fn gather(&mut self, looked_at: Moment) -> Result<()> {
         while self.queue.is_empty() && self.rows.is_small(self.settings.batch_rows) {
-            let Some(index) = self.choose().filter(|index| self.may_gather(*index)) else { break };
+            let Some(index) = self.choose(looked_at).filter(|index| self.may_gather(*index)) else { break };
             let Some(outcome) = self.read(index).now_or_never() else { break };
             outcome?;
         }
@@ -273,13 +294,12 @@ impl SourceReader {
     }
 
     /// The split to read next: one that has waited long enough, else, of those that may have something, the one whose event
-    /// time has come least far. A bounded source has one until its end.
-    fn choose(&mut self) -> Option<usize> {
-        let now = self.env.now();
-        while let Some((_, index)) = self.turns.first_due().filter(|(due, _)| *due <= now) {
+    /// time has come least far. A bounded source has one until its end. When they were looked at last says who is silent by now.
+    fn choose(&mut self, looked_at: Moment) -> Option<usize> {
+        while let Some((_, index)) = self.turns.first_due().filter(|(due, _)| *due <= looked_at) {
             let split = &mut self.splits[index];
             if split.at_rest {
-                split.tell_silence(now, &self.settings)
+                split.be_silent(looked_at, &self.settings)
             } else {
                 split.ask_at = None
             }
@@ -352,7 +372,7 @@ impl SourceReader {
             let Some(index) = self.indexes.get(id).copied() else { continue };
             let split = &mut self.splits[index];
             if std::mem::take(&mut split.at_rest) {
-                split.tell_silence(now, &self.settings);
+                split.tell_silence(now);
                 self.place(index);
             }
         }
@@ -377,8 +397,9 @@ impl SourceReader {
 
     fn forget(&mut self, gone: Vec<String>) {
         let gone: HashSet<String> = gone.into_iter().collect();
-        let packs = self.splits.iter().filter(|split| gone.contains(&split.id)).filter_map(|split| split.pack);
-        packs.for_each(|pack| self.packs.forgotten(pack));
+        let gone_splits = self.splits.iter().filter(|split| gone.contains(&split.id));
+        let packs = gone_splits.flat_map(|split| split.pack.iter().chain(&split.older_packs));
+        packs.for_each(|pack| self.packs.forgotten(*pack));
         self.splits.retain(|split| !gone.contains(&split.id));
         self.indexes = self.splits.iter().enumerate().map(|(index, split)| (split.id.clone(), index)).collect();
         self.turns = Turns::default();
@@ -428,13 +449,12 @@ impl SourceReader {
                 split.end(&self.settings);
                 Ok(())
             }
-            SplitEvent::Pending | SplitEvent::AtRest => {
+            SplitEvent::Pending | SplitEvent::AtRest | SplitEvent::Away => {
                 self.bytes_in.add(bytes_behind.saturating_sub(from));
                 let now = self.env.now();
                 split.at_rest = matches!(event, SplitEvent::AtRest);
                 split.ask_at = (!split.at_rest).then(|| now + self.settings.poll_interval);
-                split.pending_since.get_or_insert(now);
-                split.tell_silence(now, &self.settings);
+                split.has_nothing(now, matches!(event, SplitEvent::Away), &self.settings);
                 Ok(())
             }
         }
@@ -447,8 +467,8 @@ impl SourceReader {
         if split.silent {
             split.watermark.raise_floor(self.sent);
         }
-        (split.silent, split.pending_since, split.ask_at, split.silence_told) = (false, None, None, 0);
-        split.at_rest = false;
+        (split.silent, split.pending_since, split.quiet_since, split.silence_told) = (false, None, None, 0);
+        (split.ask_at, split.at_rest) = (None, false);
         self.bytes_in.add(chunk.origin.to.saturating_sub(chunk.origin.from));
         split.undelivered.extend(chunk.dead_letters);
         let mut batch = Batch { origin: Some(Arc::new(chunk.origin)), ..Batch::new(chunk.columns) };
@@ -487,16 +507,21 @@ impl SourceReader {
         for split in self.splits.iter_mut().filter(|split| split.changed) {
             if let Some(pack) = split.pack.take() {
                 self.packs.changed(pack);
+                split.older_packs.push(pack);
             }
         }
-        for pack in self.packs.drop_stale() {
-            self.splits.iter_mut().filter(|split| split.pack == Some(pack)).for_each(|split| split.pack = None);
+        let stale = self.packs.drop_stale();
+        if !stale.is_empty() {
+            for split in &mut self.splits {
+                split.pack = split.pack.filter(|pack| !stale.contains(pack));
+                split.older_packs.retain(|pack| !stale.contains(pack));
+            }
         }
         let mut alone = Vec::new();
         let mut settled = Vec::new();
         for (index, split) in self.splits.iter_mut().enumerate().filter(|(_, split)| split.pack.is_none()) {
             split.unchanged = if std::mem::take(&mut split.changed) { 0 } else { split.unchanged + 1 };
-            split.tell_silence(now, &self.settings);
+            split.tell_silence(now);
             let is_settled = split.unchanged > 0 || split.finished;
             if is_settled { &mut settled } else { &mut alone }.push(index);
         }

@@ -57,6 +57,8 @@ pub enum SplitEvent {
     Pending,
     /// There is nothing now, and no need to ask: the connector says when there may be ([`Heard`], [`Discovery`]).
     AtRest,
+    /// It can't be told whether there is something, since who has it does not answer; ask again later.
+    Away,
     /// There will never be more.
     Finished,
 }

@@ -231,7 +231,7 @@ mod tests {
         match reader.next_chunk(max_rows).await.unwrap() {
             SplitEvent::Records { columns, .. } => columns.num_rows(),
             SplitEvent::Finished => 0,
-            SplitEvent::Pending | SplitEvent::AtRest => panic!("a generator always has something"),
+            SplitEvent::Pending | SplitEvent::AtRest | SplitEvent::Away => panic!("a generator always has something"),
         }
     }
 

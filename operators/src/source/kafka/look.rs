@@ -90,6 +90,8 @@ pub(super) struct Looker {
     pub(super) known: BTreeSet<TopicPartition>,
     /// Those that are read here.
     pub(super) read: Vec<Arc<Progress>>,
+    /// Topics that were not there when it was looked last.
+    pub(super) missing: BTreeSet<String>,
     pub(super) away: Arc<Away>,
     pub(super) env: Env,
     pub(super) woken: Arc<Notify>,
@@ -157,7 +159,11 @@ impl Looker {
             }
             Err(error) => return Err(error.into()),
         };
+        self.retire(&asked);
         for position in self.read.iter().map(|progress| progress.position()) {
+            if self.missing.contains(&position.topic) {
+                continue;
+            }
             if let Some(now) = asked.topics.get(&position.topic) {
                 position.check_topic(now.as_ref())?;
             }
@@ -177,11 +183,30 @@ impl Looker {
         Ok(new)
     }
 
+    /// With a pattern, topics come and go. One that is not there in two looks in a row is gone; a single answer may be that of a
+    /// broker that has just started. Its partitions end, and if it comes again it is a new one.
+    fn retire(&mut self, asked: &Asked) {
+        if self.config.pattern.is_none() {
+            return;
+        }
+        let absent = asked.topics.iter().filter(|(_, topic)| topic.is_none()).map(|(name, _)| name.clone());
+        let absent: BTreeSet<String> = absent.collect();
+        let gone: BTreeSet<String> = absent.intersection(&self.missing).cloned().collect();
+        for progress in self.read.iter().filter(|progress| gone.contains(&progress.place().topic)) {
+            tracing::info!(partition = %progress.place(), offset = progress.offset(), "the topic is gone: it is not read any more");
+            progress.is_gone_now();
+            self.woken.notify_one();
+        }
+        self.read.retain(|progress| !gone.contains(&progress.place().topic));
+        self.known.retain(|place| !gone.contains(&place.topic));
+        self.missing = absent.difference(&gone).cloned().collect();
+    }
+
     /// Asks about positions of a checkpoint that nobody could be asked about before. Their topics are known to be the same.
     async fn check_those_left(&self, asked: &Asked) -> Result<()> {
         for progress in self.read.iter().filter(|progress| progress.is_unchecked()) {
             let position = progress.position();
-            if !asked.topics.contains_key(&position.topic) {
+            if !asked.topics.get(&position.topic).is_some_and(Option::is_some) {
                 continue;
             }
             let bounds = self.cluster.bounds(&position.topic, position.partition).await.map_err(EngineError::from)?;

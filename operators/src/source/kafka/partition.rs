@@ -51,6 +51,8 @@ pub(super) struct Shared {
     /// Splits that have nothing.
     pub(super) resting: Mutex<Vec<String>>,
     pub(super) tombstones: Counter,
+    /// Topics are those that fit a pattern: they come and go, which is found out beside the reading.
+    pub(super) by_pattern: bool,
     pub(super) env: Env,
 }
 
@@ -125,6 +127,9 @@ impl KafkaPartition {
     async fn next(&mut self, max_rows: usize) -> Result<SplitEvent> {
         loop {
             if self.fetched.next.is_none() {
+                if self.progress.is_gone() {
+                    return self.end_gone();
+                }
                 if self.position.has_ended() {
                     (self.reader, self.last) = (None, Last::default());
                     self.shared.away.came();
@@ -144,6 +149,10 @@ impl KafkaPartition {
                             None => continue,
                         }
                     }
+                    // Whether its topic is gone is not for its reader to say.
+                    Err(error) if error.kind == KafkaErrorKind::NotFound && self.may_be_gone() => {
+                        return Ok(SplitEvent::Away);
+                    }
                     Err(error) => return Err(self.lost(&error)),
                 }
             }
@@ -153,7 +162,7 @@ impl KafkaPartition {
                 Err(error) if error.kind == ErrorKind::Unavailable => {
                     self.shared.away.met(&error.message);
                     if self.position.end.is_none() {
-                        return Ok(SplitEvent::Pending);
+                        return Ok(SplitEvent::Away);
                     }
                     self.shared.env.sleep(POLL_INTERVAL).await;
                 }
@@ -210,6 +219,9 @@ impl KafkaPartition {
     async fn rest(&mut self) -> Option<SplitEvent> {
         if self.position.end.is_none() {
             self.let_go();
+            if self.progress.is_unchecked() || self.shared.away.is_waited_for() {
+                return Some(SplitEvent::Away);
+            }
             self.shared.resting.lock().push(self.id.clone());
             return Some(SplitEvent::AtRest);
         }
@@ -219,6 +231,31 @@ impl KafkaPartition {
             () = self.shared.env.sleep(POLL_INTERVAL) => {}
         }
         None
+    }
+
+    /// Whether it ends when its topic is gone, and nothing else does.
+    fn may_be_gone(&self) -> bool {
+        self.shared.by_pattern && self.position.end.is_none()
+    }
+
+    /// Its topic is gone. What had not been read of it is a dead letter, as far as that is known.
+    fn end_gone(&mut self) -> Result<SplitEvent> {
+        let had_reader = self.reader.take().is_some();
+        let unread = match self.progress.unread() {
+            Some(0) => None,
+            Some(unread) => Some(format!("{unread} offsets before its end had not been read")),
+            None => Some("how much of it had not been read is not known".to_owned()),
+        };
+        if let (true, Some(unread)) = (had_reader, unread) {
+            let (place, offset) = (self.position.place(), self.position.offset);
+            let reason = format!("its topic is gone: {place} was read up to offset {offset}, and {unread}");
+            tracing::warn!(partition = %place, offset, "the topic is gone, and {unread}");
+            let letter = dead_letter(BadLine::new(offset.unsigned_abs(), 0, b"", reason));
+            return Ok(SplitEvent::Records { columns: self.shared.columns.empty(), dead_letters: vec![letter] });
+        }
+        self.last = Last::default();
+        self.progress.is_over_now();
+        Ok(SplitEvent::Finished)
     }
 
     /// Nothing may come for long.

@@ -20,6 +20,10 @@ pub(super) struct Progress {
     newest_ms: AtomicI64,
     /// Whether it was not possible yet to ask the brokers if it can be continued. Nothing is read until then.
     is_unchecked: AtomicBool,
+    /// Its topic is gone.
+    is_gone: AtomicBool,
+    /// Its reader knows that, and has ended.
+    has_ended: AtomicBool,
 }
 
 impl Progress {
@@ -31,6 +35,8 @@ impl Progress {
             end: AtomicI64::new(UNKNOWN),
             newest_ms: AtomicI64::new(UNKNOWN),
             is_unchecked: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+            has_ended: AtomicBool::new(false),
             began,
         }
     }
@@ -48,6 +54,32 @@ impl Progress {
     /// They have been.
     pub(super) fn is_checked_now(&self) {
         self.is_unchecked.store(false, Ordering::Release);
+    }
+
+    /// Whether its topic is gone.
+    pub(super) fn is_gone(&self) -> bool {
+        self.is_gone.load(Ordering::Acquire)
+    }
+
+    /// Its topic is.
+    pub(super) fn is_gone_now(&self) {
+        self.is_gone.store(true, Ordering::Release);
+    }
+
+    /// Whether it is gone, and its reader has ended.
+    pub(super) fn is_over(&self) -> bool {
+        self.has_ended.load(Ordering::Acquire)
+    }
+
+    /// Its reader has ended.
+    pub(super) fn is_over_now(&self) {
+        self.has_ended.store(true, Ordering::Release);
+    }
+
+    /// How many offsets are known to lie before its end that have not been read. None: it is not known.
+    pub(super) fn unread(&self) -> Option<u64> {
+        let end = Some(self.end.load(Ordering::Relaxed)).filter(|end| *end != UNKNOWN)?;
+        Some(u64::try_from(end.saturating_sub(self.offset())).unwrap_or(0))
     }
 
     /// The partition.
@@ -75,7 +107,7 @@ impl Progress {
     /// How much has not been read, in offsets: records, and markers of transactions among them. None: it is not known.
     pub(super) fn lag(&self, now_ms: i64) -> Option<Lag> {
         let known = |value: &AtomicI64| Some(value.load(Ordering::Relaxed)).filter(|value| *value != UNKNOWN);
-        let records = u64::try_from(known(&self.end)?.saturating_sub(self.offset())).unwrap_or(0);
+        let records = self.unread()?;
         let behind_ms =
             known(&self.newest_ms).filter(|_| records > 0).map_or(0, |newest| now_ms.saturating_sub(newest));
         Some(Lag { records, behind_ms: u64::try_from(behind_ms).unwrap_or(0) })

@@ -12,10 +12,11 @@ use super::{
     start::first_positions,
 };
 use crate::{
+    dead_letters::DeadLetter,
     format::MessageFormat,
     source::{
         settings::SourceSettings,
-        split_reader::{Connector, Discovery, Heard, Nature, OpenedSplit, RestoredSplit},
+        split_reader::{Connector, Discovery, Heard, Nature, OpenedSplit, RestoredSplit, SplitEvent, SplitReader},
     },
 };
 use futures::{FutureExt, future::BoxFuture};
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 use tokio::sync::Notify;
 use weir_engine::{
@@ -43,6 +45,8 @@ pub(super) struct KafkaSplits {
     known: BTreeSet<TopicPartition>,
     /// Those that are read here.
     progress: Vec<Arc<Progress>>,
+    /// New ones of the same name as some that are gone, and have not ended here yet.
+    later: Vec<Arc<Progress>>,
     look: Option<Look>,
     group: Option<GroupOffsets>,
     /// Where it is said how far they are behind.
@@ -64,6 +68,7 @@ impl KafkaSplits {
             woken: consumer.woken(),
             resting: Mutex::default(),
             tombstones: context.counters.counter("tombstones"),
+            by_pattern: config.pattern.is_some(),
             env: context.env.clone(),
         };
         Ok(KafkaSplits {
@@ -75,6 +80,7 @@ impl KafkaSplits {
             share: Share { subtask: context.subtask, parallelism: context.parallelism },
             known: BTreeSet::new(),
             progress: Vec::new(),
+            later: Vec::new(),
             look: None,
             group: config.group.as_deref().map(GroupOffsets::of),
             lags: context.lags.clone(),
@@ -87,7 +93,12 @@ impl KafkaSplits {
         let topics = wanted_topics(self.cluster.as_ref(), &self.config).await.map_err(refused)?;
         let mut own = Vec::new();
         for (name, topic) in &topics {
-            let topic = topic.as_ref().ok_or_else(|| self.no_topic(name))?;
+            let topic = match topic {
+                Some(topic) => topic,
+                // It went while it was asked for.
+                None if self.config.pattern.is_some() => continue,
+                None => return Err(self.no_topic(name)),
+            };
             for partition in 0..topic.partitions {
                 let place = TopicPartition { topic: name.clone(), partition };
                 self.known.insert(place.clone());
@@ -125,9 +136,13 @@ impl KafkaSplits {
             if !self.share.owns(&place) {
                 continue;
             }
-            let mut beginning = None;
+            let (mut beginning, mut may_be_gone) = (None, false);
             if !split.finished && !are_away {
                 match self.check(&position, &mut topics).await {
+                    // Whoever looks for topics finds out.
+                    _ if self.shared.by_pattern && self.config.end.is_none() && is_absent(&topics, &position) => {
+                        may_be_gone = true;
+                    }
                     Err(error) if error.kind == ErrorKind::Unavailable && self.config.end.is_none() => {
                         self.shared.away.met(&error.message);
                         are_away = true;
@@ -135,14 +150,38 @@ impl KafkaSplits {
                     checked => beginning = Some(checked?),
                 }
             }
-            let is_unchecked = are_away && !split.finished;
+            let is_unchecked = (are_away || may_be_gone) && !split.finished;
             let progress = if is_unchecked { Progress::unchecked(position) } else { Progress::of(position) };
             opened.push(self.open_at(Arc::new(progress), beginning)?);
         }
+        opened.extend(self.begin_added(&restored).await?);
         for topic in left_out {
             tracing::warn!(topic, "the definition does not name the topic any more: its positions are forgotten");
         }
         Ok(opened)
+    }
+
+    /// The partitions of topics that a definition with an end names now and did not name before: they are read from their beginning.
+    /// (Without an end it is looked for new ones all the time. And a pattern means the topics that fitted it at the first start.)
+    async fn begin_added(&mut self, restored: &[RestoredSplit]) -> Result<Vec<OpenedSplit>> {
+        if self.config.end.is_none() || self.config.pattern.is_some() {
+            return Ok(Vec::new());
+        }
+        let refused = |error: KafkaError| EngineError::from(error).context(at(&self.config));
+        let positions = restored.iter().map(Position::of).collect::<Result<Vec<_>>>()?;
+        let before: BTreeSet<String> = positions.into_iter().map(|position| position.topic).collect();
+        let mut added = Vec::new();
+        for name in self.config.topics.iter().filter(|topic| !before.contains(*topic)) {
+            let topic = self.cluster.describe(name).await.map_err(refused)?.ok_or_else(|| self.no_topic(name))?;
+            for partition in 0..topic.partitions {
+                if self.share.owns(&TopicPartition { topic: name.clone(), partition }) {
+                    let bounds = self.cluster.bounds(name, partition).await.map_err(refused)?;
+                    let position = Position::new(name, &topic, partition, bounds.beginning);
+                    added.push(Position { end: Some(bounds.stable_end), ..position });
+                }
+            }
+        }
+        added.into_iter().map(|position| self.open_at(Arc::new(Progress::of(position)), None)).collect()
     }
 
     /// Whether a position of a checkpoint can be continued; where its partition begins.
@@ -183,6 +222,7 @@ impl KafkaSplits {
             share: self.share,
             known: self.known.clone(),
             read: self.progress.clone(),
+            missing: BTreeSet::new(),
             away: Arc::clone(&self.shared.away),
             env: self.shared.env.clone(),
             woken: Arc::clone(&self.shared.woken),
@@ -208,7 +248,12 @@ impl KafkaSplits {
 impl Connector for KafkaSplits {
     fn open(&mut self, restored: Vec<RestoredSplit>) -> BoxFuture<'_, Result<Vec<OpenedSplit>>> {
         async move {
-            let opened = if restored.is_empty() { self.begin().await? } else { self.resume(restored).await? };
+            let has_begun = !restored.is_empty();
+            let restored = restored.into_iter().filter(|split| !Begun::is(split)).collect();
+            let mut opened = if has_begun { self.resume(restored).await? } else { self.begin().await? };
+            if self.config.pattern.is_some() && self.share.subtask == 0 {
+                opened.push(Begun::split());
+            }
             if self.config.end.is_none() {
                 self.begin_to_look();
             }
@@ -220,7 +265,20 @@ impl Connector for KafkaSplits {
     /// Takes what was found beside the reading; it waits for nothing.
     fn discover(&mut self) -> BoxFuture<'_, Result<Discovery>> {
         self.tell_lags();
+        let (over, left): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.progress).into_iter().partition(|one| one.is_over());
+        self.progress = left;
+        if !over.is_empty() {
+            // What is new may have their names, and comes when these are forgotten.
+            let gone = over.iter().map(|progress| progress.position().split_id()).collect();
+            let found = Discovery { gone, next_in: Some(Duration::ZERO), ..Discovery::default() };
+            return std::future::ready(Ok(found)).boxed();
+        }
         let News { new, failure } = self.look.as_ref().map(Look::news).unwrap_or_default();
+        self.later.extend(new);
+        let is_read = |new: &Arc<Progress>| self.progress.iter().any(|old| old.place() == new.place());
+        let (later, new): (Vec<_>, Vec<_>) = std::mem::take(&mut self.later).into_iter().partition(is_read);
+        self.later = later;
         let opened = match failure {
             Some(failure) => Err(failure),
             None => new.into_iter().map(|progress| self.open_at(progress, None)).collect::<Result<Vec<_>>>(),
@@ -247,6 +305,43 @@ impl Connector for KafkaSplits {
 
     fn nature(&self) -> Nature {
         self.config.nature_of_splits()
+    }
+}
+
+/// Whether a position's topic was asked for and is not there.
+fn is_absent(topics: &BTreeMap<String, Option<Topic>>, position: &Position) -> bool {
+    topics.get(&position.topic).is_some_and(Option::is_none)
+}
+
+/// A split without records. It says in a checkpoint that the job has begun, though it may not have found a topic yet, or has none any
+/// more: else whoever restores it would begin where `start` says, and pass over what a job that was not restarted reads.
+struct Begun;
+
+impl Begun {
+    const ID: &str = "begun";
+
+    fn split() -> OpenedSplit {
+        let (id, name) = (Begun::ID.to_owned(), Begun::ID.to_owned());
+        OpenedSplit { id, name, reader: Box::new(Begun), newest_before_ms: None, oldest_ms: None }
+    }
+
+    fn is(split: &RestoredSplit) -> bool {
+        // That of a partition ends in its number.
+        split.id == Begun::ID
+    }
+}
+
+impl SplitReader for Begun {
+    fn next_chunk(&mut self, _: usize) -> BoxFuture<'_, Result<SplitEvent>> {
+        std::future::ready(Ok(SplitEvent::Finished)).boxed()
+    }
+
+    fn position(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
+    fn locate_rows(&self, _: &[usize]) -> Vec<DeadLetter> {
+        Vec::new()
     }
 }
 

@@ -44,8 +44,12 @@ pub(super) struct Split {
     pub(super) unchanged: u32,
     /// The pack that its state is in.
     pub(super) pack: Option<u64>,
-    /// Since when it has had nothing.
+    /// Those that still have an older state of it.
+    pub(super) older_packs: Vec<u64>,
+    /// Since when nothing has come out of it.
     pub(super) pending_since: Option<Moment>,
+    /// Since when it is known to have had nothing: whenever it was asked, it said so.
+    pub(super) quiet_since: Option<Moment>,
     /// How much of that its watermark has been told, in milliseconds.
     pub(super) silence_told: i64,
     /// Silent for long enough not to hold the watermark back.
@@ -136,7 +140,9 @@ impl Split {
             changed: false,
             unchanged: 0,
             pack: None,
+            older_packs: Vec::new(),
             pending_since: None,
+            quiet_since: None,
             silence_told: 0,
             silent: false,
             bytes_behind: reader.bytes_behind(),
@@ -153,7 +159,7 @@ impl Split {
     /// Where it stands among the others.
     pub(super) fn place(&self, settings: &ReaderSettings) -> Place {
         let watermark = self.watermark.watermark(settings.rule);
-        let silent_at = || Some(self.pending_since? + settings.idle_after?);
+        let silent_at = || Some(self.quiet_since? + settings.idle_after?);
         let due = if self.at_rest && !self.silent { silent_at() } else { self.ask_at };
         let may_have_something = !self.finished && !self.at_rest && self.ask_at.is_none();
         Place {
@@ -167,10 +173,29 @@ impl Split {
         }
     }
 
-    /// It has had nothing until now.
-    pub(super) fn tell_silence(&mut self, now: Moment, settings: &ReaderSettings) {
+    /// It has been asked, and has nothing; while whoever has it is away, that is not known.
+    pub(super) fn has_nothing(&mut self, now: Moment, is_away: bool, settings: &ReaderSettings) {
+        self.pending_since.get_or_insert(now);
+        if is_away {
+            // One that was silent before stays so.
+            self.quiet_since = None;
+        } else {
+            self.quiet_since.get_or_insert(now);
+        }
+        self.be_silent(now, settings);
+    }
+
+    /// It has nothing, as its connector knows now: is it silent? It must not be asked before there was a look at it. A job that stood
+    /// still would take all of its splits for silent, however much they have to say.
+    pub(super) fn be_silent(&mut self, now: Moment, settings: &ReaderSettings) {
+        let silent_at = || Some(self.quiet_since? + settings.idle_after?);
+        self.silent |= silent_at().is_some_and(|silent_at| silent_at <= now);
+        self.tell_silence(now);
+    }
+
+    /// Nothing has come out of it until now.
+    pub(super) fn tell_silence(&mut self, now: Moment) {
         let Some(since) = self.pending_since else { return };
-        self.silent = settings.idle_after.is_some_and(|idle_after| now - since >= idle_after);
         let silence = i64::try_from((now - since).as_millis()).unwrap_or(i64::MAX);
         self.watermark.was_silent(silence - self.silence_told);
         self.silence_told = silence;

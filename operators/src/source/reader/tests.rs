@@ -26,6 +26,8 @@ enum Step {
     Bad,
     /// Nothing for now.
     Pending,
+    /// Nobody answers.
+    Away,
     /// Somebody has to be waited for before the next step.
     Waits,
 }
@@ -67,6 +69,7 @@ impl ScriptReader {
                 dead_letters: vec![DeadLetter { offset: self.step as i64, reason: "bad".into(), raw: "?".into() }],
             },
             Some(Step::Pending | Step::Waits) => SplitEvent::Pending,
+            Some(Step::Away) => SplitEvent::Away,
             None if self.ends => SplitEvent::Finished,
             None => SplitEvent::Pending,
         };
@@ -475,6 +478,65 @@ async fn a_silent_split_holds_nobody_back_and_rejoins_with_a_floor() {
     };
     assert!(rest == ["watermark 90", "idle"] || rest == ["idle"], "{rest:?}");
     assert_eq!(events.last().map(String::as_str), Some(expected));
+}
+
+/// What two followed splits give that have something, then nothing for a while, and then much: what comes after is written down.
+async fn after_a_while(during: &[Step], stands_still: bool) -> Vec<String> {
+    let times: Vec<i64> = (1..=4).map(|minute| 100 + 60_000 * minute).collect();
+    let steps = [&[rows(&[100, 100, 100])], during, &[rows(&times)]].concat();
+    let scripts = vec![script("a", &steps), script("b", &steps)];
+    let connector = ScriptConnector { scripts, followed: true, ..ScriptConnector::default() };
+    let settings = ReaderSettings { idle_after: Some(Duration::from_secs(1)), ..settings() };
+    let mut reader = opened(settings, connector).await;
+    let mut found = Vec::new();
+    while found.len() < 4 {
+        let event = tokio::time::timeout(Duration::from_secs(60), next(&mut reader)).await.expect("it goes on");
+        found.extend(Some(event).filter(|event| event.starts_with("rows")));
+        if stands_still && found.len() == 2 {
+            // Both have been seen to have nothing.
+            let nothing = tokio::time::timeout(Duration::from_millis(20), next(&mut reader)).await;
+            assert!(nothing.is_ok_and(|event| event == "watermark 90"));
+            assert!(tokio::time::timeout(Duration::from_millis(20), next(&mut reader)).await.is_err());
+            tokio::time::advance(Duration::from_secs(600)).await;
+        }
+    }
+    found.split_off(2)
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_what_was_heard_and_not_that_nobody_listened_or_answered() {
+    let much = "rows [60100, 120100, 180100, 240100]";
+    // The job stands still for ten minutes. What comes first then is nothing, since it is fetched only now.
+    assert_eq!(after_a_while(&vec![Step::Pending; 60], true).await, [much, much]);
+    // Nobody answers for three seconds.
+    assert_eq!(after_a_while(&vec![Step::Away; 3_000], false).await, [much, much]);
+    // They do, and there is nothing.
+    let behind = after_a_while(&vec![Step::Pending; 3_000], false).await;
+    assert_eq!(behind[0], much);
+    assert!(behind[1].starts_with(&format!("{much} behind")), "{behind:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_split_that_is_forgotten_does_not_come_back_from_a_pack() {
+    let scripts =
+        (0..LEAST_STATES).map(|number| script(&format!("s{number}"), &[rows(&[100]), rows(&[200])])).collect();
+    let mut reader =
+        opened(settings(), ScriptConnector { scripts, followed: true, ..ScriptConnector::default() }).await;
+    let splits = |reader: &mut SourceReader| {
+        let states = unpack(reader.snapshot().expect("a snapshot")).expect("sound");
+        states.into_iter().map(|state| (state.id, state.state["position"].clone())).collect::<HashMap<_, _>>()
+    };
+    // They have been read to their ends, and two snapshots say the same: they are packed.
+    while tokio::time::timeout(Duration::from_secs(1), reader.next()).await.is_ok() {}
+    (0..3).for_each(|_| _ = splits(&mut reader));
+    assert!(reader.splits.iter().all(|split| split.pack.is_some()));
+    // One of them goes on, so that its state stands alone, and is forgotten.
+    reader.splits[7].changed = true;
+    assert_eq!(splits(&mut reader).len(), LEAST_STATES);
+    assert!(reader.splits[7].pack.is_none());
+    reader.forget(vec!["s7".into()]);
+    let left = splits(&mut reader);
+    assert!(!left.contains_key("s7") && left.len() == LEAST_STATES - 1, "{left:?}");
 }
 
 #[tokio::test]

@@ -71,6 +71,7 @@ async fn new_partitions_and_topics_are_found_and_read_from_their_beginning() {
     }
     found.sort_unstable();
     assert_eq!(found, [0, 1, 2, 3, 4]);
+    positions.retain(|position| position.id != "begun");
     assert_eq!(positions.len(), 5, "each has one owner");
 }
 
@@ -112,6 +113,132 @@ async fn a_topic_that_is_deleted_while_it_is_read_is_an_error() {
         assert!(told.contains("t-0") && told.contains("offset 3"), "{told}");
         assert_eq!(running.read.numbers(), [0, 1, 2]);
     }
+}
+
+/// A source of topics that fit `t*`.
+fn of_pattern(brokers: &str) -> KafkaConfig {
+    let config = KafkaConfig::topics(brokers.to_owned(), [""; 0]).format(numbers());
+    KafkaConfig { pattern: Some("t*".into()), ..config }
+}
+
+fn ids(positions: &[SplitState]) -> Vec<&str> {
+    let mut ids: Vec<&str> = positions.iter().map(|position| position.id.as_str()).collect();
+    ids.sort_unstable();
+    ids
+}
+
+/// Reads for long enough that topics are looked for several times.
+async fn read_on(running: &mut Running) {
+    for _ in 0..20 {
+        running.read_what_there_is().await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_of_a_pattern_that_is_deleted_is_no_longer_read_and_a_new_one_of_its_name_is_from_its_beginning() {
+    let (fake, _provided, brokers) = Fake::with(&[("t1", 1), ("t2", 1)]);
+    let config = of_pattern(&brokers);
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    fake.put("t1", 0, (0..3).map(number));
+    fake.put("t2", 0, (10..13).map(number));
+    read_on(&mut running).await;
+    let before = running.positions();
+    assert_eq!(ids(&before), ["begun", "t1-0", "t2-0"]);
+    fake.0.lock().topics.remove("t1");
+    read_on(&mut running).await;
+    fake.put("t2", 0, [number(13)]);
+    read_on(&mut running).await;
+    assert_eq!(ids(&running.positions()), ["begun", "t2-0"]);
+    assert!(running.read.dead_letters.is_empty(), "all of it had been read: {:?}", running.read.dead_letters);
+    fake.make("t1", 1);
+    fake.put("t1", 0, [number(20)]);
+    read_on(&mut running).await;
+    assert_eq!(ids(&running.positions()), ["begun", "t1-0", "t2-0"]);
+    let mut found = running.read.numbers();
+    found.sort_unstable();
+    assert_eq!(found, [0, 1, 2, 10, 11, 12, 13, 20]);
+    // It was deleted while the job was down.
+    fake.0.lock().topics.remove("t1");
+    let mut running = Running::begin(&config, context(0, 1), before).await.unwrap();
+    read_on(&mut running).await;
+    assert_eq!(running.read.numbers(), [13]);
+    assert_eq!(ids(&running.positions()), ["begun", "t2-0"]);
+    let told = &running.read.dead_letters[0];
+    assert!(
+        told.2.contains("t1-0 was read up to offset 3, and how much of it had not been read is not known"),
+        "{told:?}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_deleted_topic_had_and_nobody_read_is_a_dead_letter() {
+    let (fake, _provided, brokers) = Fake::with(&[("t1", 1)]);
+    let mut running = Running::begin(&of_pattern(&brokers), context(0, 1), Vec::new()).await.unwrap();
+    fake.put("t1", 0, (0..5).map(number));
+    fake.change("t1", 0, |log| log.open_from = Some(3));
+    running.read_what_there_is().await.unwrap();
+    fake.0.lock().topics.clear();
+    read_on(&mut running).await;
+    assert_eq!(running.read.numbers(), [0, 1, 2]);
+    let told: Vec<_> = running.read.dead_letters.iter().map(|letter| letter.2.as_str()).collect();
+    let expected = "its topic is gone: t1-0 was read up to offset 3, and 2 offsets before its end had not been read";
+    assert_eq!(told, [expected]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_missing_in_one_answer_is_not_gone() {
+    let (fake, _provided, brokers) = Fake::with(&[("t1", 1)]);
+    let config = KafkaConfig { discover_ms: Some(10_000), ..of_pattern(&brokers) };
+    let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+    fake.put("t1", 0, (0..3).map(number));
+    running.read_what_there_is().await.unwrap();
+    let topics = std::mem::take(&mut fake.0.lock().topics);
+    // It is looked once meanwhile.
+    for _ in 0..2 {
+        running.read_what_there_is().await.unwrap();
+    }
+    fake.0.lock().topics = topics;
+    fake.put("t1", 0, [number(3)]);
+    for _ in 0..8 {
+        running.read_what_there_is().await.unwrap();
+    }
+    assert_eq!(running.read.numbers(), [0, 1, 2, 3]);
+    assert_eq!(ids(&running.positions()), ["begun", "t1-0"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_began_without_topics_reads_what_came_later_from_its_beginning_restarted_or_not() {
+    for restarted in [false, true] {
+        let (fake, _provided, brokers) = Fake::with(&[]);
+        let config = of_pattern(&brokers).start(Start::Latest);
+        let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+        running.read_what_there_is().await.unwrap();
+        let positions = running.positions();
+        fake.make("t1", 1);
+        fake.put("t1", 0, (0..3).map(number));
+        if restarted {
+            running = Running::begin(&config, context(0, 1), positions).await.unwrap();
+        }
+        read_on(&mut running).await;
+        assert_eq!(running.read.numbers(), [0, 1, 2], "{restarted}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_added_to_a_job_with_an_end_is_read_from_its_beginning_to_its_end() {
+    let (fake, _provided, brokers) = Fake::with(&[("a", 1), ("b", 2)]);
+    fake.put("a", 0, (0..3).map(number));
+    fake.put("b", 1, (10..12).map(number));
+    let of = |topics: &[&str]| {
+        KafkaConfig::topics(brokers.clone(), topics.iter().copied()).format(numbers()).end(End::Latest)
+    };
+    let mut running = Running::begin(&of(&["a"]), context(0, 1), Vec::new()).await.unwrap();
+    let positions = running.positions();
+    let mut running = Running::begin(&of(&["a", "b"]), context(0, 1), positions).await.unwrap();
+    let mut found = running.read_what_there_is().await.unwrap().numbers();
+    found.sort_unstable();
+    assert_eq!(found, [0, 1, 2, 10, 11]);
+    assert!(running.read.ended);
 }
 
 #[tokio::test(start_paused = true)]
