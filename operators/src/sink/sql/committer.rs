@@ -4,29 +4,29 @@
 //! Checkpoints that wait go in together, as if they were one: either the marker was below the first of them and is at the last
 //! one afterwards, or nothing has happened. Where the first ones are in already, or the database refuses a row, they are parted again.
 
+mod start;
+
 use super::{
     committable::{StagedCheckpoint, StagedRows},
     config::SqlSinkConfig,
-    marker::{Marker, Markers, Verdict},
+    file::DatabaseFile,
+    marker::{Markers, Verdict},
     patience::Patience,
     rejected::{self, Rejected},
     retention::{self, Keeper},
-    staged_rows, tables,
+    staged_rows,
     upsert::Upsert,
     withdrawn::Withdrawals,
     write_ahead_log::{LONG, WriteAheadLog},
 };
 use arrow::array::RecordBatch;
 use futures::{FutureExt, future::BoxFuture};
-use std::{
-    collections::HashSet,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::{Mutex, OnceCell};
 use weir_engine::{
     checkpoint::manifest::FileRef,
     error::{EngineError, ErrorKind, Result},
-    ids::{Attempt, CheckpointId, Lineage},
+    ids::{CheckpointId, Lineage},
     operator::{CommitOutcome, Committable, Committer, CommitterContext, ShownResults, SweepScope, ToCommit},
 };
 use weir_store::{Connection, Database, Fault, Role, Tried, tables::rejected_from};
@@ -52,6 +52,7 @@ pub struct SqlCommitter {
     owner: OnceCell<String>,
     /// How many transactions with rows it has committed.
     transactions: AtomicU64,
+    file: DatabaseFile,
     /// The connection of the last piece of work, if that went well.
     connection: Mutex<Option<Connection>>,
 }
@@ -102,6 +103,7 @@ impl SqlCommitter {
             log: WriteAheadLog::of(&database, LONG),
             owner: OnceCell::new(),
             transactions: AtomicU64::new(0),
+            file: DatabaseFile::of(&database),
             connection: Mutex::default(),
             config,
             context,
@@ -111,59 +113,6 @@ impl SqlCommitter {
 
     async fn owner(&self) -> Result<&str> {
         self.owner.get_or_try_init(|| self.context.staging.identity()).await.map(String::as_str)
-    }
-
-    /// Makes the tables, and takes the sink's row or finds it.
-    async fn try_prepare(&self, connection: &mut Connection) -> Tried<()> {
-        self.open_tables(connection).await?;
-        let owner = self.owner().await?;
-        match self.markers.read(connection).await? {
-            Some(marker) => {
-                marker.check_owner(owner, &self.database.shown())?;
-                if marker.table != self.config.table {
-                    return Err(EngineError::definition(format!(
-                        "it has written to the table '{}' so far; start with --fresh to let it write to '{}'",
-                        marker.table, self.config.table
-                    ))
-                    .into());
-                }
-                self.markers.describe(connection).await?;
-            }
-            None => {
-                self.refuse_foreign_table(connection).await?;
-                self.markers.write(connection, owner, Attempt(0)).await?;
-            }
-        }
-        tables::make(connection, &self.config).await?;
-        connection.commit().await
-    }
-
-    /// Begins a transaction in which no other process creates tables, and creates those of all sinks.
-    async fn open_tables(&self, connection: &mut Connection) -> Tried<()> {
-        connection.begin().await?;
-        if let Some(lock) = self.database.dialect.lock_tables() {
-            connection.query("lock the tables", lock, Default::default()).await?;
-        }
-        tables::keep_books(connection).await
-    }
-
-    /// A table that this sink has not created must have no owner, and be empty.
-    async fn refuse_foreign_table(&self, connection: &mut Connection) -> Tried<()> {
-        let (table, shown) = (&self.config.table, self.database.shown());
-        if let Some(other) = self.markers.of_table(connection).await? {
-            return Err(EngineError::definition(format!(
-                "the table '{table}' in '{shown}' is written by '{}' of job '{}': each sink needs a table of its own",
-                other.sink, other.job
-            ))
-            .into());
-        }
-        if tables::holds_rows(connection, table).await? {
-            return Err(EngineError::definition(format!(
-                "the table '{table}' in '{shown}' has rows in it that Weir did not write: choose another 'table', or empty it"
-            ))
-            .into());
-        }
-        Ok(())
     }
 
     async fn try_commit(&self, connection: &mut Connection, staged: &StagedCheckpoint, care: Care) -> Tried<Became> {
@@ -310,53 +259,15 @@ impl SqlCommitter {
         self.context.env.crash_point("sql_sink.cleared")
     }
 
-    /// The open connection, or a new one. After an error it is not returned.
+    /// The open connection, or a new one, if the file is still there. After an error it is not returned.
     async fn connect(&self, held: &mut Option<Connection>) -> Tried<Connection> {
-        match held.take() {
-            Some(connection) => Ok(connection),
-            None => self.database.connect().await,
+        self.file.check()?;
+        if let Some(connection) = held.take() {
+            return Ok(connection);
         }
-    }
-
-    async fn prepare_once(&self) -> Tried<()> {
-        let mut held = self.connection.lock().await;
-        let mut connection = self.connect(&mut held).await?;
-        self.try_prepare(&mut connection).await?;
-        self.tell_rejected(&mut connection).await?;
-        *held = Some(connection);
-        Ok(())
-    }
-
-    async fn reset_once(&self, lineage: Lineage) -> Tried<u64> {
-        let mut held = self.connection.lock().await;
-        let mut connection = self.connect(&mut held).await?;
-        let removed = self.try_reset(&mut connection, lineage).await?;
-        *held = Some(connection);
-        Ok(removed)
-    }
-
-    async fn compare_once(&self, newest: CheckpointId, is_committed: bool) -> Tried<()> {
-        let mut held = self.connection.lock().await;
-        let mut connection = self.connect(&mut held).await?;
-        if let Some(marker) = self.markers.read(&mut connection).await? {
-            marker.compare(newest, is_committed, &self.database.shown())?;
-        }
-        *held = Some(connection);
-        Ok(())
-    }
-
-    async fn shown_once(&self) -> Tried<ShownResults> {
-        let mut held = self.connection.lock().await;
-        let mut connection = self.connect(&mut held).await?;
-        let marker = self.markers.read(&mut connection).await?;
-        *held = Some(connection);
-        let unrepeatable = format!(
-            "a table keeps one row of each key, the one of the highest revision: what the table '{}' in '{}' holds of later checkpoints would \
-             be taken for newer than what is counted again",
-            self.config.table,
-            self.database.shown()
-        );
-        Ok(ShownResults { newest: marker.map(|marker| marker.checkpoint), unrepeatable: Some(unrepeatable) })
+        let connection = self.database.connect().await?;
+        self.file.remember();
+        Ok(connection)
     }
 
     /// As usual; carefully, if the database refuses a row, which is a matter of one checkpoint.
@@ -508,44 +419,6 @@ impl SqlCommitter {
         }
         *held = Some(connection);
         Ok(moved)
-    }
-
-    /// Starts the tables over, and shuts out processes that don't know. What this lineage has started already stays as it is.
-    async fn try_reset(&self, connection: &mut Connection, lineage: Lineage) -> Tried<u64> {
-        self.open_tables(connection).await?;
-        let owner = self.owner().await?;
-        let mut removed = 0;
-        let own = self.markers.read(connection).await?;
-        let begun =
-            |marker: &Marker| marker.owner == owner && marker.fence.0 == lineage.0 && marker.table == self.config.table;
-        if own.as_ref().is_some_and(begun) {
-            connection.roll_back().await?;
-            return Ok(0);
-        }
-        // A sink that bore another name in an earlier definition of the job.
-        let former = self.markers.of_table(connection).await?.filter(|marker| marker.job == self.context.job);
-        for marker in own.into_iter().chain(former) {
-            if marker.owner == owner && marker.fence.0 > lineage.0 {
-                return Err(EngineError::fenced(format!(
-                    "attempt {} has written to '{}' since: attempt {lineage} is too late to start it over",
-                    marker.fence, marker.table
-                ))
-                .into());
-            }
-            removed += tables::remove(connection, &marker.table).await?;
-            self.markers.forget(connection, &marker).await?;
-        }
-        self.refuse_foreign_table(connection).await?;
-        self.markers.write(connection, owner, Attempt(lineage.0)).await?;
-        tables::make(connection, &self.config).await?;
-        self.context.env.crash_point("sql_sink.resetting")?;
-        connection.commit().await?;
-        Ok(removed)
-    }
-
-    async fn reset_all(&self, lineage: Lineage) -> Result<u64> {
-        let removed = AT_A_START.retry(&self.context, || self.reset_once(lineage)).await?;
-        Ok(removed + self.context.staging.sweep(Attempt(lineage.0), &HashSet::new()).await?)
     }
 
     async fn sweep_older(&self, scope: &SweepScope) -> Result<u64> {

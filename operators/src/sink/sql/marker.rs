@@ -225,6 +225,15 @@ impl Marker {
         ))
     }
 
+    /// The table is not there any more.
+    pub fn is_without_table(&self, shown: &str) -> EngineError {
+        EngineError::corrupt(format!(
+            "the table '{}' in '{shown}' is gone, which held what the job has committed up to checkpoint {}: made anew, it would be \
+             without that. Restore it as it was then; or start with --fresh, which counts again",
+            self.table, self.checkpoint
+        ))
+    }
+
     /// # Errors
     /// When checkpoints of another place decide what is in the table.
     pub fn check_owner(&self, owner: &str, shown: &str) -> Result<(), EngineError> {

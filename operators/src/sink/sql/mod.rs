@@ -19,7 +19,7 @@
 //! Reading order: `settings` (what a definition says), `check` and `table_key` (what is wrong with that), [`config`] (what the node
 //! keeps of it), `connector` (what others ask), `shape` (what the columns are to readers), `table_rule` (what is never staged), `sink` (the first phase), `staged_rows` (what is between the phases), [`committer`] (the second
 //! phase) with `marker` (who may commit what), `upsert`, `withdrawn` and `tables` (SQL), `rejected` (a row that the database refuses all
-//! the same), `patience` (a database that is slow or down), `retention`, `write_ahead_log`, `read_back` (the table as rows again). What readers of the table rely on, how a
+//! the same), `patience` (a database that is slow or down), `file` (one whose file is gone or another), `retention`, `write_ahead_log`, `read_back` (the table as rows again). What readers of the table rely on, how a
 //! database is spoken to, and where databases differ is in [`weir_store`].
 
 mod check;
@@ -27,6 +27,7 @@ mod committable;
 pub mod committer;
 pub mod config;
 mod connector;
+mod file;
 pub(crate) mod location;
 mod marker;
 mod patience;

@@ -46,7 +46,7 @@ async fn make_all(connection: &mut Connection, config: &SqlSinkConfig) -> Tried<
 pub(super) async fn remove(connection: &mut Connection, table: &str) -> Tried<u64> {
     let mut removed = 0;
     for name in of_sink(table, true) {
-        if !columns(connection, &name).await?.is_empty() {
+        if is_there(connection, &name).await? {
             connection.run(&format!("drop '{name}'"), format!("DROP TABLE {}", quoted(&name))).await?;
             removed += 1;
         }
@@ -54,9 +54,14 @@ pub(super) async fn remove(connection: &mut Connection, table: &str) -> Tried<u6
     Ok(removed)
 }
 
+/// Whether a table is there.
+pub(super) async fn is_there(connection: &mut Connection, table: &str) -> Tried<bool> {
+    Ok(!columns(connection, table).await?.is_empty())
+}
+
 /// Whether a table is there and has a row.
 pub(super) async fn holds_rows(connection: &mut Connection, table: &str) -> Tried<bool> {
-    if columns(connection, table).await?.is_empty() {
+    if !is_there(connection, table).await? {
         return Ok(false);
     }
     let sql = format!("SELECT 1 FROM {} LIMIT 1", quoted(table));
@@ -101,7 +106,7 @@ fn check(connection: &Connection, config: &SqlSinkConfig, table: &str, found: &[
     };
     Err(EngineError::definition(format!(
         "the table '{table}' in '{}' does not fit the sink: it has the columns ({}) with the key ({}), and the sink writes ({}) with \
-         the key ({}). Choose another 'table', or drop this one",
+         the key ({}). Choose another 'table', or drop this one and start with --fresh",
         connection.shown(),
         list(&there),
         key.join(", "),

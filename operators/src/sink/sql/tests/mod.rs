@@ -1,6 +1,7 @@
 //! The SQL sink against the contract of all sinks, on both databases, and what only it promises.
 
 mod faults;
+mod file;
 mod read_back;
 mod rejected;
 mod retention;

@@ -86,6 +86,20 @@ async fn the_old_is_added_up_and_then_removed() {
 }
 
 #[tokio::test]
+async fn the_tables_for_old_rows_may_be_new_beside_one_that_holds_something() {
+    on_each_database(async |target| {
+        let mut target = counting(target);
+        let retention = target.config.retention.take();
+        target.prepared().await;
+        write(&target, 1, &[0], 3, 0).await.unwrap();
+        target.config.retention = retention;
+        target.prepared().await;
+        assert_eq!(held(&target).await, [(3, 3), (0, 0), (0, 0)]);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_crash_at_any_step_leaves_every_click_in_one_place() {
     for (point, visit) in [("sql_sink.retaining", 1), ("sql_sink.retaining", 3), ("sql_sink.retained", 2)] {
         on_each_database(async |target| {

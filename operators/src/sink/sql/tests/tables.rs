@@ -129,7 +129,7 @@ async fn what_can_never_work_is_told_at_the_start() {
             assert!(words.iter().all(|word| error.message.contains(word)), "{error}");
         };
         target.execute("CREATE TABLE numbers (n TEXT PRIMARY KEY)").await;
-        refused(&target, JOB, &["the columns (n TEXT) with the key (n)", "n BIGINT, time BIGINT"]).await;
+        refused(&target, JOB, &["the columns (n TEXT) with the key (n)", "n BIGINT, time BIGINT", "--fresh"]).await;
         target.execute("DROP TABLE numbers").await;
         target.execute("CREATE TABLE numbers (n BIGINT NOT NULL, time BIGINT)").await;
         refused(&target, JOB, &["with the key ()"]).await;
@@ -142,6 +142,29 @@ async fn what_can_never_work_is_told_at_the_start() {
         refused(&target, "other-job", &["is written by 'sink.counts' of job 'ad-click'"]).await;
         // The checkpoints were lost, or there are others.
         refused(&target.elsewhere(), JOB, &["another run of job 'ad-click'", "--fresh"]).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_that_is_gone_with_what_was_in_it_is_made_anew_by_a_start_over_alone() {
+    on_each_database(async |target| {
+        target.prepared().await;
+        target.execute("DROP TABLE numbers").await;
+        // Nothing was in it.
+        let committer = target.prepared().await;
+        committer.commit(CheckpointId(1), &target.staged(1, 0..10, 1).await).await.unwrap();
+        target.execute("DROP TABLE numbers").await;
+        let error = target.new_committer(JOB, SINK).prepare().await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Corrupt, "{error}");
+        for words in ["the table 'numbers' in", "is gone", "up to checkpoint 1:", "--fresh"] {
+            assert!(error.message.contains(words), "{error}");
+        }
+        assert_eq!(target.visible().await, [0i64; 0]);
+        target.new_committer(JOB, SINK).reset(Lineage(2)).await.unwrap();
+        assert_eq!(target.query::<i64>("SELECT count(*) FROM numbers").await, [0]);
+        target.prepared().await.commit(CheckpointId(1), &target.staged(3, 20..25, 1).await).await.unwrap();
+        assert_eq!(target.query::<i64>("SELECT count(*) FROM numbers").await, [5]);
     })
     .await;
 }
