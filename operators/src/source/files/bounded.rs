@@ -2,8 +2,8 @@
 //!
 //! Invariant: which splits there are is decided once, at the first start, and kept in the checkpoints; the n-th of them by
 //! name belongs to subtask n modulo the parallelism. A file that has come since is not read, one that has gone is an error.
-//! Subtasks list the files one after the other, or on several machines: so that all count through the same list, they agree on that
-//! of the first.
+//! Subtasks look at the files one after the other, or on several machines, while others may be writing them: so that all count
+//! through the same list, they agree on that of the first; of Parquet files, also on how it has cut each.
 
 use super::{
     avro_split::{AvroFileSettings, AvroPosition, AvroSplitReader},
@@ -11,11 +11,12 @@ use super::{
     file_reader::{FilePosition, FileReader},
     lines::LineSettings,
     listing::{FoundFile, Location, OtherNames, Place, Wanted},
-    parquet_split::{ParquetSettings, ParquetSplitReader, StoredParquetSplit},
+    parquet_split::{ParquetSettings, ParquetSplitReader, PlannedFile, StoredParquetSplit},
     passed_over::Teller,
 };
 use crate::source::split_reader::{Connector, Nature, OpenedSplit, RestoredSplit};
 use futures::{FutureExt, future::BoxFuture};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
@@ -40,6 +41,21 @@ pub(super) enum RecordSettings {
     Lines(Arc<LineSettings>),
     Parquet(Arc<ParquetSettings>),
     Avro(Arc<AvroFileSettings>),
+}
+
+/// What subtasks agree on about Parquet files. Versions before this one agree on names alone: where their workers and ours start
+/// one attempt together, each subtask cuts the files itself.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Agreed {
+    Planned { files: Vec<PlannedFile> },
+    Named(Vec<String>),
+}
+
+/// The same as it is written.
+#[derive(Debug, Serialize)]
+struct Planned<'a> {
+    files: &'a [PlannedFile],
 }
 
 /// All files of a source.
@@ -71,26 +87,72 @@ impl BoundedFiles {
         self.env.crash_point("files.listed")?;
         match &self.records {
             RecordSettings::Lines(settings) => self.open_lines(&files, restored, settings),
-            RecordSettings::Parquet(settings) => self.open_parquet(&files, restored, settings).await,
+            RecordSettings::Parquet(settings) => {
+                let splits = match restored.is_empty() {
+                    true => self.first_splits(files, settings).await?,
+                    false => restored_splits(&files, restored)?,
+                };
+                Ok(self.open_parquet(splits, settings))
+            }
             RecordSettings::Avro(settings) => self.open_avro(&files, restored, settings),
         }
     }
 
-    /// The files that there are at the first start, for all subtasks.
+    /// The files that there are at the first start, for all subtasks. On Parquet files they agree [later](Self::first_splits).
     async fn first_files(&self, wanted: Wanted) -> Result<Vec<FoundFile>> {
         let files = self.location.list_some(wanted, OtherNames::PassOver).await?;
-        if self.parallelism == 1 {
+        if self.parallelism == 1 || wanted == Wanted::Parquet {
             return Ok(files);
         }
         let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
-        let said = serde_json::to_vec(&names).map_err(|error| EngineError::internal(error.to_string()))?;
+        let agreed: Option<Vec<String>> = self.agree(as_json(&names)?).await?;
+        match agreed {
+            None => Ok(files),
+            Some(agreed) => self.files_of(&agreed, wanted).await,
+        }
+    }
+
+    /// The splits of Parquet files that there are at the first start, for all subtasks. A file that is being written can be read
+    /// as a whole by one of them, and has not been readable for another one before: with splits of its own each would also count
+    /// those of the files behind it in another way.
+    async fn first_splits(
+        &self,
+        files: Vec<FoundFile>,
+        settings: &ParquetSettings,
+    ) -> Result<Vec<(FoundFile, StoredParquetSplit)>> {
+        let planned = plan_all(&files, settings).await?;
+        if self.parallelism == 1 {
+            return Ok(splits_of(files, planned));
+        }
+        let agreed: Option<Agreed> = self.agree(as_json(&Planned { files: &planned })?).await?;
+        match agreed {
+            None => Ok(splits_of(files, planned)),
+            Some(Agreed::Planned { files: agreed }) => {
+                let names: Vec<String> = agreed.iter().map(|planned| planned.file.clone()).collect();
+                Ok(splits_of(self.files_of(&names, Wanted::Parquet).await?, agreed))
+            }
+            Some(Agreed::Named(names)) => {
+                let files = self.files_of(&names, Wanted::Parquet).await?;
+                let planned = plan_all(&files, settings).await?;
+                Ok(splits_of(files, planned))
+            }
+        }
+    }
+
+    /// What another subtask has said before this one did; none: it has said the same, or nothing.
+    async fn agree<T: DeserializeOwned>(&self, said: Vec<u8>) -> Result<Option<T>> {
         let agreed = self.staging.agree(&self.env, self.attempt, said.clone().into()).await?;
         if agreed == said {
-            return Ok(files);
+            return Ok(None);
         }
-        // Files have come or gone since another subtask has looked, or since this one has.
-        let agreed: Vec<String> = serde_json::from_slice(&agreed)
-            .map_err(|error| EngineError::corrupt(format!("the list of files that subtasks agree on: {error}")))?;
+        let unreadable = |error: serde_json::Error| {
+            EngineError::corrupt(format!("the list of files that subtasks agree on: {error}"))
+        };
+        serde_json::from_slice(&agreed).map(Some).map_err(unreadable)
+    }
+
+    /// The files that subtasks have agreed on. Some have come or gone since another subtask has looked, or since this one has.
+    async fn files_of(&self, agreed: &[String], wanted: Wanted) -> Result<Vec<FoundFile>> {
         let now = self.location.list(wanted, OtherNames::PassOver).await?;
         let found = |name: &String| match now.binary_search_by(|file| file.name.as_str().cmp(name)) {
             Ok(index) => Ok(now[index].clone()),
@@ -158,7 +220,7 @@ impl BoundedFiles {
     }
 
     /// This subtask's files, where each is one split, and where to continue in them.
-    fn whole_files<P: Default + serde::de::DeserializeOwned>(
+    fn whole_files<P: Default + DeserializeOwned>(
         &self,
         files: &[FoundFile],
         restored: Vec<RestoredSplit>,
@@ -175,37 +237,59 @@ impl BoundedFiles {
         Ok(self.own(positions.into_values()))
     }
 
-    async fn open_parquet(
+    /// This subtask's splits, out of all.
+    fn open_parquet(
         &self,
-        files: &[FoundFile],
-        restored: Vec<RestoredSplit>,
+        splits: Vec<(FoundFile, StoredParquetSplit)>,
         settings: &Arc<ParquetSettings>,
-    ) -> Result<Vec<OpenedSplit>> {
-        let mut splits = Vec::new();
-        if restored.is_empty() {
-            for file in files {
-                splits.extend(settings.plan(file).await?);
+    ) -> Vec<OpenedSplit> {
+        let open = |(file, stored): (FoundFile, StoredParquetSplit)| {
+            stored.tell_unreadable();
+            OpenedSplit {
+                id: stored.id(),
+                name: file.name.clone(),
+                newest_before_ms: stored.newest_before_ms(),
+                oldest_ms: None,
+                reader: Box::new(ParquetSplitReader::new(file, settings.clone(), stored, self.env.clone())),
             }
-        } else {
-            let mut positions = BTreeMap::new();
-            for split in restored {
-                let stored: StoredParquetSplit = read_position(&split)?;
-                let file = find(files, &stored.file, split.finished)?;
-                positions.insert((stored.file.clone(), stored.first_row), (file, stored));
-            }
-            let known: BTreeSet<&str> = positions.keys().map(|(file, _)| file.as_str()).collect();
-            warn_of_new_files(files, |name| known.contains(name));
-            splits.extend(positions.into_values());
-        }
-        let open = |(file, stored): (FoundFile, StoredParquetSplit)| OpenedSplit {
-            id: stored.id(),
-            name: file.name.clone(),
-            newest_before_ms: stored.newest_before_ms(),
-            oldest_ms: None,
-            reader: Box::new(ParquetSplitReader::new(file, settings.clone(), stored, self.env.clone())),
         };
-        Ok(self.own(splits).into_iter().map(open).collect())
+        self.own(splits).into_iter().map(open).collect()
     }
+}
+
+fn as_json(said: &impl Serialize) -> Result<Vec<u8>> {
+    serde_json::to_vec(said).map_err(|error| EngineError::internal(error.to_string()))
+}
+
+/// How each file is cut.
+async fn plan_all(files: &[FoundFile], settings: &ParquetSettings) -> Result<Vec<PlannedFile>> {
+    let mut planned = Vec::with_capacity(files.len());
+    for file in files {
+        planned.push(settings.plan(file).await?);
+    }
+    Ok(planned)
+}
+
+/// The splits of files, which are planned in this order.
+fn splits_of(files: Vec<FoundFile>, planned: Vec<PlannedFile>) -> Vec<(FoundFile, StoredParquetSplit)> {
+    let mut splits = Vec::new();
+    for (file, planned) in files.into_iter().zip(planned) {
+        splits.extend(planned.into_splits().into_iter().map(|split| (file.clone(), split)));
+    }
+    splits
+}
+
+/// All splits of a checkpoint, in the order that there was at the first start.
+fn restored_splits(files: &[FoundFile], restored: Vec<RestoredSplit>) -> Result<Vec<(FoundFile, StoredParquetSplit)>> {
+    let mut positions = BTreeMap::new();
+    for split in restored {
+        let stored: StoredParquetSplit = read_position(&split)?;
+        let file = find(files, &stored.file, split.finished)?;
+        positions.insert((stored.file.clone(), stored.first_row), (file, stored));
+    }
+    let known: BTreeSet<&str> = positions.keys().map(|(file, _)| file.as_str()).collect();
+    warn_of_new_files(files, |name| known.contains(name));
+    Ok(positions.into_values().collect())
 }
 
 impl Connector for BoundedFiles {
@@ -232,7 +316,7 @@ pub(super) fn find(files: &[FoundFile], name: &str, finished: bool) -> Result<Fo
     )))
 }
 
-pub(super) fn read_position<T: serde::de::DeserializeOwned>(split: &RestoredSplit) -> Result<T> {
+pub(super) fn read_position<T: DeserializeOwned>(split: &RestoredSplit) -> Result<T> {
     serde_json::from_value(split.position.clone())
         .map_err(|error| EngineError::corrupt(format!("the position of split '{}' cannot be read: {error}", split.id)))
 }

@@ -56,9 +56,49 @@ pub(super) struct StoredParquetSplit {
     pub(super) unreadable: Option<String>,
 }
 
+/// How a file is cut. Subtasks agree on it, so it is read by other versions, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct PlannedFile {
+    /// Its name.
+    pub(super) file: String,
+    /// One behind the other, from its first row on.
+    splits: Vec<ParquetSplit>,
+    /// Why nothing of it is read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
+}
+
+impl PlannedFile {
+    /// A file of which nothing is read, as a split.
+    fn unreadable(file: &FoundFile, problem: String) -> Self {
+        let split = ParquetSplit { row_groups: 0..0, rows: 0, file_bytes: 0, newest_before_ms: None };
+        PlannedFile { file: file.name.clone(), splits: vec![split], unreadable: Some(problem) }
+    }
+
+    /// Its splits, of which nothing has been read.
+    pub(super) fn into_splits(self) -> Vec<StoredParquetSplit> {
+        let PlannedFile { file, splits, unreadable } = self;
+        let mut first_row = 0;
+        let place = |split: ParquetSplit| {
+            let (file, unreadable) = (file.clone(), unreadable.clone());
+            let stored = StoredParquetSplit { file, first_row, split, row: 0, unreadable };
+            first_row += stored.split.rows;
+            stored
+        };
+        splits.into_iter().map(place).collect()
+    }
+}
+
 impl StoredParquetSplit {
     pub(super) fn id(&self) -> String {
         format!("{}#{}", self.file, self.first_row)
+    }
+
+    /// Says so, where nothing is read of the file.
+    pub(super) fn tell_unreadable(&self) {
+        if let Some(problem) = &self.unreadable {
+            tracing::warn!("a file is not read: {problem}");
+        }
     }
 
     pub(super) fn newest_before_ms(&self) -> Option<i64> {
@@ -71,26 +111,20 @@ impl ParquetSettings {
     ///
     /// # Errors
     /// When the storage does not give the file.
-    pub(super) async fn plan(&self, file: &FoundFile) -> Result<Vec<(FoundFile, StoredParquetSplit)>> {
+    pub(super) async fn plan(&self, file: &FoundFile) -> Result<PlannedFile> {
         let opened = match open(file).await {
             Ok(opened) => opened,
-            Err(error) if is_damage(&error) => return Ok(vec![unreadable(file, error.message)]),
+            Err(error) if is_damage(&error) => return Ok(PlannedFile::unreadable(file, error.message)),
             Err(error) => return Err(error),
         };
         if let Err(problem) = self.check(&opened) {
-            return Ok(vec![unreadable(file, format!("{}: {problem}", file.name))]);
+            return Ok(PlannedFile::unreadable(file, format!("{}: {problem}", file.name)));
         }
         let splits = match self.uncut {
             true => vec![opened.whole()],
             false => opened.splits(self.event_time.as_deref(), self.jump),
         };
-        let mut first_row = 0;
-        let place = |split: ParquetSplit| {
-            let stored = StoredParquetSplit { file: file.name.clone(), first_row, split, row: 0, unreadable: None };
-            first_row += stored.split.rows;
-            (file.clone(), stored)
-        };
-        Ok(splits.into_iter().map(place).collect())
+        Ok(PlannedFile { file: file.name.clone(), splits, unreadable: None })
     }
 
     /// What to ask a file for.
@@ -119,14 +153,6 @@ impl ParquetSettings {
             tracing::warn!(file, columns, "columns that a file lacks, so they are null: are their names right?");
         }
     }
-}
-
-/// A file of which nothing is read, as a split.
-fn unreadable(file: &FoundFile, problem: String) -> (FoundFile, StoredParquetSplit) {
-    tracing::warn!("a file is not read: {problem}");
-    let split = ParquetSplit { row_groups: 0..0, rows: 0, file_bytes: 0, newest_before_ms: None };
-    let name = file.name.clone();
-    (file.clone(), StoredParquetSplit { file: name, first_row: 0, split, row: 0, unreadable: Some(problem) })
 }
 
 pub(super) async fn open(file: &FoundFile) -> Result<Arc<ParquetFile>> {

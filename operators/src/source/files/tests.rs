@@ -8,6 +8,7 @@ mod small;
 mod unlike;
 
 use super::{
+    FilesConfig,
     bounded::{BoundedFiles, RecordSettings},
     decoders::Decoders,
     lines::LineSettings,
@@ -26,6 +27,7 @@ use arrow::datatypes::Int64Type;
 use object_store::{ObjectStoreExt, memory::InMemory};
 use parquet::{arrow::ArrowWriter, file::properties::WriterProperties};
 use proptest::prelude::*;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{fs, path::Path, sync::Arc};
 use weir_engine::{
@@ -396,6 +398,90 @@ async fn parquet_files_are_read_by_row_groups_and_go_on_where_they_were() {
     let seen = read(&config, Vec::new(), 2).await.expect("read");
     assert_eq!((seen.ads.len(), seen.dead.len()), (10, 1));
     assert!(seen.dead[0].contains("a.parquet is not a complete Parquet file"), "{:?}", seen.dead);
+}
+
+/// The files of one subtask, as a configuration has them.
+fn bounded(config: &Value, context: &OperatorContext) -> BoundedFiles {
+    let settings = SourceSettings::read(config, context).expect("settings");
+    let files = FilesConfig::deserialize(config).expect("files");
+    let path = config["path"].as_str().expect("a path").to_owned();
+    let OperatorContext { subtask, parallelism, env, attempt, staging, .. } = context.clone();
+    let (location, records) = (Location::parse(&path).expect("a location"), files.records(&settings).expect("valid"));
+    BoundedFiles { location, path, records, subtask, parallelism, env, attempt, staging }
+}
+
+/// The splits that a subtask opens, as `file-name#row`.
+async fn split_ids(config: &Value, context: &OperatorContext) -> Vec<String> {
+    let opened = bounded(config, context).open(Vec::new()).await.expect("opened");
+    let id = |id: &str| id.rsplit('/').next().unwrap_or_default().to_owned();
+    opened.iter().map(|split| id(&split.id)).collect()
+}
+
+/// Two subtasks of one attempt.
+fn side_by_side() -> [OperatorContext; 2] {
+    let first = context(0, 2);
+    [first.clone(), OperatorContext { subtask: 1, ..first }]
+}
+
+#[tokio::test]
+async fn a_parquet_file_that_is_being_written_is_cut_alike_by_all_subtasks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path());
+    config["format"] = "parquet".into();
+    let x = folder.path().join("x.parquet");
+    write_parquet(&x, 1_000_000..1_160_000);
+    write_parquet(&folder.path().join("y.parquet"), 200_000..400_000);
+    let whole = fs::read(&x).expect("read");
+    let cut = &whole[..whole.len() / 2];
+    let of = |ids: &[String], file: &str| {
+        let mut ids: Vec<String> = ids.iter().filter(|id| id.starts_with(file)).cloned().collect();
+        ids.sort();
+        ids
+    };
+    let all = split_ids(&config, &context(0, 1)).await;
+    let (all_x, all_y) = (of(&all, "x"), of(&all, "y"));
+    assert_eq!((all_x.len(), all_y.len()), (2, 3), "{all:?}");
+    for (at_first, then, expected_x) in [(cut, &whole[..], &all_x[..1]), (&whole[..], cut, &all_x[..])] {
+        let [first, second] = side_by_side();
+        fs::write(&x, at_first).expect("written");
+        let mut ids = split_ids(&config, &first).await;
+        fs::write(&x, then).expect("written");
+        ids.extend(split_ids(&config, &second).await);
+        assert_eq!(of(&ids, "y"), all_y, "each of them once");
+        assert_eq!(of(&ids, "x"), expected_x, "as the first has seen it");
+    }
+    // So all of the other file is read, and the one that was cut is a dead letter.
+    let [first, second] = side_by_side();
+    fs::write(&x, cut).expect("written");
+    let mut sources = [source(&config, &first).expect("valid"), source(&config, &second).expect("valid")];
+    sources[0].restore(Vec::new()).await.expect("opened");
+    fs::write(&x, &whole).expect("written");
+    sources[1].restore(Vec::new()).await.expect("opened");
+    let mut seen = Seen::default();
+    for source in &mut sources {
+        read_on(source.as_mut(), &mut seen).await.expect("read");
+    }
+    assert_eq!((seen.ads.len(), seen.dead.len()), (200_000, 1), "{:?}", seen.dead);
+}
+
+/// A subtask of a version that agrees on names alone may have been the first.
+#[tokio::test]
+async fn parquet_files_that_were_agreed_on_by_their_names_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path());
+    config["format"] = "parquet".into();
+    write_parquet(&folder.path().join("y.parquet"), 0..200_000);
+    let all = split_ids(&config, &context(0, 1)).await;
+    let [first, second] = side_by_side();
+    let names = json!([folder.path().join("y.parquet").display().to_string()]).to_string();
+    first.staging.agree(&first.env, first.attempt, names.into()).await.expect("agreed");
+    write_parquet(&folder.path().join("x.parquet"), 0..10);
+    let mut ids = split_ids(&config, &first).await;
+    ids.extend(split_ids(&config, &second).await);
+    ids.sort();
+    let mut expected = all;
+    expected.sort();
+    assert_eq!(ids, expected, "the file that has come since is not read");
 }
 
 fn any_line() -> impl Strategy<Value = String> {
