@@ -36,6 +36,10 @@ impl<B> Buckets<B> {
         self.buckets.get_mut(&start)
     }
 
+    pub(super) fn values(&self) -> impl Iterator<Item = &B> {
+        self.buckets.values()
+    }
+
     /// The bucket at a start, made if there is none.
     pub(super) fn open<E>(&mut self, start: i64, make: impl FnOnce() -> Result<B, E>) -> Result<&mut B, E> {
         use std::collections::btree_map::Entry;

@@ -29,6 +29,10 @@ use weir_engine::{
 /// Rows of a batch that goes out.
 pub(super) const MOST_ROWS: usize = 1 << 14;
 
+/// Bytes of the texts in it, but for one row that has more. A column has room for 2 GiB: a text of a right row may be in as many
+/// results as there are left rows.
+const MOST_BYTES: usize = 1 << 30;
+
 /// Makes the results of one join.
 #[derive(Debug)]
 pub(super) struct Emission {
@@ -39,6 +43,8 @@ pub(super) struct Emission {
     left_types: Vec<DataType>,
     right_types: Vec<DataType>,
     schema: SchemaRef,
+    /// Bytes of the texts in a batch.
+    pub(super) most_bytes: usize,
 }
 
 /// Where a column of the results comes from.
@@ -90,15 +96,33 @@ impl Emission {
             left_types: types(Side::Left),
             right_types: types(Side::Right),
             schema: Arc::new(columns(config).to_arrow()),
+            most_bytes: MOST_BYTES,
         }
     }
 
     /// Emits results, in batches of a bounded size.
     pub(super) fn emit(&self, port: Port, picked: &[Picked], sides: &Sides, out: &mut Collector) -> Result<()> {
-        for picked in picked.chunks(MOST_ROWS) {
-            out.emit(port, Batch::new(self.rows(picked, sides)?));
+        let mut rest = picked;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.fitting(rest, sides));
+            out.emit(port, Batch::new(self.rows(now, sides)?));
+            rest = later;
         }
         Ok(())
+    }
+
+    /// How many of these results, the first ones, have room in one batch. One has, whatever it takes.
+    fn fitting(&self, picked: &[Picked], sides: &Sides) -> usize {
+        let most = picked.len().min(MOST_ROWS);
+        if sides.longest().saturating_mul(most) <= self.most_bytes {
+            return most;
+        }
+        let mut bytes = 0_usize;
+        let has_room = |picked: &&Picked| {
+            bytes = bytes.saturating_add(sides.longest_of(picked.left, picked.right.map(|(right, _)| right)));
+            bytes <= self.most_bytes
+        };
+        picked[..most].iter().take_while(has_room).count().max(1)
     }
 
     fn rows(&self, picked: &[Picked], sides: &Sides) -> Result<RecordBatch> {

@@ -7,7 +7,10 @@
 //! key has, no look-up goes through them.
 
 use crate::table::{KeyColumns, Rows};
-use arrow::{array::ArrayRef, datatypes::DataType};
+use arrow::{
+    array::{Array, ArrayRef, AsArray, GenericByteArray},
+    datatypes::{ArrowNativeType, ByteArrayType, DataType},
+};
 use std::{cmp::Ordering, ops::Range};
 use weir_engine::{EngineError, Result};
 
@@ -22,6 +25,8 @@ pub(super) struct KeyedRows {
     /// All columns, as an order.
     by_columns: Vec<usize>,
     runs: Vec<Vec<u32>>,
+    /// The texts of no row have more bytes together than this.
+    longest: usize,
 }
 
 /// Rows of a batch, to be kept.
@@ -46,6 +51,7 @@ impl KeyedRows {
             by_columns: (0..columns.types().count()).collect(),
             columns,
             runs: Vec::new(),
+            longest: 0,
         })
     }
 
@@ -66,6 +72,11 @@ impl KeyedRows {
         self.row_hashes.as_ref().map_or(0, |hashes| hashes[row as usize])
     }
 
+    /// How many bytes the texts of a row have together, at most.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
+    }
+
     /// The columns of some rows.
     pub(super) fn arrays(&self, rows: Rows<'_>) -> Result<Vec<ArrayRef>> {
         self.columns.arrays(rows)
@@ -79,6 +90,7 @@ impl KeyedRows {
         let end = u32::try_from(first + rows.len()).map_err(|_| too_many())?;
         let chosen = || (0..rows.len()).map(|n| rows.row(n));
         self.columns.append(incoming.columns, rows)?;
+        self.longest = self.longest.max(longest(incoming.columns, rows));
         self.hashes.extend(chosen().map(|row| incoming.hashes[row]));
         self.times.extend(chosen().map(|row| incoming.times[row]));
         if let Some(row_hashes) = &mut self.row_hashes {
@@ -218,6 +230,20 @@ impl KeyedRows {
         }
         low + run[low..high].partition_point(|row| is_before(*row))
     }
+}
+
+/// How many bytes the texts of one of these rows have together, at most. Kept columns are plain ones.
+fn longest(columns: &[ArrayRef], rows: Rows<'_>) -> usize {
+    let of_column = |column: &ArrayRef| match column.data_type() {
+        DataType::Utf8 => longest_in(column.as_string::<i32>(), rows),
+        DataType::Binary => longest_in(column.as_binary::<i32>(), rows),
+        _ => 0,
+    };
+    columns.iter().map(of_column).sum()
+}
+
+fn longest_in<T: ByteArrayType>(texts: &GenericByteArray<T>, rows: Rows<'_>) -> usize {
+    (0..rows.len()).map(|n| texts.value_length(rows.row(n)).as_usize()).max().unwrap_or(0)
 }
 
 #[cfg(test)]

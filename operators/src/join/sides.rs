@@ -53,6 +53,20 @@ impl Sides {
         self.right.get(start).map(|bucket| (bucket, row))
     }
 
+    /// How many bytes the texts of a result have together, at most.
+    pub(super) fn longest(&self) -> usize {
+        let left = self.left.values().map(|bucket| bucket.rows.longest()).max();
+        let right = self.right.values().map(|bucket| bucket.rows.longest()).max();
+        left.unwrap_or(0).saturating_add(right.unwrap_or(0))
+    }
+
+    /// The same of a result of these rows. What is known is how long texts are in their buckets.
+    pub(super) fn longest_of(&self, left: Place, right: Option<Place>) -> usize {
+        let left = self.left_row(left).map_or(0, |(bucket, _)| bucket.rows.longest());
+        let right = right.and_then(|right| self.right_row(right)).map_or(0, |(bucket, _)| bucket.rows.longest());
+        left.saturating_add(right)
+    }
+
     /// The right row that fits a left row with this key and time, if only one counts.
     pub(super) fn best(&self, hash: u128, time: i64) -> Option<Place> {
         let (from, to) = (time.saturating_sub(self.before_ms), time.saturating_add(self.after_ms));

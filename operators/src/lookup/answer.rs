@@ -7,8 +7,11 @@ use arrow::{
     compute::{interleave, take},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 use weir_engine::{EngineError, Result};
+
+/// Texts of answers that lie in one column have no more bytes than this together, but for one that has. There is room for 2 GiB.
+pub(super) const MOST_BYTES: usize = 1 << 30;
 
 /// What is known about a key. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -19,6 +22,20 @@ pub(super) enum Outcome {
     Missing,
     /// There is no answer, for this reason.
     Failed(Arc<str>),
+}
+
+impl Outcome {
+    /// How many bytes its texts have.
+    fn bytes(&self) -> usize {
+        match self {
+            Outcome::Found(batch, row) => {
+                let texts = batch.columns().iter().filter_map(|column| column.as_string_opt::<i32>());
+                texts.map(|texts| texts.value_length(*row as usize) as usize).sum()
+            }
+            Outcome::Missing => 0,
+            Outcome::Failed(reason) => reason.len(),
+        }
+    }
 }
 
 /// What a service says about a key, while it makes an answer.
@@ -74,6 +91,25 @@ pub(super) fn outcomes_of(answer: &RecordBatch, columns: &SchemaRef) -> Result<V
     Ok((0..answer.num_rows()).map(outcome).collect())
 }
 
+/// Cuts outcomes into runs whose texts have no more bytes together, but for a run of one that has. A few answers may be those of
+/// any number of rows.
+pub(super) fn runs<'a>(outcomes: impl Iterator<Item = Option<&'a Outcome>>, most_bytes: usize) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    let mut bytes = 0_usize;
+    for (row, outcome) in outcomes.enumerate() {
+        let own = outcome.map_or(0, Outcome::bytes);
+        bytes = bytes.saturating_add(own);
+        match runs.last_mut() {
+            Some(run) if bytes <= most_bytes => run.end = row + 1,
+            _ => {
+                runs.push(row..row + 1);
+                bytes = own;
+            }
+        }
+    }
+    runs
+}
+
 /// The added columns of some rows; null where nothing was found.
 pub(super) fn values_of<'a>(
     outcomes: impl Iterator<Item = Option<&'a Outcome>>,
@@ -100,4 +136,24 @@ pub(super) fn values_of<'a>(
         Ok(interleave(&arrays, &places)?)
     };
     (0..columns.fields().len()).map(column).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_cut_by_the_bytes_of_their_texts() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("four"), None, Some("too long")]));
+        let found = Arc::new(RecordBatch::try_from_iter_with_nullable([("text", texts, true)]).unwrap());
+        let four = Outcome::Found(found.clone(), 0);
+        let null = Outcome::Found(found.clone(), 1);
+        let long = Outcome::Found(found, 2);
+        let cut = |outcomes: &[&Outcome]| runs(outcomes.iter().map(|outcome| Some(*outcome)), 7);
+        assert_eq!(cut(&[&four, &null, &Outcome::Missing, &four]), [0..3, 3..4]);
+        assert_eq!(cut(&[&long, &long, &null]), [0..1, 1..2, 2..3]);
+        assert_eq!(cut(&[&four, &Outcome::Failed("no".into()), &Outcome::Failed("no".into())]), [0..2, 2..3]);
+        assert!(cut(&[]).is_empty());
+        assert_eq!(runs([None, Some(&long), None].into_iter(), 8).first(), Some(&(0..3)));
+    }
 }

@@ -1,18 +1,18 @@
 //! The operator: rows in, questions out, answers in, rows out.
 
 use super::{
-    answer::{Outcome, outcomes_of, values_of},
+    answer::{MOST_BYTES, Outcome, outcomes_of, runs, values_of},
     cache::{Cache, Remembered},
     config::{LookupConfig, Missing, OnFailure},
     questions::Questions,
-    state::LookupState,
+    state::{LookupState, ORDER},
     waiting::{Piece, Settled, Stored, Waiting},
 };
 use crate::{dead_letters::RefusedRows, expression::RefusedRow, schema::project, table::plain_keys};
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch},
-    compute::{concat, concat_batches, sort_to_indices, take_record_batch},
-    datatypes::{Field, Schema, SchemaRef},
+    compute::{concat, sort_to_indices, take_record_batch},
+    datatypes::{Field, Int64Type, Schema, SchemaRef},
     util::display::array_value_to_string,
 };
 use std::{collections::BTreeMap, sync::Arc};
@@ -49,6 +49,8 @@ pub struct LookupOperator {
     now_ms: i64,
     /// What has been restored, and not been looked at: segments, and rows of them.
     restored: Vec<(String, RecordBatch)>,
+    /// Bytes of the texts of answers in a batch that goes out, or is stored.
+    most_bytes: usize,
     refused: RefusedRows,
     counters: LookupCounters,
 }
@@ -78,6 +80,7 @@ impl LookupOperator {
             cache: config.cache.map(Cache::new),
             now_ms: 0,
             restored: Vec::new(),
+            most_bytes: MOST_BYTES,
             refused: RefusedRows::new(context),
             counters: LookupCounters {
                 answers: counter("answers"),
@@ -151,8 +154,16 @@ impl LookupOperator {
         Ok(())
     }
 
-    fn emit(&self, settled: Settled, out: &mut Collector) -> Result<()> {
+    /// Emits rows, in batches whose answers have room in a column.
+    fn emit(&self, settled: &Settled, out: &mut Collector) -> Result<()> {
         let Settled { batch, outcomes } = settled;
+        for run in runs(outcomes.iter().map(Some), self.most_bytes) {
+            self.emit_run(&batch.slice(run.start, run.len()), &outcomes[run], out)?;
+        }
+        Ok(())
+    }
+
+    fn emit_run(&self, batch: &Batch, outcomes: &[Outcome], out: &mut Collector) -> Result<()> {
         let mut refused = Vec::new();
         let mut keep = Vec::with_capacity(outcomes.len());
         for (row, outcome) in outcomes.iter().enumerate() {
@@ -213,18 +224,27 @@ impl LookupOperator {
         Ok(())
     }
 
+    /// Takes in the rows of a segment. They stay the pieces that they were stored as, since their answers may have no room in one
+    /// column.
     fn take_rows(&mut self, number: u64, stored: &[RecordBatch]) -> Result<()> {
-        let Some(first) = stored.first() else { return Ok(()) };
-        let all = concat_batches(first.schema_ref(), stored)?;
-        // Those of one subtask are in their order; of which subtask's come first nothing depends.
-        let order = sort_to_indices(all.column(super::state::ORDER), None, None)?;
-        let rows = self.state.rows_back(&take_record_batch(&all, &order)?)?;
-        let hashes = KeyHasher::new(self.key.clone()).hash(&rows.batch.columns)?;
-        for (hash, place) in self.waiting.restore(number, rows.batch, hashes, rows.outcomes) {
-            match self.cache.as_ref().and_then(|cache| cache.get(hash, self.now_ms)).cloned() {
-                Some(known) => self.waiting.settle(place, known),
-                None => self.questions.want(hash, place),
+        let in_order = |rows: &RecordBatch| -> Result<RecordBatch> {
+            Ok(take_record_batch(rows, &sort_to_indices(rows.column(ORDER), None, None)?)?)
+        };
+        let mut pieces = stored.iter().map(in_order).collect::<Result<Vec<_>>>()?;
+        // Those of one subtask are in their order, and none is between those of another; of which subtask's come first nothing
+        // depends.
+        pieces.sort_by_key(first_in_order);
+        let mut before = 0;
+        for piece in pieces {
+            let rows = self.state.rows_back(&piece)?;
+            let hashes = KeyHasher::new(self.key.clone()).hash(&rows.batch.columns)?;
+            for (hash, place) in self.waiting.restore((number, before), rows.batch, hashes, rows.outcomes) {
+                match self.cache.as_ref().and_then(|cache| cache.get(hash, self.now_ms)).cloned() {
+                    Some(known) => self.waiting.settle(place, known),
+                    None => self.questions.want(hash, place),
+                }
             }
+            before += piece.num_rows();
         }
         Ok(())
     }
@@ -249,9 +269,13 @@ impl Operator for LookupOperator {
             let has = |stored| pieces.iter().any(|piece| piece.stored == stored);
             let (is_new, has_changed) = (!has(Stored::AsItIs) && !has(Stored::AsItWas), has(Stored::AsItWas));
             let is_wanted = |piece: &&Piece| is_new || has_changed || piece.stored == Stored::New;
-            let rows: Vec<_> = pieces.iter().filter(is_wanted).map(|piece| self.state.rows(piece)).collect();
+            let rows = pieces.iter().filter(is_wanted).map(|piece| self.state.rows(piece, self.most_bytes));
+            let rows: Vec<_> = rows.collect();
             let unchanged = rows.is_empty();
-            let rows = StateRows::deferred(move || rows.into_iter().map(|rows| rows()).collect());
+            let rows = StateRows::deferred(move || {
+                let rows: Vec<Vec<RecordBatch>> = rows.into_iter().map(|rows| rows()).collect::<Result<_>>()?;
+                Ok(rows.concat())
+            });
             let change = match (unchanged, is_new || has_changed) {
                 (true, _) => Change::Unchanged,
                 (false, true) => Change::Replace(rows),
@@ -264,10 +288,13 @@ impl Operator for LookupOperator {
             cache.expire(self.now_ms);
             for (number, piece) in cache.pieces() {
                 let fresh = std::mem::take(&mut piece.fresh);
-                let change = match (std::mem::replace(&mut piece.is_stored, true), fresh.is_empty()) {
-                    (_, true) => Change::Unchanged,
-                    (true, false) => Change::Append(StateRows::deferred(self.state.answers(fresh))),
-                    (false, false) => Change::Replace(StateRows::deferred(self.state.answers(fresh))),
+                let is_new = !std::mem::replace(&mut piece.is_stored, true);
+                let change = match fresh.is_empty() {
+                    true => Change::Unchanged,
+                    false => {
+                        let answers = StateRows::deferred(self.state.answers(fresh, self.most_bytes));
+                        if is_new { Change::Replace(answers) } else { Change::Append(answers) }
+                    }
                 };
                 segments.push(Segment { id: format!("{ANSWERS}{number}"), change });
             }
@@ -332,7 +359,7 @@ impl Lookup for LookupOperator {
         self.take_restored()?;
         let Some(settled) = self.waiting.release(at_most) else { return Ok(0) };
         let count = settled.outcomes.len() as u64;
-        self.emit(settled, out)?;
+        self.emit(&settled, out)?;
         Ok(count)
     }
 
@@ -349,6 +376,11 @@ impl Lookup for LookupOperator {
     fn waiting_bytes(&self) -> usize {
         self.waiting.bytes()
     }
+}
+
+/// Where the first of some rows was.
+fn first_in_order(rows: &RecordBatch) -> Option<i64> {
+    rows.column(ORDER).as_primitive_opt::<Int64Type>()?.iter().next().flatten()
 }
 
 /// What a segment holds, and its number.
@@ -370,4 +402,107 @@ fn shown(keys: &RecordBatch, row: usize) -> String {
         format!("{} = {}", field.name(), if is_null { "null".to_owned() } else { value })
     };
     keys.schema_ref().fields().iter().zip(keys.columns()).map(value).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        lookup::{CacheConfig, HttpLookup, Retries, ServiceConfig},
+        schema::ColumnSchema,
+        source::column_type::{ColumnType, DeclaredSchema},
+    };
+    use arrow::{
+        array::{Int64Array, StringArray},
+        datatypes::DataType,
+    };
+    use futures::future::BoxFuture;
+
+    /// Nobody asks it: the test answers itself.
+    struct Nobody;
+
+    impl LookupService for Nobody {
+        fn ask(&self, _keys: RecordBatch) -> BoxFuture<'static, Result<RecordBatch>> {
+            Box::pin(std::future::pending())
+        }
+    }
+
+    fn input() -> Schema {
+        Schema::new(vec![Field::new("n", DataType::Int64, false), Field::new("ad", DataType::Utf8, true)])
+    }
+
+    /// One that lets a KiB of texts go out together.
+    fn operator() -> LookupOperator {
+        let (url, headers) = ("http://localhost/{ad}".to_owned().into(), BTreeMap::new());
+        let config = LookupConfig {
+            service: ServiceConfig::Http(HttpLookup { url, headers }),
+            input: ColumnSchema::from(&input()),
+            columns: DeclaredSchema::new([("text", ColumnType::String)]),
+            output: None,
+            in_flight: 10,
+            timeout_ms: 1_000,
+            retries: Retries::default(),
+            cache: Some(CacheConfig { ttl_ms: 1_000_000, size: 100 }),
+            on_failure: OnFailure::DeadLetter,
+            missing: Missing::Null,
+        };
+        let context = OperatorContext::single("job", "lookup.ads");
+        let mut operator = LookupOperator::new(config, Arc::new(Nobody), &context).unwrap();
+        operator.most_bytes = 1 << 10;
+        operator
+    }
+
+    /// What a service says about one key.
+    fn answer(text: &str) -> RecordBatch {
+        let columns: [(&str, ArrayRef, bool); 3] = [
+            ("found", Arc::new(BooleanArray::from(vec![true])), false),
+            ("failure", Arc::new(StringArray::new_null(1)), true),
+            ("text", Arc::new(StringArray::from(vec![text])), true),
+        ];
+        RecordBatch::try_from_iter_with_nullable(columns).unwrap()
+    }
+
+    /// The numbers of the rows of each batch that goes out. All have the same text.
+    fn released(operator: &mut LookupOperator, text: &str) -> Vec<Vec<i64>> {
+        let mut out = Collector::default();
+        while operator.release(u64::MAX, &mut out).unwrap() > 0 {}
+        let mut numbers = Vec::new();
+        for (port, batch) in out.drain() {
+            assert_eq!(port, Port::MAIN);
+            let texts = batch.columns.column_by_name("text").unwrap().as_string::<i32>();
+            assert!(texts.iter().all(|found| found == Some(text)));
+            numbers.push(batch.columns.column(0).as_primitive::<Int64Type>().values().to_vec());
+        }
+        numbers
+    }
+
+    /// A column has no room for a long answer as often as rows may ask for it; neither has one of the state.
+    #[test]
+    fn rows_with_a_long_answer_go_out_and_are_stored_in_several_batches() {
+        let text = "x".repeat(300);
+        let mut alone = operator();
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..10));
+        let keys: ArrayRef = Arc::new(StringArray::from(vec!["ad1"; 10]));
+        let rows = Batch::new(RecordBatch::try_new(Arc::new(input()), vec![numbers, keys]).unwrap());
+        alone.process(0, rows, &mut Collector::default()).unwrap();
+        for question in alone.questions().unwrap() {
+            Lookup::answer(&mut alone, question.number, &answer(&text)).unwrap();
+        }
+        let mut restored = operator();
+        let key_groups = KeyGroupRange::all(OperatorContext::single("job", "lookup.ads").max_parallelism);
+        for segment in alone.snapshot(CheckpointId(1)).unwrap().segments {
+            let (Change::Append(rows) | Change::Replace(rows)) = segment.change else { panic!("all of it is new") };
+            let batches = rows.into_batches().unwrap();
+            let sizes: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+            let expected: &[usize] = if segment.id.starts_with(ROWS) { &[3, 3, 3, 1] } else { &[1] };
+            assert_eq!(sizes, expected);
+            // Whatever comes back first.
+            for rows in batches.iter().rev() {
+                restored.restore(&segment.id, rows, key_groups).unwrap();
+            }
+        }
+        let expected: [Vec<i64>; 4] = [vec![0, 1, 2], vec![3, 4, 5], vec![6, 7, 8], vec![9]];
+        assert_eq!(released(&mut alone, &text), expected);
+        assert_eq!(released(&mut restored, &text), expected);
+    }
 }

@@ -4,7 +4,7 @@
 //! the columns of its key are filled among those that come in.
 
 use super::{
-    answer::{Outcome, values_of},
+    answer::{Outcome, runs, values_of},
     cache::Remembered,
     waiting::Piece,
 };
@@ -114,14 +114,22 @@ impl LookupState {
         [Arc::new(words), Arc::new(failures)]
     }
 
-    /// What a checkpoint stores of a piece of rows: what is not released. Made beside the processing.
-    pub fn rows(&self, piece: &Piece) -> impl FnOnce() -> Result<RecordBatch> + Send + 'static {
+    /// What a checkpoint stores of a piece of rows: what is not released, in batches with so many bytes of answers. Made beside
+    /// the processing.
+    pub fn rows(&self, piece: &Piece, most_bytes: usize) -> impl FnOnce() -> Result<Vec<RecordBatch>> + Send + 'static {
         let (state, from) = (self.clone(), piece.released);
         let batch = piece.batch.slice(from, piece.batch.len() - from);
         let hashes: Vec<u128> = (from..piece.batch.len()).map(|row| piece.hash(row)).collect();
         let outcomes = piece.outcomes[from..].to_vec();
         let from = piece.before + from;
-        move || state.rows_of(&batch, &hashes, &outcomes, from)
+        move || {
+            let runs = runs(outcomes.iter().map(Option::as_ref), most_bytes);
+            let rows = runs.into_iter().map(|run| {
+                let batch = batch.slice(run.start, run.len());
+                state.rows_of(&batch, &hashes[run.clone()], &outcomes[run.clone()], from + run.start)
+            });
+            rows.collect()
+        }
     }
 
     fn rows_of(
@@ -147,10 +155,17 @@ impl LookupState {
         self.stored(columns, count)
     }
 
-    /// What a checkpoint stores of answers. Made beside the processing.
-    pub fn answers(&self, answers: Vec<Remembered>) -> impl FnOnce() -> Result<Vec<RecordBatch>> + Send + 'static {
+    /// What a checkpoint stores of answers, in batches with so many bytes of them. Made beside the processing.
+    pub fn answers(
+        &self,
+        answers: Vec<Remembered>,
+        most_bytes: usize,
+    ) -> impl FnOnce() -> Result<Vec<RecordBatch>> + Send + 'static {
         let state = self.clone();
-        move || state.answers_of(&answers).map(|rows| vec![rows])
+        move || {
+            let runs = runs(answers.iter().map(|answer| Some(&answer.outcome)), most_bytes);
+            runs.into_iter().map(|run| state.answers_of(&answers[run])).collect()
+        }
     }
 
     fn answers_of(&self, answers: &[Remembered]) -> Result<RecordBatch> {

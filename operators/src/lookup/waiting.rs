@@ -140,10 +140,10 @@ impl Waiting {
         (segment, before)
     }
 
-    /// Adds rows of a segment that a checkpoint holds; segments come in their order.
+    /// Adds rows of a segment that a checkpoint holds, behind so many others of it; segments come in their order.
     pub fn restore(
         &mut self,
-        segment: u64,
+        (segment, before): (u64, usize),
         batch: Batch,
         hashes: Vec<u128>,
         outcomes: Vec<Option<Outcome>>,
@@ -151,7 +151,7 @@ impl Waiting {
         self.next_segment = self.next_segment.max(segment + 1);
         let hashes = Arc::new(hashes);
         let stored = Stored::AsItIs;
-        self.add(Piece { segment, before: 0, batch, hashes, offset: 0, outcomes, released: 0, stored })
+        self.add(Piece { segment, before, batch, hashes, offset: 0, outcomes, released: 0, stored })
     }
 
     fn add(&mut self, mut piece: Piece) -> Vec<(u128, Place)> {

@@ -26,6 +26,9 @@ use weir_engine::{
 const MOST_ROWS: usize = 1 << 13;
 /// So many states are merged for them at most, or little more, where that is done anew for each.
 const MOST_MERGED: usize = 1 << 20;
+/// In a column there is room for 2 GiB of text. Rows go out together whose columns have no more bytes than this, but for one row
+/// that has more.
+pub(super) const MOST_BYTES: usize = 1 << 30;
 
 /// Rows that are being answered.
 #[derive(Debug)]
@@ -37,6 +40,9 @@ pub(super) struct Answers {
     /// For each lag and row, the row that it is read from.
     lags: Vec<Vec<Option<u32>>>,
     merged: usize,
+    /// Bytes of the rows, of those that their lags are read from, and of what the calls give, at most.
+    bytes: usize,
+    most_bytes: usize,
     /// Rows that nobody sees any more, once these have gone out.
     pub(super) gone: Vec<u32>,
 }
@@ -53,8 +59,10 @@ struct Answer {
 }
 
 impl Answers {
-    pub(super) fn new(results: Vec<Accumulator>, lags: usize) -> Self {
-        Answers { rows: Vec::new(), results, groups: 0, lags: vec![Vec::new(); lags], merged: 0, gone: Vec::new() }
+    /// No row yet; so many bytes go out together.
+    pub(super) fn new(results: Vec<Accumulator>, lags: usize, most_bytes: usize) -> Self {
+        let lags = vec![Vec::new(); lags];
+        Answers { rows: Vec::new(), results, groups: 0, lags, merged: 0, bytes: 0, most_bytes, gone: Vec::new() }
     }
 
     /// A group of rows that see the same: its number.
@@ -74,8 +82,18 @@ impl Answers {
         self.lags[lag].push(slot);
     }
 
+    /// Notes how many bytes come with the last row.
+    pub(super) fn weigh(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
     pub(super) fn is_full(&self) -> bool {
-        self.rows.len() >= MOST_ROWS || self.merged >= MOST_MERGED
+        self.has_no_room() || self.merged >= MOST_MERGED
+    }
+
+    /// Whether no further row can go out with these.
+    pub(super) fn has_no_room(&self) -> bool {
+        self.rows.len() >= MOST_ROWS || self.bytes >= self.most_bytes
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -142,16 +160,16 @@ impl Output {
         }
         let rows = Layout::batch(&self.columns, arrays, count)?;
         let (selected, mut holding) = self.select(&rows, &mut refused)?;
-        if let Some(selected) = &selected {
-            self.judge(selected, &mut holding, &mut refused)?;
-        }
+        let selected: Vec<RecordBatch> =
+            selected.into_iter().flat_map(|rows| in_pieces(rows, answers.most_bytes)).collect();
+        self.judge(&selected, &mut holding, &mut refused)?;
         let passes = self.pass(answers, &holding, keys, news);
         self.left_out.add((count - refused.len() - passes.iter().filter(|passes| **passes).count()) as u64);
-        if let Some(selected) = selected {
-            // Of the rows that have columns.
-            let passes: BooleanArray =
-                holding.iter().zip(&passes).filter_map(|(holds, passes)| holds.map(|_| Some(*passes))).collect();
-            out.emit(Port::MAIN, Batch::new(filter_record_batch(&selected, &passes)?));
+        // Of the rows that have columns.
+        let mut passes = holding.iter().zip(&passes).filter_map(|(holds, passes)| holds.map(|_| Some(*passes)));
+        for selected in &selected {
+            let passes: BooleanArray = passes.by_ref().take(selected.num_rows()).collect();
+            out.emit(Port::MAIN, Batch::new(filter_record_batch(selected, &passes)?));
         }
         let refused: Vec<RefusedRow> = refused.into_iter().map(|(row, reason)| RefusedRow { row, reason }).collect();
         self.refused.emit(&Layout::batch(layout.columns(), own, count)?, &refused, out)
@@ -185,45 +203,55 @@ impl Output {
         Ok(refused)
     }
 
-    /// The columns of the rows that are not refused, and which rows these are: those for which there is something.
+    /// The columns of the rows that are not refused, in as few batches as have room for them, and which rows these are: those
+    /// for which there is something.
     fn select(
         &self,
         rows: &RecordBatch,
         refused: &mut BTreeMap<usize, String>,
-    ) -> Result<(Option<RecordBatch>, Vec<Option<bool>>)> {
+    ) -> Result<(Vec<RecordBatch>, Vec<Option<bool>>)> {
         let mut holding: Vec<Option<bool>> =
             (0..rows.num_rows()).map(|row| (!refused.contains_key(&row)).then_some(true)).collect();
         let evaluated = evaluate_rows(&of_those(rows, &holding)?, |rows| self.selection.evaluate(rows))?;
         take_out(&mut holding, &evaluated.refused, refused);
         let left = holding.iter().flatten().count();
-        let columns = evaluated.columns()?.filter(|_| left > 0);
-        Ok((columns.map(|columns| self.selection.batch(columns, left)).transpose()?, holding))
+        if left == 0 {
+            return Ok((Vec::new(), holding));
+        }
+        let batch = |columns: Vec<ArrayRef>| {
+            let count = columns.first().map_or(left, |column| column.len());
+            self.selection.batch(columns, count)
+        };
+        let selected = evaluated.batches()?.into_iter().map(batch).collect::<Result<_>>()?;
+        Ok((selected, holding))
     }
 
     /// Says of which rows the condition is true. Rows it fails on are refused, and stay among those that have columns.
     fn judge(
         &self,
-        selected: &RecordBatch,
+        selected: &[RecordBatch],
         holding: &mut [Option<bool>],
         refused: &mut BTreeMap<usize, String>,
     ) -> Result<()> {
         let Some(condition) = &self.condition else { return Ok(()) };
-        let evaluated = evaluate_rows(selected, |rows| {
-            let holds: ArrayRef = Arc::new(condition.evaluate_predicate(rows).map_err(|error| error.at("where"))?);
-            Ok(vec![holds])
-        })?;
-        let failed: Vec<RefusedRow> = evaluated.refused.clone();
-        let holds = evaluated.columns()?.and_then(|mut columns| columns.pop());
-        let mut holds = holds.iter().flat_map(|holds| holds.as_boolean().iter());
-        let mut failed = failed.into_iter().peekable();
-        let known = holding.iter_mut().enumerate().filter(|(_, holds)| holds.is_some());
-        for (number, (row, holding)) in known.enumerate() {
-            match failed.next_if(|failed| failed.row == number) {
-                Some(failed) => {
-                    refused.insert(row, failed.reason);
-                    *holding = Some(false);
+        let mut known = holding.iter_mut().enumerate().filter(|(_, holds)| holds.is_some());
+        for selected in selected {
+            let evaluated = evaluate_rows(selected, |rows| {
+                let holds: ArrayRef = Arc::new(condition.evaluate_predicate(rows).map_err(|error| error.at("where"))?);
+                Ok(vec![holds])
+            })?;
+            let failed: Vec<RefusedRow> = evaluated.refused.clone();
+            let holds = evaluated.columns()?.and_then(|mut columns| columns.pop());
+            let mut holds = holds.iter().flat_map(|holds| holds.as_boolean().iter());
+            let mut failed = failed.into_iter().peekable();
+            for (number, (row, holding)) in known.by_ref().take(selected.num_rows()).enumerate() {
+                match failed.next_if(|failed| failed.row == number) {
+                    Some(failed) => {
+                        refused.insert(row, failed.reason);
+                        *holding = Some(false);
+                    }
+                    None => *holding = Some(holds.next().flatten() == Some(true)),
                 }
-                None => *holding = Some(holds.next().flatten() == Some(true)),
             }
         }
         Ok(())
@@ -251,6 +279,19 @@ impl Output {
 /// The column that a call stands in, of the name that it has for itself.
 fn column_of(call: &str) -> &str {
     call.rsplit_once('/').map_or(call, |(column, _)| column)
+}
+
+/// Rows, cut so that no column of a piece has more bytes, but for one row that has.
+fn in_pieces(rows: RecordBatch, most_bytes: usize) -> Vec<RecordBatch> {
+    let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(usize::MAX);
+    let count = rows.num_rows();
+    if count <= 1 || rows.columns().iter().all(|column| bytes(column) <= most_bytes) {
+        return vec![rows];
+    }
+    let half = count / 2;
+    let mut pieces = in_pieces(rows.slice(0, half), most_bytes);
+    pieces.extend(in_pieces(rows.slice(half, count - half), most_bytes));
+    pieces
 }
 
 /// The rows for which there is something.

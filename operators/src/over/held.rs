@@ -47,6 +47,8 @@ pub(super) struct HeldRows {
     held: usize,
     /// Rows of pieces that are not held any more.
     dead: usize,
+    /// No row that was ever held has more bytes.
+    longest: usize,
 }
 
 impl HeldRows {
@@ -61,6 +63,7 @@ impl HeldRows {
             ));
         }
         let count = rows.num_rows();
+        self.longest = rows.lengths().max().unwrap_or(0).max(self.longest);
         let piece = self.free_pieces.pop().unwrap_or(self.pieces.len() as u32);
         self.pieces.resize_with(self.pieces.len().max(piece as usize + 1), || None);
         self.pieces[piece as usize] = Some(Piece { rows: Arc::new(rows), held: count });
@@ -148,6 +151,16 @@ impl HeldRows {
     pub(super) fn row(&self, slot: u32) -> Row<'_> {
         let (piece, row) = self.place(slot);
         piece.row(row as usize)
+    }
+
+    /// How many bytes a row has.
+    pub(super) fn bytes(&self, slot: u32) -> usize {
+        self.row(slot).as_ref().len()
+    }
+
+    /// How many bytes a row has at most.
+    pub(super) fn longest(&self) -> usize {
+        self.longest
     }
 
     fn place(&self, slot: u32) -> (&Arc<Rows>, u32) {

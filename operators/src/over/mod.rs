@@ -30,8 +30,11 @@ mod tests;
 use crate::event_time::event_times;
 use crate::ports;
 use crate::table::RowMask;
-use answers::{Answers, Output};
-use arrow::array::{BooleanArray, RecordBatch};
+use answers::{Answers, MOST_BYTES, Output};
+use arrow::{
+    array::{BooleanArray, RecordBatch},
+    datatypes::DataType,
+};
 use bursts::Bursts;
 use layout::Layout;
 use progress::Progress;
@@ -71,6 +74,10 @@ pub struct Over {
     bursts: Bursts,
     /// Rows that a checkpoint had, which are not sorted in yet: how far they have been answered may still be to come.
     restored: Vec<u32>,
+    /// How many calls give something of a row, such as a text, and not a number.
+    long_calls: usize,
+    /// Bytes that go out together.
+    most_bytes: usize,
     late: Counter,
 }
 
@@ -96,6 +103,8 @@ impl Over {
             progress: Progress::new(context.key_groups, context.max_parallelism),
             bursts: Bursts::new(width),
             restored: Vec::new(),
+            long_calls: long_calls(&config)?,
+            most_bytes: MOST_BYTES,
             late: context.counters.counter("late"),
             layout,
             config,
@@ -124,24 +133,48 @@ impl Over {
         let step = if self.config.sees_peers() { slots.len().max(1) } else { 1 };
         for peers in slots.chunks(step) {
             let (key, follows) = self.seen.admit(peers, time, &mut answers.gone)?;
-            let frame = &self.seen.keys.get(key).frame;
-            let is_anew = self.seen.slidings.has_anew();
-            let group = answers.open(frame.len(), is_anew);
-            self.seen.slidings.add_to(&mut answers.results, group, key, frame)?;
-            let too_many = Some(frame.len()).filter(|seen| is_anew && *seen > MOST_ANEW);
-            let positions = frame.len() - peers.len()..;
+            self.open(key, answers)?;
+            let positions = self.seen.keys.get(key).frame.len() - peers.len()..;
             for ((slot, follows), position) in peers.iter().zip(follows).zip(positions) {
-                answers.add((*slot, key), too_many, follows);
-                for (at, lag) in self.config.lags.iter().enumerate() {
-                    answers.lag(at, frame.before(position, lag.rows));
+                // There may be any number of peers: those that have no room are a group of their own, which sees the same.
+                if answers.has_no_room() {
+                    self.emit_all(answers, out)?;
+                    self.open(key, answers)?;
                 }
+                self.add(answers, (*slot, key), follows, position);
             }
             if answers.is_full() {
-                let full = std::mem::replace(answers, self.no_answers());
-                self.emit(full, out)?;
+                self.emit_all(answers, out)?;
             }
         }
         Ok(())
+    }
+
+    /// Opens a group of rows that see what there is of a key now.
+    fn open(&self, key: u32, answers: &mut Answers) -> Result<()> {
+        let frame = &self.seen.keys.get(key).frame;
+        let group = answers.open(frame.len(), self.seen.slidings.has_anew());
+        self.seen.slidings.add_to(&mut answers.results, group, key, frame)
+    }
+
+    /// Adds a row, which is at that position of what there is of its key, to the last group.
+    fn add(&self, answers: &mut Answers, (slot, key): (u32, u32), follows: bool, position: usize) {
+        let SeenRows { held, keys, slidings, .. } = &self.seen;
+        let frame = &keys.get(key).frame;
+        let too_many = Some(frame.len()).filter(|seen| slidings.has_anew() && *seen > MOST_ANEW);
+        answers.add((slot, key), too_many, follows);
+        answers.weigh(held.bytes(slot).saturating_add(held.longest().saturating_mul(self.long_calls)));
+        for (at, lag) in self.config.lags.iter().enumerate() {
+            let before = frame.before(position, lag.rows);
+            answers.weigh(before.map_or(0, |slot| held.bytes(slot)));
+            answers.lag(at, before);
+        }
+    }
+
+    /// Emits what has been answered, and begins anew.
+    fn emit_all(&mut self, answers: &mut Answers, out: &mut Collector) -> Result<()> {
+        let full = std::mem::replace(answers, self.no_answers());
+        self.emit(full, out)
     }
 
     /// Answers all rows up to an event time.
@@ -164,7 +197,7 @@ impl Over {
     }
 
     fn no_answers(&self) -> Answers {
-        Answers::new(self.seen.slidings.results(), self.config.lags.len())
+        Answers::new(self.seen.slidings.results(), self.config.lags.len(), self.most_bytes)
     }
 
     fn emit(&mut self, answers: Answers, out: &mut Collector) -> Result<()> {
@@ -211,6 +244,16 @@ impl Over {
         let hashes = self.hasher.hash(&rows)?;
         Ok((rows, times, hashes))
     }
+}
+
+/// How many calls give something of a row that may be as long as that is.
+fn long_calls(config: &OverConfig) -> Result<usize> {
+    let mut long = 0;
+    for call in &config.calls {
+        let data_type = config.accumulator(call)?.output_type();
+        long += usize::from(data_type.primitive_width().is_none() && data_type != DataType::Boolean);
+    }
+    Ok(long)
 }
 
 impl Operator for Over {

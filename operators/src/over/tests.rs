@@ -4,7 +4,7 @@
 use super::*;
 use crate::aggregate::{AggregateCall, Function};
 use crate::map::SelectItem;
-use crate::schema::ColumnSchema;
+use crate::schema::{Column, ColumnSchema};
 use crate::testing::{Emitted, Subtasks};
 use arrow::{
     array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray},
@@ -146,10 +146,15 @@ fn recounted(all: &[Row], config: &OverConfig, at_least: Option<i64>, once: bool
     expected
 }
 
-fn subtasks(config: &OverConfig) -> Subtasks {
+/// Of an over that lets so many bytes go out together.
+fn subtasks(config: &OverConfig, most_bytes: usize) -> Subtasks {
     let key: Vec<&str> = config.key.iter().map(String::as_str).collect();
     let made = config.clone();
-    Subtasks::new(&key, move |context| Box::new(Over::new(made.clone(), context).unwrap()))
+    Subtasks::new(&key, move |context| {
+        let mut over = Over::new(made.clone(), context).unwrap();
+        over.most_bytes = most_bytes;
+        Box::new(over)
+    })
 }
 
 #[derive(Debug, Clone)]
@@ -191,9 +196,9 @@ struct Driven {
 }
 
 impl Driven {
-    fn new(config: &OverConfig) -> Self {
+    fn new(config: &OverConfig, most_bytes: usize) -> Self {
         Driven {
-            subtasks: subtasks(config),
+            subtasks: subtasks(config, most_bytes),
             lateness: config.lateness_ms,
             watermark: i64::MIN,
             on_time: Vec::new(),
@@ -273,11 +278,12 @@ proptest! {
         lateness in prop::sample::select(vec![1i64, 700, 3_000]),
         at_least in prop::option::of(1i64..6),
         once in any::<bool>(),
+        most_bytes in prop::sample::select(vec![1, 1 << 10, MOST_BYTES]),
     ) {
         let once = once && at_least.is_some();
         let condition = at_least.map(|least| format!("n >= {least}"));
         let config = OverConfig { condition, once, ..config(key, rows, lateness) };
-        let mut driven = Driven::new(&config);
+        let mut driven = Driven::new(&config, most_bytes);
         let mut now = 0;
         driven.step(&Step::Barrier);
         for step in &steps {
@@ -346,6 +352,55 @@ fn a_sum_that_does_not_fit_and_a_failing_expression_are_dead_letters_of_their_ro
     let text = |column: usize, row| letters.column(column).as_string::<i32>().value(row);
     assert!(text(3, 0).contains("'total'"), "{}", text(3, 0));
     assert!(text(3, 1).contains("select.share") && text(4, 1).contains("\"user2\""), "{} {}", text(3, 1), text(4, 1));
+}
+
+/// A column has room for 2 GiB, however long texts become by what is selected. All rows here see each other, so they are one group.
+#[test]
+fn rows_with_long_texts_go_out_in_several_batches() {
+    let mut config = OverConfig { condition: Some("n = 10".into()), ..config(&[], None, 1) };
+    let text = "x".repeat(300);
+    config.select.push(SelectItem { name: "text".into(), expression: format!("\"user\" || '{text}'") });
+    let mut over = Over::new(config, &OperatorContext::single("job", "over.recent")).unwrap();
+    over.most_bytes = 1 << 10;
+    let mut over = OperatorHarness::new(Box::new(over));
+    let rows: Vec<Row> = (0..10u8).map(|n| (Some(n), 0, Some(i64::from(n)))).collect();
+    over.process(Batch::new(batch(&rows))).unwrap();
+    let out = over.watermark(i64::MAX).unwrap();
+    let texts = |(_, batch): &(Port, Batch)| {
+        let texts = batch.columns.column_by_name("text").unwrap().as_string::<i32>();
+        texts.iter().map(|text| text.unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let seen: Vec<Vec<String>> = out.iter().map(texts).collect();
+    assert!(seen.len() >= 4 && seen.iter().all(|texts| texts.len() <= 3), "{:?}", seen);
+    assert_eq!(seen.concat(), (0..10).map(|n| format!("user{n}{text}")).collect::<Vec<_>>());
+    assert!(told(&out).iter().all(|told| told.1[0] == Some(10)), "each is told of all");
+}
+
+/// The results of calls are as long as what they are taken from.
+#[test]
+fn long_results_of_calls_go_out_in_several_batches() {
+    let mut config = config(&[], None, 1);
+    let text = Column { name: "text".into(), data_type: DataType::Utf8, nullable: true };
+    config.input.columns.push(text);
+    config.calls.push(AggregateCall::new(Function::Max, Some("text".into()), "longest/1"));
+    config.select.push(SelectItem { name: "longest".into(), expression: "\"longest/1\"".into() });
+    let mut over = Over::new(config, &OperatorContext::single("job", "over.recent")).unwrap();
+    over.most_bytes = 1 << 10;
+    let mut over = OperatorHarness::new(Box::new(over));
+    let rows: Vec<Row> = (0..10).map(|n| (Some(n), 0, None)).collect();
+    let (schema, mut columns, _) = batch(&rows).into_parts();
+    let long = "x".repeat(300);
+    columns.push(Arc::new(StringArray::from_iter((0..10).map(|n| (n == 5).then_some(long.as_str())))));
+    let names = schema.fields().iter().map(|field| field.name().as_str()).chain(["text"]);
+    over.process(Batch::new(RecordBatch::try_from_iter(names.zip(columns)).unwrap())).unwrap();
+    let mut sizes = Vec::new();
+    for (_, batch) in over.watermark(i64::MAX).unwrap() {
+        let longest = batch.columns.column_by_name("longest").unwrap().as_string::<i32>();
+        assert!(longest.iter().all(|longest| longest == Some(long.as_str())));
+        sizes.push(batch.len());
+    }
+    assert_eq!(sizes.iter().sum::<usize>(), 10);
+    assert!(sizes.len() >= 4, "{sizes:?}");
 }
 
 /// A hundred thousand rows that all see each other: for each only a few states are merged, however many it sees.

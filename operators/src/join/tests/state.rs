@@ -173,12 +173,7 @@ fn zeros_of_either_sign_are_one_value_and_each_pair_has_a_record_of_its_own() {
     config.right.kept.columns[1].data_type = DataType::Float64;
     let mut harness = harness(&config);
     let mut click = |ad: f64| {
-        let rows = batch(Side::Right, &[row(1, 0, 15 * MINUTE)]);
-        let mut columns = rows.columns().to_vec();
-        columns[0] = Arc::new(Float64Array::from(vec![ad]));
-        let names = rows.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
-        let rows = RecordBatch::try_from_iter(names.into_iter().zip(columns)).unwrap();
-        harness.process_input(1, Batch::new(rows)).unwrap();
+        harness.process_input(1, click_of(Arc::new(Float64Array::from(vec![ad])))).unwrap();
         harness.process_input(0, rows_of_order()).unwrap();
         let mut out = harness.watermark(21 * MINUTE).unwrap();
         out.extend(harness.barrier().unwrap());
@@ -193,6 +188,41 @@ fn zeros_of_either_sign_are_one_value_and_each_pair_has_a_record_of_its_own() {
     seen.extend(click(0.0));
     let records: std::collections::BTreeSet<&Vec<u8>> = seen.iter().collect();
     assert_eq!((seen.len(), records.len()), (9, 9), "three orders, each with three clicks");
+}
+
+/// A click of an ad of another type.
+fn click_of(ad: ArrayRef) -> Batch {
+    let rows = batch(Side::Right, &[row(1, 0, 15 * MINUTE)]);
+    let mut columns = rows.columns().to_vec();
+    columns[0] = ad;
+    let names = rows.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    Batch::new(RecordBatch::try_from_iter(names.into_iter().zip(columns)).unwrap())
+}
+
+/// A column has no room for a long text as often as there may be left rows for it.
+#[test]
+fn results_with_a_long_text_go_out_in_several_batches() {
+    for matching in [Match::Last, Match::All] {
+        let mut config = config(matching, 10 * MINUTE, 0, 0);
+        config.right.kept.columns[1].data_type = DataType::Utf8;
+        let mut join = Join::new(config, &OperatorContext::single("shop", "join.attributed")).unwrap();
+        join.emission.most_bytes = 1 << 10;
+        let mut harness = OperatorHarness::new(Box::new(join));
+        let text = "x".repeat(300);
+        let orders: Vec<Row> = (0..10).map(|n| row(1, n, 20 * MINUTE)).collect();
+        harness.process_input(0, rows(Side::Left, &orders)).unwrap();
+        harness.process_input(1, click_of(Arc::new(StringArray::from(vec![text.as_str()])))).unwrap();
+        let (mut sizes, mut seen) = (Vec::new(), Vec::new());
+        for (port, batch) in harness.watermark(i64::MAX).unwrap() {
+            assert_eq!(port, Port::MAIN);
+            let column = |name: &str| batch.columns.column_by_name(name).unwrap();
+            assert!(column("ad").as_string::<i32>().iter().all(|ad| ad == Some(text.as_str())));
+            seen.extend(column("order").as_primitive::<Int64Type>().values().iter().copied());
+            sizes.push(batch.len());
+        }
+        assert_eq!(sizes, [3, 3, 3, 1], "each has 304 bytes of text");
+        assert_eq!(seen, (0..10).collect::<Vec<i64>>());
+    }
 }
 
 fn rows_of_order() -> Batch {
