@@ -84,9 +84,9 @@ impl OneProcess {
         let slots = scheduler::slots_needed(&ExecutionGraph::new(graph.clone())?).max(1).div_ceil(workers.get());
         let observers = Observers::of_one_job();
         let network = peers::network(workers);
-        // One store for all: what is in memory would be another one's with each opening.
+        // One store for all: what is in memory would be another one's with each opening. A folder may be mounted anew meanwhile.
         let shared = store.clone();
-        let open_store: OpenStore = Arc::new(move |_, _| Ok(shared.clone()));
+        let open_store: OpenStore = Arc::new(move |_, _| shared.found_anew());
         let group = MetadataSettings {
             election_timeout: (FOREVER, FOREVER * 2),
             decision_timeout: FOREVER,

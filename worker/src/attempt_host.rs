@@ -225,6 +225,20 @@ impl Host {
         self.say(Kind::Canceled((&self.key).into()));
     }
 
+    /// Whether the storage here is the one that the attempt was claimed in. What its subtasks stage elsewhere, as below a mount that is
+    /// gone, nobody would find.
+    async fn check_storage(&self, store: &CheckpointStore) -> Result<()> {
+        if store.exists(&store.layout().attempt(self.key.attempt)).await? {
+            return Ok(());
+        }
+        Err(EngineError::unavailable(format!(
+            "the storage '{}' of worker {} has nothing of {} (is it mounted?): it is not run there",
+            store.url(),
+            self.worker,
+            self.key
+        )))
+    }
+
     async fn deploy(
         &self,
         assignment: &Assignment,
@@ -247,7 +261,10 @@ impl Host {
             wiring.channels.connect(channel, ChannelSender::Remote(network.sender(&peer, &address, channel)?));
         }
         let manifest = match assignment.checkpoint {
-            Some(checkpoint) => Some(assignment.store.manifest(checkpoint).await?),
+            Some(checkpoint) => {
+                self.check_storage(&assignment.store).await?;
+                Some(assignment.store.manifest(checkpoint).await?)
+            }
             None => None,
         };
         let services = TaskServices {
@@ -268,6 +285,9 @@ impl Host {
             &here,
         );
         let deployment = deployment.await?;
+        if manifest.is_none() {
+            self.check_storage(&assignment.store).await?;
+        }
         self.components.env.crash_point("worker.deployed")?;
         tracing::info!(attempt = %self.key, events_in = self.events_in(&assignment.graph), "deployed");
         Ok((deployment, network))

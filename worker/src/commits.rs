@@ -77,8 +77,7 @@ impl Commits {
             let done = match turn.take(&env, work).await.unwrap_or_else(ended) {
                 Ok(done) => pb::Done { request: number, ..done },
                 Err(error) => {
-                    // What it was opened from may be another thing by now.
-                    commits.lock().retain(|opened| opened.job != job);
+                    commits.forget(&job);
                     pb::Done { request: number, failure: Some((&error).into()), ..pb::Done::default() }
                 }
             };
@@ -91,6 +90,11 @@ impl Commits {
     /// The coordinator at the other end waits for a request no more.
     pub fn withdraw(&self, request: u64, outbound: &Outbound) {
         self.turns.withdraw(&self.components.env, request, outbound);
+    }
+
+    /// The link to a coordinator is gone: whoever leads may ask another worker.
+    pub fn left(&self, outbound: &Outbound) {
+        self.turns.left(&self.components.env, outbound);
     }
 
     /// How far the commits of jobs are here.
@@ -189,6 +193,12 @@ impl Commits {
         Ok(opened)
     }
 
+    /// What a job's committers were opened from may be another thing by now. Those stay that are in use, as by the request whose turn is
+    /// next: what waits there, and how far it is, is asked for.
+    fn forget(&self, job: &str) {
+        self.lock().retain(|opened| opened.job != job || Arc::strong_count(opened) > 1);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Vec<Arc<Opened>>> {
         self.opened.lock()
     }
@@ -196,4 +206,26 @@ impl Commits {
 
 fn told(SinkCommit { sink, took, transactions }: SinkCommit) -> pb::SinkCommit {
     pb::SinkCommit { sink, took_us: took.as_micros() as u64, transactions }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::tests::{Refuses, components};
+
+    #[tokio::test]
+    async fn committers_that_are_in_use_are_not_forgotten() {
+        let commits = Commits::new(components(Refuses));
+        let graph = |job: &str| wire::to_json(&JobGraph::new(job)).unwrap();
+        let opened = commits.open(&graph("job"), "memory:///", 1).unwrap();
+        drop(commits.open(&graph("other"), "memory:///", 1).unwrap());
+        commits.forget("job");
+        assert_eq!(commits.lock().len(), 2);
+        let again = commits.open(&graph("job"), "memory:///", 1).unwrap();
+        assert!(Arc::ptr_eq(&opened, &again), "what waits there can be told");
+        drop((opened, again));
+        commits.forget("job");
+        let left: Vec<String> = commits.lock().iter().map(|opened| opened.job.clone()).collect();
+        assert_eq!(left, ["other"]);
+    }
 }

@@ -109,7 +109,10 @@ pub async fn run_with(
         match worker.call(&dial).await {
             Ok(link) => {
                 calls_in_vain = 0;
-                match worker.attend(link).await {
+                let outbound = link.outbound.clone();
+                let attended = worker.attend(link).await;
+                worker.commits.left(&outbound);
+                match attended {
                     Err(error) if is_final(&error) => {
                         worker.hosted.cancel_all().await;
                         return Err(error);
@@ -497,4 +500,4 @@ impl Worker {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

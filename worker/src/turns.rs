@@ -1,8 +1,8 @@
 //! Requests of one job, one at a time: who comes later waits, and who came before has a moment to finish.
 //!
-//! Invariant: of a job's requests one at a time is done here, and none goes on for longer than [`GRACE`] after the coordinator that
-//! asked for it is gone, or asks for another one: by then another worker may have been asked. Every request may be ended at any
-//! point, as by a crash, and be done again.
+//! Invariant: of a job's requests one at a time is done here, and none goes on for longer than [`GRACE`] after the link to the
+//! coordinator that asked for it is gone, or it asks for another one: by then another worker may have been asked. Every request may be
+//! ended at any point, as by a crash, and be done again.
 
 use crate::attempt_host::Outbound;
 use parking_lot::Mutex;
@@ -61,6 +61,14 @@ impl Turns {
         let all = self.0.lock();
         let asked = all.values().flat_map(|of_job| &of_job.requests);
         asked.filter(|asked| asked.is(request, from)).for_each(|asked| asked.end_at(env.now()));
+    }
+
+    /// The link to a coordinator is gone from here: what it has asked for has a moment left. (Its other end may stay open for as long as
+    /// a request holds this one.)
+    pub fn left(&self, env: &Env, from: &Outbound) {
+        let all = self.0.lock();
+        let asked = all.values().flat_map(|of_job| &of_job.requests);
+        asked.filter(|asked| asked.from.same_channel(from)).for_each(|asked| asked.end_at(env.now() + GRACE));
     }
 }
 
@@ -191,6 +199,20 @@ mod tests {
         drop(gone);
         assert_eq!(left_alone.await.unwrap(), None);
         assert_eq!(env.now() - began, SHORT + GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_whose_link_was_left_ends_soon_although_somebody_listens() {
+        let (turns, log, env) = (Turns::default(), Log::default(), Env::default());
+        let ((from, _there), (other, _there_too)) = (mpsc::unbounded_channel(), mpsc::unbounded_channel());
+        let began = env.now();
+        let left = work(&turns, 1, &from, LONG, &log);
+        let of_another = turns.begin(&env, "other", 1, &other);
+        turns.left(&env, &from);
+        turns.left(&env, &from);
+        assert_eq!(left.await.unwrap(), None);
+        assert_eq!(env.now() - began, GRACE);
+        assert_eq!(of_another.take(&env, env.sleep(LONG)).await, Some(()));
     }
 
     #[tokio::test(start_paused = true)]

@@ -18,7 +18,7 @@ use weir_engine::{
     element::Origin,
     error::{EngineError, ErrorKind, Result},
     graph::ExecutionGraph,
-    ids::{Attempt, CheckpointId},
+    ids::{Attempt, CheckpointId, Lineage},
     task::{
         Observer, Report, SourceCommand, StopSignal,
         attempt::{self, AttemptSettings, ControlPlane, RunOutcome, TakeOver},
@@ -89,12 +89,13 @@ impl JobAttempt {
     /// Claims the next attempt of a job. Nothing but the number is taken.
     ///
     /// # Errors
-    /// When storage refuses, or cannot be used for now.
+    /// When storage refuses, cannot be used for now, or has nothing of a job that has completed checkpoints.
     pub async fn claim(context: &JobContext, job: &Job) -> Result<ClaimedAttempt> {
         let components = &context.components;
         let store = (components.open_store)(&context.settings.storage, &job.name)?;
         // Above what the catalog knows, too: the storage may be another one.
         from_savepoint::bring_in(context, job, &store).await?;
+        refuse_empty(context, job, &store).await?;
         let known = job.attempt.unwrap_or(Attempt(0));
         let claim = store.claim(&components.env, known, job.fresh_start_pending).await?;
         Ok(ClaimedAttempt { store, claim })
@@ -146,7 +147,7 @@ impl JobAttempt {
     /// canceled.
     ///
     /// # Errors
-    /// When storage does not answer: then nothing is decided.
+    /// When storage does not answer, or has nothing of the job: then nothing is decided.
     pub async fn take_over(
         context: &JobContext,
         job: &Job,
@@ -212,8 +213,9 @@ impl JobAttempt {
         let env = self.context.components.env.clone();
         self.become_status(JobStatus::Restoring, format!("attempt {}", self.key.attempt)).await?;
         let control = Arc::new(self.control());
-        self.start_afresh_if_asked(&control).await?;
+        // Before sinks are emptied for a start-over that was interrupted.
         self.check_storage().await?;
+        self.start_afresh_if_asked(&control).await?;
         from_savepoint::start(&self.context, &self.key, &self.store, &self.graph.job, &control).await?;
         let (graph, attempt, definition) = (self.graph.clone(), self.key.attempt, self.fingerprint.as_str());
         let (store, control_plane, is_compared) = (&self.store, control.as_ref(), !self.results_fit);
@@ -271,32 +273,13 @@ impl JobAttempt {
 
     /// What the catalog knows to be complete must exist: resuming from less would count again what has been counted.
     async fn check_storage(&self) -> Result<()> {
-        let catalog = self.context.metadata.catalog();
-        let Some(newest) = catalog.job(&self.key.job).and_then(|job| job.checkpoints.back()) else { return Ok(()) };
-        // The catalog is older than the storage, as after it was restored from a backup: the job was started over since.
-        if self.claim.lineage.0 > newest.attempt.0 {
-            return Ok(());
-        }
-        let known = newest.checkpoint;
+        let started_over = self.claim.starts_over.then_some(self.claim.lineage);
+        let Some(known) = known_complete(&self.context, &self.key.job, started_over) else { return Ok(()) };
         let there = self.store.newest().await?.map(|manifest| manifest.checkpoint);
         if there >= Some(known) {
             return Ok(());
         }
-        // A folder with nothing in it is where something is mounted, mostly.
-        let storage = &self.context.settings.storage;
-        let (kind, there) = match there {
-            None if storage.starts_with("file:") => (ErrorKind::Unavailable, "none (is it mounted?)".into()),
-            None => (ErrorKind::Corrupt, "none".into()),
-            Some(there) => (ErrorKind::Corrupt, format!("only checkpoint {there}")),
-        };
-        Err(EngineError::of(
-            kind,
-            format!(
-                "checkpoint {known} of job '{}' is complete, but the storage '{storage}' has {there}: give the coordinator the storage \
-                 that has it, or submit the job with --fresh to discard it and start over",
-                self.key.job
-            ),
-        ))
+        Err(lacks(&self.context.settings.storage, &self.key.job, known, there))
     }
 
     /// Discards what the job was before, when its user wants that. Its claimed attempt fences any that still runs it, and has started a
@@ -511,6 +494,42 @@ impl JobAttempt {
     async fn become_status(&self, status: JobStatus, cause: String) -> Result<()> {
         self.context.become_status(&self.key.job, Some(self.key.attempt), status, cause).await
     }
+}
+
+/// Not even a claim is written where there is nothing of a job that has completed checkpoints: it would pass for the job's storage
+/// from then on. (Where a job has claimed anything, a claim stays.)
+async fn refuse_empty(context: &JobContext, job: &Job, store: &CheckpointStore) -> Result<()> {
+    let Some(known) = known_complete(context, &job.name, None) else { return Ok(()) };
+    match store.newest_attempt().await? {
+        Some(_) => Ok(()),
+        None => Err(lacks(&context.settings.storage, &job.name, known, None)),
+    }
+}
+
+/// The newest checkpoint that the catalog knows to be complete, which must be in the storage. `started_over`: the lineage there, if it
+/// was begun by a start-over.
+pub(super) fn known_complete(context: &JobContext, job: &str, started_over: Option<Lineage>) -> Option<CheckpointId> {
+    let catalog = context.metadata.catalog();
+    let newest = catalog.job(job)?.checkpoints.back()?;
+    // Else the catalog is older than the storage, as after it was restored from a backup: the job was started over since.
+    started_over.is_none_or(|lineage| lineage.0 <= newest.attempt.0).then_some(newest.checkpoint)
+}
+
+/// What a storage is refused with that lacks what is complete. Where it has none at all, waiting can heal it.
+pub(super) fn lacks(storage: &str, job: &str, known: CheckpointId, there: Option<CheckpointId>) -> EngineError {
+    let (kind, there) = match there {
+        Some(there) => (ErrorKind::Corrupt, format!("only checkpoint {there}")),
+        // A folder with nothing in it is where something is mounted, mostly.
+        None if storage.starts_with("file:") => (ErrorKind::Unavailable, "none (is it mounted?)".into()),
+        None => (ErrorKind::Unavailable, "none".into()),
+    };
+    EngineError::of(
+        kind,
+        format!(
+            "checkpoint {known} of job '{job}' is complete, but the storage '{storage}' has {there}: give the coordinator the storage \
+             that has it, or submit the job with --fresh to discard it and start over"
+        ),
+    )
 }
 
 impl Drop for JobAttempt {

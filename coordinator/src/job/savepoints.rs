@@ -2,13 +2,13 @@
 //! until then. A request that is lost with its coordinator is made anew by asking the next one.
 
 use super::JobContext;
-use crate::metadata::Catalog;
+use crate::metadata::{Catalog, Leadership};
 use parking_lot::Mutex;
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 use tokio::sync::watch;
 use weir_engine::{
     checkpoint::{CheckpointStore, export, pins, savepoint},
-    error::{EngineError, Result},
+    error::{EngineError, ErrorKind, Result},
     ids::CheckpointId,
 };
 use weir_proto::v1 as pb;
@@ -57,6 +57,8 @@ impl SavepointDesk {
 
     fn find_or_begin(&self, request: pb::SavepointRequest) -> watch::Receiver<Outcome> {
         let mut requests = self.requests.lock();
+        // Whoever asks again wants it tried again.
+        requests.retain(|(_, outcome)| !has_to_wait(&outcome.borrow()));
         if let Some((_, known)) = requests.iter().find(|(known, _)| *known == request) {
             return known.clone();
         }
@@ -97,6 +99,11 @@ impl SavepointDesk {
     }
 }
 
+/// Whether it was not done for want of something that comes back.
+fn has_to_wait(outcome: &Outcome) -> bool {
+    matches!(outcome, Some(Err(error)) if error.kind == ErrorKind::Unavailable)
+}
+
 fn open(context: &JobContext, job: &str) -> Result<CheckpointStore> {
     (context.components.open_store)(&context.settings.storage, job)
 }
@@ -108,7 +115,7 @@ async fn make(context: &JobContext, request: &pb::SavepointRequest) -> Result<pb
         // Before anything is taken.
         false => Some(copied_to(&request.to, job).await?),
     };
-    let checkpoint = taken(context, job).await?;
+    let checkpoint = taken(context, job, context.metadata.leadership()).await?;
     let store = open(context, job)?.current().await?;
     let manifest = store.manifest(checkpoint).await?;
     let (mut url, lineage) = (savepoint::url_of(&store, manifest.lineage, checkpoint), manifest.lineage);
@@ -150,19 +157,24 @@ fn not_there(url: &str, error: EngineError) -> EngineError {
 }
 
 /// A checkpoint that was taken after this was called, is committed, and pinned. An attempt that ends before it is leaves that to the
-/// next one.
-async fn taken(context: &JobContext, job: &str) -> Result<CheckpointId> {
-    let mut catalog = context.metadata.watch();
+/// next one. Once this coordinator leads no more it is asked of nobody: whoever wanted it asks the next one, and a savepoint that is
+/// taken when this one leads again would be nobody's.
+async fn taken(context: &JobContext, job: &str, mut leadership: watch::Receiver<Leadership>) -> Result<CheckpointId> {
+    let gone = || EngineError::unavailable("this coordinator does not lead any more; ask again");
+    let (mut catalog, led) = (context.metadata.watch(), leadership.borrow_and_update().clone());
     loop {
         check_runs(&context.metadata.catalog(), job)?;
         let answer = context.live.savepoints(job).ask();
-        let ended = catalog.wait_for(|catalog| check_runs(catalog, job).is_err());
         tokio::select! {
             biased;
             taken = answer => if let Ok(checkpoint) = taken {
                 return Ok(checkpoint);
             },
-            _ = ended => {}
+            ended = catalog.wait_for(|catalog| check_runs(catalog, job).is_err()) => if ended.is_err() {
+                return Err(gone());
+            },
+            // It may lead again before this is seen, in another term.
+            _ = leadership.wait_for(|now| !now.is_leader() || *now != led) => return Err(gone()),
         }
         context.components.env.sleep(NEXT_ATTEMPT).await;
     }
@@ -176,5 +188,43 @@ fn check_runs(catalog: &Catalog, job: &str) -> Result<()> {
              checkpoint"
         ))),
         None => Err(EngineError::definition(format!("there is no job '{job}'; `weir list` shows all jobs"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::supervisor::tests::{Bench, HOUR, JOB};
+
+    /// Of a job whose storage is away, so that nothing is taken.
+    async fn waiting() -> Bench {
+        Bench::new(Arc::new(|| Err(EngineError::unavailable("away"))), || Ok(())).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_leads_no_more_asks_for_no_savepoint_and_not_when_it_leads_again_either() {
+        for next in [Leadership::Follower { leader: None }, Leadership::Leader { term: 2 }] {
+            let bench = waiting().await;
+            let (tell, leadership) = watch::channel(Leadership::Leader { term: 1 });
+            let context = bench.context.clone();
+            let taking = tokio::spawn(async move { taken(&context, JOB, leadership).await });
+            bench.passes(HOUR).await;
+            assert!(!taking.is_finished());
+            tell.send_replace(next);
+            let error = tokio::time::timeout(HOUR, taking).await.expect("it gives up").unwrap().unwrap_err();
+            assert_eq!(error.kind, ErrorKind::Unavailable);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_coordinator_that_has_stopped_takes_no_savepoints() {
+        let bench = waiting().await;
+        let desk = SavepointDesk::new(bench.context.clone());
+        let request = pb::SavepointRequest { job: JOB.into(), ..pb::SavepointRequest::default() };
+        assert!(desk.serve(request.clone()).await.unwrap().pending);
+        bench.context.metadata.shutdown().await.unwrap();
+        bench.passes(HOUR).await;
+        assert_eq!(desk.serve(request).await.unwrap_err().kind, ErrorKind::Unavailable);
+        assert_eq!(desk.requests.lock().len(), 1, "what has to wait is begun anew");
     }
 }

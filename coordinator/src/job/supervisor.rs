@@ -449,4 +449,4 @@ fn gone(_: tokio::sync::watch::error::RecvError) -> EngineError {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -2,16 +2,20 @@
 //! coordinator. Workers let subtasks run until their lease ends, and say what runs.
 //!
 //! An attempt is taken over whole or not at all: each of its subtasks runs on a worker that is there, none has failed, no later
-//! attempt was claimed, and the newest checkpoint is its own. Else it is ended, and the job goes on with another one.
+//! attempt was claimed, and the newest checkpoint is its own. Else it is ended, and the job goes on with another one. While storage
+//! is away, or another one is in its place, it stays as it is.
 
-use super::{JobContext, Placement};
+use super::{
+    JobContext, Placement,
+    attempt::{known_complete, lacks},
+};
 use crate::workers::AttemptEvent;
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 use weir_engine::{
     checkpoint::{CheckpointStore, Manifest},
     env::Moment,
-    error::{EngineError, Result},
+    error::{EngineError, ErrorKind, Result},
     graph::ExecutionGraph,
     ids::{CheckpointId, SubtaskId},
     task::{Report, attempt::TakeOver},
@@ -83,7 +87,7 @@ impl Answers {
 /// Looks for an attempt on the workers, until `enough`. `Err` in the result: why it cannot be taken over.
 ///
 /// # Errors
-/// When storage does not answer: then nothing is decided.
+/// When storage does not answer, or has nothing of the job: then nothing is decided.
 pub async fn look_for(
     context: &JobContext,
     key: &AttemptKey,
@@ -102,6 +106,13 @@ pub async fn look_for(
         return Ok(Err(EngineError::fenced(format!("attempt {later} has replaced it"))));
     }
     let newest = store.newest().await?;
+    let there = newest.as_ref().map(|newest| newest.checkpoint);
+    if let Some(known) = known_complete(context, &key.job, Some(store.layout().lineage()))
+        && there < Some(known)
+    {
+        let error = lacks(&context.settings.storage, &key.job, known, there);
+        return if error.kind == ErrorKind::Unavailable { Err(error) } else { Ok(Err(error)) };
+    }
     if newest.as_ref().is_some_and(|newest| newest.attempt != key.attempt || newest.last) {
         return Ok(Err(EngineError::fenced("its newest checkpoint is none to go on from")));
     }

@@ -1,7 +1,8 @@
 //! Before an election: whether most voters miss a leader (the pre-vote of Ongaro's dissertation, 9.6, which the library has not got).
 //!
 //! A coordinator that was cut off or frozen would stand for election again and again, each time for a higher term, and when it is back,
-//! that term makes a leader give way whom all others hear. So one stands only while most voters, itself among them, hear no leader.
+//! that term makes a leader give way whom all others hear. So one stands only while most voters, itself among them, hear no leader;
+//! while voters change, most of the old ones and most of the new ones.
 //! This only forbids: when an election begins, and who wins it, is left to the library.
 
 use super::{
@@ -83,7 +84,7 @@ impl Gate {
         Some(self.raft.metrics().borrow().clone()).filter(|metrics| metrics.running_state.is_ok())
     }
 
-    /// Asks the other voters, until a majority has agreed or cannot any more. This one does.
+    /// Asks the other voters, until enough have agreed or cannot any more. This one does.
     async fn most_miss_leader(&mut self, metrics: &Metrics) -> bool {
         let membership = metrics.membership_config.membership();
         let voters: BTreeSet<u64> = membership.voter_ids().collect();
@@ -95,14 +96,47 @@ impl Gate {
             }
         }
         let limit = self.limit;
-        let mut asked: FuturesUnordered<_> = self.voters.values_mut().map(|(_, peer)| peer.pre_vote(limit)).collect();
-        let mut agreed = usize::from(voters.contains(&metrics.id));
-        while agreed * 2 <= voters.len() {
+        let all = self.voters.iter_mut();
+        let mut asked: FuturesUnordered<_> =
+            all.map(|(voter, (_, peer))| async move { (*voter, peer.pre_vote(limit).await) }).collect();
+        let mut agreed = BTreeSet::from([metrics.id]);
+        while !are_most(&agreed, membership.get_joint_config()) {
             match asked.next().await {
-                Some(answer) => agreed += usize::from(matches!(answer, Ok(true))),
+                Some((voter, Ok(true))) => {
+                    agreed.insert(voter);
+                }
+                Some(_) => {}
                 None => return false,
             }
         }
         true
+    }
+}
+
+/// Whether these are more than half of the voters: of each set, where one is about to replace another.
+fn are_most(these: &BTreeSet<u64>, voters: &[BTreeSet<u64>]) -> bool {
+    let of_set = |voters: &BTreeSet<u64>| voters.intersection(these).count() * 2 > voters.len();
+    !voters.is_empty() && voters.iter().all(of_set)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn while_voters_change_most_of_the_old_ones_and_of_the_new_ones_are_needed() {
+        let both = [BTreeSet::from([1, 2, 3]), BTreeSet::from([2, 3, 4])];
+        for (these, one, two) in [
+            (&[2, 3][..], true, true),
+            (&[2, 4], false, false),
+            (&[1, 2], true, false),
+            (&[1, 2, 4], true, true),
+            (&[3], false, false),
+            (&[], false, false),
+        ] {
+            let these: BTreeSet<u64> = these.iter().copied().collect();
+            assert_eq!((are_most(&these, &both[..1]), are_most(&these, &both)), (one, two), "{these:?}");
+        }
+        assert!(!are_most(&BTreeSet::from([1]), &[]), "a group that has not begun elects nobody");
     }
 }

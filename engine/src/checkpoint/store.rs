@@ -116,6 +116,21 @@ impl CheckpointStore {
         CheckpointStore::open(url, job)
     }
 
+    /// The same storage as it is now: where its folder is another one than before, as when it was mounted anew, that one, if there is
+    /// something of the job in it. Looking makes no folders.
+    ///
+    /// # Errors
+    /// One that waiting can heal, when there is not; and as [`CheckpointStore::open`].
+    pub fn found_anew(&self) -> Result<Self> {
+        let Some(Err(error)) = self.local.as_ref().map(FoundFolder::check) else { return Ok(self.clone()) };
+        let claims = self.local_path(&self.layout.attempts());
+        let is_there = |claims: PathBuf| claims.read_dir().is_ok_and(|mut claims| claims.next().is_some());
+        if !claims.is_some_and(is_there) {
+            return Err(EngineError::caused_by(&error, format!("storage '{}': {error}", self.url)));
+        }
+        CheckpointStore::open(&self.url, self.layout.job().filename().unwrap_or_default())
+    }
+
     /// The same storage, for another job.
     pub fn of_job(&self, job: &str) -> Self {
         CheckpointStore { layout: Layout::new(job), in_lineage: false, identity: Arc::default(), ..self.clone() }
@@ -244,11 +259,11 @@ impl CheckpointStore {
     /// The content of an object, if it is there.
     ///
     /// # Errors
-    /// When the store does not say.
+    /// When the store does not say, or is not the folder that it was.
     pub async fn find(&self, path: &Path) -> Result<Option<Bytes>> {
         match self.store.get(path).await {
             Ok(found) => found.bytes().await.map(Some).map_err(|error| self.failed("read", path, &error)),
-            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(object_store::Error::NotFound { .. }) => self.check_folder("read", path).map(|()| None),
             Err(error) => Err(self.failed("read", path, &error)),
         }
     }
@@ -280,11 +295,11 @@ impl CheckpointStore {
     /// Whether an object is there.
     ///
     /// # Errors
-    /// When the store does not say.
+    /// When the store does not say, or is not the folder that it was.
     pub async fn exists(&self, path: &Path) -> Result<bool> {
         match self.store.head(path).await {
             Ok(_) => Ok(true),
-            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(object_store::Error::NotFound { .. }) => self.check_folder("look up", path).map(|()| false),
             Err(error) => Err(self.failed("look up", path, &error)),
         }
     }
@@ -416,6 +431,14 @@ impl CheckpointStore {
             Some(path) => path.display().to_string(),
             None => format!("{}/{path}", self.url.trim_end_matches('/')),
         }
+    }
+
+    /// That something is not there means nothing where the folder of a local storage is not the one that was opened.
+    fn check_folder(&self, what: &str, path: &Path) -> Result<()> {
+        let Some(folder) = &self.local else { return Ok(()) };
+        folder.check().map_err(|error| {
+            EngineError::caused_by(&error, format!("storage '{}': cannot {what} '{path}': {error}", self.url))
+        })
     }
 
     fn failed(&self, what: &str, path: &Path, error: &object_store::Error) -> EngineError {

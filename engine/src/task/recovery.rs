@@ -5,10 +5,10 @@
 //! its manifest may continue at any time: so the new one first takes that number itself, with a checkpoint that changes nothing
 //! (in [`recover`]).
 //!
-//! Invariants of a commit: what becomes visible was decided by a manifest that is complete; each sink's checkpoints become visible in
-//! order, whatever the other sinks do; a mark is set only when all sinks have the checkpoint, and marks are set in order. So after a
-//! crash in between, all is committed again from the same manifests, which changes nothing where it had been done, and a sink that was
-//! ahead is not ahead of the newest manifest, which `compare` relies on.
+//! Invariants of a commit: what becomes visible was decided by a manifest that is complete, and in the storage from which it is
+//! committed; each sink's checkpoints become visible in order, whatever the other sinks do; a mark is set only when all sinks have the
+//! checkpoint, and marks are set in order. So after a crash in between, all is committed again from the same manifests, which changes
+//! nothing where it had been done, and a sink that was ahead is not ahead of the newest manifest, which `compare` relies on.
 
 use super::attempt::{ControlPlane, refuse_if_replaced};
 use crate::{
@@ -112,8 +112,8 @@ fn changes(manifest: &Manifest, graph: &JobGraph, definition: &str) -> Result<Ve
 /// for a while, but none more than is complete. A mark stands for all sinks, and the one of the newest checkpoint for all before it.
 ///
 /// # Errors
-/// When a sink refuses, in which case the others have [a moment](FINISH) for what they have begun; or a checkpoint was forgotten in
-/// a fresh start.
+/// When a sink refuses, in which case the others have [a moment](FINISH) for what they have begun; or this storage has not got the
+/// newest of the checkpoints; or a checkpoint was forgotten in a fresh start.
 pub async fn commit(
     store: &CheckpointStore,
     env: &Env,
@@ -127,6 +127,7 @@ pub async fn commit(
     if committed::is_marked(store, newest, attempt).await? {
         return Ok(Vec::new());
     }
+    check_decided(store, newest, attempt).await?;
     env.crash_point("commit.started")?;
     let mut of_sinks = Vec::new();
     for (sink, several) in by_sink(committables) {
@@ -145,6 +146,25 @@ pub async fn commit(
     env.crash_point("commit.marked")?;
     expire(committers, newest).await;
     Ok(commits.into_iter().flatten().collect())
+}
+
+/// Whether the manifest of `attempt` that decides a commit is in this storage, from which it is not removed before the commit is marked.
+/// Where it is not, as on a machine on which the storage is not mounted, what sinks have staged is not either, and they would take
+/// that for a sign that it is visible.
+async fn check_decided(store: &CheckpointStore, checkpoint: CheckpointId, attempt: Attempt) -> Result<()> {
+    if store.exists(&store.layout().manifest(checkpoint)).await? {
+        return Ok(());
+    }
+    match store.attempt_after(attempt).await? {
+        // It has gone on since: nobody waits for this commit any more.
+        Some(later) => Err(EngineError::fenced(format!(
+            "checkpoint {checkpoint} of attempt {attempt} is gone: attempt {later} has committed or discarded it"
+        ))),
+        None => Err(EngineError::unavailable(format!(
+            "the storage '{}' lacks checkpoint {checkpoint} here (is it mounted?): nothing is committed",
+            store.url()
+        ))),
+    }
 }
 
 /// Lets all work in this one task, in an order that depends on nothing else. After a failure the others have a moment; after a crash

@@ -1,12 +1,16 @@
 //! A worker whose coordinator is the test: what it does when nobody answers, and after it has registered anew.
 
 use super::*;
-use crate::Leave;
+use crate::{Leave, turns::GRACE};
 use tokio::runtime::Handle;
 use weir_engine::{
     checkpoint::CheckpointStore,
     graph::{CheckpointSettings, JobGraph, Node, NodeRole},
-    operator::{Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source},
+    ids::{CheckpointId, Lineage},
+    operator::{
+        CommitOutcome, Committable, Committer, CommitterContext, Factory, Operator, OperatorContext, Sink, Source,
+        SweepScope,
+    },
     task::Observers,
 };
 use weir_proto::net::TcpNetwork;
@@ -15,10 +19,48 @@ use weir_proto::net::TcpNetwork;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Builds nothing: an attempt that it is asked for fails, and stays until it is canceled.
-struct Refuses;
+pub(crate) struct Refuses;
 
 /// Has a bug.
 struct Panics;
+
+/// Has sinks that never get done.
+struct Sticks;
+
+/// A committer that never gets done.
+struct Stuck;
+
+impl Committer for Stuck {
+    fn commit<'a>(&'a self, _: CheckpointId, _: &'a [Committable]) -> BoxFuture<'a, Result<CommitOutcome>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn sweep<'a>(&'a self, _: &'a SweepScope) -> BoxFuture<'a, Result<u64>> {
+        Box::pin(std::future::pending())
+    }
+
+    fn reset(&self, _: Lineage) -> BoxFuture<'_, Result<u64>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+impl Factory for Sticks {
+    fn source(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Source>> {
+        Refuses.source(node, context)
+    }
+
+    fn operator(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Operator>> {
+        Refuses.operator(node, context)
+    }
+
+    fn sink(&self, node: &Node, context: OperatorContext) -> Result<Box<dyn Sink>> {
+        Refuses.sink(node, context)
+    }
+
+    fn committer(&self, _: &Node, _: CommitterContext) -> Result<Arc<dyn Committer>> {
+        Ok(Arc::new(Stuck))
+    }
+}
 
 impl Factory for Panics {
     fn source(&self, _: &Node, _: OperatorContext) -> Result<Box<dyn Source>> {
@@ -71,7 +113,7 @@ fn settings() -> WorkerSettings {
     }
 }
 
-fn components(factory: impl Factory + 'static) -> WorkerComponents {
+pub(crate) fn components(factory: impl Factory + 'static) -> WorkerComponents {
     WorkerComponents {
         factory: Arc::new(factory),
         open_store: Arc::new(|_, job| CheckpointStore::open("memory:///", job)),
@@ -251,6 +293,29 @@ async fn a_panic_outside_of_a_subtask_is_reported() {
     coordinator.say(coordinator_message::Kind::Reset(reset));
     let Kind::Done(done) = coordinator.hear().await else { panic!("it should say how it went") };
     assert!(done.failure.unwrap().message.contains("panicked: a bug in a committer"));
+    worker.abort();
+}
+
+/// The transport keeps the other end of a link open for as long as a request holds this one.
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_over_a_link_that_is_gone_is_ended_soon_although_somebody_listens() {
+    let (Coordinator { orders, mut heard }, link) = link();
+    let worker = start(Sticks, vec![Some(link)]).await;
+    let reset = pb::Reset { request: 5, graph: graph(NodeRole::Sink), ..Default::default() };
+    orders.send(Ok(pb::CoordinatorMessage { kind: Some(coordinator_message::Kind::Reset(reset)) })).unwrap();
+    let began = Env::default().now();
+    drop(orders);
+    let hear_done = async {
+        loop {
+            if let Some(Kind::Done(done)) = heard.recv().await.expect("the request holds the link").kind {
+                return done;
+            }
+        }
+    };
+    let done = tokio::time::timeout(PATIENCE, hear_done).await.expect("it should be ended");
+    assert!(done.request == 5 && done.failure.is_some(), "{done:?}");
+    let lasted = Env::default().now() - began;
+    assert!(lasted >= GRACE && lasted < GRACE * 2, "{lasted:?}");
     worker.abort();
 }
 

@@ -1,4 +1,5 @@
-//! Jobs whose storage is away, in virtual time: they wait, say so, and go on, and none of it counts as a failure.
+//! Jobs whose storage is away, or another one is in its place, in virtual time: they wait, say so, and go on, and none of it counts as
+//! a failure.
 
 use super::*;
 use crate::{
@@ -10,13 +11,14 @@ use crate::{
 use parking_lot::Mutex;
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
 };
 use tokio::task::JoinHandle;
 use weir_engine::{
     checkpoint::{CheckpointStore, OpenStore},
     env::Env,
     graph::{CheckpointSettings, Node, NodeRole},
+    ids::Attempt,
     task::Observers,
 };
 use weir_proto::{
@@ -24,28 +26,34 @@ use weir_proto::{
     v1::{self as pb, coordinator_message::Kind as Order, worker_message::Kind as Said},
 };
 
-const JOB: &str = "j";
-const HOUR: Duration = Duration::from_secs(3600);
+/// The job.
+pub(in crate::job) const JOB: &str = "j";
+pub(in crate::job) const HOUR: Duration = Duration::from_secs(3600);
 /// Nobody is silent in these tests, and nobody has to say so.
 const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// What storage does, time and again.
 type Storage = Arc<dyn Fn() -> Result<()> + Send + Sync>;
 
-struct Bench {
-    context: JobContext,
+/// A job, and who supervises it.
+pub(in crate::job) struct Bench {
+    pub(in crate::job) context: JobContext,
     supervising: JoinHandle<Result<()>>,
+    /// What is opened as its storage.
+    store: Arc<Mutex<CheckpointStore>>,
     /// How often storage was opened.
     opened: Arc<AtomicU32>,
     /// By attempt: whether results were compared with the checkpoint.
     compared: Compared,
+    /// Whether the worker says that it runs what it is asked about.
+    hosts: Arc<AtomicBool>,
 }
 
 type Compared = Arc<Mutex<BTreeMap<u64, bool>>>;
 
 impl Bench {
     /// A job in a cluster with one worker, which says `deployed` whenever it is to deploy.
-    async fn new(storage: Storage, deployed: impl Fn() -> Result<()> + Send + 'static) -> Self {
+    pub(in crate::job) async fn new(storage: Storage, deployed: impl Fn() -> Result<()> + Send + 'static) -> Self {
         let began = Env::default().now();
         let wall_clock = move || 1_772_000_000_000 + (Env::default().now() - began).as_millis() as i64;
         let env = Env::simulated(1, Arc::new(wall_clock));
@@ -58,10 +66,11 @@ impl Bench {
         };
         let metadata = Metadata::open(group, MemoryDisk::new().backend(), network.clone(), env.clone()).await.unwrap();
         let opened = Arc::new(AtomicU32::new(0));
-        let (store, opens) = (CheckpointStore::in_memory(JOB), opened.clone());
+        let store = Arc::new(Mutex::new(CheckpointStore::in_memory(JOB)));
+        let (there, opens) = (store.clone(), opened.clone());
         let open_store: OpenStore = Arc::new(move |_, _| {
             opens.fetch_add(1, Ordering::Relaxed);
-            storage().map(|()| store.clone())
+            storage().map(|()| there.lock().clone())
         });
         let workers = Workers::new(env.clone());
         let components =
@@ -77,7 +86,8 @@ impl Bench {
             workers,
             live: LiveJobs::default(),
         };
-        let compared = serve(&context, deployed);
+        let hosts = Arc::new(AtomicBool::new(false));
+        let compared = serve(&context, deployed, hosts.clone());
         let submit = Command::Submit {
             job: JOB.into(),
             graph: serde_json::to_value(graph()).unwrap().into(),
@@ -89,7 +99,25 @@ impl Bench {
         };
         context.metadata.propose(submit).await.unwrap();
         let supervising = tokio::spawn(Supervisor::new(context.clone(), JOB).run());
-        Bench { context, supervising, opened, compared }
+        Bench { context, supervising, store, opened, compared, hosts }
+    }
+
+    /// One whose second attempt runs, and has completed a checkpoint, and which nobody supervises any more.
+    async fn with_a_checkpoint() -> Self {
+        let ends = Mutex::new(vec![EngineError::io("a bug")]);
+        let bench = Bench::new(Arc::new(|| Ok(())), move || ends.lock().pop().map_or(Ok(()), Err)).await;
+        bench.passes(HOUR).await;
+        let job = bench.job();
+        let (attempt, checkpoint) = (Some(Attempt(2)), Some(CheckpointId(1)));
+        assert_eq!((job.status, job.attempt, job.checkpoint), (JobStatus::Running, attempt, checkpoint));
+        bench.supervising.abort();
+        bench.passes(HOUR).await;
+        bench
+    }
+
+    /// Puts another storage in the place of the one that is there, which is returned.
+    fn replace_storage(&self, store: CheckpointStore) -> CheckpointStore {
+        std::mem::replace(&mut *self.store.lock(), store)
     }
 
     fn job(&self) -> Job {
@@ -100,7 +128,7 @@ impl Bench {
         self.context.live.of(JOB).waiting
     }
 
-    async fn passes(&self, time: Duration) {
+    pub(in crate::job) async fn passes(&self, time: Duration) {
         self.context.components.env.sleep(time).await;
     }
 }
@@ -124,7 +152,7 @@ fn graph() -> JobGraph {
 }
 
 /// A worker that does all that it is asked at once, and says so.
-fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'static) -> Compared {
+fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'static, hosts: Arc<AtomicBool>) -> Compared {
     let registration = pb::Register { worker: "w".into(), slots: 1, ..pb::Register::default() };
     let (session, mut orders) = context.workers.register(registration, &context.settings);
     let (workers, compared) = (context.workers.clone(), Compared::default());
@@ -136,6 +164,10 @@ fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'stati
                 Some(Order::Deploy(deploy)) => {
                     let failure = deployed().err().map(|error| (&error).into());
                     Said::Deployed(pb::Deployed { attempt: deploy.attempt, failure })
+                }
+                Some(Order::Describe(attempt)) if hosts.load(Ordering::Relaxed) => {
+                    let subtasks = vec![pb::SubtaskId { task: 0, index: 0 }];
+                    Said::Hosted(pb::Hosted { attempt: Some(attempt), subtasks, triggered: None })
                 }
                 Some(Order::Cancel(attempt)) => Said::Canceled(attempt),
                 Some(Order::Commit(commit)) => done(commit.request),
@@ -250,5 +282,57 @@ async fn results_are_compared_at_a_start_and_after_a_wait_and_not_at_each_restar
     bench.passes(HOUR).await;
     assert_eq!((bench.job().status, bench.job().restarts), (JobStatus::Running, 4));
     assert_eq!(compared(&bench), [true, false, true, false, true]);
+    assert!(!supervising.is_finished());
+}
+
+/// As a folder is where nothing is mounted any more.
+#[tokio::test(start_paused = true)]
+async fn a_storage_that_has_nothing_of_what_is_complete_is_waited_for_and_nothing_is_written_to_it() {
+    let bench = Bench::with_a_checkpoint().await;
+    let empty = CheckpointStore::in_memory(JOB);
+    let kept = bench.replace_storage(empty.clone());
+    let supervising = tokio::spawn(Supervisor::new(bench.context.clone(), JOB).run());
+    bench.passes(HOUR).await;
+    let (job, waiting) = (bench.job(), bench.waiting().unwrap());
+    assert_eq!((job.status, job.attempt), (JobStatus::Restarting, Some(Attempt(2))));
+    assert!(waiting.what.contains("checkpoint 1 of job 'j' is complete, but the storage"), "{}", waiting.what);
+    assert_eq!(empty.newest_attempt().await.unwrap(), None, "a claim would make it the job's storage");
+    bench.replace_storage(kept);
+    bench.passes(Duration::from_secs(60)).await;
+    let job = bench.job();
+    assert_eq!((job.status, job.attempt, job.restarts), (JobStatus::Running, Some(Attempt(3)), 2));
+    assert!(job.checkpoint > Some(CheckpointId(1)));
+    assert!(!supervising.is_finished());
+}
+
+/// As it was left by whoever claimed attempts in such a folder.
+#[tokio::test(start_paused = true)]
+async fn a_storage_in_which_only_an_attempt_was_claimed_is_no_storage_in_which_a_job_was_started_over() {
+    let bench = Bench::with_a_checkpoint().await;
+    let stray = CheckpointStore::in_memory(JOB);
+    stray.claim(&bench.context.components.env, Attempt(2), false).await.unwrap();
+    bench.replace_storage(stray);
+    let supervising = tokio::spawn(Supervisor::new(bench.context.clone(), JOB).run());
+    bench.passes(HOUR).await;
+    let (job, waiting) = (bench.job(), bench.waiting().unwrap());
+    assert!(job.status != JobStatus::Running && job.checkpoint == Some(CheckpointId(1)), "{}", job.status);
+    assert!(waiting.what.contains("checkpoint 1 of job 'j' is complete, but the storage"), "{}", waiting.what);
+    assert!(!supervising.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_runs_is_neither_taken_over_nor_ended_while_its_storage_is_another_one() {
+    let bench = Bench::with_a_checkpoint().await;
+    bench.hosts.store(true, Ordering::Relaxed);
+    let kept = bench.replace_storage(CheckpointStore::in_memory(JOB));
+    let supervise = || Supervisor::new(bench.context.clone(), JOB).run();
+    let error = tokio::time::timeout(HOUR, supervise()).await.expect("it does not go on").unwrap_err();
+    assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+    assert_eq!((bench.job().status, bench.job().attempt), (JobStatus::Running, Some(Attempt(2))));
+    bench.replace_storage(kept);
+    let supervising = tokio::spawn(supervise());
+    bench.passes(HOUR).await;
+    let job = bench.job();
+    assert_eq!((job.status, job.attempt, job.restarts), (JobStatus::Running, Some(Attempt(2)), 1));
     assert!(!supervising.is_finished());
 }

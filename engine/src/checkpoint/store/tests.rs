@@ -311,6 +311,10 @@ async fn a_folder_that_is_another_one_than_before_is_written_to_no_more() {
     let gone = store.create(&env, &paths[1], stored(Lineage::NAMELESS, 2)).await.unwrap_err();
     assert_eq!(gone.kind, ErrorKind::Unavailable, "{gone}");
     assert!(!folder.exists(), "it makes none of its own");
+    let there = [store.exists(&paths[0]).await.map(|_| ()), store.find(&paths[0]).await.map(|_| ())];
+    for looked_for in there {
+        assert_eq!(looked_for.unwrap_err().kind, ErrorKind::Unavailable, "that it is not there means nothing");
+    }
     std::fs::create_dir(&folder).unwrap();
     let another = store.create(&env, &paths[1], stored(Lineage::NAMELESS, 2)).await.unwrap_err();
     assert_eq!(another.kind, ErrorKind::Unavailable);
@@ -321,4 +325,28 @@ async fn a_folder_that_is_another_one_than_before_is_written_to_no_more() {
     std::fs::rename(&away, &folder).unwrap();
     assert!(store.create(&env, &paths[1], stored(Lineage::NAMELESS, 2)).await.unwrap());
     assert_eq!(store.checkpoints().await.unwrap(), [CheckpointId(1), CheckpointId(2)]);
+}
+
+#[tokio::test]
+async fn a_folder_in_place_of_the_one_before_is_used_where_the_job_is_in_it() {
+    let (root, env) = (tempfile::tempdir().unwrap(), Env::default());
+    let (folder, away) = (root.path().join("storage"), root.path().join("away"));
+    let store = CheckpointStore::open(&format!("file://{}", folder.display()), "job").unwrap();
+    let first = store.claim_attempt(&env).await.unwrap();
+    std::fs::rename(&folder, &away).unwrap();
+    assert_eq!(store.found_anew().unwrap_err().kind, ErrorKind::Unavailable);
+    assert!(!folder.exists(), "it makes none of its own");
+    std::fs::create_dir(&folder).unwrap();
+    assert_eq!(store.found_anew().unwrap_err().kind, ErrorKind::Unavailable, "nothing is in it");
+    // As by a mount that has another number.
+    let claim = store.layout().attempt(first);
+    let copied = folder.join(claim.as_ref());
+    std::fs::create_dir_all(copied.parent().unwrap()).unwrap();
+    std::fs::copy(away.join(claim.as_ref()), &copied).unwrap();
+    assert!(store.claim_attempt(&env).await.is_err(), "it stays what it was opened as");
+    let found = store.found_anew().unwrap();
+    assert!(found.claim_attempt(&env).await.unwrap() > first);
+    let shared = CheckpointStore::in_memory("job");
+    shared.claim_attempt(&env).await.unwrap();
+    assert_eq!(shared.found_anew().unwrap().newest_attempt().await.unwrap(), Some(first), "what is in memory is one");
 }
