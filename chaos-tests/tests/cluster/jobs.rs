@@ -47,6 +47,10 @@ fn a_job_waits_for_its_slots_and_says_so() {
         let sinks = finished["graph"]["operators"].as_array().into_iter().flatten();
         let committed = sinks.filter(|sink| sink["commits"]["commits"].as_u64() > Some(0)).count();
         ensure!(committed > 0, "no sink has told of its commits: {finished}");
+        let operators = finished["graph"]["operators"].as_array().into_iter().flatten();
+        let (read, lines) =
+            (operators.filter_map(|one| one["counters"]["events_in"].as_u64()).sum::<u64>(), job.lines()?);
+        ensure!(read == lines, "{read} of {lines} lines are shown as read: {finished}");
         let shown = cluster.done(&["status", JOB])?;
         ensure!(shown.contains("\ncommits\n sink "), "{shown}");
         job.check()?;
