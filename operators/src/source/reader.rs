@@ -8,7 +8,8 @@
 //! **Silence** (followed sources only). A split without records for `idle_after` no longer holds the watermark back. When
 //! it speaks again, and when a split is found while others have been read already, it joins with the watermark that was
 //! sent by then as its floor: its older rows are behind. There, and only there, who is late depends on when things happen. Only time
-//! for which a split is known to have had nothing counts: not that in which nobody looked, nor that in which nobody answered.
+//! in which a split was asked counts, not that in which the job stood still. One whose brokers are away is silent, too, so that others
+//! go on; when one of these splits is heard of again, all of them hold the watermark until they have been asked.
 //!
 //! **Drift.** With `max_drift` a split further ahead than that of the slowest one, of those that are neither silent nor finished
 //! and whose time has begun, waits for it, whichever subtask reads that one: each says where its own is, and hears where the
@@ -428,6 +429,10 @@ impl SourceReader {
         self.env.crash_point("source.reading")?;
         let event = split.reader.next_chunk(if is_suspect { 1 } else { self.settings.batch_rows }).await?;
         self.env.crash_point("source.read")?;
+        if split.is_away && !matches!(event, SplitEvent::Away) {
+            self.are_back();
+        }
+        let split = &mut self.splits[index];
         let (from, bytes_behind) = (split.bytes_behind, split.reader.bytes_behind());
         split.bytes_behind = bytes_behind;
         match event {
@@ -456,6 +461,17 @@ impl SourceReader {
                 split.ask_at = (!split.at_rest).then(|| now + self.settings.poll_interval);
                 split.has_nothing(now, matches!(event, SplitEvent::Away), &self.settings);
                 Ok(())
+            }
+        }
+    }
+
+    /// Whoever was away answers again. What one split has must not make the others late, which have as much to say.
+    fn are_back(&mut self) {
+        let now = self.env.now();
+        for index in 0..self.splits.len() {
+            if self.splits[index].is_away {
+                self.splits[index].is_back(now, self.sent);
+                self.place(index);
             }
         }
     }

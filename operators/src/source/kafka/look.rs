@@ -11,7 +11,7 @@ use std::{
 };
 use tokio::{sync::Notify, task::JoinSet};
 use weir_engine::{
-    env::Env,
+    env::{Env, Moment},
     error::{EngineError, ErrorKind, Result},
 };
 use weir_kafka::{Cluster, KafkaErrorKind, Topic, TopicPartition};
@@ -90,8 +90,10 @@ pub(super) struct Looker {
     pub(super) known: BTreeSet<TopicPartition>,
     /// Those that are read here.
     pub(super) read: Vec<Arc<Progress>>,
-    /// Topics that were not there when it was looked last.
-    pub(super) missing: BTreeSet<String>,
+    /// Topics that are not there, and since when it is known.
+    pub(super) missing: BTreeMap<String, Moment>,
+    /// How far partitions had been read that are gone.
+    pub(super) retired: BTreeMap<TopicPartition, Position>,
     pub(super) away: Arc<Away>,
     pub(super) env: Env,
     pub(super) woken: Arc<Notify>,
@@ -161,7 +163,7 @@ impl Looker {
         };
         self.retire(&asked);
         for position in self.read.iter().map(|progress| progress.position()) {
-            if self.missing.contains(&position.topic) {
+            if self.missing.contains_key(&position.topic) {
                 continue;
             }
             if let Some(now) = asked.topics.get(&position.topic) {
@@ -175,7 +177,8 @@ impl Looker {
             }
         }
         for position in &asked.new {
-            tracing::info!(partition = %position.place(), offset = position.offset, "a new partition is read, from its beginning");
+            tracing::info!(partition = %position.place(), offset = position.offset, "a new partition is read");
+            self.retired.remove(&position.place());
         }
         let new: Vec<Arc<Progress>> = asked.new.into_iter().map(|position| Arc::new(Progress::of(position))).collect();
         self.read.extend(new.iter().cloned());
@@ -183,23 +186,26 @@ impl Looker {
         Ok(new)
     }
 
-    /// With a pattern, topics come and go. One that is not there in two looks in a row is gone; a single answer may be that of a
-    /// broker that has just started. Its partitions end, and if it comes again it is a new one.
+    /// With a pattern, topics come and go. One that is not there whenever it is looked for the usual interval is gone; a single answer
+    /// may be that of a broker that has just started. Its partitions end, and if another one of that name comes it is a new one.
     fn retire(&mut self, asked: &Asked) {
         if self.config.pattern.is_none() {
             return;
         }
+        let (now, interval) = (self.env.now(), self.config.discover_interval());
         let absent = asked.topics.iter().filter(|(_, topic)| topic.is_none()).map(|(name, _)| name.clone());
-        let absent: BTreeSet<String> = absent.collect();
-        let gone: BTreeSet<String> = absent.intersection(&self.missing).cloned().collect();
+        let since = |name: String| (self.missing.get(&name).copied().unwrap_or(now), name);
+        let (gone, absent): (Vec<_>, Vec<_>) = absent.map(since).partition(|(since, _)| now - *since >= interval);
+        let gone: BTreeSet<String> = gone.into_iter().map(|(_, name)| name).collect();
         for progress in self.read.iter().filter(|progress| gone.contains(&progress.place().topic)) {
             tracing::info!(partition = %progress.place(), offset = progress.offset(), "the topic is gone: it is not read any more");
+            self.retired.insert(progress.place().clone(), progress.position());
             progress.is_gone_now();
             self.woken.notify_one();
         }
         self.read.retain(|progress| !gone.contains(&progress.place().topic));
         self.known.retain(|place| !gone.contains(&place.topic));
-        self.missing = absent.difference(&gone).cloned().collect();
+        self.missing = absent.into_iter().map(|(since, name)| (name, since)).collect();
     }
 
     /// Asks about positions of a checkpoint that nobody could be asked about before. Their topics are known to be the same.
@@ -234,7 +240,11 @@ impl Looker {
                 }
                 if self.share.owns(&place) {
                     let beginning = self.cluster.bounds(name, partition).await?.beginning;
-                    asked.new.push(Position::new(name, topic, partition, beginning));
+                    let new = Position::new(name, topic, partition, beginning);
+                    // The very one that was not there for so long is read on.
+                    let before =
+                        self.retired.get(&place).filter(|before| topic.id.is_some() && before.topic_id == topic.id);
+                    asked.new.push(before.cloned().unwrap_or(new));
                 }
                 asked.places.push(place);
             }

@@ -132,7 +132,11 @@ impl KafkaSplits {
                 left_out.insert(position.topic);
                 continue;
             }
-            self.known.insert(place.clone());
+            // Without an end it has come to one because its topic was gone, and is forgotten when all of it is out.
+            let is_gone = split.finished && position.end.is_none();
+            if !is_gone {
+                self.known.insert(place.clone());
+            }
             if !self.share.owns(&place) {
                 continue;
             }
@@ -152,6 +156,10 @@ impl KafkaSplits {
             }
             let is_unchecked = (are_away || may_be_gone) && !split.finished;
             let progress = if is_unchecked { Progress::unchecked(position) } else { Progress::of(position) };
+            if is_gone {
+                progress.is_gone_now();
+                progress.is_over_now();
+            }
             opened.push(self.open_at(Arc::new(progress), beginning)?);
         }
         opened.extend(self.begin_added(&restored).await?);
@@ -200,7 +208,7 @@ impl KafkaSplits {
     /// Opens a partition that begins at an offset, if that is known.
     fn open_at(&mut self, progress: Arc<Progress>, beginning: Option<i64>) -> Result<OpenedSplit> {
         let (position, place) = (progress.position(), progress.place());
-        let reader = match position.has_ended() {
+        let reader = match position.has_ended() || progress.is_over() {
             true => None,
             false => {
                 let (offset, leader_epoch) = position.begin(beginning);
@@ -221,8 +229,9 @@ impl KafkaSplits {
             config: self.config.clone(),
             share: self.share,
             known: self.known.clone(),
-            read: self.progress.clone(),
-            missing: BTreeSet::new(),
+            read: self.progress.iter().filter(|progress| !progress.is_over()).cloned().collect(),
+            missing: BTreeMap::new(),
+            retired: BTreeMap::new(),
             away: Arc::clone(&self.shared.away),
             env: self.shared.env.clone(),
             woken: Arc::clone(&self.shared.woken),

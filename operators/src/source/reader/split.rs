@@ -48,8 +48,10 @@ pub(super) struct Split {
     pub(super) older_packs: Vec<u64>,
     /// Since when nothing has come out of it.
     pub(super) pending_since: Option<Moment>,
-    /// Since when it is known to have had nothing: whenever it was asked, it said so.
+    /// Since when it has had nothing whenever it was asked.
     pub(super) quiet_since: Option<Moment>,
+    /// Whoever has it did not answer when it was asked last.
+    pub(super) is_away: bool,
     /// How much of that its watermark has been told, in milliseconds.
     pub(super) silence_told: i64,
     /// Silent for long enough not to hold the watermark back.
@@ -143,6 +145,7 @@ impl Split {
             older_packs: Vec::new(),
             pending_since: None,
             quiet_since: None,
+            is_away: false,
             silence_told: 0,
             silent: false,
             bytes_behind: reader.bytes_behind(),
@@ -173,16 +176,21 @@ impl Split {
         }
     }
 
-    /// It has been asked, and has nothing; while whoever has it is away, that is not known.
+    /// It has been asked, and has nothing, or whoever has it does not answer.
     pub(super) fn has_nothing(&mut self, now: Moment, is_away: bool, settings: &ReaderSettings) {
         self.pending_since.get_or_insert(now);
-        if is_away {
-            // One that was silent before stays so.
-            self.quiet_since = None;
-        } else {
-            self.quiet_since.get_or_insert(now);
-        }
+        self.quiet_since.get_or_insert(now);
+        self.is_away |= is_away;
         self.be_silent(now, settings);
+    }
+
+    /// Whoever has it answers again: it is as if it had been asked only now. `sent` is the watermark that went on without it.
+    pub(super) fn is_back(&mut self, now: Moment, sent: i64) {
+        if self.silent {
+            self.watermark.raise_floor(sent);
+        }
+        (self.is_away, self.silent) = (false, false);
+        self.quiet_since = self.quiet_since.map(|_| now);
     }
 
     /// It has nothing, as its connector knows now: is it silent? It must not be asked before there was a look at it. A job that stood

@@ -504,11 +504,11 @@ async fn after_a_while(during: &[Step], stands_still: bool) -> Vec<String> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn silence_is_what_was_heard_and_not_that_nobody_listened_or_answered() {
+async fn silence_is_what_was_heard_and_those_who_were_away_come_back_together() {
     let much = "rows [60100, 120100, 180100, 240100]";
     // The job stands still for ten minutes. What comes first then is nothing, since it is fetched only now.
     assert_eq!(after_a_while(&vec![Step::Pending; 60], true).await, [much, much]);
-    // Nobody answers for three seconds.
+    // Nobody answers for three seconds: others go on, and neither of the two is late for the other.
     assert_eq!(after_a_while(&vec![Step::Away; 3_000], false).await, [much, much]);
     // They do, and there is nothing.
     let behind = after_a_while(&vec![Step::Pending; 3_000], false).await;

@@ -170,6 +170,55 @@ async fn a_topic_of_a_pattern_that_is_deleted_is_no_longer_read_and_a_new_one_of
     );
 }
 
+/// A position as of a split that has ended, and has not been forgotten yet.
+fn ended(mut position: SplitState) -> SplitState {
+    position.state["finished"] = true.into();
+    position
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_between_the_end_of_a_deleted_topic_and_its_forgetting_is_gone_on_from() {
+    for made_anew_meanwhile in [false, true] {
+        let (fake, _provided, brokers) = Fake::with(&[("t1", 1), ("t2", 1)]);
+        let config = of_pattern(&brokers);
+        let mut running = Running::begin(&config, context(0, 1), Vec::new()).await.unwrap();
+        fake.put("t1", 0, (0..3).map(number));
+        read_on(&mut running).await;
+        let is_of_t1 = |position: &SplitState| position.id == "t1-0";
+        let positions = running.positions();
+        let positions = positions.into_iter().map(|one| if is_of_t1(&one) { ended(one) } else { one }).collect();
+        fake.0.lock().topics.remove("t1");
+        if made_anew_meanwhile {
+            fake.make("t1", 1);
+        }
+        let mut running = Running::begin(&config, context(0, 1), positions).await.unwrap();
+        read_on(&mut running).await;
+        if !made_anew_meanwhile {
+            assert_eq!(ids(&running.positions()), ["begun", "t2-0"]);
+            fake.make("t1", 1);
+        }
+        fake.put("t1", 0, [number(20)]);
+        read_on(&mut running).await;
+        assert_eq!(running.read.numbers(), [20]);
+        assert_eq!(ids(&running.positions()), ["begun", "t1-0", "t2-0"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_topic_that_is_missing_for_long_and_comes_again_is_read_on_where_it_was() {
+    let (fake, _provided, brokers) = Fake::with(&[("t1", 1)]);
+    let mut running = Running::begin(&of_pattern(&brokers), context(0, 1), Vec::new()).await.unwrap();
+    fake.put("t1", 0, (0..3).map(number));
+    running.read_what_there_is().await.unwrap();
+    let topics = std::mem::take(&mut fake.0.lock().topics);
+    read_on(&mut running).await;
+    assert_eq!(ids(&running.positions()), ["begun"]);
+    fake.0.lock().topics = topics;
+    fake.put("t1", 0, [number(3)]);
+    read_on(&mut running).await;
+    assert_eq!(running.read.numbers(), [0, 1, 2, 3]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_deleted_topic_had_and_nobody_read_is_a_dead_letter() {
     let (fake, _provided, brokers) = Fake::with(&[("t1", 1)]);
