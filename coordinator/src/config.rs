@@ -28,7 +28,7 @@ pub struct CoordinatorSettings {
     pub commit_timeout: Duration,
     /// How long one worker may take for it before another one is asked, too.
     pub commit_patience: Duration,
-    /// How long building and restoring all subtasks may take.
+    /// How long building and restoring all subtasks may take without getting on.
     pub deploy_timeout: Duration,
     /// How long a worker may take to end an attempt that is over.
     pub cancel_timeout: Duration,

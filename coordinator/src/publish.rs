@@ -270,7 +270,7 @@ fn told(node: &str, since_ms: i64, cause: &str) -> Waiting {
 }
 
 /// How much state of each attempt is back, on all workers that have not all of theirs.
-fn restoring(views: &[WorkerView]) -> BTreeMap<AttemptKey, RestoringView> {
+pub(crate) fn restoring(views: &[WorkerView]) -> BTreeMap<AttemptKey, RestoringView> {
     let mut sums: BTreeMap<AttemptKey, RestoringView> = BTreeMap::new();
     for so_far in views.iter().filter(|view| !view.lost).flat_map(|view| &view.heartbeat.restoring) {
         let Ok(key) = AttemptKey::try_from(so_far.attempt.clone()) else { continue };

@@ -348,6 +348,18 @@ impl Workers {
         Some(receiver)
     }
 
+    /// Listens for the events of an attempt that may run. It has the slots that it had, if it was open before.
+    pub fn listen(&self, key: &AttemptKey) -> mpsc::UnboundedReceiver<AttemptEvent> {
+        let (events, receiver) = mpsc::unbounded_channel();
+        let mut state = self.lock();
+        let slots = state.attempts.remove(key).map(|before| before.slots).unwrap_or_default();
+        state.attempts.insert(key.clone(), Attempt { events, slots });
+        state.reserved.remove(&key.job);
+        drop(state);
+        self.change();
+        receiver
+    }
+
     /// Takes slots for an attempt that is open and runs on them.
     pub fn hold_slots(&self, key: &AttemptKey, slots: BTreeMap<String, usize>) {
         if let Some(attempt) = self.lock().attempts.get_mut(key) {
@@ -357,13 +369,17 @@ impl Workers {
     }
 
     /// Attempts that may run on workers, from before this coordinator led or while nobody drove them. Until each is
-    /// [settled](Workers::settled) nobody takes slots, and nothing of it is canceled.
+    /// [settled](Workers::settled) nobody takes slots, and nothing of it is canceled. One that is open has its slots, so that others may
+    /// take theirs.
     pub fn expect(&self, attempts: impl IntoIterator<Item = AttemptKey>) {
-        self.lock().expected.extend(attempts);
+        let mut state = self.lock();
+        let State { expected, attempts: open, .. } = &mut *state;
+        expected.extend(attempts.into_iter().filter(|key| !open.contains_key(key)));
+        drop(state);
         self.change();
     }
 
-    /// An attempt is driven again, or will not be.
+    /// An attempt is driven again, or will not be, or is known to run and has its slots.
     pub fn settled(&self, attempt: &AttemptKey) {
         self.lock().expected.remove(attempt);
         self.change();
@@ -427,6 +443,8 @@ impl Workers {
             let mut state = self.lock();
             state.expected.clear();
             state.reserved.clear();
+            // Of those that run it was not decided what becomes of them: the next leader does.
+            state.attempts.clear();
             state.workers.keys().cloned().collect()
         };
         for worker in all {

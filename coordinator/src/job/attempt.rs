@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     metadata::{Command, Job, JobStatus},
-    scheduler,
+    publish, scheduler,
     workers::AttemptEvent,
 };
 use std::{collections::BTreeSet, sync::Arc};
@@ -147,7 +147,7 @@ impl JobAttempt {
     /// canceled.
     ///
     /// # Errors
-    /// When storage does not answer, or has nothing of the job: then nothing is decided.
+    /// When storage is away, or has nothing of the job: then nothing is decided.
     pub async fn take_over(
         context: &JobContext,
         job: &Job,
@@ -163,12 +163,12 @@ impl JobAttempt {
                 return Ok(Err(why));
             }
             Err(error) => {
-                context.workers.close_attempt(key);
+                // It keeps its slots, and is looked at again. Others need not wait for that: they may have all other slots.
+                context.workers.settled(key);
                 return Err(error);
             }
         };
         let Found { placement, events, early, store, newest, takes_over } = found;
-        context.workers.hold_slots(key, scheduler::slots_taken(&placement));
         context.live.update(&job.name, |live| live.placement = placement.clone());
         let lineage = store.layout().lineage();
         Ok(Ok(JobAttempt {
@@ -305,7 +305,8 @@ impl JobAttempt {
         Ok(())
     }
 
-    /// Has every worker build and restore its subtasks, and waits until all stand.
+    /// Has every worker build and restore its subtasks, and waits until all stand: for as long as state comes back, however much of it
+    /// there is, or somebody says what is waited for.
     async fn deploy(&mut self, restored: Option<&Manifest>) -> Result<()> {
         let deploy = self.deployment(restored.map(|manifest| manifest.checkpoint))?;
         let mut waited_for = self.workers();
@@ -316,13 +317,19 @@ impl JobAttempt {
             }
         }
         let env = self.context.components.env.clone();
-        let enough = env.now() + self.context.settings.deploy_timeout;
+        let limit = self.context.settings.deploy_timeout;
+        let (mut enough, mut restored_bytes) = (env.now() + limit, self.restored_bytes());
         while !waited_for.is_empty() {
             let event = tokio::select! {
                 biased;
                 event = self.events.recv() => event,
                 () = env.sleep_until(enough) => {
-                    return Err(EngineError::io(format!("workers {waited_for:?} were not ready within {:?}", self.context.settings.deploy_timeout)));
+                    let before = std::mem::replace(&mut restored_bytes, self.restored_bytes());
+                    if restored_bytes == before && !self.control().waits() {
+                        return Err(EngineError::io(format!("workers {waited_for:?} were not ready within {limit:?}")));
+                    }
+                    enough = env.now() + limit;
+                    continue;
                 }
             };
             match event {
@@ -341,6 +348,11 @@ impl JobAttempt {
             }
         }
         Ok(())
+    }
+
+    /// How much state is back on workers that have not all of theirs: another number after a while means that they get on.
+    fn restored_bytes(&self) -> u64 {
+        publish::restoring(&self.context.workers.views()).get(&self.key).map_or(0, |so_far| so_far.restored_bytes)
     }
 
     fn deployment(&self, checkpoint: Option<CheckpointId>) -> Result<pb::Deploy> {

@@ -18,6 +18,9 @@ use weir_engine::{
 /// When it cannot go on from it, or a storage refuses.
 pub(super) async fn bring_in(context: &JobContext, job: &Job, own: &CheckpointStore) -> Result<()> {
     let Some(FromSavepoint { url, mode }) = &job.from_savepoint else { return Ok(()) };
+    if *mode == SavepointMode::Fork && savepoint::is_forked(own, &job.fingerprint).await? {
+        return Ok(());
+    }
     let (env, found) = (&context.components.env, Savepoint::find(url, own, &job.name).await?);
     match mode {
         SavepointMode::Fork => found.fork(own, env, &job.fingerprint).await,

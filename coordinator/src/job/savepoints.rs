@@ -122,7 +122,7 @@ async fn make(context: &JobContext, request: &pb::SavepointRequest) -> Result<pb
     if let Some(to) = to {
         let copied =
             export::export_pinned(&store, &to, env, checkpoint).await.map_err(|error| not_there(&request.to, error));
-        // It was pinned for the copy.
+        // It was pinned for the copy, and for nobody else.
         pins::unpin(&store, checkpoint).await?;
         context.live.savepoints(job).release(checkpoint);
         copied?;

@@ -78,9 +78,17 @@ impl Supervisor {
                     continue;
                 }
             };
-            if let Some(attempt) = self.take_over(&job, &graph).await? {
-                self.drive(attempt).await?;
-                continue;
+            match self.take_over(&job, &graph).await {
+                Ok(Some(attempt)) => {
+                    self.drive(attempt).await?;
+                    continue;
+                }
+                Ok(None) => {}
+                Err(error) if error.kind == ErrorKind::Unavailable && self.asked()? == Asked::Cancel => {
+                    self.cancel_undecided(&job, &error).await?;
+                    continue;
+                }
+                Err(error) => return Err(error),
             }
             match self.wait_for_slots(&graph).await? {
                 Slots::Asked(asked) => self.end_without_attempt(asked).await?,
@@ -104,6 +112,18 @@ impl Supervisor {
         }
         self.after_a_coordinator_that_died(job, &cause).await?;
         Ok(None)
+    }
+
+    /// Cancels a job while storage does not let it be said whether its attempt can be taken over. Workers end that one as soon as they
+    /// say that it runs, for nobody drives it; what it had decided to commit is left to the next submission.
+    async fn cancel_undecided(&self, job: &Job, why: &EngineError) -> Result<()> {
+        tracing::warn!(job = self.name, %why, "canceled; if a checkpoint is not committed, the next submission commits it");
+        self.become_status(JobStatus::Stopping, "canceled by a user").await?;
+        for key in self.context.undriven([job]) {
+            self.context.workers.close_attempt(&key);
+            self.context.workers.settled(&key);
+        }
+        self.become_status(JobStatus::Canceled, "canceled by a user").await
     }
 
     /// A job whose attempt is no longer driven has failed with its coordinator.

@@ -2,14 +2,14 @@
 //! coordinator. Workers let subtasks run until their lease ends, and say what runs.
 //!
 //! An attempt is taken over whole or not at all: each of its subtasks runs on a worker that is there, none has failed, no later
-//! attempt was claimed, and the newest checkpoint is its own. Else it is ended, and the job goes on with another one. While storage
-//! is away, or another one is in its place, it stays as it is.
+//! attempt was claimed, and the newest checkpoint is its own. Else it is ended, and the job goes on with another one, which tells of
+//! whatever is wrong with the storage. While storage is away, or another one is in its place, it stays as it is, on its slots.
 
 use super::{
     JobContext, Placement,
     attempt::{known_complete, lacks},
 };
-use crate::workers::AttemptEvent;
+use crate::{scheduler, workers::AttemptEvent};
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::sync::mpsc;
 use weir_engine::{
@@ -84,38 +84,29 @@ impl Answers {
     }
 }
 
-/// Looks for an attempt on the workers, until `enough`. `Err` in the result: why it cannot be taken over.
+/// Looks for an attempt on the workers, until `enough`. Once all of it is found, it has its slots. `Err` in the result: why it cannot
+/// be taken over.
 ///
 /// # Errors
-/// When storage does not answer, or has nothing of the job: then nothing is decided.
+/// When storage is away, or has nothing of the job: then nothing is decided.
 pub async fn look_for(
     context: &JobContext,
     key: &AttemptKey,
     graph: &ExecutionGraph,
     enough: Moment,
 ) -> Result<Result<Found>> {
-    let Some(mut events) = context.workers.open_attempt(key, BTreeMap::new()) else {
-        return Ok(Err(EngineError::internal("an attempt without slots was refused")));
-    };
+    let mut events = context.workers.listen(key);
     let answers = match ask_workers(context, key, graph, enough, &mut events).await {
         Ok(answers) => answers,
         Err(error) => return Ok(Err(error)),
     };
-    let store = (context.components.open_store)(&context.settings.storage, &key.job)?.current().await?;
-    if let Some(later) = store.attempt_after(key.attempt).await? {
-        return Ok(Err(EngineError::fenced(format!("attempt {later} has replaced it"))));
-    }
-    let newest = store.newest().await?;
-    let there = newest.as_ref().map(|newest| newest.checkpoint);
-    if let Some(known) = known_complete(context, &key.job, Some(store.layout().lineage()))
-        && there < Some(known)
-    {
-        let error = lacks(&context.settings.storage, &key.job, known, there);
-        return if error.kind == ErrorKind::Unavailable { Err(error) } else { Ok(Err(error)) };
-    }
-    if newest.as_ref().is_some_and(|newest| newest.attempt != key.attempt || newest.last) {
-        return Ok(Err(EngineError::fenced("its newest checkpoint is none to go on from")));
-    }
+    context.workers.hold_slots(key, scheduler::slots_taken(&answers.placement));
+    let (store, newest) = match find_newest(context, key).await {
+        Ok(found) => found,
+        Err(error) if matches!(error.kind, ErrorKind::Unavailable | ErrorKind::Crash) => return Err(error),
+        // Another look would end in the same way.
+        Err(error) => return Ok(Err(error)),
+    };
     let next = newest.as_ref().map_or(CheckpointId(1), |newest| newest.checkpoint.next());
     let triggered = |checkpoint: &CheckpointId| answers.triggered.get(checkpoint).copied();
     let takes_over = TakeOver {
@@ -124,6 +115,28 @@ pub async fn look_for(
     };
     let Answers { placement, early, .. } = answers;
     Ok(Ok(Found { placement, events, early, store, newest, takes_over }))
+}
+
+/// The storage, in an attempt's lineage, and the newest checkpoint there, which is the attempt's own.
+///
+/// # Errors
+/// When it is none to go on from, or storage is away, damaged or refuses.
+async fn find_newest(context: &JobContext, key: &AttemptKey) -> Result<(CheckpointStore, Option<Manifest>)> {
+    let store = (context.components.open_store)(&context.settings.storage, &key.job)?.current().await?;
+    if let Some(later) = store.attempt_after(key.attempt).await? {
+        return Err(EngineError::fenced(format!("attempt {later} has replaced it")));
+    }
+    let newest = store.newest().await?;
+    let there = newest.as_ref().map(|newest| newest.checkpoint);
+    if let Some(known) = known_complete(context, &key.job, Some(store.layout().lineage()))
+        && there < Some(known)
+    {
+        return Err(lacks(&context.settings.storage, &key.job, known, there));
+    }
+    if newest.as_ref().is_some_and(|newest| newest.attempt != key.attempt || newest.last) {
+        return Err(EngineError::fenced("its newest checkpoint is none to go on from"));
+    }
+    Ok((store, newest))
 }
 
 /// Asks each worker that is there, and each that comes, until all subtasks are found.

@@ -8,7 +8,7 @@ use super::{
     job::{CompletedCheckpoint, Job, Refused, Submission},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 use weir_engine::{EngineError, Result};
 
 /// Version of the stored form of the catalog and of its commands.
@@ -17,7 +17,9 @@ pub const FORMAT_VERSION: u32 = 1;
 /// All jobs, and who leads.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Catalog {
-    jobs: BTreeMap<String, Job>,
+    /// Shared with the catalogs before this one: a decision copies the one job that it is about.
+    #[serde(with = "shared")]
+    jobs: BTreeMap<String, Arc<Job>>,
     leader: Option<Leader>,
     /// The highest number that a coordinator was given, where any was given to one after the first ones.
     #[serde(default, skip_serializing_if = "is_none")]
@@ -26,6 +28,27 @@ pub struct Catalog {
 
 fn is_none(number: &u64) -> bool {
     *number == 0
+}
+
+/// Jobs in their stored form, in which nothing is shared.
+mod shared {
+    use super::Job;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::{collections::BTreeMap, sync::Arc};
+
+    pub(super) fn serialize<S: Serializer>(
+        jobs: &BTreeMap<String, Arc<Job>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(jobs.iter().map(|(name, job)| (name, &**job)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<String, Arc<Job>>, D::Error> {
+        let jobs = BTreeMap::<String, Job>::deserialize(deserializer)?;
+        Ok(jobs.into_iter().map(|(name, job)| (name, Arc::new(job))).collect())
+    }
 }
 
 /// Who leads the coordinators.
@@ -59,12 +82,12 @@ struct StoredVersion {
 impl Catalog {
     /// All jobs by name.
     pub fn jobs(&self) -> impl Iterator<Item = &Job> {
-        self.jobs.values()
+        self.jobs.values().map(Arc::as_ref)
     }
 
     /// One job.
     pub fn job(&self, name: &str) -> Option<&Job> {
-        self.jobs.get(name)
+        self.jobs.get(name).map(Arc::as_ref)
     }
 
     /// Who leads, as far as is decided.
@@ -147,7 +170,7 @@ impl Catalog {
     pub(super) fn forget_to_go_back(&mut self, at_ms: i64) -> Vec<String> {
         let pending = self.jobs.values_mut().filter(|job| job.is_to_go_back());
         let canceled = pending.map(|job| {
-            job.forget_to_go_back(at_ms);
+            Arc::make_mut(job).forget_to_go_back(at_ms);
             job.name.clone()
         });
         canceled.collect()
@@ -158,14 +181,16 @@ impl Catalog {
             return Err((Refusal::Conflict, "a job needs a name".into()));
         }
         if let Some(job) = self.jobs.get_mut(name) {
-            job.resubmit(submission)?;
+            Arc::make_mut(job).resubmit(submission)?;
         }
-        Ok(self.jobs.entry(name.into()).or_insert_with(|| Job::create(name, submission)))
+        let job = self.jobs.entry(name.into()).or_insert_with(|| Arc::new(Job::create(name, submission)));
+        Ok(Arc::make_mut(job))
     }
 
     fn existing(&mut self, name: &str) -> Result<&mut Job, Refused> {
         self.jobs
             .get_mut(name)
+            .map(Arc::make_mut)
             .ok_or_else(|| (Refusal::UnknownJob, format!("there is no job '{name}'; `weir list` shows all jobs")))
     }
 

@@ -14,8 +14,12 @@ use bytes::Bytes;
 use object_store::path::Path;
 use std::collections::BTreeSet;
 
-/// How often it is begun again with a newer checkpoint, when a job that runs has removed the one that was being copied.
-const TRIES: usize = 5;
+/// How often it goes on with a newer checkpoint, when a job that runs has removed the one that was being copied. Each time less is left:
+/// the longer a file has been there, the longer it stays.
+const TRIES: usize = 50;
+
+/// Files that were copied, each verified.
+pub(super) type Copied = BTreeSet<FileRef>;
 
 /// What was copied.
 #[derive(Clone, Debug)]
@@ -34,14 +38,14 @@ pub struct Exported {
 /// When there is none, a file of it is damaged, the other storage has checkpoints of the job already, or one of them refuses.
 pub async fn export(from: &CheckpointStore, to: &CheckpointStore, env: &Env) -> Result<Exported> {
     refuse_other(to).await?;
-    let mut tries = 0;
+    let (mut tries, mut copied) = (0, Copied::new());
     loop {
         // A start-over begins another lineage, and removes what is copied.
         let from = &from.current().await?;
         let manifest = newest_committed(from).await?;
         tries += 1;
-        match copy(from, to, env, &manifest).await {
-            Ok(copied) => return Ok(copied),
+        match copy_besides(&mut copied, from, to, env, &manifest).await {
+            Ok(exported) => return Ok(exported),
             Err(error) => {
                 let is_there = from.exists(&from.layout().manifest(manifest.checkpoint)).await?;
                 if is_there || tries >= TRIES {
@@ -99,8 +103,10 @@ pub(super) async fn newest_committed(from: &CheckpointStore) -> Result<Manifest>
     )))
 }
 
-/// Copies the files of a checkpoint, each verified. Returns how many there are, and their bytes.
+/// Copies the files of a checkpoint, each verified, but for those that were `copied` before. Returns how many there are, and their
+/// bytes.
 pub(super) async fn copy_files(
+    copied: &mut Copied,
     from: &CheckpointStore,
     to: &CheckpointStore,
     env: &Env,
@@ -108,11 +114,16 @@ pub(super) async fn copy_files(
     path_there: impl Fn(&Path) -> Path,
 ) -> Result<(u64, u64)> {
     let files: BTreeSet<&FileRef> = manifest.files().collect();
-    for file in &files {
+    // The newest first, by attempt and checkpoint: they are merged into others before long, and removed.
+    for file in files.iter().rev() {
+        if copied.contains(*file) {
+            continue;
+        }
         let path = Path::from(file.path.as_str());
         let content = from.read(&path).await?;
         state_file::verify(file, &content)?;
         put(to, env, &path_there(&path), content).await?;
+        copied.insert((*file).clone());
     }
     Ok((files.len() as u64, files.iter().map(|file| file.bytes).sum()))
 }
@@ -124,8 +135,19 @@ pub(super) async fn copy(
     env: &Env,
     manifest: &Manifest,
 ) -> Result<Exported> {
+    copy_besides(&mut Copied::new(), from, to, env, manifest).await
+}
+
+/// The same, where some files were copied before.
+async fn copy_besides(
+    copied: &mut Copied,
+    from: &CheckpointStore,
+    to: &CheckpointStore,
+    env: &Env,
+    manifest: &Manifest,
+) -> Result<Exported> {
     let to = to.clone().in_lineage(manifest.lineage);
-    let (files, bytes) = copy_files(from, &to, env, manifest, Path::clone).await?;
+    let (files, bytes) = copy_files(copied, from, &to, env, manifest, Path::clone).await?;
     env.crash_point("export.files_copied")?;
     // The oldest is what tells the storage from others, and the newest of the lineage says what lineage is gone on in.
     let Some(claims) = from.claims_of(manifest.lineage).await? else {
@@ -156,110 +178,4 @@ pub(super) async fn put(to: &CheckpointStore, env: &Env, path: &Path, content: B
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        checkpoint::manifest::{checksum, tests::manifest},
-        ids::{Attempt, Lineage},
-    };
-
-    /// Two checkpoints of a lineage that was started over; the results of the newer one are not visible yet.
-    async fn running(env: &Env) -> CheckpointStore {
-        let store = CheckpointStore::open("memory:///from", "job").unwrap();
-        store.claim_attempt(env).await.unwrap();
-        let claim = store.claim(env, Attempt(0), true).await.unwrap();
-        let store = store.in_lineage(claim.lineage);
-        for number in 1..=2 {
-            let path = store.layout().state_file(claim.attempt, CheckpointId(number), "op", 0);
-            store.create(env, &path, "x".into()).await.unwrap();
-            let manifest = Manifest { lineage: claim.lineage, ..manifest(number, &[path.as_ref()]) };
-            let (at, content) = (store.layout().manifest(CheckpointId(number)), manifest.to_bytes().unwrap());
-            store.create(env, &at, content.into()).await.unwrap();
-        }
-        committed::mark(&store, env, CheckpointId(1), Attempt(1)).await.unwrap();
-        store
-    }
-
-    #[tokio::test]
-    async fn a_copy_is_the_same_job_in_another_place() {
-        let env = Env::from_entropy();
-        let folder = tempfile::tempdir().unwrap();
-        let from = running(&env).await;
-        let url = format!("file://{}/backup", folder.path().display());
-        let to = CheckpointStore::open(&url, "job").unwrap();
-        let copied = export(&from, &to, &env).await.unwrap();
-        assert_eq!((copied.manifest.checkpoint.0, copied.files, copied.bytes), (1, 1, 1));
-        // Whatever becomes of the original.
-        drop(from.clone());
-        let found = to.newest().await.unwrap().unwrap();
-        assert_eq!((found.lineage, found.checkpoint.0), (Lineage(2), 1));
-        for file in found.files() {
-            assert_eq!(checksum(&to.read_state(&env, file).await.unwrap()), file.checksum);
-        }
-        assert!(committed::is_marked(&to.current().await.unwrap(), found.checkpoint, found.attempt).await.unwrap());
-        assert_eq!(to.identity().await.unwrap(), from.identity().await.unwrap());
-        let next = to.claim(&env, Attempt(0), false).await.unwrap();
-        assert_eq!((next.attempt, next.lineage), (Attempt(3), Lineage(2)), "it goes on");
-        let again = export(&from, &to, &env).await.unwrap_err();
-        assert!(again.message.contains("/backup/jobs/job'"), "{again}");
-    }
-
-    /// A start-over takes its claim at any moment, also between the manifest that is copied and the claims.
-    #[tokio::test]
-    async fn a_copy_is_of_one_lineage_whoever_starts_over_meanwhile() {
-        let env = Env::from_entropy();
-        let (from, to) = (running(&env).await, CheckpointStore::in_memory("job"));
-        let manifest = from.manifest(CheckpointId(1)).await.unwrap();
-        let newer = from.claim(&env, Attempt(0), true).await.unwrap();
-        copy(&from, &to, &env, &manifest).await.unwrap();
-        assert_eq!(to.newest_attempt().await.unwrap(), Some(Attempt(2)), "not the newer lineage's claim");
-        let found = to.newest().await.unwrap().map(|found| (found.lineage, found.checkpoint.0));
-        assert_eq!(found, Some((Lineage(2), 1)), "it can be gone on from");
-        assert_eq!(to.identity().await.unwrap(), from.identity().await.unwrap());
-        // So many attempts have come since that nothing says any more who had begun it.
-        for _ in 0..20 {
-            from.claim(&env, newer.attempt, false).await.unwrap();
-        }
-        let (again, to) = (from.manifest(CheckpointId(1)).await.unwrap(), CheckpointStore::in_memory("job"));
-        let error = copy(&from, &to, &env, &again).await.unwrap_err();
-        assert!(error.message.contains("started over while checkpoint 1 was copied"), "{error}");
-        assert!(to.newest().await.unwrap().is_none(), "it is no checkpoint");
-    }
-
-    #[tokio::test]
-    async fn a_copy_begins_with_the_lineage_that_is_the_newest_then() {
-        let env = Env::from_entropy();
-        let opened = CheckpointStore::open("memory:///started-over", "job").unwrap();
-        opened.claim_attempt(&env).await.unwrap();
-        let claim = opened.claim(&env, Attempt(0), true).await.unwrap();
-        let (path, number) = (opened.layout().clone().in_lineage(claim.lineage), CheckpointId(1));
-        let manifest = Manifest { lineage: claim.lineage, ..manifest(1, &[]) };
-        opened.create(&env, &path.manifest(number), manifest.to_bytes().unwrap().into()).await.unwrap();
-        committed::mark(&opened.current().await.unwrap(), &env, number, manifest.attempt).await.unwrap();
-        let to = CheckpointStore::in_memory("job");
-        assert_eq!(export(&opened, &to, &env).await.unwrap().manifest.lineage, claim.lineage);
-        opened.claim(&env, Attempt(0), true).await.unwrap();
-        let none = export(&opened, &CheckpointStore::in_memory("job"), &env).await.unwrap_err();
-        assert!(none.message.contains("no checkpoint whose results are visible"), "{none}");
-    }
-
-    #[tokio::test]
-    async fn what_is_damaged_or_not_there_is_not_copied() {
-        let env = Env::from_entropy();
-        let from = running(&env).await;
-        let found = from.manifest(CheckpointId(1)).await.unwrap();
-        let path = Path::from(found.files().next().unwrap().path.as_str());
-        let to = CheckpointStore::in_memory("job");
-        from.delete(&path).await.unwrap();
-        from.create(&env, &path, "y".into()).await.unwrap();
-        let damaged = export(&from, &to, &env).await.unwrap_err();
-        assert_eq!(damaged.kind, crate::ErrorKind::Corrupt, "{damaged}");
-        assert!(to.newest().await.unwrap().is_none(), "it is no checkpoint");
-        from.delete(&path).await.unwrap();
-        from.create(&env, &path, "x".into()).await.unwrap();
-        export(&from, &to, &env).await.expect("begun again, it finds its own");
-        let nothing = CheckpointStore::in_memory("job");
-        let none = export(&nothing, &CheckpointStore::in_memory("job"), &env).await.unwrap_err();
-        assert!(none.message.contains("no checkpoint"), "{none}");
-    }
-}
+mod tests;

@@ -6,7 +6,7 @@
 
 use super::{
     CheckpointStore, Layout, Manifest, committed,
-    export::{self, put},
+    export::{self, Copied, put},
     manifest,
 };
 use crate::{
@@ -20,6 +20,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The attempt, and with it the lineage, that brings a fork's first checkpoint in.
 const FORKING: Attempt = Attempt(1);
+
+/// The checkpoint that a fork begins with.
+const FIRST: CheckpointId = CheckpointId(1);
 
 /// A checkpoint somewhere.
 #[derive(Clone, Debug)]
@@ -150,7 +153,8 @@ impl Savepoint {
         if self.is_in(own) {
             return Ok(());
         }
-        export::copy_files(&self.store, own, env, &self.manifest, |path| path.clone()).await.map(drop)
+        let copied = export::copy_files(&mut Copied::new(), &self.store, own, env, &self.manifest, Path::clone).await;
+        copied.map(drop)
     }
 
     /// Brings it into a storage that has nothing of the job yet: as another job of this definition, with the same state and sinks that
@@ -177,8 +181,15 @@ impl Savepoint {
                 own.describe(layout.job())
             )));
         }
-        export::copy_files(&self.store, &own, env, &self.manifest, |path| forked_path(&layout, path)).await?;
+        let path_there = |path: &Path| forked_path(&layout, path);
+        export::copy_files(&mut Copied::new(), &self.store, &own, env, &self.manifest, path_there).await?;
         env.crash_point("fork.files_copied")?;
+        // An earlier try was interrupted, and the original has a newer checkpoint now. Nobody can have gone on from what that try has
+        // made: nothing is claimed.
+        if own.find(&at).await?.is_some_and(|there| there != content) {
+            own.delete(&layout.committed(forked.checkpoint)).await?;
+            own.delete(&at).await?;
+        }
         put(&own, env, &at, content.into()).await?;
         committed::mark(&own, env, forked.checkpoint, forked.attempt).await?;
         env.crash_point("fork.manifest_created")?;
@@ -205,7 +216,7 @@ impl Savepoint {
             identity,
             definition: definition.into(),
             lineage: layout.lineage(),
-            checkpoint: CheckpointId(1),
+            checkpoint: FIRST,
             attempt: FORKING,
             last: false,
             committables: Vec::new(),
@@ -248,12 +259,27 @@ fn open(url: &str, own: &CheckpointStore, job: &str) -> Result<CheckpointStore> 
     }
 }
 
-/// The one job that has anything in a storage.
+/// Whether a fork by this definition was brought in before, of whatever checkpoint: the job goes on from that one, although the original
+/// may have a newer one by now, or be gone.
+///
+/// # Errors
+/// When the storage refuses, or what is there is damaged.
+pub async fn is_forked(own: &CheckpointStore, definition: &str) -> Result<bool> {
+    if own.newest_attempt().await?.is_none() {
+        return Ok(false);
+    }
+    let at = own.layout().clone().in_lineage(Lineage(FORKING.0)).manifest(FIRST);
+    let Some(content) = own.find(&at).await? else { return Ok(false) };
+    let there = Manifest::from_bytes(&content, at.as_ref())?;
+    Ok(there.attempt == FORKING && there.identity.is_some() && there.definition == definition)
+}
+
+/// The one job that has anything in a storage, besides the one that is wanted and has no checkpoints there.
 async fn only_job(store: &CheckpointStore, wanted: &str) -> Result<String> {
     let jobs = Layout::jobs();
     let paths = store.list(&jobs).await?;
     let name = |path: &Path| path.prefix_match(&jobs)?.next().map(|part| part.as_ref().to_owned());
-    let names: BTreeSet<String> = paths.iter().filter_map(name).collect();
+    let names: BTreeSet<String> = paths.iter().filter_map(name).filter(|name| name != wanted).collect();
     match names.len() {
         1 => Ok(names.into_iter().next().unwrap_or_default()),
         0 => Err(EngineError::definition(format!("there are no checkpoints in '{}'", store.url()))),

@@ -225,10 +225,10 @@ struct Driver {
     newest: Option<Manifest>,
     /// All that are there.
     completed: Completed,
-    /// Whoever wants the next checkpoint as a savepoint.
-    wanted: Vec<Reply>,
+    /// Whoever wants a checkpoint as a savepoint, in order. Each gets one of its own, which it may release when it wants.
+    wanted: VecDeque<Reply>,
     /// Completed checkpoints that are to be savepoints once they are committed, and who waits for them.
-    promised: Vec<(CheckpointId, Vec<Reply>)>,
+    promised: Vec<(CheckpointId, Reply)>,
     /// Sources read nothing: commits are too far behind.
     held: bool,
     /// The last checkpoint of this run is complete; what is left is to commit it.
@@ -247,7 +247,7 @@ struct InProgress {
     waits: bool,
     last: bool,
     /// Who wants it as a savepoint.
-    wanted: Vec<Reply>,
+    wanted: Option<Reply>,
 }
 
 impl Driver {
@@ -268,7 +268,7 @@ impl Driver {
             committing: JoinSet::new(),
             newest,
             completed,
-            wanted: Vec::new(),
+            wanted: VecDeque::new(),
             promised: Vec::new(),
             held: false,
             ended: false,
@@ -391,6 +391,8 @@ impl Driver {
 
     fn trigger_if_due(&mut self) -> Result<()> {
         let last = self.reading.is_empty() || self.asked == Asked::Stop;
+        // Whoever has gone while others had theirs made.
+        self.wanted.retain(|reply| !reply.is_closed());
         let due = last || !self.wanted.is_empty() || self.settings.env.now() >= self.next_due;
         if !due
             || self.is_draining()
@@ -421,7 +423,7 @@ impl Driver {
             look: self.hold_due(),
             waits: false,
             last,
-            wanted: std::mem::take(&mut self.wanted),
+            wanted: self.wanted.pop_front(),
         });
         Ok(())
     }
@@ -527,7 +529,7 @@ impl Driver {
     /// A manifest that storage or the record takes no notice of in time is given up with the attempt, unless it is known that the
     /// storage is away. It may appear later: so may that of a frozen process, and the next attempt takes its number or adopts it.
     async fn complete_in_time(&mut self, mut complete: InProgress) -> Result<()> {
-        let wanted = std::mem::take(&mut complete.wanted);
+        let wanted = complete.wanted.take();
         let (env, limit, last) = (self.settings.env.clone(), self.settings.checkpoint_timeout, complete.last);
         let id = complete.checkpoint.checkpoint();
         let hold_due = self.hold_due().max(env.now());
@@ -557,9 +559,9 @@ impl Driver {
         self.settings.observer.completed(&manifest);
         self.uncommitted.push_back((id, manifest.committables.clone()));
         self.completed.add(&manifest);
-        if !wanted.is_empty() {
+        if let Some(reply) = wanted {
             self.completed.pin(id);
-            self.promised.push((id, wanted));
+            self.promised.push((id, reply));
         }
         self.newest = Some(manifest);
         self.next = id.next();
@@ -653,11 +655,9 @@ impl Driver {
     fn on_committed(&mut self, committed: Result<Result<CheckpointId>, JoinError>) -> Result<()> {
         let committed = committed.map_err(|error| EngineError::internal(format!("committing failed: {error}")))??;
         self.uncommitted.retain(|(checkpoint, _)| *checkpoint > committed);
-        for (savepoint, replies) in self.promised.extract_if(.., |(promised, _)| *promised <= committed) {
+        for (savepoint, reply) in self.promised.extract_if(.., |(promised, _)| *promised <= committed) {
             // Whoever has asked may be gone.
-            for reply in replies {
-                let _ = reply.send(savepoint);
-            }
+            let _ = reply.send(savepoint);
         }
         self.settings.observer.update(|run| run.committed = Some(committed));
         Ok(())

@@ -64,7 +64,7 @@ impl LineDecoder for ClickLogDecoder {
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let field_of_column = &self.field_of_column;
-        let limits = Limits { records: RecordRule::lines(self.max_line_bytes), lines: max_lines };
+        let limits = Limits { records: RecordRule::lines(self.max_line_bytes), lines: max_lines, takes_empty: false };
         decode_lines(&mut self.rows, chunk, chunk_offset, limits, |rows, line| {
             decode_click(rows, line, field_of_column)
         })

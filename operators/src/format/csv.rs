@@ -3,7 +3,7 @@
 //! The header of each file says where its columns are, so their order does not matter and further columns are ignored.
 //! A field may stand in double quotes, in which a doubled quote is one quote, and a line break is a part of the text: where
 //! a record ends is said in [`records`](super::records). A field left empty is null, a quoted empty field (`""`) is an
-//! empty string.
+//! empty string. So an empty line is a record where the header has one field, which is null; otherwise it is a bad line.
 //!
 //! Written by hand rather than on arrow-csv, whose reader skips empty lines, takes a lone `\r` for a line break and
 //! repairs malformed quotes: each of them would break the rule that every record is exactly one row or one bad line.
@@ -80,8 +80,9 @@ impl LineDecoder for CsvDecoder {
     }
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
+        let takes_empty = self.takes_empty();
         let Self { rows, column_of_field, requested, delimiter, max_line_bytes } = self;
-        let limits = Limits { records: RecordRule::csv(*delimiter, *max_line_bytes), lines: max_lines };
+        let limits = Limits { records: RecordRule::csv(*delimiter, *max_line_bytes), lines: max_lines, takes_empty };
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| {
             decode_record(rows, line, column_of_field, requested, *delimiter)
         })
@@ -100,6 +101,11 @@ impl TextDecoder for CsvDecoder {
     fn append(&mut self, record: &str) -> Result<(), String> {
         let Self { rows, column_of_field, requested, delimiter, .. } = self;
         decode_record(rows, record, column_of_field, requested, *delimiter)
+    }
+
+    /// Of one field nothing is left of a null.
+    fn takes_empty(&self) -> bool {
+        self.column_of_field.len() == 1
     }
 }
 

@@ -48,7 +48,7 @@ impl LineDecoder for JsonDecoder {
 
     fn decode(&mut self, chunk: &[u8], chunk_offset: u64, max_lines: usize) -> Result<DecodedLines, FormatError> {
         let Self { rows, keys, order, names, max_line_bytes } = self;
-        let limits = Limits { records: RecordRule::lines(*max_line_bytes), lines: max_lines };
+        let limits = Limits { records: RecordRule::lines(*max_line_bytes), lines: max_lines, takes_empty: false };
         decode_lines(rows, chunk, chunk_offset, limits, |rows, line| decode_object(rows, line, keys, order, names))
     }
 }

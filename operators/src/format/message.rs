@@ -124,6 +124,11 @@ pub trait TextDecoder: Send {
     /// # Errors
     /// Says what is wrong with it.
     fn append(&mut self, record: &str) -> std::result::Result<(), String>;
+
+    /// Whether one with nothing in it is a record.
+    fn takes_empty(&self) -> bool {
+        false
+    }
 }
 
 /// Messages of text: each is one record, whatever line breaks are in it. They are decoded as they come.
@@ -157,7 +162,8 @@ impl<T: TextDecoder> MessageDecoder for TextMessages<T> {
         if !self.held.add(message.len()) {
             return;
         }
-        match text_of(message, self.most).and_then(|text| self.decoder.append(text)) {
+        let text = text_of(message, self.most, self.decoder.takes_empty());
+        match text.and_then(|text| self.decoder.append(text)) {
             Ok(()) => self.decoder.rows().end_row(),
             Err(reason) => self.decoder.rows().reject(BadLine::new(offset, place, message, reason)),
         }
@@ -173,13 +179,13 @@ impl<T: TextDecoder> MessageDecoder for TextMessages<T> {
 }
 
 /// A message as text, without a byte order mark and a last line break.
-fn text_of(message: &[u8], most: usize) -> std::result::Result<&str, String> {
+fn text_of(message: &[u8], most: usize, takes_empty: bool) -> std::result::Result<&str, String> {
     if message.len() > most {
         return Err(too_long(message.len(), most));
     }
     let text = message.strip_prefix(BYTE_ORDER_MARK).unwrap_or(message);
     let text = text.strip_suffix(b"\n").map_or(text, |text| text.strip_suffix(b"\r").unwrap_or(text));
-    if text.is_empty() {
+    if text.is_empty() && !takes_empty {
         return Err("the message is empty".to_owned());
     }
     if let Some(place) = memchr(0, text) {

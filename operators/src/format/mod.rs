@@ -11,7 +11,7 @@
 //! line with its offset and a reason in words; a bad line spoils no other line. A line ends at `\n`, a `\r` before it
 //! belongs to the line break; what is called a line of CSV goes over the line breaks in its quoted fields (see
 //! [`records`]). An empty line, a line with a NUL byte, one that is not UTF-8 and one that is longer than
-//! `max_line_bytes` are bad lines in every format.
+//! `max_line_bytes` are bad lines in every format, but that an empty line is a null where a CSV has one column.
 
 pub mod avro;
 pub mod click_log;

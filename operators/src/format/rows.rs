@@ -106,14 +106,16 @@ pub struct Limits {
     pub records: RecordRule,
     /// What comes after so many lines of a chunk is left for the next time.
     pub lines: usize,
+    /// Whether a line with nothing in it is a record, and no bad line.
+    pub takes_empty: bool,
 }
 
 /// Decodes a chunk of whole lines with `decode_line`, which appends one value to every column or says in words
 /// what is wrong with the line.
 ///
 /// It is called with the line's text, without its line break, and without a byte order mark before it, as files put together
-/// have it. What is wrong with any format's lines is found here: text that is not UTF-8, NUL bytes, too long lines, empty
-/// lines.
+/// have it. What is wrong with any format's lines is found here: text that is not UTF-8, NUL bytes, too long lines, and empty
+/// lines where they are no records.
 pub fn decode_lines(
     rows: &mut Rows,
     chunk: &[u8],
@@ -144,7 +146,7 @@ pub fn decode_lines(
         let outcome = match text {
             _ if line.len() > limits.records.most() => Err(too_long(line.len(), limits.records.most())),
             None => Err(not_utf8(line)),
-            Some("") => Err("the line is empty".to_owned()),
+            Some("") if !limits.takes_empty => Err("the line is empty".to_owned()),
             Some(_) if has_nul && memchr(0, line).is_some() => Err(nul_byte(line)),
             Some(text) => decode_line(rows, text),
         };

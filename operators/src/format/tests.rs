@@ -171,6 +171,22 @@ fn csv_columns_are_found_by_their_names() {
 }
 
 #[test]
+fn an_empty_line_is_null_where_there_is_one_column() {
+    let lines = b"a\n\n\"\"\n\r\nb\n\n";
+    let decoded = decode(&csv_format(), "name\n", &["name"], lines);
+    assert!(decoded.bad_lines.is_empty(), "{decoded:?}");
+    let read = [["a"], ["-"], [""], ["-"], ["b"], ["-"]];
+    assert_eq!(cells(&decoded.records), read.map(|row| row.map(str::to_owned)));
+    assert_eq!(decode(&csv_format(), "name\n", &["name"], b"a\n").records.num_rows(), 1, "its end begins no line");
+    assert_eq!(only_reason(&decode(&csv_format(), "name,n\n", &["name"], b"\n")), "the line is empty");
+    let one = LineFormat::Csv { schema: DeclaredSchema::new([("name", ColumnType::String)]), delimiter: ',' };
+    let decoded = messages(&one, &["name"], &[b"", b"a", b"\n"]);
+    assert!(decoded.bad_lines.is_empty(), "{decoded:?}");
+    assert_eq!(cells(&decoded.records), [["-"], ["a"], ["-"]].map(|row| row.map(str::to_owned)));
+    assert_eq!(only_reason(&messages(&csv_format(), &["name"], &[b""])), "the message is empty");
+}
+
+#[test]
 fn bad_records_say_what_is_wrong() {
     let reason = |line: &str| only_reason(&csv(line)).to_owned();
     assert_eq!(reason("a,b\n"), "the line has 2 fields, and the header of its file has 7");

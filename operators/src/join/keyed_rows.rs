@@ -6,11 +6,8 @@
 //! forty; a look-up is a guess, since hashes are spread evenly, and a short search from there in every run. However many rows a
 //! key has, no look-up goes through them.
 
-use crate::table::{KeyColumns, Rows};
-use arrow::{
-    array::{Array, ArrayRef, AsArray, GenericByteArray},
-    datatypes::{ArrowNativeType, ByteArrayType, DataType},
-};
+use crate::table::{KeyColumns, Rows, longest_texts};
+use arrow::{array::ArrayRef, datatypes::DataType};
 use std::{cmp::Ordering, ops::Range};
 use weir_engine::{EngineError, Result};
 
@@ -90,7 +87,7 @@ impl KeyedRows {
         let end = u32::try_from(first + rows.len()).map_err(|_| too_many())?;
         let chosen = || (0..rows.len()).map(|n| rows.row(n));
         self.columns.append(incoming.columns, rows)?;
-        self.longest = self.longest.max(longest(incoming.columns, rows));
+        self.longest = self.longest.max(longest_texts(incoming.columns, rows));
         self.hashes.extend(chosen().map(|row| incoming.hashes[row]));
         self.times.extend(chosen().map(|row| incoming.times[row]));
         if let Some(row_hashes) = &mut self.row_hashes {
@@ -230,20 +227,6 @@ impl KeyedRows {
         }
         low + run[low..high].partition_point(|row| is_before(*row))
     }
-}
-
-/// How many bytes the texts of one of these rows have together, at most. Kept columns are plain ones.
-fn longest(columns: &[ArrayRef], rows: Rows<'_>) -> usize {
-    let of_column = |column: &ArrayRef| match column.data_type() {
-        DataType::Utf8 => longest_in(column.as_string::<i32>(), rows),
-        DataType::Binary => longest_in(column.as_binary::<i32>(), rows),
-        _ => 0,
-    };
-    columns.iter().map(of_column).sum()
-}
-
-fn longest_in<T: ByteArrayType>(texts: &GenericByteArray<T>, rows: Rows<'_>) -> usize {
-    (0..rows.len()).map(|n| texts.value_length(rows.row(n)).as_usize()).max().unwrap_or(0)
 }
 
 #[cfg(test)]

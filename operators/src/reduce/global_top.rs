@@ -43,7 +43,7 @@ pub struct GlobalTop {
     items: Vec<usize>,
     context: OperatorContext,
     hasher: KeyHasher,
-    lists: Lists,
+    pub(super) lists: Lists,
     ids: RecordIds,
     /// Key columns without a key, and the columns of state; made at the first batch or at the restore.
     layout: Option<(KeyColumns, TopState)>,
@@ -93,6 +93,29 @@ impl GlobalTop {
             std::collections::btree_map::Entry::Occupied(window) => window.into_mut(),
             std::collections::btree_map::Entry::Vacant(free) => free.insert(Window::new(prototype)?),
         })
+    }
+
+    /// Drops the windows in which nothing changes any more.
+    fn expire(&mut self, watermark: i64) -> Result<()> {
+        let before = self.keys();
+        let config = &self.config;
+        self.windows.retain(|at, _| config.expiry(*at) > watermark);
+        let left = self.keys();
+        if self.lists.note_dropped(before - left, left) { self.renumber_lists() } else { Ok(()) }
+    }
+
+    /// How many keys are held, of all windows together.
+    fn keys(&self) -> usize {
+        self.windows.values().map(|window| window.known.counted.lists.len()).sum()
+    }
+
+    /// Lets the lists go that were of windows that have been dropped. No list's number is in what is stored.
+    fn renumber_lists(&mut self) -> Result<()> {
+        let of_windows = self.windows.values().flat_map(|window| &window.known.counted.lists);
+        if let Some(numbers) = self.lists.renumber(of_windows)? {
+            self.windows.values_mut().for_each(|window| window.renumber(&numbers));
+        }
+        Ok(())
     }
 
     fn emit(&self, window: Span, known: &Known, emitted: &Emitted, out: &mut Collector) -> Result<()> {
@@ -202,9 +225,8 @@ impl Operator for GlobalTop {
             self.ranks_emitted.add(emitted.ranks.len() as u64);
             self.corrections.add(emitted.ranks.iter().filter(|rank| rank.revision > 0).count() as u64);
         }
-        windows.retain(|at, _| self.config.expiry(*at) > watermark);
         self.windows = windows;
-        Ok(())
+        self.expire(watermark)
     }
 
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {

@@ -38,7 +38,7 @@ pub struct LocalTop {
     items: Vec<usize>,
     context: OperatorContext,
     hasher: KeyHasher,
-    lists: Lists,
+    pub(super) lists: Lists,
     /// Key columns without a key, and the columns of state; made at the first batch or at the restore.
     layout: Option<(KeyColumns, TopState)>,
     slices: BTreeMap<Span, Slice>,
@@ -332,12 +332,33 @@ impl LocalTop {
         Ok(())
     }
 
-    fn settle(&mut self, watermark: i64) {
+    /// Drops the windows in which nothing changes any more.
+    fn settle(&mut self, watermark: i64) -> Result<()> {
         self.emitted_until = watermark;
+        let before = self.keys();
         let config = &self.config;
         let is_held = |window: &Span| config.expiry(*window) > watermark;
         self.slices.retain(|at, _| config.windows_of(*at).last().is_some_and(|window| is_held(&window)));
         self.given.retain(|window, _| is_held(window));
+        let left = self.keys();
+        if self.lists.note_dropped(before - left, left) { self.renumber_lists() } else { Ok(()) }
+    }
+
+    /// How many keys are held, of all slices and windows together.
+    fn keys(&self) -> usize {
+        let of_slices: usize = self.slices.values().map(|slice| slice.counted.lists.len()).sum();
+        of_slices + self.given.values().map(|given| given.known.counted.lists.len()).sum::<usize>()
+    }
+
+    /// Lets the lists go that were of windows that have been dropped. No list's number is anywhere else, nor in what is stored.
+    fn renumber_lists(&mut self) -> Result<()> {
+        let of_slices = self.slices.values().map(|slice| &slice.counted.lists);
+        let of_given = self.given.values().map(|given| &given.known.counted.lists);
+        if let Some(numbers) = self.lists.renumber(of_slices.chain(of_given).flatten())? {
+            self.slices.values_mut().for_each(|slice| slice.renumber(&numbers));
+            self.given.values_mut().for_each(|given| given.renumber(&numbers));
+        }
+        Ok(())
     }
 }
 
@@ -404,8 +425,7 @@ impl Operator for LocalTop {
             self.advance(watermark, &layout.0, out)?;
             self.layout = Some(layout);
         }
-        self.settle(watermark);
-        Ok(())
+        self.settle(watermark)
     }
 
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<Snapshot> {

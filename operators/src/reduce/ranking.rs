@@ -66,16 +66,41 @@ impl Ranking {
     }
 }
 
-/// Numbers the groups that there is a list for.
+/// With fewer lists than this it does not matter how many of them are in use.
+const FEW_LISTS: usize = 1024;
+
+/// Lists are numbered anew when one in so many of them is in use.
+const LISTS_IN_USE: usize = 4;
+
+/// Numbers the groups that there is a list for. Much is as long as the largest number, so that those that are not in use any more
+/// have to go.
 #[derive(Debug)]
 pub(super) struct Lists {
     hasher: KeyHasher,
     table: GroupTable,
+    /// Keys that have been dropped since it was last looked which lists are in use.
+    dropped: usize,
+}
+
+/// The new numbers of lists, by their old ones.
+#[derive(Debug)]
+pub(super) struct NewNumbers(Vec<u32>);
+
+impl NewNumbers {
+    /// The new number of a list that is in use.
+    pub(super) fn of(&self, list: u32) -> u32 {
+        self.0[list as usize]
+    }
+
+    /// Replaces the numbers of lists that are in use.
+    pub(super) fn replace(&self, lists: &mut [u32]) {
+        lists.iter_mut().for_each(|list| *list = self.of(*list));
+    }
 }
 
 impl Lists {
     pub(super) fn new(config: &TopConfig) -> Self {
-        Lists { hasher: KeyHasher::new(config.per.clone()), table: GroupTable::with_capacity(0) }
+        Lists { hasher: KeyHasher::new(config.per.clone()), table: GroupTable::with_capacity(0), dropped: 0 }
     }
 
     /// The list that each row belongs to.
@@ -87,6 +112,36 @@ impl Lists {
         let hashes = self.hasher.hash(rows)?;
         self.table.assign(&hashes, &mut lists, &mut opened).map_err(|full| EngineError::internal(full.to_string()))?;
         Ok(lists)
+    }
+
+    /// How many lists have a number.
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Notes that so many keys have been dropped, and so many are left. Says whether it is time to look which lists they are of: that
+    /// is a look at each, so there must be as many that have gone since.
+    pub(super) fn note_dropped(&mut self, dropped: usize, left: usize) -> bool {
+        self.dropped += dropped;
+        self.len() >= FEW_LISTS && self.dropped >= left
+    }
+
+    /// Numbers those lists anew, in the same order, that keys are of, unless too few of the others would go.
+    pub(super) fn renumber<'a>(&mut self, of_keys: impl Iterator<Item = &'a u32>) -> Result<Option<NewNumbers>> {
+        self.dropped = 0;
+        let mut is_used = vec![false; self.len()];
+        of_keys.for_each(|list| is_used[*list as usize] = true);
+        let used: Vec<usize> = (0..is_used.len()).filter(|list| is_used[*list]).collect();
+        if is_used.len() < LISTS_IN_USE * used.len() {
+            return Ok(None);
+        }
+        let hashes: Vec<u128> = used.iter().map(|list| self.table.hashes()[*list]).collect();
+        let (mut table, mut lists, mut opened) = (GroupTable::with_capacity(used.len()), Vec::new(), Vec::new());
+        table.assign(&hashes, &mut lists, &mut opened).map_err(|full| EngineError::internal(full.to_string()))?;
+        let mut numbers = vec![u32::MAX; is_used.len()];
+        used.into_iter().zip(lists).for_each(|(old, new)| numbers[old] = new);
+        self.table = table;
+        Ok(Some(NewNumbers(numbers)))
     }
 
     /// The hash of a list's group.

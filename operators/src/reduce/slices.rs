@@ -1,6 +1,6 @@
 //! The counts of the aggregate's windows, which are the slices of top lists, and sums over them; and what has been given out.
 
-use super::ranking::{ABSENT, Candidate, Counted, Known, Ranking, count_of};
+use super::ranking::{ABSENT, Candidate, Counted, Known, NewNumbers, Ranking, count_of};
 use crate::table::{GroupTable, KeyColumns};
 use std::sync::Arc;
 use weir_engine::{EngineError, Result};
@@ -17,6 +17,14 @@ pub(super) struct Slice {
     /// Keys that have changed since the last watermark, once a window of this slice is out.
     pub(super) changed: Vec<u32>,
     pub(super) unsaved: bool,
+}
+
+impl Slice {
+    /// Lists have other numbers now. What is as long as the largest of them is made anew when it is needed.
+    pub(super) fn renumber(&mut self, numbers: &NewNumbers) {
+        numbers.replace(&mut Arc::make_mut(&mut self.counted).lists);
+        (self.largest, self.is_ranked) = (Vec::new(), false);
+    }
 }
 
 /// What has been given out of one window.
@@ -41,6 +49,12 @@ impl Given {
             let last = |best: &Vec<Candidate>| ranking.last_place(best, n).map(|place| best[place]);
             self.floor = self.known.best((n, ranking), items).iter().map(last).collect();
         }
+    }
+
+    /// Lists have other numbers now. The floor is looked for again before it is asked for.
+    pub(super) fn renumber(&mut self, numbers: &NewNumbers) {
+        numbers.replace(&mut self.known.counted.lists);
+        (self.floor, self.looked_at) = (Vec::new(), 0);
     }
 
     pub(super) fn is_behind(

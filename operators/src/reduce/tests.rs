@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::event_time::event_times;
-use crate::testing::Subtasks;
+use crate::testing::{Emitted, Subtasks};
 use crate::window::WindowSpec;
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, StringArray, TimestampMillisecondArray},
@@ -11,7 +11,13 @@ use arrow::{
 };
 use proptest::prelude::*;
 use std::{collections::BTreeMap, sync::Arc};
-use weir_engine::element::{Batch, Port};
+use weir_engine::{
+    element::{Batch, Port},
+    ids::CheckpointId,
+    key_group::{DEFAULT_MAX_PARALLELISM, KeyGroupRange},
+    operator::{Collector, Operator, OperatorContext},
+    state::Change,
+};
 
 const SLICE: i64 = 10;
 
@@ -289,6 +295,75 @@ proptest! {
                 prop_assert_eq!(&seen.all(), &naive(&counts, &config, watermark));
             }
         }
+    }
+}
+
+/// What an operator gives for rows, and then for a watermark.
+fn passed(operator: &mut impl Operator, rows: &[RecordBatch], watermark: i64) -> Emitted {
+    let mut out = Collector::default();
+    for rows in rows {
+        operator.process(0, Batch::new(rows.clone()), &mut out).unwrap();
+    }
+    operator.watermark(watermark, &mut out).unwrap();
+    out.drain()
+}
+
+/// A new instance with what another one would have stored at its first barrier.
+fn restored<O: Operator>(mut fresh: O, former: &mut O) -> O {
+    for segment in former.snapshot(CheckpointId(1)).unwrap().segments {
+        let Change::Replace(rows) = segment.change else { panic!("'{}' was never stored", segment.id) };
+        for rows in rows.into_batches().unwrap() {
+            fresh.restore(&segment.id, &rows, KeyGroupRange::all(DEFAULT_MAX_PARALLELISM)).unwrap();
+        }
+    }
+    fresh
+}
+
+/// Counts of a window of two slices: of a list that no other has, of one that each has, and of one that goes and comes back. And
+/// corrections of the two windows before, in which the first falls back, and then the last takes its place.
+fn counts_of_a_new_list(window: i64) -> Vec<Count> {
+    let (first, second) = (2 * window, 2 * window + 1);
+    let mut counts = vec![(1, window, first, 5), (2, window, second, 7), (3, window, first, 6)];
+    counts.extend([(1, -1, first, 3), (2, -1, second, 4)]);
+    if window % 1_500 == 0 {
+        counts.push((1, -2, first, 1));
+    }
+    if window >= 1 {
+        counts.push((2, window - 1, second - 2, 1));
+    }
+    if window >= 2 {
+        counts.push((1, window - 2, first - 4, 9));
+    }
+    counts
+}
+
+/// However long a job runs, there are only as many lists as the windows have that can still change.
+#[test]
+fn lists_of_windows_that_are_gone_take_nothing() {
+    const WINDOWS: i64 = 10_000;
+    let config = config(2, WindowSpec::Tumbling { size_ms: 2 * SLICE }, 50, &["filter"]);
+    let context = OperatorContext::single("job", "operator");
+    let new_local = || LocalTop::new(config.clone(), &context).unwrap();
+    let new_global = || GlobalTop::new(config.clone(), &context).unwrap();
+    let (mut local, mut global) = (new_local(), new_global());
+    let (mut seen, mut counts, mut most) = (Seen::default(), BTreeMap::new(), 0);
+    for window in 0..WINDOWS {
+        let new = counts_of_a_new_list(window);
+        counts.extend(new.iter().map(|(ad, filter, slice, n)| ((*ad, *filter, *slice), *n)));
+        let watermark = (window + 1) * 2 * SLICE;
+        let given = passed(&mut local, &[batch(&new, &config)], watermark);
+        let given: Vec<RecordBatch> = given.into_iter().map(|(_, batch)| batch.columns).collect();
+        seen.take(&passed(&mut global, &given, watermark), config.ranking);
+        most = most.max(local.lists.len()).max(global.lists.len());
+        if window == WINDOWS / 2 {
+            (local, global) = (restored(new_local(), &mut local), restored(new_global(), &mut global));
+        }
+    }
+    assert!(most < 2_000, "{most} lists");
+    let (found, expected) = (seen.all(), naive(&counts, &config, WINDOWS * 2 * SLICE));
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(&expected) {
+        assert_eq!(found, expected, "found and expected");
     }
 }
 

@@ -1,6 +1,6 @@
 //! One window of the lists: the keys that subtasks have given out, and the ranks that have been emitted.
 
-use super::ranking::{ABSENT, Candidate, Known, Ranking, or_null};
+use super::ranking::{ABSENT, Candidate, Known, NewNumbers, Ranking, or_null};
 use super::span::Span;
 use super::state::{StoredRows, TopState};
 use crate::table::{KeyColumns, Rows};
@@ -103,6 +103,14 @@ impl Window {
         }
         self.unsaved = true;
         emitted
+    }
+
+    /// Lists have other numbers now. Each that there are ranks of, or that has changed, is that of a known key.
+    pub(super) fn renumber(&mut self, numbers: &NewNumbers) {
+        numbers.replace(&mut self.known.counted.lists);
+        let ranks = std::mem::take(&mut self.ranks).into_iter();
+        self.ranks = ranks.map(|(list, ranks)| (numbers.of(list), ranks)).collect();
+        self.changed = std::mem::take(&mut self.changed).into_iter().map(|list| numbers.of(list)).collect();
     }
 
     /// Takes back what was emitted for a place or a key.

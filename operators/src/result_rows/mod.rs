@@ -5,7 +5,7 @@ mod newest_rows;
 
 use crate::columns::{RECORD_ID, REVISION, WITHDRAWN, withdrawn};
 use crate::event_time::event_times;
-use crate::table::{Rows, hashes_in, plain_keys};
+use crate::table::{Rows, hashes_in, longest_texts, plain_keys};
 use arrow::{
     array::{Array, ArrayRef, AsArray, UInt32Array},
     buffer::ScalarBuffer,
@@ -19,6 +19,9 @@ pub(crate) use newest_rows::{NewestRows, Record};
 
 /// The columns that say which result a row is, which revision of it, and whether it holds.
 pub const RESULT_COLUMNS: [&str; 3] = [RECORD_ID, REVISION, WITHDRAWN];
+
+/// Bytes of the texts of rows that are put together, but for one row that has more. A column has room for 2 GiB.
+pub(crate) const MOST_BYTES: usize = 1 << 30;
 
 /// Where a row is: in which piece, and where in that.
 pub(crate) type Place = (usize, usize);
@@ -67,6 +70,16 @@ impl ResultRows {
         self.ids.is_empty()
     }
 
+    /// How many bytes the texts of one of the rows have together, at most.
+    pub(crate) fn longest(&self) -> usize {
+        longest_texts(&self.columns, Rows::All(self.len()))
+    }
+
+    /// How many bytes the texts of a row have together.
+    pub(crate) fn text_bytes(&self, row: usize) -> usize {
+        longest_texts(&self.columns, Rows::Some(&[row as u32]))
+    }
+
     /// Some of the rows.
     pub(crate) fn take(&self, rows: Rows<'_>) -> Result<Arc<ResultRows>> {
         let chosen = || (0..rows.len()).map(|n| rows.row(n));
@@ -85,6 +98,16 @@ impl ResultRows {
 
 fn missing(name: &str, rows: &RecordBatch) -> EngineError {
     EngineError::internal(format!("results without a column '{name}' of its type: {}", rows.schema_ref()))
+}
+
+/// How many rows, the first ones, may be put together, whose texts have so many bytes each. One may, whatever it takes.
+pub(crate) fn fitting(bytes: impl Iterator<Item = usize>, most_bytes: usize) -> usize {
+    let mut all = 0_usize;
+    let has_room = |bytes: &usize| {
+        all = all.saturating_add(*bytes);
+        all <= most_bytes
+    };
+    bytes.take_while(has_room).count().max(1)
 }
 
 /// Some columns of some rows of these pieces.

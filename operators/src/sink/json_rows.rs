@@ -1,4 +1,5 @@
-//! Rows as JSON, one object a row: a record of a topic, a line of a file or of standard output, an element that is posted.
+//! Rows as JSON, one object a row: a record of a topic, a line of a file or of standard output, an element that is posted. And
+//! what all sinks need before they write values out in full: [`pieces`] of rows.
 //!
 //! Record ids are the text of a UUID, timestamps text in UTC (RFC 3339), decimals numbers with all their digits, bytes hexadecimal;
 //! nulls are written out. What JSON has no word for is null: NaN, infinity, a moment beyond the calendar.
@@ -6,19 +7,72 @@
 use crate::columns::RECORD_ID;
 use arrow::{
     array::{
-        Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryArray, PrimitiveArray, RecordBatch, StringArray,
-        StringBuilder, StructArray, new_null_array,
+        Array, ArrayRef, ArrowPrimitiveType, AsArray, FixedSizeBinaryArray, GenericByteArray, PrimitiveArray,
+        RecordBatch, StringArray, StringBuilder, StructArray, new_null_array,
     },
     compute::cast,
     datatypes::{
-        DataType, Date32Type, Field, FieldRef, Fields, Int64Type, Schema, TimeUnit, TimestampMicrosecondType,
-        TimestampMillisecondType, TimestampSecondType,
+        ArrowNativeType, ByteArrayType, DataType, Date32Type, Field, FieldRef, Fields, Int64Type, Schema, TimeUnit,
+        TimestampMicrosecondType, TimestampMillisecondType, TimestampSecondType,
     },
     json::writer::{EncoderOptions, make_encoder},
 };
 use chrono::DateTime;
 use std::sync::Arc;
 use weir_engine::error::{EngineError, Result};
+
+/// The texts of rows that are written out in full at once have no more bytes than this, but for one row that has more.
+pub(super) const PIECE_BYTES: usize = 8 << 20;
+
+/// The same rows in pieces, in their order, each with texts of so many bytes at most, but for one row that has more. Most batches
+/// are one piece.
+///
+/// A text of a dictionary may be that of all rows, and takes little until each row has its own: a plain column has room for 2 GiB.
+pub(super) fn pieces(rows: &RecordBatch, most_bytes: usize) -> Vec<RecordBatch> {
+    let count = rows.num_rows();
+    if count <= 1 || text_bytes(rows) <= most_bytes {
+        return vec![rows.clone()];
+    }
+    let half = count / 2;
+    let mut cut = pieces(&rows.slice(0, half), most_bytes);
+    cut.extend(pieces(&rows.slice(half, count - half), most_bytes));
+    cut
+}
+
+/// How many bytes the texts of rows have where each row has its own. What is within lists and structs is not made plain, and does
+/// not count.
+pub(super) fn text_bytes(rows: &RecordBatch) -> usize {
+    let of_column = |column: &ArrayRef| match column.as_any_dictionary_opt() {
+        Some(texts) if texts.values().is_empty() => 0,
+        Some(texts) => bytes_of(texts.values(), texts.normalized_keys().into_iter()),
+        None => bytes_of(column, 0..column.len()),
+    };
+    rows.columns().iter().map(of_column).sum()
+}
+
+/// The bytes of some texts of a column, of each as often as it is named.
+fn bytes_of(texts: &ArrayRef, chosen: impl Iterator<Item = usize>) -> usize {
+    match texts.data_type() {
+        DataType::Utf8 => lengths(texts.as_string::<i32>(), chosen),
+        DataType::LargeUtf8 => lengths(texts.as_string::<i64>(), chosen),
+        DataType::Binary => lengths(texts.as_binary::<i32>(), chosen),
+        DataType::LargeBinary => lengths(texts.as_binary::<i64>(), chosen),
+        DataType::Utf8View => {
+            let texts = texts.as_string_view();
+            chosen.map(|row| texts.value(row).len()).sum()
+        }
+        DataType::BinaryView => {
+            let texts = texts.as_binary_view();
+            chosen.map(|row| texts.value(row).len()).sum()
+        }
+        DataType::FixedSizeBinary(size) => chosen.count() * usize::try_from(*size).unwrap_or(0),
+        _ => 0,
+    }
+}
+
+fn lengths<T: ByteArrayType>(texts: &GenericByteArray<T>, chosen: impl Iterator<Item = usize>) -> usize {
+    chosen.map(|row| texts.value_length(row).as_usize()).sum()
+}
 
 /// Whether a column of such a type can be written.
 pub(super) fn can_be_written(data_type: &DataType) -> bool {
@@ -33,11 +87,14 @@ pub(super) fn can_be_written(data_type: &DataType) -> bool {
 /// # Errors
 /// When JSON has no words for a column.
 pub fn json_lines(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-    each(&readable(rows)?, &mut |row| {
-        out.extend_from_slice(row);
-        out.push(b'\n');
-        Ok(())
-    })
+    for rows in pieces(rows, PIECE_BYTES) {
+        each(&readable(&rows)?, &mut |row| {
+            out.extend_from_slice(row);
+            out.push(b'\n');
+            Ok(())
+        })?;
+    }
+    Ok(())
 }
 
 /// Gives out each row as a JSON object. The rows are [`readable`].
@@ -62,7 +119,8 @@ pub(super) fn object_field(columns: &StructArray) -> FieldRef {
     Arc::new(Field::new_struct("", columns.fields().clone(), false))
 }
 
-/// The same rows with record ids as the text of a UUID, plain texts, and no moment that cannot be written.
+/// The same rows with record ids as the text of a UUID, plain texts, and no moment that cannot be written. There is no room for
+/// those of any batch: see [`pieces`].
 pub(super) fn readable(rows: &RecordBatch) -> Result<StructArray> {
     let mut fields: Vec<FieldRef> = Vec::with_capacity(rows.num_columns());
     let mut columns: Vec<ArrayRef> = Vec::with_capacity(rows.num_columns());
@@ -145,7 +203,14 @@ fn known<T: ArrowPrimitiveType>(column: &ArrayRef, is_known: impl Fn(T::Native) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use arrow::array::{Date32Array, Float64Array, ListArray, TimestampMillisecondArray};
+    use arrow::{
+        array::{
+            Date32Array, DictionaryArray, Float64Array, Int64Array, ListArray, StringViewBuilder,
+            TimestampMillisecondArray,
+        },
+        compute::concat_batches,
+        datatypes::Int32Type,
+    };
 
     fn lines(columns: Vec<(&str, ArrayRef)>) -> Vec<String> {
         let rows =
@@ -169,6 +234,48 @@ mod tests {
             r#"{"at":null,"day":null,"rate":null}"#,
         ];
         assert_eq!(found, expected);
+    }
+
+    /// As a dictionary, and as views, which share texts as well.
+    #[test]
+    fn texts_that_rows_share_are_in_several_pieces() {
+        let long = "x".repeat(300);
+        let shared: DictionaryArray<Int32Type> = (0..1_000).map(|row| (row != 7).then_some(long.as_str())).collect();
+        let mut views = StringViewBuilder::new().with_deduplicate_strings();
+        (0..1_000).for_each(|_| views.append_value(&long));
+        let texts: [ArrayRef; 2] = [Arc::new(shared), Arc::new(views.finish())];
+        for texts in texts {
+            let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000));
+            let rows = RecordBatch::try_from_iter_with_nullable([("n", numbers, true), ("text", texts, true)]).unwrap();
+            let cut = pieces(&rows, 1 << 10);
+            assert!(cut.iter().all(|piece| (1..=3).contains(&piece.num_rows())), "of 300 bytes each");
+            assert!(cut.iter().all(|piece| text_bytes(piece) <= 1 << 10));
+            assert_eq!(
+                concat_batches(rows.schema_ref(), &cut).unwrap(),
+                rows,
+                "nothing is lost, and nothing changes places"
+            );
+            assert_eq!(pieces(&rows, PIECE_BYTES), std::slice::from_ref(&rows));
+            assert_eq!(pieces(&rows.slice(0, 2), 1).len(), 2, "a row is not cut");
+            assert_eq!(pieces(&rows.slice(0, 0), 1).len(), 1);
+        }
+    }
+
+    #[test]
+    fn the_texts_of_a_column_are_counted_in_any_form() {
+        let bytes =
+            |column: ArrayRef| text_bytes(&RecordBatch::try_from_iter_with_nullable([("c", column, true)]).unwrap());
+        let texts: ArrayRef = Arc::new(StringArray::from(vec![Some("four"), None, Some("it")]));
+        let dictionary = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::LargeUtf8));
+        let forms =
+            [DataType::LargeUtf8, DataType::Utf8View, DataType::Binary, DataType::LargeBinary, DataType::BinaryView];
+        for form in forms {
+            assert_eq!(bytes(cast(&texts, &form).unwrap().slice(1, 2)), 2, "{form}");
+        }
+        assert_eq!(bytes(cast(&texts.slice(1, 2), &dictionary).unwrap().slice(1, 1)), 2);
+        assert_eq!(bytes(new_null_array(&dictionary, 3)), 0);
+        assert_eq!(bytes(new_null_array(&DataType::FixedSizeBinary(16), 3)), 48);
+        assert_eq!(bytes(Arc::new(Int64Array::from(vec![1]))), 0);
     }
 
     #[test]

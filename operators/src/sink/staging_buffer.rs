@@ -63,13 +63,23 @@ impl StagingBuffer {
     /// # Errors
     /// When storage refuses.
     pub async fn push(&mut self, rows: RecordBatch) -> Result<()> {
-        self.pending_bytes += rows.get_array_memory_size();
+        let bytes = rows.get_array_memory_size();
+        // The rows of a file are one array, in which there may be no room for others beside large ones.
+        if bytes >= PART_BYTES && !self.pending.is_empty() {
+            self.stage_part().await?;
+        }
+        self.pending_bytes += bytes;
         self.pending_rows += rows.num_rows() as u64;
         self.pending.push(rows);
         if self.pending_bytes >= PART_BYTES {
-            let part = self.part();
-            self.parts.push(part.await?);
+            self.stage_part().await?;
         }
+        Ok(())
+    }
+
+    async fn stage_part(&mut self) -> Result<()> {
+        let part = self.part();
+        self.parts.push(part.await?);
         Ok(())
     }
 
@@ -113,6 +123,19 @@ mod tests {
     fn rows(numbers: Range<i64>) -> RecordBatch {
         let column: ArrayRef = Arc::new(Int64Array::from_iter_values(numbers));
         RecordBatch::try_from_iter([("n", column)]).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_large_batch_is_a_file_of_its_own() {
+        let context = OperatorContext::single("job", "sink.x");
+        let mut buffer = StagingBuffer::new(&context);
+        let many = (PART_BYTES / 8) as i64;
+        buffer.push(rows(0..5)).await.unwrap();
+        buffer.push(rows(5..5 + many)).await.unwrap();
+        buffer.push(rows(0..1)).await.unwrap();
+        let (_, staged) = buffer.cut();
+        let parts = staged.await.unwrap();
+        assert_eq!(parts.iter().map(|part| part.rows).collect::<Vec<_>>(), [5, many as u64, 1]);
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ mod rows_by_bucket;
 mod tag_index;
 #[cfg(test)]
 mod tests;
+mod text_bytes;
 
 pub(crate) use changed_groups::ChangedGroups;
 pub use group_table::GroupTable;
@@ -29,6 +30,7 @@ pub use key_columns::{KeyColumns, can_be_key, plain_key_type, plain_keys};
 pub use own_rows::own_rows;
 pub use row_mask::RowMask;
 pub use rows_by_bucket::{Rows, RowsByBucket};
+pub(crate) use text_bytes::longest_texts;
 
 /// A table has reached its 1.3 billion entries (5/8 of 2³¹); a batch that might exceed them is refused as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

@@ -6,7 +6,7 @@ use crate::columns::{RECORD_ID, WINDOW_END, WINDOW_START, revision_field, withdr
 use crate::event_time::event_time_type;
 use crate::join::Side;
 use crate::record_id::RecordIds;
-use crate::result_rows::{Place, ResultRows};
+use crate::result_rows::{MOST_BYTES, Place, ResultRows, fitting};
 use crate::schema::{Column, ColumnSchema};
 use crate::table::plain_key_type;
 use arrow::{
@@ -35,6 +35,9 @@ pub(super) struct Emission {
     ids: RecordIds,
     columns: Vec<Source>,
     schema: SchemaRef,
+    /// Bytes of the texts in a batch, but for one row that has more: a text of one side may be in as many results as the other has
+    /// rows.
+    pub(super) most_bytes: usize,
 }
 
 /// Where a column of the results comes from.
@@ -87,10 +90,11 @@ impl Emission {
             ids: RecordIds::new(&context.identity, &context.operator),
             columns: config.select.iter().map(source).collect(),
             schema: Arc::new(columns(config).to_arrow()),
+            most_bytes: MOST_BYTES,
         }
     }
 
-    /// Emits results of the window with these bounds.
+    /// Emits results of the window with these bounds, in batches of a bounded size.
     pub(super) fn emit(
         &self,
         bounds: (i64, i64),
@@ -98,10 +102,22 @@ impl Emission {
         window: &Window,
         out: &mut Collector,
     ) -> Result<()> {
-        for picked in picked.chunks(MOST_ROWS) {
-            out.emit(Port::MAIN, Batch::new(self.rows(bounds, picked, window)?));
+        let mut rest = picked;
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(self.fitting(rest, window));
+            out.emit(Port::MAIN, Batch::new(self.rows(bounds, now, window)?));
+            rest = later;
         }
         Ok(())
+    }
+
+    /// How many of these results, the first ones, have room in one batch.
+    fn fitting(&self, picked: &[Picked], window: &Window) -> usize {
+        let most = picked.len().min(MOST_ROWS);
+        if window.longest().saturating_mul(most) <= self.most_bytes {
+            return most;
+        }
+        fitting(picked[..most].iter().map(|picked| window.text_bytes(picked)), self.most_bytes)
     }
 
     fn rows(&self, (start, end): (i64, i64), picked: &[Picked], window: &Window) -> Result<RecordBatch> {

@@ -47,6 +47,19 @@ impl Window {
         }
     }
 
+    /// How many bytes the texts of a result have together, at most.
+    pub(super) fn longest(&self) -> usize {
+        self.left.longest().saturating_add(self.right.longest())
+    }
+
+    /// The same of one result. Where it has a row of neither side, there are the values of `on`.
+    pub(super) fn text_bytes(&self, picked: &Picked) -> usize {
+        let of = |side: Side, place: Place| self.side(side).text_bytes(place);
+        let [left, right] =
+            [Side::Left, Side::Right].map(|side| picked.rows[side as usize].map_or(0, |row| of(side, row)));
+        left.saturating_add(right).max(of(picked.on.0, picked.on.1))
+    }
+
     /// Whether a row has come since all was put out.
     pub(super) fn has_changes(&self) -> bool {
         self.left.has_changes() || self.right.has_changes()

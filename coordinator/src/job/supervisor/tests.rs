@@ -6,7 +6,7 @@ use crate::{
     config::{CoordinatorComponents, CoordinatorSettings, RestartPolicy},
     job::LiveJobs,
     metadata::{Command, MemoryDisk, Metadata, MetadataSettings},
-    workers::Workers,
+    workers::{Session, Workers},
 };
 use parking_lot::Mutex;
 use std::{
@@ -47,13 +47,46 @@ pub(in crate::job) struct Bench {
     compared: Compared,
     /// Whether the worker says that it runs what it is asked about.
     hosts: Arc<AtomicBool>,
+    /// How often the worker was told to end an attempt.
+    canceled: Arc<AtomicU32>,
 }
 
 type Compared = Arc<Mutex<BTreeMap<u64, bool>>>;
 
+/// How long the worker takes to restore state, and how much of that comes back in a second.
+#[derive(Clone, Copy, Default)]
+struct Restore {
+    seconds: u64,
+    bytes_per_second: u64,
+}
+
+impl Restore {
+    async fn pretend(self, workers: &Workers, session: &Session, deploy: &pb::Deploy) {
+        for second in 0..self.seconds {
+            let restored_bytes = second * self.bytes_per_second;
+            let so_far = pb::Restoring { attempt: deploy.attempt.clone(), restored_bytes, bytes: u64::MAX };
+            beat(workers, session, pb::Heartbeat { restoring: vec![so_far], ..pb::Heartbeat::default() });
+            workers.env().sleep(Duration::from_secs(1)).await;
+        }
+    }
+}
+
+fn beat(workers: &Workers, session: &Session, heartbeat: pb::Heartbeat) {
+    workers.on_message(session, pb::WorkerMessage { kind: Some(Said::Heartbeat(heartbeat)) }).unwrap();
+}
+
 impl Bench {
     /// A job in a cluster with one worker, which says `deployed` whenever it is to deploy.
     pub(in crate::job) async fn new(storage: Storage, deployed: impl Fn() -> Result<()> + Send + 'static) -> Self {
+        Bench::that_restores(Restore::default(), storage, deployed).await
+    }
+
+    /// The same, where that takes a while.
+    async fn that_restores(
+        restore: Restore,
+        storage: Storage,
+        deployed: impl Fn() -> Result<()> + Send + 'static,
+    ) -> Self {
         let began = Env::default().now();
         let wall_clock = move || 1_772_000_000_000 + (Env::default().now() - began).as_millis() as i64;
         let env = Env::simulated(1, Arc::new(wall_clock));
@@ -86,8 +119,8 @@ impl Bench {
             workers,
             live: LiveJobs::default(),
         };
-        let hosts = Arc::new(AtomicBool::new(false));
-        let compared = serve(&context, deployed, hosts.clone());
+        let (hosts, canceled) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let compared = serve(&context, restore, deployed, hosts.clone(), canceled.clone());
         let submit = Command::Submit {
             job: JOB.into(),
             graph: serde_json::to_value(graph()).unwrap().into(),
@@ -99,13 +132,17 @@ impl Bench {
         };
         context.metadata.propose(submit).await.unwrap();
         let supervising = tokio::spawn(Supervisor::new(context.clone(), JOB).run());
-        Bench { context, supervising, store, opened, compared, hosts }
+        Bench { context, supervising, store, opened, compared, hosts, canceled }
     }
 
     /// One whose second attempt runs, and has completed a checkpoint, and which nobody supervises any more.
     async fn with_a_checkpoint() -> Self {
+        Bench::with_a_checkpoint_in(Arc::new(|| Ok(()))).await
+    }
+
+    async fn with_a_checkpoint_in(storage: Storage) -> Self {
         let ends = Mutex::new(vec![EngineError::io("a bug")]);
-        let bench = Bench::new(Arc::new(|| Ok(())), move || ends.lock().pop().map_or(Ok(()), Err)).await;
+        let bench = Bench::new(storage, move || ends.lock().pop().map_or(Ok(()), Err)).await;
         bench.passes(HOUR).await;
         let job = bench.job();
         let (attempt, checkpoint) = (Some(Attempt(2)), Some(CheckpointId(1)));
@@ -126,6 +163,27 @@ impl Bench {
 
     fn waiting(&self) -> Option<Waiting> {
         self.context.live.of(JOB).waiting
+    }
+
+    /// Who supervises it once more, as when a coordinator leads that did not before.
+    async fn supervise(&self) -> Result<()> {
+        self.context.workers.expect(self.context.undriven([&self.job()]));
+        let supervised = Supervisor::new(self.context.clone(), JOB).run();
+        tokio::time::timeout(HOUR, supervised).await.expect("it comes to an end")
+    }
+
+    /// How often the worker is told to end an attempt when it is looked at what nobody drives.
+    async fn strays(&self) -> u32 {
+        let before = self.canceled.load(Ordering::Relaxed);
+        self.context.workers.cancel_strays();
+        self.passes(Duration::from_millis(10)).await;
+        self.canceled.load(Ordering::Relaxed) - before
+    }
+
+    /// Slots of the worker that another job may take.
+    fn free(&self) -> usize {
+        let workers = &self.context.workers;
+        if workers.expects_any() { 0 } else { workers.free("another").values().sum() }
     }
 
     pub(in crate::job) async fn passes(&self, time: Duration) {
@@ -151,8 +209,14 @@ fn graph() -> JobGraph {
     }
 }
 
-/// A worker that does all that it is asked at once, and says so.
-fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'static, hosts: Arc<AtomicBool>) -> Compared {
+/// A worker that does all that it is asked at once, but for what it restores, and says so.
+fn serve(
+    context: &JobContext,
+    restore: Restore,
+    deployed: impl Fn() -> Result<()> + Send + 'static,
+    hosts: Arc<AtomicBool>,
+    canceled: Arc<AtomicU32>,
+) -> Compared {
     let registration = pb::Register { worker: "w".into(), slots: 1, ..pb::Register::default() };
     let (session, mut orders) = context.workers.register(registration, &context.settings);
     let (workers, compared) = (context.workers.clone(), Compared::default());
@@ -162,14 +226,21 @@ fn serve(context: &JobContext, deployed: impl Fn() -> Result<()> + Send + 'stati
             let done = |request| Said::Done(pb::Done { request, ..pb::Done::default() });
             let said = match order.kind {
                 Some(Order::Deploy(deploy)) => {
+                    restore.pretend(&workers, &session, &deploy).await;
                     let failure = deployed().err().map(|error| (&error).into());
                     Said::Deployed(pb::Deployed { attempt: deploy.attempt, failure })
                 }
                 Some(Order::Describe(attempt)) if hosts.load(Ordering::Relaxed) => {
+                    let running =
+                        pb::SubtaskMetrics { attempt: Some(attempt.clone()), ..pb::SubtaskMetrics::default() };
+                    beat(&workers, &session, pb::Heartbeat { subtasks: vec![running], ..pb::Heartbeat::default() });
                     let subtasks = vec![pb::SubtaskId { task: 0, index: 0 }];
                     Said::Hosted(pb::Hosted { attempt: Some(attempt), subtasks, triggered: None })
                 }
-                Some(Order::Cancel(attempt)) => Said::Canceled(attempt),
+                Some(Order::Cancel(attempt)) => {
+                    canceled.fetch_add(1, Ordering::Relaxed);
+                    Said::Canceled(attempt)
+                }
                 Some(Order::Commit(commit)) => done(commit.request),
                 Some(Order::Sweep(sweep)) => {
                     let attempt = sweep.attempt.map_or(0, |key| key.attempt);
@@ -325,14 +396,83 @@ async fn an_attempt_that_runs_is_neither_taken_over_nor_ended_while_its_storage_
     let bench = Bench::with_a_checkpoint().await;
     bench.hosts.store(true, Ordering::Relaxed);
     let kept = bench.replace_storage(CheckpointStore::in_memory(JOB));
-    let supervise = || Supervisor::new(bench.context.clone(), JOB).run();
-    let error = tokio::time::timeout(HOUR, supervise()).await.expect("it does not go on").unwrap_err();
+    let error = bench.supervise().await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
     assert_eq!((bench.job().status, bench.job().attempt), (JobStatus::Running, Some(Attempt(2))));
+    assert_eq!(bench.strays().await, 0);
     bench.replace_storage(kept);
-    let supervising = tokio::spawn(supervise());
+    let supervising = tokio::spawn(Supervisor::new(bench.context.clone(), JOB).run());
     bench.passes(HOUR).await;
     let job = bench.job();
     assert_eq!((job.status, job.attempt, job.restarts), (JobStatus::Running, Some(Attempt(2)), 1));
     assert!(!supervising.is_finished());
+}
+
+/// However often it is looked at.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_cannot_be_judged_keeps_its_slots_and_no_others() {
+    let bench = Bench::with_a_checkpoint().await;
+    bench.hosts.store(true, Ordering::Relaxed);
+    let more = pb::Register { worker: "another".into(), slots: 3, ..pb::Register::default() };
+    let _another = bench.context.workers.register(more, &bench.context.settings);
+    assert_eq!(bench.free(), 4, "nobody knows of it yet");
+    bench.replace_storage(CheckpointStore::in_memory(JOB));
+    for _ in 0..3 {
+        let error = bench.supervise().await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unavailable, "{error}");
+        assert_eq!(bench.free(), 3);
+        // As whoever restarts a supervisor does.
+        bench.context.workers.expect(bench.context.undriven([&bench.job()]));
+        assert_eq!((bench.free(), bench.strays().await), (3, 0));
+    }
+    // Another coordinator leads for a while.
+    bench.context.workers.clear();
+    let back = pb::Register { worker: "w".into(), slots: 1, ..pb::Register::default() };
+    let _back = bench.context.workers.register(back, &bench.context.settings);
+    assert_eq!(bench.free(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_whose_attempt_cannot_be_judged_can_be_canceled() {
+    let bench = Bench::with_a_checkpoint().await;
+    bench.hosts.store(true, Ordering::Relaxed);
+    bench.replace_storage(CheckpointStore::in_memory(JOB));
+    bench.supervise().await.unwrap_err();
+    bench.context.metadata.propose(Command::CancelRequested { job: JOB.into(), at_ms: 1 }).await.unwrap();
+    bench.supervise().await.unwrap();
+    assert_eq!((bench.job().status, bench.free()), (JobStatus::Canceled, 1));
+    assert_eq!(bench.strays().await, 1, "its worker ends it");
+}
+
+/// The next attempt would find the same, so that nobody needs to wait for another look.
+#[tokio::test(start_paused = true)]
+async fn an_attempt_whose_storage_is_damaged_is_ended_and_the_job_says_why() {
+    let damaged = Arc::new(AtomicBool::new(false));
+    let is_damaged = damaged.clone();
+    let storage = move || match is_damaged.load(Ordering::Relaxed) {
+        true => Err(EngineError::corrupt("the manifest of checkpoint 1 is damaged")),
+        false => Ok(()),
+    };
+    let bench = Bench::with_a_checkpoint_in(Arc::new(storage)).await;
+    bench.hosts.store(true, Ordering::Relaxed);
+    damaged.store(true, Ordering::Relaxed);
+    bench.supervise().await.unwrap();
+    let job = bench.job();
+    let cause = &job.transitions.back().unwrap().cause;
+    assert_eq!((job.status, cause.as_str()), (JobStatus::Failed, "the manifest of checkpoint 1 is damaged"));
+    assert_eq!((bench.free(), bench.strays().await), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_restore_may_take_as_long_as_it_takes_while_state_comes_back() {
+    let half_an_hour = |bytes_per_second| Restore { seconds: 1800, bytes_per_second };
+    let bench = Bench::that_restores(half_an_hour(1_000_000), Arc::new(|| Ok(())), || Ok(())).await;
+    bench.passes(HOUR).await;
+    let job = bench.job();
+    assert_eq!((job.status, job.restarts, job.attempt), (JobStatus::Running, 0, Some(Attempt(1))));
+    let stuck = Bench::that_restores(half_an_hour(0), Arc::new(|| Ok(())), || Ok(())).await;
+    stuck.passes(Duration::from_secs(660)).await;
+    let job = stuck.job();
+    let gave_up = job.transitions.iter().any(|transition| transition.cause.contains("were not ready within 600s"));
+    assert!(gave_up && job.status != JobStatus::Running, "{:?}", job.transitions);
 }

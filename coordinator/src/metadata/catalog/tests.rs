@@ -486,3 +486,25 @@ fn a_newer_or_damaged_form_is_refused() {
     let unknown = r#"{"status_changed":{"job":"j","attempt":3,"status":"RUNNING","cause":"","at_ms":5,"region":1}}"#;
     assert!(serde_json::from_str::<Command>(unknown).is_err(), "a field of a newer Weir may matter");
 }
+
+/// Whoever looks has the catalog as it was: a copy of all graphs for each decision would cost more with each job.
+#[test]
+fn a_decision_about_a_job_copies_no_other_job() {
+    let mut catalog = Catalog::default();
+    submit(&mut catalog, false, "f");
+    let other = Command::Submit {
+        job: "other".into(),
+        graph: serde_json::json!({ "parallelism": 4 }).into(),
+        fingerprint: "f".into(),
+        definition: String::new().into(),
+        fresh: false,
+        from_savepoint: None,
+        at_ms: 1_000,
+    };
+    apply_all(&mut catalog, [other]);
+    let before = catalog.clone();
+    begin_attempt(&mut catalog, 1);
+    assert!(Arc::ptr_eq(&before.jobs["other"], &catalog.jobs["other"]));
+    let attempt = |catalog: &Catalog| catalog.job("ad-click").and_then(|job| job.attempt);
+    assert_eq!((attempt(&before), attempt(&catalog)), (None, Some(Attempt(1))));
+}

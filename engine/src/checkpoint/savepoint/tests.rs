@@ -135,6 +135,13 @@ async fn other_jobs_other_runs_and_what_was_started_over_are_refused() {
     refused(&opened, "was started over since").await;
 }
 
+/// A definition whose sink writes there.
+fn record(path: &str) -> String {
+    let meaning = BTreeMap::from([("path".to_owned(), path.to_owned())]);
+    let sink = NodeRecord { remembers: Remembers::Progress, meaning, rest: String::new() };
+    DefinitionRecord { nodes: BTreeMap::from([("sink.counts".to_owned(), sink)]) }.to_text()
+}
+
 #[tokio::test]
 async fn a_fork_is_another_job_with_the_same_state_and_nothing_written() {
     for crash in ["", "fork.files_copied", "fork.manifest_created"] {
@@ -143,11 +150,6 @@ async fn a_fork_is_another_job_with_the_same_state_and_nothing_written() {
         let own = CheckpointStore::open(&folder(&place, "a"), "fork").unwrap();
         let url = url_of(&store, Lineage(1), CheckpointId(12));
         let savepoint = Savepoint::find(&url, &own, "fork").await.unwrap();
-        let record = |path: &str| {
-            let meaning = BTreeMap::from([("path".to_owned(), path.to_owned())]);
-            let sink = NodeRecord { remembers: Remembers::Progress, meaning, rest: String::new() };
-            DefinitionRecord { nodes: BTreeMap::from([("sink.counts".to_owned(), sink)]) }.to_text()
-        };
         let savepoint = Savepoint { manifest: Manifest { definition: record("a"), ..savepoint.manifest }, ..savepoint };
         let same = savepoint.fork(&own, &env, &record("a")).await.unwrap_err();
         assert!(same.message.contains("--set sink.counts.path="), "{same}");
@@ -174,5 +176,35 @@ async fn a_fork_is_another_job_with_the_same_state_and_nothing_written() {
         own.claim(&env, Attempt(0), true).await.unwrap();
         let there = savepoint.fork(&own, &env, &record("c")).await.unwrap_err();
         assert!(there.message.contains("--set job.name="), "{there}");
+    }
+}
+
+/// Where a storage is named, and no checkpoint in it, each try finds another one.
+#[tokio::test]
+async fn a_fork_of_the_newest_checkpoint_is_begun_again_although_there_is_a_newer_one() {
+    for (crash, place_of_fork) in
+        [("fork.files_copied", "b"), ("fork.manifest_created", "b"), ("fork.manifest_created", "a")]
+    {
+        let (env, place) = (Env::default(), tempfile::tempdir().unwrap());
+        let store = original(&env, &folder(&place, "a")).await;
+        let own = CheckpointStore::open(&folder(&place, place_of_fork), "fork").unwrap();
+        let newest = async || {
+            let found = Savepoint::find(&folder(&place, "a"), &own, "fork").await.unwrap();
+            Savepoint { manifest: Manifest { definition: record("a"), ..found.manifest }, ..found }
+        };
+        let crashing = Env::default().with_crash_plan(CrashPlan::crash_at(crash, 1));
+        newest().await.fork(&own, &crashing, &record("b")).await.unwrap_err();
+        assert!(!is_forked(&own, &record("b")).await.unwrap(), "{crash}: it is no job yet");
+        complete(&store, &env, 13).await;
+        let savepoint = newest().await;
+        assert_eq!(savepoint.manifest.checkpoint, CheckpointId(13));
+        savepoint.fork(&own, &env, &record("b")).await.unwrap();
+        let forked = own.newest().await.unwrap().unwrap();
+        assert!(forked.files().all(|file| file.path.contains("0000000013")), "{crash}: {forked:?}");
+        is_whole(&own, &env, &forked).await;
+        assert!(committed::is_marked(&own.current().await.unwrap(), forked.checkpoint, FORKING).await.unwrap());
+        // From here on there is nothing to find, whatever the original does.
+        assert!(is_forked(&own, &record("b")).await.unwrap());
+        assert!(!is_forked(&own, &record("c")).await.unwrap() && !is_forked(&store, DEFINITION).await.unwrap());
     }
 }

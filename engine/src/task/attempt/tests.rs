@@ -202,6 +202,26 @@ async fn a_savepoint_that_is_committed_with_others_is_kept_and_told_of_when_all_
     driving.abort();
 }
 
+/// Who has it copied elsewhere releases it then.
+#[tokio::test]
+async fn whoever_asks_for_a_savepoint_has_one_that_nobody_else_releases() {
+    let (asked, _asks) = mpsc::unbounded_channel();
+    let allowed = Arc::new(tokio::sync::Semaphore::new(1_000_000));
+    let (settings, inbox, _told) = settings(Arc::new(Slow(allowed, asked)));
+    let (store, savepoints) = (settings.store.clone(), settings.savepoints.clone());
+    let (first, second) = (savepoints.ask(), savepoints.ask());
+    let driving = tokio::spawn(drive(settings, inbox, StopSignal::default()));
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert!(first < second, "{first} {second}");
+    assert!(pins::unpin(&store, second).await.unwrap());
+    savepoints.release(second);
+    let third = savepoints.ask().await.unwrap();
+    let pinned: Vec<CheckpointId> = pins::list(&store).await.unwrap().into_iter().map(|(_, pinned)| pinned).collect();
+    assert_eq!(pinned, [first, third]);
+    assert!(store.exists(&store.layout().manifest(first)).await.unwrap());
+    driving.abort();
+}
+
 #[tokio::test(start_paused = true)]
 async fn sources_hear_where_their_slowest_subtask_is_until_it_has_no_more() {
     let (settings, _, _) = settings(Arc::new(Stuck));

@@ -1,7 +1,9 @@
-//! Rows as CSV (RFC 4180), as our own source reads it: nothing between two commas is null, `""` is an empty text.
+//! Rows as CSV (RFC 4180), as our own source reads it: nothing between two commas is null (of one column, an empty line), `""` is
+//! an empty text.
 //!
 //! Values are written as in JSON, without the quotes: see [`json_rows`](crate::sink::json_rows). A text with a comma, a quote or a line
-//! break in it stands in quotes. The character 0 becomes U+FFFD (�): it ends lines for too many readers.
+//! break in it stands in quotes, and one that begins with U+FEFF: without them it would be a byte order mark, which says nothing. The
+//! character 0 becomes U+FFFD (�): it ends lines for too many readers.
 
 use crate::sink::json_rows::readable;
 use arrow::{
@@ -67,7 +69,8 @@ impl<'a> Cells<'a> {
 
 fn push_text(text: &str, out: &mut Vec<u8>) {
     let text = if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) };
-    if !text.is_empty() && !text.contains([',', '"', '\n', '\r']) {
+    let needs_quotes = text.is_empty() || text.starts_with('\u{feff}') || text.contains([',', '"', '\n', '\r']);
+    if !needs_quotes {
         out.extend_from_slice(text.as_bytes());
         return;
     }

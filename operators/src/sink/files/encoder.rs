@@ -5,7 +5,11 @@ use super::{
     sink::ROW_GROUP_BYTES,
     text_encoder::TextEncoder,
 };
-use crate::{columns::RECORD_ID, format::avro::ContainerWriter, sink::json_rows};
+use crate::{
+    columns::RECORD_ID,
+    format::avro::ContainerWriter,
+    sink::json_rows::{self, PIECE_BYTES, pieces, text_bytes},
+};
 use arrow::{
     array::{ArrayRef, RecordBatch, new_null_array},
     compute::{CastOptions, cast_with_options},
@@ -79,6 +83,15 @@ impl Encoder {
         Ok(Encoder::General { writer: Box::new(writer.map_err(|error| failed(&error))?), schema: stored })
     }
 
+    /// The rows of a row group as they are encoded one after the other. Where there are no row groups that is little at a time:
+    /// texts that rows share in memory are written out for each.
+    pub fn parts(&self, rows: Vec<RecordBatch>) -> Vec<Vec<RecordBatch>> {
+        match self {
+            Encoder::Plain(_) | Encoder::General { .. } => vec![rows],
+            Encoder::Text(_) | Encoder::Avro(_) => parts(&rows, PIECE_BYTES),
+        }
+    }
+
     /// Encodes some batches as one row group.
     pub fn row_group(&mut self, rows: &[RecordBatch]) -> Result<Bytes> {
         match self {
@@ -89,8 +102,9 @@ impl Encoder {
                 Ok(std::mem::replace(writer.output_mut(), next).into())
             }
             Encoder::General { writer, schema } => {
-                for batch in rows {
-                    writer.write(&in_schema(batch, schema)?).map_err(|error| failed(&error))?;
+                let schema = &*schema;
+                for piece in rows.iter().flat_map(|batch| in_schema(batch, schema, PIECE_BYTES)) {
+                    writer.write(&piece?).map_err(|error| failed(&error))?;
                 }
                 writer.flush().map_err(|error| failed(&error))?;
                 writer.sync().map_err(|error| EngineError::internal(format!("Parquet file: {error}")))?;
@@ -169,7 +183,32 @@ fn is_string(data_type: &DataType) -> bool {
     }
 }
 
-fn in_schema(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+/// Rows in parts, in their order: the texts of a part have so many bytes at most, but for one row that has more.
+fn parts(rows: &[RecordBatch], most_bytes: usize) -> Vec<Vec<RecordBatch>> {
+    let mut parts: Vec<Vec<RecordBatch>> = Vec::new();
+    let mut bytes = 0;
+    for piece in rows.iter().flat_map(|batch| pieces(batch, most_bytes)) {
+        let own = text_bytes(&piece);
+        match parts.last_mut() {
+            Some(part) if bytes + own <= most_bytes => {
+                part.push(piece);
+                bytes += own;
+            }
+            _ => {
+                parts.push(vec![piece]);
+                bytes = own;
+            }
+        }
+    }
+    parts
+}
+
+/// Rows as the file has them, in pieces.
+fn in_schema(rows: &RecordBatch, schema: &SchemaRef, most_bytes: usize) -> impl Iterator<Item = Result<RecordBatch>> {
+    pieces(rows, most_bytes).into_iter().map(move |piece| cast_to(&piece, schema))
+}
+
+fn cast_to(rows: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
     let options = CastOptions { safe: false, ..CastOptions::default() };
     let columns: Result<Vec<ArrayRef>, _> = rows
         .columns()
@@ -203,4 +242,43 @@ fn properties(schema: &Schema, codec: PageCompression) -> WriterProperties {
 
 fn failed(error: &dyn std::fmt::Display) -> EngineError {
     EngineError::internal(format!("Parquet file: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use arrow::{
+        array::{DictionaryArray, Int64Array},
+        compute::concat_batches,
+        datatypes::Int32Type,
+    };
+
+    /// With one text that all of them share.
+    fn rows() -> RecordBatch {
+        let long = "x".repeat(300);
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..1_000));
+        let texts: ArrayRef =
+            Arc::new(DictionaryArray::<Int32Type>::from_iter((0..1_000).map(|_| Some(long.as_str()))));
+        RecordBatch::try_from_iter([("n", numbers), ("text", texts)]).unwrap()
+    }
+
+    #[test]
+    fn a_text_that_rows_share_is_plain_in_a_few_of_them_at_a_time() {
+        let schema = Arc::new(file_schema(&rows().schema()));
+        let plain = |most_bytes| in_schema(&rows(), &schema, most_bytes).collect::<Result<Vec<_>>>().unwrap();
+        let few = plain(1 << 10);
+        assert!(few.iter().all(|piece| text_bytes(piece) <= 1 << 10 && piece.schema() == schema));
+        assert_eq!(plain(PIECE_BYTES), [concat_batches(&schema, &few).unwrap()]);
+    }
+
+    #[test]
+    fn a_part_has_no_more_text_than_is_wanted() {
+        let rows = rows();
+        let batches = [rows.slice(0, 500), rows.slice(500, 1), rows.slice(501, 2), rows.slice(503, 497)];
+        let small = parts(&batches, 1 << 10);
+        assert!(small.iter().all(|part| part.iter().map(text_bytes).sum::<usize>() <= 1 << 10));
+        assert!(small.len() < 500, "what has room together is together: {}", small.len());
+        assert_eq!(concat_batches(&rows.schema(), small.iter().flatten()).unwrap(), rows);
+        assert_eq!(parts(&batches, PIECE_BYTES), [batches.to_vec()]);
+    }
 }

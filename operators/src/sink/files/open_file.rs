@@ -187,7 +187,9 @@ async fn write_rows(file: &mut HashedFile, mut encoder: Encoder, messages: &mut 
         match messages.recv().await {
             Some(Message::RowGroup(group, _share)) => {
                 rows += group.iter().map(|batch| batch.num_rows() as u64).sum::<u64>();
-                file.write(encoder.row_group(&group)?).await?;
+                for part in encoder.parts(group) {
+                    file.write(encoder.row_group(&part)?).await?;
+                }
             }
             Some(Message::Finish) => break,
             None => return Err(EngineError::internal("the attempt ended before its checkpoint")),

@@ -24,7 +24,7 @@ const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause, unless the server asks for a longer one.
 const LONGEST: Duration = Duration::from_secs(10);
 
-/// How long a server may say that it works on a request with the same key, before it is taken to refuse.
+/// How long a server may say, and nothing else, that it works on a request with the same key, before it is taken to refuse.
 const IN_WORK: Duration = Duration::from_secs(60);
 
 /// Posts the rows of one sink of one job.
@@ -112,7 +112,11 @@ impl HttpCommitter {
                     }
                     (cause, None)
                 }
-                Answer::Later { cause, after } => (cause, after),
+                Answer::Later { cause, after } => {
+                    // What it works on while it cannot say so is not known: only a minute without a break counts.
+                    in_work = None;
+                    (cause, after)
+                }
             };
             wait.goes_on(&cause);
             let pause = pauses.next().unwrap_or(LONGEST);

@@ -5,8 +5,8 @@
 
 use arrow::{
     array::{
-        Array, AsArray, BinaryArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, GenericBinaryBuilder, Int32Array,
-        Int32Builder, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
+        Array, ArrayBuilder, AsArray, BinaryArray, FixedSizeBinaryArray, FixedSizeBinaryBuilder, GenericBinaryBuilder,
+        Int32Array, Int32Builder, Int64Array, Int64Builder, RecordBatch, StringArray, StringBuilder,
     },
     datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef},
 };
@@ -85,8 +85,13 @@ fn shown(key: &[u8]) -> String {
     format!("{text:?}{}", if key.len() > MOST { "…" } else { "" })
 }
 
-/// Collects records.
+/// Collects records, in batches.
 pub(super) struct RecordsBuilder {
+    /// The keys and values of a batch have no more, but for one record that has.
+    most_bytes: usize,
+    /// Of the keys and values that are in no batch yet.
+    bytes: usize,
+    batches: Vec<RecordBatch>,
     partitions: Int32Builder,
     keys: GenericBinaryBuilder<i32>,
     values: GenericBinaryBuilder<i32>,
@@ -96,8 +101,12 @@ pub(super) struct RecordsBuilder {
 }
 
 impl RecordsBuilder {
-    pub fn new(rows: usize) -> Self {
+    /// Of about so many records.
+    pub fn new(rows: usize, most_bytes: usize) -> Self {
         RecordsBuilder {
+            most_bytes,
+            bytes: 0,
+            batches: Vec::new(),
             partitions: Int32Builder::with_capacity(rows),
             keys: GenericBinaryBuilder::new(),
             values: GenericBinaryBuilder::new(),
@@ -110,6 +119,11 @@ impl RecordsBuilder {
     /// # Errors
     /// When the record id has another length.
     pub fn push(&mut self, record: Record<'_>) -> Result<()> {
+        let bytes = record.value.len() + record.key.map_or(0, <[u8]>::len);
+        if self.bytes.saturating_add(bytes) > self.most_bytes {
+            self.close()?;
+        }
+        self.bytes += bytes;
         self.partitions.append_value(record.partition);
         self.keys.append_option(record.key);
         self.values.append_value(record.value);
@@ -122,10 +136,22 @@ impl RecordsBuilder {
         Ok(())
     }
 
+    /// All records, in their order.
+    ///
     /// # Errors
     /// Only by a mistake of ours.
-    pub fn finish(mut self) -> Result<RecordBatch> {
-        Ok(RecordBatch::try_new(
+    pub fn finish(mut self) -> Result<Vec<RecordBatch>> {
+        self.close()?;
+        Ok(self.batches)
+    }
+
+    /// The records so far are a batch.
+    fn close(&mut self) -> Result<()> {
+        if self.partitions.is_empty() {
+            return Ok(());
+        }
+        self.bytes = 0;
+        self.batches.push(RecordBatch::try_new(
             Arc::clone(&SCHEMA),
             vec![
                 Arc::new(self.partitions.finish()),
@@ -135,7 +161,8 @@ impl RecordsBuilder {
                 Arc::new(self.revisions.finish()),
                 Arc::new(self.refused.finish()),
             ],
-        )?)
+        )?);
+        Ok(())
     }
 }
 

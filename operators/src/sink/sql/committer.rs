@@ -19,6 +19,7 @@ use super::{
     withdrawn::Withdrawals,
     write_ahead_log::{LONG, WriteAheadLog},
 };
+use crate::sink::json_rows::text_bytes;
 use arrow::array::RecordBatch;
 use futures::{FutureExt, future::BoxFuture};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +37,9 @@ const AT_A_START: Patience = Patience::Limited(crate::sink::patience::AT_A_START
 
 /// Rows are put into the order of their keys in groups that take so much, staged.
 const GROUP_BYTES: u64 = 16 << 20;
+
+/// Or whose texts take so much in memory, where they are one column: of long ones that repeat a staged file has hardly anything.
+const GROUP_TEXT_BYTES: usize = 256 << 20;
 
 /// Commits the rows of one sink of one job.
 #[derive(Debug)]
@@ -224,11 +228,14 @@ impl SqlCommitter {
 
     /// The rows of the next files. `None`: a file is gone.
     async fn next_rows(&self, parts: &mut &[FileRef]) -> Result<Option<Vec<RecordBatch>>> {
-        let (mut rows, mut bytes) = (Vec::new(), 0);
-        while let Some((part, rest)) = parts.split_first().filter(|_| bytes < GROUP_BYTES) {
+        let (mut rows, mut bytes, mut texts) = (Vec::new(), 0, 0);
+        let has_room = |bytes: u64, texts: usize| bytes < GROUP_BYTES && texts < GROUP_TEXT_BYTES;
+        while let Some((part, rest)) = parts.split_first().filter(|_| has_room(bytes, texts)) {
             let Some(content) = self.context.staging.get(part).await? else { return Ok(None) };
-            rows.extend(staged_rows::decode(&part.path, content)?);
+            let decoded = staged_rows::decode(&part.path, content)?;
             bytes += part.bytes;
+            texts += decoded.iter().map(text_bytes).sum::<usize>();
+            rows.extend(decoded);
             *parts = rest;
         }
         Ok(Some(rows))

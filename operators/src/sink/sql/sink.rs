@@ -3,7 +3,10 @@
 //! Invariant: every row of a committable came between the same two barriers.
 
 use super::{committable::StagedRows, config::SqlSinkConfig, staged_rows::Normaliser};
-use crate::sink::staging_buffer::StagingBuffer;
+use crate::sink::{
+    json_rows::{PIECE_BYTES, pieces},
+    staging_buffer::StagingBuffer,
+};
 use futures::{FutureExt, future::BoxFuture};
 use std::time::Duration;
 use weir_engine::{
@@ -51,8 +54,11 @@ impl SqlSink {
         if batch.is_empty() {
             return Ok(());
         }
-        let rows = self.normaliser.normalise(&batch.columns).map_err(|error| error.context(&self.sink))?;
-        self.buffer.push(rows).await
+        for rows in pieces(&batch.columns, PIECE_BYTES) {
+            let rows = self.normaliser.normalise(&rows).map_err(|error| error.context(&self.sink))?;
+            self.buffer.push(rows).await?;
+        }
+        Ok(())
     }
 
     /// Whether something is to be committed with this barrier: rows; that there are none, after a silence; that this attempt has
@@ -90,5 +96,57 @@ impl Sink for SqlSink {
             Ok(vec![staged.into_committable(&sink, barrier.checkpoint)?])
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::config::SqlColumn, *};
+    use crate::sink::staged_batches::decode;
+    use arrow::{
+        array::{ArrayRef, AsArray, DictionaryArray, Int64Array, RecordBatch},
+        datatypes::{Int32Type, Int64Type},
+    };
+    use std::sync::Arc;
+    use weir_engine::ids::CheckpointId;
+    use weir_store::SqlType;
+
+    fn config() -> SqlSinkConfig {
+        let column = |name: &str, sql_type| SqlColumn { name: name.into(), sql_type };
+        SqlSinkConfig {
+            url: "sqlite:x".into(),
+            table: "t".into(),
+            columns: vec![column("n", SqlType::BigInt), column("text", SqlType::Text)],
+            key: vec!["n".into()],
+            revision: None,
+            withdrawn: None,
+            newest_by: None,
+            indexes: vec![],
+            retention: None,
+            description: Default::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_text_that_many_rows_share_is_staged_in_several_files() {
+        let long = "x".repeat(100_000);
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..400));
+        let texts: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::from_iter((0..400).map(|_| Some(long.as_str()))));
+        let rows = RecordBatch::try_from_iter([("n", numbers), ("text", texts)]).unwrap();
+        let context = OperatorContext::single("job", "sink.x");
+        let mut sink = SqlSink::new(config(), &context).unwrap();
+        sink.write(Batch::new(rows)).await.unwrap();
+        let staged = sink.stage(Barrier::new(CheckpointId(1))).await.unwrap();
+        let parts = StagedRows::from_committable(&staged[0]).unwrap().parts;
+        assert!(parts.len() > 1, "40 MB in {} files", parts.len());
+        let mut found = Vec::new();
+        for part in parts {
+            let content = context.staging.get(&part).await.unwrap().unwrap();
+            for batch in decode(&part.path, content).unwrap() {
+                assert!(batch.column(1).as_string::<i32>().iter().all(|text| text == Some(long.as_str())));
+                found.extend(batch.column(0).as_primitive::<Int64Type>().values().iter().copied());
+            }
+        }
+        assert_eq!(found, (0..400).collect::<Vec<_>>());
     }
 }

@@ -113,6 +113,42 @@ fn a_checkpoint_writes_what_came_since_the_one_before() {
     assert_eq!(written, [1, 0, 1]);
 }
 
+/// A right row whose value is a text.
+fn text_of(ad: u8, text: &str) -> Batch {
+    let rows = batch(Side::Right, &[row(ad, 5, 0, Some(0))]);
+    let mut columns = rows.columns().to_vec();
+    columns[0] = Arc::new(StringArray::from(vec![text]));
+    let names = rows.schema().fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    Batch::new(RecordBatch::try_from_iter(names.into_iter().zip(columns)).unwrap())
+}
+
+/// A column has no room for a long text as often as there may be rows of the other side for it.
+#[test]
+fn results_with_a_long_text_go_out_in_several_batches() {
+    let mut config = config(JoinType::Inner, tumbling(), [false, true]);
+    config.right.kept.columns[2].data_type = DataType::Utf8;
+    let text = "x".repeat(300);
+    let put_out_with = |most_bytes: usize| {
+        let mut join = WindowJoin::new(config.clone(), &OperatorContext::single("shop", "join.ctr")).unwrap();
+        join.emission.most_bytes = most_bytes;
+        let mut harness = OperatorHarness::new(Box::new(join));
+        let pages: Vec<Row> = (0..10).map(|page| Row { more: page, ..row(1, 5, 0, Some(7)) }).collect();
+        give(&mut harness, Side::Left, &pages);
+        harness.process_input(Side::Right as usize, text_of(1, &text)).unwrap();
+        harness.watermark(5 * MINUTE).unwrap()
+    };
+    let sizes = |out: &Emitted| out.iter().map(|(_, batch)| batch.len()).collect::<Vec<_>>();
+    let (whole, cut) = (put_out_with(1 << 30), put_out_with(1 << 10));
+    assert_eq!((sizes(&whole), sizes(&cut)), (vec![10], vec![3, 3, 3, 1]), "each has 306 bytes of text");
+    assert_eq!(sizes(&put_out_with(1)), [1; 10], "one has room, whatever it takes");
+    let whole = &whole[0].1.columns;
+    let pieces: Vec<&RecordBatch> = cut.iter().map(|(_, batch)| &batch.columns).collect();
+    assert_eq!(&arrow::compute::concat_batches(&whole.schema(), pieces).unwrap(), whole, "ids, revisions, all");
+    let column = |name: &str| whole.column_by_name(name).unwrap();
+    assert_eq!(column("page").as_primitive::<Int64Type>().values().to_vec(), (0..10).collect::<Vec<i64>>());
+    assert!(column("views").as_string::<i32>().iter().all(|views| views == Some(text.as_str())));
+}
+
 #[test]
 fn settings_that_make_no_sense_are_refused() {
     let context = OperatorContext::single("shop", "join.ctr");

@@ -167,6 +167,24 @@ async fn our_own_source_and_whoever_shows_results_read_what_was_written() {
     assert_eq!(cells(&read[0])[0][..4], expected[0][..4]);
 }
 
+#[tokio::test]
+async fn one_column_is_read_as_it_was_written() {
+    let texts: ArrayRef =
+        Arc::new(StringArray::from(vec![Some("a"), None, Some(""), Some("\u{feff}b"), Some("c"), None]));
+    let rows = RecordBatch::try_from_iter_with_nullable([("text", Arc::clone(&texts), true)]).unwrap();
+    let target = Target::memory().with(FileFormat::Csv, Compression::None);
+    let (path, bytes) = written(&target, rows.clone()).await;
+    assert_eq!(bytes, "text\na\n\n\"\"\n\"\u{feff}b\"\nc\n\n".as_bytes());
+    let source = LineFormat::Csv { schema: DeclaredSchema::new([("text", ColumnType::String)]), delimiter: ',' };
+    let mut decoder = source.decoder("x", b"text\n", &["text".to_owned()], DEFAULT_MAX_LINE_BYTES).unwrap();
+    let decoded = decoder.decode(&bytes[5..], 5, 100).unwrap();
+    assert!(decoded.bad_lines.is_empty(), "{:?}", decoded.bad_lines);
+    assert_eq!(decoded.records.column(0), &texts);
+    let columns = ColumnSchema::from(rows.schema_ref().as_ref());
+    let read = concat_batches(&shown_schema(&columns), &rows_of_file(&path, bytes, &columns).unwrap()).unwrap();
+    assert_eq!(read.column(0), &texts);
+}
+
 /// Spans of time, bytes, columns without any value, and years of more or less than four digits.
 #[tokio::test]
 async fn whoever_shows_results_reads_unusual_columns_too() {

@@ -3,9 +3,12 @@
 use super::*;
 use crate::sink::{
     conformance::{numbers, visible},
-    http::config::BodyFormat,
+    http::{config::BodyFormat, provided::provide},
 };
+use bytes::Bytes;
+use parking_lot::Mutex;
 use std::{
+    io,
     sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
@@ -149,6 +152,34 @@ async fn a_server_that_says_when_to_come_is_not_asked_before() {
     done.unwrap();
     assert!(target.env.now() - began >= Duration::from_secs(1));
     assert_eq!(cause, "it answers 503 Service Unavailable: in a second");
+}
+
+/// Saying for a minute that it works on one, and nothing else, is refusing it.
+#[tokio::test(start_paused = true)]
+async fn a_server_that_could_not_answer_meanwhile_has_not_refused_what_it_works_on() {
+    const URL: &str = "http://server.example/hooks";
+    let target = Target::with(json!({ "url": URL }));
+    let said: Arc<Mutex<Vec<u16>>> = Arc::default();
+    let (noted, env, began) = (Arc::clone(&said), target.env.clone(), target.env.now());
+    let server = move |_: Bytes| {
+        let mut noted = noted.lock();
+        let works = noted.iter().filter(|status| **status == 409).count();
+        let status = match works {
+            0 => 409,
+            1 if env.now() - began < Duration::from_secs(70) => 503,
+            1 => 409,
+            _ => 200,
+        };
+        noted.push(status);
+        futures::future::ready(Ok::<u16, io::Error>(status)).boxed()
+    };
+    let _provided = provide(URL, Arc::new(server));
+    let staged = target.staged(1, 0..3, 1).await;
+    target.new_committer().commit(CheckpointId(1), &staged).await.unwrap();
+    assert!(target.waits.rejected().is_empty(), "{:?}", target.waits.rejected());
+    let mut said = said.lock().clone();
+    said.dedup();
+    assert_eq!(said, [409, 503, 409, 200]);
 }
 
 #[tokio::test]
