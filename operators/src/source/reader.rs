@@ -51,6 +51,9 @@ use weir_engine::{
     operator::{Counter, OperatorContext, Pace, Slowest, Source, SourceEvent, SplitState},
 };
 
+/// At least so many times a split is looked at before it is silent.
+const LEAST_LOOKS: u32 = 4;
+
 /// How a source's splits are read, whatever the connector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReaderSettings {
@@ -224,14 +227,17 @@ impl SourceReader {
     }
 
     /// Splits are about to be looked at. Where nobody has looked for long (the job stood still, or its process did), what they have may
-    /// be on its way only: they have had nothing since now.
+    /// be on its way only. So little of that time is silence that several looks have to find nothing; and a job that is slow for ever
+    /// finds them silent all the same.
     fn look_again(&mut self) -> Moment {
         let now = self.env.now();
         let unwatched = now - std::mem::replace(&mut self.looked_at, now);
-        if self.settings.idle_after.is_some_and(|idle_after| unwatched >= idle_after / 2) {
+        let Some(idle_after) = self.settings.idle_after else { return now };
+        let counts = (idle_after / LEAST_LOOKS).max(self.settings.poll_interval * 2);
+        if let Some(does_not) = unwatched.checked_sub(counts).filter(|rest| !rest.is_zero()) {
             for index in 0..self.splits.len() {
                 let split = &mut self.splits[index];
-                split.quiet_since = split.quiet_since.map(|_| now);
+                split.quiet_since = split.quiet_since.map(|since| since + does_not);
                 self.place(index);
             }
         }
