@@ -87,9 +87,10 @@ answer=$(cat <&3)
 printf '%s\n' "${answer#*$'\r\n\r\n'}"
 "#;
 
-/// Words without digits: what stays when a run is faster, or prints another number.
+/// Words without digits: what stays when a run is faster or slower, or prints another number.
 fn skeleton(line: &str) -> String {
-    let words = line.replace(|c: char| c.is_ascii_digit() || ",.─═┄".contains(c), " ");
+    let words =
+        line.replace(|c: char| c.is_ascii_digit() || ",.─═┄".contains(c), " ").replace("checkpoints", "checkpoint");
     let units = ["ms", "s", "min", "kB", "MB", "B"];
     words.split_whitespace().filter(|word| !units.contains(&word.trim_end_matches(';'))).collect::<Vec<_>>().join(" ")
 }
@@ -347,5 +348,6 @@ fn blocks_are_found_and_numbers_do_not_matter() {
         "a\n<!-- tested -->\n```sh\nweir x\n```\nb\n<!-- printed -->\n```text\nc  1,234\n```\n```sh\nnot me\n```\n";
     assert_eq!(blocks(text), [Block::Run("weir x\n".into()), Block::Printed("c  1,234\n".into())]);
     assert_printed("-", "c  1,234\nd 5 ms\n", "x\nc 99\nd 6.7 s\n");
+    assert_printed("-", "1 checkpoint, the longest 21 ms\n", "2 checkpoints, the longest 796 ms\n");
     assert!(std::panic::catch_unwind(|| assert_printed("-", "c 1\n", "d 1\n")).is_err());
 }
