@@ -18,6 +18,9 @@ use weir_kafka::{Cluster, KafkaErrorKind, Topic, TopicPartition};
 
 /// While brokers are away it is looked so often whether they are back, if not more often.
 const WHILE_AWAY: Duration = Duration::from_secs(1);
+/// For so long it is remembered how far a topic was read that is gone. Brokers may be wrong about it while they start; and whoever
+/// makes and deletes topics every day must not make a job grow.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
 /// Topics in which Weir's own sinks note how far they have come fit a pattern only if it says so.
 const PROGRESS_TOPICS: &str = "weir-progress-";
 
@@ -92,8 +95,8 @@ pub(super) struct Looker {
     pub(super) read: Vec<Arc<Progress>>,
     /// Topics that are not there, and since when it is known.
     pub(super) missing: BTreeMap<String, Moment>,
-    /// How far partitions had been read that are gone.
-    pub(super) retired: BTreeMap<TopicPartition, Position>,
+    /// How far partitions had been read that are gone, and since when they are; for a [while](REMEMBERED).
+    pub(super) retired: BTreeMap<TopicPartition, (Moment, Position)>,
     pub(super) away: Arc<Away>,
     pub(super) env: Env,
     pub(super) woken: Arc<Notify>,
@@ -199,10 +202,11 @@ impl Looker {
         let gone: BTreeSet<String> = gone.into_iter().map(|(_, name)| name).collect();
         for progress in self.read.iter().filter(|progress| gone.contains(&progress.place().topic)) {
             tracing::info!(partition = %progress.place(), offset = progress.offset(), "the topic is gone: it is not read any more");
-            self.retired.insert(progress.place().clone(), progress.position());
+            self.retired.insert(progress.place().clone(), (now, progress.position()));
             progress.is_gone_now();
             self.woken.notify_one();
         }
+        self.retired.retain(|_, (since, _)| now - *since < REMEMBERED);
         self.read.retain(|progress| !gone.contains(&progress.place().topic));
         self.known.retain(|place| !gone.contains(&place.topic));
         self.missing = absent.into_iter().map(|(since, name)| (name, since)).collect();
@@ -242,8 +246,8 @@ impl Looker {
                     let beginning = self.cluster.bounds(name, partition).await?.beginning;
                     let new = Position::new(name, topic, partition, beginning);
                     // The very one that was not there for so long is read on.
-                    let before =
-                        self.retired.get(&place).filter(|before| topic.id.is_some() && before.topic_id == topic.id);
+                    let before = self.retired.get(&place).map(|(_, before)| before);
+                    let before = before.filter(|before| topic.id.is_some() && before.topic_id == topic.id);
                     asked.new.push(before.cloned().unwrap_or(new));
                 }
                 asked.places.push(place);
